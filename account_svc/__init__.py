@@ -1,0 +1,1 @@
+"""Players, their identity, their wallets."""

@@ -1,0 +1,71 @@
+-- Players, wallets and the ledger.
+--
+-- The ledger is a chain for each player: an entry names the balance that the one
+-- before it left, and a wallet names its newest entry. So a balance that is not the
+-- sum of its entries cannot be stored, whoever writes it.
+--
+-- Fact tables carry the transaction id for readers that copy what is new.
+
+CREATE TABLE player (
+    user_id          uuid PRIMARY KEY,
+    username         text NOT NULL CHECK (char_length(username) BETWEEN 3 AND 64),
+    username_key     text NOT NULL CONSTRAINT player_username_unique UNIQUE,
+    email            text NOT NULL CHECK (char_length(email) BETWEEN 1 AND 254),
+    email_key        text NOT NULL CONSTRAINT player_email_unique UNIQUE,
+    password_hash    text NOT NULL,
+    registration_id  uuid NOT NULL CONSTRAINT player_registration_unique UNIQUE,
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    txid             xid8 NOT NULL DEFAULT pg_current_xact_id()
+);
+
+CREATE TABLE ledger (
+    user_id        uuid NOT NULL,
+    number         integer NOT NULL CHECK (number >= 1),
+    operation_id   uuid NOT NULL CONSTRAINT ledger_operation_unique UNIQUE,
+    kind           text NOT NULL CHECK (kind IN ('purchase', 'pull')),
+    amount         bigint NOT NULL,
+    balance_after  bigint NOT NULL CHECK (balance_after BETWEEN 0 AND 9007199254740991),
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    txid           xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    previous       integer GENERATED ALWAYS AS (nullif(number - 1, 0)) STORED,
+    balance_before bigint GENERATED ALWAYS AS (balance_after - amount) STORED,
+    PRIMARY KEY (user_id, number),
+    UNIQUE (user_id, number, balance_after),
+    CONSTRAINT ledger_starts_at_zero CHECK (number > 1 OR balance_after = amount),
+    CONSTRAINT ledger_amount_has_its_sign CHECK (
+        (kind = 'purchase' AND amount > 0) OR (kind = 'pull' AND amount < 0)
+    ),
+    CONSTRAINT ledger_follows_its_previous FOREIGN KEY (user_id, previous, balance_before)
+        REFERENCES ledger (user_id, number, balance_after)
+);
+
+CREATE TABLE wallet (
+    user_id     uuid PRIMARY KEY REFERENCES player (user_id),
+    balance     bigint NOT NULL DEFAULT 0 CHECK (balance BETWEEN 0 AND 9007199254740991),
+    entry_count integer NOT NULL DEFAULT 0 CHECK (entry_count >= 0),
+    newest      integer GENERATED ALWAYS AS (nullif(entry_count, 0)) STORED,
+    CONSTRAINT wallet_starts_at_zero CHECK (entry_count > 0 OR balance = 0),
+    CONSTRAINT wallet_matches_its_ledger FOREIGN KEY (user_id, newest, balance)
+        REFERENCES ledger (user_id, number, balance_after)
+) WITH (fillfactor = 80);
+
+ALTER TABLE ledger ADD CONSTRAINT ledger_user_exists
+    FOREIGN KEY (user_id) REFERENCES player (user_id);
+
+CREATE TABLE purchase (
+    purchase_id    uuid PRIMARY KEY,
+    user_id        uuid NOT NULL REFERENCES player (user_id),
+    amount         bigint NOT NULL CHECK (amount > 0),
+    payment_method text NOT NULL CHECK (char_length(payment_method) BETWEEN 1 AND 64),
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    txid           xid8 NOT NULL DEFAULT pg_current_xact_id()
+);
+CREATE INDEX purchase_user ON purchase (user_id);
+
+-- The participant of two-phase commits.
+CREATE TABLE tx_branch (
+    gid        text PRIMARY KEY CHECK (octet_length(gid) < 200),
+    aborted    boolean NOT NULL DEFAULT false,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX tx_branch_created_at ON tx_branch (created_at);

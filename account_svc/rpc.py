@@ -1,0 +1,100 @@
+"""account.v1 and its part in tx.v1: proto to domain and back."""
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+
+from account_svc.domain import Debit, LedgerEntry
+from account_svc.use_cases import Accounts
+from mesh.auth import ALGORITHM, public_octets
+from mesh.auth import TokenSigner as Signer
+from mesh.dispatch import Call
+from mesh.errors import InvalidArgument
+from mesh.identifiers import checked_uuid
+from protos.account.v1 import account_pb2
+
+
+class AccountRpc:
+    """account.v1.AccountService."""
+
+    def __init__(self, accounts: Accounts, signer: Signer) -> None:
+        self._accounts = accounts
+        self._signer = signer
+
+    async def register(
+        self, request: account_pb2.RegisterRequest, call: Call
+    ) -> account_pb2.RegisterResponse:
+        user_id = await self._accounts.register(
+            request.username, request.password, request.email, request.request_id
+        )
+        return account_pb2.RegisterResponse(message="User registered successfully", user_id=user_id)
+
+    async def login(
+        self, request: account_pb2.LoginRequest, call: Call
+    ) -> account_pb2.LoginResponse:
+        token = await self._accounts.login(request.username, request.password)
+        return account_pb2.LoginResponse(message="Login successful", token=token)
+
+    async def get_currency(
+        self, request: account_pb2.GetCurrencyRequest, call: Call
+    ) -> account_pb2.GetCurrencyResponse:
+        balance_gems = await self._accounts.balance(call.user_id)
+        return account_pb2.GetCurrencyResponse(user_id=call.user_id, currency_balance=balance_gems)
+
+    async def buy_currency(
+        self, request: account_pb2.BuyCurrencyRequest, call: Call
+    ) -> account_pb2.BuyCurrencyResponse:
+        balance_gems = await self._accounts.buy_currency(
+            call.user_id, request.amount, request.payment_method, request.request_id
+        )
+        return account_pb2.BuyCurrencyResponse(
+            message="Currency purchased successfully", new_balance=balance_gems
+        )
+
+    async def list_ledger(
+        self, request: account_pb2.ListLedgerRequest, call: Call
+    ) -> account_pb2.ListLedgerResponse:
+        entries, next_page_token = await self._accounts.ledger(
+            call.user_id, request.page_size, request.page_token
+        )
+        return account_pb2.ListLedgerResponse(
+            entries=[_entry(entry) for entry in entries], next_page_token=next_page_token
+        )
+
+    async def get_key_set(
+        self, request: account_pb2.GetKeySetRequest, call: Call
+    ) -> account_pb2.GetKeySetResponse:
+        key = account_pb2.JsonWebKey(
+            kty="OKP",
+            crv="Ed25519",
+            alg=ALGORITHM,
+            use="sig",
+            kid=self._signer.key_id,
+            x=public_octets(self._signer.public_key),
+        )
+        return account_pb2.GetKeySetResponse(keys=[key])
+
+
+def decode_debit(body: AnyMessage) -> Debit:
+    """The body of an operation of this participant. Raises InvalidArgument."""
+    debit = account_pb2.Debit()
+    if not body.Unpack(debit):
+        raise InvalidArgument.of_field("operations", "must hold account.v1.Debit")
+    if debit.amount < 1:
+        raise InvalidArgument.of_field("amount", "must be at least 1")
+    return Debit(checked_uuid("user_id", debit.user_id), debit.amount)
+
+
+def encode_debit_result(balance_after_gems: int) -> Message:
+    """What a YES tells."""
+    return account_pb2.DebitResult(balance_after=balance_after_gems)
+
+
+def _entry(entry: LedgerEntry) -> account_pb2.LedgerEntry:
+    written = account_pb2.LedgerEntry(
+        operation_id=entry.operation_id,
+        kind=entry.kind,
+        amount=entry.amount_gems,
+        balance_after=entry.balance_after_gems,
+    )
+    written.created_at.FromDatetime(entry.created_at)
+    return written

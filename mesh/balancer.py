@@ -1,0 +1,181 @@
+"""Which instance a call is tried on, and on which next: a pure state machine.
+
+    question                       answer
+    -----------------------------  ----------------------------------------------------------
+    first attempt of a call        the next in turn of the *ready* instances: a counter
+                                   cycles over them
+    after a break                  the same instance again, up to three attempts in all,
+                                   while it is ready and its breaker closed
+    after a timeout, after the     the next ready instance in turn on which this call has
+    third break, after a probe     not yet failed
+    no ready instance is left      draining ones, under the same rules
+    none of these either           a forced probe: of the instances whose breaker is open,
+                                   on which this call has not failed and which no other
+                                   call is probing, the one that has waited longest
+    not even that                  none is left: the call fails at once
+
+- *Ready*: on the list, SERVING, and admitted by its breaker (closed, or half-open
+  with no probe out); see mesh.breaker for what counts as a failure.
+- So a lone instance that was restarted is found by the next call, and while all
+  instances are out, each is tried by one call at a time and all other calls fail
+  at once.
+- An instance that leaves the list is forgotten with its breaker; one that comes
+  back, or changes its address, starts closed. A change of state keeps the breaker.
+- A call makes at most three attempts on an instance, whatever the others do, so
+  it ends after three times as many attempts as there are instances.
+
+No I/O and no event loop; the clock is an argument. Not safe for threads.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from mesh.breaker import Breaker, BreakerLimits, Outcome
+from mesh.instances import Instance
+
+ATTEMPTS_ON_AN_INSTANCE = 3
+
+
+@dataclass(slots=True)
+class Tries:
+    """What one call has tried so far. Made by the caller, kept by the balancer."""
+
+    attempt_counts: dict[str, int] = field(default_factory=dict)
+    failed_on: set[str] = field(default_factory=set)
+    last: "Attempt | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt of a call on an instance, to be reported once it has ended.
+
+    `number` counts this call's attempts on this instance from 1. `is_last` says
+    that no other instance is ready now, should this one fail.
+    """
+
+    instance: Instance
+    number: int
+    is_last: bool
+    tries: Tries
+    breaker: Breaker
+    serial: int
+    began_at: float
+
+
+@dataclass(slots=True)
+class _Member:
+    instance: Instance
+    breaker: Breaker
+
+
+class Balancer:
+    """Spreads the calls to one service over its instances."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        limits: BreakerLimits | None = None,
+        first_turn: int = 0,
+    ) -> None:
+        """`clock` is monotonic, in seconds; `first_turn` keeps callers that start
+        together from walking in step."""
+        self._clock = clock
+        self._limits = limits or BreakerLimits()
+        self._turn = first_turn
+        self._members: dict[str, _Member] = {}
+        self._serving: tuple[_Member, ...] = ()
+        self._draining: tuple[_Member, ...] = ()
+
+    def update(self, instances: Iterable[Instance]) -> None:
+        """Takes the live instances of the service as they now are."""
+        members: dict[str, _Member] = {}
+        for instance in sorted(instances, key=lambda instance: instance.id):
+            known = self._members.get(instance.id)
+            if known is not None and known.instance.address == instance.address:
+                members[instance.id] = _Member(instance, known.breaker)
+            else:
+                members[instance.id] = _Member(instance, Breaker(self._limits))
+        self._members = members
+        self._serving = tuple(m for m in members.values() if m.instance.is_serving)
+        self._draining = tuple(m for m in members.values() if not m.instance.is_serving)
+
+    def pick(self, tries: Tries) -> Attempt | None:
+        """Begins the call's next attempt; None when no instance is left for it.
+
+        Every attempt must be reported.
+        """
+        now = self._clock()
+        member = (
+            self._same_again(tries, now)
+            or self._next_in_turn(self._serving, tries, now)
+            or self._next_in_turn(self._draining, tries, now)
+            or self._longest_out(tries)
+        )
+        return None if member is None else self._begin(member, tries, now)
+
+    def report(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Ends an attempt. Only a break leaves its instance open to the same call."""
+        is_worth_repeating = (
+            outcome is Outcome.BROKE
+            and attempt.number < ATTEMPTS_ON_AN_INSTANCE
+            and not attempt.breaker.is_open
+        )
+        if not is_worth_repeating:
+            attempt.tries.failed_on.add(attempt.instance.id)
+        attempt.breaker.end(attempt.serial, outcome, attempt.began_at, self._clock())
+
+    def seconds_to_half_open(self) -> float:
+        """When the first of the instances that are out may be back; 0 if one is in."""
+        now = self._clock()
+        waits = (m.breaker.seconds_to_half_open(now) for m in self._members.values())
+        return min(waits, default=self._limits.cool_down_seconds)
+
+    def open_instances(self) -> tuple[str, ...]:
+        """The ids of the instances whose breaker is open or half-open."""
+        return tuple(id for id, member in self._members.items() if member.breaker.is_open)
+
+    def _same_again(self, tries: Tries, now: float) -> _Member | None:
+        if tries.last is None:
+            return None
+        member = self._members.get(tries.last.instance.id)
+        if member is None or member.breaker.is_open or not member.instance.is_serving:
+            return None
+        return member if _is_ready(member, tries, now) else None
+
+    def _next_in_turn(
+        self, members: tuple[_Member, ...], tries: Tries, now: float
+    ) -> _Member | None:
+        if not members:
+            return None
+        self._turn += 1
+        member = members[self._turn % len(members)]
+        if _is_ready(member, tries, now):
+            return member
+        ready = [member for member in members if _is_ready(member, tries, now)]
+        return ready[self._turn % len(ready)] if ready else None
+
+    def _longest_out(self, tries: Tries) -> _Member | None:
+        out = (
+            member
+            for member in (*self._serving, *self._draining)
+            if member.instance.id not in tries.failed_on
+            and member.breaker.is_open
+            and not member.breaker.probe_is_out
+        )
+        return min(out, key=lambda member: member.breaker.waiting_since, default=None)
+
+    def _begin(self, member: _Member, tries: Tries, now: float) -> Attempt:
+        id = member.instance.id
+        number = tries.attempt_counts.get(id, 0) + 1
+        tries.attempt_counts[id] = number
+        is_last = not any(
+            other is not member and _is_ready(other, tries, now) for other in self._members.values()
+        )
+        serial = member.breaker.begin()
+        tries.last = Attempt(member.instance, number, is_last, tries, member.breaker, serial, now)
+        return tries.last
+
+
+def _is_ready(member: _Member, tries: Tries, now: float) -> bool:
+    return member.instance.id not in tries.failed_on and member.breaker.admits(now)

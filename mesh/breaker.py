@@ -1,0 +1,153 @@
+"""Whether one instance is worth a call: closed, open, or half-open.
+
+    state      event                                        becomes
+    ---------  -------------------------------------------  ------------------------------
+    closed     an answer                                    closed, count 0
+    closed     a break, of an attempt that began after      count + 1; at the limit: open
+               the last failure was counted
+    closed     any other break                              closed, nothing changes
+    closed     a silence                                    count + 1; at the limit: open
+    open       the cool-down passes                         half-open
+    open       a forced probe begins                        open, probe out
+    open       anything but an answer to a forced probe     open, same cool-down, the last
+                                                            in turn for a forced probe
+    half-open  an attempt begins: the probe                 half-open, probe out
+    half-open  a break or a silence of the probe            open, cool-down doubled up to
+                                                            its bound
+    half-open  any other end of the probe, but an answer    half-open, no probe out
+    open,      an answer, to a probe or to an attempt that  closed, count 0, the first
+    half-open  began before                                 cool-down again
+    open,      a break or a silence of such an attempt      nothing changes
+    half-open
+
+- An *answer* is any reply of the instance, an error of the request included. So
+  whatever a caller sends, an instance that replies to it stays in.
+- A *break* is UNAVAILABLE or a lost connection. Many calls lose one connection
+  together: that is one incident, and counts once.
+- A *silence* is an attempt that ran into its timeout, had at least
+  `silence_seconds`, and during which the instance answered nothing at all. A
+  slow call on an instance that answers others says nothing about the instance,
+  nor does a caller that gave it too little time.
+- A *forced* probe is one that begins before the cool-down has passed, because
+  no better instance is left.
+- There is one probe at a time.
+
+Pure: no I/O; time comes from the attempts.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Outcome(Enum):
+    """How an attempt on an instance ended."""
+
+    ANSWERED = "answered"
+    BROKE = "broke"
+    TIMED_OUT = "timed out"
+    GIVEN_UP = "given up"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerLimits:
+    """When a breaker opens, and for how long."""
+
+    failures: int = 3
+    cool_down_seconds: float = 1.0
+    cool_down_bound_seconds: float = 5.0
+    silence_seconds: float = 0.5
+
+
+class Breaker:
+    """The breaker of one instance."""
+
+    __slots__ = (
+        "_answered_serial",
+        "_cool_down_seconds",
+        "_counted_serial",
+        "_failures",
+        "_limits",
+        "_probe_serial",
+        "_retry_at",
+        "_serial",
+        "is_open",
+        "waiting_since",
+    )
+
+    def __init__(self, limits: BreakerLimits) -> None:
+        self._limits = limits
+        self._cool_down_seconds = limits.cool_down_seconds
+        self._failures = 0
+        self._retry_at = 0.0
+        self._serial = 0
+        self._probe_serial: int | None = None
+        # The last attempt that had begun when a failure was counted, and when
+        # an answer came: later ones have a greater serial.
+        self._counted_serial = 0
+        self._answered_serial = 0
+        self.is_open = False
+        """Whether it is open or half-open."""
+        self.waiting_since = 0.0
+        """When it opened or was last probed by force: orders forced probes."""
+
+    @property
+    def probe_is_out(self) -> bool:
+        return self._probe_serial is not None
+
+    def admits(self, now: float) -> bool:
+        """Whether an attempt may begin unforced: closed, or half-open with no probe out."""
+        return not self.is_open or (now >= self._retry_at and not self.probe_is_out)
+
+    def seconds_to_half_open(self, now: float) -> float:
+        """0 when it is not open."""
+        return max(0.0, self._retry_at - now) if self.is_open else 0.0
+
+    def begin(self) -> int:
+        """An attempt begins, as a probe unless closed. Returns its serial number here."""
+        self._serial += 1
+        if self.is_open:
+            assert not self.probe_is_out, "one probe at a time"
+            self._probe_serial = self._serial
+        return self._serial
+
+    def end(self, serial: int, outcome: Outcome, began_at: float, now: float) -> None:
+        """The attempt of that number ends, which began at `began_at`."""
+        is_probe = serial == self._probe_serial
+        is_forced = is_probe and began_at < self._retry_at
+        if is_probe:
+            self._probe_serial = None
+        if outcome is Outcome.ANSWERED:
+            self._close()
+        elif is_forced:
+            self.waiting_since = now
+        elif is_probe == self.is_open and self._is_failure(serial, outcome, now - began_at):
+            self._counted_serial = self._serial
+            self._fail(now)
+
+    def _is_failure(self, serial: int, outcome: Outcome, lasted_seconds: float) -> bool:
+        if outcome is Outcome.BROKE:
+            return self.is_open or serial > self._counted_serial
+        if outcome is Outcome.TIMED_OUT:
+            was_silent = serial > self._answered_serial
+            return was_silent and lasted_seconds >= self._limits.silence_seconds
+        return False
+
+    def _close(self) -> None:
+        self._answered_serial = self._serial
+        self._failures = 0
+        self._probe_serial = None
+        self._cool_down_seconds = self._limits.cool_down_seconds
+        self.is_open = False
+
+    def _fail(self, now: float) -> None:
+        bound = self._limits.cool_down_bound_seconds
+        if self.is_open:
+            self._cool_down_seconds = min(2 * self._cool_down_seconds, bound)
+        else:
+            self._failures += 1
+            if self._failures < self._limits.failures:
+                return
+        self._failures = 0
+        self.is_open = True
+        self._retry_at = now + self._cool_down_seconds
+        self.waiting_since = now

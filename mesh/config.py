@@ -1,0 +1,81 @@
+"""Settings that every process of the mesh has, read once from the environment.
+
+A service's own config.py adds to these. A bad or missing setting ends the
+process with every fault listed at once, each with the variable's name.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode
+
+from mesh.auth import load_private_key
+
+
+def host_and_port(address: str) -> str:
+    """Checks that an address reads host:port. Raises ValueError otherwise."""
+    host, separator, port = address.rpartition(":")
+    if not (host and separator and port.isascii() and port.isdigit() and int(port) < 65536):
+        raise ValueError("must be host:port, such as 127.0.0.1:7000")
+    return address
+
+
+def _addresses(text: str) -> str:
+    for address in text.split(","):
+        host_and_port(address.strip())
+    return text
+
+
+class MeshSettings(BaseSettings):
+    """What every process needs to know."""
+
+    instance_id: str = Field(validation_alias="MESH_INSTANCE_ID", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    listen: Annotated[str, AfterValidator(host_and_port)] = Field(validation_alias="MESH_LISTEN")
+    service_key_file: Path = Field(validation_alias="MESH_SERVICE_KEY_FILE")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", validation_alias="MESH_LOG_LEVEL"
+    )
+
+    def service_key(self) -> Ed25519PrivateKey:
+        """The key that processes of the mesh know one another by."""
+        return read_private_key("MESH_SERVICE_KEY_FILE", self.service_key_file)
+
+
+class MemberSettings(MeshSettings):
+    """What a process needs that finds others by the registry."""
+
+    registries: Annotated[str, NoDecode, AfterValidator(_addresses)] = Field(
+        validation_alias="MESH_REGISTRIES"
+    )
+
+    def registry_addresses(self) -> list[str]:
+        """The registries, in the order of preference."""
+        return [address.strip() for address in self.registries.split(",")]
+
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def load(kind: type[Settings]) -> Settings:
+    """Reads the environment, or ends the process with every fault listed."""
+    try:
+        return kind()
+    except ValidationError as error:
+        faults = [
+            f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+        ]
+        sys.exit("Settings are wrong; set these environment variables:\n" + "\n".join(faults))
+
+
+def read_private_key(variable: str, path: Path) -> Ed25519PrivateKey:
+    """Reads a key file, or ends the process saying which variable names a bad one."""
+    try:
+        return load_private_key(path.read_bytes())
+    except (OSError, ValueError) as error:
+        sys.exit(
+            f"{variable}: {path} holds no Ed25519 private key in PKCS8 PEM form ({error}). "
+            "Make one with: openssl genpkey -algorithm ed25519 -out FILE"
+        )

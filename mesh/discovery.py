@@ -1,0 +1,184 @@
+"""The live instances of every service, as the registry last told.
+
+The list outlives the registry: while no registry can be reached, the last list
+stands. When a registry is found again it may have been restarted and know only
+those instances that have come back to it so far; so for `settle_seconds`, longer
+than instances need to register anew, an instance that is missing there stays on
+the list. One that the new registry has listed and then dropped goes at once.
+
+Several registries are tried in turn, from a random one on, with a backoff that
+is capped at a second.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import grpc
+import structlog
+
+from mesh.calls import AUTHORIZATION
+from mesh.errors import Unavailable
+from mesh.instance_memory import InstanceMemory
+from mesh.instance_messages import from_message
+from mesh.instances import Instance as Instance
+from mesh.instances import InstanceState as InstanceState
+from mesh.registration import Registration as Registration
+from mesh.unary import CHANNEL_OPTIONS
+from protos.registry.v1 import registry_pb2
+
+WATCH = "/registry.v1.RegistryService/Watch"
+SETTLE_SECONDS = 4.0
+BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+FIRST_SNAPSHOT_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+class NoRegistry(Unavailable):
+    """No registry has answered yet."""
+
+    REASON = "NO_REGISTRY"
+
+
+class Directory:
+    """Watches the registry; a `mesh.client.InstanceList`. Use it in one event loop alone."""
+
+    def __init__(
+        self,
+        registries: Sequence[str],
+        token: Callable[[], str],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+        settle_seconds: float = SETTLE_SECONDS,
+    ) -> None:
+        """`registries` are host:port; `token` gives a service token; `jitter`
+        gives numbers in [0, 1)."""
+        assert registries, "a directory needs a registry"
+        self._registries = tuple(registries)
+        self._token = token
+        self._clock = clock
+        self._jitter = jitter
+        self._settle_seconds = settle_seconds
+        self._memory = InstanceMemory()
+        self._by_service: dict[str, tuple[Instance, ...]] = {}
+        self._subscribers: list[Callable[[], None]] = []
+        self._heard = asyncio.Event()
+        self._is_current = False
+        self._lost_at = -math.inf
+        self._watching: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to watch, and goes on until `close`."""
+        assert self._watching is None, "started twice"
+        self._watching = asyncio.create_task(self._keep_watching(), name="directory")
+
+    async def close(self) -> None:
+        """Stops watching. The last list stands."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+
+    async def first_snapshot(self, timeout_seconds: float) -> None:
+        """Waits until a registry has told its list. Raises NoRegistry when none does in time."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._heard.wait()
+        except TimeoutError as error:
+            raise NoRegistry(
+                f"No registry answered within {timeout_seconds:g} s; "
+                f"tried {', '.join(self._registries)}."
+            ) from error
+
+    def instances(self, service: str) -> tuple[Instance, ...]:
+        """The instances of one service, ordered by id."""
+        return self._by_service.get(service, ())
+
+    def services(self) -> tuple[str, ...]:
+        """The services that have an instance, in alphabetical order."""
+        return tuple(sorted(self._by_service))
+
+    def age_seconds(self) -> float:
+        """How old the list may be: 0 while a registry is being watched, infinite
+        before the first one was."""
+        return 0.0 if self._is_current else self._clock() - self._lost_at
+
+    def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Has `changed` called after every change of the list; the answer ends that."""
+        self._subscribers.append(changed)
+        return lambda: self._subscribers.remove(changed)
+
+    async def _keep_watching(self) -> None:
+        turn = int(self._jitter() * len(self._registries))
+        failures = 0
+        while True:
+            registry = self._registries[turn % len(self._registries)]
+            try:
+                await self._watch(registry)
+            except (grpc.aio.AioRpcError, TimeoutError) as error:
+                failures = 0 if self._is_current else failures + 1
+                if failures <= 1:
+                    log.warning("lose_registry", registry=registry, error=type(error).__name__)
+            except Exception as error:
+                failures += 1
+                log.error("fail_watch", registry=registry, exc_info=error)
+            self._lose()
+            turn += 1
+            pause_seconds = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
+            await asyncio.sleep(pause_seconds * (1 - self._jitter() / 2))
+
+    async def _watch(self, registry: str) -> None:
+        """Takes snapshots from one registry until it fails."""
+        settling: asyncio.TimerHandle | None = None
+        try:
+            async with asyncio.timeout(FIRST_SNAPSHOT_SECONDS) as patience:
+                async for snapshot in self._snapshots(registry):
+                    if settling is None:
+                        patience.reschedule(None)
+                        settling = self._begin_settling(registry)
+                    self._memory.take(snapshot)
+                    self._publish()
+        finally:
+            if settling is not None:
+                settling.cancel()
+
+    async def _snapshots(self, registry: str) -> AsyncIterator[list[Instance]]:
+        async with grpc.aio.insecure_channel(registry, options=CHANNEL_OPTIONS) as channel:
+            watch = channel.unary_stream(
+                WATCH,
+                request_serializer=registry_pb2.WatchRequest.SerializeToString,
+                response_deserializer=registry_pb2.WatchResponse.FromString,
+            )
+            metadata = ((AUTHORIZATION, f"Bearer {self._token()}"),)
+            async for response in watch(registry_pb2.WatchRequest(), metadata=metadata):
+                yield [from_message(message) for message in response.instances]
+
+    def _begin_settling(self, registry: str) -> asyncio.TimerHandle:
+        log.info("watch_registry", registry=registry)
+        self._memory.reconnect()
+        self._is_current = True
+        return asyncio.get_running_loop().call_later(self._settle_seconds, self._settle)
+
+    def _settle(self) -> None:
+        self._memory.settle()
+        self._publish()
+
+    def _lose(self) -> None:
+        if self._is_current:
+            self._is_current = False
+            self._lost_at = self._clock()
+
+    def _publish(self) -> None:
+        by_service: dict[str, list[Instance]] = {}
+        for _, instance in sorted(self._memory.merged().items()):
+            by_service.setdefault(instance.service, []).append(instance)
+        frozen = {service: tuple(instances) for service, instances in by_service.items()}
+        self._heard.set()
+        if frozen == self._by_service:
+            return
+        self._by_service = frozen
+        for changed in tuple(self._subscribers):
+            changed()

@@ -1,0 +1,182 @@
+"""Every error that may cross a process boundary, with its gRPC code and its reason.
+
+    MeshError
+    +-- Cancelled              1   the caller went away
+    +-- InvalidArgument        3   the request is wrong, whatever the state
+    +-- DeadlineExceeded       4   time ran out; what happened is unknown
+    +-- NotFound               5
+    +-- AlreadyExists          6
+    +-- PermissionDenied       7
+    +-- ResourceExhausted      8   a bound was reached; come back later
+    +-- FailedPrecondition     9   the request is right, the state is not
+    +-- Aborted               10   lost a race and changed nothing; try again
+    +-- Unimplemented         12
+    +-- Internal              13   our bug; the caller learns the request id alone
+    +-- Unavailable           14   this instance cannot answer; another may
+    +-- DataLoss              15   needs a person
+    +-- Unauthenticated       16
+
+Services add subclasses in their own domain. The module imports nothing of gRPC,
+so that a domain may raise these. Codes are those of google.rpc.Code; the shape
+follows AIP-193.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+DOMAIN = "gacha-mesh"
+"""The domain of every google.rpc.ErrorInfo that the mesh sends."""
+
+
+class Code(IntEnum):
+    """google.rpc.Code."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """A field of the request that is wrong, and what would be right."""
+
+    field: str
+    description: str
+
+
+class MeshError(Exception):
+    """An error that its caller is told of.
+
+    `message` is one sentence for people and says the remedy; `reason` is for
+    machines, UPPER_SNAKE_CASE; `metadata` are details for machines; `fields`
+    are the fields that are wrong. `retryable` says that the same request may
+    succeed later with nothing changed by its sender.
+    """
+
+    CODE: ClassVar[Code] = Code.UNKNOWN
+    REASON: ClassVar[str] = "UNKNOWN"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        fields: tuple[FieldViolation, ...] = (),
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or self.REASON
+        self.metadata = dict(metadata or {})
+        self.fields = fields
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def code(self) -> Code:
+        return self.CODE
+
+
+class Cancelled(MeshError):
+    CODE, REASON = Code.CANCELLED, "CANCELLED"
+
+
+class InvalidArgument(MeshError):
+    CODE, REASON = Code.INVALID_ARGUMENT, "INVALID_ARGUMENT"
+
+    @classmethod
+    def of_field(cls, field: str, description: str) -> "InvalidArgument":
+        """The error for one wrong field, whose description reads on after its name."""
+        return cls(
+            f"{field} {description}",
+            reason="INVALID_FIELD",
+            metadata={"field": field},
+            fields=(FieldViolation(field, description),),
+        )
+
+
+class DeadlineExceeded(MeshError):
+    CODE, REASON, retryable = Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", True
+
+
+class NotFound(MeshError):
+    CODE, REASON = Code.NOT_FOUND, "NOT_FOUND"
+
+
+class AlreadyExists(MeshError):
+    CODE, REASON = Code.ALREADY_EXISTS, "ALREADY_EXISTS"
+
+
+class PermissionDenied(MeshError):
+    CODE, REASON = Code.PERMISSION_DENIED, "PERMISSION_DENIED"
+
+
+class ResourceExhausted(MeshError):
+    CODE, REASON, retryable = Code.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED", True
+
+
+class FailedPrecondition(MeshError):
+    CODE, REASON = Code.FAILED_PRECONDITION, "FAILED_PRECONDITION"
+
+
+class Aborted(MeshError):
+    CODE, REASON, retryable = Code.ABORTED, "ABORTED", True
+
+
+class Unimplemented(MeshError):
+    CODE, REASON = Code.UNIMPLEMENTED, "UNIMPLEMENTED"
+
+
+class Internal(MeshError):
+    CODE, REASON = Code.INTERNAL, "INTERNAL"
+
+
+class Unavailable(MeshError):
+    CODE, REASON, retryable = Code.UNAVAILABLE, "UNAVAILABLE", True
+
+
+class DataLoss(MeshError):
+    CODE, REASON = Code.DATA_LOSS, "DATA_LOSS"
+
+
+class Unauthenticated(MeshError):
+    CODE, REASON = Code.UNAUTHENTICATED, "UNAUTHENTICATED"
+
+
+BY_CODE: dict[Code, type[MeshError]] = {
+    error.CODE: error
+    for error in (
+        Cancelled,
+        InvalidArgument,
+        DeadlineExceeded,
+        NotFound,
+        AlreadyExists,
+        PermissionDenied,
+        ResourceExhausted,
+        FailedPrecondition,
+        Aborted,
+        Unimplemented,
+        Internal,
+        Unavailable,
+        DataLoss,
+        Unauthenticated,
+    )
+}
+"""The class that stands for a code that arrived from elsewhere."""

@@ -1,0 +1,38 @@
+"""What stays on the list of instances while registries come and go. Pure."""
+
+from collections.abc import Iterable
+
+from mesh.instances import Instance
+
+
+class InstanceMemory:
+    """Merges the snapshots of one registry after another.
+
+    From `reconnect` until `settle`, an instance that the new registry has not
+    listed yet stays as it was known; the registry may have been restarted, and
+    the instance on its way back to it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, Instance] = {}
+        self._unconfirmed: dict[str, Instance] = {}
+        self._snapshot: dict[str, Instance] = {}
+
+    def reconnect(self) -> None:
+        """A new watch begins: nothing that is known has been confirmed by it."""
+        self._unconfirmed = self.merged()
+        self._snapshot = {}
+
+    def take(self, snapshot: Iterable[Instance]) -> None:
+        """The registry lists these now."""
+        self._snapshot = {instance.id: instance for instance in snapshot}
+        for id in self._snapshot:
+            self._unconfirmed.pop(id, None)
+
+    def settle(self) -> None:
+        """Whoever has not come back by now is gone."""
+        self._unconfirmed = {}
+
+    def merged(self) -> dict[str, Instance]:
+        """The instances by id."""
+        return {**self._unconfirmed, **self._snapshot}

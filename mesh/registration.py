@@ -1,0 +1,166 @@
+"""One instance's entry in the registry, kept up until it is taken back.
+
+A heartbeat goes out each second, against a lease of three. A registry that does
+not answer is left for the next; one that does not know the lease, because it was
+restarted or the lease ran out, is registered with anew. Nothing here raises for
+the lack of a registry, and leaving takes a bounded time whatever has become of it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
+from google.protobuf.message import Message
+
+from mesh.calls import AUTHORIZATION
+from mesh.errors import MeshError, NotFound
+from mesh.instance_messages import STATE_NUMBERS, to_message
+from mesh.instances import Instance, InstanceState
+from mesh.transport import Transport
+from mesh.unary import UnaryTransport
+from protos.registry.v1 import registry_pb2
+
+SERVICE = "/registry.v1.RegistryService/"
+HEARTBEAT_SECONDS = 1.0
+CALL_TIMEOUT_SECONDS = 1.0
+BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+log = structlog.get_logger()
+
+
+class Registration:
+    """Keeps one instance on the list; a `mesh.process.Leaving`."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        registries: Sequence[str],
+        token: Callable[[], str],
+        *,
+        transport: Transport | None = None,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        """`registries` are host:port, the preferred first; `token` gives a service token."""
+        assert registries, "a registration needs a registry"
+        self._instance = instance
+        self._registries = tuple(registries)
+        self._token = token
+        self._transport = transport or UnaryTransport()
+        self._heartbeat_seconds = heartbeat_seconds
+        self._turn = 0
+        self._failures = 0
+        self._lease_id: str | None = None
+        self._listed_as: InstanceState | None = None
+        self._progress = asyncio.Condition()
+        self._hurry = asyncio.Event()
+        self._keeping: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to register, and goes on until `deregister`."""
+        assert self._keeping is None, "started twice"
+        self._keeping = asyncio.create_task(self._keep(), name="registration")
+
+    async def registered(self, timeout_seconds: float) -> bool:
+        """Waits until a registry lists the instance. Returns whether one does."""
+        return await self._until_listed_as(self._instance.state, timeout_seconds)
+
+    async def drain(self) -> None:
+        """Tells the registry that no new calls are wanted; waits for a second at most."""
+        self._instance = replace(self._instance, state=InstanceState.DRAINING)
+        self._hurry.set()
+        if not await self._until_listed_as(InstanceState.DRAINING, CALL_TIMEOUT_SECONDS):
+            log.warning("fail_drain_notice", target=self._instance.id)
+
+    async def deregister(self) -> None:
+        """Takes the entry off the list; waits for a second at most. Idempotent."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
+        if self._lease_id is not None:
+            request = registry_pb2.DeregisterRequest(lease_id=self._lease_id)
+            self._lease_id = None
+            try:
+                await self._call("Deregister", request)
+            except MeshError as error:  # the lease runs out by itself
+                log.warning("fail_deregister", target=self._instance.id, reason=error.reason)
+        await self._transport.close()
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                await self._keep_once()
+            except MeshError as error:
+                pause_seconds = self._pause_after(error)
+            except Exception as error:
+                log.error("fail_registration", target=self._instance.id, exc_info=error)
+                pause_seconds = self._heartbeat_seconds
+            else:
+                pause_seconds = self._heartbeat_seconds
+            await self._pause(pause_seconds)
+
+    async def _keep_once(self) -> None:
+        state = self._instance.state
+        if self._lease_id is None:
+            await self._register()
+        else:
+            await self._call(
+                "Heartbeat",
+                registry_pb2.HeartbeatRequest(lease_id=self._lease_id, state=STATE_NUMBERS[state]),
+            )
+        if self._failures:
+            log.info("find_registry", registry=self._registry, target=self._instance.id)
+        self._failures = 0
+        async with self._progress:
+            self._listed_as = state
+            self._progress.notify_all()
+
+    async def _register(self) -> None:
+        response = registry_pb2.RegisterResponse.FromString(
+            await self._call(
+                "Register", registry_pb2.RegisterRequest(instance=to_message(self._instance))
+            )
+        )
+        self._lease_id = response.lease_id
+        log.info("register_instance", registry=self._registry, target=self._instance.id)
+
+    def _pause_after(self, error: MeshError) -> float:
+        if isinstance(error, NotFound) and self._lease_id is not None:
+            log.info("lose_lease", registry=self._registry, target=self._instance.id)
+            self._lease_id = None
+            return 0.0
+        if self._failures == 0:
+            log.warning("lose_registry", registry=self._registry, reason=error.reason)
+        pause_seconds = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
+        self._failures += 1
+        self._turn += 1
+        return pause_seconds
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+        self._hurry.clear()
+
+    async def _until_listed_as(self, state: InstanceState, timeout_seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_seconds), self._progress:
+                await self._progress.wait_for(lambda: self._listed_as is state)
+        except TimeoutError:
+            return False
+        return True
+
+    @property
+    def _registry(self) -> str:
+        return self._registries[self._turn % len(self._registries)]
+
+    async def _call(self, method: str, request: Message) -> bytes:
+        return await self._transport.call(
+            self._registry,
+            SERVICE + method,
+            request.SerializeToString(),
+            {AUTHORIZATION: f"Bearer {self._token()}"},
+            CALL_TIMEOUT_SECONDS,
+        )

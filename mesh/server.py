@@ -1,0 +1,174 @@
+"""A gRPC server of the mesh: unary and streaming methods, health, reflection, drain.
+
+Health says SERVING while what the server depends on answers, and NOT_SERVING
+from the moment it is told to leave. One process has one port, and never shares
+it silently.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from mesh.calls import REQUEST_ID, Metadata
+from mesh.deadlines import Deadline
+from mesh.dispatch import Dispatcher
+from mesh.errors import MeshError
+from mesh.status import DETAILS_KEY, to_status
+
+DEFAULT_DEADLINE_SECONDS = 10.0
+MAX_DEADLINE_SECONDS = 60.0
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+HEALTH_CHECK_SECONDS = 1.0
+REFLECTION_SERVICES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
+
+Check = Callable[[], Awaitable[bool]]
+log = structlog.get_logger()
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class ListenFailed(Exception):
+    """The address cannot be listened on."""
+
+
+class Server:
+    """Serves a dispatcher's methods on one address."""
+
+    def __init__(
+        self, listen: str, services: Iterable[str], dispatcher: Dispatcher, is_ready: Check
+    ) -> None:
+        """`services` are full proto names, for health and reflection; `is_ready` is
+        asked every second whether all that the server depends on answers."""
+        self._listen = listen
+        self._services = tuple(services)
+        self._dispatcher = dispatcher
+        self._is_ready = is_ready
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._checking: asyncio.Task[None] | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Begins to serve. Raises ListenFailed when the address is taken."""
+        self._server.add_generic_rpc_handlers((_Handlers(self._dispatcher),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._add_reflection()
+        try:
+            self.port = self._server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise ListenFailed(
+                f"{self._listen} cannot be listened on: another process may have it. "
+                "Set MESH_LISTEN to a free host:port."
+            ) from error
+        await self._check_health()
+        await self._server.start()
+        self._checking = asyncio.create_task(self._keep_checking())
+
+    async def refuse_new_calls(self) -> None:
+        """Lets health say NOT_SERVING for good; calls are still answered."""
+        if self._checking is not None:
+            self._checking.cancel()
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Ends when the running calls have, or after the grace at the latest."""
+        if self._checking is not None:
+            self._checking.cancel()
+        await self._server.stop(grace_seconds)
+
+    def _add_reflection(self) -> None:
+        """grpcio-reflection knows the v1alpha name alone; the messages of v1 are the same."""
+        names = (*self._services, *REFLECTION_SERVICES, health.SERVICE_NAME)
+        servicer = reflection.aio.ReflectionServicer(names)
+        handler = grpc.stream_stream_rpc_method_handler(
+            servicer.ServerReflectionInfo,
+            reflection._reflection_pb2.ServerReflectionRequest.FromString,
+            reflection._reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        for name in REFLECTION_SERVICES:
+            self._server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}),)
+            )
+
+    async def _keep_checking(self) -> None:
+        while True:
+            await asyncio.sleep(HEALTH_CHECK_SECONDS)
+            await self._check_health()
+
+    async def _check_health(self) -> None:
+        try:
+            ready = await self._is_ready()
+        except Exception as error:  # noqa: BLE001 (whatever fails here means: not ready)
+            log.warning("fail_health_check", error=type(error).__name__)
+            ready = False
+        state = health_pb2.HealthCheckResponse
+        for service in ("", *self._services):
+            await self._health.set(service, state.SERVING if ready else state.NOT_SERVING)
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Leads gRPC's own calls into the dispatcher."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def service(self, details: Any) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        path = details.method
+        method = self._dispatcher.find(path)
+        if method is None:
+            return None
+        if method.streams:
+            return grpc.unary_stream_rpc_method_handler(self._streaming(path))
+        return grpc.unary_unary_rpc_method_handler(self._unary(path))
+
+    def _unary(self, path: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def unary(request: bytes, context: Any) -> bytes:
+            metadata = _metadata_of(context)
+            try:
+                return await self._dispatcher.handle(path, request, metadata, _deadline_of(context))
+            except MeshError as error:
+                await _abort(context, error, metadata)
+                raise
+
+        return unary
+
+    def _streaming(self, path: str) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
+        async def streaming(request: bytes, context: Any) -> AsyncIterator[bytes]:
+            metadata = _metadata_of(context)
+            answers = self._dispatcher.stream(path, request, metadata, _deadline_of(context))
+            try:
+                async for answer in answers:
+                    yield answer
+            except MeshError as error:
+                await _abort(context, error, metadata)
+
+        return streaming
+
+
+def _metadata_of(context: Any) -> Metadata:
+    return {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+
+
+def _deadline_of(context: Any) -> Deadline:
+    remaining = context.time_remaining()
+    seconds = DEFAULT_DEADLINE_SECONDS if remaining is None else remaining
+    return Deadline.after(min(seconds, MAX_DEADLINE_SECONDS))
+
+
+async def _abort(context: Any, error: MeshError, metadata: Metadata) -> None:
+    trailers = [(DETAILS_KEY, to_status(error).SerializeToString())]
+    if REQUEST_ID in metadata:
+        trailers.append((REQUEST_ID, metadata[REQUEST_ID]))
+    await context.abort(_CODES[int(error.code)], error.message, tuple(trailers))

@@ -1,0 +1,62 @@
+"""MeshError to google.rpc.Status and back (AIP-193).
+
+What crosses the wire is a status code, a message, and the trailer
+`grpc-status-details-bin` with ErrorInfo, BadRequest and RetryInfo.
+"""
+
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from mesh.errors import BY_CODE, DOMAIN, Code, FieldViolation, MeshError
+
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+def to_status(error: MeshError) -> status_pb2.Status:
+    """The error as it crosses the wire."""
+    status = status_pb2.Status(code=int(error.code), message=error.message)
+    status.details.add().Pack(
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    )
+    if error.fields:
+        bad_request = error_details_pb2.BadRequest()
+        for violation in error.fields:
+            bad_request.field_violations.add(
+                field=violation.field, description=violation.description
+            )
+        status.details.add().Pack(bad_request)
+    if error.retry_after_seconds is not None:
+        delay = Duration()
+        delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status
+
+
+def from_wire(code: int, message: str, details: bytes | None) -> MeshError:
+    """The error that `to_status` wrote, or the nearest to one that somebody else did."""
+    reason: str | None = None
+    metadata: dict[str, str] = {}
+    fields: tuple[FieldViolation, ...] = ()
+    retry_after_seconds: float | None = None
+    status = status_pb2.Status.FromString(details) if details else status_pb2.Status()
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        bad_request = error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
+        if detail.Unpack(info):
+            reason, metadata = info.reason, dict(info.metadata)
+        elif detail.Unpack(bad_request):
+            fields = tuple(
+                FieldViolation(violation.field, violation.description)
+                for violation in bad_request.field_violations
+            )
+        elif detail.Unpack(retry):
+            retry_after_seconds = retry.retry_delay.ToTimedelta().total_seconds()
+    known = Code(code) if code in code_pb2.Code.values() else Code.UNKNOWN
+    return BY_CODE.get(known, MeshError)(
+        message,
+        reason=reason,
+        metadata=metadata,
+        fields=fields,
+        retry_after_seconds=retry_after_seconds,
+    )

@@ -1,0 +1,230 @@
+"""One database's side of every transaction, on PostgreSQL's prepared transactions.
+
+Invariant: of one gid at most one branch ever exists, and once it exists nothing
+but Commit or Abort ends it. A crash at any point leaves either a prepared branch,
+which recovery settles, or no trace.
+
+How: a branch inserts its gid into tx_branch before anything else, so the gid is
+consumed when, and only when, the branch commits. Abort leaves a tombstone there,
+so that a Prepare that was still on its way is refused. Rows outlive the age at
+which a gid is refused by far, so none can be used again after its row is gone.
+
+Expects the tables of `SCHEMA`, which each service's first migration has.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic
+
+import psycopg2
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from mesh.database import UNIQUE_VIOLATION, Database
+from mesh.errors import Aborted, InvalidArgument
+from mesh.txn.words import (
+    GID_MAX_AGE_SECONDS,
+    MAX_OPERATIONS,
+    AlreadyCommitted,
+    Body,
+    BranchLost,
+    GidExpired,
+    GidUsed,
+    NoPreparedSlot,
+    Operation,
+    Result,
+    Vote,
+    Yes,
+    gid_age_seconds,
+)
+
+LOCK_TIMEOUT_MS = 200
+RETENTION_SECONDS = 3600
+MAX_LISTED = 1000
+SETTLE_ATTEMPTS = 20
+SETTLE_PAUSE_SECONDS = 0.01
+
+_NO_SUCH_BRANCH = "42704"
+_BRANCH_BUSY = "55000"
+_ALREADY_PREPARED = "42710"
+_NO_SLOT = "53400"
+
+SCHEMA = """
+CREATE TABLE tx_branch (
+    gid        text PRIMARY KEY CHECK (octet_length(gid) < 200),
+    aborted    boolean NOT NULL DEFAULT false,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX tx_branch_created_at ON tx_branch (created_at);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A prepared branch that waits for an outcome."""
+
+    gid: str
+    prepared_at: datetime
+
+
+class Participant(Generic[Body, Result]):
+    """Prepares, commits and aborts the branches of one database."""
+
+    def __init__(
+        self,
+        database: Database,
+        name: str,
+        apply: Callable[[Cursor, Sequence[Operation[Body]]], Sequence[Vote[Result]]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`apply` does the operations' SQL inside the branch and votes on each, in
+        order; it waits for no lock. `name` goes before the gid in PostgreSQL, where
+        the participants of several databases may share a server."""
+        self._database = database
+        self._prefix = f"{name}/"
+        self._apply = apply
+        self._clock = clock
+
+    async def prepare(
+        self, gid: str, expires_at_seconds: float, operations: Sequence[Operation[Body]]
+    ) -> Sequence[Vote[Result]]:
+        """Applies what it can and makes it durable, undecided; one vote for each operation.
+
+        Without a YES there is no branch. Not idempotent. Raises GidUsed, GidExpired,
+        LockTimeout and NoPreparedSlot, after each of which there is no branch; after
+        any other error it is unknown.
+        """
+        self._check(gid, expires_at_seconds, operations)
+        return await self._database.autocommit(
+            lambda cursor: self._prepare(cursor, gid, operations)
+        )
+
+    async def commit(self, gid: str) -> None:
+        """Makes the branch take effect. Idempotent. Raises BranchLost."""
+        await self._settle(lambda cursor: self._commit(cursor, gid))
+
+    async def abort(self, gid: str) -> None:
+        """Undoes the branch, and refuses its Prepare from now on.
+
+        Idempotent. Raises AlreadyCommitted, and LockTimeout while its Prepare runs.
+        """
+        await self._settle(lambda cursor: self._abort(cursor, gid))
+
+    async def branches(self, min_age_seconds: float) -> list[Branch]:
+        """The prepared branches of at least that age, oldest first; none on a standby."""
+        return await self._database.autocommit(
+            lambda cursor: self._branches(cursor, min_age_seconds)
+        )
+
+    async def forget_old_gids(self) -> None:
+        """Removes rows of tx_branch that no message can be about any more."""
+        await self._database.autocommit(
+            lambda cursor: cursor.execute(
+                "DELETE FROM tx_branch WHERE created_at < now() - make_interval(secs => %s)",
+                (RETENTION_SECONDS,),
+            )
+        )
+
+    def _check(
+        self, gid: str, expires_at_seconds: float, operations: Sequence[Operation[Body]]
+    ) -> None:
+        now = self._clock()
+        age_seconds = gid_age_seconds(gid, now)
+        if abs(age_seconds) > GID_MAX_AGE_SECONDS or expires_at_seconds <= now:
+            raise GidExpired(f"The gid is {age_seconds:.1f} s old, or its coordinator gave up.")
+        if not 1 <= len(operations) <= MAX_OPERATIONS:
+            raise InvalidArgument.of_field("operations", f"must be 1 to {MAX_OPERATIONS}")
+        if len({operation.id for operation in operations}) < len(operations):
+            raise InvalidArgument.of_field("operations", "must have ids that differ")
+
+    def _prepare(
+        self, cursor: Cursor, gid: str, operations: Sequence[Operation[Body]]
+    ) -> Sequence[Vote[Result]]:
+        cursor.execute(f"BEGIN; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+        try:
+            cursor.execute("INSERT INTO tx_branch (gid) VALUES (%s)", (gid,))
+        except psycopg2.Error as error:
+            if error.pgcode == UNIQUE_VIOLATION:
+                raise GidUsed("The gid was used before; a retry takes a new one.") from error
+            raise
+        votes = self._apply(cursor, operations)
+        assert len(votes) == len(operations), "one vote for each operation"
+        if not any(isinstance(vote, Yes) for vote in votes):
+            cursor.execute("ROLLBACK")
+            return votes
+        try:
+            cursor.execute("PREPARE TRANSACTION %s", (self._prefix + gid,))
+        except psycopg2.Error as error:
+            if error.pgcode == _NO_SLOT:
+                raise NoPreparedSlot(
+                    "The database holds as many prepared transactions as it may; try again soon.",
+                    retry_after_seconds=1.0,
+                ) from error
+            if error.pgcode == _ALREADY_PREPARED:
+                raise GidUsed("The gid was used before; a retry takes a new one.") from error
+            raise
+        # In a transaction that failed earlier PREPARE succeeds, with the tag ROLLBACK.
+        if cursor.statusmessage != "PREPARE TRANSACTION":
+            raise Aborted("The branch could not be prepared.", reason="NOT_PREPARED")
+        return votes
+
+    async def _settle(self, work: Callable[[Cursor], bool]) -> None:
+        """Repeats `work` while somebody else is settling the same branch."""
+        for _ in range(SETTLE_ATTEMPTS):
+            if await self._database.autocommit(work):
+                return
+            await asyncio.sleep(SETTLE_PAUSE_SECONDS)
+        raise Aborted("The branch is being settled by somebody else.", reason="BRANCH_BUSY")
+
+    def _commit(self, cursor: Cursor, gid: str) -> bool:
+        try:
+            cursor.execute("COMMIT PREPARED %s", (self._prefix + gid,))
+            return True
+        except psycopg2.Error as error:
+            if error.pgcode == _BRANCH_BUSY:
+                return False
+            if error.pgcode != _NO_SUCH_BRANCH:
+                raise
+        if self._aborted(cursor, gid) is not False:
+            raise BranchLost(
+                f"The branch of {gid} is not prepared and was not committed; its decision says "
+                "commit. Compare the two databases and redo its operations."
+            )
+        return True
+
+    def _abort(self, cursor: Cursor, gid: str) -> bool:
+        try:
+            cursor.execute("ROLLBACK PREPARED %s", (self._prefix + gid,))
+        except psycopg2.Error as error:
+            if error.pgcode == _BRANCH_BUSY:
+                return False
+            if error.pgcode != _NO_SUCH_BRANCH:
+                raise
+        cursor.execute(f"BEGIN; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+        cursor.execute(
+            "INSERT INTO tx_branch (gid, aborted) VALUES (%s, true) ON CONFLICT DO NOTHING", (gid,)
+        )
+        cursor.execute("COMMIT")
+        if self._aborted(cursor, gid) is False:
+            raise AlreadyCommitted(f"The branch of {gid} has been committed.")
+        return True
+
+    def _aborted(self, cursor: Cursor, gid: str) -> bool | None:
+        """What tx_branch says: aborted, committed (False), or nothing."""
+        cursor.execute("SELECT aborted FROM tx_branch WHERE gid = %s", (gid,))
+        row = cursor.fetchone()
+        return None if row is None else bool(row[0])
+
+    def _branches(self, cursor: Cursor, min_age_seconds: float) -> list[Branch]:
+        cursor.execute(
+            """
+            SELECT gid, prepared FROM pg_prepared_xacts
+            WHERE database = current_database() AND starts_with(gid, %s)
+              AND prepared <= now() - make_interval(secs => %s) AND NOT pg_is_in_recovery()
+            ORDER BY prepared LIMIT %s
+            """,
+            (self._prefix, min_age_seconds, MAX_LISTED),
+        )
+        return [Branch(gid[len(self._prefix) :], at) for gid, at in cursor.fetchall()]

@@ -1,0 +1,109 @@
+"""Settles what a crash left behind; runs in every instance, at start and every second.
+
+Nobody rolls back by age alone: an old branch is a reason to ask for the outcome,
+and asking forces one. Acting twice, or at the same time as others, changes nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from mesh.deadlines import Deadline
+from mesh.errors import MeshError
+from mesh.txn.coordinator import Coordinator, ParticipantClient
+from mesh.txn.decisions import DecisionLog
+from mesh.txn.participant import Participant
+from mesh.txn.words import RECOVERY_AGE_SECONDS, BranchLost, Outcome
+
+INTERVAL_SECONDS = 1.0
+STEP_SECONDS = 3.0
+ROUNDS_BETWEEN_CLEANUPS = 600
+
+Resolve = Callable[[str], Awaitable[Outcome]]
+log = structlog.get_logger()
+
+
+class BranchRecovery:
+    """Settles the old branches of one participant's database."""
+
+    def __init__(
+        self, participant: Participant[Any, Any], resolve: Resolve, *, commits: bool
+    ) -> None:
+        """`commits` is for the first participant. The second leaves commits to
+        `DecisionRecovery`, which keeps the order of the two."""
+        self._participant = participant
+        self._resolve = resolve
+        self._commits = commits
+        self._rounds = 0
+
+    async def run_once(self) -> None:
+        """Settles every branch that is old enough. Raises MeshError when something is away."""
+        for branch in await self._participant.branches(RECOVERY_AGE_SECONDS):
+            outcome = await self._resolve(branch.gid)
+            if outcome is Outcome.ABORT:
+                await self._participant.abort(branch.gid)
+            elif self._commits:
+                await self._participant.commit(branch.gid)
+            else:
+                continue
+            log.info("recover_branch", gid=branch.gid, outcome=outcome.value)
+        if self._rounds % ROUNDS_BETWEEN_CLEANUPS == 0:
+            await self._participant.forget_old_gids()
+        self._rounds += 1
+
+
+class DecisionRecovery:
+    """Finishes the transactions that were decided, in the coordinator's order."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        decisions: DecisionLog,
+        first: ParticipantClient,
+        second: ParticipantClient,
+    ) -> None:
+        self._coordinator = coordinator
+        self._decisions = decisions
+        self._first = first
+        self._second = second
+        self._rounds = 0
+
+    async def run_once(self) -> None:
+        """Commits what was decided and is not known to be done. Raises MeshError when
+        something is away."""
+        done = self._coordinator.take_done()
+        try:
+            for gid in await self._decisions.unfinished(RECOVERY_AGE_SECONDS):
+                if gid not in done and await self._finish(gid):
+                    done.add(gid)
+        finally:
+            if done:
+                await self._decisions.mark_done(done)
+        if self._rounds % ROUNDS_BETWEEN_CLEANUPS == 0:
+            await self._decisions.forget_old()
+        self._rounds += 1
+
+    async def _finish(self, gid: str) -> bool:
+        try:
+            await self._first.commit(gid, Deadline.after(STEP_SECONDS))
+            await self._second.commit(gid, Deadline.after(STEP_SECONDS))
+        except BranchLost as error:
+            log.error("lose_branch", gid=gid, message=error.message)
+            return False
+        log.info("recover_decision", gid=gid)
+        return True
+
+
+async def keep_recovering(*rounds: Callable[[], Awaitable[None]]) -> None:
+    """Runs each of `rounds` now and every second, until cancelled; errors are logged."""
+    while True:
+        for run_once in rounds:
+            try:
+                await run_once()
+            except MeshError as error:
+                log.warning("fail_recovery", reason=error.reason)
+            except Exception as error:
+                log.error("fail_recovery", exc_info=error)
+        await asyncio.sleep(INTERVAL_SECONDS)

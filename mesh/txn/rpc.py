@@ -1,0 +1,106 @@
+"""The protocol's two services: proto to participant and decision log, and back."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Generic
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
+
+from mesh.dispatch import Call
+from mesh.errors import InvalidArgument
+from mesh.txn.decisions import DecisionLog
+from mesh.txn.participant import Participant
+from mesh.txn.words import Body, Operation, Outcome, Result, Vote, Yes, gid_age_seconds
+from protos.tx.v1 import coordinator_pb2, participant_pb2
+
+OUTCOMES = {
+    Outcome.COMMIT: coordinator_pb2.OUTCOME_COMMIT,
+    Outcome.ABORT: coordinator_pb2.OUTCOME_ABORT,
+}
+
+
+class ParticipantRpc(Generic[Body, Result]):
+    """tx.v1.ParticipantService over one participant."""
+
+    def __init__(
+        self,
+        participant: Participant[Body, Result],
+        decode: Callable[[AnyMessage], Body],
+        encode: Callable[[Result], Message],
+    ) -> None:
+        """`decode` reads an operation's body, raising InvalidArgument for a type that
+        it does not know; `encode` writes what a YES tells."""
+        self._participant = participant
+        self._decode = decode
+        self._encode = encode
+
+    async def prepare(
+        self, request: participant_pb2.PrepareRequest, call: Call
+    ) -> participant_pb2.PrepareResponse:
+        operations = [Operation(item.id, self._body(item.body)) for item in request.operations]
+        votes = await self._participant.prepare(
+            request.gid, request.expires_at.ToMicroseconds() / 1e6, operations
+        )
+        return participant_pb2.PrepareResponse(
+            votes=[
+                self._vote(operation.id, vote)
+                for operation, vote in zip(operations, votes, strict=True)
+            ]
+        )
+
+    async def commit(
+        self, request: participant_pb2.CommitRequest, call: Call
+    ) -> participant_pb2.CommitResponse:
+        await self._participant.commit(_gid_of(request.gid))
+        return participant_pb2.CommitResponse()
+
+    async def abort(
+        self, request: participant_pb2.AbortRequest, call: Call
+    ) -> participant_pb2.AbortResponse:
+        await self._participant.abort(_gid_of(request.gid))
+        return participant_pb2.AbortResponse()
+
+    async def list_branches(
+        self, request: participant_pb2.ListBranchesRequest, call: Call
+    ) -> participant_pb2.ListBranchesResponse:
+        min_age: timedelta = request.min_age.ToTimedelta()
+        response = participant_pb2.ListBranchesResponse()
+        for branch in await self._participant.branches(min_age.total_seconds()):
+            response.branches.add(gid=branch.gid).prepared_at.FromDatetime(branch.prepared_at)
+        return response
+
+    def _body(self, message: AnyMessage) -> Body:
+        try:
+            return self._decode(message)
+        except DecodeError as error:
+            raise InvalidArgument.of_field("operations", "hold a malformed body") from error
+
+    def _vote(self, operation_id: str, vote: Vote[Result]) -> participant_pb2.Vote:
+        written = participant_pb2.Vote(operation_id=operation_id)
+        if isinstance(vote, Yes):
+            written.result.Pack(self._encode(vote.result))
+        else:
+            written.refusal.reason = vote.reason
+            written.refusal.message = vote.message
+            written.refusal.metadata.update(vote.metadata)
+        return written
+
+
+class CoordinatorRpc:
+    """tx.v1.CoordinatorService over the decision log."""
+
+    def __init__(self, decisions: DecisionLog) -> None:
+        self._decisions = decisions
+
+    async def resolve(
+        self, request: coordinator_pb2.ResolveRequest, call: Call
+    ) -> coordinator_pb2.ResolveResponse:
+        outcome = await self._decisions.decide(_gid_of(request.gid), Outcome.ABORT)
+        return coordinator_pb2.ResolveResponse(outcome=OUTCOMES[outcome])
+
+
+def _gid_of(gid: str) -> str:
+    """The gid, once it is sure to be one."""
+    gid_age_seconds(gid, 0.0)
+    return gid

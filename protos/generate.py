@@ -1,0 +1,42 @@
+"""Makes the generated code beside each proto: `python -m protos.generate`.
+
+`generate(into)` writes to any folder, so that a test can compare what is
+committed with what the protos say.
+"""
+
+import sys
+from pathlib import Path
+
+import google.api
+from grpc_tools import protoc
+
+ROOT = Path(__file__).resolve().parent.parent
+DESCRIPTORS = Path("protos/descriptors.binpb")
+WELL_KNOWN = Path(protoc.__file__).parent / "_proto"
+
+
+def generate(into: Path) -> None:
+    """Writes *_pb2.py and *_pb2.pyi for every proto, and protos/descriptors.binpb with the
+    comments of all of them for the OpenAPI document. Raises SystemExit when protoc refuses.
+    """
+    (into / "protos").mkdir(parents=True, exist_ok=True)
+    protos = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("protos/*/v1/*.proto"))
+    google_api = Path(next(iter(google.api.__path__))).parent.parent
+    arguments = [
+        "protoc",
+        f"-I{ROOT}",
+        f"-I{WELL_KNOWN}",
+        f"-I{google_api}",
+        f"--plugin=protoc-gen-mypy={Path(sys.executable).parent / 'protoc-gen-mypy'}",
+        f"--python_out={into}",
+        f"--mypy_out=quiet:{into}",
+        f"--descriptor_set_out={into / DESCRIPTORS}",
+        "--include_source_info",
+        *protos,
+    ]
+    if protoc.main(arguments) != 0:
+        raise SystemExit("protoc refused the protos: its message above names the line.")
+
+
+if __name__ == "__main__":
+    generate(ROOT)
