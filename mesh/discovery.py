@@ -119,12 +119,11 @@ class Directory:
             try:
                 await self._watch(registry)
             except (grpc.aio.AioRpcError, TimeoutError) as error:
-                failures = 0 if self._is_current else failures + 1
-                if failures <= 1:
+                if failures == 0:
                     log.warning("lose_registry", registry=registry, error=type(error).__name__)
-            except Exception as error:
-                failures += 1
+            except Exception as error:  # a task must not die unseen
                 log.error("fail_watch", registry=registry, exc_info=error)
+            failures = 0 if self._is_current else failures + 1
             self._lose()
             turn += 1
             pause_seconds = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]

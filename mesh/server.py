@@ -124,7 +124,7 @@ class _Handlers(grpc.GenericRpcHandler):
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
 
-    def service(self, details: Any) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def service(self, details: Any) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         path = details.method
         method = self._dispatcher.find(path)
         if method is None:

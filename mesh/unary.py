@@ -32,7 +32,9 @@ CHANNEL_OPTIONS = (
     ("grpc.enable_retries", 0),
     # Servers answer with GOAWAY to pings that come more often than each 5 s.
     ("grpc.keepalive_time_ms", 6_000),
-    ("grpc.keepalive_timeout_ms", 2_000),
+    # A keepalive ping's own timeout; in grpcio 1.85 keepalive_timeout_ms alone does nothing.
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.http2.max_pings_without_data", 0),
     # A proxy from the environment has no place between processes of the mesh.
     ("grpc.enable_http_proxy", 0),

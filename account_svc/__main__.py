@@ -1,0 +1,68 @@
+"""The account service: `python -m account_svc [serve | migrate]`."""
+
+from pathlib import Path
+
+from account_svc.config import AccountSettings
+from account_svc.passwords import Passwords
+from account_svc.rpc import AccountRpc, decode_debit, encode_debit_result
+from account_svc.use_cases import Accounts, apply_debits
+from mesh.auth import PLAYER_AUDIENCE, TokenSigner, fixed_keys
+from mesh.commands import run_command
+from mesh.config import load, read_private_key
+from mesh.database import Database
+from mesh.member import Member
+from mesh.txn.clients import RemoteCoordinator
+from mesh.txn.participant import Participant
+from mesh.txn.recovery import BranchRecovery, keep_recovering
+from mesh.txn.rpc import ParticipantRpc
+from protos.account.v1 import account_pb2
+from protos.tx.v1 import participant_pb2
+
+SERVICE = "account_svc"
+MIGRATIONS = Path(__file__).parent / "migrations"
+TOKEN_SECONDS = 3600
+
+
+async def serve(settings: AccountSettings, database: Database) -> None:
+    """Builds the service and serves until a signal."""
+    signing_key = read_private_key("ACCOUNT_SIGNING_KEY_FILE", settings.signing_key_file)
+    signer = TokenSigner(signing_key, PLAYER_AUDIENCE, TOKEN_SECONDS)
+    passwords = Passwords()
+    member = Member(settings, SERVICE)
+    participant = Participant(database, "account", apply_debits)
+    coordinator = RemoteCoordinator(member.client("gacha_svc"), member.identity.metadata)
+    recovery = BranchRecovery(participant, coordinator.resolve, commits=True)
+    await member.serve(
+        [
+            (
+                account_pb2.DESCRIPTOR.services_by_name["AccountService"],
+                AccountRpc(Accounts(database, passwords, signer), signer),
+            ),
+            (
+                participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],
+                ParticipantRpc(participant, decode_debit, encode_debit_result),
+            ),
+        ],
+        player_keys=fixed_keys(signer.public_key),
+        is_ready=database.is_ready,
+        background=[lambda: keep_recovering(recovery.run_once)],
+    )
+    await member.close()
+    passwords.close()
+
+
+def main() -> None:
+    """Reads the settings and runs the command."""
+    settings = load(AccountSettings)
+    database = Database(settings.database_url, connection_count=settings.database_connection_count)
+    run_command(
+        instance_id=settings.instance_id,
+        log_level=settings.log_level,
+        database=database,
+        migrations=MIGRATIONS,
+        serve=lambda: serve(settings, database),
+    )
+
+
+if __name__ == "__main__":
+    main()

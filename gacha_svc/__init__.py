@@ -1,0 +1,1 @@
+"""Items, banners, odds and pulls; hosts the coordinator of every pull."""

@@ -1,0 +1,97 @@
+"""The gacha service: `python -m gacha_svc [serve | migrate]`."""
+
+import secrets
+from pathlib import Path
+
+from gacha_svc.clients import PlayerKeys, account_participant, gacha_participant
+from gacha_svc.config import GachaSettings
+from gacha_svc.domain.banners import Catalog
+from gacha_svc.domain.catalog import parse_catalog
+from gacha_svc.domain.errors import InvalidCatalog
+from gacha_svc.rpc import GachaRpc, decode_draw, encode_items
+from gacha_svc.use_cases.catalog import CatalogCache, CatalogDesk
+from gacha_svc.use_cases.draws import Draws
+from gacha_svc.use_cases.pulls import Pulls
+from mesh.commands import run_command
+from mesh.config import load
+from mesh.database import Database
+from mesh.member import Member
+from mesh.txn.coordinator import Coordinator
+from mesh.txn.decisions import DecisionLog
+from mesh.txn.participant import Participant
+from mesh.txn.recovery import BranchRecovery, DecisionRecovery, keep_recovering
+from mesh.txn.rpc import CoordinatorRpc, ParticipantRpc
+from mesh.txn.words import Outcome
+from protos.gacha.v1 import gacha_pb2
+from protos.tx.v1 import coordinator_pb2, participant_pb2
+
+SERVICE = "gacha_svc"
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def serve(settings: GachaSettings, database: Database) -> None:
+    """Builds the service and serves until a signal."""
+    member = Member(settings, SERVICE)
+    account_svc = member.client("account_svc")
+    cache = CatalogCache(database)
+    desk = CatalogDesk(database, cache, lambda: _read_catalog(settings.catalog_file))
+    draws = Draws(cache, secrets.token_bytes)
+    participant = Participant(database, "gacha", draws.apply)
+    decisions = DecisionLog(database)
+    first = account_participant(account_svc, member.identity.metadata)
+    second = gacha_participant(member.myself, member.identity.metadata)
+    coordinator = Coordinator(settings.instance_id, first, second, decisions)
+    branches = BranchRecovery(
+        participant, lambda gid: decisions.decide(gid, Outcome.ABORT), commits=False
+    )
+    decided = DecisionRecovery(coordinator, decisions, first, second)
+    await member.serve(
+        [
+            (
+                gacha_pb2.DESCRIPTOR.services_by_name["GachaService"],
+                GachaRpc(desk, Pulls(database, cache, coordinator)),
+            ),
+            (
+                participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],
+                ParticipantRpc(participant, decode_draw, encode_items),
+            ),
+            (
+                coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"],
+                CoordinatorRpc(decisions),
+            ),
+        ],
+        player_keys=PlayerKeys(account_svc).find,
+        is_ready=database.is_ready,
+        background=[
+            cache.keep_refreshing,
+            lambda: keep_recovering(branches.run_once, decided.run_once),
+        ],
+    )
+    await member.close()
+
+
+def _read_catalog(path: Path) -> Catalog:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidCatalog(
+            [f"{path.name}:1: cannot be read ({error.strerror}); set GACHA_CATALOG_FILE to a file"]
+        ) from error
+    return parse_catalog(content, path.name)
+
+
+def main() -> None:
+    """Reads the settings and runs the command."""
+    settings = load(GachaSettings)
+    database = Database(settings.database_url, connection_count=settings.database_connection_count)
+    run_command(
+        instance_id=settings.instance_id,
+        log_level=settings.log_level,
+        database=database,
+        migrations=MIGRATIONS,
+        serve=lambda: serve(settings, database),
+    )
+
+
+if __name__ == "__main__":
+    main()

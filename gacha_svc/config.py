@@ -1,0 +1,19 @@
+"""Settings of the gacha service."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from mesh.config import MemberSettings
+
+PACKAGED_CATALOG = Path(__file__).parent / "catalog.yaml"
+
+
+class GachaSettings(MemberSettings):
+    """Read once, from the environment."""
+
+    database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql\+psycopg2://")
+    catalog_file: Path = Field(PACKAGED_CATALOG, validation_alias="GACHA_CATALOG_FILE")
+    database_connection_count: int = Field(
+        12, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100
+    )

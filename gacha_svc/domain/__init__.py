@@ -1,0 +1,1 @@
+"""The gacha engine and its rules; pure."""

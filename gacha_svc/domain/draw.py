@@ -1,0 +1,95 @@
+"""A pull: which items it gives, and the pity that it leaves behind.
+
+Pure: the same banner, pity and random bytes give the same items. The order of the
+rolls is fixed: the rarity, then where it matters the featured share, then the item.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gacha_svc.domain.banners import Banner, Item, RarityRule
+from gacha_svc.domain.pity import Pity
+from gacha_svc.domain.randomness import RandomBytes, uniform_below
+from gacha_svc.domain.rarities import RARITIES, Rarity
+from gacha_svc.domain.rates import rarity_weights
+from gacha_svc.domain.schema import CERTAIN_PPM
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnItem:
+    """One item of a pull, with what pity had to do with it."""
+
+    item: Item
+    featured: bool
+    pity: int
+    """Which pull it was since the last ultra rare of the kind, 1 for the first."""
+
+
+def draw(
+    banner: Banner,
+    items_by_id: Mapping[int, Item],
+    pity: Pity,
+    count: int,
+    random_bytes: RandomBytes,
+) -> tuple[tuple[DrawnItem, ...], Pity]:
+    """Draws `count` (1 or 10) items, in order, and gives the pity after them.
+
+    In a ten-pull whose first nine items are all below the banner's guarantee, the tenth
+    is drawn among the guaranteed rarity and those above it.
+    """
+    assert count in (1, 10), "validate_count comes first"
+    promise = banner.ten_pull_guarantee if count == 10 else None
+    kept = False
+    drawn: list[DrawnItem] = []
+    for position in range(1, count + 1):
+        floor = promise if position == 10 and not kept else None
+        rarity = _draw_rarity(banner, pity, floor, random_bytes)
+        item_id, featured, after = _draw_item(banner.rule(rarity), pity, random_bytes)
+        drawn.append(DrawnItem(items_by_id[item_id], featured, pity.since_ultra_rare + 1))
+        kept = kept or (promise is not None and rarity.at_least(promise))
+        pity = after.after(rarity)
+    return tuple(drawn), pity
+
+
+def _draw_rarity(
+    banner: Banner, pity: Pity, floor: Rarity | None, random_bytes: RandomBytes
+) -> Rarity:
+    """One roll over the rarities, or over `floor` and those above it.
+
+    Where a floor leaves no chance at all, as when only pity gives these rarities, it is
+    the floor itself.
+    """
+    weights = rarity_weights(banner, pity.since_ultra_rare + 1, pity.since_super_rare + 1)
+    total = CERTAIN_PPM
+    if floor is not None:
+        weights_above = weights[: RARITIES.index(floor) + 1]
+        total = sum(weights_above)
+        if total == 0:
+            return floor
+    roll = uniform_below(total, random_bytes)
+    for rarity, weight in zip(RARITIES, weights, strict=True):
+        if roll < weight:
+            return rarity
+        roll -= weight
+    raise AssertionError("the weights cover every roll")
+
+
+def _draw_item(rule: RarityRule, pity: Pity, random_bytes: RandomBytes) -> tuple[int, bool, Pity]:
+    """The item's id, whether it is featured, and the pity with the guarantee settled.
+
+    A rule without featured items leaves the guarantee for a banner that has some.
+    """
+    if rule.featured is None:
+        return _choose(rule.standard_ids, random_bytes), False, pity
+    featured = (
+        not rule.standard_ids
+        or pity.is_guaranteed(rule.rarity)
+        or uniform_below(CERTAIN_PPM, random_bytes) < rule.featured.share_ppm
+    )
+    item_ids = rule.featured_ids if featured else rule.standard_ids
+    settled = pity.with_guarantee(rule.rarity, not featured)
+    return _choose(item_ids, random_bytes), featured, settled
+
+
+def _choose(item_ids: tuple[int, ...], random_bytes: RandomBytes) -> int:
+    return item_ids[uniform_below(len(item_ids), random_bytes)]

@@ -1,0 +1,93 @@
+"""The errors of the gacha's domain.
+
+NotFound
++-- BannerNotFound         BANNER_NOT_FOUND
+FailedPrecondition
++-- CatalogEmpty           CATALOG_EMPTY
++-- InvalidCatalog         INVALID_CATALOG
++-- BannerPullLimit        BANNER_PULL_LIMIT
++-- InsufficientCurrency   INSUFFICIENT_CURRENCY
+Aborted
++-- OddsChanged            ODDS_CHANGED
+"""
+
+from collections.abc import Mapping, Sequence
+
+from mesh.errors import Aborted, FailedPrecondition, NotFound
+
+
+class BannerNotFound(NotFound):
+    """No banner has this id."""
+
+    REASON = "BANNER_NOT_FOUND"
+
+    def __init__(self, banner_id: str) -> None:
+        super().__init__(
+            "There is no such banner; list the banners for those that there are.",
+            metadata={"banner_id": banner_id[:100]},
+        )
+
+
+class CatalogEmpty(FailedPrecondition):
+    """The database holds no catalog yet."""
+
+    REASON = "CATALOG_EMPTY"
+
+    def __init__(self) -> None:
+        super().__init__("There are no items and banners yet; call InitDb to introduce them.")
+
+
+class InvalidCatalog(FailedPrecondition):
+    """The catalog file is wrong.
+
+    `faults` has a line for each, "<file>:<line>: <reason and remedy>"; the message is
+    as many of them as a gRPC trailer holds beside its details (8 KiB in all).
+    """
+
+    MAX_MESSAGE_CHARACTERS = 3_000
+
+    REASON = "INVALID_CATALOG"
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        message = "\n".join(faults)
+        if len(message) > self.MAX_MESSAGE_CHARACTERS:
+            cut = message.rfind("\n", 0, self.MAX_MESSAGE_CHARACTERS)
+            message = message[: max(cut, 0)] + "\nand more; correct these first"
+        super().__init__(message, metadata={"fault_count": str(len(faults))})
+        self.faults = tuple(faults)
+
+
+class BannerPullLimit(FailedPrecondition):
+    """The player has no more pulls on this banner, or fewer than were asked for."""
+
+    REASON = "BANNER_PULL_LIMIT"
+
+    def __init__(self, pull_limit: int, pulls_left: int) -> None:
+        super().__init__(
+            f"This banner allows a player {pull_limit} pulls, and {pulls_left} are left; "
+            "ask for fewer, or pull from another banner.",
+            metadata={"pull_limit": str(pull_limit), "pulls_left": str(pulls_left)},
+        )
+
+
+class InsufficientCurrency(FailedPrecondition):
+    """The wallet holds less than the pull costs; nothing was taken."""
+
+    REASON = "INSUFFICIENT_CURRENCY"
+
+    def __init__(
+        self,
+        message: str = "Insufficient currency",
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, metadata=metadata)
+
+
+class OddsChanged(Aborted):
+    """The banner changed between taking the price and the draw; nothing was taken."""
+
+    REASON = "ODDS_CHANGED"
+
+    def __init__(self) -> None:
+        super().__init__("The banner was changed during the pull; read its odds and pull again.")

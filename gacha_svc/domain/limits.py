@@ -1,0 +1,23 @@
+"""How many pulls a player may ask for."""
+
+from gacha_svc.domain.banners import Banner
+from gacha_svc.domain.errors import BannerPullLimit
+from mesh.errors import InvalidArgument
+
+
+def validate_count(count: int, banner: Banner) -> None:
+    """Raises InvalidArgument, naming `count`, when the banner sells no such number of pulls."""
+    if count not in (1, 10):
+        raise InvalidArgument.of_field("count", "must be 1 or 10")
+    if count not in banner.pull_counts:
+        raise InvalidArgument.of_field("count", f"must be {banner.pull_counts[0]} on this banner")
+
+
+def validate_pull_limit(count: int, banner: Banner, pulls_made: int) -> None:
+    """Raises BannerPullLimit when `count` more would exceed the player's limit.
+
+    `pulls_made` are the player's single draws on this banner so far: a ten-pull is ten.
+    """
+    pulls_left = max(0, banner.pull_limit - pulls_made)
+    if banner.pull_limit and count > pulls_left:
+        raise BannerPullLimit(banner.pull_limit, pulls_left)

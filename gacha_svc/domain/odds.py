@@ -1,0 +1,217 @@
+"""The odds that are published, computed from the tables that pulls are drawn from.
+
+Everything is exact up to the rounding of floating point: nothing is simulated.
+Long-run figures are those of single pulls, one after another on banners of one kind;
+a ten-pull's guarantee, which can only raise them, is not counted.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from gacha_svc.domain.banners import Banner, Item, RarityRule
+from gacha_svc.domain.rarities import Rarity
+from gacha_svc.domain.rates import curve_rate_ppm, rarity_weights
+from gacha_svc.domain.schema import CERTAIN_PPM
+
+NEGLIGIBLE = 1e-18
+"""A recursion ends where the chance to get so far is below this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """The long run of one rarity under its own pity alone."""
+
+    expected_pulls: float
+    """Pulls from one hit to the next, on average; infinite when there is never a hit."""
+    consolidated_rate: float
+    """Hits among all pulls, from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOdds:
+    """One item's chance at one pull, before pity and before any guarantee."""
+
+    item_id: int
+    name: str
+    featured: bool
+    base_rate_percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class RarityOdds:
+    """One rarity's odds on a banner; rates in percent, pulls counted from 1."""
+
+    rarity: Rarity
+    base_rate_percent: float
+    soft_pity_from: int
+    """0 for never."""
+    soft_pity_step_percent: float
+    """Percentage points a pull."""
+    hard_pity: int
+    """0 for never."""
+    consolidated_rate_percent: float
+    """Of all pulls in the long run, pity counted."""
+    expected_pulls: float
+    """From one of this rarity to the next, on average; infinite when there is none."""
+    featured_share_percent: float
+    """Of this rarity's draws without a guarantee; 0 when none is featured."""
+    items: tuple[ItemOdds, ...]
+
+
+def disclose(banner: Banner, items_by_id: Mapping[int, Item]) -> tuple[RarityOdds, ...]:
+    """The banner's odds, highest rarity first.
+
+    Takes milliseconds, and up to a second for the longest pity there can be: keep the
+    answer with the banner's `odds_version`.
+    """
+    rates = consolidated_rates(banner)
+    return tuple(
+        _disclose_rarity(rule, rate, items_by_id)
+        for rule, rate in zip(banner.rules, rates, strict=True)
+    )
+
+
+def chances_percent(banner: Banner) -> dict[Rarity, float]:
+    """Each rarity's base rate in percent; together 100."""
+    return {rule.rarity: _percent(rule.base_rate_ppm) for rule in banner.rules}
+
+
+def renewal(
+    base_rate_ppm: int,
+    soft_pity_from: int | None = None,
+    soft_pity_step_ppm: int = 0,
+    hard_pity: int | None = None,
+) -> Renewal:
+    """The long run of one pity curve; None or 0 stands for a pity that there is not.
+
+    The expected wait is the sum over all pulls of the chance to get that far without a
+    hit. While the rate stays at its base, that sum is geometric and has a closed form.
+    """
+    soft_from = soft_pity_from or None if soft_pity_step_ppm > 0 else None
+    certain_at = hard_pity or None
+    rising_from = min(soft_from or math.inf, certain_at or math.inf)
+    expected, survival = _flat_stretch(base_rate_ppm, rising_from - 1)
+    pull = rising_from
+    while survival > NEGLIGIBLE and pull < math.inf:
+        expected += survival
+        rate = curve_rate_ppm(base_rate_ppm, soft_from, soft_pity_step_ppm, certain_at, int(pull))
+        survival *= 1 - rate / CERTAIN_PPM
+        pull += 1
+    return Renewal(expected, 1 / expected)
+
+
+def _flat_stretch(rate_ppm: int, pulls: float) -> tuple[float, float]:
+    """The expected number of the first `pulls` that are made, and the chance to pass them."""
+    if rate_ppm == 0:
+        return pulls, 1.0
+    if rate_ppm >= CERTAIN_PPM:
+        return min(pulls, 1.0), 0.0 if pulls else 1.0
+    log_miss = math.log1p(-rate_ppm / CERTAIN_PPM)
+    return -math.expm1(pulls * log_miss) * CERTAIN_PPM / rate_ppm, math.exp(pulls * log_miss)
+
+
+def consolidated_rates(banner: Banner) -> tuple[float, float, float]:
+    """Each rarity's share of all pulls in the long run, from 0 to 1, highest first."""
+    highest = banner.rules[0]
+    soft = highest.soft_pity
+    ultra_rare = renewal(
+        highest.base_rate_ppm,
+        soft.from_pull if soft else None,
+        soft.step_ppm if soft else 0,
+        highest.hard_pity,
+    ).consolidated_rate
+    if highest.has_pity:
+        super_rare = _super_rare_rate_between_ultra_rares(banner)
+    else:
+        super_rare = _super_rare_rate_at_flat_ultra_rare(banner)
+    return ultra_rare, super_rare, max(0.0, 1.0 - ultra_rare - super_rare)
+
+
+def _super_rare_rate_between_ultra_rares(banner: Banner) -> float:
+    """Super rares in the pulls from one ultra rare to the next, over those pulls.
+
+    Each ultra rare resets both counts, so the stretches between them are independent
+    copies of one another (a renewal reward process). The recursion goes forward through
+    such a stretch and holds, for each count of pulls since the last super rare, the
+    chance to be there and to have had no ultra rare yet.
+    """
+    counts_matter = banner.rules[1].has_pity
+    chance_at = {0: 1.0}
+    made, hits, pull = 0.0, 0.0, 1
+    while chance_at:
+        reached: dict[int, float] = {}
+        for since, chance in chance_at.items():
+            _, super_rare, rare = _shares(banner, pull, since + 1)
+            made += chance
+            hits += chance * super_rare
+            missed = since + 1 if counts_matter else 0
+            reached[0] = reached.get(0, 0.0) + chance * super_rare
+            reached[missed] = reached.get(missed, 0.0) + chance * rare
+        chance_at = {since: chance for since, chance in reached.items() if chance > NEGLIGIBLE}
+        pull += 1
+    return hits / made
+
+
+def _super_rare_rate_at_flat_ultra_rare(banner: Banner) -> float:
+    """The same where the ultra rare's rate never changes, so only one count matters.
+
+    A stretch then goes from one super rare or above to the next.
+    """
+    if not banner.rules[1].has_pity:
+        return _shares(banner, 1, 1)[1]
+    made, hits, survival, pull = 0.0, 0.0, 1.0, 1
+    while survival > NEGLIGIBLE:
+        _, super_rare, rare = _shares(banner, 1, pull)
+        made += survival
+        hits += survival * super_rare
+        survival *= rare
+        pull += 1
+    return hits / made
+
+
+def _shares(banner: Banner, ultra_rare_pull: int, super_rare_pull: int) -> tuple[float, ...]:
+    weights = rarity_weights(banner, ultra_rare_pull, super_rare_pull)
+    return tuple(weight / CERTAIN_PPM for weight in weights)
+
+
+def _disclose_rarity(
+    rule: RarityRule, consolidated_rate: float, items_by_id: Mapping[int, Item]
+) -> RarityOdds:
+    soft = rule.soft_pity
+    return RarityOdds(
+        rarity=rule.rarity,
+        base_rate_percent=_percent(rule.base_rate_ppm),
+        soft_pity_from=soft.from_pull if soft else 0,
+        soft_pity_step_percent=_percent(soft.step_ppm) if soft else 0.0,
+        hard_pity=rule.hard_pity or 0,
+        consolidated_rate_percent=consolidated_rate * 100,
+        expected_pulls=1 / consolidated_rate if consolidated_rate else math.inf,
+        featured_share_percent=_percent(_featured_share_ppm(rule)),
+        items=tuple(_item_odds(rule, items_by_id)),
+    )
+
+
+def _featured_share_ppm(rule: RarityRule) -> int:
+    if rule.featured is None:
+        return 0
+    return rule.featured.share_ppm if rule.standard_ids else CERTAIN_PPM
+
+
+def _item_odds(rule: RarityRule, items_by_id: Mapping[int, Item]) -> list[ItemOdds]:
+    """Featured items first, each part by id."""
+    featured_ppm = Fraction(rule.base_rate_ppm * _featured_share_ppm(rule), CERTAIN_PPM)
+    standard_ppm = rule.base_rate_ppm - featured_ppm
+    return [
+        ItemOdds(item_id, items_by_id[item_id].name, featured, _percent(share / len(item_ids)))
+        for item_ids, featured, share in (
+            (rule.featured_ids, True, featured_ppm),
+            (rule.standard_ids, False, standard_ppm),
+        )
+        for item_id in item_ids
+    ]
+
+
+def _percent(rate_ppm: Fraction | int) -> float:
+    return float(Fraction(rate_ppm) / 10_000)

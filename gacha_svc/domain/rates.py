@@ -1,0 +1,54 @@
+"""The rates that a pull is drawn from.
+
+`draw` draws from these functions and `odds` publishes from them; there are no
+others. All rates are whole parts per million.
+"""
+
+from gacha_svc.domain.banners import Banner, RarityRule
+from gacha_svc.domain.schema import CERTAIN_PPM
+
+
+def curve_rate_ppm(
+    base_rate_ppm: int,
+    soft_pity_from: int | None,
+    soft_pity_step_ppm: int,
+    hard_pity: int | None,
+    pull: int,
+) -> int:
+    """The rate at the `pull`-th pull since the last hit, 1 for the first after it.
+
+    None stands for a pity that there is not. A pull beyond the hard pity is as certain
+    as the pull at it: pity may have been gathered under another rule.
+    """
+    if hard_pity is not None and pull >= hard_pity:
+        return CERTAIN_PPM
+    if soft_pity_from is None or pull < soft_pity_from:
+        return base_rate_ppm
+    return min(CERTAIN_PPM, base_rate_ppm + (pull - soft_pity_from + 1) * soft_pity_step_ppm)
+
+
+def effective_rate_ppm(rule: RarityRule, pull: int) -> int:
+    """The rule's rate at the `pull`-th pull since the last of its rarity or above."""
+    soft = rule.soft_pity
+    return curve_rate_ppm(
+        rule.base_rate_ppm,
+        soft.from_pull if soft else None,
+        soft.step_ppm if soft else 0,
+        rule.hard_pity,
+        pull,
+    )
+
+
+def rarity_weights(
+    banner: Banner, ultra_rare_pull: int, super_rare_pull: int
+) -> tuple[int, int, int]:
+    """The chance of each rarity at a pull, highest first; together 100 %.
+
+    The arguments count the pull since the last ultra rare, and since the last super
+    rare or above. The highest rarity takes its rate, the next its own or what is left,
+    the lowest the rest.
+    """
+    ultra_rare = effective_rate_ppm(banner.rules[0], ultra_rare_pull)
+    left = CERTAIN_PPM - ultra_rare
+    super_rare = min(left, effective_rate_ppm(banner.rules[1], super_rare_pull))
+    return ultra_rare, super_rare, left - super_rare

@@ -1,0 +1,157 @@
+"""Reads one YAML document into plain values, and remembers the line of each.
+
+Built from the parser's events, so that a file can neither grow beyond its own size
+(aliases are refused), nor nest deeper than MAX_DEPTH, nor make objects (tags are
+refused). Plain scalars follow YAML 1.2: only `true` and `false` are truth values, so
+that an item may be called No or On.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import yaml
+
+from gacha_svc.domain.schema import Fault, Path
+
+MAX_DEPTH = 12
+
+_INTEGER = re.compile(r"[+-]?(0|[1-9]\d{0,17})", re.ASCII)
+_DECIMAL = re.compile(r"[+-]?\d{1,18}\.\d{0,18}", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NULL = frozenset({"", "~", "null"})
+_TRUTH = {"true": True, "false": False}
+
+
+class UnreadableYaml(Exception):
+    """The text is not the YAML that is wanted; nothing more can be said of it."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+        self.reason = reason
+
+
+@dataclass
+class YamlTree:
+    """A document's values, lists and mappings."""
+
+    root: object = None
+    line_by_path: dict[Path, int] = field(default_factory=dict)
+    """Of each key and each entry of a list, counted from 1."""
+    faults: list[Fault] = field(default_factory=list)
+    """Keys given twice, or that are no plain words; of two, the first stands."""
+
+    def line_of(self, path: Path) -> int:
+        """The line of the value, or of the nearest one around it."""
+        while path and path not in self.line_by_path:
+            path = path[:-1]
+        return self.line_by_path.get(path, 1)
+
+
+def read_yaml(text: str, scalar_of: Callable[[Path, str], object | None]) -> YamlTree:
+    """Reads the text, whose every plain scalar is offered to `scalar_of` first.
+
+    `scalar_of` gives the value for a path and the text as written, or None for the
+    usual reading. Raises UnreadableYaml. Bound the text's size before.
+    """
+    builder = _Builder(yaml.parse(text, Loader=yaml.SafeLoader), scalar_of)
+    try:
+        return builder.build()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = error.problem or error.context or "cannot be read"
+        raise UnreadableYaml(mark.line + 1 if mark else 1, f"is not YAML: {problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UnreadableYaml(line, "holds a control character; remove it") from error
+    except (ValueError, OverflowError) as error:
+        # The parser hands numbers of escapes and directives to int() and chr() unchecked.
+        raise UnreadableYaml(builder.line, "or after it has an impossible number") from error
+
+
+class _Builder:
+    def __init__(
+        self, events: Iterator[yaml.Event], scalar_of: Callable[[Path, str], object | None]
+    ) -> None:
+        self._events = events
+        self._scalar_of = scalar_of
+        self._tree = YamlTree()
+        self.line = 1
+        """Where the last event was."""
+
+    def build(self) -> YamlTree:
+        next(self._events)
+        if isinstance(self._next(), yaml.StreamEndEvent):
+            raise UnreadableYaml(1, "is empty; write items and banners")
+        self._tree.root = self._value((), self._next())
+        self._next()
+        further = self._next()
+        if not isinstance(further, yaml.StreamEndEvent):
+            raise UnreadableYaml(self.line, "starts a second document; keep to one")
+        return self._tree
+
+    def _next(self) -> yaml.Event:
+        event = next(self._events)
+        self.line = _line(event)
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise UnreadableYaml(
+                self.line, "has an anchor or alias (& or *); write the value itself"
+            )
+        if getattr(event, "tag", None):
+            raise UnreadableYaml(self.line, "has a tag (!); leave it out")
+        if isinstance(event, yaml.ScalarEvent) and _SURROGATE.search(event.value):
+            raise UnreadableYaml(self.line, "has half of a surrogate pair; write the character")
+        return event
+
+    def _value(self, path: Path, event: yaml.Event) -> object:
+        if len(path) > MAX_DEPTH:
+            raise UnreadableYaml(self.line, "nests too deeply; keep to the documented form")
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(path)
+        assert isinstance(event, yaml.ScalarEvent)
+        if not event.implicit[0]:
+            return event.value
+        offered = self._scalar_of(path, event.value)
+        return _plain(event.value) if offered is None else offered
+
+    def _sequence(self, path: Path) -> list[object]:
+        values: list[object] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            entry = (*path, len(values))
+            self._tree.line_by_path[entry] = _line(event)
+            values.append(self._value(entry, event))
+        return values
+
+    def _mapping(self, path: Path) -> dict[str, object]:
+        values: dict[str, object] = {}
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
+                raise UnreadableYaml(self.line, "has a key that is no word; write one")
+            key, line = event.value, _line(event)
+            entry: Path = (*path, key)
+            if key in values:
+                first = self._tree.line_by_path[entry]
+                entry = (*path, f"{key} (again)")
+                reason = f"is given twice, first on line {first}; remove one"
+                self._tree.faults.append(Fault(entry, reason))
+            self._tree.line_by_path[entry] = line
+            value = self._value(entry, self._next())
+            values.setdefault(key, value)
+        return values
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 1
+
+
+def _plain(text: str) -> object:
+    if text in _NULL:
+        return None
+    if text in _TRUTH:
+        return _TRUTH[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _DECIMAL.fullmatch(text) else text

@@ -1,0 +1,1 @@
+"""What the gacha service does, one function an operation; owns the transactions."""

@@ -1,0 +1,108 @@
+"""What the gacha service does with its catalog: introduce it, keep it current, disclose it."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from gacha_svc.domain.banners import Banner, Catalog, Item
+from gacha_svc.domain.odds import RarityOdds, chances_percent, disclose
+from gacha_svc.domain.pulls import LiveCatalog
+from gacha_svc.domain.rarities import Rarity
+from gacha_svc.storage import catalog as catalog_storage
+from mesh.database import Database
+from mesh.errors import MeshError
+
+REFRESH_SECONDS = 1.0
+log = structlog.get_logger()
+
+
+class CatalogCache:
+    """The catalog in force, as this process last read it.
+
+    Pulls never trust it: their branch compares its revision with the database's.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._catalog = LiveCatalog(revision=-1, items=(), banners=())
+
+    async def current(self) -> LiveCatalog:
+        """At most REFRESH_SECONDS old, and never empty because of its age."""
+        if not self._catalog.banners:
+            await self.refresh()
+        return self._catalog
+
+    async def refresh(self) -> LiveCatalog:
+        """Reads the catalog if there is a newer one."""
+        return await self._database.autocommit(self.refreshed)
+
+    def refreshed(self, cursor: Cursor) -> LiveCatalog:
+        """The catalog in force in the cursor's snapshot."""
+        if catalog_storage.find_revision(cursor) != self._catalog.revision:
+            self._catalog = catalog_storage.read_catalog(cursor)
+        return self._catalog
+
+    async def keep_refreshing(self) -> None:
+        """Refreshes until cancelled."""
+        while True:
+            try:
+                await self.refresh()
+            except MeshError as error:
+                log.warning("fail_catalog_refresh", reason=error.reason)
+            await asyncio.sleep(REFRESH_SECONDS)
+
+
+class CatalogDesk:
+    """Introduces the catalog and tells what is in it."""
+
+    def __init__(
+        self, database: Database, cache: CatalogCache, read_file: Callable[[], Catalog]
+    ) -> None:
+        """`read_file` reads and checks the designers' file, and raises InvalidCatalog."""
+        self._database = database
+        self._cache = cache
+        self._read_file = read_file
+        self._disclosed: dict[str, tuple[RarityOdds, ...]] = {}
+
+    async def introduce(self) -> LiveCatalog:
+        """Puts the file's catalog in force. Idempotent. Raises InvalidCatalog."""
+        catalog = await asyncio.to_thread(self._read_file)
+
+        def write_if_new(cursor: Cursor) -> None:
+            catalog_storage.lock_catalog(cursor)
+            live = catalog_storage.read_catalog(cursor)
+            items = tuple(sorted(catalog.items, key=lambda item: item.id))
+            if (live.items, live.banners) != (items, catalog.banners):
+                catalog_storage.write_catalog(cursor, catalog)
+
+        await self._database.transaction(write_if_new)
+        return await self._cache.refresh()
+
+    async def items(self) -> tuple[Item, ...]:
+        """Every item, ordered by id."""
+        return (await self._cache.current()).items
+
+    async def chances_percent(self, banner_id: str) -> dict[Rarity, float]:
+        """The base chances of a banner, or of the first. Raises BannerNotFound, CatalogEmpty."""
+        catalog = await self._cache.current()
+        banner = catalog.banner(banner_id) if banner_id else catalog.first_banner()
+        return chances_percent(banner)
+
+    async def banners(self) -> tuple[Banner, ...]:
+        """Every banner, in the catalog's order."""
+        return (await self._cache.current()).banners
+
+    async def banner(self, banner_id: str) -> Banner:
+        """Raises BannerNotFound and CatalogEmpty."""
+        return (await self._cache.current()).banner(banner_id)
+
+    async def odds(self, banner: Banner) -> tuple[RarityOdds, ...]:
+        """The banner's odds, disclosed; computed once for each version of them."""
+        disclosed = self._disclosed.get(banner.odds_version)
+        if disclosed is None:
+            catalog = await self._cache.current()
+            disclosed = await asyncio.to_thread(disclose, banner, catalog.items_by_id)
+            self._disclosed[banner.odds_version] = disclosed
+        return disclosed

@@ -1,0 +1,133 @@
+"""What the gacha service does for players: pulls, inventories, history."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from gacha_svc.domain.errors import InsufficientCurrency, OddsChanged
+from gacha_svc.domain.limits import validate_count
+from gacha_svc.domain.pulls import (
+    Debit,
+    Draw,
+    Holding,
+    PulledItem,
+    PullRecord,
+    pulled,
+)
+from gacha_svc.storage import pulls as storage
+from gacha_svc.use_cases.catalog import CatalogCache
+from mesh.database import Database
+from mesh.deadlines import Deadline
+from mesh.errors import FailedPrecondition, MeshError, NotFound
+from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
+from mesh.pages import checked_page_size, key_of
+from mesh.txn.coordinator import Coordinator, InDoubt, Work
+from mesh.txn.words import DUPLICATE, No
+
+PULL = "pull"
+ODDS_CHANGED_ATTEMPTS = 3
+STORED_PULL_PAUSE_SECONDS = 0.05
+INVENTORY_PAGE_SIZE, MAX_INVENTORY_PAGE_SIZE = 100, 500
+PULLS_PAGE_SIZE, MAX_PULLS_PAGE_SIZE = 20, 100
+
+_REFUSALS: dict[str, Callable[[str], MeshError]] = {
+    InsufficientCurrency.REASON: InsufficientCurrency,
+    "USER_NOT_FOUND": partial(NotFound, reason="USER_NOT_FOUND"),
+}
+
+
+class Pulls:
+    """Pulls and what they gave, over the gacha database and the coordinator."""
+
+    def __init__(self, database: Database, catalog: CatalogCache, coordinator: Coordinator) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._coordinator = coordinator
+
+    async def pull(
+        self, user_id: str, banner_id: str, count: int, key: str, deadline: Deadline
+    ) -> tuple[PulledItem, ...]:
+        """Charges the player and gives the items, both or neither. Idempotent by `key`.
+
+        Raises BannerNotFound, CatalogEmpty, InvalidArgument, InsufficientCurrency,
+        FailedPrecondition, IdempotencyKeyReused; InDoubt and DeadlineExceeded when the
+        outcome is not known: the same key tells it later.
+        """
+        pull_id = operation_id(PULL, user_id, checked_key(key))
+        catalog = await self._catalog.current()
+        for _ in range(ODDS_CHANGED_ATTEMPTS):
+            banner = catalog.banner(banner_id)
+            validate_count(count, banner)
+            cost_gems = count * banner.price_gems
+            asked = Draw(user_id, banner_id, count, cost_gems, banner.odds_version)
+            answer = await self._coordinator.submit(
+                Work(pull_id, user_id, first=Debit(user_id, cost_gems), second=asked), deadline
+            )
+            if not isinstance(answer, No):
+                items: tuple[PulledItem, ...] = answer.second  # type: ignore[assignment]
+                return items
+            if answer.reason == DUPLICATE:
+                return await self._stored(pull_id, asked, deadline)
+            if answer.reason != OddsChanged.REASON:
+                raise _refused(answer)
+            catalog = await self._catalog.refresh()
+        raise OddsChanged
+
+    async def inventory(
+        self, user_id: str, page_size: int, page_token: str
+    ) -> tuple[list[Holding], str]:
+        """A page of what the player owns, and the token of the next page."""
+        size = checked_page_size(
+            page_size, default=INVENTORY_PAGE_SIZE, maximum=MAX_INVENTORY_PAGE_SIZE
+        )
+        after = key_of(page_token)
+        holdings = await self._database.autocommit(
+            lambda cursor: storage.list_inventory(cursor, user_id, after, size + 1)
+        )
+        page = holdings[:size]
+        return page, str(page[-1].item.id) if len(holdings) > size else ""
+
+    async def history(
+        self, user_id: str, page_size: int, page_token: str
+    ) -> tuple[list[PullRecord], str]:
+        """A page of the player's pulls, newest first, and the token of the next page."""
+        size = checked_page_size(page_size, default=PULLS_PAGE_SIZE, maximum=MAX_PULLS_PAGE_SIZE)
+        before = key_of(page_token)
+        pulls = await self._database.autocommit(
+            lambda cursor: storage.list_pulls(cursor, user_id, before, size + 1)
+        )
+        page = pulls[:size]
+        return page, str(page[-1].number) if len(pulls) > size else ""
+
+    async def _stored(
+        self, pull_id: str, asked: Draw, deadline: Deadline
+    ) -> tuple[PulledItem, ...]:
+        """The first answer of a pull that was done before.
+
+        The account may know of it a moment before this database does, until the
+        transaction's second Commit has come or recovery has sent it.
+        """
+        while True:
+            found = await self._database.autocommit(
+                lambda cursor: storage.find_pulls(cursor, [pull_id])
+            )
+            if found:
+                stored = found[0].draw
+                if (stored.banner_id, stored.count) != (asked.banner_id, asked.count):
+                    raise IdempotencyKeyReused
+                return pulled(found[0].items)
+            if deadline.is_over():
+                raise InDoubt("The pull is being completed; repeat it with the same request id.")
+            await asyncio.sleep(min(STORED_PULL_PAUSE_SECONDS, deadline.remaining_seconds()))
+
+
+def _refused(refusal: No) -> MeshError:
+    """What the player is told of a participant's NO."""
+    known = _REFUSALS.get(refusal.reason)
+    if known is not None:
+        return known(refusal.message)
+    return FailedPrecondition(
+        refusal.message or "The pull was refused; nothing was taken.",
+        reason=refusal.reason,
+        metadata=refusal.metadata,
+    )

@@ -1,0 +1,51 @@
+"""What a service's command line offers: `serve`, and `migrate`."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from mesh.database import Database
+from mesh.errors import MeshError
+from mesh.logs import configure_logs
+from mesh.migrations import MigrationError, migrate, require_current
+from mesh.process import run
+from mesh.server import ListenFailed
+
+log = structlog.get_logger()
+
+
+def run_command(
+    *,
+    instance_id: str,
+    log_level: str,
+    database: Database,
+    migrations: Path,
+    serve: Callable[[], Awaitable[None]],
+) -> None:
+    """Runs the command that the process was started with; `serve` when there was none.
+
+    `migrate` brings the schema up to date and ends. What fails ends the process with
+    status 1 and one sentence.
+    """
+    configure_logs(log_level, instance_id)
+    command = sys.argv[1] if len(sys.argv) > 1 else "serve"
+    if command not in ("serve", "migrate") or len(sys.argv) > 2:
+        sys.exit(f"usage: python -m {Path(sys.argv[0]).parent.name} [serve | migrate]")
+
+    async def main() -> None:
+        if command == "migrate":
+            log.info("migrate", applied=await migrate(database, migrations))
+            return
+        await require_current(database, migrations)
+        await serve()
+
+    try:
+        run(main())
+    except (MigrationError, ListenFailed) as error:
+        sys.exit(str(error))
+    except MeshError as error:
+        sys.exit(error.message)
+    finally:
+        database.close()

@@ -1,0 +1,92 @@
+"""One process of a service: its place in the registry, its server, its background work.
+
+A service's composition root builds what is its own and hands it in here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from mesh.auth import Authenticator, PublicKeys, ServiceIdentity, fixed_keys
+from mesh.client import ServiceClient
+from mesh.config import MemberSettings
+from mesh.discovery import Directory
+from mesh.dispatch import Dispatcher
+from mesh.instances import Instance
+from mesh.local_caller import LocalCaller
+from mesh.methods import methods_of
+from mesh.process import serve_until_told_to_stop
+from mesh.registration import Registration
+from mesh.server import Server
+
+Background = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Member:
+    """A process that serves one service and calls others.
+
+    Use it in one event loop: `client` for what it calls, then `serve`, then `close`.
+    """
+
+    def __init__(self, settings: MemberSettings, service: str) -> None:
+        """`service` is the name that the registry lists its instances under."""
+        self._settings = settings
+        self._service = service
+        self._registries = settings.registry_addresses()
+        key = settings.service_key()
+        self._service_keys = fixed_keys(key.public_key())
+        self.identity = ServiceIdentity(key, service)
+        self.directory = Directory(self._registries, self.identity.token)
+        self.directory.start()
+        self.myself = LocalCaller()
+        self._clients: list[ServiceClient] = []
+
+    def client(self, service: str) -> ServiceClient:
+        """A caller of another service's instances."""
+        client = ServiceClient(service, self.directory)
+        self._clients.append(client)
+        return client
+
+    async def serve(
+        self,
+        offered: Iterable[tuple[ServiceDescriptor, object]],
+        *,
+        player_keys: PublicKeys,
+        is_ready: Callable[[], Awaitable[bool]],
+        background: Sequence[Background],
+    ) -> None:
+        """Serves each proto service by its implementation until a signal, and runs the
+        background work meanwhile."""
+        services = list(offered)
+        methods = [
+            method
+            for descriptor, implementation in services
+            for method in methods_of(descriptor, implementation)
+        ]
+        authenticator = Authenticator(player_keys=player_keys, service_keys=self._service_keys)
+        dispatcher = Dispatcher(methods, authenticator)
+        self.myself.connect(dispatcher)
+        names = [descriptor.full_name for descriptor, _ in services]
+        server = Server(self._settings.listen, names, dispatcher, is_ready)
+        tasks = [asyncio.create_task(work()) for work in background]
+        try:
+            await serve_until_told_to_stop(server, self._register)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Ends every connection to others."""
+        for client in self._clients:
+            await client.close()
+        await self.directory.close()
+
+    async def _register(self, port: int) -> Registration:
+        host = self._settings.listen.rpartition(":")[0]
+        instance = Instance(self._settings.instance_id, self._service, f"{host}:{port}")
+        registration = Registration(instance, self._registries, self.identity.token)
+        registration.start()
+        return registration

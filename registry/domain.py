@@ -1,0 +1,182 @@
+"""Leases: who is on the list of live instances, and for how long. Pure.
+
+Invariants, at every moment:
+- an instance id has at most one lease, and a lease names one instance;
+- the revision has grown whenever the list has changed, and only then;
+- an instance whose lease was not renewed for its whole time is off the list
+  after the next sweep, unless the registry itself was not there to hear it:
+  time in which no sweep ran is not held against anybody.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from mesh.errors import InvalidArgument, NotFound, ResourceExhausted
+
+LEASE_SECONDS = 3.0
+MAX_INSTANCES = 10_000
+MAX_NAME_LENGTH = 100
+MAX_ADDRESS_LENGTH = 260
+MAX_SWEEP_GAP_SECONDS = 1.0
+"""A longer gap between sweeps means that the registry was frozen or starved."""
+
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+_HOST_AND_PORT = re.compile(
+    r"(?P<host>[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})"
+)
+
+
+class State(Enum):
+    """Whether an instance takes calls."""
+
+    SERVING = "serving"
+    DRAINING = "draining"
+
+
+class LeaseExpired(NotFound):
+    """The lease ran out, was replaced, or never was. The instance registers again."""
+
+    REASON = "LEASE_EXPIRED"
+
+    def __init__(self) -> None:
+        super().__init__("This lease is not held here (any more); register the instance again.")
+
+
+class RegistryFull(ResourceExhausted):
+    REASON = "REGISTRY_FULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One live instance, as registered. `address` is host:port."""
+
+    id: str
+    service: str
+    address: str
+    state: State = State.SERVING
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole list, ordered by id, and the revision that it has."""
+
+    revision: int
+    entries: tuple[Entry, ...]
+
+    def of_service(self, service: str) -> "Snapshot":
+        """Only the instances of one service; all if it is empty."""
+        if not service:
+            return self
+        chosen = tuple(entry for entry in self.entries if entry.service == service)
+        return Snapshot(self.revision, chosen)
+
+
+def validate(entry: Entry) -> None:
+    """Raises InvalidArgument naming the field of the instance that is wrong."""
+    for field, value in (("instance.id", entry.id), ("instance.service", entry.service)):
+        if not (len(value) <= MAX_NAME_LENGTH and _VISIBLE.fullmatch(value)):
+            raise InvalidArgument.of_field(
+                field, f"must be 1 to {MAX_NAME_LENGTH} visible ASCII characters"
+            )
+    found = _HOST_AND_PORT.fullmatch(entry.address)
+    is_short = len(entry.address) <= MAX_ADDRESS_LENGTH
+    if not (found and is_short and 0 < int(found["port"]) < 65536):
+        raise InvalidArgument.of_field(
+            "instance.address", "must be host:port, such as 127.0.0.1:7000 or [::1]:7000"
+        )
+
+
+@dataclass(slots=True)
+class _Lease:
+    entry: Entry
+    expires_at: float
+
+
+class Leases:
+    """The table of leases. Not safe for threads."""
+
+    def __init__(
+        self,
+        new_lease_id: Callable[[], str],
+        now: float,
+        *,
+        first_revision: int = 0,
+        lease_seconds: float = LEASE_SECONDS,
+        max_instances: int = MAX_INSTANCES,
+    ) -> None:
+        """`now`, here and below, is a monotonic time in seconds."""
+        self._new_lease_id = new_lease_id
+        self._lease_seconds = lease_seconds
+        self._max_instances = max_instances
+        self._leases: dict[str, _Lease] = {}
+        self._lease_ids: dict[str, str] = {}
+        self._revision = first_revision
+        self._swept_at = now
+
+    def register(self, entry: Entry, now: float) -> str:
+        """Lists an instance under a new lease, in place of any that it had. Returns its id.
+
+        Raises RegistryFull, or InvalidArgument naming the field.
+        """
+        validate(entry)
+        old_id = self._lease_ids.get(entry.id)
+        if old_id is None and len(self._leases) >= self._max_instances:
+            raise RegistryFull(
+                f"The registry holds {self._max_instances} instances and takes no more.",
+                retry_after_seconds=self._lease_seconds,
+            )
+        old = None if old_id is None else self._leases.pop(old_id)
+        lease_id = self._new_lease_id()
+        self._leases[lease_id] = _Lease(entry, now + self._lease_seconds)
+        self._lease_ids[entry.id] = lease_id
+        if old is None or old.entry != entry:
+            self._revision += 1
+        return lease_id
+
+    def renew(self, lease_id: str, state: State | None, now: float) -> None:
+        """Gives a lease its whole time again, and the instance that state unless None.
+
+        Raises LeaseExpired. Idempotent.
+        """
+        lease = self._leases.get(lease_id)
+        if lease is None:
+            raise LeaseExpired
+        lease.expires_at = now + self._lease_seconds
+        if state is not None and state is not lease.entry.state:
+            lease.entry = replace(lease.entry, state=state)
+            self._revision += 1
+
+    def remove(self, lease_id: str) -> None:
+        """Takes an instance off the list. Idempotent: an unknown lease changes nothing."""
+        lease = self._leases.pop(lease_id, None)
+        if lease is not None:
+            del self._lease_ids[lease.entry.id]
+            self._revision += 1
+
+    def sweep(self, now: float) -> tuple[Entry, ...]:
+        """Takes off the list whose lease has run out, and returns them.
+
+        To be called several times a second. After a gap every lease has as much
+        time left as it had before it.
+        """
+        gap_seconds = now - self._swept_at
+        self._swept_at = now
+        if gap_seconds > MAX_SWEEP_GAP_SECONDS:
+            for lease in self._leases.values():
+                latest = now + self._lease_seconds
+                lease.expires_at = min(lease.expires_at + gap_seconds, latest)
+        lapsed = {id: lease for id, lease in self._leases.items() if lease.expires_at <= now}
+        for lease_id in lapsed:
+            self.remove(lease_id)
+        return tuple(lease.entry for lease in lapsed.values())
+
+    @property
+    def revision(self) -> int:
+        return self._revision
+
+    def snapshot(self) -> Snapshot:
+        """The list as it stands."""
+        entries = (lease.entry for lease in self._leases.values())
+        return Snapshot(self._revision, tuple(sorted(entries, key=lambda entry: entry.id)))

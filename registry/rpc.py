@@ -1,0 +1,122 @@
+"""registry.v1.RegistryService over a store."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from mesh.dispatch import Call
+from mesh.errors import InvalidArgument, ResourceExhausted, Unavailable
+from protos.registry.v1 import registry_pb2 as pb
+from registry.domain import Entry, Snapshot, State
+from registry.storage import Store, StoreClosed
+
+MAX_WATCHERS = 1_000
+MAX_LEASE_ID_LENGTH = 100
+
+_STATES: dict[int, State] = {
+    pb.INSTANCE_STATE_SERVING: State.SERVING,
+    pb.INSTANCE_STATE_DRAINING: State.DRAINING,
+}
+_NUMBERS = {
+    State.SERVING: pb.INSTANCE_STATE_SERVING,
+    State.DRAINING: pb.INSTANCE_STATE_DRAINING,
+}
+
+
+class TooManyWatchers(ResourceExhausted):
+    REASON = "TOO_MANY_WATCHERS"
+
+
+class RegistryLeaving(Unavailable):
+    REASON = "REGISTRY_LEAVING"
+
+
+class RegistryRpc:
+    """The service's methods; each is described in its proto."""
+
+    def __init__(self, store: Store, *, max_watchers: int = MAX_WATCHERS) -> None:
+        self._store = store
+        self._max_watchers = max_watchers
+        self._watcher_count = 0
+
+    async def register(self, request: pb.RegisterRequest, call: Call) -> pb.RegisterResponse:
+        sent = request.instance
+        state = _state_of(sent.state, "instance.state") or State.SERVING
+        lease_id = await self._store.register(Entry(sent.id, sent.service, sent.address, state))
+        response = pb.RegisterResponse(lease_id=lease_id)
+        response.ttl.FromTimedelta(timedelta(seconds=self._store.lease_seconds))
+        return response
+
+    async def heartbeat(self, request: pb.HeartbeatRequest, call: Call) -> pb.HeartbeatResponse:
+        state = _state_of(request.state, "state")
+        await self._store.renew(_lease_id_of(request.lease_id), state)
+        return pb.HeartbeatResponse()
+
+    async def deregister(self, request: pb.DeregisterRequest, call: Call) -> pb.DeregisterResponse:
+        await self._store.remove(_lease_id_of(request.lease_id))
+        return pb.DeregisterResponse()
+
+    async def list(self, request: pb.ListRequest, call: Call) -> pb.ListResponse:
+        snapshot = (await self._snapshot()).of_service(request.service)
+        return pb.ListResponse(instances=_messages(snapshot), revision=snapshot.revision)
+
+    async def watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse]:
+        if self._watcher_count >= self._max_watchers:
+            raise TooManyWatchers(
+                f"This registry has {self._max_watchers} watchers and takes no more.",
+                retry_after_seconds=1.0,
+            )
+        self._watcher_count += 1
+        try:
+            async for snapshot in self._snapshots(request.service):
+                yield pb.WatchResponse(instances=_messages(snapshot), revision=snapshot.revision)
+        finally:
+            self._watcher_count -= 1
+
+    async def _snapshot(self) -> Snapshot:
+        try:
+            return await self._store.snapshot()
+        except StoreClosed as error:
+            raise RegistryLeaving("This registry is leaving; ask another.") from error
+
+    async def _snapshots(self, service: str) -> AsyncIterator[Snapshot]:
+        """The list of a service now and whenever it is another. A slow reader asks for
+        the next snapshot late and so misses those between."""
+        whole = await self._snapshot()
+        told = whole.of_service(service)
+        yield told
+        while True:
+            try:
+                whole = await self._store.snapshot_after(whole.revision)
+            except StoreClosed:
+                return
+            chosen = whole.of_service(service)
+            if chosen.entries != told.entries:
+                told = chosen
+                yield told
+
+
+def _messages(snapshot: Snapshot) -> list[pb.Instance]:
+    return [
+        pb.Instance(
+            id=entry.id,
+            service=entry.service,
+            address=entry.address,
+            state=_NUMBERS[entry.state],
+        )
+        for entry in snapshot.entries
+    ]
+
+
+def _state_of(number: int, field: str) -> State | None:
+    """None when it was left out."""
+    if number == pb.INSTANCE_STATE_UNSPECIFIED:
+        return None
+    if number not in _STATES:
+        raise InvalidArgument.of_field(field, "must be SERVING, DRAINING or left out")
+    return _STATES[number]
+
+
+def _lease_id_of(lease_id: str) -> str:
+    if not 0 < len(lease_id) <= MAX_LEASE_ID_LENGTH:
+        raise InvalidArgument.of_field("lease_id", "must be the one that Register gave")
+    return lease_id
