@@ -36,16 +36,16 @@ from mesh.instances import Instance
 ATTEMPTS_ON_AN_INSTANCE = 3
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Tries:
     """What one call has tried so far. Made by the caller, kept by the balancer."""
 
     attempt_counts: dict[str, int] = field(default_factory=dict)
     failed_on: set[str] = field(default_factory=set)
-    last: "Attempt | None" = None
+    last_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Attempt:
     """One attempt of a call on an instance, to be reported once it has ended.
 
@@ -62,7 +62,7 @@ class Attempt:
     began_at: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Member:
     instance: Instance
     breaker: Breaker
@@ -136,9 +136,9 @@ class Balancer:
         return tuple(id for id, member in self._members.items() if member.breaker.is_open)
 
     def _same_again(self, tries: Tries, now: float) -> _Member | None:
-        if tries.last is None:
+        if tries.last_id is None:
             return None
-        member = self._members.get(tries.last.instance.id)
+        member = self._members.get(tries.last_id)
         if member is None or member.breaker.is_open or not member.instance.is_serving:
             return None
         return member if _is_ready(member, tries, now) else None
@@ -173,8 +173,8 @@ class Balancer:
             other is not member and _is_ready(other, tries, now) for other in self._members.values()
         )
         serial = member.breaker.begin()
-        tries.last = Attempt(member.instance, number, is_last, tries, member.breaker, serial, now)
-        return tries.last
+        tries.last_id = id
+        return Attempt(member.instance, number, is_last, tries, member.breaker, serial, now)
 
 
 def _is_ready(member: _Member, tries: Tries, now: float) -> bool:

@@ -23,9 +23,7 @@ from mesh.calls import AUTHORIZATION
 from mesh.errors import Unavailable
 from mesh.instance_memory import InstanceMemory
 from mesh.instance_messages import from_message
-from mesh.instances import Instance as Instance
-from mesh.instances import InstanceState as InstanceState
-from mesh.registration import Registration as Registration
+from mesh.instances import Instance
 from mesh.unary import CHANNEL_OPTIONS
 from protos.registry.v1 import registry_pb2
 

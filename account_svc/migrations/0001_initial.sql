@@ -1,8 +1,9 @@
 -- Players, wallets and the ledger.
 --
 -- The ledger is a chain for each player: an entry names the balance that the one
--- before it left, and a wallet names its newest entry. So a balance that is not the
--- sum of its entries cannot be stored, whoever writes it.
+-- before it left, and a wallet names its newest entry. Entries are only ever added,
+-- and a wallet moves by one entry at a time, in the statement that adds it. So a
+-- balance that is not the sum of its entries cannot be stored, whoever writes it.
 --
 -- Fact tables carry the transaction id for readers that copy what is new.
 
@@ -51,6 +52,37 @@ CREATE TABLE wallet (
 
 ALTER TABLE ledger ADD CONSTRAINT ledger_user_exists
     FOREIGN KEY (user_id) REFERENCES player (user_id);
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%: this change would part a balance from its ledger', TG_NAME
+        USING ERRCODE = 'integrity_constraint_violation';
+END $$;
+
+CREATE TRIGGER ledger_is_only_added_to BEFORE UPDATE OR DELETE ON ledger
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER wallet_moves_by_one_entry BEFORE UPDATE ON wallet FOR EACH ROW
+    WHEN (NEW.user_id <> OLD.user_id OR NEW.entry_count <> OLD.entry_count + 1)
+    EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER wallet_stays BEFORE DELETE ON wallet
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE FUNCTION require_wallets_to_have_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM added LEFT JOIN wallet USING (user_id)
+        WHERE wallet.entry_count IS NULL OR wallet.entry_count < added.number
+    ) THEN
+        RAISE EXCEPTION '%: an entry needs its wallet to move in the same statement', TG_NAME
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER ledger_moves_its_wallet AFTER INSERT ON ledger REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION require_wallets_to_have_moved();
 
 CREATE TABLE purchase (
     purchase_id    uuid PRIMARY KEY,

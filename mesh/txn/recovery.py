@@ -29,18 +29,24 @@ class BranchRecovery:
     """Settles the old branches of one participant's database."""
 
     def __init__(
-        self, participant: Participant[Any, Any], resolve: Resolve, *, commits: bool
+        self,
+        participant: Participant[Any, Any],
+        resolve: Resolve,
+        *,
+        commits: bool,
+        min_age_seconds: float = RECOVERY_AGE_SECONDS,
     ) -> None:
         """`commits` is for the first participant. The second leaves commits to
         `DecisionRecovery`, which keeps the order of the two."""
         self._participant = participant
         self._resolve = resolve
         self._commits = commits
+        self._min_age_seconds = min_age_seconds
         self._rounds = 0
 
     async def run_once(self) -> None:
         """Settles every branch that is old enough. Raises MeshError when something is away."""
-        for branch in await self._participant.branches(RECOVERY_AGE_SECONDS):
+        for branch in await self._participant.branches(self._min_age_seconds):
             outcome = await self._resolve(branch.gid)
             if outcome is Outcome.ABORT:
                 await self._participant.abort(branch.gid)
@@ -63,11 +69,14 @@ class DecisionRecovery:
         decisions: DecisionLog,
         first: ParticipantClient,
         second: ParticipantClient,
+        *,
+        min_age_seconds: float = RECOVERY_AGE_SECONDS,
     ) -> None:
         self._coordinator = coordinator
         self._decisions = decisions
         self._first = first
         self._second = second
+        self._min_age_seconds = min_age_seconds
         self._rounds = 0
 
     async def run_once(self) -> None:
@@ -75,7 +84,7 @@ class DecisionRecovery:
         something is away."""
         done = self._coordinator.take_done()
         try:
-            for gid in await self._decisions.unfinished(RECOVERY_AGE_SECONDS):
+            for gid in await self._decisions.unfinished(self._min_age_seconds):
                 if gid not in done and await self._finish(gid):
                     done.add(gid)
         finally:

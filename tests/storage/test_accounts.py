@@ -1,0 +1,253 @@
+"""The account service's operations and its participant, on a real PostgreSQL."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain import (
+    MAX_PURCHASE_GEMS,
+    BalanceLimit,
+    Debit,
+    EmailTaken,
+    InvalidCredentials,
+    UsernameTaken,
+    UserNotFound,
+)
+from account_svc.passwords import Passwords
+from account_svc.use_cases import Accounts, apply_debits
+from mesh.auth import PLAYER_AUDIENCE, Authenticator, Player, TokenSigner, fixed_keys
+from mesh.database import Database
+from mesh.errors import InvalidArgument
+from mesh.idempotency import IdempotencyKeyReused
+from mesh.methods import Access
+from mesh.txn.words import No, Operation, Vote, Yes
+from tests.storage.conftest import empty, migrations_of
+
+PASSWORD = "a long password"
+
+
+@pytest.fixture
+def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+    return shared_database("accounts", migrations_of(repository, "account_svc"))
+
+
+@pytest.fixture
+async def database(schema: Database) -> Database:
+    await empty(schema)
+    return schema
+
+
+@pytest.fixture
+def signer() -> TokenSigner:
+    return TokenSigner(Ed25519PrivateKey.generate(), PLAYER_AUDIENCE, 3600)
+
+
+@pytest.fixture
+def accounts(database: Database, signer: TokenSigner) -> Accounts:
+    return Accounts(database, Passwords(), signer)
+
+
+async def register(accounts: Accounts, username: str = "mira", key: str = "") -> str:
+    return await accounts.register(username, PASSWORD, f"{username}@example.com", key)
+
+
+async def funded(accounts: Accounts, gems: int, username: str = "mira") -> str:
+    user_id = await register(accounts, username)
+    await accounts.buy_currency(user_id, gems, "card", "")
+    return user_id
+
+
+async def debit(database: Database, *operations: Operation[Debit]) -> Sequence[Vote[int]]:
+    return await database.transaction(lambda cursor: apply_debits(cursor, operations))
+
+
+def operation(user_id: str, gems: int) -> Operation[Debit]:
+    return Operation(str(uuid4()), Debit(user_id, gems))
+
+
+async def test_a_new_player_has_nothing_and_may_log_in_in_any_case(
+    accounts: Accounts, signer: TokenSigner
+) -> None:
+    user_id = await register(accounts)
+    assert await accounts.balance(user_id) == 0
+    token = await accounts.login("MIRA", PASSWORD)
+    keys = fixed_keys(signer.public_key)
+    authenticator = Authenticator(player_keys=keys, service_keys=keys)
+    metadata = {"authorization": f"Bearer {token}"}
+    assert await authenticator.authenticate(metadata, Access.PLAYER) == Player(user_id)
+
+
+@pytest.mark.parametrize(
+    ("username", "email", "error"),
+    [
+        ("MIRA", "other@example.com", UsernameTaken),
+        ("other", "Mira@Example.COM", EmailTaken),
+    ],
+)
+async def test_usernames_and_emails_are_unique_whatever_their_case(
+    accounts: Accounts, username: str, email: str, error: type[Exception]
+) -> None:
+    await register(accounts)
+    with pytest.raises(error):
+        await accounts.register(username, PASSWORD, email, "")
+
+
+async def test_registering_again_with_the_same_key_gives_the_same_player(
+    accounts: Accounts,
+) -> None:
+    assert await register(accounts, key="k") == await register(accounts, key="k")
+    with pytest.raises(IdempotencyKeyReused):
+        await accounts.register("mira", "another password", "mira@example.com", "k")
+    with pytest.raises(IdempotencyKeyReused):
+        await register(accounts, "other", key="k")
+
+
+async def test_registering_at_the_same_time_with_the_same_key_makes_one_player(
+    accounts: Accounts,
+) -> None:
+    user_ids = await asyncio.gather(*(register(accounts, key="k") for _ in range(4)))
+    assert len(set(user_ids)) == 1
+
+
+@pytest.mark.parametrize(("username", "password"), [("mira", "wrong"), ("nobody", PASSWORD)])
+async def test_wrong_passwords_and_unknown_users_get_one_answer(
+    accounts: Accounts, username: str, password: str
+) -> None:
+    await register(accounts)
+    with pytest.raises(InvalidCredentials, match="The username or the password is wrong"):
+        await accounts.login(username, password)
+
+
+async def test_a_purchase_is_credited_once_however_often_it_is_sent(accounts: Accounts) -> None:
+    user_id = await register(accounts)
+    answers = await asyncio.gather(
+        *(accounts.buy_currency(user_id, 100, "card", "k") for _ in range(8))
+    )
+    await accounts.buy_currency(user_id, 7, "card", "k2")
+    answers.append(await accounts.buy_currency(user_id, 100, "card", "k"))
+    assert set(answers) == {100}
+    assert await accounts.balance(user_id) == 107
+
+
+@pytest.mark.parametrize(("gems", "method"), [(101, "card"), (100, "paypal")])
+async def test_a_purchase_key_with_another_body_is_refused(
+    accounts: Accounts, gems: int, method: str
+) -> None:
+    user_id = await register(accounts)
+    await accounts.buy_currency(user_id, 100, "card", "k")
+    with pytest.raises(IdempotencyKeyReused):
+        await accounts.buy_currency(user_id, gems, method, "k")
+    assert await accounts.balance(user_id) == 100
+
+
+async def test_two_players_may_use_the_same_key(accounts: Accounts) -> None:
+    first, second = await register(accounts), await register(accounts, "noor")
+    assert await accounts.buy_currency(first, 1, "card", "k") == 1
+    assert await accounts.buy_currency(second, 2, "card", "k") == 2
+
+
+async def test_a_wallet_never_exceeds_what_json_can_hold(
+    accounts: Accounts, database: Database
+) -> None:
+    user_id = await register(accounts)
+    await database.autocommit(
+        lambda cursor: cursor.execute(
+            """
+            WITH entry AS (
+                INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after)
+                SELECT user_id, 1, gen_random_uuid(), 'purchase', (1::bigint << 53) - 2,
+                       (1::bigint << 53) - 2 FROM wallet
+            )
+            UPDATE wallet SET entry_count = 1, balance = (1::bigint << 53) - 2
+            """
+        )
+    )
+    with pytest.raises(BalanceLimit):
+        await accounts.buy_currency(user_id, 2, "card", "k")
+    assert await accounts.buy_currency(user_id, 1, "card", "k") == 2**53 - 1
+
+
+@pytest.mark.parametrize("gems", [0, -1, MAX_PURCHASE_GEMS + 1])
+async def test_amounts_out_of_bounds_are_refused_by_name(accounts: Accounts, gems: int) -> None:
+    with pytest.raises(InvalidArgument, match=r"^amount must be 1 to 1,000,000,000"):
+        await accounts.buy_currency(str(uuid4()), gems, "card", "")
+
+
+async def test_a_player_who_does_not_exist_owns_nothing_and_buys_nothing(
+    accounts: Accounts,
+) -> None:
+    with pytest.raises(UserNotFound):
+        await accounts.balance(str(uuid4()))
+    with pytest.raises(UserNotFound):
+        await accounts.buy_currency(str(uuid4()), 1, "card", "")
+
+
+async def test_the_ledger_is_read_page_by_page_newest_first(accounts: Accounts) -> None:
+    user_id = await register(accounts)
+    for gems in (1, 2, 3, 4, 5):
+        await accounts.buy_currency(user_id, gems, "card", "")
+    amounts, token = [], ""
+    for _ in range(3):
+        page, token = await accounts.ledger(user_id, 2, token)
+        amounts.append([entry.amount_gems for entry in page])
+    assert amounts == [[5, 4], [3, 2], [1]]
+    assert token == ""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE wallet SET balance = balance + 1",
+        "UPDATE wallet SET balance = 0, entry_count = 0",
+        "UPDATE wallet SET balance = 60, entry_count = 1",
+        "UPDATE wallet SET balance = 160, entry_count = 3",
+        "DELETE FROM wallet",
+        "UPDATE ledger SET amount = amount + 1, balance_after = balance_after + 1",
+        "DELETE FROM ledger",
+        "INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after)"
+        " SELECT user_id, 3, gen_random_uuid(), 'purchase', 1, 101 FROM wallet",
+        "INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after)"
+        " SELECT user_id, 3, gen_random_uuid(), 'purchase', 5, 99 FROM wallet",
+        "UPDATE wallet SET balance = -1",
+    ],
+)
+async def test_no_statement_can_part_a_balance_from_its_ledger(
+    accounts: Accounts, database: Database, statement: str
+) -> None:
+    user_id = await funded(accounts, 60)
+    await accounts.buy_currency(user_id, 40, "card", "")
+    with pytest.raises(psycopg2.IntegrityError):
+        await database.transaction(lambda cursor: cursor.execute(statement))
+
+
+async def test_a_batch_votes_on_each_debit_by_itself(
+    accounts: Accounts, database: Database
+) -> None:
+    rich, poor = await funded(accounts, 100), await funded(accounts, 5, "noor")
+    nobody = str(uuid4())
+    first, second = operation(rich, 60), operation(rich, 10)
+    votes = await debit(database, first, second, operation(poor, 6), operation(nobody, 1))
+    assert votes[0] == Yes(40)
+    reasons = [vote.reason for vote in votes[1:] if isinstance(vote, No)]
+    assert reasons == ["BUSY", "INSUFFICIENT_CURRENCY", "USER_NOT_FOUND"]
+    again = await debit(database, first, operation(poor, 5))
+    assert again == [No("DUPLICATE"), Yes(0)]
+    assert (await accounts.balance(rich), await accounts.balance(poor)) == (40, 0)
+
+
+async def test_a_wallet_that_another_transaction_holds_is_busy_at_once(
+    accounts: Accounts, database: Database
+) -> None:
+    user_id = await funded(accounts, 100)
+
+    def hold_and_try(cursor: Cursor) -> Sequence[Vote[int]]:
+        apply_debits(cursor, [operation(user_id, 1)])
+        return asyncio.run(debit(database, operation(user_id, 1)))
+
+    assert await database.transaction(hold_and_try) == [No("BUSY")]

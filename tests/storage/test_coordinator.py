@@ -1,0 +1,318 @@
+"""Whole transactions over two real databases, interrupted at every message.
+
+The interruption is put in at the coordinator's seam: a message or its answer is
+lost, or the coordinator ends. Then recovery runs, and both databases must agree.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from mesh.database import Database
+from mesh.deadlines import Deadline
+from mesh.errors import MeshError, Unavailable
+from mesh.txn import decisions as decision_log
+from mesh.txn import participant as branches
+from mesh.txn.coordinator import Committed, Coordinator, Work
+from mesh.txn.decisions import DecisionLog
+from mesh.txn.participant import Participant
+from mesh.txn.recovery import BranchRecovery, DecisionRecovery
+from mesh.txn.words import BUSY, No, Operation, Outcome, Vote, Yes
+from tests.storage.conftest import empty
+
+TABLE = "CREATE TABLE applied (id uuid PRIMARY KEY, player text NOT NULL);"
+
+
+def apply(cursor: Cursor, operations: Sequence[Operation[str]]) -> list[Vote[str]]:
+    """Records the operation, unless its body is a refusal."""
+    votes: list[Vote[str]] = []
+    for operation in operations:
+        if operation.body.startswith("refuse"):
+            votes.append(No("REFUSED"))
+            continue
+        cursor.execute(
+            "INSERT INTO applied VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING id",
+            (operation.id, operation.body),
+        )
+        votes.append(Yes(operation.body) if cursor.fetchone() else No("DUPLICATE"))
+    return votes
+
+
+class CoordinatorEnded(BaseException):
+    """Stands for a SIGKILL of the coordinator."""
+
+
+@dataclass
+class Wire:
+    """Counts messages, and at one of them does something else than to deliver it."""
+
+    strike_at: int = 0
+    strike: str = ""
+    seen: list[str] = field(default_factory=list)
+
+    async def carry(self, name: str, deliver: Callable[[], object]) -> object:
+        self.seen.append(name)
+        struck = len(self.seen) == self.strike_at
+        if struck and self.strike == "message lost":
+            raise Unavailable("the message was lost")
+        if struck and self.strike == "ended before":
+            raise CoordinatorEnded
+        answer = await deliver()  # type: ignore[misc]
+        if struck and self.strike == "answer lost":
+            raise Unavailable("the answer was lost")
+        if struck and self.strike == "ended after":
+            raise CoordinatorEnded
+        return answer
+
+
+class Local:
+    """A participant in this process, behind a wire."""
+
+    def __init__(self, name: str, participant: Participant[str, str], wire: Wire) -> None:
+        self._name = name
+        self._participant = participant
+        self._wire = wire
+
+    async def prepare(
+        self,
+        gid: str,
+        coordinator: str,
+        operations: Sequence[Operation[object]],
+        deadline: Deadline,
+    ) -> Sequence[Vote[object]]:
+        return await self._wire.carry(  # type: ignore[return-value]
+            f"prepare {self._name}",
+            lambda: self._participant.prepare(gid, time.time() + 10, operations),  # type: ignore[arg-type]
+        )
+
+    async def commit(self, gid: str, deadline: Deadline) -> None:
+        await self._wire.carry(f"commit {self._name}", lambda: self._participant.commit(gid))
+
+    async def abort(self, gid: str, deadline: Deadline) -> None:
+        await self._wire.carry(f"abort {self._name}", lambda: self._participant.abort(gid))
+
+
+class WiredLog(DecisionLog):
+    """The decision log, behind the same wire."""
+
+    def __init__(self, database: Database, wire: Wire) -> None:
+        super().__init__(database)
+        self._wire = wire
+
+    async def decide(self, gid: str, wanted: Outcome) -> Outcome:
+        answer = await self._wire.carry(
+            f"decide {wanted}", lambda: DecisionLog.decide(self, gid, wanted)
+        )
+        assert isinstance(answer, Outcome)
+        return answer
+
+
+@dataclass
+class House:
+    """Two databases with their participants and the decision log in the second."""
+
+    first_database: Database
+    second_database: Database
+    first: Participant[str, str]
+    second: Participant[str, str]
+
+    def coordinator(self, wire: Wire) -> Coordinator:
+        return Coordinator(
+            "coordinator-1",
+            Local("first", self.first, wire),
+            Local("second", self.second, wire),
+            WiredLog(self.second_database, wire),
+        )
+
+    async def recover(self) -> None:
+        """What another instance does, a second later."""
+        decisions = DecisionLog(self.second_database)
+        resolve = lambda gid: decisions.decide(gid, Outcome.ABORT)  # noqa: E731
+        wire = Wire()
+        rounds = (
+            BranchRecovery(self.first, resolve, commits=True, min_age_seconds=0),
+            BranchRecovery(self.second, resolve, commits=False, min_age_seconds=0),
+            DecisionRecovery(
+                self.coordinator(Wire()),
+                decisions,
+                Local("first", self.first, wire),
+                Local("second", self.second, wire),
+                min_age_seconds=0,
+            ),
+        )
+        for one in rounds:
+            await one.run_once()
+
+    async def applied(self) -> tuple[set[str], set[str]]:
+        def select(cursor: Cursor) -> set[str]:
+            cursor.execute("SELECT id::text FROM applied")
+            return {operation_id for (operation_id,) in cursor.fetchall()}
+
+        return (
+            await self.first_database.autocommit(select),
+            await self.second_database.autocommit(select),
+        )
+
+    async def prepared_count(self) -> int:
+        return len(await self.first.branches(0)) + len(await self.second.branches(0))
+
+
+@pytest.fixture
+def databases(shared_database: Callable[[str, str], Database]) -> tuple[Database, Database]:
+    schema = branches.SCHEMA + TABLE
+    return (
+        shared_database("first_side", schema),
+        shared_database("second_side", schema + decision_log.SCHEMA),
+    )
+
+
+@pytest.fixture
+async def house(databases: tuple[Database, Database]) -> House:
+    first, second = databases
+    await empty(first)
+    await empty(second)
+    return House(
+        first, second, Participant(first, "first", apply), Participant(second, "second", apply)
+    )
+
+
+def work(first: str = "player", second: str = "player") -> Work:
+    return Work(str(uuid4()), "player", first, second)
+
+
+async def test_a_transaction_takes_effect_in_both_databases(house: House) -> None:
+    wire, asked = Wire(), work()
+    answer = await house.coordinator(wire).submit(asked, Deadline.after(5))
+    assert answer == Committed("player", "player")
+    assert await house.applied() == ({asked.id}, {asked.id})
+    assert wire.seen == [
+        "prepare first",
+        "prepare second",
+        "decide commit",
+        "commit first",
+        "commit second",
+    ]
+
+
+@pytest.mark.parametrize("side", ["first", "second"])
+async def test_a_refusal_of_either_side_changes_nothing(house: House, side: str) -> None:
+    asked = work(**{side: "refuse"})
+    answer = await house.coordinator(Wire()).submit(asked, Deadline.after(5))
+    assert answer == No("REFUSED")
+    assert await house.applied() == (set(), set())
+    assert await house.prepared_count() == 0
+
+
+STRIKES = ["message lost", "answer lost", "ended before", "ended after"]
+
+
+@pytest.mark.parametrize(("strike", "at"), list(itertools.product(STRIKES, range(1, 6))))
+async def test_whatever_is_lost_or_ends_both_databases_agree(
+    house: House, strike: str, at: int
+) -> None:
+    asked = work()
+    wire = Wire(strike_at=at, strike=strike)
+    answer: object = None
+    try:
+        answer = await house.coordinator(wire).submit(asked, Deadline.after(3))
+    except CoordinatorEnded:
+        pass
+    except MeshError as error:
+        answer = error
+    assert len(wire.seen) >= at, "the strike came"
+    await house.recover()
+    first, second = await house.applied()
+    assert first == second
+    assert await house.prepared_count() == 0
+    if isinstance(answer, Committed):
+        assert first == {asked.id}
+    decided = "decide commit" in wire.seen[: at - 1] or (
+        wire.seen[at - 1] == "decide commit" and strike.endswith(("answer lost", "after"))
+    )
+    if decided:
+        assert first == {asked.id}, "what was decided is done"
+    # The caller tries again with the same operation, as one with the same request id does.
+    again = await house.coordinator(Wire()).submit(asked, Deadline.after(5))
+    assert again == (No("DUPLICATE") if first else Committed("player", "player"))
+    assert await house.applied() == ({asked.id}, {asked.id})
+
+
+async def test_a_recoverer_that_is_faster_makes_the_coordinator_start_anew(house: House) -> None:
+    class Impatient(Wire):
+        async def carry(self, name: str, deliver: Callable[[], object]) -> object:
+            if name == "decide commit" and "decide commit" not in self.seen:
+                await house.recover()
+            return await super().carry(name, deliver)
+
+    asked = work()
+    wire = Impatient()
+    answer = await house.coordinator(wire).submit(asked, Deadline.after(5))
+    assert answer == Committed("player", "player")
+    assert wire.seen.count("prepare first") == 2
+    assert await house.applied() == ({asked.id}, {asked.id})
+    assert await house.prepared_count() == 0
+
+
+async def test_a_busy_participant_is_asked_again_until_the_deadline(house: House) -> None:
+    answers = iter([[No(BUSY)], [No(BUSY)]])
+
+    class Busy(Local):
+        async def prepare(self, *arguments: object) -> Sequence[Vote[object]]:
+            votes = next(answers, None)
+            return votes if votes else await super().prepare(*arguments)  # type: ignore[arg-type]
+
+    wire, asked = Wire(), work()
+    coordinator = Coordinator(
+        "coordinator-1",
+        Busy("first", house.first, wire),
+        Local("second", house.second, wire),
+        WiredLog(house.second_database, wire),
+    )
+    assert await coordinator.submit(asked, Deadline.after(5)) == Committed("player", "player")
+
+
+async def test_work_of_one_player_is_done_one_after_another(house: House) -> None:
+    running, most = 0, 0
+
+    class Counting(Local):
+        async def prepare(self, *arguments: object) -> Sequence[Vote[object]]:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            return await super().prepare(*arguments)  # type: ignore[arg-type]
+
+        async def commit(self, gid: str, deadline: Deadline) -> None:
+            nonlocal running
+            await super().commit(gid, deadline)
+            running -= 1
+
+    wire = Wire()
+    coordinator = Coordinator(
+        "coordinator-1",
+        Counting("first", house.first, wire),
+        Local("second", house.second, wire),
+        WiredLog(house.second_database, wire),
+    )
+    answers = await asyncio.gather(
+        *(coordinator.submit(work(), Deadline.after(10)) for _ in range(8))
+    )
+    assert all(isinstance(answer, Committed) for answer in answers)
+    assert most == 1
+
+
+async def test_a_caller_that_goes_away_stops_nothing(house: House) -> None:
+    asked = work()
+    coordinator = house.coordinator(Wire())
+    caller = asyncio.create_task(coordinator.submit(asked, Deadline.after(5)))
+    await asyncio.sleep(0)
+    caller.cancel()
+    async with asyncio.timeout(5):
+        while await house.applied() != ({asked.id}, {asked.id}):  # noqa: ASYNC110 (a database)
+            await asyncio.sleep(0.01)
+    assert await house.prepared_count() == 0

@@ -1,0 +1,98 @@
+import asyncio
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from mesh.database import Database, DatabaseAway, LockTimeout
+from tests.stack import start_postgres
+
+
+def one(cursor: Cursor, statement: str) -> object:
+    cursor.execute(statement)
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
+@pytest.fixture
+async def numbers(database: Database) -> Database:
+    await database.autocommit(lambda cursor: cursor.execute("CREATE TABLE numbers (n integer)"))
+    return database
+
+
+async def count(database: Database) -> object:
+    return await database.autocommit(lambda cursor: one(cursor, "SELECT count(*) FROM numbers"))
+
+
+async def test_a_transaction_that_raises_changes_nothing(numbers: Database) -> None:
+    def insert_and_fail(cursor: Cursor) -> None:
+        cursor.execute("INSERT INTO numbers VALUES (1)")
+        raise LookupError("after the insert")
+
+    with pytest.raises(LookupError):
+        await numbers.transaction(insert_and_fail)
+    assert await count(numbers) == 0
+
+
+async def test_a_transaction_that_lost_a_race_is_run_again(numbers: Database) -> None:
+    attempts = []
+
+    def lose_twice(cursor: Cursor) -> int:
+        attempts.append(1)
+        if len(attempts) < 3:
+            cursor.execute(
+                "DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = 'serialization_failure'; END $$"
+            )
+        cursor.execute("INSERT INTO numbers VALUES (1)")
+        return len(attempts)
+
+    assert await numbers.transaction(lose_twice) == 3
+    assert await count(numbers) == 1
+
+
+async def test_it_gives_up_after_a_bounded_number_of_attempts(numbers: Database) -> None:
+    attempts = []
+
+    def always_lose(cursor: Cursor) -> None:
+        attempts.append(1)
+        cursor.execute(
+            "DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = 'deadlock_detected'; END $$"
+        )
+
+    with pytest.raises(psycopg2.Error):
+        await numbers.transaction(always_lose)
+    assert len(attempts) == 4
+
+
+async def test_a_transaction_left_open_is_not_met_by_the_next_work(numbers: Database) -> None:
+    def leave_open(cursor: Cursor) -> None:
+        cursor.execute("BEGIN; INSERT INTO numbers VALUES (1)")
+
+    await asyncio.gather(*(numbers.autocommit(leave_open) for _ in range(12)))
+    assert await count(numbers) == 0
+
+
+async def test_a_lock_that_is_not_to_be_had_is_told_as_such(numbers: Database) -> None:
+    def wait_for_lock(cursor: Cursor) -> None:
+        cursor.execute("SET LOCAL lock_timeout = 20; LOCK TABLE numbers")
+
+    def hold_lock_meanwhile(cursor: Cursor) -> None:
+        cursor.execute("LOCK TABLE numbers")
+        with pytest.raises(LockTimeout):
+            asyncio.run(numbers.transaction(wait_for_lock))
+
+    await numbers.transaction(hold_lock_meanwhile)
+
+
+async def test_a_database_that_went_and_came_back_is_found_again(tmp_path: Path) -> None:
+    server = start_postgres(tmp_path, "mesh")
+    database = Database(server.sqlalchemy_url, connection_count=2)
+    assert await database.is_ready()
+    server.kill()
+    with pytest.raises(DatabaseAway):
+        await database.is_ready()
+    server.restart()
+    assert await database.is_ready()
+    database.close()
+    server.stop()

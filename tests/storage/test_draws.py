@@ -1,0 +1,248 @@
+"""The gacha's catalog and its participant, on a real PostgreSQL."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from gacha_svc.domain.banners import Banner, Catalog
+from gacha_svc.domain.catalog import parse_catalog
+from gacha_svc.domain.errors import BannerNotFound, CatalogEmpty
+from gacha_svc.domain.pulls import Draw, PulledItem
+from gacha_svc.storage import pulls as storage
+from gacha_svc.use_cases.catalog import CatalogCache, CatalogDesk
+from gacha_svc.use_cases.draws import Draws
+from mesh.database import Database
+from mesh.txn.words import No, Operation, Vote, Yes
+from tests.storage.conftest import empty, migrations_of
+
+DrawVotes = Sequence[Vote[tuple[PulledItem, ...]]]
+
+
+@pytest.fixture
+def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+    return shared_database("draws", migrations_of(repository, "gacha_svc"))
+
+
+@pytest.fixture
+async def database(schema: Database) -> Database:
+    await empty(schema)
+    await schema.autocommit(
+        lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
+    )
+    return schema
+
+
+@pytest.fixture
+def catalog(repository: Path) -> Catalog:
+    path = repository / "gacha_svc" / "catalog.yaml"
+    return parse_catalog(path.read_bytes(), path.name)
+
+
+@pytest.fixture
+def cache(database: Database) -> CatalogCache:
+    return CatalogCache(database)
+
+
+@pytest.fixture
+async def draws(database: Database, cache: CatalogCache, catalog: Catalog) -> Draws:
+    await CatalogDesk(database, cache, lambda: catalog).introduce()
+    return Draws(cache, secrets.token_bytes)
+
+
+def operation(banner: Banner, user_id: str = "", count: int = 1) -> Operation[Draw]:
+    cost_gems = count * banner.price_gems
+    asked = Draw(user_id or str(uuid4()), banner.id, count, cost_gems, banner.odds_version)
+    return Operation(str(uuid4()), asked)
+
+
+async def apply(database: Database, draws: Draws, *operations: Operation[Draw]) -> DrawVotes:
+    return await database.transaction(lambda cursor: draws.apply(cursor, operations))
+
+
+def changed(catalog: Catalog, **fields: object) -> Catalog:
+    """The catalog with another first banner."""
+    first, *others = catalog.banners
+    return Catalog.model_validate(
+        {
+            "items": [item.model_dump() for item in catalog.items],
+            "banners": [
+                first.model_dump() | fields,
+                *(banner.model_dump() for banner in others),
+            ],
+        }
+    )
+
+
+async def rows(database: Database, statement: str) -> list[tuple[object, ...]]:
+    def select(cursor: Cursor) -> list[tuple[object, ...]]:
+        cursor.execute(statement)
+        return cursor.fetchall()
+
+    return await database.autocommit(select)
+
+
+async def test_introducing_the_same_catalog_again_changes_nothing(
+    database: Database, cache: CatalogCache, catalog: Catalog
+) -> None:
+    desk = CatalogDesk(database, cache, lambda: catalog)
+    first, *others = await asyncio.gather(*(desk.introduce() for _ in range(4)))
+    assert all(other == first for other in others)
+    assert first.revision == 1
+    assert first.banners == catalog.banners
+    assert len(first.items) == len(catalog.items)
+
+
+async def test_a_changed_banner_gets_new_odds_and_the_old_ones_stay_on_record(
+    database: Database, cache: CatalogCache, catalog: Catalog
+) -> None:
+    await CatalogDesk(database, cache, lambda: catalog).introduce()
+    dearer = changed(catalog, price_gems=catalog.banners[0].price_gems + 1)
+    live = await CatalogDesk(database, cache, lambda: dearer).introduce()
+    assert live.revision == 2
+    assert live.banners[0] == dearer.banners[0]
+    versions = {version for (version,) in await rows(database, "SELECT odds_version FROM odds")}
+    assert {catalog.banners[0].odds_version, dearer.banners[0].odds_version} <= versions
+
+
+async def test_a_banner_that_left_the_catalog_is_gone_for_players(
+    database: Database, cache: CatalogCache, catalog: Catalog
+) -> None:
+    await CatalogDesk(database, cache, lambda: catalog).introduce()
+    fewer = Catalog(items=catalog.items, banners=catalog.banners[1:])
+    live = await CatalogDesk(database, cache, lambda: fewer).introduce()
+    with pytest.raises(BannerNotFound):
+        live.banner(catalog.banners[0].id)
+
+
+async def test_before_the_first_introduction_every_banner_asks_for_it(
+    cache: CatalogCache,
+) -> None:
+    with pytest.raises(CatalogEmpty, match="InitDb"):
+        (await cache.current()).banner("standard")
+
+
+async def test_what_is_answered_is_what_is_stored_and_owned(
+    database: Database, draws: Draws, catalog: Catalog
+) -> None:
+    asked = operation(catalog.banners[0], count=10)
+    (vote,) = await apply(database, draws, asked)
+    assert isinstance(vote, Yes)
+    (record,) = await database.autocommit(lambda cursor: storage.find_pulls(cursor, [asked.id]))
+    answered = [(item.item_id, item.name, item.rarity) for item in vote.result]
+    stored = [(drawn.item.id, drawn.item.name, drawn.item.rarity) for drawn in record.items]
+    assert answered == stored
+    assert len(stored) == 10
+    assert record.draw == asked.body
+    owned = await database.autocommit(
+        lambda cursor: storage.list_inventory(cursor, asked.body.user_id, None, 100)
+    )
+    assert sum(holding.count for holding in owned) == 10
+    assert {holding.item.id for holding in owned} == {item_id for item_id, _, _ in answered}
+
+
+async def test_a_batch_votes_on_each_draw_by_itself(
+    database: Database, draws: Draws, catalog: Catalog
+) -> None:
+    banner = catalog.banners[0]
+    first = operation(banner)
+    same_player = operation(banner, first.body.user_id)
+    stale = operation(banner)
+    stale = replace(stale, body=replace(stale.body, odds_version="older"))
+    votes = await apply(database, draws, first, same_player, stale, operation(banner))
+    assert isinstance(votes[0], Yes)
+    assert votes[1] == No("BUSY")
+    assert isinstance(votes[2], No)
+    assert votes[2].reason == "ODDS_CHANGED"
+    assert isinstance(votes[3], Yes)
+    assert await apply(database, draws, first) == [No("DUPLICATE")]
+    assert await rows(database, "SELECT count(*) FROM pull") == [(2,)]
+
+
+async def test_odds_that_another_process_changed_are_noticed_in_the_branch(
+    database: Database, draws: Draws, catalog: Catalog
+) -> None:
+    dearer = changed(catalog, price_gems=catalog.banners[0].price_gems + 1)
+    await CatalogDesk(database, CatalogCache(database), lambda: dearer).introduce()
+    (vote,) = await apply(database, draws, operation(catalog.banners[0]))
+    assert isinstance(vote, No)
+    assert vote.reason == "ODDS_CHANGED"
+    (vote,) = await apply(database, draws, operation(dearer.banners[0]))
+    assert isinstance(vote, Yes)
+
+
+async def test_pity_is_carried_between_banners_of_one_kind(
+    database: Database, draws: Draws, catalog: Catalog
+) -> None:
+    banner = catalog.banners[0]
+    first = operation(banner)
+    await apply(database, draws, first)
+    second = operation(banner, first.body.user_id)
+    await apply(database, draws, second)
+    records = await database.autocommit(
+        lambda cursor: storage.list_pulls(cursor, first.body.user_id, None, 10)
+    )
+    newest, oldest = records[0].items[0], records[1].items[0]
+    assert oldest.pity == 1
+    assert newest.pity == (1 if oldest.item.rarity == "ultra rare" else 2)
+
+
+async def test_pity_that_another_transaction_holds_is_busy_at_once(
+    database: Database, draws: Draws, catalog: Catalog
+) -> None:
+    banner = catalog.banners[0]
+    first = operation(banner)
+    await apply(database, draws, first)
+
+    def hold_and_try(cursor: Cursor) -> DrawVotes:
+        draws.apply(cursor, [operation(banner, first.body.user_id)])
+        return asyncio.run(apply(database, draws, operation(banner, first.body.user_id)))
+
+    assert await database.transaction(hold_and_try) == [No("BUSY")]
+
+
+async def test_a_limited_banner_counts_single_draws(
+    database: Database, cache: CatalogCache, draws: Draws, catalog: Catalog
+) -> None:
+    limited = changed(catalog, pull_limit=11)
+    await CatalogDesk(database, cache, lambda: limited).introduce()
+    banner = limited.banners[0]
+    first = operation(banner, count=10)
+    player = first.body.user_id
+    assert isinstance((await apply(database, draws, first))[0], Yes)
+    (refused,) = await apply(database, draws, operation(banner, player, count=10))
+    assert isinstance(refused, No)
+    assert (refused.reason, refused.metadata["pulls_left"]) == ("BANNER_PULL_LIMIT", "1")
+    assert isinstance((await apply(database, draws, operation(banner, player)))[0], Yes)
+
+
+async def test_a_batch_takes_no_more_statements_than_one_pull(
+    database: Database, draws: Draws, catalog: Catalog
+) -> None:
+    class Counting:
+        def __init__(self, cursor: Cursor) -> None:
+            self._cursor = cursor
+            self.count = 0
+
+        def execute(self, *arguments: object) -> None:
+            self.count += 1
+            self._cursor.execute(*arguments)  # type: ignore[arg-type]
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._cursor, name)
+
+    async def statements(batch: int) -> int:
+        def run(cursor: Cursor) -> int:
+            counting = Counting(cursor)
+            operations = [operation(catalog.banners[0]) for _ in range(batch)]
+            draws.apply(counting, operations)  # type: ignore[arg-type]
+            return counting.count
+
+        return await database.transaction(run)
+
+    assert await statements(1) == await statements(100)

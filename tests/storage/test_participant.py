@@ -1,0 +1,187 @@
+"""One database's side of the protocol: every answer that it may give, on a real PostgreSQL."""
+
+import time
+from collections.abc import Sequence
+
+import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from mesh.database import Database, LockTimeout
+from mesh.errors import InvalidArgument
+from mesh.txn.participant import SCHEMA, Participant
+from mesh.txn.words import (
+    AlreadyCommitted,
+    BranchLost,
+    GidExpired,
+    GidUsed,
+    No,
+    Operation,
+    Vote,
+    Yes,
+    new_gid,
+)
+
+ODD = "ODD"
+
+
+def insert_even(cursor: Cursor, operations: Sequence[Operation[int]]) -> list[Vote[int]]:
+    votes: list[Vote[int]] = []
+    for operation in operations:
+        if operation.body % 2:
+            votes.append(No(ODD))
+            continue
+        cursor.execute("INSERT INTO numbers VALUES (%s)", (operation.body,))
+        votes.append(Yes(operation.body * 10))
+    return votes
+
+
+@pytest.fixture
+async def participant(database: Database) -> Participant[int, int]:
+    await database.autocommit(
+        lambda cursor: cursor.execute(SCHEMA + "CREATE TABLE numbers (n integer CHECK (n < 100))")
+    )
+    return Participant(database, "numbers", insert_even)
+
+
+def gid(age_seconds: float = 0.0) -> str:
+    return new_gid("coordinator-1", time.time() - age_seconds)
+
+
+def operations(*numbers: int) -> list[Operation[int]]:
+    return [Operation(f"operation-{number}", number) for number in numbers]
+
+
+def in_a_moment() -> float:
+    return time.time() + 10
+
+
+async def numbers_in(database: Database) -> list[int]:
+    def select(cursor: Cursor) -> list[int]:
+        cursor.execute("SELECT n FROM numbers ORDER BY n")
+        return [n for (n,) in cursor.fetchall()]
+
+    return await database.autocommit(select)
+
+
+async def test_a_committed_branch_takes_effect_without_its_refused_operations(
+    participant: Participant[int, int], database: Database
+) -> None:
+    name = gid()
+    votes = await participant.prepare(name, in_a_moment(), operations(2, 3, 4))
+    assert votes == [Yes(20), No(ODD), Yes(40)]
+    assert await numbers_in(database) == []
+    assert [branch.gid for branch in await participant.branches(0)] == [name]
+    await participant.commit(name)
+    await participant.commit(name)
+    assert await numbers_in(database) == [2, 4]
+    assert await participant.branches(0) == []
+
+
+async def test_an_aborted_branch_leaves_nothing(
+    participant: Participant[int, int], database: Database
+) -> None:
+    name = gid()
+    await participant.prepare(name, in_a_moment(), operations(2))
+    await participant.abort(name)
+    await participant.abort(name)
+    assert await numbers_in(database) == []
+    assert await participant.branches(0) == []
+
+
+async def test_a_prepare_that_arrives_after_its_abort_is_refused(
+    participant: Participant[int, int],
+) -> None:
+    name = gid()
+    await participant.abort(name)
+    with pytest.raises(GidUsed):
+        await participant.prepare(name, in_a_moment(), operations(2))
+
+
+@pytest.mark.parametrize("ending", ["prepared", "committed", "aborted"])
+async def test_a_gid_is_used_once_whatever_became_of_it(
+    participant: Participant[int, int], ending: str
+) -> None:
+    name = gid()
+    await participant.prepare(name, in_a_moment(), operations(2))
+    if ending == "committed":
+        await participant.commit(name)
+    elif ending == "aborted":
+        await participant.abort(name)
+    # While the first is prepared its row is locked: the second waits, and gives up.
+    with pytest.raises((GidUsed, LockTimeout)):
+        await participant.prepare(name, in_a_moment(), operations(4))
+
+
+async def test_an_old_gid_is_refused(participant: Participant[int, int]) -> None:
+    with pytest.raises(GidExpired):
+        await participant.prepare(gid(age_seconds=31), in_a_moment(), operations(2))
+
+
+async def test_a_prepare_whose_coordinator_gave_up_is_refused(
+    participant: Participant[int, int],
+) -> None:
+    with pytest.raises(GidExpired):
+        await participant.prepare(gid(), time.time() - 0.001, operations(2))
+
+
+@pytest.mark.parametrize("name", ["", "no gid", "a:1:b", "x" * 200, "c:1700000000000:\0"])
+async def test_what_is_no_gid_is_refused(participant: Participant[int, int], name: str) -> None:
+    with pytest.raises(InvalidArgument):
+        await participant.prepare(name, in_a_moment(), operations(2))
+
+
+async def test_refusing_all_leaves_no_branch_and_the_gid_unused(
+    participant: Participant[int, int], database: Database
+) -> None:
+    name = gid()
+    assert await participant.prepare(name, in_a_moment(), operations(1, 3)) == [No(ODD), No(ODD)]
+    assert await participant.branches(0) == []
+    await participant.prepare(name, in_a_moment(), operations(2))
+    await participant.commit(name)
+    assert await numbers_in(database) == [2]
+
+
+async def test_sql_that_fails_leaves_no_branch(
+    participant: Participant[int, int], database: Database
+) -> None:
+    with pytest.raises(Exception, match="numbers_n_check"):
+        await participant.prepare(gid(), in_a_moment(), operations(2, 1000))
+    assert await participant.branches(0) == []
+    assert await numbers_in(database) == []
+
+
+async def test_committing_what_was_never_prepared_is_an_alarm(
+    participant: Participant[int, int],
+) -> None:
+    with pytest.raises(BranchLost):
+        await participant.commit(gid())
+
+
+async def test_committing_what_was_aborted_is_an_alarm(participant: Participant[int, int]) -> None:
+    name = gid()
+    await participant.prepare(name, in_a_moment(), operations(2))
+    await participant.abort(name)
+    with pytest.raises(BranchLost):
+        await participant.commit(name)
+
+
+async def test_aborting_what_was_committed_changes_nothing_and_says_so(
+    participant: Participant[int, int], database: Database
+) -> None:
+    name = gid()
+    await participant.prepare(name, in_a_moment(), operations(2))
+    await participant.commit(name)
+    with pytest.raises(AlreadyCommitted):
+        await participant.abort(name)
+    assert await numbers_in(database) == [2]
+
+
+async def test_branches_of_others_and_young_ones_are_not_listed(
+    participant: Participant[int, int], database: Database
+) -> None:
+    other = Participant(database, "others", insert_even)
+    await other.prepare(gid(), in_a_moment(), operations(2))
+    assert await participant.branches(0) == []
+    await participant.prepare(gid(), in_a_moment(), operations(4))
+    assert len(await participant.branches(0)) == 1
+    assert await participant.branches(60) == []
