@@ -6,8 +6,9 @@
                                    cycles over them
     after a break                  the same instance again, up to three attempts in all,
                                    while it is ready and its breaker closed
-    after a timeout, after the     the next ready instance in turn on which this call has
-    third break, after a probe     not yet failed
+    after a timeout, the third     the next ready instance in turn on which this call has
+    break, or a break while the    not yet failed
+    breaker is open
     no ready instance is left      draining ones, under the same rules
     none of these either           a forced probe: of the instances whose breaker is open,
                                    on which this call has not failed and which no other

@@ -38,7 +38,7 @@ from google.protobuf import descriptor_pool
 
 from mesh.balancer import Attempt, Balancer, Tries
 from mesh.breaker import BreakerLimits, Outcome
-from mesh.calls import Metadata
+from mesh.calls import ALL_INSTANCES_UNAVAILABLE, Metadata
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, MeshError, Unavailable
 from mesh.instances import Instance
@@ -56,7 +56,7 @@ log = structlog.get_logger()
 class AllInstancesUnavailable(Unavailable):
     """No instance of a service is left to try."""
 
-    REASON = "ALL_INSTANCES_UNAVAILABLE"
+    REASON = ALL_INSTANCES_UNAVAILABLE
 
 
 class InstanceList(Protocol):

@@ -12,19 +12,18 @@ from typing import Any
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from mesh.calls import REQUEST_ID, Metadata
 from mesh.deadlines import Deadline
 from mesh.dispatch import Dispatcher
 from mesh.errors import MeshError
+from mesh.reflection import Reflection
 from mesh.status import DETAILS_KEY, to_status
 
 DEFAULT_DEADLINE_SECONDS = 10.0
 MAX_DEADLINE_SECONDS = 60.0
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 HEALTH_CHECK_SECONDS = 1.0
-REFLECTION_SERVICES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
 
 Check = Callable[[], Awaitable[bool]]
 log = structlog.get_logger()
@@ -34,7 +33,7 @@ _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
@@ -64,7 +63,8 @@ class Server:
         """Begins to serve. Raises ListenFailed when the address is taken."""
         self._server.add_generic_rpc_handlers((_Handlers(self._dispatcher),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._add_reflection()
+        reflection = Reflection((*self._services, health.SERVICE_NAME))
+        self._server.add_generic_rpc_handlers(tuple(reflection.handlers()))
         try:
             self.port = self._server.add_insecure_port(self._listen)
         except RuntimeError as error:
@@ -87,20 +87,6 @@ class Server:
         if self._checking is not None:
             self._checking.cancel()
         await self._server.stop(grace_seconds)
-
-    def _add_reflection(self) -> None:
-        """grpcio-reflection knows the v1alpha name alone; the messages of v1 are the same."""
-        names = (*self._services, *REFLECTION_SERVICES, health.SERVICE_NAME)
-        servicer = reflection.aio.ReflectionServicer(names)
-        handler = grpc.stream_stream_rpc_method_handler(
-            servicer.ServerReflectionInfo,
-            reflection._reflection_pb2.ServerReflectionRequest.FromString,
-            reflection._reflection_pb2.ServerReflectionResponse.SerializeToString,
-        )
-        for name in REFLECTION_SERVICES:
-            self._server.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}),)
-            )
 
     async def _keep_checking(self) -> None:
         while True:

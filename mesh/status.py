@@ -4,7 +4,11 @@ What crosses the wire is a status code, a message, and the trailer
 `grpc-status-details-bin` with ErrorInfo, BadRequest and RetryInfo.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from mesh.errors import BY_CODE, DOMAIN, Code, FieldViolation, MeshError
@@ -38,8 +42,7 @@ def from_wire(code: int, message: str, details: bytes | None) -> MeshError:
     metadata: dict[str, str] = {}
     fields: tuple[FieldViolation, ...] = ()
     retry_after_seconds: float | None = None
-    status = status_pb2.Status.FromString(details) if details else status_pb2.Status()
-    for detail in status.details:
+    for detail in _details_of(details):
         info = error_details_pb2.ErrorInfo()
         bad_request = error_details_pb2.BadRequest()
         retry = error_details_pb2.RetryInfo()
@@ -60,3 +63,11 @@ def from_wire(code: int, message: str, details: bytes | None) -> MeshError:
         fields=fields,
         retry_after_seconds=retry_after_seconds,
     )
+
+
+def _details_of(serialized: bytes | None) -> Iterable[Any]:
+    """The details of a google.rpc.Status; none of what a stranger wrote in another form."""
+    try:
+        return status_pb2.Status.FromString(serialized or b"").details
+    except DecodeError:
+        return ()

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from mesh.calls import Metadata
 from mesh.errors import MeshError
@@ -137,10 +136,7 @@ def _error_of(error: grpc.aio.AioRpcError) -> MeshError:
     if details is None and code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return NoAnswer(was_sent=True)
     number: int = code.value[0]
-    try:
-        return from_wire(number, error.details() or "", details)
-    except DecodeError:  # somebody else's details
-        return from_wire(number, error.details() or "", None)
+    return from_wire(number, error.details() or "", details)
 
 
 def _details_of(error: grpc.aio.AioRpcError) -> bytes | None:

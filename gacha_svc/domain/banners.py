@@ -9,6 +9,7 @@ that what is published is, to the last digit, what is drawn from.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Self
@@ -169,7 +170,8 @@ class Banner(Model):
         total_ppm = sum(rule.base_rate_ppm for rule in self.rules)
         if total_ppm != CERTAIN_PPM:
             yield Fault(
-                ("rules",), f"add up to a base_rate of {total_ppm / 10_000:g} %; make it 100 %"
+                ("rules",),
+                f"add up to a base_rate of {Decimal(total_ppm) / 10_000} %; make it 100 %",
             )
         lowest = self.rules[-1]
         if lowest.has_pity:

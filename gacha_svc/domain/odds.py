@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from gacha_svc.domain.banners import Banner, Item, RarityRule
 from gacha_svc.domain.rarities import Rarity
-from gacha_svc.domain.rates import curve_rate_ppm, rarity_weights
+from gacha_svc.domain.rates import curve_rate_ppm, effective_rate_ppm, rarity_weights, shared_out
 from gacha_svc.domain.schema import CERTAIN_PPM
 
 NEGLIGIBLE = 1e-18
@@ -63,7 +63,7 @@ class RarityOdds:
 def disclose(banner: Banner, items_by_id: Mapping[int, Item]) -> tuple[RarityOdds, ...]:
     """The banner's odds, highest rarity first.
 
-    Takes milliseconds, and up to a second for the longest pity there can be: keep the
+    Takes milliseconds, and up to two seconds for the longest pity there can be: keep the
     answer with the banner's `odds_version`.
     """
     rates = consolidated_rates(banner)
@@ -134,23 +134,30 @@ def _super_rare_rate_between_ultra_rares(banner: Banner) -> float:
 
     Each ultra rare resets both counts, so the stretches between them are independent
     copies of one another (a renewal reward process). The recursion goes forward through
-    such a stretch and holds, for each count of pulls since the last super rare, the
-    chance to be there and to have had no ultra rare yet.
+    such a stretch and holds, for each count of pulls since the last super rare (where
+    that count changes anything), the chance to be there and to have had no ultra rare yet.
     """
-    counts_matter = banner.rules[1].has_pity
-    chance_at = {0: 1.0}
+    highest, middle, _ = banner.rules
+    super_rare_rates = [effective_rate_ppm(middle, 1)]
+    chances = [1.0]
     made, hits, pull = 0.0, 0.0, 1
-    while chance_at:
-        reached: dict[int, float] = {}
-        for since, chance in chance_at.items():
-            _, super_rare, rare = _shares(banner, pull, since + 1)
-            made += chance
-            hits += chance * super_rare
-            missed = since + 1 if counts_matter else 0
-            reached[0] = reached.get(0, 0.0) + chance * super_rare
-            reached[missed] = reached.get(missed, 0.0) + chance * rare
-        chance_at = {since: chance for since, chance in reached.items() if chance > NEGLIGIBLE}
+    while any(chance > NEGLIGIBLE for chance in chances):
+        ultra_rare_rate = effective_rate_ppm(highest, pull)
+        hits_now = 0.0
+        missed: list[float] = []
+        for chance, super_rare_rate in zip(chances, super_rare_rates, strict=True):
+            _, super_rare, rare = shared_out(ultra_rare_rate, super_rare_rate)
+            hits_now += chance * super_rare
+            missed.append(chance * rare / CERTAIN_PPM)
+        hits_now /= CERTAIN_PPM
+        made += sum(chances)
+        hits += hits_now
         pull += 1
+        if middle.has_pity:
+            chances = [hits_now, *missed]
+            super_rare_rates.append(effective_rate_ppm(middle, len(chances)))
+        else:
+            chances = [hits_now + missed[0]]
     return hits / made
 
 

@@ -45,10 +45,19 @@ def rarity_weights(
     """The chance of each rarity at a pull, highest first; together 100 %.
 
     The arguments count the pull since the last ultra rare, and since the last super
-    rare or above. The highest rarity takes its rate, the next its own or what is left,
-    the lowest the rest.
+    rare or above.
     """
-    ultra_rare = effective_rate_ppm(banner.rules[0], ultra_rare_pull)
-    left = CERTAIN_PPM - ultra_rare
-    super_rare = min(left, effective_rate_ppm(banner.rules[1], super_rare_pull))
-    return ultra_rare, super_rare, left - super_rare
+    return shared_out(
+        effective_rate_ppm(banner.rules[0], ultra_rare_pull),
+        effective_rate_ppm(banner.rules[1], super_rare_pull),
+    )
+
+
+def shared_out(ultra_rare_ppm: int, super_rare_ppm: int) -> tuple[int, int, int]:
+    """The chance of each rarity at these rates, highest first; together 100 %.
+
+    The highest takes its rate, the next its own or what is left, the lowest the rest.
+    """
+    left = CERTAIN_PPM - ultra_rare_ppm
+    super_rare = min(left, super_rare_ppm)
+    return ultra_rare_ppm, super_rare, left - super_rare

@@ -15,15 +15,13 @@ CERTAIN_PPM = 1_000_000
 """A rate of 100 %."""
 MAX_GEMS = 2**53 - 1
 """Amounts stay exact in every JSON reader."""
-Entry = TypeVar("Entry")
-
 MAX_PITY_PULLS = 1_000
 MAX_ITEMS = 10_000
 MAX_BANNERS = 100
 FAULTS = "faults"
 """The type of the pydantic error that carries several."""
 
-
+Entry = TypeVar("Entry")
 Path = tuple[str | int, ...]
 """The fields and positions that lead to a value."""
 

@@ -40,7 +40,7 @@ class YamlTree:
     line_by_path: dict[Path, int] = field(default_factory=dict)
     """Of each key and each entry of a list, counted from 1."""
     faults: list[Fault] = field(default_factory=list)
-    """Keys given twice, or that are no plain words; of two, the first stands."""
+    """Keys given twice; of two, the first stands."""
 
     def line_of(self, path: Path) -> int:
         """The line of the value, or of the nearest one around it."""
@@ -66,8 +66,10 @@ def read_yaml(text: str, scalar_of: Callable[[Path, str], object | None]) -> Yam
         line = text.count("\n", 0, error.position) + 1
         raise UnreadableYaml(line, "holds a control character; remove it") from error
     except (ValueError, OverflowError) as error:
-        # The parser hands numbers of escapes and directives to int() and chr() unchecked.
-        raise UnreadableYaml(builder.line, "or after it has an impossible number") from error
+        # The parser hands what stands in escapes and directives to int() and chr() unchecked.
+        raise UnreadableYaml(
+            builder.line, "has, here or below, an escape that names no character"
+        ) from error
 
 
 class _Builder:
@@ -94,7 +96,7 @@ class _Builder:
     def _next(self) -> yaml.Event:
         event = next(self._events)
         self.line = _line(event)
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+        if getattr(event, "anchor", None):
             raise UnreadableYaml(
                 self.line, "has an anchor or alias (& or *); write the value itself"
             )

@@ -313,6 +313,6 @@ async def test_a_caller_that_goes_away_stops_nothing(house: House) -> None:
     await asyncio.sleep(0)
     caller.cancel()
     async with asyncio.timeout(5):
-        while await house.applied() != ({asked.id}, {asked.id}):  # noqa: ASYNC110 (a database)
+        while await house.applied() != ({asked.id}, {asked.id}):
             await asyncio.sleep(0.01)
     assert await house.prepared_count() == 0

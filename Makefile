@@ -1,0 +1,46 @@
+# `make help` lists what there is. The work is done elsewhere: the environment in
+# deploy/local/environment.sh, the mesh in deploy/local.
+
+PYTHON := .venv/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help up down status clean test check bench generate embedded dev
+
+# PORT counts only when it is given to make: it is a common variable of other programs.
+PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
+
+# These never wait for an installation: without an environment nothing can be running.
+IF_MADE = [ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet (.venv)."; exit 0; }; exec $(PYTHON) -m deploy.local
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target line; do printf '  make %-10s %s\n' "$$target" "$$line"; done
+
+up: embedded ## run the whole mesh until Ctrl-C (PORT=9000 another port, DETACH=1 in the background)
+	@exec $(PYTHON) -m deploy.local up $(PORT_OPTION) $(if $(DETACH),--detach,--with-parent)
+
+down: ## stop a mesh that runs, and wait until all of it is gone
+	@$(IF_MADE) down
+
+status: ## show what runs where, and whether it is healthy
+	@$(IF_MADE) status
+
+clean: ## forget all data, secrets and logs of the mesh (var/)
+	@$(IF_MADE) clean
+
+test: dev ## run all tests, on free ports and in folders of their own (ARGS='-k pull' for some)
+	@exec $(PYTHON) -m pytest $(ARGS)
+
+check: dev ## ruff, strict mypy, import directions, generated code
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m pytest -q tests/architecture
+
+bench: dev ## measure pulls a second, and what each costs
+	@exec $(PYTHON) -m bench $(ARGS)
+
+generate: dev ## make the generated code from the protos
+	@exec $(PYTHON) -m protos.generate
+
+embedded dev:
+	@sh deploy/local/environment.sh $@

@@ -1,0 +1,154 @@
+"""Which processes the embedded profile consists of, and what each is told.
+
+Two PostgreSQL servers, one cache, one registry, two of each service, one gateway. An
+instance keeps its name and its address for as long as the mesh runs, however often it
+is started again.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local import postgres, readiness, valkey
+from deploy.local.credentials import Credentials
+from deploy.local.identity import Identity, leashed
+from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.ports import HOST
+from deploy.local.postgres import Cluster
+from deploy.local.processes import STOP_POSTGRES, ProcessSpec
+
+DATABASES = {"account_svc": "account", "gacha_svc": "gacha"}
+"""The database of each service that has one."""
+
+INSTANCE_COUNT = 2
+GATEWAY = "gateway_http-1"
+REGISTRY = "registry-1"
+CACHE = "cache-1"
+CACHE_BUS = "cache-1-bus"
+STOP_ORDER = (
+    ("gateway_http",),
+    ("account_svc", "gacha_svc"),
+    ("registry",),
+    ("postgres", "cache"),
+)
+
+
+def instance_names() -> list[str]:
+    """Of everything that listens, with a name for each port."""
+    services = [f"{role}-{number}" for role in DATABASES for number in range(1, INSTANCE_COUNT + 1)]
+    servers = [f"postgres-{database}" for database in DATABASES.values()]
+    return [GATEWAY, REGISTRY, *services, *servers, CACHE, CACHE_BUS]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedProfile:
+    """`ports` has one for each of instance_names()."""
+
+    layout: Layout
+    ports: Mapping[str, int]
+    credentials: Credentials
+    identity: Identity
+
+    @property
+    def clusters(self) -> dict[str, Cluster]:
+        """By database."""
+        return {
+            database: Cluster(
+                data=self.layout.postgres / database,
+                database=database,
+                port=self.ports[f"postgres-{database}"],
+                password=self.credentials.postgres_password,
+                identity=self.identity,
+            )
+            for database in DATABASES.values()
+        }
+
+    def address(self, name: str) -> str:
+        return f"{HOST}:{self.ports[name]}"
+
+    def data_tier(self) -> list[ProcessSpec]:
+        return [*(self._server(cluster) for cluster in self.clusters.values()), self._cache()]
+
+    def registry(self) -> ProcessSpec:
+        return self._instance("registry", REGISTRY, {})
+
+    def services(self) -> list[ProcessSpec]:
+        return [
+            self._instance(role, f"{role}-{number}", self.settings_of(role))
+            for role in DATABASES
+            for number in range(1, INSTANCE_COUNT + 1)
+        ]
+
+    def gateway(self) -> ProcessSpec:
+        return self._instance("gateway_http", GATEWAY, {})
+
+    def settings_of(self, role: str) -> dict[str, str]:
+        """What a service is told beside what every instance is."""
+        url = self.clusters[DATABASES[role]].url
+        settings = {"DATABASE_URL": url.replace("postgresql://", "postgresql+psycopg2://", 1)}
+        if role == "account_svc":
+            settings["ACCOUNT_SIGNING_KEY_FILE"] = str(self.credentials.account_signing_key)
+        return settings
+
+    def environment(self, name: str, settings: Mapping[str, str]) -> dict[str, str]:
+        """This process's environment, with nothing in it that would redirect an instance."""
+        inherited = {
+            variable: value
+            for variable, value in postgres.environment().items()
+            if not variable.lower().endswith("_proxy")
+        }
+        return {
+            "MESH_LOG_LEVEL": "info",
+            **inherited,
+            "MESH_INSTANCE_ID": name,
+            "MESH_LISTEN": self.address(name),
+            "MESH_REGISTRIES": self.address(REGISTRY),
+            "MESH_SERVICE_KEY_FILE": str(self.credentials.service_key),
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONUNBUFFERED": "1",
+            **settings,
+        }
+
+    def _instance(self, role: str, name: str, settings: Mapping[str, str]) -> ProcessSpec:
+        address = self.address(name)
+        ready = readiness.is_gateway_ready if role == "gateway_http" else readiness.is_serving
+        return ProcessSpec(
+            name=name,
+            role=role,
+            address=address,
+            command=leashed([sys.executable, "-m", role]),
+            environment=self.environment(name, settings),
+            folder=REPOSITORY,
+            log=self.layout.log(name),
+            make_ready=lambda: ready(address),
+        )
+
+    def _server(self, cluster: Cluster) -> ProcessSpec:
+        name = f"postgres-{cluster.database}"
+        return ProcessSpec(
+            name=name,
+            role="postgres",
+            address=self.address(name),
+            command=cluster.command(),
+            environment=postgres.environment(),
+            folder=Path("/"),
+            log=self.layout.log(name),
+            make_ready=lambda: readiness.is_postgres_ready(cluster),
+            before_start=lambda: postgres.prepare(cluster),
+            stop_steps=STOP_POSTGRES,
+        )
+
+    def _cache(self) -> ProcessSpec:
+        port = self.ports[CACHE]
+        return ProcessSpec(
+            name=CACHE,
+            role="cache",
+            address=self.address(CACHE),
+            command=valkey.command(self.layout.cache, port, self.ports[CACHE_BUS]),
+            environment=dict(os.environ),
+            folder=self.layout.cache,
+            log=self.layout.log(CACHE),
+            make_ready=lambda: readiness.is_cache_ready(port),
+        )

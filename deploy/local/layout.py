@@ -1,0 +1,61 @@
+"""Where the runner keeps what: everything lies under one folder, `var/` by default."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+"""The checkout, from which the services are imported."""
+
+DEFAULT_FOLDER = REPOSITORY / "var"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """`folder` is absolute; two meshes with different folders share nothing."""
+
+    folder: Path
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the runner for as long as it lives; holds its pid."""
+        return self.folder / "run.lock"
+
+    @property
+    def mesh(self) -> Path:
+        """What runs, for tools; there while the mesh is up."""
+        return self.folder / "mesh.json"
+
+    @property
+    def ports(self) -> Path:
+        return self.folder / "ports.json"
+
+    @property
+    def secrets(self) -> Path:
+        return self.folder / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def postgres(self) -> Path:
+        return self.folder / "postgres"
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def make_folders(self) -> None:
+        """Idempotent. An unprivileged database user may pass, but reads no secret and no log."""
+        for folder, mode in (
+            (self.folder, 0o755),
+            (self.postgres, 0o755),
+            (self.secrets, 0o700),
+            (self.logs, 0o700),
+            (self.cache, 0o700),
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(mode)

@@ -1,0 +1,73 @@
+"""Becomes a command that cannot outlive the process that started it.
+
+    python -I -S leash.py PARENT_PID SIGNAL IDENTITY COMMAND [ARGUMENT ...]
+
+The kernel sends SIGNAL (a number) to the command when its parent dies, however it
+dies. IDENTITY is `self`, `map:UID:GID` (a user namespace in which the caller is that
+user, while to the world outside it stays who it is) or `drop:UID:GID`. The command
+replaces this program, so that its pid is the one that the parent knows.
+
+The order matters: a change of credentials clears the parent-death signal, so that it
+is set last; and a parent that died before then is noticed by looking at getppid().
+Strictly, the kernel watches the *thread* that forked: start children from one that
+lives as long as the process. It is a script with no import of this project, because
+every start of a process waits for it.
+"""
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+CLONE_NEWUSER = 0x10000000
+NOT_STARTED = 126
+"""Exit status when the command could not be started; stderr says why."""
+
+
+def take_identity(identity: str) -> None:
+    """Raises OSError when the kernel does not allow it."""
+    kind, _, ids = identity.partition(":")
+    if kind == "self":
+        return
+    uid, gid = (int(number) for number in ids.split(":"))
+    if kind == "map":
+        _map_user(uid, gid)
+    else:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+
+
+def _map_user(uid: int, gid: int) -> None:
+    outer_uid, outer_gid = os.geteuid(), os.getegid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWUSER)")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} {outer_uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {outer_gid} 1")
+
+
+def die_with_parent(parent_pid: int, signal_number: int) -> None:
+    """Exits at once when the parent is gone already."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent_pid:
+        raise SystemExit(NOT_STARTED)
+
+
+def main(arguments: list[str]) -> None:
+    parent_pid, signal_number, identity, *command = arguments
+    try:
+        take_identity(identity)
+        die_with_parent(int(parent_pid), int(signal_number))
+        os.execv(command[0], command)
+    except OSError as error:
+        sys.stderr.write(f"{command[0]} could not be started as {identity}: {error}\n")
+        raise SystemExit(NOT_STARTED) from error
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

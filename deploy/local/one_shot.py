@@ -1,0 +1,45 @@
+"""Commands of a service that run to their end before the services start."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.local import processes
+from deploy.local.errors import LocalRunError
+from deploy.local.processes import ProcessSpec
+
+
+async def _never() -> bool:
+    """A one-shot command is never ready: it ends."""
+    return False
+
+
+async def run(
+    name: str,
+    command: list[str],
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    log: Path,
+    timeout_seconds: float,
+) -> None:
+    """Raises LocalRunError, with the end of its log, unless the command ends with status 0."""
+    spec = ProcessSpec(name, name, "", command, environment, folder, log, make_ready=_never)
+    process = await processes.spawn(spec)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            status = await process.wait()
+    except TimeoutError:
+        raise LocalRunError(
+            f"{name} did not end within {timeout_seconds:.0f} s. Its log: {log}"
+        ) from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+    if status != 0:
+        raise LocalRunError(
+            f"{name} {processes.in_words(status)}. The end of its log, {log}:\n"
+            f"{processes.last_lines(log)}"
+        )

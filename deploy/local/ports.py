@@ -1,0 +1,135 @@
+"""Ports on 127.0.0.1: free when chosen, and the same from run to run where possible.
+
+They are taken from below the range from which the kernel serves outgoing connections:
+otherwise somebody's connection could sit on an instance's port just while the instance
+is being restarted.
+"""
+
+import json
+import os
+import random
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from deploy.local.errors import LocalRunError
+
+HOST = "127.0.0.1"
+LOWEST, HIGHEST = 18_000, 32_000
+MAX_ATTEMPTS = 1_000
+PATIENCE_SECONDS = 3.0
+"""How long to wait for a port that the processes of a killed run may still be leaving."""
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port now."""
+    with socket.socket() as candidate:
+        # As servers do, so that connections which linger after a stop do not count.
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(randomness: random.Random) -> Iterator[int]:
+    """Different free ports, without end. Raises OSError when none is found."""
+    given: set[int] = set()
+    while True:
+        for _ in range(MAX_ATTEMPTS):
+            port = randomness.randrange(LOWEST, HIGHEST)
+            if port not in given and is_free(port):
+                break
+        else:
+            raise OSError(f"no free port between {LOWEST} and {HIGHEST} on {HOST}")
+        given.add(port)
+        yield port
+
+
+def assign(
+    remembered_in: Path,
+    names: Sequence[str],
+    *,
+    wanted: dict[str, int],
+    randomness: random.Random,
+    say: Callable[[str], None],
+) -> dict[str, int]:
+    """A port for each name: the one in `wanted`, else last run's if it is free, else a new one.
+
+    What was chosen is remembered in the file. Raises LocalRunError when a wanted port is
+    taken or cannot be opened: those are known to people, and must not move.
+    """
+    remembered = _read(remembered_in)
+    others = free_ports(randomness)
+    taken_by_us = set(wanted.values())
+    assigned: dict[str, int] = {}
+    for name in names:
+        port = wanted.get(name) or remembered.get(name)
+        if name in wanted:
+            _require_free(name, wanted[name])
+        elif port is None or port in taken_by_us or not _becomes_free(port):
+            if port is not None:
+                say(f"Port {port} of {name} is taken by now; it gets another.")
+            port = next(other for other in others if other not in taken_by_us)
+        assert port is not None
+        taken_by_us.add(port)
+        assigned[name] = port
+    kept = remembered | {name: port for name, port in assigned.items() if name not in wanted}
+    draft = remembered_in.with_suffix(".new")
+    draft.write_text(json.dumps(kept, indent=2) + "\n")
+    draft.replace(remembered_in)
+    return assigned
+
+
+def _require_free(name: str, port: int) -> None:
+    if port < 1024 and os.geteuid() != 0 and not is_free(port):
+        raise LocalRunError(
+            f"Port {port} for {name} may not be opened by an ordinary user, or is taken. "
+            "Choose one above 1023: `make up PORT=9000`."
+        )
+    if not _becomes_free(port):
+        raise LocalRunError(
+            f"Port {port}, which {name} needs, is taken{_by_whom(port)}. Choose another with "
+            "`make up PORT=9000` (or MESH_PORT_GATEWAY=9000), or PORT=0 for any free one."
+        )
+
+
+def _becomes_free(port: int) -> bool:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _by_whom(port: int) -> str:
+    """The holder in words, where this user may know it."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if not connection.laddr or connection.laddr.port != port or not connection.pid:
+                continue
+            if connection.status == psutil.CONN_LISTEN:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.Error, OSError):
+        return ""
+    return ""
+
+
+def _read(path: Path) -> dict[str, int]:
+    """What was remembered; nothing if the file is missing or was damaged."""
+    try:
+        remembered = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    if not isinstance(remembered, dict):
+        return {}
+    return {
+        str(name): port
+        for name, port in remembered.items()
+        if isinstance(port, int) and 0 < port < 65_536
+    }

@@ -1,0 +1,76 @@
+"""Whether a process does its work, asked in the way that its kind answers.
+
+Each question has its own short deadline and is answered False by anything but a yes.
+"""
+
+import asyncio
+import http.client
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from deploy.local import postgres
+from deploy.local.postgres import Cluster
+
+TIMEOUT_SECONDS = 2.0
+SLOT_COUNT = 16_384
+
+
+async def is_serving(address: str) -> bool:
+    """gRPC health of the whole server (service name "")."""
+    # Somebody's proxy for the outside must not stand between processes of one machine.
+    options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = await stub.Check(
+                health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS, wait_for_ready=False
+            )
+        except grpc.aio.AioRpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def is_gateway_ready(address: str) -> bool:
+    """GET /readyz answers 200."""
+    return await asyncio.to_thread(_http_status, address, "/readyz") == http.client.OK
+
+
+def _http_status(address: str, path: str) -> int | None:
+    connection = http.client.HTTPConnection(address, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+async def is_postgres_ready(cluster: Cluster) -> bool:
+    return await asyncio.to_thread(postgres.is_accepting, cluster)
+
+
+async def is_cache_ready(port: int) -> bool:
+    """Gives a new node all hash slots, and is True when its cluster of one is complete."""
+    client = Redis(
+        host="127.0.0.1",
+        port=port,
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
+        decode_responses=True,
+    )
+    try:
+        cluster = await client.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]
+        if int(cluster["cluster_slots_assigned"]) == 0:
+            await client.execute_command(  # type: ignore[no-untyped-call]
+                "CLUSTER ADDSLOTSRANGE", 0, SLOT_COUNT - 1
+            )
+            return False
+        return bool(cluster["cluster_state"] == "ok")
+    except (OSError, RedisError):
+        return False
+    finally:
+        await client.aclose()

@@ -1,0 +1,61 @@
+"""What the runner says on the terminal."""
+
+import contextlib
+import sys
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from deploy.local.mesh_file import Mesh
+
+WIDTH_OF_FILES = 110
+
+TRY = """\
+Try it:
+  curl -s {gateway}/register -H 'Content-Type: application/json' \
+-d '{{"username": "lumine", "password": "a long password", "email": "lumine@example.com"}}'
+  TOKEN=$(curl -s {gateway}/login -H 'Content-Type: application/json' \
+-d '{{"username": "lumine", "password": "a long password"}}' \
+| sed 's/.*"token": *"\\([^"]*\\)".*/\\1/')
+  curl -s {gateway}/buy-currency -H "Authorization: Bearer $TOKEN" \
+-H 'Content-Type: application/json' \
+-d '{{"amount": 1600, "paymentMethod": "card"}}' \
+&& curl -s {gateway}/gacha/pull/standard -H "Authorization: Bearer $TOKEN"
+"""
+
+
+class Reporter:
+    """Writes lines and tables. A terminal that went away stops nothing."""
+
+    def __init__(self) -> None:
+        is_terminal = sys.stdout.isatty()
+        self._console = Console(
+            highlight=False, soft_wrap=True, width=None if is_terminal else WIDTH_OF_FILES
+        )
+
+    def say(self, sentence: str) -> None:
+        with contextlib.suppress(OSError):
+            self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {escape(sentence)}")
+
+    def show(self, mesh: Mesh, health: dict[str, str] | None = None) -> None:
+        """The table of what runs where; `health` by name, a word each, adds a column."""
+        table = Table(title="Gacha Mesh", title_justify="left")
+        for column in ("name", "role", "pid", "address"):
+            table.add_column(column, no_wrap=True)
+        if health is not None:
+            table.add_column("health")
+        for process in mesh["processes"]:
+            pid = "-" if process["pid"] is None else str(process["pid"])
+            row = [process["name"], process["role"], pid, process["address"]]
+            if health is not None:
+                row.append(health.get(process["name"], "unknown"))
+            table.add_row(*row)
+        with contextlib.suppress(OSError):
+            self._console.print(table, soft_wrap=False)
+
+    def invite(self, mesh: Mesh) -> None:
+        """Three lines to try, which may be pasted as they are."""
+        with contextlib.suppress(OSError):
+            self._console.print(TRY.format(gateway=mesh["gateway"]), markup=False)

@@ -1,0 +1,180 @@
+"""One run of the mesh, from nothing to all healthy, and back to nothing.
+
+The order of the start: the databases, the cache and the registry; the schemas; the
+services and the gateway; the catalog. Stopping goes the other way. Whatever fails on
+the way up, what was started is stopped again before the run ends.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import random
+import signal
+import sys
+from collections.abc import Callable
+
+from deploy.local import credentials, embedded_profile, logs, mesh_file, one_shot, ports, postgres
+from deploy.local.embedded_profile import EmbeddedProfile
+from deploy.local.errors import LocalRunError
+from deploy.local.identity import leashed
+from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.report import Reporter
+from deploy.local.supervisor import Supervisor, wait_until_ready
+
+START_TIMEOUT_SECONDS = 120.0
+CATALOG_TIMEOUT_SECONDS = 30.0
+ONE_REQUEST_SECONDS = 1.0
+"""Signals this close are one request: a Ctrl-C often arrives twice, by way of a parent."""
+
+RUNNER_LOG = "runner.log"
+
+
+class MeshRun:
+    """Runs one mesh until it is asked to stop. The caller holds the lock of the layout."""
+
+    def __init__(
+        self, layout: Layout, *, gateway_port: int, reporter: Reporter, on_ready: Callable[[], None]
+    ) -> None:
+        """`gateway_port` 0 means any free one; `on_ready` is called once, when all is healthy."""
+        self._layout, self._reporter, self._on_ready = layout, reporter, on_ready
+        self._gateway_port = gateway_port
+        self._is_up = False
+        self._supervisor = Supervisor(say=reporter.say, changed=self._publish)
+
+    async def run(self) -> None:
+        """Returns after everything has been stopped on request (SIGINT, SIGTERM, SIGHUP).
+
+        Raises LocalRunError when the mesh could not be brought up.
+        """
+        stop = self._listen_for_signals()
+        self._profile = await asyncio.to_thread(self._prepare)
+        keeper = asyncio.create_task(logs.keep_bounded(self._layout.logs))
+        start = asyncio.create_task(self._start())
+        asked = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([start, asked], return_when=asyncio.FIRST_COMPLETED)
+            if start.done():
+                start.result()
+                await asked
+        finally:
+            for task in (start, asked, keeper):
+                task.cancel()
+            await asyncio.gather(start, asked, keeper, return_exceptions=True)
+            await self._stop()
+
+    def _listen_for_signals(self) -> asyncio.Event:
+        """The first signal asks for an orderly stop, a later one for a quick one."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        heeded_from = 0.0
+
+        def on_signal() -> None:
+            nonlocal heeded_from
+            if not stop.is_set():
+                stop.set()
+                heeded_from = loop.time() + ONE_REQUEST_SECONDS
+            elif loop.time() > heeded_from:
+                self._supervisor.hurry.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, on_signal)
+        return stop
+
+    def _prepare(self) -> EmbeddedProfile:
+        layout = self._layout
+        layout.make_folders()
+        layout.mesh.unlink(missing_ok=True)
+        logs.begin_run(layout.logs, keep=RUNNER_LOG)
+        wanted = {embedded_profile.GATEWAY: self._gateway_port} if self._gateway_port else {}
+        assigned = ports.assign(
+            layout.ports,
+            embedded_profile.instance_names(),
+            wanted=wanted,
+            randomness=random.Random(),
+            say=self._reporter.say,
+        )
+        identity = postgres.choose_identity(layout.postgres)
+        if identity.argument != "self":
+            self._reporter.say("PostgreSQL does not run as root: it gets an unprivileged user.")
+        return EmbeddedProfile(layout, assigned, credentials.load_or_make(layout.secrets), identity)
+
+    async def _start(self) -> None:
+        say, profile, supervisor = self._reporter.say, self._profile, self._supervisor
+        say(f"Starting the databases, the cache and the registry, in {self._layout.folder}.")
+        data_tier = supervisor.start(profile.data_tier())
+        foundation = [*data_tier, *supervisor.start([profile.registry()])]
+        databases = [each for each in data_tier if each.spec.role == "postgres"]
+        await wait_until_ready(databases, timeout_seconds=START_TIMEOUT_SECONDS)
+        say("Bringing the schemas up to date.")
+        await asyncio.gather(*(self._migrate(role) for role in embedded_profile.DATABASES))
+        say("Starting the services and the gateway.")
+        rest = supervisor.start([*profile.services(), profile.gateway()])
+        await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
+        say("Introducing the catalog.")
+        await asyncio.to_thread(_introduce_catalog, profile.address(embedded_profile.GATEWAY))
+        self._is_up = True
+        self._publish()
+        mesh = self._describe()
+        self._reporter.show(mesh)
+        self._reporter.invite(mesh)
+        say("Everything is healthy. Ctrl-C (or `make down`) stops it.")
+        self._on_ready()
+
+    async def _migrate(self, role: str) -> None:
+        name = f"{role}-migrate"
+        settings = self._profile.settings_of(role)
+        # It serves nothing; the settings want an address all the same.
+        environment = {
+            **self._profile.environment(f"{role}-1", settings),
+            "MESH_INSTANCE_ID": name,
+        }
+        await one_shot.run(
+            f"`python -m {role} migrate`",
+            leashed([sys.executable, "-m", role, "migrate"]),
+            environment=environment,
+            folder=REPOSITORY,
+            log=self._layout.log(name),
+            timeout_seconds=START_TIMEOUT_SECONDS,
+        )
+
+    async def _stop(self) -> None:
+        self._is_up = False
+        self._layout.mesh.unlink(missing_ok=True)
+        self._reporter.say("Stopping everything; data and logs stay.")
+        await self._supervisor.stop(embedded_profile.STOP_ORDER)
+        self._reporter.say("Everything is stopped.")
+
+    def _publish(self) -> None:
+        if self._is_up:
+            mesh_file.write(self._layout.mesh, self._describe())
+
+    def _describe(self) -> mesh_file.Mesh:
+        profile = self._profile
+        return {
+            "gateway": f"http://{profile.address(embedded_profile.GATEWAY)}",
+            "registry": profile.address(embedded_profile.REGISTRY),
+            "databases": {name: cluster.url for name, cluster in profile.clusters.items()},
+            "processes": [
+                {
+                    "name": each.spec.name,
+                    "role": each.spec.role,
+                    "pid": each.pid,
+                    "address": each.spec.address,
+                }
+                for each in self._supervisor.processes
+            ],
+        }
+
+
+def _introduce_catalog(gateway: str) -> None:
+    """GET /initdb, which may be repeated. Raises LocalRunError with the gateway's words."""
+    connection = http.client.HTTPConnection(gateway, timeout=CATALOG_TIMEOUT_SECONDS)
+    try:
+        with contextlib.closing(connection):
+            connection.request("GET", "/initdb")
+            answer = connection.getresponse()
+            said = answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        raise LocalRunError(f"The gateway did not answer GET /initdb: {error}") from error
+    if answer.status != http.client.OK:
+        raise LocalRunError(f"GET /initdb was answered {answer.status}: {said}")

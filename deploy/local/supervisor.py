@@ -1,0 +1,201 @@
+"""Keeps processes running: a dead one is started again, in the same place, at once.
+
+Every process has one task for its whole life. Restarts are bounded by the backoff.
+Stopping is final and in order. What the supervisor cannot do anymore, because it was
+killed itself, the kernel does for it: see leash.py.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterable
+from enum import Enum
+
+from deploy.local import processes
+from deploy.local.backoff import Backoff
+from deploy.local.errors import LocalRunError
+from deploy.local.processes import ProcessSpec, Say
+
+READY_POLL_SECONDS = 0.05
+
+
+class State(Enum):
+    STARTING = "starting"
+    READY = "ready"
+    WAITING = "waiting for its restart"
+    STOPPED = "stopped"
+
+
+class SupervisedProcess:
+    """One process and its restarts. `pid` is None while it is not running."""
+
+    def __init__(
+        self,
+        spec: ProcessSpec,
+        *,
+        say: Say,
+        changed: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.spec = spec
+        self.pid: int | None = None
+        self.state = State.STARTING
+        self.restart_count = 0
+        self._say, self._changed, self._clock = say, changed, clock
+        self._backoff = Backoff()
+        self._ready = asyncio.Event()
+        self._looping = asyncio.Event()
+        self._process: asyncio.subprocess.Process | None = None
+        self._is_stopping = False
+        self._task = asyncio.create_task(self._run(), name=f"supervise {spec.name}")
+
+    async def wait_until_ready(self) -> None:
+        """Raises LocalRunError, with the end of its log, when it keeps dying instead."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._ready, self._looping)]
+        try:
+            await asyncio.wait([*waits, self._task], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self._task.done() and not self._task.cancelled():
+            self._task.result()
+        if not self._ready.is_set():
+            raise LocalRunError(
+                f"{self.spec.name} does not get ready. The end of its log, {self.spec.log}:\n"
+                f"{processes.last_lines(self.spec.log)}"
+            )
+
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """Ends it for good, by its stop steps, of which `hurry` cuts the first one short.
+        Idempotent.
+        """
+        self._is_stopping = True
+        process = self._process
+        if process is None:
+            self._task.cancel()
+        else:
+            await self._end(process, hurry)
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self.state = State.STOPPED
+
+    async def _end(self, process: asyncio.subprocess.Process, hurry: asyncio.Event) -> None:
+        never = asyncio.Event()
+        for number, (stop_signal, patience_seconds) in enumerate(self.spec.stop_steps):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(stop_signal)
+            cut_short = never if number else hurry
+            if await self._ended_within(process, patience_seconds, cut_short):
+                return
+            if not cut_short.is_set():
+                self._say(
+                    f"{self.spec.name} did not heed {stop_signal.name} "
+                    f"within {patience_seconds:.0f} s."
+                )
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        await process.wait()
+
+    async def _ended_within(
+        self, process: asyncio.subprocess.Process, patience_seconds: float, hurry: asyncio.Event
+    ) -> bool:
+        waits = [asyncio.ensure_future(process.wait()), asyncio.ensure_future(hurry.wait())]
+        await asyncio.wait(waits, timeout=patience_seconds, return_when=asyncio.FIRST_COMPLETED)
+        has_ended = waits[0].done()
+        for wait in waits:
+            wait.cancel()
+        return has_ended
+
+    async def _run(self) -> None:
+        while not self._is_stopping:
+            started = self._clock()
+            how = await self._live()
+            if self._is_stopping:
+                return
+            delay_seconds = self._backoff.delay_seconds_after_death(
+                lived_seconds=self._clock() - started, was_ready=self._ready.is_set()
+            )
+            self._ready.clear()
+            self.state = State.WAITING
+            self._report_death(how, delay_seconds)
+            if delay_seconds > 0:
+                self._changed()
+                await asyncio.sleep(delay_seconds)
+            self.restart_count += 1
+
+    async def _live(self) -> str:
+        """One life, from its start to its death; returns in words how it ended."""
+        try:
+            await asyncio.to_thread(self.spec.before_start)
+            process = await processes.spawn(self.spec)
+        except (LocalRunError, OSError) as error:
+            return f"could not be started: {error}"
+        self._process, self.pid, self.state = process, process.pid, State.STARTING
+        self._changed()
+        readiness = asyncio.create_task(self._become_ready())
+        try:
+            status = await process.wait()
+        finally:
+            readiness.cancel()
+            self._process, self.pid = None, None
+            processes.kill_session(process.pid)
+        return processes.in_words(status)
+
+    async def _become_ready(self) -> None:
+        while True:
+            if await self.spec.make_ready():
+                break
+            await asyncio.sleep(READY_POLL_SECONDS)
+        self.state = State.READY
+        self._looping.clear()
+        self._ready.set()
+        if self.restart_count:
+            self._say(f"{self.spec.name} is ready again (pid {self.pid}).")
+
+    def _report_death(self, how: str, delay_seconds: float) -> None:
+        if not self._backoff.is_loop:
+            self._say(f"{self.spec.name} {how}; it is started again.")
+            return
+        self._looping.set()
+        self._say(
+            f"{self.spec.name} {how}, for the {self._backoff.death_count}th time in a row; "
+            f"the next try is in {delay_seconds:.0f} s. Its log says why: {self.spec.log}"
+        )
+
+
+class Supervisor:
+    """All processes of one mesh, in the order in which they were started."""
+
+    def __init__(self, *, say: Say, changed: Callable[[], None]) -> None:
+        """`changed` is called whenever a process got another pid or lost its own."""
+        self.processes: list[SupervisedProcess] = []
+        self.hurry = asyncio.Event()
+        self._say, self._changed = say, changed
+
+    def start(self, specs: Iterable[ProcessSpec]) -> list[SupervisedProcess]:
+        started = [SupervisedProcess(spec, say=self._say, changed=self._changed) for spec in specs]
+        self.processes.extend(started)
+        return started
+
+    async def stop(self, order: Iterable[tuple[str, ...]]) -> None:
+        """Stops the processes of each group of roles together, one group after the other."""
+        for roles in order:
+            await asyncio.gather(
+                *(each.stop(self.hurry) for each in self.processes if each.spec.role in roles)
+            )
+
+
+async def wait_until_ready(started: Iterable[SupervisedProcess], *, timeout_seconds: float) -> None:
+    """Raises LocalRunError when one keeps dying, or is not ready in time."""
+    waits = {asyncio.create_task(each.wait_until_ready()): each for each in started}
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await asyncio.gather(*waits)
+    except TimeoutError:
+        late = [each.spec for wait, each in waits.items() if not wait.done() or wait.cancelled()]
+        names = ", ".join(f"{spec.name} (log: {spec.log})" for spec in late)
+        raise LocalRunError(f"Not ready within {timeout_seconds:.0f} s: {names}.") from None
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,1 @@
+"""REST to gRPC; knows no business."""

@@ -1,0 +1,123 @@
+"""The gateway process: `python -m gateway_http`.
+
+Composition root: settings, then the list of who is alive, then a client for each
+service that the descriptors name, then the routes, then HTTP. SIGTERM and SIGINT
+make it leave: /readyz says 503 and the registry says draining, callers get a moment
+to notice, the requests under way end, and the process exits 0.
+"""
+
+import asyncio
+import sys
+import time
+from uuid import uuid4
+
+import structlog
+
+from gateway_http.app import Gateway
+from gateway_http.compose import Limits, compose_router
+from gateway_http.config import GatewaySettings
+from gateway_http.contracts import DESCRIPTORS, import_generated, load_contracts
+from gateway_http.listener import EmbeddedServer, ListenFailed, listening_socket
+from gateway_http.pages import Presence
+from mesh.auth import ServiceIdentity
+from mesh.client import ServiceClient
+from mesh.config import load
+from mesh.discovery import Directory, NoRegistry
+from mesh.instances import Instance
+from mesh.logs import configure_logs
+from mesh.process import DRAIN_SECONDS, NOTICE_SECONDS, run, stop_signal
+from mesh.registration import Registration
+
+SERVICE = "gateway_http"
+FIRST_LIST_SECONDS = 3.0
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Serves until a signal. Raises ListenFailed when the address cannot be had."""
+    log = structlog.get_logger()
+    stop = stop_signal()
+    listener = listening_socket(settings.listen)
+    host, port = listener.getsockname()[:2]
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    descriptors = DESCRIPTORS.read_bytes()
+    import_generated(descriptors)
+    contracts = load_contracts(descriptors)
+    identity = ServiceIdentity(settings.service_key(), SERVICE)
+    directory = Directory(settings.registry_addresses(), identity.token)
+    directory.start()
+    clients = {host: ServiceClient(host, directory) for host in contracts.hosts()}
+    presence = Presence(settings.instance_id, address, time.monotonic)
+    router = compose_router(
+        contracts,
+        clients,
+        directory,
+        presence,
+        limits=Limits(settings.max_body_bytes, settings.deadline_seconds),
+        new_id=_new_id,
+    )
+    gateway = Gateway(
+        router,
+        max_body_bytes=settings.max_body_bytes,
+        max_in_flight=settings.max_in_flight,
+        new_id=_new_id,
+        log=log,
+    )
+    registration = Registration(
+        Instance(settings.instance_id, SERVICE, address),
+        settings.registry_addresses(),
+        identity.token,
+    )
+    try:
+        await directory.first_snapshot(FIRST_LIST_SECONDS)
+    except NoRegistry as error:
+        # It may come later; until then /readyz says what is missing.
+        log.warning("miss_registry", error=error.message)
+    try:
+        await _serve_until(stop, EmbeddedServer(gateway, listener), presence, registration)
+    finally:
+        for client in clients.values():
+            await client.close()
+        await directory.close()
+
+
+async def _serve_until(
+    stop: asyncio.Event, server: EmbeddedServer, presence: Presence, registration: Registration
+) -> None:
+    log = structlog.get_logger()
+    serving = asyncio.create_task(server.serve(), name="http")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    registration.start()
+    log.info("serve", address=presence.address)
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    presence.draining = True
+    log.info("drain", in_order=stopping.done())
+    await registration.drain()
+    if stopping.done():
+        await asyncio.sleep(NOTICE_SECONDS)
+        server.leave()
+        await asyncio.wait((serving,), timeout=DRAIN_SECONDS)
+    await registration.deregister()
+    stopping.cancel()
+    if serving.done():
+        await serving
+    log.info("leave", finished=serving.done())
+    if not stop.is_set():
+        raise RuntimeError("the HTTP server ended by itself")
+
+
+def _new_id() -> str:
+    return uuid4().hex
+
+
+def main() -> None:
+    """Runs the process to its end."""
+    settings = load(GatewaySettings)
+    configure_logs(settings.log_level, settings.instance_id)
+    try:
+        run(serve(settings))
+    except ListenFailed as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The RSGI application: one request in, one response out, whatever happens.
+
+Guarantees: every answer has an x-request-id and a content-length; every error is
+the JSON error of `gateway_http.errors`; an unknown exception is logged with its
+traceback and the client sees the request id alone; bodies and the number of
+requests under way are bounded. Source: the RSGI specification 1.5 of granian.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defined]
+from structlog.typing import FilteringBoundLogger
+
+from gateway_http.bodies import read_body
+from gateway_http.errors import error_response
+from gateway_http.exchange import Request, Response
+from gateway_http.headers import request_id_of
+from gateway_http.router import Router
+from gateway_http.rsgi import HTTPProtocol, Scope
+from mesh.errors import Cancelled, Code, Internal, MeshError, ResourceExhausted
+
+RETRY_AFTER_SECONDS = 1.0
+
+
+class Gateway:
+    """Serves the routes of a router."""
+
+    def __init__(
+        self,
+        router: Router,
+        *,
+        max_body_bytes: int,
+        max_in_flight: int,
+        new_id: Callable[[], str],
+        log: FilteringBoundLogger,
+    ) -> None:
+        """`new_id` gives 32 hexadecimal digits, never the same twice."""
+        self._router = router
+        self._max_body_bytes = max_body_bytes
+        self._max_in_flight = max_in_flight
+        self._new_id = new_id
+        self._log = log
+        self._in_flight = 0
+
+    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        """Answers one request."""
+        request_id = request_id_of(scope.headers, self._new_id)
+        self._in_flight += 1
+        try:
+            if self._in_flight > self._max_in_flight:
+                raise ResourceExhausted(
+                    "The gateway has too many requests under way; try again in a moment.",
+                    reason="OVERLOADED",
+                    retry_after_seconds=RETRY_AFTER_SECONDS,
+                )
+            response = await self._respond(scope, protocol, request_id)
+        except MeshError as error:
+            response = self._refused(error, scope, request_id)
+        except (ProtocolClosed, ProtocolError):
+            response = self._refused(Cancelled("The client went away."), scope, request_id)
+        except Exception as error:  # noqa: BLE001 - the boundary of a request
+            self._log.error("fail_request", request_id=request_id, exc_info=error)
+            response = error_response(_our_fault(request_id), request_id)
+        finally:
+            self._in_flight -= 1
+        _send(protocol, response, request_id, with_body=scope.method != "HEAD")
+
+    async def _respond(self, scope: Scope, protocol: HTTPProtocol, request_id: str) -> Response:
+        if scope.method == "OPTIONS":
+            allowed = {"OPTIONS"} if scope.path == "*" else self._router.allowed(scope.path)
+            return Response(204, b"", headers=[("allow", ", ".join(sorted(allowed)))])
+        target, variables = self._router.match(scope.method, scope.path)
+
+        return await target.endpoint.answer(
+            Request(
+                path=scope.path,
+                variables=variables,
+                query=scope.query_string,
+                headers=scope.headers,
+                request_id=request_id,
+                read_body=partial(read_body, scope, protocol, self._max_body_bytes),
+                disconnected=protocol.client_disconnect,
+            )
+        )
+
+    def _refused(self, error: MeshError, scope: Scope, request_id: str) -> Response:
+        response = error_response(error, request_id)
+        if response.status >= 500:
+            self._log.warning(
+                "refuse_request",
+                request_id=request_id,
+                method=scope.method,
+                path=scope.path[:200],
+                code=error.code.name,
+                reason=error.reason,
+            )
+        if error.code in (Code.INTERNAL, Code.UNKNOWN):
+            # Whatever it says was not written for players.
+            return error_response(_our_fault(request_id), request_id)
+        return response
+
+
+def _our_fault(request_id: str) -> Internal:
+    return Internal(
+        f"Something went wrong here; whoever runs this finds it by the request id {request_id}."
+    )
+
+
+def _send(protocol: HTTPProtocol, response: Response, request_id: str, *, with_body: bool) -> None:
+    headers = [("x-request-id", request_id), *response.headers]
+    if response.status in (204, 304):
+        protocol.response_empty(response.status, headers)
+        return
+    headers.append(("content-type", response.content_type))
+    headers.append(("content-length", str(len(response.body))))
+    if with_body:
+        protocol.response_bytes(response.status, headers, response.body)
+    else:
+        protocol.response_empty(response.status, headers)

@@ -1,0 +1,136 @@
+"""From the parts of an HTTP request to the request message of a method.
+
+Source: google.api.http (AIP-127). A variable of the path wins, and a body or query
+that gives the same field another value is refused; the other fields come from the
+body, or from the query where there is none. A request with a `request_id` also takes
+it from the Idempotency-Key header, and gets a new one when it has none, so that the
+call may be tried again on another instance.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from gateway_http.contracts import Binding, Operation, UnsupportedContract
+from gateway_http.decoding import WELL_KNOWN, Decoder, FieldReader
+from gateway_http.documents import parse_object
+from gateway_http.json_values import Refused, text_of_boolean
+from mesh.errors import InvalidArgument
+
+REQUEST_ID = "request_id"
+MOST_PARAMETERS = 100
+
+
+class RequestBinding:
+    """Makes the requests of one operation as one of its routes receives them."""
+
+    def __init__(
+        self, operation: Operation, binding: Binding, decoder: Decoder, new_id: Callable[[], str]
+    ) -> None:
+        """Raises UnsupportedContract when a query could not carry a field that it must."""
+        self.takes_body = binding.takes_body
+        self._decoder = decoder
+        self._new_id = new_id
+        fields = operation.request.fields_by_name
+        self._request_id = decoder.by_key[REQUEST_ID] if has_request_id(operation.request) else None
+        self._repeated = {field.name for field in fields.values() if field.is_repeated}
+        self._booleans = {field.name for field in fields.values() if field.type == field.TYPE_BOOL}
+        if not binding.takes_body:
+            for field in fields.values():
+                _check_fits_query(field)
+
+    def bind(
+        self, variables: Mapping[str, str], query: str, body: bytes, idempotency_key: str | None
+    ) -> Any:
+        """The request message; `query` is as it stands in the URL.
+
+        Raises InvalidArgument naming the field as the client wrote it.
+        """
+        if self.takes_body:
+            document = parse_object(body)
+            if query:
+                name = query.split("&")[0].split("=")[0]
+                raise InvalidArgument.of_field(
+                    name[:100], "must be in the body: this route takes no query parameters"
+                )
+        else:
+            document = self._document_of(query)
+        try:
+            for name, text in variables.items():
+                self._take_variable(document, self._decoder.by_key[name], text)
+            self._take_request_id(document, idempotency_key)
+            return self._decoder.decode(document)
+        except Refused as refused:
+            raise InvalidArgument.of_field(refused.path[:100], refused.description) from None
+
+    def _document_of(self, query: str) -> dict[str, Any]:
+        """The object that a body with these parameters would hold."""
+        if not query:
+            return {}
+        try:
+            parameters = parse_qsl(
+                query, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS
+            )
+        except ValueError:
+            raise InvalidArgument(
+                f"The query must be UTF-8 with at most {MOST_PARAMETERS} parameters.",
+                reason="MALFORMED_QUERY",
+            ) from None
+        document: dict[str, Any] = {}
+        for key, text in parameters:
+            field = self._decoder.by_key.get(key)
+            name = field.name if field is not None else key
+            value = text_of_boolean(text) if name in self._booleans else text
+            if name in self._repeated:
+                document.setdefault(key, []).append(value)
+            elif key in document:
+                raise InvalidArgument.of_field(key[:100], "must be given once")
+            else:
+                document[key] = value
+        return document
+
+    def _take_variable(self, document: dict[str, Any], field: FieldReader, text: str) -> None:
+        value = text_of_boolean(text) if field.name in self._booleans else text
+        key, given = _pop(document, field)
+        if given is not None and _read(field, key, given) != _read(field, key, value):
+            raise Refused("must be the same as in the path, or left out", key)
+        document[field.json_name] = value
+
+    def _take_request_id(self, document: dict[str, Any], idempotency_key: str | None) -> None:
+        field = self._request_id
+        if field is None:
+            return
+        _, given = _pop(document, field)
+        if given and idempotency_key is not None and given != idempotency_key:
+            raise Refused(f"must be the same as {field.json_name}, or left out", "Idempotency-Key")
+        document[field.json_name] = idempotency_key or given or self._new_id()
+
+
+def has_request_id(request: Descriptor) -> bool:
+    """Whether requests of this type carry a client's key for safe repeats (AIP-155)."""
+    field = request.fields_by_name.get(REQUEST_ID)
+    return field is not None and field.type == field.TYPE_STRING and not field.is_repeated
+
+
+def _pop(document: dict[str, Any], field: FieldReader) -> tuple[str, Any]:
+    """Takes a field out of the document; gives the name that it had there, and its value."""
+    keys = {field.name, field.json_name} & document.keys()
+    if len(keys) > 1:
+        raise Refused("must be given once", field.name)
+    key = keys.pop() if keys else field.json_name
+    return key, document.pop(key, None)
+
+
+def _read(field: FieldReader, key: str, value: object) -> object:
+    try:
+        return field.read(value)
+    except Refused as refused:
+        raise refused.within(key) from None
+
+
+def _check_fits_query(field: FieldDescriptor) -> None:
+    message = field.message_type
+    if message is not None and message.full_name not in WELL_KNOWN:
+        raise UnsupportedContract(f"{field.full_name}: a query holds no message; take a body")

@@ -1,0 +1,80 @@
+"""Puts the gateway together from the descriptors, the callers and what is alive.
+
+Everything is compiled here, once; what the descriptors ask for and the gateway
+cannot do ends the start and never a request.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from gateway_http.binding import RequestBinding
+from gateway_http.contracts import Contracts
+from gateway_http.decoding import Decoders
+from gateway_http.documentation import documentation_pages
+from gateway_http.encoding import Encoders
+from gateway_http.openapi import openapi_document
+from gateway_http.pages import HealthPage, Presence, ReadyPage, StatusPage, StatusSource
+from gateway_http.rest_call import RestCall
+from gateway_http.router import Router
+from mesh.calls import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what a client may ask for."""
+
+    max_body_bytes: int
+    deadline_seconds: float
+
+
+def compose_router(
+    contracts: Contracts,
+    callers: Mapping[str, Caller],
+    source: StatusSource,
+    presence: Presence,
+    *,
+    limits: Limits,
+    new_id: Callable[[], str],
+) -> Router:
+    """All routes: those of the descriptors, and the gateway's own pages.
+
+    `callers` are keyed by the proto services' default_host. Raises
+    UnsupportedContract, and KeyError for a host that has no caller.
+    """
+    router = Router()
+    add_operations(router, contracts, callers, limits=limits, new_id=new_id)
+    needed = contracts.hosts()
+    router.add("GET", "/healthz", HealthPage(), also_head=True)
+    router.add("GET", "/readyz", ReadyPage(needed, source, presence), also_head=True)
+    router.add("GET", "/status", StatusPage(needed, source, presence), also_head=True)
+    document = orjson.dumps(openapi_document(contracts, limits.max_body_bytes))
+    for path, page in documentation_pages(document):
+        router.add("GET", path, page, also_head=True)
+    return router
+
+
+def add_operations(
+    router: Router,
+    contracts: Contracts,
+    callers: Mapping[str, Caller],
+    *,
+    limits: Limits,
+    new_id: Callable[[], str],
+) -> None:
+    """Adds the routes of the descriptors. Raises as `compose_router` does."""
+    decoders, encoders = Decoders(), Encoders()
+    for operation in contracts.operations:
+        for binding in operation.bindings:
+            call = RestCall(
+                operation,
+                RequestBinding(operation, binding, decoders.of(operation.request), new_id),
+                encoders.of(operation.response),
+                callers[operation.host],
+                maximum_seconds=limits.deadline_seconds,
+                new_id=new_id,
+            )
+            # A GET that changes something is a promise to old clients; HEAD is none.
+            also_head = binding.verb == "GET" and not operation.has_side_effects
+            router.add(binding.verb, binding.template, call, also_head=also_head)

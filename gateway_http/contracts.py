@@ -1,0 +1,234 @@
+"""What the descriptors say about REST: the one source of routes, codecs and documents.
+
+Everything is read from the compiled protos, comments included, into a pool of its
+own; no generated module of a service is imported, so the gateway knows no business.
+What the gateway cannot carry is refused here, when it starts, and not at a call.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from google.api import annotations_pb2, client_pb2, http_pb2
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+    MethodDescriptorProto,
+    MethodOptions,
+    ServiceDescriptorProto,
+)
+
+import protos
+from mesh.methods import Access
+from protos.mesh.v1 import options_pb2
+
+DESCRIPTORS = Path(protos.__path__[0]) / "descriptors.binpb"
+"""Where `python -m protos.generate` leaves every descriptor with its comments."""
+
+
+class UnsupportedContract(Exception):
+    """A proto asks for something of HTTP that this gateway does not carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One verb and path template by which a method is reached (google.api.HttpRule)."""
+
+    verb: str
+    template: str
+    takes_body: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A method that REST reaches; `bindings` are in the proto's order, the main one first."""
+
+    name: str
+    path: str
+    service: str
+    service_comment: str
+    host: str
+    access: Access
+    has_side_effects: bool
+    request: Descriptor
+    response: Descriptor
+    bindings: tuple[Binding, ...]
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contracts:
+    """All operations, and the comment of each element by its full proto name."""
+
+    operations: tuple[Operation, ...]
+    comments: dict[str, str]
+
+    def hosts(self) -> tuple[str, ...]:
+        """The services of the mesh that some operation needs, in order of first mention."""
+        return tuple(dict.fromkeys(operation.host for operation in self.operations))
+
+
+def load_contracts(serialized: bytes) -> Contracts:
+    """Reads a FileDescriptorSet with source comments.
+
+    Raises UnsupportedContract naming the method whose http rule cannot be carried.
+    """
+    files = FileDescriptorSet.FromString(serialized).file
+    pool = _pool_of(files)
+    comments: dict[str, str] = {}
+    for file in files:
+        comments.update(_comments_of(file))
+    operations = tuple(
+        operation
+        for file in files
+        for service in file.service
+        for operation in _operations_of(file.package, service, pool, comments)
+    )
+    return Contracts(operations, comments)
+
+
+def import_generated(serialized: bytes) -> None:
+    """Imports the generated module of every file in a FileDescriptorSet.
+
+    The clients of the mesh look methods up in the pool that these fill, to learn
+    which of them may be repeated.
+    """
+    for file in FileDescriptorSet.FromString(serialized).file:
+        generated_module(file.name)
+
+
+def generated_module(proto: str) -> Any:
+    """The module that protoc makes of a file, such as "google/protobuf/timestamp.proto"."""
+    return import_module(proto.removesuffix(".proto").replace("/", ".") + "_pb2")
+
+
+def _pool_of(files: Sequence[FileDescriptorProto]) -> descriptor_pool.DescriptorPool:
+    """A pool of these files; what they import from Google comes from the default pool."""
+    pool = descriptor_pool.DescriptorPool()
+    own = {file.name: file for file in files}
+    added: set[str] = set()
+
+    def add(name: str) -> None:
+        if name in added:
+            return
+        added.add(name)
+        file = own.get(name)
+        if file is None:
+            file = FileDescriptorProto()
+            generated_module(name).DESCRIPTOR.CopyToProto(file)
+        for dependency in file.dependency:
+            add(dependency)
+        pool.Add(file)
+
+    for name in own:
+        add(name)
+    return pool
+
+
+def _operations_of(
+    package: str,
+    service: ServiceDescriptorProto,
+    pool: descriptor_pool.DescriptorPool,
+    comments: dict[str, str],
+) -> Iterator[Operation]:
+    full_name = f"{package}.{service.name}"
+    for method in service.method:
+        if not method.options.HasExtension(annotations_pb2.http):
+            continue
+        if method.client_streaming or method.server_streaming:
+            raise UnsupportedContract(f"{full_name}.{method.name}: streams have no REST form here")
+        yield Operation(
+            name=method.name,
+            path=f"/{full_name}/{method.name}",
+            service=full_name,
+            service_comment=comments.get(full_name, ""),
+            host=service.options.Extensions[client_pb2.default_host],
+            access=Access(method.options.Extensions[options_pb2.access]),
+            has_side_effects=method.options.idempotency_level != MethodOptions.NO_SIDE_EFFECTS,
+            request=pool.FindMessageTypeByName(method.input_type.lstrip(".")),
+            response=pool.FindMessageTypeByName(method.output_type.lstrip(".")),
+            bindings=tuple(_bindings_of(f"{full_name}.{method.name}", method)),
+            comment=comments.get(f"{full_name}.{method.name}", ""),
+        )
+
+
+def _bindings_of(full_name: str, method: MethodDescriptorProto) -> Iterator[Binding]:
+    rule = method.options.Extensions[annotations_pb2.http]
+    for each in (rule, *rule.additional_bindings):
+        yield _binding_of(full_name, each)
+
+
+def _binding_of(full_name: str, rule: http_pb2.HttpRule) -> Binding:
+    verb = rule.WhichOneof("pattern")
+    if verb in (None, "custom"):
+        raise UnsupportedContract(f"{full_name}: only the five standard verbs are carried")
+    if rule.body not in ("", "*"):
+        raise UnsupportedContract(f'{full_name}: body must be "*" or left out')
+    if rule.response_body:
+        raise UnsupportedContract(f"{full_name}: response_body is not carried")
+    return Binding(verb.upper(), getattr(rule, verb), rule.body == "*")
+
+
+# Field numbers within FileDescriptorProto and its parts, which is how
+# SourceCodeInfo addresses an element.
+_MESSAGES, _ENUMS, _SERVICES = 4, 5, 6
+_FIELDS, _NESTED_MESSAGES, _NESTED_ENUMS = 2, 3, 4
+_METHODS = _VALUES = 2
+
+
+def _comments_of(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
+    written = {
+        tuple(location.path): location.leading_comments
+        for location in file.source_code_info.location
+        if location.leading_comments
+    }
+    for address, name in _elements_of(file):
+        if address in written:
+            yield name, _paragraphs(written[address])
+
+
+def _paragraphs(comment: str) -> str:
+    """Joins the lines of each paragraph, so that the width of the proto does not show."""
+    paragraphs = re.split(r"\n[ \t]*\n", comment.strip())
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _elements_of(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], str]]:
+    for index, message in enumerate(file.message_type):
+        yield from _message_elements((_MESSAGES, index), file.package, message)
+    for index, enum in enumerate(file.enum_type):
+        yield from _enum_elements((_ENUMS, index), file.package, enum)
+    for index, service in enumerate(file.service):
+        name = f"{file.package}.{service.name}"
+        yield (_SERVICES, index), name
+        for position, method in enumerate(service.method):
+            yield (_SERVICES, index, _METHODS, position), f"{name}.{method.name}"
+
+
+def _message_elements(
+    address: tuple[int, ...], scope: str, message: DescriptorProto
+) -> Iterator[tuple[tuple[int, ...], str]]:
+    name = f"{scope}.{message.name}"
+    yield address, name
+    for index, field in enumerate(message.field):
+        yield (*address, _FIELDS, index), f"{name}.{field.name}"
+    for index, nested in enumerate(message.nested_type):
+        yield from _message_elements((*address, _NESTED_MESSAGES, index), name, nested)
+    for index, enum in enumerate(message.enum_type):
+        yield from _enum_elements((*address, _NESTED_ENUMS, index), name, enum)
+
+
+def _enum_elements(
+    address: tuple[int, ...], scope: str, enum: EnumDescriptorProto
+) -> Iterator[tuple[tuple[int, ...], str]]:
+    name = f"{scope}.{enum.name}"
+    yield address, name
+    for index, value in enumerate(enum.value):
+        yield (*address, _VALUES, index), f"{name}.{value.name}"

@@ -1,0 +1,171 @@
+"""From a JSON object to a protobuf message, compiled once for each message type.
+
+Guarantees: what is not exactly a value of the proto's type is refused, with the
+path of the field; unknown fields and fields given twice are refused; null means
+the default. Both the JSON name and the proto's own name of a field are read.
+Messages that contain themselves are followed as deep as the document goes, which
+`gateway_http.documents` bounds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from gateway_http.contracts import UnsupportedContract
+from gateway_http.json_values import Reader, Refused, scalar_reader
+from gateway_http.moments import read_duration, read_timestamp
+
+WELL_KNOWN: dict[str, Reader] = {
+    "google.protobuf.Timestamp": read_timestamp,
+    "google.protobuf.Duration": read_duration,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldReader:
+    """How one field is read; `oneof` names the choice that it belongs to, if any."""
+
+    name: str
+    json_name: str
+    oneof: str | None
+    read: Reader
+
+
+class Decoder:
+    """Reads one type of message. `by_key` has each field under both of its names."""
+
+    __slots__ = ("_has_oneofs", "_message_class", "by_key")
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._message_class: Callable[..., Message] = GetMessageClass(descriptor)
+        self.by_key: dict[str, FieldReader] = {}
+        self._has_oneofs = False
+
+    def add(self, field: FieldReader) -> None:
+        """Adds a field; all are added before the first `decode`."""
+        self.by_key[field.name] = self.by_key[field.json_name] = field
+        self._has_oneofs = self._has_oneofs or field.oneof is not None
+
+    def decode(self, value: object) -> Any:
+        """The message that a JSON object stands for. Raises Refused."""
+        if value.__class__ is not dict:
+            raise Refused("must be an object")
+        values: dict[str, object] = {}
+        document: dict[str, object] = value
+        for key, item in document.items():
+            field = self.by_key.get(key)
+            if field is None:
+                raise Refused("is not a field of this request", key)
+            if item is None:
+                continue
+            if field.name in values:
+                raise Refused("must be given once", key)
+            try:
+                values[field.name] = field.read(item)
+            except Refused as refused:
+                raise refused.within(key) from None
+        if self._has_oneofs:
+            self._check_oneofs(values)
+        return self._message_class(**values)
+
+    def _check_oneofs(self, values: dict[str, object]) -> None:
+        chosen: set[str] = set()
+        for name in values:
+            oneof = self.by_key[name].oneof
+            if oneof is not None and oneof in chosen:
+                raise Refused(f"must be the only one given of {oneof}", self.by_key[name].json_name)
+            if oneof is not None:
+                chosen.add(oneof)
+
+
+class Decoders:
+    """Compiles decoders, each message type once."""
+
+    def __init__(self) -> None:
+        self._decoders: dict[str, Decoder] = {}
+
+    def of(self, descriptor: Descriptor) -> Decoder:
+        """The decoder of a message type.
+
+        Raises UnsupportedContract for the well-known types that have a JSON form
+        of their own and no reader here.
+        """
+        known = self._decoders.get(descriptor.full_name)
+        if known is not None:
+            return known
+        if descriptor.file.package == "google.protobuf":
+            raise UnsupportedContract(f"{descriptor.full_name} has no JSON form here")
+        decoder = self._decoders[descriptor.full_name] = Decoder(descriptor)
+        for field in descriptor.fields:
+            decoder.add(self._field(field))
+        return decoder
+
+    def _field(self, field: FieldDescriptor) -> FieldReader:
+        oneof = field.containing_oneof
+        # An optional field sits in a oneof of its own, which is no choice.
+        is_choice = oneof is not None and len(oneof.fields) > 1
+        return FieldReader(
+            name=field.name,
+            json_name=field.json_name,
+            oneof=oneof.name if oneof is not None and is_choice else None,
+            read=self._reader(field),
+        )
+
+    def _reader(self, field: FieldDescriptor) -> Reader:
+        message = field.message_type
+        if message is not None and message.GetOptions().map_entry:
+            return self._map_reader(message)
+        one = self._single(field)
+        return _list_reader(one) if field.is_repeated else one
+
+    def _single(self, field: FieldDescriptor) -> Reader:
+        message = field.message_type
+        if message is None:
+            return scalar_reader(field)
+        return WELL_KNOWN.get(message.full_name) or self.of(message).decode
+
+    def _map_reader(self, entry: Descriptor) -> Reader:
+        key_field, value_field = entry.fields_by_name["key"], entry.fields_by_name["value"]
+        read_key, read_value = scalar_reader(key_field), self._single(value_field)
+        spells_boolean = key_field.type == FieldDescriptor.TYPE_BOOL
+
+        def read(value: object) -> dict[object, object]:
+            if value.__class__ is not dict:
+                raise Refused("must be an object")
+            result: dict[object, object] = {}
+            for text, item in value.items():
+                try:
+                    key = _boolean_key(text) if spells_boolean else read_key(text)
+                    if key in result:
+                        raise Refused("must be given once")
+                    result[key] = read_value(item)
+                except Refused as refused:
+                    raise refused.within(text) from None
+            return result
+
+        return read
+
+
+def _list_reader(one: Reader) -> Reader:
+    def read(value: object) -> list[object]:
+        if value.__class__ is not list:
+            raise Refused("must be an array")
+        result = []
+        for index, item in enumerate(value):
+            try:
+                result.append(one(item))
+            except Refused as refused:
+                raise refused.within(f"[{index}]") from None
+        return result
+
+    return read
+
+
+def _boolean_key(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise Refused("must be true or false")
+    return text == "true"

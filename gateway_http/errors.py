@@ -1,0 +1,149 @@
+"""MeshError as HTTP: the status by the standard map, and one JSON shape for all.
+
+    {"status": "error", "message", "code", "reason", "requestId"}
+
+with "fields": [{"field", "message"}] when fields of the request are wrong. The
+gateway's own errors are
+
+    RouteNotFound         404   no route has this path
+    MethodNotAllowed      405   the path has routes, for other verbs
+    RequestTimeout        408   the body did not arrive in time
+    RequestTooLarge       413   OUT_OF_RANGE, for no later try will fit either
+    UnsupportedMediaType  415   the body is not JSON
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from gateway_http.exchange import Response
+from mesh.errors import (
+    Code,
+    DeadlineExceeded,
+    FieldViolation,
+    InvalidArgument,
+    MeshError,
+    NotFound,
+    Unimplemented,
+)
+
+STATUS_BY_CODE: dict[Code, int] = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+"""google.rpc.Code to HTTP, as google/rpc/code.proto maps them."""
+
+STATUS_BY_REASON: dict[str, int] = {
+    "METHOD_NOT_ALLOWED": 405,
+    "REQUEST_TIMEOUT": 408,
+    "REQUEST_TOO_LARGE": 413,
+    "UNSUPPORTED_MEDIA_TYPE": 415,
+    "IDEMPOTENCY_KEY_REUSED": 422,
+}
+"""Reasons for which HTTP has a more exact status than their code gives."""
+
+
+class RouteNotFound(NotFound):
+    REASON = "ROUTE_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such route; /openapi.json lists all of them.")
+
+
+class MethodNotAllowed(Unimplemented):
+    """`allowed` are the verbs that the path does have."""
+
+    REASON = "METHOD_NOT_ALLOWED"
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self.allow = ", ".join(sorted(allowed))
+        super().__init__(f"This route has no such method; use {self.allow}.")
+
+
+class RequestTimeout(DeadlineExceeded):
+    REASON = "REQUEST_TIMEOUT"
+
+    def __init__(self) -> None:
+        super().__init__("The body did not arrive in time; send the request again.")
+
+
+class RequestTooLarge(MeshError):
+    CODE, REASON = Code.OUT_OF_RANGE, "REQUEST_TOO_LARGE"
+
+    def __init__(self, maximum_bytes: int) -> None:
+        super().__init__(f"The body must not be larger than {maximum_bytes} bytes.")
+
+
+class UnsupportedMediaType(InvalidArgument):
+    REASON = "UNSUPPORTED_MEDIA_TYPE"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The body must be JSON in UTF-8, uncompressed: send Content-Type: application/json."
+        )
+
+
+def status_of(error: MeshError) -> int:
+    """The HTTP status of an error."""
+    return STATUS_BY_REASON.get(error.reason) or STATUS_BY_CODE[error.code]
+
+
+def error_response(error: MeshError, request_id: str) -> Response:
+    """The JSON error with the headers that belong to it."""
+    status = status_of(error)
+    body: dict[str, Any] = {
+        "status": "error",
+        "message": error.message,
+        "code": error.code.name,
+        "reason": error.reason,
+        "requestId": request_id,
+    }
+    if error.fields:
+        body["fields"] = [
+            {"field": violation.field, "message": violation.description}
+            for violation in error.fields
+        ]
+    headers = [("cache-control", "no-store")]
+    if error.retry_after_seconds is not None:
+        headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_seconds)))))
+    if status == 401:
+        headers.append(("www-authenticate", "Bearer"))
+    if isinstance(error, MethodNotAllowed):
+        headers.append(("allow", error.allow))
+    return Response(status, orjson.dumps(body), headers=headers)
+
+
+def in_json_names(error: MeshError, json_names: Mapping[str, str]) -> MeshError:
+    """The same error, its fields named as JSON names them.
+
+    Services know fields by their proto names, the players' clients do not.
+    `json_names` has a name for each field of the request.
+    """
+    if not any(json_names.get(each.field, each.field) != each.field for each in error.fields):
+        return error
+    for violation in error.fields:
+        name = json_names.get(violation.field, violation.field)
+        if error.message.startswith(f"{violation.field} "):
+            error.message = name + error.message[len(violation.field) :]
+    error.fields = tuple(
+        FieldViolation(json_names.get(each.field, each.field), each.description)
+        for each in error.fields
+    )
+    return error

@@ -1,0 +1,49 @@
+"""A request and its response, as the parts of the gateway see them."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+JSON = "application/json"
+
+
+class Headers(Protocol):
+    """The request's headers, by lower-case name; the first of several with one name."""
+
+    def get(self, key: str, default: str | None = None) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request whose route is known.
+
+    `path` and `variables` are percent-decoded, `query` is not. `read_body` gives the
+    whole body, or raises RequestTooLarge as soon as it is known to be too large;
+    `disconnected` returns when the client has gone away.
+    """
+
+    path: str
+    variables: Mapping[str, str]
+    query: str
+    headers: Headers
+    request_id: str
+    read_body: Callable[[], Awaitable[bytes]]
+    disconnected: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What is sent back; content-length and x-request-id are added by whoever sends it."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Endpoint(Protocol):
+    """What answers the requests of a route."""
+
+    async def answer(self, request: Request) -> Response:
+        """Raises MeshError, which becomes the JSON error."""
+        ...

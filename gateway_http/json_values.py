@@ -1,0 +1,172 @@
+"""Single values of proto3's JSON mapping, read strictly.
+
+A reader takes what orjson or a query string gave and returns what a protobuf
+field holds, or raises Refused with a description that reads on after the field's
+name. Nothing is rounded, cut or guessed. Source: protobuf.dev/programming-guides/json.
+"""
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+
+Reader = Callable[[object], Any]
+
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_LONGEST_NUMBER = 64
+_SPECIAL_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_LARGEST_FLOAT32 = 3.4028234663852886e38
+_URL_SAFE = str.maketrans("-_", "+/")
+
+
+class Refused(Exception):
+    """A value that its field cannot hold; `path` leads to it from where the raiser stood."""
+
+    def __init__(self, description: str, path: str = "") -> None:
+        super().__init__(description)
+        self.description = description
+        self.path = path
+
+    def within(self, name: str) -> "Refused":
+        """The same refusal, seen from one level above."""
+        separator = "." if self.path and not self.path.startswith("[") else ""
+        return Refused(self.description, f"{name}{separator}{self.path}")
+
+
+def integer_reader(minimum: int, maximum: int) -> Reader:
+    """Reads 5, 5.0, 5e0 and the same in quotes; never a fraction, a boolean or a rounding."""
+
+    def read(value: object) -> int:
+        kind = value.__class__
+        if kind is int:
+            number: Any = value
+        elif kind is float:
+            number = value
+        elif kind is str and _is_number(str(value)):
+            number = Decimal(str(value))
+        else:
+            raise Refused("must be an integer")
+        # The range goes first: turning 1e999999999 into an int would fill the memory.
+        if not minimum <= number <= maximum:
+            raise Refused(f"must be between {minimum} and {maximum}")
+        whole = int(number)
+        if whole != number:
+            raise Refused("must be a whole number")
+        return whole
+
+    return read
+
+
+def read_double(value: object) -> float:
+    """Reads a number, the same in quotes, or "NaN", "Infinity", "-Infinity"."""
+    kind = value.__class__
+    if kind is float or kind is int:
+        return float(value)  # type: ignore[arg-type]
+    if kind is str:
+        text = str(value)
+        if text in _SPECIAL_FLOATS:
+            return _SPECIAL_FLOATS[text]
+        if _is_number(text) and math.isfinite(number := float(text)):
+            return number
+    raise Refused("must be a number")
+
+
+def read_float(value: object) -> float:
+    """As `read_double`, within the range of 32 bits."""
+    number = read_double(value)
+    if math.isfinite(number) and abs(number) > _LARGEST_FLOAT32:
+        raise Refused("must fit a 32-bit floating point number")
+    return number
+
+
+def read_boolean(value: object) -> bool:
+    """Reads true or false, and nothing that merely resembles them."""
+    if value is True:
+        return True
+    if value is False:
+        return False
+    raise Refused("must be true or false")
+
+
+def read_string(value: object) -> str:
+    """Reads text. NUL is refused, because PostgreSQL cannot hold it."""
+    if value.__class__ is not str:
+        raise Refused("must be a string")
+    text = str(value)
+    if "\0" in text:
+        raise Refused("must not contain the character NUL")
+    return text
+
+
+def read_bytes(value: object) -> bytes:
+    """Reads base64, standard or URL-safe, with or without padding."""
+    if value.__class__ is str:
+        text = str(value).rstrip("=").translate(_URL_SAFE)
+        try:
+            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except (binascii.Error, ValueError):
+            pass
+    raise Refused("must be base64")
+
+
+def enum_reader(enum: EnumDescriptor) -> Reader:
+    """Reads a value's name or number; numbers may be unknown, as proto3 enums are open."""
+    numbers = {value.name: value.number for value in enum.values}
+    names = ", ".join(numbers)
+    read_number = integer_reader(-(2**31), 2**31 - 1)
+
+    def read(value: object) -> int:
+        if value.__class__ is str and value in numbers:
+            return numbers[str(value)]
+        try:
+            return int(read_number(value))
+        except Refused:
+            raise Refused(f"must be one of {names}") from None
+
+    return read
+
+
+def text_of_boolean(text: str) -> object:
+    """A boolean as a query string spells it, as JSON would give it."""
+    return {"true": True, "false": False}.get(text, text)
+
+
+def _is_number(text: str) -> bool:
+    return len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text) is not None
+
+
+_INT32 = integer_reader(-(2**31), 2**31 - 1)
+_INT64 = integer_reader(-(2**63), 2**63 - 1)
+_UINT32 = integer_reader(0, 2**32 - 1)
+_UINT64 = integer_reader(0, 2**64 - 1)
+
+_READERS: dict[int, Reader] = {
+    FieldDescriptor.TYPE_INT32: _INT32,
+    FieldDescriptor.TYPE_SINT32: _INT32,
+    FieldDescriptor.TYPE_SFIXED32: _INT32,
+    FieldDescriptor.TYPE_INT64: _INT64,
+    FieldDescriptor.TYPE_SINT64: _INT64,
+    FieldDescriptor.TYPE_SFIXED64: _INT64,
+    FieldDescriptor.TYPE_UINT32: _UINT32,
+    FieldDescriptor.TYPE_FIXED32: _UINT32,
+    FieldDescriptor.TYPE_UINT64: _UINT64,
+    FieldDescriptor.TYPE_FIXED64: _UINT64,
+    FieldDescriptor.TYPE_DOUBLE: read_double,
+    FieldDescriptor.TYPE_FLOAT: read_float,
+    FieldDescriptor.TYPE_BOOL: read_boolean,
+    FieldDescriptor.TYPE_STRING: read_string,
+    FieldDescriptor.TYPE_BYTES: read_bytes,
+}
+
+
+def scalar_reader(field: FieldDescriptor) -> Reader:
+    """The reader of one value of a scalar or enum field."""
+    if field.type == FieldDescriptor.TYPE_ENUM:
+        assert field.enum_type is not None
+        return enum_reader(field.enum_type)
+    return _READERS[field.type]

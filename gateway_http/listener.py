@@ -1,0 +1,97 @@
+"""Granian in this very process and event loop, on a socket of our own.
+
+Granian by itself binds with SO_REUSEPORT, so that a second server would silently
+take half of the first one's connections. Here the socket is bound without it: a
+taken port is refused, and port 0 gives a free one that `port` tells.
+"""
+
+import errno
+import socket
+from typing import Any
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings, HTTP2Settings
+from granian.net import SocketHolder  # type: ignore[attr-defined]
+from granian.server.embed import Server
+
+BACKLOG_CONNECTIONS = 1024
+MAX_CONNECTIONS = 8192
+HEADER_READ_TIMEOUT_MS = 60_000
+"""Also how long a kept-alive connection may be idle, for it waits for the next head."""
+MAX_HEADER_BYTES = 64 * 1024
+IS_UNIX_SOCKET = False
+
+
+class ListenFailed(Exception):
+    """The address cannot be listened on; the message says what to do."""
+
+
+def listening_socket(address: str) -> socket.socket:
+    """A listening TCP socket that no other process shares; `address` is host:port.
+
+    Raises ListenFailed.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            # Connections of a server that has just left must not hold up the next;
+            # on Linux this does not let two listeners share a port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+            listener.listen(BACKLOG_CONNECTIONS)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ListenFailed(
+                f"{address} is taken by another process; set MESH_LISTEN to a free host:port."
+            ) from None
+        raise ListenFailed(
+            f"{address} cannot be listened on ({error.strerror or error}); "
+            "set MESH_LISTEN to a host:port of this machine."
+        ) from None
+    return listener
+
+
+class EmbeddedServer(Server):
+    """Serves an RSGI application on a listening socket until told to stop.
+
+    It owns the socket from then on. `leave()` closes it to new connections, lets the
+    requests under way end, and then `serve()` returns.
+    """
+
+    def __init__(self, application: Any, listener: socket.socket) -> None:
+        host, port = listener.getsockname()[:2]
+        super().__init__(
+            application,
+            address=host,
+            port=port,
+            interface=Interfaces.RSGI,
+            http=HTTPModes.auto,
+            websockets=False,
+            backlog=BACKLOG_CONNECTIONS,
+            backpressure=MAX_CONNECTIONS,
+            http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_TIMEOUT_MS),
+            http2_settings=HTTP2Settings(max_headers_size=MAX_HEADER_BYTES),
+            log_enabled=False,
+            log_access=False,
+        )
+        self._listener = listener
+
+    def _init_shared_socket(self) -> None:
+        # Granian would bind here; it takes an open socket as well.
+        self._shd = SocketHolder(  # type: ignore[call-arg,assignment]
+            self._listener.detach(), IS_UNIX_SOCKET, BACKLOG_CONNECTIONS
+        )
+        self._ssp = None
+
+    def leave(self) -> None:
+        """Makes `serve()` return once the requests under way have ended."""
+        self.stop()  # type: ignore[no-untyped-call]

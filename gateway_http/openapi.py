@@ -1,0 +1,165 @@
+"""The OpenAPI 3.1 document, from the same descriptors as the routes and the codecs.
+
+Every operation says which token it needs, what it takes, what it gives, and which
+errors the comment on its proto method names.
+"""
+
+import re
+from typing import Any
+
+from gateway_http.binding import has_request_id
+from gateway_http.contracts import Binding, Contracts, Operation
+from gateway_http.errors import STATUS_BY_CODE, STATUS_BY_REASON
+from gateway_http.own_routes import OWN_PATHS
+from gateway_http.schemas import ERROR_SCHEMA, Schemas
+from mesh.errors import Code
+from mesh.methods import Access
+
+_VARIABLE = re.compile(r"\{([^}=]+)(?:=\*)?\}")
+_MEANINGS: dict[int, str] = {
+    400: "The request is wrong, or the state does not allow it.",
+    401: "The token or the password is missing or wrong.",
+    403: "The token is for another kind of caller.",
+    404: "There is no such thing.",
+    405: "The path has no such method; Allow names those that it has.",
+    408: "The body did not arrive in time.",
+    409: "It exists already, or somebody else was faster.",
+    413: "The body is too large.",
+    415: "The body is not application/json.",
+    422: "The Idempotency-Key came before with another body.",
+    429: "Too much at once; Retry-After says when to come back.",
+    500: "Something went wrong inside; report the request id.",
+    503: "No instance can answer now; repeat the request with the same Idempotency-Key.",
+    504: "Time ran out and the outcome is unknown; repeat with the same Idempotency-Key.",
+}
+_ALWAYS = (400, 429, 500, 503, 504)
+
+
+def openapi_document(contracts: Contracts, max_body_bytes: int) -> dict[str, Any]:
+    """The document as JSON values; `max_body_bytes` is told to readers."""
+    schemas = Schemas(contracts)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in contracts.operations:
+        for index, binding in enumerate(operation.bindings):
+            path, description = _operation(operation, binding, schemas, is_main=index == 0)
+            paths.setdefault(path, {})[binding.verb.lower()] = description
+    paths.update(OWN_PATHS)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Gacha Mesh",
+            "version": "1",
+            "description": (
+                "Players hold currency and pull from banners. Every error is one JSON object; "
+                "its reason is for programs, its message for people, and its requestId for "
+                f"whoever runs this. Bodies hold at most {max_body_bytes} bytes."
+            ),
+        },
+        "servers": [{"url": "/"}],
+        "tags": _tags(contracts),
+        "paths": paths,
+        "components": {
+            "schemas": {"Error": ERROR_SCHEMA, **schemas.components},
+            "securitySchemes": {
+                "player": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "The token that POST /login gives.",
+                }
+            },
+            "responses": {
+                str(status): _error_response(meaning) for status, meaning in _MEANINGS.items()
+            },
+        },
+    }
+
+
+def _tags(contracts: Contracts) -> list[dict[str, str]]:
+    services = {each.service: each.service_comment for each in contracts.operations}
+    return [
+        *({"name": _tag(name), "description": comment} for name, comment in services.items()),
+        {"name": "Gateway", "description": "How the gateway itself is."},
+    ]
+
+
+def _tag(service: str) -> str:
+    return service.rsplit(".", 1)[-1].removesuffix("Service")
+
+
+def _operation(
+    operation: Operation, binding: Binding, schemas: Schemas, *, is_main: bool
+) -> tuple[str, dict[str, Any]]:
+    fields = operation.request.fields_by_name
+    variables = _VARIABLE.findall(binding.template)
+    path = _VARIABLE.sub(lambda match: f"{{{fields[match[1]].json_name}}}", binding.template)
+    parameters = [schemas.parameter(fields[name], "path") for name in variables]
+    summary, _, details = operation.comment.partition("\n\n")
+    description: dict[str, Any] = {
+        "operationId": operation.name if is_main else f"{operation.name}By{binding.verb.title()}",
+        "tags": [_tag(operation.service)],
+        "summary": summary.split(". ")[0].rstrip("."),
+        "description": details or summary,
+    }
+    if binding.takes_body:
+        description["requestBody"] = {
+            "required": any(name not in variables and name != "request_id" for name in fields),
+            "content": {"application/json": {"schema": schemas.body(operation, variables)}},
+        }
+    else:
+        parameters += [
+            schemas.parameter(field, "query")
+            for field in fields.values()
+            if field.name not in variables
+        ]
+    if has_request_id(operation.request):
+        parameters.append(_IDEMPOTENCY_KEY)
+    if parameters:
+        description["parameters"] = parameters
+    if operation.access is not Access.PUBLIC:
+        description["security"] = [{"player": []}]
+    description["responses"] = _responses(operation, binding, schemas)
+    return path, description
+
+
+_IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": (
+        "Makes a repeat safe: the same key with the same request gives the first answer again "
+        "and changes nothing. Every request needs a key of its own, such as a UUID."
+    ),
+    "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
+    "example": "7f1f4b0e-6a3b-4c53-9a38-0d1c6d1f2a10",
+}
+
+
+def _responses(operation: Operation, binding: Binding, schemas: Schemas) -> dict[str, Any]:
+    statuses = set(_ALWAYS)
+    if operation.access is not Access.PUBLIC:
+        statuses |= {401, 403}
+    if binding.takes_body:
+        statuses |= {408, 413, 415}
+    named = set(re.findall(r"[A-Z][A-Z_]+[A-Z]", operation.comment))
+    statuses |= {status for code, status in STATUS_BY_CODE.items() if code.name in named}
+    statuses |= {status for reason, status in STATUS_BY_REASON.items() if reason in named}
+    statuses -= {STATUS_BY_CODE[Code.OK], STATUS_BY_CODE[Code.CANCELLED]}
+    success = {
+        "description": schemas.comment(operation.response.full_name) or "Done.",
+        "content": {"application/json": {"schema": schemas.reference(operation.response)}},
+        "headers": {"x-request-id": {"schema": {"type": "string"}}},
+    }
+    errors = {
+        str(status): {"$ref": f"#/components/responses/{status}"}
+        for status in sorted(statuses)
+        if status in _MEANINGS
+    }
+    return {"200": success, **errors}
+
+
+def _error_response(meaning: str) -> dict[str, Any]:
+    return {
+        "description": meaning,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }

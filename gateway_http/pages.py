@@ -1,0 +1,122 @@
+"""The pages that tell how the gateway itself is: /healthz, /readyz and /status.
+
+/healthz says that the process answers, and nothing else. /readyz says that a call
+to any route could be answered: not while leaving, and not while a needed service
+has no live instance. Both are cheap, and neither calls another process.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import orjson
+
+from gateway_http.exchange import Request, Response
+from mesh.errors import Unavailable
+from mesh.instances import Instance
+
+NO_STORE = [("cache-control", "no-store")]
+
+
+class StatusSource(Protocol):
+    """What is known of the mesh; `mesh.discovery.Directory` is one."""
+
+    def instances(self, service: str) -> tuple[Instance, ...]:
+        """The live instances of a service, as last heard."""
+        ...
+
+    def services(self) -> tuple[str, ...]:
+        """The services that have a live instance."""
+        ...
+
+    def age_seconds(self) -> float:
+        """How long ago the registry was last heard of; infinite if never."""
+        ...
+
+
+class Presence:
+    """The gateway's own state, shared by the pages and whoever ends the process."""
+
+    def __init__(self, instance_id: str, address: str, clock: Callable[[], float]) -> None:
+        self.instance_id = instance_id
+        self.address = address
+        self.draining = False
+        self._clock = clock
+        self._started = clock()
+
+    def uptime_seconds(self) -> float:
+        return self._clock() - self._started
+
+
+class HealthPage:
+    """GET /healthz."""
+
+    async def answer(self, _request: Request) -> Response:
+        return Response(200, b'{"status":"ok"}', headers=NO_STORE)
+
+
+class ReadyPage:
+    """GET /readyz."""
+
+    def __init__(self, needed: Iterable[str], source: StatusSource, presence: Presence) -> None:
+        self._needed = tuple(needed)
+        self._source = source
+        self._presence = presence
+
+    async def answer(self, _request: Request) -> Response:
+        """Raises Unavailable with the reason NOT_READY, naming what is missing."""
+        if self._presence.draining:
+            raise Unavailable("This gateway is leaving.", reason="NOT_READY")
+        missing = missing_services(self._needed, self._source)
+        if missing:
+            raise Unavailable(
+                f"No live instance is known of {', '.join(missing)}.",
+                reason="NOT_READY",
+                retry_after_seconds=1.0,
+            )
+        return Response(200, b'{"status":"ready"}', headers=NO_STORE)
+
+
+class StatusPage:
+    """GET /status."""
+
+    def __init__(self, needed: Iterable[str], source: StatusSource, presence: Presence) -> None:
+        self._needed = tuple(needed)
+        self._source = source
+        self._presence = presence
+
+    async def answer(self, _request: Request) -> Response:
+        missing = missing_services(self._needed, self._source)
+        age_seconds = self._source.age_seconds()
+        body: dict[str, Any] = {
+            "status": "degraded" if missing else "ok",
+            "gateway": {
+                "id": self._presence.instance_id,
+                "address": self._presence.address,
+                "state": "draining" if self._presence.draining else "serving",
+                "uptimeSeconds": round(self._presence.uptime_seconds(), 3),
+            },
+            "registry": {
+                "viewAgeSeconds": round(age_seconds, 3) if math.isfinite(age_seconds) else None
+            },
+            "services": {service: self._instances(service) for service in self._services()},
+        }
+        return Response(200, orjson.dumps(body), headers=NO_STORE)
+
+    def _services(self) -> list[str]:
+        return sorted({*self._needed, *self._source.services()})
+
+    def _instances(self, service: str) -> list[dict[str, str]]:
+        return [
+            {"id": instance.id, "address": instance.address, "state": instance.state.value}
+            for instance in self._source.instances(service)
+        ]
+
+
+def missing_services(needed: Iterable[str], source: StatusSource) -> list[str]:
+    """The services of which no instance takes calls."""
+    return [
+        service
+        for service in needed
+        if not any(instance.is_serving for instance in source.instances(service))
+    ]

@@ -1,0 +1,107 @@
+"""Answers a REST route by one call to the service that has the method.
+
+Guarantees: the call ends with its deadline; it is cancelled when the client goes
+away; it carries the token, the request id and the trace and nothing else that the
+client sent.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+
+from gateway_http import headers
+from gateway_http.binding import RequestBinding
+from gateway_http.contracts import Operation
+from gateway_http.disconnects import unless_disconnected
+from gateway_http.encoding import Encoder
+from gateway_http.errors import RequestTimeout, in_json_names
+from gateway_http.exchange import Request, Response
+from mesh.calls import AUTHORIZATION, REQUEST_ID, TRACEPARENT, Caller
+from mesh.deadlines import Deadline
+from mesh.errors import Internal, MeshError, Unauthenticated
+from mesh.methods import Access
+
+
+class RestCall:
+    """One route of one operation."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        binding: RequestBinding,
+        encoder: Encoder,
+        caller: Caller,
+        *,
+        maximum_seconds: float,
+        new_id: Callable[[], str],
+    ) -> None:
+        """`maximum_seconds` bounds the deadline; `new_id` gives 32 hexadecimal digits."""
+        self._path = operation.path
+        self._needs_token = operation.access is not Access.PUBLIC
+        self._binding = binding
+        self._decode: Callable[[bytes], Any] = GetMessageClass(operation.response).FromString
+        self._encode = encoder.encode
+        self._caller = caller
+        self._maximum_seconds = maximum_seconds
+        self._new_id = new_id
+        self._json_names = {field.name: field.json_name for field in operation.request.fields}
+        # A public answer that reading alone gives may be kept by caches, as HTTP has it.
+        cacheable = not self._needs_token and not operation.has_side_effects
+        self._headers = [] if cacheable else [("cache-control", "no-store")]
+
+    async def answer(self, request: Request) -> Response:
+        """Raises MeshError: what is wrong with the request, or what the service says."""
+        deadline = Deadline.after(
+            headers.timeout_seconds_of(request.headers, self._maximum_seconds)
+        )
+        metadata = self._metadata(request)
+        message = self._binding.bind(
+            request.variables,
+            request.query,
+            await self._body(request, deadline),
+            headers.idempotency_key_of(request.headers),
+        )
+        try:
+            reply = await unless_disconnected(
+                self._caller.call(self._path, message.SerializeToString(), metadata, deadline),
+                request.disconnected,
+            )
+        except MeshError as error:
+            raise in_json_names(error, self._json_names) from None
+        try:
+            return Response(200, self._encode(self._decode(reply)), headers=self._headers)
+        except DecodeError:
+            raise Internal("The service's answer could not be read.") from None
+
+    def _metadata(self, request: Request) -> dict[str, str]:
+        metadata = {
+            REQUEST_ID: request.request_id,
+            TRACEPARENT: headers.traceparent_of(request.headers, self._new_id),
+        }
+        authorization = headers.authorization_of(request.headers)
+        if authorization is not None:
+            metadata[AUTHORIZATION] = authorization
+        elif self._needs_token:
+            missing = request.headers.get("authorization") is None
+            raise Unauthenticated(
+                "A bearer token is missing: send 'Authorization: Bearer <token>' as Login gave it."
+                if missing
+                else "The token is not valid here; log in again.",
+                reason="TOKEN_MISSING" if missing else "TOKEN_INVALID",
+            )
+        return metadata
+
+    async def _body(self, request: Request, deadline: Deadline) -> bytes:
+        if not self._binding.takes_body:
+            return b""
+        try:
+            async with asyncio.timeout(deadline.remaining_seconds()):
+                body = await request.read_body()
+        except TimeoutError:
+            raise RequestTimeout from None
+        if body:
+            headers.check_json(request.headers)
+        return body

@@ -1,0 +1,113 @@
+"""Finds what answers a verb and a path, compiled once from path templates.
+
+Guarantees: a literal segment wins over a variable one; a variable takes exactly one
+segment that is not empty, so a trailing slash is another path; two routes for the
+same paths and verb are refused when they are added.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gateway_http.contracts import UnsupportedContract
+from gateway_http.errors import MethodNotAllowed, RouteNotFound
+from gateway_http.exchange import Endpoint
+
+_VARIABLE = re.compile(r"\{([a-z_][a-z0-9_]*)(?:=\*)?\}")
+_LITERAL = re.compile(r"[A-Za-z0-9._~-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What answers a route; `variables` are the template's, in its order."""
+
+    endpoint: Endpoint
+    variables: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Node:
+    literals: dict[str, "_Node"] = field(default_factory=dict)
+    variable: "_Node | None" = None
+    targets: dict[str, Target] = field(default_factory=dict)
+
+
+class Router:
+    """All routes of the gateway."""
+
+    def __init__(self) -> None:
+        self._root = _Node()
+        self._without_variables: dict[str, dict[str, Target]] = {}
+
+    def add(self, verb: str, template: str, endpoint: Endpoint, *, also_head: bool = False) -> None:
+        """Adds a route; `template` is of literals and {variable} segments.
+
+        `also_head` lets HEAD do what GET does, which is for routes that change nothing.
+        Raises UnsupportedContract for other templates and for a route that exists.
+        """
+        node = self._root
+        variables: list[str] = []
+        for segment in _segments_of(template):
+            match = _VARIABLE.fullmatch(segment)
+            if match is not None:
+                variables.append(match[1])
+                node.variable = node = node.variable or _Node()
+            elif _LITERAL.fullmatch(segment):
+                node = node.literals.setdefault(segment, _Node())
+            else:
+                raise UnsupportedContract(f"{template}: {segment!r} is no literal and no {{name}}")
+        for each in (verb, "HEAD") if also_head else (verb,):
+            if each in node.targets:
+                raise UnsupportedContract(f"{each} {template} has two routes")
+            node.targets[each] = Target(endpoint, tuple(variables))
+        if not variables:
+            self._without_variables[template] = node.targets
+
+    def match(self, verb: str, path: str) -> tuple[Target, dict[str, str]]:
+        """The target for a percent-decoded path, and the values of its variables.
+
+        Raises RouteNotFound, or MethodNotAllowed when only other verbs have the path.
+        """
+        target = self._without_variables.get(path, {}).get(verb)
+        if target is not None:
+            return target, {}
+        allowed: set[str] = set()
+        for targets, values in _walk(self._root, path.split("/")[1:]):
+            target = targets.get(verb)
+            if target is not None:
+                return target, dict(zip(target.variables, values, strict=True))
+            allowed.update(targets)
+        if not allowed:
+            raise RouteNotFound
+        raise MethodNotAllowed({*allowed, "OPTIONS"})
+
+    def allowed(self, path: str) -> set[str]:
+        """The verbs that a path has. Raises RouteNotFound when it has none."""
+        found: set[str] = set()
+        for targets, _ in _walk(self._root, path.split("/")[1:]):
+            found.update(targets)
+        if not found:
+            raise RouteNotFound
+        return {*found, "OPTIONS"}
+
+
+def _segments_of(template: str) -> list[str]:
+    if not template.startswith("/"):
+        raise UnsupportedContract(f"{template}: a path template starts with a slash")
+    return template[1:].split("/")
+
+
+def _walk(
+    node: _Node, segments: list[str], values: tuple[str, ...] = ()
+) -> Iterator[tuple[dict[str, Target], tuple[str, ...]]]:
+    """Every node that the segments lead to; as deep as the templates are, not the path."""
+    if not segments:
+        if node.targets:
+            yield node.targets, values
+        return
+    segment, rest = segments[0], segments[1:]
+    literal = node.literals.get(segment)
+    if literal is not None:
+        yield from _walk(literal, rest, values)
+    if node.variable is not None and segment:
+        yield from _walk(node.variable, rest, (*values, segment))

@@ -1,0 +1,159 @@
+"""JSON Schemas (draft 2020-12) of protobuf messages, as OpenAPI 3.1 embeds them.
+
+A schema says what the codecs do: what an answer always has is required; what a
+request may have is all there is. Descriptions are the comments of the protos.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from gateway_http.contracts import Contracts, Operation
+
+ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "Any error.",
+    "required": ["status", "message", "code", "reason", "requestId"],
+    "properties": {
+        "status": {"type": "string", "const": "error"},
+        "message": {"type": "string", "description": "One sentence for people."},
+        "code": {"type": "string", "description": "The name of a google.rpc.Code."},
+        "reason": {"type": "string", "description": "For programs: UPPER_SNAKE_CASE."},
+        "requestId": {"type": "string", "description": "What the logs know the request by."},
+        "fields": {
+            "type": "array",
+            "description": "The fields that are wrong, when some are.",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+    "example": {
+        "status": "error",
+        "message": "Insufficient currency",
+        "code": "FAILED_PRECONDITION",
+        "reason": "INSUFFICIENT_CURRENCY",
+        "requestId": "5a0f6f0c3b0e4e0b8f0d3c1f2a107f1f",
+    },
+}
+
+_WELL_KNOWN: dict[str, dict[str, Any]] = {
+    "google.protobuf.Timestamp": {
+        "type": "string",
+        "format": "date-time",
+        "examples": ["2026-01-31T12:00:00Z"],
+    },
+    "google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
+}
+
+_INT32 = {"type": "integer", "format": "int32"}
+_INT64 = {"type": "integer", "format": "int64"}
+_SCALARS: dict[int, dict[str, Any]] = {
+    FieldDescriptor.TYPE_INT32: _INT32,
+    FieldDescriptor.TYPE_SINT32: _INT32,
+    FieldDescriptor.TYPE_SFIXED32: _INT32,
+    FieldDescriptor.TYPE_INT64: _INT64,
+    FieldDescriptor.TYPE_SINT64: _INT64,
+    FieldDescriptor.TYPE_SFIXED64: _INT64,
+    FieldDescriptor.TYPE_UINT32: {**_INT64, "minimum": 0},
+    FieldDescriptor.TYPE_FIXED32: {**_INT64, "minimum": 0},
+    FieldDescriptor.TYPE_UINT64: {"type": "integer", "minimum": 0},
+    FieldDescriptor.TYPE_FIXED64: {"type": "integer", "minimum": 0},
+    FieldDescriptor.TYPE_DOUBLE: {"type": "number", "format": "double"},
+    FieldDescriptor.TYPE_FLOAT: {"type": "number", "format": "float"},
+    FieldDescriptor.TYPE_BOOL: {"type": "boolean"},
+    FieldDescriptor.TYPE_STRING: {"type": "string"},
+    FieldDescriptor.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
+}
+
+
+class Schemas:
+    """The schemas of all messages that the operations take and give."""
+
+    def __init__(self, contracts: Contracts) -> None:
+        self._comments = contracts.comments
+        self._given: set[str] = set()
+        self.components: dict[str, dict[str, Any]] = {}
+        for operation in contracts.operations:
+            self._given.update(each.full_name for each in _reachable(operation.response))
+        for operation in contracts.operations:
+            for message in (*_reachable(operation.request), *_reachable(operation.response)):
+                self.components[message.full_name] = self._message(message)
+
+    def comment(self, full_name: str) -> str:
+        """What the proto says of an element."""
+        return self._comments.get(full_name, "")
+
+    def reference(self, message: Descriptor) -> dict[str, Any]:
+        """Points at a message's schema."""
+        return {"$ref": f"#/components/schemas/{message.full_name}"}
+
+    def parameter(self, field: FieldDescriptor, place: str) -> dict[str, Any]:
+        """A field in the path or the query; `place` is "path" or "query"."""
+        return {
+            "name": field.json_name,
+            "in": place,
+            "required": place == "path",
+            "description": self.comment(field.full_name),
+            "schema": self._value(field),
+        }
+
+    def body(self, operation: Operation, variables: Collection[str]) -> dict[str, Any]:
+        """The schema of a body, from which the path has already taken `variables`."""
+        if not variables:
+            return self.reference(operation.request)
+        return self._message(operation.request, left_out=variables)
+
+    def _message(self, message: Descriptor, left_out: Collection[str] = ()) -> dict[str, Any]:
+        fields = [field for field in message.fields if field.name not in left_out]
+        schema: dict[str, Any] = {
+            "type": "object",
+            "description": self.comment(message.full_name),
+            "properties": {
+                field.json_name: {
+                    **self._value(field),
+                    "description": self.comment(field.full_name),
+                }
+                for field in fields
+            },
+        }
+        if message.full_name not in self._given:
+            schema["additionalProperties"] = False
+        elif required := [
+            each.json_name for each in fields if each.is_repeated or not each.has_presence
+        ]:
+            schema["required"] = required
+        return schema
+
+    def _value(self, field: FieldDescriptor) -> dict[str, Any]:
+        message = field.message_type
+        if message is not None and message.GetOptions().map_entry:
+            value = self._single(message.fields_by_name["value"])
+            return {"type": "object", "additionalProperties": value}
+        one = self._single(field)
+        return {"type": "array", "items": one} if field.is_repeated else one
+
+    def _single(self, field: FieldDescriptor) -> dict[str, Any]:
+        message = field.message_type
+        if message is not None:
+            return dict(_WELL_KNOWN.get(message.full_name) or self.reference(message))
+        enum = field.enum_type
+        if enum is not None:
+            return {"type": "string", "enum": [value.name for value in enum.values]}
+        return dict(_SCALARS[field.type])
+
+
+def _reachable(message: Descriptor) -> Iterator[Descriptor]:
+    """A message and all messages within it, each once, but for those with forms of their own."""
+    seen: dict[str, Descriptor] = {}
+    waiting = [message]
+    while waiting:
+        each = waiting.pop()
+        if each.full_name in seen or each.full_name in _WELL_KNOWN:
+            continue
+        seen[each.full_name] = each
+        waiting.extend(field.message_type for field in each.fields if field.message_type)
+    yield from (each for each in seen.values() if not each.GetOptions().map_entry)

@@ -1,0 +1,46 @@
+"""What tests of every kind may ask for."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack import Mesh, PostgresServer, sqlalchemy_url, start_mesh, start_postgres
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """One real PostgreSQL server for the whole run; take `database_url` for a database in it."""
+    server = start_postgres(tmp_path_factory.mktemp("postgres"), "mesh")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def plain_database_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """An empty database of the test's own, as a URL for psycopg2 and psql."""
+    name = f"test_{next(_numbers)}"
+    yield postgres_server.create_database(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def database_url(plain_database_url: str) -> str:
+    """The same empty database, as a URL for SQLAlchemy (postgresql+psycopg2://)."""
+    return sqlalchemy_url(plain_database_url)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """One whole mesh for the whole run; tests that kill parts of it leave it healthy."""
+    mesh = start_mesh(tmp_path_factory.mktemp("mesh") / "var")
+    yield mesh
+    assert mesh.stop() == 0

@@ -1,0 +1,1 @@
+"""Every way in which a user may call the mesh, behind one class: `client.Client`."""

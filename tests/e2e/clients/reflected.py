@@ -1,0 +1,35 @@
+"""The descriptors of a server as its own reflection tells them: no generated code."""
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+
+
+class ReflectedServer:
+    """A server, and a pool of the descriptors that it told."""
+
+    def __init__(self, address: str) -> None:
+        options = (("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0))
+        self.address = address
+        self.channel = grpc.insecure_channel(address, options=options)
+        self._database = ProtoReflectionDescriptorDatabase(self.channel)
+        self.pool = DescriptorPool(self._database)
+
+    def services(self) -> list[str]:
+        """The full names that it lists."""
+        return list(self._database.get_services())
+
+    def service(self, name: str) -> ServiceDescriptor:
+        """Raises KeyError when the server does not know it."""
+        return self.pool.FindServiceByName(name)
+
+    def method(self, path: str) -> MethodDescriptor:
+        """The method of "<service>/<method>"."""
+        service, _, name = path.partition("/")
+        return self.service(service).methods_by_name[name]
+
+    def close(self) -> None:
+        self.channel.close()

@@ -1,0 +1,69 @@
+"""The clients, each connected once to the mesh of the run, and players."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e import players, tools
+from tests.e2e.clients.client import ACCOUNT, GACHA, Client
+from tests.e2e.clients.grpc_client import GrpcClient
+from tests.e2e.clients.grpcurl_client import GrpcurlClient
+from tests.e2e.clients.rest_client import RestClient
+from tests.e2e.players import NewPlayer, Player
+from tests.stack import Mesh
+
+
+def addresses(mesh: Mesh, number: int = 0) -> dict[str, str]:
+    """The address of each service's instance of that number."""
+    return {
+        ACCOUNT: mesh.processes("account_svc")[number]["address"],
+        GACHA: mesh.processes("gacha_svc")[number]["address"],
+    }
+
+
+@pytest.fixture(scope="session")
+def rest(mesh: Mesh) -> Iterator[RestClient]:
+    """REST at the gateway."""
+    client = RestClient(mesh.gateway)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def first_instance(mesh: Mesh) -> Iterator[GrpcClient]:
+    """gRPC straight at the first account_svc and the first gacha_svc."""
+    client = GrpcClient(addresses(mesh, 0))
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def second_instance(mesh: Mesh) -> Iterator[GrpcClient]:
+    """gRPC straight at the second of each."""
+    client = GrpcClient(addresses(mesh, 1))
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session", params=["rest", "rest-get", "grpc", "grpcurl"])
+def client(request: pytest.FixtureRequest, mesh: Mesh) -> Iterator[Client]:
+    """Each way in turn; rest-get pulls with GET and is otherwise REST."""
+    client: Client
+    if request.param == "grpc":
+        client = GrpcClient(addresses(mesh))
+    elif request.param == "grpcurl":
+        client = GrpcurlClient(tools.grpcurl(), addresses(mesh))
+    else:
+        client = RestClient(mesh.gateway, pulls_by_get=request.param == "rest-get")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def new_player(rest: RestClient) -> NewPlayer:
+    """Makes players."""
+
+    def make(gems: int = 0) -> Player:
+        return players.register(rest, gems)
+
+    return make

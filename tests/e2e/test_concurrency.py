@@ -1,0 +1,65 @@
+"""Many pulls of one player at the same moment: paid for, or refused, and nothing between."""
+
+import asyncio
+from collections import Counter
+
+import httpx
+import pytest
+
+from tests.invariants import broken_invariants, query
+from tests.load import Load
+from tests.stack import Mesh
+
+PULLS = 64
+AFFORDED = 10
+PRICE_GEMS = 160
+
+
+@pytest.mark.parametrize("count", [1, 10])
+async def test_a_player_who_can_pay_for_ten_gets_ten_of_sixty_four(mesh: Mesh, count: int) -> None:
+    load = Load(mesh.gateway, seed=1)
+    async with load.client() as client:
+        player = await load.player(client, AFFORDED * count * PRICE_GEMS)
+
+        async def pull() -> tuple[int, str | None]:
+            answer = await client.post(
+                "/gacha/pull/standard", json={"count": count}, headers=player.headers
+            )
+            return answer.status_code, answer.json().get("reason")
+
+        answers = Counter(await asyncio.gather(*(pull() for _ in range(PULLS))))
+        balance = (await client.get("/currency", headers=player.headers)).json()
+    assert answers == {
+        (200, None): AFFORDED,
+        (400, "INSUFFICIENT_CURRENCY"): PULLS - AFFORDED,
+    }
+    assert balance == {"userId": player.user_id, "currencyBalance": 0}
+    assert broken_invariants(mesh) == []
+
+
+async def test_both_gacha_instances_share_the_load(mesh: Mesh) -> None:
+    load = Load(mesh.gateway, seed=2)
+    async with load.client() as client:
+        players = await asyncio.gather(*(load.player(client, 1600) for _ in range(8)))
+        answers: list[httpx.Response] = await asyncio.gather(
+            *(
+                client.post("/gacha/pull/standard", headers=player.headers, json={})
+                for player in players
+                for _ in range(4)
+            )
+        )
+    assert {answer.status_code for answer in answers} == {200}
+    coordinators = {
+        row[0] for row in query(mesh, "gacha", "SELECT split_part(gid, ':', 1) FROM tx_decision")
+    }
+    assert coordinators == {each["name"] for each in mesh.processes("gacha_svc")}
+
+
+async def test_one_key_sent_many_times_at_once_is_one_pull(mesh: Mesh) -> None:
+    load = Load(mesh.gateway, seed=3)
+    async with load.client() as client:
+        player = await load.player(client, 16_000)
+        settled = await asyncio.gather(*(load.pull(client, player, 10, "once") for _ in range(16)))
+        balance = (await client.get("/currency", headers=player.headers)).json()["currencyBalance"]
+    assert len({one.body for one in settled}) == 1
+    assert balance == 16_000 - 10 * PRICE_GEMS

@@ -1,0 +1,257 @@
+"""Starts what tests run against: PostgreSQL servers, and whole meshes by the real runner.
+
+Everything gets a folder of its own and free ports, so that it can run beside a `make up`,
+and nothing outlives the test process, even when that is killed.
+"""
+
+import itertools
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import sql
+
+from deploy.local import mesh_file, postgres
+from deploy.local.errors import LocalRunError
+from deploy.local.identity import leashed
+from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.mesh_file import Process
+from deploy.local.ports import free_ports
+
+START_TIMEOUT_SECONDS = 30.0
+STOP_TIMEOUT_SECONDS = 20.0
+START_ATTEMPTS = 5
+MESH_START_TIMEOUT_SECONDS = 110.0
+MESH_STOP_TIMEOUT_SECONDS = 60.0
+POLL_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class PostgresServer:
+    """A running server, made by `start_postgres`. `pid` is its postmaster's."""
+
+    cluster: postgres.Cluster
+    log: Path
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def url(self) -> str:
+        """For psycopg2 and psql."""
+        return self.cluster.url
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        return sqlalchemy_url(self.url)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def create_database(self, name: str) -> str:
+        """Makes an empty database and returns its URL, as `url` is."""
+        self._administer("CREATE DATABASE {} TEMPLATE template0", name)
+        return self.cluster.url_of(name)
+
+    def drop_database(self, name: str) -> None:
+        """Ends whatever is connected to it. Prepared transactions in it are rolled back first."""
+        connection = psycopg2.connect(self.cluster.url_of(name))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+                )
+                for (gid,) in cursor.fetchall():
+                    cursor.execute("ROLLBACK PREPARED %s", (gid,))
+        finally:
+            connection.close()
+        self._administer("DROP DATABASE {} WITH (FORCE)", name)
+
+    def _administer(self, statement: str, name: str) -> None:
+        connection = psycopg2.connect(self.cluster.url_of("postgres"))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(sql.SQL(statement).format(sql.Identifier(name)))
+        finally:
+            connection.close()
+
+    def restart(self) -> None:
+        """Starts it again over the same data, at the same port, after `stop` or `kill`."""
+        postgres.prepare(self.cluster)
+        self.process = _launch(self.cluster, self.log)
+        postgres.accept_connections(self.cluster, timeout_seconds=START_TIMEOUT_SECONDS)
+
+    def stop(self) -> None:
+        """Ends clients and shuts down in order. Idempotent."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGKILL of the postmaster: its other processes go by themselves."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(STOP_TIMEOUT_SECONDS)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same database for SQLAlchemy, which takes bare `postgresql://` for psycopg 3."""
+    return url.replace("postgresql://", "postgresql+psycopg2://", 1)
+
+
+def start_postgres(folder: Path, database: str, *, is_durable: bool = False) -> PostgresServer:
+    """A new server with an empty `database`, its data in `folder`; takes about a second.
+
+    It has the settings of the real one, but unless `is_durable` it does not wait for the disk.
+    Call it from the main thread: the server ends with the thread that started it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = postgres.choose_identity(folder)
+    ports = free_ports(random.Random())
+    for attempt in itertools.count(1):
+        cluster = postgres.Cluster(
+            data=folder / "data",
+            database=database,
+            port=next(ports),
+            password=secrets.token_hex(16),
+            identity=identity,
+            is_durable=is_durable,
+        )
+        postgres.prepare(cluster)
+        server = PostgresServer(cluster, folder / "log", _launch(cluster, folder / "log"))
+        try:
+            postgres.accept_connections(cluster, timeout_seconds=START_TIMEOUT_SECONDS)
+            return server
+        except LocalRunError:
+            # Somebody may have taken the port between the look and the start.
+            server.kill()
+            if attempt == START_ATTEMPTS:
+                raise
+    raise AssertionError("the loop above returns or raises")
+
+
+def _launch(cluster: postgres.Cluster, log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            cluster.command(),
+            cwd="/",
+            env=postgres.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+class Mesh:
+    """A whole mesh of the embedded profile, run by the real runner, made by `start_mesh`.
+
+    What runs where is read from its mesh.json at each question, for it changes with every
+    restart.
+    """
+
+    def __init__(self, layout: Layout, output: Path) -> None:
+        self.layout = layout
+        self.output = output
+        self._runner = self._launch()
+
+    @property
+    def runner_pid(self) -> int:
+        return self._runner.pid
+
+    @property
+    def gateway(self) -> str:
+        """The base URL of REST, without a slash at its end."""
+        return self.read()["gateway"]
+
+    @property
+    def registry(self) -> str:
+        """host:port"""
+        return self.read()["registry"]
+
+    def database_url(self, database: str) -> str:
+        """For psycopg2 and psql; `database` is account or gacha."""
+        return self.read()["databases"][database]
+
+    def processes(self, role: str) -> list[Process]:
+        """Those of one role, in the order of their names."""
+        return [each for each in self.read()["processes"] if each["role"] == role]
+
+    def read(self) -> mesh_file.Mesh:
+        mesh = mesh_file.read(self.layout.mesh)
+        assert mesh is not None, f"the mesh is not up: {self.output.read_text()}"
+        return mesh
+
+    def wait_until_up(self) -> None:
+        """Raises AssertionError, with what the runner said, when it ends or takes too long."""
+        deadline = time.monotonic() + MESH_START_TIMEOUT_SECONDS
+        while mesh_file.read(self.layout.mesh) is None:
+            has_ended = self._runner.poll() is not None
+            if has_ended or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"the mesh did not come up:\n{self.output.read_text()}")
+            time.sleep(POLL_SECONDS)
+
+    def kill_process(self, name: str) -> None:
+        """SIGKILL, and return when the runner has started it again (not: when it is ready)."""
+        pid = self._pid_of(name)
+        assert pid is not None, f"{name} is not running"
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while self._pid_of(name) in (pid, None):
+            assert time.monotonic() < deadline, f"{name} was not started again"
+            time.sleep(POLL_SECONDS)
+
+    def _pid_of(self, name: str) -> int | None:
+        return next(each["pid"] for each in self.read()["processes"] if each["name"] == name)
+
+    def start_again(self) -> None:
+        """After `stop` or `kill`: over the same data."""
+        self._runner = self._launch()
+        self.wait_until_up()
+
+    def stop(self) -> int:
+        """As Ctrl-C does; returns the runner's status. Idempotent."""
+        if self._runner.poll() is None:
+            self._runner.send_signal(signal.SIGINT)
+        return self._runner.wait(MESH_STOP_TIMEOUT_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL of the runner, which takes everything else with it."""
+        self._runner.kill()
+        self._runner.wait()
+
+    def _launch(self) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "deploy.local", "up"]
+        command += ["--folder", str(self.layout.folder), "--port", "0"]
+        # A runner that was killed left it behind; it must not be taken for the next one's.
+        self.layout.mesh.unlink(missing_ok=True)
+        with self.output.open("ab") as output:
+            return subprocess.Popen(
+                leashed(command, parent_death_signal=signal.SIGTERM),
+                cwd=REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+
+def start_mesh(folder: Path) -> Mesh:
+    """A mesh on free ports with everything in `folder`, all healthy; takes several seconds.
+
+    Call it from the main thread: the mesh is stopped when the thread that started it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mesh = Mesh(Layout(folder.resolve()), folder.with_name(f"{folder.name}.output"))
+    mesh.wait_until_up()
+    return mesh

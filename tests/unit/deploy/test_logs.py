@@ -1,0 +1,29 @@
+"""Logs do not fill a disk, and the last run's can still be read."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.local import logs
+
+
+def test_a_new_run_sets_the_last_runs_log_aside(tmp_path: Path) -> None:
+    (tmp_path / "gacha_svc-1.log").write_text("before")
+    (tmp_path / "runner.log").write_text("kept")
+    logs.begin_run(tmp_path, keep="runner.log")
+    assert (tmp_path / "gacha_svc-1.log.1").read_text() == "before"
+    assert not (tmp_path / "gacha_svc-1.log").exists()
+    assert (tmp_path / "runner.log").read_text() == "kept"
+
+
+def test_a_log_above_its_bound_is_emptied_under_its_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MAX_BYTES", 10)
+    log = tmp_path / "registry-1.log"
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"more than ten bytes")
+        logs.bound(tmp_path)
+        writer.write(b"next")
+    assert log.read_bytes() == b"next"
+    assert (tmp_path / "registry-1.log.1").read_bytes() == b"more than ten bytes"

@@ -1,0 +1,92 @@
+"""Ports stay where they are, and nobody is sent to one that is taken."""
+
+import random
+import socket
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from deploy.local import ports
+from deploy.local.errors import LocalRunError
+
+NAMES = ["gateway", "registry", "cache"]
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "PATIENCE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind((ports.HOST, 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def assign(
+    file: Path, wanted: dict[str, int] | None = None, said: list[str] | None = None
+) -> dict[str, int]:
+    return ports.assign(
+        file,
+        NAMES,
+        wanted=wanted or {},
+        randomness=random.Random(),
+        say=(said if said is not None else []).append,
+    )
+
+
+def test_free_ports_are_different_and_free() -> None:
+    found = list(islice(ports.free_ports(random.Random()), 20))
+    assert len(set(found)) == 20
+    assert all(ports.is_free(port) for port in found)
+
+
+def test_ports_are_the_same_in_the_next_run(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    assert assign(file) == assign(file)
+
+
+def test_a_remembered_port_that_was_taken_moves_and_says_so(
+    tmp_path: Path, taken_port: int
+) -> None:
+    file = tmp_path / "ports.json"
+    file.write_text(f'{{"registry": {taken_port}}}')
+    said: list[str] = []
+    assert assign(file, said=said)["registry"] != taken_port
+    assert any(str(taken_port) in sentence and "registry" in sentence for sentence in said)
+
+
+def test_a_wanted_port_that_is_taken_is_refused_with_the_remedy(
+    tmp_path: Path, taken_port: int
+) -> None:
+    with pytest.raises(LocalRunError) as refusal:
+        assign(tmp_path / "ports.json", wanted={"gateway": taken_port})
+    assert str(taken_port) in str(refusal.value)
+    assert "gateway" in str(refusal.value)
+    assert "PORT=" in str(refusal.value)
+
+
+def test_a_wanted_port_is_given_and_not_remembered(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    wanted = next(ports.free_ports(random.Random()))
+    assert assign(file, wanted={"gateway": wanted})["gateway"] == wanted
+    assert str(wanted) not in file.read_text()
+
+
+def test_a_wanted_port_is_not_given_to_another_who_had_it(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    registry = assign(file)["registry"]
+    assigned = assign(file, wanted={"gateway": registry})
+    assert assigned["gateway"] == registry
+    assert assigned["registry"] != registry
+
+
+@pytest.mark.parametrize("content", ["", "[]", "nonsense", '{"registry": "x", "cache": -1}'])
+def test_a_damaged_memory_is_forgotten(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "ports.json"
+    file.write_text(content)
+    assert sorted(assign(file)) == sorted(NAMES)

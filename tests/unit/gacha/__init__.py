@@ -1,0 +1,1 @@
+"""The gacha engine: draws, pity, odds and the catalog."""

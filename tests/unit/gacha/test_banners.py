@@ -1,0 +1,130 @@
+"""Banners as they are stored: sound, immutable, and named by their odds."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from pydantic import ValidationError
+
+from gacha_svc.domain.banners import Banner, Catalog
+from gacha_svc.domain.rarities import RARITIES, Rarity
+from tests.unit.gacha.catalogs import BEGINNER, ITEMS, RATE_UP, banners
+
+
+def definition(banner: Banner) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(banner.model_dump_json())
+    return fields
+
+
+@given(banners())
+def test_a_banner_comes_back_from_json_as_it_was(banner: Banner) -> None:
+    stored = Banner.model_validate_json(banner.model_dump_json())
+    assert stored == banner
+    assert stored.odds_version == banner.odds_version
+
+
+def test_a_catalog_comes_back_from_json_as_it_was() -> None:
+    catalog = Catalog(items=tuple(ITEMS.values()), banners=(RATE_UP,))
+    assert Catalog.model_validate_json(catalog.model_dump_json()) == catalog
+    assert catalog.items_by_id == ITEMS
+
+
+def test_rarities_are_ordered() -> None:
+    assert RARITIES == ("ultra rare", "super rare", "rare")
+    assert [rarity.rank for rarity in RARITIES] == [2, 1, 0]
+    assert Rarity.ULTRA_RARE.at_least(Rarity.SUPER_RARE)
+    assert Rarity.SUPER_RARE.at_least(Rarity.SUPER_RARE)
+    assert not Rarity.RARE.at_least(Rarity.SUPER_RARE)
+
+
+def test_a_banner_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        RATE_UP.price_gems = 1
+
+
+def test_the_odds_version_is_short_and_repeatable() -> None:
+    again = Banner.model_validate(definition(RATE_UP))
+    assert again.odds_version == RATE_UP.odds_version
+    assert len(RATE_UP.odds_version) == 12
+    assert set(RATE_UP.odds_version) <= set("0123456789abcdef")
+
+
+def test_the_odds_version_does_not_mind_the_order_of_fields_and_lists() -> None:
+    def reversed_throughout(value: Any) -> Any:
+        if isinstance(value, dict):
+            pairs = reversed(list(value.items()))
+            return {key: reversed_throughout(entry) for key, entry in pairs}
+        if isinstance(value, list) and all(isinstance(entry, int) for entry in value):
+            return list(reversed(value))
+        return [reversed_throughout(entry) for entry in value] if isinstance(value, list) else value
+
+    turned = reversed_throughout(definition(RATE_UP))
+    assert list(turned) != list(definition(RATE_UP))
+    assert Banner.model_validate(turned).odds_version == RATE_UP.odds_version
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("name",), "Other"),
+        (("description",), "Other."),
+        (("kind",), "other"),
+        (("price_gems",), 161),
+        (("pull_counts",), [10]),
+        (("pull_limit",), 10),
+        (("ten_pull_guarantee",), "super rare"),
+        (("rules", 0, "soft_pity", "from_pull"), 75),
+        (("rules", 0, "soft_pity", "step_ppm"), 60_100),
+        (("rules", 0, "soft_pity"), None),
+        (("rules", 0, "hard_pity"), 89),
+        (("rules", 0, "hard_pity"), None),
+        (("rules", 0, "featured", "share_ppm"), 500_001),
+        (("rules", 0, "featured", "item_ids"), [302]),
+        (("rules", 0, "featured"), None),
+        (("rules", 1, "hard_pity"), 11),
+        (("rules", 1, "item_ids"), [201, 202]),
+        (("rules", 2, "item_ids"), [101]),
+    ],
+)
+def test_the_odds_version_changes_with_anything(path: tuple[Any, ...], value: object) -> None:
+    fields = definition(RATE_UP)
+    place = fields
+    for key in path[:-1]:
+        place = place[key]
+    assert place[path[-1]] != value
+    place[path[-1]] = value
+    assert Banner.model_validate(fields).odds_version != RATE_UP.odds_version
+
+
+def test_the_odds_version_changes_with_a_rate() -> None:
+    fields = definition(RATE_UP)
+    fields["rules"][1]["base_rate_ppm"] += 1
+    fields["rules"][2]["base_rate_ppm"] -= 1
+    assert Banner.model_validate(fields).odds_version != RATE_UP.odds_version
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"id": "Upper"}, "pattern", id="capital letters in an id"),
+        pytest.param({"id": "a\n"}, "pattern", id="a line end in an id"),
+        pytest.param({"id": "a" * 41}, "pattern", id="an id of 41"),
+        pytest.param({"price_gems": 2**53 // 10 + 1}, "less than", id="ten would exceed 2**53"),
+        pytest.param({"price_gems": 0}, "greater than", id="free"),
+        pytest.param({"pull_counts": []}, "at least one", id="no counts"),
+        pytest.param({"pull_counts": [1, 5]}, "1, 10 or both", id="five pulls"),
+        pytest.param({"rules": []}, "one rule each", id="no rules"),
+        pytest.param({"unknown": 1}, "Extra", id="an unknown field"),
+    ],
+)
+def test_an_unsound_banner_cannot_exist(changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Banner.model_validate({**definition(BEGINNER), **changes})
+
+
+def test_rules_stand_highest_first() -> None:
+    fields = definition(RATE_UP)
+    fields["rules"].reverse()
+    with pytest.raises(ValidationError, match="one rule each for ultra rare, super rare, rare"):
+        Banner.model_validate(fields)

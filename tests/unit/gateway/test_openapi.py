@@ -1,0 +1,119 @@
+"""The document says what the gateway does."""
+
+from typing import Any
+
+import orjson
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from gateway_http.openapi import openapi_document
+from tests.unit.gateway.fakes import contracts
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """As it is served, so that what JSON cannot say would show."""
+    read: dict[str, Any] = orjson.loads(orjson.dumps(openapi_document(contracts(), 65536)))
+    return read
+
+
+PROMISED = [
+    ("get", "/initdb", [], ["message", "itemCount", "bannerCount"], False),
+    ("post", "/register", ["username", "password", "email"], ["message", "userId"], False),
+    ("post", "/login", ["username", "password"], ["message", "token"], False),
+    ("post", "/buy-currency", ["amount", "paymentMethod"], ["message", "newBalance"], True),
+    ("get", "/currency", [], ["userId", "currencyBalance"], True),
+    ("get", "/items", [], ["items"], False),
+    ("get", "/chances", [], ["chances"], False),
+    ("get", "/gacha/pull/{bannerId}", [], ["pulled_items"], True),
+    ("post", "/gacha/pull/{bannerId}", ["count"], ["pulled_items"], True),
+    ("get", "/banners", [], ["banners"], False),
+    ("get", "/inventory", [], ["items", "nextPageToken"], True),
+    ("get", "/pulls", [], ["pulls", "nextPageToken"], True),
+    ("get", "/ledger", [], ["entries", "nextPageToken"], True),
+]
+
+NESTED = [
+    ("gacha.v1.Item", ["id", "name", "rarity"], "string"),
+    ("gacha.v1.PulledItem", ["item_id", "name", "rarity"], "integer"),
+    ("gacha.v1.Chances", ["rare", "super_rare", "ultra_rare"], "number"),
+]
+
+
+def properties(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]]
+    found: dict[str, Any] = schema["properties"]
+    return found
+
+
+def test_the_document_is_valid(document: dict[str, Any]) -> None:
+    assert document["openapi"] == "3.1.0"
+    assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+
+
+@pytest.mark.parametrize(("verb", "path", "takes", "gives", "needs_token"), PROMISED)
+def test_every_promised_route_is_described(
+    document: dict[str, Any],
+    verb: str,
+    path: str,
+    takes: list[str],
+    gives: list[str],
+    needs_token: bool,
+) -> None:
+    operation = document["paths"][path][verb]
+    answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    assert list(properties(document, answer)) == gives
+    assert ("security" in operation) is needs_token
+    assert ("401" in operation["responses"]) is (needs_token or path == "/login")
+    assert ("requestBody" in operation) is (verb == "post")
+    if verb == "post":
+        body = operation["requestBody"]["content"]["application/json"]["schema"]
+        assert [name for name in properties(document, body) if name != "requestId"] == takes
+
+
+@pytest.mark.parametrize(("name", "keys", "kind"), NESTED)
+def test_the_promised_keys_of_nested_objects_are_exact(
+    document: dict[str, Any], name: str, keys: list[str], kind: str
+) -> None:
+    schema = document["components"]["schemas"][name]
+    assert list(schema["properties"]) == schema["required"] == keys
+    assert schema["properties"][keys[0]]["type"] == kind
+
+
+def test_each_operation_has_a_name_of_its_own(document: dict[str, Any]) -> None:
+    names = [each["operationId"] for path in document["paths"].values() for each in path.values()]
+    assert len(names) == len(set(names)) > 15
+
+
+def test_every_element_has_the_description_of_its_proto(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        assert schema["description"], name
+        for key, value in schema["properties"].items():
+            assert name == "Error" or value["description"], f"{name}.{key}"
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert operation["summary"]
+            assert all(each["description"] for each in operation.get("parameters", []))
+
+
+def test_the_idempotency_key_is_described_where_it_counts(document: dict[str, Any]) -> None:
+    with_key = {
+        (verb, path)
+        for path, operations in document["paths"].items()
+        for verb, operation in operations.items()
+        for parameter in operation.get("parameters", [])
+        if parameter["name"] == "Idempotency-Key"
+    }
+    assert with_key == {
+        ("post", "/register"),
+        ("post", "/buy-currency"),
+        ("get", "/gacha/pull/{bannerId}"),
+        ("post", "/gacha/pull/{bannerId}"),
+    }
+
+
+def test_errors_that_a_proto_names_are_described(document: dict[str, Any]) -> None:
+    assert {"409", "422", "413", "415"} <= set(document["paths"]["/register"]["post"]["responses"])
+    assert "404" in document["paths"]["/banners/{bannerId}"]["get"]["responses"]
+    assert "413" not in document["paths"]["/items"]["get"]["responses"]

@@ -1,0 +1,93 @@
+"""The gateway's own process, from its start to its leaving."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Settings of a gateway whose registry nobody answers for."""
+    key = Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    (tmp_path / "key.pem").write_bytes(key)
+    kept = {name: value for name, value in os.environ.items() if "MESH" not in name}
+    return {
+        **kept,
+        "MESH_INSTANCE_ID": "gateway-1",
+        "MESH_LISTEN": "127.0.0.1:0",
+        "MESH_REGISTRIES": "127.0.0.1:1",
+        "MESH_SERVICE_KEY_FILE": str(tmp_path / "key.pem"),
+    }
+
+
+async def start(environment: dict[str, str]) -> Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway_http"), env=environment, stdout=PIPE, stderr=PIPE
+    )
+
+
+async def address_of(process: Process) -> str:
+    assert process.stdout is not None
+    async for line in process.stdout:
+        event = orjson.loads(line)
+        if event["event"] == "serve":
+            return str(event["address"])
+    raise AssertionError("the gateway ended before it served")
+
+
+async def test_a_gateway_without_a_registry_serves_and_leaves_in_order(
+    environment: dict[str, str],
+) -> None:
+    process = await start(environment)
+    try:
+        async with asyncio.timeout(30):
+            address = await address_of(process)
+            async with httpx.AsyncClient(base_url=f"http://{address}") as client:
+                assert (await client.get("/healthz")).status_code == 200
+                assert (await client.get("/readyz")).status_code == 503
+                assert (await client.get("/status")).json()["registry"]["viewAgeSeconds"] is None
+                items = await client.get("/items", headers={"x-request-id": "r-1"})
+                assert items.status_code == 503
+                assert items.json()["reason"] == "ALL_INSTANCES_UNAVAILABLE"
+                assert items.json()["requestId"] == "r-1"
+            process.send_signal(signal.SIGTERM)
+            output, errors = await process.communicate()
+        assert (process.returncode, errors) == (0, b"")
+        assert orjson.loads(output.splitlines()[-1])["event"] == "leave"
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+
+async def test_a_taken_port_ends_the_process_with_a_clear_sentence(
+    environment: dict[str, str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        process = await start({**environment, "MESH_LISTEN": address})
+        _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 1
+    assert errors.decode().splitlines() == [
+        f"{address} is taken by another process; set MESH_LISTEN to a free host:port."
+    ]
+
+
+async def test_wrong_settings_are_all_named_at_once(environment: dict[str, str]) -> None:
+    wrong = {"MESH_LISTEN": "nowhere", "GATEWAY_MAX_BODY_BYTES": "1"}
+    process = await start({**environment, **wrong, "GATEWAY_DEADLINE_SECONDS": "soon"})
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 1
+    for name in (*wrong, "GATEWAY_DEADLINE_SECONDS"):
+        assert name in errors.decode()

@@ -1,0 +1,122 @@
+"""Which route answers which path and verb."""
+
+from typing import Any
+
+import pytest
+
+from gateway_http.contracts import UnsupportedContract
+from gateway_http.errors import MethodNotAllowed, RouteNotFound
+from gateway_http.exchange import Request, Response
+from gateway_http.router import Router
+
+
+class Named:
+    """An endpoint that is only told apart."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def answer(self, request: Request) -> Response:
+        raise AssertionError("never called")
+
+
+def router(*routes: str) -> Router:
+    made = Router()
+    for route in routes:
+        verb, template = route.split()
+        made.add(verb, template, Named(route))
+    return made
+
+
+def found(made: Router, verb: str, path: str) -> tuple[Any, dict[str, str]]:
+    target, variables = made.match(verb, path)
+    return target.endpoint.name, variables  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "route", "variables"),
+    [
+        ("GET", "/items", "GET /items", {}),
+        ("GET", "/banners", "GET /banners", {}),
+        ("GET", "/banners/x", "GET /banners/{banner_id}", {"banner_id": "x"}),
+        ("GET", "/banners/a b%é", "GET /banners/{banner_id}", {"banner_id": "a b%é"}),
+        ("GET", "/banners/best", "GET /banners/best", {}),
+        ("PUT", "/banners/best", "PUT /banners/{id}", {"id": "best"}),
+        ("GET", "/banners/best/odds", "GET /banners/{id}/odds", {"id": "best"}),
+        ("GET", "/{banner_id}", "GET /{anything}", {"anything": "{banner_id}"}),
+    ],
+)
+def test_a_path_finds_its_route(
+    verb: str, path: str, route: str, variables: dict[str, str]
+) -> None:
+    made = router(
+        "GET /items",
+        "GET /banners",
+        "GET /banners/{banner_id}",
+        "GET /banners/best",
+        "PUT /banners/{id}",
+        "GET /banners/{id}/odds",
+        "GET /{anything}",
+    )
+    assert found(made, verb, path) == (route, variables)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "//",
+        "/items/",
+        "/Items",
+        "/items//",
+        "//items",
+        "/banners/",
+        "/banners/x/y",
+        "items",
+        "/banners//",
+        "*",
+        "/" + "a/" * 10_000,
+    ],
+)
+def test_a_path_without_a_route_is_not_found(path: str) -> None:
+    made = router("GET /items", "GET /banners/{banner_id}")
+    with pytest.raises(RouteNotFound):
+        made.match("GET", path)
+    with pytest.raises(RouteNotFound):
+        made.allowed(path)
+
+
+def test_a_wrong_verb_is_told_those_that_the_path_has() -> None:
+    made = router("GET /pull/{id}", "POST /pull/{id}", "PUT /pull/best", "GET /items")
+    with pytest.raises(MethodNotAllowed) as caught:
+        made.match("DELETE", "/pull/best")
+    assert caught.value.allow == "GET, OPTIONS, POST, PUT"
+    with pytest.raises(MethodNotAllowed) as caught:
+        made.match("get", "/items")
+    assert caught.value.allow == "GET, OPTIONS"
+
+
+def test_head_does_what_get_does_only_where_that_was_asked_for() -> None:
+    made = Router()
+    made.add("GET", "/safe", Named("safe"), also_head=True)
+    made.add("GET", "/changes", Named("changes"))
+    assert found(made, "HEAD", "/safe") == ("safe", {})
+    with pytest.raises(MethodNotAllowed):
+        made.match("HEAD", "/changes")
+
+
+@pytest.mark.parametrize(
+    "template", ["items", "/items/", "/a/{b=**}", "/a/{b=c/*}", "/a/{b.c}", "/a:verb", "/a//b"]
+)
+def test_a_template_that_cannot_be_carried_ends_the_start(template: str) -> None:
+    with pytest.raises(UnsupportedContract):
+        Router().add("GET", template, Named("x"))
+
+
+def test_two_routes_for_the_same_paths_end_the_start() -> None:
+    made = router("GET /banners/{id}", "GET /items")
+    with pytest.raises(UnsupportedContract):
+        made.add("GET", "/banners/{name}", Named("x"))
+    with pytest.raises(UnsupportedContract):
+        made.add("GET", "/items", Named("x"))

@@ -1,0 +1,168 @@
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from mesh.auth import (
+    PLAYER_AUDIENCE,
+    Anonymous,
+    Authenticator,
+    Player,
+    Service,
+    ServiceIdentity,
+    TokenSigner,
+    fixed_keys,
+    key_id,
+)
+from mesh.errors import PermissionDenied, Unauthenticated
+from mesh.methods import Access
+
+HOUR = 3600
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def signer(clock: Clock) -> TokenSigner:
+    return TokenSigner(Ed25519PrivateKey.generate(), PLAYER_AUDIENCE, HOUR, clock)
+
+
+@pytest.fixture
+def service(clock: Clock) -> tuple[Ed25519PrivateKey, ServiceIdentity]:
+    key = Ed25519PrivateKey.generate()
+    return key, ServiceIdentity(key, "gacha_svc", clock)
+
+
+@pytest.fixture
+def authenticator(
+    clock: Clock, signer: TokenSigner, service: tuple[Ed25519PrivateKey, ServiceIdentity]
+) -> Authenticator:
+    return Authenticator(
+        player_keys=fixed_keys(signer.public_key),
+        service_keys=fixed_keys(service[0].public_key()),
+        clock=clock,
+    )
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def forged(token: str, **claims: object) -> str:
+    """The token with other claims under its old signature."""
+    header, payload, signature = token.split(".")
+    old = json.loads(urlsafe_b64decode(payload + "=="))
+    new = urlsafe_b64encode(json.dumps(old | claims).encode()).rstrip(b"=").decode()
+    return f"{header}.{new}.{signature}"
+
+
+def unsigned(signer: TokenSigner, clock: Clock) -> str:
+    claims = {"sub": "u", "aud": PLAYER_AUDIENCE, "iss": "gacha-mesh", "iat": 1, "exp": 2**40}
+    return jwt.encode(claims, "", algorithm="none", headers={"kid": signer.key_id})
+
+
+async def test_a_player_is_known_by_the_token_that_was_signed_for_them(
+    authenticator: Authenticator, signer: TokenSigner
+) -> None:
+    token = signer.sign("user-1")
+    for _ in range(2):
+        identity = await authenticator.authenticate(bearer(token), Access.PLAYER)
+        assert identity == Player("user-1")
+
+
+async def test_a_token_is_refused_from_the_second_it_expires_though_it_was_remembered(
+    authenticator: Authenticator, signer: TokenSigner, clock: Clock
+) -> None:
+    token = signer.sign("user-1")
+    clock.now += HOUR - 1
+    await authenticator.authenticate(bearer(token), Access.PLAYER)
+    clock.now += 1
+    with pytest.raises(Unauthenticated) as caught:
+        await authenticator.authenticate(bearer(token), Access.PLAYER)
+    assert caught.value.reason == "TOKEN_EXPIRED"
+
+
+async def test_public_methods_ask_for_nothing(authenticator: Authenticator) -> None:
+    assert await authenticator.authenticate(bearer("x"), Access.PUBLIC) == Anonymous()
+
+
+async def test_a_method_without_a_rule_is_closed_to_everybody(
+    authenticator: Authenticator, signer: TokenSigner
+) -> None:
+    with pytest.raises(PermissionDenied):
+        await authenticator.authenticate(bearer(signer.sign("user-1")), Access.NOBODY)
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", "Basic dXNlcg==", "token-without-a-scheme"]
+)
+async def test_a_missing_token_is_told_as_such(authenticator: Authenticator, header: str) -> None:
+    with pytest.raises(Unauthenticated) as caught:
+        await authenticator.authenticate({"authorization": header}, Access.PLAYER)
+    assert caught.value.reason == "TOKEN_MISSING"
+
+
+@pytest.mark.parametrize(
+    "name", ["malformed", "empty parts", "huge", "forged", "foreign key", "alg none", "no kid"]
+)
+async def test_every_token_that_is_not_ours_is_refused(
+    authenticator: Authenticator, signer: TokenSigner, clock: Clock, name: str
+) -> None:
+    good = signer.sign("user-1")
+    stranger = Ed25519PrivateKey.generate()
+    claims = jwt.decode(good, options={"verify_signature": False})
+    tokens = {
+        "malformed": "not-a-token",
+        "empty parts": "..",
+        "huge": good + "A" * 5000,
+        "forged": forged(good, sub="user-2"),
+        "foreign key": jwt.encode(claims, stranger, "EdDSA", headers={"kid": signer.key_id}),
+        "alg none": unsigned(signer, clock),
+        "no kid": jwt.encode(claims, stranger, "EdDSA"),
+    }
+    with pytest.raises(Unauthenticated) as caught:
+        await authenticator.authenticate(bearer(tokens[name]), Access.PLAYER)
+    assert caught.value.reason == "TOKEN_INVALID"
+
+
+async def test_players_and_services_cannot_stand_in_for_one_another(
+    authenticator: Authenticator,
+    signer: TokenSigner,
+    service: tuple[Ed25519PrivateKey, ServiceIdentity],
+) -> None:
+    with pytest.raises(PermissionDenied):
+        await authenticator.authenticate(bearer(signer.sign("user-1")), Access.SERVICE)
+    with pytest.raises(PermissionDenied):
+        await authenticator.authenticate(service[1].metadata(), Access.PLAYER)
+    identity = await authenticator.authenticate(service[1].metadata(), Access.SERVICE)
+    assert identity == Service("gacha_svc")
+
+
+def test_a_service_renews_its_token_before_it_expires(
+    service: tuple[Ed25519PrivateKey, ServiceIdentity], clock: Clock
+) -> None:
+    first = service[1].token()
+    clock.now += 29
+    assert service[1].token() == first
+    clock.now += 1
+    assert service[1].token() != first
+
+
+def test_a_key_id_is_the_thumbprint_of_the_standard() -> None:
+    """RFC 8037, appendix A.3."""
+    octets = urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+    key = Ed25519PublicKey.from_public_bytes(octets)
+    assert key_id(key) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"

@@ -1,0 +1,199 @@
+"""Directory and Registration against real registries that come and go."""
+
+import asyncio
+import math
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
+
+import pytest
+
+from mesh.discovery import Directory, NoRegistry
+from mesh.instances import Instance, InstanceState
+from mesh.registration import Registration
+from tests.unit.registry.running import LEASE_SECONDS, RunningRegistry, token, until
+
+A = Instance("a-1", "a", "127.0.0.1:1")
+SETTLE_SECONDS = 0.8
+HEARTBEAT_SECONDS = 0.1
+
+
+class World:
+    """Registries, directories and registrations that end with the test."""
+
+    def __init__(self) -> None:
+        self._endings: list[Callable[[], Awaitable[None]]] = []
+        self.registries: list[RunningRegistry] = []
+
+    async def registry(self, listen: str = "127.0.0.1:0") -> RunningRegistry:
+        registry = await RunningRegistry.start(listen)
+        self.registries.append(registry)
+        return registry
+
+    async def directory(self, *registries: RunningRegistry) -> Directory:
+        directory = Directory(
+            [registry.address for registry in registries],
+            token,
+            jitter=lambda: 0.0,
+            settle_seconds=SETTLE_SECONDS,
+        )
+        directory.start()
+        self._endings.append(directory.close)
+        await directory.first_snapshot(5.0)
+        return directory
+
+    def registration(self, *registries: RunningRegistry, instance: Instance = A) -> Registration:
+        registration = Registration(
+            instance,
+            [registry.address for registry in registries],
+            token,
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+        )
+        registration.start()
+        self._endings.append(registration.deregister)
+        return registration
+
+    async def end(self) -> None:
+        for registry in self.registries:
+            await registry.stop()
+        for ending in self._endings:
+            await ending()
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    await world.end()
+
+
+async def test_a_registered_instance_is_seen_and_stays_beyond_its_first_lease(
+    world: World,
+) -> None:
+    registry = await world.registry()
+    directory = await world.directory(registry)
+    registration = world.registration(registry)
+    assert await registration.registered(5.0)
+    await until(lambda: directory.instances("a") == (A,))
+    await asyncio.sleep(2 * LEASE_SECONDS)
+    assert directory.instances("a") == (A,)
+    assert directory.services() == ("a",)
+    assert directory.age_seconds() == 0.0
+
+
+async def test_draining_and_leaving_are_seen_at_once(world: World) -> None:
+    registry = await world.registry()
+    directory = await world.directory(registry)
+    registration = world.registration(registry)
+    await until(lambda: directory.instances("a") == (A,))
+    began = monotonic()
+    await registration.drain()
+    await until(lambda: directory.instances("a")[0].state is InstanceState.DRAINING)
+    await registration.deregister()
+    await until(lambda: directory.instances("a") == ())
+    assert monotonic() - began < 0.5
+
+
+async def test_the_list_outlives_the_registry_and_its_restart(world: World) -> None:
+    registry = await world.registry()
+    directory = await world.directory(registry)
+    world.registration(registry)
+    await until(lambda: directory.instances("a") == (A,))
+    changes: list[tuple[Instance, ...]] = []
+    directory.subscribe(lambda: changes.append(directory.instances("a")))
+    await registry.kill()
+    await until(lambda: directory.age_seconds() > 2 * LEASE_SECONDS)
+    assert directory.instances("a") == (A,)
+    second = await world.registry(registry.address)
+    await until(lambda: directory.age_seconds() == 0.0)
+    await until(lambda: second.store._snapshot.entries != ())
+    await asyncio.sleep(SETTLE_SECONDS + 0.2)
+    assert directory.instances("a") == (A,)
+    assert changes == []
+
+
+async def test_whoever_died_with_the_registry_is_gone_after_the_settling_time(
+    world: World,
+) -> None:
+    registry = await world.registry()
+    directory = await world.directory(registry)
+    registration = world.registration(registry)
+    await until(lambda: directory.instances("a") == (A,))
+    await registry.kill()
+    await registration.deregister()
+    await world.registry(registry.address)
+    await until(lambda: directory.age_seconds() == 0.0)
+    assert directory.instances("a") == (A,)
+    began = monotonic()
+    await until(lambda: directory.instances("a") == ())
+    assert monotonic() - began < SETTLE_SECONDS + 0.5
+
+
+async def test_both_move_on_to_the_next_registry(world: World) -> None:
+    first, second = await world.registry(), await world.registry()
+    directory = await world.directory(first, second)
+    world.registration(first, second)
+    await until(lambda: directory.instances("a") == (A,))
+    await first.stop()
+    await until(lambda: second.store._snapshot.entries != ())
+    await until(lambda: directory.age_seconds() == 0.0)
+    await asyncio.sleep(SETTLE_SECONDS + 0.2)
+    assert directory.instances("a") == (A,)
+
+
+async def test_an_instance_waits_for_the_first_registry_to_come_up(world: World) -> None:
+    registry = await world.registry()
+    await registry.kill()
+    registration = world.registration(registry)
+    assert not await registration.registered(0.3)
+    await world.registry(registry.address)
+    assert await registration.registered(5.0)
+
+
+async def test_leaving_without_a_registry_takes_a_bounded_time(world: World) -> None:
+    registry = await world.registry()
+    registration = world.registration(registry)
+    assert await registration.registered(5.0)
+    await registry.kill()
+    began = monotonic()
+    await registration.drain()
+    await registration.deregister()
+    await registration.deregister()
+    assert monotonic() - began < 2.5
+
+
+async def test_a_directory_without_a_registry_says_which_it_tried() -> None:
+    directory = Directory(["127.0.0.1:1"], token)
+    directory.start()
+    with pytest.raises(NoRegistry, match=r"127\.0\.0\.1:1"):
+        await directory.first_snapshot(0.2)
+    assert directory.age_seconds() == math.inf
+    assert directory.instances("a") == ()
+    await directory.close()
+
+
+async def test_a_registry_that_accepts_and_says_nothing_is_left_for_the_next(
+    world: World,
+) -> None:
+    registry = await world.registry()
+    with socket.socket() as mute:  # accepts in the kernel and never says a word
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        mute_address = f"127.0.0.1:{mute.getsockname()[1]}"
+        directory = Directory([mute_address, registry.address], token, jitter=lambda: 0.0)
+        directory.start()
+        await directory.first_snapshot(5.0)
+        await directory.close()
+
+
+async def test_subscribers_hear_of_changes_until_they_unsubscribe(world: World) -> None:
+    registry = await world.registry()
+    directory = await world.directory(registry)
+    heard: list[tuple[Instance, ...]] = []
+    unsubscribe = directory.subscribe(lambda: heard.append(directory.instances("a")))
+    registration = world.registration(registry)
+    await until(lambda: heard == [(A,)])
+    unsubscribe()
+    await registration.deregister()
+    await until(lambda: directory.instances("a") == ())
+    assert heard == [(A,)]

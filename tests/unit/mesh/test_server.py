@@ -1,0 +1,170 @@
+"""A real server and a real channel: dispatch, errors, health, reflection, drain."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from mesh.auth import Authenticator, ServiceIdentity, fixed_keys
+from mesh.deadlines import Deadline
+from mesh.dispatch import Call, Dispatcher
+from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, ResourceExhausted
+from mesh.methods import methods_of
+from mesh.server import ListenFailed, Server
+from mesh.status import DETAILS_KEY, from_wire
+from protos.tx.v1 import coordinator_pb2
+
+SERVICE = coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"]
+RESOLVE = f"/{SERVICE.full_name}/Resolve"
+
+
+class Coordinator:
+    """Answers by what the gid says."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.calls: list[Call] = []
+
+    async def resolve(
+        self, request: coordinator_pb2.ResolveRequest, call: Call
+    ) -> coordinator_pb2.ResolveResponse:
+        self.calls.append(call)
+        if request.gid == "refuse":
+            raise FailedPrecondition("Not now.", reason="NOT_NOW", metadata={"key": "value"})
+        if request.gid == "fail":
+            raise LookupError("secret of the house")
+        if request.gid == "wait":
+            await self.release.wait()
+        return coordinator_pb2.ResolveResponse(outcome=coordinator_pb2.OUTCOME_ABORT)
+
+
+class House:
+    def __init__(self, max_concurrent_calls: int = 100) -> None:
+        key = Ed25519PrivateKey.generate()
+        keys = fixed_keys(key.public_key())
+        self.identity = ServiceIdentity(key, "account_svc")
+        self.coordinator = Coordinator()
+        self.ready = True
+        self.dispatcher = Dispatcher(
+            methods_of(SERVICE, self.coordinator),
+            Authenticator(player_keys=keys, service_keys=keys),
+            max_concurrent_calls=max_concurrent_calls,
+        )
+        self.server = Server("127.0.0.1:0", [SERVICE.full_name], self.dispatcher, self.is_ready)
+
+    async def is_ready(self) -> bool:
+        return self.ready
+
+    async def call(self, gid: str, **metadata: str) -> bytes:
+        """Through a channel; raises the MeshError that arrived."""
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}") as channel:
+            call: Any = channel.unary_unary(RESOLVE)
+            try:
+                return await call(  # type: ignore[no-any-return]
+                    coordinator_pb2.ResolveRequest(gid=gid).SerializeToString(),
+                    metadata=[*{**self.identity.metadata(), **metadata}.items()],
+                    timeout=2,
+                )
+            except grpc.aio.AioRpcError as error:
+                trailers = dict(error.trailing_metadata() or ())
+                raise from_wire(
+                    error.code().value[0], error.details() or "", trailers.get(DETAILS_KEY)
+                ) from error
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    await house.server.start()
+    yield house
+    house.coordinator.release.set()
+    await house.server.stop(1)
+
+
+async def test_a_call_reaches_its_method_with_what_it_must_know(house: House) -> None:
+    answer = await house.call("g", **{"x-request-id": "r-1", "traceparent": "t-1"})
+    assert coordinator_pb2.ResolveResponse.FromString(answer).outcome == 2
+    (call,) = house.coordinator.calls
+    assert (call.path, call.request_id, call.traceparent) == (RESOLVE, "r-1", "t-1")
+    assert 0 < call.deadline.remaining_seconds() <= 2
+
+
+async def test_a_refusal_arrives_with_its_reason(house: House) -> None:
+    with pytest.raises(FailedPrecondition) as caught:
+        await house.call("refuse")
+    assert (caught.value.reason, caught.value.metadata) == ("NOT_NOW", {"key": "value"})
+
+
+async def test_a_bug_is_told_by_its_request_id_and_nothing_else(house: House) -> None:
+    with pytest.raises(MeshError) as caught:
+        await house.call("fail", **{"x-request-id": "r-7"})
+    assert caught.value.reason == "INTERNAL"
+    assert "r-7" in caught.value.message
+    assert "secret" not in caught.value.message
+
+
+async def test_a_malformed_message_is_the_callers_mistake(house: House) -> None:
+    metadata = house.identity.metadata()
+    with pytest.raises(InvalidArgument) as caught:
+        await house.dispatcher.handle(RESOLVE, b"\xff\xff", metadata, Deadline.after(1))
+    assert caught.value.reason == "MALFORMED_MESSAGE"
+
+
+async def test_an_unknown_method_is_unimplemented(house: House) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{house.server.port}") as channel:
+        call: Any = channel.unary_unary(f"/{SERVICE.full_name}/Nothing")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_method_that_outlasts_its_deadline_is_ended(house: House) -> None:
+    with pytest.raises(MeshError) as caught:
+        await house.dispatcher.handle(
+            RESOLVE,
+            coordinator_pb2.ResolveRequest(gid="wait").SerializeToString(),
+            house.identity.metadata(),
+            Deadline.after(0.05),
+        )
+    assert caught.value.reason == "DEADLINE_EXCEEDED"
+
+
+async def test_calls_beyond_the_bound_are_shed_at_once() -> None:
+    house = House(max_concurrent_calls=2)
+    await house.server.start()
+    waiting = [asyncio.create_task(house.call("wait")) for _ in range(2)]
+    while len(house.coordinator.calls) < 2:
+        await asyncio.sleep(0.01)
+    with pytest.raises(ResourceExhausted) as caught:
+        await house.call("g")
+    assert caught.value.retry_after_seconds == 1.0
+    house.coordinator.release.set()
+    await asyncio.gather(*waiting)
+    await house.call("g")
+    await house.server.stop(1)
+
+
+async def test_health_follows_what_the_server_depends_on(house: House) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{house.server.port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watched: Any = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE.full_name))
+        assert (await watched.read()).status == health_pb2.HealthCheckResponse.SERVING
+        house.ready = False
+        assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        house.ready = True
+        assert (await watched.read()).status == health_pb2.HealthCheckResponse.SERVING
+        await house.server.refuse_new_calls()
+        assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watched.cancel()
+
+
+async def test_a_port_is_never_shared(house: House) -> None:
+    second = Server(
+        f"127.0.0.1:{house.server.port}", [SERVICE.full_name], house.dispatcher, house.is_ready
+    )
+    with pytest.raises(ListenFailed, match="MESH_LISTEN"):
+        await second.start()

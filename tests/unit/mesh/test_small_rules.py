@@ -1,0 +1,93 @@
+"""Idempotency keys, pages, gids, settings: what is accepted and what is named when not."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from mesh.config import MeshSettings, load, read_private_key
+from mesh.deadlines import Deadline
+from mesh.errors import DeadlineExceeded, InvalidArgument
+from mesh.idempotency import checked_key, operation_id
+from mesh.pages import checked_page_size, key_of
+from mesh.txn.words import gid_age_seconds, new_gid
+
+
+@pytest.mark.parametrize("key", ["a", "!" * 128, "0f8fad5b-d9cb-469f-a165-70867728950e"])
+def test_a_visible_key_is_taken_as_it_is(key: str) -> None:
+    assert checked_key(key) == key
+
+
+def test_a_missing_key_is_made_up_anew_each_time() -> None:
+    assert checked_key("") != checked_key("")
+
+
+@pytest.mark.parametrize("key", ["a b", "\0", "é", "x" * 129, "a\n"])
+def test_a_key_that_cannot_be_a_header_is_refused_by_name(key: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"^request_id"):
+        checked_key(key)
+
+
+def test_a_key_stands_for_one_operation_of_one_owner_and_kind() -> None:
+    ids = {operation_id(kind, owner, "k") for kind in ("pull", "buy") for owner in ("a", "b")}
+    assert len(ids) == 4
+    assert operation_id("pull", "a", "k") in ids
+
+
+def test_pages_have_a_default_and_a_bound() -> None:
+    assert checked_page_size(0, default=50, maximum=100) == 50
+    assert checked_page_size(100, default=50, maximum=100) == 100
+    for wrong in (-1, 101):
+        with pytest.raises(InvalidArgument, match=r"^page_size must be 1 to 100"):
+            checked_page_size(wrong, default=50, maximum=100)
+
+
+@pytest.mark.parametrize("token", ["x", "-1", "1.5", "9" * 17, "²", str(2**53 + 1)])
+def test_a_page_token_that_was_not_given_is_refused_by_name(token: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"^page_token"):
+        key_of(token)
+
+
+def test_a_page_token_is_the_last_key() -> None:
+    assert key_of("") is None
+    assert key_of("17") == 17
+
+
+def test_a_gid_tells_its_age_and_stays_below_postgres_limit() -> None:
+    gid = new_gid("gacha_svc-1", 1000.0)
+    assert gid_age_seconds(gid, 1031.5) == 31.5
+    assert len(f"account/{gid}".encode()) < 200
+
+
+def test_a_deadline_is_passed_on_as_what_is_left() -> None:
+    now = [100.0]
+    deadline = Deadline.after(5, clock=lambda: now[0])
+    now[0] = 103.0
+    assert deadline.remaining_seconds() == 2
+    assert deadline.shortened_to(1).remaining_seconds() == 1
+    assert deadline.shortened_to(9).remaining_seconds() == 2
+    now[0] = 105.0
+    assert deadline.is_over()
+    with pytest.raises(DeadlineExceeded):
+        deadline.check()
+    assert Deadline.after(1).remaining_seconds() <= 1 < time.monotonic() + 1
+
+
+def test_every_fault_of_the_settings_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MESH_INSTANCE_ID", "has space")
+    monkeypatch.setenv("MESH_LISTEN", "nowhere")
+    monkeypatch.delenv("MESH_SERVICE_KEY_FILE", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        load(MeshSettings)
+    told = str(caught.value.code)
+    for variable in ("MESH_INSTANCE_ID", "MESH_LISTEN", "MESH_SERVICE_KEY_FILE"):
+        assert variable in told
+
+
+def test_a_bad_key_file_is_told_with_its_variable_and_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text("nothing")
+    with pytest.raises(SystemExit, match=r"KEY_VARIABLE: .*openssl genpkey"):
+        read_private_key("KEY_VARIABLE", path)

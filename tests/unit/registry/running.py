@@ -1,0 +1,76 @@
+"""A registry inside the test's own process, behind a real gRPC server."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mesh.auth import Authenticator, ServiceIdentity, fixed_keys
+from mesh.dispatch import Dispatcher
+from mesh.methods import methods_of
+from mesh.server import Server
+from protos.registry.v1 import registry_pb2
+from registry.rpc import RegistryRpc
+from registry.storage import MemoryStore
+
+SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
+KEY = Ed25519PrivateKey.generate()
+LEASE_SECONDS = 0.6
+
+
+def token() -> str:
+    """A service token that the registry takes."""
+    return ServiceIdentity(KEY, "gacha_svc").token()
+
+
+@dataclass
+class RunningRegistry:
+    """`address` is host:port; the same may be given to the one that follows it."""
+
+    store: MemoryStore
+    server: Server
+    sweeping: asyncio.Task[None]
+    address: str
+
+    @classmethod
+    async def start(
+        cls,
+        listen: str = "127.0.0.1:0",
+        *,
+        max_watchers: int = 10,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> "RunningRegistry":
+        store = MemoryStore(lease_seconds=lease_seconds)
+        authenticator = Authenticator(
+            player_keys=fixed_keys(), service_keys=fixed_keys(KEY.public_key())
+        )
+        rpc = RegistryRpc(store, max_watchers=max_watchers)
+        dispatcher = Dispatcher(methods_of(SERVICE, rpc), authenticator)
+        server = Server(listen, (SERVICE.full_name,), dispatcher, _always_ready)
+        await server.start()
+        sweeping = asyncio.create_task(store.run())
+        return cls(store, server, sweeping, f"127.0.0.1:{server.port}")
+
+    async def stop(self) -> None:
+        """Leaves in good order, as a process does upon SIGTERM."""
+        self.store.close()
+        await self.kill()
+
+    async def kill(self) -> None:
+        """Breaks every connection at once."""
+        self.sweeping.cancel()
+        await self.server.stop(0)
+
+
+async def _always_ready() -> bool:
+    return True
+
+
+async def until(holds: Callable[[], bool], timeout_seconds: float = 5.0) -> None:
+    """Polls until something holds. Raises AssertionError when it does not in time."""
+    give_up_at = monotonic() + timeout_seconds
+    while not holds():
+        assert monotonic() < give_up_at, f"not within {timeout_seconds} s"
+        await asyncio.sleep(0.005)
