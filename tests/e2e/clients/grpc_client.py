@@ -27,7 +27,7 @@ class GrpcClient(Client):
         server = self._servers[method.partition("/")[0]]
         descriptor = server.method(method)
         message = json_format.ParseDict(
-            request, GetMessageClass(descriptor.input_type)(), descriptor_pool=server.pool
+            dict(request), GetMessageClass(descriptor.input_type)(), descriptor_pool=server.pool
         )
         raw = self.send(method, message.SerializeToString(), token)
         if isinstance(raw, Answer):
@@ -41,7 +41,7 @@ class GrpcClient(Client):
     def send(self, method: str, message: bytes, token: str = "") -> bytes | Answer:
         """Sends these very bytes, and returns those of the reply, or the error."""
         server = self._servers[method.partition("/")[0]]
-        send = server.channel.unary_unary(f"/{method}")
+        send: grpc.UnaryUnaryMultiCallable[bytes, bytes] = server.channel.unary_unary(f"/{method}")
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
         try:
             return bytes(send(message, timeout=TIMEOUT_SECONDS, metadata=metadata))

@@ -1,0 +1,159 @@
+"""Banners disclose everything of their odds, and what they disclose is what is drawn by."""
+
+import math
+from typing import Any
+
+import pytest
+
+from tests.e2e.clients.client import Client
+from tests.e2e.clients.rest_client import RestClient
+from tests.e2e.players import NewPlayer
+
+BANNER_KEYS = {
+    "id",
+    "name",
+    "description",
+    "kind",
+    "price",
+    "pullCounts",
+    "pullLimit",
+    "oddsVersion",
+    "odds",
+    "tenPullGuarantee",
+}
+RARITY_KEYS = {
+    "rarity",
+    "baseRate",
+    "softPityFrom",
+    "softPityStep",
+    "hardPity",
+    "consolidatedRate",
+    "expectedPulls",
+    "featuredShare",
+    "items",
+}
+
+
+@pytest.fixture(scope="module")
+def banners(rest: RestClient) -> dict[str, dict[str, Any]]:
+    """By their ids."""
+    return {banner["id"]: banner for banner in rest.banners().body["banners"]}
+
+
+def test_there_is_a_standard_a_limited_and_a_beginners_banner(client: Client) -> None:
+    listed = client.banners().body["banners"]
+    assert [(banner["id"], banner["kind"]) for banner in listed] == [
+        ("standard", "standard"),
+        ("lamplighter", "limited"),
+        ("beginner", "beginner"),
+    ]
+
+
+def test_one_banner_is_told_as_the_list_tells_it(client: Client) -> None:
+    for banner in client.banners().body["banners"]:
+        assert client.banner(banner["id"]).body == banner
+
+
+def test_banners_disclose_every_rule_and_item(client: Client) -> None:
+    for banner in client.banners().body["banners"]:
+        assert set(banner) == BANNER_KEYS
+        assert type(banner["price"]) is int
+        assert [odds["rarity"] for odds in banner["odds"]] == ["ultra rare", "super rare", "rare"]
+        for odds in banner["odds"]:
+            assert set(odds) == RARITY_KEYS
+            assert odds["items"]
+            for item in odds["items"]:
+                assert set(item) == {"itemId", "name", "featured", "baseRate"}
+
+
+def test_rates_sum_to_100_in_every_way_of_adding_them(banners: dict[str, dict[str, Any]]) -> None:
+    for banner in banners.values():
+        odds = banner["odds"]
+        for rate in ("baseRate", "consolidatedRate"):
+            assert math.fsum(each[rate] for each in odds) == pytest.approx(100, abs=1e-6)
+        for each in odds:
+            of_items = math.fsum(item["baseRate"] for item in each["items"])
+            assert of_items == pytest.approx(each["baseRate"], abs=1e-6)
+            assert each["expectedPulls"] * each["consolidatedRate"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("banner_id", ["standard", "lamplighter"])
+def test_pity_from_74_and_certain_at_90_gives_the_published_vector(
+    banners: dict[str, dict[str, Any]], banner_id: str
+) -> None:
+    ultra = banners[banner_id]["odds"][0]
+    assert (ultra["baseRate"], ultra["softPityFrom"], ultra["softPityStep"]) == (0.6, 74, 6.0)
+    assert ultra["hardPity"] == 90
+    assert round(ultra["consolidatedRate"], 4) == 1.6052
+    assert round(ultra["expectedPulls"], 4) == 62.2973
+
+
+def test_rate_up_tells_what_is_featured_and_how_much(banners: dict[str, dict[str, Any]]) -> None:
+    ultra = banners["lamplighter"]["odds"][0]
+    assert ultra["featuredShare"] == 50
+    featured = [item for item in ultra["items"] if item["featured"]]
+    assert [item["name"] for item in featured] == ["Aurelia, the Last Lamplighter"]
+    assert featured[0]["baseRate"] == pytest.approx(0.3)
+
+
+def test_chances_are_those_of_the_banner(client: Client) -> None:
+    for banner in client.banners().body["banners"]:
+        chances = client.chances(banner["id"]).body["chances"]
+        for odds in banner["odds"]:
+            assert chances[odds["rarity"].replace(" ", "_")] == pytest.approx(odds["baseRate"])
+
+
+def test_unknown_banner_is_not_found(client: Client, new_player: NewPlayer) -> None:
+    answers = [
+        client.banner("nowhere"),
+        client.chances("nowhere"),
+        client.pull(new_player(gems=160).token, "nowhere"),
+    ]
+    for answer in answers:
+        assert (answer.code, answer.reason) == ("NOT_FOUND", "BANNER_NOT_FOUND")
+
+
+def test_pulls_are_stored_with_the_odds_version_of_their_banner(
+    client: Client, new_player: NewPlayer, banners: dict[str, dict[str, Any]]
+) -> None:
+    token = new_player(gems=3000).token
+    for banner_id, banner in banners.items():
+        assert client.pull(token, banner_id).ok
+        newest = client.pulls(token).body["pulls"][0]
+        assert newest["bannerId"] == banner_id
+        assert newest["oddsVersion"] == banner["oddsVersion"]
+        assert newest["cost"] == banner["price"]
+
+
+def test_ten_pull_of_the_beginners_banner_keeps_its_guarantee(
+    rest: RestClient, new_player: NewPlayer
+) -> None:
+    token = new_player(gems=1280 * 8).token
+    for _ in range(8):
+        pulled = rest.pull(token, "beginner", 10).body["pulled_items"]
+        assert {item["rarity"] for item in pulled} & {"super rare", "ultra rare"}
+
+
+def test_ten_pull_on_the_standard_banner_has_a_super_rare_by_hard_pity(
+    rest: RestClient, new_player: NewPlayer
+) -> None:
+    token = new_player(gems=1600 * 4).token
+    for _ in range(4):
+        pulled = rest.pull(token, "standard", 10).body["pulled_items"]
+        assert any(item["rarity"] != "rare" for item in pulled)
+
+
+def test_pity_counts_from_the_last_ultra_rare(rest: RestClient, new_player: NewPlayer) -> None:
+    token = new_player(gems=1600 * 10).token
+    for _ in range(10):
+        assert rest.pull(token, "standard", 10).ok
+    history = rest.pulls(token).body["pulls"]
+    drawn = [item for pull in reversed(history) for item in pull["items"]]
+    expected = 0
+    for item in drawn:
+        expected += 1
+        assert item["pity"] == expected
+        if item["rarity"] == "ultra rare":
+            expected = 0
+    assert len(drawn) == 100
+    assert any(item["rarity"] == "ultra rare" for item in drawn[:90])

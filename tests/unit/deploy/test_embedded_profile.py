@@ -1,0 +1,84 @@
+"""What each process of the embedded profile is told."""
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from deploy.local.credentials import Credentials
+from deploy.local.embedded_profile import STOP_ORDER, EmbeddedProfile, instance_names
+from deploy.local.identity import Identity
+from deploy.local.layout import Layout
+from deploy.local.processes import ProcessSpec
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> EmbeddedProfile:
+    return EmbeddedProfile(
+        Layout(tmp_path),
+        dict(zip(instance_names(), count(18_000), strict=False)),
+        Credentials(tmp_path / "service.pem", tmp_path / "account.pem", "s3cret"),
+        Identity("self", 1000, 1000),
+    )
+
+
+def everything(profile: EmbeddedProfile) -> list[ProcessSpec]:
+    return [
+        *profile.data_tier(),
+        profile.registry(),
+        *profile.services(),
+        profile.gateway(),
+    ]
+
+
+def test_every_process_has_a_name_an_address_and_a_log_of_its_own(
+    profile: EmbeddedProfile,
+) -> None:
+    specs = everything(profile)
+    assert len(specs) == 9
+    for own in ({spec.name for spec in specs}, {spec.address for spec in specs}):
+        assert len(own) == len(specs)
+    assert len({spec.log for spec in specs}) == len(specs)
+
+
+def test_every_role_is_stopped_once(profile: EmbeddedProfile) -> None:
+    stopped = [role for roles in STOP_ORDER for role in roles]
+    assert sorted(stopped) == sorted({spec.role for spec in everything(profile)})
+
+
+def test_services_get_databases_of_their_own(profile: EmbeddedProfile) -> None:
+    for spec in profile.services():
+        database = spec.role.removesuffix("_svc")
+        port = profile.ports[f"postgres-{database}"]
+        expected = f"postgresql+psycopg2://mesh:s3cret@127.0.0.1:{port}/{database}"
+        assert spec.environment["DATABASE_URL"] == expected
+        knows_account_key = "ACCOUNT_SIGNING_KEY_FILE" in spec.environment
+        assert knows_account_key is (spec.role == "account_svc")
+
+
+def test_no_secret_is_on_a_command_line(profile: EmbeddedProfile) -> None:
+    for spec in everything(profile):
+        assert "s3cret" not in " ".join(spec.command)
+
+
+def test_nothing_of_the_callers_environment_redirects_a_process(
+    profile: EmbeddedProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("PGHOST", "PGOPTIONS", "http_proxy", "HTTPS_PROXY", "PYTHONPATH"):
+        monkeypatch.setenv(variable, "elsewhere")
+    monkeypatch.setenv("MESH_INSTANCE_ID", "elsewhere")
+    monkeypatch.setenv("DATABASE_URL", "elsewhere")
+    for spec in [profile.registry(), *profile.services(), profile.gateway()]:
+        redirected = {
+            variable
+            for variable, value in spec.environment.items()
+            if value == "elsewhere" and variable != "DATABASE_URL"
+        }
+        assert redirected == set()
+
+
+def test_the_callers_log_level_is_heeded(
+    profile: EmbeddedProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESH_LOG_LEVEL", "debug")
+    assert profile.registry().environment["MESH_LOG_LEVEL"] == "debug"
