@@ -28,7 +28,6 @@ async def unless_disconnected(
     except asyncio.CancelledError:
         if watcher.done() and not watcher.cancelled():
             raise Cancelled("The client went away.", reason="CLIENT_DISCONNECTED") from None
-        task.cancel()
         raise
     finally:
         watcher.cancel()

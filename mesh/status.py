@@ -5,6 +5,7 @@ What crosses the wire is a status code, a message, and the trailer
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -67,7 +68,7 @@ def from_wire(code: int, message: str, details: bytes | None) -> MeshError:
 
 def _details_of(serialized: bytes | None) -> Iterable[Any]:
     """The details of a google.rpc.Status; none of what a stranger wrote in another form."""
-    try:
-        return status_pb2.Status.FromString(serialized or b"").details
-    except DecodeError:
-        return ()
+    status = status_pb2.Status()
+    with suppress(DecodeError):
+        status.ParseFromString(serialized or b"")
+    return tuple(status.details)

@@ -15,9 +15,9 @@ WIDTH_OF_FILES = 110
 TRY = """\
 Try it:
   curl -s {gateway}/register -H 'Content-Type: application/json' \
--d '{{"username": "lumine", "password": "a long password", "email": "lumine@example.com"}}'
+-d '{{"username": "mira", "password": "a long password", "email": "mira@example.com"}}'
   TOKEN=$(curl -s {gateway}/login -H 'Content-Type: application/json' \
--d '{{"username": "lumine", "password": "a long password"}}' \
+-d '{{"username": "mira", "password": "a long password"}}' \
 | sed 's/.*"token": *"\\([^"]*\\)".*/\\1/')
   curl -s {gateway}/buy-currency -H "Authorization: Bearer $TOKEN" \
 -H 'Content-Type: application/json' \

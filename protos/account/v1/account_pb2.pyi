@@ -35,7 +35,7 @@ class RegisterRequest(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     username: _builtins.str
-    """3 to 32 characters of A-Z, a-z, 0-9, '_', '-' and '.'; unique without
+    """3 to 64 characters of A-Z, a-z, 0-9, '_', '-' and '.'; unique without
     regard to case.
     """
     password: _builtins.str
