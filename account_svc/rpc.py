@@ -44,7 +44,11 @@ class AccountRpc:
         self, request: account_pb2.BuyCurrencyRequest, call: Call
     ) -> account_pb2.BuyCurrencyResponse:
         balance_gems = await self._accounts.buy_currency(
-            call.user_id, request.amount, request.payment_method, request.request_id
+            call.user_id,
+            request.amount,
+            request.payment_method,
+            request.request_id,
+            call.deadline,
         )
         return account_pb2.BuyCurrencyResponse(
             message="Currency purchased successfully", new_balance=balance_gems

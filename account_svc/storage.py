@@ -17,7 +17,6 @@ from account_svc.domain import (
 )
 from mesh.database import UNIQUE_VIOLATION
 
-PLAYER_LOCK_TIMEOUT_MS = 6_000
 _TAKEN = {"player_username_unique": UsernameTaken, "player_email_unique": EmailTaken}
 
 
@@ -113,8 +112,7 @@ def change_balances(cursor: Cursor, changes: Sequence[BalanceChange]) -> Mapping
     """Applies each change that leaves a balance within its bounds, with its ledger entry.
 
     Returns the new balance by operation id; what is missing was not applied. At most
-    one change a player. Waits for wallets that are locked, PLAYER_LOCK_TIMEOUT_MS at
-    most unless a shorter timeout is set.
+    one change a player, whose wallet was locked before.
     """
     cursor.execute(
         """
@@ -164,11 +162,6 @@ def find_purchase(cursor: Cursor, purchase_id: str) -> Purchase | None:
     )
     row = cursor.fetchone()
     return None if row is None else Purchase(*row)
-
-
-def bound_lock_waits(cursor: Cursor) -> None:
-    """Lets this transaction wait for locks for PLAYER_LOCK_TIMEOUT_MS at most."""
-    cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{PLAYER_LOCK_TIMEOUT_MS}ms",))
 
 
 def list_ledger(cursor: Cursor, user_id: str, before: int | None, limit: int) -> list[LedgerEntry]:

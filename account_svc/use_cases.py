@@ -1,5 +1,6 @@
 """What the account service does; each operation owns its transactions."""
 
+import asyncio
 from collections.abc import Sequence
 from uuid import uuid4
 
@@ -27,12 +28,14 @@ from account_svc.domain import (
 from account_svc.passwords import Passwords
 from mesh.auth import TokenSigner
 from mesh.database import Database
+from mesh.deadlines import Deadline
 from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
 from mesh.pages import checked_page_size, key_of
 from mesh.txn.words import BUSY, DUPLICATE, No, Operation, Vote, Yes
 
 LEDGER_PAGE_SIZE = 50
 MAX_LEDGER_PAGE_SIZE = 100
+WALLET_BUSY_PAUSE_SECONDS = 0.02
 
 
 class Accounts:
@@ -89,16 +92,23 @@ class Accounts:
         return balance
 
     async def buy_currency(
-        self, user_id: str, amount_gems: int, payment_method: str, key: str
+        self, user_id: str, amount_gems: int, payment_method: str, key: str, deadline: Deadline
     ) -> int:
         """Credits the wallet and returns the balance right after. Idempotent by `key`.
 
-        Raises InvalidArgument, IdempotencyKeyReused, UserNotFound, BalanceLimit.
+        Raises InvalidArgument, IdempotencyKeyReused, UserNotFound, BalanceLimit, and
+        DeadlineExceeded when a pull held the wallet all the time.
         """
         check_purchase(amount_gems, payment_method)
         purchase_id = operation_id(PURCHASE, user_id, checked_key(key))
         purchase = Purchase(purchase_id, user_id, amount_gems, payment_method)
-        return await self._database.transaction(lambda cursor: _buy(cursor, purchase))
+        while True:
+            balance = await self._database.transaction(lambda cursor: _buy(cursor, purchase))
+            if balance is not None:
+                return balance
+            # Waiting here and not in the database leaves its connections to those who can go on.
+            deadline.check()
+            await asyncio.sleep(WALLET_BUSY_PAUSE_SECONDS)
 
     async def ledger(
         self, user_id: str, page_size: int, page_token: str
@@ -127,16 +137,18 @@ class Accounts:
         return stored.user_id
 
 
-def _buy(cursor: Cursor, purchase: Purchase) -> int:
-    storage.bound_lock_waits(cursor)
-    if storage.find_balance(cursor, purchase.user_id) is None:
-        raise UserNotFound
-    operation = purchase.purchase_id
+def _buy(cursor: Cursor, purchase: Purchase) -> int | None:
+    """The balance after the purchase; None while another transaction holds the wallet."""
+    user_id, operation = purchase.user_id, purchase.purchase_id
+    if not storage.lock_wallets(cursor, [user_id]):
+        if not storage.existing_wallets(cursor, [user_id]):
+            raise UserNotFound
+        return None
     if not storage.insert_purchase(cursor, purchase):
         if storage.find_purchase(cursor, operation) != purchase:
             raise IdempotencyKeyReused
         return storage.find_balances_after(cursor, [operation])[operation]
-    change = BalanceChange(operation, purchase.user_id, PURCHASE, purchase.amount_gems)
+    change = BalanceChange(operation, user_id, PURCHASE, purchase.amount_gems)
     balances = storage.change_balances(cursor, [change])
     if operation not in balances:
         raise BalanceLimit

@@ -7,7 +7,6 @@ to notice, the requests under way end, and the process exits 0.
 """
 
 import asyncio
-import sys
 import time
 from uuid import uuid4
 
@@ -17,7 +16,7 @@ from gateway_http.app import Gateway
 from gateway_http.compose import Limits, compose_router
 from gateway_http.config import GatewaySettings
 from gateway_http.contracts import DESCRIPTORS, import_generated, load_contracts
-from gateway_http.listener import EmbeddedServer, ListenFailed, listening_socket
+from gateway_http.listener import EmbeddedServer, listening_socket
 from gateway_http.pages import Presence
 from mesh.auth import ServiceIdentity
 from mesh.client import ServiceClient
@@ -113,10 +112,7 @@ def main() -> None:
     """Runs the process to its end."""
     settings = load(GatewaySettings)
     configure_logs(settings.log_level, settings.instance_id)
-    try:
-        run(serve(settings))
-    except ListenFailed as error:
-        sys.exit(str(error))
+    run(serve(settings))
 
 
 if __name__ == "__main__":

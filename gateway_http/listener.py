@@ -14,16 +14,14 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server.embed import Server
 
+from mesh.server import ListenFailed
+
 BACKLOG_CONNECTIONS = 1024
 MAX_CONNECTIONS = 8192
 HEADER_READ_TIMEOUT_MS = 60_000
 """Also how long a kept-alive connection may be idle, for it waits for the next head."""
 MAX_HEADER_BYTES = 64 * 1024
 IS_UNIX_SOCKET = False
-
-
-class ListenFailed(Exception):
-    """The address cannot be listened on; the message says what to do."""
 
 
 def listening_socket(address: str) -> socket.socket:

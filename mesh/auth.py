@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from mesh.calls import AUTHORIZATION, Metadata
-from mesh.errors import PermissionDenied, Unauthenticated
+from mesh.errors import InvalidArgument, PermissionDenied, Unauthenticated
+from mesh.identifiers import checked_uuid
 from mesh.methods import Access
 
 ALGORITHM = "EdDSA"
@@ -211,12 +212,13 @@ class Authenticator:
             )
         except (jwt.PyJWTError, ValueError) as error:
             raise _invalid() from error
-        expires_at = float(claims["exp"])
+        expires_at, subject = claims["exp"], claims["sub"]
+        if not isinstance(expires_at, int):
+            raise _invalid()
         if expires_at <= self._clock():
             raise Unauthenticated("The token has expired; log in again.", reason="TOKEN_EXPIRED")
-        subject = str(claims["sub"])
-        identity = Player(subject) if access is Access.PLAYER else Service(subject)
-        return identity, expires_at
+        identity = Player(_user_id(subject)) if access is Access.PLAYER else Service(subject)
+        return identity, float(expires_at)
 
 
 def _bearer(metadata: Metadata) -> str:
@@ -230,6 +232,14 @@ def _bearer(metadata: Metadata) -> str:
     if len(token) > MAX_TOKEN_LENGTH:
         raise _invalid()
     return token
+
+
+def _user_id(subject: str) -> str:
+    """The player's id in its canonical form, as everything is stored by."""
+    try:
+        return checked_uuid("sub", subject)
+    except InvalidArgument as error:
+        raise _invalid() from error
 
 
 def _invalid() -> Unauthenticated:

@@ -11,7 +11,6 @@ from mesh.errors import MeshError
 from mesh.logs import configure_logs
 from mesh.migrations import MigrationError, migrate, require_current
 from mesh.process import run
-from mesh.server import ListenFailed
 
 log = structlog.get_logger()
 
@@ -43,7 +42,7 @@ def run_command(
 
     try:
         run(main())
-    except (MigrationError, ListenFailed) as error:
+    except MigrationError as error:
         sys.exit(str(error))
     except MeshError as error:
         sys.exit(error.message)

@@ -7,13 +7,14 @@ process does.
 
 import asyncio
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 import structlog
 import uvloop
 
-from mesh.server import Server
+from mesh.server import ListenFailed, Server
 
 NOTICE_SECONDS = 0.3
 DRAIN_SECONDS = 10.0
@@ -33,8 +34,12 @@ class Leaving(Protocol):
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a process's main coroutine to its end."""
-    uvloop.run(main)
+    """Runs a process's main coroutine to its end; ends the process with one sentence
+    where its address cannot be listened on."""
+    try:
+        uvloop.run(main)
+    except ListenFailed as error:
+        sys.exit(str(error))
 
 
 def stop_signal() -> asyncio.Event:

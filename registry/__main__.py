@@ -1,7 +1,6 @@
 """The registry's composition root: `python -m registry`."""
 
 import asyncio
-import sys
 
 import structlog
 
@@ -11,7 +10,7 @@ from mesh.dispatch import Dispatcher
 from mesh.logs import configure_logs
 from mesh.methods import methods_of
 from mesh.process import run, serve_until_told_to_stop
-from mesh.server import ListenFailed, Server
+from mesh.server import Server
 from protos.registry.v1 import registry_pb2
 from registry.config import RegistrySettings
 from registry.rpc import RegistryRpc
@@ -58,10 +57,7 @@ async def main(settings: RegistrySettings) -> None:
 def start() -> None:
     settings = load(RegistrySettings)
     configure_logs(settings.log_level, settings.instance_id)
-    try:
-        run(main(settings))
-    except ListenFailed as error:
-        sys.exit(str(error))
+    run(main(settings))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from account_svc.passwords import Passwords
 from account_svc.use_cases import Accounts, apply_debits
 from mesh.auth import PLAYER_AUDIENCE, Authenticator, Player, TokenSigner, fixed_keys
 from mesh.database import Database
-from mesh.errors import InvalidArgument
+from mesh.deadlines import Deadline
+from mesh.errors import DeadlineExceeded, InvalidArgument
 from mesh.idempotency import IdempotencyKeyReused
 from mesh.methods import Access
 from mesh.txn.words import No, Operation, Vote, Yes
@@ -57,9 +58,15 @@ async def register(accounts: Accounts, username: str = "mira", key: str = "") ->
     return await accounts.register(username, PASSWORD, f"{username}@example.com", key)
 
 
+async def buy(
+    accounts: Accounts, user_id: str, gems: int, method: str = "card", key: str = ""
+) -> int:
+    return await accounts.buy_currency(user_id, gems, method, key, Deadline.after(5))
+
+
 async def funded(accounts: Accounts, gems: int, username: str = "mira") -> str:
     user_id = await register(accounts, username)
-    await accounts.buy_currency(user_id, gems, "card", "")
+    await buy(accounts, user_id, gems)
     return user_id
 
 
@@ -126,11 +133,9 @@ async def test_wrong_passwords_and_unknown_users_get_one_answer(
 
 async def test_a_purchase_is_credited_once_however_often_it_is_sent(accounts: Accounts) -> None:
     user_id = await register(accounts)
-    answers = await asyncio.gather(
-        *(accounts.buy_currency(user_id, 100, "card", "k") for _ in range(8))
-    )
-    await accounts.buy_currency(user_id, 7, "card", "k2")
-    answers.append(await accounts.buy_currency(user_id, 100, "card", "k"))
+    answers = await asyncio.gather(*(buy(accounts, user_id, 100, "card", "k") for _ in range(8)))
+    await buy(accounts, user_id, 7, "card", "k2")
+    answers.append(await buy(accounts, user_id, 100, "card", "k"))
     assert set(answers) == {100}
     assert await accounts.balance(user_id) == 107
 
@@ -140,16 +145,16 @@ async def test_a_purchase_key_with_another_body_is_refused(
     accounts: Accounts, gems: int, method: str
 ) -> None:
     user_id = await register(accounts)
-    await accounts.buy_currency(user_id, 100, "card", "k")
+    await buy(accounts, user_id, 100, "card", "k")
     with pytest.raises(IdempotencyKeyReused):
-        await accounts.buy_currency(user_id, gems, method, "k")
+        await buy(accounts, user_id, gems, method, "k")
     assert await accounts.balance(user_id) == 100
 
 
 async def test_two_players_may_use_the_same_key(accounts: Accounts) -> None:
     first, second = await register(accounts), await register(accounts, "noor")
-    assert await accounts.buy_currency(first, 1, "card", "k") == 1
-    assert await accounts.buy_currency(second, 2, "card", "k") == 2
+    assert await buy(accounts, first, 1, "card", "k") == 1
+    assert await buy(accounts, second, 2, "card", "k") == 2
 
 
 async def test_a_wallet_never_exceeds_what_json_can_hold(
@@ -169,14 +174,14 @@ async def test_a_wallet_never_exceeds_what_json_can_hold(
         )
     )
     with pytest.raises(BalanceLimit):
-        await accounts.buy_currency(user_id, 2, "card", "k")
-    assert await accounts.buy_currency(user_id, 1, "card", "k") == 2**53 - 1
+        await buy(accounts, user_id, 2, "card", "k")
+    assert await buy(accounts, user_id, 1, "card", "k") == 2**53 - 1
 
 
 @pytest.mark.parametrize("gems", [0, -1, MAX_PURCHASE_GEMS + 1])
 async def test_amounts_out_of_bounds_are_refused_by_name(accounts: Accounts, gems: int) -> None:
     with pytest.raises(InvalidArgument, match=r"^amount must be 1 to 1,000,000,000"):
-        await accounts.buy_currency(str(uuid4()), gems, "card", "")
+        await buy(accounts, str(uuid4()), gems)
 
 
 async def test_a_player_who_does_not_exist_owns_nothing_and_buys_nothing(
@@ -185,13 +190,13 @@ async def test_a_player_who_does_not_exist_owns_nothing_and_buys_nothing(
     with pytest.raises(UserNotFound):
         await accounts.balance(str(uuid4()))
     with pytest.raises(UserNotFound):
-        await accounts.buy_currency(str(uuid4()), 1, "card", "")
+        await buy(accounts, str(uuid4()), 1)
 
 
 async def test_the_ledger_is_read_page_by_page_newest_first(accounts: Accounts) -> None:
     user_id = await register(accounts)
     for gems in (1, 2, 3, 4, 5):
-        await accounts.buy_currency(user_id, gems, "card", "")
+        await buy(accounts, user_id, gems)
     amounts, token = [], ""
     for _ in range(3):
         page, token = await accounts.ledger(user_id, 2, token)
@@ -221,7 +226,7 @@ async def test_no_statement_can_part_a_balance_from_its_ledger(
     accounts: Accounts, database: Database, statement: str
 ) -> None:
     user_id = await funded(accounts, 60)
-    await accounts.buy_currency(user_id, 40, "card", "")
+    await buy(accounts, user_id, 40)
     with pytest.raises(psycopg2.IntegrityError):
         await database.transaction(lambda cursor: cursor.execute(statement))
 
@@ -251,3 +256,18 @@ async def test_a_wallet_that_another_transaction_holds_is_busy_at_once(
         return asyncio.run(debit(database, operation(user_id, 1)))
 
     assert await database.transaction(hold_and_try) == [No("BUSY")]
+
+
+async def test_a_purchase_waits_while_a_pull_holds_the_wallet(
+    accounts: Accounts, database: Database
+) -> None:
+    user_id = await funded(accounts, 100)
+    impatient = Deadline.after(0.05)
+
+    def hold_and_buy(cursor: Cursor) -> None:
+        apply_debits(cursor, [operation(user_id, 1)])
+        with pytest.raises(DeadlineExceeded):
+            asyncio.run(accounts.buy_currency(user_id, 1, "card", "k", impatient))
+
+    await database.transaction(hold_and_buy)
+    assert await buy(accounts, user_id, 1, "card", "k") == 100

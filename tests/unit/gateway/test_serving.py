@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from gateway_http.listener import ListenFailed, listening_socket
+from gateway_http.listener import listening_socket
+from mesh.server import ListenFailed
 
 TOKEN = {"authorization": "Bearer t"}
 
