@@ -18,6 +18,7 @@ from mesh.database import Database
 from mesh.member import Member
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
+from mesh.txn.group_commit import GroupCommit
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery, keep_recovering
 from mesh.txn.rpc import CoordinatorRpc, ParticipantRpc
@@ -49,7 +50,7 @@ async def serve(settings: GachaSettings, database: Database) -> None:
         [
             (
                 gacha_pb2.DESCRIPTOR.services_by_name["GachaService"],
-                GachaRpc(desk, Pulls(database, cache, coordinator)),
+                GachaRpc(desk, Pulls(database, cache, GroupCommit(coordinator))),
             ),
             (
                 participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],

@@ -102,7 +102,9 @@ class RequestBinding:
         field = self._request_id
         if field is None:
             return
-        _, given = _pop(document, field)
+        key, given = _pop(document, field)
+        if given is not None:
+            given = _read(field, key, given)
         if given and idempotency_key is not None and given != idempotency_key:
             raise Refused(f"must be the same as {field.json_name}, or left out", "Idempotency-Key")
         document[field.json_name] = idempotency_key or given or self._new_id()

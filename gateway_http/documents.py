@@ -30,7 +30,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"The body is not valid JSON: {error}.") from None
+        document = _with_endless_numbers(body, error)
     if document.__class__ is not dict:
         raise MalformedBody('The body must be a JSON object, such as {"amount": 100}.')
     # Every name has a colon behind it, so when there are no more colons than names
@@ -38,6 +38,25 @@ def parse_object(body: bytes) -> dict[str, Any]:
     # slow reader has the last word.
     if body.count(b":") != _count_names(document, DEEPEST):
         json.loads(body, object_pairs_hook=_refuse_twins, parse_int=str)
+    return document
+
+
+def _with_endless_numbers(body: bytes, error: orjson.JSONDecodeError) -> Any:
+    """The document whose only fault is a number beyond every float, which orjson refuses.
+
+    It is valid JSON: whoever reads the field says what is wrong with it, and its name.
+    """
+    malformed = MalformedBody(f"The body is not valid JSON: {error}.")
+
+    def refuse(_literal: str) -> Any:
+        raise malformed
+
+    try:
+        document = json.loads(body, parse_int=float, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        raise malformed from None
+    if "infinity" not in str(error):
+        raise malformed
     return document
 
 

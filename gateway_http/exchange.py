@@ -10,6 +10,8 @@ JSON = "application/json"
 class Headers(Protocol):
     """The request's headers, by lower-case name; the first of several with one name."""
 
+    def __contains__(self, key: str) -> bool: ...
+
     def get(self, key: str, default: str | None = None) -> str | None: ...
 
 

@@ -63,8 +63,11 @@ def timeout_seconds_of(headers: Headers, maximum_seconds: float) -> float:
 
 def idempotency_key_of(headers: Headers) -> str | None:
     """The Idempotency-Key, or None. Raises InvalidArgument when it is unfit."""
-    given = headers.get("idempotency-key")
-    if given is not None and not _VISIBLE.fullmatch(given):
+    if "idempotency-key" not in headers:
+        return None
+    # A value that is not ASCII cannot be read, but it is there: no key would charge twice.
+    given = headers.get("idempotency-key") or ""
+    if not _VISIBLE.fullmatch(given):
         raise InvalidArgument.of_field(
             "Idempotency-Key", "must be 1 to 128 visible ASCII characters"
         )

@@ -1,7 +1,7 @@
 """How long a caller is still willing to wait."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mesh.errors import DeadlineExceeded
 
@@ -18,6 +18,11 @@ class Deadline:
     @classmethod
     def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> "Deadline":
         return cls(clock() + seconds, clock)
+
+    @staticmethod
+    def latest(deadlines: "Iterable[Deadline]") -> "Deadline":
+        """The one that is over last."""
+        return max(deadlines, key=lambda deadline: deadline._at)
 
     def remaining_seconds(self) -> float:
         """What is left, never below 0."""

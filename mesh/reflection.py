@@ -130,17 +130,18 @@ class Reflection:
 
 def _reflection_v1() -> FileDescriptorProto:
     """grpc/reflection/v1/reflection.proto, which is the older file in another package."""
-    text = FileDescriptorProto()
-    reflection_pb2.DESCRIPTOR.CopyToProto(text)
-    text.name = text.name.replace("v1alpha", "v1")
-    text.package = V1
-    for message in text.message_type:
+    file = FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(file)
+    file.name = file.name.replace("v1alpha", "v1")
+    file.package = V1
+    for message in file.message_type:
         for field in message.field:
-            field.type_name = field.type_name.replace(f".{V1ALPHA}.", f".{V1}.")
-    for method in text.service[0].method:
+            if field.type_name:
+                field.type_name = field.type_name.replace(f".{V1ALPHA}.", f".{V1}.")
+    for method in file.service[0].method:
         method.input_type = method.input_type.replace(f".{V1ALPHA}.", f".{V1}.")
         method.output_type = method.output_type.replace(f".{V1ALPHA}.", f".{V1}.")
-    return text
+    return file
 
 
 def _symbols_of(file: FileDescriptorProto) -> Iterator[str]:

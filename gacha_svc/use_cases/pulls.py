@@ -21,7 +21,8 @@ from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, MeshError, NotFound
 from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
 from mesh.pages import checked_page_size, key_of
-from mesh.txn.coordinator import Coordinator, InDoubt, Work
+from mesh.txn.coordinator import InDoubt, Work
+from mesh.txn.group_commit import GroupCommit
 from mesh.txn.words import DUPLICATE, No
 
 PULL = "pull"
@@ -39,10 +40,12 @@ _REFUSALS: dict[str, Callable[[str], MeshError]] = {
 class Pulls:
     """Pulls and what they gave, over the gacha database and the coordinator."""
 
-    def __init__(self, database: Database, catalog: CatalogCache, coordinator: Coordinator) -> None:
+    def __init__(
+        self, database: Database, catalog: CatalogCache, group_commit: GroupCommit
+    ) -> None:
         self._database = database
         self._catalog = catalog
-        self._coordinator = coordinator
+        self._group_commit = group_commit
 
     async def pull(
         self, user_id: str, banner_id: str, count: int, key: str, deadline: Deadline
@@ -60,7 +63,7 @@ class Pulls:
             validate_count(count, banner)
             cost_gems = count * banner.price_gems
             asked = Draw(user_id, banner_id, count, cost_gems, banner.odds_version)
-            answer = await self._coordinator.submit(
+            answer = await self._group_commit.submit(
                 Work(pull_id, user_id, first=Debit(user_id, cost_gems), second=asked), deadline
             )
             if not isinstance(answer, No):

@@ -11,27 +11,21 @@ if a Commit's reply is lost: recovery finishes it.
 """
 
 import asyncio
-import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from mesh.calls import ALL_INSTANCES_UNAVAILABLE
 from mesh.deadlines import Deadline
-from mesh.errors import Aborted, MeshError, ResourceExhausted, Unavailable
+from mesh.errors import MeshError, Unavailable
 from mesh.txn.decisions import DecisionLog
-from mesh.txn.words import BUSY, No, Operation, Outcome, Vote, Yes, new_gid
+from mesh.txn.words import No, Operation, Outcome, Vote, Yes, new_gid
 
-TRANSACTION_SECONDS = 10.0
 ABORT_SECONDS = 2.0
 COMMIT_SECONDS = 3.0
-MAX_TRANSACTIONS = 16
-MAX_WAITING = 4096
-FIRST_PAUSE_SECONDS = 0.004
-LONGEST_PAUSE_SECONDS = 0.1
+DECIDE_PAUSE_SECONDS = 0.1
 
 log = structlog.get_logger()
 
@@ -44,7 +38,7 @@ class InDoubt(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """An operation in both databases. Work of one `player` is done in its order."""
+    """An operation in both databases; a batch has at most one of a `player`."""
 
     id: str
     player: str
@@ -58,6 +52,9 @@ class Committed:
 
     first: object
     second: object
+
+
+Answer = Committed | No
 
 
 class ParticipantClient(Protocol):
@@ -83,7 +80,7 @@ class ParticipantClient(Protocol):
 
 
 class Coordinator:
-    """Runs transactions over two participants."""
+    """Runs a batch of work as one transaction over two participants."""
 
     def __init__(
         self,
@@ -93,110 +90,81 @@ class Coordinator:
         decisions: DecisionLog,
         *,
         clock: Callable[[], float] = time.time,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
+        """`name` is the instance's, and the beginning of its gids."""
         self._name = name
         self._first = first
         self._second = second
         self._decisions = decisions
         self._clock = clock
-        self._jitter = jitter
-        self._slots = asyncio.Semaphore(MAX_TRANSACTIONS)
-        self._turns: dict[str, asyncio.Task[Committed | No]] = {}
-        self._waiting = 0
         self._done: set[str] = set()
 
-    async def submit(self, work: Work, deadline: Deadline) -> Committed | No:
-        """Does the work in both databases or in neither.
+    async def run(self, batch: Sequence[Work], deadline: Deadline) -> Mapping[str, Answer]:
+        """Does each work of the batch in both databases or in neither; answers by its id.
 
-        Returns No when a participant refused it, which then changed nothing. Raises
-        InDoubt and DeadlineExceeded when the outcome is not known, and
-        ResourceExhausted when too much waits. A caller that goes away stops nothing.
+        A No is a participant's refusal of that work, which then changed nothing; one
+        that says BUSY may be tried again. Work that the second participant refused
+        makes the others start over without it, under a new gid. Raises InDoubt when it
+        is not known whether the batch took effect, and otherwise the MeshError of a
+        participant, after which none of it did.
         """
-        if self._waiting >= MAX_WAITING:
-            raise ResourceExhausted(
-                "Too many pulls are waiting; repeat the call in a moment.",
-                reason="COORDINATOR_BUSY",
-                retry_after_seconds=1.0,
-            )
-        before = self._turns.get(work.player)
-        task = asyncio.create_task(self._in_turn(before, work, deadline))
-        self._turns[work.player] = task
-        self._waiting += 1
-        task.add_done_callback(lambda ended: self._leave(work.player, ended))
-        return await asyncio.shield(task)
+        answers: dict[str, Answer] = {}
+        pending = list(batch)
+        while pending:
+            latest = await self._attempt(pending, deadline)
+            answers.update(latest)
+            # Whoever is not answered was held back by a neighbour, or by a recoverer.
+            pending = [work for work in pending if work.id not in answers]
+            if pending:
+                deadline.check()
+        return answers
 
     def take_done(self) -> set[str]:
         """The gids whose branches this coordinator has seen commit since it was last asked."""
         done, self._done = self._done, set()
         return done
 
-    def _leave(self, player: str, task: "asyncio.Task[Committed | No]") -> None:
-        self._waiting -= 1
-        if self._turns.get(player) is task:
-            del self._turns[player]
-        if not task.cancelled():
-            task.exception()  # retrieved here too, for its caller may have gone away
-
-    async def _in_turn(
-        self, before: "asyncio.Task[Committed | No] | None", work: Work, deadline: Deadline
-    ) -> Committed | No:
-        if before is not None:
-            await asyncio.wait([before], timeout=deadline.remaining_seconds())
-        pause_seconds = FIRST_PAUSE_SECONDS
-        while True:
-            deadline.check()
-            async with self._slots:
-                answer = await self._attempt(work, deadline.shortened_to(TRANSACTION_SECONDS))
-            if answer is not None:
-                return answer
-            await asyncio.sleep(min(pause_seconds * self._jitter(), deadline.remaining_seconds()))
-            pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
-
-    async def _attempt(self, work: Work, deadline: Deadline) -> Committed | No | None:
-        """One transaction, under a gid of its own. None means: changed nothing, try again."""
+    async def _attempt(self, batch: Sequence[Work], deadline: Deadline) -> Mapping[str, Answer]:
+        """One transaction, under a gid of its own. Who is not answered was not touched."""
         gid = new_gid(self._name, self._clock())
-        vote = await self._prepare(self._first, gid, Operation(work.id, work.first), deadline)
-        if not isinstance(vote, Yes):
-            return _unless_busy(vote)
-        first = vote.result
-        vote = await self._prepare(self._second, gid, Operation(work.id, work.second), deadline)
-        if not isinstance(vote, Yes):
+        operations = [Operation(work.id, work.first) for work in batch]
+        firsts = await self._prepare(self._first, gid, operations, deadline)
+        refused = _refusals(firsts)
+        funded = [work for work in batch if work.id not in refused]
+        if not funded:
+            return refused
+        operations = [Operation(work.id, work.second) for work in funded]
+        try:
+            seconds = await self._prepare(self._second, gid, operations, deadline)
+        except MeshError:
             await self._abort(self._first, gid)
-            return _unless_busy(vote)
+            raise
+        if held_back := _refusals(seconds):
+            await self._abort_both(gid)
+            return {**refused, **held_back}
         if await self._decide(gid, deadline) is Outcome.ABORT:
-            await self._abort(self._first, gid)
-            await self._abort(self._second, gid)
-            return None
+            await self._abort_both(gid)
+            return refused
         await self._commit_both(gid)
-        return Committed(first, vote.result)
+        committed = {
+            work.id: Committed(_result(firsts, work), _result(seconds, work)) for work in funded
+        }
+        return {**refused, **committed}
 
     async def _prepare(
         self,
         participant: ParticipantClient,
         gid: str,
-        operation: Operation[object],
+        operations: Sequence[Operation[object]],
         deadline: Deadline,
-    ) -> Vote[object] | None:
-        """The participant's vote; None when it may be tried again, with nothing prepared."""
+    ) -> Mapping[str, Vote[object]]:
         try:
-            votes = await participant.prepare(gid, self._name, [operation], deadline)
-        except Aborted:
-            await self._abort_first_of(participant, gid)
-            return None
-        except MeshError as error:
+            votes = await participant.prepare(gid, self._name, operations, deadline)
+        except MeshError:
             # The branch may exist: it is aborted here, or by recovery where that fails too.
             await self._abort(participant, gid)
-            await self._abort_first_of(participant, gid)
-            if _may_be_tried_again(error) and not deadline.is_over():
-                return None
             raise
-        return votes[0]
-
-    async def _abort_first_of(self, failed: ParticipantClient, gid: str) -> None:
-        """Aborts the branch that was prepared before the one that failed."""
-        if failed is self._second:
-            await self._abort(self._first, gid)
+        return {operation.id: vote for operation, vote in zip(operations, votes, strict=True)}
 
     async def _decide(self, gid: str, deadline: Deadline) -> Outcome:
         while True:
@@ -208,7 +176,7 @@ class Coordinator:
                     raise InDoubt(
                         "The outcome is not known yet; repeat the call with the same request id."
                     ) from error
-                await asyncio.sleep(LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(DECIDE_PAUSE_SECONDS)
 
     async def _commit_both(self, gid: str) -> None:
         """Commits in order. What fails here is left to recovery: the decision stands."""
@@ -221,6 +189,10 @@ class Coordinator:
             return
         self._done.add(gid)
 
+    async def _abort_both(self, gid: str) -> None:
+        await self._abort(self._first, gid)
+        await self._abort(self._second, gid)
+
     async def _abort(self, participant: ParticipantClient, gid: str) -> None:
         try:
             await participant.abort(gid, Deadline.after(ABORT_SECONDS))
@@ -228,11 +200,11 @@ class Coordinator:
             log.warning("leave_abort_to_recovery", gid=gid, reason=error.reason)
 
 
-def _may_be_tried_again(error: MeshError) -> bool:
-    """Whether another instance may do what this one could not."""
-    return isinstance(error, Unavailable) and error.reason != ALL_INSTANCES_UNAVAILABLE
+def _refusals(votes: Mapping[str, Vote[object]]) -> dict[str, Answer]:
+    return {work_id: vote for work_id, vote in votes.items() if isinstance(vote, No)}
 
 
-def _unless_busy(vote: Vote[object] | None) -> No | None:
-    """A refusal that its caller is told of; a busy participant is asked again."""
-    return vote if isinstance(vote, No) and vote.reason != BUSY else None
+def _result(votes: Mapping[str, Vote[object]], work: Work) -> object:
+    vote = votes[work.id]
+    assert isinstance(vote, Yes), "what was committed was voted for"
+    return vote.result

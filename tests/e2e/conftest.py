@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e import players, tools
+from tests.e2e import harm, players, tools
 from tests.e2e.clients.client import ACCOUNT, GACHA, Client
 from tests.e2e.clients.grpc_client import GrpcClient
 from tests.e2e.clients.grpcurl_client import GrpcurlClient
@@ -67,3 +67,26 @@ def new_player(rest: RestClient) -> NewPlayer:
         return players.register(rest, gems)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def bystander(new_player: NewPlayer) -> Player:
+    """Somebody without gems whom the bad requests of others must not trouble."""
+    return new_player()
+
+
+@pytest.fixture(scope="module")
+def unharmed_mesh(mesh: Mesh, rest: RestClient) -> Iterator[None]:
+    """After a module's last test: nobody was restarted, none was taken out, all serve."""
+    pids, breakers = harm.pids(mesh), harm.opened_breakers(mesh)
+    yield
+    assert harm.pids(mesh) == pids
+    assert harm.opened_breakers(mesh) == breakers
+    harm.assert_all_serve(mesh, rest)
+
+
+@pytest.fixture
+def answers_afterwards(rest: RestClient, bystander: Player) -> Iterator[None]:
+    """Right after a test every instance answers a good call."""
+    yield
+    harm.assert_answers(rest, bystander)

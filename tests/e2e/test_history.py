@@ -112,7 +112,7 @@ def test_page_stays_where_it_was_when_something_new_comes(
     assert [entry["amount"] for entry in second.body["entries"]] == [10]
 
 
-@pytest.mark.parametrize("page_token", ["x", "-1", "1.5", "99999999999999999999", "1 2"])
+@pytest.mark.parametrize("page_token", ["x", "-1", "1.5", "99999999999999999999", "1 2", "²"])
 @pytest.mark.parametrize("listing", ["ledger", "inventory", "pulls"])
 def test_bad_page_token_is_named(
     rest: RestClient,

@@ -28,6 +28,6 @@ def _go_tool(name: str, module: str) -> str:
     if found is None:
         pytest.skip(
             f"left out: the cases with the real {name}, which is not installed. To have them: "
-            f"GOBIN={_OWN_TOOLS} go install {module}"
+            f"GOBIN=$PWD/.tools/bin go install {module}"
         )
     return found

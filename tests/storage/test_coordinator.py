@@ -11,16 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.database import Database
 from mesh.deadlines import Deadline
-from mesh.errors import MeshError, Unavailable
+from mesh.errors import DeadlineExceeded, Internal, ResourceExhausted, Unavailable
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn.coordinator import Committed, Coordinator, Work
 from mesh.txn.decisions import DecisionLog
+from mesh.txn.group_commit import GroupCommit
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery
 from mesh.txn.words import BUSY, No, Operation, Outcome, Vote, Yes
@@ -44,10 +46,6 @@ def apply(cursor: Cursor, operations: Sequence[Operation[str]]) -> list[Vote[str
     return votes
 
 
-class CoordinatorEnded(BaseException):
-    """Stands for a SIGKILL of the coordinator."""
-
-
 @dataclass
 class Wire:
     """Counts messages, and at one of them does something else than to deliver it."""
@@ -55,6 +53,8 @@ class Wire:
     strike_at: int = 0
     strike: str = ""
     seen: list[str] = field(default_factory=list)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """The coordinator was killed: none of its code runs from here on."""
 
     async def carry(self, name: str, deliver: Callable[[], object]) -> object:
         self.seen.append(name)
@@ -62,13 +62,17 @@ class Wire:
         if struck and self.strike == "message lost":
             raise Unavailable("the message was lost")
         if struck and self.strike == "ended before":
-            raise CoordinatorEnded
+            await self.end()
         answer = await deliver()  # type: ignore[misc]
         if struck and self.strike == "answer lost":
             raise Unavailable("the answer was lost")
         if struck and self.strike == "ended after":
-            raise CoordinatorEnded
+            await self.end()
         return answer
+
+    async def end(self) -> None:
+        self.ended.set()
+        await asyncio.Event().wait()
 
 
 class Local:
@@ -86,10 +90,13 @@ class Local:
         operations: Sequence[Operation[object]],
         deadline: Deadline,
     ) -> Sequence[Vote[object]]:
-        return await self._wire.carry(  # type: ignore[return-value]
-            f"prepare {self._name}",
-            lambda: self._participant.prepare(gid, time.time() + 10, operations),  # type: ignore[arg-type]
-        )
+        async def deliver() -> object:
+            try:
+                return await self._participant.prepare(gid, time.time() + 10, operations)  # type: ignore[arg-type]
+            except (psycopg2.Error, ValueError) as error:
+                raise Internal("what a server makes of a bug") from error
+
+        return await self._wire.carry(f"prepare {self._name}", deliver)  # type: ignore[return-value]
 
     async def commit(self, gid: str, deadline: Deadline) -> None:
         await self._wire.carry(f"commit {self._name}", lambda: self._participant.commit(gid))
@@ -121,6 +128,9 @@ class House:
     second_database: Database
     first: Participant[str, str]
     second: Participant[str, str]
+
+    def group_commit(self, wire: Wire) -> GroupCommit:
+        return GroupCommit(self.coordinator(wire))
 
     def coordinator(self, wire: Wire) -> Coordinator:
         return Coordinator(
@@ -188,7 +198,7 @@ def work(first: str = "player", second: str = "player") -> Work:
 
 async def test_a_transaction_takes_effect_in_both_databases(house: House) -> None:
     wire, asked = Wire(), work()
-    answer = await house.coordinator(wire).submit(asked, Deadline.after(5))
+    answer = await house.group_commit(wire).submit(asked, Deadline.after(5))
     assert answer == Committed("player", "player")
     assert await house.applied() == ({asked.id}, {asked.id})
     assert wire.seen == [
@@ -203,7 +213,7 @@ async def test_a_transaction_takes_effect_in_both_databases(house: House) -> Non
 @pytest.mark.parametrize("side", ["first", "second"])
 async def test_a_refusal_of_either_side_changes_nothing(house: House, side: str) -> None:
     asked = work(**{side: "refuse"})
-    answer = await house.coordinator(Wire()).submit(asked, Deadline.after(5))
+    answer = await house.group_commit(Wire()).submit(asked, Deadline.after(5))
     assert answer == No("REFUSED")
     assert await house.applied() == (set(), set())
     assert await house.prepared_count() == 0
@@ -218,13 +228,12 @@ async def test_whatever_is_lost_or_ends_both_databases_agree(
 ) -> None:
     asked = work()
     wire = Wire(strike_at=at, strike=strike)
-    answer: object = None
-    try:
-        answer = await house.coordinator(wire).submit(asked, Deadline.after(3))
-    except CoordinatorEnded:
-        pass
-    except MeshError as error:
-        answer = error
+    caller = asyncio.create_task(house.group_commit(wire).submit(asked, Deadline.after(3)))
+    killed = asyncio.create_task(wire.ended.wait())
+    await asyncio.wait({caller, killed}, return_when=asyncio.FIRST_COMPLETED)
+    killed.cancel()
+    answer = caller.exception() or caller.result() if caller.done() else None
+    caller.cancel()
     assert len(wire.seen) >= at, "the strike came"
     await house.recover()
     first, second = await house.applied()
@@ -238,7 +247,7 @@ async def test_whatever_is_lost_or_ends_both_databases_agree(
     if decided:
         assert first == {asked.id}, "what was decided is done"
     # The caller tries again with the same operation, as one with the same request id does.
-    again = await house.coordinator(Wire()).submit(asked, Deadline.after(5))
+    again = await house.group_commit(Wire()).submit(asked, Deadline.after(5))
     assert again == (No("DUPLICATE") if first else Committed("player", "player"))
     assert await house.applied() == ({asked.id}, {asked.id})
 
@@ -252,7 +261,7 @@ async def test_a_recoverer_that_is_faster_makes_the_coordinator_start_anew(house
 
     asked = work()
     wire = Impatient()
-    answer = await house.coordinator(wire).submit(asked, Deadline.after(5))
+    answer = await house.group_commit(wire).submit(asked, Deadline.after(5))
     assert answer == Committed("player", "player")
     assert wire.seen.count("prepare first") == 2
     assert await house.applied() == ({asked.id}, {asked.id})
@@ -274,7 +283,9 @@ async def test_a_busy_participant_is_asked_again_until_the_deadline(house: House
         Local("second", house.second, wire),
         WiredLog(house.second_database, wire),
     )
-    assert await coordinator.submit(asked, Deadline.after(5)) == Committed("player", "player")
+    assert await GroupCommit(coordinator).submit(asked, Deadline.after(5)) == Committed(
+        "player", "player"
+    )
 
 
 async def test_work_of_one_player_is_done_one_after_another(house: House) -> None:
@@ -299,8 +310,9 @@ async def test_work_of_one_player_is_done_one_after_another(house: House) -> Non
         Local("second", house.second, wire),
         WiredLog(house.second_database, wire),
     )
+    group_commit = GroupCommit(coordinator)
     answers = await asyncio.gather(
-        *(coordinator.submit(work(), Deadline.after(10)) for _ in range(8))
+        *(group_commit.submit(work(), Deadline.after(10)) for _ in range(8))
     )
     assert all(isinstance(answer, Committed) for answer in answers)
     assert most == 1
@@ -308,11 +320,101 @@ async def test_work_of_one_player_is_done_one_after_another(house: House) -> Non
 
 async def test_a_caller_that_goes_away_stops_nothing(house: House) -> None:
     asked = work()
-    coordinator = house.coordinator(Wire())
-    caller = asyncio.create_task(coordinator.submit(asked, Deadline.after(5)))
-    await asyncio.sleep(0)
+    wire = Wire()
+    group_commit = house.group_commit(wire)
+    caller = asyncio.create_task(group_commit.submit(asked, Deadline.after(5)))
+    while not wire.seen:
+        await asyncio.sleep(0)
     caller.cancel()
     async with asyncio.timeout(5):
         while await house.applied() != ({asked.id}, {asked.id}):
             await asyncio.sleep(0.01)
     assert await house.prepared_count() == 0
+
+
+async def test_a_caller_that_goes_away_before_its_turn_costs_nothing(house: House) -> None:
+    wire, asked = Wire(), work()
+    group_commit = house.group_commit(wire)
+    caller = asyncio.create_task(group_commit.submit(asked, Deadline.after(5)))
+    await asyncio.sleep(0)
+    caller.cancel()
+    other = Work(str(uuid4()), "other", "other", "other")
+    assert isinstance(await group_commit.submit(other, Deadline.after(5)), Committed)
+    assert await house.applied() == ({other.id}, {other.id})
+
+
+def many(count: int, first: str = "player") -> list[Work]:
+    """Work of as many players."""
+    return [Work(str(uuid4()), f"player-{number}", first, "player") for number in range(count)]
+
+
+async def test_what_waits_together_goes_together(house: House) -> None:
+    wire = Wire()
+    group_commit = house.group_commit(wire)
+    asked = many(300)
+    answers = await asyncio.gather(*(group_commit.submit(one, Deadline.after(10)) for one in asked))
+    assert all(isinstance(answer, Committed) for answer in answers)
+    assert wire.seen.count("prepare first") == 2, "256 and the rest"
+    ids = {one.id for one in asked}
+    assert await house.applied() == (ids, ids)
+
+
+@pytest.mark.parametrize("side", ["first", "second"])
+async def test_a_refused_work_fails_no_neighbour(house: House, side: str) -> None:
+    group_commit = house.group_commit(Wire())
+    good = many(20)
+    bad = Work(str(uuid4()), "bad", **({"first": "x", "second": "x"} | {side: "refuse"}))
+    answers = await asyncio.gather(
+        *(group_commit.submit(one, Deadline.after(10)) for one in [*good[:10], bad, *good[10:]])
+    )
+    assert answers.pop(10) == No("REFUSED")
+    assert all(isinstance(answer, Committed) for answer in answers)
+    ids = {one.id for one in good}
+    assert await house.applied() == (ids, ids)
+    assert await house.prepared_count() == 0
+
+
+@pytest.mark.parametrize("side", ["first", "second"])
+async def test_a_poisonous_work_is_found_and_fails_alone(house: House, side: str) -> None:
+    group_commit = house.group_commit(Wire())
+    good = many(20)
+    poison = {"first": "x", "second": "x"} | {side: "a NUL that PostgreSQL refuses: \0"}
+    bad = Work(str(uuid4()), "bad", **poison)
+    answers = await asyncio.gather(
+        *(group_commit.submit(one, Deadline.after(10)) for one in [*good[:10], bad, *good[10:]]),
+        return_exceptions=True,
+    )
+    assert isinstance(answers.pop(10), Internal)
+    assert all(isinstance(answer, Committed) for answer in answers)
+    ids = {one.id for one in good}
+    assert await house.applied() == (ids, ids)
+    assert await house.prepared_count() == 0
+
+
+async def test_too_much_work_is_refused_at_once(house: House) -> None:
+    group_commit = GroupCommit(house.coordinator(Wire()), max_waiting=8)
+    answers = await asyncio.gather(
+        *(group_commit.submit(one, Deadline.after(10)) for one in many(12)), return_exceptions=True
+    )
+    assert sum(isinstance(answer, Committed) for answer in answers) == 8
+    refused = [answer for answer in answers if isinstance(answer, ResourceExhausted)]
+    assert len(refused) == 4
+    assert refused[0].retry_after_seconds
+    assert isinstance(await group_commit.submit(work(), Deadline.after(5)), Committed)
+
+
+async def test_one_player_cannot_fill_the_queue(house: House) -> None:
+    group_commit = house.group_commit(Wire())
+    answers = await asyncio.gather(
+        *(group_commit.submit(work(), Deadline.after(20)) for _ in range(130)),
+        return_exceptions=True,
+    )
+    assert [isinstance(answer, ResourceExhausted) for answer in answers[128:]] == [True, True]
+    assert all(isinstance(answer, Committed) for answer in answers[:128])
+
+
+async def test_work_whose_deadline_passed_in_the_queue_is_not_begun(house: House) -> None:
+    wire = Wire()
+    with pytest.raises(DeadlineExceeded):
+        await house.group_commit(wire).submit(work(), Deadline.after(0))
+    assert wire.seen == []

@@ -13,6 +13,7 @@ _INTEGERS = {
     FieldDescriptor.TYPE_FIXED64,
     FieldDescriptor.TYPE_SFIXED64,
 }
+_ANY = "google.protobuf.Any"
 _FRACTIONS = {FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT}
 
 
@@ -69,6 +70,6 @@ def _value(field: FieldDescriptor, value: Any) -> Any:
     if field.type in _FRACTIONS:
         return float(value)
     message = field.message_type
-    if message is not None and isinstance(value, dict):
+    if message is not None and isinstance(value, dict) and message.full_name != _ANY:
         return as_rest(message, value)
     return value

@@ -148,7 +148,8 @@ def test_a_body_may_repeat_what_the_path_says(body: bytes) -> None:
         ({"bannerId": 5}, "bannerId"),
         ({"requestId": "other"}, "Idempotency-Key"),
         ({"request_id": "k", "requestId": "k"}, "request_id"),
-        ({"requestId": 5}, "Idempotency-Key"),
+        ({"requestId": 5}, "requestId"),
+        ({"requestId": False}, "requestId"),
     ],
 )
 def test_a_body_that_contradicts_the_path_or_the_header_is_refused(

@@ -20,6 +20,7 @@ from mesh.errors import PermissionDenied, Unauthenticated
 from mesh.methods import Access
 
 HOUR = 3600
+PLAYER_ID = "0d5c3a52-6a3c-4b8a-9d0e-2f5a7c1b9e44"
 
 
 class Clock:
@@ -77,16 +78,16 @@ def unsigned(signer: TokenSigner, clock: Clock) -> str:
 async def test_a_player_is_known_by_the_token_that_was_signed_for_them(
     authenticator: Authenticator, signer: TokenSigner
 ) -> None:
-    token = signer.sign("user-1")
+    token = signer.sign(PLAYER_ID)
     for _ in range(2):
         identity = await authenticator.authenticate(bearer(token), Access.PLAYER)
-        assert identity == Player("user-1")
+        assert identity == Player(PLAYER_ID)
 
 
 async def test_a_token_is_refused_from_the_second_it_expires_though_it_was_remembered(
     authenticator: Authenticator, signer: TokenSigner, clock: Clock
 ) -> None:
-    token = signer.sign("user-1")
+    token = signer.sign(PLAYER_ID)
     clock.now += HOUR - 1
     await authenticator.authenticate(bearer(token), Access.PLAYER)
     clock.now += 1
@@ -103,7 +104,7 @@ async def test_a_method_without_a_rule_is_closed_to_everybody(
     authenticator: Authenticator, signer: TokenSigner
 ) -> None:
     with pytest.raises(PermissionDenied):
-        await authenticator.authenticate(bearer(signer.sign("user-1")), Access.NOBODY)
+        await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), Access.NOBODY)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ async def test_a_missing_token_is_told_as_such(authenticator: Authenticator, hea
 async def test_every_token_that_is_not_ours_is_refused(
     authenticator: Authenticator, signer: TokenSigner, clock: Clock, name: str
 ) -> None:
-    good = signer.sign("user-1")
+    good = signer.sign(PLAYER_ID)
     stranger = Ed25519PrivateKey.generate()
     claims = jwt.decode(good, options={"verify_signature": False})
     tokens = {
@@ -144,7 +145,7 @@ async def test_players_and_services_cannot_stand_in_for_one_another(
     service: tuple[Ed25519PrivateKey, ServiceIdentity],
 ) -> None:
     with pytest.raises(PermissionDenied):
-        await authenticator.authenticate(bearer(signer.sign("user-1")), Access.SERVICE)
+        await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), Access.SERVICE)
     with pytest.raises(PermissionDenied):
         await authenticator.authenticate(service[1].metadata(), Access.PLAYER)
     identity = await authenticator.authenticate(service[1].metadata(), Access.SERVICE)

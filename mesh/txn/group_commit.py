@@ -1,0 +1,227 @@
+"""Gathers the work that waits into batches, each one transaction.
+
+Guarantees:
+- The next batch leaves when a slot frees and takes whatever waits, up to
+  MAX_OPERATIONS. No timer holds back a lone caller.
+- Work of one player is done in the order in which it came, one a batch.
+- A refused work fails no other. A batch that fails as a whole is halved and each
+  half tried by itself, so that one poisonous work is found in a few steps and fails
+  alone.
+- What is BUSY is tried again, after a pause that grows, until its caller's deadline.
+- Work whose caller went away before its batch left costs nothing more; once it has
+  left, it is finished.
+- The queue is bounded, for all and for each player: what exceeds it is refused at once.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from mesh.calls import ALL_INSTANCES_UNAVAILABLE
+from mesh.deadlines import Deadline
+from mesh.errors import (
+    Aborted,
+    DeadlineExceeded,
+    Internal,
+    MeshError,
+    ResourceExhausted,
+    Unavailable,
+)
+from mesh.txn.coordinator import Answer, Coordinator, InDoubt, Work
+from mesh.txn.words import BUSY, MAX_OPERATIONS, No
+
+MAX_IN_FLIGHT = 3
+MAX_WAITING = 4096
+MAX_WAITING_OF_A_PLAYER = 128
+TRANSACTION_SECONDS = 10.0
+FIRST_PAUSE_SECONDS = 0.004
+LONGEST_PAUSE_SECONDS = 0.1
+RETRY_AFTER_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    work: Work
+    deadline: Deadline
+    answer: "asyncio.Future[Answer]"
+    pause_seconds: float = FIRST_PAUSE_SECONDS
+
+
+@dataclass(slots=True)
+class _Queues:
+    """Who waits, by player, and whose first is ready to leave."""
+
+    of_player: dict[str, deque[_Waiting]] = field(default_factory=dict)
+    ready: deque[_Waiting] = field(default_factory=deque)
+    count: int = 0
+
+
+class GroupCommit:
+    """Runs work through a coordinator, many at a time."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        *,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        max_waiting: int = MAX_WAITING,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`jitter` gives numbers in [0, 1). Use it in one event loop."""
+        self._coordinator = coordinator
+        self._free_slots = max_in_flight
+        self._max_waiting = max_waiting
+        self._jitter = jitter
+        self._queues = _Queues()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_scheduled = False
+
+    async def submit(self, work: Work, deadline: Deadline) -> Answer:
+        """Does the work in both databases or in neither.
+
+        Returns No when a participant refused it, which then changed nothing. Raises
+        InDoubt and DeadlineExceeded when the outcome is not known, ResourceExhausted
+        when too much waits, and what else a participant raised.
+        """
+        queue = self._queues.of_player.get(work.player)
+        if self._queues.count >= self._max_waiting:
+            raise _too_many("COORDINATOR_BUSY", "Too many pulls are waiting")
+        if queue is not None and len(queue) >= MAX_WAITING_OF_A_PLAYER:
+            raise _too_many("PLAYER_BUSY", "Too many of this player's pulls are waiting")
+        waiting = _Waiting(work, deadline, asyncio.get_running_loop().create_future())
+        self._queues.count += 1
+        if queue is None:
+            self._queues.of_player[work.player] = deque([waiting])
+            self._make_ready(waiting)
+        else:
+            queue.append(waiting)
+        return await waiting.answer
+
+    def _make_ready(self, waiting: _Waiting) -> None:
+        self._queues.ready.append(waiting)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Lets batches leave once all that arrived at this moment has been taken in."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._send_batches)
+
+    def _send_batches(self) -> None:
+        self._is_scheduled = False
+        while self._free_slots and (batch := self._next_batch()):
+            self._free_slots -= 1
+            task = asyncio.create_task(self._run(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        while self._queues.ready and len(batch) < MAX_OPERATIONS:
+            waiting = self._queues.ready.popleft()
+            if waiting.answer.done():
+                self._leave(waiting)
+            elif waiting.deadline.is_over():
+                self._fail(waiting, DeadlineExceeded("The call's deadline passed in the queue."))
+            else:
+                batch.append(waiting)
+        return batch
+
+    async def _run(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            await self._settle(batch)
+        except Exception as error:
+            log.error("fail_batch", exc_info=error)
+            for waiting in batch:
+                if not waiting.answer.done():
+                    self._fail(waiting, Internal("The pull failed; repeat it with its request id."))
+        finally:
+            self._free_slots += 1
+            self._schedule()
+
+    async def _settle(self, batch: Sequence[_Waiting]) -> None:
+        """Answers every one of the batch, or makes it wait for another turn."""
+        deadline = Deadline.latest(waiting.deadline for waiting in batch)
+        try:
+            answers = await self._coordinator.run(
+                [waiting.work for waiting in batch], deadline.shortened_to(TRANSACTION_SECONDS)
+            )
+        except MeshError as error:
+            await self._narrow(batch, error)
+            return
+        for waiting in batch:
+            answer = answers[waiting.work.id]
+            if isinstance(answer, No) and answer.reason == BUSY:
+                self._wait_again(waiting)
+            else:
+                self._answer(waiting, answer)
+
+    async def _narrow(self, batch: Sequence[_Waiting], error: MeshError) -> None:
+        if _is_of_the_batch(error) and len(batch) > 1:
+            log.warning("halve_batch", size=len(batch), reason=error.reason)
+            middle = len(batch) // 2
+            await self._settle(batch[:middle])
+            await self._settle(batch[middle:])
+            return
+        for waiting in batch:
+            if _may_succeed_later(error):
+                self._wait_again(waiting)
+            else:
+                self._fail(waiting, error)
+
+    def _wait_again(self, waiting: _Waiting) -> None:
+        """Keeps its place before the player's later work."""
+        if waiting.deadline.is_over():
+            self._fail(waiting, DeadlineExceeded("The pull waited for another one too long."))
+            return
+        pause_seconds = waiting.pause_seconds * (0.5 + self._jitter() / 2)
+        waiting.pause_seconds = min(2 * waiting.pause_seconds, LONGEST_PAUSE_SECONDS)
+        asyncio.get_running_loop().call_later(pause_seconds, self._make_ready, waiting)
+
+    def _answer(self, waiting: _Waiting, answer: Answer) -> None:
+        if not waiting.answer.done():
+            waiting.answer.set_result(answer)
+        self._leave(waiting)
+
+    def _fail(self, waiting: _Waiting, error: MeshError) -> None:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(error)
+        self._leave(waiting)
+
+    def _leave(self, waiting: _Waiting) -> None:
+        """Ends its turn; the player's next one is ready. Leaving twice is leaving once."""
+        queue = self._queues.of_player.get(waiting.work.player)
+        if not queue or queue[0] is not waiting:
+            return
+        queue.popleft()
+        self._queues.count -= 1
+        if queue:
+            self._make_ready(queue[0])
+        else:
+            del self._queues.of_player[waiting.work.player]
+
+
+def _is_of_the_batch(error: MeshError) -> bool:
+    """Whether one work may be the cause, so that the others can do without it."""
+    return not isinstance(error, (Unavailable, ResourceExhausted, DeadlineExceeded))
+
+
+def _may_succeed_later(error: MeshError) -> bool:
+    """Whether nothing took effect and the same work may well do so soon."""
+    if isinstance(error, InDoubt) or error.reason == ALL_INSTANCES_UNAVAILABLE:
+        return False
+    return isinstance(error, (Unavailable, Aborted))
+
+
+def _too_many(reason: str, message: str) -> ResourceExhausted:
+    return ResourceExhausted(
+        f"{message}; repeat the call in a moment.",
+        reason=reason,
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+    )

@@ -1,0 +1,41 @@
+"""Whether a mesh took harm: what bad requests must never do."""
+
+from tests.e2e.clients.rest_client import RestClient
+from tests.e2e.players import Player
+from tests.stack import Mesh
+
+ROLES = ("registry", "account_svc", "gacha_svc", "gateway_http")
+
+
+def pids(mesh: Mesh) -> dict[str, int | None]:
+    """Of every process of the mesh, by its name."""
+    return {process["name"]: process["pid"] for process in mesh.read()["processes"]}
+
+
+def assert_answers(rest: RestClient, player: Player) -> None:
+    """Each instance of each service takes its turn and answers at once."""
+    for _ in range(2):
+        assert rest.currency(player.token).body["userId"] == player.user_id
+        assert rest.chances().ok
+
+
+def assert_all_serve(mesh: Mesh, rest: RestClient) -> None:
+    """Every instance is listed, and the gateway is ready."""
+    assert rest.http.get("/readyz").status_code == 200
+    status = rest.http.get("/status").json()
+    assert status["status"] == "ok"
+    for role in ROLES[1:3]:
+        listed = {each["id"]: each["state"] for each in status["services"][role]}
+        assert listed == {each["name"]: "serving" for each in mesh.processes(role)}
+
+
+def opened_breakers(mesh: Mesh) -> list[str]:
+    """Every line of a log that tells of an instance taken out for failing."""
+    logs = [mesh.layout.log(process["name"]) for process in mesh.read()["processes"]]
+    return [
+        line
+        for log in logs
+        if log.exists()
+        for line in log.read_text(errors="replace").splitlines()
+        if "open_breaker" in line
+    ]

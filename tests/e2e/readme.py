@@ -1,0 +1,52 @@
+"""The examples of a Markdown file, as its readers run them.
+
+An example is a ```sh block with a comment on the line before it:
+
+    <!-- run: rest -->                                  needs curl alone
+    <!-- run: grpc expect: "SERVING", pulled_items -->  needs grpcurl too
+    <!-- run: ghz expect: [OK] -->                      needs grpcurl and ghz too
+
+`expect` names what the block prints, in no order.
+"""
+
+import re
+from dataclasses import dataclass
+
+_MARKED = re.compile(
+    r"^<!-- run: (rest|grpc|ghz)(?: expect: (.*?))? -->\s*?\n+```sh\n(.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+_BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CALL = re.compile(r"\b(?:curl|grpcurl|ghz)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One block. `kind` is rest, grpc or ghz; `expected` are parts of what it prints."""
+
+    kind: str
+    expected: tuple[str, ...]
+    script: str
+
+
+def examples(markdown: str) -> list[Example]:
+    """Those that are marked, in their order."""
+    return [
+        Example(kind, _parts(expected), script)
+        for kind, expected, script in _MARKED.findall(markdown)
+    ]
+
+
+def unmarked_calls(markdown: str) -> list[str]:
+    """Blocks that call something and are no examples: nobody would notice when they rot."""
+    marked = {example.script for example in examples(markdown)}
+    return [
+        script
+        for script in _BLOCK.findall(markdown)
+        if _CALL.search(script) and script not in marked
+    ]
+
+
+def _parts(expected: str) -> tuple[str, ...]:
+    parts = (part.strip() for part in expected.split(","))
+    return tuple(part.strip('"') for part in parts if part)

@@ -1,0 +1,124 @@
+"""The gateway's own pages: health, status, the OpenAPI document and the page that shows it."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import validate
+
+from tests.e2e.clients.rest_client import ROUTES, RestClient
+from tests.e2e.players import NewPlayer
+from tests.stack import Mesh
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER_TIMEOUT_SECONDS = 60
+OWN_PAGES = {"/healthz", "/readyz", "/status"}
+
+
+@pytest.fixture(scope="module")
+def openapi(rest: RestClient) -> dict[str, Any]:
+    document: dict[str, Any] = rest.http.get("/openapi.json").json()
+    return document
+
+
+def test_health_and_readiness_are_told(rest: RestClient) -> None:
+    assert rest.http.get("/healthz").json() == {"status": "ok"}
+    assert rest.http.get("/readyz").json() == {"status": "ready"}
+    assert rest.http.head("/healthz").status_code == 200
+
+
+def test_status_tells_every_instance_that_is_alive(mesh: Mesh, rest: RestClient) -> None:
+    status = rest.http.get("/status").json()
+    assert status["status"] == "ok"
+    assert status["registry"]["viewAgeSeconds"] < 5
+    assert status["gateway"]["address"] == urlsplit(mesh.gateway).netloc
+    for role in ("account_svc", "gacha_svc", "gateway_http"):
+        assert status["services"][role] == [
+            {"id": each["name"], "address": each["address"], "state": "serving"}
+            for each in mesh.processes(role)
+        ]
+
+
+def test_openapi_document_is_valid_and_has_every_route(openapi: dict[str, Any]) -> None:
+    validate(openapi)
+    assert openapi["openapi"].startswith("3.1")
+    documented = {
+        (verb.upper(), re.sub(r"\{\w+\}", "{}", path))
+        for path, verbs in openapi["paths"].items()
+        for verb in verbs
+    }
+    promised = {
+        (route.split()[0], re.sub(r"\{\w+\}", "{}", route.split()[1])) for route in ROUTES.values()
+    }
+    promised |= {("GET", "/gacha/pull/{}")} | {("GET", page) for page in OWN_PAGES}
+    assert documented == promised
+
+
+def test_answers_are_as_the_openapi_document_says(
+    rest: RestClient, openapi: dict[str, Any], new_player: NewPlayer
+) -> None:
+    headers = {"authorization": f"Bearer {new_player(gems=320).token}"}
+    pull = next(path for path in openapi["paths"] if path.startswith("/gacha/pull/"))
+    for path in (pull, "/items", "/chances", "/banners", "/status", "/currency", "/ledger",
+                 "/inventory", "/pulls", "/initdb", "/.well-known/jwks.json"):  # fmt: skip
+        response = rest.http.get(re.sub(r"\{\w+\}", "standard", path), headers=headers)
+        assert response.status_code == 200, path
+        described = openapi["paths"][path]["get"]["responses"]["200"]
+        schema = described["content"]["application/json"]["schema"]
+        OAS31Validator({**schema, "components": openapi["components"]}).validate(response.json())
+
+
+def test_docs_page_and_all_that_it_loads_come_from_here(mesh: Mesh, rest: RestClient) -> None:
+    page = rest.http.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    references = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page.text)
+    assert any(reference.endswith(".js") for reference in references)
+    assert any(reference.endswith(".css") for reference in references)
+    scripts = ""
+    while references:
+        url = urljoin(f"{mesh.gateway}/docs", references.pop())
+        assert url.startswith(f"{mesh.gateway}/"), url
+        asset = rest.http.get(url)
+        assert (asset.status_code, len(asset.content) > 0) == (200, True), url
+        if url.endswith(".css"):
+            links = re.findall(r"""(?:url\(|@import )["']?([^"')]+)""", asset.text)
+            references += [link for link in links if not link.startswith("data:")]
+        elif url.endswith(".js"):
+            scripts += asset.text
+    assert '"/openapi.json"' in scripts
+
+
+def test_docs_page_forbids_the_browser_every_other_host(rest: RestClient) -> None:
+    policy = rest.http.get("/docs").headers["content-security-policy"]
+    directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert directives["default-src"] == "'none'"
+    for sources in directives.values():
+        assert set(sources.split()) <= {"'none'", "'self'", "'unsafe-inline'", "data:"}
+    assert "'unsafe-inline'" not in directives["script-src"]
+
+
+def test_docs_page_shows_the_calls_in_a_real_browser(mesh: Mesh, tmp_path: Path) -> None:
+    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip(
+            "left out: /docs in a real browser, for none is installed. To have it: "
+            "apt-get install chromium"
+        )
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom"]
+    done = subprocess.run(
+        [*command, f"{mesh.gateway}/docs"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=BROWSER_TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    for shown in ("Gacha Mesh", "/buy-currency", "/register", "opblock"):
+        assert shown in done.stdout
+    assert "Failed to load API definition" not in done.stdout
