@@ -1,6 +1,7 @@
 """Bad routes, verbs, queries and headers: always the JSON error, never another's trouble."""
 
 import socket
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -189,8 +190,10 @@ def test_what_is_no_http_is_turned_away(mesh: Mesh, request_bytes: bytes) -> Non
     gateway = urlsplit(mesh.gateway)
     with socket.create_connection((gateway.hostname, gateway.port), timeout=10) as connection:
         connection.sendall(request_bytes)
-        connection.shutdown(socket.SHUT_WR)
-        answer = connection.recv(65_536)
+        answer = b""
+        with suppress(OSError):  # the gateway may have hung up already
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.recv(65_536)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
 
 
