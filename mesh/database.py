@@ -6,6 +6,7 @@ are decided by SQLSTATE alone.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -15,16 +16,17 @@ import structlog
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
-from sqlalchemy import create_engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import create_engine, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from mesh.errors import Aborted, MeshError, ResourceExhausted, Unavailable
 
 CONNECT_TIMEOUT_SECONDS = 2
 STATEMENT_TIMEOUT_MS = 10_000
 IDLE_TRANSACTION_TIMEOUT_MS = 30_000
+IDLE_BEFORE_CHECK_SECONDS = 1.0
 MAX_WAITING = 1024
 MAX_ATTEMPTS = 4
 
@@ -58,7 +60,7 @@ class Database:
             url,
             pool_size=connection_count,
             max_overflow=0,
-            pool_pre_ping=True,
+            pool_reset_on_return=None,  # _give_back knows better, and without a round trip
             pool_timeout=CONNECT_TIMEOUT_SECONDS,
             isolation_level="AUTOCOMMIT",
             connect_args={
@@ -72,8 +74,10 @@ class Database:
                 f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS}",
             },
         )
+        event.listen(self._engine, "checkout", self._check_connection)
         self._threads = ThreadPoolExecutor(connection_count, thread_name_prefix="database")
         self._waiting = 0
+        self._lost_at = 0.0
 
     async def transaction(self, work: Callable[[Cursor], T]) -> T:
         """Runs `work` inside one transaction, and again, up to four times, when
@@ -142,9 +146,27 @@ class Database:
             translated = _translated(error)
             if translated is None:
                 raise
+            if driver.closed:
+                self._lost_at = time.monotonic()
             raise translated from error
         finally:
             _give_back(connection, driver)
+
+    def _check_connection(
+        self, driver: Connection, record: ConnectionPoolEntry, _proxy: object
+    ) -> None:
+        """Asks a connection for a sign of life if it was idle for a while, or since before
+        another one was lost; the pool replaces it when there is none."""
+        now = time.monotonic()
+        used_at = record.info.get("used_at", now)
+        record.info["used_at"] = now
+        if now - used_at < IDLE_BEFORE_CHECK_SECONDS and used_at > self._lost_at:
+            return
+        try:
+            with driver.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except psycopg2.Error as error:
+            raise DisconnectionError from error
 
 
 def _is_primary(cursor: Cursor) -> bool:

@@ -6,6 +6,7 @@ process does.
 """
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -18,7 +19,16 @@ from mesh.server import ListenFailed, Server
 
 NOTICE_SECONDS = 0.3
 DRAIN_SECONDS = 10.0
+YOUNG_OBJECTS_BEFORE_COLLECTION = 20_000
 log = structlog.get_logger()
+
+
+def keep_what_was_built_out_of_collections() -> None:
+    """Tells the garbage collector that what a start has built stays, and to look less often:
+    requests leave few cycles behind, and a collection walks over everything."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS_BEFORE_COLLECTION, 20, 50)
 
 
 class Leaving(Protocol):
@@ -60,6 +70,7 @@ async def serve_until_told_to_stop(
     """
     stop = stop_signal()
     await server.start()
+    keep_what_was_built_out_of_collections()
     registration = await register(server.port)
     log.info("serve", port=server.port)
     await stop.wait()

@@ -42,35 +42,6 @@ def existing_pities(cursor: Cursor, keys: Collection[PityKey]) -> set[PityKey]:
     return {(user_id, kind) for user_id, kind in cursor.fetchall()}
 
 
-def write_pities(cursor: Cursor, pities: Mapping[PityKey, Pity]) -> None:
-    """Stores each, new or not."""
-    rows = [
-        (
-            user_id,
-            kind,
-            pity.since_ultra_rare,
-            pity.since_super_rare,
-            pity.ultra_rare_guaranteed,
-            pity.super_rare_guaranteed,
-            pity.rare_guaranteed,
-        )
-        for (user_id, kind), pity in pities.items()
-    ]
-    cursor.execute(
-        """
-        INSERT INTO pity SELECT * FROM unnest(
-            %s::uuid[], %s::text[], %s::int[], %s::int[], %s::bool[], %s::bool[], %s::bool[])
-        ON CONFLICT (user_id, kind) DO UPDATE SET
-            since_ultra_rare = excluded.since_ultra_rare,
-            since_super_rare = excluded.since_super_rare,
-            ultra_rare_guaranteed = excluded.ultra_rare_guaranteed,
-            super_rare_guaranteed = excluded.super_rare_guaranteed,
-            rare_guaranteed = excluded.rare_guaranteed
-        """,
-        _columns(rows, 7),
-    )
-
-
 def existing_pulls(cursor: Cursor, pull_ids: Collection[str]) -> set[str]:
     """Those of the pulls that were done."""
     cursor.execute(
@@ -89,31 +60,13 @@ def count_pulls(cursor: Cursor, user_id: str, banner_id: str) -> int:
     return int(row[0]) if row else 0
 
 
-def insert_pulls(cursor: Cursor, pulls: Sequence[Pull]) -> None:
-    """Records the pulls with their items, and adds the items to the inventories."""
+def record(cursor: Cursor, pulls: Sequence[Pull], pities: Mapping[PityKey, Pity]) -> None:
+    """Stores the pulls with their items, the pities that they leave, and adds the items to
+    the inventories, in one round trip."""
     cursor.execute(
-        """
-        INSERT INTO pull (pull_id, user_id, banner_id, count, cost, odds_version)
-        SELECT * FROM unnest(
-            %s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::bigint[], %s::text[])
-        """,
-        _columns(
-            [
-                (
-                    pull.pull_id,
-                    pull.draw.user_id,
-                    pull.draw.banner_id,
-                    pull.draw.count,
-                    pull.draw.cost_gems,
-                    pull.draw.odds_version,
-                )
-                for pull in pulls
-            ],
-            6,
-        ),
+        _WRITE_PITIES + _INSERT_PULLS + _INSERT_ITEMS + _ADD_TO_INVENTORIES,
+        [*_pity_columns(pities), *_pull_columns(pulls), *_item_columns(pulls), *_gains(pulls)],
     )
-    _insert_pull_items(cursor, pulls)
-    _add_to_inventories(cursor, pulls)
 
 
 def find_pulls(cursor: Cursor, pull_ids: Collection[str]) -> list[PullRecord]:
@@ -147,7 +100,66 @@ def list_inventory(cursor: Cursor, user_id: str, after: int | None, limit: int) 
     ]
 
 
-def _insert_pull_items(cursor: Cursor, pulls: Sequence[Pull]) -> None:
+_WRITE_PITIES = """
+INSERT INTO pity SELECT * FROM unnest(
+    %s::uuid[], %s::text[], %s::int[], %s::int[], %s::bool[], %s::bool[], %s::bool[])
+ON CONFLICT (user_id, kind) DO UPDATE SET
+    since_ultra_rare = excluded.since_ultra_rare,
+    since_super_rare = excluded.since_super_rare,
+    ultra_rare_guaranteed = excluded.ultra_rare_guaranteed,
+    super_rare_guaranteed = excluded.super_rare_guaranteed,
+    rare_guaranteed = excluded.rare_guaranteed;
+"""
+
+_INSERT_PULLS = """
+INSERT INTO pull (pull_id, user_id, banner_id, count, cost, odds_version)
+SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::bigint[], %s::text[]);
+"""
+
+_INSERT_ITEMS = """
+INSERT INTO pull_item (pull_id, position, item_id, name, rarity, featured, pity)
+SELECT * FROM unnest(
+    %s::uuid[], %s::int[], %s::int[], %s::text[], %s::text[], %s::bool[], %s::int[]);
+"""
+
+_ADD_TO_INVENTORIES = """
+INSERT INTO inventory SELECT * FROM unnest(%s::uuid[], %s::int[], %s::bigint[])
+ON CONFLICT (user_id, item_id) DO UPDATE SET count = inventory.count + excluded.count;
+"""
+
+
+def _pity_columns(pities: Mapping[PityKey, Pity]) -> list[list[object]]:
+    rows = [
+        (
+            user_id,
+            kind,
+            pity.since_ultra_rare,
+            pity.since_super_rare,
+            pity.ultra_rare_guaranteed,
+            pity.super_rare_guaranteed,
+            pity.rare_guaranteed,
+        )
+        for (user_id, kind), pity in pities.items()
+    ]
+    return _columns(rows, 7)
+
+
+def _pull_columns(pulls: Sequence[Pull]) -> list[list[object]]:
+    rows = [
+        (
+            pull.pull_id,
+            pull.draw.user_id,
+            pull.draw.banner_id,
+            pull.draw.count,
+            pull.draw.cost_gems,
+            pull.draw.odds_version,
+        )
+        for pull in pulls
+    ]
+    return _columns(rows, 6)
+
+
+def _item_columns(pulls: Sequence[Pull]) -> list[list[object]]:
     rows = [
         (
             pull.pull_id,
@@ -161,26 +173,14 @@ def _insert_pull_items(cursor: Cursor, pulls: Sequence[Pull]) -> None:
         for pull in pulls
         for position, drawn in enumerate(pull.items, start=1)
     ]
-    cursor.execute(
-        """
-        INSERT INTO pull_item (pull_id, position, item_id, name, rarity, featured, pity)
-        SELECT * FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::text[],
-                             %s::bool[], %s::int[])
-        """,
-        _columns(rows, 7),
-    )
+    return _columns(rows, 7)
 
 
-def _add_to_inventories(cursor: Cursor, pulls: Sequence[Pull]) -> None:
+def _gains(pulls: Sequence[Pull]) -> list[list[object]]:
+    """What each player gained of each item, in one order for all transactions."""
     gained = Counter((pull.draw.user_id, drawn.item.id) for pull in pulls for drawn in pull.items)
     rows = [(user_id, item_id, count) for (user_id, item_id), count in sorted(gained.items())]
-    cursor.execute(
-        """
-        INSERT INTO inventory SELECT * FROM unnest(%s::uuid[], %s::int[], %s::bigint[])
-        ON CONFLICT (user_id, item_id) DO UPDATE SET count = inventory.count + excluded.count
-        """,
-        _columns(rows, 3),
-    )
+    return _columns(rows, 3)
 
 
 _SELECT_PULL = """

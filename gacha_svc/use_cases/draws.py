@@ -72,8 +72,7 @@ class Draws:
             pulls.append(Pull(operation.id, asked, items))
             votes.append(Yes(pulled(items)))
         if pulls:
-            storage.write_pities(cursor, pities)
-            storage.insert_pulls(cursor, pulls)
+            storage.record(cursor, pulls, pities)
         return votes
 
     def _lock(self, cursor: Cursor, operations: Sequence[DrawOperation]) -> _State:

@@ -51,6 +51,10 @@ _BRANCH_BUSY = "55000"
 _ALREADY_PREPARED = "42710"
 _NO_SLOT = "53400"
 
+_BEGIN_BRANCH = """
+BEGIN; SET LOCAL lock_timeout = %s; INSERT INTO tx_branch (gid) VALUES (%s)
+"""
+
 SCHEMA = """
 CREATE TABLE tx_branch (
     gid        text PRIMARY KEY CHECK (octet_length(gid) < 200),
@@ -142,9 +146,8 @@ class Participant(Generic[Body, Result]):
     def _prepare(
         self, cursor: Cursor, gid: str, operations: Sequence[Operation[Body]]
     ) -> Sequence[Vote[Result]]:
-        cursor.execute(f"BEGIN; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
         try:
-            cursor.execute("INSERT INTO tx_branch (gid) VALUES (%s)", (gid,))
+            cursor.execute(_BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid))
         except psycopg2.Error as error:
             if error.pgcode == UNIQUE_VIOLATION:
                 raise GidUsed("The gid was used before; a retry takes a new one.") from error
