@@ -34,7 +34,7 @@ from mesh.errors import (
 from mesh.txn.coordinator import Answer, Coordinator, InDoubt, Work
 from mesh.txn.words import BUSY, MAX_OPERATIONS, No
 
-MAX_IN_FLIGHT = 3
+MAX_IN_FLIGHT = 1
 MAX_WAITING = 4096
 MAX_WAITING_OF_A_PLAYER = 128
 TRANSACTION_SECONDS = 10.0
