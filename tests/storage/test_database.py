@@ -25,6 +25,13 @@ async def count(database: Database) -> object:
     return await database.autocommit(lambda cursor: one(cursor, "SELECT count(*) FROM numbers"))
 
 
+async def until_away(database: Database) -> None:
+    """A killed server's children serve on for the moment until they notice."""
+    async with asyncio.timeout(5):
+        while await database.is_ready():
+            await asyncio.sleep(0.01)
+
+
 async def test_a_transaction_that_raises_changes_nothing(numbers: Database) -> None:
     def insert_and_fail(cursor: Cursor) -> None:
         cursor.execute("INSERT INTO numbers VALUES (1)")
@@ -91,10 +98,7 @@ async def test_a_database_that_went_and_came_back_is_found_again(tmp_path: Path)
     assert await database.is_ready()
     server.kill()
     with pytest.raises(DatabaseAway):
-        # Its children serve on for the moment until they notice that it is gone.
-        async with asyncio.timeout(5):
-            while await database.is_ready():
-                await asyncio.sleep(0.01)
+        await until_away(database)
     server.restart()
     assert await database.is_ready()
     database.close()
