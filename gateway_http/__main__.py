@@ -23,6 +23,7 @@ from mesh.client import ServiceClient
 from mesh.config import load
 from mesh.discovery import Directory, NoRegistry
 from mesh.instances import Instance
+from mesh.lanes.transport import LaneTransport
 from mesh.logs import configure_logs
 from mesh.process import DRAIN_SECONDS, NOTICE_SECONDS, run, stop_signal
 from mesh.registration import Registration
@@ -44,7 +45,10 @@ async def serve(settings: GatewaySettings) -> None:
     identity = ServiceIdentity(settings.service_key(), SERVICE)
     directory = Directory(settings.registry_addresses(), identity.token)
     directory.start()
-    clients = {host: ServiceClient(host, directory) for host in contracts.hosts()}
+    clients = {
+        host: ServiceClient(host, directory, transport=LaneTransport(identity.token))
+        for host in contracts.hosts()
+    }
     presence = Presence(settings.instance_id, address, time.monotonic)
     router = compose_router(
         contracts,

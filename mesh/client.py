@@ -94,7 +94,8 @@ class ServiceClient:
         limits: BreakerLimits | None = None,
         attempt_timeout_seconds: float = ATTEMPT_TIMEOUT_SECONDS,
     ) -> None:
-        """`jitter` gives numbers in [0, 1). The client closes the transport."""
+        """`transport` is unary calls unless given; the client closes it. `jitter` gives
+        numbers in [0, 1)."""
         self._service = service
         self._directory = directory
         self._transport = transport or UnaryTransport()

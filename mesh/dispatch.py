@@ -7,8 +7,9 @@ id and nothing more.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -25,7 +26,7 @@ from mesh.errors import (
     ResourceExhausted,
     Unimplemented,
 )
-from mesh.methods import Method
+from mesh.methods import Access, Method
 
 MAX_REQUEST_ID_LENGTH = 128
 log = structlog.get_logger()
@@ -71,6 +72,10 @@ class Dispatcher:
         """The method of that gRPC path, if this server has it."""
         return self._methods.get(path)
 
+    async def authenticate(self, metadata: Metadata, access: Access) -> Identity:
+        """Who opens something that carries calls; see `mesh.auth.Authenticator`."""
+        return await self._authenticator.authenticate(metadata, access)
+
     async def handle(
         self, path: str, request: bytes, metadata: Metadata, deadline: Deadline
     ) -> bytes:
@@ -81,8 +86,7 @@ class Dispatcher:
             method, decoded, call = await self._prepare(
                 path, request, metadata, deadline, request_id
             )
-            async with asyncio.timeout(deadline.remaining_seconds()):
-                answer = await method.function(decoded, call)
+            answer = await _within(deadline, method.function(decoded, call))
             return method.encode(answer)
         except Exception as error:
             raise _told(error, path, request_id) from error
@@ -132,6 +136,38 @@ class Dispatcher:
             ) from error
         call = Call(path, identity, deadline, request_id, metadata.get(TRACEPARENT, ""))
         return method, decoded, call
+
+
+async def _within(deadline: Deadline, running: Awaitable[Any]) -> Any:
+    """`asyncio.timeout` at a quarter of its cost, which was half of a call's. Raises
+    TimeoutError when `running` did not end in time, and CancelledError when somebody
+    else cancels the task, even in the same moment."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    cancelling_count = task.cancelling()
+    is_over = False
+    timer: asyncio.TimerHandle
+
+    def end() -> None:
+        nonlocal is_over, timer
+        # A timer of uvloop may come a millisecond early.
+        if deadline.is_over():
+            is_over = True
+            task.cancel()
+        else:
+            timer = loop.call_later(deadline.remaining_seconds() + 0.001, end)
+
+    timer = loop.call_later(deadline.remaining_seconds(), end)
+    try:
+        return await running
+    except asyncio.CancelledError as error:
+        if is_over and task.cancelling() - 1 <= cancelling_count:
+            raise TimeoutError from error
+        raise
+    finally:
+        timer.cancel()
+        if is_over:
+            task.uncancel()
 
 
 def request_id_of(metadata: Metadata) -> str:

@@ -15,6 +15,7 @@ from mesh.config import MemberSettings
 from mesh.discovery import Directory
 from mesh.dispatch import Dispatcher
 from mesh.instances import Instance
+from mesh.lanes.transport import LaneTransport
 from mesh.local_caller import LocalCaller
 from mesh.methods import methods_of
 from mesh.process import serve_until_told_to_stop
@@ -45,7 +46,9 @@ class Member:
 
     def client(self, service: str) -> ServiceClient:
         """A caller of another service's instances."""
-        client = ServiceClient(service, self.directory)
+        client = ServiceClient(
+            service, self.directory, transport=LaneTransport(self.identity.token)
+        )
         self._clients.append(client)
         return client
 

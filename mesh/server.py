@@ -1,4 +1,4 @@
-"""A gRPC server of the mesh: unary and streaming methods, health, reflection, drain.
+"""A gRPC server of the mesh: unary and streaming methods, lanes, health, reflection, drain.
 
 Health says SERVING while what the server depends on answers, and NOT_SERVING
 from the moment it is told to leave. One process has one port, and never shares
@@ -13,25 +13,21 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from mesh.calls import REQUEST_ID, Metadata
-from mesh.deadlines import Deadline
+from mesh.contexts import abort, deadline_of, metadata_of
 from mesh.dispatch import Dispatcher
 from mesh.errors import MeshError
+from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES
+from mesh.lanes.service import LaneService
 from mesh.reflection import Reflection
-from mesh.status import DETAILS_KEY, to_status
 
-DEFAULT_DEADLINE_SECONDS = 10.0
-MAX_DEADLINE_SECONDS = 60.0
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 HEALTH_CHECK_SECONDS = 1.0
 
 Check = Callable[[], Awaitable[bool]]
 log = structlog.get_logger()
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_LANE_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -54,6 +50,7 @@ class Server:
         self._services = tuple(services)
         self._dispatcher = dispatcher
         self._is_ready = is_ready
+        self._lanes = LaneService(dispatcher)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
         self._checking: asyncio.Task[None] | None = None
@@ -61,7 +58,7 @@ class Server:
 
     async def start(self) -> None:
         """Begins to serve. Raises ListenFailed when the address is taken."""
-        self._server.add_generic_rpc_handlers((_Handlers(self._dispatcher),))
+        self._server.add_generic_rpc_handlers((_Handlers(self._dispatcher), self._lanes))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection = Reflection((*self._services, health.SERVICE_NAME))
         self._server.add_generic_rpc_handlers(tuple(reflection.handlers()))
@@ -86,6 +83,7 @@ class Server:
         """Ends when the running calls have, or after the grace at the latest."""
         if self._checking is not None:
             self._checking.cancel()
+        self._lanes.drain()
         await self._server.stop(grace_seconds)
 
     async def _keep_checking(self) -> None:
@@ -121,40 +119,23 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def _unary(self, path: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def unary(request: bytes, context: Any) -> bytes:
-            metadata = _metadata_of(context)
+            metadata = metadata_of(context)
             try:
-                return await self._dispatcher.handle(path, request, metadata, _deadline_of(context))
+                return await self._dispatcher.handle(path, request, metadata, deadline_of(context))
             except MeshError as error:
-                await _abort(context, error, metadata)
+                await abort(context, error, metadata)
                 raise
 
         return unary
 
     def _streaming(self, path: str) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
         async def streaming(request: bytes, context: Any) -> AsyncIterator[bytes]:
-            metadata = _metadata_of(context)
-            answers = self._dispatcher.stream(path, request, metadata, _deadline_of(context))
+            metadata = metadata_of(context)
+            answers = self._dispatcher.stream(path, request, metadata, deadline_of(context))
             try:
                 async for answer in answers:
                     yield answer
             except MeshError as error:
-                await _abort(context, error, metadata)
+                await abort(context, error, metadata)
 
         return streaming
-
-
-def _metadata_of(context: Any) -> Metadata:
-    return {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-
-
-def _deadline_of(context: Any) -> Deadline:
-    remaining = context.time_remaining()
-    seconds = DEFAULT_DEADLINE_SECONDS if remaining is None else remaining
-    return Deadline.after(min(seconds, MAX_DEADLINE_SECONDS))
-
-
-async def _abort(context: Any, error: MeshError, metadata: Metadata) -> None:
-    trailers = [(DETAILS_KEY, to_status(error).SerializeToString())]
-    if REQUEST_ID in metadata:
-        trailers.append((REQUEST_ID, metadata[REQUEST_ID]))
-    await context.abort(_CODES[int(error.code)], error.message, tuple(trailers))

@@ -22,6 +22,7 @@ from tests.stack import Mesh
 
 PARTICIPANT, COORDINATOR = "tx.v1.ParticipantService", "tx.v1.CoordinatorService"
 REGISTRY = "registry.v1.RegistryService"
+LANES = "mesh.v1.LaneService"
 
 # Written out once more, so that a rule in a proto is not loosened by mistake.
 RULES = {
@@ -49,8 +50,10 @@ RULES = {
     f"{REGISTRY}/Deregister": Access.SERVICE,
     f"{REGISTRY}/List": Access.PUBLIC,
     f"{REGISTRY}/Watch": Access.PUBLIC,
+    f"{LANES}/Exchange": Access.SERVICE,
 }
-UNARY = {path: access for path, access in RULES.items() if path != f"{REGISTRY}/Watch"}
+STREAMS = {f"{REGISTRY}/Watch", f"{LANES}/Exchange"}
+UNARY = {path: access for path, access in RULES.items() if path not in STREAMS}
 OF_SERVICES = [path for path, access in UNARY.items() if access is Access.SERVICE]
 OF_PLAYERS = [path for path, access in UNARY.items() if access is Access.PLAYER]
 OF_EVERYBODY = [path for path, access in UNARY.items() if access is Access.PUBLIC]

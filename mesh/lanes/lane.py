@@ -1,0 +1,217 @@
+"""One lane, as its client holds it.
+
+A call waits in the outbox, is sent, and is answered; it may be withdrawn from
+either. One task writes what has gathered, one reads. The lane ends when its
+stream does, whoever ended it, and then every call on it has ended too.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import grpc
+import structlog
+
+from mesh.calls import Metadata
+from mesh.errors import MeshError
+from mesh.lanes.limits import MAX_UNSENT_BYTES, MAX_UNSENT_CALLS, LaneFull, checked_call_size
+from mesh.lanes.outbox import Outbox
+from mesh.status import from_wire
+from mesh.transport import ConnectionBroken, NoAnswer
+from protos.mesh.v1 import lane_pb2
+
+MAX_TIMEOUT_MS = 3_600_000
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    id: int
+    method: str
+    request: bytes
+    metadata: Metadata
+    expires_at: float
+    outcome: "asyncio.Future[bytes | MeshError]"
+    timer: asyncio.TimerHandle | None = None
+
+
+class Lane:
+    """Carries calls over a stream that the server has greeted; for one event loop alone."""
+
+    def __init__(
+        self,
+        stream: Any,
+        *,
+        max_unsent_calls: int = MAX_UNSENT_CALLS,
+        max_unsent_bytes: int = MAX_UNSENT_BYTES,
+        on_end: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`stream` is a grpc.aio.StreamStreamCall of raw bytes."""
+        self._stream = stream
+        self._max_unsent_calls = max_unsent_calls
+        self._max_unsent_bytes = max_unsent_bytes
+        self._on_end = on_end
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._calls: dict[int, _Call] = {}
+        self._unsent: Outbox[_Call] = Outbox()
+        self._cancelled_ids: list[int] = []
+        self._last_id = 0
+        self._is_draining = False
+        self._owes_farewell = False
+        self._has_ended = False
+        self._news = asyncio.Event()
+        self._reading = self._loop.create_task(self._keep_reading(), name="lane-reader")
+        self._writing = self._loop.create_task(self._keep_writing(), name="lane-writer")
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether the server is there and has not said that it is leaving."""
+        return not (self._has_ended or self._is_draining)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._has_ended
+
+    async def call(
+        self, method: str, request: bytes, metadata: Metadata, timeout_seconds: float
+    ) -> bytes:
+        """See `mesh.transport.Transport.call`. Raises also LaneFull and MessageTooLarge."""
+        size_bytes = checked_call_size(request, metadata)
+        if not self.takes_calls:
+            raise ConnectionBroken(was_sent=False)
+        if (
+            len(self._unsent) >= self._max_unsent_calls
+            or self._unsent.size_bytes >= self._max_unsent_bytes
+        ):
+            raise LaneFull
+        self._last_id = call_id = self._last_id + 1
+        outcome: asyncio.Future[bytes | MeshError] = self._loop.create_future()
+        expires_at = self._clock() + timeout_seconds
+        call = _Call(call_id, method, request, metadata, expires_at, outcome)
+        self._calls[call_id] = call
+        self._unsent.put(call_id, call, size_bytes)
+        self._news.set()
+        call.timer = self._loop.call_later(timeout_seconds, self._expire, call)
+        try:
+            told = await outcome
+        except asyncio.CancelledError:
+            self._withdraw(call)
+            raise
+        finally:
+            call.timer.cancel()
+        if isinstance(told, MeshError):
+            raise told
+        return told
+
+    async def close(self) -> None:
+        """Breaks the lane and the calls on it. Idempotent."""
+        self._reading.cancel()
+        self._writing.cancel()
+        await asyncio.wait((self._reading, self._writing))
+
+    def _expire(self, call: _Call) -> None:
+        remaining_seconds = call.expires_at - self._clock()
+        if call.outcome.done():
+            return
+        if remaining_seconds > 0:  # a timer of uvloop may come a millisecond early
+            call.timer = self._loop.call_later(remaining_seconds + 0.001, self._expire, call)
+        else:
+            call.outcome.set_result(NoAnswer(was_sent=self._withdraw(call)))
+
+    def _withdraw(self, call: _Call) -> bool:
+        """Forgets a call. Returns whether it may have reached the server, which is then told."""
+        if self._unsent.drop(call.id):
+            del self._calls[call.id]
+            return False
+        if self._calls.pop(call.id, None) is not None:
+            self._cancelled_ids.append(call.id)
+            self._news.set()
+        return True
+
+    async def _keep_writing(self) -> None:
+        try:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                while self._unsent or self._cancelled_ids or self._owes_farewell:
+                    await self._stream.write(self._next_batch().SerializeToString())
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the stream has ended, and the reader learns why
+        except Exception as error:  # a lane must not go mute unseen
+            log.error("fail_lane", side="client", exc_info=error)
+        finally:
+            self._stream.cancel()
+
+    def _next_batch(self) -> lane_pb2.CallBatch:
+        batch = lane_pb2.CallBatch(
+            cancelled_ids=self._cancelled_ids, no_more_calls=self._owes_farewell
+        )
+        self._cancelled_ids = []
+        self._owes_farewell = False
+        now = self._clock()
+        add = batch.calls.add
+        for call in self._unsent.take():
+            timeout_ms = min(max(1, ceil((call.expires_at - now) * 1000)), MAX_TIMEOUT_MS)
+            add(
+                id=call.id,
+                method=call.method,
+                request=call.request,
+                metadata=call.metadata,
+                timeout_ms=timeout_ms,
+            )
+        return batch
+
+    async def _keep_reading(self) -> None:
+        try:
+            while (message := await self._stream.read()) is not grpc.aio.EOF:
+                self._take(lane_pb2.ReplyBatch.FromString(message))
+        except grpc.aio.AioRpcError as error:
+            log.info("lose_lane", code=error.code().name)
+        except Exception as error:  # a lane must not go mute unseen
+            log.error("fail_lane", side="client", exc_info=error)
+        finally:
+            self._end()
+
+    def _take(self, batch: lane_pb2.ReplyBatch) -> None:
+        for reply in batch.replies:
+            call = self._calls.pop(reply.id, None)
+            # A call that was withdrawn is unknown; one whose task was cancelled is done.
+            if call is not None and not call.outcome.done():
+                call.outcome.set_result(
+                    _error_of(reply) if reply.HasField("error") else reply.response
+                )
+        if batch.draining:
+            self._is_draining = True
+            self._owes_farewell = True
+            self._break_unsent()
+            self._news.set()
+
+    def _break_unsent(self) -> None:
+        while calls := self._unsent.take():
+            for call in calls:
+                del self._calls[call.id]
+                _break(call, was_sent=False)
+
+    def _end(self) -> None:
+        self._has_ended = True
+        self._stream.cancel()
+        self._writing.cancel()
+        self._break_unsent()
+        for call in self._calls.values():
+            _break(call, was_sent=True)
+        self._calls.clear()
+        self._on_end()
+
+
+def _break(call: _Call, *, was_sent: bool) -> None:
+    if not call.outcome.done():
+        call.outcome.set_result(ConnectionBroken(was_sent=was_sent))
+
+
+def _error_of(reply: lane_pb2.LaneReply) -> MeshError:
+    return from_wire(reply.error.code, reply.error.message, reply.error.SerializeToString())

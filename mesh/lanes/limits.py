@@ -1,0 +1,59 @@
+"""The bounds of a lane, and what a call is told that goes beyond one."""
+
+from mesh.calls import Metadata
+from mesh.errors import ResourceExhausted
+from mesh.unary import MAX_MESSAGE_BYTES
+
+EXCHANGE = "/mesh.v1.LaneService/Exchange"
+
+MAX_BATCH_CALLS = 256
+MAX_BATCH_BYTES = 1024 * 1024
+"""A larger call or reply travels alone."""
+
+MAX_METADATA_BYTES = 16 * 1024
+ENVELOPE_BYTES = 64 * 1024
+"""What a batch may add to the largest request or response."""
+MAX_LANE_MESSAGE_BYTES = MAX_MESSAGE_BYTES + ENVELOPE_BYTES
+
+MAX_UNSENT_CALLS = 4096
+MAX_UNSENT_BYTES = 32 * 1024 * 1024
+"""What a client holds for a lane that does not take it."""
+
+MAX_HELD_CALLS = 4096
+MAX_HELD_REPLY_BYTES = 32 * 1024 * 1024
+"""What a server holds for a client that does not read; it reads on once there is less."""
+
+MAX_LANES = 1024
+"""On one server."""
+
+
+class LaneFull(ResourceExhausted):
+    """More calls wait to be sent than are held; the instance does not keep up."""
+
+    REASON = "LANE_FULL"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Too many calls wait for this service; repeat the call in a moment.",
+            retry_after_seconds=1.0,
+        )
+
+
+class MessageTooLarge(ResourceExhausted):
+    """A request, a response or metadata above its bound."""
+
+    REASON = "MESSAGE_TOO_LARGE"
+    retryable = False
+
+    def __init__(self, what: str, size_bytes: int, bound_bytes: int) -> None:
+        super().__init__(f"The {what} is {size_bytes} bytes; at most {bound_bytes} are carried.")
+
+
+def checked_call_size(request: bytes, metadata: Metadata) -> int:
+    """The bytes of a call, near enough. Raises MessageTooLarge."""
+    if len(request) > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge("request", len(request), MAX_MESSAGE_BYTES)
+    size_bytes = sum(map(len, metadata.values()))
+    if size_bytes > MAX_METADATA_BYTES:
+        raise MessageTooLarge("metadata", size_bytes, MAX_METADATA_BYTES)
+    return size_bytes + len(request)

@@ -1,0 +1,59 @@
+"""What waits to be written on a lane, in order, until the next message takes it.
+
+Pure: no I/O and no event loop.
+"""
+
+from typing import Generic, TypeVar
+
+from mesh.lanes.limits import MAX_BATCH_BYTES, MAX_BATCH_CALLS
+
+Item = TypeVar("Item")
+
+
+class Outbox(Generic[Item]):
+    """Items by the id of their call, first in, first out."""
+
+    def __init__(
+        self, *, max_batch_calls: int = MAX_BATCH_CALLS, max_batch_bytes: int = MAX_BATCH_BYTES
+    ) -> None:
+        self._max_batch_calls = max_batch_calls
+        self._max_batch_bytes = max_batch_bytes
+        self._items: dict[int, tuple[Item, int]] = {}
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, call_id: int, item: Item, size_bytes: int) -> None:
+        """Adds an item behind the others. The bound on how many is the caller's to keep."""
+        self._items[call_id] = item, size_bytes
+        self.size_bytes += size_bytes
+
+    def drop(self, call_id: int) -> bool:
+        """Takes one item out. Returns whether it was still there."""
+        dropped = self._items.pop(call_id, None)
+        if dropped is None:
+            return False
+        self.size_bytes -= dropped[1]
+        return True
+
+    def take(self) -> list[Item]:
+        """What the next message carries: all that is there, within the bounds of a batch;
+        an item that is larger by itself comes alone."""
+        taken: dict[int, Item] = {}
+        taken_bytes = 0
+        for call_id, (item, size_bytes) in self._items.items():
+            if taken and (
+                len(taken) == self._max_batch_calls
+                or taken_bytes + size_bytes > self._max_batch_bytes
+            ):
+                break
+            taken[call_id] = item
+            taken_bytes += size_bytes
+        if len(taken) == len(self._items):
+            self._items.clear()
+        else:
+            for call_id in taken:
+                del self._items[call_id]
+        self.size_bytes -= taken_bytes
+        return list(taken.values())

@@ -1,0 +1,172 @@
+"""One lane, as its server holds it.
+
+Each call runs as a task of its own; its reply joins the others that are ready
+when the next message is written. Where replies are not read, no further calls
+are. When the lane ends, so do the calls that are still running on it.
+"""
+
+import asyncio
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
+
+from mesh.contexts import DEFAULT_DEADLINE_SECONDS, MAX_DEADLINE_SECONDS
+from mesh.deadlines import Deadline
+from mesh.dispatch import Dispatcher
+from mesh.errors import Internal, MeshError, Unimplemented
+from mesh.lanes.limits import MAX_HELD_CALLS, MAX_HELD_REPLY_BYTES, MessageTooLarge
+from mesh.lanes.outbox import Outbox
+from mesh.status import to_status
+from mesh.unary import MAX_MESSAGE_BYTES
+from protos.mesh.v1 import lane_pb2
+
+_Reply = tuple[int, bytes | None, status_pb2.Status | None]
+log = structlog.get_logger()
+
+
+class BrokenRules(Exception):
+    """The client sent what no client of this protocol does."""
+
+
+class ServedLane:
+    """Runs the calls of one lane through a dispatcher."""
+
+    def __init__(
+        self,
+        context: Any,
+        dispatcher: Dispatcher,
+        *,
+        max_held_calls: int = MAX_HELD_CALLS,
+        max_held_reply_bytes: int = MAX_HELD_REPLY_BYTES,
+    ) -> None:
+        """`context` is the grpc.aio.ServicerContext of the stream, of raw bytes."""
+        self._context = context
+        self._dispatcher = dispatcher
+        self._max_held_calls = max_held_calls
+        self._max_held_reply_bytes = max_held_reply_bytes
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._cancelled: set[asyncio.Task[None]] = set()
+        self._replies: Outbox[_Reply] = Outbox()
+        self._writing_count = 0
+        self._owes_notice = False
+        self._no_more_calls = False
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Ends when the client has gone, or has no more calls and all are answered.
+        Raises BrokenRules."""
+        reading = asyncio.create_task(self._keep_reading(), name="lane-reader")
+        writing = asyncio.create_task(self._keep_writing(reading), name="lane-writer")
+        try:
+            await asyncio.wait((reading, writing), return_when=asyncio.FIRST_EXCEPTION)
+            for task in (reading, writing):
+                if task.done() and not task.cancelled():
+                    task.result()
+        finally:
+            for task in (reading, writing, *self._running.values()):
+                task.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+
+    def drain(self) -> None:
+        """Asks the client for no new calls."""
+        self._owes_notice = True
+        self._news.set()
+
+    async def _keep_reading(self) -> None:
+        while (message := await self._context.read()) is not grpc.aio.EOF:
+            try:
+                batch = lane_pb2.CallBatch.FromString(message)
+            except DecodeError as error:
+                raise BrokenRules("a message is no CallBatch") from error
+            self._take(batch)
+            while self._is_full():
+                self._room.clear()
+                await self._room.wait()
+        self._no_more_calls = True
+        self._news.set()
+
+    def _take(self, batch: lane_pb2.CallBatch) -> None:
+        loop = asyncio.get_running_loop()
+        for call in batch.calls:
+            if call.id in self._running:
+                raise BrokenRules("two calls under way have one id")
+            self._running[call.id] = loop.create_task(
+                self._run(call.id, call.method, call.request, dict(call.metadata), call.timeout_ms)
+            )
+        for call_id in batch.cancelled_ids:
+            self._cancel(call_id)
+        if batch.no_more_calls:
+            self._no_more_calls = True
+            self._news.set()
+
+    def _is_full(self) -> bool:
+        held_count = len(self._running) + len(self._replies) + self._writing_count
+        return (
+            held_count >= self._max_held_calls
+            or self._replies.size_bytes >= self._max_held_reply_bytes
+        )
+
+    def _cancel(self, call_id: int) -> None:
+        task = self._running.pop(call_id, None)
+        if task is None:
+            return
+        task.cancel()
+        self._cancelled.add(task)  # the event loop itself holds tasks weakly
+        task.add_done_callback(self._cancelled.discard)
+        self._news.set()
+
+    async def _run(
+        self, call_id: int, path: str, request: bytes, metadata: dict[str, str], timeout_ms: int
+    ) -> None:
+        seconds = timeout_ms / 1000 if timeout_ms else DEFAULT_DEADLINE_SECONDS
+        deadline = Deadline.after(min(seconds, MAX_DEADLINE_SECONDS))
+        response: bytes | None = None
+        status: status_pb2.Status | None = None
+        try:
+            method = self._dispatcher.find(path)
+            if method is not None and method.streams:
+                raise Unimplemented(f"{path} streams; call it by itself.", reason="METHOD_STREAMS")
+            response = await self._dispatcher.handle(path, request, metadata, deadline)
+            if len(response) > MAX_MESSAGE_BYTES:
+                size_bytes, response = len(response), None
+                raise MessageTooLarge("response", size_bytes, MAX_MESSAGE_BYTES)
+        except MeshError as error:
+            status = to_status(error)
+        except Exception as error:  # one call's failure must not become the lane's
+            log.error("fail_call", method=path, exc_info=error)
+            status = to_status(Internal("Something went wrong here."))
+        # A call that was cancelled and ended in another way has left already.
+        if self._running.pop(call_id, None) is not None:
+            self._replies.put(call_id, (call_id, response, status), len(response or b""))
+            self._news.set()
+
+    async def _keep_writing(self, reading: asyncio.Task[None]) -> None:
+        await self._context.write(lane_pb2.ReplyBatch().SerializeToString())
+        while not self._is_over():
+            await self._news.wait()
+            self._news.clear()
+            while self._replies or self._owes_notice:
+                await self._context.write(self._next_batch().SerializeToString())
+                self._writing_count = 0
+                self._room.set()
+        reading.cancel()
+
+    def _is_over(self) -> bool:
+        return self._no_more_calls and not self._running and not self._replies
+
+    def _next_batch(self) -> lane_pb2.ReplyBatch:
+        batch = lane_pb2.ReplyBatch(draining=self._owes_notice)
+        self._owes_notice = False
+        replies = self._replies.take()
+        self._writing_count = len(replies)
+        add = batch.replies.add
+        for call_id, response, status in replies:
+            if status is None:
+                add(id=call_id, response=response)
+            else:
+                add(id=call_id, error=status)
+        return batch

@@ -1,0 +1,62 @@
+"""The lanes of one server: their opening, and their end when the server leaves.
+
+Only a process of the mesh may open a lane; who makes a call on it is asked of
+the call's own metadata, so a lane lends nobody its opener's rights.
+"""
+
+from typing import Any
+
+import grpc
+import structlog
+
+from mesh.contexts import abort, metadata_of
+from mesh.dispatch import Dispatcher
+from mesh.errors import InvalidArgument, MeshError, ResourceExhausted, Unavailable
+from mesh.lanes.limits import EXCHANGE, MAX_LANES
+from mesh.lanes.served import BrokenRules, ServedLane
+from mesh.methods import Access
+
+log = structlog.get_logger()
+
+
+class LaneService(grpc.GenericRpcHandler):
+    """Leads the calls of every lane into one dispatcher."""
+
+    def __init__(self, dispatcher: Dispatcher, *, max_lanes: int = MAX_LANES) -> None:
+        self._dispatcher = dispatcher
+        self._max_lanes = max_lanes
+        self._lanes: set[ServedLane] = set()
+        self._is_draining = False
+
+    def service(self, details: Any) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
+        if details.method != EXCHANGE:
+            return None
+        return grpc.stream_stream_rpc_method_handler(self._exchange)
+
+    def drain(self) -> None:
+        """Asks every client for no new calls; a lane ends once its calls are answered."""
+        self._is_draining = True
+        for lane in self._lanes:
+            lane.drain()
+
+    async def _exchange(self, _requests: Any, context: Any) -> None:
+        try:
+            await self._admit(context)
+            lane = ServedLane(context, self._dispatcher)
+            self._lanes.add(lane)
+            try:
+                await lane.serve()
+            finally:
+                self._lanes.discard(lane)
+        except BrokenRules as error:
+            log.error("end_lane", reason=str(error))
+            await abort(context, InvalidArgument(str(error), reason="LANE_RULES_BROKEN"), {})
+        except MeshError as error:
+            await abort(context, error, {})
+
+    async def _admit(self, context: Any) -> None:
+        if self._is_draining:
+            raise Unavailable("This server is leaving.", reason="DRAINING")
+        if len(self._lanes) >= self._max_lanes:
+            raise ResourceExhausted("This server has as many lanes as it can take.")
+        await self._dispatcher.authenticate(metadata_of(context), Access.SERVICE)

@@ -1,0 +1,165 @@
+"""A transport that keeps one lane to each address.
+
+A lane is opened by the first call that needs it, and the calls that come
+meanwhile wait for the same opening; no call is sent before its lane stands.
+Connections are those of mesh.unary: the same backoff, keepalive and closing.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import grpc
+import structlog
+
+from mesh.calls import AUTHORIZATION, Metadata
+from mesh.deadlines import Deadline
+from mesh.lanes.lane import Lane
+from mesh.lanes.limits import EXCHANGE, MAX_LANE_MESSAGE_BYTES
+from mesh.transport import ConnectionBroken, NoAnswer
+from mesh.unary import CHANNEL_OPTIONS, CLOSING_GRACE_SECONDS
+
+OPENING_TIMEOUT_SECONDS = 10.0
+REFUSAL_BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5)
+
+_OPTIONS = (
+    *(option for option in CHANNEL_OPTIONS if not option[0].endswith("_message_length")),
+    ("grpc.max_send_message_length", MAX_LANE_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_LANE_MESSAGE_BYTES),
+)
+_ABSENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+log = structlog.get_logger()
+
+
+class _Connection:
+    """The channel to one address, and its lane while there is one."""
+
+    def __init__(self, address: str, token: Callable[[], str]) -> None:
+        self._address = address
+        self._token = token
+        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._exchange: Any = self._channel.stream_stream(EXCHANGE)
+        self._opening: asyncio.Task[None] | None = None
+        self._refusal_count = 0
+        self._refused_until = 0.0
+        self.lane: Lane | None = None
+        self.closing: asyncio.TimerHandle | None = None
+
+    async def opened(self, timeout_seconds: float) -> Lane:
+        """The lane, once it stands. Raises ConnectionBroken or NoAnswer, nothing sent."""
+        if self.lane is None:
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._open(), name="lane-opening")
+            opening = self._opening
+            # A timer of uvloop may come a millisecond early.
+            done, _ = await asyncio.wait((opening,), timeout=timeout_seconds + 0.001)
+            if not done:
+                raise NoAnswer(was_sent=False)
+        if self.lane is None or not self.lane.takes_calls:
+            raise ConnectionBroken(was_sent=False)
+        return self.lane
+
+    async def close(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+        if self.lane is not None:
+            await self.lane.close()
+        await self._channel.close()
+
+    async def _open(self) -> None:
+        """Sets `lane`, or leaves it unset where none can be had."""
+        try:
+            if asyncio.get_running_loop().time() >= self._refused_until:
+                await self._exchange_greeting()
+        except TimeoutError:
+            log.warning("fail_lane_opening", target=self._address, code="TIMEOUT")
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in _ABSENT:
+                self._refuse(error)
+        except Exception as error:  # a task must not die unseen
+            log.error("fail_lane_opening", target=self._address, exc_info=error)
+        finally:
+            self._opening = None
+
+    async def _exchange_greeting(self) -> None:
+        stream = self._exchange(metadata=((AUTHORIZATION, f"Bearer {self._token()}"),))
+        async with asyncio.timeout(OPENING_TIMEOUT_SECONDS):
+            greeting = await stream.read()
+        if greeting is not grpc.aio.EOF:
+            self._refusal_count = 0
+            self.lane = Lane(stream, on_end=self._forget_lane)
+
+    def _forget_lane(self) -> None:
+        self.lane = None
+
+    def _refuse(self, error: grpc.aio.AioRpcError) -> None:
+        """The server is there and does not want us: a token, a clock or a version is wrong."""
+        last = len(REFUSAL_BACKOFF_SECONDS) - 1
+        pause_seconds = REFUSAL_BACKOFF_SECONDS[min(self._refusal_count, last)]
+        self._refusal_count += 1
+        self._refused_until = asyncio.get_running_loop().time() + pause_seconds
+        log.error("refuse_lane", target=self._address, code=error.code().name)
+
+
+class LaneTransport:
+    """A `mesh.transport.Transport`; use it in one event loop alone."""
+
+    def __init__(
+        self, token: Callable[[], str], *, closing_grace_seconds: float = CLOSING_GRACE_SECONDS
+    ) -> None:
+        """`token` gives a service token, shown when a lane is opened."""
+        self._token = token
+        self._closing_grace_seconds = closing_grace_seconds
+        self._connections: dict[str, _Connection] = {}
+        self._closings: set[asyncio.Task[None]] = set()
+
+    async def connect(self, address: str, timeout_seconds: float) -> None:
+        await self._connection(address).opened(timeout_seconds)
+
+    async def call(
+        self,
+        address: str,
+        method: str,
+        request: bytes,
+        metadata: Metadata,
+        timeout_seconds: float,
+    ) -> bytes:
+        connection = self._connection(address)
+        lane = connection.lane
+        if lane is None:
+            deadline = Deadline.after(timeout_seconds)
+            lane = await connection.opened(timeout_seconds)
+            timeout_seconds = deadline.remaining_seconds()
+        return await lane.call(method, request, metadata, timeout_seconds)
+
+    def retain(self, addresses: Iterable[str]) -> None:
+        wanted = set(addresses)
+        for address, connection in self._connections.items():
+            if address in wanted:
+                if connection.closing is not None:
+                    connection.closing.cancel()
+                    connection.closing = None
+            elif connection.closing is None:
+                connection.closing = asyncio.get_running_loop().call_later(
+                    self._closing_grace_seconds, partial(self._begin_closing, address)
+                )
+
+    async def close(self) -> None:
+        for address, connection in list(self._connections.items()):
+            if connection.closing is not None:
+                connection.closing.cancel()
+            self._begin_closing(address)
+        await asyncio.gather(*self._closings)
+
+    def _connection(self, address: str) -> _Connection:
+        found = self._connections.get(address)
+        if found is None:
+            found = self._connections[address] = _Connection(address, self._token)
+        return found
+
+    def _begin_closing(self, address: str) -> None:
+        connection = self._connections.pop(address)
+        task = asyncio.get_running_loop().create_task(connection.close())
+        self._closings.add(task)
+        task.add_done_callback(self._closings.discard)

@@ -1,0 +1,153 @@
+"""A small real server, in this process or in one of its own, that does what each request says.
+
+`python -m tests.unit.mesh.echo LISTEN KEY_FILE` serves until it is killed, and prints
+its port.
+"""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvloop
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from mesh.auth import (
+    PLAYER_AUDIENCE,
+    Authenticator,
+    ServiceIdentity,
+    TokenSigner,
+    fixed_keys,
+    load_private_key,
+)
+from mesh.calls import AUTHORIZATION
+from mesh.dispatch import Call, Dispatcher
+from mesh.errors import FailedPrecondition, FieldViolation
+from mesh.lanes.transport import LaneTransport
+from mesh.methods import Access, Method
+from mesh.server import Server
+from mesh.transport import Transport
+from mesh.unary import UnaryTransport
+
+ECHO = "/echo.v1.EchoService/Echo"
+PLAYERS_ECHO = "/echo.v1.EchoService/PlayersEcho"
+STREAM = "/echo.v1.EchoService/Stream"
+USER_ID = "7d444840-9dc0-41d1-b245-5ffdce74fad2"
+REFUSAL = FailedPrecondition(
+    "Too poor.",
+    reason="POOR",
+    metadata={"gems": "1", "wanted": "160"},
+    fields=(FieldViolation("amount", "must be at most 1"),),
+    retry_after_seconds=1.5,
+)
+
+
+@dataclass
+class Echo:
+    """The implementation, and what it has seen."""
+
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    calls: list[Call] = field(default_factory=list)
+
+    async def answer(self, request: bytes, call: Call) -> bytes:
+        self.calls.append(call)
+        word, _, argument = request.partition(b" ")
+        if word == b"refuse":
+            raise REFUSAL
+        if word == b"fail":
+            raise LookupError("secret of the house")
+        if word == b"wait":
+            await self._wait()
+        if word == b"large":
+            return b"x" * int(argument)
+        return b"echo " + request
+
+    async def stream(self, request: bytes, call: Call) -> AsyncIterator[bytes]:
+        yield request
+
+    async def _wait(self) -> None:
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+def echo_server(
+    key: Ed25519PrivateKey,
+    echo: Echo,
+    listen: str = "127.0.0.1:0",
+    max_concurrent_calls: int = 2048,
+) -> Server:
+    def method(path: str, access: Access) -> Method:
+        return Method(path, access, False, bytes, echo.answer, bytes)
+
+    keys = fixed_keys(key.public_key())
+    dispatcher = Dispatcher(
+        [
+            method(ECHO, Access.SERVICE),
+            method(PLAYERS_ECHO, Access.PLAYER),
+            Method(STREAM, Access.SERVICE, True, bytes, echo.stream, bytes),
+        ],
+        Authenticator(player_keys=keys, service_keys=keys),
+        max_concurrent_calls=max_concurrent_calls,
+    )
+    return Server(listen, (), dispatcher, _always_ready)
+
+
+async def _always_ready() -> bool:
+    return True
+
+
+class Callers:
+    """Those who may call, by one key."""
+
+    def __init__(self) -> None:
+        self.key = Ed25519PrivateKey.generate()
+        self.identity = ServiceIdentity(self.key, "gacha_svc")
+        self.metadata = dict(self.identity.metadata())
+
+    def player_metadata(self) -> dict[str, str]:
+        token = TokenSigner(self.key, PLAYER_AUDIENCE, 60).sign(USER_ID)
+        return {AUTHORIZATION: f"Bearer {token}"}
+
+    def transport(self, kind: str) -> Transport:
+        """A "unary" one or a "lane" one."""
+        if kind == "unary":
+            return UnaryTransport(closing_grace_seconds=0.1)
+        return LaneTransport(self.identity.token, closing_grace_seconds=0.1)
+
+
+class EchoProcess:
+    """The server in a process of its own, to be killed and frozen."""
+
+    def __init__(self, callers: Callers, folder: Path, listen: str = "127.0.0.1:0") -> None:
+        key_file = folder / "service.pem"
+        key_file.write_bytes(
+            callers.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+        command = [sys.executable, "-m", __name__, listen, str(key_file)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.address = f"127.0.0.1:{int(self.process.stdout.readline())}"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+async def _serve(key: Ed25519PrivateKey, listen: str) -> None:
+    server = echo_server(key, Echo(), listen)
+    await server.start()
+    print(server.port, flush=True)  # noqa: T201 (what the starter reads)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(load_private_key(Path(sys.argv[2]).read_bytes()), sys.argv[1]))
