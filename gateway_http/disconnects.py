@@ -1,33 +1,49 @@
-"""Ends work that nobody waits for any more."""
+"""Ends work that nobody waits for any more.
+
+To watch a connection takes a task and a future for each request. Nearly all are
+answered before anybody could leave, so the watch begins only for those that take long.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from mesh.errors import Cancelled
 
+WATCH_AFTER_SECONDS = 0.5
 Result = TypeVar("Result")
 
 
 async def unless_disconnected(
-    work: Coroutine[Any, Any, Result], disconnected: Callable[[], Awaitable[None]]
+    work: Awaitable[Result],
+    disconnected: Callable[[], Awaitable[None]],
+    *,
+    watch_after_seconds: float = WATCH_AFTER_SECONDS,
 ) -> Result:
     """What `work` gives, unless `disconnected` returns first: then work is cancelled.
 
     Raises Cancelled with the reason CLIENT_DISCONNECTED, and whatever `work` raises.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"
+    watching: list[asyncio.Task[None]] = []
 
     async def watch() -> None:
         await disconnected()
         task.cancel()
 
-    watcher = asyncio.ensure_future(watch())
+    def begin() -> None:
+        watching.append(asyncio.ensure_future(watch()))
+
+    timer = asyncio.get_running_loop().call_later(watch_after_seconds, begin)
     try:
-        return await task
+        return await work
     except asyncio.CancelledError:
-        if watcher.done() and not watcher.cancelled():
+        if watching and watching[0].done() and not watching[0].cancelled():
+            task.uncancel()
             raise Cancelled("The client went away.", reason="CLIENT_DISCONNECTED") from None
         raise
     finally:
-        watcher.cancel()
+        timer.cancel()
+        for watcher in watching:
+            watcher.cancel()

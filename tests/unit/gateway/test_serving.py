@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from gateway_http.disconnects import WATCH_AFTER_SECONDS
 from gateway_http.listener import listening_socket
 from mesh.server import ListenFailed
 
@@ -82,7 +83,7 @@ async def test_a_client_that_leaves_cancels_its_call() -> None:
     async with serving(wait_seconds=30) as (process, client):
         with pytest.raises(httpx.ReadTimeout):
             await client.get("/currency", headers=TOKEN, timeout=0.3)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(WATCH_AFTER_SECONDS)
         assert await end(process) == "calls=1 cancelled=1"
 
 
