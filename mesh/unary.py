@@ -2,24 +2,22 @@
 
 A channel is made in the running loop by the first call to its address. Its
 reconnect backoff is capped low, so that a restarted instance is found within
-half a second. Once its address is no longer wanted, it is closed after a grace
-in which the calls that it carries may end.
+half a second.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 import grpc
 
 from mesh.calls import Metadata
+from mesh.connections import CLOSING_GRACE_SECONDS, Connections
 from mesh.errors import MeshError
 from mesh.status import DETAILS_KEY, from_wire
 from mesh.transport import ConnectionBroken, NoAnswer
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-CLOSING_GRACE_SECONDS = 60.0
 
 CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -49,7 +47,9 @@ class _Connection:
     def __init__(self, address: str) -> None:
         self.channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._methods: dict[str, _Method] = {}
-        self.closing: asyncio.TimerHandle | None = None
+
+    async def close(self) -> None:
+        await self.channel.close()
 
     def method(self, path: str) -> _Method:
         found = self._methods.get(path)
@@ -62,12 +62,10 @@ class UnaryTransport:
     """A `mesh.transport.Transport`; use it in one event loop alone."""
 
     def __init__(self, closing_grace_seconds: float = CLOSING_GRACE_SECONDS) -> None:
-        self._closing_grace_seconds = closing_grace_seconds
-        self._connections: dict[str, _Connection] = {}
-        self._closings: set[asyncio.Task[None]] = set()
+        self._connections = Connections(_Connection, closing_grace_seconds)
 
     async def connect(self, address: str, timeout_seconds: float) -> None:
-        channel = self._connection(address).channel
+        channel = self._connections.to(address).channel
         state = channel.get_state(try_to_connect=True)
         if state is grpc.ChannelConnectivity.READY:
             return
@@ -89,42 +87,17 @@ class UnaryTransport:
         metadata: Metadata,
         timeout_seconds: float,
     ) -> bytes:
-        send = self._connection(address).method(method)
+        send = self._connections.to(address).method(method)
         try:
             return await send(request, timeout=timeout_seconds, metadata=tuple(metadata.items()))
         except grpc.aio.AioRpcError as error:
             raise _error_of(error) from error
 
     def retain(self, addresses: Iterable[str]) -> None:
-        wanted = set(addresses)
-        for address, connection in self._connections.items():
-            if address in wanted:
-                if connection.closing is not None:
-                    connection.closing.cancel()
-                    connection.closing = None
-            elif connection.closing is None:
-                connection.closing = asyncio.get_running_loop().call_later(
-                    self._closing_grace_seconds, partial(self._begin_closing, address)
-                )
+        self._connections.retain(addresses)
 
     async def close(self) -> None:
-        for address, connection in list(self._connections.items()):
-            if connection.closing is not None:
-                connection.closing.cancel()
-            self._begin_closing(address)
-        await asyncio.gather(*self._closings)
-
-    def _connection(self, address: str) -> _Connection:
-        found = self._connections.get(address)
-        if found is None:
-            found = self._connections[address] = _Connection(address)
-        return found
-
-    def _begin_closing(self, address: str) -> None:
-        connection = self._connections.pop(address)
-        task = asyncio.get_running_loop().create_task(connection.channel.close())
-        self._closings.add(task)
-        task.add_done_callback(self._closings.discard)
+        await self._connections.close()
 
 
 def _error_of(error: grpc.aio.AioRpcError) -> MeshError:

@@ -2,23 +2,23 @@
 
 A lane is opened by the first call that needs it, and the calls that come
 meanwhile wait for the same opening; no call is sent before its lane stands.
-Connections are those of mesh.unary: the same backoff, keepalive and closing.
+Channels are those of mesh.unary: the same backoff and keepalive.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 import grpc
 import structlog
 
 from mesh.calls import AUTHORIZATION, Metadata
+from mesh.connections import CLOSING_GRACE_SECONDS, Connections
 from mesh.deadlines import Deadline
 from mesh.lanes.lane import Lane
 from mesh.lanes.limits import EXCHANGE, MAX_LANE_MESSAGE_BYTES
 from mesh.transport import ConnectionBroken, NoAnswer
-from mesh.unary import CHANNEL_OPTIONS, CLOSING_GRACE_SECONDS
+from mesh.unary import CHANNEL_OPTIONS
 
 OPENING_TIMEOUT_SECONDS = 10.0
 REFUSAL_BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5)
@@ -44,7 +44,6 @@ class _Connection:
         self._refusal_count = 0
         self._refused_until = 0.0
         self.lane: Lane | None = None
-        self.closing: asyncio.TimerHandle | None = None
 
     async def opened(self, timeout_seconds: float) -> Lane:
         """The lane, once it stands. Raises ConnectionBroken or NoAnswer, nothing sent."""
@@ -109,13 +108,12 @@ class LaneTransport:
         self, token: Callable[[], str], *, closing_grace_seconds: float = CLOSING_GRACE_SECONDS
     ) -> None:
         """`token` gives a service token, shown when a lane is opened."""
-        self._token = token
-        self._closing_grace_seconds = closing_grace_seconds
-        self._connections: dict[str, _Connection] = {}
-        self._closings: set[asyncio.Task[None]] = set()
+        self._connections = Connections(
+            lambda address: _Connection(address, token), closing_grace_seconds
+        )
 
     async def connect(self, address: str, timeout_seconds: float) -> None:
-        await self._connection(address).opened(timeout_seconds)
+        await self._connections.to(address).opened(timeout_seconds)
 
     async def call(
         self,
@@ -125,7 +123,7 @@ class LaneTransport:
         metadata: Metadata,
         timeout_seconds: float,
     ) -> bytes:
-        connection = self._connection(address)
+        connection = self._connections.to(address)
         lane = connection.lane
         if lane is None:
             deadline = Deadline.after(timeout_seconds)
@@ -134,32 +132,7 @@ class LaneTransport:
         return await lane.call(method, request, metadata, timeout_seconds)
 
     def retain(self, addresses: Iterable[str]) -> None:
-        wanted = set(addresses)
-        for address, connection in self._connections.items():
-            if address in wanted:
-                if connection.closing is not None:
-                    connection.closing.cancel()
-                    connection.closing = None
-            elif connection.closing is None:
-                connection.closing = asyncio.get_running_loop().call_later(
-                    self._closing_grace_seconds, partial(self._begin_closing, address)
-                )
+        self._connections.retain(addresses)
 
     async def close(self) -> None:
-        for address, connection in list(self._connections.items()):
-            if connection.closing is not None:
-                connection.closing.cancel()
-            self._begin_closing(address)
-        await asyncio.gather(*self._closings)
-
-    def _connection(self, address: str) -> _Connection:
-        found = self._connections.get(address)
-        if found is None:
-            found = self._connections[address] = _Connection(address, self._token)
-        return found
-
-    def _begin_closing(self, address: str) -> None:
-        connection = self._connections.pop(address)
-        task = asyncio.get_running_loop().create_task(connection.close())
-        self._closings.add(task)
-        task.add_done_callback(self._closings.discard)
+        await self._connections.close()

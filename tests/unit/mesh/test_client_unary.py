@@ -201,7 +201,7 @@ async def test_an_unwanted_connection_is_closed_after_its_grace(
     server: EchoServer, transport: UnaryTransport
 ) -> None:
     await transport.connect(address_of(server), 5.0)
-    channel = transport._connections[address_of(server)].channel
+    channel = transport._connections.to(address_of(server)).channel
     transport.retain([])
     assert channel.get_state() is grpc.ChannelConnectivity.READY
     await until(lambda: address_of(server) not in transport._connections)
@@ -212,8 +212,8 @@ async def test_a_connection_that_is_wanted_again_stays(
     server: EchoServer, transport: UnaryTransport
 ) -> None:
     await transport.connect(address_of(server), 5.0)
-    connection = transport._connections[address_of(server)]
+    connection = transport._connections.to(address_of(server))
     transport.retain([])
     transport.retain([address_of(server)])
     await asyncio.sleep(0.2)
-    assert transport._connections[address_of(server)] is connection
+    assert transport._connections.to(address_of(server)) is connection

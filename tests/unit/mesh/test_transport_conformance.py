@@ -346,18 +346,18 @@ async def test_an_unwanted_connection_goes_and_comes_again(house: House) -> None
     await house.call(b"hi")
     house.transport.retain([])
     transport: Any = house.transport
-    await until(lambda: not transport._connections)
+    await until(lambda: house.address not in transport._connections)
     assert await house.call(b"hi") == b"echo hi"
 
 
 async def test_a_connection_that_is_wanted_again_stays(house: House) -> None:
     await house.call(b"hi")
     transport: Any = house.transport
-    connection = transport._connections[house.address]
+    connection = transport._connections.to(house.address)
     house.transport.retain([])
     house.transport.retain([house.address])
     await asyncio.sleep(0.2)
-    assert transport._connections[house.address] is connection
+    assert transport._connections.to(house.address) is connection
 
 
 async def test_closing_ends_the_calls_under_way_and_their_methods(house: House) -> None:
