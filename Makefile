@@ -3,13 +3,13 @@
 
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help up down status clean test check bench generate embedded dev
+.PHONY: help up down status tx clean test check bench generate embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
 PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
 
 # These never wait for an installation: without an environment nothing can be running.
-IF_MADE = [ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet (.venv)."; exit 0; }; exec $(PYTHON) -m deploy.local
+IF_MADE = [ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet (.venv)."; exit 0; }; exec $(PYTHON) -m
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target line; do printf '  make %-10s %s\n' "$$target" "$$line"; done
@@ -18,13 +18,17 @@ up: embedded ## run the whole mesh until Ctrl-C (PORT=9000 another port, DETACH=
 	@exec $(PYTHON) -m deploy.local up $(PORT_OPTION) $(if $(DETACH),--detach,--with-parent)
 
 down: ## stop a mesh that runs, and wait until all of it is gone
-	@$(IF_MADE) down
+	@$(IF_MADE) deploy.local down
 
 status: ## show what runs where, and whether it is healthy
-	@$(IF_MADE) status
+	@$(IF_MADE) deploy.local status
+
+# Through the environment, where make puts it, so that no character of it is the shell's.
+tx: ## list transactions in flight and in doubt (GID=... settles one by the protocol, YES=1 unasked)
+	@$(IF_MADE) deploy.tx $(if $(filter command line,$(origin GID)),resolve $(if $(YES),--yes) -- "$$GID",list)
 
 clean: ## forget all data, secrets and logs of the mesh (var/)
-	@$(IF_MADE) clean
+	@$(IF_MADE) deploy.local clean
 
 test: dev ## run all tests, on free ports and in folders of their own (ARGS='-k pull' for some)
 	@exec $(PYTHON) -m pytest $(ARGS)

@@ -12,8 +12,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg2
 from psycopg2 import sql
@@ -108,10 +110,17 @@ def sqlalchemy_url(url: str) -> str:
     return url.replace("postgresql://", "postgresql+psycopg2://", 1)
 
 
-def start_postgres(folder: Path, database: str, *, is_durable: bool = False) -> PostgresServer:
+def start_postgres(
+    folder: Path,
+    database: str,
+    *,
+    is_durable: bool = False,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> PostgresServer:
     """A new server with an empty `database`, its data in `folder`; takes about a second.
 
-    It has the settings of the real one, but unless `is_durable` it does not wait for the disk.
+    It has the settings of the real one, with `settings` above them, but unless `is_durable`
+    it does not wait for the disk.
     Call it from the main thread: the server ends with the thread that started it.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,6 +133,7 @@ def start_postgres(folder: Path, database: str, *, is_durable: bool = False) -> 
             port=next(ports),
             password=secrets.token_hex(16),
             identity=identity,
+            settings=settings,
             is_durable=is_durable,
         )
         postgres.prepare(cluster)

@@ -1,23 +1,56 @@
 """The protocol's two services as their callers see them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
 from mesh.calls import Caller, Metadata
 from mesh.deadlines import Deadline
+from mesh.txn.decisions import Decision
+from mesh.txn.participant import Branch
 from mesh.txn.rpc import OUTCOMES
 from mesh.txn.words import No, Operation, Outcome, Vote, Yes
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 
 RESOLVE_SECONDS = 3.0
 _PARTICIPANT = "/tx.v1.ParticipantService"
-_RESOLVE = "/tx.v1.CoordinatorService/Resolve"
+_COORDINATOR = "/tx.v1.CoordinatorService"
 _OUTCOME_OF: Mapping[int, Outcome] = {number: outcome for outcome, number in OUTCOMES.items()}
 
 
-class RemoteParticipant:
+class RemoteBranches:
+    """The branches of one participant, settled and listed by whichever instance answers."""
+
+    def __init__(self, caller: Caller, metadata: Callable[[], Metadata]) -> None:
+        """`metadata` shows who is calling."""
+        self._caller = caller
+        self._metadata = metadata
+
+    async def commit(self, gid: str, deadline: Deadline) -> None:
+        """As `Participant.commit`."""
+        await self._call("Commit", participant_pb2.CommitRequest(gid=gid), deadline)
+
+    async def abort(self, gid: str, deadline: Deadline) -> None:
+        """As `Participant.abort`."""
+        await self._call("Abort", participant_pb2.AbortRequest(gid=gid), deadline)
+
+    async def branches(self, deadline: Deadline) -> list[Branch]:
+        """Those that are prepared now, whatever their age, oldest first; at most MAX_LISTED."""
+        answer = await self._call("ListBranches", participant_pb2.ListBranchesRequest(), deadline)
+        return [
+            Branch(branch.gid, branch.prepared_at.ToDatetime(UTC))
+            for branch in participant_pb2.ListBranchesResponse.FromString(answer).branches
+        ]
+
+    async def _call(self, method: str, request: Message, deadline: Deadline) -> bytes:
+        return await self._caller.call(
+            f"{_PARTICIPANT}/{method}", request.SerializeToString(), self._metadata(), deadline
+        )
+
+
+class RemoteParticipant(RemoteBranches):
     """A `ParticipantClient` that asks whichever instance of a service answers."""
 
     def __init__(
@@ -29,8 +62,7 @@ class RemoteParticipant:
     ) -> None:
         """`metadata` shows who is calling; `encode` writes an operation's body and
         `decode` reads what a YES tells."""
-        self._caller = caller
-        self._metadata = metadata
+        super().__init__(caller, metadata)
         self._encode = encode
         self._decode = decode
 
@@ -53,17 +85,6 @@ class RemoteParticipant:
         )
         return [self._vote(vote) for vote in response.votes]
 
-    async def commit(self, gid: str, deadline: Deadline) -> None:
-        await self._call("Commit", participant_pb2.CommitRequest(gid=gid), deadline)
-
-    async def abort(self, gid: str, deadline: Deadline) -> None:
-        await self._call("Abort", participant_pb2.AbortRequest(gid=gid), deadline)
-
-    async def _call(self, method: str, request: Message, deadline: Deadline) -> bytes:
-        return await self._caller.call(
-            f"{_PARTICIPANT}/{method}", request.SerializeToString(), self._metadata(), deadline
-        )
-
     def _vote(self, vote: participant_pb2.Vote) -> Vote[object]:
         if vote.HasField("result"):
             return Yes(self._decode(vote.result))
@@ -72,7 +93,7 @@ class RemoteParticipant:
 
 
 class RemoteCoordinator:
-    """Asks whichever instance hosts the decision log for the outcome of a gid."""
+    """Asks whichever instance hosts the decision log."""
 
     def __init__(self, caller: Caller, metadata: Callable[[], Metadata]) -> None:
         self._caller = caller
@@ -81,9 +102,27 @@ class RemoteCoordinator:
     async def resolve(self, gid: str) -> Outcome:
         """Forces and returns the outcome. Idempotent. Raises MeshError when nobody answers."""
         answer = await self._caller.call(
-            _RESOLVE,
+            f"{_COORDINATOR}/Resolve",
             coordinator_pb2.ResolveRequest(gid=gid).SerializeToString(),
             self._metadata(),
             Deadline.after(RESOLVE_SECONDS),
         )
         return _OUTCOME_OF[coordinator_pb2.ResolveResponse.FromString(answer).outcome]
+
+    async def decisions(self, gids: Collection[str]) -> list[Decision]:
+        """As `DecisionLog.standing`. Raises MeshError when nobody answers."""
+        answer = await self._caller.call(
+            f"{_COORDINATOR}/ListDecisions",
+            coordinator_pb2.ListDecisionsRequest(gids=gids).SerializeToString(),
+            self._metadata(),
+            Deadline.after(RESOLVE_SECONDS),
+        )
+        return [
+            Decision(
+                decision.gid,
+                _OUTCOME_OF[decision.outcome],
+                decision.decided_at.ToDatetime(UTC),
+                decision.done_at.ToDatetime(UTC) if decision.HasField("done_at") else None,
+            )
+            for decision in coordinator_pb2.ListDecisionsResponse.FromString(answer).decisions
+        ]

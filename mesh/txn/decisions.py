@@ -7,6 +7,8 @@ goes only after both branches are done and long after its gid could be in use.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -27,6 +29,16 @@ CREATE INDEX tx_decision_open ON tx_decision (decided_at)
     WHERE outcome = 'commit' AND done_at IS NULL;
 CREATE INDEX tx_decision_decided_at ON tx_decision (decided_at);
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What stands for a gid; `done_at` is when both branches were known to have committed."""
+
+    gid: str
+    outcome: Outcome
+    decided_at: datetime
+    done_at: datetime | None
 
 
 class DecisionLog:
@@ -80,6 +92,25 @@ class DecisionLog:
                 (min_age_seconds, MAX_LISTED),
             )
             return [gid for (gid,) in cursor.fetchall()]
+
+        return await self._database.autocommit(select)
+
+    async def standing(self, gids: Collection[str]) -> list[Decision]:
+        """The decisions of these gids, and the commits that are not known to be done,
+        of which the oldest MAX_LISTED; oldest first. Decides nothing."""
+
+        def select(cursor: Cursor) -> list[Decision]:
+            cursor.execute(
+                """
+                SELECT gid, outcome, decided_at, done_at FROM tx_decision WHERE gid = ANY(%s)
+                UNION
+                (SELECT gid, outcome, decided_at, done_at FROM tx_decision
+                 WHERE outcome = 'commit' AND done_at IS NULL ORDER BY decided_at LIMIT %s)
+                ORDER BY decided_at
+                """,
+                (list(gids), MAX_LISTED),
+            )
+            return [Decision(gid, Outcome(said), *times) for gid, said, *times in cursor.fetchall()]
 
         return await self._database.autocommit(select)
 

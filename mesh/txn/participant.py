@@ -41,7 +41,8 @@ from mesh.txn.words import (
 )
 
 LOCK_TIMEOUT_MS = 200
-RETENTION_SECONDS = 3600
+RETENTION_SECONDS = 24 * 3600
+"""Longer than a database may be away: a Commit that is repeated asks for the row."""
 MAX_LISTED = 1000
 SETTLE_ATTEMPTS = 20
 SETTLE_PAUSE_SECONDS = 0.01
@@ -49,7 +50,7 @@ SETTLE_PAUSE_SECONDS = 0.01
 _NO_SUCH_BRANCH = "42704"
 _BRANCH_BUSY = "55000"
 _ALREADY_PREPARED = "42710"
-_NO_SLOT = "53400"
+_NO_SLOT = "53200"
 
 _BEGIN_BRANCH = """
 BEGIN; SET LOCAL lock_timeout = %s; INSERT INTO tx_branch (gid) VALUES (%s)

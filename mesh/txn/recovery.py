@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from mesh.deadlines import Deadline
-from mesh.errors import MeshError
+from mesh.errors import MeshError, Unavailable
 from mesh.txn.coordinator import Coordinator, ParticipantClient
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.participant import Participant
@@ -45,19 +45,28 @@ class BranchRecovery:
         self._rounds = 0
 
     async def run_once(self) -> None:
-        """Settles every branch that is old enough. Raises MeshError when something is away."""
+        """Settles every branch that is old enough; one that cannot be holds up no other.
+        Raises Unavailable when something is away."""
         for branch in await self._participant.branches(self._min_age_seconds):
-            outcome = await self._resolve(branch.gid)
-            if outcome is Outcome.ABORT:
-                await self._participant.abort(branch.gid)
-            elif self._commits:
-                await self._participant.commit(branch.gid)
-            else:
-                continue
-            log.info("recover_branch", gid=branch.gid, outcome=outcome.value)
+            try:
+                await self._settle(branch.gid)
+            except MeshError as error:
+                if isinstance(error, Unavailable):
+                    raise
+                log.error("fail_branch_recovery", gid=branch.gid, reason=error.reason)
         if self._rounds % ROUNDS_BETWEEN_CLEANUPS == 0:
             await self._participant.forget_old_gids()
         self._rounds += 1
+
+    async def _settle(self, gid: str) -> None:
+        outcome = await self._resolve(gid)
+        if outcome is Outcome.ABORT:
+            await self._participant.abort(gid)
+        elif self._commits:
+            await self._participant.commit(gid)
+        else:
+            return
+        log.info("recover_branch", gid=gid, outcome=outcome.value)
 
 
 class DecisionRecovery:
@@ -80,8 +89,8 @@ class DecisionRecovery:
         self._rounds = 0
 
     async def run_once(self) -> None:
-        """Commits what was decided and is not known to be done. Raises MeshError when
-        something is away."""
+        """Commits what was decided and is not known to be done; what cannot be holds up
+        nothing else. Raises Unavailable when something is away."""
         done = self._coordinator.take_done()
         try:
             for gid in await self._decisions.unfinished(self._min_age_seconds):
@@ -98,8 +107,11 @@ class DecisionRecovery:
         try:
             await self._first.commit(gid, Deadline.after(STEP_SECONDS))
             await self._second.commit(gid, Deadline.after(STEP_SECONDS))
-        except BranchLost as error:
-            log.error("lose_branch", gid=gid, message=error.message)
+        except MeshError as error:
+            if isinstance(error, Unavailable):
+                raise
+            event = "lose_branch" if error.reason == BranchLost.REASON else "fail_decision_recovery"
+            log.error(event, gid=gid, reason=error.reason, message=error.message)
             return False
         log.info("recover_decision", gid=gid)
         return True

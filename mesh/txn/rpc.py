@@ -9,10 +9,13 @@ from google.protobuf.message import DecodeError, Message
 
 from mesh.dispatch import Call
 from mesh.errors import InvalidArgument
-from mesh.txn.decisions import DecisionLog
+from mesh.txn.decisions import MAX_LISTED, DecisionLog
 from mesh.txn.participant import Participant
 from mesh.txn.words import Body, Operation, Outcome, Result, Vote, Yes, gid_age_seconds
 from protos.tx.v1 import coordinator_pb2, participant_pb2
+
+MAX_ASKED = 2 * MAX_LISTED
+"""Enough for every branch that the two participants of a transaction list."""
 
 OUTCOMES = {
     Outcome.COMMIT: coordinator_pb2.OUTCOME_COMMIT,
@@ -98,6 +101,20 @@ class CoordinatorRpc:
     ) -> coordinator_pb2.ResolveResponse:
         outcome = await self._decisions.decide(_gid_of(request.gid), Outcome.ABORT)
         return coordinator_pb2.ResolveResponse(outcome=OUTCOMES[outcome])
+
+    async def list_decisions(
+        self, request: coordinator_pb2.ListDecisionsRequest, call: Call
+    ) -> coordinator_pb2.ListDecisionsResponse:
+        if len(request.gids) > MAX_ASKED:
+            raise InvalidArgument.of_field("gids", f"must be at most {MAX_ASKED}")
+        gids = [_gid_of(gid) for gid in request.gids]
+        response = coordinator_pb2.ListDecisionsResponse()
+        for decision in await self._decisions.standing(gids):
+            written = response.decisions.add(gid=decision.gid, outcome=OUTCOMES[decision.outcome])
+            written.decided_at.FromDatetime(decision.decided_at)
+            if decision.done_at is not None:
+                written.done_at.FromDatetime(decision.done_at)
+        return response
 
 
 def _gid_of(gid: str) -> str:

@@ -22,7 +22,7 @@ RECOVERY_AGE_SECONDS = 3.0
 BUSY = "BUSY"
 DUPLICATE = "DUPLICATE"
 
-_GID = re.compile(r"[!-9;-~]{1,100}:(\d{13}):[0-9a-f]{16}")
+_GID = re.compile(r"[!-9;-~]{1,100}:[0-9]{13}:[0-9a-f]{16}")
 
 Body = TypeVar("Body")
 Result = TypeVar("Result")
@@ -87,9 +87,13 @@ def new_gid(coordinator: str, now_seconds: float) -> str:
     return f"{coordinator}:{int(now_seconds * 1000):013}:{secrets.token_hex(8)}"
 
 
+def is_gid(text: str) -> bool:
+    """Whether `new_gid` may have made it."""
+    return len(text) <= GID_MAX_LENGTH and _GID.fullmatch(text) is not None
+
+
 def gid_age_seconds(gid: str, now_seconds: float) -> float:
     """How long ago a gid was made. Raises InvalidArgument when it is no gid."""
-    match = _GID.fullmatch(gid)
-    if match is None or len(gid) > GID_MAX_LENGTH:
+    if not is_gid(gid):
         raise InvalidArgument.of_field("gid", "must read <coordinator>:<created_ms>:<random>")
-    return now_seconds - int(match[1]) / 1000
+    return now_seconds - int(gid.split(":")[1]) / 1000

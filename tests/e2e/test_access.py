@@ -45,6 +45,7 @@ RULES = {
     f"{PARTICIPANT}/Abort": Access.SERVICE,
     f"{PARTICIPANT}/ListBranches": Access.SERVICE,
     f"{COORDINATOR}/Resolve": Access.SERVICE,
+    f"{COORDINATOR}/ListDecisions": Access.SERVICE,
     f"{REGISTRY}/Register": Access.SERVICE,
     f"{REGISTRY}/Heartbeat": Access.SERVICE,
     f"{REGISTRY}/Deregister": Access.SERVICE,

@@ -17,7 +17,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.database import Database
 from mesh.deadlines import Deadline
-from mesh.errors import DeadlineExceeded, Internal, ResourceExhausted, Unavailable
+from mesh.errors import DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn.coordinator import Committed, Coordinator, Work
@@ -418,3 +418,23 @@ async def test_work_whose_deadline_passed_in_the_queue_is_not_begun(house: House
     with pytest.raises(DeadlineExceeded):
         await house.group_commit(wire).submit(work(), Deadline.after(0))
     assert wire.seen == []
+
+
+async def test_a_branch_that_cannot_be_settled_holds_up_no_other(house: House) -> None:
+    def prepare_by_hand(cursor: Cursor) -> None:
+        cursor.execute("BEGIN; INSERT INTO applied VALUES (gen_random_uuid(), 'x')")
+        cursor.execute("PREPARE TRANSACTION 'first/no gid'")
+
+    await house.first_database.autocommit(prepare_by_hand)
+    wire = Wire(strike_at=2, strike="ended before")
+    caller = asyncio.create_task(house.group_commit(wire).submit(work(), Deadline.after(3)))
+    await wire.ended.wait()
+    caller.cancel()
+
+    async def resolve(gid: str) -> Outcome:
+        if gid == "no gid":
+            raise InvalidArgument.of_field("gid", "is none")
+        return Outcome.ABORT
+
+    await BranchRecovery(house.first, resolve, commits=True, min_age_seconds=0).run_once()
+    assert [branch.gid for branch in await house.first.branches(0)] == ["no gid"]

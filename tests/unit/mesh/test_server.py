@@ -41,6 +41,11 @@ class Coordinator:
             await self.release.wait()
         return coordinator_pb2.ResolveResponse(outcome=coordinator_pb2.OUTCOME_ABORT)
 
+    async def list_decisions(
+        self, request: coordinator_pb2.ListDecisionsRequest, call: Call
+    ) -> coordinator_pb2.ListDecisionsResponse:
+        return coordinator_pb2.ListDecisionsResponse()
+
 
 class House:
     def __init__(self, max_concurrent_calls: int = 100) -> None:

@@ -1,0 +1,1 @@
+"""The operator's view of transactions, and the way to settle one."""

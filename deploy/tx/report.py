@@ -1,0 +1,125 @@
+"""What the operator is told, in a table and in sentences."""
+
+import contextlib
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from deploy.tx.listing import Listing, State, Transaction
+from deploy.tx.resolution import Resolution, Step
+from deploy.tx.sides import Services
+from mesh.errors import MeshError
+from mesh.txn.decisions import Decision
+from mesh.txn.words import AlreadyCommitted, BranchLost, Outcome
+
+WIDTH_OF_FILES = 200
+GUIDE = "docs/operations.md"
+
+_DONE = {Outcome.COMMIT: "committed", Outcome.ABORT: "aborted"}
+_PREPARED = {True: "prepared", False: "-", None: "?"}
+
+
+class Reporter:
+    """Writes to standard output. A reader that went away stops nothing."""
+
+    def __init__(self) -> None:
+        width = None if sys.stdout.isatty() else WIDTH_OF_FILES
+        self._console = Console(highlight=False, soft_wrap=True, width=width)
+
+    def say(self, sentence: str) -> None:
+        with contextlib.suppress(OSError):
+            self._console.print(escape(sentence))
+
+    def show(self, listing: Listing, services: Services) -> None:
+        """The table of what is under way, and who could not be asked."""
+        if listing.transactions:
+            self._show_table(listing.transactions, services)
+        elif not listing.failures:
+            self.say("No transaction is in flight or in doubt.")
+        if listing.is_cut:
+            self.say("There are more than can be listed at once: these are the oldest.")
+        for name, error in listing.failures.items():
+            self.say(f"{name} does not answer: {described(error)}")
+        if any(each.state is State.OVERDUE for each in listing.transactions):
+            self.say(f"What is overdue needs a look: `make tx GID=...` tells why. See {GUIDE}.")
+
+    def tell(self, resolution: Resolution, before: Transaction | None) -> None:
+        """What stood, and what became of each side."""
+        decision = None if before is None else before.decision
+        self.say(_told_of_the_outcome(resolution.outcome, decision))
+        was_prepared = before.prepared if before is not None else (None, None)
+        for step, prepared in zip(resolution.steps, was_prepared, strict=False):
+            self.say(f"{step.service}: {_told_of_the_step(step, resolution.outcome, prepared)}")
+        if resolution.is_complete:
+            self.say(f"The transaction is {_DONE[resolution.outcome]} on both sides.")
+
+    def tell_ended(self, gid: str, decision: Decision | None) -> None:
+        """Of a transaction that no side has prepared: how it ended, as far as is known."""
+        if decision is None:
+            self.say(
+                f"Nothing is known of {gid}: it was never prepared, was aborted by its "
+                "coordinator, or ended more than an hour ago. Nothing was done."
+            )
+            return
+        when = decision.done_at or decision.decided_at
+        self.say(
+            f"{gid} was {_DONE[decision.outcome]} at {when:%Y-%m-%d %H:%M:%S} UTC, "
+            "and no side has it prepared. Nothing was done."
+        )
+
+    def _show_table(self, transactions: tuple[Transaction, ...], services: Services) -> None:
+        table = Table(title="Transactions under way", title_justify="left")
+        table.add_column("gid", overflow="fold", min_width=30)
+        table.add_column("coordinator", overflow="fold")
+        table.add_column("age", justify="right", no_wrap=True)
+        for name in (services.first, services.second, "decision", "state"):
+            table.add_column(name, no_wrap=True)
+        for each in transactions:
+            first, second = (_PREPARED[side] for side in each.prepared)
+            row = [each.gid, each.coordinator, _age(each.age_seconds), first, second]
+            table.add_row(*map(escape, [*row, _decision(each), each.state.value]))
+        with contextlib.suppress(OSError):
+            self._console.print(table, soft_wrap=False)
+
+
+def described(error: MeshError) -> str:
+    """One sentence with the reason that machines are told."""
+    return f"{error.message} ({error.reason})"
+
+
+def _age(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
+
+
+def _decision(transaction: Transaction) -> str:
+    if transaction.decision is None:
+        return "?" if transaction.state is State.UNKNOWN else "none"
+    return transaction.decision.outcome.value
+
+
+def _told_of_the_outcome(outcome: Outcome, before: Decision | None) -> str:
+    if before is not None:
+        return f"The decision stands since {before.decided_at:%H:%M:%S} UTC: {outcome}."
+    if outcome is Outcome.ABORT:
+        return "No decision stood, so abort was forced: it stands now, for ever."
+    return "The coordinator has decided at this very moment: commit."
+
+
+def _told_of_the_step(step: Step, outcome: Outcome, prepared: bool | None) -> str:
+    if step.error is None:
+        was_settled = (
+            "was committed before" if outcome is Outcome.COMMIT else "had nothing prepared"
+        )
+        return was_settled if prepared is False else _DONE[outcome]
+    if step.error.reason == BranchLost.REASON:
+        return f"LOST. {step.error.message} See {GUIDE}."
+    if step.error.reason == AlreadyCommitted.REASON:
+        return f"was committed, against the decision. See {GUIDE}. {described(step.error)}"
+    return (
+        f"not {_DONE[outcome]} yet: {described(step.error)} The decision stands: recovery goes "
+        "on with it, and this command may be repeated."
+    )

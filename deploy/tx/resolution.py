@@ -1,0 +1,67 @@
+"""Settles one transaction by the protocol, as recovery does.
+
+Guarantees:
+- The outcome is what the decision log says: asking forces an abort only where no
+  decision stands. Nothing is ever committed or aborted by somebody's wish.
+- A commit goes to the first participant, and to the second only after the first has
+  confirmed. An abort goes to both, whether or not one of them answers.
+- It may be interrupted anywhere, repeated, and race with recovery and with the live
+  coordinator: all of it is idempotent.
+"""
+
+from dataclasses import dataclass
+
+from deploy.tx.sides import Side, Sides
+from mesh.deadlines import Deadline
+from mesh.errors import MeshError
+from mesh.txn.words import Outcome
+
+STEP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one participant was told, and the error with which it answered, if any."""
+
+    service: str
+    error: MeshError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The outcome that stands, and the steps that were taken, in their order."""
+
+    outcome: Outcome
+    steps: tuple[Step, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether both participants have confirmed."""
+        return len(self.steps) == 2 and all(step.error is None for step in self.steps)
+
+
+async def resolve(sides: Sides, gid: str) -> Resolution:
+    """Forces an outcome unless one stands, and carries it out. Idempotent.
+
+    Raises MeshError when the decision log does not answer: then nothing was done, but
+    an abort may stand.
+    """
+    outcome = await sides.coordinator.resolve(gid)
+    steps: list[Step] = []
+    for side in sides.both:
+        steps.append(await _settle(side, gid, outcome))
+        if outcome is Outcome.COMMIT and steps[-1].error is not None:
+            break
+    return Resolution(outcome, tuple(steps))
+
+
+async def _settle(side: Side, gid: str, outcome: Outcome) -> Step:
+    deadline = Deadline.after(STEP_SECONDS)
+    try:
+        if outcome is Outcome.COMMIT:
+            await side.branches.commit(gid, deadline)
+        else:
+            await side.branches.abort(gid, deadline)
+    except MeshError as error:
+        return Step(side.service, error)
+    return Step(side.service, None)

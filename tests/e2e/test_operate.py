@@ -1,0 +1,318 @@
+"""An operator looks at transactions of a real mesh, and settles one by the protocol.
+
+Recovery takes a branch when it is three seconds old: each test is done before.
+"""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg2
+import pytest
+
+from deploy.local.layout import REPOSITORY
+from deploy.tx.listing import State, Transaction, look
+from deploy.tx.resolution import resolve
+from deploy.tx.sides import Services, Sides, access_to, reach
+from mesh.auth import ServiceIdentity, load_private_key
+from mesh.database import Database
+from mesh.errors import InvalidArgument
+from mesh.txn.decisions import DecisionLog
+from mesh.txn.words import Outcome, new_gid
+from tests.e2e.clients.grpc_client import GrpcClient
+from tests.e2e.clients.rest_client import RestClient
+from tests.e2e.players import NewPlayer, Player
+from tests.stack import Mesh, sqlalchemy_url
+
+PARTICIPANT = "tx.v1.ParticipantService"
+SERVICES = Services("account_svc", "gacha_svc", "gacha_svc")
+TYPES = "type.googleapis.com"
+GEMS, PRICE = 200, 160
+
+
+@dataclass
+class Coordinator:
+    """One that prepares, and then is never heard of again."""
+
+    participants: dict[str, GrpcClient]
+    token: str
+    rest: RestClient
+
+    def prepare(self, player: Player, *services: str) -> str:
+        """Prepares one pull at these services, and returns the gid."""
+        banner = self.rest.banner("standard").body
+        bodies = {
+            "account_svc": {
+                "@type": f"{TYPES}/account.v1.Debit",
+                "userId": player.user_id,
+                "amount": PRICE,
+            },
+            "gacha_svc": {
+                "@type": f"{TYPES}/gacha.v1.Draw",
+                "userId": player.user_id,
+                "bannerId": "standard",
+                "count": 1,
+                "cost": PRICE,
+                "oddsVersion": banner["oddsVersion"],
+            },
+        }
+        gid, pull_id = new_gid("test_operate", time.time()), str(uuid4())
+        for service in services:
+            self._prepare(service, gid, {"id": pull_id, "body": bodies[service]})
+        return gid
+
+    def _prepare(self, service: str, gid: str, operation: dict[str, Any]) -> None:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10))
+        request = {"gid": gid, "expiresAt": moment, "operations": [operation]}
+        answer = self.participants[service].call(f"{PARTICIPANT}/Prepare", request, self.token)
+        assert answer.ok, answer
+        (vote,) = answer.body["votes"]
+        assert "result" in vote, vote
+
+
+@pytest.fixture(scope="module")
+def coordinator(mesh: Mesh, rest: RestClient) -> Iterator[Coordinator]:
+    key = load_private_key((mesh.layout.secrets / "mesh_service_key.pem").read_bytes())
+    account, gacha = (
+        GrpcClient({PARTICIPANT: mesh.processes(role)[0]["address"]})
+        for role in ("account_svc", "gacha_svc")
+    )
+    with closing(account), closing(gacha):
+        token = ServiceIdentity(key, "gacha_svc").token()
+        yield Coordinator({"account_svc": account, "gacha_svc": gacha}, token, rest)
+
+
+@pytest.fixture
+async def sides(mesh: Mesh) -> AsyncIterator[Sides]:
+    async with reach(access_to(mesh.layout), SERVICES) as sides:
+        yield sides
+
+
+@pytest.fixture
+async def decisions(mesh: Mesh) -> AsyncIterator[DecisionLog]:
+    """The decision log itself, for only a coordinator in the service can decide commit."""
+    database = Database(sqlalchemy_url(mesh.database_url("gacha")), connection_count=1)
+    yield DecisionLog(database)
+    database.close()
+
+
+async def find(sides: Sides, gid: str) -> Transaction | None:
+    listing = await look(sides, datetime.now(UTC))
+    assert listing.failures == {}
+    return listing.find(gid)
+
+
+def command(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.tx", "--folder", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        cwd=REPOSITORY,
+    )
+
+
+def state_of(rest: RestClient, player: Player) -> tuple[int, int]:
+    """Gems, and how many pulls."""
+    pulls = rest.pulls(player.token).body["pulls"]
+    return rest.currency(player.token).body["currencyBalance"], len(pulls)
+
+
+@pytest.mark.parametrize(
+    ("services", "prepared"),
+    [(["account_svc"], (True, False)), (["account_svc", "gacha_svc"], (True, True))],
+    ids=["prepared on one side", "prepared on both sides"],
+)
+async def test_an_undecided_transaction_is_listed_and_aborted(
+    coordinator: Coordinator,
+    sides: Sides,
+    rest: RestClient,
+    new_player: NewPlayer,
+    services: list[str],
+    prepared: tuple[bool, bool],
+) -> None:
+    player = new_player(gems=GEMS)
+    gid = coordinator.prepare(player, *services)
+    found = await find(sides, gid)
+    assert found is not None
+    assert (found.prepared, found.coordinator) == (prepared, "test_operate")
+    assert (found.state, found.decision) == (State.IN_FLIGHT, None)
+    assert 0 <= found.age_seconds < 3
+
+    resolution = await resolve(sides, gid)
+    assert (resolution.outcome, resolution.is_complete) == (Outcome.ABORT, True)
+    assert await find(sides, gid) is None
+    assert state_of(rest, player) == (GEMS, 0)
+    # The player is free again, on both sides.
+    assert rest.pull(player.token, "standard").ok
+
+
+async def test_looking_decides_nothing(
+    coordinator: Coordinator, sides: Sides, decisions: DecisionLog, new_player: NewPlayer
+) -> None:
+    gid = coordinator.prepare(new_player(gems=GEMS), "account_svc", "gacha_svc")
+    assert await find(sides, gid) is not None
+    assert await decisions.decide(gid, Outcome.COMMIT) is Outcome.COMMIT
+    assert (await resolve(sides, gid)).is_complete
+
+
+async def test_a_transaction_that_was_decided_is_committed_on_both_sides_in_order(
+    coordinator: Coordinator,
+    sides: Sides,
+    decisions: DecisionLog,
+    rest: RestClient,
+    new_player: NewPlayer,
+) -> None:
+    player = new_player(gems=GEMS)
+    gid = coordinator.prepare(player, "account_svc", "gacha_svc")
+    await decisions.decide(gid, Outcome.COMMIT)
+    found = await find(sides, gid)
+    assert found is not None
+    assert (found.prepared, found.state) == ((True, True), State.COMMITTING)
+    assert found.decision is not None
+    assert found.decision.outcome is Outcome.COMMIT
+    assert state_of(rest, player) == (GEMS, 0)
+
+    resolution = await resolve(sides, gid)
+    assert resolution.outcome is Outcome.COMMIT
+    assert [(step.service, step.error) for step in resolution.steps] == [
+        ("account_svc", None),
+        ("gacha_svc", None),
+    ]
+    assert state_of(rest, player) == (GEMS - PRICE, 1)
+    # Again is no harm; and recovery notes that it is done, which ends the listing.
+    assert await resolve(sides, gid) == resolution
+    deadline = time.monotonic() + 15
+    while await find(sides, gid) is not None:
+        assert time.monotonic() < deadline, "recovery notes what is done"
+    assert state_of(rest, player) == (GEMS - PRICE, 1)
+
+
+REDO = """
+WITH moved AS (
+    UPDATE wallet SET balance = balance - %(gems)s, entry_count = entry_count + 1
+    WHERE user_id = %(player)s RETURNING user_id, entry_count, balance)
+INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after)
+SELECT user_id, entry_count, %(pull)s, 'pull', -%(gems)s, balance FROM moved
+"""
+"""As docs/operations.md says it."""
+
+
+async def test_a_lost_branch_holds_up_nobody_and_ends_when_its_work_is_redone(
+    coordinator: Coordinator,
+    sides: Sides,
+    decisions: DecisionLog,
+    mesh: Mesh,
+    rest: RestClient,
+    new_player: NewPlayer,
+) -> None:
+    unlucky, next_one = new_player(gems=GEMS), new_player(gems=GEMS)
+    account = psycopg2.connect(mesh.database_url("account"))
+    account.autocommit = True
+    with closing(account), account.cursor() as cursor:
+        lost = coordinator.prepare(unlucky, "account_svc", "gacha_svc")
+        await decisions.decide(lost, Outcome.COMMIT)
+        cursor.execute("ROLLBACK PREPARED %s", (f"account/{lost}",))
+        behind = coordinator.prepare(next_one, "account_svc", "gacha_svc")
+        await decisions.decide(behind, Outcome.COMMIT)
+
+        deadline = time.monotonic() + 20
+        while state_of(rest, next_one) != (GEMS - PRICE, 1):
+            assert time.monotonic() < deadline, "recovery goes on behind a lost branch"
+            await asyncio.sleep(0.1)
+        told = command("resolve", lost, "--yes", folder=mesh.layout.folder)
+        assert told.returncode == 1
+        assert "account_svc: LOST." in told.stdout
+        assert "gacha_svc" not in told.stdout
+        logs = [mesh.layout.log(each["name"]).read_text() for each in mesh.processes("gacha_svc")]
+        alarms = [line for log in logs for line in log.splitlines() if "lose_branch" in line]
+        assert any(lost in line and '"level":"error"' in line for line in alarms)
+        assert state_of(rest, unlucky) == (GEMS, 0)
+
+        cursor.execute("INSERT INTO tx_branch (gid) VALUES (%s)", (lost,))
+        assert (await resolve(sides, lost)).is_complete
+        (pull,) = rest.pulls(unlucky.token).body["pulls"]
+        values = {"gems": PRICE, "player": unlucky.user_id, "pull": pull["pullId"]}
+        cursor.execute(REDO, values)
+    assert state_of(rest, unlucky) == (GEMS - PRICE, 1)
+
+
+def test_the_command_lists_and_asks_before_it_settles_a_young_one(
+    coordinator: Coordinator, mesh: Mesh, rest: RestClient, new_player: NewPlayer
+) -> None:
+    player, folder = new_player(gems=GEMS), mesh.layout.folder
+    listed = command("list", folder=folder)
+    assert listed.returncode == 0, listed.stderr
+
+    gid = coordinator.prepare(player, "account_svc")
+    unasked = command("resolve", gid, folder=folder)
+    assert unasked.returncode == 1
+    assert "coordinator may still be at work" in unasked.stdout + unasked.stderr
+
+    settled = command("resolve", gid, "--yes", folder=folder)
+    again = command("resolve", gid, "--yes", folder=folder)
+    assert settled.returncode == 0, settled.stdout + settled.stderr
+    assert "abort" in settled.stdout
+    assert again.returncode == 0
+    assert "aborted at" in again.stdout
+    assert "Nothing was done." in again.stdout
+    assert state_of(rest, player) == (GEMS, 0)
+
+
+async def test_the_command_forces_nothing_on_a_gid_that_nobody_knows(
+    mesh: Mesh, decisions: DecisionLog
+) -> None:
+    gid = new_gid("nobody", time.time() - 60)
+    asked = command("resolve", gid, folder=mesh.layout.folder)
+    assert asked.returncode == 1
+    assert f"Nothing is known of {gid}" in asked.stdout
+    assert gid not in {each.gid for each in await decisions.standing([gid])}
+
+
+@pytest.mark.parametrize(
+    "gids",
+    [["no gid"], [new_gid("many", 0.0) for _ in range(2001)]],
+    ids=["what is no gid", "too many"],
+)
+async def test_decisions_are_asked_for_by_gids_and_not_too_many(
+    sides: Sides, gids: list[str]
+) -> None:
+    with pytest.raises(InvalidArgument):
+        await sides.coordinator.decisions(gids)
+
+
+def test_the_command_refuses_what_is_no_gid(mesh: Mesh) -> None:
+    refused = command("resolve", "no gid", folder=mesh.layout.folder)
+    assert refused.returncode == 1
+    assert "gid must read <coordinator>:<created_ms>:<random>" in refused.stderr
+
+
+def test_the_command_says_when_nothing_runs(tmp_path: Path) -> None:
+    for arguments in (["list"], ["resolve", new_gid("nobody", time.time())], []):
+        asked = command(*arguments, folder=tmp_path)
+        assert asked.returncode == 3
+        assert asked.stdout == f"Nothing runs in {tmp_path}: start it with `make up`.\n"
+
+
+def test_the_command_says_when_no_registry_or_key_is_to_be_had(mesh: Mesh, tmp_path: Path) -> None:
+    key_file = str(mesh.layout.secrets / "mesh_service_key.pem")
+    for arguments, said in (
+        (["--registries", "127.0.0.1:1", "--key-file", key_file], "No registry answered"),
+        (["--registries", mesh.registry, "--key-file", str(tmp_path / "none")], "cannot be used"),
+        (["--registries", mesh.registry], "needs --key-file"),
+    ):
+        asked = command(*arguments, "list", folder=tmp_path)
+        assert asked.returncode == 1
+        assert said in asked.stderr
+    whole = ["--registries", mesh.registry, "--key-file", key_file]
+    assert command(*whole, "list", folder=tmp_path).returncode == 0
