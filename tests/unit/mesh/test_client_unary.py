@@ -158,7 +158,7 @@ async def test_a_connection_that_does_not_come_about_is_given_up_in_time(
             await transport.connect(f"127.0.0.1:{mute.getsockname()[1]}", 0.2)
     assert isinstance(caught.value, NoAnswer | ConnectionBroken)
     assert not caught.value.was_sent
-    assert monotonic() - began < 1.0
+    assert monotonic() - began < 5.0
 
 
 async def test_connecting_is_idempotent(server: EchoServer, transport: UnaryTransport) -> None:
@@ -182,7 +182,7 @@ async def test_a_server_that_comes_up_later_is_found_soon(
             break
         except ConnectionBroken:
             await asyncio.sleep(0.01)
-    assert monotonic() - began < 1.0
+    assert monotonic() - began < 5.0
     await server.server.stop(0)
 
 

@@ -29,7 +29,7 @@ async def test_a_deadline_ends_the_method_and_leaves_no_trace_in_the_task() -> N
     began = monotonic()
     with pytest.raises(DeadlineExceeded):
         await house.call(b"wait", 0.05)
-    assert monotonic() - began < 1.0
+    assert monotonic() - began < 5.0
     assert house.echo.cancelled.is_set()
     task = asyncio.current_task()
     assert task is not None

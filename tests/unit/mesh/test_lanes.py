@@ -163,9 +163,10 @@ async def test_a_call_withdrawn_before_it_was_sent_is_never_sent() -> None:
 async def test_the_server_is_told_of_calls_withdrawn_after_they_were_sent() -> None:
     stream = ScriptedStream()
     lane = Lane(stream)
-    (cancelled,), (late,) = begin(lane, b"cancelled"), begin(lane, b"late", seconds=0.05)
+    (cancelled,), (late,) = begin(lane, b"cancelled"), begin(lane, b"late", seconds=1.0)
     await until(lambda: bool(stream.written))
     cancelled.cancel()
+    await until(lambda: len(stream.written) == 2)
     with pytest.raises(NoAnswer) as caught:
         await late
     assert caught.value.was_sent

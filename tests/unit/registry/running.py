@@ -68,7 +68,7 @@ async def _always_ready() -> bool:
     return True
 
 
-async def until(holds: Callable[[], bool], timeout_seconds: float = 5.0) -> None:
+async def until(holds: Callable[[], bool], timeout_seconds: float = 15.0) -> None:
     """Polls until something holds. Raises AssertionError when it does not in time."""
     give_up_at = monotonic() + timeout_seconds
     while not holds():
