@@ -15,7 +15,7 @@ import structlog
 from gateway_http.app import Gateway
 from gateway_http.compose import Limits, compose_router
 from gateway_http.config import GatewaySettings
-from gateway_http.contracts import DESCRIPTORS, import_generated, load_contracts
+from gateway_http.contracts import import_generated, load_contracts
 from gateway_http.listener import EmbeddedServer, listening_socket
 from gateway_http.pages import Presence
 from mesh.auth import ServiceIdentity
@@ -27,6 +27,7 @@ from mesh.lanes.transport import LaneTransport
 from mesh.logs import configure_logs
 from mesh.process import DRAIN_SECONDS, NOTICE_SECONDS, run, stop_signal
 from mesh.registration import Registration
+from protos import DESCRIPTORS
 
 SERVICE = "gateway_http"
 FIRST_LIST_SECONDS = 3.0

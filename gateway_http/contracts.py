@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from google.api import annotations_pb2, client_pb2, http_pb2
@@ -25,12 +24,8 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
-import protos
 from mesh.methods import Access
 from protos.mesh.v1 import options_pb2
-
-DESCRIPTORS = Path(protos.__path__[0]) / "descriptors.binpb"
-"""Where `python -m protos.generate` leaves every descriptor with its comments."""
 
 
 class UnsupportedContract(Exception):

@@ -48,10 +48,6 @@ class Call:
         assert isinstance(self.identity, Player), f"{self.path} is not a player's method"
         return self.identity.user_id
 
-    def onward_metadata(self) -> dict[str, str]:
-        """What a call that this one causes carries on."""
-        return {REQUEST_ID: self.request_id, TRACEPARENT: self.traceparent}
-
 
 class Dispatcher:
     """Runs the calls of one server."""

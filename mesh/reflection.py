@@ -8,7 +8,6 @@ alone, and finds no method by its name.
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,12 +20,10 @@ from google.protobuf.descriptor_pb2 import (
 )
 from grpc_reflection.v1alpha import reflection_pb2
 
-import protos
+from protos import DESCRIPTORS
 
 V1ALPHA, V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
 SERVICE_NAMES = (f"{V1}.ServerReflection", f"{V1ALPHA}.ServerReflection")
-DESCRIPTORS = Path(protos.__path__[0]) / "descriptors.binpb"
-"""Where `python -m protos.generate` leaves every descriptor with its comments."""
 OTHERS_FILES = (
     "grpc_health/v1/health.proto",
     "grpc_reflection/v1alpha/reflection.proto",

@@ -10,8 +10,9 @@ from pathlib import Path
 import google.api
 from grpc_tools import protoc
 
+from protos import DESCRIPTORS
+
 ROOT = Path(__file__).resolve().parent.parent
-DESCRIPTORS = Path("protos/descriptors.binpb")
 WELL_KNOWN = Path(protoc.__file__).parent / "_proto"
 
 
@@ -30,7 +31,7 @@ def generate(into: Path) -> None:
         f"--plugin=protoc-gen-mypy={Path(sys.executable).parent / 'protoc-gen-mypy'}",
         f"--python_out={into}",
         f"--mypy_out=quiet:{into}",
-        f"--descriptor_set_out={into / DESCRIPTORS}",
+        f"--descriptor_set_out={into / DESCRIPTORS.relative_to(ROOT)}",
         "--include_source_info",
         *protos,
     ]

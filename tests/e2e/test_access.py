@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from mesh.auth import ServiceIdentity, load_private_key
 from mesh.methods import Access
-from mesh.reflection import DESCRIPTORS
+from protos import DESCRIPTORS
 from protos.mesh.v1 import options_pb2
 from tests.e2e.clients.answers import Answer
 from tests.e2e.clients.client import ACCOUNT, GACHA

@@ -7,12 +7,13 @@ from functools import cache
 from typing import Any
 
 from gateway_http.compose import Limits, add_operations, compose_router
-from gateway_http.contracts import DESCRIPTORS, Contracts, load_contracts
+from gateway_http.contracts import Contracts, load_contracts
 from gateway_http.pages import Presence
 from gateway_http.router import Router
 from mesh.calls import Metadata
 from mesh.deadlines import Deadline
 from mesh.instances import Instance
+from protos import DESCRIPTORS
 
 LIMITS = Limits(max_body_bytes=64 * 1024, deadline_seconds=10.0)
 
