@@ -1,0 +1,1 @@
+"""Outside payment providers, behind one interface: `provider`."""
