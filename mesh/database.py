@@ -1,14 +1,14 @@
-"""A service's PostgreSQL: a small pool of connections, each with a thread of its own.
+"""A service's PostgreSQL: a small pool of connections, used from the event loop.
 
-SQL runs outside the event loop, in at most `connection_count` threads; what waits
-for one of them is bounded, and what exceeds the bound is refused at once. Errors
-are decided by SQLSTATE alone.
+Work with SQL is written as if it blocked and runs in a fiber (`mesh.fibers`), at
+most `connection_count` of them at a time; what waits for a connection is bounded, and
+what exceeds the bound is refused at once. Errors are decided by SQLSTATE alone.
 """
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import psycopg2
@@ -16,16 +16,16 @@ import structlog
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
-from sqlalchemy import create_engine, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
+from mesh.connecting import STATEMENT_TIMEOUT_MS, Connector
 from mesh.errors import Aborted, MeshError, ResourceExhausted, Unavailable
+from mesh.fibers import Fiber, WaitedTooLong, at_most, let_psycopg2_wait_in_fibers
 
-CONNECT_TIMEOUT_SECONDS = 2
-STATEMENT_TIMEOUT_MS = 10_000
-IDLE_TRANSACTION_TIMEOUT_MS = 30_000
+WORK_TIMEOUT_SECONDS = 1.5 * STATEMENT_TIMEOUT_MS / 1000
+"""After which a server that is frozen, and cannot keep its own time, is left."""
 IDLE_BEFORE_CHECK_SECONDS = 1.0
 MAX_WAITING = 1024
 MAX_ATTEMPTS = 4
@@ -56,27 +56,17 @@ class Database:
 
     def __init__(self, url: str, *, connection_count: int = 8) -> None:
         """`url` is a SQLAlchemy URL, postgresql+psycopg2://..., of one host or several."""
-        self._engine = create_engine(
-            url,
+        let_psycopg2_wait_in_fibers()
+        # It never waits for a connection: `_turn` lets no more work in than there are.
+        self._pool = QueuePool(
+            Connector(url).connect,  # type: ignore[arg-type]  # psycopg2's stubs are no Protocol
             pool_size=connection_count,
             max_overflow=0,
-            pool_reset_on_return=None,  # _give_back knows better, and without a round trip
-            pool_timeout=CONNECT_TIMEOUT_SECONDS,
-            isolation_level="AUTOCOMMIT",
-            connect_args={
-                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                "target_session_attrs": "read-write",
-                "keepalives_idle": 5,
-                "keepalives_interval": 1,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 5_000,
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
-                f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS}",
-            },
+            reset_on_return=None,  # _give_back knows better, and without a round trip
         )
-        event.listen(self._engine, "checkout", self._check_connection)
-        self._threads = ThreadPoolExecutor(connection_count, thread_name_prefix="database")
-        self._waiting = 0
+        event.listen(self._pool, "checkout", self._check_connection)
+        self._free_count = connection_count
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._lost_at = 0.0
 
     async def transaction(self, work: Callable[[Cursor], T]) -> T:
@@ -86,7 +76,7 @@ class Database:
         Raises DatabaseAway, LockTimeout, and whatever `work` does. After DatabaseAway
         it is unknown whether the transaction took effect.
         """
-        return await self._in_thread(lambda: self._transact(work))
+        return await self._run(lambda: self._transact(work))
 
     async def autocommit(self, work: Callable[[Cursor], T]) -> T:
         """Runs `work` on a connection whose statements each stand alone.
@@ -94,29 +84,58 @@ class Database:
         `work` may open a transaction itself; one that it leaves open is rolled back.
         Raises as `transaction` does, without its repeats.
         """
-        return await self._in_thread(lambda: self._use(work))
+        return await self._run(lambda: self._use(work))
 
     async def is_ready(self) -> bool:
         """Whether the database answers and takes writes."""
         return await self.autocommit(_is_primary)
 
     def close(self) -> None:
-        """Ends when the running work has, and closes every connection."""
-        self._threads.shutdown(wait=True)
-        self._engine.dispose()
+        """Closes every connection that is not in use."""
+        self._pool.dispose()
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        if self._waiting >= MAX_WAITING:
+    async def _run(self, work: Callable[[], T]) -> T:
+        await self._turn()
+
+        def bounded() -> T:
+            try:
+                with at_most(WORK_TIMEOUT_SECONDS):
+                    return work()
+            except WaitedTooLong as error:
+                raise _away() from error
+            finally:
+                self._end_turn()
+
+        return await Fiber(bounded).outcome
+
+    async def _turn(self) -> None:
+        """Waits until a connection is free, and takes it."""
+        if self._free_count:
+            self._free_count -= 1
+            return
+        if len(self._waiting) >= MAX_WAITING:
             raise ResourceExhausted(
                 "The database has as much work as it can take; repeat the call in a moment.",
                 reason="DATABASE_BUSY",
                 retry_after_seconds=1.0,
             )
-        self._waiting += 1
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._waiting -= 1
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._end_turn()
+            raise
+
+    def _end_turn(self) -> None:
+        """Hands the connection to who waits longest."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free_count += 1
 
     def _transact(self, work: Callable[[Cursor], T]) -> T:
         def whole(cursor: Cursor) -> T:
@@ -135,8 +154,8 @@ class Database:
 
     def _use(self, work: Callable[[Cursor], T]) -> T:
         try:
-            connection = self._engine.raw_connection()
-        except (DBAPIError, PoolTimeout, psycopg2.Error) as error:
+            connection = self._pool.connect()
+        except (SQLAlchemyError, psycopg2.Error) as error:
             raise _away() from error
         driver: Connection = connection.driver_connection  # type: ignore[assignment]
         try:

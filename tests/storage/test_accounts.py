@@ -29,6 +29,7 @@ from mesh.idempotency import IdempotencyKeyReused
 from mesh.methods import Access
 from mesh.txn.words import No, Operation, Vote, Yes
 from tests.storage.conftest import empty, migrations_of
+from tests.storage.holding import held
 
 PASSWORD = "a long password"
 
@@ -251,11 +252,11 @@ async def test_a_wallet_that_another_transaction_holds_is_busy_at_once(
 ) -> None:
     user_id = await funded(accounts, 100)
 
-    def hold_and_try(cursor: Cursor) -> Sequence[Vote[int]]:
+    def take(cursor: Cursor) -> None:
         apply_debits(cursor, [operation(user_id, 1)])
-        return asyncio.run(debit(database, operation(user_id, 1)))
 
-    assert await database.transaction(hold_and_try) == [No("BUSY")]
+    async with held(database, take):
+        assert await debit(database, operation(user_id, 1)) == [No("BUSY")]
 
 
 async def test_a_purchase_waits_while_a_pull_holds_the_wallet(
@@ -264,10 +265,10 @@ async def test_a_purchase_waits_while_a_pull_holds_the_wallet(
     user_id = await funded(accounts, 100)
     impatient = Deadline.after(0.05)
 
-    def hold_and_buy(cursor: Cursor) -> None:
+    def take(cursor: Cursor) -> None:
         apply_debits(cursor, [operation(user_id, 1)])
-        with pytest.raises(DeadlineExceeded):
-            asyncio.run(accounts.buy_currency(user_id, 1, "card", "k", impatient))
 
-    await database.transaction(hold_and_buy)
+    async with held(database, take):
+        with pytest.raises(DeadlineExceeded):
+            await accounts.buy_currency(user_id, 1, "card", "k", impatient)
     assert await buy(accounts, user_id, 1, "card", "k") == 100

@@ -7,6 +7,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.database import Database, DatabaseAway, LockTimeout
 from tests.stack import start_postgres
+from tests.storage.holding import held
 
 
 def one(cursor: Cursor, statement: str) -> object:
@@ -84,12 +85,9 @@ async def test_a_lock_that_is_not_to_be_had_is_told_as_such(numbers: Database) -
     def wait_for_lock(cursor: Cursor) -> None:
         cursor.execute("SET LOCAL lock_timeout = 20; LOCK TABLE numbers")
 
-    def hold_lock_meanwhile(cursor: Cursor) -> None:
-        cursor.execute("LOCK TABLE numbers")
+    async with held(numbers, lambda cursor: cursor.execute("LOCK TABLE numbers")):
         with pytest.raises(LockTimeout):
-            asyncio.run(numbers.transaction(wait_for_lock))
-
-    await numbers.transaction(hold_lock_meanwhile)
+            await numbers.transaction(wait_for_lock)
 
 
 async def test_a_database_that_went_and_came_back_is_found_again(tmp_path: Path) -> None:

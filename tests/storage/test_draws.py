@@ -20,6 +20,7 @@ from gacha_svc.use_cases.draws import Draws
 from mesh.database import Database
 from mesh.txn.words import No, Operation, Vote, Yes
 from tests.storage.conftest import empty, migrations_of
+from tests.storage.holding import held
 
 DrawVotes = Sequence[Vote[tuple[PulledItem, ...]]]
 
@@ -199,11 +200,12 @@ async def test_pity_that_another_transaction_holds_is_busy_at_once(
     first = operation(banner)
     await apply(database, draws, first)
 
-    def hold_and_try(cursor: Cursor) -> DrawVotes:
+    def draw(cursor: Cursor) -> None:
         draws.apply(cursor, [operation(banner, first.body.user_id)])
-        return asyncio.run(apply(database, draws, operation(banner, first.body.user_id)))
 
-    assert await database.transaction(hold_and_try) == [No("BUSY")]
+    async with held(database, draw):
+        busy = await apply(database, draws, operation(banner, first.body.user_id))
+    assert busy == [No("BUSY")]
 
 
 async def test_a_limited_banner_counts_single_draws(

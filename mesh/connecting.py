@@ -1,0 +1,70 @@
+"""Finds the primary among a database's hosts, and connects to it from a fiber.
+
+libpq tries several hosts by itself, but keeps no time for each where it must not block;
+so each is tried here, beginning with the one that answered last.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
+from sqlalchemy.engine import make_url
+
+from mesh.fibers import WaitedTooLong, at_most
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+"""For each host: what skipping a frozen one costs."""
+STATEMENT_TIMEOUT_MS = 10_000
+IDLE_TRANSACTION_TIMEOUT_MS = 30_000
+
+_OPTIONS: Mapping[str, object] = {
+    "target_session_attrs": "read-write",
+    "keepalives_idle": 5,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5_000,
+    "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
+    f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS}",
+}
+
+
+class Connector:
+    """Makes connections whose statements each stand alone (autocommit)."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is a SQLAlchemy URL, postgresql+psycopg2://..., of one host or several."""
+        parsed = make_url(url)
+        _, arguments = parsed.get_dialect()().create_connect_args(parsed)
+        hosts = str(arguments.pop("host", "")).split(",")
+        ports = str(arguments.pop("port", "5432")).split(",")
+        if len(ports) == 1:
+            ports *= len(hosts)
+        self._hosts = list(zip(hosts, ports, strict=True))
+        self._arguments: dict[str, Any] = {**_OPTIONS, **arguments}
+        self._turn = 0
+
+    def connect(self) -> Connection:
+        """A connection to the first host that answers and takes writes.
+
+        Raises psycopg2.OperationalError, the last host's, when there is none.
+        """
+        for attempts_left in reversed(range(len(self._hosts))):
+            host, port = self._hosts[self._turn]
+            try:
+                with at_most(CONNECT_TIMEOUT_SECONDS):
+                    connection: Connection = psycopg2.connect(
+                        host=host, port=port, **self._arguments
+                    )
+                connection.autocommit = True
+                return connection
+            except (psycopg2.OperationalError, WaitedTooLong) as error:
+                self._turn = (self._turn + 1) % len(self._hosts)
+                if not attempts_left:
+                    raise psycopg2.OperationalError(f"{host}:{port}: {error}") from error
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _connect_to(self, host: str, port: str) -> Connection:
+        connection: Connection = psycopg2.connect(host=host, port=port, **self._arguments)
+        connection.autocommit = True
+        return connection
