@@ -9,7 +9,6 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from account_svc import storage
 from account_svc.domain import (
     INSUFFICIENT_CURRENCY,
-    PULL,
     PURCHASE,
     USER_NOT_FOUND,
     BalanceChange,
@@ -160,33 +159,29 @@ def apply_debits(cursor: Cursor, operations: Sequence[Operation[Debit]]) -> list
 
     A YES tells the balance after. NO: USER_NOT_FOUND; BUSY when another transaction
     holds the wallet, or another operation of this batch; DUPLICATE when the operation
-    was applied before; INSUFFICIENT_CURRENCY. Four statements, whatever the batch.
+    was applied before; INSUFFICIENT_CURRENCY. One statement, whatever the batch.
     """
     by_user: dict[str, Operation[Debit]] = {}
     for operation in operations:
         by_user.setdefault(operation.body.user_id, operation)
-    locked = storage.lock_wallets(cursor, by_user)
-    existing = locked
-    if len(locked) < len(by_user):
+    done = storage.take_gems(
+        cursor,
+        {operation.id: operation.body for operation in by_user.values()},
+        [operation.id for operation in operations],
+    )
+    existing = done.locked
+    if len(done.locked) < len(by_user):
         existing = storage.existing_wallets(cursor, by_user)
-    # After the lock, so that an operation that just committed is seen.
-    applied = storage.find_balances_after(cursor, [operation.id for operation in operations])
-    changes = [
-        BalanceChange(operation.id, user_id, PULL, -operation.body.amount_gems)
-        for user_id, operation in by_user.items()
-        if user_id in locked and operation.id not in applied
-    ]
-    balances = storage.change_balances(cursor, changes) if changes else {}
 
     def vote(operation: Operation[Debit]) -> Vote[int]:
         user_id = operation.body.user_id
-        if operation.id in applied:
+        if operation.id in done.applied:
             return No(DUPLICATE)
-        if operation.id in balances:
-            return Yes(balances[operation.id])
+        if operation.id in done.balances:
+            return Yes(done.balances[operation.id])
         if user_id not in existing:
             return No(USER_NOT_FOUND, UserNotFound().message)
-        if user_id not in locked or by_user[user_id] is not operation:
+        if user_id not in done.locked or by_user[user_id] is not operation:
             return No(BUSY)
         return No(INSUFFICIENT_CURRENCY, "Insufficient currency")
 

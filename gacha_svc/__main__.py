@@ -3,7 +3,7 @@
 import secrets
 from pathlib import Path
 
-from gacha_svc.clients import PlayerKeys, account_participant, gacha_participant
+from gacha_svc.clients import PlayerKeys, account_participant
 from gacha_svc.config import GachaSettings
 from gacha_svc.domain.banners import Catalog
 from gacha_svc.domain.catalog import parse_catalog
@@ -19,6 +19,7 @@ from mesh.member import Member
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
+from mesh.txn.local import LocalParticipant
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery, keep_recovering
 from mesh.txn.rpc import CoordinatorRpc, ParticipantRpc
@@ -40,7 +41,7 @@ async def serve(settings: GachaSettings, database: Database) -> None:
     participant = Participant(database, "gacha", draws.apply)
     decisions = DecisionLog(database)
     first = account_participant(account_svc, member.identity.metadata)
-    second = gacha_participant(member.myself, member.identity.metadata)
+    second = LocalParticipant(participant)
     coordinator = Coordinator(settings.instance_id, first, second, decisions)
     branches = BranchRecovery(
         participant, lambda gid: decisions.decide(gid, Outcome.ABORT), commits=False

@@ -1,4 +1,4 @@
-"""What the gacha service asks of others: the two participants, and the players' keys."""
+"""What the gacha service asks of the account service: its participant, and the players' keys."""
 
 import time
 from base64 import urlsafe_b64decode
@@ -7,13 +7,11 @@ from collections.abc import Callable
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from gacha_svc.domain.pulls import Debit, Draw, PulledItem
-from gacha_svc.rpc import decode_items
+from gacha_svc.domain.pulls import Debit
 from mesh.calls import Caller, Metadata
 from mesh.deadlines import Deadline
 from mesh.txn.clients import RemoteParticipant
 from protos.account.v1 import account_pb2
-from protos.gacha.v1 import gacha_pb2
 
 KEY_SET_SECONDS = 3.0
 KEY_SET_PAUSE_SECONDS = 5.0
@@ -31,27 +29,6 @@ def account_participant(caller: Caller, metadata: Callable[[], Metadata]) -> Rem
         written = account_pb2.DebitResult()
         result.Unpack(written)
         return written.balance_after
-
-    return RemoteParticipant(caller, metadata, encode, decode)
-
-
-def gacha_participant(caller: Caller, metadata: Callable[[], Metadata]) -> RemoteParticipant:
-    """The participant that gives items."""
-
-    def encode(body: object) -> gacha_pb2.Draw:
-        assert isinstance(body, Draw)
-        return gacha_pb2.Draw(
-            user_id=body.user_id,
-            banner_id=body.banner_id,
-            count=body.count,
-            cost=body.cost_gems,
-            odds_version=body.odds_version,
-        )
-
-    def decode(result: AnyMessage) -> tuple[PulledItem, ...]:
-        written = gacha_pb2.DrawResult()
-        result.Unpack(written)
-        return decode_items(written)
 
     return RemoteParticipant(caller, metadata, encode, decode)
 

@@ -106,11 +106,6 @@ def encode_items(items: tuple[PulledItem, ...]) -> Message:
     return pb.DrawResult(items=_items(items))
 
 
-def decode_items(result: pb.DrawResult) -> tuple[PulledItem, ...]:
-    """What a YES told."""
-    return tuple(PulledItem(item.item_id, item.name, item.rarity) for item in result.items)
-
-
 def _items(items: Iterable[PulledItem]) -> list[pb.PulledItem]:
     return [
         pb.PulledItem(item_id=item.item_id, name=item.name, rarity=item.rarity) for item in items

@@ -1,9 +1,13 @@
 """How long a caller is still willing to wait."""
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from mesh.errors import DeadlineExceeded
+
+T = TypeVar("T")
 
 
 class Deadline:
@@ -41,3 +45,35 @@ class Deadline:
     def shortened_to(self, seconds: float) -> "Deadline":
         """The earlier of this deadline and `seconds` from now."""
         return Deadline(min(self._at, self._clock() + seconds), self._clock)
+
+
+async def within(deadline: Deadline, running: Awaitable[T]) -> T:
+    """`asyncio.timeout` at a quarter of its cost, which was half of a call's. Raises
+    TimeoutError when `running` did not end in time, and CancelledError when somebody
+    else cancels the task, even in the same moment."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    cancelling_count = task.cancelling()
+    is_over = False
+    timer: asyncio.TimerHandle
+
+    def end() -> None:
+        nonlocal is_over, timer
+        # A timer of uvloop may come a millisecond early.
+        if deadline.is_over():
+            is_over = True
+            task.cancel()
+        else:
+            timer = loop.call_later(deadline.remaining_seconds() + 0.001, end)
+
+    timer = loop.call_later(deadline.remaining_seconds(), end)
+    try:
+        return await running
+    except asyncio.CancelledError as error:
+        if is_over and task.cancelling() - 1 <= cancelling_count:
+            raise TimeoutError from error
+        raise
+    finally:
+        timer.cancel()
+        if is_over:
+            task.uncancel()

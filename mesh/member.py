@@ -16,7 +16,6 @@ from mesh.discovery import Directory
 from mesh.dispatch import Dispatcher
 from mesh.instances import Instance
 from mesh.lanes.transport import LaneTransport
-from mesh.local_caller import LocalCaller
 from mesh.methods import methods_of
 from mesh.process import serve_until_told_to_stop
 from mesh.registration import Registration
@@ -41,7 +40,6 @@ class Member:
         self.identity = ServiceIdentity(key, service)
         self.directory = Directory(self._registries, self.identity.token)
         self.directory.start()
-        self.myself = LocalCaller()
         self._clients: list[ServiceClient] = []
 
     def client(self, service: str) -> ServiceClient:
@@ -70,7 +68,6 @@ class Member:
         ]
         authenticator = Authenticator(player_keys=player_keys, service_keys=self._service_keys)
         dispatcher = Dispatcher(methods, authenticator)
-        self.myself.connect(dispatcher)
         names = [descriptor.full_name for descriptor, _ in services]
         server = Server(self._settings.listen, names, dispatcher, is_ready)
         tasks = [asyncio.create_task(work()) for work in background]

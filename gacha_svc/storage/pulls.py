@@ -3,8 +3,8 @@
 Every function takes a cursor whose transaction is its caller's.
 """
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -13,23 +13,41 @@ from gacha_svc.domain.draw import DrawnItem
 from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.pulls import Draw, Holding, Pull, PullRecord
 from gacha_svc.domain.rarities import Rarity
+from mesh.sql_arrays import array_of_plain, array_of_text
 
 PityKey = tuple[str, str]
 """A player's id and a banner's kind."""
 
 
-def lock_pities(cursor: Cursor, keys: Collection[PityKey]) -> Mapping[PityKey, Pity]:
-    """Locks the pities that nobody else holds, without waiting, and gives them."""
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """What a batch found: the revision of the catalog in force, the pities that were to be
+    had, and those of the pulls that were done before."""
+
+    revision: int
+    pities: Mapping[PityKey, Pity]
+    done: Set[str]
+
+
+def lock_pities(cursor: Cursor, pull_ids: Collection[str], keys: Collection[PityKey]) -> Locked:
+    """Locks the pities that nobody else holds, without waiting, and then looks which of the
+    pulls were done. One round trip."""
     cursor.execute(
-        """
-        SELECT user_id::text, kind, since_ultra_rare, since_super_rare,
-               ultra_rare_guaranteed, super_rare_guaranteed, rare_guaranteed
-        FROM pity WHERE (user_id, kind) IN (SELECT * FROM unnest(%s::uuid[], %s::text[]))
-        ORDER BY user_id, kind FOR UPDATE SKIP LOCKED
-        """,
-        _columns(keys, 2),
+        "SELECT revision, pities, done FROM lock_pities(%s::uuid[], %s::uuid[], %s::text[])",
+        (
+            array_of_plain(pull_ids),
+            array_of_plain(user_id for user_id, _ in keys),
+            array_of_text(kind for _, kind in keys),
+        ),
     )
-    return {(user_id, kind): Pity(*state) for user_id, kind, *state in cursor.fetchall()}
+    row = cursor.fetchone()
+    assert row is not None, "the function gives one row"
+    revision, pities, done = row
+    return Locked(
+        revision,
+        {(user_id, kind): Pity(*state) for user_id, kind, *state in pities or ()},
+        set(done or ()),
+    )
 
 
 def existing_pities(cursor: Cursor, keys: Collection[PityKey]) -> set[PityKey]:
@@ -37,17 +55,12 @@ def existing_pities(cursor: Cursor, keys: Collection[PityKey]) -> set[PityKey]:
     cursor.execute(
         "SELECT user_id::text, kind FROM pity"
         " WHERE (user_id, kind) IN (SELECT * FROM unnest(%s::uuid[], %s::text[]))",
-        _columns(keys, 2),
+        (
+            array_of_plain(user_id for user_id, _ in keys),
+            array_of_text(kind for _, kind in keys),
+        ),
     )
     return {(user_id, kind) for user_id, kind in cursor.fetchall()}
-
-
-def existing_pulls(cursor: Cursor, pull_ids: Collection[str]) -> set[str]:
-    """Those of the pulls that were done."""
-    cursor.execute(
-        "SELECT pull_id::text FROM pull WHERE pull_id = ANY(%s::uuid[])", (list(pull_ids),)
-    )
-    return {pull_id for (pull_id,) in cursor.fetchall()}
 
 
 def count_pulls(cursor: Cursor, user_id: str, banner_id: str) -> int:
@@ -64,8 +77,8 @@ def record(cursor: Cursor, pulls: Sequence[Pull], pities: Mapping[PityKey, Pity]
     """Stores the pulls with their items, the pities that they leave, and adds the items to
     the inventories, in one round trip."""
     cursor.execute(
-        _WRITE_PITIES + _INSERT_PULLS + _INSERT_ITEMS + _ADD_TO_INVENTORIES,
-        [*_pity_columns(pities), *_pull_columns(pulls), *_item_columns(pulls), *_gains(pulls)],
+        f"SELECT record_pulls({_RECORD_COLUMNS})",
+        [*_pity_columns(pities), *_pull_columns(pulls), *_item_columns(pulls)],
     )
 
 
@@ -100,87 +113,39 @@ def list_inventory(cursor: Cursor, user_id: str, after: int | None, limit: int) 
     ]
 
 
-_WRITE_PITIES = """
-INSERT INTO pity SELECT * FROM unnest(
-    %s::uuid[], %s::text[], %s::int[], %s::int[], %s::bool[], %s::bool[], %s::bool[])
-ON CONFLICT (user_id, kind) DO UPDATE SET
-    since_ultra_rare = excluded.since_ultra_rare,
-    since_super_rare = excluded.since_super_rare,
-    ultra_rare_guaranteed = excluded.ultra_rare_guaranteed,
-    super_rare_guaranteed = excluded.super_rare_guaranteed,
-    rare_guaranteed = excluded.rare_guaranteed;
-"""
-
-_INSERT_PULLS = """
-INSERT INTO pull (pull_id, user_id, banner_id, count, cost, odds_version)
-SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::bigint[], %s::text[]);
-"""
-
-_INSERT_ITEMS = """
-INSERT INTO pull_item (pull_id, position, item_id, name, rarity, featured, pity)
-SELECT * FROM unnest(
-    %s::uuid[], %s::int[], %s::int[], %s::text[], %s::text[], %s::bool[], %s::int[]);
-"""
-
-_ADD_TO_INVENTORIES = """
-INSERT INTO inventory SELECT * FROM unnest(%s::uuid[], %s::int[], %s::bigint[])
-ON CONFLICT (user_id, item_id) DO UPDATE SET count = inventory.count + excluded.count;
-"""
+_RECORD_COLUMNS = ", ".join(["%s"] * 21)
 
 
-def _pity_columns(pities: Mapping[PityKey, Pity]) -> list[list[object]]:
-    rows = [
-        (
-            user_id,
-            kind,
-            pity.since_ultra_rare,
-            pity.since_super_rare,
-            pity.ultra_rare_guaranteed,
-            pity.super_rare_guaranteed,
-            pity.rare_guaranteed,
-        )
-        for (user_id, kind), pity in pities.items()
-    ]
-    return _columns(rows, 7)
+def _pity_columns(pities: Mapping[PityKey, Pity]) -> Iterator[str]:
+    yield array_of_plain(user_id for user_id, _ in pities)
+    yield array_of_text(kind for _, kind in pities)
+    states = pities.values()
+    yield array_of_plain(pity.since_ultra_rare for pity in states)
+    yield array_of_plain(pity.since_super_rare for pity in states)
+    yield array_of_plain(pity.ultra_rare_guaranteed for pity in states)
+    yield array_of_plain(pity.super_rare_guaranteed for pity in states)
+    yield array_of_plain(pity.rare_guaranteed for pity in states)
 
 
-def _pull_columns(pulls: Sequence[Pull]) -> list[list[object]]:
-    rows = [
-        (
-            pull.pull_id,
-            pull.draw.user_id,
-            pull.draw.banner_id,
-            pull.draw.count,
-            pull.draw.cost_gems,
-            pull.draw.odds_version,
-        )
-        for pull in pulls
-    ]
-    return _columns(rows, 6)
+def _pull_columns(pulls: Sequence[Pull]) -> Iterator[str]:
+    yield array_of_plain(pull.pull_id for pull in pulls)
+    yield array_of_plain(pull.draw.user_id for pull in pulls)
+    yield array_of_text(pull.draw.banner_id for pull in pulls)
+    yield array_of_plain(pull.draw.count for pull in pulls)
+    yield array_of_plain(pull.draw.cost_gems for pull in pulls)
+    yield array_of_text(pull.draw.odds_version for pull in pulls)
 
 
-def _item_columns(pulls: Sequence[Pull]) -> list[list[object]]:
-    rows = [
-        (
-            pull.pull_id,
-            position,
-            drawn.item.id,
-            drawn.item.name,
-            drawn.item.rarity.value,
-            drawn.featured,
-            drawn.pity,
-        )
-        for pull in pulls
-        for position, drawn in enumerate(pull.items, start=1)
-    ]
-    return _columns(rows, 7)
-
-
-def _gains(pulls: Sequence[Pull]) -> list[list[object]]:
-    """What each player gained of each item, in one order for all transactions."""
-    gained = Counter((pull.draw.user_id, drawn.item.id) for pull in pulls for drawn in pull.items)
-    rows = [(user_id, item_id, count) for (user_id, item_id), count in sorted(gained.items())]
-    return _columns(rows, 3)
+def _item_columns(pulls: Sequence[Pull]) -> Iterator[str]:
+    items = [drawn for pull in pulls for drawn in pull.items]
+    yield array_of_plain(pull.pull_id for pull in pulls for _ in pull.items)
+    yield array_of_plain(pull.draw.user_id for pull in pulls for _ in pull.items)
+    yield array_of_plain(position for pull in pulls for position in range(1, len(pull.items) + 1))
+    yield array_of_plain(drawn.item.id for drawn in items)
+    yield array_of_text(drawn.item.name for drawn in items)
+    yield array_of_text(drawn.item.rarity for drawn in items)
+    yield array_of_plain(drawn.featured for drawn in items)
+    yield array_of_plain(drawn.pity for drawn in items)
 
 
 _SELECT_PULL = """
@@ -209,8 +174,3 @@ def _items_of(cursor: Cursor, pull_ids: Collection[str]) -> Mapping[str, list[Dr
         item = Item(id=item_id, name=name, rarity=Rarity(rarity))
         items[pull_id].append(DrawnItem(item, featured, pity))
     return items
-
-
-def _columns(rows: Collection[tuple[object, ...]], width: int) -> list[list[object]]:
-    """Rows as the arrays that unnest takes."""
-    return [[row[column] for row in rows] for column in range(width)]

@@ -28,6 +28,11 @@ class CatalogCache:
         self._database = database
         self._catalog = LiveCatalog(revision=-1, items=(), banners=())
 
+    @property
+    def latest(self) -> LiveCatalog:
+        """As last read; nothing, at revision -1, before that."""
+        return self._catalog
+
     async def current(self) -> LiveCatalog:
         """At most REFRESH_SECONDS old, and never empty because of its age."""
         if not self._catalog.banners:

@@ -1,6 +1,6 @@
 """The gacha's part of a batch of pulls, inside its branch of the transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -26,9 +26,9 @@ class _State:
     """What the database says, once the pities that are to be had are locked."""
 
     catalog: LiveCatalog
-    done: set[str]
-    locked: dict[PityKey, Pity]
-    stored: set[PityKey]
+    done: Set[str]
+    locked: Mapping[PityKey, Pity]
+    stored: Set[PityKey]
 
 
 class Draws:
@@ -76,19 +76,18 @@ class Draws:
         return votes
 
     def _lock(self, cursor: Cursor, operations: Sequence[DrawOperation]) -> _State:
-        catalog = self._catalog.refreshed(cursor)
-        keys = {
-            (operation.body.user_id, banner.kind)
-            for operation in operations
-            if (banner := _banner_in_force(catalog, operation.body)) is not None
-        }
-        locked = dict(storage.lock_pities(cursor, keys))
-        stored = set(locked)
-        if len(locked) < len(keys):
+        pull_ids = [operation.id for operation in operations]
+        catalog = self._catalog.latest
+        keys = _pity_keys(catalog, operations)
+        found = storage.lock_pities(cursor, pull_ids, keys)
+        if found.revision != catalog.revision:
+            catalog = self._catalog.refreshed(cursor)
+            keys = _pity_keys(catalog, operations)
+            found = storage.lock_pities(cursor, pull_ids, keys)
+        stored: Set[PityKey] = found.pities.keys()
+        if len(found.pities) < len(keys):
             stored = storage.existing_pities(cursor, keys)
-        # After the lock, so that a pull that just committed is seen.
-        done = storage.existing_pulls(cursor, [operation.id for operation in operations])
-        return _State(catalog, done, locked, stored)
+        return _State(catalog, found.done, found.pities, stored)
 
     def _refusal(
         self, cursor: Cursor, state: _State, operation: DrawOperation, players: set[str]
@@ -109,6 +108,14 @@ class Draws:
             except BannerPullLimit as error:
                 return No(error.reason, error.message, error.metadata)
         return None
+
+
+def _pity_keys(catalog: LiveCatalog, operations: Sequence[DrawOperation]) -> set[PityKey]:
+    return {
+        (operation.body.user_id, banner.kind)
+        for operation in operations
+        if (banner := _banner_in_force(catalog, operation.body)) is not None
+    }
 
 
 def _banner_in_force(catalog: LiveCatalog, asked: Draw) -> Banner | None:

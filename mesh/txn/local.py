@@ -1,0 +1,50 @@
+"""A participant of this process, driven without a message between."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from mesh.deadlines import Deadline, within
+from mesh.errors import DeadlineExceeded
+from mesh.txn.participant import Participant
+from mesh.txn.words import Operation, Vote
+
+T = TypeVar("T")
+
+
+class LocalParticipant:
+    """A `mesh.txn.coordinator.ParticipantClient` for the coordinator's own database."""
+
+    def __init__(
+        self, participant: Participant[Any, Any], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._participant = participant
+        self._clock = clock
+
+    async def prepare(
+        self,
+        gid: str,
+        coordinator: str,
+        operations: Sequence[Operation[object]],
+        deadline: Deadline,
+    ) -> Sequence[Vote[object]]:
+        """See `ParticipantClient`."""
+        expires_at_seconds = self._clock() + deadline.remaining_seconds()
+        return await _in_time(
+            deadline, self._participant.prepare(gid, expires_at_seconds, operations)
+        )
+
+    async def commit(self, gid: str, deadline: Deadline) -> None:
+        """See `ParticipantClient`."""
+        await _in_time(deadline, self._participant.commit(gid))
+
+    async def abort(self, gid: str, deadline: Deadline) -> None:
+        """See `ParticipantClient`."""
+        await _in_time(deadline, self._participant.abort(gid))
+
+
+async def _in_time(deadline: Deadline, running: Awaitable[T]) -> T:
+    try:
+        return await within(deadline, running)
+    except TimeoutError as error:
+        raise DeadlineExceeded("The database did not answer in time.") from error
