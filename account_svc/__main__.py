@@ -10,6 +10,7 @@ from mesh.auth import PLAYER_AUDIENCE, TokenSigner, fixed_keys
 from mesh.commands import run_command
 from mesh.config import load, read_private_key
 from mesh.database import Database
+from mesh.failpoints import Reach, unharmed
 from mesh.member import Member
 from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
@@ -23,15 +24,15 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 TOKEN_SECONDS = 3600
 
 
-async def serve(settings: AccountSettings, database: Database) -> None:
+async def serve(settings: AccountSettings, database: Database, reach: Reach = unharmed) -> None:
     """Builds the service and serves until a signal."""
     signing_key = read_private_key("ACCOUNT_SIGNING_KEY_FILE", settings.signing_key_file)
     signer = TokenSigner(signing_key, PLAYER_AUDIENCE, TOKEN_SECONDS)
     passwords = Passwords()
     member = Member(settings, SERVICE)
-    participant = Participant(database, "account", apply_debits)
+    participant = Participant(database, "account", apply_debits, reach=reach)
     coordinator = RemoteCoordinator(member.client("gacha_svc"), member.identity.metadata)
-    recovery = BranchRecovery(participant, coordinator.resolve, commits=True)
+    recovery = BranchRecovery(participant, coordinator.resolve, commits=True, reach=reach)
     await member.serve(
         [
             (

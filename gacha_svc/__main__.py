@@ -15,6 +15,7 @@ from gacha_svc.use_cases.pulls import Pulls
 from mesh.commands import run_command
 from mesh.config import load
 from mesh.database import Database
+from mesh.failpoints import Reach, unharmed
 from mesh.member import Member
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
@@ -31,22 +32,25 @@ SERVICE = "gacha_svc"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-async def serve(settings: GachaSettings, database: Database) -> None:
+async def serve(settings: GachaSettings, database: Database, reach: Reach = unharmed) -> None:
     """Builds the service and serves until a signal."""
     member = Member(settings, SERVICE)
     account_svc = member.client("account_svc")
     cache = CatalogCache(database)
     desk = CatalogDesk(database, cache, lambda: _read_catalog(settings.catalog_file))
     draws = Draws(cache, secrets.token_bytes)
-    participant = Participant(database, "gacha", draws.apply)
+    participant = Participant(database, "gacha", draws.apply, reach=reach)
     decisions = DecisionLog(database)
     first = account_participant(account_svc, member.identity.metadata)
     second = LocalParticipant(participant)
-    coordinator = Coordinator(settings.instance_id, first, second, decisions)
+    coordinator = Coordinator(settings.instance_id, first, second, decisions, reach=reach)
     branches = BranchRecovery(
-        participant, lambda gid: decisions.decide(gid, Outcome.ABORT), commits=False
+        participant,
+        lambda gid: decisions.decide(gid, Outcome.ABORT),
+        commits=False,
+        reach=reach,
     )
-    decided = DecisionRecovery(coordinator, decisions, first, second)
+    decided = DecisionRecovery(coordinator, decisions, first, second, reach=reach)
     await member.serve(
         [
             (

@@ -20,6 +20,7 @@ import structlog
 
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, Unavailable
+from mesh.failpoints import Reach, unharmed
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.words import No, Operation, Outcome, Vote, Yes, new_gid
 
@@ -90,6 +91,7 @@ class Coordinator:
         decisions: DecisionLog,
         *,
         clock: Callable[[], float] = time.time,
+        reach: Reach = unharmed,
     ) -> None:
         """`name` is the instance's, and the beginning of its gids."""
         self._name = name
@@ -97,6 +99,7 @@ class Coordinator:
         self._second = second
         self._decisions = decisions
         self._clock = clock
+        self._reach = reach
         self._done: set[str] = set()
 
     async def run(self, batch: Sequence[Work], deadline: Deadline) -> Mapping[str, Answer]:
@@ -135,6 +138,7 @@ class Coordinator:
             return refused
         operations = [Operation(work.id, work.second) for work in funded]
         try:
+            self._reach("coordinator.between_prepares")
             seconds = await self._prepare(self._second, gid, operations, deadline)
         except MeshError:
             await self._abort(self._first, gid)
@@ -169,7 +173,10 @@ class Coordinator:
     async def _decide(self, gid: str, deadline: Deadline) -> Outcome:
         while True:
             try:
-                return await self._decisions.decide(gid, Outcome.COMMIT)
+                self._reach("coordinator.before_decision")
+                outcome = await self._decisions.decide(gid, Outcome.COMMIT)
+                self._reach("coordinator.after_decision")
+                return outcome
             except MeshError as error:
                 log.warning("fail_decision", gid=gid, reason=error.reason)
                 if deadline.is_over():
@@ -183,7 +190,9 @@ class Coordinator:
         deadline = Deadline.after(COMMIT_SECONDS)
         try:
             await self._first.commit(gid, deadline)
+            self._reach("coordinator.between_commits")
             await self._second.commit(gid, deadline)
+            self._reach("coordinator.after_commits")
         except MeshError as error:
             log.warning("leave_commit_to_recovery", gid=gid, reason=error.reason)
             return

@@ -12,6 +12,7 @@ import structlog
 
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, Unavailable
+from mesh.failpoints import Reach, unharmed
 from mesh.txn.coordinator import Coordinator, ParticipantClient
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.participant import Participant
@@ -35,6 +36,7 @@ class BranchRecovery:
         *,
         commits: bool,
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
+        reach: Reach = unharmed,
     ) -> None:
         """`commits` is for the first participant. The second leaves commits to
         `DecisionRecovery`, which keeps the order of the two."""
@@ -42,6 +44,7 @@ class BranchRecovery:
         self._resolve = resolve
         self._commits = commits
         self._min_age_seconds = min_age_seconds
+        self._reach = reach
         self._rounds = 0
 
     async def run_once(self) -> None:
@@ -59,7 +62,9 @@ class BranchRecovery:
         self._rounds += 1
 
     async def _settle(self, gid: str) -> None:
+        self._reach("recovery.before_resolve")
         outcome = await self._resolve(gid)
+        self._reach("recovery.after_resolve")
         if outcome is Outcome.ABORT:
             await self._participant.abort(gid)
         elif self._commits:
@@ -80,12 +85,14 @@ class DecisionRecovery:
         second: ParticipantClient,
         *,
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
+        reach: Reach = unharmed,
     ) -> None:
         self._coordinator = coordinator
         self._decisions = decisions
         self._first = first
         self._second = second
         self._min_age_seconds = min_age_seconds
+        self._reach = reach
         self._rounds = 0
 
     async def run_once(self) -> None:
@@ -98,6 +105,7 @@ class DecisionRecovery:
                     done.add(gid)
         finally:
             if done:
+                self._reach("recovery.before_done")
                 await self._decisions.mark_done(done)
         if self._rounds % ROUNDS_BETWEEN_CLEANUPS == 0:
             await self._decisions.forget_old()
@@ -105,7 +113,9 @@ class DecisionRecovery:
 
     async def _finish(self, gid: str) -> bool:
         try:
+            self._reach("recovery.before_commits")
             await self._first.commit(gid, Deadline.after(STEP_SECONDS))
+            self._reach("recovery.between_commits")
             await self._second.commit(gid, Deadline.after(STEP_SECONDS))
         except MeshError as error:
             if isinstance(error, Unavailable):

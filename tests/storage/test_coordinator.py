@@ -18,6 +18,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
+from mesh.failpoints import Reach, unharmed
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn.coordinator import Committed, Coordinator, Work
@@ -128,6 +129,7 @@ class House:
     second_database: Database
     first: Participant[str, str]
     second: Participant[str, str]
+    reach: Reach = unharmed
 
     def group_commit(self, wire: Wire) -> GroupCommit:
         return GroupCommit(self.coordinator(wire))
@@ -138,6 +140,7 @@ class House:
             Local("first", self.first, wire),
             Local("second", self.second, wire),
             WiredLog(self.second_database, wire),
+            reach=self.reach,
         )
 
     async def recover(self) -> None:
@@ -146,14 +149,17 @@ class House:
         resolve = lambda gid: decisions.decide(gid, Outcome.ABORT)  # noqa: E731
         wire = Wire()
         rounds = (
-            BranchRecovery(self.first, resolve, commits=True, min_age_seconds=0),
-            BranchRecovery(self.second, resolve, commits=False, min_age_seconds=0),
+            BranchRecovery(self.first, resolve, commits=True, min_age_seconds=0, reach=self.reach),
+            BranchRecovery(
+                self.second, resolve, commits=False, min_age_seconds=0, reach=self.reach
+            ),
             DecisionRecovery(
                 self.coordinator(Wire()),
                 decisions,
                 Local("first", self.first, wire),
                 Local("second", self.second, wire),
                 min_age_seconds=0,
+                reach=self.reach,
             ),
         )
         for one in rounds:
