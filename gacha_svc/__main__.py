@@ -16,6 +16,7 @@ from mesh.commands import run_command
 from mesh.config import load
 from mesh.database import Database
 from mesh.member import Member
+from mesh.metrics import TransactionMetrics
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
@@ -42,6 +43,7 @@ async def serve(settings: GachaSettings, database: Database) -> None:
     first = account_participant(account_svc, member.identity.metadata)
     second = gacha_participant(member.myself, member.identity.metadata)
     coordinator = Coordinator(settings.instance_id, first, second, decisions)
+    group_commit = GroupCommit(coordinator, metrics=TransactionMetrics(member.metrics))
     branches = BranchRecovery(
         participant, lambda gid: decisions.decide(gid, Outcome.ABORT), commits=False
     )
@@ -50,7 +52,7 @@ async def serve(settings: GachaSettings, database: Database) -> None:
         [
             (
                 gacha_pb2.DESCRIPTOR.services_by_name["GachaService"],
-                GachaRpc(desk, Pulls(database, cache, GroupCommit(coordinator))),
+                GachaRpc(desk, Pulls(database, cache, group_commit)),
             ),
             (
                 participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],
