@@ -17,6 +17,7 @@ from mesh.config import load
 from mesh.database import Database
 from mesh.failpoints import Reach, unharmed
 from mesh.member import Member
+from mesh.metrics import TransactionMetrics
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
@@ -44,6 +45,7 @@ async def serve(settings: GachaSettings, database: Database, reach: Reach = unha
     first = account_participant(account_svc, member.identity.metadata)
     second = LocalParticipant(participant)
     coordinator = Coordinator(settings.instance_id, first, second, decisions, reach=reach)
+    group_commit = GroupCommit(coordinator, metrics=TransactionMetrics(member.metrics))
     branches = BranchRecovery(
         participant,
         lambda gid: decisions.decide(gid, Outcome.ABORT),
@@ -55,7 +57,7 @@ async def serve(settings: GachaSettings, database: Database, reach: Reach = unha
         [
             (
                 gacha_pb2.DESCRIPTOR.services_by_name["GachaService"],
-                GachaRpc(desk, Pulls(database, cache, GroupCommit(coordinator))),
+                GachaRpc(desk, Pulls(database, cache, group_commit)),
             ),
             (
                 participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],

@@ -25,6 +25,7 @@ from mesh.discovery import Directory, NoRegistry
 from mesh.instances import Instance
 from mesh.lanes.transport import LaneTransport
 from mesh.logs import configure_logs
+from mesh.metrics import LaneMetrics, metrics_served, process_registry
 from mesh.process import DRAIN_SECONDS, NOTICE_SECONDS, run, stop_signal
 from mesh.registration import Registration
 from protos import DESCRIPTORS
@@ -46,8 +47,12 @@ async def serve(settings: GatewaySettings) -> None:
     identity = ServiceIdentity(settings.service_key(), SERVICE)
     directory = Directory(settings.registry_addresses(), identity.token)
     directory.start()
+    metrics = process_registry()
+    observe_calls = LaneMetrics(metrics).observe_calls
     clients = {
-        host: ServiceClient(host, directory, transport=LaneTransport(identity.token))
+        host: ServiceClient(
+            host, directory, transport=LaneTransport(identity.token, observe_calls=observe_calls)
+        )
         for host in contracts.hosts()
     }
     presence = Presence(settings.instance_id, address, time.monotonic)
@@ -77,7 +82,8 @@ async def serve(settings: GatewaySettings) -> None:
         # It may come later; until then /readyz says what is missing.
         log.warning("miss_registry", error=error.message)
     try:
-        await _serve_until(stop, EmbeddedServer(gateway, listener), presence, registration)
+        with metrics_served(settings.metrics_listen, metrics):
+            await _serve_until(stop, EmbeddedServer(gateway, listener), presence, registration)
     finally:
         for client in clients.values():
             await client.close()

@@ -34,6 +34,9 @@ class MeshSettings(BaseSettings):
 
     instance_id: str = Field(validation_alias="MESH_INSTANCE_ID", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     listen: Annotated[str, AfterValidator(host_and_port)] = Field(validation_alias="MESH_LISTEN")
+    metrics_listen: Annotated[str, AfterValidator(host_and_port)] | None = Field(
+        None, validation_alias="MESH_METRICS_LISTEN"
+    )
     service_key_file: Path = Field(validation_alias="MESH_SERVICE_KEY_FILE")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="MESH_LOG_LEVEL"

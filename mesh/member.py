@@ -17,6 +17,7 @@ from mesh.dispatch import Dispatcher
 from mesh.instances import Instance
 from mesh.lanes.transport import LaneTransport
 from mesh.methods import methods_of
+from mesh.metrics import LaneMetrics, metrics_served, process_registry
 from mesh.process import serve_until_told_to_stop
 from mesh.registration import Registration
 from mesh.server import Server
@@ -35,6 +36,8 @@ class Member:
         self._settings = settings
         self._service = service
         self._registries = settings.registry_addresses()
+        self.metrics = process_registry()
+        self._lane_metrics = LaneMetrics(self.metrics)
         key = settings.service_key()
         self._service_keys = fixed_keys(key.public_key())
         self.identity = ServiceIdentity(key, service)
@@ -45,7 +48,11 @@ class Member:
     def client(self, service: str) -> ServiceClient:
         """A caller of another service's instances."""
         client = ServiceClient(
-            service, self.directory, transport=LaneTransport(self.identity.token)
+            service,
+            self.directory,
+            transport=LaneTransport(
+                self.identity.token, observe_calls=self._lane_metrics.observe_calls
+            ),
         )
         self._clients.append(client)
         return client
@@ -69,10 +76,17 @@ class Member:
         authenticator = Authenticator(player_keys=player_keys, service_keys=self._service_keys)
         dispatcher = Dispatcher(methods, authenticator)
         names = [descriptor.full_name for descriptor, _ in services]
-        server = Server(self._settings.listen, names, dispatcher, is_ready)
+        server = Server(
+            self._settings.listen,
+            names,
+            dispatcher,
+            is_ready,
+            observe_replies=self._lane_metrics.observe_replies,
+        )
         tasks = [asyncio.create_task(work()) for work in background]
         try:
-            await serve_until_told_to_stop(server, self._register)
+            with metrics_served(self._settings.metrics_listen, self.metrics):
+                await serve_until_told_to_stop(server, self._register)
         finally:
             for task in tasks:
                 task.cancel()

@@ -42,15 +42,22 @@ class Server:
     """Serves a dispatcher's methods on one address."""
 
     def __init__(
-        self, listen: str, services: Iterable[str], dispatcher: Dispatcher, is_ready: Check
+        self,
+        listen: str,
+        services: Iterable[str],
+        dispatcher: Dispatcher,
+        is_ready: Check,
+        *,
+        observe_replies: Callable[[int], None] = lambda count: None,
     ) -> None:
         """`services` are full proto names, for health and reflection; `is_ready` is
-        asked every second whether all that the server depends on answers."""
+        asked every second whether all that the server depends on answers;
+        `observe_replies` is told the number of replies in each message on a lane."""
         self._listen = listen
         self._services = tuple(services)
         self._dispatcher = dispatcher
         self._is_ready = is_ready
-        self._lanes = LaneService(dispatcher)
+        self._lanes = LaneService(dispatcher, observe_replies=observe_replies)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
         self._checking: asyncio.Task[None] | None = None

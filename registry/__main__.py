@@ -9,6 +9,7 @@ from mesh.config import load
 from mesh.dispatch import Dispatcher
 from mesh.logs import configure_logs
 from mesh.methods import methods_of
+from mesh.metrics import LaneMetrics, metrics_served, process_registry
 from mesh.process import run, serve_until_told_to_stop
 from mesh.server import Server
 from protos.registry.v1 import registry_pb2
@@ -47,9 +48,17 @@ async def main(settings: RegistrySettings) -> None:
     async def register(port: int) -> Watchers:
         return Watchers(store)
 
-    server = Server(settings.listen, (SERVICE.full_name,), dispatcher, is_ready)
+    metrics = process_registry()
+    server = Server(
+        settings.listen,
+        (SERVICE.full_name,),
+        dispatcher,
+        is_ready,
+        observe_replies=LaneMetrics(metrics).observe_replies,
+    )
     try:
-        await serve_until_told_to_stop(server, register)
+        with metrics_served(settings.metrics_listen, metrics):
+            await serve_until_told_to_stop(server, register)
     finally:
         sweeping.cancel()
 

@@ -39,7 +39,13 @@ def instance_names() -> list[str]:
     """Of everything that listens, with a name for each port."""
     services = [f"{role}-{number}" for role in DATABASES for number in range(1, INSTANCE_COUNT + 1)]
     servers = [f"postgres-{database}" for database in DATABASES.values()]
-    return [GATEWAY, REGISTRY, *services, *servers, CACHE, CACHE_BUS]
+    instances = [GATEWAY, REGISTRY, *services]
+    return [*instances, *map(metrics_name, instances), *servers, CACHE, CACHE_BUS]
+
+
+def metrics_name(instance: str) -> str:
+    """The name of the port where an instance shows what it counts."""
+    return f"{instance}-metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,7 @@ class EmbeddedProfile:
             **inherited,
             "MESH_INSTANCE_ID": name,
             "MESH_LISTEN": self.address(name),
+            "MESH_METRICS_LISTEN": self.address(metrics_name(name)),
             "MESH_REGISTRIES": self.address(REGISTRY),
             "MESH_SERVICE_KEY_FILE": str(self.credentials.service_key),
             "PYTHONPATH": str(REPOSITORY),
@@ -123,6 +130,7 @@ class EmbeddedProfile:
             folder=REPOSITORY,
             log=self.layout.log(name),
             make_ready=lambda: ready(address),
+            metrics_address=self.address(metrics_name(name)),
         )
 
     def _server(self, cluster: Cluster) -> ProcessSpec:

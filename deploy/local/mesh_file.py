@@ -2,7 +2,7 @@
 
     {"gateway": "http://127.0.0.1:8080", "registry": "host:port",
      "databases": {"account": URL, "gacha": URL},
-     "processes": [{"name", "role", "pid", "address"}, ...]}
+     "processes": [{"name", "role", "pid", "address", "metrics"}, ...]}
 
 The URLs hold a password, so that only the file's owner may read it. A pid is null for
 the moment in which a process that died is not running again yet.
@@ -15,12 +15,15 @@ from typing import TypedDict
 
 
 class Process(TypedDict):
-    """`role` is account_svc, gacha_svc, registry, gateway_http, postgres or cache."""
+    """`role` is account_svc, gacha_svc, registry, gateway_http, postgres or cache.
+
+    `metrics` is the host:port where it shows what it counts (`/metrics`), null for none."""
 
     name: str
     role: str
     pid: int | None
     address: str
+    metrics: str | None
 
 
 class Mesh(TypedDict):

@@ -25,7 +25,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """What the supervisor needs to know about a process; `role` and `address` are for reports.
+    """What the supervisor needs to know about a process; `role` and the addresses are for reports.
 
     `command` must become the process itself (see leash.py). `before_start` blocks, and runs
     before each start. `make_ready` is asked again and again until it says True, and brings
@@ -42,6 +42,7 @@ class ProcessSpec:
     log: Path
     make_ready: Callable[[], Awaitable[bool]]
     before_start: Callable[[], None] = field(default=_nothing)
+    metrics_address: str | None = None
     stop_steps: StopSteps = STOP_SERVICE
 
 

@@ -160,6 +160,7 @@ class MeshRun:
                     "role": each.spec.role,
                     "pid": each.pid,
                     "address": each.spec.address,
+                    "metrics": each.spec.metrics_address,
                 }
                 for each in self._supervisor.processes
             ],

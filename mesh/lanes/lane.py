@@ -48,13 +48,16 @@ class Lane:
         max_unsent_calls: int = MAX_UNSENT_CALLS,
         max_unsent_bytes: int = MAX_UNSENT_BYTES,
         on_end: Callable[[], None] = lambda: None,
+        observe_calls: Callable[[int], None] = lambda count: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stream` is a grpc.aio.StreamStreamCall of raw bytes."""
+        """`stream` is a grpc.aio.StreamStreamCall of raw bytes; `observe_calls` is told the
+        number of calls in each message."""
         self._stream = stream
         self._max_unsent_calls = max_unsent_calls
         self._max_unsent_bytes = max_unsent_bytes
         self._on_end = on_end
+        self._observe_calls = observe_calls
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._calls: dict[int, _Call] = {}
@@ -164,6 +167,7 @@ class Lane:
                 metadata=call.metadata,
                 timeout_ms=timeout_ms,
             )
+        self._observe_calls(len(batch.calls))
         return batch
 
     async def _keep_reading(self) -> None:

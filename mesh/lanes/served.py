@@ -6,6 +6,7 @@ are. When the lane ends, so do the calls that are still running on it.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -41,12 +42,15 @@ class ServedLane:
         *,
         max_held_calls: int = MAX_HELD_CALLS,
         max_held_reply_bytes: int = MAX_HELD_REPLY_BYTES,
+        observe_replies: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """`context` is the grpc.aio.ServicerContext of the stream, of raw bytes."""
+        """`context` is the grpc.aio.ServicerContext of the stream, of raw bytes;
+        `observe_replies` is told the number of replies in each message."""
         self._context = context
         self._dispatcher = dispatcher
         self._max_held_calls = max_held_calls
         self._max_held_reply_bytes = max_held_reply_bytes
+        self._observe_replies = observe_replies
         self._running: dict[int, asyncio.Task[None]] = {}
         self._cancelled: set[asyncio.Task[None]] = set()
         self._replies: Outbox[_Reply] = Outbox()
@@ -163,6 +167,7 @@ class ServedLane:
         self._owes_notice = False
         replies = self._replies.take()
         self._writing_count = len(replies)
+        self._observe_replies(len(replies))
         add = batch.replies.add
         for call_id, response, status in replies:
             if status is None:

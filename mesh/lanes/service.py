@@ -4,6 +4,7 @@ Only a process of the mesh may open a lane; who makes a call on it is asked of
 the call's own metadata, so a lane lends nobody its opener's rights.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -22,8 +23,16 @@ log = structlog.get_logger()
 class LaneService(grpc.GenericRpcHandler):
     """Leads the calls of every lane into one dispatcher."""
 
-    def __init__(self, dispatcher: Dispatcher, *, max_lanes: int = MAX_LANES) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        *,
+        max_lanes: int = MAX_LANES,
+        observe_replies: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """`observe_replies` is told the number of replies in each message."""
         self._dispatcher = dispatcher
+        self._observe_replies = observe_replies
         self._max_lanes = max_lanes
         self._lanes: set[ServedLane] = set()
         self._is_draining = False
@@ -42,7 +51,7 @@ class LaneService(grpc.GenericRpcHandler):
     async def _exchange(self, _requests: Any, context: Any) -> None:
         try:
             await self._admit(context)
-            lane = ServedLane(context, self._dispatcher)
+            lane = ServedLane(context, self._dispatcher, observe_replies=self._observe_replies)
             self._lanes.add(lane)
             try:
                 await lane.serve()

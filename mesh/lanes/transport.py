@@ -35,9 +35,12 @@ log = structlog.get_logger()
 class _Connection:
     """The channel to one address, and its lane while there is one."""
 
-    def __init__(self, address: str, token: Callable[[], str]) -> None:
+    def __init__(
+        self, address: str, token: Callable[[], str], observe_calls: Callable[[int], None]
+    ) -> None:
         self._address = address
         self._token = token
+        self._observe_calls = observe_calls
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._exchange: Any = self._channel.stream_stream(EXCHANGE)
         self._opening: asyncio.Task[None] | None = None
@@ -87,7 +90,7 @@ class _Connection:
             greeting = await stream.read()
         if greeting is not grpc.aio.EOF:
             self._refusal_count = 0
-            self.lane = Lane(stream, on_end=self._forget_lane)
+            self.lane = Lane(stream, on_end=self._forget_lane, observe_calls=self._observe_calls)
 
     def _forget_lane(self) -> None:
         self.lane = None
@@ -105,11 +108,16 @@ class LaneTransport:
     """A `mesh.transport.Transport`; use it in one event loop alone."""
 
     def __init__(
-        self, token: Callable[[], str], *, closing_grace_seconds: float = CLOSING_GRACE_SECONDS
+        self,
+        token: Callable[[], str],
+        *,
+        closing_grace_seconds: float = CLOSING_GRACE_SECONDS,
+        observe_calls: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """`token` gives a service token, shown when a lane is opened."""
+        """`token` gives a service token, shown when a lane is opened; `observe_calls` is
+        told the number of calls in each message."""
         self._connections = Connections(
-            lambda address: _Connection(address, token), closing_grace_seconds
+            lambda address: _Connection(address, token, observe_calls), closing_grace_seconds
         )
 
     async def connect(self, address: str, timeout_seconds: float) -> None:

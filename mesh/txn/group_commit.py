@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from mesh.calls import ALL_INSTANCES_UNAVAILABLE
 from mesh.deadlines import Deadline
@@ -31,6 +32,7 @@ from mesh.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from mesh.metrics import TransactionMetrics
 from mesh.txn.coordinator import Answer, Coordinator, InDoubt, Work
 from mesh.txn.words import BUSY, MAX_OPERATIONS, No
 
@@ -72,12 +74,14 @@ class GroupCommit:
         max_in_flight: int = MAX_IN_FLIGHT,
         max_waiting: int = MAX_WAITING,
         jitter: Callable[[], float] = random.random,
+        metrics: TransactionMetrics | None = None,
     ) -> None:
         """`jitter` gives numbers in [0, 1). Use it in one event loop."""
         self._coordinator = coordinator
         self._free_slots = max_in_flight
         self._max_waiting = max_waiting
         self._jitter = jitter
+        self._metrics = metrics or TransactionMetrics(CollectorRegistry())
         self._queues = _Queues()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_scheduled = False
@@ -147,6 +151,7 @@ class GroupCommit:
 
     async def _settle(self, batch: Sequence[_Waiting]) -> None:
         """Answers every one of the batch, or makes it wait for another turn."""
+        self._metrics.observe_operations(len(batch))
         deadline = Deadline.latest(waiting.deadline for waiting in batch)
         try:
             answers = await self._coordinator.run(
@@ -164,6 +169,7 @@ class GroupCommit:
 
     async def _narrow(self, batch: Sequence[_Waiting], error: MeshError) -> None:
         if _is_of_the_batch(error) and len(batch) > 1:
+            self._metrics.count_halving()
             log.warning("halve_batch", size=len(batch), reason=error.reason)
             middle = len(batch) // 2
             await self._settle(batch[:middle])
@@ -180,6 +186,7 @@ class GroupCommit:
         if waiting.deadline.is_over():
             self._fail(waiting, DeadlineExceeded("The pull waited for another one too long."))
             return
+        self._metrics.count_retry()
         pause_seconds = waiting.pause_seconds * (0.5 + self._jitter() / 2)
         waiting.pause_seconds = min(2 * waiting.pause_seconds, LONGEST_PAUSE_SECONDS)
         asyncio.get_running_loop().call_later(pause_seconds, self._make_ready, waiting)

@@ -82,3 +82,14 @@ def test_the_callers_log_level_is_heeded(
 ) -> None:
     monkeypatch.setenv("MESH_LOG_LEVEL", "debug")
     assert profile.registry().environment["MESH_LOG_LEVEL"] == "debug"
+
+
+def test_every_instance_shows_what_it_counts_at_an_address_of_its_own(
+    profile: EmbeddedProfile,
+) -> None:
+    instances = [profile.registry(), *profile.services(), profile.gateway()]
+    addresses = {spec.metrics_address for spec in instances}
+    assert len(addresses) == len(instances)
+    assert not addresses & {spec.address for spec in everything(profile)}
+    for spec in instances:
+        assert spec.environment["MESH_METRICS_LISTEN"] == spec.metrics_address

@@ -11,7 +11,13 @@ MESH: Mesh = {
     "registry": "127.0.0.1:18000",
     "databases": {"account": "postgresql://mesh:secret@127.0.0.1:18001/account"},
     "processes": [
-        {"name": "registry-1", "role": "registry", "pid": 7, "address": "127.0.0.1:18000"}
+        {
+            "name": "registry-1",
+            "role": "registry",
+            "pid": 7,
+            "address": "127.0.0.1:18000",
+            "metrics": None,
+        }
     ],
 }
 

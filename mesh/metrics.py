@@ -1,0 +1,102 @@
+"""What a process counts about itself, and the address where that can be read.
+
+Each process has one registry, built in its composition root and handed to what counts;
+nothing registers itself. Histograms are observed once a message or batch, never once a
+call (an observation takes 0.7 microseconds). The endpoint serves Prometheus's text format
+from a thread of its own, so a scrape never waits for the event loop.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
+
+from mesh.server import ListenFailed
+
+ObserveSize = Callable[[int], None]
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Up to what a batch may hold, on lanes and in transactions alike."""
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry that has the process's own CPU, memory and file descriptors."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
+class LaneMetrics:
+    """How many calls share a message: CallBatch at the client, ReplyBatch at the server.
+
+    A message that only cancels or says goodbye counts as one of none.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Raises ValueError when the registry has them already."""
+        calls = Histogram(
+            "lane_batch_calls",
+            "Calls (side client) or replies (side server) in one message on a lane.",
+            ["side"],
+            buckets=BATCH_SIZES,
+            registry=registry,
+        )
+        self.observe_calls: ObserveSize = calls.labels("client").observe
+        self.observe_replies: ObserveSize = calls.labels("server").observe
+
+
+class TransactionMetrics:
+    """How many operations share a transaction, and how often they had to be tried again."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Raises ValueError when the registry has them already."""
+        self.observe_operations: ObserveSize = Histogram(
+            "tx_batch_operations",
+            "Operations in one transaction that the coordinator ran.",
+            buckets=BATCH_SIZES,
+            registry=registry,
+        ).observe
+        self.count_halving: Callable[[], None] = Counter(
+            "tx_batch_halvings",
+            "Transactions that failed as a whole and were halved.",
+            registry=registry,
+        ).inc
+        self.count_retry: Callable[[], None] = Counter(
+            "tx_operation_retries",
+            "Operations that were busy or interrupted, and waited for another transaction.",
+            registry=registry,
+        ).inc
+
+
+@contextmanager
+def metrics_served(listen: str | None, registry: CollectorRegistry) -> Iterator[int | None]:
+    """Serves the registry at `listen`, host:port, while the context lasts; None serves
+    nothing. Gives the port. Raises ListenFailed."""
+    if listen is None:
+        yield None
+        return
+    server = _start(listen, registry)
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _start(listen: str, registry: CollectorRegistry) -> WSGIServer:
+    host, _, port = listen.rpartition(":")
+    try:
+        server, _ = start_http_server(int(port), host.strip("[]"), registry)
+    except OSError as error:
+        raise ListenFailed(
+            f"{listen} cannot be listened on ({error.strerror or error}); "
+            "set MESH_METRICS_LISTEN to a free host:port, or leave it out."
+        ) from error
+    return server

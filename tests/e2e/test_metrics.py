@@ -1,0 +1,54 @@
+"""What the processes of a mesh count while players pull."""
+
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.clients.rest_client import RestClient
+from tests.e2e.players import NewPlayer
+from tests.stack import Mesh
+
+PULLS = 24
+PULLERS = 8
+INSTANCES = {"gateway_http", "registry", "account_svc", "gacha_svc"}
+
+
+def scraped(mesh: Mesh, role: str) -> dict[tuple[str, str], float]:
+    """The sums over a role's instances, by sample name and side of the lane."""
+    totals: dict[tuple[str, str], float] = {}
+    for process in mesh.processes(role):
+        with urllib.request.urlopen(f"http://{process['metrics']}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if "le" not in sample.labels:
+                    key = sample.name, sample.labels.get("side", "")
+                    totals[key] = totals.get(key, 0.0) + sample.value
+    return totals
+
+
+def test_every_process_of_ours_shows_its_own_cpu(mesh: Mesh) -> None:
+    assert {each["role"] for each in mesh.read()["processes"] if each["metrics"]} == INSTANCES
+    for role in INSTANCES:
+        assert scraped(mesh, role)["process_cpu_seconds_total", ""] > 0
+
+
+def test_pulls_are_counted_in_transactions_and_on_lanes(
+    mesh: Mesh, new_player: NewPlayer, rest: RestClient
+) -> None:
+    tokens = [new_player(gems=160 * PULLS // PULLERS).token for _ in range(PULLERS)]
+    before = {role: scraped(mesh, role) for role in INSTANCES}
+    with ThreadPoolExecutor(PULLERS) as pullers:
+        answers = list(pullers.map(rest.pull, tokens * (PULLS // PULLERS)))
+    assert all(answer.ok for answer in answers)
+
+    def counted(role: str, name: str, side: str = "") -> float:
+        return scraped(mesh, role)[name, side] - before[role][name, side]
+
+    # A retry of a busy operation is counted again, so that these are lower bounds.
+    assert counted("gacha_svc", "tx_batch_operations_sum") >= PULLS
+    assert counted("gacha_svc", "tx_batch_operations_count") >= 1
+    assert counted("gateway_http", "lane_batch_calls_sum", "client") >= PULLS
+    assert counted("gacha_svc", "lane_batch_calls_sum", "server") >= PULLS
+    assert counted("account_svc", "lane_batch_calls_count", "server") >= 1
