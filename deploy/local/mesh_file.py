@@ -15,7 +15,8 @@ from typing import TypedDict
 
 
 class Process(TypedDict):
-    """`role` is account_svc, gacha_svc, registry, gateway_http, postgres or cache."""
+    """`role` is account_svc, gacha_svc, registry, gateway_http, payment_sandbox, postgres or
+    cache."""
 
     name: str
     role: str
