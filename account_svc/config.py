@@ -1,10 +1,11 @@
 """Settings of the account service."""
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from mesh.config import MemberSettings
+from mesh.config import MemberSettings, chosen_secret
 
 
 class AccountSettings(MemberSettings):
@@ -13,3 +14,46 @@ class AccountSettings(MemberSettings):
     database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql\+psycopg2://")
     signing_key_file: Path = Field(validation_alias="ACCOUNT_SIGNING_KEY_FILE")
     database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100)
+
+    payment_provider: Literal["sandbox", "stripe"] = Field(validation_alias="PAYMENT_PROVIDER")
+    payment_url: str | None = Field(
+        None,
+        validation_alias="PAYMENT_URL",
+        pattern=r"^https?://[!-~]+$",
+        validate_default=True,
+    )
+    """Where the provider is; Stripe's own address unless it says otherwise."""
+    payment_secret_key_file: Path | None = Field(None, validation_alias="PAYMENT_SECRET_KEY_FILE")
+    payment_secret_key: SecretStr = Field(
+        None, validation_alias="PAYMENT_SECRET_KEY", validate_default=True
+    )
+    """What this service proves itself to the provider with."""
+    payment_webhook_secret_file: Path | None = Field(
+        None, validation_alias="PAYMENT_WEBHOOK_SECRET_FILE"
+    )
+    payment_webhook_secret: SecretStr = Field(
+        None, validation_alias="PAYMENT_WEBHOOK_SECRET", validate_default=True
+    )
+    """What the provider signs its webhooks with."""
+
+    @field_validator("payment_url")
+    @classmethod
+    def _require_url_of_sandbox(cls, url: str | None, others: ValidationInfo) -> str | None:
+        if url is None and others.data.get("payment_provider") == "sandbox":
+            raise ValueError("is required for PAYMENT_PROVIDER=sandbox")
+        return url
+
+    @field_validator("payment_secret_key", mode="before")
+    @classmethod
+    def _read_secret_key(cls, value: str | None, others: ValidationInfo) -> str:
+        secret = chosen_secret("PAYMENT_SECRET_KEY", value, others.data["payment_secret_key_file"])
+        is_stripe = others.data.get("payment_provider") == "stripe"
+        if is_stripe and not secret.startswith(("sk_", "rk_")):
+            raise ValueError("must be a secret or restricted key of Stripe (sk_... or rk_...)")
+        return secret
+
+    @field_validator("payment_webhook_secret", mode="before")
+    @classmethod
+    def _read_webhook_secret(cls, value: str | None, others: ValidationInfo) -> str:
+        file = others.data["payment_webhook_secret_file"]
+        return chosen_secret("PAYMENT_WEBHOOK_SECRET", value, file)

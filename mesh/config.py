@@ -59,6 +59,29 @@ class MemberSettings(MeshSettings):
         return [address.strip() for address in self.registries.split(",")]
 
 
+MIN_SECRET_LENGTH = 16
+
+
+def chosen_secret(variable: str, value: str | None, file: Path | None) -> str:
+    """A secret that is given in `variable` or in the file that `variable`_FILE names.
+
+    For a field's validator: raises ValueError, which never repeats the secret.
+    """
+    if value is None and file is None:
+        raise ValueError(f"is required, either itself or in the file that {variable}_FILE names")
+    if value is not None and file is not None:
+        raise ValueError(f"must not be set together with {variable}_FILE")
+    if file is not None:
+        try:
+            value = file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot be read from {variable}_FILE={file} ({error})") from None
+    assert value is not None, "one of them is set"
+    if len(value) < MIN_SECRET_LENGTH or not (value.isascii() and value.isprintable()):
+        raise ValueError(f"must be at least {MIN_SECRET_LENGTH} printable ASCII characters")
+    return value
+
+
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
@@ -67,8 +90,12 @@ def load(kind: type[Settings]) -> Settings:
     try:
         return kind()
     except ValidationError as error:
+        # A default that is refused is told by its field, anything else by its variable.
+        variables = {name: field.validation_alias for name, field in kind.model_fields.items()}
         faults = [
-            f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+            f"  {'.'.join(str(variables.get(str(part)) or part) for part in fault['loc'])}: "
+            f"{fault['msg']}"
+            for fault in error.errors()
         ]
         sys.exit("Settings are wrong; set these environment variables:\n" + "\n".join(faults))
 

@@ -11,7 +11,13 @@ from enum import StrEnum
 from typing import Protocol
 
 from mesh.deadlines import Deadline
-from mesh.errors import FailedPrecondition, InvalidArgument, Unauthenticated, Unavailable
+from mesh.errors import (
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class ProviderAway(Unavailable):
@@ -24,6 +30,16 @@ class UnsupportedPaymentMethod(InvalidArgument):
     """The provider takes no such method; nothing was charged."""
 
     REASON = "PAYMENT_METHOD_UNSUPPORTED"
+
+    @classmethod
+    def of(cls, payment_method: str) -> "UnsupportedPaymentMethod":
+        """The error for one that was asked for, naming the field."""
+        description = f"{payment_method!r} is not supported here; choose another payment method"
+        return cls(
+            f"payment_method {description}",
+            metadata={"field": "payment_method"},
+            fields=(FieldViolation("payment_method", description),),
+        )
 
 
 class PaymentDeclined(FailedPrecondition):

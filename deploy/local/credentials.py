@@ -13,11 +13,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """`service_key` signs what processes of the mesh say to one another, `account_signing_key`
-    players' tokens: both are paths of Ed25519 keys (PKCS8, PEM).
+    players' tokens: both are paths of Ed25519 keys (PKCS8, PEM). The service proves itself to
+    the payment provider with what is in `payment_secret_key`, and the provider signs its
+    webhooks with what is in `payment_webhook_secret`.
     """
 
     service_key: Path
     account_signing_key: Path
+    payment_secret_key: Path
+    payment_webhook_secret: Path
     postgres_password: str
 
 
@@ -25,11 +29,20 @@ def load_or_make(folder: Path) -> Credentials:
     """Makes what is missing, atomically. Idempotent; the caller holds the lock of the run."""
     service_key = folder / "mesh_service_key.pem"
     account_signing_key = folder / "account_signing_key.pem"
+    payment_secret_key = folder / "payment_secret_key"
+    payment_webhook_secret = folder / "payment_webhook_secret"
     postgres_password = folder / "postgres_password"
-    _make_once(service_key, _ed25519_pem)
-    _make_once(account_signing_key, _ed25519_pem)
-    _make_once(postgres_password, lambda: secrets.token_hex(24).encode())
-    return Credentials(service_key, account_signing_key, postgres_password.read_text().strip())
+    for path in (service_key, account_signing_key):
+        _make_once(path, _ed25519_pem)
+    for path in (payment_secret_key, payment_webhook_secret, postgres_password):
+        _make_once(path, lambda: secrets.token_hex(24).encode())
+    return Credentials(
+        service_key,
+        account_signing_key,
+        payment_secret_key,
+        payment_webhook_secret,
+        postgres_password.read_text().strip(),
+    )
 
 
 def _ed25519_pem() -> bytes:

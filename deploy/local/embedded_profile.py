@@ -1,6 +1,7 @@
 """Which processes the embedded profile consists of, and what each is told.
 
-Two PostgreSQL servers, one cache, one registry, two of each service, one gateway. An
+Two PostgreSQL servers, one cache, one registry, two of each service, one gateway, and a
+payment sandbox, which stands for the provider outside and knows nothing of the mesh. An
 instance keeps its name and its address for as long as the mesh runs, however often it
 is started again.
 """
@@ -27,10 +28,14 @@ GATEWAY = "gateway_http-1"
 REGISTRY = "registry-1"
 CACHE = "cache-1"
 CACHE_BUS = "cache-1-bus"
+PAYMENT_SANDBOX = "payment_sandbox-1"
+SECRETS = ("PAYMENT_", "SANDBOX_SECRET_", "SANDBOX_WEBHOOK_")
+"""Variables that begin so are the profile's own to set, for a second secret beside its file
+would be refused."""
 STOP_ORDER = (
     ("gateway_http",),
     ("account_svc", "gacha_svc"),
-    ("registry",),
+    ("registry", "payment_sandbox"),
     ("postgres", "cache"),
 )
 
@@ -40,7 +45,8 @@ def instance_names() -> list[str]:
     services = [f"{role}-{number}" for role in DATABASES for number in range(1, INSTANCE_COUNT + 1)]
     servers = [f"postgres-{database}" for database in DATABASES.values()]
     instances = [GATEWAY, REGISTRY, *services]
-    return [*instances, *map(metrics_name, instances), *servers, CACHE, CACHE_BUS]
+    metrics = map(metrics_name, instances)
+    return [*instances, *metrics, *servers, CACHE, CACHE_BUS, PAYMENT_SANDBOX]
 
 
 def metrics_name(instance: str) -> str:
@@ -95,26 +101,45 @@ class EmbeddedProfile:
         url = self.clusters[DATABASES[role]].url
         settings = {"DATABASE_URL": url.replace("postgresql://", "postgresql+psycopg2://", 1)}
         if role == "account_svc":
-            settings["ACCOUNT_SIGNING_KEY_FILE"] = str(self.credentials.account_signing_key)
+            settings |= {
+                "ACCOUNT_SIGNING_KEY_FILE": str(self.credentials.account_signing_key),
+                "PAYMENT_PROVIDER": "sandbox",
+                "PAYMENT_URL": f"http://{self.address(PAYMENT_SANDBOX)}",
+                "PAYMENT_SECRET_KEY_FILE": str(self.credentials.payment_secret_key),
+                "PAYMENT_WEBHOOK_SECRET_FILE": str(self.credentials.payment_webhook_secret),
+            }
         return settings
 
-    def environment(self, name: str, settings: Mapping[str, str]) -> dict[str, str]:
-        """This process's environment, with nothing in it that would redirect an instance."""
-        inherited = {
-            variable: value
-            for variable, value in postgres.environment().items()
-            if not variable.lower().endswith("_proxy")
+    def payment_sandbox(self) -> ProcessSpec:
+        address = self.address(PAYMENT_SANDBOX)
+        settings = {
+            "SANDBOX_INSTANCE_ID": PAYMENT_SANDBOX,
+            "SANDBOX_LISTEN": address,
+            "SANDBOX_BOOK_FILE": str(self.layout.payment_sandbox / "book.sqlite3"),
+            "SANDBOX_WEBHOOK_URL": f"http://{self.address(GATEWAY)}/webhooks/payments",
+            "SANDBOX_SECRET_KEY_FILE": str(self.credentials.payment_secret_key),
+            "SANDBOX_WEBHOOK_SECRET_FILE": str(self.credentials.payment_webhook_secret),
         }
+        return ProcessSpec(
+            name=PAYMENT_SANDBOX,
+            role="payment_sandbox",
+            address=address,
+            command=leashed([sys.executable, "-m", "payment_sandbox"]),
+            environment=_inherited() | settings,
+            folder=REPOSITORY,
+            log=self.layout.log(PAYMENT_SANDBOX),
+            make_ready=lambda: readiness.is_payment_sandbox_ready(address),
+        )
+
+    def environment(self, name: str, settings: Mapping[str, str]) -> dict[str, str]:
+        """What an instance of the mesh is told."""
         return {
-            "MESH_LOG_LEVEL": "info",
-            **inherited,
+            **_inherited(),
             "MESH_INSTANCE_ID": name,
             "MESH_LISTEN": self.address(name),
             "MESH_METRICS_LISTEN": self.address(metrics_name(name)),
             "MESH_REGISTRIES": self.address(REGISTRY),
             "MESH_SERVICE_KEY_FILE": str(self.credentials.service_key),
-            "PYTHONPATH": str(REPOSITORY),
-            "PYTHONUNBUFFERED": "1",
             **settings,
         }
 
@@ -160,3 +185,17 @@ class EmbeddedProfile:
             log=self.layout.log(CACHE),
             make_ready=lambda: readiness.is_cache_ready(port),
         )
+
+
+def _inherited() -> dict[str, str]:
+    """This process's environment, with nothing in it that would redirect a process."""
+    return {
+        "MESH_LOG_LEVEL": "info",
+        **{
+            variable: value
+            for variable, value in postgres.environment().items()
+            if not (variable.lower().endswith("_proxy") or variable.startswith(SECRETS))
+        },
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -45,6 +45,10 @@ class Layout:
     def cache(self) -> Path:
         return self.folder / "cache"
 
+    @property
+    def payment_sandbox(self) -> Path:
+        return self.folder / "payment_sandbox"
+
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
@@ -56,6 +60,7 @@ class Layout:
             (self.secrets, 0o700),
             (self.logs, 0o700),
             (self.cache, 0o700),
+            (self.payment_sandbox, 0o700),
         ):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(mode)

@@ -15,7 +15,8 @@ from typing import TypedDict
 
 
 class Process(TypedDict):
-    """`role` is account_svc, gacha_svc, registry, gateway_http, postgres or cache.
+    """`role` is account_svc, gacha_svc, registry, gateway_http, payment_sandbox, postgres or
+    cache.
 
     `metrics` is the host:port where it shows what it counts (`/metrics`), null for none."""
 

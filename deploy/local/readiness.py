@@ -38,6 +38,11 @@ async def is_gateway_ready(address: str) -> bool:
     return await asyncio.to_thread(_http_status, address, "/readyz") == http.client.OK
 
 
+async def is_payment_sandbox_ready(address: str) -> bool:
+    """GET /healthz answers 200."""
+    return await asyncio.to_thread(_http_status, address, "/healthz") == http.client.OK
+
+
 def _http_status(address: str, path: str) -> int | None:
     connection = http.client.HTTPConnection(address, timeout=TIMEOUT_SECONDS)
     try:

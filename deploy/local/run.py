@@ -1,8 +1,8 @@
 """One run of the mesh, from nothing to all healthy, and back to nothing.
 
 The order of the start: the databases, the cache and the registry; the schemas; the
-services and the gateway; the catalog. Stopping goes the other way. Whatever fails on
-the way up, what was started is stopped again before the run ends.
+services, the gateway and the payment sandbox; the catalog. Stopping goes the other way.
+Whatever fails on the way up, what was started is stopped again before the run ends.
 """
 
 import asyncio
@@ -107,8 +107,8 @@ class MeshRun:
         await wait_until_ready(databases, timeout_seconds=START_TIMEOUT_SECONDS)
         say("Bringing the schemas up to date.")
         await asyncio.gather(*(self._migrate(role) for role in embedded_profile.DATABASES))
-        say("Starting the services and the gateway.")
-        rest = supervisor.start([*profile.services(), profile.gateway()])
+        say("Starting the services, the gateway and the payment sandbox.")
+        rest = supervisor.start([profile.payment_sandbox(), *profile.services(), profile.gateway()])
         await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
         say("Introducing the catalog.")
         await asyncio.to_thread(_introduce_catalog, profile.address(embedded_profile.GATEWAY))

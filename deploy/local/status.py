@@ -36,6 +36,8 @@ async def _is_healthy(mesh: Mesh, process: Process) -> bool:
             return await readiness.is_cache_ready(int(address.rpartition(":")[2]))
         case "gateway_http":
             return await readiness.is_gateway_ready(address)
+        case "payment_sandbox":
+            return await readiness.is_payment_sandbox_ready(address)
         case _:
             return await readiness.is_serving(address)
 

@@ -66,7 +66,8 @@ def own_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 
 def test_every_role_runs_as_often_as_promised(own_mesh: Mesh) -> None:
-    counts = {role: len(own_mesh.processes(role)) for role in [*SERVICE_ROLES, "postgres", "cache"]}
+    roles = [*SERVICE_ROLES, "postgres", "cache", "payment_sandbox"]
+    counts = {role: len(own_mesh.processes(role)) for role in roles}
     assert counts == {
         "registry": 1,
         "account_svc": 2,
@@ -74,6 +75,7 @@ def test_every_role_runs_as_often_as_promised(own_mesh: Mesh) -> None:
         "gateway_http": 1,
         "postgres": 2,
         "cache": 1,
+        "payment_sandbox": 1,
     }
 
 

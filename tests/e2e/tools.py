@@ -9,6 +9,7 @@ from deploy.local.layout import REPOSITORY
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@latest"
 GHZ = "github.com/bojand/ghz/cmd/ghz@latest"
+STRIPE_MOCK = "github.com/stripe/stripe-mock@latest"
 _OWN_TOOLS = REPOSITORY / ".tools" / "bin"
 
 
@@ -20,6 +21,11 @@ def grpcurl() -> str:
 def ghz() -> str:
     """The path of ghz; without it the calling test is skipped."""
     return _go_tool("ghz", GHZ)
+
+
+def stripe_mock() -> str:
+    """The path of stripe-mock; without it the calling test is skipped."""
+    return _go_tool("stripe-mock", STRIPE_MOCK)
 
 
 def _go_tool(name: str, module: str) -> str:

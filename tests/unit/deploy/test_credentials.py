@@ -22,6 +22,8 @@ def test_only_the_owner_can_read_them(tmp_path: Path) -> None:
     assert modes == {
         "mesh_service_key.pem": 0o600,
         "account_signing_key.pem": 0o600,
+        "payment_secret_key": 0o600,
+        "payment_webhook_secret": 0o600,
         "postgres_password": 0o600,
     }
 

@@ -17,7 +17,13 @@ def profile(tmp_path: Path) -> EmbeddedProfile:
     return EmbeddedProfile(
         Layout(tmp_path),
         dict(zip(instance_names(), count(18_000), strict=False)),
-        Credentials(tmp_path / "service.pem", tmp_path / "account.pem", "s3cret"),
+        Credentials(
+            tmp_path / "service.pem",
+            tmp_path / "account.pem",
+            tmp_path / "payment_secret_key",
+            tmp_path / "payment_webhook_secret",
+            "s3cret",
+        ),
         Identity("self", 1000, 1000),
     )
 
@@ -28,6 +34,7 @@ def everything(profile: EmbeddedProfile) -> list[ProcessSpec]:
         profile.registry(),
         *profile.services(),
         profile.gateway(),
+        profile.payment_sandbox(),
     ]
 
 
@@ -35,7 +42,7 @@ def test_every_process_has_a_name_an_address_and_a_log_of_its_own(
     profile: EmbeddedProfile,
 ) -> None:
     specs = everything(profile)
-    assert len(specs) == 9
+    assert len(specs) == 10
     for own in ({spec.name for spec in specs}, {spec.address for spec in specs}):
         assert len(own) == len(specs)
     assert len({spec.log for spec in specs}) == len(specs)
@@ -56,6 +63,23 @@ def test_services_get_databases_of_their_own(profile: EmbeddedProfile) -> None:
         assert knows_account_key is (spec.role == "account_svc")
 
 
+def test_the_payment_sandbox_shares_two_secrets_with_the_account_service_and_no_key(
+    profile: EmbeddedProfile,
+) -> None:
+    sandbox = profile.payment_sandbox()
+    assert "MESH_SERVICE_KEY_FILE" not in sandbox.environment
+    for spec in profile.services():
+        knows = spec.role == "account_svc"
+        for name in ("SECRET_KEY_FILE", "WEBHOOK_SECRET_FILE"):
+            shared = (
+                spec.environment.get(f"PAYMENT_{name}") == sandbox.environment[f"SANDBOX_{name}"]
+            )
+            assert shared is knows
+        assert (spec.environment.get("PAYMENT_URL") == f"http://{sandbox.address}") is knows
+    gateway = profile.gateway().address
+    assert sandbox.environment["SANDBOX_WEBHOOK_URL"] == f"http://{gateway}/webhooks/payments"
+
+
 def test_no_secret_is_on_a_command_line(profile: EmbeddedProfile) -> None:
     for spec in everything(profile):
         assert "s3cret" not in " ".join(spec.command)
@@ -68,13 +92,19 @@ def test_nothing_of_the_callers_environment_redirects_a_process(
         monkeypatch.setenv(variable, "elsewhere")
     monkeypatch.setenv("MESH_INSTANCE_ID", "elsewhere")
     monkeypatch.setenv("DATABASE_URL", "elsewhere")
-    for spec in [profile.registry(), *profile.services(), profile.gateway()]:
+    for variable in ("PAYMENT_SECRET_KEY", "SANDBOX_WEBHOOK_SECRET", "SANDBOX_LISTEN"):
+        monkeypatch.setenv(variable, "elsewhere")
+    unread = {
+        "payment_sandbox": {"DATABASE_URL", "MESH_INSTANCE_ID"},
+        "account_svc": {"SANDBOX_LISTEN"},
+        "gacha_svc": {"SANDBOX_LISTEN"},
+    }
+    specs = [profile.registry(), *profile.services(), profile.gateway()]
+    for spec in [*specs, profile.payment_sandbox()]:
         redirected = {
-            variable
-            for variable, value in spec.environment.items()
-            if value == "elsewhere" and variable != "DATABASE_URL"
+            variable for variable, value in spec.environment.items() if value == "elsewhere"
         }
-        assert redirected == set()
+        assert redirected == unread.get(spec.role, {"DATABASE_URL", "SANDBOX_LISTEN"})
 
 
 def test_the_callers_log_level_is_heeded(

@@ -1,0 +1,1 @@
+"""A payment provider to develop and test against; as far as the mesh knows, another company."""

@@ -1,0 +1,100 @@
+"""The sandbox process: `python -m payment_sandbox`.
+
+Composition root. SIGTERM and SIGINT make it leave: requests under way end, and what
+webhooks have still to tell is told by the next one over the same book.
+"""
+
+import asyncio
+import sqlite3
+import sys
+import time
+from uuid import uuid4
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from mesh.config import load
+from mesh.logs import configure_logs
+from mesh.process import run, stop_signal
+from mesh.server import ListenFailed
+from payment_sandbox.app import SandboxApp
+from payment_sandbox.config import SandboxSettings
+from payment_sandbox.faults import Faults
+from payment_sandbox.storage import Book
+from payment_sandbox.use_cases import Pace, Provider
+from payment_sandbox.webhooks import Webhooks
+
+DRAIN_SECONDS = 10.0
+log = structlog.get_logger()
+
+
+async def serve(settings: SandboxSettings, book: Book) -> None:
+    """Serves until a signal. Raises ListenFailed when the address cannot be had."""
+    stop = stop_signal()
+    pace = Pace(settings.pending_seconds, settings.slow_seconds)
+    provider = Provider(book, pace, clock=time.time, new_id=lambda: uuid4().hex)
+    app = SandboxApp(
+        provider,
+        Faults(settings.faults),
+        pace,
+        secret_key=settings.secret_key.get_secret_value(),
+        clock=time.time,
+    )
+    async with aiohttp.ClientSession() as session:
+        webhooks = Webhooks(
+            book,
+            session,
+            url=settings.webhook_url,
+            secret=settings.webhook_secret.get_secret_value(),
+            clock=time.time,
+        )
+        runner = web.AppRunner(app.build(), access_log=None, shutdown_timeout=DRAIN_SECONDS)
+        await runner.setup()
+        try:
+            await _listen(runner, settings.listen)
+            await _until(stop, asyncio.create_task(webhooks.run(), name="webhooks"))
+        finally:
+            await runner.cleanup()
+    log.info("leave")
+
+
+async def _listen(runner: web.AppRunner, address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+    except OSError as error:
+        raise ListenFailed(
+            f"{address} cannot be listened on ({error.strerror or error}); "
+            "set SANDBOX_LISTEN to a free host:port of this machine."
+        ) from None
+    host, number = runner.addresses[0][:2]
+    log.info("serve", address=f"{host}:{number}")
+
+
+async def _until(stop: asyncio.Event, webhooks: asyncio.Task[None]) -> None:
+    """Returns at the signal; raises what ended the webhooks."""
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait((stopping, webhooks), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if webhooks.done():
+        webhooks.result()
+    webhooks.cancel()
+
+
+def main() -> None:
+    """Runs the process to its end."""
+    settings = load(SandboxSettings)
+    configure_logs(settings.log_level, settings.instance_id)
+    try:
+        book = Book(settings.book_file)
+    except sqlite3.Error as error:
+        sys.exit(f"SANDBOX_BOOK_FILE: {settings.book_file} cannot be opened ({error}).")
+    try:
+        run(serve(settings, book))
+    finally:
+        book.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""The book: charges, refunds, and what webhooks have still to tell, in one SQLite file.
+
+What was answered is on disk before it is answered, so that a sandbox that is killed
+remembers it. Every method is one transaction. One thread owns the connection, and what
+waits for it is bounded by the requests under way.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from payment_sandbox.domain import Charge, Order, Refund
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS charge (
+    number         INTEGER PRIMARY KEY,
+    charge_id      TEXT NOT NULL UNIQUE,
+    key            TEXT NOT NULL UNIQUE,
+    amount_minor   INTEGER NOT NULL CHECK (amount_minor > 0),
+    currency       TEXT NOT NULL,
+    payment_method TEXT NOT NULL,
+    customer       TEXT NOT NULL,
+    decline_code   TEXT NOT NULL,
+    created_at     REAL NOT NULL,
+    settles_at     REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS refund (
+    refund_id  TEXT PRIMARY KEY,
+    key        TEXT NOT NULL UNIQUE,
+    charge_id  TEXT NOT NULL UNIQUE REFERENCES charge (charge_id),
+    created_at REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS delivery (
+    number        INTEGER PRIMARY KEY,
+    body          BLOB NOT NULL,
+    due_at        REAL NOT NULL,
+    attempt_count INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX IF NOT EXISTS delivery_due_at ON delivery (due_at);
+"""
+CHARGE_COLUMNS = """
+    number, charge.charge_id, charge.key, amount_minor, currency, payment_method, customer,
+    decline_code, charge.created_at, settles_at, refund_id, refund.key, refund.created_at
+    FROM charge LEFT JOIN refund USING (charge_id)
+"""
+T = TypeVar("T")
+Row = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A body to send to the webhooks' URL."""
+
+    body: bytes
+    due_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One that is to be sent now, after `attempt_count` attempts that failed."""
+
+    number: int
+    body: bytes
+    attempt_count: int
+
+
+class Book:
+    """Durable over a kill; used by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file, or makes it. Raises sqlite3.Error."""
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("PRAGMA foreign_keys = ON")
+        self._connection.executescript(SCHEMA)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="book")
+
+    async def add_charge(
+        self, charge: Charge, tell: Callable[[Charge], Iterable[NewDelivery]]
+    ) -> tuple[Charge, bool]:
+        """The charge of that key, and whether it is this one, just added with what `tell`
+        wants sent. Its number is given here."""
+
+        def work() -> tuple[Charge, bool]:
+            found = self._find("charge.key", charge.key)
+            if found is not None:
+                return found, False
+            order = charge.order
+            self._connection.execute(
+                "INSERT INTO charge (charge_id, key, amount_minor, currency, payment_method,"
+                " customer, decline_code, created_at, settles_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    charge.charge_id,
+                    charge.key,
+                    order.amount_minor,
+                    order.currency,
+                    order.payment_method,
+                    order.customer,
+                    charge.decline_code,
+                    charge.created_at,
+                    charge.settles_at,
+                ),
+            )
+            added = self._find("charge.key", charge.key)
+            assert added is not None, "what was just added is there"
+            self._add_deliveries(tell(added))
+            return added, True
+
+        return await self._transaction(work)
+
+    async def add_refund(
+        self,
+        charge_id: str,
+        refund: Refund,
+        check: Callable[[Charge | None], None],
+        tell: Callable[[Charge], Iterable[NewDelivery]],
+    ) -> Charge:
+        """The charge with its refund, which is this one unless `check` let an older one pass.
+
+        `check` is given the charge as it is, and raises what forbids a refund.
+        """
+
+        def work() -> Charge:
+            found = self._find("charge.charge_id", charge_id)
+            check(found)
+            assert found is not None, "the check refuses a charge that is not there"
+            if found.refund is not None:
+                return found
+            self._connection.execute(
+                "INSERT INTO refund (refund_id, key, charge_id, created_at) VALUES (?, ?, ?, ?)",
+                (refund.refund_id, refund.key, charge_id, refund.created_at),
+            )
+            refunded = self._find("charge.charge_id", charge_id)
+            assert refunded is not None, "a charge is never removed"
+            self._add_deliveries(tell(refunded))
+            return refunded
+
+        return await self._transaction(work)
+
+    async def find_charge(self, key: str) -> Charge | None:
+        """By its idempotency key."""
+        return await self._transaction(lambda: self._find("charge.key", key))
+
+    async def find_refunded_with(self, key: str) -> Charge | None:
+        """The charge that a refund of that key gave back."""
+        return await self._transaction(lambda: self._find("refund.key", key))
+
+    async def list_charges(self, after: int, limit: int) -> list[Charge]:
+        """Those with numbers above `after`, in their order."""
+
+        def work() -> list[Charge]:
+            rows = self._connection.execute(
+                f"SELECT {CHARGE_COLUMNS} WHERE number > ? ORDER BY number LIMIT ?",
+                (after, limit),
+            )
+            return [_charge(row) for row in rows]
+
+        return await self._transaction(work)
+
+    async def due_deliveries(self, now: float, limit: int) -> list[Delivery]:
+        """The most overdue first."""
+
+        def work() -> list[Delivery]:
+            rows = self._connection.execute(
+                "SELECT number, body, attempt_count FROM delivery WHERE due_at <= ?"
+                " ORDER BY due_at, number LIMIT ?",
+                (now, limit),
+            )
+            return [Delivery(*row) for row in rows]
+
+        return await self._transaction(work)
+
+    async def settle_deliveries(
+        self, done: Sequence[int], postponed: Sequence[tuple[int, float]]
+    ) -> None:
+        """Forgets those that are done with, by number; the others failed once more and are
+        due again at the time given."""
+
+        def work() -> None:
+            self._connection.executemany(
+                "DELETE FROM delivery WHERE number = ?", [(number,) for number in done]
+            )
+            self._connection.executemany(
+                "UPDATE delivery SET attempt_count = attempt_count + 1, due_at = ?"
+                " WHERE number = ?",
+                [(due_at, number) for number, due_at in postponed],
+            )
+
+        await self._transaction(work)
+
+    def close(self) -> None:
+        """Ends when the running work has."""
+        self._thread.shutdown(wait=True)
+        self._connection.close()
+
+    async def _transaction(self, work: Callable[[], T]) -> T:
+        def whole() -> T:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                answer = work()
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+            return answer
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, whole)
+
+    def _find(self, column: str, value: str) -> Charge | None:
+        """`column` is one of ours, never anything from outside."""
+        row = self._connection.execute(
+            f"SELECT {CHARGE_COLUMNS} WHERE {column} = ?",
+            (value,),
+        ).fetchone()
+        return None if row is None else _charge(row)
+
+    def _add_deliveries(self, deliveries: Iterable[NewDelivery]) -> None:
+        self._connection.executemany(
+            "INSERT INTO delivery (body, due_at) VALUES (?, ?)",
+            [(delivery.body, delivery.due_at) for delivery in deliveries],
+        )
+
+
+def _charge(row: tuple) -> Charge:  # type: ignore[type-arg]
+    number, charge_id, key, amount, currency, method, customer, decline, created, settles = row[:10]
+    refund = None if row[10] is None else Refund(*row[10:13])
+    order = Order(amount, currency, method, customer)
+    return Charge(number, charge_id, key, order, decline, created, settles, refund)

@@ -1,0 +1,130 @@
+"""What the sandbox does as a provider: take money once, give it back once, tell of both."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from payment_sandbox.domain import (
+    AlreadyRefunded,
+    Announcement,
+    Away,
+    Charge,
+    ChargeState,
+    KeyReused,
+    NoSuchCharge,
+    NotRefundable,
+    Order,
+    Refund,
+    announcements,
+    behaviour_of,
+    checked_key,
+)
+from payment_sandbox.messages import event_json
+from payment_sandbox.storage import Book, NewDelivery
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long what takes time takes, in seconds."""
+
+    pending_seconds: float
+    """Until a pending charge succeeds; also by how much shuffled webhooks are late."""
+    slow_seconds: float
+    """Until a slow answer comes."""
+
+
+class Provider:
+    """Charges and refunds over one book."""
+
+    def __init__(
+        self,
+        book: Book,
+        pace: Pace,
+        *,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        """`clock` gives Unix seconds, `new_id` never the same twice."""
+        self._book = book
+        self._pace = pace
+        self._clock = clock
+        self._new_id = new_id
+
+    async def charge(
+        self, key: str, order: Order, *, webhook_copies: int = 1
+    ) -> tuple[Charge, bool]:
+        """The charge of that key, and whether it was made just now. Idempotent.
+
+        A declined charge is one too. Raises BadRequest, UnsupportedMethod, Away, after all
+        of which nothing was done; and KeyReused when the key's charge is another order's.
+        """
+        behaviour = behaviour_of(order.payment_method)
+        if behaviour.is_away:
+            raise Away
+        now = self._clock()
+        wanted = Charge(
+            number=0,
+            charge_id=f"ch_{self._new_id()}",
+            key=checked_key(key),
+            order=order,
+            decline_code=behaviour.decline_code,
+            created_at=now,
+            settles_at=now + (self._pace.pending_seconds if behaviour.is_pending else 0.0),
+        )
+
+        def tell(charge: Charge) -> Iterable[NewDelivery]:
+            told = announcements(
+                charge, late_seconds=self._pace.pending_seconds, copies=webhook_copies
+            )
+            for announcement in told:
+                yield from self._deliveries(charge, announcement)
+
+        charge, is_new = await self._book.add_charge(wanted, tell)
+        if charge.order != order:
+            raise KeyReused
+        return charge, is_new
+
+    async def find(self, key: str) -> Charge:
+        """The charge of that key. Raises BadRequest, NoSuchCharge."""
+        charge = await self._book.find_charge(checked_key(key))
+        if charge is None:
+            raise NoSuchCharge
+        return charge
+
+    async def refund(self, charge_id: str, key: str, *, webhook_copies: int = 1) -> Charge:
+        """Gives the whole charge back. Idempotent by `key`.
+
+        Raises BadRequest, NoSuchCharge, NotRefundable, AlreadyRefunded when it was given
+        back under another key, and KeyReused when the key gave back another charge.
+        """
+        now = self._clock()
+        other = await self._book.find_refunded_with(checked_key(key))
+        if other is not None and other.charge_id != charge_id:
+            raise KeyReused
+
+        def check(charge: Charge | None) -> None:
+            if charge is None:
+                raise NoSuchCharge
+            if charge.refund is not None:
+                if charge.refund.key != key:
+                    raise AlreadyRefunded
+            elif charge.state(now) is not ChargeState.SUCCEEDED:
+                raise NotRefundable(charge.state(now))
+
+        def tell(charge: Charge) -> Iterable[NewDelivery]:
+            yield from self._deliveries(
+                charge, Announcement(ChargeState.REFUNDED, now, webhook_copies)
+            )
+
+        refund = Refund(f"re_{self._new_id()}", key, now)
+        return await self._book.add_refund(charge_id, refund, check, tell)
+
+    async def page(self, after: int, limit: int) -> tuple[list[Charge], bool]:
+        """The charges numbered above `after`, and whether there are more."""
+        charges = await self._book.list_charges(after, limit + 1)
+        return charges[:limit], len(charges) > limit
+
+    def _deliveries(self, charge: Charge, told: Announcement) -> Iterable[NewDelivery]:
+        """Copies are the same event, by id."""
+        body = event_json(f"evt_{self._new_id()}", charge, told.state, told.due_at)
+        for _ in range(told.copies):
+            yield NewDelivery(body, told.due_at)

@@ -1,0 +1,106 @@
+"""Sends webhooks, signed, until they are taken or given up.
+
+A webhook is taken by any answer of 2xx. Otherwise it is sent again, later each time, up
+to MAX_ATTEMPTS. What is to be sent is in the book, so that a sandbox that was killed goes
+on with it; what was sent just before may then come twice.
+
+The signature is that of Stripe: `Sandbox-Signature: t=UNIX_SECONDS,v1=HEX`, where HEX is
+the HMAC-SHA256, by the webhook secret, of the timestamp, a dot and the body.
+"""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable
+
+import aiohttp
+import structlog
+
+from payment_sandbox.storage import Book, Delivery
+
+SIGNATURE_HEADER = "Sandbox-Signature"
+MAX_ATTEMPTS = 12
+MAX_AT_ONCE = 16
+TIMEOUT_SECONDS = 5.0
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 30.0
+POLL_SECONDS = 0.1
+log = structlog.get_logger()
+
+
+def signature(secret: str, body: bytes, now: int) -> str:
+    """The value of the header."""
+    signed = hmac.new(secret.encode(), b"%d." % now + body, hashlib.sha256).hexdigest()
+    return f"t={now},v1={signed}"
+
+
+class Webhooks:
+    """Sends what is due in a book to one URL."""
+
+    def __init__(
+        self,
+        book: Book,
+        session: aiohttp.ClientSession,
+        *,
+        url: str,
+        secret: str,
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` gives Unix seconds."""
+        self._book = book
+        self._session = session
+        self._url = url
+        self._secret = secret
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Never returns."""
+        while True:
+            if not await self.send_due():
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def send_due(self) -> int:
+        """Sends what is due now, up to MAX_AT_ONCE; returns how many that were."""
+        deliveries = await self._book.due_deliveries(self._clock(), MAX_AT_ONCE)
+        if not deliveries:
+            return 0
+        taken = await asyncio.gather(*map(self._send, deliveries))
+        outcomes = list(zip(deliveries, taken, strict=True))
+        given_up = [
+            each.number
+            for each, is_taken in outcomes
+            if not is_taken and each.attempt_count + 1 >= MAX_ATTEMPTS
+        ]
+        for number in given_up:
+            log.warning("give_up_webhook", delivery=number, attempts=MAX_ATTEMPTS)
+        done = [each.number for each, is_taken in outcomes if is_taken] + given_up
+        now = self._clock()
+        postponed = [
+            (each.number, now + _pause_seconds(each.attempt_count))
+            for each, _ in outcomes
+            if each.number not in done
+        ]
+        await self._book.settle_deliveries(done, postponed)
+        return len(deliveries)
+
+    async def _send(self, delivery: Delivery) -> bool:
+        headers = {
+            "Content-Type": "application/json",
+            SIGNATURE_HEADER: signature(self._secret, delivery.body, int(self._clock())),
+        }
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        try:
+            async with self._session.post(
+                self._url,
+                data=delivery.body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                return 200 <= response.status < 300
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+
+def _pause_seconds(attempt_count: int) -> float:
+    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**attempt_count)

@@ -1,0 +1,197 @@
+"""Sandboxes, in this process and in one of their own, and somebody who takes webhooks."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from account_svc.payments.provider import ChargeOrder
+from account_svc.payments.sandbox import SandboxProvider
+from mesh.deadlines import Deadline
+from payment_sandbox.app import SandboxApp
+from payment_sandbox.faults import FaultRates, Faults
+from payment_sandbox.storage import Book
+from payment_sandbox.use_cases import Pace, Provider
+from payment_sandbox.webhooks import Webhooks
+
+SECRET_KEY = "sandbox-key-of-the-tests"
+WEBHOOK_SECRET = "webhook-secret-of-the-tests"
+PENDING_SECONDS, SLOW_SECONDS = 30.0, 0.2
+PATIENCE_SECONDS = 20.0
+NOBODY = "http://127.0.0.1:9/webhooks/payments"
+
+_numbers = count(1)
+
+
+def order(payment_method: str = "credit_card", **changes: object) -> ChargeOrder:
+    """An order that was never seen before."""
+    values: dict[str, object] = {
+        "key": f"saga-{next(_numbers)}",
+        "user_id": "11111111-2222-3333-4444-555555555555",
+        "amount_minor": 499,
+        "currency": "USD",
+        "payment_method": payment_method,
+    }
+    return ChargeOrder(**(values | changes))  # type: ignore[arg-type]
+
+
+def soon() -> Deadline:
+    return Deadline.after(PATIENCE_SECONDS)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Polls; fails after PATIENCE_SECONDS."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.01)
+
+
+def signature(body: bytes, *, secret: str = WEBHOOK_SECRET, age_seconds: int = 0) -> str:
+    """A webhook's, of either provider: the scheme is one, the headers have names of their own."""
+    at = int(time.time()) - age_seconds
+    signed = hmac.new(secret.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
+    return f"t={at},v1={signed}"
+
+
+@dataclass(slots=True)
+class Clock:
+    """Unix seconds that pass only when they are told to."""
+
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(slots=True)
+class Sandbox:
+    """One in this process, over a book of its own; webhooks go when `send_due` says so."""
+
+    url: str
+    clock: Clock
+    faults: Faults
+    provider: Provider
+    webhooks: Webhooks
+    client: SandboxProvider
+
+
+@asynccontextmanager
+async def served(application: web.Application) -> AsyncIterator[str]:
+    """The application's base URL while it serves."""
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def sandbox_here(
+    book_file: Path,
+    webhook_url: str = NOBODY,
+    *,
+    slow_seconds: float = SLOW_SECONDS,
+    max_in_flight: int = 256,
+) -> AsyncIterator[Sandbox]:
+    clock, faults = Clock(), Faults(FaultRates())
+    pace = Pace(PENDING_SECONDS, slow_seconds)
+    book = Book(book_file)
+    ids = count(1)
+    provider = Provider(book, pace, clock=clock, new_id=lambda: str(next(ids)))
+    app = SandboxApp(
+        provider,
+        faults,
+        pace,
+        secret_key=SECRET_KEY,
+        clock=clock,
+        max_in_flight=max_in_flight,
+    )
+    try:
+        async with served(app.build()) as url, aiohttp.ClientSession() as session:
+            webhooks = Webhooks(book, session, url=webhook_url, secret=WEBHOOK_SECRET, clock=clock)
+            client = SandboxProvider(
+                url, secret_key=SECRET_KEY, webhook_secret=WEBHOOK_SECRET, clock=clock
+            )
+            try:
+                yield Sandbox(url, clock, faults, provider, webhooks, client)
+            finally:
+                await client.close()
+    finally:
+        book.close()
+
+
+@dataclass(slots=True)
+class Receiver:
+    """Takes webhooks, except for the next `refusals`."""
+
+    url: str = ""
+    refusals: int = 0
+    taken: list[tuple[bytes, str]] = field(default_factory=list)
+
+    async def take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        if self.refusals:
+            self.refusals -= 1
+            return web.Response(status=503)
+        self.taken.append((body, request.headers["Sandbox-Signature"]))
+        return web.Response(status=204)
+
+    def types(self) -> list[str]:
+        return [json.loads(body)["type"] for body, _ in self.taken]
+
+
+@asynccontextmanager
+async def receiver() -> AsyncIterator[Receiver]:
+    taker = Receiver()
+    application = web.Application()
+    application.add_routes([web.post("/webhooks/payments", taker.take)])
+    async with served(application) as url:
+        taker.url = f"{url}/webhooks/payments"
+        yield taker
+
+
+def process_settings(book_file: Path, listen: str, webhook_url: str) -> dict[str, str]:
+    """The environment of a sandbox in a process of its own."""
+    kept = {name: value for name, value in os.environ.items() if "SANDBOX" not in name}
+    return {
+        **kept,
+        "SANDBOX_LISTEN": listen,
+        "SANDBOX_BOOK_FILE": str(book_file),
+        "SANDBOX_WEBHOOK_URL": webhook_url,
+        "SANDBOX_SECRET_KEY": SECRET_KEY,
+        "SANDBOX_WEBHOOK_SECRET": WEBHOOK_SECRET,
+    }
+
+
+async def start_process(environment: dict[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "payment_sandbox"),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def address_of(process: asyncio.subprocess.Process) -> str:
+    """Where it listens, once it does."""
+    assert process.stdout is not None
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "serve":
+                return str(event["address"])
+    raise AssertionError("the sandbox ended before it served")

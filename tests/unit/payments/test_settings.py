@@ -1,0 +1,110 @@
+"""Which provider, where it is, and its secrets: named once, and every fault at once."""
+
+from pathlib import Path
+
+import pytest
+
+from account_svc.config import AccountSettings
+from account_svc.payments.choose import choose_provider
+from mesh.config import load
+
+SECRETS = {
+    "PAYMENT_SECRET_KEY": "a key of sixteen or more",
+    "PAYMENT_WEBHOOK_SECRET": "a secret of sixteen or more",
+}
+SANDBOX = SECRETS | {"PAYMENT_PROVIDER": "sandbox", "PAYMENT_URL": "http://127.0.0.1:1"}
+STRIPE = SECRETS | {"PAYMENT_PROVIDER": "stripe", "PAYMENT_SECRET_KEY": "sk_live_0123456789"}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """All that the service needs but its payments."""
+    for name, value in {
+        "MESH_INSTANCE_ID": "account_svc-1",
+        "MESH_LISTEN": "127.0.0.1:0",
+        "MESH_REGISTRIES": "127.0.0.1:1",
+        "MESH_SERVICE_KEY_FILE": str(tmp_path / "service.pem"),
+        "ACCOUNT_SIGNING_KEY_FILE": str(tmp_path / "signing.pem"),
+        "DATABASE_URL": "postgresql+psycopg2://mesh@127.0.0.1/account",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def read(environment: pytest.MonkeyPatch, settings: dict[str, str]) -> AccountSettings:
+    for name, value in settings.items():
+        environment.setenv(name, value)
+    return load(AccountSettings)
+
+
+@pytest.mark.parametrize(("settings", "name"), [(SANDBOX, "sandbox"), (STRIPE, "stripe")])
+async def test_the_provider_is_the_one_that_the_settings_name(
+    environment: pytest.MonkeyPatch, settings: dict[str, str], name: str
+) -> None:
+    provider = choose_provider(read(environment, settings))
+    assert provider.name == name
+    await provider.close()
+
+
+def test_secrets_may_stand_in_files(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("the key in its file\n")
+    settings = SANDBOX | {"PAYMENT_SECRET_KEY_FILE": str(tmp_path / "key")}
+    del settings["PAYMENT_SECRET_KEY"]
+    read_settings = read(environment, settings)
+    assert read_settings.payment_secret_key.get_secret_value() == "the key in its file"
+
+
+def test_no_secret_is_shown_with_the_settings(environment: pytest.MonkeyPatch) -> None:
+    shown = repr(read(environment, SANDBOX))
+    assert not [secret for secret in SECRETS.values() if secret in shown]
+
+
+WRONG: dict[str, tuple[dict[str, str], set[str]]] = {
+    "nothing is set": (
+        {},
+        {"PAYMENT_PROVIDER", "PAYMENT_SECRET_KEY", "PAYMENT_WEBHOOK_SECRET"},
+    ),
+    "only the provider is": (
+        {"PAYMENT_PROVIDER": "sandbox"},
+        {"PAYMENT_URL", "PAYMENT_SECRET_KEY", "PAYMENT_WEBHOOK_SECRET"},
+    ),
+    "a provider that nobody knows": (
+        SANDBOX | {"PAYMENT_PROVIDER": "piggy bank"},
+        {"PAYMENT_PROVIDER"},
+    ),
+    "a sandbox that is nowhere": (SANDBOX | {"PAYMENT_URL": "127.0.0.1:1"}, {"PAYMENT_URL"}),
+    "a publishable key": (
+        STRIPE | {"PAYMENT_SECRET_KEY": "pk_live_0123456789"},
+        {"PAYMENT_SECRET_KEY"},
+    ),
+    "a guessable secret": (
+        SANDBOX | {"PAYMENT_WEBHOOK_SECRET": "secret"},
+        {"PAYMENT_WEBHOOK_SECRET"},
+    ),
+    "a secret said twice": (
+        SANDBOX | {"PAYMENT_SECRET_KEY_FILE": "key"},
+        {"PAYMENT_SECRET_KEY"},
+    ),
+    "a file that is not there, and one more fault": (
+        {
+            "PAYMENT_PROVIDER": "sandbox",
+            "PAYMENT_SECRET_KEY_FILE": "nowhere",
+            "PAYMENT_WEBHOOK_SECRET": SECRETS["PAYMENT_WEBHOOK_SECRET"],
+        },
+        {"PAYMENT_URL", "PAYMENT_SECRET_KEY"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_settings_are_all_named_and_no_secret_is(
+    environment: pytest.MonkeyPatch, name: str
+) -> None:
+    settings, faulty = WRONG[name]
+    with pytest.raises(SystemExit) as ended:
+        read(environment, settings)
+    said = str(ended.value)
+    named = {line.strip().partition(":")[0] for line in said.splitlines()[1:]}
+    assert named == faulty
+    for variable in SECRETS:
+        assert settings.get(variable, "not set") not in said
