@@ -62,6 +62,7 @@ class Database:
             Connector(url).connect,  # type: ignore[arg-type]  # psycopg2's stubs are no Protocol
             pool_size=connection_count,
             max_overflow=0,
+            use_lifo=True,  # the server process that worked last has everything at hand
             reset_on_return=None,  # _give_back knows better, and without a round trip
         )
         event.listen(self._pool, "checkout", self._check_connection)
