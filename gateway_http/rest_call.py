@@ -5,7 +5,6 @@ away; it carries the token, the request id and the trace and nothing else that t
 client sent.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ from gateway_http.encoding import Encoder
 from gateway_http.errors import RequestTimeout, in_json_names
 from gateway_http.exchange import Request, Response
 from mesh.calls import AUTHORIZATION, REQUEST_ID, TRACEPARENT, Caller
-from mesh.deadlines import Deadline
+from mesh.deadlines import Deadline, within
 from mesh.errors import Internal, MeshError, Unauthenticated
 from mesh.methods import Access
 
@@ -98,8 +97,7 @@ class RestCall:
         if not self._binding.takes_body:
             return b""
         try:
-            async with asyncio.timeout(deadline.remaining_seconds()):
-                body = await request.read_body()
+            body = await within(deadline, request.read_body())
         except TimeoutError:
             raise RequestTimeout from None
         if body:

@@ -32,7 +32,7 @@ _OPTIONS: Mapping[str, object] = {
 class Connector:
     """Makes connections whose statements each stand alone (autocommit)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timeout_seconds: float = CONNECT_TIMEOUT_SECONDS) -> None:
         """`url` is a SQLAlchemy URL, postgresql+psycopg2://..., of one host or several."""
         parsed = make_url(url)
         _, arguments = parsed.get_dialect()().create_connect_args(parsed)
@@ -42,6 +42,7 @@ class Connector:
             ports *= len(hosts)
         self._hosts = list(zip(hosts, ports, strict=True))
         self._arguments: dict[str, Any] = {**_OPTIONS, **arguments}
+        self._timeout_seconds = timeout_seconds
         self._turn = 0
 
     def connect(self) -> Connection:
@@ -52,7 +53,7 @@ class Connector:
         for attempts_left in reversed(range(len(self._hosts))):
             host, port = self._hosts[self._turn]
             try:
-                with at_most(CONNECT_TIMEOUT_SECONDS):
+                with at_most(self._timeout_seconds):
                     connection: Connection = psycopg2.connect(
                         host=host, port=port, **self._arguments
                     )

@@ -16,11 +16,8 @@ import structlog
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
-from sqlalchemy import event
-from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
-from mesh.connecting import STATEMENT_TIMEOUT_MS, Connector
+from mesh.connecting import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MS, Connector
 from mesh.errors import Aborted, MeshError, ResourceExhausted, Unavailable
 from mesh.fibers import Fiber, WaitedTooLong, at_most, let_psycopg2_wait_in_fibers
 
@@ -54,20 +51,22 @@ class LockTimeout(Aborted):
 class Database:
     """Runs a service's SQL."""
 
-    def __init__(self, url: str, *, connection_count: int = 8) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connection_count: int = 8,
+        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+        work_timeout_seconds: float = WORK_TIMEOUT_SECONDS,
+    ) -> None:
         """`url` is a SQLAlchemy URL, postgresql+psycopg2://..., of one host or several."""
         let_psycopg2_wait_in_fibers()
-        # It never waits for a connection: `_turn` lets no more work in than there are.
-        self._pool = QueuePool(
-            Connector(url).connect,  # type: ignore[arg-type]  # psycopg2's stubs are no Protocol
-            pool_size=connection_count,
-            max_overflow=0,
-            use_lifo=True,  # the server process that worked last has everything at hand
-            reset_on_return=None,  # _give_back knows better, and without a round trip
-        )
-        event.listen(self._pool, "checkout", self._check_connection)
+        self._connector = Connector(url, connect_timeout_seconds)
+        self._work_timeout_seconds = work_timeout_seconds
         self._free_count = connection_count
         self._waiting: deque[asyncio.Future[None]] = deque()
+        # The one that worked last is taken first: its server process has everything at hand.
+        self._idle: list[tuple[Connection, float]] = []
         self._lost_at = 0.0
 
     async def transaction(self, work: Callable[[Cursor], T]) -> T:
@@ -93,14 +92,16 @@ class Database:
 
     def close(self) -> None:
         """Closes every connection that is not in use."""
-        self._pool.dispose()
+        while self._idle:
+            connection, _ = self._idle.pop()
+            connection.close()
 
     async def _run(self, work: Callable[[], T]) -> T:
         await self._turn()
 
         def bounded() -> T:
             try:
-                with at_most(WORK_TIMEOUT_SECONDS):
+                with at_most(self._work_timeout_seconds):
                     return work()
             except WaitedTooLong as error:
                 raise _away() from error
@@ -154,56 +155,59 @@ class Database:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _use(self, work: Callable[[Cursor], T]) -> T:
+        connection = self._connection()
         try:
-            connection = self._pool.connect()
-        except (SQLAlchemyError, psycopg2.Error) as error:
-            raise _away() from error
-        driver: Connection = connection.driver_connection  # type: ignore[assignment]
-        try:
-            with driver.cursor() as cursor:
+            with connection.cursor() as cursor:
                 return work(cursor)
         except psycopg2.Error as error:
             translated = _translated(error)
             if translated is None:
                 raise
-            if driver.closed:
+            if connection.closed:
                 self._lost_at = time.monotonic()
             raise translated from error
         finally:
-            _give_back(connection, driver)
+            self._give_back(connection)
 
-    def _check_connection(
-        self, driver: Connection, record: ConnectionPoolEntry, _proxy: object
-    ) -> None:
-        """Asks a connection for a sign of life if it was idle for a while, or since before
-        another one was lost; the pool replaces it when there is none."""
-        now = time.monotonic()
-        used_at = record.info.get("used_at", now)
-        record.info["used_at"] = now
-        if now - used_at < IDLE_BEFORE_CHECK_SECONDS and used_at > self._lost_at:
-            return
+    def _connection(self) -> Connection:
+        """One that answers: what was idle for a while, or since before another one was lost,
+        is asked for a sign of life first."""
+        while self._idle:
+            connection, used_at = self._idle.pop()
+            is_fresh = time.monotonic() - used_at < IDLE_BEFORE_CHECK_SECONDS
+            if (is_fresh and used_at > self._lost_at) or _is_alive(connection):
+                return connection
         try:
-            with driver.cursor() as cursor:
-                cursor.execute("SELECT 1")
+            return self._connector.connect()
         except psycopg2.Error as error:
-            raise DisconnectionError from error
+            raise _away() from error
+
+    def _give_back(self, connection: Connection) -> None:
+        """Keeps a connection, clean: one with an open transaction must not be used by the next."""
+        try:
+            if connection.info.transaction_status != TRANSACTION_STATUS_IDLE:
+                with connection.cursor() as cursor:
+                    cursor.execute("ROLLBACK")
+        except psycopg2.Error:
+            connection.close()
+        if not connection.closed:
+            self._idle.append((connection, time.monotonic()))
+
+
+def _is_alive(connection: Connection) -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except psycopg2.Error:
+        connection.close()
+        return False
+    return True
 
 
 def _is_primary(cursor: Cursor) -> bool:
     cursor.execute("SELECT NOT pg_is_in_recovery()")
     row = cursor.fetchone()
     return bool(row and row[0])
-
-
-def _give_back(connection: PoolProxiedConnection, driver: Connection) -> None:
-    """Returns a connection clean: one with an open transaction must not be used by the next."""
-    try:
-        if not driver.closed and driver.info.transaction_status != TRANSACTION_STATUS_IDLE:
-            with driver.cursor() as cursor:
-                cursor.execute("ROLLBACK")
-    except psycopg2.Error:
-        connection.invalidate()
-    connection.close()
 
 
 def _translated(error: psycopg2.Error) -> MeshError | None:

@@ -32,8 +32,9 @@ _SCALARS: dict[int, st.SearchStrategy[Any]] = {
     FieldDescriptor.CPPTYPE_INT64: _INTEGERS["INT64"],
     FieldDescriptor.CPPTYPE_UINT32: _INTEGERS["UINT32"],
     FieldDescriptor.CPPTYPE_UINT64: _INTEGERS["UINT64"],
-    FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
-    FieldDescriptor.CPPTYPE_FLOAT: st.floats(width=32),
+    # JSON has one NaN, however many bit patterns there are.
+    FieldDescriptor.CPPTYPE_DOUBLE: st.floats(allow_nan=False) | st.just(math.nan),
+    FieldDescriptor.CPPTYPE_FLOAT: st.floats(width=32, allow_nan=False) | st.just(math.nan),
     FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
     # An enum of proto3 is open: 7 is a value that this side does not know yet.
     FieldDescriptor.CPPTYPE_ENUM: st.sampled_from([0, 1, 2, 7]),

@@ -2,8 +2,11 @@
 
 import time
 from pathlib import Path
+from uuid import UUID, uuid5
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesh.config import MeshSettings, load, read_private_key
 from mesh.deadlines import Deadline
@@ -91,3 +94,9 @@ def test_a_bad_key_file_is_told_with_its_variable_and_the_remedy(tmp_path: Path)
     path.write_text("nothing")
     with pytest.raises(SystemExit, match=r"KEY_VARIABLE: .*openssl genpkey"):
         read_private_key("KEY_VARIABLE", path)
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=140))
+def test_an_operation_id_is_a_uuid_of_version_5(kind: str, owner: str, key: str) -> None:
+    namespace = UUID("6d1f5f0c-7a43-5d0e-9a0c-3a6f1f9b7e21")
+    assert operation_id(kind, owner, key) == str(uuid5(namespace, f"{kind}\n{owner}\n{key}"))

@@ -1,0 +1,112 @@
+"""Which host is connected to, and what a frozen server costs."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from deploy.local.ports import free_ports
+from mesh.database import Database, DatabaseAway
+from tests.stack import PostgresServer, start_postgres
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[PostgresServer]:
+    server = start_postgres(tmp_path, "mesh")
+    yield server
+    server.kill()
+
+
+def url_of(server: PostgresServer, *ports_before: int) -> str:
+    """The server as the last of several hosts."""
+    cluster = server.cluster
+    ports = (*ports_before, cluster.port)
+    hosts = "&".join(f"host=127.0.0.1:{port}" for port in ports)
+    base = server.sqlalchemy_url.split("@")[0]
+    return f"{base}@/{cluster.database}?{hosts}"
+
+
+def rows(statement: str, cursor: Cursor) -> list[tuple[int]]:
+    cursor.execute(statement)
+    return cursor.fetchall()
+
+
+async def test_a_host_that_refuses_is_passed_over(server: PostgresServer) -> None:
+    nobody = next(free_ports(random.Random()))
+    database = Database(url_of(server, nobody), connection_count=2)
+    assert await database.is_ready()
+    database.close()
+
+
+async def test_a_host_that_never_answers_costs_its_time_once(
+    server: PostgresServer,
+) -> None:
+    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    database = Database(url_of(server, port), connection_count=2, connect_timeout_seconds=0.2)
+    assert await database.is_ready()
+    began_at = time.monotonic()
+    await asyncio.gather(database.is_ready(), database.is_ready())
+    assert time.monotonic() - began_at < 0.2
+    database.close()
+    silent.close()
+
+
+async def test_without_any_host_the_database_is_away() -> None:
+    port = next(free_ports(random.Random()))
+    database = Database(f"postgresql+psycopg2://u:p@127.0.0.1:{port}/mesh", connection_count=1)
+    with pytest.raises(DatabaseAway):
+        await database.is_ready()
+
+
+async def test_a_server_that_freezes_in_the_middle_is_left(
+    server: PostgresServer,
+) -> None:
+    used = Database(server.sqlalchemy_url, connection_count=1, work_timeout_seconds=0.3)
+    ((backend_pid,),) = await used.autocommit(partial(rows, "SELECT pg_backend_pid()"))
+    os.kill(backend_pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(DatabaseAway):
+            await used.autocommit(lambda cursor: cursor.execute("SELECT 1"))
+    finally:
+        os.kill(backend_pid, signal.SIGCONT)
+    assert await used.is_ready()
+    used.close()
+
+
+async def test_work_whose_caller_left_is_finished(server: PostgresServer) -> None:
+    used = Database(server.sqlalchemy_url, connection_count=1)
+    await used.autocommit(lambda cursor: cursor.execute("CREATE TABLE done (n integer)"))
+    leaving = asyncio.create_task(
+        used.transaction(
+            lambda cursor: cursor.execute("SELECT pg_sleep(0.2); INSERT INTO done VALUES (1)")
+        )
+    )
+    await asyncio.sleep(0.05)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    # There is one connection, so this waits for its turn behind it.
+    assert await used.autocommit(partial(rows, "SELECT n FROM done")) == [(1,)]
+    used.close()
+
+
+async def test_who_waits_for_a_connection_and_leaves_takes_none(server: PostgresServer) -> None:
+    used = Database(server.sqlalchemy_url, connection_count=1)
+    sleeping = asyncio.create_task(
+        used.autocommit(lambda cursor: cursor.execute("SELECT pg_sleep(0.2)"))
+    )
+    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(used.is_ready())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await sleeping
+    assert await used.is_ready()
+    used.close()
