@@ -129,6 +129,7 @@ def measure(meters: Meters, module: str, orders: object) -> Sample:
 def measure_ghz(meters: Meters, program: str, tokens: Sequence[str], seconds: float) -> Sample:
     """Runs ghz at the first gacha_svc, from its first call to its last. Raises BenchFailed."""
     address = meters.mesh.processes("gacha_svc")[0]["address"]
+    time.sleep(REPORT_SECONDS)
     readings = _Readings(meters, None)
     run = run_ghz(program, address, tokens, seconds)
     time.sleep(REPORT_SECONDS)

@@ -96,7 +96,7 @@ class Run:
                     load = self._loads[kind]
                     yield (
                         f"round {number} of {self._plan.round_count}: "
-                        f"{load.title}, {count} {load.clients}"
+                        f"{load.title} ({load.clients}: {count})"
                     )
                     self._samples.setdefault((kind, count), []).append(load.measure(count))
 
