@@ -40,7 +40,7 @@ check: dev ## ruff, strict mypy, import directions, generated code
 	.venv/bin/lint-imports
 	$(PYTHON) -m pytest -q tests/architecture
 
-bench: dev ## measure pulls a second, and what each costs
+bench: dev ## measure pulls and reads a second, and what each costs (ARGS='--only pulls --connections 64')
 	@exec $(PYTHON) -m bench $(ARGS)
 
 generate: dev ## make the generated code from the protos

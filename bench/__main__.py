@@ -1,4 +1,4 @@
-"""`python -m bench`: pulls a second, how long they take, and what each costs.
+"""`python -m bench`: pulls and reads a second, how long they take, and what each costs.
 
 Starts a mesh of its own, with the real settings and its data on a disk, unless it is
 told of one that runs. Exit status: 0 when everything was measured, without an error and
@@ -8,6 +8,7 @@ with every invariant intact; 1 otherwise. No figure is judged.
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +16,12 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from bench import machine, players, report
+from bench import ghz, machine, players, report
 from bench.counters import CounterReader
 from bench.errors import BenchFailed
 from bench.figures import Figures
-from bench.plan import PLAIN_COMMITS, Plan, Run
-from bench.scenarios import SINGLE_PULL
+from bench.measure import Meters
+from bench.plan import GHZ, KINDS, Plan, Run
 from bench.target import running_mesh, started_mesh
 from tests.invariants import broken_invariants
 from tests.stack import Mesh
@@ -28,6 +29,7 @@ from tests.stack import Mesh
 WIDTH_OF_FILES = 150
 LONGEST_RUN_SECONDS = 3000.0
 """Players' tokens are valid for an hour, and are made once."""
+NO_GHZ = f"ghz, which is not installed. To have it: {ghz.INSTALL}"
 
 app = typer.Typer(add_completion=False)
 
@@ -43,10 +45,23 @@ def connection_counts_of(text: str) -> list[int]:
     return counts
 
 
-def plan_of(connections: str, seconds: float, rounds: int, player_count: int) -> Plan:
-    """Raises typer.BadParameter when it can't be carried out."""
-    plan = Plan(connection_counts_of(connections), seconds, rounds, player_count)
-    if player_count < max(plan.connection_counts):
+def kinds_of(text: str) -> list[str]:
+    """`pulls,items` as kinds of load, in the order of a round. Raises typer.BadParameter."""
+    asked = {part.strip() for part in text.split(",")}
+    if not asked <= set(KINDS):
+        raise typer.BadParameter(f"must be some of {','.join(KINDS)}")
+    return [kind for kind in KINDS if kind in asked]
+
+
+def plan_of(
+    connections: str, seconds: float, rounds: int, player_count: int | None, only: str
+) -> Plan:
+    """A player for each connection unless told otherwise. Raises typer.BadParameter when it
+    can't be carried out."""
+    counts = connection_counts_of(connections)
+    player_count = player_count or max(counts)
+    plan = Plan(counts, seconds, rounds, player_count, kinds_of(only))
+    if player_count < max(counts):
         raise typer.BadParameter("every connection needs a player of its own: raise --players")
     if plan.duration_seconds > LONGEST_RUN_SECONDS:
         raise typer.BadParameter(
@@ -60,12 +75,16 @@ def plan_of(connections: str, seconds: float, rounds: int, player_count: int) ->
 def bench(
     connections: Annotated[
         str, typer.Option(help="How many connections ask at once: one point for each.")
-    ] = "1,16,64",
-    seconds: Annotated[float, typer.Option(min=1, help="Of each window that is measured.")] = 8.0,
+    ] = "1,16,64,256",
+    only: Annotated[str, typer.Option(help="Some of these kinds of load.")] = ",".join(KINDS),
+    seconds: Annotated[
+        float, typer.Option(min=1, help="Of each window; reads and ghz have half of it.")
+    ] = 4.0,
     rounds: Annotated[int, typer.Option(min=1, help="Windows for each point.")] = 3,
     player_count: Annotated[
-        int, typer.Option("--players", min=1, help="Who pull; each connection has its own.")
-    ] = 256,
+        int | None,
+        typer.Option("--players", min=1, help="Who ask; one for each connection if left out."),
+    ] = None,
     mesh_file: Annotated[
         Path | None,
         typer.Option("--mesh", help="The var/mesh.json of a mesh that runs, to measure that one."),
@@ -74,20 +93,35 @@ def bench(
         Path | None, typer.Option("--json", help="Where the figures go, for tools.")
     ] = None,
 ) -> None:
-    """Measure pulls through REST, beside two plain commits on the same servers."""
-    plan = plan_of(connections, seconds, rounds, player_count)
+    """Measure pulls and reads through REST, beside two plain commits on the same servers
+    and beside ghz straight at gacha_svc."""
+    plan, left_out = without_missing_ghz(plan_of(connections, seconds, rounds, player_count, only))
     is_terminal = sys.stdout.isatty()
     console = Console(highlight=False, width=None if is_terminal else WIDTH_OF_FILES)
-    figures = _measure(console, plan, mesh_file)
+    figures = _measure(console, plan, left_out, mesh_file)
     report.show(console, figures)
     if json_file is not None:
         report.write_json(json_file, figures)
-    errors = [point.error_count for point in (*figures.pulls, *figures.plain_commits)]
-    raise typer.Exit(1 if any(errors) or figures.broken_invariants else 0)
+    raise typer.Exit(1 if figures.error_count or figures.broken_invariants else 0)
 
 
-def _measure(console: Console, plan: Plan, mesh_file: Path | None) -> Figures:
+def without_missing_ghz(plan: Plan) -> tuple[Plan, list[str]]:
+    """What can be measured here, and what is left out."""
+    if GHZ not in plan.kinds or ghz.find_ghz() is not None:
+        return plan, []
+    return replace(plan, kinds=[kind for kind in plan.kinds if kind != GHZ]), [NO_GHZ]
+
+
+def _measure(
+    console: Console, plan: Plan, left_out: Sequence[str], mesh_file: Path | None
+) -> Figures:
     target: AbstractContextManager[Mesh]
+    for each in left_out:
+        console.print(f"[yellow]Leaves out:[/yellow] {each}", soft_wrap=True)
+    console.print(
+        f"Measures {plan.sample_count} windows in {plan.round_count} rounds, which takes about "
+        f"{plan.duration_seconds:.0f} s after the start."
+    )
     if mesh_file is None:
         console.print("Starting a mesh of its own.")
         target = started_mesh()
@@ -95,14 +129,15 @@ def _measure(console: Console, plan: Plan, mesh_file: Path | None) -> Figures:
         target = nullcontext(running_mesh(mesh_file))
     with target as mesh, closing(CounterReader(mesh.read()["databases"])) as counters:
         facts = machine.facts(mesh, counters, plan.window_seconds, plan.round_count)
-        run = Run(plan, mesh, counters, _tokens(console, mesh, plan.player_count))
+        run = Run(plan, Meters(mesh, counters), _tokens(console, mesh, plan.player_count))
         for what in track(run.samples(), "Measuring", plan.sample_count, console=console):
             console.print(f"[dim]{what}[/dim]")
+        console.print("Checking the invariants over all data.")
         return Figures(
             machine=facts,
             speeds=run.speeds,
-            pulls=run.points(SINGLE_PULL.name),
-            plain_commits=run.points(PLAIN_COMMITS),
+            series=run.series(),
+            left_out=left_out,
             broken_invariants=broken_invariants(mesh),
         )
 

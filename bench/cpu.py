@@ -41,13 +41,17 @@ class CpuMeter:
     """Reads the parts of one mesh, and of one load generator."""
 
     def __init__(
-        self, processes: Callable[[], list[Process]], *, runner_pid: int | None, load_pid: int
+        self,
+        processes: Callable[[], list[Process]],
+        *,
+        runner_pid: int | None,
+        load_pid: int | None,
     ) -> None:
-        """`processes` tells what runs now; `runner_pid` is None where none supervises."""
+        """`processes` tells what runs now; `runner_pid` is None where none supervises, and
+        `load_pid` where what makes the load does not live from one reading to the other."""
         self._processes = processes
-        self._beside = {LOAD: load_pid, BENCH: os.getpid()}
-        if runner_pid is not None:
-            self._beside[RUNNER] = runner_pid
+        beside = {LOAD: load_pid, BENCH: os.getpid(), RUNNER: runner_pid}
+        self._beside = {part: pid for part, pid in beside.items() if pid is not None}
 
     def read(self) -> CpuReading:
         """Raises BenchFailed when a process of the mesh is not running."""
@@ -76,6 +80,10 @@ class CpuUse:
     mesh: Mapping[str, float]
     beside: Mapping[str, float]
     elsewhere: float
+
+    def with_load(self, seconds: float) -> "CpuUse":
+        """With what a load generator used that no reading knew, and so was elsewhere."""
+        return CpuUse(self.mesh, {LOAD: seconds, **self.beside}, max(0.0, self.elsewhere - seconds))
 
 
 def used_between(first: CpuReading, last: CpuReading) -> CpuUse:

@@ -1,13 +1,25 @@
-"""What was measured: a sample is one window, a point is the samples of one kind of load."""
+"""What was measured: a sample is one window, a point is the samples of one kind of load
+over so many connections, a series is the points of one kind."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.batches import BatchSizes
 from bench.counters import Counters
-from bench.cpu import CpuUse
+from bench.cpu import LOAD, CpuUse
 from bench.window import WindowResult
 from bench.yardstick import Speed
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What was used and counted between two readings."""
+
+    cpu: CpuUse
+    counted: Counters
+    batches: Mapping[str, BatchSizes]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +28,7 @@ class Sample:
 
     `elsewhere_cores` is how many cores were busy with what has nothing to do with the
     measurement: where it is not near zero, throughput and latency are worse for it.
+    `batches` are as `bench.batches.read_batches` names them.
     """
 
     operation_count: int
@@ -30,11 +43,17 @@ class Sample:
     transactions_each: float
     wal_flushes_each: float
     wal_bytes_each: float
+    batches: Mapping[str, BatchSizes]
 
     @property
     def cpu_ms_each(self) -> float:
         """Of the mesh: every service, PostgreSQL and the cache."""
         return sum(self.mesh_cpu_ms_each.values())
+
+    @property
+    def cpu_ms_each_with_load(self) -> float:
+        """Of the mesh and of the load generator."""
+        return self.cpu_ms_each + self.beside_cpu_ms_each.get(LOAD, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +67,8 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A kind of load over so many connections (for plain commits: clients)."""
+    """A kind of load over so many connections, clients or workers."""
 
-    name: str
     connection_count: int
     samples: Sequence[Sample]
 
@@ -60,6 +78,11 @@ class Point:
 
     def median(self, figure: Callable[[Sample], float]) -> float:
         return self.spread(figure).median
+
+    def batches(self, kind: str) -> BatchSizes:
+        """Of all samples together."""
+        none = BatchSizes()
+        return sum((sample.batches.get(kind, none) for sample in self.samples), none)
 
     @property
     def error_count(self) -> int:
@@ -71,51 +94,70 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Series:
+    """One kind of load. `clients` is what its counts count, in the plural, and `operation`
+    one of what it did."""
+
+    name: str
+    title: str
+    operation: str
+    clients: str
+    points: Sequence[Point]
+
+    def counted(self, count: int) -> str:
+        """So many of its clients, in words."""
+        return f"1 {self.clients.removesuffix('s')}" if count == 1 else f"{count} {self.clients}"
+
+    def at(self, connection_count: int) -> Point | None:
+        """The point over that many; None if it was not measured."""
+        return next((p for p in self.points if p.connection_count == connection_count), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """All that one run measured.
 
-    `speeds` has one of each round; `broken_invariants` is empty when all hold.
+    `speeds` has one of each round; `broken_invariants` is empty when all hold; `left_out`
+    says what was not measured, and why.
     """
 
     machine: Mapping[str, str]
     speeds: Sequence[Speed]
-    pulls: Sequence[Point]
-    plain_commits: Sequence[Point]
+    series: Sequence[Series]
+    left_out: Sequence[str]
     broken_invariants: Sequence[str]
 
+    def point(self, name: str, connection_count: int) -> Point | None:
+        """Of the series of that name; None if it was not measured."""
+        of = next((each for each in self.series if each.name == name), None)
+        return None if of is None else of.at(connection_count)
 
-def sample_of(
-    result: WindowResult, cpu: CpuUse, counted: Counters, seconds_between_readings: float
-) -> Sample:
-    """CPU and counters were read around the same window, but not at the very same moments:
-    so that each is taken as a rate before it is divided by the operations."""
-    rate = result.operation_count / result.duration_seconds
-    operations = rate * seconds_between_readings
+    @property
+    def error_count(self) -> int:
+        return sum(point.error_count for each in self.series for point in each.points)
+
+
+def sample_of(result: WindowResult, used: Used, operations: float) -> Sample:
+    """`operations` are those between the readings that `used` was taken from, which are not
+    at the very moments at which the window opened and closed."""
 
     def each(amount: float) -> float:
         return amount / operations if operations else 0.0
 
     return Sample(
         operation_count=result.operation_count,
-        operations_per_second=rate,
+        operations_per_second=result.operation_count / result.duration_seconds,
         p50_ms=result.p50_ms,
         p99_ms=result.p99_ms,
         error_count=result.error_count,
         first_error=result.first_error,
-        mesh_cpu_ms_each={part: each(seconds * 1000) for part, seconds in cpu.mesh.items()},
-        beside_cpu_ms_each={part: each(seconds * 1000) for part, seconds in cpu.beside.items()},
-        elsewhere_cores=cpu.elsewhere / seconds_between_readings,
-        transactions_each=each(counted.transactions),
-        wal_flushes_each=each(counted.wal_flushes),
-        wal_bytes_each=each(counted.wal_bytes),
+        mesh_cpu_ms_each={part: each(seconds * 1000) for part, seconds in used.cpu.mesh.items()},
+        beside_cpu_ms_each={
+            part: each(seconds * 1000) for part, seconds in used.cpu.beside.items()
+        },
+        elsewhere_cores=used.cpu.elsewhere / used.seconds,
+        transactions_each=each(used.counted.transactions),
+        wal_flushes_each=each(used.counted.wal_flushes),
+        wal_bytes_each=each(used.counted.wal_bytes),
+        batches=used.batches,
     )
-
-
-def times_plain_commits(figures: Figures) -> float | None:
-    """A lone pull's median as a multiple of two plain commits'; None if either is missing."""
-    alone = [
-        next((point for point in points if point.connection_count == 1), None)
-        for points in (figures.pulls, figures.plain_commits)
-    ]
-    pull, plain = (None if point is None else point.median(lambda s: s.p50_ms) for point in alone)
-    return pull / plain if pull and plain else None

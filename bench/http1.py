@@ -1,13 +1,15 @@
 """A connection that sends ready-made HTTP/1.1 requests, one at a time, at little cost.
 
 It knows what the gateway's answers need and no more: a status, a content-length, and
-a connection that stays open. Anything else is an error, never a wrong figure.
+a connection that stays open. Anything else is an error, never a wrong figure. Answers
+are handed on within the very call that the event loop makes when bytes arrive: a task,
+a future and a timer for each would cost as much as all the rest.
 """
 
 import asyncio
 import re
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable
+from typing import NamedTuple, cast
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
@@ -18,8 +20,7 @@ class MalformedAnswer(ConnectionError):
     """The peer does not speak HTTP/1.1 as it is expected here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     status: int
     body: bytes
 
@@ -43,24 +44,28 @@ def parse_answer(received: bytes) -> Answer | None:
 class Connection(asyncio.Protocol):
     """One keep-alive connection, made by `connect`."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, on_answer: Callable[[Answer], None], on_end: Callable[[ConnectionError], None]
+    ) -> None:
+        """`on_answer` may send the next request at once; `on_end` is called once, whoever
+        ended the connection, and nothing is called after it."""
+        self._on_answer = on_answer
+        self._on_end = on_end
         self._transport: asyncio.Transport | None = None
         self._received = b""
-        self._answer: asyncio.Future[Answer] | None = None
+        self._is_asked = False
+        self._cause: ConnectionError | None = None
 
-    async def exchange(self, request: bytes) -> Answer:
-        """Sends a request and waits for its answer; call it again only after that.
-
-        Raises ConnectionError; the connection is of no use then.
-        """
-        if self._transport is None or self._transport.is_closing():
-            raise ConnectionResetError("the connection was closed between two requests")
-        self._answer = asyncio.get_running_loop().create_future()
+    def send(self, request: bytes) -> None:
+        """Sends a request; call it again only after its answer."""
+        assert not self._is_asked, "one request at a time"
+        assert self._transport is not None, "connect() returns it connected"
+        self._is_asked = True
         self._transport.write(request)
-        return await self._answer
 
-    def close(self) -> None:
-        """Idempotent."""
+    def close(self, cause: ConnectionError | None = None) -> None:
+        """Breaks it; `on_end` is told the cause a moment later. Idempotent."""
+        self._cause = self._cause or cause
         if self._transport is not None:
             self._transport.abort()
 
@@ -69,26 +74,33 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self._received = self._received + data if self._received else data
+        received = self._received + data if self._received else data
         try:
-            answer = parse_answer(self._received)
+            if not self._is_asked:
+                raise MalformedAnswer(f"an answer that nobody asked for: {received[:200]!r}")
+            answer = parse_answer(received)
         except MalformedAnswer as error:
-            self._end(error)
+            self.close(error)
             return
-        if answer is not None and self._answer is not None and not self._answer.done():
-            self._received = b""
-            self._answer.set_result(answer)
+        if answer is None:
+            self._received = received
+            return
+        self._received = b""
+        self._is_asked = False
+        self._on_answer(answer)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._end(ConnectionResetError(f"the connection broke: {error}"))
-
-    def _end(self, error: Exception) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
-        self.close()
+        self._on_end(self._cause or ConnectionResetError(f"the connection broke: {error}"))
 
 
-async def connect(host: str, port: int) -> Connection:
+async def connect(
+    host: str,
+    port: int,
+    on_answer: Callable[[Answer], None],
+    on_end: Callable[[ConnectionError], None],
+) -> Connection:
     """Raises OSError."""
-    _, connection = await asyncio.get_running_loop().create_connection(Connection, host, port)
+    _, connection = await asyncio.get_running_loop().create_connection(
+        lambda: Connection(on_answer, on_end), host, port
+    )
     return connection

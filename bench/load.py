@@ -10,20 +10,17 @@ import asyncio
 import itertools
 import secrets
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import orjson
 import uvloop
 
-from bench.http1 import Connection, connect
-from bench.scenarios import request_of
+from bench.asker import Asker
+from bench.scenarios import requests_of
 from bench.window import Window, tell_result
 
-ANSWER_TIMEOUT_SECONDS = 30.0
-PAUSE_AFTER_ERROR_SECONDS = 0.05
-OK = 200
+WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,64 +37,45 @@ class LoadOrders:
     is_keyed: bool
 
 
-class Load:
-    """Sends what its orders say until it is told to stop."""
+async def run(orders: LoadOrders, window: Window) -> None:
+    """Ends when standard input does, and all that was sent has been answered."""
+    askers = [
+        Asker(orders.host, orders.port, requests, window) for requests in _of_connections(orders)
+    ]
+    for asker in askers:
+        asker.start()
+    watching = asyncio.create_task(_keep_watching(askers))
+    await asyncio.sleep(orders.warm_up_seconds)
+    window.open()
+    await asyncio.sleep(orders.window_seconds)
+    window.close()
+    await asyncio.to_thread(sys.stdin.read)
+    for asker in askers:
+        asker.stop()
+    await asyncio.gather(*(asker.stopped.wait() for asker in askers))
+    watching.cancel()
 
-    def __init__(self, orders: LoadOrders, window: Window) -> None:
-        self._orders = orders
-        self._window = window
-        self._body = orders.body.encode()
-        self._run = secrets.token_hex(6)
-        self._stopping = False
 
-    async def run(self) -> None:
-        """Ends when standard input does, and all that was sent has been answered."""
-        count = self._orders.connection_count
-        asking = [asyncio.create_task(self._keep_asking(number)) for number in range(count)]
-        await asyncio.sleep(self._orders.warm_up_seconds)
-        self._window.open()
-        await asyncio.sleep(self._orders.window_seconds)
-        self._window.close()
-        await asyncio.to_thread(sys.stdin.read)
-        self._stopping = True
-        await asyncio.gather(*asking)
+def _of_connections(orders: LoadOrders) -> Iterator[Iterator[bytes]]:
+    """The requests of each connection, all with keys that no other run has."""
+    run_id = secrets.token_hex(6)
+    for number in range(orders.connection_count):
+        key = f"bench-{run_id}-{number}-" if orders.is_keyed else ""
+        own = itertools.islice(orders.heads, number, None, orders.connection_count)
+        yield requests_of([head.encode() for head in own], key, orders.body.encode())
 
-    async def _keep_asking(self, number: int) -> None:
-        heads = [head.encode() for head in self._orders.heads]
-        own = itertools.cycle(heads[number :: self._orders.connection_count])
-        connection: Connection | None = None
-        for turn in itertools.count():
-            if self._stopping:
-                break
-            key = f"bench-{self._run}-{number}-{turn}" if self._orders.is_keyed else ""
-            try:
-                if connection is None:
-                    connection = await connect(self._orders.host, self._orders.port)
-                await self._ask(connection, request_of(next(own), key, self._body))
-            except (OSError, TimeoutError) as error:
-                self._window.note_error(f"{type(error).__name__}: {error}")
-                if connection is not None:
-                    connection.close()
-                connection = None
-                await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
-        if connection is not None:
-            connection.close()
 
-    async def _ask(self, connection: Connection, request: bytes) -> None:
-        began_at = time.perf_counter()
-        async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
-            answer = await connection.exchange(request)
-        if answer.status == OK:
-            self._window.note(time.perf_counter() - began_at)
-            return
-        self._window.note_error(f"{answer.status} {answer.body.decode(errors='replace')}")
-        await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
+async def _keep_watching(askers: Sequence[Asker]) -> None:
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        for asker in askers:
+            asker.give_up_if_late()
 
 
 def main() -> None:
     orders = LoadOrders(**orjson.loads(sys.stdin.readline()))
     window = Window()
-    uvloop.run(Load(orders, window).run())
+    uvloop.run(run(orders, window))
     tell_result(window.result())
 
 

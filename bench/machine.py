@@ -31,8 +31,8 @@ def facts(
         ),
         "data on": _filesystem(mesh.layout.folder),
         "mesh": ", ".join(f"{instances.count(role)} {role}" for role in dict.fromkeys(instances)),
-        "each figure": f"median of {rounds} windows of {window_seconds:g} s, "
-        "lowest to highest in brackets",
+        "each figure": f"median of {rounds} windows of {window_seconds:g} s (reads and ghz: half "
+        "as long), lowest to highest in brackets",
     }
 
 

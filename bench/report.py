@@ -2,8 +2,6 @@
 
 import dataclasses
 import operator
-from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import orjson
@@ -11,60 +9,67 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.figures import Figures, Point, Sample, times_plain_commits
+from bench.figures import Figures, Point, Series
+from bench.tables import tables_of
+from bench.wanted import comparisons, times_plain_commits
 from bench.yardstick import median_speed
 
-Cell = Callable[[Point], str]
-
-_LOAD: tuple[tuple[str, Cell], ...] = (
-    ("a second", lambda p: _range(p, lambda s: s.operations_per_second, 0)),
-    ("p50 ms", lambda p: _range(p, lambda s: s.p50_ms, 2)),
-    ("p99 ms", lambda p: _range(p, lambda s: s.p99_ms, 1)),
-    ("CPU ms\neach", lambda p: _median(p, lambda s: s.cpu_ms_each, 3)),
-    ("transactions\neach", lambda p: _median(p, lambda s: s.transactions_each, 2)),
-    ("WAL flushes\neach", lambda p: _median(p, lambda s: s.wal_flushes_each, 2)),
-    ("WAL kB\neach", lambda p: _median(p, lambda s: s.wal_bytes_each / 1000, 2)),
-    ("cores busy\nelsewhere", lambda p: f"{p.median(lambda s: s.elsewhere_cores):.2f}"),
-    ("errors", lambda p: f"[bold red]{p.error_count}[/bold red]" if p.error_count else "0"),
-)
+LEGEND = """\
+[dim]How to read it (more in docs/bench.md). Each connection has players of its own and asks again
+when it has its answer. a second: completed with status 200. p50, p99: of the answers' times
+as the load generator sees them. CPU ms each: CPU time of the mesh's processes, PostgreSQL and
+the cache included, for each operation; what makes and watches the load is shown apart.
+transactions, WAL flushes: as PostgreSQL counts them (pg_stat_database, pg_stat_wal or
+pg_stat_io); a flush is an fsync of the log. Batch sizes: how many operations shared one
+two-phase commit, and calls one message between processes; percentiles of these are the
+bounds of histogram buckets. cores busy elsewhere: by what is not of this run.[/dim]
+"""
 
 
 def show(console: Console, figures: Figures) -> None:
-    """Prints everything."""
+    """Prints everything, the summary last."""
     _show_machine(console, figures)
-    _show_load(console, "Pulls through REST", "connections", figures.pulls)
-    _show_load(console, "Two plain local commits", "clients", figures.plain_commits)
-    _show_cpu(console, "CPU ms for each pull", "connections", figures.pulls)
-    _show_cpu(console, "CPU ms for each two plain commits", "clients", figures.plain_commits)
-    _show_ratio(console, figures)
-    _show_errors(console, [*figures.pulls, *figures.plain_commits])
+    console.print(LEGEND)
+    for series in figures.series:
+        for table in tables_of(series):
+            console.print(table)
+    for left_out in figures.left_out:
+        console.print(f"[yellow]Left out:[/yellow] {escape(left_out)}", soft_wrap=True)
+    _show_wanted(console, figures)
+    _show_errors(console, figures)
     _show_invariants(console, figures)
 
 
 def write_json(path: Path, figures: Figures) -> None:
     """Every sample of every point, and what the tables derive from them."""
-    points = {
-        "pulls": [_point_as_json(point) for point in figures.pulls],
-        "plain_commits": [_point_as_json(point) for point in figures.plain_commits],
-    }
     document = {
         "machine": figures.machine,
         "speeds": figures.speeds,
-        **points,
+        "series": {
+            each.name: [_point_as_json(point) for point in each.points] for each in figures.series
+        },
         "lone_pull_p50_in_plain_commits": times_plain_commits(figures),
+        "wanted": list(comparisons(figures)),
+        "left_out": figures.left_out,
         "broken_invariants": figures.broken_invariants,
     }
-    path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+    path.write_bytes(orjson.dumps(document, option=options) + b"\n")
 
 
 def _point_as_json(point: Point) -> dict[str, object]:
-    names = ("operations_per_second", "p50_ms", "p99_ms", "cpu_ms_each")
+    names = (
+        "operations_per_second",
+        "p50_ms",
+        "p99_ms",
+        "cpu_ms_each",
+        "cpu_ms_each_with_load",
+    )
     spreads = {name: dataclasses.asdict(point.spread(operator.attrgetter(name))) for name in names}
     samples = [
         dataclasses.asdict(sample) | {"cpu_ms_each": sample.cpu_ms_each} for sample in point.samples
     ]
     return {
-        "name": point.name,
         "connections": point.connection_count,
         **spreads,
         "errors": point.error_count,
@@ -83,45 +88,28 @@ def _show_machine(console: Console, figures: Figures) -> None:
     )
 
 
-def _show_load(console: Console, title: str, of: str, points: Sequence[Point]) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column(of, justify="right", no_wrap=True)
-    for heading, _ in _LOAD:
+def _show_wanted(console: Console, figures: Figures) -> None:
+    table = Table(title="Summary: what was measured beside what is wanted", title_justify="left")
+    table.add_column("what")
+    for heading in ("measured", "wanted", "measured /\nwanted"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for point in points:
-        table.add_row(str(point.connection_count), *(cell(point) for _, cell in _LOAD))
-    console.print(table)
+    for each in comparisons(figures):
+        ratio = "-" if each.ratio is None else f"{each.ratio:.2f}"
+        table.add_row(each.what, each.measured, each.wanted, ratio)
+    if table.row_count:
+        console.print(table)
 
 
-def _show_cpu(console: Console, title: str, of: str, points: Sequence[Point]) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("process", no_wrap=True)
-    for point in points:
-        table.add_column(_counted(point.connection_count, of), justify="right")
-    for part in _parts(points, lambda sample: list(sample.mesh_cpu_ms_each)):
-        table.add_row(part, *_cpu_cells(points, partial(_of_mesh, part)))
-    table.add_section()
-    table.add_row("the mesh", *_cpu_cells(points, lambda s: s.cpu_ms_each), style="bold")
-    table.add_section()
-    for part in _parts(points, lambda sample: list(sample.beside_cpu_ms_each)):
-        cells = _cpu_cells(points, partial(_of_beside, part))
-        table.add_row(f"beside: {part}", *cells, style="dim")
-    console.print(table)
+def _show_errors(console: Console, figures: Figures) -> None:
+    for series, point in _points_with_errors(figures):
+        console.print(
+            f"[bold red]{point.error_count} ERRORS[/bold red] of {series.title}, "
+            f"{series.counted(point.connection_count)}; the first: {escape(point.first_error)}"
+        )
 
 
-def _show_ratio(console: Console, figures: Figures) -> None:
-    times = times_plain_commits(figures)
-    if times is not None:
-        console.print(f"A lone pull's median is {times:.2f} times that of two plain commits.")
-
-
-def _show_errors(console: Console, points: Sequence[Point]) -> None:
-    for point in points:
-        if point.error_count:
-            console.print(
-                f"[bold red]{point.error_count} ERRORS[/bold red] of {point.name} over "
-                f"{point.connection_count}; the first: {escape(point.first_error)}"
-            )
+def _points_with_errors(figures: Figures) -> list[tuple[Series, Point]]:
+    return [(each, p) for each in figures.series for p in each.points if p.error_count]
 
 
 def _show_invariants(console: Console, figures: Figures) -> None:
@@ -129,44 +117,3 @@ def _show_invariants(console: Console, figures: Figures) -> None:
         console.print("Afterwards every invariant holds over all data of both databases.")
     for broken in figures.broken_invariants:
         console.print(f"[bold red]BROKEN INVARIANT[/bold red] {escape(broken)}")
-
-
-def _counted(count: int, plural: str) -> str:
-    return f"1 {plural.removesuffix('s')}" if count == 1 else f"{count} {plural}"
-
-
-def _parts(points: Sequence[Point], names: Callable[[Sample], list[str]]) -> list[str]:
-    """All that any sample has, in the order in which they appear."""
-    return list(
-        dict.fromkeys(
-            name for point in points for sample in point.samples for name in names(sample)
-        )
-    )
-
-
-def _of_mesh(part: str, sample: Sample) -> float:
-    return sample.mesh_cpu_ms_each[part]
-
-
-def _of_beside(part: str, sample: Sample) -> float:
-    return sample.beside_cpu_ms_each[part]
-
-
-def _cpu_cells(points: Sequence[Point], figure: Callable[[Sample], float]) -> list[str]:
-    return [_median(point, figure, 3) for point in points]
-
-
-def _median(point: Point, figure: Callable[[Sample], float], digits: int) -> str:
-    """A dash where nothing was completed, and so nothing was measured."""
-    if not any(sample.operation_count for sample in point.samples):
-        return "-"
-    return f"{point.median(figure):,.{digits}f}"
-
-
-def _range(point: Point, figure: Callable[[Sample], float], digits: int) -> str:
-    """The median, and the lowest and the highest where there are several."""
-    middle = _median(point, figure, digits)
-    if len(point.samples) == 1 or middle == "-":
-        return middle
-    spread = point.spread(figure)
-    return f"{middle} [dim]({spread.lowest:,.{digits}f}-{spread.highest:,.{digits}f})[/dim]"

@@ -7,12 +7,18 @@ interpreter to wait for: on a small machine each of these costs more than the
 statement. Code that runs outside a fiber simply blocks.
 
 A fiber that was started is finished even if nobody waits for it any more.
+
+A fiber never tells the loop itself what to watch: it tells its loop side, which does.
+Greenlets take turns on one C stack, and while a fiber runs, the frames of the loop that
+were deeper than its own are set aside. libuv keeps what one poll returned in such a frame,
+and writes there when a descriptor is no longer watched.
 """
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from typing import Generic, TypeVar
 
 from greenlet import getcurrent, greenlet
@@ -21,6 +27,10 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a 
 from psycopg2.extras import wait_select
 
 T = TypeVar("T")
+
+
+def _nothing() -> None:
+    """What there is to stop while nothing is watched."""
 
 
 class WaitedTooLong(Exception):
@@ -40,20 +50,27 @@ class Fiber(greenlet, Generic[T]):
         self._loop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[T] = self._loop.create_future()
         self.gr_context = copy_context()
-        self.switch()
+        self._stop_watching: Callable[[], object] = _nothing
+        self._go_on(self.switch)
 
     def wait_for(self, fd: int, *, to_write: bool) -> None:
         """Returns when the file descriptor is ready. Raises WaitedTooLong. Called within."""
-        add, remove = (
-            (self._loop.add_writer, self._loop.remove_writer)
-            if to_write
-            else (self._loop.add_reader, self._loop.remove_reader)
-        )
-        add(fd, self.switch)
-        try:
-            self._loop_side.switch()
-        finally:
-            remove(fd)
+        self._loop_side.switch((fd, to_write))
+
+    def _go_on(self, enter: Callable[..., tuple[int, bool] | None], *arguments: object) -> None:
+        """On the loop's side: enters the fiber, and watches what it waits for next."""
+        self._stop_watching()
+        self._stop_watching = _nothing
+        awaited = enter(*arguments)
+        if awaited is None:  # the fiber has ended
+            return
+        fd, to_write = awaited
+        if to_write:
+            self._loop.add_writer(fd, self._go_on, self.switch)
+            self._stop_watching = partial(self._loop.remove_writer, fd)
+        else:
+            self._loop.add_reader(fd, self._go_on, self.switch)
+            self._stop_watching = partial(self._loop.remove_reader, fd)
 
     def _finish(self) -> None:
         try:
@@ -68,7 +85,7 @@ class Fiber(greenlet, Generic[T]):
     @contextmanager
     def at_most(self, timeout_seconds: float) -> Iterator[None]:
         """What waits within the context raises WaitedTooLong once the time is over."""
-        timer = self._loop.call_later(timeout_seconds, self.throw, WaitedTooLong())
+        timer = self._loop.call_later(timeout_seconds, self._go_on, self.throw, WaitedTooLong())
         try:
             yield
         finally:

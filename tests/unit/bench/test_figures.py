@@ -5,11 +5,13 @@ from collections.abc import Mapping
 
 import pytest
 
+from bench.batches import BatchSizes
 from bench.counters import Counters
 from bench.cpu import CpuReading, CpuUse, used_between
 from bench.errors import BenchFailed
-from bench.figures import Figures, Point, Sample, sample_of, times_plain_commits
+from bench.figures import Point, Sample, Used, sample_of
 from bench.window import WindowResult
+from tests.unit.bench.samples import figures, sample, series
 
 RESULT = WindowResult(
     operation_count=200,
@@ -19,30 +21,36 @@ RESULT = WindowResult(
     error_count=0,
     first_error="",
 )
-USE = CpuUse(mesh={"gacha_svc": 0.1, "gateway_http": 0.05}, beside={"bench": 0.01}, elsewhere=1.0)
+USE = CpuUse(
+    mesh={"gacha_svc": 0.1, "gateway_http": 0.05}, beside={"load generator": 0.01}, elsewhere=1.0
+)
 COUNTED = Counters(transactions=600, wal_flushes=300, wal_bytes=400_000)
+BATCHES = {"sent": BatchSizes(2, 6)}
+USED = Used(USE, COUNTED, BATCHES, seconds=4.0)
 
 
 def _sample(p50_ms: float = 4.0) -> Sample:
-    return sample_of(dataclasses.replace(RESULT, p50_ms=p50_ms), USE, COUNTED, 2.0)
+    return sample_of(dataclasses.replace(RESULT, p50_ms=p50_ms), USED, operations=400)
 
 
 def test_costs_are_divided_by_the_operations_between_their_readings() -> None:
     # Read over 4 s at 100 a second: 400 operations, of which the window has seen 200.
-    sample = sample_of(RESULT, USE, COUNTED, seconds_between_readings=4.0)
-    assert sample.operations_per_second == 100.0
-    assert sample.mesh_cpu_ms_each == pytest.approx({"gacha_svc": 0.25, "gateway_http": 0.125})
-    assert sample.cpu_ms_each == pytest.approx(0.375)
-    assert sample.beside_cpu_ms_each == pytest.approx({"bench": 0.025})
-    assert sample.elsewhere_cores == 0.25
-    assert (sample.transactions_each, sample.wal_flushes_each) == (1.5, 0.75)
-    assert sample.wal_bytes_each == 1000.0
+    taken = sample_of(RESULT, USED, operations=400)
+    assert taken.operations_per_second == 100.0
+    assert taken.mesh_cpu_ms_each == pytest.approx({"gacha_svc": 0.25, "gateway_http": 0.125})
+    assert taken.cpu_ms_each == pytest.approx(0.375)
+    assert taken.beside_cpu_ms_each == pytest.approx({"load generator": 0.025})
+    assert taken.cpu_ms_each_with_load == pytest.approx(0.4)
+    assert taken.elsewhere_cores == 0.25
+    assert (taken.transactions_each, taken.wal_flushes_each) == (1.5, 0.75)
+    assert taken.wal_bytes_each == 1000.0
+    assert taken.batches == BATCHES
 
 
 def test_without_operations_nothing_is_divided() -> None:
     none = dataclasses.replace(RESULT, operation_count=0, error_count=3, first_error="503")
-    sample = sample_of(none, USE, COUNTED, 2.0)
-    assert (sample.operations_per_second, sample.cpu_ms_each, sample.error_count) == (0, 0, 3)
+    taken = sample_of(none, USED, operations=0)
+    assert (taken.operations_per_second, taken.cpu_ms_each, taken.error_count) == (0, 0, 3)
 
 
 def test_cpu_is_the_difference_and_the_rest_of_the_machine_is_elsewhere() -> None:
@@ -59,6 +67,13 @@ def test_the_rest_of_the_machine_is_never_negative() -> None:
     assert used_between(first, last).elsewhere == 0.0
 
 
+def test_a_load_generator_that_no_reading_knew_was_not_elsewhere() -> None:
+    use = CpuUse(mesh={}, beside={"bench": 0.1}, elsewhere=1.0).with_load(0.75)
+    assert use.beside == {"load generator": 0.75, "bench": 0.1}
+    assert use.elsewhere == 0.25
+    assert use.with_load(5.0).elsewhere == 0.0
+
+
 def test_a_restart_in_between_is_no_measurement() -> None:
     first = _reading({"gacha_svc": 5.0}, {}, machine=100.0)
     last = dataclasses.replace(first, pids=(2,))
@@ -67,35 +82,30 @@ def test_a_restart_in_between_is_no_measurement() -> None:
 
 
 def test_a_point_has_the_median_of_its_samples_and_their_range() -> None:
-    point = Point("pulls", 16, [_sample(9.0), _sample(2.0), _sample(4.0)])
+    point = Point(16, [_sample(9.0), _sample(2.0), _sample(4.0)])
     spread = point.spread(lambda sample: sample.p50_ms)
     assert (spread.median, spread.lowest, spread.highest) == (4.0, 2.0, 9.0)
 
 
 def test_a_point_has_all_errors_and_the_first() -> None:
     failed = dataclasses.replace(_sample(), error_count=2, first_error="503")
-    point = Point("pulls", 16, [_sample(), failed, failed])
+    point = Point(16, [_sample(), failed, failed])
     assert (point.error_count, point.first_error) == (4, "503")
 
 
-@pytest.mark.parametrize(
-    ("pulls", "commits", "expected"),
-    [
-        pytest.param({1: 10.0, 16: 50.0}, {16: 9.0, 1: 4.0}, 2.5, id="lone by lone"),
-        pytest.param({16: 50.0}, {1: 4.0}, None, id="no lone pull"),
-        pytest.param({1: 10.0}, {16: 4.0}, None, id="no lone commits"),
-        pytest.param({1: 10.0}, {1: 0.0}, None, id="nothing was completed"),
-    ],
-)
-def test_a_lone_pull_is_compared_with_lone_commits(
-    pulls: Mapping[int, float], commits: Mapping[int, float], expected: float | None
-) -> None:
-    figures = Figures({}, [], _points("pulls", pulls), _points("commits", commits), [])
-    assert times_plain_commits(figures) == expected
+def test_a_point_has_the_batches_of_all_its_samples() -> None:
+    point = Point(16, [_sample(), _sample()])
+    assert point.batches("sent") == BatchSizes(4, 12)
+    assert point.batches("received") == BatchSizes()
 
 
-def _points(name: str, p50_ms: Mapping[int, float]) -> list[Point]:
-    return [Point(name, count, [_sample(each)]) for count, each in p50_ms.items()]
+def test_a_point_is_found_by_its_series_and_its_connections() -> None:
+    of = figures(series("pulls", {1: [sample()], 16: [sample(error="503")]}))
+    found = of.point("pulls", 16)
+    assert found is not None
+    assert found.error_count == of.error_count == 3
+    assert of.point("pulls", 64) is None
+    assert of.point("items", 1) is None
 
 
 def _reading(mesh: Mapping[str, float], beside: Mapping[str, float], machine: float) -> CpuReading:

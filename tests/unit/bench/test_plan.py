@@ -1,10 +1,17 @@
 """Which runs are carried out, and what they send."""
 
+import itertools
+from pathlib import Path
+
 import pytest
 import typer
 
-from bench.__main__ import connection_counts_of, plan_of
-from bench.scenarios import SINGLE_PULL, request_head, request_of
+from bench import ghz
+from bench.__main__ import connection_counts_of, kinds_of, plan_of, without_missing_ghz
+from bench.plan import KINDS
+from bench.scenarios import ITEMS, PULLS, request_head, requests_of
+
+ALL = ",".join(KINDS)
 
 
 def test_connection_counts_keep_their_order_and_count_once() -> None:
@@ -17,31 +24,68 @@ def test_connection_counts_that_are_none_are_refused(text: str) -> None:
         connection_counts_of(text)
 
 
+def test_some_kinds_of_load_come_in_the_order_of_a_round() -> None:
+    assert kinds_of("ghz, pulls,commits") == ["commits", "pulls", "ghz"]
+    with pytest.raises(typer.BadParameter, match="pulls,items"):
+        kinds_of("pulls,logins")
+
+
 def test_every_connection_has_a_player_of_its_own() -> None:
-    assert plan_of("1,64", 8, 3, 64).player_count == 64
+    assert plan_of("1,64", 8, 3, None, ALL).player_count == 64
+    assert plan_of("1,64", 8, 3, 100, ALL).player_count == 100
     with pytest.raises(typer.BadParameter, match="--players"):
-        plan_of("1,64", 8, 3, 63)
+        plan_of("1,64", 8, 3, 63, ALL)
 
 
 def test_a_run_that_outlives_its_tokens_is_refused() -> None:
     with pytest.raises(typer.BadParameter, match="minutes"):
-        plan_of("1,16,64", 60, 20, 64)
+        plan_of("1,16,64", 60, 20, None, ALL)
 
 
-def test_a_pull_is_one_request_with_its_key() -> None:
-    head = request_head(SINGLE_PULL, "127.0.0.1:8080", "a.b.c")
-    assert request_of(head.encode(), "key-1", SINGLE_PULL.body.encode()) == (
+def test_a_round_has_each_point_once_and_reads_have_half_the_time() -> None:
+    plan = plan_of("1,64", 4, 3, None, "commits,pulls,items")
+    assert plan.points == [
+        ("commits", 1),
+        ("commits", 16),
+        ("pulls", 1),
+        ("pulls", 64),
+        ("items", 1),
+        ("items", 64),
+    ]
+    assert plan.sample_count == 18
+    assert plan.duration_seconds == 3 * (4 * (4 + 2) + 2 * (2 + 2))
+
+
+def test_without_ghz_the_rest_is_measured_and_its_installation_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(ghz, "REPOSITORY", tmp_path)
+    plan, left_out = without_missing_ghz(plan_of("1", 4, 1, None, "pulls,ghz"))
+    assert plan.kinds == ["pulls"]
+    assert "go install github.com/bojand/ghz" in left_out[0]
+    assert without_missing_ghz(plan) == (plan, [])
+
+
+def test_a_pull_is_one_request_with_a_key_of_its_own() -> None:
+    heads = [request_head(PULLS, "127.0.0.1:8080", token).encode() for token in ("a.b.c", "d")]
+    first, second, third = itertools.islice(requests_of(heads, "key-", PULLS.body.encode()), 3)
+    assert first == (
         b"POST /gacha/pull/standard HTTP/1.1\r\n"
         b"host: 127.0.0.1:8080\r\n"
         b"authorization: Bearer a.b.c\r\n"
         b"content-type: application/json\r\n"
         b"content-length: 11\r\n"
-        b"idempotency-key: key-1\r\n"
+        b"idempotency-key: key-0\r\n"
         b"\r\n"
         b'{"count":1}'
     )
+    assert b"Bearer d\r\n" in second
+    assert b"idempotency-key: key-1\r\n" in second
+    assert third == first.replace(b"key-0", b"key-2")
 
 
 def test_without_a_key_and_a_body_the_head_just_ends() -> None:
-    request = request_of(b"GET /items HTTP/1.1\r\nhost: a\r\n", "", b"")
-    assert request == b"GET /items HTTP/1.1\r\nhost: a\r\n\r\n"
+    head = request_head(ITEMS, "a", "t").encode()
+    expected = b"GET /items HTTP/1.1\r\nhost: a\r\nauthorization: Bearer t\r\n\r\n"
+    assert list(itertools.islice(requests_of([head], "", b""), 2)) == [expected] * 2

@@ -1,0 +1,92 @@
+"""Work that waits in a fiber, and what it must not do there."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import uvloop
+from greenlet import getcurrent
+
+from mesh.fibers import Fiber, WaitedTooLong, at_most
+
+
+class WatchfulLoop(asyncio.SelectorEventLoop):
+    """Remembers whether a fiber, instead of its loop side, told it what to watch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, bool]] = []
+
+    def add_reader(  # type: ignore[override]  # typed for any arguments of a callback
+        self, fd: Any, callback: Callable[..., Any], *args: Any
+    ) -> Any:
+        self.told.append(("add", isinstance(getcurrent(), Fiber)))
+        return super().add_reader(fd, callback, *args)
+
+    def remove_reader(self, fd: Any) -> bool:
+        self.told.append(("remove", isinstance(getcurrent(), Fiber)))
+        return super().remove_reader(fd)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    near, far = socket.socketpair()
+    with near, far:
+        yield near, far
+
+
+def _read_twice(near: socket.socket) -> bytes:
+    fiber = getcurrent()
+    assert isinstance(fiber, Fiber)
+    received = b""
+    for _ in range(2):
+        fiber.wait_for(near.fileno(), to_write=False)
+        received += near.recv(1)
+    return received
+
+
+async def _echoed(near: socket.socket, far: socket.socket) -> bytes:
+    fiber = Fiber(lambda: _read_twice(near))
+    for byte in (b"a", b"b"):
+        assert not fiber.outcome.done()
+        far.send(byte)
+        await asyncio.sleep(0.01)
+    return await asyncio.wait_for(fiber.outcome, 5)
+
+
+def test_the_loop_is_told_what_to_watch_by_its_own_side_alone(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    # libuv would write into a frame that the fiber's own stack has taken the place of.
+    loop = WatchfulLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        loop.told.clear()
+        assert runner.run(_echoed(*pair)) == b"ab"
+        assert loop.told == [("add", False), ("remove", False)] * 2
+
+
+def test_a_fiber_waits_on_the_loop_of_the_services(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    assert uvloop.run(_echoed(*pair)) == b"ab"
+
+
+def test_a_fiber_that_waited_too_long_is_told_and_goes_on(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    near, far = pair
+
+    def work() -> bytes:
+        fiber = getcurrent()
+        assert isinstance(fiber, Fiber)
+        with pytest.raises(WaitedTooLong), at_most(0.01):
+            fiber.wait_for(near.fileno(), to_write=False)
+        far.send(b"ab")
+        return _read_twice(near)
+
+    async def run() -> bytes:
+        return await asyncio.wait_for(Fiber(work).outcome, 5)
+
+    assert uvloop.run(run()) == b"ab"
