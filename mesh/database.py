@@ -105,10 +105,8 @@ class Database:
                     return work()
             except WaitedTooLong as error:
                 raise _away() from error
-            finally:
-                self._end_turn()
 
-        return await Fiber(bounded).outcome
+        return await Fiber(bounded, on_end=self._end_turn).outcome
 
     async def _turn(self) -> None:
         """Waits until a connection is free, and takes it."""

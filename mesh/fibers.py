@@ -8,17 +8,17 @@ statement. Code that runs outside a fiber simply blocks.
 
 A fiber that was started is finished even if nobody waits for it any more.
 
-A fiber never tells the loop itself what to watch: it tells its loop side, which does.
-Greenlets take turns on one C stack, and while a fiber runs, the frames of the loop that
-were deeper than its own are set aside. libuv keeps what one poll returned in such a frame,
-and writes there when a descriptor is no longer watched.
+A fiber never touches the event loop itself: its loop side does, on the fiber's behalf.
+Greenlets take turns on one C stack, and while a fiber runs, frames of the loop may be set
+aside. libuv keeps in such frames what one poll returned and which timers are due, and
+writes there when a socket is no longer watched or a timer is cancelled.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from functools import partial
 from typing import Generic, TypeVar
 
 from greenlet import getcurrent, greenlet
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def _nothing() -> None:
-    """What there is to stop while nothing is watched."""
+    """What there is to do at an end that nobody waits for."""
 
 
 class WaitedTooLong(Exception):
@@ -40,56 +40,86 @@ class WaitedTooLong(Exception):
 class Fiber(greenlet, Generic[T]):
     """One piece of work on the loop that runs now; `outcome` has its end."""
 
-    def __init__(self, work: Callable[[], T]) -> None:
-        """Starts at once, and runs until it waits for the first time."""
-        super().__init__(self._finish)
+    def __init__(self, work: Callable[[], T], on_end: Callable[[], None] = _nothing) -> None:
+        """Starts at once, and runs until it waits for the first time. `on_end` is called on
+        the loop's side, however it ends and whether or not anybody waits for it."""
+        super().__init__(self._run)
         assert self.parent is not None, "it is running"
         assert not isinstance(self.parent, Fiber), "a fiber starts none"
         self._loop_side = self.parent
         self._work = work
+        self._on_end = on_end
         self._loop = asyncio.get_running_loop()
+        self._give_up_at: list[float] = []
+        self._watched: tuple[Callable[[int], object], int] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._result: list[T] = []
+        self._error: Exception | None = None
         self.outcome: asyncio.Future[T] = self._loop.create_future()
         self.gr_context = copy_context()
-        self._stop_watching: Callable[[], object] = _nothing
         self._go_on(self.switch)
 
     def wait_for(self, fd: int, *, to_write: bool) -> None:
         """Returns when the file descriptor is ready. Raises WaitedTooLong. Called within."""
         self._loop_side.switch((fd, to_write))
 
-    def _go_on(self, enter: Callable[..., tuple[int, bool] | None], *arguments: object) -> None:
-        """On the loop's side: enters the fiber, and watches what it waits for next."""
-        self._stop_watching()
-        self._stop_watching = _nothing
-        awaited = enter(*arguments)
-        if awaited is None:  # the fiber has ended
-            return
-        fd, to_write = awaited
-        if to_write:
-            self._loop.add_writer(fd, self._go_on, self.switch)
-            self._stop_watching = partial(self._loop.remove_writer, fd)
-        else:
-            self._loop.add_reader(fd, self._go_on, self.switch)
-            self._stop_watching = partial(self._loop.remove_reader, fd)
-
-    def _finish(self) -> None:
-        try:
-            result = self._work()
-        except Exception as error:  # noqa: BLE001 (the outcome carries it)
-            if not self.outcome.done():
-                self.outcome.set_exception(error)
-        else:
-            if not self.outcome.done():
-                self.outcome.set_result(result)
-
     @contextmanager
     def at_most(self, timeout_seconds: float) -> Iterator[None]:
-        """What waits within the context raises WaitedTooLong once the time is over."""
-        timer = self._loop.call_later(timeout_seconds, self._go_on, self.throw, WaitedTooLong())
+        """What waits within the context raises WaitedTooLong once the time is over. Called
+        within the fiber."""
+        self._give_up_at.append(time.monotonic() + timeout_seconds)
         try:
             yield
         finally:
-            timer.cancel()
+            self._give_up_at.pop()
+
+    def _run(self) -> None:
+        try:
+            self._result.append(self._work())
+        except Exception as error:  # noqa: BLE001 (the outcome carries it)
+            self._error = error
+
+    def _go_on(self, enter: Callable[..., tuple[int, bool]], *arguments: object) -> None:
+        """On the loop's side: enters the fiber, and then waits on its behalf, or ends it."""
+        self._stop_watching()
+        awaited = enter(*arguments)
+        if self.dead:
+            self._end()
+        else:
+            self._watch(*awaited)
+
+    def _watch(self, fd: int, to_write: bool) -> None:
+        if to_write:
+            self._loop.add_writer(fd, self._go_on, self.switch)
+            self._watched = (self._loop.remove_writer, fd)
+        else:
+            self._loop.add_reader(fd, self._go_on, self.switch)
+            self._watched = (self._loop.remove_reader, fd)
+        if self._give_up_at:
+            self._timer = self._loop.call_later(
+                max(0.0, min(self._give_up_at) - time.monotonic()),
+                self._go_on,
+                self.throw,
+                WaitedTooLong(),
+            )
+
+    def _stop_watching(self) -> None:
+        if self._watched is not None:
+            remove, fd = self._watched
+            self._watched = None
+            remove(fd)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end(self) -> None:
+        self._on_end()
+        if self.outcome.done():  # whoever waited has gone
+            return
+        if self._error is not None:
+            self.outcome.set_exception(self._error)
+        else:
+            self.outcome.set_result(self._result[0])
 
 
 @contextmanager

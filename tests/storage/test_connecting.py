@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from functools import partial
@@ -48,8 +49,8 @@ async def test_a_host_that_refuses_is_passed_over(server: PostgresServer) -> Non
 async def test_a_host_that_never_answers_costs_its_time_once(
     server: PostgresServer,
 ) -> None:
-    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
+    silent = socket.create_server(("127.0.0.1", 0))
+    port = silent.getsockname()[1]
     database = Database(url_of(server, port), connection_count=2, connect_timeout_seconds=0.2)
     assert await database.is_ready()
     began_at = time.monotonic()
