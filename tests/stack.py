@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +33,7 @@ START_ATTEMPTS = 5
 MESH_START_TIMEOUT_SECONDS = 110.0
 MESH_STOP_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.05
+RUNNER = ("-m", "deploy.local", "up")
 
 
 @dataclass(slots=True)
@@ -169,9 +170,11 @@ class Mesh:
     restart.
     """
 
-    def __init__(self, layout: Layout, output: Path) -> None:
+    def __init__(self, layout: Layout, output: Path, runner: Sequence[str] = RUNNER) -> None:
+        """`runner` are the arguments to Python that run it, before --folder and --port."""
         self.layout = layout
         self.output = output
+        self._arguments = runner
         self._runner = self._launch()
 
     @property
@@ -241,7 +244,7 @@ class Mesh:
         self._runner.wait()
 
     def _launch(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "deploy.local", "up"]
+        command = [sys.executable, *self._arguments]
         command += ["--folder", str(self.layout.folder), "--port", "0"]
         # A runner that was killed left it behind; it must not be taken for the next one's.
         self.layout.mesh.unlink(missing_ok=True)
@@ -256,12 +259,12 @@ class Mesh:
             )
 
 
-def start_mesh(folder: Path) -> Mesh:
+def start_mesh(folder: Path, runner: Sequence[str] = RUNNER) -> Mesh:
     """A mesh on free ports with everything in `folder`, all healthy; takes several seconds.
 
     Call it from the main thread: the mesh is stopped when the thread that started it ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mesh = Mesh(Layout(folder.resolve()), folder.with_name(f"{folder.name}.output"))
+    mesh = Mesh(Layout(folder.resolve()), folder.with_name(f"{folder.name}.output"), runner)
     mesh.wait_until_up()
     return mesh

@@ -8,8 +8,8 @@ is started again.
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local import postgres, readiness, valkey
@@ -23,7 +23,6 @@ from deploy.local.processes import STOP_POSTGRES, ProcessSpec
 DATABASES = {"account_svc": "account", "gacha_svc": "gacha"}
 """The database of each service that has one."""
 
-INSTANCE_COUNT = 2
 GATEWAY = "gateway_http-1"
 REGISTRY = "registry-1"
 CACHE = "cache-1"
@@ -43,9 +42,29 @@ STOP_ORDER = (
 )
 
 
-def instance_names() -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many instances each service has, and what runs one: arguments to Python, by role,
+    where it is another program than the service's own."""
+
+    instance_counts: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(DATABASES, 2))
+    programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def services(self) -> list[tuple[str, str]]:
+        """The role and the name of every instance."""
+        return [
+            (role, f"{role}-{number}")
+            for role in DATABASES
+            for number in range(1, self.instance_counts[role] + 1)
+        ]
+
+
+TWO_OF_EACH = Shape()
+
+
+def instance_names(shape: Shape = TWO_OF_EACH) -> list[str]:
     """Of everything that listens, with a name for each port."""
-    services = [f"{role}-{number}" for role in DATABASES for number in range(1, INSTANCE_COUNT + 1)]
+    services = [name for _, name in shape.services()]
     servers = [f"postgres-{database}" for database in DATABASES.values()]
     instances = [GATEWAY, REGISTRY, *services]
     metrics = map(metrics_name, instances)
@@ -59,12 +78,13 @@ def metrics_name(instance: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedProfile:
-    """`ports` has one for each of instance_names()."""
+    """`ports` has one for each of instance_names(shape)."""
 
     layout: Layout
     ports: Mapping[str, int]
     credentials: Credentials
     identity: Identity
+    shape: Shape = TWO_OF_EACH
 
     @property
     def clusters(self) -> dict[str, Cluster]:
@@ -91,9 +111,8 @@ class EmbeddedProfile:
 
     def services(self) -> list[ProcessSpec]:
         return [
-            self._instance(role, f"{role}-{number}", self.settings_of(role))
-            for role in DATABASES
-            for number in range(1, INSTANCE_COUNT + 1)
+            self._instance(role, name, self.settings_of(role))
+            for role, name in self.shape.services()
         ]
 
     def gateway(self) -> ProcessSpec:
@@ -154,7 +173,7 @@ class EmbeddedProfile:
             name=name,
             role=role,
             address=address,
-            command=leashed([sys.executable, "-m", role]),
+            command=leashed([sys.executable, *self.shape.programs.get(role, ("-m", role))]),
             environment=self.environment(name, settings),
             folder=REPOSITORY,
             log=self.layout.log(name),

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 
 from deploy.local import credentials, embedded_profile, logs, mesh_file, one_shot, ports, postgres
-from deploy.local.embedded_profile import EmbeddedProfile
+from deploy.local.embedded_profile import TWO_OF_EACH, EmbeddedProfile, Shape
 from deploy.local.errors import LocalRunError
 from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY, Layout
@@ -33,9 +33,16 @@ class MeshRun:
     """Runs one mesh until it is asked to stop. The caller holds the lock of the layout."""
 
     def __init__(
-        self, layout: Layout, *, gateway_port: int, reporter: Reporter, on_ready: Callable[[], None]
+        self,
+        layout: Layout,
+        *,
+        gateway_port: int,
+        reporter: Reporter,
+        on_ready: Callable[[], None],
+        shape: Shape = TWO_OF_EACH,
     ) -> None:
         """`gateway_port` 0 means any free one; `on_ready` is called once, when all is healthy."""
+        self._shape = shape
         self._layout, self._reporter, self._on_ready = layout, reporter, on_ready
         self._gateway_port = gateway_port
         self._is_up = False
@@ -88,7 +95,7 @@ class MeshRun:
         wanted = {embedded_profile.GATEWAY: self._gateway_port} if self._gateway_port else {}
         assigned = ports.assign(
             layout.ports,
-            embedded_profile.instance_names(),
+            embedded_profile.instance_names(self._shape),
             wanted=wanted,
             randomness=random.Random(),
             say=self._reporter.say,
@@ -96,7 +103,9 @@ class MeshRun:
         identity = postgres.choose_identity(layout.postgres)
         if identity.argument != "self":
             self._reporter.say("PostgreSQL does not run as root: it gets an unprivileged user.")
-        return EmbeddedProfile(layout, assigned, credentials.load_or_make(layout.secrets), identity)
+        return EmbeddedProfile(
+            layout, assigned, credentials.load_or_make(layout.secrets), identity, self._shape
+        )
 
     async def _start(self) -> None:
         say, profile, supervisor = self._reporter.say, self._profile, self._supervisor
