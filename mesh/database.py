@@ -19,7 +19,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.connecting import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MS, Connector
 from mesh.errors import Aborted, MeshError, ResourceExhausted, Unavailable
-from mesh.fibers import Fiber, WaitedTooLong, at_most, let_psycopg2_wait_in_fibers
+from mesh.fibers import Fiber, WaitedTooLong, let_psycopg2_wait_in_fibers
 
 WORK_TIMEOUT_SECONDS = 1.5 * STATEMENT_TIMEOUT_MS / 1000
 """After which a server that is frozen, and cannot keep its own time, is left."""
@@ -98,15 +98,7 @@ class Database:
 
     async def _run(self, work: Callable[[], T]) -> T:
         await self._turn()
-
-        def bounded() -> T:
-            try:
-                with at_most(self._work_timeout_seconds):
-                    return work()
-            except WaitedTooLong as error:
-                raise _away() from error
-
-        return await Fiber(bounded, on_end=self._end_turn).outcome
+        return await Fiber(work, self._work_timeout_seconds, self._end_turn).outcome
 
     async def _turn(self) -> None:
         """Waits until a connection is free, and takes it."""
@@ -157,6 +149,9 @@ class Database:
         try:
             with connection.cursor() as cursor:
                 return work(cursor)
+        except WaitedTooLong as error:
+            self._lost_at = time.monotonic()
+            raise _away() from error
         except psycopg2.Error as error:
             translated = _translated(error)
             if translated is None:
@@ -177,7 +172,7 @@ class Database:
                 return connection
         try:
             return self._connector.connect()
-        except psycopg2.Error as error:
+        except (psycopg2.Error, WaitedTooLong) as error:
             raise _away() from error
 
     def _give_back(self, connection: Connection) -> None:
@@ -186,7 +181,7 @@ class Database:
             if connection.info.transaction_status != TRANSACTION_STATUS_IDLE:
                 with connection.cursor() as cursor:
                     cursor.execute("ROLLBACK")
-        except psycopg2.Error:
+        except (psycopg2.Error, WaitedTooLong):
             connection.close()
         if not connection.closed:
             self._idle.append((connection, time.monotonic()))
@@ -196,7 +191,7 @@ def _is_alive(connection: Connection) -> bool:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except psycopg2.Error:
+    except (psycopg2.Error, WaitedTooLong):
         connection.close()
         return False
     return True

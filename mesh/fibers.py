@@ -40,9 +40,15 @@ class WaitedTooLong(Exception):
 class Fiber(greenlet, Generic[T]):
     """One piece of work on the loop that runs now; `outcome` has its end."""
 
-    def __init__(self, work: Callable[[], T], on_end: Callable[[], None] = _nothing) -> None:
-        """Starts at once, and runs until it waits for the first time. `on_end` is called on
-        the loop's side, however it ends and whether or not anybody waits for it."""
+    def __init__(
+        self,
+        work: Callable[[], T],
+        timeout_seconds: float,
+        on_end: Callable[[], None] = _nothing,
+    ) -> None:
+        """Starts at once, and runs until it waits for the first time. What waits when the
+        time is over raises WaitedTooLong there. `on_end` is called on the loop's side,
+        however it ends and whether or not anybody waits for it."""
         super().__init__(self._run)
         assert self.parent is not None, "it is running"
         assert not isinstance(self.parent, Fiber), "a fiber starts none"
@@ -50,7 +56,7 @@ class Fiber(greenlet, Generic[T]):
         self._work = work
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
-        self._give_up_at: list[float] = []
+        self._give_up_at = [time.monotonic() + timeout_seconds]
         self._watched: tuple[Callable[[int], object], int] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._result: list[T] = []
@@ -64,9 +70,8 @@ class Fiber(greenlet, Generic[T]):
         self._loop_side.switch((fd, to_write))
 
     @contextmanager
-    def at_most(self, timeout_seconds: float) -> Iterator[None]:
-        """What waits within the context raises WaitedTooLong once the time is over. Called
-        within the fiber."""
+    def hurried(self, timeout_seconds: float) -> Iterator[None]:
+        """See `at_most`."""
         self._give_up_at.append(time.monotonic() + timeout_seconds)
         try:
             yield
@@ -95,13 +100,12 @@ class Fiber(greenlet, Generic[T]):
         else:
             self._loop.add_reader(fd, self._go_on, self.switch)
             self._watched = (self._loop.remove_reader, fd)
-        if self._give_up_at:
-            self._timer = self._loop.call_later(
-                max(0.0, min(self._give_up_at) - time.monotonic()),
-                self._go_on,
-                self.throw,
-                WaitedTooLong(),
-            )
+        self._timer = self._loop.call_later(
+            max(0.0, min(self._give_up_at) - time.monotonic()),
+            self._go_on,
+            self.throw,
+            WaitedTooLong(),
+        )
 
     def _stop_watching(self) -> None:
         if self._watched is not None:
@@ -124,10 +128,11 @@ class Fiber(greenlet, Generic[T]):
 
 @contextmanager
 def at_most(timeout_seconds: float) -> Iterator[None]:
-    """`Fiber.at_most` of the fiber that runs now."""
+    """What waits within the context raises WaitedTooLong once this time is over, if that is
+    before the fiber's own. For code that runs in a fiber."""
     fiber = getcurrent()
     assert isinstance(fiber, Fiber), "only a fiber can be told to give up"
-    with fiber.at_most(timeout_seconds):
+    with fiber.hurried(timeout_seconds):
         yield
 
 

@@ -54,14 +54,13 @@ def _read_twice(near: socket.socket) -> bytes:
     assert isinstance(fiber, Fiber)
     received = b""
     for _ in range(2):
-        with at_most(5):
-            fiber.wait_for(near.fileno(), to_write=False)
+        fiber.wait_for(near.fileno(), to_write=False)
         received += near.recv(1)
     return received
 
 
 async def _echoed(near: socket.socket, far: socket.socket) -> bytes:
-    fiber = Fiber(lambda: _read_twice(near))
+    fiber = Fiber(lambda: _read_twice(near), 5)
     for byte in (b"a", b"b"):
         assert not fiber.outcome.done()
         far.send(byte)
@@ -102,6 +101,19 @@ def test_a_fiber_that_waited_too_long_is_told_and_goes_on(
         return _read_twice(near)
 
     async def run() -> bytes:
-        return await asyncio.wait_for(Fiber(work).outcome, 5)
+        return await asyncio.wait_for(Fiber(work, 5).outcome, 5)
 
     assert uvloop.run(run()) == b"ab"
+
+
+def test_a_fiber_whose_own_time_is_over_ends(pair: tuple[socket.socket, socket.socket]) -> None:
+    near, _ = pair
+    ended = []
+
+    async def run() -> bytes:
+        fiber = Fiber(lambda: _read_twice(near), 0.01, on_end=lambda: ended.append(True))
+        return await asyncio.wait_for(fiber.outcome, 5)
+
+    with pytest.raises(WaitedTooLong):
+        uvloop.run(run())
+    assert ended == [True]
