@@ -3,7 +3,7 @@
 
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help up down status tx clean test check bench generate embedded dev
+.PHONY: help up down status tx clean test check bench faults generate embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
 PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
@@ -42,6 +42,9 @@ check: dev ## ruff, strict mypy, import directions, generated code
 
 bench: dev ## measure pulls and reads a second, and what each costs (ARGS='--only pulls --connections 64')
 	@exec $(PYTHON) -m bench $(ARGS)
+
+faults: dev ## harm a mesh under load for MINUTES=5, and prove that nothing is lost (SEED=..., MUTANTS=1)
+	@exec $(PYTHON) -m tests.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants) $(ARGS)
 
 generate: dev ## make the generated code from the protos
 	@exec $(PYTHON) -m protos.generate

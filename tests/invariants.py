@@ -60,7 +60,19 @@ PREPARED = "SELECT gid FROM pg_prepared_xacts"
 
 def broken_invariants(mesh: Mesh) -> list[str]:
     """Every invariant that does not hold, with up to five of its rows; empty when all do."""
-    return [*_still_prepared(mesh), *_broken_rows(mesh)]
+    return [
+        *_still_prepared(mesh),
+        *(f"{name}: not so for {rows[:5]}" for name, rows in broken_rows(mesh)),
+        *_unequal_sets(mesh),
+    ]
+
+
+def broken_rows(mesh: Mesh) -> Iterator[tuple[str, list[Row]]]:
+    """Each invariant of one database that does not hold, with the rows that break it."""
+    for database, checks in (("account", CHECKS_OF_ACCOUNT), ("gacha", CHECKS_OF_GACHA)):
+        for name, statement in checks.items():
+            if rows := query(mesh, database, statement):
+                yield name, rows
 
 
 def pulls_without_debit(mesh: Mesh) -> list[Row]:
@@ -92,12 +104,7 @@ def _still_prepared(mesh: Mesh) -> Iterator[str]:
         time.sleep(0.2)
 
 
-def _broken_rows(mesh: Mesh) -> Iterator[str]:
-    for database, checks in (("account", CHECKS_OF_ACCOUNT), ("gacha", CHECKS_OF_GACHA)):
-        for name, statement in checks.items():
-            rows = query(mesh, database, statement)
-            if rows:
-                yield f"{name}: not so for {rows[:5]}"
+def _unequal_sets(mesh: Mesh) -> Iterator[str]:
     debits, pulls = set(query(mesh, "account", DEBITS)), set(query(mesh, "gacha", PULLS))
     if debits - pulls:
         yield f"debits without a pull: {sorted(debits - pulls)[:5]}"

@@ -1,0 +1,92 @@
+"""What was asked for and what was answered, kept in memory and in a file.
+
+The file has one JSON object for each answer, or for the lack of one, in the order in
+which they came; it is only ever added to.
+"""
+
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import orjson
+
+from mesh.idempotency import operation_id
+
+
+class Kind(StrEnum):
+    """What a player asks for; the value is what names its operations."""
+
+    PULL = "pull"
+    PURCHASE = "purchase"
+
+
+class Outcome(StrEnum):
+    """What a player knows of an operation."""
+
+    UNKNOWN = "unknown"
+    DONE = "done"
+    REFUSED = "refused"
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    """One operation under one key. `amount` is the count of a pull, the gems of a purchase."""
+
+    kind: Kind
+    user_id: str
+    key: str
+    amount: int
+    outcome: Outcome = Outcome.UNKNOWN
+    body: bytes = b""
+    """Of the first answer that told of success."""
+    unknown_count: int = 0
+    """The tries after which the outcome was not known."""
+    repeat_count: int = 0
+
+    @property
+    def id(self) -> str:
+        """The operation's id in both databases."""
+        return operation_id(self.kind, self.user_id, self.key)
+
+
+@dataclass
+class History:
+    """Of one run."""
+
+    path: Path
+    done: list[Asked] = field(default_factory=list)
+    refused: list[Asked] = field(default_factory=list)
+    asked_ids: set[str] = field(default_factory=set)
+    answers: dict[str, int] = field(default_factory=dict)
+    """How often each kind of answer came, by its status and reason."""
+
+    def __post_init__(self) -> None:
+        self._file = self.path.open("ab")
+
+    def begin(self, asked: Asked) -> None:
+        self.asked_ids.add(asked.id)
+
+    def note(self, asked: Asked, status: int, body: bytes) -> None:
+        """Adds one answer; status 0 is none."""
+        line = {
+            "at": time.time(),
+            "kind": asked.kind,
+            "id": asked.id,
+            "user": asked.user_id,
+            "key": asked.key,
+            "amount": asked.amount,
+            "status": status,
+            "body": body.decode(errors="replace"),
+        }
+        self._file.write(orjson.dumps(line) + b"\n")
+
+    def count(self, answer: str) -> None:
+        self.answers[answer] = self.answers.get(answer, 0) + 1
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._file.close()
+
+    def flush(self) -> None:
+        self._file.flush()

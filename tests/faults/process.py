@@ -1,0 +1,97 @@
+"""One process of a service under fault: `python -m tests.faults.process ROLE FOLDER [MUTANT]`.
+
+It calls the service's own composition root and gives it a reach that the harness arms.
+What the root has no argument for is put in between here, from outside: the weather
+behind the transports, and a statement that fails and is overlooked. Nothing of this is
+known to the services.
+"""
+
+import contextlib
+import os
+import random
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+import account_svc.__main__ as account_root
+import gacha_svc.__main__ as gacha_root
+from account_svc.config import AccountSettings
+from gacha_svc.config import GachaSettings
+from mesh import member
+from mesh.config import load
+from mesh.database import Database
+from mesh.failpoints import Reach
+from mesh.lanes.transport import LaneTransport
+from mesh.logs import configure_logs
+from mesh.process import run
+from mesh.txn.local import LocalParticipant
+from mesh.txn.participant import Participant
+from mesh.txn.words import Operation, Vote
+from tests.faults.arming import OVERLOOK, ArmedReach, Overlooked
+from tests.faults.mutants import MUTANTS
+from tests.faults.weather import Forecast, Post, WeatheredParticipant, WeatheredTransport
+
+Apply = Callable[[Cursor, Sequence[Operation[Any]]], Sequence[Vote[Any]]]
+ROOTS: dict[str, tuple[type[Any], Any]] = {
+    "account_svc": (AccountSettings, account_root.serve),
+    "gacha_svc": (GachaSettings, gacha_root.serve),
+}
+
+
+def main() -> None:
+    role, folder, *mutants = sys.argv[1:]
+    kind, serve = ROOTS[role]
+    settings = load(kind)
+    reach = ArmedReach(Path(folder), settings.instance_id)
+    put_weather_between(Path(folder), f"{settings.instance_id}/{os.getpid()}")
+    put_overlooked_statements_into(reach)
+    for mutant in mutants:
+        MUTANTS[mutant].install()
+    configure_logs(settings.log_level, settings.instance_id)
+    database = Database(settings.database_url, connection_count=settings.database_connection_count)
+    run(serve(settings, database, reach))
+
+
+def put_weather_between(folder: Path, seed: str) -> None:
+    """All messages to others, and what the coordinator asks of its own database."""
+    post = Post(Forecast(folder), random.Random(seed))
+
+    def transport(*arguments: Any, **others: Any) -> WeatheredTransport:
+        return WeatheredTransport(LaneTransport(*arguments, **others), post)
+
+    def participant(inner: Participant[Any, Any]) -> WeatheredParticipant:
+        return WeatheredParticipant(LocalParticipant(inner), post)
+
+    member.LaneTransport = transport  # type: ignore[attr-defined, assignment]
+    gacha_root.LocalParticipant = participant  # type: ignore[attr-defined, assignment]
+
+
+def put_overlooked_statements_into(reach: Reach) -> None:
+    """Every branch has a point behind its statements at which one more may fail unseen."""
+    whole_init = Participant.__init__
+
+    def init(
+        self: Participant[Any, Any], database: Database, name: str, apply: Apply, **others: Any
+    ) -> None:
+        def apply_and_overlook(
+            cursor: Cursor, operations: Sequence[Operation[Any]]
+        ) -> Sequence[Vote[Any]]:
+            votes = apply(cursor, operations)
+            try:
+                reach(f"{name}.{OVERLOOK}")
+            except Overlooked:
+                with contextlib.suppress(psycopg2.Error):
+                    cursor.execute("SELECT 1 / 0")
+            return votes
+
+        whole_init(self, database, name, apply_and_overlook, **others)
+
+    Participant.__init__ = init  # type: ignore[method-assign, assignment]
+
+
+if __name__ == "__main__":
+    main()

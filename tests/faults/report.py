@@ -1,0 +1,90 @@
+"""What a run says: a line for each round, and a summary at the end."""
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tests.faults.campaign import POINTS, Campaign
+from tests.faults.faults import Fault
+from tests.faults.findings import Check, Findings
+
+WIDTH_OF_FILES = 150
+
+
+class Reporter:
+    """Writes to the terminal, or to whatever stands for it."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+
+    def say(self, sentence: str) -> None:
+        self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {escape(sentence)}")
+
+    def show_round(self, campaign: Campaign, faults: Sequence[Fault], came: int) -> None:
+        history, findings = campaign.history, campaign.findings
+        names = ", ".join(fault.name for fault in faults)
+        self.say(
+            f"round {campaign.tally.rounds}: {names}"
+            f"{'' if came == len(faults) else f' ({len(faults) - came} did not come about)'}"
+            f" | {len(history.done)} done, {len(history.refused)} refused,"
+            f" {findings.count} anomalies"
+        )
+
+    def show_findings(self, findings: Findings) -> None:
+        for each in findings.found:
+            self.console.print(
+                f"[bold red]{each.after_seconds:7.1f} s[/bold red] {escape(str(each.check))}: "
+                f"{escape(each.told)}"
+            )
+
+    def show_summary(self, campaign: Campaign, seed: int) -> None:
+        self.console.print(summary(campaign, seed), markup=False)
+
+
+def summary(campaign: Campaign, seed: int) -> str:
+    """The figures of a run, in Markdown, as docs/protocol.md shows them."""
+    tally, history = campaign.tally, campaign.history
+    pulls = sum(asked.kind == "pull" for asked in history.done)
+    repeats = sum(asked.repeat_count for asked in history.done)
+    unknown = sum(
+        count for answer, count in history.answers.items() if not answer.startswith("200")
+    )
+    missing = sorted(POINTS - tally.reached)
+    lines = [
+        "| what | count |",
+        "|---|---|",
+        f"| seed | {seed} |",
+        f"| minutes | {tally.seconds / 60:.1f} |",
+        f"| rounds, each with a look at all data | {tally.rounds} |",
+        *(f"| fault: {kind} | {count} |" for kind, count in sorted(tally.injected.items())),
+        f"| faults in all | {tally.injected.total()} |",
+        f"| failpoints reached | {len(tally.reached)} of {len(POINTS)} |",
+        f"| pulls done | {pulls} |",
+        f"| purchases done | {len(history.done) - pulls} |",
+        f"| refused for lack of gems | {len(history.refused)} |",
+        f"| other answers and lost ones, settled by repeating | {unknown - len(history.refused)} |",
+        f"| successes asked for again | {repeats} |",
+        f"| looks of the reader | {tally.reads} |",
+        f"| anomalies | {campaign.findings.count} |",
+    ]
+    if missing:
+        lines.append(f"\nNot reached: {', '.join(missing)}.")
+    return "\n".join(lines)
+
+
+def mutant_table(caught: dict[str, Findings]) -> Table:
+    """Which check caught which mutant, after how many seconds."""
+    table = Table(title="Mutant by check: seconds until it was caught", title_justify="left")
+    table.add_column("mutant", no_wrap=True)
+    columns = [check for check in Check if any(check in each.counts for each in caught.values())]
+    for check in columns:
+        table.add_column(check.name.lower(), justify="right")
+    table.add_column("caught")
+    for mutant, findings in caught.items():
+        times = [findings.first(check) for check in columns]
+        cells = ["" if at is None else f"{at:.1f}" for at in times]
+        table.add_row(mutant, *cells, "yes" if findings.count else "[bold red]NO[/bold red]")
+    return table
