@@ -32,7 +32,7 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
     member = Member(settings, SERVICE)
     participant = Participant(database, "account", apply_debits, reach=reach)
     coordinator = RemoteCoordinator(member.client("gacha_svc"), member.identity.metadata)
-    recovery = BranchRecovery(participant, coordinator.resolve, commits=True, reach=reach)
+    recovery = BranchRecovery(participant, coordinator, commits=True, reach=reach)
     await member.serve(
         [
             (

@@ -25,7 +25,6 @@ from mesh.txn.local import LocalParticipant
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery, keep_recovering
 from mesh.txn.rpc import CoordinatorRpc, ParticipantRpc
-from mesh.txn.words import Outcome
 from protos.gacha.v1 import gacha_pb2
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 
@@ -46,12 +45,7 @@ async def serve(settings: GachaSettings, database: Database, reach: Reach = unha
     second = LocalParticipant(participant)
     coordinator = Coordinator(settings.instance_id, first, second, decisions, reach=reach)
     group_commit = GroupCommit(coordinator, metrics=TransactionMetrics(member.metrics))
-    branches = BranchRecovery(
-        participant,
-        lambda gid: decisions.decide(gid, Outcome.ABORT),
-        commits=False,
-        reach=reach,
-    )
+    branches = BranchRecovery(participant, decisions, commits=False, reach=reach)
     decided = DecisionRecovery(coordinator, decisions, first, second, reach=reach)
     await member.serve(
         [

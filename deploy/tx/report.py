@@ -12,7 +12,7 @@ from deploy.tx.resolution import Resolution, Step
 from deploy.tx.sides import Services
 from mesh.errors import MeshError
 from mesh.txn.decisions import Decision
-from mesh.txn.words import AlreadyCommitted, BranchLost, Outcome
+from mesh.txn.words import AlreadyCommitted, BranchLost, Outcome, RedoRefused
 
 WIDTH_OF_FILES = 200
 GUIDE = "docs/operations.md"
@@ -110,6 +110,8 @@ def _told_of_the_outcome(outcome: Outcome, before: Decision | None) -> str:
 
 
 def _told_of_the_step(step: Step, outcome: Outcome, prepared: bool | None) -> str:
+    if step.was_lost:
+        return f"was LOST, and has been done again from its decision. See {GUIDE}."
     if step.error is None:
         was_settled = (
             "was committed before" if outcome is Outcome.COMMIT else "had nothing prepared"
@@ -117,6 +119,11 @@ def _told_of_the_step(step: Step, outcome: Outcome, prepared: bool | None) -> st
         return was_settled if prepared is False else _DONE[outcome]
     if step.error.reason == BranchLost.REASON:
         return f"LOST. {step.error.message} See {GUIDE}."
+    if step.error.reason == RedoRefused.REASON:
+        return (
+            f"LOST, and cannot be done again: nothing was changed. {described(step.error)} "
+            f"It is tried again every second; see {GUIDE} for what a person has to do."
+        )
     if step.error.reason == AlreadyCommitted.REASON:
         return f"was committed, against the decision. See {GUIDE}. {described(step.error)}"
     return (

@@ -4,7 +4,8 @@ Guarantees:
 - The outcome is what the decision log says: asking forces an abort only where no
   decision stands. Nothing is ever committed or aborted by somebody's wish.
 - A commit goes to the first participant, and to the second only after the first has
-  confirmed. An abort goes to both, whether or not one of them answers.
+  confirmed; a first branch that is lost is redone from the decision (mesh/txn/redo.py).
+  An abort goes to both, whether or not one of them answers.
 - It may be interrupted anywhere, repeated, and race with recovery and with the live
   coordinator: all of it is idempotent.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from deploy.tx.sides import Side, Sides
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
+from mesh.txn.redo import commit_or_redo
 from mesh.txn.words import Outcome
 
 STEP_SECONDS = 5.0
@@ -21,10 +23,14 @@ STEP_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one participant was told, and the error with which it answered, if any."""
+    """What one participant was told, and the error with which it answered, if any.
+
+    `was_lost` says that its branch was lost and has been redone.
+    """
 
     service: str
     error: MeshError | None
+    was_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +55,22 @@ async def resolve(sides: Sides, gid: str) -> Resolution:
     outcome = await sides.coordinator.resolve(gid)
     steps: list[Step] = []
     for side in sides.both:
-        steps.append(await _settle(side, gid, outcome))
+        steps.append(await _settle(sides, side, gid, outcome))
         if outcome is Outcome.COMMIT and steps[-1].error is not None:
             break
     return Resolution(outcome, tuple(steps))
 
 
-async def _settle(side: Side, gid: str, outcome: Outcome) -> Step:
+async def _settle(sides: Sides, side: Side, gid: str, outcome: Outcome) -> Step:
     deadline = Deadline.after(STEP_SECONDS)
+    was_lost = False
     try:
-        if outcome is Outcome.COMMIT:
-            await side.branches.commit(gid, deadline)
-        else:
+        if outcome is Outcome.ABORT:
             await side.branches.abort(gid, deadline)
+        elif side is sides.first:
+            was_lost = await commit_or_redo(side.branches, sides.coordinator, gid, deadline)
+        else:
+            await side.branches.commit(gid, deadline)
     except MeshError as error:
         return Step(side.service, error)
-    return Step(side.service, None)
+    return Step(side.service, None, was_lost)

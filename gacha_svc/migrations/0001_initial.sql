@@ -87,13 +87,16 @@ CREATE TABLE tx_branch (
 );
 CREATE INDEX tx_branch_created_at ON tx_branch (created_at);
 
--- The decision log of the coordinator.
+-- The decision log of the coordinator; first_operations are kept until both branches are done.
 CREATE TABLE tx_decision (
     gid        text PRIMARY KEY CHECK (octet_length(gid) < 200),
     outcome    text NOT NULL CHECK (outcome IN ('commit', 'abort')),
     decided_at timestamptz NOT NULL DEFAULT now(),
-    done_at    timestamptz
+    done_at    timestamptz,
+    first_operations bytea CHECK (
+        first_operations IS NULL OR (outcome = 'commit' AND done_at IS NULL)
+    )
 );
-CREATE INDEX tx_decision_open ON tx_decision (decided_at)
+CREATE INDEX tx_decision_open ON tx_decision (decided_at, gid)
     WHERE outcome = 'commit' AND done_at IS NULL;
 CREATE INDEX tx_decision_decided_at ON tx_decision (decided_at);

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC
+from typing import TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
@@ -17,6 +18,7 @@ from protos.tx.v1 import coordinator_pb2, participant_pb2
 RESOLVE_SECONDS = 3.0
 _PARTICIPANT = "/tx.v1.ParticipantService"
 _COORDINATOR = "/tx.v1.CoordinatorService"
+Written = TypeVar("Written", participant_pb2.PrepareRequest, participant_pb2.Operations)
 _OUTCOME_OF: Mapping[int, Outcome] = {number: outcome for outcome, number in OUTCOMES.items()}
 
 
@@ -35,6 +37,12 @@ class RemoteBranches:
     async def abort(self, gid: str, deadline: Deadline) -> None:
         """As `Participant.abort`."""
         await self._call("Abort", participant_pb2.AbortRequest(gid=gid), deadline)
+
+    async def redo(self, gid: str, written: bytes, deadline: Deadline) -> None:
+        """As `Participant.redo`, with the operations as the decision keeps them."""
+        operations = participant_pb2.Operations.FromString(written)
+        request = participant_pb2.RedoRequest(gid=gid, operations=operations)
+        await self._call("Redo", request, deadline)
 
     async def branches(self, deadline: Deadline) -> list[Branch]:
         """Those that are prepared now, whatever their age, oldest first; at most MAX_LISTED."""
@@ -78,12 +86,19 @@ class RemoteParticipant(RemoteBranches):
         request.expires_at.FromNanoseconds(
             request.expires_at.ToNanoseconds() + int(deadline.remaining_seconds() * 1e9)
         )
-        for operation in operations:
-            request.operations.add(id=operation.id).body.Pack(self._encode(operation.body))
+        self._write(operations, request)
         response = participant_pb2.PrepareResponse.FromString(
             await self._call("Prepare", request, deadline)
         )
         return [self._vote(vote) for vote in response.votes]
+
+    def written(self, operations: Sequence[Operation[object]]) -> bytes:
+        return self._write(operations, participant_pb2.Operations()).SerializeToString()
+
+    def _write(self, operations: Sequence[Operation[object]], message: Written) -> Written:
+        for operation in operations:
+            message.operations.add(id=operation.id).body.Pack(self._encode(operation.body))
+        return message
 
     def _vote(self, vote: participant_pb2.Vote) -> Vote[object]:
         if vote.HasField("result"):
@@ -101,22 +116,22 @@ class RemoteCoordinator:
 
     async def resolve(self, gid: str) -> Outcome:
         """Forces and returns the outcome. Idempotent. Raises MeshError when nobody answers."""
-        answer = await self._caller.call(
-            f"{_COORDINATOR}/Resolve",
-            coordinator_pb2.ResolveRequest(gid=gid).SerializeToString(),
-            self._metadata(),
-            Deadline.after(RESOLVE_SECONDS),
-        )
+        answer = await self._call("Resolve", coordinator_pb2.ResolveRequest(gid=gid))
         return _OUTCOME_OF[coordinator_pb2.ResolveResponse.FromString(answer).outcome]
+
+    async def operations(self, gid: str) -> bytes | None:
+        """As `DecisionLog.operations`. Raises MeshError when nobody answers."""
+        answer = await self._call("GetOperations", coordinator_pb2.GetOperationsRequest(gid=gid))
+        response = coordinator_pb2.GetOperationsResponse.FromString(answer)
+        return response.operations.SerializeToString() if response.HasField("operations") else None
+
+    async def open_gids(self) -> list[str]:
+        """As `DecisionLog.open_gids`. Raises MeshError when nobody answers."""
+        return [decision.gid for decision in await self.decisions([])]
 
     async def decisions(self, gids: Collection[str]) -> list[Decision]:
         """As `DecisionLog.standing`. Raises MeshError when nobody answers."""
-        answer = await self._caller.call(
-            f"{_COORDINATOR}/ListDecisions",
-            coordinator_pb2.ListDecisionsRequest(gids=gids).SerializeToString(),
-            self._metadata(),
-            Deadline.after(RESOLVE_SECONDS),
-        )
+        answer = await self._call("ListDecisions", coordinator_pb2.ListDecisionsRequest(gids=gids))
         return [
             Decision(
                 decision.gid,
@@ -126,3 +141,11 @@ class RemoteCoordinator:
             )
             for decision in coordinator_pb2.ListDecisionsResponse.FromString(answer).decisions
         ]
+
+    async def _call(self, method: str, request: Message) -> bytes:
+        return await self._caller.call(
+            f"{_COORDINATOR}/{method}",
+            request.SerializeToString(),
+            self._metadata(),
+            Deadline.after(RESOLVE_SECONDS),
+        )

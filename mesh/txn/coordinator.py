@@ -22,7 +22,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import MeshError, Unavailable
 from mesh.failpoints import Reach, unharmed
 from mesh.txn.decisions import DecisionLog
-from mesh.txn.words import No, Operation, Outcome, Vote, Yes, new_gid
+from mesh.txn.words import BranchLost, No, Operation, Outcome, Vote, Yes, new_gid
 
 ABORT_SECONDS = 2.0
 COMMIT_SECONDS = 3.0
@@ -80,13 +80,25 @@ class ParticipantClient(Protocol):
         ...
 
 
+class FirstParticipantClient(ParticipantClient, Protocol):
+    """The participant that commits first, and is redone when its branch is lost."""
+
+    def written(self, operations: Sequence[Operation[object]]) -> bytes:
+        """The operations as the decision keeps them."""
+        ...
+
+    async def redo(self, gid: str, written: bytes, deadline: Deadline) -> None:
+        """As `Participant.redo`, with the operations as `written` wrote them."""
+        ...
+
+
 class Coordinator:
     """Runs a batch of work as one transaction over two participants."""
 
     def __init__(
         self,
         name: str,
-        first: ParticipantClient,
+        first: FirstParticipantClient,
         second: ParticipantClient,
         decisions: DecisionLog,
         *,
@@ -136,6 +148,7 @@ class Coordinator:
         funded = [work for work in batch if work.id not in refused]
         if not funded:
             return refused
+        first_operations = self._first.written([Operation(work.id, work.first) for work in funded])
         operations = [Operation(work.id, work.second) for work in funded]
         try:
             self._reach("coordinator.between_prepares")
@@ -146,7 +159,7 @@ class Coordinator:
         if held_back := _refusals(seconds):
             await self._abort_both(gid)
             return {**refused, **held_back}
-        if await self._decide(gid, deadline) is Outcome.ABORT:
+        if await self._decide(gid, first_operations, deadline) is Outcome.ABORT:
             await self._abort_both(gid)
             return refused
         await self._commit_both(gid)
@@ -170,23 +183,24 @@ class Coordinator:
             raise
         return {operation.id: vote for operation, vote in zip(operations, votes, strict=True)}
 
-    async def _decide(self, gid: str, deadline: Deadline) -> Outcome:
+    async def _decide(self, gid: str, first_operations: bytes, deadline: Deadline) -> Outcome:
         while True:
             try:
                 self._reach("coordinator.before_decision")
-                outcome = await self._decisions.decide(gid, Outcome.COMMIT)
+                outcome = await self._decisions.decide(gid, Outcome.COMMIT, first_operations)
                 self._reach("coordinator.after_decision")
                 return outcome
             except MeshError as error:
                 log.warning("fail_decision", gid=gid, reason=error.reason)
                 if deadline.is_over():
-                    raise InDoubt(
-                        "The outcome is not known yet; repeat the call with the same request id."
-                    ) from error
+                    raise _in_doubt() from error
                 await asyncio.sleep(DECIDE_PAUSE_SECONDS)
 
     async def _commit_both(self, gid: str) -> None:
-        """Commits in order. What fails here is left to recovery: the decision stands."""
+        """Commits in order. What fails here is left to recovery: the decision stands.
+
+        Raises InDoubt when the first branch is lost: it may be that it cannot be redone.
+        """
         deadline = Deadline.after(COMMIT_SECONDS)
         try:
             await self._first.commit(gid, deadline)
@@ -195,6 +209,8 @@ class Coordinator:
             self._reach("coordinator.after_commits")
         except MeshError as error:
             log.warning("leave_commit_to_recovery", gid=gid, reason=error.reason)
+            if error.reason == BranchLost.REASON:
+                raise _in_doubt() from error
             return
         self._done.add(gid)
 
@@ -207,6 +223,10 @@ class Coordinator:
             await participant.abort(gid, Deadline.after(ABORT_SECONDS))
         except MeshError as error:
             log.warning("leave_abort_to_recovery", gid=gid, reason=error.reason)
+
+
+def _in_doubt() -> InDoubt:
+    return InDoubt("The outcome is not known yet; repeat the call with the same request id.")
 
 
 def _refusals(votes: Mapping[str, Vote[object]]) -> dict[str, Answer]:

@@ -6,15 +6,14 @@ which recovery settles, or no trace.
 
 How: a branch inserts its gid into tx_branch before anything else, so the gid is
 consumed when, and only when, the branch commits. Abort leaves a tombstone there,
-so that a Prepare that was still on its way is refused. Rows outlive the age at
-which a gid is refused by far, so none can be used again after its row is gone.
+so that a Prepare that was still on its way is refused.
 
 Expects the tables of `SCHEMA`, which each service's first migration has.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic
@@ -25,6 +24,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from mesh.database import UNIQUE_VIOLATION, Database
 from mesh.errors import Aborted, InvalidArgument
 from mesh.failpoints import Reach, unharmed
+from mesh.txn.redo import redo
 from mesh.txn.words import (
     GID_MAX_AGE_SECONDS,
     MAX_OPERATIONS,
@@ -43,7 +43,19 @@ from mesh.txn.words import (
 
 LOCK_TIMEOUT_MS = 200
 RETENTION_SECONDS = 24 * 3600
-"""Longer than a database may be away: a Commit that is repeated asks for the row."""
+"""How long a gid stays in tx_branch after its branch began, and longer while its decision
+is open. Whatever comes later finds no row and does no harm:
+
+- *Prepare* is refused: its gid is older than GID_MAX_AGE_SECONDS by this service's clock,
+  unless that clock is behind the database's, which removes rows, by a day.
+- *Commit* is repeated while the decision is open, and so finds the row, however long
+  either database was away (a branch's row is as old as its Prepare, even if the branch
+  committed a moment ago). A Commit that comes later still is a copy whose sender has long
+  gone: it is told BRANCH_LOST, and nobody listens.
+- *Abort* writes a new tombstone, which changes nothing and goes a day later.
+- *Redo* is sent while the decision is open. One that comes later still finds each of its
+  operations applied before.
+"""
 MAX_LISTED = 1000
 SETTLE_ATTEMPTS = 20
 SETTLE_PAUSE_SECONDS = 0.01
@@ -136,18 +148,38 @@ class Participant(Generic[Body, Result]):
         """
         await self._settle(lambda cursor: self._abort(cursor, gid))
 
+    async def redo(self, gid: str, operations: Sequence[Operation[Body]]) -> None:
+        """Does a branch again that was lost after its decision, whole or not at all.
+
+        Idempotent. Raises RedoRefused, Aborted and LockTimeout, after which nothing was
+        changed, and BranchLost when the branch was aborted.
+        """
+        gid_age_seconds(gid, self._clock())
+        _check_operations(operations)
+        if not await self._database.autocommit(
+            lambda cursor: redo(
+                cursor, _BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid), operations, self._apply
+            )
+        ):
+            # It was consumed by its branch, by another redo, or by an Abort.
+            await self.commit(gid)
+
     async def branches(self, min_age_seconds: float) -> list[Branch]:
         """The prepared branches of at least that age, oldest first; none on a standby."""
         return await self._database.autocommit(
             lambda cursor: self._branches(cursor, min_age_seconds)
         )
 
-    async def forget_old_gids(self) -> None:
-        """Removes rows of tx_branch that no message can be about any more."""
+    async def forget_old_gids(self, open_gids: Collection[str]) -> None:
+        """Removes rows of tx_branch that nothing hangs on any more; see RETENTION_SECONDS.
+
+        `open_gids` are all that are decided to commit and not known to be done.
+        """
         await self._database.autocommit(
             lambda cursor: cursor.execute(
-                "DELETE FROM tx_branch WHERE created_at < now() - make_interval(secs => %s)",
-                (RETENTION_SECONDS,),
+                "DELETE FROM tx_branch WHERE created_at < now() - make_interval(secs => %s)"
+                " AND gid <> ALL(%s::text[])",
+                (RETENTION_SECONDS, sorted(open_gids)),
             )
         )
 
@@ -158,10 +190,7 @@ class Participant(Generic[Body, Result]):
         age_seconds = gid_age_seconds(gid, now)
         if abs(age_seconds) > GID_MAX_AGE_SECONDS or expires_at_seconds <= now:
             raise GidExpired(f"The gid is {age_seconds:.1f} s old, or its coordinator gave up.")
-        if not 1 <= len(operations) <= MAX_OPERATIONS:
-            raise InvalidArgument.of_field("operations", f"must be 1 to {MAX_OPERATIONS}")
-        if len({operation.id for operation in operations}) < len(operations):
-            raise InvalidArgument.of_field("operations", "must have ids that differ")
+        _check_operations(operations)
 
     def _prepare(
         self, cursor: Cursor, gid: str, operations: Sequence[Operation[Body]]
@@ -222,10 +251,7 @@ class Participant(Generic[Body, Result]):
             if error.pgcode != _NO_SUCH_BRANCH:
                 raise
         if self._aborted(cursor, gid) is not False:
-            raise BranchLost(
-                f"The branch of {gid} is not prepared and was not committed; its decision says "
-                "commit. Compare the two databases and redo its operations."
-            )
+            raise BranchLost(f"The branch of {gid} is not prepared and was not committed.")
         return True
 
     def _abort(self, cursor: Cursor, gid: str) -> bool:
@@ -265,3 +291,10 @@ class Participant(Generic[Body, Result]):
             (self._prefix, min_age_seconds, MAX_LISTED),
         )
         return [Branch(gid[len(self._prefix) :], at) for gid, at in cursor.fetchall()]
+
+
+def _check_operations(operations: Sequence[Operation[Body]]) -> None:
+    if not 1 <= len(operations) <= MAX_OPERATIONS:
+        raise InvalidArgument.of_field("operations", f"must be 1 to {MAX_OPERATIONS}")
+    if len({operation.id for operation in operations}) < len(operations):
+        raise InvalidArgument.of_field("operations", "must have ids that differ")

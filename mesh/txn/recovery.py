@@ -5,25 +5,42 @@ and asking forces one. Acting twice, or at the same time as others, changes noth
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 import structlog
 
 from mesh.deadlines import Deadline
-from mesh.errors import MeshError, Unavailable
+from mesh.errors import Aborted, DeadlineExceeded, MeshError, ResourceExhausted, Unavailable
 from mesh.failpoints import Reach, unharmed
-from mesh.txn.coordinator import Coordinator, ParticipantClient
-from mesh.txn.decisions import DecisionLog
+from mesh.txn.coordinator import Coordinator, FirstParticipantClient, ParticipantClient
+from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog
 from mesh.txn.participant import Participant
+from mesh.txn.redo import commit_or_redo
 from mesh.txn.words import RECOVERY_AGE_SECONDS, BranchLost, Outcome
 
 INTERVAL_SECONDS = 1.0
 STEP_SECONDS = 3.0
 ROUNDS_BETWEEN_CLEANUPS = 600
 
-Resolve = Callable[[str], Awaitable[Outcome]]
+MAX_ALARMS = 20
+"""Transactions that a round complains of by name; beyond that it tells how many there are."""
+
 log = structlog.get_logger()
+
+_AWAY = (Unavailable, DeadlineExceeded, ResourceExhausted)
+
+
+class Outcomes(Protocol):
+    """The decision log, wherever it is."""
+
+    async def resolve(self, gid: str) -> Outcome:
+        """As `DecisionLog.resolve`."""
+        ...
+
+    async def open_gids(self) -> Sequence[str]:
+        """As `DecisionLog.open_gids`."""
+        ...
 
 
 class BranchRecovery:
@@ -32,7 +49,7 @@ class BranchRecovery:
     def __init__(
         self,
         participant: Participant[Any, Any],
-        resolve: Resolve,
+        outcomes: Outcomes,
         *,
         commits: bool,
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
@@ -41,7 +58,7 @@ class BranchRecovery:
         """`commits` is for the first participant. The second leaves commits to
         `DecisionRecovery`, which keeps the order of the two."""
         self._participant = participant
-        self._resolve = resolve
+        self._outcomes = outcomes
         self._commits = commits
         self._min_age_seconds = min_age_seconds
         self._reach = reach
@@ -58,12 +75,12 @@ class BranchRecovery:
                     raise
                 log.error("fail_branch_recovery", gid=branch.gid, reason=error.reason)
         if self._rounds % ROUNDS_BETWEEN_CLEANUPS == 0:
-            await self._participant.forget_old_gids()
+            await self._forget()
         self._rounds += 1
 
     async def _settle(self, gid: str) -> None:
         self._reach("recovery.before_resolve")
-        outcome = await self._resolve(gid)
+        outcome = await self._outcomes.resolve(gid)
         self._reach("recovery.after_resolve")
         if outcome is Outcome.ABORT:
             await self._participant.abort(gid)
@@ -73,15 +90,25 @@ class BranchRecovery:
             return
         log.info("recover_branch", gid=gid, outcome=outcome.value)
 
+    async def _forget(self) -> None:
+        open_gids = await self._outcomes.open_gids()
+        # Where not all of them are told, one that is not may need its row.
+        if len(open_gids) < MAX_LISTED:
+            await self._participant.forget_old_gids(open_gids)
+
 
 class DecisionRecovery:
-    """Finishes the transactions that were decided, in the coordinator's order."""
+    """Finishes the transactions that were decided, in the coordinator's order.
+
+    A first branch that is lost is redone (mesh/txn/redo.py). What cannot be finished is
+    complained of in each round, and listed by `make tx`, until a person has acted.
+    """
 
     def __init__(
         self,
         coordinator: Coordinator,
         decisions: DecisionLog,
-        first: ParticipantClient,
+        first: FirstParticipantClient,
         second: ParticipantClient,
         *,
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
@@ -93,38 +120,76 @@ class DecisionRecovery:
         self._second = second
         self._min_age_seconds = min_age_seconds
         self._reach = reach
+        self._after = BEGINNING
+        self._alarms = 0
         self._rounds = 0
 
     async def run_once(self) -> None:
         """Commits what was decided and is not known to be done; what cannot be holds up
-        nothing else. Raises Unavailable when something is away."""
+        nothing else. Raises Unavailable, DeadlineExceeded or ResourceExhausted when
+        something is away or has too much to do."""
         done = self._coordinator.take_done()
+        self._alarms = 0
         try:
-            for gid in await self._decisions.unfinished(self._min_age_seconds):
-                if gid not in done and await self._finish(gid):
-                    done.add(gid)
+            await self._finish_next(done)
         finally:
             if done:
                 self._reach("recovery.before_done")
                 await self._decisions.mark_done(done)
+        if self._alarms > MAX_ALARMS:
+            log.error("fail_more_decision_recoveries", count=self._alarms - MAX_ALARMS)
         if self._rounds % ROUNDS_BETWEEN_CLEANUPS == 0:
             await self._decisions.forget_old()
         self._rounds += 1
 
+    async def _finish_next(self, done: set[str]) -> None:
+        """Goes on behind the place where the last round stopped, so that nothing at the
+        front can keep what is behind it from its turn."""
+        places = await self._decisions.unfinished(self._min_age_seconds, self._after)
+        for place in places:
+            self._after = place
+            if place.gid not in done and await self._finish(place.gid):
+                done.add(place.gid)
+        if len(places) < MAX_LISTED:
+            self._after = BEGINNING
+
     async def _finish(self, gid: str) -> bool:
         try:
             self._reach("recovery.before_commits")
-            await self._first.commit(gid, Deadline.after(STEP_SECONDS))
+            was_lost = await commit_or_redo(
+                self._first, self._decisions, gid, Deadline.after(STEP_SECONDS)
+            )
+            if was_lost:
+                self._alarm("redo_lost_branch", gid=gid)
             self._reach("recovery.between_commits")
             await self._second.commit(gid, Deadline.after(STEP_SECONDS))
         except MeshError as error:
-            if isinstance(error, Unavailable):
+            if isinstance(error, _AWAY):
                 raise
-            event = "lose_branch" if error.reason == BranchLost.REASON else "fail_decision_recovery"
-            log.error(event, gid=gid, reason=error.reason, message=error.message)
-            return False
+            return await self._explain(gid, error)
         log.info("recover_decision", gid=gid)
         return True
+
+    async def _explain(self, gid: str, error: MeshError) -> bool:
+        """Complains of a transaction that could not be finished; whether others have."""
+        if isinstance(error, Aborted):
+            # It lost a race and is tried again in the next round.
+            log.warning("postpone_decision_recovery", gid=gid, reason=error.reason)
+            return False
+        if error.reason == BranchLost.REASON and not await self._is_open(gid):
+            return True
+        event = "lose_branch" if error.reason == BranchLost.REASON else "fail_decision_recovery"
+        self._alarm(event, gid=gid, reason=error.reason, message=error.message)
+        return False
+
+    async def _is_open(self, gid: str) -> bool:
+        standing = await self._decisions.standing([gid])
+        return any(each.gid == gid and each.done_at is None for each in standing)
+
+    def _alarm(self, event: str, **fields: str) -> None:
+        self._alarms += 1
+        if self._alarms <= MAX_ALARMS:
+            log.error(event, **fields)
 
 
 async def keep_recovering(*rounds: Callable[[], Awaitable[None]]) -> None:

@@ -1,6 +1,6 @@
 """The protocol's two services: proto to participant and decision log, and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Generic
 
@@ -41,7 +41,7 @@ class ParticipantRpc(Generic[Body, Result]):
     async def prepare(
         self, request: participant_pb2.PrepareRequest, call: Call
     ) -> participant_pb2.PrepareResponse:
-        operations = [Operation(item.id, self._body(item.body)) for item in request.operations]
+        operations = self._operations(request.operations)
         votes = await self._participant.prepare(
             request.gid, request.expires_at.ToMicroseconds() / 1e6, operations
         )
@@ -64,6 +64,13 @@ class ParticipantRpc(Generic[Body, Result]):
         await self._participant.abort(_gid_of(request.gid))
         return participant_pb2.AbortResponse()
 
+    async def redo(
+        self, request: participant_pb2.RedoRequest, call: Call
+    ) -> participant_pb2.RedoResponse:
+        operations = self._operations(request.operations.operations)
+        await self._participant.redo(_gid_of(request.gid), operations)
+        return participant_pb2.RedoResponse()
+
     async def list_branches(
         self, request: participant_pb2.ListBranchesRequest, call: Call
     ) -> participant_pb2.ListBranchesResponse:
@@ -72,6 +79,9 @@ class ParticipantRpc(Generic[Body, Result]):
         for branch in await self._participant.branches(min_age.total_seconds()):
             response.branches.add(gid=branch.gid).prepared_at.FromDatetime(branch.prepared_at)
         return response
+
+    def _operations(self, written: Iterable[participant_pb2.Operation]) -> list[Operation[Body]]:
+        return [Operation(item.id, self._body(item.body)) for item in written]
 
     def _body(self, message: AnyMessage) -> Body:
         try:
@@ -99,8 +109,17 @@ class CoordinatorRpc:
     async def resolve(
         self, request: coordinator_pb2.ResolveRequest, call: Call
     ) -> coordinator_pb2.ResolveResponse:
-        outcome = await self._decisions.decide(_gid_of(request.gid), Outcome.ABORT)
+        outcome = await self._decisions.resolve(_gid_of(request.gid))
         return coordinator_pb2.ResolveResponse(outcome=OUTCOMES[outcome])
+
+    async def get_operations(
+        self, request: coordinator_pb2.GetOperationsRequest, call: Call
+    ) -> coordinator_pb2.GetOperationsResponse:
+        written = await self._decisions.operations(_gid_of(request.gid))
+        if written is None:
+            return coordinator_pb2.GetOperationsResponse()
+        operations = participant_pb2.Operations.FromString(written)
+        return coordinator_pb2.GetOperationsResponse(operations=operations)
 
     async def list_decisions(
         self, request: coordinator_pb2.ListDecisionsRequest, call: Call

@@ -44,6 +44,10 @@ class BranchLost(DataLoss):
     REASON = "BRANCH_LOST"
 
 
+class RedoRefused(FailedPrecondition):
+    REASON = "REDO_REFUSED"
+
+
 class AlreadyCommitted(FailedPrecondition):
     REASON = "ALREADY_COMMITTED"
 
@@ -94,6 +98,11 @@ def is_gid(text: str) -> bool:
 
 def gid_age_seconds(gid: str, now_seconds: float) -> float:
     """How long ago a gid was made. Raises InvalidArgument when it is no gid."""
+    return now_seconds - gid_made_at_seconds(gid)
+
+
+def gid_made_at_seconds(gid: str) -> float:
+    """When a gid was made, by its coordinator's clock. Raises InvalidArgument when it is none."""
     if not is_gid(gid):
         raise InvalidArgument.of_field("gid", "must read <coordinator>:<created_ms>:<random>")
-    return now_seconds - int(gid.split(":")[1]) / 1000
+    return int(gid.split(":")[1]) / 1000

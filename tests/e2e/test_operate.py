@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from mesh.database import Database
 from mesh.errors import InvalidArgument
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.words import Outcome, new_gid
+from protos.account.v1 import account_pb2
+from protos.tx.v1 import participant_pb2
 from tests.e2e.clients.grpc_client import GrpcClient
 from tests.e2e.clients.rest_client import RestClient
 from tests.e2e.players import NewPlayer, Player
@@ -45,9 +47,10 @@ class Coordinator:
     participants: dict[str, GrpcClient]
     token: str
     rest: RestClient
+    pull_ids: dict[str, str] = field(default_factory=dict)
 
-    def prepare(self, player: Player, *services: str) -> str:
-        """Prepares one pull at these services, and returns the gid."""
+    def prepare(self, player: Player, *services: str, gid: str = "") -> str:
+        """Prepares one pull at these services, or at further ones, and returns the gid."""
         banner = self.rest.banner("standard").body
         bodies = {
             "account_svc": {
@@ -64,7 +67,8 @@ class Coordinator:
                 "oddsVersion": banner["oddsVersion"],
             },
         }
-        gid, pull_id = new_gid("test_operate", time.time()), str(uuid4())
+        gid = gid or new_gid("test_operate", time.time())
+        pull_id = self.pull_ids.setdefault(gid, str(uuid4()))
         for service in services:
             self._prepare(service, gid, {"id": pull_id, "body": bodies[service]})
         return gid
@@ -198,53 +202,102 @@ async def test_a_transaction_that_was_decided_is_committed_on_both_sides_in_orde
     assert state_of(rest, player) == (GEMS - PRICE, 1)
 
 
-REDO = """
-WITH moved AS (
-    UPDATE wallet SET balance = balance - %(gems)s, entry_count = entry_count + 1
-    WHERE user_id = %(player)s RETURNING user_id, entry_count, balance)
-INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after)
-SELECT user_id, entry_count, %(pull)s, 'pull', -%(gems)s, balance FROM moved
-"""
-"""As docs/operations.md says it."""
+@dataclass
+class Account:
+    """The account's database, in which a hand may do what the protocol never does."""
+
+    cursor: Any
+
+    def lose(self, gid: str) -> None:
+        """Looks like a failover to a standby that lacks the branch."""
+        self.cursor.execute("ROLLBACK PREPARED %s", (f"account/{gid}",))
+
+    def debits(self, player: Player) -> int:
+        self.cursor.execute(
+            "SELECT count(*) FROM ledger WHERE user_id = %s AND kind = 'pull'", (player.user_id,)
+        )
+        return int(self.cursor.fetchone()[0])
 
 
-async def test_a_lost_branch_holds_up_nobody_and_ends_when_its_work_is_redone(
+@pytest.fixture
+def account(mesh: Mesh) -> Iterator[Account]:
+    connection = psycopg2.connect(mesh.database_url("account"))
+    connection.autocommit = True
+    with closing(connection), connection.cursor() as cursor:
+        yield Account(cursor)
+
+
+def kept(coordinator: Coordinator, player: Player, gid: str) -> bytes:
+    """The debit of a prepared pull, as the decision keeps it."""
+    operation = participant_pb2.Operation(id=coordinator.pull_ids[gid])
+    operation.body.Pack(account_pb2.Debit(user_id=player.user_id, amount=PRICE))
+    return participant_pb2.Operations(operations=[operation]).SerializeToString()
+
+
+async def wait_for(rest: RestClient, player: Player, state: tuple[int, int]) -> None:
+    deadline = time.monotonic() + 20
+    while state_of(rest, player) != state:
+        assert time.monotonic() < deadline, state_of(rest, player)
+        await asyncio.sleep(0.1)
+
+
+def alarms(mesh: Mesh, event: str, gid: str) -> list[str]:
+    logs = [mesh.layout.log(each["name"]).read_text() for each in mesh.processes("gacha_svc")]
+    lines = [line for log in logs for line in log.splitlines() if event in line and gid in line]
+    return [line for line in lines if '"level":"error"' in line]
+
+
+async def test_a_lost_branch_is_redone_by_recovery(
     coordinator: Coordinator,
-    sides: Sides,
     decisions: DecisionLog,
+    account: Account,
     mesh: Mesh,
     rest: RestClient,
     new_player: NewPlayer,
 ) -> None:
-    unlucky, next_one = new_player(gems=GEMS), new_player(gems=GEMS)
-    account = psycopg2.connect(mesh.database_url("account"))
-    account.autocommit = True
-    with closing(account), account.cursor() as cursor:
-        lost = coordinator.prepare(unlucky, "account_svc", "gacha_svc")
-        await decisions.decide(lost, Outcome.COMMIT)
-        cursor.execute("ROLLBACK PREPARED %s", (f"account/{lost}",))
-        behind = coordinator.prepare(next_one, "account_svc", "gacha_svc")
-        await decisions.decide(behind, Outcome.COMMIT)
+    player = new_player(gems=GEMS)
+    gid = coordinator.prepare(player, "account_svc", "gacha_svc")
+    await decisions.decide(gid, Outcome.COMMIT, kept(coordinator, player, gid))
+    account.lose(gid)
+    await wait_for(rest, player, (GEMS - PRICE, 1))
+    assert account.debits(player) == 1
+    assert alarms(mesh, "redo_lost_branch", gid)
+    assert rest.pulls(player.token).body["pulls"][0]["pullId"] == coordinator.pull_ids[gid]
 
-        deadline = time.monotonic() + 20
-        while state_of(rest, next_one) != (GEMS - PRICE, 1):
-            assert time.monotonic() < deadline, "recovery goes on behind a lost branch"
-            await asyncio.sleep(0.1)
-        told = command("resolve", lost, "--yes", folder=mesh.layout.folder)
-        assert told.returncode == 1
-        assert "account_svc: LOST." in told.stdout
-        assert "gacha_svc" not in told.stdout
-        logs = [mesh.layout.log(each["name"]).read_text() for each in mesh.processes("gacha_svc")]
-        alarms = [line for log in logs for line in log.splitlines() if "lose_branch" in line]
-        assert any(lost in line and '"level":"error"' in line for line in alarms)
-        assert state_of(rest, unlucky) == (GEMS, 0)
 
-        cursor.execute("INSERT INTO tx_branch (gid) VALUES (%s)", (lost,))
-        assert (await resolve(sides, lost)).is_complete
-        (pull,) = rest.pulls(unlucky.token).body["pulls"]
-        values = {"gems": PRICE, "player": unlucky.user_id, "pull": pull["pullId"]}
-        cursor.execute(REDO, values)
-    assert state_of(rest, unlucky) == (GEMS - PRICE, 1)
+async def test_a_lost_branch_that_cannot_be_redone_waits_for_a_person_and_holds_up_nobody(
+    coordinator: Coordinator,
+    sides: Sides,
+    decisions: DecisionLog,
+    account: Account,
+    mesh: Mesh,
+    rest: RestClient,
+    new_player: NewPlayer,
+) -> None:
+    broke, next_one = new_player(gems=GEMS), new_player(gems=GEMS)
+    lost = coordinator.prepare(broke, "account_svc")
+    account.lose(lost)
+    # The gems are free again, and go into another pull.
+    assert rest.pull(broke.token, "standard").ok
+    coordinator.prepare(broke, "gacha_svc", gid=lost)
+    await decisions.decide(lost, Outcome.COMMIT, kept(coordinator, broke, lost))
+    behind = coordinator.prepare(next_one, "account_svc", "gacha_svc")
+    await decisions.decide(behind, Outcome.COMMIT, kept(coordinator, next_one, behind))
+    await wait_for(rest, next_one, (GEMS - PRICE, 1))
+
+    told = command("resolve", lost, "--yes", folder=mesh.layout.folder)
+    assert told.returncode == 1
+    assert "account_svc: LOST, and cannot be done again: nothing was changed." in told.stdout
+    assert f"{coordinator.pull_ids[lost]} INSUFFICIENT_CURRENCY" in told.stdout
+    assert "gacha_svc" not in told.stdout
+    assert alarms(mesh, "REDO_REFUSED", lost)
+    assert await find(sides, lost) is not None
+    assert state_of(rest, broke) == (GEMS - PRICE, 1)
+
+    # A person gives the gems; recovery or the command does the rest.
+    assert rest.buy_currency(broke.token, PRICE).ok
+    await wait_for(rest, broke, (GEMS - PRICE, 2))
+    assert account.debits(broke) == 2
 
 
 def test_the_command_lists_and_asks_before_it_settles_a_young_one(

@@ -6,6 +6,7 @@ lost, or the coordinator ends. Then recovery runs, and both databases must agree
 
 import asyncio
 import itertools
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.database import Database
 from mesh.deadlines import Deadline
-from mesh.errors import DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
+from mesh.errors import DeadlineExceeded, Internal, ResourceExhausted, Unavailable
 from mesh.failpoints import Reach, unharmed
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
@@ -99,8 +100,17 @@ class Local:
 
         return await self._wire.carry(f"prepare {self._name}", deliver)  # type: ignore[return-value]
 
+    def written(self, operations: Sequence[Operation[object]]) -> bytes:
+        return json.dumps([[operation.id, operation.body] for operation in operations]).encode()
+
     async def commit(self, gid: str, deadline: Deadline) -> None:
         await self._wire.carry(f"commit {self._name}", lambda: self._participant.commit(gid))
+
+    async def redo(self, gid: str, written: bytes, deadline: Deadline) -> None:
+        operations = [Operation(*each) for each in json.loads(written)]
+        await self._wire.carry(
+            f"redo {self._name}", lambda: self._participant.redo(gid, operations)
+        )
 
     async def abort(self, gid: str, deadline: Deadline) -> None:
         await self._wire.carry(f"abort {self._name}", lambda: self._participant.abort(gid))
@@ -113,9 +123,11 @@ class WiredLog(DecisionLog):
         super().__init__(database)
         self._wire = wire
 
-    async def decide(self, gid: str, wanted: Outcome) -> Outcome:
+    async def decide(
+        self, gid: str, wanted: Outcome, first_operations: bytes | None = None
+    ) -> Outcome:
         answer = await self._wire.carry(
-            f"decide {wanted}", lambda: DecisionLog.decide(self, gid, wanted)
+            f"decide {wanted}", lambda: DecisionLog.decide(self, gid, wanted, first_operations)
         )
         assert isinstance(answer, Outcome)
         return answer
@@ -146,24 +158,27 @@ class House:
     async def recover(self) -> None:
         """What another instance does, a second later."""
         decisions = DecisionLog(self.second_database)
-        resolve = lambda gid: decisions.decide(gid, Outcome.ABORT)  # noqa: E731
-        wire = Wire()
         rounds = (
-            BranchRecovery(self.first, resolve, commits=True, min_age_seconds=0, reach=self.reach),
             BranchRecovery(
-                self.second, resolve, commits=False, min_age_seconds=0, reach=self.reach
+                self.first, decisions, commits=True, min_age_seconds=0, reach=self.reach
             ),
-            DecisionRecovery(
-                self.coordinator(Wire()),
-                decisions,
-                Local("first", self.first, wire),
-                Local("second", self.second, wire),
-                min_age_seconds=0,
-                reach=self.reach,
+            BranchRecovery(
+                self.second, decisions, commits=False, min_age_seconds=0, reach=self.reach
             ),
+            self.decision_recovery(Wire()),
         )
         for one in rounds:
             await one.run_once()
+
+    def decision_recovery(self, wire: Wire, min_age_seconds: float = 0) -> DecisionRecovery:
+        return DecisionRecovery(
+            self.coordinator(Wire()),
+            DecisionLog(self.second_database),
+            Local("first", self.first, wire),
+            Local("second", self.second, wire),
+            min_age_seconds=min_age_seconds,
+            reach=self.reach,
+        )
 
     async def applied(self) -> tuple[set[str], set[str]]:
         def select(cursor: Cursor) -> set[str]:
@@ -437,10 +452,6 @@ async def test_a_branch_that_cannot_be_settled_holds_up_no_other(house: House) -
     await wire.ended.wait()
     caller.cancel()
 
-    async def resolve(gid: str) -> Outcome:
-        if gid == "no gid":
-            raise InvalidArgument.of_field("gid", "is none")
-        return Outcome.ABORT
-
-    await BranchRecovery(house.first, resolve, commits=True, min_age_seconds=0).run_once()
+    decisions = DecisionLog(house.second_database)
+    await BranchRecovery(house.first, decisions, commits=True, min_age_seconds=0).run_once()
     assert [branch.gid for branch in await house.first.branches(0)] == ["no gid"]

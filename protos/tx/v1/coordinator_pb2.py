@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb2
+from protos.tx.v1 import participant_pb2 as protos_dot_tx_dot_v1_dot_participant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/tx/v1/coordinator.proto\x12\x05tx.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cprotos/mesh/v1/options.proto\"\x1d\n\x0eResolveRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\"2\n\x0fResolveResponse\x12\x1f\n\x07outcome\x18\x01 \x01(\x0e\x32\x0e.tx.v1.Outcome\"$\n\x14ListDecisionsRequest\x12\x0c\n\x04gids\x18\x01 \x03(\t\";\n\x15ListDecisionsResponse\x12\"\n\tdecisions\x18\x01 \x03(\x0b\x32\x0f.tx.v1.Decision\"\x95\x01\n\x08\x44\x65\x63ision\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x1f\n\x07outcome\x18\x02 \x01(\x0e\x32\x0e.tx.v1.Outcome\x12.\n\ndecided_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x64one_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*I\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_COMMIT\x10\x01\x12\x11\n\rOUTCOME_ABORT\x10\x02\x32\xac\x01\n\x12\x43oordinatorService\x12\x41\n\x07Resolve\x12\x15.tx.v1.ResolveRequest\x1a\x16.tx.v1.ResolveResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12S\n\rListDecisions\x12\x1b.tx.v1.ListDecisionsRequest\x1a\x1c.tx.v1.ListDecisionsResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/tx/v1/coordinator.proto\x12\x05tx.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1eprotos/tx/v1/participant.proto\"\x1d\n\x0eResolveRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\"2\n\x0fResolveResponse\x12\x1f\n\x07outcome\x18\x01 \x01(\x0e\x32\x0e.tx.v1.Outcome\"#\n\x14GetOperationsRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\">\n\x15GetOperationsResponse\x12%\n\noperations\x18\x01 \x01(\x0b\x32\x11.tx.v1.Operations\"$\n\x14ListDecisionsRequest\x12\x0c\n\x04gids\x18\x01 \x03(\t\";\n\x15ListDecisionsResponse\x12\"\n\tdecisions\x18\x01 \x03(\x0b\x32\x0f.tx.v1.Decision\"\x95\x01\n\x08\x44\x65\x63ision\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x1f\n\x07outcome\x18\x02 \x01(\x0e\x32\x0e.tx.v1.Outcome\x12.\n\ndecided_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x64one_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*I\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_COMMIT\x10\x01\x12\x11\n\rOUTCOME_ABORT\x10\x02\x32\x81\x02\n\x12\x43oordinatorService\x12\x41\n\x07Resolve\x12\x15.tx.v1.ResolveRequest\x1a\x16.tx.v1.ResolveResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12S\n\rGetOperations\x12\x1b.tx.v1.GetOperationsRequest\x1a\x1c.tx.v1.GetOperationsResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x12S\n\rListDecisions\x12\x1b.tx.v1.ListDecisionsRequest\x1a\x1c.tx.v1.ListDecisionsResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,20 +36,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COORDINATORSERVICE'].methods_by_name['Resolve']._loaded_options = None
   _globals['_COORDINATORSERVICE'].methods_by_name['Resolve']._serialized_options = b'\220\002\002\310\363\030\003'
+  _globals['_COORDINATORSERVICE'].methods_by_name['GetOperations']._loaded_options = None
+  _globals['_COORDINATORSERVICE'].methods_by_name['GetOperations']._serialized_options = b'\220\002\001\310\363\030\003'
   _globals['_COORDINATORSERVICE'].methods_by_name['ListDecisions']._loaded_options = None
   _globals['_COORDINATORSERVICE'].methods_by_name['ListDecisions']._serialized_options = b'\220\002\001\310\363\030\003'
-  _globals['_OUTCOME']._serialized_start=438
-  _globals['_OUTCOME']._serialized_end=511
-  _globals['_RESOLVEREQUEST']._serialized_start=104
-  _globals['_RESOLVEREQUEST']._serialized_end=133
-  _globals['_RESOLVERESPONSE']._serialized_start=135
-  _globals['_RESOLVERESPONSE']._serialized_end=185
-  _globals['_LISTDECISIONSREQUEST']._serialized_start=187
-  _globals['_LISTDECISIONSREQUEST']._serialized_end=223
-  _globals['_LISTDECISIONSRESPONSE']._serialized_start=225
-  _globals['_LISTDECISIONSRESPONSE']._serialized_end=284
-  _globals['_DECISION']._serialized_start=287
-  _globals['_DECISION']._serialized_end=436
-  _globals['_COORDINATORSERVICE']._serialized_start=514
-  _globals['_COORDINATORSERVICE']._serialized_end=686
+  _globals['_OUTCOME']._serialized_start=571
+  _globals['_OUTCOME']._serialized_end=644
+  _globals['_RESOLVEREQUEST']._serialized_start=136
+  _globals['_RESOLVEREQUEST']._serialized_end=165
+  _globals['_RESOLVERESPONSE']._serialized_start=167
+  _globals['_RESOLVERESPONSE']._serialized_end=217
+  _globals['_GETOPERATIONSREQUEST']._serialized_start=219
+  _globals['_GETOPERATIONSREQUEST']._serialized_end=254
+  _globals['_GETOPERATIONSRESPONSE']._serialized_start=256
+  _globals['_GETOPERATIONSRESPONSE']._serialized_end=318
+  _globals['_LISTDECISIONSREQUEST']._serialized_start=320
+  _globals['_LISTDECISIONSREQUEST']._serialized_end=356
+  _globals['_LISTDECISIONSRESPONSE']._serialized_start=358
+  _globals['_LISTDECISIONSRESPONSE']._serialized_end=417
+  _globals['_DECISION']._serialized_start=420
+  _globals['_DECISION']._serialized_end=569
+  _globals['_COORDINATORSERVICE']._serialized_start=647
+  _globals['_COORDINATORSERVICE']._serialized_end=904
 # @@protoc_insertion_point(module_scope)

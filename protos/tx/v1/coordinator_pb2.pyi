@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from protos.tx.v1 import participant_pb2 as _participant_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -74,7 +75,7 @@ class ResolveResponse(_message.Message):
 
     OUTCOME_FIELD_NUMBER: _builtins.int
     outcome: Global___Outcome.ValueType
-    """The outcome, for ever."""
+    """The outcome, for as long as a branch may be prepared."""
     def __init__(
         self,
         *,
@@ -87,6 +88,52 @@ class ResolveResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveResponse: _TypeAlias = ResolveResponse  # noqa: Y015
+
+@_typing.final
+class GetOperationsRequest(_message.Message):
+    """Names the transaction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GID_FIELD_NUMBER: _builtins.int
+    gid: _builtins.str
+    """The transaction's gid."""
+    def __init__(
+        self,
+        *,
+        gid: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gid", b"gid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOperationsRequest: _TypeAlias = GetOperationsRequest  # noqa: Y015
+
+@_typing.final
+class GetOperationsResponse(_message.Message):
+    """What is left to do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operations(self) -> _participant_pb2.Operations:
+        """Absent when no commit stands for the gid, or when it is known to be done."""
+
+    def __init__(
+        self,
+        *,
+        operations: _participant_pb2.Operations | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operations", b"operations"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operations", b"operations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOperationsResponse: _TypeAlias = GetOperationsResponse  # noqa: Y015
 
 @_typing.final
 class ListDecisionsRequest(_message.Message):

@@ -15,7 +15,7 @@ from mesh.errors import DataLoss, MeshError, Unavailable
 from mesh.txn.clients import RemoteBranches, RemoteCoordinator
 from mesh.txn.decisions import Decision
 from mesh.txn.participant import Branch
-from mesh.txn.words import Outcome
+from mesh.txn.words import Outcome, RedoRefused
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -91,6 +91,9 @@ class Recorder:
         if asked == "log Resolve":
             number = coordinator_pb2.Outcome.Value(f"OUTCOME_{self._outcome.name}")
             return coordinator_pb2.ResolveResponse(outcome=number).SerializeToString()
+        if asked == "log GetOperations":
+            kept = participant_pb2.Operations(operations=[participant_pb2.Operation(id="debit")])
+            return coordinator_pb2.GetOperationsResponse(operations=kept).SerializeToString()
         if asked.endswith("ListBranches"):
             response = participant_pb2.ListBranchesResponse()
             response.branches.add(gid=GID).prepared_at.FromDatetime(ago(4))
@@ -131,11 +134,8 @@ async def test_a_commit_goes_to_the_first_side_and_then_to_the_second() -> None:
     assert resolution.is_complete
 
 
-@pytest.mark.parametrize("error", [AWAY, DataLoss("lost", reason="BRANCH_LOST")])
-async def test_the_second_side_is_not_committed_before_the_first_has_confirmed(
-    error: MeshError,
-) -> None:
-    mesh = Recorder(Outcome.COMMIT, {"first Commit": error})
+async def test_the_second_side_is_not_committed_before_the_first_has_confirmed() -> None:
+    mesh = Recorder(Outcome.COMMIT, {"first Commit": AWAY})
     resolution = await resolve(mesh.sides, GID)
     assert mesh.seen == ["log Resolve", "first Commit"]
     assert not resolution.is_complete
@@ -189,3 +189,41 @@ async def test_a_lost_branch_is_told_in_words(capsys: pytest.CaptureFixture[str]
     assert "first: was committed before" in told
     assert "second: LOST. It is neither here nor there. See docs/operations.md." in told
     assert "on both sides" not in told
+
+
+LOST = DataLoss("It is neither here nor there.", reason="BRANCH_LOST")
+
+
+async def test_a_lost_first_branch_is_redone_before_the_second_commits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mesh = Recorder(Outcome.COMMIT, {"first Commit": LOST})
+    (before,) = transactions(Seen(([], OLD), [commit(60)]), NOW)
+    resolution = await resolve(mesh.sides, GID)
+    assert mesh.seen == [
+        "log Resolve",
+        "first Commit",
+        "log GetOperations",
+        "first Redo",
+        "second Commit",
+    ]
+    assert resolution.is_complete
+    Reporter().tell(resolution, before)
+    told = capsys.readouterr().out
+    assert "first: was LOST, and has been done again from its decision." in told
+    assert "committed on both sides" in told
+
+
+async def test_a_redo_that_is_refused_tells_why_and_stops_before_the_second(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refused = RedoRefused("1 operations cannot be done again: debit INSUFFICIENT_CURRENCY.")
+    mesh = Recorder(Outcome.COMMIT, {"first Commit": LOST, "first Redo": refused})
+    (before,) = transactions(Seen(([], OLD), [commit(60)]), NOW)
+    resolution = await resolve(mesh.sides, GID)
+    assert "second Commit" not in mesh.seen
+    assert not resolution.is_complete
+    Reporter().tell(resolution, before)
+    told = capsys.readouterr().out
+    assert "first: LOST, and cannot be done again: nothing was changed." in told
+    assert "debit INSUFFICIENT_CURRENCY" in told

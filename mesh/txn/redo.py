@@ -1,0 +1,128 @@
+"""A branch that its database has forgotten is done again, from the decision.
+
+A branch is LOST when its decision says commit and it is neither prepared nor on record
+in tx_branch as committed: a standby without it was promoted, a backup was restored, or
+somebody rolled it back by hand. The second participant is still prepared then, for it
+is never committed before the first, so nothing has been shown and nothing is too late.
+
+Guarantees: the operations take effect together, in one transaction of their database,
+or not at all; each takes effect once, whatever was applied before and however many redo
+it at the same time, for the transaction consumes the gid and the operations know their
+own ids; and what can no longer be applied is refused with its reasons, and left to a
+person.
+
+Only the first participant is ever redone. The second one's branch lies in the database
+of the decision log, and its PREPARE comes before the decision in that one log of
+changes. So wherever the decision is still known, after a crash, a failover or a restore,
+the branch is known as well; a second branch that is missing was removed by hand, and is
+an alarm. docs/adr/0011-lost-branches-are-redone.md tells the whole argument.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import psycopg2
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from mesh.database import UNIQUE_VIOLATION
+from mesh.deadlines import Deadline
+from mesh.errors import Aborted, MeshError
+from mesh.txn.words import (
+    BUSY,
+    DUPLICATE,
+    Body,
+    BranchLost,
+    Operation,
+    RedoRefused,
+    Result,
+    Vote,
+    Yes,
+)
+
+MAX_REASONS = 16
+"""Operations that a refusal names: it has to fit into an error's metadata."""
+
+
+class FirstBranches(Protocol):
+    """The first participant, wherever it is."""
+
+    async def commit(self, gid: str, deadline: Deadline) -> None:
+        """As `Participant.commit`."""
+        ...
+
+    async def redo(self, gid: str, written: bytes, deadline: Deadline) -> None:
+        """As `Participant.redo`, with the operations as the decision keeps them."""
+        ...
+
+
+class KeptOperations(Protocol):
+    """Who knows the decisions."""
+
+    async def operations(self, gid: str) -> bytes | None:
+        """As `DecisionLog.operations`."""
+        ...
+
+
+async def commit_or_redo(
+    first: FirstBranches, decisions: KeptOperations, gid: str, deadline: Deadline
+) -> bool:
+    """Makes the first branch of a decided transaction take effect; whether it had to be redone.
+
+    Idempotent. Raises RedoRefused, BranchLost when there is nothing to redo it from, and
+    else as `Participant.commit`; in each case the second branch must wait.
+    """
+    try:
+        await first.commit(gid, deadline)
+        return False
+    except MeshError as error:
+        if error.reason != BranchLost.REASON:
+            raise
+        written = await decisions.operations(gid)
+        if written is None:
+            raise
+    await first.redo(gid, written, deadline)
+    return True
+
+
+def redo(
+    cursor: Cursor,
+    begin: str,
+    begin_values: tuple[int, str],
+    operations: Sequence[Operation[Body]],
+    apply: Callable[[Cursor, Sequence[Operation[Body]]], Sequence[Vote[Result]]],
+) -> bool:
+    """Applies the operations of a lost branch and commits; False when the gid was consumed.
+
+    `begin` opens the transaction and consumes the gid, as it did for the branch. Raises
+    RedoRefused and Aborted, after which nothing was changed.
+    """
+    try:
+        cursor.execute(begin, begin_values)
+    except psycopg2.Error as error:
+        if error.pgcode != UNIQUE_VIOLATION:
+            raise
+        cursor.execute("ROLLBACK")
+        return False
+    votes = apply(cursor, operations)
+    refused = {
+        operation.id: vote.reason
+        for operation, vote in zip(operations, votes, strict=True)
+        if not isinstance(vote, Yes) and vote.reason != DUPLICATE
+    }
+    cursor.execute("ROLLBACK" if refused else "COMMIT")
+    if refused:
+        raise _refusal(refused)
+    # In a transaction that failed earlier COMMIT succeeds, with the tag ROLLBACK.
+    if cursor.statusmessage != "COMMIT":
+        raise Aborted("The branch could not be redone.", reason="NOT_REDONE")
+    return True
+
+
+def _refusal(reasons: dict[str, str]) -> MeshError:
+    if set(reasons.values()) == {BUSY}:
+        return Aborted("Another transaction holds what a lost branch needs.", reason=BUSY)
+    named = dict(list(reasons.items())[:MAX_REASONS])
+    told = ", ".join(f"{operation_id} {reason}" for operation_id, reason in named.items())
+    return RedoRefused(
+        f"{len(reasons)} operations of a lost branch cannot be done again: {told}.", metadata=named
+    )
