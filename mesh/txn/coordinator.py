@@ -22,7 +22,16 @@ from mesh.deadlines import Deadline
 from mesh.errors import MeshError, Unavailable
 from mesh.failpoints import Reach, unharmed
 from mesh.txn.decisions import DecisionLog
-from mesh.txn.words import BranchLost, No, Operation, Outcome, Vote, Yes, new_gid
+from mesh.txn.words import (
+    BranchLost,
+    No,
+    Operation,
+    Outcome,
+    Vote,
+    Yes,
+    new_gid,
+    random_token,
+)
 
 ABORT_SECONDS = 2.0
 COMMIT_SECONDS = 3.0
@@ -104,14 +113,16 @@ class Coordinator:
         *,
         clock: Callable[[], float] = time.time,
         reach: Reach = unharmed,
+        token: Callable[[], str] = random_token,
     ) -> None:
-        """`name` is the instance's, and the beginning of its gids."""
+        """`name` is the instance's, and the beginning of its gids; `token` their end."""
         self._name = name
         self._first = first
         self._second = second
         self._decisions = decisions
         self._clock = clock
         self._reach = reach
+        self._token = token
         self._done: set[str] = set()
 
     async def run(self, batch: Sequence[Work], deadline: Deadline) -> Mapping[str, Answer]:
@@ -141,7 +152,7 @@ class Coordinator:
 
     async def _attempt(self, batch: Sequence[Work], deadline: Deadline) -> Mapping[str, Answer]:
         """One transaction, under a gid of its own. Who is not answered was not touched."""
-        gid = new_gid(self._name, self._clock())
+        gid = new_gid(self._name, self._clock(), self._token)
         operations = [Operation(work.id, work.first) for work in batch]
         firsts = await self._prepare(self._first, gid, operations, deadline)
         refused = _refusals(firsts)

@@ -54,6 +54,7 @@ class BranchRecovery:
         commits: bool,
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
         reach: Reach = unharmed,
+        rounds_between_cleanups: int = ROUNDS_BETWEEN_CLEANUPS,
     ) -> None:
         """`commits` is for the first participant. The second leaves commits to
         `DecisionRecovery`, which keeps the order of the two."""
@@ -62,6 +63,7 @@ class BranchRecovery:
         self._commits = commits
         self._min_age_seconds = min_age_seconds
         self._reach = reach
+        self._rounds_between_cleanups = rounds_between_cleanups
         self._rounds = 0
 
     async def run_once(self) -> None:
@@ -74,7 +76,7 @@ class BranchRecovery:
                 if isinstance(error, Unavailable):
                     raise
                 log.error("fail_branch_recovery", gid=branch.gid, reason=error.reason)
-        if self._rounds % ROUNDS_BETWEEN_CLEANUPS == 0:
+        if self._rounds % self._rounds_between_cleanups == 0:
             await self._forget()
         self._rounds += 1
 
@@ -113,6 +115,7 @@ class DecisionRecovery:
         *,
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
         reach: Reach = unharmed,
+        rounds_between_cleanups: int = ROUNDS_BETWEEN_CLEANUPS,
     ) -> None:
         self._coordinator = coordinator
         self._decisions = decisions
@@ -120,6 +123,7 @@ class DecisionRecovery:
         self._second = second
         self._min_age_seconds = min_age_seconds
         self._reach = reach
+        self._rounds_between_cleanups = rounds_between_cleanups
         self._after = BEGINNING
         self._alarms = 0
         self._rounds = 0
@@ -138,7 +142,7 @@ class DecisionRecovery:
                 await self._decisions.mark_done(done)
         if self._alarms > MAX_ALARMS:
             log.error("fail_more_decision_recoveries", count=self._alarms - MAX_ALARMS)
-        if self._rounds % ROUNDS_BETWEEN_CLEANUPS == 0:
+        if self._rounds % self._rounds_between_cleanups == 0:
             await self._decisions.forget_old()
         self._rounds += 1
 

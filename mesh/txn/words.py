@@ -6,7 +6,7 @@ its operations share it for speed alone.
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -86,9 +86,14 @@ class No:
 Vote = Yes[Result] | No
 
 
-def new_gid(coordinator: str, now_seconds: float) -> str:
+def random_token() -> str:
+    """What makes a gid its own: 64 random bits."""
+    return secrets.token_hex(8)
+
+
+def new_gid(coordinator: str, now_seconds: float, token: Callable[[], str] = random_token) -> str:
     """A gid that nobody ever used: <coordinator>:<created_ms>:<random>."""
-    return f"{coordinator}:{int(now_seconds * 1000):013}:{secrets.token_hex(8)}"
+    return f"{coordinator}:{int(now_seconds * 1000):013}:{token()}"
 
 
 def is_gid(text: str) -> bool:

@@ -1,0 +1,337 @@
+"""What the two databases hold, and what PostgreSQL makes of the protocol's statements.
+
+A transaction is one step here, for nobody sees it half done. A prepared branch and what
+is committed survive everything; an open transaction survives nothing, so that a process
+or a database that dies within one has left no trace. The row of a prepared branch is
+locked: who wants its gid waits, and gives up.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from mesh.database import LockTimeout
+from mesh.errors import Aborted, MeshError, Unavailable
+from mesh.txn.decisions import BEGINNING, DECIDABLE_SECONDS, Decision, Place
+from mesh.txn.decisions import RETENTION_SECONDS as DECISION_SECONDS
+from mesh.txn.participant import RETENTION_SECONDS as GID_SECONDS
+from mesh.txn.participant import Branch
+from mesh.txn.words import (
+    BUSY,
+    DUPLICATE,
+    GID_MAX_AGE_SECONDS,
+    AlreadyCommitted,
+    BranchLost,
+    GidExpired,
+    GidUsed,
+    No,
+    Operation,
+    Outcome,
+    RedoRefused,
+    Vote,
+    Yes,
+    gid_age_seconds,
+    gid_made_at_seconds,
+)
+
+Clock = Callable[[], float]
+INSUFFICIENT = "INSUFFICIENT_CURRENCY"
+LIMIT = "BANNER_PULL_LIMIT"
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a player pays, or is given something for."""
+
+    player: str
+    gems: int
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A debit, or a pull with its item, as its table holds it."""
+
+    id: str
+    player: str
+    gems: int
+    item: str = ""
+
+
+@dataclass
+class Prepared:
+    """A branch: what it will add, and since when it holds its players' rows."""
+
+    begun_at: float
+    facts: list[Fact]
+
+
+@dataclass
+class GidRow:
+    """A row of tx_branch."""
+
+    aborted: bool
+    created_at: float
+
+
+class Side(ABC):
+    """One participant's database. `mutants` are rules that it breaks."""
+
+    def __init__(self, name: str, clock: Clock, mutants: frozenset[str] = frozenset()) -> None:
+        self.name, self.clock, self.mutants = name, clock, mutants
+        self.prepared: dict[str, Prepared] = {}
+        self.gids: dict[str, GidRow] = {}
+        self.facts: list[Fact] = []
+        self.fails_inside = False
+        """Whether a statement of the next branch fails, and nobody sees it."""
+        self.committed: set[str] = set()
+        self.rolled_back: set[str] = set()
+        self.lost: set[str] = set()
+
+    @abstractmethod
+    def vote(self, operation: Operation[Body], busy: Collection[str]) -> Vote[object]:
+        """The vote of one operation whose id is new and whose player is free."""
+
+    @abstractmethod
+    def add(self, fact: Fact) -> None:
+        """Makes a fact take effect."""
+
+    def apply(self, operations: Sequence[Operation[Body]]) -> tuple[list[Vote[object]], list[Fact]]:
+        """What `apply` of a service does: the votes, and what the branch will add."""
+        busy = {fact.player for branch in self.prepared.values() for fact in branch.facts}
+        known = {fact.id for fact in self.facts}
+        if "no duplicate check" in self.mutants:
+            known = set()
+        votes: list[Vote[object]] = []
+        facts: list[Fact] = []
+        for operation in operations:
+            if operation.id in known:
+                votes.append(No(DUPLICATE))
+            elif operation.body.player in busy:
+                votes.append(No(BUSY))
+            else:
+                votes.append(self.vote(operation, busy))
+                if isinstance(votes[-1], Yes):
+                    busy.add(operation.body.player)
+                    item = str(votes[-1].result or "")
+                    body = operation.body
+                    facts.append(Fact(operation.id, body.player, body.gems, item))
+        return votes, facts
+
+    def prepare(
+        self, gid: str, expires_at: float, operations: Sequence[Operation[Body]]
+    ) -> list[Vote[object]]:
+        now = self.clock()
+        if abs(gid_age_seconds(gid, now)) > GID_MAX_AGE_SECONDS or expires_at <= now:
+            raise GidExpired("too old")
+        if gid in self.gids and "gid not consumed" not in self.mutants:
+            raise GidUsed("used")
+        if gid in self.prepared:
+            raise LockTimeout("its row is locked")
+        votes, facts = self.apply(operations)
+        if not facts:
+            return votes
+        if self.fails_inside:
+            self.fails_inside = False
+            if "tag unchecked" in self.mutants:
+                return votes
+            raise Aborted("PREPARE was answered with ROLLBACK", reason="NOT_PREPARED")
+        self.prepared[gid] = Prepared(now, facts)
+        return votes
+
+    def commit(self, gid: str) -> None:
+        branch = self.prepared.pop(gid, None)
+        if branch is not None:
+            self._consume(gid, GidRow(False, branch.begun_at))
+            self.committed.add(gid)
+            for fact in branch.facts:
+                self.add(fact)
+        elif gid not in self.gids or self.gids[gid].aborted:
+            raise BranchLost("neither prepared nor committed")
+
+    def abort(self, gid: str, *, is_cut_off: bool = False) -> None:
+        """`is_cut_off`: whoever does it dies between its two statements."""
+        if self.prepared.pop(gid, None) is not None:
+            self.rolled_back.add(gid)
+        if is_cut_off:
+            raise Unavailable("cut off")
+        if gid not in self.gids:
+            self._consume(gid, GidRow(True, self.clock()))
+        elif not self.gids[gid].aborted:
+            raise AlreadyCommitted("committed")
+
+    def redo(self, gid: str, operations: Sequence[Operation[Body]]) -> None:
+        if gid in self.prepared:
+            raise LockTimeout("its row is locked")
+        if gid in self.gids:
+            return self.commit(gid)
+        votes, facts = self.apply(operations)
+        refused = {
+            vote.reason for vote in votes if isinstance(vote, No) and vote.reason != DUPLICATE
+        }
+        if refused:
+            raise _refusal(refused)
+        self._consume(gid, GidRow(False, self.clock()))
+        self.committed.add(gid)
+        for fact in facts:
+            self.add(fact)
+        return None
+
+    def lose(self, gid: str) -> None:
+        """A standby without this branch becomes the primary."""
+        del self.prepared[gid]
+        self.lost.add(gid)
+
+    def branches(self, min_age_seconds: float) -> list[Branch]:
+        now = self.clock()
+        return [
+            Branch(gid, datetime.fromtimestamp(branch.begun_at, UTC))
+            for gid, branch in self.prepared.items()
+            if branch.begun_at <= now - min_age_seconds
+        ]
+
+    def forget_old_gids(self, open_gids: Collection[str]) -> None:
+        if "open gids forgotten" in self.mutants:
+            open_gids = ()
+        oldest = self.clock() - GID_SECONDS
+        self.gids = {
+            gid: row
+            for gid, row in self.gids.items()
+            if row.created_at >= oldest or gid in open_gids
+        }
+
+    def _consume(self, gid: str, row: GidRow) -> None:
+        if "gid not consumed" not in self.mutants:
+            self.gids[gid] = row
+
+
+class AccountSide(Side):
+    """Wallets, and the ledger of debits."""
+
+    def __init__(self, name: str, clock: Clock, mutants: frozenset[str] = frozenset()) -> None:
+        super().__init__(name, clock, mutants)
+        self.balances: dict[str, int] = {}
+        self.bought: dict[str, int] = {}
+
+    def buy(self, player: str, gems: int) -> None:
+        self.balances[player] = self.balances.get(player, 0) + gems
+        self.bought[player] = self.bought.get(player, 0) + gems
+
+    def vote(self, operation: Operation[Body], busy: Collection[str]) -> Vote[object]:
+        if self.balances.get(operation.body.player, 0) < operation.body.gems:
+            return No(INSUFFICIENT)
+        return Yes(None)
+
+    def add(self, fact: Fact) -> None:
+        self.balances[fact.player] -= fact.gems
+        self.facts.append(fact)
+
+
+class GachaSide(Side):
+    """Pulls with their items. Nobody may pull for LIMIT_GEMS."""
+
+    LIMIT_GEMS = 7
+
+    def __init__(self, name: str, clock: Clock, mutants: frozenset[str] = frozenset()) -> None:
+        super().__init__(name, clock, mutants)
+        self._drawn = 0
+
+    def vote(self, operation: Operation[Body], busy: Collection[str]) -> Vote[object]:
+        if operation.body.gems == self.LIMIT_GEMS:
+            return No(LIMIT)
+        self._drawn += 1
+        return Yes(f"item-{self._drawn}")
+
+    def add(self, fact: Fact) -> None:
+        self.facts.append(fact)
+
+
+@dataclass
+class DecisionRow:
+    """A row of tx_decision."""
+
+    outcome: Outcome
+    decided_at: float
+    operations: bytes | None = None
+    done_at: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.outcome is Outcome.COMMIT and self.done_at is None
+
+    def told(self, gid: str) -> Decision:
+        done_at = None if self.done_at is None else _moment(self.done_at)
+        return Decision(gid, self.outcome, _moment(self.decided_at), done_at)
+
+
+@dataclass
+class Log:
+    """The decision log, in the gacha's database. `ever` is what it has said of each gid."""
+
+    clock: Clock
+    mutants: frozenset[str] = frozenset()
+    rows: dict[str, DecisionRow] = field(default_factory=dict)
+    ever: dict[str, set[Outcome]] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+
+    def decide(self, gid: str, wanted: Outcome, operations: bytes | None = None) -> Outcome:
+        if gid not in self.rows:
+            age_seconds = self.clock() - gid_made_at_seconds(gid)
+            if age_seconds >= DECIDABLE_SECONDS and "commit at any age" not in self.mutants:
+                wanted = Outcome.ABORT
+            kept = operations if wanted is Outcome.COMMIT else None
+            self.rows[gid] = DecisionRow(wanted, self.clock(), kept)
+        return self._said(gid, self.rows[gid].outcome)
+
+    def resolve(self, gid: str) -> Outcome:
+        if "resolve without its row" in self.mutants:
+            return self.rows[gid].outcome if gid in self.rows else Outcome.ABORT
+        return self.decide(gid, Outcome.ABORT)
+
+    def operations(self, gid: str) -> bytes | None:
+        return self.rows[gid].operations if gid in self.rows else None
+
+    def open_gids(self) -> list[str]:
+        return [gid for gid, row in self.rows.items() if row.is_open]
+
+    def standing(self, gids: Collection[str]) -> list[Decision]:
+        return [row.told(gid) for gid, row in self.rows.items() if gid in gids or row.is_open]
+
+    def unfinished(self, min_age_seconds: float, after: Place = BEGINNING) -> list[Place]:
+        latest = self.clock() - min_age_seconds
+        places = [
+            Place(_moment(row.decided_at), gid)
+            for gid, row in self.rows.items()
+            if row.is_open and row.decided_at <= latest
+        ]
+        return sorted(place for place in places if place > after)
+
+    def mark_done(self, gids: Collection[str]) -> None:
+        for gid in gids:
+            if gid in self.rows and self.rows[gid].is_open:
+                self.rows[gid].done_at, self.rows[gid].operations = self.clock(), None
+                self.done.add(gid)
+
+    def forget_old(self) -> None:
+        oldest = self.clock() - DECISION_SECONDS
+        self.rows = {
+            gid: row
+            for gid, row in self.rows.items()
+            if row.is_open or max(row.decided_at, row.done_at or 0.0) >= oldest
+        }
+
+    def _said(self, gid: str, outcome: Outcome) -> Outcome:
+        # An abort of what both sides have ended long ago is of no consequence.
+        if not (outcome is Outcome.ABORT and gid in self.done):
+            self.ever.setdefault(gid, set()).add(outcome)
+        return outcome
+
+
+def _refusal(reasons: Collection[str]) -> MeshError:
+    if set(reasons) == {BUSY}:
+        return Aborted("held by another", reason=BUSY)
+    return RedoRefused(", ".join(sorted(reasons)))
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

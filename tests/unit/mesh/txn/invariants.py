@@ -1,0 +1,102 @@
+"""What must hold: after every step, and once nothing goes wrong any more."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from mesh.txn.words import Outcome
+from tests.unit.mesh.txn.databases import Side
+from tests.unit.mesh.txn.house import House, Pull
+
+ROUNDS_TO_SETTLE = 6
+"""Rounds of recovery after which all must have ended, once faults have stopped."""
+ROUND_SECONDS = 3.5
+"""Older than recovery needs a branch or a decision to be."""
+GENEROUS_GEMS = 1000
+
+
+class Violation(AssertionError):
+    """An invariant does not hold. The list says which, and shows what breaks it."""
+
+
+def check_now(house: House) -> None:
+    """Raises Violation unless all holds that must hold at every moment."""
+    _raise_any(_broken_now(house))
+
+
+def check_at_rest(house: House) -> None:
+    """Lets everything settle without faults, then checks what must hold at the end."""
+    # Who gives the gems that a redo lacks is a person.
+    for player in house.account.balances:
+        house.account.buy(player, GENEROUS_GEMS)
+    house.account.fails_inside = house.gacha.fails_inside = False
+    for _ in range(ROUNDS_TO_SETTLE):
+        house.deliver_all()
+        house.loop.advance(ROUND_SECONDS)
+        house.recover_all()
+        check_now(house)
+    _raise_any(_broken_at_rest(house))
+
+
+def _raise_any(broken: Iterator[str]) -> None:
+    found = list(broken)
+    if found:
+        raise Violation("; ".join(found))
+
+
+def _broken_now(house: House) -> Iterator[str]:
+    account, gacha = house.account, house.gacha
+    for gid, said in house.log.ever.items():
+        if len(said) > 1:
+            yield f"the decision of {gid} has changed"
+    for side in (account, gacha):
+        yield from _broken_by_side(side, house)
+    for player, balance in account.balances.items():
+        paid = sum(fact.gems for fact in account.facts if fact.player == player)
+        if balance != account.bought[player] - paid or balance < 0:
+            yield f"{player} has {balance} after paying {paid} of {account.bought[player]}"
+    # Who reads the gacha first and the account second sees at least this much.
+    debits = {(fact.id, fact.player, fact.gems) for fact in account.facts}
+    for fact in gacha.facts:
+        if (fact.id, fact.player, fact.gems) not in debits:
+            yield f"{fact} is there without its debit"
+
+
+def _broken_by_side(side: Side, house: House) -> Iterator[str]:
+    for gid in side.committed:
+        if Outcome.COMMIT not in house.log.ever.get(gid, ()):
+            yield f"{gid} was committed at {side.name} without a decision"
+    for gid in side.rolled_back:
+        if Outcome.COMMIT in house.log.ever.get(gid, ()):
+            yield f"{gid} was rolled back at {side.name} against its decision"
+    for operation_id, times in Counter(fact.id for fact in side.facts).items():
+        if times > 1:
+            yield f"{operation_id} took effect {times} times at {side.name}"
+
+
+def _broken_at_rest(house: House) -> Iterator[str]:
+    account, gacha = house.account, house.gacha
+    for side in (account, gacha):
+        if side.prepared:
+            yield f"still prepared at {side.name}: {sorted(side.prepared)}"
+    if open_gids := house.log.open_gids():
+        yield f"decided and not done: {open_gids}"
+    for gid, said in house.log.ever.items():
+        ended = {side.name for side in (account, gacha) if gid in side.committed}
+        if Outcome.COMMIT in said and len(ended) != 2:
+            yield f"{gid} was to commit, and did at {sorted(ended)}"
+    debits = {fact.id for fact in account.facts}
+    items = {fact.id: fact.item for fact in gacha.facts}
+    if debits != items.keys():
+        yield f"debits and pulls differ by {sorted(debits ^ items.keys())}"
+    for pull in house.pulls.values():
+        yield from _broken_by_answers(pull, items)
+
+
+def _broken_by_answers(pull: Pull, items: dict[str, str]) -> Iterator[str]:
+    for item in pull.items:
+        if items.get(pull.id) != item:
+            yield f"{pull.id} was answered with {item}, and has {items.get(pull.id)}"
+    if pull.is_known and pull.id not in items:
+        yield f"{pull.id} was told to have been done, and was not"
+    if len(pull.refusals) == pull.asked_count and pull.id in items:
+        yield f"{pull.id} was refused each time, and charged"

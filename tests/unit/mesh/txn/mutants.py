@@ -1,0 +1,57 @@
+"""Ways to break the protocol, each of which the machine has to find."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mesh.deadlines import Deadline
+from mesh.txn.coordinator import Coordinator
+from mesh.txn.words import Outcome
+from tests.unit.mesh.txn.machine import ProtocolMachine
+
+
+class DecidesLast(Coordinator):
+    """Sends its Commits first, and writes the decision when they are done."""
+
+    async def _decide(self, gid: str, first_operations: bytes, deadline: Deadline) -> Outcome:
+        await self._commit_both(gid)
+        return await super()._decide(gid, first_operations, deadline)
+
+
+class CommitsSecondFirst(Coordinator):
+    """Commits in the wrong order."""
+
+    async def _commit_both(self, gid: str) -> None:
+        self._first, self._second = self._second, self._first
+        try:
+            await super()._commit_both(gid)
+        finally:
+            self._first, self._second = self._second, self._first
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A rule that is broken: by a side or the log under its name, or by a coordinator.
+
+    One that shows only after hours of a certain order has the `dialogue` that tells of it.
+    """
+
+    name: str
+    coordinator_class: type[Coordinator] = Coordinator
+    dialogue: str = ""
+
+    def machine(self) -> type[ProtocolMachine]:
+        members = {"mutants": (self.name,), "coordinator_class": self.coordinator_class}
+        return type("MutantMachine", (ProtocolMachine,), members)
+
+
+MUTANTS: Sequence[Mutant] = (
+    Mutant("abort by age alone"),
+    Mutant("resolve without its row"),
+    Mutant("no duplicate check"),
+    Mutant("gid not consumed"),
+    Mutant("tag unchecked"),
+    Mutant("decision after commit", DecidesLast),
+    Mutant("second committed first", CommitsSecondFirst),
+    Mutant("commit at any age", dialogue="a_coordinator_that_slept_for_an_hour"),
+    Mutant("open gids forgotten", dialogue="away_for_a_day"),
+)
