@@ -4,12 +4,15 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+import structlog
+
 from mesh.deadlines import Deadline, within
-from mesh.errors import DeadlineExceeded
+from mesh.errors import DeadlineExceeded, Internal, MeshError
 from mesh.txn.participant import Participant
 from mesh.txn.words import Operation, Vote
 
 T = TypeVar("T")
+log = structlog.get_logger()
 
 
 class LocalParticipant:
@@ -48,3 +51,9 @@ async def _in_time(deadline: Deadline, running: Awaitable[T]) -> T:
         return await within(deadline, running)
     except TimeoutError as error:
         raise DeadlineExceeded("The database did not answer in time.") from error
+    except MeshError:
+        raise
+    except Exception as error:
+        # As a server does with its own bug, so that the batch is aborted, and halved.
+        log.error("fail_local_participant", exc_info=error)
+        raise Internal("The coordinator's own participant failed.") from error

@@ -180,6 +180,11 @@ class House:
             reach=self.reach,
         )
 
+    async def recover_commits(self, gid: str) -> None:
+        """What follows a decision to commit."""
+        await self.first.commit(gid)
+        await self.second.commit(gid)
+
     async def applied(self) -> tuple[set[str], set[str]]:
         def select(cursor: Cursor) -> set[str]:
             cursor.execute("SELECT id::text FROM applied")

@@ -1,10 +1,12 @@
 """Ways to break the protocol, each of which the machine has to find."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mesh.deadlines import Deadline
-from mesh.txn.coordinator import Coordinator
+from mesh.errors import MeshError
+from mesh.txn.coordinator import COMMIT_SECONDS, Coordinator
 from mesh.txn.words import Outcome
 from tests.unit.mesh.txn.machine import ProtocolMachine
 
@@ -21,11 +23,10 @@ class CommitsSecondFirst(Coordinator):
     """Commits in the wrong order."""
 
     async def _commit_both(self, gid: str) -> None:
-        self._first, self._second = self._second, self._first
-        try:
-            await super()._commit_both(gid)
-        finally:
-            self._first, self._second = self._second, self._first
+        deadline = Deadline.after(COMMIT_SECONDS)
+        with suppress(MeshError):
+            await self._second.commit(gid, deadline)
+            await self._first.commit(gid, deadline)
 
 
 @dataclass(frozen=True)
