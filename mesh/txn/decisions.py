@@ -49,6 +49,8 @@ CREATE TABLE tx_decision (
         first_operations IS NULL OR (outcome = 'commit' AND done_at IS NULL)
     )
 );
+-- To press together what is gone in a moment costs more than to write it.
+ALTER TABLE tx_decision ALTER first_operations SET STORAGE EXTERNAL;
 CREATE INDEX tx_decision_open ON tx_decision (decided_at, gid)
     WHERE outcome = 'commit' AND done_at IS NULL;
 CREATE INDEX tx_decision_decided_at ON tx_decision (decided_at);

@@ -143,8 +143,11 @@ class ProtocolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.house.account.prepared)
     @rule(pick=picks)
     def forget_a_branch_of_the_first(self, pick: int) -> None:
+        """No copy of its Prepare comes behind: ADR 0011 says what that would do."""
         gids = list(self.house.account.prepared)
-        self.house.account.lose(gids[pick % len(gids)])
+        gid = gids[pick % len(gids)]
+        self.house.account.lose(gid)
+        self.house.wire.drop_copies("account", f"Prepare {gid}")
 
     @invariant()
     def hold(self) -> None:

@@ -81,6 +81,16 @@ class Wire:
         self.told(f"{message.sender.name} -> {message.receiver}: {message.text}, given up, late")
         _answer(message, None, Unavailable("no reply in time"))
 
+    def drop_copies(self, receiver: str, beginning: str) -> None:
+        """Makes sure that none of these requests arrives once more."""
+        kept = [
+            each
+            for each in self.late
+            if each.receiver != receiver or not each.text.startswith(beginning)
+        ]
+        self.late.clear()
+        self.late.extend(kept)
+
     def repeat(self, message: Message) -> None:
         """A copy of a request arrives, late, and nobody waits for what it brings."""
         try:
