@@ -43,9 +43,11 @@ def abort_by_age() -> None:
 def resolve_without_row() -> None:
     whole_decide = DecisionLog.decide
 
-    async def decide(self: DecisionLog, gid: str, wanted: Outcome) -> Outcome:
+    async def decide(
+        self: DecisionLog, gid: str, wanted: Outcome, first_operations: bytes | None = None
+    ) -> Outcome:
         if wanted is Outcome.COMMIT:
-            return await whole_decide(self, gid, wanted)
+            return await whole_decide(self, gid, wanted, first_operations)
         stands = {decision.gid: decision.outcome for decision in await self.standing([gid])}
         return stands.get(gid, Outcome.ABORT)
 
@@ -67,12 +69,17 @@ def gid_not_consumed() -> None:
 def decision_after_commit() -> None:
     whole_decide, whole_commit = Coordinator._decide, Coordinator._commit_both
 
-    async def decide(self: Coordinator, gid: str, deadline: Deadline) -> Outcome:
+    kept: dict[str, bytes] = {}
+
+    async def decide(
+        self: Coordinator, gid: str, first_operations: bytes, deadline: Deadline
+    ) -> Outcome:
+        kept[gid] = first_operations
         return Outcome.COMMIT
 
     async def commit_both(self: Coordinator, gid: str) -> None:
         await whole_commit(self, gid)
-        await whole_decide(self, gid, Deadline.after(DECIDE_SECONDS))
+        await whole_decide(self, gid, kept.pop(gid), Deadline.after(DECIDE_SECONDS))
 
     Coordinator._decide = decide  # type: ignore[method-assign]
     Coordinator._commit_both = commit_both  # type: ignore[method-assign]
@@ -103,11 +110,12 @@ def gacha_committed_first() -> None:
     whole_commit = Coordinator._commit_both
 
     async def commit_both(self: Coordinator, gid: str) -> None:
-        self._first, self._second = self._second, self._first
+        first: Any = self._first
+        self._first, self._second = self._second, first  # type: ignore[assignment]
         try:
             await whole_commit(self, gid)
         finally:
-            self._first, self._second = self._second, self._first
+            self._first, self._second = first, self._first
 
     Coordinator._commit_both = commit_both  # type: ignore[method-assign]
 

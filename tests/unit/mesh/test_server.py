@@ -41,6 +41,11 @@ class Coordinator:
             await self.release.wait()
         return coordinator_pb2.ResolveResponse(outcome=coordinator_pb2.OUTCOME_ABORT)
 
+    async def get_operations(
+        self, request: coordinator_pb2.GetOperationsRequest, call: Call
+    ) -> coordinator_pb2.GetOperationsResponse:
+        return coordinator_pb2.GetOperationsResponse()
+
     async def list_decisions(
         self, request: coordinator_pb2.ListDecisionsRequest, call: Call
     ) -> coordinator_pb2.ListDecisionsResponse:
