@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic
 
 import psycopg2
@@ -170,16 +170,21 @@ class Participant(Generic[Body, Result]):
             lambda cursor: self._branches(cursor, min_age_seconds)
         )
 
-    async def forget_old_gids(self, open_gids: Collection[str]) -> None:
+    def forgettable_before(self) -> datetime:
+        """When a branch must have begun for its gid to be forgotten now."""
+        return datetime.fromtimestamp(self._clock() - RETENTION_SECONDS, UTC)
+
+    async def forget_old_gids(self, before: datetime, open_gids: Collection[str]) -> None:
         """Removes rows of tx_branch that nothing hangs on any more; see RETENTION_SECONDS.
 
-        `open_gids` are all that are decided to commit and not known to be done.
+        `open_gids` are all that are decided to commit and not known to be done, and
+        `before` was taken before they were asked for. So it does no harm if this comes a
+        day after they were told: what has been decided since is younger than `before`.
         """
         await self._database.autocommit(
             lambda cursor: cursor.execute(
-                "DELETE FROM tx_branch WHERE created_at < now() - make_interval(secs => %s)"
-                " AND gid <> ALL(%s::text[])",
-                (RETENTION_SECONDS, sorted(open_gids)),
+                "DELETE FROM tx_branch WHERE created_at < %s AND gid <> ALL(%s::text[])",
+                (before, sorted(open_gids)),
             )
         )
 

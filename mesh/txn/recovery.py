@@ -93,10 +93,11 @@ class BranchRecovery:
         log.info("recover_branch", gid=gid, outcome=outcome.value)
 
     async def _forget(self) -> None:
+        before = self._participant.forgettable_before()
         open_gids = await self._outcomes.open_gids()
         # Where not all of them are told, one that is not may need its row.
         if len(open_gids) < MAX_LISTED:
-            await self._participant.forget_old_gids(open_gids)
+            await self._participant.forget_old_gids(before, open_gids)
 
 
 class DecisionRecovery:

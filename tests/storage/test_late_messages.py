@@ -95,9 +95,10 @@ async def pass_time(house: House, seconds: float) -> None:
 
 
 async def clean_up(house: House, decisions: DecisionLog) -> None:
+    before = house.first.forgettable_before()
     open_gids = await decisions.open_gids()
-    await house.first.forget_old_gids(open_gids)
-    await house.second.forget_old_gids(open_gids)
+    await house.first.forget_old_gids(before, open_gids)
+    await house.second.forget_old_gids(before, open_gids)
     await decisions.forget_old()
 
 
@@ -159,6 +160,19 @@ async def test_a_gid_stays_known_while_its_decision_is_open_however_old_its_bran
     await clean_up(house, decisions)
     with pytest.raises(BranchLost):
         await house.second.commit(name)
+
+
+async def test_a_cleanup_that_comes_a_day_late_forgets_no_gid_that_it_has_not_heard_of(
+    house: House, decisions: DecisionLog
+) -> None:
+    before, open_gids = house.second.forgettable_before(), await decisions.open_gids()
+    name = gid()
+    await prepare(house, name)
+    await decisions.decide(name, Outcome.COMMIT, b"debits")
+    await house.recover_commits(name)
+    # A day passes: for the cleanup that is on its way this is as if it had begun earlier.
+    await house.second.forget_old_gids(before, open_gids)
+    await house.second.commit(name)
 
 
 async def test_recovery_tells_the_cleanup_which_gids_are_open(

@@ -15,7 +15,6 @@ from mesh.database import LockTimeout
 from mesh.errors import Aborted, MeshError, Unavailable
 from mesh.txn.decisions import BEGINNING, DECIDABLE_SECONDS, Decision, Place
 from mesh.txn.decisions import RETENTION_SECONDS as DECISION_SECONDS
-from mesh.txn.participant import RETENTION_SECONDS as GID_SECONDS
 from mesh.txn.participant import Branch
 from mesh.txn.words import (
     BUSY,
@@ -190,10 +189,9 @@ class Side(ABC):
             if branch.begun_at <= now - min_age_seconds
         ]
 
-    def forget_old_gids(self, open_gids: Collection[str]) -> None:
+    def forget_old_gids(self, oldest: float, open_gids: Collection[str]) -> None:
         if "open gids forgotten" in self.mutants:
             open_gids = ()
-        oldest = self.clock() - GID_SECONDS
         self.gids = {
             gid: row
             for gid, row in self.gids.items()

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from mesh.deadlines import Deadline
@@ -11,7 +12,7 @@ from mesh.errors import MeshError
 from mesh.txn.coordinator import Answer, Coordinator, Work
 from mesh.txn.decisions import BEGINNING, Decision, DecisionLog, Place
 from mesh.txn.group_commit import GroupCommit
-from mesh.txn.participant import Branch, Participant
+from mesh.txn.participant import RETENTION_SECONDS, Branch, Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery
 from mesh.txn.words import Operation, Outcome, Vote
 from tests.unit.mesh.txn.databases import Body, Log, Side
@@ -152,8 +153,12 @@ class OwnBranches(Participant[Any, Any]):
         )
         return found
 
-    async def forget_old_gids(self, open_gids: Collection[str]) -> None:
-        await self._send("ForgetGids", lambda: self._side.forget_old_gids(open_gids))
+    def forgettable_before(self) -> datetime:
+        return datetime.fromtimestamp(self._process.clock() - RETENTION_SECONDS, UTC)
+
+    async def forget_old_gids(self, before: datetime, open_gids: Collection[str]) -> None:
+        oldest = before.timestamp()
+        await self._send("ForgetGids", lambda: self._side.forget_old_gids(oldest, open_gids))
 
     async def _send(self, text: str, act: Callable[[], object]) -> Any:
         return await self._process.send(self._side.name, text, act)
