@@ -1,0 +1,159 @@
+"""Drives the sagas of one database, in every instance of its service.
+
+Guarantees:
+- A saga that was begun is driven to an end, whoever dies; while it is under way, one
+  process holds its lease, and only that one can move it. One that was stopped for longer
+  than its lease finds out when it tries, and changes nothing.
+- A step that fails is tried again, after a pause that grows, up to `max_attempts` times in
+  one state; then the saga is parked: it is logged as an error and waits for a person.
+- At most `max_running` are driven at a time here; the others wait in the database.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from mesh.database import Database
+from mesh.deadlines import Deadline, within
+from mesh.errors import MeshError
+from mesh.failpoints import Reach, unharmed
+from mesh.saga import log as rows
+from mesh.saga.definition import Definition, Saga
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class SagaLimits:
+    """A step has less time than its lease, so that who drives a saga knows when to stop."""
+
+    step_seconds: float = 5.0
+    lease_seconds: float = 10.0
+    first_pause_seconds: float = 0.5
+    longest_pause_seconds: float = 60.0
+    max_attempts: int = 100
+    max_running: int = 64
+
+
+class SagaRunner:
+    """Begins sagas, and drives those that are due; for one event loop."""
+
+    def __init__(
+        self,
+        database: Database,
+        definitions: Sequence[Definition],
+        *,
+        limits: SagaLimits | None = None,
+        jitter: Callable[[], float] = random.random,
+        reach: Reach = unharmed,
+    ) -> None:
+        """`jitter` gives numbers in [0, 1). Points are saga.<kind>.before_<state>,
+        after_<state> (the step is done and nothing is written) and moved_<state>."""
+        self._database = database
+        self._definitions = {definition.kind: definition for definition in definitions}
+        self._limits = limits or SagaLimits()
+        self._jitter = jitter
+        self._reach = reach
+        self._driving: set[asyncio.Task[Saga]] = set()
+
+    def begin(
+        self, cursor: Cursor, kind: str, saga_id: str, body: Mapping[str, Any]
+    ) -> Saga | None:
+        """Writes a new saga into the caller's transaction, leased to this process; None when
+        there is one of that id. Once that is committed, `drive` it; if nobody does, it is
+        taken up when the lease is over."""
+        state = self._definitions[kind].begins_in
+        return rows.insert(cursor, saga_id, kind, state, body, self._limits.lease_seconds)
+
+    def drive(self, saga: Saga) -> "asyncio.Task[Saga]":
+        """Drives a saga that this process holds, in a task that nobody has to wait for. The
+        task gives the saga at its end, or as it was when it was given back or lost."""
+        task = asyncio.create_task(self._drive(saga), name=f"saga-{saga.kind}")
+        self._driving.add(task)
+        task.add_done_callback(self._driving.discard)
+        return task
+
+    async def find(self, saga_id: str) -> Saga | None:
+        """The saga of that id as it stands."""
+        return await self._database.autocommit(lambda cursor: rows.find(cursor, saga_id))
+
+    async def run_once(self) -> None:
+        """Takes up what is due, as far as there is room, and does not wait for it."""
+        room = self._limits.max_running - len(self._driving)
+        if room <= 0:
+            return
+        for saga in await self._database.autocommit(
+            lambda cursor: rows.lease_due(
+                cursor, list(self._definitions), room, self._limits.lease_seconds
+            )
+        ):
+            self.drive(saga)
+
+    async def close(self) -> None:
+        """Stops driving. What was under way is taken up by others when its lease is over."""
+        driving = list(self._driving)
+        for task in driving:
+            task.cancel()
+        await asyncio.gather(*driving, return_exceptions=True)
+
+    async def _drive(self, saga: Saga) -> Saga:
+        definition = self._definitions[saga.kind]
+        try:
+            while not definition.is_end(saga.state):
+                saga = await self._advance(definition, saga)
+        except rows.LeaseLost:
+            log.warning("lose_saga_lease", kind=saga.kind, saga_id=saga.saga_id, state=saga.state)
+        except TimeoutError:
+            await self._give_back(saga, "TIMEOUT")
+        except MeshError as error:
+            await self._give_back(saga, error.reason)
+        except Exception as error:
+            log.error("fail_saga_step", kind=saga.kind, saga_id=saga.saga_id, exc_info=error)
+            await self._give_back(saga, "INTERNAL")
+        return saga
+
+    async def _advance(self, definition: Definition, saga: Saga) -> Saga:
+        self._reach(f"saga.{saga.kind}.before_{saga.state}")
+        deadline = Deadline.after(self._limits.step_seconds)
+        found = await within(deadline, definition.step_of(saga.state)(saga, deadline))
+        self._reach(f"saga.{saga.kind}.after_{saga.state}")
+
+        def apply(cursor: Cursor) -> Saga:
+            state = found.apply(cursor)
+            assert definition.allows(saga.state, state), f"{saga.state} does not lead to {state}"
+            seconds = None if definition.is_end(state) else self._limits.lease_seconds
+            return rows.move(cursor, saga, state, found.remember, seconds)
+
+        moved = await self._database.transaction(apply)
+        self._reach(f"saga.{saga.kind}.moved_{saga.state}")
+        return moved
+
+    async def _give_back(self, saga: Saga, reason: str) -> None:
+        """Has it tried again later; if that cannot be written either, its lease runs out."""
+        seconds = self._pause_seconds(saga.attempt_count)
+        told = {"kind": saga.kind, "saga_id": saga.saga_id, "state": saga.state, "reason": reason}
+        try:
+            held = await self._database.autocommit(
+                lambda cursor: rows.postpone(cursor, saga, reason, seconds)
+            )
+        except MeshError as error:
+            log.warning("fail_saga_postponement", **told | {"reason": error.reason})
+            return
+        if seconds is None and held:
+            log.error("park_saga", **told)
+        else:
+            log.info("postpone_saga", **told)
+
+    def _pause_seconds(self, attempt_count: int) -> float | None:
+        """Before the next attempt, after so many that failed before this one; None for none."""
+        limits = self._limits
+        if attempt_count + 1 >= limits.max_attempts:
+            return None
+        grown_seconds = limits.first_pause_seconds * 2.0 ** min(attempt_count, 30)
+        pause_seconds = min(grown_seconds, limits.longest_pause_seconds)
+        return pause_seconds * (0.5 + self._jitter() / 2)

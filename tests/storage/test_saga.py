@@ -1,0 +1,254 @@
+"""Sagas on a real PostgreSQL: whoever dies, each step takes effect once."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from mesh.database import Database
+from mesh.deadlines import Deadline
+from mesh.errors import Unavailable
+from mesh.saga import log as rows
+from mesh.saga.definition import Definition, Move, Saga, State
+from mesh.saga.runner import SagaLimits, SagaRunner
+from tests.storage.conftest import empty
+
+SAGA_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+QUICK = SagaLimits(
+    step_seconds=0.5,
+    lease_seconds=0.3,
+    first_pause_seconds=0.01,
+    longest_pause_seconds=0.02,
+    max_attempts=3,
+)
+SCHEMA = f"{rows.SCHEMA}; CREATE TABLE effect (name text PRIMARY KEY)"
+
+
+class Killed(BaseException):
+    """What a process that ends does to its tasks."""
+
+
+class House:
+    """Asks somebody outside, and then makes a change of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.asked: list[str] = []
+        self.outside: Callable[[], object] = lambda: None
+        self.definition = Definition(
+            "order",
+            "ASKING",
+            {
+                "ASKING": State(self.ask, {"AGREED", "REFUSED"}),
+                "AGREED": State(self.settle, {"SETTLED", "UNDOING"}),
+                "UNDOING": State(self.undo, {"UNDONE"}),
+            },
+        )
+
+    async def ask(self, saga: Saga, deadline: Deadline) -> Move:
+        self.asked.append(saga.saga_id)
+        self.outside()
+        await asyncio.sleep(0)
+        return Move.to("AGREED", answer=len(self.asked))
+
+    async def settle(self, saga: Saga, deadline: Deadline) -> Move:
+        def apply(cursor: Cursor) -> str:
+            if saga.body.get("impossible"):
+                return "UNDOING"
+            cursor.execute("INSERT INTO effect VALUES ('settled')")
+            return "SETTLED"
+
+        return Move(apply)
+
+    async def undo(self, saga: Saga, deadline: Deadline) -> Move:
+        return Move.to("UNDONE")
+
+    def runner(self, **options: object) -> SagaRunner:
+        return SagaRunner(self.database, [self.definition], limits=QUICK, **options)  # type: ignore[arg-type]
+
+    async def begun(self, runner: SagaRunner, **body: object) -> Saga:
+        saga = await self.database.transaction(
+            lambda cursor: runner.begin(cursor, "order", SAGA_ID, body)
+        )
+        assert saga is not None
+        return saga
+
+    async def effects(self) -> int:
+        def count(cursor: Cursor) -> int:
+            cursor.execute("SELECT count(*) FROM effect")
+            return int((cursor.fetchone() or (0,))[0])
+
+        return await self.database.autocommit(count)
+
+    async def state(self, runner: SagaRunner) -> Saga:
+        saga = await runner.find(SAGA_ID)
+        assert saga is not None
+        return saga
+
+    async def until(self, runner: SagaRunner, reached: Callable[[Saga], bool]) -> Saga:
+        """Runs what is due until the saga is as it should be."""
+        async with asyncio.timeout(5):
+            while not reached(saga := await self.state(runner)):
+                await runner.run_once()
+                await asyncio.sleep(0.01)
+        return saga
+
+
+@pytest.fixture
+def schema(shared_database: Callable[[str, str], Database]) -> Database:
+    return shared_database("sagas", SCHEMA)
+
+
+@pytest.fixture
+async def house(schema: Database) -> House:
+    await empty(schema)
+    return House(schema)
+
+
+async def test_a_saga_goes_from_step_to_step_to_its_end(house: House) -> None:
+    runner = house.runner()
+    saga = await house.begun(runner, wanted=3)
+    ended = await runner.drive(saga)
+    assert (ended.state, dict(ended.body)) == ("SETTLED", {"wanted": 3, "answer": 1})
+    assert await house.effects() == 1
+    await runner.run_once()
+    assert len(house.asked) == 1, "what has ended is not taken up again"
+
+
+async def test_one_id_is_one_saga(house: House) -> None:
+    runner = house.runner()
+    await house.begun(runner)
+    again = await house.database.transaction(
+        lambda cursor: runner.begin(cursor, "order", SAGA_ID, {})
+    )
+    assert again is None
+
+
+async def test_what_a_transaction_that_failed_began_is_not_there(house: House) -> None:
+    runner = house.runner()
+
+    def begin_and_fail(cursor: Cursor) -> None:
+        runner.begin(cursor, "order", SAGA_ID, {})
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await house.database.transaction(begin_and_fail)
+    assert await runner.find(SAGA_ID) is None
+
+
+async def test_a_change_may_choose_another_way_when_it_sees_what_is_there(house: House) -> None:
+    runner = house.runner()
+    saga = await house.begun(runner, impossible=True)
+    assert (await runner.drive(saga)).state == "UNDONE"
+    assert await house.effects() == 0
+
+
+POINTS = [
+    f"saga.order.{moment}_{state}"
+    for state in ("ASKING", "AGREED")
+    for moment in ("before", "after", "moved")
+]
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_another_process_finishes_what_one_that_died_began(house: House, point: str) -> None:
+    def die(reached: str) -> None:
+        if reached == point:
+            raise Killed
+
+    dying, living = house.runner(reach=die), house.runner()
+    with pytest.raises(Killed):
+        await asyncio.shield(dying.drive(await house.begun(dying)))
+    ended = await house.until(living, lambda saga: saga.state == "SETTLED")
+    assert ended.body["answer"] == len(house.asked)
+    assert await house.effects() == 1
+
+
+async def test_one_that_slept_longer_than_its_lease_changes_nothing(house: House) -> None:
+    sleeping, living = house.runner(), house.runner()
+    asleep = await house.begun(sleeping)
+    await house.until(living, lambda saga: saga.state == "SETTLED")
+    woken = await sleeping.drive(asleep)
+    assert woken.state == "ASKING", "it was lost to the other"
+    assert (await house.state(living)).state == "SETTLED"
+    assert await house.effects() == 1
+
+
+async def test_many_that_take_up_the_same_saga_make_its_change_once(house: House) -> None:
+    first = house.runner()
+    saga = await house.begun(first)
+    others = [house.runner() for _ in range(5)]
+    await asyncio.gather(*(runner.drive(saga) for runner in (first, *others)))
+    assert (await house.state(first)).state == "SETTLED"
+    assert await house.effects() == 1
+
+
+async def test_what_fails_is_tried_again_and_remembers_why(house: House) -> None:
+    failures = [Unavailable("away", reason="AWAY"), LookupError("a bug")]
+
+    def fail_at_first() -> None:
+        if failures:
+            raise failures.pop(0)
+
+    house.outside = fail_at_first
+    runner = house.runner()
+    given_back = await runner.drive(await house.begun(runner))
+    assert given_back.state == "ASKING"
+    waiting = await house.state(runner)
+    assert (waiting.attempt_count, waiting.reason, waiting.lease) == (1, "AWAY", "")
+    ended = await house.until(runner, lambda saga: saga.state == "SETTLED")
+    assert (ended.attempt_count, ended.reason) == (0, "")
+
+
+async def test_what_fails_too_often_waits_for_a_person(house: House) -> None:
+    def fail() -> None:
+        raise Unavailable("away", reason="AWAY")
+
+    house.outside = fail
+    runner = house.runner()
+    await runner.drive(await house.begun(runner))
+    parked = await house.until(runner, lambda saga: saga.is_parked)
+    assert len(house.asked) == QUICK.max_attempts
+    await runner.run_once()
+    assert await house.database.autocommit(rows.list_parked) == [parked]
+    house.outside = lambda: None
+    assert await house.database.autocommit(lambda cursor: rows.retry(cursor, SAGA_ID))
+    await house.until(runner, lambda saga: saga.state == "SETTLED")
+
+
+async def test_a_step_that_does_not_end_in_time_is_tried_again(house: House) -> None:
+    async def hang(saga: Saga, deadline: Deadline) -> Move:
+        await asyncio.sleep(60)
+        raise AssertionError("unreachable")
+
+    runner = SagaRunner(
+        house.database,
+        [Definition("order", "ASKING", {"ASKING": State(hang, {"AGREED"})})],
+        limits=SagaLimits(step_seconds=0.05),
+    )
+    await runner.drive(await house.begun(runner))
+    assert (await house.state(runner)).reason == "TIMEOUT"
+
+
+async def test_waking_hurries_only_a_saga_that_nobody_drives(house: House) -> None:
+    runner = house.runner()
+    saga = await house.begun(runner)
+
+    async def wake() -> bool:
+        return await house.database.autocommit(lambda cursor: rows.wake(cursor, SAGA_ID))
+
+    assert not await wake()
+    await house.database.autocommit(lambda cursor: rows.postpone(cursor, saga, "LATER", 3600.0))
+    assert await wake()
+    await house.until(runner, lambda saga: saga.state == "SETTLED")
+    assert not await wake()
+
+
+async def test_only_so_many_are_driven_at_a_time(house: House) -> None:
+    runner = SagaRunner(house.database, [house.definition], limits=SagaLimits(max_running=0))
+    saga = await house.begun(runner)
+    await house.database.autocommit(lambda cursor: rows.postpone(cursor, saga, "LATER", 0.0))
+    await runner.run_once()
+    await runner.close()
+    assert house.asked == []
