@@ -26,7 +26,13 @@ from mesh.instances import Instance
 from mesh.lanes.transport import LaneTransport
 from mesh.logs import configure_logs
 from mesh.metrics import LaneMetrics, metrics_served, process_registry
-from mesh.process import DRAIN_SECONDS, NOTICE_SECONDS, run, stop_signal
+from mesh.process import (
+    DRAIN_SECONDS,
+    NOTICE_SECONDS,
+    keep_what_was_built_out_of_collections,
+    run,
+    stop_signal,
+)
 from mesh.registration import Registration
 from protos import DESCRIPTORS
 
@@ -97,6 +103,7 @@ async def _serve_until(
     serving = asyncio.create_task(server.serve(), name="http")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     registration.start()
+    keep_what_was_built_out_of_collections()
     log.info("serve", address=presence.address)
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     presence.draining = True

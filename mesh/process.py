@@ -19,7 +19,7 @@ from mesh.server import ListenFailed, Server
 
 NOTICE_SECONDS = 0.3
 DRAIN_SECONDS = 10.0
-YOUNG_OBJECTS_BEFORE_COLLECTION = 20_000
+YOUNG_OBJECTS_BEFORE_COLLECTION = 50_000
 log = structlog.get_logger()
 
 

@@ -3,7 +3,8 @@
 -- The ledger is a chain for each player: an entry names the balance that the one
 -- before it left, and a wallet names its newest entry. Entries are only ever added,
 -- and a wallet moves by one entry at a time, in the statement that adds it. So a
--- balance that is not the sum of its entries cannot be stored, whoever writes it.
+-- balance that is not the sum of its entries cannot be stored, whoever writes it. An entry
+-- needs its wallet, which needs its player, so it has no foreign key to that.
 --
 -- Fact tables carry the transaction id for readers that copy what is new.
 
@@ -49,9 +50,6 @@ CREATE TABLE wallet (
     CONSTRAINT wallet_matches_its_ledger FOREIGN KEY (user_id, newest, balance)
         REFERENCES ledger (user_id, number, balance_after)
 ) WITH (fillfactor = 80);
-
-ALTER TABLE ledger ADD CONSTRAINT ledger_user_exists
-    FOREIGN KEY (user_id) REFERENCES player (user_id);
 
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
