@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from account_svc.config import AccountSettings
+from account_svc.gift_fees.rpc import GiftFeeRpc
+from account_svc.gift_fees.use_cases import GiftFees
 from account_svc.passwords import Passwords
 from account_svc.rpc import AccountRpc, decode_debit, encode_debit_result
 from account_svc.use_cases import Accounts, apply_debits
@@ -16,7 +18,7 @@ from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, keep_recovering
 from mesh.txn.rpc import ParticipantRpc
-from protos.account.v1 import account_pb2
+from protos.account.v1 import account_pb2, gift_fees_pb2
 from protos.tx.v1 import participant_pb2
 
 SERVICE = "account_svc"
@@ -38,6 +40,10 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
             (
                 account_pb2.DESCRIPTOR.services_by_name["AccountService"],
                 AccountRpc(Accounts(database, passwords, signer), signer),
+            ),
+            (
+                gift_fees_pb2.DESCRIPTOR.services_by_name["GiftFeeService"],
+                GiftFeeRpc(GiftFees(database)),
             ),
             (
                 participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],

@@ -3,14 +3,18 @@
 import secrets
 from pathlib import Path
 
+from gacha_svc.account_client import RemoteGiftFees
 from gacha_svc.clients import PlayerKeys, account_participant
 from gacha_svc.config import GachaSettings
 from gacha_svc.domain.banners import Catalog
 from gacha_svc.domain.catalog import parse_catalog
 from gacha_svc.domain.errors import InvalidCatalog
-from gacha_svc.rpc import GachaRpc, decode_draw, encode_items
+from gacha_svc.rpc.gifts import GiftRpc
+from gacha_svc.rpc.pulls import GachaRpc, decode_draw, encode_items
 from gacha_svc.use_cases.catalog import CatalogCache, CatalogDesk
 from gacha_svc.use_cases.draws import Draws
+from gacha_svc.use_cases.gift_saga import GiftSaga
+from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
 from mesh.commands import run_command
 from mesh.config import load
@@ -18,6 +22,7 @@ from mesh.database import Database
 from mesh.failpoints import Reach, unharmed
 from mesh.member import Member
 from mesh.metrics import TransactionMetrics
+from mesh.saga.runner import SagaRunner
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
@@ -25,7 +30,7 @@ from mesh.txn.local import LocalParticipant
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery, keep_recovering
 from mesh.txn.rpc import CoordinatorRpc, ParticipantRpc
-from protos.gacha.v1 import gacha_pb2
+from protos.gacha.v1 import gacha_pb2, gifts_pb2
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 
 SERVICE = "gacha_svc"
@@ -47,12 +52,17 @@ async def serve(settings: GachaSettings, database: Database, reach: Reach = unha
     group_commit = GroupCommit(coordinator, metrics=TransactionMetrics(member.metrics))
     branches = BranchRecovery(participant, decisions, commits=False, reach=reach)
     decided = DecisionRecovery(coordinator, decisions, first, second, reach=reach)
+    gift_fees = RemoteGiftFees(account_svc, member.identity.metadata)
+    gift_saga = GiftSaga(database, gift_fees)
+    sagas = SagaRunner(database, [gift_saga.definition], reach=reach)
+    gifts = Gifts(database, gift_fees, sagas, fee_gems=settings.gift_fee_gems)
     await member.serve(
         [
             (
                 gacha_pb2.DESCRIPTOR.services_by_name["GachaService"],
                 GachaRpc(desk, Pulls(database, cache, group_commit)),
             ),
+            (gifts_pb2.DESCRIPTOR.services_by_name["GiftService"], GiftRpc(gifts)),
             (
                 participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],
                 ParticipantRpc(participant, decode_draw, encode_items),
@@ -67,8 +77,10 @@ async def serve(settings: GachaSettings, database: Database, reach: Reach = unha
         background=[
             cache.keep_refreshing,
             lambda: keep_recovering(branches.run_once, decided.run_once),
+            lambda: keep_recovering(sagas.run_once),
         ],
     )
+    await sagas.close()
     await member.close()
 
 

@@ -17,3 +17,5 @@ class GachaSettings(MemberSettings):
     database_connection_count: int = Field(
         12, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100
     )
+    gift_fee_gems: int = Field(20, validation_alias="GACHA_GIFT_FEE_GEMS", ge=1, le=1_000_000_000)
+    """What a player pays for sending a gift; one under way keeps the fee that it began with."""

@@ -32,18 +32,46 @@ CHECKS_OF_ACCOUNT = {
                         = (entered.operation_id, entered.user_id, entered.amount)
         WHERE purchase_id IS NULL OR operation_id IS NULL
     """,
+    "gift fees that were taken and their ledger entries are the same set": """
+        SELECT * FROM (SELECT fee_id, user_id, amount FROM gift_fee WHERE refusal = '') AS taken
+        FULL JOIN (SELECT operation_id, user_id, amount FROM ledger WHERE kind = 'gift_fee')
+            AS entered ON (taken.fee_id, taken.user_id, taken.amount)
+                        = (entered.operation_id, entered.user_id, -entered.amount)
+        WHERE fee_id IS NULL OR operation_id IS NULL
+    """,
+    "gift fees that were given back and their ledger entries are the same set": """
+        SELECT * FROM (
+            SELECT refund_id, user_id, amount FROM gift_fee_refund JOIN gift_fee USING (fee_id)
+            WHERE refusal = ''
+        ) AS refunded
+        FULL JOIN (SELECT operation_id, user_id, amount FROM ledger WHERE kind = 'gift_fee_refund')
+            AS entered ON (refunded.refund_id, refunded.user_id, refunded.amount)
+                        = (entered.operation_id, entered.user_id, entered.amount)
+        WHERE refund_id IS NULL OR operation_id IS NULL
+    """,
 }
 CHECKS_OF_GACHA = {
     "a pull has as many items as were paid for": """
         SELECT pull_id, count FROM pull LEFT JOIN pull_item USING (pull_id)
         GROUP BY pull_id, count HAVING count(item_id) <> count
     """,
-    "an inventory is the sum of its player's pulls": """
+    "an inventory is the sum of its player's pulls and gifts": """
         SELECT * FROM (
-            SELECT user_id, item_id, count(*) AS pulled
-            FROM pull JOIN pull_item USING (pull_id) GROUP BY user_id, item_id
-        ) AS gained FULL JOIN inventory USING (user_id, item_id)
-        WHERE pulled IS DISTINCT FROM count
+            SELECT user_id, item_id, sum(moved) AS owned FROM (
+                SELECT user_id, item_id, 1 AS moved FROM pull JOIN pull_item USING (pull_id)
+                UNION ALL
+                SELECT sender_id, item_id, -count FROM gift LEFT JOIN gift_outcome USING (gift_id)
+                WHERE delivered IS DISTINCT FROM false
+                UNION ALL
+                SELECT receiver_id, item_id, count FROM gift JOIN gift_outcome USING (gift_id)
+                WHERE delivered
+            ) AS move GROUP BY user_id, item_id HAVING sum(moved) <> 0
+        ) AS left_over FULL JOIN inventory USING (user_id, item_id)
+        WHERE owned IS DISTINCT FROM count
+    """,
+    "no gift is left under way": """
+        SELECT gift_id FROM gift LEFT JOIN gift_outcome USING (gift_id)
+        WHERE delivered IS NULL AND gift.created_at < now() - interval '60 seconds'
     """,
     "a pull was drawn by odds that were in force": """
         SELECT pull_id FROM pull LEFT JOIN odds USING (odds_version) WHERE definition IS NULL
@@ -55,6 +83,18 @@ CHECKS_OF_GACHA = {
 }
 DEBITS = "SELECT operation_id::text, user_id::text, -amount FROM ledger WHERE kind = 'pull'"
 PULLS = "SELECT pull_id::text, user_id::text, cost FROM pull"
+FEES_KEPT = """
+    SELECT fee_id::text, user_id::text, amount FROM gift_fee LEFT JOIN gift_fee_refund
+    USING (fee_id) WHERE refusal = '' AND refund_id IS NULL
+"""
+GIFTS_NOT_RETURNED = """
+    SELECT gift_id::text, sender_id::text, fee FROM gift LEFT JOIN gift_outcome USING (gift_id)
+    WHERE delivered IS DISTINCT FROM false
+"""
+GIFTS_DELIVERED = """
+    SELECT gift_id::text, sender_id::text, fee FROM gift JOIN gift_outcome USING (gift_id)
+    WHERE delivered
+"""
 PREPARED = "SELECT gid FROM pg_prepared_xacts"
 
 
@@ -110,3 +150,10 @@ def _unequal_sets(mesh: Mesh) -> Iterator[str]:
         yield f"debits without a pull: {sorted(debits - pulls)[:5]}"
     if pulls - debits:
         yield f"pulls without a debit: {sorted(pulls - debits)[:5]}"
+    delivered = set(query(mesh, "gacha", GIFTS_DELIVERED))
+    kept = set(query(mesh, "account", FEES_KEPT))
+    under_way_or_delivered = set(query(mesh, "gacha", GIFTS_NOT_RETURNED))
+    if delivered - kept:
+        yield f"gifts delivered without a fee: {sorted(delivered - kept)[:5]}"
+    if kept - under_way_or_delivered:
+        yield f"fees kept of no gift: {sorted(kept - under_way_or_delivered)[:5]}"

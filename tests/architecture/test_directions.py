@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh.saga import log as saga_log
 from mesh.txn import decisions, participant
 
 
@@ -22,6 +23,7 @@ def test_imports_go_one_way(repository: Path) -> None:
         ("account_svc", participant.SCHEMA),
         ("gacha_svc", participant.SCHEMA),
         ("gacha_svc", decisions.SCHEMA),
+        ("gacha_svc", saga_log.SCHEMA),
     ],
 )
 def test_a_service_has_the_tables_of_the_protocol_as_it_needs_them(

@@ -14,13 +14,14 @@ from mesh.methods import Access
 from protos import DESCRIPTORS
 from protos.mesh.v1 import options_pb2
 from tests.e2e.clients.answers import Answer
-from tests.e2e.clients.client import ACCOUNT, GACHA
+from tests.e2e.clients.client import ACCOUNT, GACHA, GIFTS
 from tests.e2e.clients.grpc_client import GrpcClient
 from tests.e2e.clients.rest_client import RestClient
 from tests.e2e.players import NewPlayer, Player
 from tests.stack import Mesh
 
 PARTICIPANT, COORDINATOR = "tx.v1.ParticipantService", "tx.v1.CoordinatorService"
+GIFT_FEES = "account.v1.GiftFeeService"
 REGISTRY = "registry.v1.RegistryService"
 LANES = "mesh.v1.LaneService"
 
@@ -40,12 +41,20 @@ RULES = {
     f"{GACHA}/Pull": Access.PLAYER,
     f"{GACHA}/GetInventory": Access.PLAYER,
     f"{GACHA}/ListPulls": Access.PLAYER,
+    f"{GIFTS}/SendGift": Access.PLAYER,
+    f"{GIFTS}/GetGift": Access.PLAYER,
+    f"{GIFTS}/ListGifts": Access.PLAYER,
+    f"{GIFT_FEES}/FindPlayers": Access.SERVICE,
+    f"{GIFT_FEES}/ChargeGiftFee": Access.SERVICE,
+    f"{GIFT_FEES}/RefundGiftFee": Access.SERVICE,
     f"{PARTICIPANT}/Prepare": Access.SERVICE,
     f"{PARTICIPANT}/Commit": Access.SERVICE,
     f"{PARTICIPANT}/Abort": Access.SERVICE,
     f"{PARTICIPANT}/ListBranches": Access.SERVICE,
+    f"{PARTICIPANT}/Redo": Access.SERVICE,
     f"{COORDINATOR}/Resolve": Access.SERVICE,
     f"{COORDINATOR}/ListDecisions": Access.SERVICE,
+    f"{COORDINATOR}/GetOperations": Access.SERVICE,
     f"{REGISTRY}/Register": Access.SERVICE,
     f"{REGISTRY}/Heartbeat": Access.SERVICE,
     f"{REGISTRY}/Deregister": Access.SERVICE,
@@ -71,7 +80,8 @@ def participant(request: pytest.FixtureRequest, mesh: Mesh) -> Iterator[GrpcClie
 def inside(mesh: Mesh) -> Iterator[GrpcClient]:
     """Everything that one process of the mesh may call on another."""
     account, gacha = (mesh.processes(role)[0]["address"] for role in ("account_svc", "gacha_svc"))
-    services = {ACCOUNT: account, PARTICIPANT: account, GACHA: gacha, COORDINATOR: gacha}
+    services = {ACCOUNT: account, GIFT_FEES: account, PARTICIPANT: account}
+    services |= {GACHA: gacha, GIFTS: gacha, COORDINATOR: gacha}
     with closing(GrpcClient({**services, REGISTRY: mesh.registry})) as client:
         yield client
 

@@ -310,9 +310,11 @@ class LedgerEntry(_message.Message):
     BALANCE_AFTER_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
-    """The operation that caused it, a UUID: a purchase's id or a pull's id."""
+    """The operation that caused it, a UUID: a purchase's id, a pull's id, or a
+    gift's id for its fee.
+    """
     kind: _builtins.str
-    """"purchase" or "pull"."""
+    """"purchase", "pull", "gift_fee" or "gift_fee_refund"."""
     amount: _builtins.int
     """Gems gained, or lost when negative."""
     balance_after: _builtins.int

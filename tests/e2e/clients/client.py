@@ -8,6 +8,7 @@ from tests.e2e.clients.answers import Answer
 
 ACCOUNT = "account.v1.AccountService"
 GACHA = "gacha.v1.GachaService"
+GIFTS = "gacha.v1.GiftService"
 
 Request = Mapping[str, Any]
 """The fields of a request message by their JSON names."""

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from tests.e2e.clients.answers import Answer, good
-from tests.e2e.clients.client import ACCOUNT, GACHA, Client, Request
+from tests.e2e.clients.client import ACCOUNT, GACHA, GIFTS, Client, Request
 
 TIMEOUT_SECONDS = 20.0
 
@@ -25,6 +25,9 @@ ROUTES = {
     f"{GACHA}/Pull": "POST /gacha/pull/{bannerId}",
     f"{GACHA}/GetInventory": "GET /inventory",
     f"{GACHA}/ListPulls": "GET /pulls",
+    f"{GIFTS}/SendGift": "POST /gifts",
+    f"{GIFTS}/GetGift": "GET /gifts/{giftId}",
+    f"{GIFTS}/ListGifts": "GET /gifts",
 }
 
 

@@ -17,6 +17,11 @@ def document() -> dict[str, Any]:
     return read
 
 
+GIFT = [
+    *("giftId", "state", "reason", "sender", "to"),
+    *("itemId", "name", "rarity", "count", "fee", "createdAt"),
+]
+
 PROMISED = [
     ("get", "/initdb", [], ["message", "itemCount", "bannerCount"], False),
     ("post", "/register", ["username", "password", "email"], ["message", "userId"], False),
@@ -30,6 +35,9 @@ PROMISED = [
     ("get", "/banners", [], ["banners"], False),
     ("get", "/inventory", [], ["items", "nextPageToken"], True),
     ("get", "/pulls", [], ["pulls", "nextPageToken"], True),
+    ("post", "/gifts", ["itemId", "to", "count"], GIFT, True),
+    ("get", "/gifts/{giftId}", [], GIFT, True),
+    ("get", "/gifts", [], ["gifts", "nextPageToken"], True),
     ("get", "/ledger", [], ["entries", "nextPageToken"], True),
 ]
 
@@ -108,6 +116,7 @@ def test_the_idempotency_key_is_described_where_it_counts(document: dict[str, An
     assert with_key == {
         ("post", "/register"),
         ("post", "/buy-currency"),
+        ("post", "/gifts"),
         ("get", "/gacha/pull/{bannerId}"),
         ("post", "/gacha/pull/{bannerId}"),
     }

@@ -1,0 +1,76 @@
+"""Fees for gifts, and the players of a gift. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from account_svc.domain import INSUFFICIENT_CURRENCY, USER_NOT_FOUND, UserNotFound
+from mesh.errors import FailedPrecondition, InvalidArgument, MeshError
+
+GIFT_FEE = "gift_fee"
+GIFT_FEE_REFUND = "gift_fee_refund"
+MAX_FEE_GEMS = 1_000_000_000
+MAX_PLAYERS = 100
+
+
+class InsufficientCurrency(FailedPrecondition):
+    """The wallet holds less than the fee; nothing was taken."""
+
+    REASON = INSUFFICIENT_CURRENCY
+
+    def __init__(self) -> None:
+        super().__init__("Insufficient currency")
+
+
+class GiftFeeRefunded(FailedPrecondition):
+    """The fee was given back before it was asked for."""
+
+    REASON = "GIFT_FEE_REFUNDED"
+
+    def __init__(self) -> None:
+        super().__init__("The fee was refunded already; name another fee.")
+
+
+REFUSALS: Mapping[str, Callable[[], MeshError]] = {
+    INSUFFICIENT_CURRENCY: InsufficientCurrency,
+    USER_NOT_FOUND: UserNotFound,
+    GiftFeeRefunded.REASON: GiftFeeRefunded,
+}
+"""The errors that stand for what is stored of a fee that was never taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiftFee:
+    """A fee that a player pays once: `fee_id` is the id of its ledger entry too."""
+
+    fee_id: str
+    user_id: str
+    amount_gems: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGiftFee:
+    """A fee and what became of it; `refusal` is empty when it was taken."""
+
+    fee: GiftFee
+    refusal: str
+    is_refunded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerName:
+    """A player as others know them."""
+
+    user_id: str
+    username: str
+
+
+def check_fee(amount_gems: int) -> None:
+    """Raises InvalidArgument naming amount."""
+    if not 1 <= amount_gems <= MAX_FEE_GEMS:
+        raise InvalidArgument.of_field("amount", f"must be 1 to {MAX_FEE_GEMS:,} whole gems")
+
+
+def check_player_count(field: str, count: int) -> None:
+    """Raises InvalidArgument naming the field."""
+    if count > MAX_PLAYERS:
+        raise InvalidArgument.of_field(field, f"must be at most {MAX_PLAYERS}")

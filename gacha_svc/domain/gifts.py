@@ -1,0 +1,136 @@
+"""Gifts: what one is, how it ends, and why it may be refused. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from gacha_svc.domain.banners import Item
+from mesh.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound
+
+MAX_GIFT_COUNT = 100
+MAX_ITEM_ID = 2**31 - 1
+MAX_USERNAME_LENGTH = 64
+MAX_HOLDING_COUNT = 2**53 - 1
+
+
+class PlayerNotFound(NotFound):
+    """Nobody has this name."""
+
+    REASON = "PLAYER_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such player; check the username.", metadata={"field": "to"})
+
+
+class ItemNotOwned(FailedPrecondition):
+    """The sender owns fewer of the item than were to be given."""
+
+    REASON = "ITEM_NOT_OWNED"
+
+    def __init__(self, held_count: int) -> None:
+        super().__init__(
+            f"You own {held_count} of this item, fewer than the gift; look at your inventory.",
+            metadata={"held_count": str(held_count)},
+        )
+
+
+class GiftToSelf(InvalidArgument):
+    """The sender and the receiver are one player."""
+
+    REASON = "GIFT_TO_SELF"
+
+    def __init__(self) -> None:
+        description = "must be another player"
+        super().__init__(
+            f"to {description}",
+            metadata={"field": "to"},
+            fields=(FieldViolation("to", description),),
+        )
+
+
+class InventoryFull(FailedPrecondition):
+    """The receiver's inventory cannot hold more of the item."""
+
+    REASON = "INVENTORY_FULL"
+
+    def __init__(self) -> None:
+        super().__init__("The other player cannot hold more of this item; nothing was taken.")
+
+
+class FeeRefused(FailedPrecondition):
+    """The fee was not taken and never will be; `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The fee was refused; the gift was not sent.", reason=reason)
+
+
+class GiftNotFound(NotFound):
+    """No gift of this player has this id."""
+
+    REASON = "GIFT_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such gift among yours; list your gifts.")
+
+
+class GiftState(StrEnum):
+    """A gift as its players see it."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    RETURNED = "returned"
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """A player as others know them."""
+
+    user_id: str
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gift:
+    """What was asked. `gift_id` names the fee too; `request_id` is the same for all attempts."""
+
+    gift_id: str
+    request_id: str
+    attempt: int
+    sender: Player
+    receiver: Player
+    item_id: int
+    count: int
+    fee_gems: int
+
+    def is_asked_by(self, to: str, item_id: int, count: int) -> bool:
+        """Whether a request for these would be the one that asked for it."""
+        asked = (to.lower(), item_id, count)
+        return (self.receiver.username.lower(), self.item_id, self.count) == asked
+
+
+@dataclass(frozen=True, slots=True)
+class GiftRecord:
+    """A gift as stored; `number` grows with every gift of the database, `reason` says why it
+    was returned."""
+
+    number: int
+    gift: Gift
+    item: Item
+    state: GiftState
+    reason: str
+    created_at: datetime
+
+    def is_shown_to(self, user_id: str) -> bool:
+        """What did not arrive concerns its sender alone."""
+        is_received = self.state is GiftState.DELIVERED and user_id == self.gift.receiver.user_id
+        return user_id == self.gift.sender.user_id or is_received
+
+
+def check_gift(item_id: int, to: str, count: int) -> None:
+    """Raises InvalidArgument naming the field that is wrong."""
+    if not 1 <= item_id <= MAX_ITEM_ID:
+        raise InvalidArgument.of_field("item_id", "must be the number of an item that you own")
+    if not 1 <= len(to) <= MAX_USERNAME_LENGTH or "\0" in to:
+        raise InvalidArgument.of_field("to", f"must be a username of up to {MAX_USERNAME_LENGTH}")
+    if not 1 <= count <= MAX_GIFT_COUNT:
+        raise InvalidArgument.of_field("count", f"must be 1 to {MAX_GIFT_COUNT}")

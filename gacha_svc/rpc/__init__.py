@@ -1,0 +1,1 @@
+"""The service's protos, turned into its domain and back."""

@@ -1,0 +1,177 @@
+"""Gifts in the gacha database, and the inventories that they move items between.
+
+Every function takes a cursor whose transaction is its caller's. One that changes an
+inventory locks a single row of it, so that none of them can wait in a circle; a pull that
+is being committed may hold the row, and then they wait no longer than the lock timeout.
+"""
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from gacha_svc.domain.banners import Item
+from gacha_svc.domain.gifts import MAX_HOLDING_COUNT, Gift, GiftRecord, GiftState, Player
+from gacha_svc.domain.rarities import Rarity
+
+LOCK_TIMEOUT = "200ms"
+
+
+def wait_briefly_for_locks(cursor: Cursor) -> None:
+    """Makes the rest of the transaction raise LockTimeout where it would wait for long."""
+    cursor.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+
+
+def take_items(cursor: Cursor, user_id: str, item_id: int, count: int) -> bool:
+    """Takes them out of an inventory; False, and nothing, when it holds fewer."""
+    owner = (user_id, item_id, count)
+    cursor.execute(
+        "UPDATE inventory SET count = count - %s"
+        " WHERE user_id = %s AND item_id = %s AND count > %s RETURNING 1",
+        (count, *owner),
+    )
+    if cursor.fetchone() is not None:
+        return True
+    cursor.execute(
+        "DELETE FROM inventory WHERE user_id = %s AND item_id = %s AND count = %s RETURNING 1",
+        owner,
+    )
+    return cursor.fetchone() is not None
+
+
+def put_items(cursor: Cursor, user_id: str, item_id: int, count: int) -> bool:
+    """Adds them to an inventory; False, and nothing, when it cannot hold them."""
+    cursor.execute(
+        """
+        INSERT INTO inventory (user_id, item_id, count) VALUES (%s, %s, %s)
+        ON CONFLICT (user_id, item_id) DO UPDATE SET count = inventory.count + excluded.count
+        WHERE inventory.count + excluded.count <= %s RETURNING 1
+        """,
+        (user_id, item_id, count, MAX_HOLDING_COUNT),
+    )
+    return cursor.fetchone() is not None
+
+
+def count_held(cursor: Cursor, user_id: str, item_id: int) -> int:
+    """How many of the item a player owns."""
+    cursor.execute(
+        "SELECT count FROM inventory WHERE user_id = %s AND item_id = %s", (user_id, item_id)
+    )
+    row = cursor.fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def insert_gift(cursor: Cursor, gift: Gift) -> bool:
+    """Records what was asked; False when that attempt of the request is there."""
+    cursor.execute(
+        """
+        INSERT INTO gift (gift_id, request_id, attempt, sender_id, sender_name,
+                          receiver_id, receiver_name, item_id, count, fee)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT DO NOTHING RETURNING 1
+        """,
+        (
+            gift.gift_id,
+            gift.request_id,
+            gift.attempt,
+            gift.sender.user_id,
+            gift.sender.username,
+            gift.receiver.user_id,
+            gift.receiver.username,
+            gift.item_id,
+            gift.count,
+            gift.fee_gems,
+        ),
+    )
+    return cursor.fetchone() is not None
+
+
+def insert_outcome(cursor: Cursor, gift_id: str, reason: str) -> bool:
+    """Records how a gift ended, returned when there is a reason; False when it has ended."""
+    cursor.execute(
+        "INSERT INTO gift_outcome (gift_id, delivered, reason) VALUES (%s, %s, %s)"
+        " ON CONFLICT DO NOTHING RETURNING 1",
+        (gift_id, not reason, reason),
+    )
+    return cursor.fetchone() is not None
+
+
+_SELECT_GIFT = """
+SELECT gift.number, gift.gift_id::text, gift.request_id::text, gift.attempt,
+       gift.sender_id::text, gift.sender_name, gift.receiver_id::text, gift.receiver_name,
+       gift.item_id, gift.count, gift.fee, item.name, item.rarity,
+       gift_outcome.delivered, coalesce(gift_outcome.reason, ''), gift.created_at
+FROM gift JOIN item USING (item_id) LEFT JOIN gift_outcome USING (gift_id)
+"""
+
+
+def find_gift(cursor: Cursor, gift_id: str) -> GiftRecord | None:
+    """The gift of that id."""
+    cursor.execute(f"{_SELECT_GIFT} WHERE gift_id = %s", (gift_id,))
+    return next(iter(_records(cursor)), None)
+
+
+def find_last_attempt(cursor: Cursor, request_id: str) -> GiftRecord | None:
+    """The newest gift that a request has made."""
+    cursor.execute(
+        f"{_SELECT_GIFT} WHERE request_id = %s ORDER BY attempt DESC LIMIT 1", (request_id,)
+    )
+    return next(iter(_records(cursor)), None)
+
+
+def list_gifts(cursor: Cursor, user_id: str, before: int | None, limit: int) -> list[GiftRecord]:
+    """Those below the number `before` that a player sent or was given, newest first."""
+    bounds = (user_id, before, before, limit)
+    # Two lists by two indexes, merged; a condition with OR would read all of a player's.
+    cursor.execute(
+        f"""
+        ({_SELECT_GIFT} WHERE sender_id = %s AND (%s::bigint IS NULL OR number < %s)
+         ORDER BY number DESC LIMIT %s)
+        UNION ALL
+        ({_SELECT_GIFT} WHERE receiver_id = %s AND (%s::bigint IS NULL OR number < %s)
+         AND gift_outcome.delivered ORDER BY number DESC LIMIT %s)
+        ORDER BY number DESC LIMIT %s
+        """,
+        (*bounds, *bounds, limit),
+    )
+    return _records(cursor)
+
+
+def _records(cursor: Cursor) -> list[GiftRecord]:
+    return [
+        GiftRecord(
+            number,
+            Gift(
+                gift_id,
+                request_id,
+                attempt,
+                Player(sender_id, sender),
+                Player(receiver_id, receiver),
+                item_id,
+                count,
+                fee,
+            ),
+            Item(id=item_id, name=name, rarity=Rarity(rarity)),
+            _STATES[delivered],
+            reason,
+            created_at,
+        )
+        for (
+            number,
+            gift_id,
+            request_id,
+            attempt,
+            sender_id,
+            sender,
+            receiver_id,
+            receiver,
+            item_id,
+            count,
+            fee,
+            name,
+            rarity,
+            delivered,
+            reason,
+            created_at,
+        ) in cursor.fetchall()
+    ]
+
+
+_STATES = {None: GiftState.PENDING, True: GiftState.DELIVERED, False: GiftState.RETURNED}

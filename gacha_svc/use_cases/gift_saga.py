@@ -1,0 +1,108 @@
+"""The saga of a gift: each step, what it leads to, and what undoes it.
+
+    RESERVED    the items are out of the sender's inventory, and in nobody's
+      -> CHARGED     the account service has taken the fee
+      -> RETURNED    it refused to, for good: the items are back with their sender
+    CHARGED
+      -> DELIVERED   the items are in the receiver's inventory: the pivot, and the end
+      -> REFUNDING   the receiver's inventory cannot hold them
+    REFUNDING
+      -> RETURNED    the fee is given back, and then the items
+
+A step may be tried any number of times, by anybody: what it asks of the account service is
+named by the gift's id, and what it changes here changes in the transaction that moves the
+saga on, which happens once. So an item is in one inventory or under way, never both, and
+a fee is kept if and only if its gift was delivered.
+"""
+
+from enum import StrEnum
+from typing import Protocol
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from gacha_svc.domain.gifts import FeeRefused, Gift, InventoryFull
+from gacha_svc.storage import gifts as storage
+from mesh.database import Database
+from mesh.deadlines import Deadline
+from mesh.saga.definition import Definition, Move, Saga, State
+
+GIFT = "gift"
+"""The kind of saga."""
+
+
+class GiftStep(StrEnum):
+    """Where the saga of a gift stands."""
+
+    RESERVED = "RESERVED"
+    CHARGED = "CHARGED"
+    REFUNDING = "REFUNDING"
+    DELIVERED = "DELIVERED"
+    RETURNED = "RETURNED"
+
+
+class GiftFees(Protocol):
+    """The account service, as a gift's saga needs it: `account_client.RemoteGiftFees`."""
+
+    async def charge(self, gift: Gift, deadline: Deadline) -> None: ...
+
+    async def refund(self, gift: Gift, deadline: Deadline) -> None: ...
+
+
+class GiftSaga:
+    """The definition of the saga, over the gacha database and the account service."""
+
+    def __init__(self, database: Database, fees: GiftFees) -> None:
+        self._database = database
+        self._fees = fees
+        self.definition = Definition(
+            GIFT,
+            GiftStep.RESERVED,
+            {
+                GiftStep.RESERVED: State(self._charge, {GiftStep.CHARGED, GiftStep.RETURNED}),
+                GiftStep.CHARGED: State(self._deliver, {GiftStep.DELIVERED, GiftStep.REFUNDING}),
+                GiftStep.REFUNDING: State(self._refund, {GiftStep.RETURNED}),
+            },
+        )
+
+    async def _charge(self, saga: Saga, deadline: Deadline) -> Move:
+        gift = await self._gift(saga)
+        try:
+            await self._fees.charge(gift, deadline)
+        except FeeRefused as refusal:
+            return _returning(gift, refusal.reason)
+        return Move.to(GiftStep.CHARGED)
+
+    async def _deliver(self, saga: Saga, deadline: Deadline) -> Move:
+        gift = await self._gift(saga)
+
+        def apply(cursor: Cursor) -> str:
+            storage.wait_briefly_for_locks(cursor)
+            if not storage.put_items(cursor, gift.receiver.user_id, gift.item_id, gift.count):
+                return GiftStep.REFUNDING
+            storage.insert_outcome(cursor, gift.gift_id, "")
+            return GiftStep.DELIVERED
+
+        return Move(apply)
+
+    async def _refund(self, saga: Saga, deadline: Deadline) -> Move:
+        gift = await self._gift(saga)
+        await self._fees.refund(gift, deadline)
+        return _returning(gift, InventoryFull.REASON)
+
+    async def _gift(self, saga: Saga) -> Gift:
+        record = await self._database.autocommit(
+            lambda cursor: storage.find_gift(cursor, saga.saga_id)
+        )
+        assert record is not None, "a saga is begun in the transaction that stores its gift"
+        return record.gift
+
+
+def _returning(gift: Gift, reason: str) -> Move:
+    def apply(cursor: Cursor) -> str:
+        storage.wait_briefly_for_locks(cursor)
+        if not storage.put_items(cursor, gift.sender.user_id, gift.item_id, gift.count):
+            raise InventoryFull
+        storage.insert_outcome(cursor, gift.gift_id, reason)
+        return GiftStep.RETURNED
+
+    return Move(apply)

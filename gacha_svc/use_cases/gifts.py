@@ -1,0 +1,186 @@
+"""What the gacha service does with gifts: sends them, and tells what became of them."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from gacha_svc.domain.errors import InsufficientCurrency
+from gacha_svc.domain.gifts import (
+    FeeRefused,
+    Gift,
+    GiftNotFound,
+    GiftRecord,
+    GiftState,
+    GiftToSelf,
+    InventoryFull,
+    ItemNotOwned,
+    Player,
+    PlayerNotFound,
+    check_gift,
+)
+from gacha_svc.storage import gifts as storage
+from gacha_svc.use_cases.gift_saga import GIFT
+from mesh.database import Database, LockTimeout
+from mesh.deadlines import Deadline
+from mesh.errors import MeshError, NotFound
+from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
+from mesh.pages import checked_page_size, key_of
+from mesh.saga.definition import Saga
+from mesh.saga.runner import SagaRunner
+
+ANSWER_SECONDS = 0.3
+"""How long before the deadline a gift that is still under way is answered as pending."""
+PENDING_PAUSE_SECONDS = 0.05
+GIFTS_PAGE_SIZE, MAX_GIFTS_PAGE_SIZE = 20, 100
+
+_REASONS: dict[str, Callable[[], MeshError]] = {
+    InsufficientCurrency.REASON: InsufficientCurrency,
+    InventoryFull.REASON: InventoryFull,
+}
+"""What the sender is told of a gift that was returned."""
+
+
+class Players(Protocol):
+    """Who knows the players: `account_client.RemoteGiftFees`."""
+
+    async def find_players(
+        self, username: str, user_id: str, deadline: Deadline
+    ) -> tuple[Player | None, Player | None]: ...
+
+
+class Gifts:
+    """Gifts over the gacha database, the account service and the sagas."""
+
+    def __init__(
+        self, database: Database, players: Players, sagas: SagaRunner, *, fee_gems: int
+    ) -> None:
+        """`fee_gems` is what a gift that is sent from now on costs its sender."""
+        self._database = database
+        self._players = players
+        self._sagas = sagas
+        self._fee_gems = fee_gems
+
+    async def send(
+        self, user_id: str, item_id: int, to: str, count: int, key: str, deadline: Deadline
+    ) -> GiftRecord:
+        """Moves the items to the player named `to`, for a fee. Idempotent by `key`.
+
+        Gives a pending gift when it is not done shortly before the deadline; it goes on by
+        itself. Raises InvalidArgument, IdempotencyKeyReused, PlayerNotFound, GiftToSelf,
+        ItemNotOwned, InsufficientCurrency, InventoryFull, after which everything is as it
+        was; and MeshError when it is not known what happened: the same key tells it later.
+        """
+        check_gift(item_id, to, count)
+        request_id = operation_id(GIFT, user_id, checked_key(key))
+        begun = await self._database.autocommit(
+            lambda cursor: storage.find_last_attempt(cursor, request_id)
+        )
+        saga: Saga | None = None
+        if begun is None or begun.state is GiftState.RETURNED:
+            sender, receiver = await self._both_players(user_id, to, deadline)
+            gift = partial(
+                Gift,
+                request_id=request_id,
+                sender=sender,
+                receiver=receiver,
+                item_id=item_id,
+                count=count,
+                fee_gems=self._fee_gems,
+            )
+            begun, saga = await self._begin(gift, request_id, deadline)
+        if not begun.gift.is_asked_by(to, item_id, count):
+            raise IdempotencyKeyReused
+        ended = await self._end(begun, saga, deadline)
+        if ended.state is GiftState.RETURNED:
+            raise _refused(ended.reason)
+        return ended
+
+    async def find(self, user_id: str, gift_id: str) -> GiftRecord:
+        """A gift that the player sent or was given. Raises GiftNotFound."""
+        record = await self._database.autocommit(lambda cursor: storage.find_gift(cursor, gift_id))
+        if record is None or not record.is_shown_to(user_id):
+            raise GiftNotFound
+        return record
+
+    async def history(
+        self, user_id: str, page_size: int, page_token: str
+    ) -> tuple[list[GiftRecord], str]:
+        """A page of the player's gifts, newest first, and the token of the next page."""
+        size = checked_page_size(page_size, default=GIFTS_PAGE_SIZE, maximum=MAX_GIFTS_PAGE_SIZE)
+        before = key_of(page_token)
+        gifts = await self._database.autocommit(
+            lambda cursor: storage.list_gifts(cursor, user_id, before, size + 1)
+        )
+        page = gifts[:size]
+        return page, str(page[-1].number) if len(gifts) > size else ""
+
+    async def _both_players(
+        self, user_id: str, to: str, deadline: Deadline
+    ) -> tuple[Player, Player]:
+        receiver, sender = await self._players.find_players(to, user_id, deadline)
+        if sender is None:
+            raise NotFound(
+                "The player of this token does not exist; register again.",
+                reason="USER_NOT_FOUND",
+            )
+        if receiver is None:
+            raise PlayerNotFound
+        if receiver == sender:
+            raise GiftToSelf
+        return sender, receiver
+
+    async def _begin(
+        self, gift: "partial[Gift]", request_id: str, deadline: Deadline
+    ) -> tuple[GiftRecord, Saga | None]:
+        """The gift, and its saga if it was begun just now. Raises ItemNotOwned."""
+        while True:
+            try:
+                return await self._database.transaction(
+                    lambda cursor: self._reserve(cursor, gift, request_id)
+                )
+            except LockTimeout:
+                # A pull that is being committed holds the item, or the same request another
+                # way; the wait in the database was short, so that its connection is free.
+                deadline.check()
+
+    def _reserve(
+        self, cursor: Cursor, asked: "partial[Gift]", request_id: str
+    ) -> tuple[GiftRecord, Saga | None]:
+        storage.wait_briefly_for_locks(cursor)
+        last = storage.find_last_attempt(cursor, request_id)
+        if last is not None and last.state is not GiftState.RETURNED:
+            return last, None
+        attempt = 1 if last is None else last.gift.attempt + 1
+        gift = asked(gift_id=operation_id(GIFT, request_id, str(attempt)), attempt=attempt)
+        saga: Saga | None = None
+        if storage.insert_gift(cursor, gift):
+            sender_id = gift.sender.user_id
+            if not storage.take_items(cursor, sender_id, gift.item_id, gift.count):
+                raise ItemNotOwned(storage.count_held(cursor, sender_id, gift.item_id))
+            saga = self._sagas.begin(cursor, GIFT, gift.gift_id, {})
+        record = storage.find_gift(cursor, gift.gift_id)
+        assert record is not None, "the gift is there, from now or from a moment ago"
+        return record, saga
+
+    async def _end(self, gift: GiftRecord, saga: Saga | None, deadline: Deadline) -> GiftRecord:
+        """The gift at its end, or as it is when it is time to answer."""
+        patience = deadline.shortened_to(deadline.remaining_seconds() - ANSWER_SECONDS)
+        if saga is not None:
+            await asyncio.wait({self._sagas.drive(saga)}, timeout=patience.remaining_seconds())
+        while True:
+            stands = await self._database.autocommit(
+                lambda cursor: storage.find_gift(cursor, gift.gift.gift_id)
+            )
+            assert stands is not None, "a gift is never removed"
+            if stands.state is not GiftState.PENDING or patience.is_over():
+                return stands
+            await asyncio.sleep(min(PENDING_PAUSE_SECONDS, patience.remaining_seconds()))
+
+
+def _refused(reason: str) -> MeshError:
+    """What the sender is told of a gift that was returned."""
+    known = _REASONS.get(reason)
+    return known() if known is not None else FeeRefused(reason)

@@ -1,0 +1,167 @@
+"""Gifts through REST, on a whole mesh: items and fees move together, whoever is killed."""
+
+import asyncio
+import time
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.e2e.clients.answers import Answer
+from tests.e2e.clients.client import GIFTS
+from tests.e2e.clients.rest_client import RestClient
+from tests.e2e.players import NewPlayer, Player
+from tests.invariants import broken_invariants
+from tests.stack import Mesh
+
+FEE_GEMS, PULL_GEMS = 20, 160
+ENDED = ("delivered", "returned")
+PATIENCE_SECONDS = 60.0
+POLL_SECONDS = 0.1
+
+
+def send(rest: RestClient, sender: Player, item_id: int, to: str, **more: Any) -> Answer:
+    return rest.call(f"{GIFTS}/SendGift", {"itemId": item_id, "to": to, **more}, sender.token)
+
+
+def told(rest: RestClient, player: Player, gift_id: str) -> Answer:
+    return rest.call(f"{GIFTS}/GetGift", {"giftId": gift_id}, player.token)
+
+
+def inventory(rest: RestClient, player: Player) -> dict[int, int]:
+    return {each["itemId"]: each["count"] for each in rest.inventory(player.token).body["items"]}
+
+
+def balance(rest: RestClient, player: Player) -> int:
+    return int(rest.currency(player.token).body["currencyBalance"])
+
+
+def owner(rest: RestClient, new_player: NewPlayer, gems_left: int) -> tuple[Player, int]:
+    """Somebody with one item and so many gems, and the item's number."""
+    player = new_player(gems=PULL_GEMS + gems_left)
+    pulled = rest.pull(player.token, "standard").body["pulled_items"]
+    return player, pulled[0]["item_id"]
+
+
+def test_a_gift_is_sent_and_is_the_same_when_it_is_sent_again(
+    rest: RestClient, new_player: NewPlayer
+) -> None:
+    sender, item_id = owner(rest, new_player, 100)
+    receiver = new_player()
+    answers = [
+        send(rest, sender, item_id, receiver.username.upper(), requestId="k") for _ in range(2)
+    ]
+    assert answers[0].ok, answers[0]
+    assert answers[0].raw == answers[1].raw
+    gift = answers[0].body
+    expected = {"state": "delivered", "reason": "", "itemId": item_id, "count": 1, "fee": FEE_GEMS}
+    assert expected.items() <= gift.items()
+    assert (gift["sender"], gift["to"]) == (sender.username, receiver.username)
+    assert (inventory(rest, sender), inventory(rest, receiver)) == ({}, {item_id: 1})
+    assert balance(rest, sender) == 100 - FEE_GEMS
+    [fee, *_] = rest.ledger(sender.token).body["entries"]
+    told_fee = (fee["operationId"], fee["kind"], fee["amount"])
+    assert told_fee == (gift["giftId"], "gift_fee", -FEE_GEMS)
+    for player in (sender, receiver):
+        assert told(rest, player, gift["giftId"]).body == gift
+        listed = rest.call(f"{GIFTS}/ListGifts", {}, player.token).body
+        assert listed == {"gifts": [gift], "nextPageToken": ""}
+    assert told(rest, new_player(), gift["giftId"]).reason == "GIFT_NOT_FOUND"
+
+
+def test_a_gift_whose_fee_cannot_be_paid_changes_nothing_until_it_can(
+    rest: RestClient, new_player: NewPlayer
+) -> None:
+    sender, item_id = owner(rest, new_player, FEE_GEMS - 1)
+    receiver = new_player()
+    refused = send(rest, sender, item_id, receiver.username, requestId="k")
+    assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "INSUFFICIENT_CURRENCY")
+    assert inventory(rest, sender) == {item_id: 1}
+    assert balance(rest, sender) == FEE_GEMS - 1
+    [returned] = rest.call(f"{GIFTS}/ListGifts", {}, sender.token).body["gifts"]
+    assert (returned["state"], returned["reason"]) == ("returned", "INSUFFICIENT_CURRENCY")
+    assert rest.buy_currency(sender.token, 1).ok
+    assert send(rest, sender, item_id, receiver.username, requestId="k").ok
+    assert (inventory(rest, sender), balance(rest, sender)) == ({}, 0)
+
+
+def test_what_cannot_be_given_is_refused_by_name(rest: RestClient, new_player: NewPlayer) -> None:
+    sender, item_id = owner(rest, new_player, 100)
+    receiver = new_player()
+    refusals = {
+        "GIFT_TO_SELF": send(rest, sender, item_id, sender.username),
+        "PLAYER_NOT_FOUND": send(rest, sender, item_id, "nobody-of-that-name"),
+        "ITEM_NOT_OWNED": send(rest, sender, item_id, receiver.username, count=2),
+    }
+    assert {reason: answer.reason for reason, answer in refusals.items()} == {
+        reason: reason for reason in refusals
+    }
+    wrong = {"itemId": (0, receiver.username, 1), "count": (item_id, receiver.username, 0)}
+    for field, (item, to, count) in (wrong | {"to": (item_id, "", 1)}).items():
+        assert send(rest, sender, item, to, count=count).fields == (field,)
+    assert send(rest, sender, item_id, receiver.username, requestId="k").ok
+    reused = send(rest, sender, item_id, receiver.username, count=2, requestId="k")
+    assert reused.reason == "IDEMPOTENCY_KEY_REUSED"
+    assert balance(rest, sender) == 100 - FEE_GEMS
+
+
+@pytest.mark.timeout(180)
+async def test_gifts_under_way_are_finished_whoever_is_killed(
+    mesh: Mesh, rest: RestClient, new_player: NewPlayer
+) -> None:
+    players = [new_player(gems=10 * PULL_GEMS + 200) for _ in range(4)]
+    for player in players:
+        assert rest.pull(player.token, "standard", 10).ok
+    stop = asyncio.Event()
+    async with httpx.AsyncClient(base_url=mesh.gateway, timeout=15, trust_env=False) as client:
+        sending = [
+            asyncio.create_task(_keep_giving(client, rest, giver, to, stop))
+            for giver, to in zip(players, [*players[1:], players[0]], strict=True)
+        ]
+        for name in ("gacha_svc-1", "account_svc-1", "gacha_svc-2", "account_svc-2"):
+            await asyncio.sleep(0.7)
+            await asyncio.to_thread(mesh.kill_process, name)
+        await asyncio.sleep(1.0)
+        stop.set()
+        counts = await asyncio.gather(*sending)
+    assert sum(counts) > 0
+    assert await asyncio.to_thread(broken_invariants, mesh) == []
+    owned = sum(sum(inventory(rest, player).values()) for player in players)
+    assert owned == 10 * len(players)
+
+
+async def _keep_giving(
+    client: httpx.AsyncClient, rest: RestClient, giver: Player, to: Player, stop: asyncio.Event
+) -> int:
+    """Gives one item after another, each to its end; returns how many were delivered."""
+    headers = {"authorization": f"Bearer {giver.token}"}
+    delivered_count = 0
+    while not stop.is_set():
+        listed = await _answered(client.build_request("GET", "/inventory", headers=headers), client)
+        if not listed["items"]:
+            await asyncio.sleep(POLL_SECONDS)
+            continue
+        request = client.build_request(
+            "POST",
+            "/gifts",
+            headers=headers | {"idempotency-key": uuid4().hex},
+            json={"itemId": listed["items"][0]["itemId"], "to": to.username},
+        )
+        ended = await _answered(request, client)
+        delivered_count += ended["state"] == "delivered"
+    return delivered_count
+
+
+async def _answered(request: httpx.Request, client: httpx.AsyncClient) -> dict[str, Any]:
+    """Sent again, as the documentation tells, until it is neither unknown nor pending."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        assert time.monotonic() < deadline, "it did not end in time"
+        response = await client.send(request)
+        body: dict[str, Any] = response.json()
+        if body.get("reason") in {"INSUFFICIENT_CURRENCY", "ITEM_NOT_OWNED"}:
+            return body | {"state": "refused"}
+        if response.status_code == 200 and body.get("state", "delivered") in ENDED:
+            return body
+        await asyncio.sleep(POLL_SECONDS)
