@@ -9,6 +9,7 @@ import base64
 import binascii
 import math
 import re
+import struct
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -20,7 +21,6 @@ Reader = Callable[[object], Any]
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LONGEST_NUMBER = 64
 _SPECIAL_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_LARGEST_FLOAT32 = 3.4028234663852886e38
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
@@ -77,10 +77,13 @@ def read_double(value: object) -> float:
 
 
 def read_float(value: object) -> float:
-    """As `read_double`, within the range of 32 bits."""
+    """As `read_double`, within the range of 32 bits; the largest number of these is written
+    3.4028235e38, which is a little more."""
     number = read_double(value)
-    if math.isfinite(number) and abs(number) > _LARGEST_FLOAT32:
-        raise Refused("must fit a 32-bit floating point number")
+    try:
+        struct.pack("<f", number)
+    except OverflowError:
+        raise Refused("must fit a 32-bit floating point number") from None
     return number
 
 
