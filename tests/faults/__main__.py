@@ -32,7 +32,7 @@ MUTANT_SIZE = Size(
     operation_seconds=15.0,
 )
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()

@@ -7,14 +7,46 @@ from bench.http1 import Answer, Connection, connect
 ANSWER_TIMEOUT_SECONDS = 14.0
 
 
+class _Line:
+    """One connection, whose exchanges can be waited for. It is of no use after one that
+    was not answered."""
+
+    def __init__(self) -> None:
+        self._connection: Connection | None = None
+        self._answer: asyncio.Future[Answer] | None = None
+        self._end: ConnectionError | None = None
+
+    async def exchange(self, host: str, port: int, request: bytes) -> Answer:
+        """Raises OSError."""
+        if self._connection is None:
+            self._connection = await connect(host, port, self._take_answer, self._take_end)
+        if self._end is not None:
+            raise self._end
+        self._answer = asyncio.get_running_loop().create_future()
+        self._connection.send(request)
+        return await self._answer
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _take_answer(self, answer: Answer) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(answer)
+
+    def _take_end(self, cause: ConnectionError) -> None:
+        self._end = cause
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(cause)
+
+
 class Rest:
     """One request at a time."""
 
     def __init__(self, gateway: str) -> None:
         """`gateway` is http://HOST:PORT."""
         self._host, _, self._port = gateway.removeprefix("http://").rpartition(":")
-        self._connection: Connection | None = None
-        self._answer: asyncio.Future[Answer] | None = None
+        self._line: _Line | None = None
 
     async def send(
         self,
@@ -32,33 +64,21 @@ class Rest:
             f"idempotency-key: {key}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\n{headers}\r\n"
         )
+        used, self._line = self._line or _Line(), None
         try:
             async with asyncio.timeout(patience_seconds):
-                return await self._exchange(request.encode() + body)
+                answer = await used.exchange(self._host, int(self._port), request.encode() + body)
         except (OSError, TimeoutError):
-            self.close()
             return None
+        else:
+            self._line = used
+            return answer
+        finally:
+            if self._line is not used:
+                used.close()
 
     def close(self) -> None:
         """Idempotent."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    async def _exchange(self, request: bytes) -> Answer:
-        if self._connection is None:
-            self._connection = await connect(
-                self._host, int(self._port), self._take_answer, self._take_end
-            )
-        self._answer = asyncio.get_running_loop().create_future()
-        self._connection.send(request)
-        return await self._answer
-
-    def _take_answer(self, answer: Answer) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(answer)
-
-    def _take_end(self, cause: ConnectionError) -> None:
-        self._connection = None
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(cause)
+        if self._line is not None:
+            self._line.close()
+            self._line = None
