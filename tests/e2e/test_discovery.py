@@ -17,9 +17,14 @@ HEALTH = "grpc.health.v1.Health"
 REFLECTION = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]
 OWN_SERVICES = {
     "registry": ["registry.v1.RegistryService"],
-    "account_svc": ["account.v1.AccountService", "tx.v1.ParticipantService"],
+    "account_svc": [
+        "account.v1.AccountService",
+        "account.v1.GiftFeeService",
+        "tx.v1.ParticipantService",
+    ],
     "gacha_svc": [
         "gacha.v1.GachaService",
+        "gacha.v1.GiftService",
         "tx.v1.CoordinatorService",
         "tx.v1.ParticipantService",
     ],
