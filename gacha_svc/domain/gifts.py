@@ -6,7 +6,10 @@ from enum import StrEnum
 
 from gacha_svc.domain.banners import Item
 from mesh.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound
+from mesh.idempotency import operation_id
 
+GIFT = "gift"
+"""Its kind, among operations and among sagas."""
 MAX_GIFT_COUNT = 100
 MAX_ITEM_ID = 2**31 - 1
 MAX_USERNAME_LENGTH = 64
@@ -91,16 +94,20 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Gift:
-    """What was asked. `gift_id` names the fee too; `request_id` is the same for all attempts."""
+    """What was asked. `request_id` is the same for all attempts, which are counted from 1."""
 
-    gift_id: str
     request_id: str
-    attempt: int
     sender: Player
     receiver: Player
     item_id: int
     count: int
     fee_gems: int
+    attempt: int = 1
+
+    @property
+    def gift_id(self) -> str:
+        """Names this attempt, its fee and its saga, for ever."""
+        return operation_id(GIFT, self.request_id, str(self.attempt))
 
     def is_asked_by(self, to: str, item_id: int, count: int) -> bool:
         """Whether a request for these would be the one that asked for it."""

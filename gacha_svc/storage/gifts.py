@@ -94,8 +94,8 @@ def insert_outcome(cursor: Cursor, gift_id: str, reason: str) -> bool:
 
 
 _SELECT_GIFT = """
-SELECT gift.number, gift.gift_id::text, gift.request_id::text, gift.attempt,
-       gift.sender_id::text, gift.sender_name, gift.receiver_id::text, gift.receiver_name,
+SELECT gift.number, gift.request_id::text, gift.attempt, gift.sender_id::text, gift.sender_name,
+       gift.receiver_id::text, gift.receiver_name,
        gift.item_id, gift.count, gift.fee, item.name, item.rarity,
        gift_outcome.delivered, coalesce(gift_outcome.reason, ''), gift.created_at
 FROM gift JOIN item USING (item_id) LEFT JOIN gift_outcome USING (gift_id)
@@ -139,14 +139,13 @@ def _records(cursor: Cursor) -> list[GiftRecord]:
         GiftRecord(
             number,
             Gift(
-                gift_id,
                 request_id,
-                attempt,
                 Player(sender_id, sender),
                 Player(receiver_id, receiver),
                 item_id,
                 count,
                 fee,
+                attempt,
             ),
             Item(id=item_id, name=name, rarity=Rarity(rarity)),
             _STATES[delivered],
@@ -155,7 +154,6 @@ def _records(cursor: Cursor) -> list[GiftRecord]:
         )
         for (
             number,
-            gift_id,
             request_id,
             attempt,
             sender_id,

@@ -20,14 +20,11 @@ from typing import Protocol
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from gacha_svc.domain.gifts import FeeRefused, Gift, InventoryFull
+from gacha_svc.domain.gifts import GIFT, FeeRefused, Gift, InventoryFull
 from gacha_svc.storage import gifts as storage
 from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.saga.definition import Definition, Move, Saga, State
-
-GIFT = "gift"
-"""The kind of saga."""
 
 
 class GiftStep(StrEnum):

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from typing import Protocol
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.errors import InsufficientCurrency
 from gacha_svc.domain.gifts import (
+    GIFT,
     FeeRefused,
     Gift,
     GiftNotFound,
@@ -22,7 +23,6 @@ from gacha_svc.domain.gifts import (
     check_gift,
 )
 from gacha_svc.storage import gifts as storage
-from gacha_svc.use_cases.gift_saga import GIFT
 from mesh.database import Database, LockTimeout
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, NotFound
@@ -81,16 +81,8 @@ class Gifts:
         saga: Saga | None = None
         if begun is None or begun.state is GiftState.RETURNED:
             sender, receiver = await self._both_players(user_id, to, deadline)
-            gift = partial(
-                Gift,
-                request_id=request_id,
-                sender=sender,
-                receiver=receiver,
-                item_id=item_id,
-                count=count,
-                fee_gems=self._fee_gems,
-            )
-            begun, saga = await self._begin(gift, request_id, deadline)
+            gift = Gift(request_id, sender, receiver, item_id, count, self._fee_gems)
+            begun, saga = await self._begin(gift, deadline)
         if not begun.gift.is_asked_by(to, item_id, count):
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
@@ -132,29 +124,23 @@ class Gifts:
             raise GiftToSelf
         return sender, receiver
 
-    async def _begin(
-        self, gift: "partial[Gift]", request_id: str, deadline: Deadline
-    ) -> tuple[GiftRecord, Saga | None]:
+    async def _begin(self, gift: Gift, deadline: Deadline) -> tuple[GiftRecord, Saga | None]:
         """The gift, and its saga if it was begun just now. Raises ItemNotOwned."""
         while True:
             try:
-                return await self._database.transaction(
-                    lambda cursor: self._reserve(cursor, gift, request_id)
-                )
+                return await self._database.transaction(lambda cursor: self._reserve(cursor, gift))
             except LockTimeout:
                 # A pull that is being committed holds the item, or the same request another
                 # way; the wait in the database was short, so that its connection is free.
                 deadline.check()
 
-    def _reserve(
-        self, cursor: Cursor, asked: "partial[Gift]", request_id: str
-    ) -> tuple[GiftRecord, Saga | None]:
+    def _reserve(self, cursor: Cursor, gift: Gift) -> tuple[GiftRecord, Saga | None]:
         storage.wait_briefly_for_locks(cursor)
-        last = storage.find_last_attempt(cursor, request_id)
-        if last is not None and last.state is not GiftState.RETURNED:
-            return last, None
-        attempt = 1 if last is None else last.gift.attempt + 1
-        gift = asked(gift_id=operation_id(GIFT, request_id, str(attempt)), attempt=attempt)
+        last = storage.find_last_attempt(cursor, gift.request_id)
+        if last is not None:
+            if last.state is not GiftState.RETURNED:
+                return last, None
+            gift = replace(gift, attempt=last.gift.attempt + 1)
         saga: Saga | None = None
         if storage.insert_gift(cursor, gift):
             sender_id = gift.sender.user_id
