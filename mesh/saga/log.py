@@ -46,12 +46,14 @@ VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))
 ON CONFLICT (saga_id) DO NOTHING
 RETURNING saga_id::text, kind, state, body, attempt_count, reason, lease, is_parked
 """
+# ARRAY has the selection run once. Under IN a plan may run it for each row of the table, and
+# then every run takes its limit anew, for what was taken before is skipped.
 _LEASE_DUE = """
 UPDATE saga SET lease = %s, due_at = now() + make_interval(secs => %s)
-WHERE saga_id IN (
+WHERE saga_id = ANY(ARRAY(
     SELECT saga_id FROM saga WHERE due_at <= now() AND kind = ANY(%s)
     ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
-)
+))
 RETURNING saga_id::text, kind, state, body, attempt_count, reason, lease, is_parked
 """
 _MOVE = """

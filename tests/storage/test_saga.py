@@ -252,3 +252,22 @@ async def test_only_so_many_are_driven_at_a_time(house: House) -> None:
     await runner.run_once()
     await runner.close()
     assert house.asked == []
+
+
+async def test_no_more_are_leased_than_were_asked_for_whatever_the_plan(house: House) -> None:
+    """Where the planner has nothing better than to go through the whole table too."""
+
+    def lease(cursor: Cursor) -> list[Saga]:
+        cursor.execute(
+            """
+            INSERT INTO saga (saga_id, kind, state, body, due_at)
+            SELECT gen_random_uuid(), 'order', 'ASKING', '{}', now() FROM generate_series(1, 20);
+            SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
+            SET LOCAL enable_hashagg = off; SET LOCAL enable_sort = off;
+            SET LOCAL enable_material = off; SET LOCAL enable_indexscan = off;
+            SET LOCAL enable_bitmapscan = off
+            """
+        )
+        return rows.lease_due(cursor, ["order"], 5, 10.0)
+
+    assert len(await house.database.transaction(lease)) == 5
