@@ -34,6 +34,9 @@ READER_PAUSE_SECONDS = 0.1
 REPEATERS = 16
 SHARES = {Group.POINT: 1.0, Group.MESSAGES: 0.4, Group.KILL: 0.25, Group.DATABASE: 0.35}
 """How often a round has a fault of the group."""
+LOSSES = 0.06
+"""How often a round is the loss of a branch, by itself: a copy of a lost branch's Prepare
+that comes after the loss is what ADR 11 does not cover."""
 
 POINTS = frozenset(
     (
@@ -77,11 +80,14 @@ class Deck:
 
     def __init__(self, faults: Sequence[Fault], chance: random.Random) -> None:
         self._chance = chance
-        self._all = {group: [fault for fault in faults if fault.group is group] for group in SHARES}
-        self._left: dict[Group, list[Fault]] = {group: [] for group in SHARES}
+        self._all = {group: [fault for fault in faults if fault.group is group] for group in Group}
+        self._left: dict[Group, list[Fault]] = {group: [] for group in Group}
 
     def draw(self) -> list[Fault]:
         """The faults of the next round, at least one."""
+        has_others = any(self._all[group] for group in SHARES)
+        if self._all[Group.LOSS] and (not has_others or self._chance.random() < LOSSES):
+            return [self._next(Group.LOSS)]
         drawn: list[Fault] = []
         while not drawn:
             drawn = [
@@ -93,8 +99,7 @@ class Deck:
 
     def put_back(self, fault: Fault) -> None:
         """For one that did not come about."""
-        if fault.group in self._left:
-            self._left[fault.group].insert(0, fault)
+        self._left[fault.group].insert(0, fault)
 
     def _next(self, group: Group) -> Fault:
         if not self._left[group]:

@@ -39,16 +39,18 @@ DELAYS_SECONDS = (0.0, 0.02, 0.2, 1.0, 5.0, 12.0, 33.0)
 KILL = "SIGKILL from outside"
 REPEATED, HELD_BACK = "message repeated, up to 33 s late", "message held back, up to 33 s"
 UNANSWERED, DISTURBED = "answer lost", "every message at risk"
+LOST = "first branch lost after its decision"
 STOPPED, SLOTS, LOCKS = "PostgreSQL stopped at once", "prepared slots used up", "locks held"
 
 
 class Group(StrEnum):
-    """What is taken together: a round has one fault of a group at most."""
+    """What is taken together: a round has one fault of a group at most, and a loss alone."""
 
     POINT = "points"
     KILL = "kills"
     MESSAGES = "messages"
     DATABASE = "databases"
+    LOSS = "losses"
     QUIET = "quiet"
 
 
@@ -97,7 +99,8 @@ QUIET = Fault("quiet", Group.QUIET, "nothing", _wait)
 
 def all_faults() -> Mapping[str, Fault]:
     """By name."""
-    every = [QUIET, *_at_points(), *_kills(), *_of_messages(), *_of_databases()]
+    lost = Fault("branches of account lost", Group.LOSS, LOST, _lose_branches)
+    every = [QUIET, lost, *_at_points(), *_kills(), *_of_messages(), *_of_databases()]
     return {fault.name: fault for fault in every}
 
 
@@ -214,6 +217,37 @@ def _server_signalled(side: str, how: signal.Signals) -> Callable[[Moment], bool
         return True
 
     return stop
+
+
+def _lose_branches(moment: Moment) -> bool:
+    """Rolls back first branches whose decision says commit, as a failover to a standby
+    without them would; their coordinator stands still meanwhile."""
+    target = moment.target
+    shot = target.armory.arm(
+        target.instances("gacha_svc"), "coordinator.after_decision", Action.STALL
+    )
+    instance = _wait_until_fired(target, shot)
+    target.armory.disarm([shot])
+    if instance is None:
+        return False
+    lost_count = 0
+    with (
+        target.stalled(instance),
+        contextlib.suppress(psycopg2.OperationalError),
+        _connect(moment, "account") as account,
+        _connect(moment, "gacha") as gacha,
+        account.cursor() as prepared,
+        gacha.cursor() as decided,
+    ):
+        prepared.execute("SELECT gid FROM pg_prepared_xacts WHERE starts_with(gid, 'account/')")
+        for (branch,) in prepared.fetchall():
+            gid = branch.removeprefix("account/")
+            decided.execute("SELECT FROM tx_decision WHERE gid = %s AND outcome = 'commit'", (gid,))
+            if decided.rowcount:
+                with contextlib.suppress(psycopg2.ProgrammingError):
+                    prepared.execute("ROLLBACK PREPARED %s", (branch,))
+                    lost_count += 1
+    return lost_count > 0
 
 
 def _connect(moment: Moment, side: str) -> Any:

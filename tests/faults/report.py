@@ -1,7 +1,8 @@
 """What a run says: a line for each round, and a summary at the end."""
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,7 +19,8 @@ class Reporter:
     """Writes to the terminal, or to whatever stands for it."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+        width = None if sys.stdout.isatty() else WIDTH_OF_FILES
+        self.console = Console(highlight=False, soft_wrap=True, width=width)
 
     def say(self, sentence: str) -> None:
         self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {escape(sentence)}")
@@ -39,6 +41,11 @@ class Reporter:
                 f"[bold red]{each.after_seconds:7.1f} s[/bold red] {escape(str(each.check))}: "
                 f"{escape(each.told)}"
             )
+
+    def show_columns(self, caught: Mapping[str, Findings]) -> None:
+        """What the columns of the table of mutants stand for."""
+        for check in _checks_of(caught):
+            self.console.print(f"  {check.name.lower()}: {check}")
 
     def show_summary(self, campaign: Campaign, seed: int) -> None:
         self.console.print(summary(campaign, seed), markup=False)
@@ -75,16 +82,20 @@ def summary(campaign: Campaign, seed: int) -> str:
     return "\n".join(lines)
 
 
-def mutant_table(caught: dict[str, Findings]) -> Table:
+def mutant_table(caught: Mapping[str, Findings]) -> Table:
     """Which check caught which mutant, after how many seconds."""
     table = Table(title="Mutant by check: seconds until it was caught", title_justify="left")
     table.add_column("mutant", no_wrap=True)
-    columns = [check for check in Check if any(check in each.counts for each in caught.values())]
+    columns = _checks_of(caught)
     for check in columns:
-        table.add_column(check.name.lower(), justify="right")
+        table.add_column(check.name.lower(), justify="right", no_wrap=True)
     table.add_column("caught")
     for mutant, findings in caught.items():
         times = [findings.first(check) for check in columns]
         cells = ["" if at is None else f"{at:.1f}" for at in times]
         table.add_row(mutant, *cells, "yes" if findings.count else "[bold red]NO[/bold red]")
     return table
+
+
+def _checks_of(caught: Mapping[str, Findings]) -> list[Check]:
+    return [check for check in Check if any(check in each.counts for each in caught.values())]
