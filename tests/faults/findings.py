@@ -41,6 +41,7 @@ class Findings:
     began_at: float = field(default_factory=time.monotonic)
     found: list[Finding] = field(default_factory=list)
     counts: dict[Check, int] = field(default_factory=dict)
+    _taken_count: int = 0
 
     def add(self, check: Check, told: str) -> None:
         self.counts[check] = self.counts.get(check, 0) + 1
@@ -50,6 +51,12 @@ class Findings:
     def extend(self, check: Check, told: Iterable[str]) -> None:
         for each in told:
             self.add(check, each)
+
+    def take_new(self) -> list[Finding]:
+        """Those that were found since this was last asked."""
+        new = self.found[self._taken_count :]
+        self._taken_count += len(new)
+        return new
 
     def is_enough(self, check: Check) -> bool:
         """Whether more findings of the check would tell nothing new."""

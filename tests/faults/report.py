@@ -34,9 +34,11 @@ class Reporter:
             f" | {len(history.done)} done, {len(history.refused)} refused,"
             f" {findings.count} anomalies"
         )
+        self.show_findings(findings)
 
     def show_findings(self, findings: Findings) -> None:
-        for each in findings.found:
+        """Those that were not shown before: a run that is broken off has told what it found."""
+        for each in findings.take_new():
             self.console.print(
                 f"[bold red]{each.after_seconds:7.1f} s[/bold red] {escape(str(each.check))}: "
                 f"{escape(each.told)}"
