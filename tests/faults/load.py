@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import random
 from collections.abc import Sequence
+from contextlib import closing
 
 import orjson
 
@@ -29,6 +30,7 @@ REFUSED = "INSUFFICIENT_CURRENCY"
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
 THINK_SECONDS = 0.05
 SKEW = 1.1
+TURNS_OF_CLOSING = 3
 PURCHASE_GEMS = (160, 800, 1600, 4800)
 HURRY_SECONDS = (0.02, 0.1, 0.4)
 TEN_PULLS, REPEATS, PURCHASES, IMPATIENT, HURRIED = 0.15, 0.05, 0.03, 0.02, 0.05
@@ -86,32 +88,34 @@ class Load:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # A connection that was broken off closes its socket in the loop's next turns.
+        for _ in range(TURNS_OF_CLOSING):
+            await asyncio.sleep(0)
 
     async def repeat(self, asked: Sequence[Asked], connection_count: int) -> None:
         """Asks again for what was done, and finds whatever is not answered as at first."""
         waiting = iter(asked)
 
         async def repeat_in_turn() -> None:
-            rest = Rest(self._mesh.gateway)
-            for each in waiting:
-                if self._findings.is_enough(Check.REPEATS):
-                    break
-                await self._repeat(rest, each)
-            rest.close()
+            with closing(Rest(self._mesh.gateway)) as rest:
+                for each in waiting:
+                    if self._findings.is_enough(Check.REPEATS):
+                        break
+                    await self._repeat(rest, each)
 
         await asyncio.gather(*(repeat_in_turn() for _ in range(connection_count)))
 
     async def _keep_asking(self, number: int) -> None:
         chance = random.Random(f"{self._seed}/{number}")
-        rest = Rest(self._mesh.gateway)
-        while True:
-            await self._open.wait()
-            self._busy_count += 1
-            try:
-                await self._ask_once(rest, chance)
-            finally:
-                self._busy_count -= 1
-            await asyncio.sleep(chance.random() * 2 * THINK_SECONDS)
+        with closing(Rest(self._mesh.gateway)) as rest:
+            while True:
+                await self._open.wait()
+                self._busy_count += 1
+                try:
+                    await self._ask_once(rest, chance)
+                finally:
+                    self._busy_count -= 1
+                await asyncio.sleep(chance.random() * 2 * THINK_SECONDS)
 
     async def _ask_once(self, rest: Rest, chance: random.Random) -> None:
         if self._history.done and chance.random() < REPEATS:
