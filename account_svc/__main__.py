@@ -7,7 +7,9 @@ from account_svc.gift_fees.rpc import GiftFeeRpc
 from account_svc.gift_fees.use_cases import GiftFees
 from account_svc.passwords import Passwords
 from account_svc.rpc import AccountRpc, decode_debit, encode_debit_result
-from account_svc.use_cases import Accounts, apply_debits
+from account_svc.use_cases.accounts import Accounts
+from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.purchases import Purchases
 from mesh.auth import PLAYER_AUDIENCE, TokenSigner, fixed_keys
 from mesh.commands import run_command
 from mesh.config import load, read_private_key
@@ -39,7 +41,7 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
         [
             (
                 account_pb2.DESCRIPTOR.services_by_name["AccountService"],
-                AccountRpc(Accounts(database, passwords, signer), signer),
+                AccountRpc(Accounts(database, passwords, signer), Purchases(database), signer),
             ),
             (
                 gift_fees_pb2.DESCRIPTOR.services_by_name["GiftFeeService"],

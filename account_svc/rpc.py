@@ -3,8 +3,10 @@
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
-from account_svc.domain import Debit, LedgerEntry
-from account_svc.use_cases import Accounts
+from account_svc.domain.debits import Debit
+from account_svc.domain.wallets import LedgerEntry
+from account_svc.use_cases.accounts import Accounts
+from account_svc.use_cases.purchases import Purchases
 from mesh.auth import ALGORITHM, public_octets
 from mesh.auth import TokenSigner as Signer
 from mesh.dispatch import Call
@@ -16,8 +18,9 @@ from protos.account.v1 import account_pb2
 class AccountRpc:
     """account.v1.AccountService."""
 
-    def __init__(self, accounts: Accounts, signer: Signer) -> None:
+    def __init__(self, accounts: Accounts, purchases: Purchases, signer: Signer) -> None:
         self._accounts = accounts
+        self._purchases = purchases
         self._signer = signer
 
     async def register(
@@ -43,7 +46,7 @@ class AccountRpc:
     async def buy_currency(
         self, request: account_pb2.BuyCurrencyRequest, call: Call
     ) -> account_pb2.BuyCurrencyResponse:
-        balance_gems = await self._accounts.buy_currency(
+        balance_gems = await self._purchases.buy(
             call.user_id,
             request.amount,
             request.payment_method,

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from account_svc.domain import INSUFFICIENT_CURRENCY, USER_NOT_FOUND, UserNotFound
+from account_svc.domain.accounts import USER_NOT_FOUND, UserNotFound
+from account_svc.domain.debits import INSUFFICIENT_CURRENCY
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError
 
 GIFT_FEE = "gift_fee"

@@ -10,13 +10,9 @@ from collections.abc import Callable, Sequence
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc import storage as wallets
-from account_svc.domain import (
-    INSUFFICIENT_CURRENCY,
-    USER_NOT_FOUND,
-    BalanceChange,
-    BalanceLimit,
-)
+from account_svc.domain.accounts import USER_NOT_FOUND
+from account_svc.domain.debits import INSUFFICIENT_CURRENCY
+from account_svc.domain.wallets import BalanceChange, BalanceLimit
 from account_svc.gift_fees import storage
 from account_svc.gift_fees.domain import (
     GIFT_FEE,
@@ -29,6 +25,7 @@ from account_svc.gift_fees.domain import (
     check_fee,
     check_player_count,
 )
+from account_svc.storage import wallets
 from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.idempotency import IdempotencyKeyReused, operation_id

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import psycopg2
 
-from account_svc import storage
-from account_svc.domain import NewPlayer
+from account_svc.domain.accounts import NewPlayer
+from account_svc.storage import accounts as storage
 from mesh.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.config import read_private_key
 from tests.stack import Mesh

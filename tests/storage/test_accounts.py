@@ -10,25 +10,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain import (
-    MAX_PURCHASE_GEMS,
-    BalanceLimit,
-    Debit,
-    EmailTaken,
-    InvalidCredentials,
-    UsernameTaken,
-    UserNotFound,
-)
+from account_svc.domain.accounts import EmailTaken, InvalidCredentials, UsernameTaken, UserNotFound
+from account_svc.domain.debits import Debit
 from account_svc.passwords import Passwords
-from account_svc.use_cases import Accounts, apply_debits
+from account_svc.use_cases.debits import apply_debits
 from mesh.auth import PLAYER_AUDIENCE, Authenticator, Player, TokenSigner, fixed_keys
 from mesh.database import Database
-from mesh.deadlines import Deadline
-from mesh.errors import DeadlineExceeded, InvalidArgument
 from mesh.idempotency import IdempotencyKeyReused
 from mesh.methods import Access
 from mesh.txn.words import No, Operation, Vote, Yes
 from tests.storage.conftest import empty, migrations_of
+from tests.storage.funding import FundedAccounts
 from tests.storage.holding import held
 
 PASSWORD = "a long password"
@@ -51,23 +43,17 @@ def signer() -> TokenSigner:
 
 
 @pytest.fixture
-def accounts(database: Database, signer: TokenSigner) -> Accounts:
-    return Accounts(database, Passwords(), signer)
+def accounts(database: Database, signer: TokenSigner) -> FundedAccounts:
+    return FundedAccounts(database, Passwords(), signer)
 
 
-async def register(accounts: Accounts, username: str = "mira", key: str = "") -> str:
+async def register(accounts: FundedAccounts, username: str = "mira", key: str = "") -> str:
     return await accounts.register(username, PASSWORD, f"{username}@example.com", key)
 
 
-async def buy(
-    accounts: Accounts, user_id: str, gems: int, method: str = "card", key: str = ""
-) -> int:
-    return await accounts.buy_currency(user_id, gems, method, key, Deadline.after(5))
-
-
-async def funded(accounts: Accounts, gems: int, username: str = "mira") -> str:
+async def funded(accounts: FundedAccounts, gems: int, username: str = "mira") -> str:
     user_id = await register(accounts, username)
-    await buy(accounts, user_id, gems)
+    await accounts.give(user_id, gems)
     return user_id
 
 
@@ -80,7 +66,7 @@ def operation(user_id: str, gems: int) -> Operation[Debit]:
 
 
 async def test_a_new_player_has_nothing_and_may_log_in_in_any_case(
-    accounts: Accounts, signer: TokenSigner
+    accounts: FundedAccounts, signer: TokenSigner
 ) -> None:
     user_id = await register(accounts)
     assert await accounts.balance(user_id) == 0
@@ -99,7 +85,7 @@ async def test_a_new_player_has_nothing_and_may_log_in_in_any_case(
     ],
 )
 async def test_usernames_and_emails_are_unique_whatever_their_case(
-    accounts: Accounts, username: str, email: str, error: type[Exception]
+    accounts: FundedAccounts, username: str, email: str, error: type[Exception]
 ) -> None:
     await register(accounts)
     with pytest.raises(error):
@@ -107,7 +93,7 @@ async def test_usernames_and_emails_are_unique_whatever_their_case(
 
 
 async def test_registering_again_with_the_same_key_gives_the_same_player(
-    accounts: Accounts,
+    accounts: FundedAccounts,
 ) -> None:
     assert await register(accounts, key="k") == await register(accounts, key="k")
     with pytest.raises(IdempotencyKeyReused):
@@ -117,7 +103,7 @@ async def test_registering_again_with_the_same_key_gives_the_same_player(
 
 
 async def test_registering_at_the_same_time_with_the_same_key_makes_one_player(
-    accounts: Accounts,
+    accounts: FundedAccounts,
 ) -> None:
     user_ids = await asyncio.gather(*(register(accounts, key="k") for _ in range(4)))
     assert len(set(user_ids)) == 1
@@ -125,79 +111,22 @@ async def test_registering_at_the_same_time_with_the_same_key_makes_one_player(
 
 @pytest.mark.parametrize(("username", "password"), [("mira", "wrong"), ("nobody", PASSWORD)])
 async def test_wrong_passwords_and_unknown_users_get_one_answer(
-    accounts: Accounts, username: str, password: str
+    accounts: FundedAccounts, username: str, password: str
 ) -> None:
     await register(accounts)
     with pytest.raises(InvalidCredentials, match="The username or the password is wrong"):
         await accounts.login(username, password)
 
 
-async def test_a_purchase_is_credited_once_however_often_it_is_sent(accounts: Accounts) -> None:
-    user_id = await register(accounts)
-    answers = await asyncio.gather(*(buy(accounts, user_id, 100, "card", "k") for _ in range(8)))
-    await buy(accounts, user_id, 7, "card", "k2")
-    answers.append(await buy(accounts, user_id, 100, "card", "k"))
-    assert set(answers) == {100}
-    assert await accounts.balance(user_id) == 107
-
-
-@pytest.mark.parametrize(("gems", "method"), [(101, "card"), (100, "paypal")])
-async def test_a_purchase_key_with_another_body_is_refused(
-    accounts: Accounts, gems: int, method: str
-) -> None:
-    user_id = await register(accounts)
-    await buy(accounts, user_id, 100, "card", "k")
-    with pytest.raises(IdempotencyKeyReused):
-        await buy(accounts, user_id, gems, method, "k")
-    assert await accounts.balance(user_id) == 100
-
-
-async def test_two_players_may_use_the_same_key(accounts: Accounts) -> None:
-    first, second = await register(accounts), await register(accounts, "noor")
-    assert await buy(accounts, first, 1, "card", "k") == 1
-    assert await buy(accounts, second, 2, "card", "k") == 2
-
-
-async def test_a_wallet_never_exceeds_what_json_can_hold(
-    accounts: Accounts, database: Database
-) -> None:
-    user_id = await register(accounts)
-    await database.autocommit(
-        lambda cursor: cursor.execute(
-            """
-            WITH entry AS (
-                INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after)
-                SELECT user_id, 1, gen_random_uuid(), 'purchase', (1::bigint << 53) - 2,
-                       (1::bigint << 53) - 2 FROM wallet
-            )
-            UPDATE wallet SET entry_count = 1, balance = (1::bigint << 53) - 2
-            """
-        )
-    )
-    with pytest.raises(BalanceLimit):
-        await buy(accounts, user_id, 2, "card", "k")
-    assert await buy(accounts, user_id, 1, "card", "k") == 2**53 - 1
-
-
-@pytest.mark.parametrize("gems", [0, -1, MAX_PURCHASE_GEMS + 1])
-async def test_amounts_out_of_bounds_are_refused_by_name(accounts: Accounts, gems: int) -> None:
-    with pytest.raises(InvalidArgument, match=r"^amount must be 1 to 1,000,000,000"):
-        await buy(accounts, str(uuid4()), gems)
-
-
-async def test_a_player_who_does_not_exist_owns_nothing_and_buys_nothing(
-    accounts: Accounts,
-) -> None:
+async def test_a_player_who_does_not_exist_owns_nothing(accounts: FundedAccounts) -> None:
     with pytest.raises(UserNotFound):
         await accounts.balance(str(uuid4()))
-    with pytest.raises(UserNotFound):
-        await buy(accounts, str(uuid4()), 1)
 
 
-async def test_the_ledger_is_read_page_by_page_newest_first(accounts: Accounts) -> None:
+async def test_the_ledger_is_read_page_by_page_newest_first(accounts: FundedAccounts) -> None:
     user_id = await register(accounts)
     for gems in (1, 2, 3, 4, 5):
-        await buy(accounts, user_id, gems)
+        await accounts.give(user_id, gems)
     amounts, token = [], ""
     for _ in range(3):
         page, token = await accounts.ledger(user_id, 2, token)
@@ -224,16 +153,16 @@ async def test_the_ledger_is_read_page_by_page_newest_first(accounts: Accounts) 
     ],
 )
 async def test_no_statement_can_part_a_balance_from_its_ledger(
-    accounts: Accounts, database: Database, statement: str
+    accounts: FundedAccounts, database: Database, statement: str
 ) -> None:
     user_id = await funded(accounts, 60)
-    await buy(accounts, user_id, 40)
+    await accounts.give(user_id, 40)
     with pytest.raises(psycopg2.IntegrityError):
         await database.transaction(lambda cursor: cursor.execute(statement))
 
 
 async def test_a_batch_votes_on_each_debit_by_itself(
-    accounts: Accounts, database: Database
+    accounts: FundedAccounts, database: Database
 ) -> None:
     rich, poor = await funded(accounts, 100), await funded(accounts, 5, "noor")
     nobody = str(uuid4())
@@ -248,7 +177,7 @@ async def test_a_batch_votes_on_each_debit_by_itself(
 
 
 async def test_a_wallet_that_another_transaction_holds_is_busy_at_once(
-    accounts: Accounts, database: Database
+    accounts: FundedAccounts, database: Database
 ) -> None:
     user_id = await funded(accounts, 100)
 
@@ -259,16 +188,9 @@ async def test_a_wallet_that_another_transaction_holds_is_busy_at_once(
         assert await debit(database, operation(user_id, 1)) == [No("BUSY")]
 
 
-async def test_a_purchase_waits_while_a_pull_holds_the_wallet(
-    accounts: Accounts, database: Database
+async def test_balances_that_are_asked_for_at_once_are_each_players_own(
+    accounts: FundedAccounts,
 ) -> None:
-    user_id = await funded(accounts, 100)
-    impatient = Deadline.after(0.05)
-
-    def take(cursor: Cursor) -> None:
-        apply_debits(cursor, [operation(user_id, 1)])
-
-    async with held(database, take):
-        with pytest.raises(DeadlineExceeded):
-            await accounts.buy_currency(user_id, 1, "card", "k", impatient)
-    assert await buy(accounts, user_id, 1, "card", "k") == 100
+    rich, poor = await funded(accounts, 100), await register(accounts, "noor")
+    asked = (rich, poor, rich)
+    assert await asyncio.gather(*map(accounts.balance, asked)) == [100, 0, 100]

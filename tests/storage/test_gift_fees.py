@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from account_svc import storage
-from account_svc.domain import BalanceChange, BalanceLimit, UserNotFound
+from account_svc.domain.accounts import UserNotFound
+from account_svc.domain.wallets import BalanceChange, BalanceLimit
 from account_svc.gift_fees.domain import (
     MAX_FEE_GEMS,
     GiftFee,
@@ -20,13 +20,14 @@ from account_svc.gift_fees.domain import (
 )
 from account_svc.gift_fees.use_cases import GiftFees
 from account_svc.passwords import Passwords
-from account_svc.use_cases import Accounts
+from account_svc.storage import wallets
 from mesh.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, InvalidArgument, MeshError
 from mesh.idempotency import IdempotencyKeyReused
 from tests.storage.conftest import empty, migrations_of
+from tests.storage.funding import FundedAccounts
 from tests.storage.holding import held
 
 
@@ -42,9 +43,9 @@ async def database(schema: Database) -> Database:
 
 
 @pytest.fixture
-def accounts(database: Database) -> Accounts:
+def accounts(database: Database) -> FundedAccounts:
     signer = TokenSigner(Ed25519PrivateKey.generate(), PLAYER_AUDIENCE, 3600)
-    return Accounts(database, Passwords(), signer)
+    return FundedAccounts(database, Passwords(), signer)
 
 
 @pytest.fixture
@@ -56,34 +57,30 @@ def soon() -> Deadline:
     return Deadline.after(10)
 
 
-async def player(accounts: Accounts, gems: int = 0, username: str = "mira") -> str:
+async def player(accounts: FundedAccounts, gems: int = 0, username: str = "mira") -> str:
     user_id = await accounts.register(username, "a long password", f"{username}@example.com", "")
     if gems:
-        await buy(accounts, user_id, gems)
+        await accounts.give(user_id, gems)
     return user_id
-
-
-async def buy(accounts: Accounts, user_id: str, gems: int) -> None:
-    await accounts.buy_currency(user_id, gems, "credit_card", "", soon())
 
 
 def fee_of(user_id: str, gems: int = 10) -> GiftFee:
     return GiftFee(str(uuid4()), user_id, gems)
 
 
-async def kinds(accounts: Accounts, user_id: str) -> list[tuple[str, int]]:
+async def kinds(accounts: FundedAccounts, user_id: str) -> list[tuple[str, int]]:
     """Newest first, without purchases."""
     entries, _ = await accounts.ledger(user_id, 100, "")
     return [(each.kind, each.amount_gems) for each in entries if each.kind != "purchase"]
 
 
 async def test_a_fee_is_taken_once_however_often_and_at_once(
-    accounts: Accounts, fees: GiftFees
+    accounts: FundedAccounts, fees: GiftFees
 ) -> None:
     user_id = await player(accounts, 100)
     fee = fee_of(user_id)
     balances = await asyncio.gather(*(fees.charge(fee, soon()) for _ in range(8)))
-    await buy(accounts, user_id, 5)
+    await accounts.give(user_id, 5)
     assert set(balances) == {90}
     assert await fees.charge(fee, soon()) == 90
     assert await accounts.balance(user_id) == 95
@@ -91,13 +88,13 @@ async def test_a_fee_is_taken_once_however_often_and_at_once(
 
 
 async def test_a_refused_fee_is_not_taken_later_from_a_wallet_that_has_filled_up(
-    accounts: Accounts, fees: GiftFees
+    accounts: FundedAccounts, fees: GiftFees
 ) -> None:
     user_id = await player(accounts, 9)
     fee = fee_of(user_id)
     with pytest.raises(InsufficientCurrency):
         await fees.charge(fee, soon())
-    await buy(accounts, user_id, 100)
+    await accounts.give(user_id, 100)
     with pytest.raises(InsufficientCurrency):
         await fees.charge(fee, soon())
     assert await accounts.balance(user_id) == 109
@@ -113,7 +110,7 @@ async def test_a_fee_of_nobody_is_refused_and_stays_so(fees: GiftFees) -> None:
 
 
 async def test_a_fee_is_given_back_once_however_often_and_at_once(
-    accounts: Accounts, fees: GiftFees
+    accounts: FundedAccounts, fees: GiftFees
 ) -> None:
     user_id = await player(accounts, 100)
     fee = fee_of(user_id)
@@ -126,7 +123,7 @@ async def test_a_fee_is_given_back_once_however_often_and_at_once(
 
 
 async def test_a_fee_that_was_refunded_before_it_was_asked_for_is_never_taken(
-    accounts: Accounts, fees: GiftFees
+    accounts: FundedAccounts, fees: GiftFees
 ) -> None:
     user_id = await player(accounts, 100)
     fee = fee_of(user_id)
@@ -137,7 +134,9 @@ async def test_a_fee_that_was_refunded_before_it_was_asked_for_is_never_taken(
     assert await kinds(accounts, user_id) == []
 
 
-async def test_a_refused_fee_has_nothing_to_give_back(accounts: Accounts, fees: GiftFees) -> None:
+async def test_a_refused_fee_has_nothing_to_give_back(
+    accounts: FundedAccounts, fees: GiftFees
+) -> None:
     user_id = await player(accounts)
     fee = fee_of(user_id)
     with pytest.raises(InsufficientCurrency):
@@ -147,7 +146,7 @@ async def test_a_refused_fee_has_nothing_to_give_back(accounts: Accounts, fees: 
 
 
 async def test_charges_and_refunds_that_race_leave_the_wallet_as_it_was(
-    accounts: Accounts, fees: GiftFees
+    accounts: FundedAccounts, fees: GiftFees
 ) -> None:
     user_id = await player(accounts, 100)
 
@@ -164,7 +163,7 @@ async def test_charges_and_refunds_that_race_leave_the_wallet_as_it_was(
 
 @pytest.mark.parametrize("changes", [{"amount_gems": 11}, {"user_id": str(uuid4())}])
 async def test_an_id_with_another_fee_is_refused(
-    accounts: Accounts, fees: GiftFees, changes: dict[str, object]
+    accounts: FundedAccounts, fees: GiftFees, changes: dict[str, object]
 ) -> None:
     user_id = await player(accounts, 100)
     fee = fee_of(user_id)
@@ -185,11 +184,11 @@ async def test_a_fee_out_of_bounds_is_refused_by_name(fees: GiftFees, gems: int)
 
 
 async def test_a_wallet_that_a_pull_holds_is_waited_for_and_not_for_ever(
-    accounts: Accounts, fees: GiftFees, database: Database
+    accounts: FundedAccounts, fees: GiftFees, database: Database
 ) -> None:
     user_id = await player(accounts, 100)
     fee = fee_of(user_id)
-    async with held(database, lambda cursor: storage.lock_wallets(cursor, [user_id])):
+    async with held(database, lambda cursor: wallets.lock_wallets(cursor, [user_id])):
         with pytest.raises(DeadlineExceeded):
             await fees.charge(fee, Deadline.after(0.1))
         charging = asyncio.create_task(fees.charge(fee, soon()))
@@ -197,13 +196,13 @@ async def test_a_wallet_that_a_pull_holds_is_waited_for_and_not_for_ever(
 
 
 async def test_a_refund_that_the_wallet_cannot_hold_is_refused_and_may_be_tried_again(
-    accounts: Accounts, fees: GiftFees, database: Database
+    accounts: FundedAccounts, fees: GiftFees, database: Database
 ) -> None:
     user_id = await player(accounts, 100)
     fee = fee_of(user_id)
     await fees.charge(fee, soon())
     change = BalanceChange(str(uuid4()), user_id, "purchase", 2**53 - 1 - 90)
-    await database.transaction(lambda cursor: storage.change_balances(cursor, [change]))
+    await database.transaction(lambda cursor: wallets.change_balances(cursor, [change]))
     with pytest.raises(BalanceLimit):
         await fees.refund(fee, soon())
     await fees.charge(fee_of(user_id), soon())
@@ -212,7 +211,7 @@ async def test_a_refund_that_the_wallet_cannot_hold_is_refused_and_may_be_tried_
 
 
 async def test_players_are_found_by_name_in_any_case_and_by_id(
-    accounts: Accounts, fees: GiftFees
+    accounts: FundedAccounts, fees: GiftFees
 ) -> None:
     mira, noor = await player(accounts), await player(accounts, username="Noor")
     found = await fees.find_players(["NOOR", "nobody", "n\0body"], [mira, str(uuid4())])

@@ -16,9 +16,11 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from account_svc import storage
-from account_svc.domain import PULL, BalanceChange, Debit, NewPlayer
-from account_svc.use_cases import apply_debits
+from account_svc.domain.accounts import NewPlayer
+from account_svc.domain.debits import PULL, Debit
+from account_svc.domain.wallets import BalanceChange
+from account_svc.storage import accounts, wallets
+from account_svc.use_cases.debits import apply_debits
 from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.errors import Aborted, DataLoss
@@ -76,10 +78,10 @@ class House:
 
         def insert(cursor: Cursor) -> None:
             player = NewPlayer(name, f"{name}@x")
-            storage.insert_player(cursor, user_id, str(uuid4()), player, "hash")
+            accounts.insert_player(cursor, user_id, str(uuid4()), player, "hash")
             if gems:
                 bought = BalanceChange(str(uuid4()), user_id, "purchase", gems)
-                storage.change_balances(cursor, [bought])
+                wallets.change_balances(cursor, [bought])
 
         await self.account.transaction(insert)
         return user_id
@@ -100,14 +102,17 @@ class House:
 
     async def spend(self, user_id: str, gems: int) -> None:
         spent = BalanceChange(str(uuid4()), user_id, PULL, -gems)
-        await self.account.transaction(lambda cursor: storage.change_balances(cursor, [spent]))
+        await self.account.transaction(lambda cursor: wallets.change_balances(cursor, [spent]))
 
     async def balance(self, user_id: str) -> int | None:
-        return await self.account.autocommit(lambda cursor: storage.find_balance(cursor, user_id))
+        balances = await self.account.autocommit(
+            lambda cursor: wallets.find_balances(cursor, [user_id])
+        )
+        return balances.get(user_id)
 
     async def debits(self, user_id: str) -> list[tuple[str, int]]:
         entries = await self.account.autocommit(
-            lambda cursor: storage.list_ledger(cursor, user_id, None, 100)
+            lambda cursor: wallets.list_ledger(cursor, user_id, None, 100)
         )
         return [(each.operation_id, each.amount_gems) for each in entries if each.kind == PULL]
 
@@ -236,7 +241,7 @@ async def test_money_that_was_spent_meanwhile_is_not_taken_and_nothing_is_half_d
 
     # A person gives the player the gems, and recovery does the rest.
     given = BalanceChange(str(uuid4()), broke, "purchase", PRICE)
-    await house.account.transaction(lambda cursor: storage.change_balances(cursor, [given]))
+    await house.account.transaction(lambda cursor: wallets.change_balances(cursor, [given]))
     await house.recovery().run_once()
     assert await house.given() == {work.id for work in works}
     assert (await house.balance(broke), await house.balance(other)) == (0, GEMS - PRICE)

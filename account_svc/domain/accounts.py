@@ -1,30 +1,16 @@
-"""Players and wallets: their rules and their errors. Pure."""
+"""Players: their rules and their errors."""
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 
 from email_validator import EmailNotValidError, validate_email
 
-from mesh.errors import (
-    AlreadyExists,
-    FailedPrecondition,
-    InvalidArgument,
-    NotFound,
-    Unauthenticated,
-)
+from mesh.errors import AlreadyExists, InvalidArgument, NotFound, Unauthenticated
 
-MAX_BALANCE_GEMS = 2**53 - 1
-MAX_PURCHASE_GEMS = 1_000_000_000
 MAX_EMAIL_LENGTH = 254
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_LENGTH = 128
-MAX_PAYMENT_METHOD_LENGTH = 64
 
-PURCHASE = "purchase"
-PULL = "pull"
-
-INSUFFICIENT_CURRENCY = "INSUFFICIENT_CURRENCY"
 USER_NOT_FOUND = "USER_NOT_FOUND"
 
 _USERNAME = re.compile(r"[A-Za-z0-9_.-]{3,64}")
@@ -63,13 +49,6 @@ class UserNotFound(NotFound):
         super().__init__("The player of this token does not exist here; register again.")
 
 
-class BalanceLimit(FailedPrecondition):
-    REASON = "BALANCE_LIMIT"
-
-    def __init__(self) -> None:
-        super().__init__(f"A wallet holds at most {MAX_BALANCE_GEMS} gems; spend some first.")
-
-
 @dataclass(frozen=True, slots=True)
 class NewPlayer:
     """Somebody who wants to register. Unique are the username and the email, without case."""
@@ -94,46 +73,6 @@ class StoredPlayer:
     username: str
     email: str
     password_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Purchase:
-    """Gems bought once: `purchase_id` is the id of its ledger entry too."""
-
-    purchase_id: str
-    user_id: str
-    amount_gems: int
-    payment_method: str
-
-
-@dataclass(frozen=True, slots=True)
-class Debit:
-    """The account's part of a pull."""
-
-    user_id: str
-    amount_gems: int
-
-
-@dataclass(frozen=True, slots=True)
-class BalanceChange:
-    """Gems gained, or lost when negative, by one operation."""
-
-    operation_id: str
-    user_id: str
-    kind: str
-    amount_gems: int
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """A balance change that was recorded; `number` counts a player's entries from 1."""
-
-    number: int
-    operation_id: str
-    kind: str
-    amount_gems: int
-    balance_after_gems: int
-    created_at: datetime
 
 
 def checked_player(username: str, email: str) -> NewPlayer:
@@ -167,17 +106,3 @@ def check_login(username: str, password: str) -> None:
         raise InvalidArgument.of_field("username", f"must be 1 to {MAX_EMAIL_LENGTH} characters")
     if not password or len(password) > MAX_PASSWORD_LENGTH or "\0" in password:
         raise InvalidArgument.of_field("password", f"must be 1 to {MAX_PASSWORD_LENGTH} characters")
-
-
-def check_purchase(amount_gems: int, payment_method: str) -> None:
-    """Raises InvalidArgument naming the field that is wrong."""
-    if not 1 <= amount_gems <= MAX_PURCHASE_GEMS:
-        raise InvalidArgument.of_field("amount", f"must be 1 to {MAX_PURCHASE_GEMS:,} whole gems")
-    if (
-        not 1 <= len(payment_method) <= MAX_PAYMENT_METHOD_LENGTH
-        or not payment_method.isprintable()
-    ):
-        raise InvalidArgument.of_field(
-            "payment_method",
-            f"must be 1 to {MAX_PAYMENT_METHOD_LENGTH} printable characters, such as 'credit_card'",
-        )

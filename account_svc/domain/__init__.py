@@ -1,0 +1,1 @@
+"""Players, their wallets and what moves them; pure."""

@@ -1,0 +1,69 @@
+"""Players in the account database. Every function takes a cursor whose transaction
+is its caller's."""
+
+import psycopg2
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.accounts import EmailTaken, NewPlayer, StoredPlayer, UsernameTaken
+from mesh.database import UNIQUE_VIOLATION
+
+_TAKEN = {"player_username_unique": UsernameTaken, "player_email_unique": EmailTaken}
+
+
+def insert_player(
+    cursor: Cursor, user_id: str, registration_id: str, player: NewPlayer, password_hash: str
+) -> bool:
+    """Adds a player with an empty wallet; False when this registration was made before.
+
+    Raises UsernameTaken and EmailTaken, after which the transaction is failed.
+    """
+    try:
+        cursor.execute(
+            """
+            INSERT INTO player
+                (user_id, username, username_key, email, email_key, password_hash, registration_id)
+            VALUES (%s, %s, %s, %s, %s, %s, %s)
+            ON CONFLICT (registration_id) DO NOTHING RETURNING user_id
+            """,
+            (
+                user_id,
+                player.username,
+                player.username_key,
+                player.email,
+                player.email_key,
+                password_hash,
+                registration_id,
+            ),
+        )
+    except psycopg2.Error as error:
+        taken = _TAKEN.get(error.diag.constraint_name or "")
+        if error.pgcode == UNIQUE_VIOLATION and taken is not None:
+            raise taken() from error
+        raise
+    if cursor.fetchone() is None:
+        return False
+    cursor.execute("INSERT INTO wallet (user_id) VALUES (%s)", (user_id,))
+    return True
+
+
+def find_player_by_registration(cursor: Cursor, registration_id: str) -> StoredPlayer | None:
+    """The player that a registration made."""
+    cursor.execute(
+        "SELECT user_id, username, email, password_hash FROM player WHERE registration_id = %s",
+        (registration_id,),
+    )
+    return _player(cursor)
+
+
+def find_player_by_username(cursor: Cursor, username_key: str) -> StoredPlayer | None:
+    """The player of that name, lower-cased."""
+    cursor.execute(
+        "SELECT user_id, username, email, password_hash FROM player WHERE username_key = %s",
+        (username_key,),
+    )
+    return _player(cursor)
+
+
+def _player(cursor: Cursor) -> StoredPlayer | None:
+    row = cursor.fetchone()
+    return None if row is None else StoredPlayer(*map(str, row))

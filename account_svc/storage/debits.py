@@ -1,0 +1,45 @@
+"""Batches of debits. Every function takes a cursor whose transaction
+is its caller's."""
+
+from collections.abc import Collection, Mapping, Set
+from dataclasses import dataclass
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.debits import Debit
+from mesh.sql_arrays import array_of_plain
+
+
+@dataclass(frozen=True, slots=True)
+class Debited:
+    """What became of a batch of debits: the players whose wallets were to be had, the
+    operations that had been applied before, and the balance that each debit left now."""
+
+    locked: Set[str]
+    applied: Set[str]
+    balances: Mapping[str, int]
+
+
+def take_gems(
+    cursor: Cursor, debits: Mapping[str, Debit], operation_ids: Collection[str]
+) -> Debited:
+    """Locks the wallets that nobody else holds, without waiting, and debits those that can
+    pay and whose operation is new, with a ledger entry each.
+
+    `debits` are by operation id, at most one a player; `operation_ids` are all that are
+    asked about. One round trip.
+    """
+    cursor.execute(
+        "SELECT locked, applied, debited, balances"
+        " FROM take_gems(%s::uuid[], %s::uuid[], %s::bigint[], %s::uuid[])",
+        (
+            array_of_plain(debits),
+            array_of_plain(debit.user_id for debit in debits.values()),
+            array_of_plain(debit.amount_gems for debit in debits.values()),
+            array_of_plain(operation_ids),
+        ),
+    )
+    row = cursor.fetchone()
+    assert row is not None, "the function gives one row"
+    locked, applied, debited, balances = (column or () for column in row)
+    return Debited(set(locked), set(applied), dict(zip(debited, balances, strict=True)))

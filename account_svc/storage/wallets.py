@@ -1,0 +1,90 @@
+"""Wallets and the ledger. Every function takes a cursor whose transaction
+is its caller's."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceChange, LedgerEntry
+
+
+def find_balances(cursor: Cursor, user_ids: Collection[str]) -> Mapping[str, int]:
+    """Gems in the wallets of those of the players that there are."""
+    cursor.execute(
+        "SELECT user_id::text, balance FROM wallet WHERE user_id = ANY(%s::uuid[])",
+        (list(user_ids),),
+    )
+    return dict(cursor.fetchall())
+
+
+def lock_wallets(cursor: Cursor, user_ids: Collection[str]) -> set[str]:
+    """Locks the wallets that nobody else holds, without waiting, and names them."""
+    cursor.execute(
+        "SELECT user_id::text FROM wallet WHERE user_id = ANY(%s::uuid[])"
+        " ORDER BY user_id FOR UPDATE SKIP LOCKED",
+        (list(user_ids),),
+    )
+    return {user_id for (user_id,) in cursor.fetchall()}
+
+
+def existing_wallets(cursor: Cursor, user_ids: Collection[str]) -> set[str]:
+    """Those of the players who have a wallet, locked or not."""
+    cursor.execute(
+        "SELECT user_id::text FROM wallet WHERE user_id = ANY(%s::uuid[])", (list(user_ids),)
+    )
+    return {user_id for (user_id,) in cursor.fetchall()}
+
+
+def find_balances_after(cursor: Cursor, operation_ids: Collection[str]) -> Mapping[str, int]:
+    """The balance that each operation left, for those that were applied."""
+    cursor.execute(
+        "SELECT operation_id::text, balance_after FROM ledger WHERE operation_id = ANY(%s::uuid[])",
+        (list(operation_ids),),
+    )
+    return dict(cursor.fetchall())
+
+
+def change_balances(cursor: Cursor, changes: Sequence[BalanceChange]) -> Mapping[str, int]:
+    """Applies each change that leaves a balance within its bounds, with its ledger entry.
+
+    Returns the new balance by operation id; what is missing was not applied. At most
+    one change a player, whose wallet was locked before.
+    """
+    cursor.execute(
+        """
+        WITH changed AS (
+            UPDATE wallet
+            SET balance = wallet.balance + change.amount, entry_count = wallet.entry_count + 1
+            FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::bigint[])
+                AS change (operation_id, user_id, kind, amount)
+            WHERE wallet.user_id = change.user_id
+              AND wallet.balance + change.amount BETWEEN 0 AND %s
+            RETURNING wallet.user_id, wallet.entry_count, wallet.balance,
+                      change.operation_id, change.kind, change.amount
+        )
+        INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after)
+        SELECT user_id, entry_count, operation_id, kind, amount, balance FROM changed
+        RETURNING operation_id::text, balance_after
+        """,
+        (
+            [change.operation_id for change in changes],
+            [change.user_id for change in changes],
+            [change.kind for change in changes],
+            [change.amount_gems for change in changes],
+            MAX_BALANCE_GEMS,
+        ),
+    )
+    return dict(cursor.fetchall())
+
+
+def list_ledger(cursor: Cursor, user_id: str, before: int | None, limit: int) -> list[LedgerEntry]:
+    """A player's entries below the number `before`, newest first."""
+    cursor.execute(
+        """
+        SELECT number, operation_id::text, kind, amount, balance_after, created_at
+        FROM ledger WHERE user_id = %s AND (%s::integer IS NULL OR number < %s)
+        ORDER BY number DESC LIMIT %s
+        """,
+        (user_id, before, before, limit),
+    )
+    return [LedgerEntry(*row) for row in cursor.fetchall()]

@@ -1,0 +1,1 @@
+"""What the account service does; each operation owns its transactions."""

@@ -1,0 +1,45 @@
+"""The account's part of pulls."""
+
+from collections.abc import Sequence
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.accounts import USER_NOT_FOUND, UserNotFound
+from account_svc.domain.debits import INSUFFICIENT_CURRENCY, Debit
+from account_svc.storage import debits as storage
+from account_svc.storage import wallets
+from mesh.txn.words import BUSY, DUPLICATE, No, Operation, Vote, Yes
+
+
+def apply_debits(cursor: Cursor, operations: Sequence[Operation[Debit]]) -> list[Vote[int]]:
+    """The account's part of a batch of pulls, inside its branch.
+
+    A YES tells the balance after. NO: USER_NOT_FOUND; BUSY when another transaction
+    holds the wallet, or another operation of this batch; DUPLICATE when the operation
+    was applied before; INSUFFICIENT_CURRENCY. One statement, whatever the batch.
+    """
+    by_user: dict[str, Operation[Debit]] = {}
+    for operation in operations:
+        by_user.setdefault(operation.body.user_id, operation)
+    done = storage.take_gems(
+        cursor,
+        {operation.id: operation.body for operation in by_user.values()},
+        [operation.id for operation in operations],
+    )
+    existing = done.locked
+    if len(done.locked) < len(by_user):
+        existing = wallets.existing_wallets(cursor, by_user)
+
+    def vote(operation: Operation[Debit]) -> Vote[int]:
+        user_id = operation.body.user_id
+        if operation.id in done.applied:
+            return No(DUPLICATE)
+        if operation.id in done.balances:
+            return Yes(done.balances[operation.id])
+        if user_id not in existing:
+            return No(USER_NOT_FOUND, UserNotFound().message)
+        if user_id not in done.locked or by_user[user_id] is not operation:
+            return No(BUSY)
+        return No(INSUFFICIENT_CURRENCY, "Insufficient currency")
+
+    return [vote(operation) for operation in operations]
