@@ -11,7 +11,7 @@ from mesh.config import MemberSettings, chosen_secret
 class AccountSettings(MemberSettings):
     """Read once, from the environment."""
 
-    database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql\+psycopg2://")
+    database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql://")
     signing_key_file: Path = Field(validation_alias="ACCOUNT_SIGNING_KEY_FILE")
     database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100)
 

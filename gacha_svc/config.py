@@ -12,7 +12,7 @@ PACKAGED_CATALOG = Path(__file__).parent / "catalog.yaml"
 class GachaSettings(MemberSettings):
     """Read once, from the environment."""
 
-    database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql\+psycopg2://")
+    database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql://")
     catalog_file: Path = Field(PACKAGED_CATALOG, validation_alias="GACHA_CATALOG_FILE")
     database_connection_count: int = Field(
         12, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
-from sqlalchemy.engine import make_url
+from psycopg2.extensions import parse_dsn
 
 from mesh.fibers import WaitedTooLong, at_most
 
@@ -33,9 +33,8 @@ class Connector:
     """Makes connections whose statements each stand alone (autocommit)."""
 
     def __init__(self, url: str, timeout_seconds: float = CONNECT_TIMEOUT_SECONDS) -> None:
-        """`url` is a SQLAlchemy URL, postgresql+psycopg2://..., of one host or several."""
-        parsed = make_url(url)
-        _, arguments = parsed.get_dialect()().create_connect_args(parsed)
+        """`url` is libpq's, postgresql://..., of one host or several."""
+        arguments = parse_dsn(url)
         hosts = str(arguments.pop("host", "")).split(",")
         ports = str(arguments.pop("port", "5432")).split(",")
         if len(ports) == 1:

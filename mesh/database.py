@@ -59,7 +59,7 @@ class Database:
         connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
         work_timeout_seconds: float = WORK_TIMEOUT_SECONDS,
     ) -> None:
-        """`url` is a SQLAlchemy URL, postgresql+psycopg2://..., of one host or several."""
+        """`url` is libpq's, postgresql://..., of one host or several."""
         let_psycopg2_wait_in_fibers()
         self._connector = Connector(url, connect_timeout_seconds)
         self._work_timeout_seconds = work_timeout_seconds

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack import Mesh, PostgresServer, sqlalchemy_url, start_mesh, start_postgres
+from tests.stack import Mesh, PostgresServer, start_mesh, start_postgres
 
 _numbers = itertools.count(1)
 
@@ -21,17 +21,11 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 
 
 @pytest.fixture
-def plain_database_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """An empty database of the test's own, as a URL for psycopg2 and psql."""
+def database_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty database of the test's own."""
     name = f"test_{next(_numbers)}"
     yield postgres_server.create_database(name)
     postgres_server.drop_database(name)
-
-
-@pytest.fixture
-def database_url(plain_database_url: str) -> str:
-    """The same empty database, as a URL for SQLAlchemy (postgresql+psycopg2://)."""
-    return sqlalchemy_url(plain_database_url)
 
 
 @pytest.fixture(scope="session")

@@ -50,10 +50,6 @@ class PostgresServer:
         return self.cluster.url
 
     @property
-    def sqlalchemy_url(self) -> str:
-        return sqlalchemy_url(self.url)
-
-    @property
     def pid(self) -> int:
         return self.process.pid
 
@@ -104,11 +100,6 @@ class PostgresServer:
         if self.process.poll() is None:
             self.process.send_signal(how)
             self.process.wait(STOP_TIMEOUT_SECONDS)
-
-
-def sqlalchemy_url(url: str) -> str:
-    """The same database for SQLAlchemy, which takes bare `postgresql://` for psycopg 3."""
-    return url.replace("postgresql://", "postgresql+psycopg2://", 1)
 
 
 def start_postgres(

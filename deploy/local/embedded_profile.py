@@ -121,7 +121,7 @@ class EmbeddedProfile:
     def settings_of(self, role: str) -> dict[str, str]:
         """What a service is told beside what every instance is."""
         url = self.clusters[DATABASES[role]].url
-        settings = {"DATABASE_URL": url.replace("postgresql://", "postgresql+psycopg2://", 1)}
+        settings = {"DATABASE_URL": url}
         if role == "account_svc":
             settings |= {
                 "ACCOUNT_SIGNING_KEY_FILE": str(self.credentials.account_signing_key),

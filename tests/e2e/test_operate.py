@@ -32,7 +32,7 @@ from protos.tx.v1 import participant_pb2
 from tests.e2e.clients.grpc_client import GrpcClient
 from tests.e2e.clients.rest_client import RestClient
 from tests.e2e.players import NewPlayer, Player
-from tests.stack import Mesh, sqlalchemy_url
+from tests.stack import Mesh
 
 PARTICIPANT = "tx.v1.ParticipantService"
 SERVICES = Services("account_svc", "gacha_svc", "gacha_svc")
@@ -103,7 +103,7 @@ async def sides(mesh: Mesh) -> AsyncIterator[Sides]:
 @pytest.fixture
 async def decisions(mesh: Mesh) -> AsyncIterator[DecisionLog]:
     """The decision log itself, for only a coordinator in the service can decide commit."""
-    database = Database(sqlalchemy_url(mesh.database_url("gacha")), connection_count=1)
+    database = Database(mesh.database_url("gacha"), connection_count=1)
     yield DecisionLog(database)
     database.close()
 

@@ -9,7 +9,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.database import Database
 from mesh.migrations import read_migrations
-from tests.stack import PostgresServer, sqlalchemy_url
+from tests.stack import PostgresServer
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def shared_database(postgres_server: PostgresServer) -> Iterator[Callable[[str, 
 
     def make(name: str, schema: str) -> Database:
         if name not in made:
-            url = sqlalchemy_url(postgres_server.create_database(name))
+            url = postgres_server.create_database(name)
             made[name] = Database(url, connection_count=6)
             asyncio.run(made[name].autocommit(lambda cursor: cursor.execute(schema)))
         return made[name]

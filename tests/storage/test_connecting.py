@@ -28,10 +28,8 @@ async def server(tmp_path: Path) -> AsyncIterator[PostgresServer]:
 def url_of(server: PostgresServer, *ports_before: int) -> str:
     """The server as the last of several hosts."""
     cluster = server.cluster
-    ports = (*ports_before, cluster.port)
-    hosts = "&".join(f"host=127.0.0.1:{port}" for port in ports)
-    base = server.sqlalchemy_url.split("@")[0]
-    return f"{base}@/{cluster.database}?{hosts}"
+    hosts = ",".join(f"127.0.0.1:{port}" for port in (*ports_before, cluster.port))
+    return f"{server.url.split('@')[0]}@{hosts}/{cluster.database}"
 
 
 def rows(statement: str, cursor: Cursor) -> list[tuple[int]]:
@@ -62,7 +60,7 @@ async def test_a_host_that_never_answers_costs_its_time_once(
 
 async def test_without_any_host_the_database_is_away() -> None:
     port = next(free_ports(random.Random()))
-    database = Database(f"postgresql+psycopg2://u:p@127.0.0.1:{port}/mesh", connection_count=1)
+    database = Database(f"postgresql://u:p@127.0.0.1:{port}/mesh", connection_count=1)
     with pytest.raises(DatabaseAway):
         await database.is_ready()
 
@@ -70,7 +68,7 @@ async def test_without_any_host_the_database_is_away() -> None:
 async def test_a_server_that_freezes_in_the_middle_is_left(
     server: PostgresServer,
 ) -> None:
-    used = Database(server.sqlalchemy_url, connection_count=1, work_timeout_seconds=0.3)
+    used = Database(server.url, connection_count=1, work_timeout_seconds=0.3)
     ((backend_pid,),) = await used.autocommit(partial(rows, "SELECT pg_backend_pid()"))
     os.kill(backend_pid, signal.SIGSTOP)
     try:
@@ -83,7 +81,7 @@ async def test_a_server_that_freezes_in_the_middle_is_left(
 
 
 async def test_work_whose_caller_left_is_finished(server: PostgresServer) -> None:
-    used = Database(server.sqlalchemy_url, connection_count=1)
+    used = Database(server.url, connection_count=1)
     await used.autocommit(lambda cursor: cursor.execute("CREATE TABLE done (n integer)"))
     leaving = asyncio.create_task(
         used.transaction(
@@ -100,7 +98,7 @@ async def test_work_whose_caller_left_is_finished(server: PostgresServer) -> Non
 
 
 async def test_who_waits_for_a_connection_and_leaves_takes_none(server: PostgresServer) -> None:
-    used = Database(server.sqlalchemy_url, connection_count=1)
+    used = Database(server.url, connection_count=1)
     sleeping = asyncio.create_task(
         used.autocommit(lambda cursor: cursor.execute("SELECT pg_sleep(0.2)"))
     )

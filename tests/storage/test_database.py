@@ -92,7 +92,7 @@ async def test_a_lock_that_is_not_to_be_had_is_told_as_such(numbers: Database) -
 
 async def test_a_database_that_went_and_came_back_is_found_again(tmp_path: Path) -> None:
     server = start_postgres(tmp_path, "mesh")
-    database = Database(server.sqlalchemy_url, connection_count=2)
+    database = Database(server.url, connection_count=2)
     assert await database.is_ready()
     server.kill()
     with pytest.raises(DatabaseAway):

@@ -21,7 +21,7 @@ from mesh.txn import participant as branches
 from mesh.txn.coordinator import Committed
 from mesh.txn.participant import Participant
 from mesh.txn.words import NoPreparedSlot, Operation, new_gid
-from tests.stack import PostgresServer, sqlalchemy_url, start_postgres
+from tests.stack import PostgresServer, start_postgres
 from tests.storage.conftest import empty
 from tests.storage.test_coordinator import TABLE, House, Wire, apply, many, work
 
@@ -47,7 +47,7 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresS
 @pytest.fixture
 async def house(small_server: PostgresServer) -> AsyncIterator[House]:
     first, second = (
-        Database(sqlalchemy_url(small_server.cluster.url_of(name)), connection_count=4)
+        Database(small_server.cluster.url_of(name), connection_count=4)
         for name in ("first", "second")
     )
     await empty(first)

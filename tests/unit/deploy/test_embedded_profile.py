@@ -57,7 +57,7 @@ def test_services_get_databases_of_their_own(profile: EmbeddedProfile) -> None:
     for spec in profile.services():
         database = spec.role.removesuffix("_svc")
         port = profile.ports[f"postgres-{database}"]
-        expected = f"postgresql+psycopg2://mesh:s3cret@127.0.0.1:{port}/{database}"
+        expected = f"postgresql://mesh:s3cret@127.0.0.1:{port}/{database}"
         assert spec.environment["DATABASE_URL"] == expected
         knows_account_key = "ACCOUNT_SIGNING_KEY_FILE" in spec.environment
         assert knows_account_key is (spec.role == "account_svc")

@@ -25,7 +25,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
         "MESH_REGISTRIES": "127.0.0.1:1",
         "MESH_SERVICE_KEY_FILE": str(tmp_path / "service.pem"),
         "ACCOUNT_SIGNING_KEY_FILE": str(tmp_path / "signing.pem"),
-        "DATABASE_URL": "postgresql+psycopg2://mesh@127.0.0.1/account",
+        "DATABASE_URL": "postgresql://mesh@127.0.0.1/account",
     }.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
