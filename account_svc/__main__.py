@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from account_svc.config import AccountSettings
+from account_svc.domain.purchases import Price
 from account_svc.gift_fees.rpc import GiftFeeRpc
 from account_svc.gift_fees.use_cases import GiftFees
 from account_svc.passwords import Passwords
-from account_svc.rpc import AccountRpc, decode_debit, encode_debit_result
+from account_svc.payments.choose import choose_provider
+from account_svc.rpc import AccountRpc, PurchaseRpc, decode_debit, encode_debit_result
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from mesh.auth import PLAYER_AUDIENCE, TokenSigner, fixed_keys
 from mesh.commands import run_command
@@ -16,11 +19,12 @@ from mesh.config import load, read_private_key
 from mesh.database import Database
 from mesh.failpoints import Reach, unharmed
 from mesh.member import Member
+from mesh.saga.runner import SagaRunner
 from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, keep_recovering
 from mesh.txn.rpc import ParticipantRpc
-from protos.account.v1 import account_pb2, gift_fees_pb2
+from protos.account.v1 import account_pb2, gift_fees_pb2, purchases_pb2
 from protos.tx.v1 import participant_pb2
 
 SERVICE = "account_svc"
@@ -37,11 +41,19 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
     participant = Participant(database, "account", apply_debits, reach=reach)
     coordinator = RemoteCoordinator(member.client("gacha_svc"), member.identity.metadata)
     recovery = BranchRecovery(participant, coordinator, commits=True, reach=reach)
+    provider = choose_provider(settings)
+    sagas = SagaRunner(database, [PurchaseSaga(database, provider).definition], reach=reach)
+    price = Price(settings.gem_price_minor, settings.gem_price_currency)
+    purchases = Purchases(database, sagas, provider_name=provider.name, price=price)
     await member.serve(
         [
             (
                 account_pb2.DESCRIPTOR.services_by_name["AccountService"],
-                AccountRpc(Accounts(database, passwords, signer), Purchases(database), signer),
+                AccountRpc(Accounts(database, passwords, signer), purchases, signer),
+            ),
+            (
+                purchases_pb2.DESCRIPTOR.services_by_name["PurchaseService"],
+                PurchaseRpc(purchases),
             ),
             (
                 gift_fees_pb2.DESCRIPTOR.services_by_name["GiftFeeService"],
@@ -54,8 +66,13 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
         ],
         player_keys=fixed_keys(signer.public_key),
         is_ready=database.is_ready,
-        background=[lambda: keep_recovering(recovery.run_once)],
+        background=[
+            lambda: keep_recovering(recovery.run_once),
+            lambda: keep_recovering(sagas.run_once),
+        ],
     )
+    await sagas.close()
+    await provider.close()
     await member.close()
     passwords.close()
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from account_svc.domain.purchases import MAX_PRICE_MINOR
 from mesh.config import MemberSettings, chosen_secret
 
 
@@ -35,6 +36,16 @@ class AccountSettings(MemberSettings):
         None, validation_alias="PAYMENT_WEBHOOK_SECRET", validate_default=True
     )
     """What the provider signs its webhooks with."""
+
+    gem_price_minor: int = Field(
+        99, validation_alias="ACCOUNT_GEM_PRICE_MINOR", ge=1, le=MAX_PRICE_MINOR
+    )
+    """What 100 gems cost, in the smallest unit of the currency; a purchase under way keeps the
+    price that it began with."""
+    gem_price_currency: str = Field(
+        "USD", validation_alias="ACCOUNT_GEM_PRICE_CURRENCY", pattern=r"^[A-Z]{3}$"
+    )
+    """ISO 4217."""
 
     @field_validator("payment_url")
     @classmethod

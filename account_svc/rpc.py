@@ -4,6 +4,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
 from account_svc.domain.debits import Debit
+from account_svc.domain.purchases import PurchaseRecord, PurchaseState
 from account_svc.domain.wallets import LedgerEntry
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.purchases import Purchases
@@ -12,7 +13,7 @@ from mesh.auth import TokenSigner as Signer
 from mesh.dispatch import Call
 from mesh.errors import InvalidArgument
 from mesh.identifiers import checked_uuid
-from protos.account.v1 import account_pb2
+from protos.account.v1 import account_pb2, purchases_pb2
 
 
 class AccountRpc:
@@ -46,15 +47,21 @@ class AccountRpc:
     async def buy_currency(
         self, request: account_pb2.BuyCurrencyRequest, call: Call
     ) -> account_pb2.BuyCurrencyResponse:
-        balance_gems = await self._purchases.buy(
+        record = await self._purchases.buy(
             call.user_id,
             request.amount,
             request.payment_method,
             request.request_id,
             call.deadline,
         )
+        if record.state is PurchaseState.PENDING:
+            return account_pb2.BuyCurrencyResponse(
+                message="Currency purchase is pending",
+                purchase_id=record.purchase.purchase_id,
+                state=record.state,
+            )
         return account_pb2.BuyCurrencyResponse(
-            message="Currency purchased successfully", new_balance=balance_gems
+            message="Currency purchased successfully", new_balance=record.balance_after_gems
         )
 
     async def list_ledger(
@@ -81,6 +88,29 @@ class AccountRpc:
         return account_pb2.GetKeySetResponse(keys=[key])
 
 
+class PurchaseRpc:
+    """account.v1.PurchaseService."""
+
+    def __init__(self, purchases: Purchases) -> None:
+        self._purchases = purchases
+
+    async def get_purchase(
+        self, request: purchases_pb2.GetPurchaseRequest, call: Call
+    ) -> purchases_pb2.Purchase:
+        purchase_id = checked_uuid("purchase_id", request.purchase_id)
+        return _purchase(await self._purchases.find(call.user_id, purchase_id))
+
+    async def list_purchases(
+        self, request: purchases_pb2.ListPurchasesRequest, call: Call
+    ) -> purchases_pb2.ListPurchasesResponse:
+        records, next_page_token = await self._purchases.history(
+            call.user_id, request.page_size, request.page_token
+        )
+        return purchases_pb2.ListPurchasesResponse(
+            purchases=[_purchase(record) for record in records], next_page_token=next_page_token
+        )
+
+
 def decode_debit(body: AnyMessage) -> Debit:
     """The body of an operation of this participant. Raises InvalidArgument."""
     debit = account_pb2.Debit()
@@ -104,4 +134,21 @@ def _entry(entry: LedgerEntry) -> account_pb2.LedgerEntry:
         balance_after=entry.balance_after_gems,
     )
     written.created_at.FromDatetime(entry.created_at)
+    return written
+
+
+def _purchase(record: PurchaseRecord) -> purchases_pb2.Purchase:
+    purchase = record.purchase
+    written = purchases_pb2.Purchase(
+        purchase_id=purchase.purchase_id,
+        state=record.state,
+        reason=record.reason,
+        amount=purchase.amount_gems,
+        price_minor=purchase.price_minor,
+        currency=purchase.currency,
+        payment_method=purchase.payment_method,
+    )
+    written.created_at.FromDatetime(record.created_at)
+    if record.ended_at is not None:
+        written.ended_at.FromDatetime(record.ended_at)
     return written

@@ -31,7 +31,7 @@ def _make_player(client: httpx.Client) -> str:
     credentials = {"username": name, "password": PASSWORD}
     _post(client, "/register", credentials | {"email": f"{name}@example.com"})
     token = str(_post(client, "/login", credentials)["token"])
-    _post(client, "/buy-currency", {"amount": GEMS, "paymentMethod": "card"}, token)
+    _post(client, "/buy-currency", {"amount": GEMS, "paymentMethod": "credit_card"}, token)
     return token
 
 

@@ -25,12 +25,26 @@ CHECKS_OF_ACCOUNT = {
     "a player has a wallet": """
         SELECT user_id FROM player LEFT JOIN wallet USING (user_id) WHERE balance IS NULL
     """,
-    "purchases and their ledger entries are the same set": """
-        SELECT * FROM (SELECT purchase_id, user_id, amount FROM purchase) AS bought
+    "purchases that were credited and their ledger entries are the same set": """
+        SELECT * FROM (
+            SELECT purchase_id, user_id, amount FROM purchase JOIN purchase_outcome
+            USING (purchase_id) WHERE outcome = 'credited'
+        ) AS bought
         FULL JOIN (SELECT operation_id, user_id, amount FROM ledger WHERE kind = 'purchase')
             AS entered ON (bought.purchase_id, bought.user_id, bought.amount)
                         = (entered.operation_id, entered.user_id, entered.amount)
         WHERE purchase_id IS NULL OR operation_id IS NULL
+    """,
+    "a purchase has an outcome if and only if its saga has ended as that says": """
+        SELECT saga_id, state, outcome FROM saga FULL JOIN purchase ON saga_id = purchase_id
+        LEFT JOIN purchase_outcome USING (purchase_id)
+        WHERE saga_id IS NULL OR purchase_id IS NULL
+           OR coalesce(upper(outcome), 'none')
+              <> CASE WHEN state IN ('CREDITED', 'FAILED', 'REFUNDED') THEN state ELSE 'none' END
+    """,
+    "no purchase is overdue or waits for a person": """
+        SELECT saga_id, state, attempt_count, reason FROM saga
+        WHERE is_parked OR due_at < now() - interval '30 seconds'
     """,
     "gift fees that were taken and their ledger entries are the same set": """
         SELECT * FROM (SELECT fee_id, user_id, amount FROM gift_fee WHERE refusal = '') AS taken

@@ -69,7 +69,7 @@ class Load:
         login = await client.post("/login", json=credentials)
         login.raise_for_status()
         player = Player(registered.json()["userId"], login.json()["token"])
-        purchase = {"amount": gems, "paymentMethod": "card"}
+        purchase = {"amount": gems, "paymentMethod": "credit_card"}
         bought = await client.post("/buy-currency", json=purchase, headers=player.headers)
         bought.raise_for_status()
         return player

@@ -1,24 +1,90 @@
-"""Gems that are bought."""
+"""Gems that are bought: what a purchase is, how it ends, and what it costs."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 
-from mesh.errors import InvalidArgument
+from mesh.errors import InvalidArgument, NotFound
 
 MAX_PURCHASE_GEMS = 1_000_000_000
 MAX_PAYMENT_METHOD_LENGTH = 64
+GEMS_PRICED = 100
+"""How many gems a price is of."""
+MAX_PRICE_MINOR = 10_000
+"""Of so many gems; the largest purchase then stays within what a provider takes."""
 
 PURCHASE = "purchase"
-"""The kind of its ledger entry."""
+"""The kind of its saga and of its ledger entry."""
+
+
+class PurchaseNotFound(NotFound):
+    """No purchase of this player has this id."""
+
+    REASON = "PURCHASE_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such purchase among yours; list your purchases.")
+
+
+class PurchaseState(StrEnum):
+    """A purchase as its player sees it."""
+
+    PENDING = "pending"
+    CREDITED = "credited"
+    FAILED = "failed"
+    REFUNDED = "refunded"
+
+    @property
+    def may_be_tried_again(self) -> bool:
+        """Whether it has ended and kept no money."""
+        return self in (PurchaseState.FAILED, PurchaseState.REFUNDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What GEMS_PRICED gems cost, in the smallest unit of `currency` (ISO 4217)."""
+
+    amount_minor: int
+    currency: str
+
+    def of(self, amount_gems: int) -> int:
+        """What so many cost, rounded up to the whole unit."""
+        return -(-amount_gems * self.amount_minor // GEMS_PRICED)
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """Gems bought once: `purchase_id` is the id of its ledger entry too."""
+    """What was asked. `purchase_id` names the charge and the ledger entry too; `request_id`
+    is the same for all attempts."""
 
     purchase_id: str
+    request_id: str
+    attempt: int
     user_id: str
     amount_gems: int
+    price_minor: int
+    currency: str
     payment_method: str
+    provider: str
+
+    def is_asked_by(self, amount_gems: int, payment_method: str) -> bool:
+        """Whether a request for these would be the one that asked for it."""
+        return (self.amount_gems, self.payment_method) == (amount_gems, payment_method)
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseRecord:
+    """A purchase as stored; `number` grows with every purchase of the database, `reason` says
+    why it was not credited, `balance_after_gems` what was owned right after it was."""
+
+    number: int
+    purchase: Purchase
+    state: PurchaseState
+    reason: str
+    balance_after_gems: int | None
+    age_seconds: float
+    created_at: datetime
+    ended_at: datetime | None
 
 
 def check_purchase(amount_gems: int, payment_method: str) -> None:

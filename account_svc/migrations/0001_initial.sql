@@ -82,16 +82,6 @@ END $$;
 CREATE TRIGGER ledger_moves_its_wallet AFTER INSERT ON ledger REFERENCING NEW TABLE AS added
     FOR EACH STATEMENT EXECUTE FUNCTION require_wallets_to_have_moved();
 
-CREATE TABLE purchase (
-    purchase_id    uuid PRIMARY KEY,
-    user_id        uuid NOT NULL REFERENCES player (user_id),
-    amount         bigint NOT NULL CHECK (amount > 0),
-    payment_method text NOT NULL CHECK (char_length(payment_method) BETWEEN 1 AND 64),
-    created_at     timestamptz NOT NULL DEFAULT now(),
-    txid           xid8 NOT NULL DEFAULT pg_current_xact_id()
-);
-CREATE INDEX purchase_user ON purchase (user_id);
-
 -- The participant of two-phase commits.
 CREATE TABLE tx_branch (
     gid        text PRIMARY KEY CHECK (octet_length(gid) < 200),

@@ -3,27 +3,84 @@ is its caller's."""
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.purchases import Purchase
+from account_svc.domain.purchases import Purchase, PurchaseRecord, PurchaseState
 
 
 def insert_purchase(cursor: Cursor, purchase: Purchase) -> bool:
-    """Records a purchase; False when one of that id is there. The player must exist."""
+    """Records what was asked; False when that attempt of the request is there. The player
+    must exist."""
     cursor.execute(
         """
-        INSERT INTO purchase (purchase_id, user_id, amount, payment_method)
-        VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING purchase_id
+        INSERT INTO purchase (purchase_id, request_id, attempt, user_id, amount,
+                              price_minor, currency, payment_method, provider)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT DO NOTHING RETURNING 1
         """,
-        (purchase.purchase_id, purchase.user_id, purchase.amount_gems, purchase.payment_method),
+        (
+            purchase.purchase_id,
+            purchase.request_id,
+            purchase.attempt,
+            purchase.user_id,
+            purchase.amount_gems,
+            purchase.price_minor,
+            purchase.currency,
+            purchase.payment_method,
+            purchase.provider,
+        ),
     )
     return cursor.fetchone() is not None
 
 
-def find_purchase(cursor: Cursor, purchase_id: str) -> Purchase | None:
-    """The purchase of that id."""
+def insert_outcome(cursor: Cursor, purchase_id: str, outcome: PurchaseState, reason: str) -> None:
+    """Records how a purchase ended; it had not before. `reason` is empty when it was credited."""
     cursor.execute(
-        "SELECT purchase_id::text, user_id::text, amount, payment_method"
-        " FROM purchase WHERE purchase_id = %s",
-        (purchase_id,),
+        "INSERT INTO purchase_outcome (purchase_id, outcome, reason) VALUES (%s, %s, %s)",
+        (purchase_id, outcome, reason),
     )
-    row = cursor.fetchone()
-    return None if row is None else Purchase(*row)
+
+
+_SELECT = """
+SELECT purchase.number, purchase_id::text, request_id::text, attempt, purchase.user_id::text,
+       purchase.amount, price_minor, currency, payment_method, provider,
+       coalesce(outcome, 'pending'), coalesce(reason, ''), balance_after,
+       extract(epoch FROM now() - purchase.created_at)::float8,
+       purchase.created_at, purchase_outcome.created_at
+FROM purchase LEFT JOIN purchase_outcome USING (purchase_id)
+LEFT JOIN ledger ON ledger.operation_id = purchase_id
+"""
+FACT_COUNT = 9
+"""How many columns after the number are the purchase's own."""
+
+
+def find_purchase(cursor: Cursor, purchase_id: str) -> PurchaseRecord | None:
+    """The purchase of that id."""
+    cursor.execute(f"{_SELECT} WHERE purchase_id = %s", (purchase_id,))
+    return next(iter(_records(cursor)), None)
+
+
+def find_last_attempt(cursor: Cursor, request_id: str) -> PurchaseRecord | None:
+    """The newest purchase that a request has made."""
+    cursor.execute(f"{_SELECT} WHERE request_id = %s ORDER BY attempt DESC LIMIT 1", (request_id,))
+    return next(iter(_records(cursor)), None)
+
+
+def list_purchases(
+    cursor: Cursor, user_id: str, before: int | None, limit: int
+) -> list[PurchaseRecord]:
+    """A player's purchases below the number `before`, newest first."""
+    cursor.execute(
+        f"""
+        {_SELECT} WHERE purchase.user_id = %s AND (%s::bigint IS NULL OR purchase.number < %s)
+        ORDER BY purchase.number DESC LIMIT %s
+        """,
+        (user_id, before, before, limit),
+    )
+    return _records(cursor)
+
+
+def _records(cursor: Cursor) -> list[PurchaseRecord]:
+    return [
+        PurchaseRecord(number, Purchase(*rest[:FACT_COUNT]), PurchaseState(state), *how)
+        for number, *rest in cursor.fetchall()
+        for state, *how in [rest[FACT_COUNT:]]
+    ]

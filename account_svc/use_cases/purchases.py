@@ -1,60 +1,173 @@
-"""Gems that are bought."""
+"""What the account service does with purchases: makes them, and tells what became of them."""
 
 import asyncio
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.accounts import UserNotFound
-from account_svc.domain.purchases import PURCHASE, Purchase, check_purchase
-from account_svc.domain.wallets import BalanceChange, BalanceLimit
+from account_svc.domain.purchases import (
+    PURCHASE,
+    Price,
+    Purchase,
+    PurchaseNotFound,
+    PurchaseRecord,
+    PurchaseState,
+    check_purchase,
+)
+from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
+from account_svc.payments.provider import (
+    PaymentDeclined,
+    PaymentMethodExpired,
+    UnsupportedPaymentMethod,
+)
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
 from mesh.database import Database
 from mesh.deadlines import Deadline
+from mesh.errors import MeshError
 from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
+from mesh.pages import checked_page_size, key_of
+from mesh.saga.definition import Saga
+from mesh.saga.runner import SagaRunner
 
-WALLET_BUSY_PAUSE_SECONDS = 0.02
+ANSWER_SECONDS = 0.3
+"""How long before the deadline a purchase that is still under way is answered as pending."""
+PENDING_PAUSE_SECONDS = 0.05
+PURCHASES_PAGE_SIZE, MAX_PURCHASES_PAGE_SIZE = 20, 100
 
 
 class Purchases:
-    """Purchases, over one database."""
+    """Purchases over the account database and the sagas."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, sagas: SagaRunner, *, provider_name: str, price: Price
+    ) -> None:
+        """`provider_name` and `price` are of what is begun from now on."""
         self._database = database
+        self._sagas = sagas
+        self._provider_name = provider_name
+        self._price = price
 
     async def buy(
         self, user_id: str, amount_gems: int, payment_method: str, key: str, deadline: Deadline
-    ) -> int:
-        """Credits the wallet and returns the balance right after. Idempotent by `key`.
+    ) -> PurchaseRecord:
+        """Has the player pay, and credits the wallet. Idempotent by `key`.
 
-        Raises InvalidArgument, IdempotencyKeyReused, UserNotFound, BalanceLimit, and
-        DeadlineExceeded when a pull held the wallet all the time.
+        Gives a pending purchase when it is not done shortly before the deadline; it goes on
+        by itself. One that ended without being credited is tried anew by its key. Raises
+        InvalidArgument, IdempotencyKeyReused, UserNotFound, BalanceLimit, PaymentDeclined,
+        PaymentMethodExpired, UnsupportedPaymentMethod, after which no money is kept; and
+        another MeshError when it is not known what happened: the same key tells it later.
         """
         check_purchase(amount_gems, payment_method)
-        purchase_id = operation_id(PURCHASE, user_id, checked_key(key))
-        purchase = Purchase(purchase_id, user_id, amount_gems, payment_method)
-        while True:
-            balance = await self._database.transaction(lambda cursor: _buy(cursor, purchase))
-            if balance is not None:
-                return balance
-            # Waiting here and not in the database leaves its connections to those who can go on.
-            deadline.check()
-            await asyncio.sleep(WALLET_BUSY_PAUSE_SECONDS)
+        request_id = operation_id(PURCHASE, user_id, checked_key(key))
 
+        def begin(cursor: Cursor) -> tuple[PurchaseRecord, Saga | None]:
+            return self._begin(cursor, user_id, request_id, amount_gems, payment_method)
 
-def _buy(cursor: Cursor, purchase: Purchase) -> int | None:
-    """The balance after the purchase; None while another transaction holds the wallet."""
-    user_id, operation = purchase.user_id, purchase.purchase_id
-    if not wallets.lock_wallets(cursor, [user_id]):
-        if not wallets.existing_wallets(cursor, [user_id]):
-            raise UserNotFound
-        return None
-    if not storage.insert_purchase(cursor, purchase):
-        if storage.find_purchase(cursor, operation) != purchase:
+        begun, saga = await self._database.transaction(begin)
+        if not begun.purchase.is_asked_by(amount_gems, payment_method):
             raise IdempotencyKeyReused
-        return wallets.find_balances_after(cursor, [operation])[operation]
-    change = BalanceChange(operation, user_id, PURCHASE, purchase.amount_gems)
-    balances = wallets.change_balances(cursor, [change])
-    if operation not in balances:
-        raise BalanceLimit
-    return balances[operation]
+        ended = await self._end(begun, saga, deadline)
+        if ended.state.may_be_tried_again:
+            raise _refused(ended)
+        return ended
+
+    async def find(self, user_id: str, purchase_id: str) -> PurchaseRecord:
+        """A purchase of the player. Raises PurchaseNotFound."""
+        record = await self._find(purchase_id)
+        if record is None or record.purchase.user_id != user_id:
+            raise PurchaseNotFound
+        return record
+
+    async def history(
+        self, user_id: str, page_size: int, page_token: str
+    ) -> tuple[list[PurchaseRecord], str]:
+        """A page of the player's purchases, newest first, and the token of the next page."""
+        size = checked_page_size(
+            page_size, default=PURCHASES_PAGE_SIZE, maximum=MAX_PURCHASES_PAGE_SIZE
+        )
+        before = key_of(page_token)
+        records = await self._database.autocommit(
+            lambda cursor: storage.list_purchases(cursor, user_id, before, size + 1)
+        )
+        page = records[:size]
+        return page, str(page[-1].number) if len(records) > size else ""
+
+    def _begin(
+        self,
+        cursor: Cursor,
+        user_id: str,
+        request_id: str,
+        amount_gems: int,
+        payment_method: str,
+    ) -> tuple[PurchaseRecord, Saga | None]:
+        """The purchase, and its saga if it was begun just now. What cannot be credited is
+        refused before anybody pays for it. Raises UserNotFound, BalanceLimit."""
+        last = storage.find_last_attempt(cursor, request_id)
+        if last is not None and not (
+            last.state.may_be_tried_again and last.purchase.is_asked_by(amount_gems, payment_method)
+        ):
+            return last, None
+        balance_gems = wallets.find_balances(cursor, [user_id]).get(user_id)
+        if balance_gems is None:
+            raise UserNotFound
+        if balance_gems + amount_gems > MAX_BALANCE_GEMS:
+            raise BalanceLimit
+        attempt = 1 if last is None else last.purchase.attempt + 1
+        purchase = Purchase(
+            operation_id(PURCHASE, request_id, str(attempt)),
+            request_id,
+            attempt,
+            user_id,
+            amount_gems,
+            self._price.of(amount_gems),
+            self._price.currency,
+            payment_method,
+            self._provider_name,
+        )
+        saga: Saga | None = None
+        if storage.insert_purchase(cursor, purchase):
+            saga = self._sagas.begin(cursor, PURCHASE, purchase.purchase_id, {})
+        record = storage.find_purchase(cursor, purchase.purchase_id)
+        assert record is not None, "the purchase is there, from now or from a moment ago"
+        return record, saga
+
+    async def _end(
+        self, begun: PurchaseRecord, saga: Saga | None, deadline: Deadline
+    ) -> PurchaseRecord:
+        """The purchase at its end, or as it is when it is time to answer."""
+        if begun.state is not PurchaseState.PENDING:
+            return begun
+        patience = deadline.shortened_to(deadline.remaining_seconds() - ANSWER_SECONDS)
+        if saga is not None:
+            await asyncio.wait({self._sagas.drive(saga)}, timeout=patience.remaining_seconds())
+        while True:
+            stands = await self._find(begun.purchase.purchase_id)
+            assert stands is not None, "a purchase is never removed"
+            if stands.state is not PurchaseState.PENDING or patience.is_over():
+                return stands
+            await asyncio.sleep(min(PENDING_PAUSE_SECONDS, patience.remaining_seconds()))
+
+    async def _find(self, purchase_id: str) -> PurchaseRecord | None:
+        return await self._database.autocommit(
+            lambda cursor: storage.find_purchase(cursor, purchase_id)
+        )
+
+
+def _refused(record: PurchaseRecord) -> MeshError:
+    """What the player is told of a purchase that was not credited."""
+    error: MeshError
+    match record.reason:
+        case BalanceLimit.REASON:
+            error = BalanceLimit()
+        case UnsupportedPaymentMethod.REASON:
+            error = UnsupportedPaymentMethod.of(record.purchase.payment_method)
+        case PaymentMethodExpired.REASON:
+            error = PaymentMethodExpired("The payment method has expired; use another one.")
+        case reason:
+            error = PaymentDeclined(
+                "The payment was declined; use another payment method.", reason=reason
+            )
+    error.metadata = {**error.metadata, "purchase_id": record.purchase.purchase_id}
+    return error

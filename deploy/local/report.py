@@ -21,7 +21,7 @@ Try it:
 | sed 's/.*"token": *"\\([^"]*\\)".*/\\1/')
   curl -s {gateway}/buy-currency -H "Authorization: Bearer $TOKEN" \
 -H 'Content-Type: application/json' \
--d '{{"amount": 1600, "paymentMethod": "card"}}' \
+-d '{{"amount": 1600, "paymentMethod": "credit_card"}}' \
 && curl -s {gateway}/gacha/pull/standard -H "Authorization: Bearer $TOKEN"
 """
 

@@ -21,6 +21,7 @@ def test_imports_go_one_way(repository: Path) -> None:
     ("service", "schema"),
     [
         ("account_svc", participant.SCHEMA),
+        ("account_svc", saga_log.SCHEMA),
         ("gacha_svc", participant.SCHEMA),
         ("gacha_svc", decisions.SCHEMA),
         ("gacha_svc", saga_log.SCHEMA),

@@ -14,7 +14,7 @@ from mesh.methods import Access
 from protos import DESCRIPTORS
 from protos.mesh.v1 import options_pb2
 from tests.e2e.clients.answers import Answer
-from tests.e2e.clients.client import ACCOUNT, GACHA, GIFTS
+from tests.e2e.clients.client import ACCOUNT, GACHA, GIFTS, PURCHASES
 from tests.e2e.clients.grpc_client import GrpcClient
 from tests.e2e.clients.rest_client import RestClient
 from tests.e2e.players import NewPlayer, Player
@@ -41,6 +41,8 @@ RULES = {
     f"{GACHA}/Pull": Access.PLAYER,
     f"{GACHA}/GetInventory": Access.PLAYER,
     f"{GACHA}/ListPulls": Access.PLAYER,
+    f"{PURCHASES}/GetPurchase": Access.PLAYER,
+    f"{PURCHASES}/ListPurchases": Access.PLAYER,
     f"{GIFTS}/SendGift": Access.PLAYER,
     f"{GIFTS}/GetGift": Access.PLAYER,
     f"{GIFTS}/ListGifts": Access.PLAYER,
@@ -80,7 +82,7 @@ def participant(request: pytest.FixtureRequest, mesh: Mesh) -> Iterator[GrpcClie
 def inside(mesh: Mesh) -> Iterator[GrpcClient]:
     """Everything that one process of the mesh may call on another."""
     account, gacha = (mesh.processes(role)[0]["address"] for role in ("account_svc", "gacha_svc"))
-    services = {ACCOUNT: account, GIFT_FEES: account, PARTICIPANT: account}
+    services = {ACCOUNT: account, PURCHASES: account, GIFT_FEES: account, PARTICIPANT: account}
     services |= {GACHA: gacha, GIFTS: gacha, COORDINATOR: gacha}
     with closing(GrpcClient({**services, REGISTRY: mesh.registry})) as client:
         yield client

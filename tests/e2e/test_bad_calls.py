@@ -11,7 +11,7 @@ from tests.e2e.players import PASSWORD, Player
 pytestmark = pytest.mark.usefixtures("unharmed_mesh", "answers_afterwards")
 
 REGISTRATION = {"username": "somebody", "password": PASSWORD, "email": "somebody@example.com"}
-PURCHASE = {"amount": 5, "paymentMethod": "card"}
+PURCHASE = {"amount": 5, "paymentMethod": "credit_card"}
 WRONG_CALLS: list[tuple[str, dict[str, Any], str]] = [
     (f"{ACCOUNT}/Register", {**REGISTRATION, "username": "a\0b"}, "username"),
     (f"{ACCOUNT}/Register", {**REGISTRATION, "username": ""}, "username"),

@@ -14,7 +14,7 @@ from tests.e2e.refusals import refusal
 pytestmark = pytest.mark.usefixtures("unharmed_mesh", "answers_afterwards")
 
 REGISTRATION = {"username": "somebody", "password": PASSWORD, "email": "somebody@example.com"}
-PURCHASE = {"amount": 5, "paymentMethod": "card"}
+PURCHASE = {"amount": 5, "paymentMethod": "credit_card"}
 RIGHT: dict[str, dict[str, Any]] = {
     "/register": REGISTRATION,
     "/login": {"username": "somebody", "password": PASSWORD},
@@ -102,13 +102,15 @@ def test_count_may_be_text_and_names_may_be_the_protos(
     rest: RestClient, new_player: NewPlayer
 ) -> None:
     player = new_player()
-    bought = post(rest, "/buy-currency", b'{"amount": 1600, "payment_method": "card"}', player)
+    bought = post(
+        rest, "/buy-currency", b'{"amount": 1600, "payment_method": "credit_card"}', player
+    )
     assert bought.status_code == 200
     pulled = post(rest, "/gacha/pull/standard", b'{"count": "10"}', player)
     assert len(pulled.json()["pulled_items"]) == 10
 
 
-NESTED = b'{"amount": 5, "paymentMethod": "card", "x": ' + b"[" * 90 + b"]" * 90 + b"}"
+NESTED = b'{"amount": 5, "paymentMethod": "credit_card", "x": ' + b"[" * 90 + b"]" * 90 + b"}"
 MALFORMED_BODIES = {
     "an array": b"[]",
     "a text": b'"amount"',
@@ -118,10 +120,10 @@ MALFORMED_BODIES = {
     "cut off": b'{"amount": 5, "paymentMethod": "ca',
     "two objects": b"{}{}",
     "a trailing comma": b'{"amount": 5,}',
-    "NaN": b'{"amount": NaN, "paymentMethod": "card"}',
+    "NaN": b'{"amount": NaN, "paymentMethod": "credit_card"}',
     "not UTF-8": b'{"amount": 5, "paymentMethod": "\xff\xfe"}',
     "a lone surrogate": b'{"amount": 5, "paymentMethod": "\\ud800"}',
-    "a byte order mark": b'\xef\xbb\xbf{"amount": 5, "paymentMethod": "card"}',
+    "a byte order mark": b'\xef\xbb\xbf{"amount": 5, "paymentMethod": "credit_card"}',
     "nested 90 deep": NESTED,
     "nested 20,000 deep": NESTED.replace(b"[", b"[" * 222).replace(b"]", b"]" * 222),
     "a raw NUL": b'{"amount": 5, "paymentMethod": "a\x00b"}',
@@ -137,8 +139,8 @@ def test_malformed_body_is_refused(rest: RestClient, bystander: Player, content:
 @pytest.mark.parametrize(
     "content",
     [
-        b'{"amount": 5, "amount": 6, "paymentMethod": "card"}',
-        b'{"amount": 5, "paymentMethod": "card", "payment_method": "card"}',
+        b'{"amount": 5, "amount": 6, "paymentMethod": "credit_card"}',
+        b'{"amount": 5, "paymentMethod": "credit_card", "payment_method": "credit_card"}',
         b'{"amount": 5, "amount": 5, "paymentMethod": "a:b"}',
     ],
 )

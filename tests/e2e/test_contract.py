@@ -166,6 +166,6 @@ def test_integers_are_json_numbers_in_the_bytes(mesh: Mesh, new_player: NewPlaye
     authorization = {"authorization": f"Bearer {token}"}
     with httpx.Client(base_url=mesh.gateway, headers=authorization, trust_env=False) as http:
         assert b'"currencyBalance":320' in http.get("/currency").content
-        bought = http.post("/buy-currency", json={"amount": 5, "paymentMethod": "card"})
+        bought = http.post("/buy-currency", json={"amount": 5, "paymentMethod": "credit_card"})
         assert b'"newBalance":325' in bought.content
         assert re.search(rb'"item_id":[0-9]+,', http.get("/gacha/pull/standard").content)

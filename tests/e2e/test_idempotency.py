@@ -64,8 +64,8 @@ def test_key_of_a_purchase_is_refused_for_another_purchase(
     client: Client, new_player: NewPlayer
 ) -> None:
     token = new_player().token
-    assert client.buy_currency(token, 100, "card", key="k").ok
-    for amount, payment_method in [(101, "card"), (100, "paypal")]:
+    assert client.buy_currency(token, 100, "credit_card", key="k").ok
+    for amount, payment_method in [(101, "credit_card"), (100, "paypal")]:
         answer = client.buy_currency(token, amount, payment_method, key="k")
         assert (answer.code, answer.reason) == REUSED
     assert client.currency(token).body["currencyBalance"] == 100
@@ -73,7 +73,7 @@ def test_key_of_a_purchase_is_refused_for_another_purchase(
 
 def test_rest_answers_422_to_a_reused_key(rest: RestClient, new_player: NewPlayer) -> None:
     headers = {"authorization": f"Bearer {new_player().token}", "idempotency-key": "k"}
-    body = {"amount": 1, "paymentMethod": "card"}
+    body = {"amount": 1, "paymentMethod": "credit_card"}
     assert rest.http.post("/buy-currency", json=body, headers=headers).status_code == 200
     body["amount"] = 2
     refused = rest.http.post("/buy-currency", json=body, headers=headers)

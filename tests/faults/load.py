@@ -157,7 +157,7 @@ class Load:
             line, body = "POST /gacha/pull/standard", orjson.dumps({"count": asked.amount})
         else:
             line = "POST /buy-currency"
-            body = orjson.dumps({"amount": asked.amount, "paymentMethod": "card"})
+            body = orjson.dumps({"amount": asked.amount, "paymentMethod": "credit_card"})
         answer = await rest.send(line, token, asked.key, body, headers=headers)
         if answer is None:
             self._history.note(asked, 0, b"")

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fprotos/account/v1/account.proto\x12\naccount.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cprotos/mesh/v1/options.proto\"X\n\x0fRegisterRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"4\n\x10RegisterResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"2\n\x0cLoginRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"/\n\rLoginResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"\x14\n\x12GetCurrencyRequest\"@\n\x13GetCurrencyResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x18\n\x10\x63urrency_balance\x18\x02 \x01(\x03\"P\n\x12\x42uyCurrencyRequest\x12\x0e\n\x06\x61mount\x18\x01 \x01(\x03\x12\x16\n\x0epayment_method\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\";\n\x13\x42uyCurrencyResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x13\n\x0bnew_balance\x18\x02 \x01(\x03\":\n\x11ListLedgerRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x12ListLedgerResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.account.v1.LedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x01\n\x0bLedgerEntry\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x15\n\rbalance_after\x18\x04 \x01(\x03\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetKeySetRequest\"9\n\x11GetKeySetResponse\x12$\n\x04keys\x18\x01 \x03(\x0b\x32\x16.account.v1.JsonWebKey\"X\n\nJsonWebKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\x0b\n\x03\x61lg\x18\x03 \x01(\t\x12\x0b\n\x03use\x18\x04 \x01(\t\x12\x0b\n\x03kid\x18\x05 \x01(\t\x12\t\n\x01x\x18\x06 \x01(\t\"(\n\x05\x44\x65\x62it\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"$\n\x0b\x44\x65\x62itResult\x12\x15\n\rbalance_after\x18\x01 \x01(\x03\x32\x8d\x05\n\x0e\x41\x63\x63ountService\x12\x62\n\x08Register\x12\x1b.account.v1.RegisterRequest\x1a\x1c.account.v1.RegisterResponse\"\x1b\x90\x02\x02\xc8\xf3\x18\x01\x82\xd3\xe4\x93\x02\x0e\"\t/register:\x01*\x12V\n\x05Login\x12\x18.account.v1.LoginRequest\x1a\x19.account.v1.LoginResponse\"\x18\x90\x02\x02\xc8\xf3\x18\x01\x82\xd3\xe4\x93\x02\x0b\"\x06/login:\x01*\x12h\n\x0bGetCurrency\x12\x1e.account.v1.GetCurrencyRequest\x1a\x1f.account.v1.GetCurrencyResponse\"\x18\x90\x02\x01\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\x0b\x12\t/currency\x12o\n\x0b\x42uyCurrency\x12\x1e.account.v1.BuyCurrencyRequest\x1a\x1f.account.v1.BuyCurrencyResponse\"\x1f\x90\x02\x02\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\x12\"\r/buy-currency:\x01*\x12\x63\n\nListLedger\x12\x1d.account.v1.ListLedgerRequest\x1a\x1e.account.v1.ListLedgerResponse\"\x16\x90\x02\x01\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\t\x12\x07/ledger\x12o\n\tGetKeySet\x12\x1c.account.v1.GetKeySetRequest\x1a\x1d.account.v1.GetKeySetResponse\"%\x90\x02\x01\xc8\xf3\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x1a\x0e\xca\x41\x0b\x61\x63\x63ount_svcb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fprotos/account/v1/account.proto\x12\naccount.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cprotos/mesh/v1/options.proto\"X\n\x0fRegisterRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"4\n\x10RegisterResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"2\n\x0cLoginRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"/\n\rLoginResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"\x14\n\x12GetCurrencyRequest\"@\n\x13GetCurrencyResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x18\n\x10\x63urrency_balance\x18\x02 \x01(\x03\"P\n\x12\x42uyCurrencyRequest\x12\x0e\n\x06\x61mount\x18\x01 \x01(\x03\x12\x16\n\x0epayment_method\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x98\x01\n\x13\x42uyCurrencyResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x18\n\x0bnew_balance\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bpurchase_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05state\x18\x04 \x01(\tH\x02\x88\x01\x01\x42\x0e\n\x0c_new_balanceB\x0e\n\x0c_purchase_idB\x08\n\x06_state\":\n\x11ListLedgerRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x12ListLedgerResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.account.v1.LedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x01\n\x0bLedgerEntry\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x15\n\rbalance_after\x18\x04 \x01(\x03\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetKeySetRequest\"9\n\x11GetKeySetResponse\x12$\n\x04keys\x18\x01 \x03(\x0b\x32\x16.account.v1.JsonWebKey\"X\n\nJsonWebKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\x0b\n\x03\x61lg\x18\x03 \x01(\t\x12\x0b\n\x03use\x18\x04 \x01(\t\x12\x0b\n\x03kid\x18\x05 \x01(\t\x12\t\n\x01x\x18\x06 \x01(\t\"(\n\x05\x44\x65\x62it\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"$\n\x0b\x44\x65\x62itResult\x12\x15\n\rbalance_after\x18\x01 \x01(\x03\x32\x8d\x05\n\x0e\x41\x63\x63ountService\x12\x62\n\x08Register\x12\x1b.account.v1.RegisterRequest\x1a\x1c.account.v1.RegisterResponse\"\x1b\x90\x02\x02\xc8\xf3\x18\x01\x82\xd3\xe4\x93\x02\x0e\"\t/register:\x01*\x12V\n\x05Login\x12\x18.account.v1.LoginRequest\x1a\x19.account.v1.LoginResponse\"\x18\x90\x02\x02\xc8\xf3\x18\x01\x82\xd3\xe4\x93\x02\x0b\"\x06/login:\x01*\x12h\n\x0bGetCurrency\x12\x1e.account.v1.GetCurrencyRequest\x1a\x1f.account.v1.GetCurrencyResponse\"\x18\x90\x02\x01\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\x0b\x12\t/currency\x12o\n\x0b\x42uyCurrency\x12\x1e.account.v1.BuyCurrencyRequest\x1a\x1f.account.v1.BuyCurrencyResponse\"\x1f\x90\x02\x02\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\x12\"\r/buy-currency:\x01*\x12\x63\n\nListLedger\x12\x1d.account.v1.ListLedgerRequest\x1a\x1e.account.v1.ListLedgerResponse\"\x16\x90\x02\x01\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\t\x12\x07/ledger\x12o\n\tGetKeySet\x12\x1c.account.v1.GetKeySetRequest\x1a\x1d.account.v1.GetKeySetResponse\"%\x90\x02\x01\xc8\xf3\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x1a\x0e\xca\x41\x0b\x61\x63\x63ount_svcb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,24 +63,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCURRENCYRESPONSE']._serialized_end=496
   _globals['_BUYCURRENCYREQUEST']._serialized_start=498
   _globals['_BUYCURRENCYREQUEST']._serialized_end=578
-  _globals['_BUYCURRENCYRESPONSE']._serialized_start=580
-  _globals['_BUYCURRENCYRESPONSE']._serialized_end=639
-  _globals['_LISTLEDGERREQUEST']._serialized_start=641
-  _globals['_LISTLEDGERREQUEST']._serialized_end=699
-  _globals['_LISTLEDGERRESPONSE']._serialized_start=701
-  _globals['_LISTLEDGERRESPONSE']._serialized_end=788
-  _globals['_LEDGERENTRY']._serialized_start=791
-  _globals['_LEDGERENTRY']._serialized_end=927
-  _globals['_GETKEYSETREQUEST']._serialized_start=929
-  _globals['_GETKEYSETREQUEST']._serialized_end=947
-  _globals['_GETKEYSETRESPONSE']._serialized_start=949
-  _globals['_GETKEYSETRESPONSE']._serialized_end=1006
-  _globals['_JSONWEBKEY']._serialized_start=1008
-  _globals['_JSONWEBKEY']._serialized_end=1096
-  _globals['_DEBIT']._serialized_start=1098
-  _globals['_DEBIT']._serialized_end=1138
-  _globals['_DEBITRESULT']._serialized_start=1140
-  _globals['_DEBITRESULT']._serialized_end=1176
-  _globals['_ACCOUNTSERVICE']._serialized_start=1179
-  _globals['_ACCOUNTSERVICE']._serialized_end=1832
+  _globals['_BUYCURRENCYRESPONSE']._serialized_start=581
+  _globals['_BUYCURRENCYRESPONSE']._serialized_end=733
+  _globals['_LISTLEDGERREQUEST']._serialized_start=735
+  _globals['_LISTLEDGERREQUEST']._serialized_end=793
+  _globals['_LISTLEDGERRESPONSE']._serialized_start=795
+  _globals['_LISTLEDGERRESPONSE']._serialized_end=882
+  _globals['_LEDGERENTRY']._serialized_start=885
+  _globals['_LEDGERENTRY']._serialized_end=1021
+  _globals['_GETKEYSETREQUEST']._serialized_start=1023
+  _globals['_GETKEYSETREQUEST']._serialized_end=1041
+  _globals['_GETKEYSETRESPONSE']._serialized_start=1043
+  _globals['_GETKEYSETRESPONSE']._serialized_end=1100
+  _globals['_JSONWEBKEY']._serialized_start=1102
+  _globals['_JSONWEBKEY']._serialized_end=1190
+  _globals['_DEBIT']._serialized_start=1192
+  _globals['_DEBIT']._serialized_end=1232
+  _globals['_DEBITRESULT']._serialized_start=1234
+  _globals['_DEBITRESULT']._serialized_end=1270
+  _globals['_ACCOUNTSERVICE']._serialized_start=1273
+  _globals['_ACCOUNTSERVICE']._serialized_end=1926
 # @@protoc_insertion_point(module_scope)

@@ -220,27 +220,46 @@ Global___BuyCurrencyRequest: _TypeAlias = BuyCurrencyRequest  # noqa: Y015
 
 @_typing.final
 class BuyCurrencyResponse(_message.Message):
-    """A purchase that was credited."""
+    """A purchase that was credited, or is still under way."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     NEW_BALANCE_FIELD_NUMBER: _builtins.int
+    PURCHASE_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     message: _builtins.str
-    """"Currency purchased successfully"."""
+    """"Currency purchased successfully", or "Currency purchase is pending"."""
     new_balance: _builtins.int
-    """Gems owned right after this purchase."""
+    """Gems owned right after this purchase; absent while it is pending."""
+    purchase_id: _builtins.str
+    """The id of a purchase that is pending, a UUID; absent once it is credited."""
+    state: _builtins.str
+    """"pending"; absent once it is credited."""
     def __init__(
         self,
         *,
         message: _builtins.str = ...,
-        new_balance: _builtins.int = ...,
+        new_balance: _builtins.int | None = ...,
+        purchase_id: _builtins.str | None = ...,
+        state: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_new_balance", b"_new_balance", "_purchase_id", b"_purchase_id", "_state", b"_state", "new_balance", b"new_balance", "purchase_id", b"purchase_id", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "new_balance", b"new_balance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_new_balance", b"_new_balance", "_purchase_id", b"_purchase_id", "_state", b"_state", "message", b"message", "new_balance", b"new_balance", "purchase_id", b"purchase_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__new_balance: _TypeAlias = _typing.Literal["new_balance"]  # noqa: Y015
+    _WhichOneofArgType__new_balance: _TypeAlias = _typing.Literal["_new_balance", b"_new_balance"]  # noqa: Y015
+    _WhichOneofReturnType__purchase_id: _TypeAlias = _typing.Literal["purchase_id"]  # noqa: Y015
+    _WhichOneofArgType__purchase_id: _TypeAlias = _typing.Literal["_purchase_id", b"_purchase_id"]  # noqa: Y015
+    _WhichOneofReturnType__state: _TypeAlias = _typing.Literal["state"]  # noqa: Y015
+    _WhichOneofArgType__state: _TypeAlias = _typing.Literal["_state", b"_state"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__new_balance) -> _WhichOneofReturnType__new_balance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__purchase_id) -> _WhichOneofReturnType__purchase_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__state) -> _WhichOneofReturnType__state | None: ...
 
 Global___BuyCurrencyResponse: _TypeAlias = BuyCurrencyResponse  # noqa: Y015
 

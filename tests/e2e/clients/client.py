@@ -7,6 +7,7 @@ from typing import Any
 from tests.e2e.clients.answers import Answer
 
 ACCOUNT = "account.v1.AccountService"
+PURCHASES = "account.v1.PurchaseService"
 GACHA = "gacha.v1.GachaService"
 GIFTS = "gacha.v1.GiftService"
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from tests.e2e.clients.answers import Answer, good
-from tests.e2e.clients.client import ACCOUNT, GACHA, GIFTS, Client, Request
+from tests.e2e.clients.client import ACCOUNT, GACHA, GIFTS, PURCHASES, Client, Request
 
 TIMEOUT_SECONDS = 20.0
 
@@ -25,6 +25,8 @@ ROUTES = {
     f"{GACHA}/Pull": "POST /gacha/pull/{bannerId}",
     f"{GACHA}/GetInventory": "GET /inventory",
     f"{GACHA}/ListPulls": "GET /pulls",
+    f"{PURCHASES}/GetPurchase": "GET /purchases/{purchaseId}",
+    f"{PURCHASES}/ListPurchases": "GET /purchases",
     f"{GIFTS}/SendGift": "POST /gifts",
     f"{GIFTS}/GetGift": "GET /gifts/{giftId}",
     f"{GIFTS}/ListGifts": "GET /gifts",

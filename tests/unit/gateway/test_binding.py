@@ -45,7 +45,7 @@ def test_what_the_reference_transcodes_to_http_is_bound_to_the_same_message(
 ) -> None:
     operation = data.draw(st.sampled_from(list(OPERATIONS.values())))
     message: Any = data.draw(messages(operation.request))
-    for name in ("banner_id", "gift_id", "request_id"):
+    for name in ("banner_id", "gift_id", "purchase_id", "request_id"):
         # A path has no room for a slash or nothing, and an absent key is made anew.
         if name in operation.request.fields_by_name:
             text = data.draw(

@@ -22,11 +22,22 @@ GIFT = [
     *("itemId", "name", "rarity", "count", "fee", "createdAt"),
 ]
 
+PURCHASE = [
+    *("purchaseId", "state", "reason", "amount", "priceMinor", "currency"),
+    *("paymentMethod", "createdAt", "endedAt"),
+]
+
 PROMISED = [
     ("get", "/initdb", [], ["message", "itemCount", "bannerCount"], False),
     ("post", "/register", ["username", "password", "email"], ["message", "userId"], False),
     ("post", "/login", ["username", "password"], ["message", "token"], False),
-    ("post", "/buy-currency", ["amount", "paymentMethod"], ["message", "newBalance"], True),
+    (
+        "post",
+        "/buy-currency",
+        ["amount", "paymentMethod"],
+        ["message", "newBalance", "purchaseId", "state"],
+        True,
+    ),
     ("get", "/currency", [], ["userId", "currencyBalance"], True),
     ("get", "/items", [], ["items"], False),
     ("get", "/chances", [], ["chances"], False),
@@ -35,6 +46,8 @@ PROMISED = [
     ("get", "/banners", [], ["banners"], False),
     ("get", "/inventory", [], ["items", "nextPageToken"], True),
     ("get", "/pulls", [], ["pulls", "nextPageToken"], True),
+    ("get", "/purchases/{purchaseId}", [], PURCHASE, True),
+    ("get", "/purchases", [], ["purchases", "nextPageToken"], True),
     ("post", "/gifts", ["itemId", "to", "count"], GIFT, True),
     ("get", "/gifts/{giftId}", [], GIFT, True),
     ("get", "/gifts", [], ["gifts", "nextPageToken"], True),

@@ -1,0 +1,165 @@
+"""The saga of a purchase: each step, what it leads to, and what undoes it.
+
+    CHARGING    the provider is asked for the money, by the purchase's id
+      -> PAID        it has taken it
+      -> FAILED      it refused to, for good
+      -> REFUNDED    somebody has given the money back at the provider meanwhile
+    PAID
+      -> CREDITED    the gems are in the wallet: the pivot, and the end
+      -> REFUNDING   the wallet cannot hold them
+    REFUNDING
+      -> REFUNDED    the provider has given the money back
+
+A step may be tried any number of times, by anybody: the provider is asked by keys that are
+the purchase's for ever, and what changes here changes in the transaction that moves the
+saga on, which happens once. A reply that was lost is resolved by asking with the same key.
+So money is kept if and only if its gems were credited.
+"""
+
+from enum import StrEnum
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseRecord, PurchaseState
+from account_svc.domain.wallets import BalanceChange, BalanceLimit
+from account_svc.payments.provider import (
+    Charge,
+    ChargeOrder,
+    ChargeState,
+    PaymentProvider,
+    UnsupportedPaymentMethod,
+)
+from account_svc.storage import purchases as storage
+from account_svc.storage import wallets
+from mesh.database import Database
+from mesh.deadlines import Deadline
+from mesh.errors import Aborted, Unavailable
+from mesh.idempotency import operation_id
+from mesh.saga.definition import Definition, Move, Saga, State
+
+REFUND = "purchase_refund"
+PAYMENT_REFUNDED = "PAYMENT_REFUNDED"
+"""Why a purchase ended whose charge was given back by somebody else."""
+FRESH_SECONDS = 3600.0
+"""For how long every provider still knows a key; later, the charge is searched for first."""
+
+
+class PurchaseStep(StrEnum):
+    """Where the saga of a purchase stands."""
+
+    CHARGING = "CHARGING"
+    PAID = "PAID"
+    REFUNDING = "REFUNDING"
+    CREDITED = "CREDITED"
+    FAILED = "FAILED"
+    REFUNDED = "REFUNDED"
+
+
+class ChargePending(Unavailable):
+    """The provider has not settled the charge yet; it is asked again later."""
+
+    REASON = "PAYMENT_PENDING"
+
+
+class OtherProvider(Unavailable):
+    """The purchase was begun with another provider, which alone may charge for it."""
+
+    REASON = "PAYMENT_PROVIDER_CHANGED"
+
+
+class WalletBusy(Aborted):
+    """Another transaction holds the wallet; nothing was changed."""
+
+    REASON = "WALLET_BUSY"
+
+
+class PurchaseSaga:
+    """The definition of the saga, over the account database and the provider."""
+
+    def __init__(self, database: Database, provider: PaymentProvider) -> None:
+        self._database = database
+        self._provider = provider
+        step = PurchaseStep
+        self.definition = Definition(
+            PURCHASE,
+            step.CHARGING,
+            {
+                step.CHARGING: State(self._charge, {step.PAID, step.FAILED, step.REFUNDED}),
+                step.PAID: State(self._credit, {step.CREDITED, step.REFUNDING}),
+                step.REFUNDING: State(self._refund, {step.REFUNDED}),
+            },
+        )
+
+    async def _charge(self, saga: Saga, deadline: Deadline) -> Move:
+        record = await self._record(saga)
+        try:
+            charge = await self._charged(record, deadline)
+        except UnsupportedPaymentMethod as error:
+            return _ending(saga, PurchaseState.FAILED, error.reason)
+        match charge.state:
+            case ChargeState.PENDING:
+                raise ChargePending("The payment provider has not settled this charge yet.")
+            case ChargeState.DECLINED:
+                return _ending(saga, PurchaseState.FAILED, charge.decline_reason)
+            case ChargeState.REFUNDED:
+                return _ending(saga, PurchaseState.REFUNDED, PAYMENT_REFUNDED)
+            case ChargeState.SUCCEEDED:
+                return Move.to(PurchaseStep.PAID, charge_id=charge.charge_id)
+
+    async def _charged(self, record: PurchaseRecord, deadline: Deadline) -> Charge:
+        """What became of the charge, which is made if there is none."""
+        purchase = record.purchase
+        if record.age_seconds > FRESH_SECONDS:
+            found = await self._provider.find_charge(purchase.purchase_id, deadline)
+            if found is not None:
+                return found
+        order = ChargeOrder(
+            purchase.purchase_id,
+            purchase.user_id,
+            purchase.price_minor,
+            purchase.currency,
+            purchase.payment_method,
+        )
+        return await self._provider.charge(order, deadline)
+
+    async def _credit(self, saga: Saga, deadline: Deadline) -> Move:
+        purchase = (await self._record(saga)).purchase
+        return Move(lambda cursor: _credit(cursor, purchase))
+
+    async def _refund(self, saga: Saga, deadline: Deadline) -> Move:
+        purchase = (await self._record(saga)).purchase
+        charge = Charge(purchase.purchase_id, saga.body["charge_id"], ChargeState.SUCCEEDED)
+        key = operation_id(REFUND, purchase.user_id, purchase.purchase_id)
+        await self._provider.refund(charge, key, deadline)
+        return _ending(saga, PurchaseState.REFUNDED, BalanceLimit.REASON)
+
+    async def _record(self, saga: Saga) -> PurchaseRecord:
+        """Raises OtherProvider."""
+        record = await self._database.autocommit(
+            lambda cursor: storage.find_purchase(cursor, saga.saga_id)
+        )
+        assert record is not None, "a saga is begun in the transaction that stores its purchase"
+        if record.purchase.provider != self._provider.name:
+            raise OtherProvider(f"This purchase belongs to {record.purchase.provider}.")
+        return record
+
+
+def _credit(cursor: Cursor, purchase: Purchase) -> str:
+    """Raises WalletBusy."""
+    if not wallets.lock_wallets(cursor, [purchase.user_id]):
+        raise WalletBusy("Another transaction holds the wallet; try again.")
+    change = BalanceChange(purchase.purchase_id, purchase.user_id, PURCHASE, purchase.amount_gems)
+    if not wallets.change_balances(cursor, [change]):
+        return PurchaseStep.REFUNDING
+    storage.insert_outcome(cursor, purchase.purchase_id, PurchaseState.CREDITED, "")
+    return PurchaseStep.CREDITED
+
+
+def _ending(saga: Saga, outcome: PurchaseState, reason: str) -> Move:
+    """To the end that is named as the outcome is."""
+
+    def apply(cursor: Cursor) -> str:
+        storage.insert_outcome(cursor, saga.saga_id, outcome, reason)
+        return PurchaseStep[outcome.name]
+
+    return Move(apply)
