@@ -27,6 +27,7 @@ PURCHASE = [
     *("paymentMethod", "createdAt", "endedAt"),
 ]
 
+BOUGHT = ["message", "newBalance", "purchaseId", "state"]
 PROMISED = [
     ("get", "/initdb", [], ["message", "itemCount", "bannerCount"], False),
     ("post", "/register", ["username", "password", "email"], ["message", "userId"], False),
