@@ -1,0 +1,1 @@
+"""The webhooks of the payment provider: an event wakes the purchase that it is about."""
