@@ -1,1 +1,0 @@
-"""The webhooks of the payment provider: an event wakes the purchase that it is about."""
