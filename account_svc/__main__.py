@@ -8,9 +8,16 @@ from account_svc.gift_fees.rpc import GiftFeeRpc
 from account_svc.gift_fees.use_cases import GiftFees
 from account_svc.passwords import Passwords
 from account_svc.payments.choose import choose_provider
-from account_svc.rpc import AccountRpc, PurchaseRpc, decode_debit, encode_debit_result
+from account_svc.rpc import (
+    AccountRpc,
+    PaymentEventRpc,
+    PurchaseRpc,
+    decode_debit,
+    encode_debit_result,
+)
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from mesh.auth import PLAYER_AUDIENCE, TokenSigner, fixed_keys
@@ -24,7 +31,7 @@ from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, keep_recovering
 from mesh.txn.rpc import ParticipantRpc
-from protos.account.v1 import account_pb2, gift_fees_pb2, purchases_pb2
+from protos.account.v1 import account_pb2, gift_fees_pb2, payment_events_pb2, purchases_pb2
 from protos.tx.v1 import participant_pb2
 
 SERVICE = "account_svc"
@@ -54,6 +61,10 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
             (
                 purchases_pb2.DESCRIPTOR.services_by_name["PurchaseService"],
                 PurchaseRpc(purchases),
+            ),
+            (
+                payment_events_pb2.DESCRIPTOR.services_by_name["PaymentEventService"],
+                PaymentEventRpc(PaymentEvents(database, provider)),
             ),
             (
                 gift_fees_pb2.DESCRIPTOR.services_by_name["GiftFeeService"],

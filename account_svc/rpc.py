@@ -7,13 +7,14 @@ from account_svc.domain.debits import Debit
 from account_svc.domain.purchases import PurchaseRecord, PurchaseState
 from account_svc.domain.wallets import LedgerEntry
 from account_svc.use_cases.accounts import Accounts
+from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchases import Purchases
 from mesh.auth import ALGORITHM, public_octets
 from mesh.auth import TokenSigner as Signer
 from mesh.dispatch import Call
 from mesh.errors import InvalidArgument
 from mesh.identifiers import checked_uuid
-from protos.account.v1 import account_pb2, purchases_pb2
+from protos.account.v1 import account_pb2, payment_events_pb2, purchases_pb2
 
 
 class AccountRpc:
@@ -109,6 +110,19 @@ class PurchaseRpc:
         return purchases_pb2.ListPurchasesResponse(
             purchases=[_purchase(record) for record in records], next_page_token=next_page_token
         )
+
+
+class PaymentEventRpc:
+    """account.v1.PaymentEventService."""
+
+    def __init__(self, events: PaymentEvents) -> None:
+        self._events = events
+
+    async def receive_payment_event(
+        self, request: payment_events_pb2.ReceivePaymentEventRequest, call: Call
+    ) -> payment_events_pb2.ReceivePaymentEventResponse:
+        await self._events.receive(request.event.data, request.signature)
+        return payment_events_pb2.ReceivePaymentEventResponse()
 
 
 def decode_debit(body: AnyMessage) -> Debit:

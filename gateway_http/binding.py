@@ -38,8 +38,9 @@ class RequestBinding:
         self._repeated = {field.name for field in fields.values() if field.is_repeated}
         self._booleans = {field.name for field in fields.values() if field.type == field.TYPE_BOOL}
         if not binding.takes_body:
-            for field in fields.values():
-                _check_fits_query(field)
+            for name, field in fields.items():
+                if name in decoder.by_key:
+                    _check_fits_query(field)
 
     def bind(
         self, variables: Mapping[str, str], query: str, body: bytes, idempotency_key: str | None

@@ -16,6 +16,7 @@ from gateway_http.documentation import documentation_pages
 from gateway_http.encoding import Encoders
 from gateway_http.openapi import openapi_document
 from gateway_http.pages import HealthPage, Presence, ReadyPage, StatusPage, StatusSource
+from gateway_http.raw_parts import RawParts
 from gateway_http.rest_call import RestCall
 from gateway_http.router import Router
 from mesh.calls import Caller
@@ -70,6 +71,7 @@ def add_operations(
             call = RestCall(
                 operation,
                 RequestBinding(operation, binding, decoders.of(operation.request), new_id),
+                RawParts(operation, binding),
                 encoders.of(operation.response),
                 callers[operation.host],
                 maximum_seconds=limits.deadline_seconds,

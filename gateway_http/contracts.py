@@ -13,7 +13,7 @@ from typing import Any
 
 from google.api import annotations_pb2, client_pb2, http_pb2
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -27,6 +27,8 @@ from google.protobuf.descriptor_pb2 import (
 from mesh.methods import Access
 from protos.mesh.v1 import options_pb2
 
+HTTP_BODY = "google.api.HttpBody"
+
 
 class UnsupportedContract(Exception):
     """A proto asks for something of HTTP that this gateway does not carry."""
@@ -34,11 +36,15 @@ class UnsupportedContract(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One verb and path template by which a method is reached (google.api.HttpRule)."""
+    """One verb and path template by which a method is reached (google.api.HttpRule).
+
+    `raw_body` is the field that receives the body unread, or empty.
+    """
 
     verb: str
     template: str
     takes_body: bool
+    raw_body: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,17 @@ def load_contracts(serialized: bytes) -> Contracts:
         for operation in _operations_of(file.package, service, pool, comments)
     )
     return Contracts(operations, comments)
+
+
+def header_names_of(field: FieldDescriptor) -> tuple[str, ...]:
+    """The headers that a field of a request comes from, the preferred one first."""
+    return tuple(field.GetOptions().Extensions[options_pb2.http_header])
+
+
+def is_raw_part(field: FieldDescriptor) -> bool:
+    """Whether a field comes from the body as it is, or from a header: never from JSON."""
+    message = field.message_type
+    return bool(header_names_of(field)) or (message is not None and message.full_name == HTTP_BODY)
 
 
 def import_generated(serialized: bytes) -> None:
@@ -164,11 +181,9 @@ def _binding_of(full_name: str, rule: http_pb2.HttpRule) -> Binding:
     verb = rule.WhichOneof("pattern")
     if verb in (None, "custom"):
         raise UnsupportedContract(f"{full_name}: only the five standard verbs are carried")
-    if rule.body not in ("", "*"):
-        raise UnsupportedContract(f'{full_name}: body must be "*" or left out')
     if rule.response_body:
         raise UnsupportedContract(f"{full_name}: response_body is not carried")
-    return Binding(verb.upper(), getattr(rule, verb), rule.body == "*")
+    return Binding(verb.upper(), getattr(rule, verb), rule.body == "*", rule.body.removeprefix("*"))
 
 
 # Field numbers within FileDescriptorProto and its parts, which is how

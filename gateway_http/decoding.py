@@ -4,7 +4,7 @@ Guarantees: what is not exactly a value of the proto's type is refused, with the
 path of the field; unknown fields and fields given twice are refused; null means
 the default. Both the JSON name and the proto's own name of a field are read.
 Messages that contain themselves are followed as deep as the document goes, which
-`gateway_http.documents` bounds.
+`gateway_http.documents` bounds. A raw part (`gateway_http.raw_parts`) is no field here.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from gateway_http.contracts import UnsupportedContract
+from gateway_http.contracts import UnsupportedContract, is_raw_part
 from gateway_http.json_values import Reader, Refused, scalar_reader
 from gateway_http.moments import read_duration, read_timestamp
 
@@ -101,7 +101,8 @@ class Decoders:
             raise UnsupportedContract(f"{descriptor.full_name} has no JSON form here")
         decoder = self._decoders[descriptor.full_name] = Decoder(descriptor)
         for field in descriptor.fields:
-            decoder.add(self._field(field))
+            if not is_raw_part(field):
+                decoder.add(self._field(field))
         return decoder
 
     def _field(self, field: FieldDescriptor) -> FieldReader:

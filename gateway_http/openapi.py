@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from gateway_http.binding import has_request_id
-from gateway_http.contracts import Binding, Contracts, Operation
+from gateway_http.contracts import Binding, Contracts, Operation, header_names_of, is_raw_part
 from gateway_http.errors import STATUS_BY_CODE, STATUS_BY_REASON
 from gateway_http.own_routes import OWN_PATHS
 from gateway_http.schemas import ERROR_SCHEMA, Schemas
@@ -25,7 +25,7 @@ _MEANINGS: dict[int, str] = {
     408: "The body did not arrive in time.",
     409: "It exists already, or somebody else was faster.",
     413: "The body is too large.",
-    415: "The body is not application/json.",
+    415: "The body is of a media type or content encoding that is not taken here.",
     422: "The Idempotency-Key came before with another body.",
     429: "Too much at once; Retry-After says when to come back.",
     500: "Something went wrong inside; report the request id.",
@@ -110,8 +110,13 @@ def _operation(
         parameters += [
             schemas.parameter(field, "query")
             for field in fields.values()
-            if field.name not in variables
+            if field.name not in variables and not is_raw_part(field)
         ]
+    if binding.raw_body:
+        description["requestBody"] = schemas.raw_body(fields[binding.raw_body])
+    parameters += [
+        schemas.header(field, name) for field in fields.values() for name in header_names_of(field)
+    ]
     if has_request_id(operation.request):
         parameters.append(_IDEMPOTENCY_KEY)
     if parameters:
@@ -139,7 +144,7 @@ def _responses(operation: Operation, binding: Binding, schemas: Schemas) -> dict
     statuses = set(_ALWAYS)
     if operation.access is not Access.PUBLIC:
         statuses |= {401, 403}
-    if binding.takes_body:
+    if binding.takes_body or binding.raw_body:
         statuses |= {408, 413, 415}
     named = set(re.findall(r"[A-Z][A-Z_]+[A-Z]", operation.comment))
     statuses |= {status for code, status in STATUS_BY_CODE.items() if code.name in named}

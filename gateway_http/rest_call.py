@@ -1,8 +1,8 @@
 """Answers a REST route by one call to the service that has the method.
 
 Guarantees: the call ends with its deadline; it is cancelled when the client goes
-away; it carries the token, the request id and the trace and nothing else that the
-client sent.
+away; it carries the token, the request id, the trace and what the method's request
+declares, and nothing else that the client sent.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from gateway_http.disconnects import unless_disconnected
 from gateway_http.encoding import Encoder
 from gateway_http.errors import RequestTimeout, in_json_names
 from gateway_http.exchange import Request, Response
+from gateway_http.raw_parts import RawParts
 from mesh.calls import AUTHORIZATION, REQUEST_ID, TRACEPARENT, Caller
 from mesh.deadlines import Deadline, within
 from mesh.errors import Internal, MeshError, Unauthenticated
@@ -31,6 +32,7 @@ class RestCall:
         self,
         operation: Operation,
         binding: RequestBinding,
+        raw_parts: RawParts,
         encoder: Encoder,
         caller: Caller,
         *,
@@ -41,6 +43,7 @@ class RestCall:
         self._path = operation.path
         self._needs_token = operation.access is not Access.PUBLIC
         self._binding = binding
+        self._raw_parts = raw_parts
         self._decode: Callable[[bytes], Any] = GetMessageClass(operation.response).FromString
         self._encode = encoder.encode
         self._caller = caller
@@ -57,12 +60,14 @@ class RestCall:
             headers.timeout_seconds_of(request.headers, self._maximum_seconds)
         )
         metadata = self._metadata(request)
+        body = await self._body(request, deadline)
         message = self._binding.bind(
             request.variables,
             request.query,
-            await self._body(request, deadline),
+            body,
             headers.idempotency_key_of(request.headers),
         )
+        self._raw_parts.put(message, body, request.headers)
         try:
             reply = await unless_disconnected(
                 self._caller.call(self._path, message.SerializeToString(), metadata, deadline),
@@ -94,12 +99,12 @@ class RestCall:
         return metadata
 
     async def _body(self, request: Request, deadline: Deadline) -> bytes:
-        if not self._binding.takes_body:
+        if not (self._binding.takes_body or self._raw_parts.has_body):
             return b""
         try:
             body = await within(deadline, request.read_body())
         except TimeoutError:
             raise RequestTimeout from None
-        if body:
+        if body and self._binding.takes_body:
             headers.check_json(request.headers)
         return body

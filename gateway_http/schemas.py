@@ -9,7 +9,8 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from gateway_http.contracts import Contracts, Operation
+from gateway_http.contracts import Contracts, Operation, is_raw_part
+from gateway_http.raw_parts import LONGEST_HEADER
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -101,6 +102,24 @@ class Schemas:
             "schema": self._value(field),
         }
 
+    def header(self, field: FieldDescriptor, name: str) -> dict[str, Any]:
+        """A header that a field comes from."""
+        return {
+            "name": name,
+            "in": "header",
+            "required": False,
+            "description": self.comment(field.full_name),
+            "schema": {"type": "string", "maxLength": LONGEST_HEADER, "pattern": "^[ -~]*$"},
+        }
+
+    def raw_body(self, field: FieldDescriptor) -> dict[str, Any]:
+        """A body that is taken as it is."""
+        return {
+            "description": self.comment(field.full_name),
+            "required": True,
+            "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+        }
+
     def body(self, operation: Operation, variables: Collection[str]) -> dict[str, Any]:
         """The schema of a body, from which the path has already taken `variables`."""
         if not variables:
@@ -108,7 +127,11 @@ class Schemas:
         return self._message(operation.request, left_out=variables)
 
     def _message(self, message: Descriptor, left_out: Collection[str] = ()) -> dict[str, Any]:
-        fields = [field for field in message.fields if field.name not in left_out]
+        fields = [
+            field
+            for field in message.fields
+            if field.name not in left_out and not is_raw_part(field)
+        ]
         schema: dict[str, Any] = {
             "type": "object",
             "description": self.comment(message.full_name),
@@ -155,5 +178,9 @@ def _reachable(message: Descriptor) -> Iterator[Descriptor]:
         if each.full_name in seen or each.full_name in _WELL_KNOWN:
             continue
         seen[each.full_name] = each
-        waiting.extend(field.message_type for field in each.fields if field.message_type)
+        waiting.extend(
+            field.message_type
+            for field in each.fields
+            if field.message_type and not is_raw_part(field)
+        )
     yield from (each for each in seen.values() if not each.GetOptions().map_entry)

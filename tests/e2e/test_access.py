@@ -22,6 +22,7 @@ from tests.stack import Mesh
 
 PARTICIPANT, COORDINATOR = "tx.v1.ParticipantService", "tx.v1.CoordinatorService"
 GIFT_FEES = "account.v1.GiftFeeService"
+PAYMENT_EVENTS = "account.v1.PaymentEventService"
 REGISTRY = "registry.v1.RegistryService"
 LANES = "mesh.v1.LaneService"
 
@@ -43,6 +44,7 @@ RULES = {
     f"{GACHA}/ListPulls": Access.PLAYER,
     f"{PURCHASES}/GetPurchase": Access.PLAYER,
     f"{PURCHASES}/ListPurchases": Access.PLAYER,
+    f"{PAYMENT_EVENTS}/ReceivePaymentEvent": Access.PUBLIC,
     f"{GIFTS}/SendGift": Access.PLAYER,
     f"{GIFTS}/GetGift": Access.PLAYER,
     f"{GIFTS}/ListGifts": Access.PLAYER,

@@ -5,6 +5,7 @@ What every method of the mesh declares about itself, beside its signature."""
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
@@ -49,5 +50,12 @@ ACCESS_SERVICE: Access.ValueType  # 3
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
 ACCESS_FIELD_NUMBER: _builtins.int
+HTTP_HEADER_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access.ValueType]
 """The rule of the method."""
+http_header: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
+"""For a string field of a REST method's request: the lower-case names of the
+headers that it comes from in REST, the first that is present, and nothing
+else; empty when there is none. At most 4096 visible ASCII characters and
+spaces.
+"""

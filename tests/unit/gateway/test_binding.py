@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_http.binding import MOST_PARAMETERS, RequestBinding
-from gateway_http.contracts import Binding, Operation, UnsupportedContract
+from gateway_http.contracts import Binding, Operation, UnsupportedContract, is_raw_part
 from gateway_http.decoding import Decoders
 from gateway_http.router import Router
 from mesh.errors import InvalidArgument
@@ -22,6 +22,12 @@ from tests.unit.gateway.test_codecs import messages
 from tests.unit.gateway.test_router import Named
 
 OPERATIONS = {operation.name: operation for operation in contracts().operations}
+# The reference has no word for a raw body and for headers: test_raw_parts has.
+TRANSCODED = [
+    operation
+    for operation in OPERATIONS.values()
+    if not any(is_raw_part(field) for field in operation.request.fields)
+]
 
 
 def binding_of(name: str, verb: str) -> RequestBinding:
@@ -43,7 +49,7 @@ def routed(operation: Operation) -> Router:
 def test_what_the_reference_transcodes_to_http_is_bound_to_the_same_message(
     data: st.DataObject,
 ) -> None:
-    operation = data.draw(st.sampled_from(list(OPERATIONS.values())))
+    operation = data.draw(st.sampled_from(TRANSCODED))
     message: Any = data.draw(messages(operation.request))
     for name in ("banner_id", "gift_id", "purchase_id", "request_id"):
         # A path has no room for a slash or nothing, and an absent key is made anew.

@@ -15,6 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway_http.contracts import is_raw_part
 from gateway_http.decoding import Decoders
 from gateway_http.encoding import Encoders
 from tests.unit.gateway.every_kind import every_kind
@@ -86,7 +87,9 @@ def _single_values(field: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]
 def _contract_messages() -> list[Descriptor]:
     found = {}
     for operation in contracts().operations:
-        found[operation.request.full_name] = operation.request
+        # A raw part is in no JSON, so json_format and the codecs differ on it by design.
+        if not any(is_raw_part(field) for field in operation.request.fields):
+            found[operation.request.full_name] = operation.request
         found[operation.response.full_name] = operation.response
     return [each for each in found.values() if each.fields]
 

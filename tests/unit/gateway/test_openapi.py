@@ -140,3 +140,11 @@ def test_errors_that_a_proto_names_are_described(document: dict[str, Any]) -> No
     assert {"409", "422", "413", "415"} <= set(document["paths"]["/register"]["post"]["responses"])
     assert "404" in document["paths"]["/banners/{bannerId}"]["get"]["responses"]
     assert "413" not in document["paths"]["/items"]["get"]["responses"]
+
+
+def test_a_raw_body_and_its_headers_are_described(document: dict[str, Any]) -> None:
+    operation = document["paths"]["/webhooks/payments"]["post"]
+    assert list(operation["requestBody"]["content"]) == ["*/*"]
+    parameters = [(each["name"], each["in"]) for each in operation["parameters"]]
+    assert parameters == [("stripe-signature", "header"), ("sandbox-signature", "header")]
+    assert {"401", "413", "415"} <= set(operation["responses"])

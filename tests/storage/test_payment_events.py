@@ -1,0 +1,144 @@
+"""A webhook makes the saga of its charge due, on a real PostgreSQL, and does nothing else."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import orjson
+import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.payments.provider import BadSignature
+from account_svc.payments.sandbox import SIGNATURE_TOLERANCE_SECONDS, SandboxProvider
+from account_svc.use_cases.payment_events import PaymentEvents
+from mesh.database import Database
+from mesh.errors import InvalidArgument
+from mesh.saga import log as rows
+from mesh.saga.definition import Saga
+from tests.storage.conftest import empty
+from tests.unit.payments.running import WEBHOOK_SECRET, signature
+
+SAGA_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+LATER_SECONDS = 3600.0
+
+
+class House:
+    """The use case over the real reading of the sandbox's webhooks, and one saga."""
+
+    def __init__(self, database: Database, provider: SandboxProvider) -> None:
+        self.database = database
+        self.events = PaymentEvents(database, provider)
+
+    async def has_saga(self, *, pause_seconds: float | None = LATER_SECONDS) -> None:
+        """A saga that was given back: to be tried so much later, or parked."""
+        saga = await self.has_leased_saga()
+        await self.database.autocommit(
+            lambda cursor: rows.postpone(cursor, saga, "PENDING", pause_seconds)
+        )
+
+    async def has_leased_saga(self) -> Saga:
+        saga = await self.database.autocommit(
+            lambda cursor: rows.insert(cursor, SAGA_ID, "purchase", "CHARGING", {}, LATER_SECONDS)
+        )
+        assert saga is not None
+        return saga
+
+    async def is_due(self) -> bool:
+        """Whether a runner would take it up now."""
+        due = await self.database.autocommit(
+            lambda cursor: rows.lease_due(cursor, ["purchase"], 10, LATER_SECONDS)
+        )
+        return [saga.saga_id for saga in due] == [SAGA_ID]
+
+    async def rows(self) -> list[tuple[object, ...]]:
+        def select(cursor: Cursor) -> list[tuple[object, ...]]:
+            cursor.execute("SELECT * FROM saga")
+            return cursor.fetchall()
+
+        return await self.database.autocommit(select)
+
+
+@pytest.fixture(scope="module")
+def schema(shared_database: Callable[[str, str], Database]) -> Database:
+    return shared_database("payment_events", rows.SCHEMA)
+
+
+@pytest.fixture
+async def house(schema: Database) -> AsyncIterator[House]:
+    await empty(schema)
+    provider = SandboxProvider("http://127.0.0.1:1", secret_key="sk", webhook_secret=WEBHOOK_SECRET)
+    yield House(schema, provider)
+    await provider.close()
+
+
+def event(key: str = SAGA_ID) -> bytes:
+    charge = {"id": "ch_1", "key": key, "state": "succeeded", "decline_code": ""}
+    return orjson.dumps({"id": "evt_1", "data": {"charge": charge}})
+
+
+async def test_an_event_makes_its_waiting_saga_due_however_often_it_comes(house: House) -> None:
+    await house.has_saga()
+    for _ in range(3):
+        assert await house.events.receive(event(), signature(event()))
+    assert await house.is_due()
+
+
+@pytest.mark.parametrize("key", [SAGA_ID.upper(), f"urn:uuid:{SAGA_ID}"])
+async def test_an_event_finds_its_saga_by_any_spelling_of_the_key(house: House, key: str) -> None:
+    await house.has_saga()
+    body = event(key)
+    assert await house.events.receive(body, signature(body))
+
+
+FORGERIES: dict[str, Callable[[bytes], str]] = {
+    "another secret": lambda body: signature(body, secret="another"),
+    "another body": lambda body: signature(body + b" "),
+    "stale": lambda body: signature(body, age_seconds=SIGNATURE_TOLERANCE_SECONDS + 60),
+    "none": lambda _body: "",
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_a_forged_event_is_refused_and_wakes_nothing(house: House, forgery: str) -> None:
+    await house.has_saga()
+    with pytest.raises(BadSignature):
+        await house.events.receive(event(), FORGERIES[forgery](event()))
+    assert not await house.is_due()
+
+
+async def test_a_signed_body_that_is_no_event_is_invalid(house: House) -> None:
+    with pytest.raises(InvalidArgument):
+        await house.events.receive(b"{}", signature(b"{}"))
+
+
+NOT_OURS = ["7f1f4b0e-6a3b-4c53-9a38-0d1c6d1f2a10", "order-7", "", "\0", "é" * 1000]
+
+
+@pytest.mark.parametrize("key", NOT_OURS)
+async def test_an_event_about_nothing_of_ours_is_taken_and_wakes_nothing(
+    house: House, key: str
+) -> None:
+    await house.has_saga()
+    assert not await house.events.receive(event(key), signature(event(key)))
+    assert not await house.is_due()
+
+
+async def leased(house: House) -> None:
+    await house.has_leased_saga()
+
+
+async def parked(house: House) -> None:
+    await house.has_saga(pause_seconds=None)
+
+
+async def ended(house: House) -> None:
+    saga = await house.has_leased_saga()
+    await house.database.autocommit(lambda cursor: rows.move(cursor, saga, "CREDITED", {}, None))
+
+
+@pytest.mark.parametrize("state", [leased, parked, ended], ids=lambda state: state.__name__)
+async def test_a_saga_that_does_not_wait_is_left_as_it_is(
+    house: House, state: Callable[[House], Awaitable[None]]
+) -> None:
+    await state(house)
+    before = await house.rows()
+    assert not await house.events.receive(event(), signature(event()))
+    assert await house.rows() == before
