@@ -20,6 +20,7 @@ OWN_SERVICES = {
     "account_svc": [
         "account.v1.AccountService",
         "account.v1.GiftFeeService",
+        "account.v1.PurchaseService",
         "tx.v1.ParticipantService",
     ],
     "gacha_svc": [
