@@ -24,10 +24,10 @@ class PaymentEvents:
         self._provider = provider
 
     async def receive(self, body: bytes, signature: str) -> bool:
-        """Makes the saga of the event's charge due; whether it was there and waiting.
+        """Makes the saga of the event's charge due, now or once whoever holds it gives it
+        back; whether there is anything to do for it.
 
-        Idempotent. False, and harmless, for one that is unknown, leased by somebody,
-        parked or ended. `body` is exactly what arrived. Raises BadSignature, and
+        Idempotent. False, and harmless, for one that is unknown, parked or ended. `body` is exactly what arrived. Raises BadSignature, and
         InvalidArgument for a body that cannot be read.
         """
         event = self._provider.read_event(body, signature)

@@ -35,7 +35,7 @@ from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.errors import Aborted, Unavailable
 from mesh.idempotency import operation_id
-from mesh.saga.definition import Definition, Move, Saga, State
+from mesh.saga.definition import Definition, Move, Saga, State, StillWaiting
 
 REFUND = "purchase_refund"
 PAYMENT_REFUNDED = "PAYMENT_REFUNDED"
@@ -55,7 +55,7 @@ class PurchaseStep(StrEnum):
     REFUNDED = "REFUNDED"
 
 
-class ChargePending(Unavailable):
+class ChargePending(StillWaiting):
     """The provider has not settled the charge yet; it is asked again later."""
 
     REASON = "PAYMENT_PENDING"

@@ -48,6 +48,7 @@ CREATE TABLE saga (
     lease         text NOT NULL DEFAULT '',
     due_at        timestamptz,
     is_parked     boolean NOT NULL DEFAULT false,
+    is_woken      boolean NOT NULL DEFAULT false,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now(),
     txid          xid8 NOT NULL DEFAULT pg_current_xact_id(),

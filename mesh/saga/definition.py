@@ -12,6 +12,7 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.deadlines import Deadline
+from mesh.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,16 @@ class Move:
         return cls(lambda cursor: state, remember)
 
 
+class StillWaiting(Unavailable):
+    """Somebody outside has not finished yet. This is no failure, however often it comes."""
+
+    REASON = "STILL_WAITING"
+
+
 Step = Callable[[Saga, Deadline], Awaitable[Move]]
 """Finds out where to go. It may be done any number of times, by several at once, and must
 not change anything but what is named by a key of the saga. Raises MeshError to be tried
-again later; what is final it must turn into a move."""
+again later, StillWaiting if nothing has failed; what is final it must turn into a move."""
 
 
 @dataclass(frozen=True, slots=True)

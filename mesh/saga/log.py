@@ -5,7 +5,8 @@ Invariant: a saga is moved only by the holder of its lease, from the state that 
 has seen, so that of all who try at the same moment one succeeds. A lease is a name that is
 given once and a time until which nobody else takes the saga; `due_at` is that time, and
 also when a saga that nobody holds is to be tried next. It is NULL where there is nothing
-to do: at the end, and while a saga is parked for a person.
+to do: at the end, and while a saga is parked for a person. Who wakes a saga that is held
+leaves `is_woken` there, and then it is due as soon as it is given back.
 
 Rows are kept. They are small, and what a request did is told from them.
 """
@@ -31,6 +32,7 @@ CREATE TABLE saga (
     lease         text NOT NULL DEFAULT '',
     due_at        timestamptz,
     is_parked     boolean NOT NULL DEFAULT false,
+    is_woken      boolean NOT NULL DEFAULT false,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now(),
     txid          xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -58,7 +60,7 @@ RETURNING saga_id::text, kind, state, body, attempt_count, reason, lease, is_par
 """
 _MOVE = """
 UPDATE saga SET state = %s, body = body || %s, attempt_count = 0, reason = '',
-    due_at = now() + make_interval(secs => %s), updated_at = now(),
+    due_at = now() + make_interval(secs => %s), is_woken = false, updated_at = now(),
     txid = pg_current_xact_id()
 WHERE saga_id = %s AND state = %s AND lease = %s AND due_at IS NOT NULL
 RETURNING saga_id::text, kind, state, body, attempt_count, reason, lease, is_parked
@@ -115,24 +117,38 @@ def move(
     return moved
 
 
-def postpone(cursor: Cursor, saga: Saga, reason: str, seconds: float | None) -> bool:
-    """Gives a saga back, to be tried again so much later; None parks it. False when the
-    lease was lost, and nothing was changed."""
+def postpone(
+    cursor: Cursor, saga: Saga, reason: str, attempt_count: int, seconds: float | None
+) -> bool:
+    """Gives a saga back, to be tried again so much later, or at once if somebody has woken
+    it meanwhile; None parks it. False when the lease was lost, and nothing was changed."""
     cursor.execute(
         """
-        UPDATE saga SET attempt_count = attempt_count + 1, reason = %s, lease = '',
-            due_at = now() + make_interval(secs => %s), is_parked = %s, updated_at = now()
+        UPDATE saga SET attempt_count = %s, reason = %s, lease = '', is_woken = false,
+            due_at = now() + make_interval(secs => %s::float8) * (NOT is_woken)::integer,
+            is_parked = %s, updated_at = now()
         WHERE saga_id = %s AND state = %s AND lease = %s AND due_at IS NOT NULL
         """,
-        (reason, seconds, seconds is None, saga.saga_id, saga.state, saga.lease),
+        (
+            attempt_count,
+            reason,
+            seconds,
+            seconds is None,
+            saga.saga_id,
+            saga.state,
+            saga.lease,
+        ),
     )
     return cursor.rowcount == 1
 
 
 def wake(cursor: Cursor, saga_id: str) -> bool:
-    """Makes a saga that nobody drives due now; whether there is anything to do for it."""
+    """Makes a saga due now, or as soon as whoever holds it gives it back; False when it has
+    ended, is parked, or never was."""
     cursor.execute(
-        "UPDATE saga SET due_at = now() WHERE saga_id = %s AND lease = '' AND due_at IS NOT NULL",
+        "UPDATE saga SET is_woken = lease <> '',"
+        " due_at = CASE WHEN lease = '' THEN now() ELSE due_at END"
+        " WHERE saga_id = %s AND due_at IS NOT NULL",
         (saga_id,),
     )
     return cursor.rowcount == 1

@@ -6,7 +6,9 @@ Guarantees:
   than its lease finds out when it tries, and changes nothing.
 - A step that fails is tried again, after a pause that grows, up to `max_attempts` times in
   one state; then the saga is parked: it is logged as an error and waits for a person.
-- At most `max_running` are driven at a time here; the others wait in the database.
+- What waits for somebody outside is asked about without end, and is no failure.
+- While `max_running` are driven here, no more are taken up; they wait in the database. What
+  a caller begins is driven at once, and bounded by the calls that its server takes.
 """
 
 import asyncio
@@ -23,7 +25,7 @@ from mesh.deadlines import Deadline, within
 from mesh.errors import MeshError
 from mesh.failpoints import Reach, unharmed
 from mesh.saga import log as rows
-from mesh.saga.definition import Definition, Saga
+from mesh.saga.definition import Definition, Saga, StillWaiting
 
 log = structlog.get_logger()
 
@@ -108,6 +110,8 @@ class SagaRunner:
                 saga = await self._advance(definition, saga)
         except rows.LeaseLost:
             log.warning("lose_saga_lease", kind=saga.kind, saga_id=saga.saga_id, state=saga.state)
+        except StillWaiting as error:
+            await self._wait_on(saga, error.reason)
         except TimeoutError:
             await self._give_back(saga, "TIMEOUT")
         except MeshError as error:
@@ -133,13 +137,25 @@ class SagaRunner:
         self._reach(f"saga.{saga.kind}.moved_{saga.state}")
         return moved
 
+    async def _wait_on(self, saga: Saga, reason: str) -> None:
+        """Asks again after a pause that grows, and never gives up; half of the attempts
+        are kept for failures."""
+        count = min(saga.attempt_count + 1, self._limits.max_attempts // 2)
+        await self._postpone(saga, reason, count, self._pause_seconds(saga.attempt_count))
+
     async def _give_back(self, saga: Saga, reason: str) -> None:
-        """Has it tried again later; if that cannot be written either, its lease runs out."""
-        seconds = self._pause_seconds(saga.attempt_count)
+        """Has it tried again later, or parks it when it has failed too often."""
+        count = saga.attempt_count + 1
+        is_enough = count >= self._limits.max_attempts
+        pause_seconds = None if is_enough else self._pause_seconds(saga.attempt_count)
+        await self._postpone(saga, reason, count, pause_seconds)
+
+    async def _postpone(self, saga: Saga, reason: str, count: int, seconds: float | None) -> None:
+        """Where it cannot be written, the lease runs out."""
         told = {"kind": saga.kind, "saga_id": saga.saga_id, "state": saga.state, "reason": reason}
         try:
             held = await self._database.autocommit(
-                lambda cursor: rows.postpone(cursor, saga, reason, seconds)
+                lambda cursor: rows.postpone(cursor, saga, reason, count, seconds)
             )
         except MeshError as error:
             log.warning("fail_saga_postponement", **told | {"reason": error.reason})
@@ -149,11 +165,8 @@ class SagaRunner:
         else:
             log.info("postpone_saga", **told)
 
-    def _pause_seconds(self, attempt_count: int) -> float | None:
-        """Before the next attempt, after so many that failed before this one; None for none."""
-        limits = self._limits
-        if attempt_count + 1 >= limits.max_attempts:
-            return None
-        grown_seconds = limits.first_pause_seconds * 2.0 ** min(attempt_count, 30)
-        pause_seconds = min(grown_seconds, limits.longest_pause_seconds)
+    def _pause_seconds(self, attempt_count: int) -> float:
+        """Before the next attempt, after so many before this one."""
+        grown_seconds = self._limits.first_pause_seconds * 2.0 ** min(attempt_count, 30)
+        pause_seconds = min(grown_seconds, self._limits.longest_pause_seconds)
         return pause_seconds * (0.5 + self._jitter() / 2)

@@ -10,7 +10,7 @@ from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.errors import Unavailable
 from mesh.saga import log as rows
-from mesh.saga.definition import Definition, Move, Saga, State
+from mesh.saga.definition import Definition, Move, Saga, State, StillWaiting
 from mesh.saga.runner import SagaLimits, SagaRunner
 from tests.storage.conftest import empty
 
@@ -231,24 +231,47 @@ async def test_a_step_that_does_not_end_in_time_is_tried_again(house: House) -> 
     assert (await house.state(runner)).reason == "TIMEOUT"
 
 
-async def test_waking_hurries_only_a_saga_that_nobody_drives(house: House) -> None:
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "free"])
+async def test_waking_makes_a_saga_due_as_soon_as_nobody_holds_it(
+    house: House, is_held: bool
+) -> None:
     runner = house.runner()
     saga = await house.begun(runner)
 
     async def wake() -> bool:
         return await house.database.autocommit(lambda cursor: rows.wake(cursor, SAGA_ID))
 
-    assert not await wake()
-    await house.database.autocommit(lambda cursor: rows.postpone(cursor, saga, "LATER", 3600.0))
-    assert await wake()
+    async def give_back() -> None:
+        await house.database.autocommit(
+            lambda cursor: rows.postpone(cursor, saga, "LATER", 1, 3600.0)
+        )
+
+    if is_held:
+        assert await wake()
+        await give_back()
+    else:
+        await give_back()
+        assert await wake()
     await house.until(runner, lambda saga: saga.state == "SETTLED")
-    assert not await wake()
+    assert not await wake(), "there is nothing left to do"
+
+
+async def test_waiting_for_somebody_outside_is_no_failure(house: House) -> None:
+    def wait() -> None:
+        if len(house.asked) <= 3 * QUICK.max_attempts:
+            raise StillWaiting("not yet")
+
+    house.outside = wait
+    runner = house.runner()
+    await runner.drive(await house.begun(runner))
+    ended = await house.until(runner, lambda saga: saga.state == "SETTLED" or saga.is_parked)
+    assert ended.state == "SETTLED"
 
 
 async def test_only_so_many_are_driven_at_a_time(house: House) -> None:
     runner = SagaRunner(house.database, [house.definition], limits=SagaLimits(max_running=0))
     saga = await house.begun(runner)
-    await house.database.autocommit(lambda cursor: rows.postpone(cursor, saga, "LATER", 0.0))
+    await house.database.autocommit(lambda cursor: rows.postpone(cursor, saga, "LATER", 1, 0.0))
     await runner.run_once()
     await runner.close()
     assert house.asked == []
