@@ -27,8 +27,9 @@ class PaymentEvents:
         """Makes the saga of the event's charge due, now or once whoever holds it gives it
         back; whether there is anything to do for it.
 
-        Idempotent. False, and harmless, for one that is unknown, parked or ended. `body` is exactly what arrived. Raises BadSignature, and
-        InvalidArgument for a body that cannot be read.
+        Idempotent. False, and harmless, for one that is unknown, parked or ended. `body` is
+        exactly what arrived. Raises BadSignature, and InvalidArgument for a body that cannot
+        be read.
         """
         event = self._provider.read_event(body, signature)
         saga_id = None if event is None else _saga_id_of(event.key)
