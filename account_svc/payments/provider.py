@@ -42,6 +42,22 @@ class UnsupportedPaymentMethod(InvalidArgument):
         )
 
 
+class UnsupportedAmount(InvalidArgument):
+    """The provider takes no charge so small, or so large; nothing was charged."""
+
+    REASON = "PAYMENT_AMOUNT_UNSUPPORTED"
+
+    @classmethod
+    def refused(cls) -> "UnsupportedAmount":
+        """The error, naming the field."""
+        description = "costs less or more than the payment provider takes; buy another amount"
+        return cls(
+            f"amount {description}",
+            metadata={"field": "amount"},
+            fields=(FieldViolation("amount", description),),
+        )
+
+
 class PaymentDeclined(FailedPrecondition):
     """The provider refused the charge; nothing was charged."""
 
@@ -113,8 +129,8 @@ class PaymentProvider(Protocol):
     async def charge(self, order: ChargeOrder, deadline: Deadline) -> Charge:
         """Takes the money, or tells what became of the charge of that key.
 
-        Idempotent by `order.key`. Raises UnsupportedPaymentMethod, after which there is
-        no charge and never will be one.
+        Idempotent by `order.key`. Raises UnsupportedPaymentMethod and
+        UnsupportedAmount, after which there is no charge and never will be one.
         """
         ...
 

@@ -33,6 +33,7 @@ from account_svc.payments.provider import (
     PaymentEvent,
     PaymentMethodExpired,
     ProviderAway,
+    UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
 from mesh.deadlines import Deadline
@@ -56,6 +57,7 @@ TEST_METHODS = {
 _METHOD_ID = re.compile(r"pm_[A-Za-z0-9_]{1,120}")
 _SEARCHABLE = re.compile(r"[A-Za-z0-9-]{1,64}")
 _EXPIRED = "expired_card"
+_UNSUPPORTED_AMOUNTS = ("amount_too_small", "amount_too_large")
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -99,6 +101,8 @@ class StripeProvider:
         except stripe.InvalidRequestError as error:
             if (error.param or "").startswith("payment_method"):
                 raise UnsupportedPaymentMethod.of(order.payment_method) from error
+            if error.code in _UNSUPPORTED_AMOUNTS:
+                raise UnsupportedAmount.refused() from error
             raise _our_fault(error) from error
 
     async def find_charge(self, key: str, deadline: Deadline) -> Charge | None:

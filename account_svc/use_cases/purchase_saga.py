@@ -27,6 +27,7 @@ from account_svc.payments.provider import (
     ChargeOrder,
     ChargeState,
     PaymentProvider,
+    UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
 from account_svc.storage import purchases as storage
@@ -94,7 +95,7 @@ class PurchaseSaga:
         record = await self._record(saga)
         try:
             charge = await self._charged(record, deadline)
-        except UnsupportedPaymentMethod as error:
+        except (UnsupportedPaymentMethod, UnsupportedAmount) as error:
             return _ending(saga, PurchaseState.FAILED, error.reason)
         match charge.state:
             case ChargeState.PENDING:

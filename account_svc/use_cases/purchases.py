@@ -18,6 +18,7 @@ from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
 from account_svc.payments.provider import (
     PaymentDeclined,
     PaymentMethodExpired,
+    UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
 from account_svc.storage import purchases as storage
@@ -56,8 +57,9 @@ class Purchases:
         Gives a pending purchase when it is not done shortly before the deadline; it goes on
         by itself. One that ended without being credited is tried anew by its key. Raises
         InvalidArgument, IdempotencyKeyReused, UserNotFound, BalanceLimit, PaymentDeclined,
-        PaymentMethodExpired, UnsupportedPaymentMethod, after which no money is kept; and
-        another MeshError when it is not known what happened: the same key tells it later.
+        PaymentMethodExpired, UnsupportedPaymentMethod, UnsupportedAmount, after which no money
+        is kept; and another MeshError when it is not known what happened: the same key tells
+        it later.
         """
         check_purchase(amount_gems, payment_method)
         request_id = operation_id(PURCHASE, user_id, checked_key(key))
@@ -163,6 +165,8 @@ def _refused(record: PurchaseRecord) -> MeshError:
             error = BalanceLimit()
         case UnsupportedPaymentMethod.REASON:
             error = UnsupportedPaymentMethod.of(record.purchase.payment_method)
+        case UnsupportedAmount.REASON:
+            error = UnsupportedAmount.refused()
         case PaymentMethodExpired.REASON:
             error = PaymentMethodExpired("The payment method has expired; use another one.")
         case reason:

@@ -32,6 +32,7 @@ from account_svc.payments.provider import (
     PaymentEvent,
     PaymentMethodExpired,
     ProviderAway,
+    UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
 from account_svc.use_cases.debits import apply_debits
@@ -57,6 +58,7 @@ REFUSED = {
     "declined": (PaymentDeclined, PaymentDeclined.REASON),
     "expired": (PaymentMethodExpired, PaymentMethodExpired.REASON),
     "unsupported": (UnsupportedPaymentMethod, UnsupportedPaymentMethod.REASON),
+    "too small": (UnsupportedAmount, UnsupportedAmount.REASON),
 }
 
 
@@ -127,6 +129,8 @@ class Provider:
             return
         if self.verdict == "unsupported":
             raise UnsupportedPaymentMethod.of(order.payment_method)
+        if self.verdict == "too small":
+            raise UnsupportedAmount.refused()
         state, reason = ChargeState.SUCCEEDED, ""
         if self.verdict == "pending":
             state = ChargeState.PENDING

@@ -14,6 +14,7 @@ from account_svc.payments.provider import (
     PaymentDeclined,
     PaymentMethodExpired,
     ProviderAway,
+    UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
 from account_svc.payments.stripe_provider import KEY, StripeProvider
@@ -169,6 +170,16 @@ async def test_a_method_that_stripe_does_not_know_is_unsupported() -> None:
     async with scripted(400, body) as (stripe, _):
         with pytest.raises(UnsupportedPaymentMethod):
             await stripe.charge(order("pm_gone"), soon())
+
+
+@pytest.mark.parametrize("code", ["amount_too_small", "amount_too_large"])
+async def test_an_amount_that_stripe_does_not_take_is_unsupported(code: str) -> None:
+    async with scripted(400, error("invalid_request_error", code=code, param="amount")) as (
+        stripe,
+        _,
+    ):
+        with pytest.raises(UnsupportedAmount):
+            await stripe.charge(order(), soon())
 
 
 async def test_an_id_of_stripe_passes_through_and_a_name_of_development_needs_a_test_key() -> None:
