@@ -1,4 +1,4 @@
-"""The machine that proves the transaction core: `python -m tests.faults`.
+"""The machine that proves the transaction core and the sagas: `python -m tests.faults`.
 
 Exit status: 0 when no check failed and, with --mutants, each mutant was caught; else 1.
 """

@@ -1,6 +1,6 @@
 """Rounds of faults under load, each followed by a look at all data.
 
-A round injects one fault or several at the same time while players pull, lets the
+A round injects one fault or several at the same time while players pull, buy and give, lets the
 load run a moment longer, holds it, waits until all is settled, and checks everything.
 Which faults come in which order is drawn from the seed; each comes once before any
 comes again.
@@ -18,11 +18,11 @@ from pathlib import Path
 import orjson
 
 from mesh.txn import points
-from tests.faults import checks
+from tests.faults import checks, saga_checks, saga_points
 from tests.faults.checks import Reader
-from tests.faults.faults import Fault, Group, Moment
+from tests.faults.fault import Fault, Group, Moment
 from tests.faults.findings import Findings
-from tests.faults.history import History
+from tests.faults.history import Asked, History
 from tests.faults.load import Load
 from tests.faults.players import make_players
 from tests.faults.target import Target
@@ -32,7 +32,13 @@ IDLE_GRACE_SECONDS = 30.0
 POLL_SECONDS = 0.05
 READER_PAUSE_SECONDS = 0.1
 REPEATERS = 16
-SHARES = {Group.POINT: 1.0, Group.MESSAGES: 0.4, Group.KILL: 0.25, Group.DATABASE: 0.35}
+SHARES = {
+    Group.POINT: 1.0,
+    Group.MESSAGES: 0.4,
+    Group.KILL: 0.25,
+    Group.DATABASE: 0.35,
+    Group.PAYMENTS: 0.25,
+}
 """How often a round has a fault of the group."""
 LOSSES = 0.06
 """How often a round is the loss of a branch, by itself: a copy of a lost branch's Prepare
@@ -45,19 +51,22 @@ POINTS = frozenset(
         *points.OF_A_COORDINATOR,
         *points.OF_BRANCH_RECOVERY,
         *points.OF_DECISION_RECOVERY,
+        *saga_points.OF_GIFTS,
+        *saga_points.OF_PURCHASES,
     )
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much load, how long stalls last, how long the databases and a player may take to
-    settle what was begun."""
+    """How much load, how long stalls last, how long the databases, the sagas and a player may
+    take to settle what was begun."""
 
     player_count: int = 300
     connection_count: int = 24
     stalls_seconds: Sequence[float] = (4.0,)
     settle_seconds: float = 20.0
+    sagas_seconds: float = 60.0
     operation_seconds: float = 120.0
 
 
@@ -186,25 +195,27 @@ class Campaign:
         await asyncio.to_thread(
             checks.wait_until_settled, mesh, findings, self._size.settle_seconds
         )
+        await asyncio.to_thread(
+            saga_checks.wait_until_ended, mesh, findings, self._size.sagas_seconds
+        )
         await asyncio.to_thread(checks.check_all, mesh, history, findings)
+        await asyncio.to_thread(saga_checks.check_all, mesh, findings)
         done, refused = (
             history.done[self._checked["done"] :],
             history.refused[self._checked["refused"] :],
         )
-        await asyncio.to_thread(checks.check_answers, mesh, findings, done, refused)
+        await self._check_answers(done, refused)
         await self._load.repeat([asked for asked in done if not asked.repeat_count], REPEATERS)
         self._checked = {"done": len(history.done), "refused": len(history.refused)}
         history.flush()
 
     async def check_all_answers(self) -> None:
         """Everything that was ever answered, once more."""
-        await asyncio.to_thread(
-            checks.check_answers,
-            self._target.mesh,
-            self.findings,
-            self.history.done,
-            self.history.refused,
-        )
+        await self._check_answers(self.history.done, self.history.refused)
+
+    async def _check_answers(self, done: Sequence[Asked], refused: Sequence[Asked]) -> None:
+        for check in (checks.check_answers, saga_checks.check_answers):
+            await asyncio.to_thread(check, self._target.mesh, self.findings, done, refused)
 
     async def _keep_reading(self) -> None:
         while True:

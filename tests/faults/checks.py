@@ -46,9 +46,12 @@ SELECT operation_id::text, user_id::text, kind, amount, balance_after
 FROM ledger WHERE operation_id = ANY(%s::uuid[])
 """
 CHECK_OF = {
-    "an inventory is the sum of its player's pulls": Check.INVENTORY,
+    "an inventory is the sum of its player's pulls and gifts": Check.INVENTORY,
     "a pull has as many items as were paid for": Check.INVENTORY,
     "no decision is left undone": Check.PREPARED,
+    "no gift is left under way": Check.SAGAS,
+    "no purchase is overdue or waits for a person": Check.SAGAS,
+    "a purchase has an outcome if and only if its saga has ended as that says": Check.SAGAS,
 }
 
 
@@ -73,7 +76,7 @@ def check_all(mesh: Mesh, history: History, findings: Findings) -> None:
     """Everything but the answers, when nothing is under way."""
     for name, rows in invariants.broken_rows(mesh):
         findings.add(CHECK_OF.get(name, Check.LEDGER), f"{name}: not so for {rows[:SHOWN]}")
-    findings.extend(Check.SAME_SET, _differences(mesh, invariants.DEBITS, invariants.PULLS))
+    findings.extend(Check.SAME_SET, differences(mesh, invariants.DEBITS, invariants.PULLS))
     findings.extend(Check.OUTCOMES, _outcomes(mesh))
     findings.extend(Check.ASKED, _unasked(mesh, history))
 
@@ -81,17 +84,17 @@ def check_all(mesh: Mesh, history: History, findings: Findings) -> None:
 def check_answers(
     mesh: Mesh, findings: Findings, done: Sequence[Asked], refused: Sequence[Asked]
 ) -> None:
-    """What players were told, against what is stored."""
-    for some in _in_parts(done):
+    """What players were told of pulls, against what is stored."""
+    for some in in_parts([asked for asked in done if asked.kind is Kind.PULL]):
         findings.extend(Check.SUCCESSES, _unkept_successes(mesh, some))
     # A refusal is an answer to one try. Only where no other try of the same key is out
     # of sight does it say that nothing was done under the key.
-    certain = [asked for asked in refused if not asked.unknown_count]
-    for some in _in_parts(certain):
+    certain = [asked for asked in refused if asked.kind is Kind.PULL and not asked.unknown_count]
+    for some in in_parts(certain):
         findings.extend(Check.REFUSALS, _charged_refusals(mesh, some))
 
 
-def _differences(mesh: Mesh, of_account: str, of_gacha: str) -> Iterator[str]:
+def differences(mesh: Mesh, of_account: str, of_gacha: str) -> Iterator[str]:
     """The rows of either side that the other does not have."""
     if _digest(mesh, "account", of_account) == _digest(mesh, "gacha", of_gacha):
         return
@@ -127,7 +130,9 @@ def _outcomes(mesh: Mesh) -> Iterator[str]:
 def _unasked(mesh: Mesh, history: History) -> Iterator[str]:
     for side, statement in (
         ("gacha", "SELECT pull_id::text FROM pull"),
-        ("account", "SELECT operation_id::text FROM ledger"),
+        ("gacha", "SELECT request_id::text FROM gift"),
+        ("account", "SELECT operation_id::text FROM ledger WHERE kind = 'pull'"),
+        ("account", "SELECT request_id::text FROM purchase"),
     ):
         unasked = {operation for (operation,) in query(mesh, side, statement)}
         if unasked := unasked - history.asked_ids:
@@ -135,32 +140,27 @@ def _unasked(mesh: Mesh, history: History) -> Iterator[str]:
 
 
 def _unkept_successes(mesh: Mesh, done: Sequence[Asked]) -> Iterator[str]:
-    pulls = {asked.id: asked for asked in done if asked.kind is Kind.PULL}
+    pulls = {asked.id: asked for asked in done}
     stored = {
         str(pull_id): (user_id, count, items)
-        for pull_id, user_id, count, items in _fetch(mesh, "gacha", PULLS_WITH_ITEMS, list(pulls))
+        for pull_id, user_id, count, items in fetch(mesh, "gacha", PULLS_WITH_ITEMS, list(pulls))
     }
     for pull_id, asked in pulls.items():
         answered = orjson.loads(asked.body)["pulled_items"]
         if stored.get(pull_id) != (asked.user_id, asked.amount, answered):
             yield f"pull {pull_id}: answered {answered}, stored {stored.get(pull_id)}"
-    purchases = {asked.id: asked for asked in done if asked.kind is Kind.PURCHASE}
-    entries = {str(row[0]): row[1:] for row in _fetch(mesh, "account", ENTRIES, list(purchases))}
-    for purchase_id, asked in purchases.items():
-        balance = orjson.loads(asked.body)["newBalance"]
-        if entries.get(purchase_id) != (asked.user_id, "purchase", asked.amount, balance):
-            yield f"purchase {purchase_id}: {asked.body!r}, stored {entries.get(purchase_id)}"
 
 
 def _charged_refusals(mesh: Mesh, refused: Sequence[Asked]) -> Iterator[str]:
     ids = [asked.id for asked in refused]
-    for row in _fetch(mesh, "account", ENTRIES, ids):
+    for row in fetch(mesh, "account", ENTRIES, ids):
         yield f"in the ledger: {row}"
-    for row in _fetch(mesh, "gacha", PULLS_WITH_ITEMS, ids):
+    for row in fetch(mesh, "gacha", PULLS_WITH_ITEMS, ids):
         yield f"among the pulls: {row[:3]}"
 
 
-def _fetch(mesh: Mesh, side: str, statement: str, ids: Sequence[str]) -> list[Row]:
+def fetch(mesh: Mesh, side: str, statement: str, ids: Sequence[str]) -> list[Row]:
+    """The rows of a statement about some ids."""
     with closing(psycopg2.connect(mesh.database_url(side))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -168,7 +168,8 @@ def _fetch(mesh: Mesh, side: str, statement: str, ids: Sequence[str]) -> list[Ro
             return cursor.fetchall()
 
 
-def _in_parts(all_asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
+def in_parts(all_asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
+    """So many at a time as one statement is about."""
     waiting = iter(all_asked)
     while some := list(islice(waiting, AT_ONCE)):
         yield some
@@ -196,7 +197,7 @@ class Reader:
         try:
             pulls = set(query(self._mesh, "gacha", self.RECENT))
             new = pulls - self._seen
-            debits = _fetch(self._mesh, "account", self.THEIR_DEBITS, [str(row[0]) for row in new])
+            debits = fetch(self._mesh, "account", self.THEIR_DEBITS, [str(row[0]) for row in new])
         except psycopg2.Error:
             return
         self.read_count += 1

@@ -5,20 +5,20 @@ killed is being started again, what it stopped goes on, what it held is free.
 """
 
 import contextlib
-import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from typing import Any
 
 import psycopg2
 
 from mesh.txn import points
+from tests.faults import saga_points
 from tests.faults.arming import OVERLOOK, Action
+from tests.faults.fault import KILL, Fault, Group, Moment
+from tests.faults.payment_faults import of_payments
 from tests.faults.target import POLL_SECONDS, Target
 from tests.faults.weather import Weather
 
@@ -36,41 +36,10 @@ LOCKED_ROWS = 100
 DELAYS_SECONDS = (0.0, 0.02, 0.2, 1.0, 5.0, 12.0, 33.0)
 
 
-KILL = "SIGKILL from outside"
 REPEATED, HELD_BACK = "message repeated, up to 33 s late", "message held back, up to 33 s"
 UNANSWERED, DISTURBED = "answer lost", "every message at risk"
 LOST = "first branch lost after its decision"
 STOPPED, SLOTS, LOCKS = "PostgreSQL stopped at once", "prepared slots used up", "locks held"
-
-
-class Group(StrEnum):
-    """What is taken together: a round has one fault of a group at most, and a loss alone."""
-
-    POINT = "points"
-    KILL = "kills"
-    MESSAGES = "messages"
-    DATABASE = "databases"
-    LOSS = "losses"
-    QUIET = "quiet"
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What a fault needs when it is injected."""
-
-    target: Target
-    chance: random.Random
-    stalls_seconds: Sequence[float]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """`kind` is what it counts as; `inject` tells whether it came about."""
-
-    name: str
-    group: Group
-    kind: str
-    inject: Callable[[Moment], bool]
 
 
 ROLES_OF_POINTS: Mapping[str, Sequence[str]] = {
@@ -78,6 +47,8 @@ ROLES_OF_POINTS: Mapping[str, Sequence[str]] = {
     **{point: ["gacha_svc"] for point in points.of_participant("gacha")},
     **{point: ["gacha_svc"] for point in points.OF_A_COORDINATOR},
     **{point: ["gacha_svc"] for point in points.OF_DECISION_RECOVERY},
+    **{point: ["gacha_svc"] for point in saga_points.OF_GIFTS},
+    **{point: ["account_svc"] for point in saga_points.OF_PURCHASES},
 }
 """Who reaches each point; branch recovery's are reached on either side, and come apart."""
 
@@ -101,6 +72,7 @@ def all_faults() -> Mapping[str, Fault]:
     """By name."""
     lost = Fault("branches of account lost", Group.LOSS, LOST, _lose_branches)
     every = [QUIET, lost, *_at_points(), *_kills(), *_of_messages(), *_of_databases()]
+    every += of_payments()
     return {fault.name: fault for fault in every}
 
 

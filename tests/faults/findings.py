@@ -13,9 +13,12 @@ class Check(StrEnum):
 
     LEDGER = "a balance is the sum of its ledger and never negative"
     SAME_SET = "debits and pulls are the same set, by id, player and amount"
-    INVENTORY = "an inventory is the sum of its player's pulls"
+    INVENTORY = "an inventory is the sum of its player's pulls and gifts"
     SUCCESSES = "what was answered is there, with the very items"
     REFUSALS = "what was refused changed nothing"
+    FEES = "fees kept and gifts delivered are the same set, by id, player and amount"
+    BOOK = "the provider has kept the money of what was credited, once, and of nothing else"
+    SAGAS = "purchases and gifts under way end within a bound"
     ASKED = "nothing is there that nobody asked for"
     OUTCOMES = "both branches of a gid have its decision's outcome"
     PREPARED = "prepared branches and open decisions end within a bound"

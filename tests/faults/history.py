@@ -19,6 +19,7 @@ class Kind(StrEnum):
 
     PULL = "pull"
     PURCHASE = "purchase"
+    GIFT = "gift"
 
 
 class Outcome(StrEnum):
@@ -31,12 +32,14 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Asked:
-    """One operation under one key. `amount` is the count of a pull, the gems of a purchase."""
+    """One operation under one key. `amount` is the count of a pull or a gift, the gems of a
+    purchase; `request` is the body that is sent, each time the same."""
 
     kind: Kind
     user_id: str
     key: str
     amount: int
+    request: bytes
     outcome: Outcome = Outcome.UNKNOWN
     body: bytes = b""
     """Of the first answer that told of success."""
@@ -46,7 +49,8 @@ class Asked:
 
     @property
     def id(self) -> str:
-        """The operation's id in both databases."""
+        """The id of a pull in both databases; of a purchase or a gift, that of its request,
+        of which there may be several attempts."""
         return operation_id(self.kind, self.user_id, self.key)
 
 

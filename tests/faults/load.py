@@ -1,4 +1,4 @@
-"""Players who pull and buy all the time, some far more than others.
+"""Players who pull, buy and give all the time, some far more than others.
 
 A try whose outcome is not known is sent again with the same key until it is, as the
 documentation tells callers; some callers go away in the middle of it, some grant
@@ -7,7 +7,6 @@ hardly any time, and some ask again for what they have got long ago.
 
 import asyncio
 import contextlib
-import itertools
 import random
 from collections.abc import Sequence
 from contextlib import closing
@@ -19,6 +18,7 @@ from tests.faults.findings import Check, Findings
 from tests.faults.history import Asked, History, Kind, Outcome
 from tests.faults.players import Player
 from tests.faults.rest import Rest
+from tests.faults.wishes import Wishes
 from tests.stack import Mesh
 
 OK, INTERNAL = 200, 500
@@ -26,14 +26,25 @@ LATER = (409, 429, 499)
 """Below 500, and yet a reason to send the same again."""
 MOST_FAILURES = 8
 """Answers 500 to one repeat, after which it counts as broken."""
-REFUSED = "INSUFFICIENT_CURRENCY"
+PENDING = "pending"
+POOR = "INSUFFICIENT_CURRENCY"
+REFUSALS = {
+    Kind.PULL: (POOR,),
+    Kind.PURCHASE: ("PAYMENT_DECLINED",),
+    Kind.GIFT: (POOR, "ITEM_NOT_OWNED"),
+}
+"""The reasons for which each may rightly be refused. An item may be one that was given away
+by a request whose outcome its player never learnt."""
+LINES = {
+    Kind.PULL: "POST /gacha/pull/standard",
+    Kind.PURCHASE: "POST /buy-currency",
+    Kind.GIFT: "POST /gifts",
+}
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
 THINK_SECONDS = 0.05
-SKEW = 1.1
 TURNS_OF_CLOSING = 3
-PURCHASE_GEMS = (160, 800, 1600, 4800)
 HURRY_SECONDS = (0.02, 0.1, 0.4)
-TEN_PULLS, REPEATS, PURCHASES, IMPATIENT, HURRIED = 0.15, 0.05, 0.03, 0.02, 0.05
+REPEATS, IMPATIENT, HURRIED = 0.05, 0.02, 0.05
 """How often each comes, of 1."""
 
 
@@ -52,10 +63,8 @@ class Load:
     ) -> None:
         """Who does not learn an outcome within `settle_seconds` gives up, which is a finding."""
         self._settle_seconds = settle_seconds
-        self._mesh, self._players = mesh, players
+        self._mesh, self._wishes = mesh, Wishes(players)
         self._history, self._findings, self._seed = history, findings, seed
-        weights = [1 / rank**SKEW for rank in range(1, len(players) + 1)]
-        self._weights = list(itertools.accumulate(weights))
         self._tokens = {player.user_id: player.token for player in players}
         self._open = asyncio.Event()
         self._busy_count = 0
@@ -121,25 +130,18 @@ class Load:
         if self._history.done and chance.random() < REPEATS:
             await self._repeat(rest, chance.choice(self._history.done))
             return
-        player = chance.choices(self._players, cum_weights=self._weights)[0]
-        if chance.random() < (0.7 if player.is_broke else PURCHASES):
-            kind, amount = Kind.PURCHASE, chance.choice(PURCHASE_GEMS)
-        else:
-            kind, amount = Kind.PULL, 10 if chance.random() < TEN_PULLS else 1
-        asked = Asked(kind, player.user_id, f"{chance.getrandbits(96):x}", amount)
+        asked = self._wishes.next(chance)
         self._history.begin(asked)
-        await self._settle(rest, asked, player, chance)
+        await self._settle(rest, asked, chance)
 
-    async def _settle(
-        self, rest: Rest, asked: Asked, player: Player, chance: random.Random
-    ) -> None:
+    async def _settle(self, rest: Rest, asked: Asked, chance: random.Random) -> None:
         pause_seconds = FIRST_PAUSE_SECONDS
         try:
             async with asyncio.timeout(self._settle_seconds):
                 while asked.outcome is Outcome.UNKNOWN:
                     hurry = chance.choice(HURRY_SECONDS) if chance.random() < HURRIED else 0.0
                     answer = await self._send(rest, asked, hurry)
-                    self._take(asked, player, answer)
+                    self._take(asked, answer)
                     if asked.outcome is not Outcome.UNKNOWN or chance.random() < IMPATIENT:
                         return
                     await asyncio.sleep(pause_seconds)
@@ -153,34 +155,35 @@ class Load:
     async def _send(self, rest: Rest, asked: Asked, hurry_seconds: float = 0.0) -> Answer | None:
         token = self._tokens[asked.user_id]
         headers = f"grpc-timeout: {round(hurry_seconds * 1000)}m\r\n" if hurry_seconds else ""
-        if asked.kind is Kind.PULL:
-            line, body = "POST /gacha/pull/standard", orjson.dumps({"count": asked.amount})
-        else:
-            line = "POST /buy-currency"
-            body = orjson.dumps({"amount": asked.amount, "paymentMethod": "credit_card"})
-        answer = await rest.send(line, token, asked.key, body, headers=headers)
+        line = LINES[asked.kind]
+        answer = await rest.send(line, token, asked.key, asked.request, headers=headers)
         if answer is None:
             self._history.note(asked, 0, b"")
         else:
             self._history.note(asked, answer.status, answer.body)
         return answer
 
-    def _take(self, asked: Asked, player: Player, answer: Answer | None) -> None:
-        """What the player makes of an answer."""
+    def _take(self, asked: Asked, answer: Answer | None) -> None:
+        """What the player makes of an answer. A pending one is no outcome yet."""
         if answer is None:
             asked.unknown_count += 1
             self._history.count("no answer")
             return
+        if answer.status == OK and orjson.loads(answer.body).get("state") == PENDING:
+            self._history.count(f"{PENDING} {asked.kind}")
+            return
         if answer.status == OK:
             asked.outcome, asked.body = Outcome.DONE, answer.body
-            player.is_broke = False if asked.kind is Kind.PURCHASE else player.is_broke
+            self._wishes.learn_success(asked)
             self._history.done.append(asked)
             self._history.count(f"200 {asked.kind}")
             return
         reason = str(orjson.loads(answer.body)["reason"])
         self._history.count(f"{answer.status} {reason}")
-        if reason == REFUSED:
-            asked.outcome, player.is_broke = Outcome.REFUSED, True
+        if reason in REFUSALS[asked.kind]:
+            asked.outcome = Outcome.REFUSED
+            if reason == POOR:
+                self._wishes.learn_poverty(asked)
             self._history.refused.append(asked)
             return
         asked.unknown_count += 1

@@ -5,7 +5,7 @@ everything that moves gems goes through REST.
 """
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 import psycopg2
@@ -21,11 +21,19 @@ TOKEN_SECONDS = 24 * 3600
 
 @dataclass(slots=True, eq=False)
 class Player:
-    """Somebody with a token; `is_broke` after a pull was refused for lack of gems."""
+    """Somebody with a token; `is_broke` after something was refused for lack of gems.
+
+    `items` are the numbers of those that the harness knows are owned and not being given.
+    """
 
     user_id: str
     token: str
     is_broke: bool = True
+    items: list[int] = field(default_factory=list)
+
+    @property
+    def username(self) -> str:
+        return f"faults-{self.user_id}"
 
 
 def make_players(mesh: Mesh, count: int) -> list[Player]:
@@ -34,14 +42,14 @@ def make_players(mesh: Mesh, count: int) -> list[Player]:
     signer = TokenSigner(
         read_private_key("the account's signing key", key_file), PLAYER_AUDIENCE, TOKEN_SECONDS
     )
-    players = [str(uuid4()) for _ in range(count)]
+    user_ids = [str(uuid4()) for _ in range(count)]
+    players = [Player(user_id, signer.sign(user_id)) for user_id in user_ids]
     with (
         closing(psycopg2.connect(mesh.database_url("account"))) as connection,
         connection,
         connection.cursor() as cursor,
     ):
-        for user_id in players:
-            name = f"faults-{user_id}"
-            new = NewPlayer(name, f"{name}@example.com")
-            storage.insert_player(cursor, user_id, str(uuid4()), new, "no password fits")
-    return [Player(user_id, signer.sign(user_id)) for user_id in players]
+        for player in players:
+            new = NewPlayer(player.username, f"{player.username}@example.com")
+            storage.insert_player(cursor, player.user_id, str(uuid4()), new, "no password fits")
+    return players

@@ -2,8 +2,8 @@
 
 It calls the service's own composition root and gives it a reach that the harness arms.
 What the root has no argument for is put in between here, from outside: the weather
-behind the transports, and a statement that fails and is overlooked. Nothing of this is
-known to the services.
+behind the transports, short leases, and a statement that fails and is overlooked.
+Nothing of this is known to the services.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from mesh.failpoints import Reach
 from mesh.lanes.transport import LaneTransport
 from mesh.logs import configure_logs
 from mesh.process import run
+from mesh.saga import runner as saga_runner
 from mesh.txn.local import LocalParticipant
 from mesh.txn.participant import Participant
 from mesh.txn.words import Operation, Vote
@@ -49,6 +51,7 @@ def main() -> None:
     reach = ArmedReach(Path(folder), settings.instance_id)
     put_weather_between(Path(folder), f"{settings.instance_id}/{os.getpid()}")
     put_overlooked_statements_into(reach)
+    shorten_leases()
     for mutant in mutants:
         MUTANTS[mutant].install()
     configure_logs(settings.log_level, settings.instance_id)
@@ -68,6 +71,16 @@ def put_weather_between(folder: Path, seed: str) -> None:
 
     member.LaneTransport = transport  # type: ignore[attr-defined, assignment]
     gacha_root.LocalParticipant = participant  # type: ignore[attr-defined, assignment]
+
+
+def shorten_leases() -> None:
+    """Every stall outlasts a lease, and a round does not have to wait long for a saga."""
+    saga_runner.SagaLimits = partial(  # type: ignore[misc, assignment]
+        saga_runner.SagaLimits,
+        step_seconds=2.0,
+        lease_seconds=3.0,
+        longest_pause_seconds=4.0,
+    )
 
 
 def put_overlooked_statements_into(reach: Reach) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -9,8 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.faults.campaign import POINTS, Campaign
-from tests.faults.faults import Fault
+from tests.faults.fault import Fault
 from tests.faults.findings import Check, Findings
+from tests.faults.history import Kind
+from tests.faults.saga_points import NOT_REACHABLE
 
 WIDTH_OF_FILES = 150
 
@@ -56,7 +59,7 @@ class Reporter:
 def summary(campaign: Campaign, seed: int) -> str:
     """The figures of a run, in Markdown, as docs/protocol.md shows them."""
     tally, history = campaign.tally, campaign.history
-    pulls = sum(asked.kind == "pull" for asked in history.done)
+    done = Counter(asked.kind for asked in history.done)
     repeats = sum(asked.repeat_count for asked in history.done)
     unknown = sum(
         count for answer, count in history.answers.items() if not answer.startswith("200")
@@ -71,9 +74,8 @@ def summary(campaign: Campaign, seed: int) -> str:
         *(f"| fault: {kind} | {count} |" for kind, count in sorted(tally.injected.items())),
         f"| faults in all | {tally.injected.total()} |",
         f"| failpoints reached | {len(tally.reached)} of {len(POINTS)} |",
-        f"| pulls done | {pulls} |",
-        f"| purchases done | {len(history.done) - pulls} |",
-        f"| refused for lack of gems | {len(history.refused)} |",
+        *(f"| {kind}s done | {done[kind]} |" for kind in Kind),
+        f"| refused for lack of gems or items, or declined | {len(history.refused)} |",
         f"| other answers and lost ones, settled by repeating | {unknown - len(history.refused)} |",
         f"| successes asked for again | {repeats} |",
         f"| looks of the reader | {tally.reads} |",
@@ -81,6 +83,7 @@ def summary(campaign: Campaign, seed: int) -> str:
     ]
     if missing:
         lines.append(f"\nNot reached: {', '.join(missing)}.")
+    lines += [f"\nNot reachable: {each}, because {why}." for each, why in NOT_REACHABLE.items()]
     return "\n".join(lines)
 
 

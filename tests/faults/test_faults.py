@@ -1,4 +1,5 @@
-"""A short run of the machine that proves the transaction core, and of three broken rules.
+"""A short run of the machine that proves the transaction core and the sagas,
+and of three broken rules.
 
 `make faults` runs it for as long as one likes; this shows in two minutes that nothing
 is lost in a few rounds, and that the checks can fail.

@@ -1,0 +1,27 @@
+"""The failpoints of the sagas, by the states that they stand in; see `mesh.saga.runner`."""
+
+from collections.abc import Iterator, Mapping
+
+from account_svc.domain.purchases import PURCHASE
+from account_svc.use_cases.purchase_saga import PurchaseStep
+from gacha_svc.domain.gifts import GIFT
+from gacha_svc.use_cases.gift_saga import GiftStep
+
+
+def _of_state(kind: str, state: str) -> Iterator[str]:
+    for when in ("before", "after", "moved"):
+        yield f"saga.{kind}.{when}_{state}"
+
+
+OF_GIFTS = (*_of_state(GIFT, GiftStep.RESERVED), *_of_state(GIFT, GiftStep.CHARGED))
+OF_PURCHASES = (
+    *_of_state(PURCHASE, PurchaseStep.CHARGING),
+    *_of_state(PURCHASE, PurchaseStep.PAID),
+)
+NOT_REACHABLE: Mapping[str, str] = {
+    f"saga.{GIFT}.*_{GiftStep.REFUNDING}": "an inventory would have to be full: 2^53 - 1 of one "
+    "item; see tests/storage/test_gifts.py",
+    f"saga.{PURCHASE}.*_{PurchaseStep.REFUNDING}": "a wallet would have to fill up between "
+    "the charge and the credit; see tests/storage/test_purchases.py",
+}
+"""The points that no run comes to, why, and where they are tested instead."""
