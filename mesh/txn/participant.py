@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic
+from typing import Generic
 
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -24,6 +24,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from mesh.database import UNIQUE_VIOLATION, Database
 from mesh.errors import Aborted, InvalidArgument
 from mesh.failpoints import Reach, unharmed
+from mesh.txn.opening import OpeningCursor
 from mesh.txn.redo import redo
 from mesh.txn.words import (
     GID_MAX_AGE_SECONDS,
@@ -84,23 +85,6 @@ class Branch:
 
     gid: str
     prepared_at: datetime
-
-
-class _OpeningCursor(Cursor):
-    """Sends the statements that open a branch with the first one after them, for a round
-    trip is half the cost of a small statement."""
-
-    _opening = b""
-
-    def begin_with(self, statements: str, parameters: tuple[object, ...]) -> None:
-        self._opening = self.mogrify(statements, parameters)
-
-    def execute(self, query: Any, parameters: Any = None) -> None:
-        opening, self._opening = self._opening, b""
-        if opening:
-            super().execute(opening + self.mogrify(query, parameters))
-        else:
-            super().execute(query, parameters)
 
 
 class Participant(Generic[Body, Result]):
@@ -201,7 +185,7 @@ class Participant(Generic[Body, Result]):
         self, cursor: Cursor, gid: str, operations: Sequence[Operation[Body]]
     ) -> Sequence[Vote[Result]]:
         self._reach("before_branch")
-        with cursor.connection.cursor(cursor_factory=_OpeningCursor) as opening:
+        with cursor.connection.cursor(cursor_factory=OpeningCursor) as opening:
             opening.begin_with(_BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid))
             return self._prepare_open(opening, gid, operations)
 
