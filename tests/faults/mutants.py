@@ -6,12 +6,16 @@ too and says so.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from account_svc.payments.provider import Charge, ChargeOrder
+from account_svc.payments.sandbox import SandboxProvider
+from gacha_svc.use_cases.gift_saga import GiftSaga
 from mesh.deadlines import Deadline
+from mesh.saga.definition import Move, Saga
 from mesh.txn import participant as participant_module
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
@@ -120,6 +124,31 @@ def gacha_committed_first() -> None:
     Coordinator._commit_both = commit_both  # type: ignore[method-assign]
 
 
+def asked_again_under_another_key() -> None:
+    whole_charge = SandboxProvider.charge
+    asked_keys: set[str] = set()
+
+    async def charge(self: SandboxProvider, order: ChargeOrder, deadline: Deadline) -> Charge:
+        is_repeat = order.key in asked_keys
+        asked_keys.add(order.key)
+        again = replace(order, key=f"{order.key}-again") if is_repeat else order
+        return await whole_charge(self, again, deadline)
+
+    SandboxProvider.charge = charge  # type: ignore[method-assign]
+
+
+def fee_for_each_try() -> None:
+    whole_charge = GiftSaga._charge
+
+    async def charge(self: GiftSaga, saga: Saga, deadline: Deadline) -> Move:
+        if saga.attempt_count:
+            gift = await self._gift(saga)
+            await self._fees.charge(replace(gift, attempt=-saga.attempt_count), deadline)
+        return await whole_charge(self, saga, deadline)
+
+    GiftSaga._charge = charge  # type: ignore[method-assign]
+
+
 def _rewritten(function: str, condition: str) -> str:
     """The statement that makes a condition of a function of the database always false."""
     return f"""
@@ -194,5 +223,15 @@ MUTANTS: Mapping[str, Mutant] = {
         "the coordinator commits gacha_svc before account_svc",
         gacha_committed_first,
         ["coordinator.between_commits stall"],
+    ),
+    "asked_again_under_another_key": Mutant(
+        "a charge whose reply was lost is asked for again under another key",
+        asked_again_under_another_key,
+        ["payments dropping replies"],
+    ),
+    "fee_for_each_try": Mutant(
+        "a gift's fee is taken again when its step is tried again",
+        fee_for_each_try,
+        ["saga.gift.after_RESERVED error"],
     ),
 }
