@@ -1,9 +1,9 @@
 """Rounds of faults under load, each followed by a look at all data.
 
-A round injects one fault or several at the same time while players pull, buy and give, lets the
-load run a moment longer, holds it, waits until all is settled, and checks everything.
-Which faults come in which order is drawn from the seed; each comes once before any
-comes again.
+A round injects one fault or several at the same time while players pull, buy and give,
+lets the load run a moment longer, holds it, waits until all is settled, and checks
+everything. Which faults come in which order is drawn from the seed; each comes once before
+any comes again.
 """
 
 import asyncio
