@@ -3,7 +3,7 @@
 
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help up down status tx clean test check bench faults generate embedded dev
+.PHONY: help up down status tx sagas clean test check bench faults generate embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
 PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
@@ -26,6 +26,9 @@ status: ## show what runs where, and whether it is healthy
 # Through the environment, where make puts it, so that no character of it is the shell's.
 tx: ## list transactions in flight and in doubt (GID=... settles one by the protocol, YES=1 unasked)
 	@$(IF_MADE) deploy.tx $(if $(filter command line,$(origin GID)),resolve $(if $(YES),--yes) -- "$$GID",list)
+
+sagas: ## list purchases and gifts that are under way or parked (ID=... has one tried again)
+	@$(IF_MADE) deploy.sagas $(if $(filter command line,$(origin ID)),retry -- "$$ID",list)
 
 clean: ## forget all data, secrets and logs of the mesh (var/)
 	@$(IF_MADE) deploy.local clean

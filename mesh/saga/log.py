@@ -164,9 +164,14 @@ def retry(cursor: Cursor, saga_id: str) -> bool:
     return cursor.rowcount == 1
 
 
-def list_parked(cursor: Cursor) -> list[Saga]:
-    """Those that wait for a person, the longest first; at most MAX_LISTED."""
-    cursor.execute(f"{_SELECT} WHERE is_parked ORDER BY updated_at LIMIT %s", (MAX_LISTED,))
+def list_open(cursor: Cursor) -> list[Saga]:
+    """Those that have not ended, the parked ones first and then the longest untouched; at
+    most MAX_LISTED."""
+    cursor.execute(
+        f"{_SELECT} WHERE is_parked OR due_at IS NOT NULL"
+        " ORDER BY is_parked DESC, updated_at LIMIT %s",
+        (MAX_LISTED,),
+    )
     return [Saga(*row) for row in cursor.fetchall()]
 
 

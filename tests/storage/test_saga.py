@@ -211,7 +211,7 @@ async def test_what_fails_too_often_waits_for_a_person(house: House) -> None:
     parked = await house.until(runner, lambda saga: saga.is_parked)
     assert len(house.asked) == QUICK.max_attempts
     await runner.run_once()
-    assert await house.database.autocommit(rows.list_parked) == [parked]
+    assert await house.database.autocommit(rows.list_open) == [parked]
     house.outside = lambda: None
     assert await house.database.autocommit(lambda cursor: rows.retry(cursor, SAGA_ID))
     await house.until(runner, lambda saga: saga.state == "SETTLED")

@@ -1,0 +1,77 @@
+"""An operator looks at sagas, and has one tried again."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from deploy.local.layout import REPOSITORY
+from mesh.saga import log as rows
+from tests.stack import Mesh
+
+NOBODYS = "nobody_takes_it_up"
+TIMEOUT_SECONDS = 30
+
+
+def sagas(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "deploy.sagas", "--folder", str(folder), *words]
+    return subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+    )
+
+
+@pytest.fixture
+def cursor(mesh: Mesh) -> Iterator[Cursor]:
+    with closing(psycopg2.connect(mesh.database_url("account"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+            cursor.execute("DELETE FROM saga WHERE kind = %s", (NOBODYS,))
+
+
+@pytest.fixture
+def parked_id(cursor: Cursor) -> str:
+    saga = rows.insert(cursor, str(uuid4()), NOBODYS, "ASKING", {}, 60.0)
+    assert saga is not None
+    assert rows.postpone(cursor, saga, "ASKED_IN_VAIN", 100, None)
+    return saga.saga_id
+
+
+def test_a_parked_saga_is_listed_and_tried_again(
+    mesh: Mesh, cursor: Cursor, parked_id: str
+) -> None:
+    listed = sagas(mesh.layout.folder)
+    assert listed.returncode == 0
+    row = next(line for line in listed.stdout.splitlines() if parked_id in line)
+    assert all(word in row for word in ("account", "ASKING", "100", "ASKED_IN_VAIN", "a person"))
+
+    retried = sagas(mesh.layout.folder, "retry", parked_id.upper())
+    assert (retried.returncode, retried.stderr) == (0, "")
+    assert f"account: {parked_id} is tried again" in retried.stdout
+    again = rows.find(cursor, parked_id)
+    assert again is not None
+    assert (again.is_parked, again.attempt_count) == (False, 0)
+
+
+@pytest.mark.parametrize(
+    ("saga_id", "told"),
+    [("nope", "must be a UUID"), (str(uuid4()), "neither under way nor parked")],
+    ids=["no id", "nobody's id"],
+)
+def test_what_cannot_be_tried_again_is_told_in_a_sentence(
+    mesh: Mesh, saga_id: str, told: str
+) -> None:
+    refused = sagas(mesh.layout.folder, "retry", saga_id)
+    assert refused.returncode == 1
+    assert told in refused.stderr
+
+
+def test_without_a_mesh_it_says_so(tmp_path: Path) -> None:
+    told = sagas(tmp_path)
+    assert (told.returncode, told.stdout) == (3, "Nothing runs: start a mesh with `make up`.\n")
