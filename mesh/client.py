@@ -21,6 +21,9 @@ What becomes of an attempt:
     its own timeout                  a timeout         next instance
     the caller's cancellation        given up          ends
 
+A refusal is not the outcome of a call that changes something while an earlier attempt may
+still be at work: it is answered as OUTCOME_UNKNOWN, and the same request id tells later.
+
 An idempotent attempt's timeout is two seconds, or half of what is left if that
 is less; the last ready instance may use all that is left. So an instance that
 is frozen leaves time for the others.
@@ -31,6 +34,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import structlog
@@ -40,7 +44,14 @@ from mesh.balancer import Attempt, Balancer, Tries
 from mesh.breaker import BreakerLimits, Outcome
 from mesh.calls import ALL_INSTANCES_UNAVAILABLE, Metadata
 from mesh.deadlines import Deadline
-from mesh.errors import DeadlineExceeded, MeshError, Unavailable
+from mesh.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    MeshError,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
 from mesh.instances import Instance
 from mesh.methods import is_idempotent
 from mesh.transport import ConnectionBroken, NoAnswer, Transport
@@ -50,6 +61,7 @@ ATTEMPT_TIMEOUT_SECONDS = 2.0
 PAUSES_SECONDS = (0.0, 0.02, 0.06)
 """Before the first, second and third attempt on one instance; jitter takes off up to half."""
 
+_REFUSED_BY_ANYBODY = (InvalidArgument, Unauthenticated, PermissionDenied)
 log = structlog.get_logger()
 
 
@@ -57,6 +69,18 @@ class AllInstancesUnavailable(Unavailable):
     """No instance of a service is left to try."""
 
     REASON = ALL_INSTANCES_UNAVAILABLE
+
+
+class OutcomeUnknown(Unavailable):
+    """A later attempt was refused, while an earlier one may still take effect where it is."""
+
+    REASON = "OUTCOME_UNKNOWN"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The outcome is not known yet; repeat the call with the same request id.",
+            retry_after_seconds=1.0,
+        )
 
 
 class InstanceList(Protocol):
@@ -78,6 +102,7 @@ class _Sending:
     metadata: Metadata
     deadline: Deadline
     repeats: bool
+    changes: bool
 
 
 class ServiceClient:
@@ -110,9 +135,12 @@ class ServiceClient:
         self, method: str, request: bytes, metadata: Metadata, deadline: Deadline
     ) -> bytes:
         """See `mesh.calls.Caller`."""
-        sending = _Sending(method, request, metadata, deadline, self._repeats(method))
+        sending = _Sending(
+            method, request, metadata, deadline, self._repeats(method), _changes(method)
+        )
         tries = Tries()
         cause: MeshError | None = None
+        is_in_doubt = False
         while not deadline.is_over():
             attempt = self._balancer.pick(tries)
             if attempt is None:
@@ -121,7 +149,10 @@ class ServiceClient:
                 return await self._attempt(attempt, sending)
             except MeshError as error:
                 if not _may_go_on(error, repeats=sending.repeats):
+                    if is_in_doubt and not isinstance(error, _REFUSED_BY_ANYBODY):
+                        raise OutcomeUnknown from error
                     raise
+                is_in_doubt = is_in_doubt or (sending.changes and _may_be_alive(error))
                 cause = error
         raise DeadlineExceeded(
             "The call's deadline has passed; repeat it to learn the outcome."
@@ -204,6 +235,24 @@ def _is_declared_idempotent(method: str) -> bool:
     except KeyError:
         return False
     return is_idempotent(found)
+
+
+@cache
+def _changes(method: str) -> bool:
+    """Whether a call may change something, as far as its proto says."""
+    try:
+        found = descriptor_pool.Default().FindMethodByName(method.strip("/").replace("/", "."))
+    except KeyError:
+        return True
+    options = found.GetOptions()
+    return bool(options.idempotency_level != options.NO_SIDE_EFFECTS)
+
+
+def _may_be_alive(error: MeshError) -> bool:
+    """Whether an attempt that failed so may still be at work somewhere."""
+    if isinstance(error, ConnectionBroken | NoAnswer):
+        return error.was_sent
+    return isinstance(error, DeadlineExceeded)
 
 
 def _is_of_the_instance(error: MeshError) -> bool:

@@ -25,6 +25,7 @@ from mesh.instances import Instance
 from mesh.transport import ConnectionBroken, NoAnswer
 
 READ = "/account.v1.AccountService/GetCurrency"
+WRITE = "/account.v1.AccountService/BuyCurrency"
 WRITE_ONCE = "/tx.v1.ParticipantService/Prepare"
 UNKNOWN = "/nobody.v1.Knows/This"
 A = Instance("a", "account_svc", "host:1")
@@ -219,6 +220,19 @@ async def test_a_silent_instance_leaves_time_for_the_next() -> None:
     assert await scene.call(seconds=10.0) == b"a"
     assert scene.transport.calls == ["host:2", "host:1"]
     assert scene.transport.timeouts == [2.0, 10.0]
+
+
+async def test_a_refusal_is_not_the_outcome_while_an_earlier_attempt_may_be_alive() -> None:
+    refusal = FailedPrecondition("too few", reason="INSUFFICIENT_CURRENCY")
+    script: Script = {"host:1": [refusal], "host:2": [NoAnswer(was_sent=True)]}
+    with pytest.raises(Unavailable) as caught:
+        await Scene(script).call(WRITE)
+    assert caught.value.reason == "OUTCOME_UNKNOWN"
+    with pytest.raises(FailedPrecondition):
+        await Scene(script).call(READ)
+    script = {"host:1": [refusal], "host:2": [NoAnswer(was_sent=False)]}
+    with pytest.raises(FailedPrecondition):
+        await Scene(script).call(WRITE)
 
 
 async def test_a_short_deadline_is_shared_between_the_instances() -> None:
