@@ -4,7 +4,7 @@ libpq tries several hosts by itself, but keeps no time for each where it must no
 so each is tried here, beginning with the one that answered last.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg2
@@ -42,29 +42,31 @@ class Connector:
         self._hosts = list(zip(hosts, ports, strict=True))
         self._arguments: dict[str, Any] = {**_OPTIONS, **arguments}
         self._timeout_seconds = timeout_seconds
-        self._turn = 0
+        self._answered_last = 0
 
     def connect(self) -> Connection:
         """A connection to the first host that answers and takes writes.
 
         Raises psycopg2.OperationalError, the last host's, when there is none.
         """
-        for attempts_left in reversed(range(len(self._hosts))):
-            host, port = self._hosts[self._turn]
+        # Others may be connecting meanwhile: each goes round all hosts from where it began.
+        failed: psycopg2.OperationalError | None = None
+        for index in self._round():
+            host, port = self._hosts[index]
             try:
                 with at_most(self._timeout_seconds):
                     connection: Connection = psycopg2.connect(
                         host=host, port=port, **self._arguments
                     )
-                connection.autocommit = True
-                return connection
             except (psycopg2.OperationalError, WaitedTooLong) as error:
-                self._turn = (self._turn + 1) % len(self._hosts)
-                if not attempts_left:
-                    raise psycopg2.OperationalError(f"{host}:{port}: {error}") from error
-        raise AssertionError("unreachable: the last attempt returns or raises")
+                failed = psycopg2.OperationalError(f"{host}:{port}: {error}")
+                continue
+            self._answered_last = index
+            connection.autocommit = True
+            return connection
+        assert failed is not None, "there is a host"
+        raise failed
 
-    def _connect_to(self, host: str, port: str) -> Connection:
-        connection: Connection = psycopg2.connect(host=host, port=port, **self._arguments)
-        connection.autocommit = True
-        return connection
+    def _round(self) -> Iterator[int]:
+        begin, count = self._answered_last, len(self._hosts)
+        return ((begin + step) % count for step in range(count))

@@ -58,6 +58,15 @@ async def test_a_host_that_never_answers_costs_its_time_once(
     silent.close()
 
 
+async def test_many_that_connect_at_once_all_pass_over_a_host_that_refuses(
+    server: PostgresServer,
+) -> None:
+    nobody = next(free_ports(random.Random()))
+    database = Database(url_of(server, nobody), connection_count=4)
+    assert all(await asyncio.gather(*(database.is_ready() for _ in range(4))))
+    database.close()
+
+
 async def test_without_any_host_the_database_is_away() -> None:
     port = next(free_ports(random.Random()))
     database = Database(f"postgresql://u:p@127.0.0.1:{port}/mesh", connection_count=1)
