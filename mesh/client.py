@@ -46,6 +46,7 @@ from mesh.calls import ALL_INSTANCES_UNAVAILABLE, Metadata
 from mesh.deadlines import Deadline
 from mesh.errors import (
     DeadlineExceeded,
+    InDoubt,
     InvalidArgument,
     MeshError,
     PermissionDenied,
@@ -53,7 +54,7 @@ from mesh.errors import (
     Unavailable,
 )
 from mesh.instances import Instance
-from mesh.methods import is_idempotent
+from mesh.methods import changes_something, is_idempotent
 from mesh.transport import ConnectionBroken, NoAnswer, Transport
 from mesh.unary import UnaryTransport
 
@@ -69,18 +70,6 @@ class AllInstancesUnavailable(Unavailable):
     """No instance of a service is left to try."""
 
     REASON = ALL_INSTANCES_UNAVAILABLE
-
-
-class OutcomeUnknown(Unavailable):
-    """A later attempt was refused, while an earlier one may still take effect where it is."""
-
-    REASON = "OUTCOME_UNKNOWN"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The outcome is not known yet; repeat the call with the same request id.",
-            retry_after_seconds=1.0,
-        )
 
 
 class InstanceList(Protocol):
@@ -126,7 +115,6 @@ class ServiceClient:
         self._transport = transport or UnaryTransport()
         self._jitter = jitter
         self._attempt_timeout_seconds = attempt_timeout_seconds
-        self._idempotent: dict[str, bool] = {}
         self._balancer = Balancer(clock, limits=limits, first_turn=int(jitter() * 1000))
         self._unsubscribe = directory.subscribe(self._take_instances)
         self._take_instances()
@@ -135,9 +123,7 @@ class ServiceClient:
         self, method: str, request: bytes, metadata: Metadata, deadline: Deadline
     ) -> bytes:
         """See `mesh.calls.Caller`."""
-        sending = _Sending(
-            method, request, metadata, deadline, self._repeats(method), _changes(method)
-        )
+        sending = _Sending(method, request, metadata, deadline, *_promises(method))
         tries = Tries()
         cause: MeshError | None = None
         is_in_doubt = False
@@ -150,7 +136,7 @@ class ServiceClient:
             except MeshError as error:
                 if not _may_go_on(error, repeats=sending.repeats):
                     if is_in_doubt and not isinstance(error, _REFUSED_BY_ANYBODY):
-                        raise OutcomeUnknown from error
+                        raise InDoubt from error
                     raise
                 is_in_doubt = is_in_doubt or (sending.changes and _may_be_alive(error))
                 cause = error
@@ -205,13 +191,6 @@ class ServiceClient:
             event = "close_breaker" if was_open else "open_breaker"
             log.warning(event, service=self._service, target=attempt.instance.id)
 
-    def _repeats(self, method: str) -> bool:
-        known = self._idempotent.get(method)
-        if known is None:
-            known = _is_declared_idempotent(method)
-            self._idempotent[method] = known
-        return known
-
     def _all_unavailable(self, cause: MeshError | None) -> AllInstancesUnavailable:
         metadata = {"service": self._service}
         if cause is not None:
@@ -228,24 +207,15 @@ class ServiceClient:
         self._transport.retain(instance.address for instance in instances)
 
 
-def _is_declared_idempotent(method: str) -> bool:
-    """Whether the proto of a gRPC path says so; an unknown method does not."""
-    try:
-        found = descriptor_pool.Default().FindMethodByName(method.strip("/").replace("/", "."))
-    except KeyError:
-        return False
-    return is_idempotent(found)
-
-
 @cache
-def _changes(method: str) -> bool:
-    """Whether a call may change something, as far as its proto says."""
+def _promises(method: str) -> tuple[bool, bool]:
+    """Whether a gRPC path may be repeated, and whether it changes something, as its proto
+    says; of an unknown method the worst is assumed."""
     try:
         found = descriptor_pool.Default().FindMethodByName(method.strip("/").replace("/", "."))
     except KeyError:
-        return True
-    options = found.GetOptions()
-    return bool(options.idempotency_level != options.NO_SIDE_EFFECTS)
+        return False, True
+    return is_idempotent(found), changes_something(found)
 
 
 def _may_be_alive(error: MeshError) -> bool:

@@ -156,6 +156,18 @@ class DataLoss(MeshError):
     CODE, REASON = Code.DATA_LOSS, "DATA_LOSS"
 
 
+class InDoubt(Unavailable):
+    """It is not known yet whether the call took effect; the same request id tells later."""
+
+    REASON = "OUTCOME_UNKNOWN"
+
+    def __init__(
+        self,
+        message: str = "The outcome is not known yet; repeat the call with the same request id.",
+    ) -> None:
+        super().__init__(message)
+
+
 class Unauthenticated(MeshError):
     CODE, REASON = Code.UNAUTHENTICATED, "UNAUTHENTICATED"
 

@@ -54,6 +54,12 @@ def is_idempotent(method: MethodDescriptor) -> bool:
     return options.idempotency_level in (options.NO_SIDE_EFFECTS, options.IDEMPOTENT)
 
 
+def changes_something(method: MethodDescriptor) -> bool:
+    """Whether a method may do so: its proto does not say that it has no side effects."""
+    options = method.GetOptions()
+    return bool(options.idempotency_level != options.NO_SIDE_EFFECTS)
+
+
 def methods_of(service: ServiceDescriptor, implementation: object) -> Iterable[Method]:
     """A `Method` for every rpc of `service`, served by the attribute of
     `implementation` whose name is the rpc's in snake_case.

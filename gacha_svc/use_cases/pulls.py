@@ -18,10 +18,10 @@ from gacha_svc.storage import pulls as storage
 from gacha_svc.use_cases.catalog import CatalogCache
 from mesh.database import Database
 from mesh.deadlines import Deadline
-from mesh.errors import FailedPrecondition, MeshError, NotFound
+from mesh.errors import FailedPrecondition, InDoubt, MeshError, NotFound
 from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
 from mesh.pages import checked_page_size, key_of
-from mesh.txn.coordinator import InDoubt, Work
+from mesh.txn.coordinator import Work
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.words import DUPLICATE, No
 

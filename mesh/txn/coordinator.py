@@ -19,7 +19,7 @@ from typing import Protocol
 import structlog
 
 from mesh.deadlines import Deadline
-from mesh.errors import MeshError, Unavailable
+from mesh.errors import InDoubt, MeshError
 from mesh.failpoints import Reach, unharmed
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.words import (
@@ -38,12 +38,6 @@ COMMIT_SECONDS = 3.0
 DECIDE_PAUSE_SECONDS = 0.1
 
 log = structlog.get_logger()
-
-
-class InDoubt(Unavailable):
-    """It is not known yet whether the operation took effect."""
-
-    REASON = "OUTCOME_UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +198,7 @@ class Coordinator:
             except MeshError as error:
                 log.warning("fail_decision", gid=gid, reason=error.reason)
                 if deadline.is_over():
-                    raise _in_doubt() from error
+                    raise InDoubt from error
                 await asyncio.sleep(DECIDE_PAUSE_SECONDS)
 
     async def _commit_both(self, gid: str) -> None:
@@ -221,7 +215,7 @@ class Coordinator:
         except MeshError as error:
             log.warning("leave_commit_to_recovery", gid=gid, reason=error.reason)
             if error.reason == BranchLost.REASON:
-                raise _in_doubt() from error
+                raise InDoubt from error
             return
         self._done.add(gid)
 
@@ -234,10 +228,6 @@ class Coordinator:
             await participant.abort(gid, Deadline.after(ABORT_SECONDS))
         except MeshError as error:
             log.warning("leave_abort_to_recovery", gid=gid, reason=error.reason)
-
-
-def _in_doubt() -> InDoubt:
-    return InDoubt("The outcome is not known yet; repeat the call with the same request id.")
 
 
 def _refusals(votes: Mapping[str, Vote[object]]) -> dict[str, Answer]:

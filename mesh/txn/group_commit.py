@@ -27,13 +27,14 @@ from mesh.deadlines import Deadline
 from mesh.errors import (
     Aborted,
     DeadlineExceeded,
+    InDoubt,
     Internal,
     MeshError,
     ResourceExhausted,
     Unavailable,
 )
 from mesh.metrics import TransactionMetrics
-from mesh.txn.coordinator import Answer, Coordinator, InDoubt, Work
+from mesh.txn.coordinator import Answer, Coordinator, Work
 from mesh.txn.words import BUSY, MAX_OPERATIONS, No
 
 MAX_IN_FLIGHT = 1

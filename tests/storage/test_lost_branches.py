@@ -23,11 +23,11 @@ from account_svc.storage import accounts, wallets
 from account_svc.use_cases.debits import apply_debits
 from mesh.database import Database
 from mesh.deadlines import Deadline
-from mesh.errors import Aborted, DataLoss
+from mesh.errors import Aborted, DataLoss, InDoubt
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn import recovery
-from mesh.txn.coordinator import Committed, Coordinator, InDoubt, Work
+from mesh.txn.coordinator import Committed, Coordinator, Work
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery
