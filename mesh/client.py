@@ -21,8 +21,9 @@ What becomes of an attempt:
     its own timeout                  a timeout         next instance
     the caller's cancellation        given up          ends
 
-A refusal is not the outcome of a call that changes something while an earlier attempt may
-still be at work: it is answered as OUTCOME_UNKNOWN, and the same request id tells later.
+A refusal is not the outcome of a call that changes something when an earlier attempt was
+sent and not answered for good: that one may still take effect. It is answered as
+OUTCOME_UNKNOWN, and the same request id tells later.
 
 An idempotent attempt's timeout is two seconds, or half of what is left if that
 is less; the last ready instance may use all that is left. So an instance that
@@ -138,7 +139,7 @@ class ServiceClient:
                     if is_in_doubt and not isinstance(error, _REFUSED_BY_ANYBODY):
                         raise InDoubt from error
                     raise
-                is_in_doubt = is_in_doubt or (sending.changes and _may_be_alive(error))
+                is_in_doubt = is_in_doubt or (sending.changes and _was_sent(error))
                 cause = error
         raise DeadlineExceeded(
             "The call's deadline has passed; repeat it to learn the outcome."
@@ -218,11 +219,9 @@ def _promises(method: str) -> tuple[bool, bool]:
     return is_idempotent(found), changes_something(found)
 
 
-def _may_be_alive(error: MeshError) -> bool:
-    """Whether an attempt that failed so may still be at work somewhere."""
-    if isinstance(error, ConnectionBroken | NoAnswer):
-        return error.was_sent
-    return isinstance(error, DeadlineExceeded)
+def _was_sent(error: MeshError) -> bool:
+    """Whether an attempt that failed so may have reached its instance."""
+    return not isinstance(error, ConnectionBroken | NoAnswer) or error.was_sent
 
 
 def _is_of_the_instance(error: MeshError) -> bool:
@@ -238,6 +237,6 @@ def _outcome_of(error: MeshError) -> Outcome:
 
 def _may_go_on(error: MeshError, *, repeats: bool) -> bool:
     """Whether the call may be sent again after this error."""
-    if isinstance(error, ConnectionBroken | NoAnswer) and not error.was_sent:
+    if not _was_sent(error):
         return True
     return repeats and (isinstance(error, DeadlineExceeded) or _is_of_the_instance(error))

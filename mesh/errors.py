@@ -13,6 +13,7 @@
     +-- Unimplemented         12
     +-- Internal              13   our bug; the caller learns the request id alone
     +-- Unavailable           14   this instance cannot answer; another may
+    |   +-- InDoubt                it may have taken effect; the request id tells
     +-- DataLoss              15   needs a person
     +-- Unauthenticated       16
 

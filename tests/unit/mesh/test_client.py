@@ -15,6 +15,7 @@ from mesh.errors import (
     Aborted,
     DeadlineExceeded,
     FailedPrecondition,
+    InDoubt,
     Internal,
     InvalidArgument,
     MeshError,
@@ -224,12 +225,13 @@ async def test_a_silent_instance_leaves_time_for_the_next() -> None:
 
 async def test_a_refusal_is_not_the_outcome_while_an_earlier_attempt_may_be_alive() -> None:
     refusal = FailedPrecondition("too few", reason="INSUFFICIENT_CURRENCY")
-    script: Script = {"host:1": [refusal], "host:2": [NoAnswer(was_sent=True)]}
-    with pytest.raises(Unavailable) as caught:
-        await Scene(script).call(WRITE)
-    assert caught.value.reason == "OUTCOME_UNKNOWN"
-    with pytest.raises(FailedPrecondition):
-        await Scene(script).call(READ)
+    unanswered = (NoAnswer(was_sent=True), broken(), DeadlineExceeded("late"), Unavailable("away"))
+    for error in unanswered:
+        script: Script = {"host:1": [refusal], "host:2": [error]}
+        with pytest.raises(InDoubt):
+            await Scene(script).call(WRITE)
+        with pytest.raises(FailedPrecondition):
+            await Scene(script).call(READ)
     script = {"host:1": [refusal], "host:2": [NoAnswer(was_sent=False)]}
     with pytest.raises(FailedPrecondition):
         await Scene(script).call(WRITE)
