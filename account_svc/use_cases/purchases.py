@@ -1,7 +1,5 @@
 """What the account service does with purchases: makes them, and tells what became of them."""
 
-import asyncio
-
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.accounts import UserNotFound
@@ -28,12 +26,10 @@ from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
 from mesh.pages import checked_page_size, key_of
+from mesh.saga.answering import record_in_time
 from mesh.saga.definition import Saga
 from mesh.saga.runner import SagaRunner
 
-ANSWER_SECONDS = 0.3
-"""How long before the deadline a purchase that is still under way is answered as pending."""
-PENDING_PAUSE_SECONDS = 0.05
 PURCHASES_PAGE_SIZE, MAX_PURCHASES_PAGE_SIZE = 20, 100
 
 
@@ -141,15 +137,18 @@ class Purchases:
         """The purchase at its end, or as it is when it is time to answer."""
         if begun.state is not PurchaseState.PENDING:
             return begun
-        patience = deadline.shortened_to(deadline.remaining_seconds() - ANSWER_SECONDS)
-        if saga is not None:
-            await asyncio.wait({self._sagas.drive(saga)}, timeout=patience.remaining_seconds())
-        while True:
+
+        async def find() -> PurchaseRecord:
             stands = await self._find(begun.purchase.purchase_id)
             assert stands is not None, "a purchase is never removed"
-            if stands.state is not PurchaseState.PENDING or patience.is_over():
-                return stands
-            await asyncio.sleep(min(PENDING_PAUSE_SECONDS, patience.remaining_seconds()))
+            return stands
+
+        return await record_in_time(
+            find,
+            lambda record: record.state is PurchaseState.PENDING,
+            None if saga is None else self._sagas.drive(saga),
+            deadline,
+        )
 
     async def _find(self, purchase_id: str) -> PurchaseRecord | None:
         return await self._database.autocommit(

@@ -1,6 +1,5 @@
 """What the gacha service does with gifts: sends them, and tells what became of them."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
@@ -28,12 +27,10 @@ from mesh.deadlines import Deadline
 from mesh.errors import MeshError, NotFound
 from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
 from mesh.pages import checked_page_size, key_of
+from mesh.saga.answering import record_in_time
 from mesh.saga.definition import Saga
 from mesh.saga.runner import SagaRunner
 
-ANSWER_SECONDS = 0.3
-"""How long before the deadline a gift that is still under way is answered as pending."""
-PENDING_PAUSE_SECONDS = 0.05
 GIFTS_PAGE_SIZE, MAX_GIFTS_PAGE_SIZE = 20, 100
 
 _REASONS: dict[str, Callable[[], MeshError]] = {
@@ -153,17 +150,20 @@ class Gifts:
 
     async def _end(self, gift: GiftRecord, saga: Saga | None, deadline: Deadline) -> GiftRecord:
         """The gift at its end, or as it is when it is time to answer."""
-        patience = deadline.shortened_to(deadline.remaining_seconds() - ANSWER_SECONDS)
-        if saga is not None:
-            await asyncio.wait({self._sagas.drive(saga)}, timeout=patience.remaining_seconds())
-        while True:
+
+        async def find() -> GiftRecord:
             stands = await self._database.autocommit(
                 lambda cursor: storage.find_gift(cursor, gift.gift.gift_id)
             )
             assert stands is not None, "a gift is never removed"
-            if stands.state is not GiftState.PENDING or patience.is_over():
-                return stands
-            await asyncio.sleep(min(PENDING_PAUSE_SECONDS, patience.remaining_seconds()))
+            return stands
+
+        return await record_in_time(
+            find,
+            lambda record: record.state is GiftState.PENDING,
+            None if saga is None else self._sagas.drive(saga),
+            deadline,
+        )
 
 
 def _refused(reason: str) -> MeshError:

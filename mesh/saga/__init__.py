@@ -5,5 +5,6 @@ asks somebody outside, under a key that makes asking again harmless, or changes 
 database, in the transaction that moves the saga on. So a saga can be taken up by anybody
 at any moment, whoever died in the middle, and every step takes effect once.
 
-`definition` says what a kind of saga consists of, `log` keeps the rows, `runner` drives them.
+`definition` says what a kind of saga consists of, `log` keeps the rows, `runner` drives them;
+`answering` is for the call that began one.
 """

@@ -77,7 +77,7 @@ class SagaRunner:
         task gives the saga at its end, or as it was when it was given back or lost."""
         task = asyncio.create_task(self._drive(saga), name=f"saga-{saga.kind}")
         self._driving.add(task)
-        task.add_done_callback(self._driving.discard)
+        task.add_done_callback(self._forget)
         return task
 
     async def find(self, saga_id: str) -> Saga | None:
@@ -102,6 +102,12 @@ class SagaRunner:
         for task in driving:
             task.cancel()
         await asyncio.gather(*driving, return_exceptions=True)
+
+    def _forget(self, task: "asyncio.Task[Saga]") -> None:
+        self._driving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Nobody may be waiting for it; the saga is taken up when its lease is over.
+            log.error("fail_saga_driver", exc_info=error)
 
     async def _drive(self, saga: Saga) -> Saga:
         definition = self._definitions[saga.kind]
