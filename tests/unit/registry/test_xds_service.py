@@ -134,7 +134,7 @@ async def test_there_are_no_more_streams_than_the_bound(
 
 
 async def test_nonsense_ends_the_stream(channel: grpc.aio.Channel) -> None:
-    stream = channel.stream_stream(STREAM)()
+    stream: Any = channel.stream_stream(STREAM)()
     await stream.write(b"\xff\xff")
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await stream.read()
