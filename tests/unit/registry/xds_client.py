@@ -16,7 +16,7 @@ CALL_TIMEOUT_SECONDS = 10.0
 
 def main(target: str, method: str) -> None:
     with grpc.insecure_channel(target) as channel:
-        call = channel.unary_unary(method)
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
         for line in sys.stdin:
             outcomes: Counter[str] = Counter()
             for _ in range(int(line)):
