@@ -77,18 +77,18 @@ async def serve(settings: GatewaySettings) -> None:
         new_id=_new_id,
         log=log,
     )
-    registration = Registration(
-        Instance(settings.instance_id, SERVICE, address),
-        settings.registry_addresses(),
-        identity.token,
-    )
     try:
         await directory.first_snapshot(FIRST_LIST_SECONDS)
     except NoRegistry as error:
         # It may come later; until then /readyz says what is missing.
         log.warning("miss_registry", error=error.message)
     try:
-        with metrics_served(settings.metrics_listen, metrics):
+        with metrics_served(settings.metrics_listen, metrics) as metrics_address:
+            registration = Registration(
+                Instance(settings.instance_id, SERVICE, address, metrics_address=metrics_address),
+                settings.registry_addresses(),
+                identity.token,
+            )
             await _serve_until(stop, EmbeddedServer(gateway, listener), presence, registration)
     finally:
         for client in clients.values():

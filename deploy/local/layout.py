@@ -26,6 +26,11 @@ class Layout:
         return self.folder / "mesh.json"
 
     @property
+    def xds(self) -> Path:
+        """What gRPC clients need to find the mesh by xDS."""
+        return self.folder / "xds.json"
+
+    @property
     def ports(self) -> Path:
         return self.folder / "ports.json"
 

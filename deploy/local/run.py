@@ -13,7 +13,16 @@ import signal
 import sys
 from collections.abc import Callable
 
-from deploy.local import credentials, embedded_profile, logs, mesh_file, one_shot, ports, postgres
+from deploy.local import (
+    credentials,
+    embedded_profile,
+    logs,
+    mesh_file,
+    one_shot,
+    ports,
+    postgres,
+    xds_file,
+)
 from deploy.local.embedded_profile import TWO_OF_EACH, EmbeddedProfile, Shape
 from deploy.local.errors import LocalRunError
 from deploy.local.identity import leashed
@@ -122,6 +131,7 @@ class MeshRun:
         say("Introducing the catalog.")
         await asyncio.to_thread(_introduce_catalog, profile.address(embedded_profile.GATEWAY))
         self._is_up = True
+        xds_file.write(self._layout.xds, [self._profile.address(embedded_profile.REGISTRY)])
         self._publish()
         mesh = self._describe()
         self._reporter.show(mesh)
