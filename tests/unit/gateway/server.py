@@ -18,7 +18,7 @@ from gateway_http.pages import Presence
 from mesh.errors import FailedPrecondition
 from protos.account.v1 import account_pb2
 from protos.gacha.v1 import gacha_pb2
-from tests.unit.gateway.fakes import FakeCaller, router_for
+from tests.unit.gateway.fakes import FakeCaller, plain_edge, router_for
 
 
 async def serve(listen: str, wait_seconds: float) -> None:
@@ -41,6 +41,8 @@ async def serve(listen: str, wait_seconds: float) -> None:
     print(listener.getsockname()[1], flush=True)  # noqa: T201 - read by the test
     gateway = Gateway(
         router_for(caller, presence=Presence("gateway-1", listen, lambda: 0.0)),
+        edge=plain_edge(),
+        is_leaving=lambda: False,
         max_body_bytes=64 * 1024,
         max_in_flight=64,
         new_id=lambda: uuid4().hex,
