@@ -151,10 +151,10 @@ class FakeHeaders:
         return [self._values[key]] if key in self._values else []
 
 
-def plain_edge() -> Edge:
-    """No limits, no proxies, no other origins."""
+def plain_edge(*origins: str) -> Edge:
+    """No limits, no proxies, no other origins but these."""
     addresses = ClientAddresses(())
-    return Edge(addresses, None, ResponseHeaders((), addresses, hsts_seconds=0))
+    return Edge(addresses, None, ResponseHeaders(origins, addresses, hsts_seconds=0))
 
 
 class FakeProtocol:
