@@ -72,7 +72,7 @@ async def serve(settings: GatewaySettings) -> None:
         limits=Limits(settings.max_body_bytes, settings.deadline_seconds),
         new_id=_new_id,
     )
-    edge = edge_of(settings)
+    edge = edge_of(settings, metrics)
     sharing = _sharing(settings, edge)
     gateway = Gateway(
         router,

@@ -91,8 +91,7 @@ class Gateway:
         except MeshError:
             edge.admit(LimitClass.ADDRESS, scope, client_address, told)
             raise
-        limit_class = target.endpoint.limit_class
-        edge.admit(limit_class, scope, client_address, told)
+        token = edge.admit(target.endpoint.limit_class, scope, client_address, told)
         response = await target.endpoint.answer(
             Request(
                 path=scope.path,
@@ -105,7 +104,8 @@ class Gateway:
                 client_address=client_address,
             )
         )
-        edge.succeeded(limit_class, scope)
+        if token is not None:
+            edge.succeeded(token)
         return response
 
     def _options(self, scope: Scope) -> Response:

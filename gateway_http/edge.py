@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry, Counter
+
 from gateway_http.client_address import ClientAddresses, limit_key
 from gateway_http.config import GatewaySettings
 from gateway_http.exchange import HeaderList, LimitClass
@@ -25,26 +27,39 @@ class Edge:
 
     def admit(
         self, limit_class: LimitClass, scope: Scope, client_address: str, told: HeaderList
-    ) -> None:
-        """Counts a request; adds to `told` the headers of its limits. Raises RateLimited."""
+    ) -> str | None:
+        """Counts a request; adds to `told` the headers of its limits. Returns the token to
+        give to `succeeded` when a service has done what was asked. Raises RateLimited."""
+        if self.limiter is None:
+            return None
+        authorization = scope.headers.get("authorization")
+        return self.limiter.admit(limit_class, limit_key(client_address), authorization, told)
+
+    def succeeded(self, token: str) -> None:
+        """A service has done the call that bore a token which `admit` returned."""
         if self.limiter is not None:
-            authorization = scope.headers.get("authorization")
-            self.limiter.admit(limit_class, limit_key(client_address), authorization, told)
-
-    def succeeded(self, limit_class: LimitClass, scope: Scope) -> None:
-        """A service has done what an admitted request asked for."""
-        if self.limiter is not None:
-            self.limiter.succeeded(limit_class, scope.headers.get("authorization"))
+            self.limiter.succeeded(token)
 
 
-def edge_of(settings: GatewaySettings, clock: Callable[[], float] = time.time) -> Edge:
+def edge_of(
+    settings: GatewaySettings,
+    registry: CollectorRegistry,
+    clock: Callable[[], float] = time.time,
+) -> Edge:
     """As the settings have it; `clock` gives seconds since 1970, as other gateways' do."""
+    refusals = Counter(
+        "gateway_rate_limited",
+        "Requests that a rate limit refused, by its name.",
+        ["policy"],
+        registry=registry,
+    )
     addresses = ClientAddresses(settings.trusted_proxies)
     limiter = RateLimiter(
         Counters(settings.address_limit, clock),
         Counters(settings.sign_in_limit, clock),
         Counters(settings.player_limit, clock),
         Callers(),
+        lambda policy: refusals.labels(policy).inc(),
     )
     return Edge(
         addresses,

@@ -26,31 +26,27 @@ class Callers:
 
     def __init__(self, *, max_tokens: int = MAX_TOKENS) -> None:
         self._max_tokens = max_tokens
-        self._players: OrderedDict[bytes, str] = OrderedDict()
+        self._keys: OrderedDict[bytes, str] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._players)
+        return len(self._keys)
 
-    def of(self, authorization: str) -> str:
-        """The key of whoever sent this Authorization header."""
+    def of(self, authorization: str) -> tuple[str, bool]:
+        """The key of whoever sent this Authorization header, and whether the token was
+        believed before."""
         digest = _digest(authorization)
-        player = self._players.get(digest)
-        if player is None:
-            return f"token:{digest.hex()}"
-        self._players.move_to_end(digest)
-        return player
+        key = self._keys.get(digest)
+        if key is None:
+            return f"token:{digest.hex()}", False
+        self._keys.move_to_end(digest)
+        return key, True
 
     def believe(self, authorization: str) -> None:
         """A service has verified the token and answered. Idempotent."""
-        digest = _digest(authorization)
-        if digest in self._players:
-            return
-        subject = _subject(authorization)
-        if subject is None:
-            return
-        self._players[digest] = f"player:{subject}"
-        if len(self._players) > self._max_tokens:
-            self._players.popitem(last=False)
+        digest, subject = _digest(authorization), _subject(authorization)
+        self._keys[digest] = f"token:{digest.hex()}" if subject is None else f"player:{subject}"
+        if len(self._keys) > self._max_tokens:
+            self._keys.popitem(last=False)
 
 
 def _digest(authorization: str) -> bytes:

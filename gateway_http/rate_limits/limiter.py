@@ -10,7 +10,7 @@ order, and one that is refused counts against those that admitted it. What is to
 the limit that has the least left.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway_http.exchange import HeaderList, LimitClass
 from gateway_http.rate_limits.callers import Callers
@@ -40,10 +40,17 @@ class RateLimiter:
     """Counts requests, in the counters of three policies that have these names."""
 
     def __init__(
-        self, address: Counters, sign_in: Counters, player: Counters, callers: Callers
+        self,
+        address: Counters,
+        sign_in: Counters,
+        player: Counters,
+        callers: Callers,
+        count_refusal: Callable[[str], None],
     ) -> None:
+        """`count_refusal` is told the name of the policy."""
         self._address, self._sign_in, self._player = address, sign_in, player
         self._callers = callers
+        self._count_refusal = count_refusal
         first = address.policy.header
         self._policies = {
             address: first,
@@ -61,33 +68,34 @@ class RateLimiter:
         client_address: str,
         authorization: str | None,
         told: HeaderList,
-    ) -> None:
+    ) -> str | None:
         """Counts a request, and adds to `told` the headers of its answer, also when it
-        raises RateLimited."""
+        raises RateLimited. Returns the token that `succeeded` should hear of, if any."""
         if limit_class is LimitClass.UNLIMITED:
-            return
-        standing = self._address.take(client_address)
-        counters, key = self._narrower(limit_class, client_address, authorization)
-        if standing.admitted and counters is not self._address:
-            narrower = counters.take(key)
-            if not narrower.admitted or narrower.remaining < standing.remaining:
-                standing = narrower
+            return None
+        standing, counters, unknown = self._address.take(client_address), self._address, None
+        if standing.admitted and limit_class is not LimitClass.ADDRESS:
+            key = client_address
+            if limit_class is LimitClass.SIGN_IN:
+                counters = self._sign_in
+            elif authorization is not None:
+                counters = self._player
+                key, is_known = self._callers.of(authorization)
+                unknown = None if is_known else authorization
+            if counters is not self._address:
+                standing = _narrower(standing, counters.take(key))
         told.append(("ratelimit-policy", self._policies[counters]))
         told.append(("ratelimit", standing.header))
         if not standing.admitted:
+            self._count_refusal(standing.policy.name)
             raise RateLimited(standing)
+        return unknown
 
-    def succeeded(self, limit_class: LimitClass, authorization: str | None) -> None:
-        """A service has done a call: if its class is PLAYER, the token was verified."""
-        if limit_class is LimitClass.PLAYER and authorization is not None:
-            self._callers.believe(authorization)
+    def succeeded(self, token: str) -> None:
+        """A service has done the call that bore this token, so it was verified."""
+        self._callers.believe(token)
 
-    def _narrower(
-        self, limit_class: LimitClass, client_address: str, authorization: str | None
-    ) -> tuple[Counters, str]:
-        """The limit that a request falls under besides its address's, if there is one."""
-        if limit_class is LimitClass.SIGN_IN:
-            return self._sign_in, client_address
-        if limit_class is LimitClass.PLAYER and authorization is not None:
-            return self._player, self._callers.of(authorization)
-        return self._address, client_address
+
+def _narrower(one: Standing, other: Standing) -> Standing:
+    """The one that refuses, or has less left."""
+    return other if not other.admitted or other.remaining < one.remaining else one

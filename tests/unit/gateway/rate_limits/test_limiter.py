@@ -10,7 +10,6 @@ import structlog
 from gateway_http.app import Gateway
 from gateway_http.client_address import ClientAddresses, parse_networks
 from gateway_http.edge import Edge
-from gateway_http.exchange import LimitClass
 from gateway_http.pages import Presence
 from gateway_http.rate_limits.callers import Callers
 from gateway_http.rate_limits.counters import Counters
@@ -38,11 +37,13 @@ class Limited:
 
     def __init__(self, caller: FakeCaller | None = None) -> None:
         addresses = ClientAddresses(parse_networks("127.0.0.0/8"))
+        self.refused: list[str] = []
         self.limiter = RateLimiter(
             address=_counters("address", ADDRESS_QUOTA),
             sign_in=_counters("sign-in", SIGN_IN_QUOTA),
             player=_counters("player", PLAYER_QUOTA),
             callers=Callers(),
+            count_refusal=self.refused.append,
         )
         headers = ResponseHeaders((), addresses, hsts_seconds=0)
         self.gateway = Gateway(
@@ -76,7 +77,7 @@ def reason(protocol: FakeProtocol) -> Any:
 
 async def test_a_player_over_the_limit_is_told_how_long_to_wait() -> None:
     limited = Limited()
-    limited.limiter.succeeded(LimitClass.PLAYER, token("p")["authorization"])
+    limited.limiter.succeeded(token("p")["authorization"])
     for left in (2, 1, 0):
         answer = await limited.ask("GET", "/currency", token("p"))
         assert answer.status == 200
@@ -88,6 +89,7 @@ async def test_a_player_over_the_limit_is_told_how_long_to_wait() -> None:
     assert 10 <= int(seconds) <= 20
     assert refused.headers["ratelimit"] == f'"player";r=0;t={seconds}'
     assert f"by this player; try again in {seconds} s" in orjson.loads(refused.body)["message"]
+    assert limited.refused == ["player"]
     assert (await limited.ask("GET", "/currency", token("q"))).status == 200
 
 
@@ -190,8 +192,9 @@ def test_what_is_remembered_of_tokens_is_bounded() -> None:
     for subject in "abc":
         callers.believe(token(subject)["authorization"])
     assert len(callers) == 2
-    assert callers.of(token("a")["authorization"]).startswith("token:")
-    assert callers.of(token("c")["authorization"]) == "player:c"
+    key, is_known = callers.of(token("a")["authorization"])
+    assert (key.partition(":")[0], is_known) == ("token", False)
+    assert callers.of(token("c")["authorization"]) == ("player:c", True)
 
 
 @pytest.mark.parametrize(
@@ -209,5 +212,6 @@ def test_what_is_remembered_of_tokens_is_bounded() -> None:
 )
 def test_a_token_without_a_subject_stands_for_itself(authorization: str) -> None:
     callers = Callers()
+    before, _ = callers.of(authorization)
     callers.believe(authorization)
-    assert callers.of(authorization).startswith("token:")
+    assert callers.of(authorization) == (before, True)
