@@ -98,7 +98,7 @@ class Counters:
         self._max_keys = max_keys
         self._shared_from = max(1, math.ceil(policy.quota * SHARED_FROM))
         self._counters: OrderedDict[str, _Counter] = OrderedDict()
-        self._changed: set[str] = set()
+        self._changed: OrderedDict[str, None] = OrderedDict()
         self._late: dict[tuple[str, int], int] = {}
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ class Counters:
             return Standing(policy, False, 0, self._refused_seconds(counter, left))
         counter.own += 1
         if counter.was_sent or counter.own >= self._shared_from:
-            self._changed.add(key)
+            self._changed[key] = None
         return Standing(policy, True, int(room) - 1, left * policy.window_seconds)
 
     def outgoing(self, most: int) -> list[Delta]:
@@ -125,7 +125,7 @@ class Counters:
             (key, window), count = self._late.popitem()
             deltas.append(Delta(key, window, count, True))
         while self._changed and len(deltas) < most:
-            key = self._changed.pop()
+            key, _ = self._changed.popitem(last=False)
             counter = self._counters[key]
             deltas.append(
                 Delta(key, counter.window, counter.own - counter.sent, not counter.was_sent)
@@ -156,12 +156,12 @@ class Counters:
             counter = self._counters[key] = _Counter(window)
             if len(self._counters) > self._max_keys:
                 oldest, _ = self._counters.popitem(last=False)
-                self._changed.discard(oldest)
+                self._changed.pop(oldest, None)
             return counter
         self._counters.move_to_end(key)
         if window > counter.window:
             if key in self._changed:
-                self._changed.discard(key)
+                del self._changed[key]
                 if len(self._late) < self._max_keys:
                     self._late[key, counter.window] = counter.own - counter.sent
             counter.go_on_to(window)

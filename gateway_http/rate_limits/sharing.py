@@ -24,8 +24,8 @@ from mesh.breaker import Breaker, BreakerLimits, Outcome
 EXCHANGE_SECONDS = 0.1
 CACHE_TIMEOUT_SECONDS = 1.0
 """No request waits for it; to connect and learn the cluster's slots takes some of it."""
-MAX_DELTAS = 512
-"""In one exchange; the rest goes with the next."""
+MAX_DELTAS = 128
+"""Of a policy in one exchange, at about 14 microseconds each; the rest goes with the next."""
 BREAKER = BreakerLimits(
     failures=2, cool_down_seconds=1.0, cool_down_bound_seconds=5.0, silence_seconds=0.0
 )
