@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,23 +37,38 @@ def program() -> str:
 def running(gateways: Sequence[str], log: Path, *, is_ready: bool = True) -> Iterator[str]:
     """Gives its base URL; it ends with the context. `gateways` are host:port, and unless
     `is_ready` nothing is there."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {f"GATEWAY_{number}": each for number, each in enumerate(gateways, 1)}
     environment["HAPROXY_LISTEN"] = f"127.0.0.1:{port}"
+    with launched([program(), "-f", str(CONFIGURATION)], environment, log) as process:
+        wait_for(f"http://127.0.0.1:{port}", 200 if is_ready else 503, process, log)
+        yield f"http://127.0.0.1:{port}"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+@contextmanager
+def launched(
+    command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process in the repository, killed when the context ends."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [program(), "-f", CONFIGURATION], env=environment, stdout=output, stderr=output
+            command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output
         )
     try:
-        _wait_for(f"http://127.0.0.1:{port}", 200 if is_ready else 503, process, log)
-        yield f"http://127.0.0.1:{port}"
+        yield process
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_for(url: str, status: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_for(url: str, status: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Until /readyz is answered so. Fails when the process ends or the time is over."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         assert process.poll() is None, log.read_text()

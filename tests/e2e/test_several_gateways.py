@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -10,12 +11,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deploy.local.layout import REPOSITORY
 from tests.e2e import haproxy
 from tests.e2e.haproxy import Callers
 from tests.invariants import broken_invariants
 from tests.load import Load, Player
 from tests.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
 
+README = (REPOSITORY / "README.md").read_text()
 PLAYER_COUNT = 4
 GEMS = 10_000_000
 REQUESTS_AROUND = 30
@@ -126,6 +129,18 @@ async def test_a_gateway_that_dies_costs_only_what_must_not_be_repeated(
     assert sum(lost.values()) <= 2 * PLAYER_COUNT
     assert sum(seen.repeated_count for seen in callers.seen.values()) <= 4 * PLAYER_COUNT
     assert await asyncio.to_thread(broken_invariants, pair) == []
+
+
+def test_the_readme_starts_haproxy_before_them(pair: Mesh, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```sh\nmake up GATEWAYS=2 DETACH=1\n(.*?)```", README, re.DOTALL)
+    port, folder = haproxy.free_port(), str(Path(haproxy.program()).parent)
+    script = block.replace("var/mesh.json", str(pair.layout.mesh)).replace("8000", str(port))
+    # The last line goes on running, as this process.
+    script = script.replace("HAPROXY_LISTEN", "exec env HAPROXY_LISTEN")
+    environment = {"PATH": os.pathsep.join([folder, os.environ["PATH"]])}
+    log = tmp_path / "log"
+    with haproxy.launched(["bash", "-euc", script], environment, log) as process:
+        haproxy.wait_for(f"http://127.0.0.1:{port}", 200, process, log)
 
 
 async def test_without_any_gateway_callers_get_the_json_error(tmp_path: Path) -> None:
