@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +17,15 @@ from tests.e2e import haproxy
 from tests.e2e.haproxy import Callers
 from tests.invariants import broken_invariants
 from tests.load import Load, Player
-from tests.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
+from tests.stack import RUNNER, Mesh, start_mesh
 
 README = (REPOSITORY / "README.md").read_text()
+SIGN_IN_QUOTA = 40
+LIMITS = {
+    "GATEWAY_LIMIT_ADDRESS": "1000000;w=10",
+    "GATEWAY_LIMIT_PLAYER": "1000000;w=10",
+    "GATEWAY_LIMIT_SIGN_IN": f"{SIGN_IN_QUOTA};w=3600",
+}
 PLAYER_COUNT = 4
 GEMS = 10_000_000
 REQUESTS_AROUND = 30
@@ -29,7 +36,7 @@ PATIENCE_SECONDS = 30.0
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A mesh with two gateways."""
     folder = tmp_path_factory.mktemp("pair") / "var"
-    mesh = start_mesh(folder, (*RUNNER, "--gateways", "2"), NO_RATE_LIMITS)
+    mesh = start_mesh(folder, (*RUNNER, "--gateways", "2"), LIMITS)
     yield mesh
     assert mesh.stop() == 0
 
@@ -129,6 +136,36 @@ async def test_a_gateway_that_dies_costs_only_what_must_not_be_repeated(
     assert sum(lost.values()) <= 2 * PLAYER_COUNT
     assert sum(seen.repeated_count for seen in callers.seen.values()) <= 4 * PLAYER_COUNT
     assert await asyncio.to_thread(broken_invariants, pair) == []
+
+
+def test_gateways_keep_one_limit_together(pair: Mesh) -> None:
+    """Of a client that a trusted proxy forwards to both in turn."""
+    forwarded = {"x-forwarded-for": "203.0.113.5, 198.51.100.7"}
+    clients = [
+        httpx.Client(base_url=f"http://{each['address']}", headers=forwarded)
+        for each in pair.processes("gateway_http")
+    ]
+    admitted, refused = 0, [0, 0]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while min(refused) == 0:
+        assert time.monotonic() < deadline
+        for number, client in enumerate(clients):
+            answer = client.post("/login", json={"username": "nobody"})
+            assert answer.headers["ratelimit-policy"].endswith(
+                f'"sign-in";q={SIGN_IN_QUOTA};w=3600'
+            )
+            if answer.status_code == 429:
+                assert answer.json()["reason"] == "RATE_LIMITED"
+                assert int(answer.headers["retry-after"]) > 1
+                refused[number] += 1
+            else:
+                assert answer.status_code == 400
+                admitted += 1
+        time.sleep(0.02)
+    for client in clients:
+        client.close()
+    # Each may let through what came before it first asked, and since it last did.
+    assert SIGN_IN_QUOTA <= admitted <= SIGN_IN_QUOTA * 1.5
 
 
 def test_the_readme_starts_haproxy_before_them(pair: Mesh, tmp_path: Path) -> None:
