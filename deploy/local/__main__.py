@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from deploy.local import detached, mesh_file, run_lock, status
+from deploy.local.embedded_profile import Shape
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
 from deploy.local.leash import die_with_parent
@@ -42,11 +43,21 @@ Port = Annotated[
     ),
 ]
 
+Gateways = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=16,
+        help="How many gateways, each a process with a port of its own; the first has PORT.",
+    ),
+]
+
 
 @app.command()
 def up(
     folder: Folder = DEFAULT_FOLDER,
     port: Port = 8080,
+    gateways: Gateways = 1,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when all is ready, and go on running.")
     ] = False,
@@ -61,7 +72,7 @@ def up(
     layout = Layout(folder.resolve())
     if detach:
         _refuse_second(layout)
-        raise typer.Exit(detached.start(layout, port))
+        raise typer.Exit(detached.start(layout, port, gateways))
 
     def on_ready() -> None:
         if ready_fd >= 0:
@@ -70,7 +81,13 @@ def up(
     with run_lock.hold(layout.lock) as is_ours:
         if not is_ours:
             _refuse_second(layout)
-        mesh = MeshRun(layout, gateway_port=port, reporter=Reporter(), on_ready=on_ready)
+        mesh = MeshRun(
+            layout,
+            gateway_port=port,
+            reporter=Reporter(),
+            on_ready=on_ready,
+            shape=Shape(gateway_count=gateways),
+        )
         asyncio.run(mesh.run())
 
 

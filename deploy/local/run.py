@@ -126,7 +126,9 @@ class MeshRun:
         say("Bringing the schemas up to date.")
         await asyncio.gather(*(self._migrate(role) for role in embedded_profile.DATABASES))
         say("Starting the services, the gateway and the payment sandbox.")
-        rest = supervisor.start([profile.payment_sandbox(), *profile.services(), profile.gateway()])
+        rest = supervisor.start(
+            [profile.payment_sandbox(), *profile.services(), *profile.gateways()]
+        )
         await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
         say("Introducing the catalog.")
         await asyncio.to_thread(_introduce_catalog, profile.address(embedded_profile.GATEWAY))
