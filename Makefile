@@ -3,7 +3,7 @@
 
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help up down status tx sagas clean test check bench faults generate embedded dev
+.PHONY: help up down status roll tx sagas clean test check bench faults generate embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
 GATEWAYS_OPTION = $(if $(filter command line,$(origin GATEWAYS)),--gateways $(GATEWAYS))
@@ -23,6 +23,9 @@ down: ## stop a mesh that runs, and wait until all of it is gone
 
 status: ## show what runs where, and whether it is healthy
 	@$(IF_MADE) deploy.local status
+
+roll: ## restart every process of a running mesh one by one, while it serves
+	@$(IF_MADE) deploy.local roll
 
 # Through the environment, where make puts it, so that no character of it is the shell's.
 tx: ## list transactions in flight and in doubt (GID=... settles one by the protocol, YES=1 unasked)

@@ -17,7 +17,7 @@ from gateway_http.compose import Limits, compose_router
 from gateway_http.config import GatewaySettings
 from gateway_http.contracts import import_generated, load_contracts
 from gateway_http.edge import Edge, edge_of
-from gateway_http.listener import EmbeddedServer, listening_socket
+from gateway_http.listener import EmbeddedServer, handed_socket, listening_socket
 from gateway_http.pages import Presence
 from gateway_http.rate_limits.cache import CachedCounts
 from gateway_http.rate_limits.sharing import Sharing
@@ -46,7 +46,11 @@ async def serve(settings: GatewaySettings) -> None:
     """Serves until a signal. Raises ListenFailed when the address cannot be had."""
     log = structlog.get_logger()
     stop = stop_signal()
-    listener = listening_socket(settings.listen)
+    listener = (
+        listening_socket(settings.listen)
+        if settings.listen_fd is None
+        else handed_socket(settings.listen_fd)
+    )
     host, port = listener.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     descriptors = DESCRIPTORS.read_bytes()

@@ -59,6 +59,8 @@ PlayerPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "pla
 class GatewaySettings(MemberSettings):
     """What the gateway needs to know beside what every process does."""
 
+    listen_fd: int | None = Field(None, ge=3, validation_alias="MESH_LISTEN_FD")
+    """A socket that listens already, handed down by whoever started the gateway."""
     max_body_bytes: int = Field(
         64 * 1024, ge=1024, le=16 * 1024 * 1024, validation_alias="GATEWAY_MAX_BODY_BYTES"
     )

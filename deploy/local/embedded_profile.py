@@ -194,6 +194,7 @@ class EmbeddedProfile:
             log=self.layout.log(name),
             make_ready=lambda: ready(address),
             metrics_address=self.address(metrics_name(name)),
+            is_handed_its_socket=role == "gateway_http",
         )
 
     def _server(self, cluster: Cluster) -> ProcessSpec:

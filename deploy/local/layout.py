@@ -21,6 +21,11 @@ class Layout:
         return self.folder / "run.lock"
 
     @property
+    def control(self) -> Path:
+        """The socket at which a running mesh takes commands."""
+        return self.folder / "control.sock"
+
+    @property
     def mesh(self) -> Path:
         """What runs, for tools; there while the mesh is up."""
         return self.folder / "mesh.json"

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 
 from deploy.local import (
+    control,
     credentials,
     embedded_profile,
     logs,
@@ -21,6 +22,8 @@ from deploy.local import (
     one_shot,
     ports,
     postgres,
+    roll,
+    sight,
     xds_file,
 )
 from deploy.local.embedded_profile import TWO_OF_EACH, EmbeddedProfile, Shape
@@ -29,12 +32,15 @@ from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.report import Reporter
 from deploy.local.supervisor import Supervisor, wait_until_ready
+from mesh.auth import ServiceIdentity, load_private_key
 
 START_TIMEOUT_SECONDS = 120.0
 CATALOG_TIMEOUT_SECONDS = 30.0
 ONE_REQUEST_SECONDS = 1.0
 """Signals this close are one request: a Ctrl-C often arrives twice, by way of a parent."""
 
+ROLLER = "roll"
+"""Who asks the registries what they list."""
 RUNNER_LOG = "runner.log"
 
 
@@ -64,6 +70,13 @@ class MeshRun:
         """
         stop = self._listen_for_signals()
         self._profile = await asyncio.to_thread(self._prepare)
+        try:
+            async with control.served(self._layout.control, {"roll": self._roll}):
+                await self._run_until(stop)
+        finally:
+            await self._stop()
+
+    async def _run_until(self, stop: asyncio.Event) -> None:
         keeper = asyncio.create_task(logs.keep_bounded(self._layout.logs))
         start = asyncio.create_task(self._start())
         asked = asyncio.create_task(stop.wait())
@@ -76,7 +89,6 @@ class MeshRun:
             for task in (start, asked, keeper):
                 task.cancel()
             await asyncio.gather(start, asked, keeper, return_exceptions=True)
-            await self._stop()
 
     def _listen_for_signals(self) -> asyncio.Event:
         """The first signal asks for an orderly stop, a later one for a quick one."""
@@ -164,6 +176,17 @@ class MeshRun:
         self._reporter.say("Stopping everything; data and logs stay.")
         await self._supervisor.stop(embedded_profile.STOP_ORDER)
         self._reporter.say("Everything is stopped.")
+
+    async def _roll(self, say: Callable[[str], None]) -> None:
+        if not self._is_up:
+            raise LocalRunError("The mesh is starting or stopping: try again when it is up.")
+        key = load_private_key(self._profile.credentials.service_key.read_bytes())
+        identity = ServiceIdentity(key, ROLLER)
+        await roll.roll(
+            self._supervisor.processes,
+            lambda: sight.unseen(self._describe(), identity.token),
+            say,
+        )
 
     def _publish(self) -> None:
         if self._is_up:
