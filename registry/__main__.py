@@ -1,6 +1,7 @@
 """The registry's composition root: `python -m registry`."""
 
 import asyncio
+import random
 
 import structlog
 
@@ -14,8 +15,10 @@ from mesh.process import run, serve_until_told_to_stop
 from mesh.server import Server
 from protos.registry.v1 import registry_pb2
 from registry.config import RegistrySettings
+from registry.etcd.client import EtcdClient
+from registry.etcd.store import EtcdStore
 from registry.rpc import RegistryRpc
-from registry.storage import MemoryStore
+from registry.storage import MemoryStore, Store
 
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
 log = structlog.get_logger()
@@ -24,7 +27,7 @@ log = structlog.get_logger()
 class Watchers:
     """What the registry takes back when it leaves: its watchers, which go elsewhere."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
 
     async def drain(self) -> None:
@@ -34,16 +37,24 @@ class Watchers:
         """The registry is on no list."""
 
 
+def store_of(settings: RegistrySettings) -> Store:
+    """In etcd where that is set, and otherwise in this process."""
+    members = settings.etcd_members()
+    if not members:
+        return MemoryStore()
+    return EtcdStore(EtcdClient(members, first_turn=random.randrange(len(members))))
+
+
 async def main(settings: RegistrySettings) -> None:
-    store = MemoryStore()
+    store = store_of(settings)
     authenticator = Authenticator(
         player_keys=fixed_keys(), service_keys=fixed_keys(settings.service_key().public_key())
     )
     dispatcher = Dispatcher(methods_of(SERVICE, RegistryRpc(store)), authenticator)
-    sweeping = asyncio.create_task(store.run(), name="sweep")
+    keeping = asyncio.create_task(store.run(), name="store")
 
     async def is_ready() -> bool:
-        return not sweeping.done()
+        return store.has_list() and not keeping.done()
 
     async def register(port: int) -> Watchers:
         return Watchers(store)
@@ -60,7 +71,8 @@ async def main(settings: RegistrySettings) -> None:
         with metrics_served(settings.metrics_listen, metrics):
             await serve_until_told_to_stop(server, register)
     finally:
-        sweeping.cancel()
+        keeping.cancel()
+        await asyncio.wait([keeping])
 
 
 def start() -> None:
