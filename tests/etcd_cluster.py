@@ -66,13 +66,17 @@ class EtcdCluster:
     def thaw(self, name: str) -> None:
         os.kill(self._processes[name].pid, signal.SIGCONT)
 
-    def heal(self) -> None:
-        """Has every member run, and waits until all answer. Idempotent."""
+    def revive(self) -> None:
+        """Has every member run again, but does not wait for it. Idempotent."""
         for name, process in self._processes.items():
             if process.poll() is None:
                 self.thaw(name)
             else:
                 self.start(name)
+
+    def heal(self) -> None:
+        """Has every member run, and waits until all answer. Idempotent."""
+        self.revive()
         self.wait_until_healthy()
 
     def wait_until_healthy(self) -> None:
@@ -94,10 +98,10 @@ class EtcdCluster:
 
     def compact(self) -> int:
         """Forgets every change but the last, and returns its revision."""
-        revision = int(
-            self.ask(MEMBERS[0], "kv/range", {"key": _text(b"none")})["header"]["revision"]
-        )
-        self.ask(MEMBERS[0], "kv/compaction", {"revision": revision, "physical": True})
+        name = self._any_running()
+        header = self.ask(name, "kv/range", {"key": _text(b"none")})["header"]
+        revision = int(header["revision"])
+        self.ask(name, "kv/compaction", {"revision": revision, "physical": True})
         return revision
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -133,7 +137,6 @@ class EtcdCluster:
         for name in MEMBERS:
             shutil.rmtree(self.cluster.data(name))
         self.start(*MEMBERS)
-        self.wait_until_healthy()
 
 
 def _text(key: bytes) -> str:
