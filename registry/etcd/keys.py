@@ -65,7 +65,12 @@ class LeaseName:
 
 def encode(entry: Entry) -> bytes:
     """The value of an instance's key."""
-    fields = {"service": entry.service, "address": entry.address, "state": entry.state.value}
+    fields = {
+        "service": entry.service,
+        "address": entry.address,
+        "state": entry.state.value,
+        "metrics_address": entry.metrics_address,
+    }
     return json.dumps(fields).encode()
 
 
@@ -74,7 +79,11 @@ def decode(instance_id: str, value: bytes) -> Entry:
     try:
         fields = json.loads(value)
         return Entry(
-            instance_id, str(fields["service"]), str(fields["address"]), State(fields["state"])
+            instance_id,
+            str(fields["service"]),
+            str(fields["address"]),
+            State(fields["state"]),
+            str(fields["metrics_address"]),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an instance: {error}") from error

@@ -140,7 +140,7 @@ class EtcdStore:
 
     def close(self) -> None:
         self._is_closed = True
-        self._changed.set()
+        self._wake()
 
     async def run(self) -> None:
         failure_count = 0
@@ -190,9 +190,11 @@ class EtcdStore:
         if self._snapshot is not None and self._snapshot.revision == view.revision:
             return
         self._snapshot = view.snapshot()
+        self._wake()
+
+    def _wake(self) -> None:
         self._changed.set()
-        if not self._is_closed:
-            self._changed = asyncio.Event()
+        self._changed = asyncio.Event()
 
     async def _until(self, holds: Callable[[View], bool], deadline: Deadline) -> None:
         """Waits until the list shows what was changed, which it does within milliseconds;

@@ -14,7 +14,7 @@ from registry.etcd.store import EtcdStore
 from registry.storage import MemoryStore, Store
 from tests.unit.registry.running import until
 
-A = Entry("a-1", "a", "127.0.0.1:1")
+A = Entry("a-1", "a", "127.0.0.1:1", metrics_address="127.0.0.1:9101")
 B = Entry("b-1", "b", "127.0.0.1:2")
 
 

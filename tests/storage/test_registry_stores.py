@@ -182,6 +182,14 @@ async def test_closing_lets_every_watcher_go(store: Store) -> None:
         await store.snapshot()
 
 
+async def test_a_registry_that_leaves_ends_its_own_lease_last(store: Store) -> None:
+    lease_id = await store.register(A)
+    store.close()
+    await asyncio.wait_for(store.remove(lease_id), 5.0)
+    with pytest.raises(LeaseExpired):
+        await store.renew(lease_id, None)
+
+
 async def test_a_full_registry_takes_no_new_instance_but_old_ones_again(
     stores: Stores, etcd_cluster: EtcdCluster
 ) -> None:
