@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.etcd_cluster import EtcdCluster, start_etcd
+from tests.etcd_cluster import EtcdCluster, need_etcd, start_etcd
 from tests.leaks import find_leaks
 from tests.stack import NO_RATE_LIMITS, Mesh, PostgresServer, start_mesh, start_postgres
 
@@ -33,6 +33,7 @@ def database_url(postgres_server: PostgresServer) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def etcd_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
     """One real etcd of three members for the whole run; take `etcd_cluster`."""
+    need_etcd()
     with start_etcd(tmp_path_factory.mktemp("etcd")) as cluster:
         yield cluster
 

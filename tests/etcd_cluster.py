@@ -15,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from deploy.local import etcd
+from deploy.local.errors import LocalRunError
 from deploy.local.ports import free_ports
 
 MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
@@ -141,6 +144,14 @@ class EtcdCluster:
 
 def _text(key: bytes) -> str:
     return base64.b64encode(key).decode()
+
+
+def need_etcd() -> None:
+    """Skips the test on a machine without etcd, which `make up` does not need either."""
+    try:
+        etcd.binary()
+    except LocalRunError as error:
+        pytest.skip(str(error))
 
 
 @contextmanager

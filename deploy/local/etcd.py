@@ -1,4 +1,4 @@
-"""Three etcd members, which are one cluster: what registries share their leases by.
+"""The members of one etcd: what registries share their leases by.
 
 The binary is the machine's own. Its data may be forgotten: it is when the members' ports
 are other ones than those that the data names.
@@ -97,8 +97,11 @@ class Cluster:
         return self.folder / name
 
     def prepare(self) -> None:
-        """Before the first member starts: forgets data that names other ports. Idempotent."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Before the first member starts: forgets data that names other ports. Idempotent, and
+        nothing without members."""
+        if not self.names:
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         remembered = self.folder / "peers.json"
         peers = json.dumps(dict(self.peer_ports))
         if remembered.exists() and remembered.read_text() == peers:
