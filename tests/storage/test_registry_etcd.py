@@ -164,6 +164,7 @@ async def test_all_of_etcd_may_go_and_come_back(
     heart = Heart(await registries[0].register(A), registries)
     stores.run(heart.run)
     await registries[1].register(B)
+    await until_ids(registries[2], ["a-1", "b-1"])  # what one has taken reaches the others later
     before = await registries[2].snapshot()
     etcd_cluster.kill(*MEMBERS)
     await until(lambda: len(heart.failures) > 6, 30.0)
