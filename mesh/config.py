@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode
 
 from mesh.auth import load_private_key
+from mesh.tls.settings import TlsSettings
 
 
 def host_and_port(address: str) -> str:
@@ -29,7 +30,7 @@ def _addresses(text: str) -> str:
     return text
 
 
-class MeshSettings(BaseSettings):
+class MeshSettings(TlsSettings):
     """What every process needs to know."""
 
     instance_id: str = Field(validation_alias="MESH_INSTANCE_ID", pattern=r"^[A-Za-z0-9_.-]{1,64}$")

@@ -24,6 +24,7 @@ from mesh.errors import Unavailable
 from mesh.instance_memory import InstanceMemory
 from mesh.instance_messages import from_message
 from mesh.instances import Instance
+from mesh.security import PLAIN, Security
 from mesh.unary import CHANNEL_OPTIONS
 from protos.registry.v1 import registry_pb2
 
@@ -49,6 +50,7 @@ class Directory:
         registries: Sequence[str],
         token: Callable[[], str],
         *,
+        security: Security = PLAIN,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
         settle_seconds: float = SETTLE_SECONDS,
@@ -58,6 +60,7 @@ class Directory:
         assert registries, "a directory needs a registry"
         self._registries = tuple(registries)
         self._token = token
+        self._security = security
         self._clock = clock
         self._jitter = jitter
         self._settle_seconds = settle_seconds
@@ -88,7 +91,7 @@ class Directory:
         except TimeoutError as error:
             raise NoRegistry(
                 f"No registry answered within {timeout_seconds:g} s; "
-                f"tried {', '.join(self._registries)}."
+                f"tried {', '.join(self._registries)}, {self._security.in_words()}."
             ) from error
 
     def instances(self, service: str) -> tuple[Instance, ...]:
@@ -118,7 +121,12 @@ class Directory:
                 await self._watch(registry)
             except (grpc.aio.AioRpcError, TimeoutError) as error:
                 if failures == 0:
-                    log.warning("lose_registry", registry=registry, error=type(error).__name__)
+                    log.warning(
+                        "lose_registry",
+                        registry=registry,
+                        error=type(error).__name__,
+                        detail=error.details() if isinstance(error, grpc.aio.AioRpcError) else "",
+                    )
             except Exception as error:  # a task must not die unseen
                 log.error("fail_watch", registry=registry, exc_info=error)
             failures = 0 if self._is_current else failures + 1
@@ -143,7 +151,7 @@ class Directory:
                 settling.cancel()
 
     async def _snapshots(self, registry: str) -> AsyncIterator[list[Instance]]:
-        async with grpc.aio.insecure_channel(registry, options=CHANNEL_OPTIONS) as channel:
+        async with self._security.channel(registry, CHANNEL_OPTIONS) as channel:
             watch = channel.unary_stream(
                 WATCH,
                 request_serializer=registry_pb2.WatchRequest.SerializeToString,

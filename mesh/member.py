@@ -20,7 +20,10 @@ from mesh.methods import methods_of
 from mesh.metrics import LaneMetrics, metrics_served, process_registry
 from mesh.process import serve_until_told_to_stop
 from mesh.registration import Registration
+from mesh.security import security_of
 from mesh.server import Server
+from mesh.tls.certificates import CertificateMetrics
+from mesh.unary import UnaryTransport
 
 Background = Callable[[], Coroutine[Any, Any, None]]
 
@@ -38,10 +41,11 @@ class Member:
         self._registries = settings.registry_addresses()
         self.metrics = process_registry()
         self._lane_metrics = LaneMetrics(self.metrics)
+        self._security = security_of(settings, CertificateMetrics(self.metrics))
         key = settings.service_key()
         self._service_keys = fixed_keys(key.public_key())
         self.identity = ServiceIdentity(key, service)
-        self.directory = Directory(self._registries, self.identity.token)
+        self.directory = Directory(self._registries, self.identity.token, security=self._security)
         self.directory.start()
         self._clients: list[ServiceClient] = []
 
@@ -51,7 +55,9 @@ class Member:
             service,
             self.directory,
             transport=LaneTransport(
-                self.identity.token, observe_calls=self._lane_metrics.observe_calls
+                self.identity.token,
+                security=self._security,
+                observe_calls=self._lane_metrics.observe_calls,
             ),
         )
         self._clients.append(client)
@@ -81,6 +87,7 @@ class Member:
             names,
             dispatcher,
             is_ready,
+            security=self._security,
             observe_replies=self._lane_metrics.observe_replies,
         )
         tasks = [asyncio.create_task(work()) for work in background]
@@ -99,6 +106,7 @@ class Member:
         for client in self._clients:
             await client.close()
         await self.directory.close()
+        await self._security.close()
 
     async def _register(self, port: int, metrics_address: str) -> Registration:
         host = self._settings.listen.rpartition(":")[0]
@@ -108,6 +116,11 @@ class Member:
             f"{host}:{port}",
             metrics_address=metrics_address,
         )
-        registration = Registration(instance, self._registries, self.identity.token)
+        registration = Registration(
+            instance,
+            self._registries,
+            self.identity.token,
+            transport=UnaryTransport(security=self._security),
+        )
         registration.start()
         return registration

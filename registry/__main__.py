@@ -11,7 +11,9 @@ from mesh.logs import configure_logs
 from mesh.methods import methods_of
 from mesh.metrics import LaneMetrics, metrics_served, process_registry
 from mesh.process import run, serve_until_told_to_stop
+from mesh.security import security_of
 from mesh.server import Server
+from mesh.tls.certificates import CertificateMetrics
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
 from registry import scrape_targets
@@ -69,11 +71,13 @@ async def main(settings: RegistrySettings) -> None:
         return Presence(own, store)
 
     metrics = process_registry()
+    security = security_of(settings, CertificateMetrics(metrics))
     server = Server(
         settings.listen,
         (SERVICE.full_name, xds.SERVICE),
         dispatcher,
         is_ready,
+        security=security,
         observe_replies=LaneMetrics(metrics).observe_replies,
         streams=(xds.DiscoveryService(load_targets(DESCRIPTORS.read_bytes()), following),),
         described_in=xds.DESCRIBED_IN,
@@ -85,6 +89,7 @@ async def main(settings: RegistrySettings) -> None:
     finally:
         for task in work:
             task.cancel()
+        await security.close()
 
 
 def start() -> None:
