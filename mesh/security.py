@@ -123,3 +123,10 @@ def security_of(settings: TlsSettings, metrics: CertificateMetrics) -> Security:
     certificates = Certificates(settings.tls_files, observe_expiry=metrics.observer("mesh"))
     certificates.start()
     return MutualTls(certificates, settings.tls_server_name)
+
+
+def security_read_once(settings: TlsSettings) -> Security:
+    """The same for a command that ends soon: nothing is followed. Raises CertificateRefused."""
+    if settings.tls_files is None:
+        return PLAIN
+    return MutualTls(Certificates(settings.tls_files), settings.tls_server_name)

@@ -1,4 +1,4 @@
-"""The commands of the local runner: `python -m deploy.local up|down|status|roll|clean`.
+"""The commands of the local runner: `python -m deploy.local up|down|status|roll|renew|clean`.
 
 Exit status: 0 as asked; 1 failed, or not all is healthy; 3 nothing runs (status).
 """
@@ -63,12 +63,23 @@ Profile = Annotated[
 ]
 
 
+Tls = Annotated[
+    bool,
+    typer.Option(
+        "--tls",
+        help="Have every process show a certificate of a CA of this mesh's own, and serve "
+        "HTTPS. The profile ha always does.",
+    ),
+]
+
+
 @app.command()
 def up(
     folder: Folder = DEFAULT_FOLDER,
     port: Port = 8080,
     gateways: Gateways = 1,
     profile: Profile = "embedded",
+    tls: Tls = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when all is ready, and go on running.")
     ] = False,
@@ -83,7 +94,7 @@ def up(
     layout = Layout(folder.resolve())
     if detach:
         _refuse_second(layout)
-        raise typer.Exit(detached.start(layout, port, gateways, profile))
+        raise typer.Exit(detached.start(layout, port, gateways, profile, tls))
 
     def on_ready() -> None:
         if ready_fd >= 0:
@@ -92,12 +103,13 @@ def up(
     with run_lock.hold(layout.lock) as is_ours:
         if not is_ours:
             _refuse_second(layout)
+        shape = PROFILES[profile]
         mesh = MeshRun(
             layout,
             gateway_port=port,
             reporter=Reporter(),
             on_ready=on_ready,
-            shape=replace(PROFILES[profile], gateway_count=gateways),
+            shape=replace(shape, gateway_count=gateways, tls=tls or shape.tls),
         )
         asyncio.run(mesh.run())
 
@@ -154,6 +166,15 @@ def roll(folder: Folder = DEFAULT_FOLDER) -> None:
     if mesh_file.read(layout.mesh) is None:
         raise LocalRunError("The mesh is starting or stopping: try again when it is up.")
     control.ask(layout.control, "roll", Reporter().say)
+
+
+@app.command()
+def renew(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Issue every certificate of a mesh with TLS anew, while it serves."""
+    layout = Layout(folder.resolve())
+    if run_lock.holder_pid(layout.lock) is None:
+        raise LocalRunError(f"Nothing runs in {layout.folder}: start it with `make up TLS=1`.")
+    control.ask(layout.control, "renew", Reporter().say)
 
 
 @app.command()

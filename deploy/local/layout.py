@@ -44,6 +44,21 @@ class Layout:
         return self.folder / "secrets"
 
     @property
+    def certificate_authority(self) -> Path:
+        """The key of the mesh's own CA, and its certificate."""
+        return self.secrets / "ca"
+
+    @property
+    def certificates(self) -> Path:
+        """A folder for each who has a certificate."""
+        return self.secrets / "tls"
+
+    @property
+    def ca_certificate(self) -> Path:
+        """What anybody may read, to believe the mesh."""
+        return self.folder / "ca.crt"
+
+    @property
     def logs(self) -> Path:
         return self.folder / "log"
 

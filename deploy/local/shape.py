@@ -25,6 +25,8 @@ class Shape:
     gateway_count: int = 1
     registry_count: int = 1
     etcd_count: int = 0
+    tls: bool = False
+    """Whether processes of the mesh show one another certificates, and gateways serve HTTPS."""
 
     def __post_init__(self) -> None:
         assert self.registry_count == 1 or self.etcd_count, "registries share through etcd"
@@ -52,7 +54,7 @@ class Shape:
 
 TWO_OF_EACH = Shape()
 PROFILES: Mapping[str, Shape] = MappingProxyType(
-    {"embedded": TWO_OF_EACH, "ha": Shape(registry_count=3, etcd_count=3)}
+    {"embedded": TWO_OF_EACH, "ha": Shape(registry_count=3, etcd_count=3, tls=True)}
 )
 """By the names that people give. The databases and the cache are single in either."""
 

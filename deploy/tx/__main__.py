@@ -21,7 +21,10 @@ from deploy.tx.listing import look
 from deploy.tx.report import Reporter, described
 from deploy.tx.resolution import resolve
 from deploy.tx.sides import Access, NothingRuns, Services, Sides, access_to, reach
+from mesh.config import load
 from mesh.errors import MeshError
+from mesh.security import security_read_once
+from mesh.tls.settings import TlsSettings
 from mesh.txn.words import gid_age_seconds
 
 YOUNG_SECONDS = 10.0
@@ -70,7 +73,7 @@ def choose(
     elif key_file is None:
         raise LocalRunError("--registries needs --key-file, the key that services sign with.")
     else:
-        access = Access(addresses, key_file)
+        access = Access(addresses, key_file, security_read_once(load(TlsSettings)))
     context.obj = Target(access, services)
     if context.invoked_subcommand is None:
         show_list(context)

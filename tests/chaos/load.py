@@ -87,7 +87,7 @@ class Load:
 
     async def _fund(self) -> None:
         """Nobody is to be refused for lack of gems."""
-        rest = Rest(self._mesh.gateway)
+        rest = Rest(self._mesh.gateway, self._mesh.trust)
         body = orjson.dumps({"amount": GEMS, "paymentMethod": "credit_card"})
         for player in self._players:
             answer = await rest.send("POST /buy-currency", player.token, uuid4().hex, body)
