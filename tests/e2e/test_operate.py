@@ -86,7 +86,7 @@ class Coordinator:
 def coordinator(mesh: Mesh, rest: RestClient) -> Iterator[Coordinator]:
     key = load_private_key((mesh.layout.secrets / "mesh_service_key.pem").read_bytes())
     account, gacha = (
-        GrpcClient({PARTICIPANT: mesh.processes(role)[0]["address"]})
+        GrpcClient({PARTICIPANT: mesh.processes(role)[0]["address"]}, mesh.operator_files)
         for role in ("account_svc", "gacha_svc")
     )
     with closing(account), closing(gacha):
