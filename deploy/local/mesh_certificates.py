@@ -119,7 +119,13 @@ class MeshCertificates(PlainText):
     def _issue(self) -> None:
         hosts = hosts_of_this_machine()
         for name, service in self._owners.items():
-            self._authority.issue(self._directory(name), service, hosts, self._clock())
+            called = [*hosts, *_names_of(service)]
+            self._authority.issue(self._directory(name), service, called, self._clock())
+
+
+def _names_of(service: str) -> list[str]:
+    """By which clients dial it through xDS, and then look for it: gacha_svc is gacha too."""
+    return [service, service.removesuffix("_svc")]
 
 
 def certificates_for(layout: Layout, shape: Shape) -> PlainText:

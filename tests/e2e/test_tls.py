@@ -102,6 +102,19 @@ def test_grpcurl_is_let_in_with_a_certificate_and_refused_without(
         assert "Failed to dial target host" in done.stderr
 
 
+@pytest.mark.parametrize("target", ["gacha", "account", "registry", "gacha_svc"])
+def test_clients_of_other_languages_find_the_mesh_by_xds(
+    tls_mesh: Mesh, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRPC_XDS_BOOTSTRAP", str(tls_mesh.layout.xds))
+    options = transport_options(tls_mesh.operator_files)
+    command = [tools.grpcurl(), *options, f"xds:///{target}", "list"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS
+    )
+    assert "grpc.health.v1.Health" in done.stdout, done.stderr
+
+
 def test_operators_see_and_settle_as_ever(tls_mesh: Mesh) -> None:
     for command, told in (
         (("deploy.local", "status"), "healthy"),

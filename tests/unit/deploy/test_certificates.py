@@ -51,7 +51,7 @@ def test_a_certificate_names_its_service_and_this_machine(tmp_path: Path) -> Non
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     assert uris == ["spiffe://gacha-mesh/gacha_svc"]
-    assert {"localhost"} <= set(names.get_values_for_type(x509.DNSName))
+    assert {"localhost", "gacha", "gacha_svc"} <= set(names.get_values_for_type(x509.DNSName))
     assert "127.0.0.1" in map(str, names.get_values_for_type(x509.IPAddress))
 
 
