@@ -125,12 +125,18 @@ async def test_one_member_of_etcd_is_not_missed(
     for registry in registries:
         await until_ids(registry, ["a-1", "b-1"], 5.0)
     await registries[2].remove(lease_id)
+    assert all("a-1" in told for told in listing.told), listing.told
     etcd_cluster.revive()
     await asyncio.sleep(LONGER_THAN_A_LEASE_SECONDS)
-    await heart.beats()
+    if heart.is_expired:
+        # etcd before 3.4.31 and 3.5.13, when a frozen leader goes on: docs/adr/0017.
+        assert (which, how) == ("the leader", "frozen")
+        await registries[0].register(A)
+    else:
+        await heart.beats()
+        assert all("a-1" in told for told in listing.told), listing.told
     for registry in registries:
         await until_ids(registry, ["a-1"], 5.0)
-    assert all("a-1" in told for told in listing.told), listing.told
 
 
 async def test_without_a_quorum_nobody_is_dropped_and_changes_are_refused_in_time(
