@@ -62,7 +62,7 @@ class MemberSettings(MeshSettings):
     )
 
     def registry_addresses(self) -> list[str]:
-        """The registries, in the order of preference."""
+        """The registries, of which any will do."""
         return split_addresses(self.registries)
 
 

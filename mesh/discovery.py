@@ -5,7 +5,9 @@ stands. Registries that share their leases have one list, so that another of the
 from the revision that was seen. A registry with another list was restarted, and may know
 only those instances that have come back to it so far; so for `settle_seconds`, longer
 than instances need to register anew, an instance that is missing there stays on
-the list. One that the new registry has listed and then dropped goes at once.
+the list. One that the new registry has listed and then dropped goes at once, unless it is
+the last of its service: a list without any would help nobody, so it stands for HOLD_SECONDS
+more, in which an instance whose lease was lost by mistake registers again.
 
 Several registries are tried in turn, from a random one on, with a backoff that
 is capped at a second. One that is silent for longer than a registry ever is, dead or
@@ -33,6 +35,8 @@ from protos.registry.v1 import registry_pb2
 WATCH = "/registry.v1.RegistryService/Watch"
 SETTLE_SECONDS = 4.0
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+HOLD_SECONDS = 2.0
+"""Two heartbeats."""
 FIRST_SNAPSHOT_SECONDS = 2.0
 SILENCE_SECONDS = 2.5
 """A registry says something each second."""
@@ -77,6 +81,7 @@ class Directory:
         self._is_current = False
         self._lost_at = -math.inf
         self._watching: asyncio.Task[None] | None = None
+        self._releasing: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begins to watch, and goes on until `close`."""
@@ -88,6 +93,8 @@ class Directory:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
+        if self._releasing is not None:
+            self._releasing.cancel()
 
     async def first_snapshot(self, timeout_seconds: float) -> None:
         """Waits until a registry has told its list. Raises NoRegistry when none does in time."""
@@ -177,6 +184,9 @@ class Directory:
         self._list_id, self._revision = told.list_id, told.revision
         if not told.unchanged:
             self._memory.take([from_message(message) for message in told.instances])
+            if self._memory.holds_some and self._releasing is None:
+                loop = asyncio.get_running_loop()
+                self._releasing = loop.call_later(HOLD_SECONDS, self._release)
             self._publish()
 
     def _begin_settling(self, running: asyncio.TimerHandle | None) -> asyncio.TimerHandle:
@@ -187,6 +197,11 @@ class Directory:
 
     def _settle(self) -> None:
         self._memory.settle()
+        self._publish()
+
+    def _release(self) -> None:
+        self._releasing = None
+        self._memory.release()
         self._publish()
 
     def _lose(self) -> None:

@@ -20,7 +20,7 @@ from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.mesh_certificates import PlainText
 from deploy.local.ports import HOST
 from deploy.local.postgres import Cluster
-from deploy.local.processes import STOP_POSTGRES, ProcessSpec
+from deploy.local.processes import STOP_ETCD, STOP_POSTGRES, ProcessSpec
 from deploy.local.shape import (
     CACHE,
     CACHE_BUS,
@@ -219,6 +219,7 @@ class EmbeddedProfile:
             folder=self.layout.etcd,
             log=self.layout.log(name),
             make_ready=lambda: readiness.is_etcd_ready(address),
+            stop_steps=STOP_ETCD,
         )
 
     def _cache(self) -> ProcessSpec:

@@ -49,8 +49,10 @@ class RunningRegistry:
         lease_seconds: float = LEASE_SECONDS,
         max_streams: int = 10,
         settle_seconds: float = 0.0,
+        shared: MemoryStore | None = None,
     ) -> "RunningRegistry":
-        store = MemoryStore(lease_seconds=lease_seconds)
+        """`shared` is the store of another one, as registries share theirs through etcd."""
+        store = shared or MemoryStore(lease_seconds=lease_seconds)
         authenticator = Authenticator(
             player_keys=fixed_keys(), service_keys=fixed_keys(KEY.public_key())
         )
