@@ -18,7 +18,6 @@ from gateway_http.config import GatewaySettings
 from gateway_http.contracts import import_generated, load_contracts
 from gateway_http.listener import EmbeddedServer, listening_socket
 from gateway_http.pages import Presence
-from mesh.auth import ServiceIdentity
 from mesh.client import ServiceClient
 from mesh.config import load
 from mesh.discovery import Directory, NoRegistry
@@ -50,7 +49,7 @@ async def serve(settings: GatewaySettings) -> None:
     descriptors = DESCRIPTORS.read_bytes()
     import_generated(descriptors)
     contracts = load_contracts(descriptors)
-    identity = ServiceIdentity(settings.service_key(), SERVICE)
+    identity = settings.identity(SERVICE)
     directory = Directory(settings.registry_addresses(), identity.token)
     directory.start()
     metrics = process_registry()

@@ -22,7 +22,7 @@ from gateway_http.raw_parts import RawParts
 from mesh.calls import AUTHORIZATION, REQUEST_ID, TRACEPARENT, Caller
 from mesh.deadlines import Deadline, within
 from mesh.errors import Internal, MeshError, Unauthenticated
-from mesh.methods import Access
+from mesh.rules import Access
 
 
 class RestCall:
@@ -41,7 +41,7 @@ class RestCall:
     ) -> None:
         """`maximum_seconds` bounds the deadline; `new_id` gives 32 hexadecimal digits."""
         self._path = operation.path
-        self._needs_token = operation.access is not Access.PUBLIC
+        self._needs_token = operation.rule.needs_token
         self._binding = binding
         self._raw_parts = raw_parts
         self._decode: Callable[[bytes], Any] = GetMessageClass(operation.response).FromString
@@ -51,7 +51,8 @@ class RestCall:
         self._new_id = new_id
         self._json_names = {field.name: field.json_name for field in operation.request.fields}
         # A public answer that reading alone gives may be kept by caches, as HTTP has it.
-        cacheable = not self._needs_token and not operation.has_side_effects
+        is_public = operation.rule.access is Access.PUBLIC
+        cacheable = is_public and not operation.has_side_effects
         self._headers = [] if cacheable else [("cache-control", "no-store")]
 
     async def answer(self, request: Request) -> Response:

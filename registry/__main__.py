@@ -4,9 +4,10 @@ import asyncio
 
 import structlog
 
-from mesh.auth import Authenticator, fixed_keys
+from mesh.auth import Authenticator
 from mesh.config import load
 from mesh.dispatch import Dispatcher
+from mesh.keys import fixed_keys
 from mesh.logs import configure_logs
 from mesh.methods import methods_of
 from mesh.metrics import LaneMetrics, metrics_served, process_registry
@@ -37,7 +38,7 @@ class Watchers:
 async def main(settings: RegistrySettings) -> None:
     store = MemoryStore()
     authenticator = Authenticator(
-        player_keys=fixed_keys(), service_keys=fixed_keys(settings.service_key().public_key())
+        player_keys=fixed_keys(), service_keys=settings.service_keys().find
     )
     dispatcher = Dispatcher(methods_of(SERVICE, RegistryRpc(store)), authenticator)
     sweeping = asyncio.create_task(store.run(), name="sweep")

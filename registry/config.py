@@ -1,7 +1,7 @@
 """The registry's settings, read once from the environment."""
 
-from mesh.config import MeshSettings
+from mesh.config import ServerSettings
 
 
-class RegistrySettings(MeshSettings):
-    """What every process needs, and nothing more: its leases live in memory."""
+class RegistrySettings(ServerSettings):
+    """What every server needs, and nothing more: its leases live in memory."""

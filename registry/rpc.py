@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from mesh.dispatch import Call
-from mesh.errors import InvalidArgument, ResourceExhausted, Unavailable
+from mesh.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
 from protos.registry.v1 import registry_pb2 as pb
 from registry.domain import Entry, Snapshot, State
 from registry.storage import Store, StoreClosed
@@ -26,6 +26,10 @@ class TooManyWatchers(ResourceExhausted):
     REASON = "TOO_MANY_WATCHERS"
 
 
+class NotYourService(PermissionDenied):
+    REASON = "NOT_YOUR_SERVICE"
+
+
 class RegistryLeaving(Unavailable):
     REASON = "REGISTRY_LEAVING"
 
@@ -41,6 +45,7 @@ class RegistryRpc:
     async def register(self, request: pb.RegisterRequest, call: Call) -> pb.RegisterResponse:
         sent = request.instance
         state = _state_of(sent.state, "instance.state") or State.SERVING
+        _check_own(sent, call.service)
         lease_id = await self._store.register(Entry(sent.id, sent.service, sent.address, state))
         response = pb.RegisterResponse(lease_id=lease_id)
         response.ttl.FromTimedelta(timedelta(seconds=self._store.lease_seconds))
@@ -93,6 +98,20 @@ class RegistryRpc:
             if chosen.entries != told.entries:
                 told = chosen
                 yield told
+
+
+def _check_own(sent: pb.Instance, caller: str) -> None:
+    """A service lists instances of its own alone. Ids begin with the service's name, so that
+    none takes the place of another's instance either."""
+    if sent.service != caller:
+        raise NotYourService(
+            f"{caller} may register its own instances alone, and this one is said to be of "
+            f"{sent.service or 'no service'}."
+        )
+    if not sent.id.startswith(f"{caller}-"):
+        raise InvalidArgument.of_field(
+            "instance.id", f"must begin with the service's name, such as {caller}-1"
+        )
 
 
 def _messages(snapshot: Snapshot) -> list[pb.Instance]:

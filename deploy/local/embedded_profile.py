@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local import postgres, readiness, valkey
-from deploy.local.credentials import Credentials
+from deploy.local.credentials import IDENTITIES, Credentials
 from deploy.local.identity import Identity, leashed
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.ports import HOST
@@ -130,6 +130,9 @@ class EmbeddedProfile:
                 "PAYMENT_SECRET_KEY_FILE": str(self.credentials.payment_secret_key),
                 "PAYMENT_WEBHOOK_SECRET_FILE": str(self.credentials.payment_webhook_secret),
             }
+        else:
+            # As users were promised: `curl /initdb` asks nobody for a token.
+            settings["GACHA_INIT_DB"] = "public"
         return settings
 
     def payment_sandbox(self) -> ProcessSpec:
@@ -162,9 +165,16 @@ class EmbeddedProfile:
             "MESH_LISTEN": self.address(name),
             "MESH_METRICS_LISTEN": self.address(metrics_name(name)),
             "MESH_REGISTRIES": self.address(REGISTRY),
-            "MESH_SERVICE_KEY_FILE": str(self.credentials.service_key),
+            "MESH_SERVICE_KEYS_DIR": str(self.credentials.public_keys),
+            **self._own_key(name),
             **settings,
         }
+
+    def _own_key(self, name: str) -> dict[str, str]:
+        service = name.rpartition("-")[0]
+        if service not in IDENTITIES:
+            return {}
+        return {"MESH_SERVICE_KEY_FILE": str(self.credentials.service_key(service))}
 
     def _instance(self, role: str, name: str, settings: Mapping[str, str]) -> ProcessSpec:
         address = self.address(name)

@@ -13,7 +13,16 @@ import signal
 import sys
 from collections.abc import Callable
 
-from deploy.local import credentials, embedded_profile, logs, mesh_file, one_shot, ports, postgres
+from deploy.local import (
+    credentials,
+    embedded_profile,
+    logs,
+    mesh_file,
+    one_shot,
+    operator,
+    ports,
+    postgres,
+)
 from deploy.local.embedded_profile import TWO_OF_EACH, EmbeddedProfile, Shape
 from deploy.local.errors import LocalRunError
 from deploy.local.identity import leashed
@@ -120,7 +129,9 @@ class MeshRun:
         rest = supervisor.start([profile.payment_sandbox(), *profile.services(), profile.gateway()])
         await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
         say("Introducing the catalog.")
-        await asyncio.to_thread(_introduce_catalog, profile.address(embedded_profile.GATEWAY))
+        await asyncio.to_thread(
+            _introduce_catalog, profile.address(embedded_profile.GATEWAY), self._layout
+        )
         self._is_up = True
         self._publish()
         mesh = self._describe()
@@ -176,12 +187,14 @@ class MeshRun:
         }
 
 
-def _introduce_catalog(gateway: str) -> None:
-    """GET /initdb, which may be repeated. Raises LocalRunError with the gateway's words."""
+def _introduce_catalog(gateway: str, layout: Layout) -> None:
+    """GET /initdb as an operator, which may be repeated. Raises LocalRunError with the
+    gateway's words."""
+    headers = {"authorization": f"Bearer {operator.identity(layout.admin_key).token()}"}
     connection = http.client.HTTPConnection(gateway, timeout=CATALOG_TIMEOUT_SECONDS)
     try:
         with contextlib.closing(connection):
-            connection.request("GET", "/initdb")
+            connection.request("GET", "/initdb", headers=headers)
             answer = connection.getresponse()
             said = answer.read().decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:

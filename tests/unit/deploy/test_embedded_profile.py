@@ -18,7 +18,8 @@ def profile(tmp_path: Path) -> EmbeddedProfile:
         Layout(tmp_path),
         dict(zip(instance_names(), count(18_000), strict=False)),
         Credentials(
-            tmp_path / "service.pem",
+            tmp_path / "service_keys",
+            tmp_path / "public_keys",
             tmp_path / "account.pem",
             tmp_path / "payment_secret_key",
             tmp_path / "payment_webhook_secret",
@@ -61,6 +62,15 @@ def test_services_get_databases_of_their_own(profile: EmbeddedProfile) -> None:
         assert spec.environment["DATABASE_URL"] == expected
         knows_account_key = "ACCOUNT_SIGNING_KEY_FILE" in spec.environment
         assert knows_account_key is (spec.role == "account_svc")
+
+
+def test_every_process_holds_the_key_of_its_own_service_alone(profile: EmbeddedProfile) -> None:
+    for spec in (*profile.services(), profile.gateway()):
+        own = profile.credentials.service_keys / f"{spec.role}.pem"
+        assert spec.environment["MESH_SERVICE_KEY_FILE"] == str(own)
+    assert "MESH_SERVICE_KEY_FILE" not in profile.registry().environment
+    for spec in (profile.registry(), *profile.services(), profile.gateway()):
+        assert spec.environment["MESH_SERVICE_KEYS_DIR"] == str(profile.credentials.public_keys)
 
 
 def test_the_payment_sandbox_shares_two_secrets_with_the_account_service_and_no_key(

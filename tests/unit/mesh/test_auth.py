@@ -5,19 +5,11 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from mesh.auth import (
-    PLAYER_AUDIENCE,
-    Anonymous,
-    Authenticator,
-    Player,
-    Service,
-    ServiceIdentity,
-    TokenSigner,
-    fixed_keys,
-    key_id,
-)
+from mesh.auth import PLAYER_AUDIENCE, Anonymous, Authenticator, Player, Service, TokenSigner
 from mesh.errors import PermissionDenied, Unauthenticated
-from mesh.methods import Access
+from mesh.keys import fixed_keys, fixed_service_keys, key_id
+from mesh.rules import OF_PLAYERS, OPEN, Access, Rule, of_services
+from mesh.service_identity import ServiceIdentity
 
 HOUR = 3600
 PLAYER_ID = "0d5c3a52-6a3c-4b8a-9d0e-2f5a7c1b9e44"
@@ -53,7 +45,7 @@ def authenticator(
 ) -> Authenticator:
     return Authenticator(
         player_keys=fixed_keys(signer.public_key),
-        service_keys=fixed_keys(service[0].public_key()),
+        service_keys=fixed_service_keys({"gacha_svc": service[0].public_key()}),
         clock=clock,
     )
 
@@ -80,7 +72,7 @@ async def test_a_player_is_known_by_the_token_that_was_signed_for_them(
 ) -> None:
     token = signer.sign(PLAYER_ID)
     for _ in range(2):
-        identity = await authenticator.authenticate(bearer(token), Access.PLAYER)
+        identity = await authenticator.authenticate(bearer(token), OF_PLAYERS)
         assert identity == Player(PLAYER_ID)
 
 
@@ -89,22 +81,22 @@ async def test_a_token_is_refused_from_the_second_it_expires_though_it_was_remem
 ) -> None:
     token = signer.sign(PLAYER_ID)
     clock.now += HOUR - 1
-    await authenticator.authenticate(bearer(token), Access.PLAYER)
+    await authenticator.authenticate(bearer(token), OF_PLAYERS)
     clock.now += 1
     with pytest.raises(Unauthenticated) as caught:
-        await authenticator.authenticate(bearer(token), Access.PLAYER)
+        await authenticator.authenticate(bearer(token), OF_PLAYERS)
     assert caught.value.reason == "TOKEN_EXPIRED"
 
 
 async def test_public_methods_ask_for_nothing(authenticator: Authenticator) -> None:
-    assert await authenticator.authenticate(bearer("x"), Access.PUBLIC) == Anonymous()
+    assert await authenticator.authenticate(bearer("x"), OPEN) == Anonymous()
 
 
 async def test_a_method_without_a_rule_is_closed_to_everybody(
     authenticator: Authenticator, signer: TokenSigner
 ) -> None:
     with pytest.raises(PermissionDenied):
-        await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), Access.NOBODY)
+        await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), Rule(Access.NOBODY))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +104,7 @@ async def test_a_method_without_a_rule_is_closed_to_everybody(
 )
 async def test_a_missing_token_is_told_as_such(authenticator: Authenticator, header: str) -> None:
     with pytest.raises(Unauthenticated) as caught:
-        await authenticator.authenticate({"authorization": header}, Access.PLAYER)
+        await authenticator.authenticate({"authorization": header}, OF_PLAYERS)
     assert caught.value.reason == "TOKEN_MISSING"
 
 
@@ -135,7 +127,7 @@ async def test_every_token_that_is_not_ours_is_refused(
         "no kid": jwt.encode(claims, stranger, "EdDSA"),
     }
     with pytest.raises(Unauthenticated) as caught:
-        await authenticator.authenticate(bearer(tokens[name]), Access.PLAYER)
+        await authenticator.authenticate(bearer(tokens[name]), OF_PLAYERS)
     assert caught.value.reason == "TOKEN_INVALID"
 
 
@@ -145,10 +137,10 @@ async def test_players_and_services_cannot_stand_in_for_one_another(
     service: tuple[Ed25519PrivateKey, ServiceIdentity],
 ) -> None:
     with pytest.raises(PermissionDenied):
-        await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), Access.SERVICE)
+        await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), of_services(["gacha_svc"]))
     with pytest.raises(PermissionDenied):
-        await authenticator.authenticate(service[1].metadata(), Access.PLAYER)
-    identity = await authenticator.authenticate(service[1].metadata(), Access.SERVICE)
+        await authenticator.authenticate(service[1].metadata(), OF_PLAYERS)
+    identity = await authenticator.authenticate(service[1].metadata(), of_services(["gacha_svc"]))
     assert identity == Service("gacha_svc")
 
 
