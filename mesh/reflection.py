@@ -35,14 +35,16 @@ OTHERS_FILES = (
 class Reflection:
     """Tells which services there are, and every descriptor that their callers may need."""
 
-    def __init__(self, services: Iterable[str]) -> None:
+    def __init__(self, services: Iterable[str], others_files: Iterable[str] = ()) -> None:
+        """`others_files` are protos of somebody else's, with all that they import, whose
+        generated modules are named after them."""
         self._services = sorted({*services, *SERVICE_NAMES})
         self._files: dict[str, FileDescriptorProto] = {}
         self._symbols: dict[str, str] = {}
         self._extensions: dict[str, dict[int, str]] = {}
         for file in FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file:
             self._add(file)
-        for name in OTHERS_FILES:
+        for name in (*OTHERS_FILES, *others_files):
             self._add_known(name)
         self._add(_reflection_v1())
 

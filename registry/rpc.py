@@ -46,7 +46,9 @@ class RegistryRpc:
         sent = request.instance
         state = _state_of(sent.state, "instance.state") or State.SERVING
         _check_own(sent, call.service)
-        lease_id = await self._store.register(Entry(sent.id, sent.service, sent.address, state))
+        lease_id = await self._store.register(
+            Entry(sent.id, sent.service, sent.address, state, sent.metrics_address)
+        )
         response = pb.RegisterResponse(lease_id=lease_id)
         response.ttl.FromTimedelta(timedelta(seconds=self._store.lease_seconds))
         return response
@@ -121,6 +123,7 @@ def _messages(snapshot: Snapshot) -> list[pb.Instance]:
             service=entry.service,
             address=entry.address,
             state=_NUMBERS[entry.state],
+            metrics_address=entry.metrics_address,
         )
         for entry in snapshot.entries
     ]
