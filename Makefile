@@ -3,7 +3,7 @@
 
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help up down status roll tx sagas admin-token clean test check bench faults generate embedded dev
+.PHONY: help up down status roll tx sagas admin-token clean test check bench faults fuzz generate embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
 GATEWAYS_OPTION = $(if $(filter command line,$(origin GATEWAYS)),--gateways $(GATEWAYS))
@@ -55,6 +55,9 @@ bench: dev ## measure pulls and reads a second, and what each costs (ARGS='--onl
 
 faults: dev ## harm a mesh under load for MINUTES=5, and prove that nothing is lost (SEED=..., MUTANTS=1)
 	@exec $(PYTHON) -m tests.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants) $(ARGS)
+
+fuzz: dev ## send random input to every REST route and gRPC method (SEED=..., ARGS='--messages 5000')
+	@exec $(PYTHON) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 generate: dev ## make the generated code from the protos
 	@exec $(PYTHON) -m protos.generate

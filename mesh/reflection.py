@@ -18,6 +18,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
     FileDescriptorSet,
 )
+from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
 
 from protos import DESCRIPTORS
@@ -50,17 +51,20 @@ class Reflection:
 
     def handlers(self) -> Iterator[grpc.GenericRpcHandler]:
         """One for each name of the service: v1 has the same messages under another name."""
-        handler = grpc.stream_stream_rpc_method_handler(
+        handler: grpc.RpcMethodHandler[bytes, Any] = grpc.stream_stream_rpc_method_handler(
             self._answer_all,
-            reflection_pb2.ServerReflectionRequest.FromString,
-            reflection_pb2.ServerReflectionResponse.SerializeToString,
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
         )
         for name in SERVICE_NAMES:
             yield grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
 
-    async def _answer_all(self, requests: AsyncIterator[Any], _context: Any) -> AsyncIterator[Any]:
+    async def _answer_all(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         async for request in requests:
-            yield self._answer(request)
+            try:
+                yield self._answer(reflection_pb2.ServerReflectionRequest.FromString(request))
+            except DecodeError:
+                message = "The request is not a valid ServerReflectionRequest."
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
 
     def _answer(self, request: Any) -> Any:
         answer = reflection_pb2.ServerReflectionResponse(
