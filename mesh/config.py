@@ -25,10 +25,16 @@ def host_and_port(address: str) -> str:
     return address
 
 
-def _addresses(text: str) -> str:
+def addresses(text: str) -> str:
+    """Checks a list of addresses, separated by commas. Raises ValueError otherwise."""
     for address in text.split(","):
         host_and_port(address.strip())
     return text
+
+
+def split_addresses(text: str) -> list[str]:
+    """The addresses of a list that `addresses` took, in their order."""
+    return [address.strip() for address in text.split(",")]
 
 
 class MeshSettings(BaseSettings):
@@ -64,14 +70,14 @@ class ServerSettings(MeshSettings):
 class MemberSettings(MeshSettings):
     """What a process needs that calls others, whom it finds by the registry."""
 
-    registries: Annotated[str, NoDecode, AfterValidator(_addresses)] = Field(
+    registries: Annotated[str, NoDecode, AfterValidator(addresses)] = Field(
         validation_alias="MESH_REGISTRIES"
     )
     service_key_file: Path = Field(validation_alias="MESH_SERVICE_KEY_FILE")
 
     def registry_addresses(self) -> list[str]:
         """The registries, in the order of preference."""
-        return [address.strip() for address in self.registries.split(",")]
+        return split_addresses(self.registries)
 
     def identity(self, service: str) -> ServiceIdentity:
         """What this process shows, by the key that is the service's own. Ends the process

@@ -27,7 +27,8 @@ UNKNOWN_KEY_LOOK_SECONDS = 1.0
 MAX_KEY_FILES = 1_000
 MAX_KEY_FILE_BYTES = 16 * 1024
 
-_SERVICE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SERVICE = re.compile(r"[A-Za-z0-9_]{1,64}")
+"""Without a hyphen, which ends the service's name in the id of an instance."""
 _Stamp = tuple[int, int, int]
 log = structlog.get_logger()
 
@@ -120,7 +121,7 @@ def _read(paths: Mapping[Path, _Stamp]) -> _Read:
             faults.append(f"{path} holds no Ed25519 public key in PEM form ({error})")
             continue
         if not _SERVICE.fullmatch(service):
-            faults.append(f"{path} is not named after a service")
+            faults.append(f"{path} is not named after a service (letters, digits and underscores)")
             continue
         kid = key_id(key)
         if kid in keys and keys[kid].service != service:

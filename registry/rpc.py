@@ -1,16 +1,19 @@
 """registry.v1.RegistryService over a store."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from mesh.dispatch import Call
 from mesh.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
 from protos.registry.v1 import registry_pb2 as pb
-from registry.domain import Entry, Snapshot, State
+from registry.domain import Entry, LeaseExpired, Snapshot, State
 from registry.storage import Store, StoreClosed
+from registry.told import Told
 
 MAX_WATCHERS = 1_000
-MAX_LEASE_ID_LENGTH = 100
+MAX_LEASE_ID_LENGTH = 120
+SIGN_OF_LIFE_SECONDS = 1.0
 
 _STATES: dict[int, State] = {
     pb.INSTANCE_STATE_SERVING: State.SERVING,
@@ -55,16 +58,23 @@ class RegistryRpc:
 
     async def heartbeat(self, request: pb.HeartbeatRequest, call: Call) -> pb.HeartbeatResponse:
         state = _state_of(request.state, "state")
-        await self._store.renew(_lease_id_of(request.lease_id), state)
+        lease_id = _lease_id_of(request.lease_id)
+        if not await self._is_own(lease_id, call):
+            raise LeaseExpired
+        await self._store.renew(lease_id, state)
         return pb.HeartbeatResponse()
 
     async def deregister(self, request: pb.DeregisterRequest, call: Call) -> pb.DeregisterResponse:
-        await self._store.remove(_lease_id_of(request.lease_id))
+        lease_id = _lease_id_of(request.lease_id)
+        if await self._is_own(lease_id, call):
+            await self._store.remove(lease_id)
         return pb.DeregisterResponse()
 
     async def list(self, request: pb.ListRequest, call: Call) -> pb.ListResponse:
         snapshot = (await self._snapshot()).of_service(request.service)
-        return pb.ListResponse(instances=_messages(snapshot), revision=snapshot.revision)
+        return pb.ListResponse(
+            instances=_messages(snapshot), revision=snapshot.revision, list_id=snapshot.list_id
+        )
 
     async def watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse]:
         if self._watcher_count >= self._max_watchers:
@@ -74,10 +84,16 @@ class RegistryRpc:
             )
         self._watcher_count += 1
         try:
-            async for snapshot in self._snapshots(request.service):
-                yield pb.WatchResponse(instances=_messages(snapshot), revision=snapshot.revision)
+            async for response in self._changes(request):
+                yield response
         finally:
             self._watcher_count -= 1
+
+    async def _is_own(self, lease_id: str, call: Call) -> bool:
+        """Whether a lease keeps an instance of the calling service listed. That of another
+        service is to its caller as one that never was."""
+        instance_id = await self._store.holder(lease_id)
+        return instance_id is not None and instance_id.startswith(f"{call.service}-")
 
     async def _snapshot(self) -> Snapshot:
         try:
@@ -85,21 +101,26 @@ class RegistryRpc:
         except StoreClosed as error:
             raise RegistryLeaving("This registry is leaving; ask another.") from error
 
-    async def _snapshots(self, service: str) -> AsyncIterator[Snapshot]:
-        """The list of a service now and whenever it is another. A slow reader asks for
-        the next snapshot late and so misses those between."""
+    async def _changes(self, request: pb.WatchRequest) -> AsyncIterator[pb.WatchResponse]:
+        """Now, whenever the list has changed, and after each second without a change. A slow
+        reader asks for the next snapshot late and so misses those between."""
+        told = Told(request.service, request.list_id, request.revision)
         whole = await self._snapshot()
-        told = whole.of_service(service)
-        yield told
         while True:
+            news = told.news(whole)
+            yield pb.WatchResponse(
+                instances=[] if news is None else _messages(news),
+                revision=told.revision,
+                list_id=whole.list_id,
+                unchanged=news is None,
+            )
             try:
-                whole = await self._store.snapshot_after(whole.revision)
+                async with asyncio.timeout(SIGN_OF_LIFE_SECONDS):
+                    whole = await self._store.snapshot_after(whole.revision)
+            except TimeoutError:
+                continue
             except StoreClosed:
                 return
-            chosen = whole.of_service(service)
-            if chosen.entries != told.entries:
-                told = chosen
-                yield told
 
 
 def _check_own(sent: pb.Instance, caller: str) -> None:

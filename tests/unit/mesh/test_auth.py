@@ -5,7 +5,15 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from mesh.auth import PLAYER_AUDIENCE, Anonymous, Authenticator, Player, Service, TokenSigner
+from mesh.auth import (
+    PLAYER_AUDIENCE,
+    SERVICE_AUDIENCE,
+    Anonymous,
+    Authenticator,
+    Player,
+    Service,
+    TokenSigner,
+)
 from mesh.errors import PermissionDenied, Unauthenticated
 from mesh.keys import fixed_keys, fixed_service_keys, key_id
 from mesh.rules import OF_PLAYERS, OPEN, Access, Rule, of_services
@@ -159,3 +167,71 @@ def test_a_key_id_is_the_thumbprint_of_the_standard() -> None:
     octets = urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
     key = Ed25519PublicKey.from_public_bytes(octets)
     assert key_id(key) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+@pytest.mark.parametrize("signer_of", ["own", "victim"])
+async def test_a_service_cannot_sign_in_the_name_of_another(clock: Clock, signer_of: str) -> None:
+    own, victim = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    authenticator = Authenticator(
+        player_keys=fixed_keys(),
+        service_keys=fixed_service_keys(
+            {"gateway_http": own.public_key(), "gacha_svc": victim.public_key()}
+        ),
+        clock=clock,
+    )
+    claims = jwt.decode(
+        ServiceIdentity(own, "gacha_svc", clock).token(), options={"verify_signature": False}
+    )
+    kid = key_id((own if signer_of == "own" else victim).public_key())
+    token = jwt.encode(claims, own, "EdDSA", headers={"kid": kid})
+    with pytest.raises(Unauthenticated) as caught:
+        await authenticator.authenticate(bearer(token), of_services(["gacha_svc"]))
+    assert caught.value.reason == "TOKEN_INVALID"
+
+
+async def test_a_service_that_is_not_named_is_told_who_is(
+    authenticator: Authenticator, service: tuple[Ed25519PrivateKey, ServiceIdentity]
+) -> None:
+    for rule, named in (
+        (of_services(["account_svc", "admin"]), "account_svc and admin"),
+        (of_services([]), "nobody"),
+    ):
+        # Twice: the token is remembered, and what it opens is asked each time.
+        await authenticator.authenticate(service[1].metadata(), of_services(["gacha_svc"]))
+        with pytest.raises(PermissionDenied) as caught:
+            await authenticator.authenticate(service[1].metadata(), rule)
+        assert caught.value.reason == "WRONG_CALLER"
+        assert f"for {named} alone" in caught.value.message
+        assert "gacha_svc" in caught.value.message
+
+
+async def test_a_service_token_that_lives_for_long_is_refused(
+    authenticator: Authenticator,
+    service: tuple[Ed25519PrivateKey, ServiceIdentity],
+    clock: Clock,
+) -> None:
+    signer = TokenSigner(service[0], SERVICE_AUDIENCE, HOUR, clock)
+    with pytest.raises(Unauthenticated) as caught:
+        await authenticator.authenticate(
+            bearer(signer.sign("gacha_svc")), of_services(["gacha_svc"])
+        )
+    assert caught.value.reason == "TOKEN_INVALID"
+
+
+async def test_a_players_token_is_refused_once_its_key_is_gone_though_it_was_remembered(
+    signer: TokenSigner, clock: Clock
+) -> None:
+    known = {signer.key_id: signer.public_key}
+
+    async def find(kid: str) -> Ed25519PublicKey | None:
+        return known.get(kid)
+
+    authenticator = Authenticator(
+        player_keys=find, service_keys=fixed_service_keys({}), clock=clock
+    )
+    shown = bearer(signer.sign(PLAYER_ID))
+    for _ in range(2):
+        assert await authenticator.authenticate(shown, OF_PLAYERS) == Player(PLAYER_ID)
+    known.clear()
+    with pytest.raises(Unauthenticated):
+        await authenticator.authenticate(shown, OF_PLAYERS)
