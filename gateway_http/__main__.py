@@ -23,7 +23,6 @@ from gateway_http.pages import Presence
 from gateway_http.rate_limits.cache import CachedCounts
 from gateway_http.rate_limits.sharing import Sharing
 from gateway_http.renewal import RenewingServer
-from mesh.auth import ServiceIdentity
 from mesh.client import ServiceClient
 from mesh.config import load
 from mesh.discovery import Directory, NoRegistry
@@ -64,7 +63,7 @@ async def serve(settings: GatewaySettings) -> None:
     descriptors = DESCRIPTORS.read_bytes()
     import_generated(descriptors)
     contracts = load_contracts(descriptors)
-    identity = ServiceIdentity(settings.service_key(), SERVICE)
+    identity = settings.identity(SERVICE)
     metrics = process_registry()
     expiries = CertificateMetrics(metrics)
     security = security_of(settings, expiries)

@@ -5,9 +5,10 @@ import random
 
 import structlog
 
-from mesh.auth import Authenticator, fixed_keys
+from mesh.auth import Authenticator
 from mesh.config import load
 from mesh.dispatch import Dispatcher
+from mesh.keys import fixed_keys
 from mesh.logs import configure_logs
 from mesh.methods import methods_of
 from mesh.metrics import LaneMetrics, metrics_served, process_registry
@@ -63,7 +64,7 @@ async def main(settings: RegistrySettings) -> None:
     store = store_of(settings)
     following = Following(store, settle_seconds=0.0 if settings.etcd_members() else SETTLE_SECONDS)
     authenticator = Authenticator(
-        player_keys=fixed_keys(), service_keys=fixed_keys(settings.service_key().public_key())
+        player_keys=fixed_keys(), service_keys=settings.service_keys().find
     )
     dispatcher = Dispatcher(methods_of(SERVICE, RegistryRpc(store)), authenticator)
     work = (

@@ -1,4 +1,5 @@
-"""The commands of the local runner: `python -m deploy.local up|down|status|roll|renew|clean`.
+"""The commands of the local runner:
+`python -m deploy.local up|down|status|roll|renew|clean|admin-token`.
 
 Exit status: 0 as asked; 1 failed, or not all is healthy; 3 nothing runs (status).
 """
@@ -14,7 +15,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy.local import control, detached, mesh_file, run_lock, status
+from deploy.local import control, detached, mesh_file, operator, run_lock, status
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
 from deploy.local.leash import die_with_parent
@@ -194,6 +195,21 @@ def clean(folder: Folder = DEFAULT_FOLDER) -> None:
             raise LocalRunError(
                 f"{error.filename} belongs to another user, who must remove it."
             ) from error
+
+
+@app.command("admin-token")
+def print_admin_token(
+    folder: Folder = DEFAULT_FOLDER,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="MESH_SERVICE_KEY_FILE",
+            help="The operators' key, for a mesh that `make up` did not start.",
+        ),
+    ] = None,
+) -> None:
+    """Print a bearer token for an operator's calls, valid for a minute."""
+    typer.echo(operator.identity(key_file or Layout(folder.resolve()).admin_key).token())
 
 
 def main() -> None:

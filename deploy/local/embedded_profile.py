@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local import etcd, postgres, readiness, valkey
-from deploy.local.credentials import Credentials
+from deploy.local.credentials import IDENTITIES, Credentials
 from deploy.local.identity import Identity, leashed
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.mesh_certificates import PlainText
@@ -138,6 +138,8 @@ class EmbeddedProfile:
                 "PAYMENT_SECRET_KEY_FILE": str(self.credentials.payment_secret_key),
                 "PAYMENT_WEBHOOK_SECRET_FILE": str(self.credentials.payment_webhook_secret),
             }
+        else:
+            settings["GACHA_INIT_DB"] = self.shape.init_db
         return settings
 
     def payment_sandbox(self) -> ProcessSpec:
@@ -172,10 +174,17 @@ class EmbeddedProfile:
             "MESH_LISTEN": self.address(name),
             "MESH_METRICS_LISTEN": self.address(metrics_name(name)),
             "MESH_REGISTRIES": ",".join(self.registry_addresses),
-            "MESH_SERVICE_KEY_FILE": str(self.credentials.service_key),
+            "MESH_SERVICE_KEYS_DIR": str(self.credentials.public_keys),
+            **self._own_key(name),
             **self.certificates.settings_of(name),
             **settings,
         }
+
+    def _own_key(self, name: str) -> dict[str, str]:
+        service = name.rpartition("-")[0]
+        if service not in IDENTITIES:
+            return {}
+        return {"MESH_SERVICE_KEY_FILE": str(self.credentials.service_key(service))}
 
     def _instance(self, role: str, name: str, settings: Mapping[str, str]) -> ProcessSpec:
         address = self.address(name)

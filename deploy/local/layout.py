@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.credentials import service_key_in, service_keys_in
+from mesh.rules import ADMIN
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout, from which the services are imported."""
 
@@ -42,6 +45,11 @@ class Layout:
     @property
     def secrets(self) -> Path:
         return self.folder / "secrets"
+
+    @property
+    def admin_key(self) -> Path:
+        """What an operator's commands call the mesh with."""
+        return service_key_in(service_keys_in(self.secrets), ADMIN)
 
     @property
     def certificate_authority(self) -> Path:

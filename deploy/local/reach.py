@@ -25,16 +25,19 @@ class Reach:
         """Of REST at a gateway's host:port, without a slash at its end."""
         return f"{'http' if self.trust is None else 'https'}://{address}"
 
-    def get(self, address: str, path: str, timeout_seconds: float) -> tuple[int, bytes]:
-        """The status and the body of a GET. Raises OSError or http.client.HTTPException when
-        there is no answer."""
+    def get(
+        self, address: str, path: str, timeout_seconds: float, token: str = ""
+    ) -> tuple[int, bytes]:
+        """The status and the body of a GET, which bears the token. Raises OSError or
+        http.client.HTTPException when there is no answer."""
         connection = (
             http.client.HTTPConnection(address, timeout=timeout_seconds)
             if self.trust is None
             else http.client.HTTPSConnection(address, timeout=timeout_seconds, context=self.trust)
         )
         with contextlib.closing(connection):
-            connection.request("GET", path)
+            headers = {"authorization": f"Bearer {token}"} if token else {}
+            connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
 

@@ -20,6 +20,7 @@ from deploy.local import (
     logs,
     mesh_file,
     one_shot,
+    operator,
     ports,
     postgres,
     roll,
@@ -35,15 +36,12 @@ from deploy.local.reach import Reach
 from deploy.local.report import Reporter
 from deploy.local.shape import DATABASES, GATEWAY, TWO_OF_EACH, Shape, instance_names
 from deploy.local.supervisor import Supervisor, wait_until_ready
-from mesh.auth import ServiceIdentity, load_private_key
 
 START_TIMEOUT_SECONDS = 120.0
 CATALOG_TIMEOUT_SECONDS = 30.0
 ONE_REQUEST_SECONDS = 1.0
 """Signals this close are one request: a Ctrl-C often arrives twice, by way of a parent."""
 
-ROLLER = "roll"
-"""Who asks the registries what they list."""
 RUNNER_LOG = "runner.log"
 
 
@@ -162,7 +160,8 @@ class MeshRun:
         )
         await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
         say("Introducing the catalog.")
-        await asyncio.to_thread(_introduce_catalog, profile.address(GATEWAY), certificates.reach)
+        gateway = profile.address(GATEWAY)
+        await asyncio.to_thread(_introduce_catalog, gateway, certificates.reach, self._layout)
         self._is_up = True
         xds_file.write(self._layout.xds, profile.registry_addresses, certificates.operator_files)
         self._publish()
@@ -199,8 +198,7 @@ class MeshRun:
     async def _roll(self, say: Callable[[str], None]) -> None:
         if not self._is_up:
             raise LocalRunError("The mesh is starting or stopping: try again when it is up.")
-        key = load_private_key(self._profile.credentials.service_key.read_bytes())
-        identity = ServiceIdentity(key, ROLLER)
+        identity = operator.identity(self._layout.admin_key)
         await roll.roll(
             self._supervisor.processes,
             lambda: sight.unseen(self._describe(), identity.token),
@@ -235,10 +233,12 @@ class MeshRun:
         }
 
 
-def _introduce_catalog(gateway: str, reach: Reach) -> None:
-    """GET /initdb, which may be repeated. Raises LocalRunError with the gateway's words."""
+def _introduce_catalog(gateway: str, reach: Reach, layout: Layout) -> None:
+    """GET /initdb as an operator, which may be repeated. Raises LocalRunError with the
+    gateway's words."""
+    token = operator.identity(layout.admin_key).token()
     try:
-        status, body = reach.get(gateway, "/initdb", CATALOG_TIMEOUT_SECONDS)
+        status, body = reach.get(gateway, "/initdb", CATALOG_TIMEOUT_SECONDS, token)
     except (OSError, http.client.HTTPException) as error:
         raise LocalRunError(f"The gateway did not answer GET /initdb: {error}") from error
     if status != http.client.OK:

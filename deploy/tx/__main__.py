@@ -60,7 +60,7 @@ def choose(
     ] = "",
     key_file: Annotated[
         Path | None,
-        typer.Option(envvar="MESH_SERVICE_KEY_FILE", help="The key that services sign with."),
+        typer.Option(envvar="MESH_SERVICE_KEY_FILE", help="The operators' key."),
     ] = None,
     first: Annotated[str, typer.Option(help="Who is committed first.")] = "account_svc",
     second: Annotated[str, typer.Option(help="Who is committed second.")] = "gacha_svc",
@@ -71,7 +71,7 @@ def choose(
     if not addresses:
         access = access_to(Layout(folder.resolve()))
     elif key_file is None:
-        raise LocalRunError("--registries needs --key-file, the key that services sign with.")
+        raise LocalRunError("--registries needs --key-file, the operators' key.")
     else:
         access = Access(addresses, key_file, security_read_once(load(TlsSettings)))
     context.obj = Target(access, services)

@@ -8,18 +8,29 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
+from deploy.local.certificates import replace_file
+from deploy.local.credentials import service_key_in, service_keys_in
 from deploy.local.layout import REPOSITORY
 from deploy.local.mesh_certificates import OPERATOR
 from deploy.local.reach import reach_of
-from mesh.auth import ServiceIdentity, load_private_key
 from mesh.discovery import Directory
 from mesh.instances import Instance, InstanceState
 from mesh.registration import Registration
+from mesh.service_identity import ServiceIdentity
 from mesh.unary import UnaryTransport
+from tests.e2e.tokens import key_of
 from tests.etcd_cluster import need_etcd
 from tests.invariants import broken_invariants
 from tests.load import Load
@@ -41,11 +52,12 @@ REMAINS = "probe-remains"
 LIVE = """
 import asyncio, sys
 from pathlib import Path
-from mesh.auth import ServiceIdentity, load_private_key
+from mesh.keys import load_private_key
 from mesh.config import load
 from mesh.instances import Instance
 from mesh.registration import Registration
 from mesh.security import security_read_once
+from mesh.service_identity import ServiceIdentity
 from mesh.tls.settings import TlsSettings
 from mesh.unary import UnaryTransport
 async def live(key, registries, name):
@@ -66,16 +78,29 @@ def ha_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     need_etcd()
     folder = tmp_path_factory.mktemp("ha") / "var"
     mesh = start_mesh(folder, (*RUNNER, "--profile", "ha"), NO_RATE_LIMITS)
+    _introduce_probe(mesh)
     yield mesh
     assert mesh.stop() == 0
+
+
+def _introduce_probe(mesh: Mesh) -> None:
+    """Gives the probes a key, by which the registries know them within seconds."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    replace_file(_probe_key(mesh), private)
+    replace_file(mesh.layout.secrets / "public_keys" / f"{PROBE}.pem", public)
+
+
+def _probe_key(mesh: Mesh) -> Path:
+    return service_key_in(service_keys_in(mesh.layout.secrets), PROBE)
 
 
 class Callers:
     """Three that call others, each of which watches another registry first."""
 
     def __init__(self, mesh: Mesh) -> None:
-        key = load_private_key((mesh.layout.secrets / "mesh_service_key.pem").read_bytes())
-        self.token = ServiceIdentity(key, PROBE).token
+        self.token = ServiceIdentity(key_of(mesh, PROBE), PROBE).token
         self.registries = mesh.read()["registries"]
         self.security = reach_of(mesh.read()).security
         self.directories = [self._directory(turn) for turn in range(3)]
@@ -253,7 +278,7 @@ async def test_a_killed_instance_is_off_every_list_in_time(
     ha_mesh: Mesh, callers: Callers, record_property: Callable[[str, object], None]
 ) -> None:
     took_seconds: list[float] = []
-    key = ha_mesh.layout.secrets / "mesh_service_key.pem"
+    key = _probe_key(ha_mesh)
     for number in range(ROUNDS):
         name = f"probe-{number}"
         process = await asyncio.create_subprocess_exec(

@@ -130,8 +130,7 @@ def test_a_command_without_a_certificate_is_told_so(
     tls_mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MESH_REGISTRIES", tls_mesh.registry)
-    key = str(tls_mesh.layout.secrets / "mesh_service_key.pem")
-    monkeypatch.setenv("MESH_SERVICE_KEY_FILE", key)
+    monkeypatch.setenv("MESH_SERVICE_KEY_FILE", str(tls_mesh.layout.admin_key))
     done = run(tls_mesh, "deploy.tx")
     assert done.returncode != 0
     assert "without TLS (MESH_TLS_DIR is not set)" in done.stderr

@@ -48,14 +48,15 @@ class GrpcClient(Client):
         try:
             return bytes(send(message, timeout=TIMEOUT_SECONDS, metadata=metadata))
         except grpc.RpcError as error:
-            return _refusal(error)
+            return refusal_of(error)
 
     def close(self) -> None:
         for server in self._servers.values():
             server.close()
 
 
-def _refusal(error: Any) -> Answer:
+def refusal_of(error: Any) -> Answer:
+    """What a grpc.RpcError says."""
     details: list[dict[str, Any]] = []
     fields: tuple[str, ...] = ()
     status = rpc_status.from_call(error)

@@ -22,7 +22,8 @@ def profile_of(shape: Shape, folder: Path) -> EmbeddedProfile:
         Layout(folder),
         dict(zip(instance_names(shape), count(18_000), strict=False)),
         Credentials(
-            folder / "service.pem",
+            folder / "service_keys",
+            folder / "public_keys",
             folder / "account.pem",
             folder / "payment_secret_key",
             folder / "payment_webhook_secret",
@@ -82,6 +83,21 @@ def test_services_get_databases_of_their_own(profile: EmbeddedProfile) -> None:
         assert spec.environment["DATABASE_URL"] == expected
         knows_account_key = "ACCOUNT_SIGNING_KEY_FILE" in spec.environment
         assert knows_account_key is (spec.role == "account_svc")
+
+
+def test_every_process_holds_the_key_of_its_own_service_alone(profile: EmbeddedProfile) -> None:
+    for spec in (*profile.services(), *profile.gateways()):
+        own = profile.credentials.service_keys / f"{spec.role}.pem"
+        assert spec.environment["MESH_SERVICE_KEY_FILE"] == str(own)
+    for spec in profile.registries():
+        assert "MESH_SERVICE_KEY_FILE" not in spec.environment
+    for spec in (*profile.registries(), *profile.services()):
+        assert spec.environment["MESH_SERVICE_KEYS_DIR"] == str(profile.credentials.public_keys)
+
+
+def test_init_db_is_open_where_users_were_promised_so_alone(profile: EmbeddedProfile) -> None:
+    told = {spec.environment.get("GACHA_INIT_DB") for spec in profile.services()}
+    assert told == {None, "admin" if profile.shape.etcd_count else "public"}
 
 
 def test_the_payment_sandbox_shares_two_secrets_with_the_account_service_and_no_key(

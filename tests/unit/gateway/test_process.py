@@ -26,7 +26,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if "MESH" not in name}
     return {
         **kept,
-        "MESH_INSTANCE_ID": "gateway-1",
+        "MESH_INSTANCE_ID": "gateway_http-1",
         "MESH_LISTEN": "127.0.0.1:0",
         "MESH_REGISTRIES": "127.0.0.1:1",
         "MESH_SERVICE_KEY_FILE": str(tmp_path / "key.pem"),

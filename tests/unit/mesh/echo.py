@@ -15,21 +15,17 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mesh.auth import (
-    PLAYER_AUDIENCE,
-    Authenticator,
-    ServiceIdentity,
-    TokenSigner,
-    fixed_keys,
-    load_private_key,
-)
+from mesh.auth import PLAYER_AUDIENCE, Authenticator, TokenSigner
 from mesh.calls import AUTHORIZATION
 from mesh.dispatch import Call, Dispatcher
 from mesh.errors import FailedPrecondition, FieldViolation
+from mesh.keys import fixed_keys, fixed_service_keys, load_private_key
 from mesh.lanes.transport import LaneTransport
-from mesh.methods import Access, Method
+from mesh.methods import Method
+from mesh.rules import OF_PLAYERS, Rule, of_services
 from mesh.security import PLAIN, MutualTls, Security
 from mesh.server import Server
+from mesh.service_identity import ServiceIdentity
 from mesh.tls.certificates import Certificates
 from mesh.tls.material import TlsFiles
 from mesh.transport import Transport
@@ -39,6 +35,7 @@ ECHO = "/echo.v1.EchoService/Echo"
 PLAYERS_ECHO = "/echo.v1.EchoService/PlayersEcho"
 STREAM = "/echo.v1.EchoService/Stream"
 USER_ID = "7d444840-9dc0-41d1-b245-5ffdce74fad2"
+OF_GACHA = of_services(["gacha_svc"])
 REFUSAL = FailedPrecondition(
     "Too poor.",
     reason="POOR",
@@ -87,17 +84,18 @@ def echo_server(
     max_concurrent_calls: int = 2048,
     security: Security = PLAIN,
 ) -> Server:
-    def method(path: str, access: Access) -> Method:
-        return Method(path, access, False, bytes, echo.answer, bytes)
+    def method(path: str, rule: Rule) -> Method:
+        return Method(path, rule, False, bytes, echo.answer, bytes)
 
     keys = fixed_keys(key.public_key())
+    service_keys = fixed_service_keys({"gacha_svc": key.public_key()})
     dispatcher = Dispatcher(
         [
-            method(ECHO, Access.SERVICE),
-            method(PLAYERS_ECHO, Access.PLAYER),
-            Method(STREAM, Access.SERVICE, True, bytes, echo.stream, bytes),
+            method(ECHO, OF_GACHA),
+            method(PLAYERS_ECHO, OF_PLAYERS),
+            Method(STREAM, OF_GACHA, True, bytes, echo.stream, bytes),
         ],
-        Authenticator(player_keys=keys, service_keys=keys),
+        Authenticator(player_keys=keys, service_keys=service_keys),
         max_concurrent_calls=max_concurrent_calls,
     )
     return Server(listen, (), dispatcher, _always_ready, security=security)
