@@ -3,10 +3,11 @@
 
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help up down status roll tx sagas clean test check bench faults chaos fuzz generate embedded dev
+.PHONY: help up down status roll renew tx sagas admin-token clean test check bench faults chaos fuzz generate embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
 PROFILE_OPTION = $(if $(filter command line,$(origin PROFILE)),--profile $(PROFILE))
+TLS_OPTION = $(if $(filter command line,$(origin TLS)),$(if $(filter-out 0,$(TLS)),--tls))
 GATEWAYS_OPTION = $(if $(filter command line,$(origin GATEWAYS)),--gateways $(GATEWAYS))
 PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
 
@@ -14,10 +15,10 @@ PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
 IF_MADE = [ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet (.venv)."; exit 0; }; exec $(PYTHON) -m
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target line; do printf '  make %-10s %s\n' "$$target" "$$line"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target line; do printf '  make %-11s %s\n' "$$target" "$$line"; done
 
-up: embedded ## run the whole mesh until Ctrl-C (PORT=9000 another port, GATEWAYS=2, PROFILE=ha, DETACH=1)
-	@exec $(PYTHON) -m deploy.local up $(PORT_OPTION) $(GATEWAYS_OPTION) $(PROFILE_OPTION) $(if $(DETACH),--detach,--with-parent)
+up: embedded ## run the whole mesh until Ctrl-C (PORT=9000 another port, GATEWAYS=2, PROFILE=ha, TLS=1, DETACH=1)
+	@exec $(PYTHON) -m deploy.local up $(PORT_OPTION) $(GATEWAYS_OPTION) $(PROFILE_OPTION) $(TLS_OPTION) $(if $(DETACH),--detach,--with-parent)
 
 down: ## stop a mesh that runs, and wait until all of it is gone
 	@$(IF_MADE) deploy.local down
@@ -28,12 +29,18 @@ status: ## show what runs where, and whether it is healthy
 roll: ## restart every process of a running mesh one by one, while it serves
 	@$(IF_MADE) deploy.local roll
 
+renew: ## issue the certificates of a mesh with TLS=1 anew, while it serves
+	@$(IF_MADE) deploy.local renew
+
 # Through the environment, where make puts it, so that no character of it is the shell's.
 tx: ## list transactions in flight and in doubt (GID=... settles one by the protocol, YES=1 unasked)
 	@$(IF_MADE) deploy.tx $(if $(filter command line,$(origin GID)),resolve $(if $(YES),--yes) -- "$$GID",list)
 
 sagas: ## list purchases and gifts that are under way or parked (ID=... has one tried again)
 	@$(IF_MADE) deploy.sagas $(if $(filter command line,$(origin ID)),retry -- "$$ID",list)
+
+admin-token: ## print a token for an operator's calls, valid for a minute (curl -H "Authorization: Bearer ...")
+	@$(IF_MADE) deploy.local admin-token
 
 clean: ## forget all data, secrets and logs of the mesh (var/)
 	@$(IF_MADE) deploy.local clean

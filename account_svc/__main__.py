@@ -20,11 +20,12 @@ from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
-from mesh.auth import PLAYER_AUDIENCE, TokenSigner, fixed_keys
+from mesh.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.commands import run_command
 from mesh.config import load, read_private_key
 from mesh.database import Database
 from mesh.failpoints import Reach, unharmed
+from mesh.keys import fixed_keys
 from mesh.member import Member
 from mesh.saga.runner import SagaRunner
 from mesh.txn.clients import RemoteCoordinator

@@ -6,10 +6,10 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from account_svc.domain.purchases import MAX_PRICE_MINOR
-from mesh.config import MemberSettings, chosen_secret
+from mesh.config import ServiceSettings, chosen_secret
 
 
-class AccountSettings(MemberSettings):
+class AccountSettings(ServiceSettings):
     """Read once, from the environment."""
 
     database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql://")

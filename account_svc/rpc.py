@@ -9,11 +9,12 @@ from account_svc.domain.wallets import LedgerEntry
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchases import Purchases
-from mesh.auth import ALGORITHM, public_octets
+from mesh.auth import ALGORITHM
 from mesh.auth import TokenSigner as Signer
 from mesh.dispatch import Call
 from mesh.errors import InvalidArgument
 from mesh.identifiers import checked_uuid
+from mesh.keys import public_octets
 from protos.account.v1 import account_pb2, payment_events_pb2, purchases_pb2
 
 

@@ -143,7 +143,7 @@ def _measure(
 
 
 def _tokens(console: Console, mesh: Mesh, count: int) -> Sequence[str]:
-    made = players.make_players(mesh.gateway, count)
+    made = players.make_players(mesh.gateway, mesh.trust, count)
     return list(track(made, f"Registering {count} players", count, console=console))
 
 

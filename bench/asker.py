@@ -5,6 +5,7 @@ so is a broken connection and an answer that takes too long; each is followed by
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Iterator
 
@@ -30,12 +31,14 @@ class Asker:
         requests: Iterator[bytes],
         window: Window,
         clock: Callable[[], float] = time.perf_counter,
+        trust: ssl.SSLContext | None = None,
     ) -> None:
-        """`requests` has no end."""
+        """`requests` has no end; `trust` is None for plain HTTP."""
         self._host = host
         self._port = port
         self._requests = requests
         self._window = window
+        self._trust = trust
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
@@ -75,7 +78,9 @@ class Asker:
 
     async def _connect(self) -> None:
         try:
-            self._connection = await connect(self._host, self._port, self._take, self._lose)
+            self._connection = await connect(
+                self._host, self._port, self._take, self._lose, self._trust
+            )
         except OSError as error:
             self._fail(error)
         else:

@@ -20,6 +20,7 @@ from bench.errors import BenchFailed
 from bench.window import WindowResult
 from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY
+from mesh.tls.material import TlsFiles
 
 METHOD = "gacha.v1.GachaService.Pull"
 REQUEST = {"banner_id": "standard"}
@@ -54,19 +55,27 @@ def metadata_template(tokens: Sequence[str]) -> str:
     return json.dumps({"authorization": f"Bearer {choices}", "x-request-id": "{{.UUID}}"})
 
 
-def run_ghz(program: str, address: str, tokens: Sequence[str], seconds: float) -> GhzRun:
+def run_ghz(
+    program: str, address: str, tokens: Sequence[str], seconds: float, files: TlsFiles | None
+) -> GhzRun:
     """One worker for each token, for that long. Raises BenchFailed."""
     with tempfile.TemporaryDirectory(prefix="gacha-mesh-bench-") as folder:
         metadata = Path(folder) / "metadata.json"
         metadata.touch(mode=0o600)
         metadata.write_text(metadata_template(tokens))
-        command = [program, "--insecure", "--call", METHOD, "--data", json.dumps(REQUEST)]
+        command = [program, *_transport(files), "--call", METHOD, "--data", json.dumps(REQUEST)]
         command += ["--metadata-file", str(metadata), "--concurrency", str(len(tokens))]
         command += ["--connections", str(CONNECTION_COUNT), "--duration", f"{seconds:g}s"]
         command += ["--duration-stop", "wait", "--format", "json", address]
         before = _children_seconds()
         said = _run(command, seconds + EXTRA_SECONDS)
         return GhzRun(result_of(json.loads(said)), _children_seconds() - before)
+
+
+def _transport(files: TlsFiles | None) -> list[str]:
+    if files is None:
+        return ["--insecure"]
+    return [f"--cacert={files.ca}", f"--cert={files.certificate}", f"--key={files.key}"]
 
 
 def result_of(report: dict[str, Any]) -> WindowResult:

@@ -8,6 +8,7 @@ a future and a timer for each would cost as much as all the rest.
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
@@ -103,9 +104,10 @@ async def connect(
     port: int,
     on_answer: Callable[[Answer], None],
     on_end: Callable[[ConnectionError], None],
+    trust: ssl.SSLContext | None = None,
 ) -> Connection:
-    """Raises OSError."""
+    """Over TLS where there is somebody to `trust`. Raises OSError."""
     _, connection = await asyncio.get_running_loop().create_connection(
-        lambda: Connection(on_answer, on_end), host, port
+        lambda: Connection(on_answer, on_end), host, port, ssl=trust
     )
     return connection

@@ -9,6 +9,7 @@ the end of its input), and every request that was sent is waited for.
 import asyncio
 import itertools
 import secrets
+import ssl
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,12 +36,16 @@ class LoadOrders:
     heads: Sequence[str]
     body: str
     is_keyed: bool
+    ca_file: str | None = None
+    """Whom to believe that the gateway is; None for plain HTTP."""
 
 
 async def run(orders: LoadOrders, window: Window) -> None:
     """Ends when standard input does, and all that was sent has been answered."""
+    trust = ssl.create_default_context(cafile=orders.ca_file) if orders.ca_file else None
     askers = [
-        Asker(orders.host, orders.port, requests, window) for requests in _of_connections(orders)
+        Asker(orders.host, orders.port, requests, window, trust=trust)
+        for requests in _of_connections(orders)
     ]
     for asker in askers:
         asker.start()

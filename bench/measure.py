@@ -131,7 +131,7 @@ def measure_ghz(meters: Meters, program: str, tokens: Sequence[str], seconds: fl
     address = meters.mesh.processes("gacha_svc")[0]["address"]
     time.sleep(REPORT_SECONDS)
     readings = _Readings(meters, None)
-    run = run_ghz(program, address, tokens, seconds)
+    run = run_ghz(program, address, tokens, seconds, meters.mesh.operator_files)
     time.sleep(REPORT_SECONDS)
     used = readings.used_until_now()
     used = dataclasses.replace(used, cpu=used.cpu.with_load(run.cpu_seconds))

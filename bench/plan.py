@@ -143,6 +143,7 @@ class Run:
             heads=[request_head(scenario, gateway.netloc, token) for token in self._tokens],
             body=scenario.body,
             is_keyed=scenario.is_keyed,
+            ca_file=self._meters.mesh.ca_file,
         )
         return measure(self._meters, "bench.load", orders)
 

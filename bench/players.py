@@ -3,6 +3,7 @@
 Making one costs two password hashes, so they are made once and used at every point.
 """
 
+import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
@@ -17,10 +18,13 @@ MAKERS = 4
 TIMEOUT_SECONDS = 30.0
 
 
-def make_players(gateway: str, count: int) -> Iterator[str]:
-    """The token of each, as it is made. Raises BenchFailed."""
+def make_players(gateway: str, trust: ssl.SSLContext | None, count: int) -> Iterator[str]:
+    """The token of each, as it is made; `trust` believes the gateway's certificate. Raises
+    BenchFailed."""
     with (
-        httpx.Client(base_url=gateway, timeout=TIMEOUT_SECONDS, trust_env=False) as client,
+        httpx.Client(
+            base_url=gateway, timeout=TIMEOUT_SECONDS, trust_env=False, verify=trust or True
+        ) as client,
         ThreadPoolExecutor(MAKERS) as makers,
     ):
         yield from makers.map(lambda _: _make_player(client), range(count))

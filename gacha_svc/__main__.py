@@ -34,6 +34,7 @@ from protos.gacha.v1 import gacha_pb2, gifts_pb2
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 
 SERVICE = "gacha_svc"
+INIT_DB = gacha_pb2.DESCRIPTOR.services_by_name["GachaService"].methods_by_name["InitDb"].full_name
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -79,6 +80,7 @@ async def serve(settings: GachaSettings, database: Database, reach: Reach = unha
             lambda: keep_recovering(branches.run_once, decided.run_once),
             lambda: keep_recovering(sagas.run_once),
         ],
+        opened=[INIT_DB] if settings.init_db == "public" else [],
     )
     await sagas.close()
     await member.close()

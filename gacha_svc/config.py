@@ -1,15 +1,16 @@
 """Settings of the gacha service."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
-from mesh.config import MemberSettings
+from mesh.config import ServiceSettings
 
 PACKAGED_CATALOG = Path(__file__).parent / "catalog.yaml"
 
 
-class GachaSettings(MemberSettings):
+class GachaSettings(ServiceSettings):
     """Read once, from the environment."""
 
     database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql://")
@@ -17,5 +18,7 @@ class GachaSettings(MemberSettings):
     database_connection_count: int = Field(
         12, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100
     )
+    init_db: Literal["public", "admin"] = Field("admin", validation_alias="GACHA_INIT_DB")
+    """Who may call InitDb: everybody, or an operator alone."""
     gift_fee_gems: int = Field(20, validation_alias="GACHA_GIFT_FEE_GEMS", ge=1, le=1_000_000_000)
     """What a player pays for sending a gift; one under way keeps the fee that it began with."""

@@ -7,6 +7,7 @@ to notice, the requests under way end, and the process exits 0.
 """
 
 import asyncio
+import socket
 import time
 from random import getrandbits
 
@@ -21,7 +22,7 @@ from gateway_http.listener import EmbeddedServer, handed_socket, listening_socke
 from gateway_http.pages import Presence
 from gateway_http.rate_limits.cache import CachedCounts
 from gateway_http.rate_limits.sharing import Sharing
-from mesh.auth import ServiceIdentity
+from gateway_http.renewal import RenewingServer
 from mesh.client import ServiceClient
 from mesh.config import load
 from mesh.discovery import Directory, NoRegistry
@@ -36,6 +37,10 @@ from mesh.process import (
     stop_signal,
 )
 from mesh.registration import Registration
+from mesh.security import security_of
+from mesh.tls.certificates import CertificateMetrics, Certificates
+from mesh.tls.material import TlsFiles
+from mesh.unary import UnaryTransport
 from protos import DESCRIPTORS
 
 SERVICE = "gateway_http"
@@ -58,14 +63,18 @@ async def serve(settings: GatewaySettings) -> None:
     descriptors = DESCRIPTORS.read_bytes()
     import_generated(descriptors)
     contracts = load_contracts(descriptors)
-    identity = ServiceIdentity(settings.service_key(), SERVICE)
-    directory = Directory(settings.registry_addresses(), identity.token)
-    directory.start()
+    identity = settings.identity(SERVICE)
     metrics = process_registry()
+    expiries = CertificateMetrics(metrics)
+    security = security_of(settings, expiries)
+    directory = Directory(settings.registry_addresses(), identity.token, security=security)
+    directory.start()
     observe_calls = LaneMetrics(metrics).observe_calls
     clients = {
         host: ServiceClient(
-            host, directory, transport=LaneTransport(identity.token, observe_calls=observe_calls)
+            host,
+            directory,
+            transport=LaneTransport(identity.token, security=security, observe_calls=observe_calls),
         )
         for host in contracts.hosts()
     }
@@ -100,8 +109,9 @@ async def serve(settings: GatewaySettings) -> None:
                 Instance(settings.instance_id, SERVICE, address, metrics_address=metrics_address),
                 settings.registry_addresses(),
                 identity.token,
+                transport=UnaryTransport(security=security),
             )
-            server = EmbeddedServer(gateway, listener)
+            server = _http_server(gateway, listener, settings.rest_files, expiries)
             await _serve_until(stop, server, presence, registration, settings.notice_seconds)
     finally:
         if sharing is not None:
@@ -109,6 +119,20 @@ async def serve(settings: GatewaySettings) -> None:
         for client in clients.values():
             await client.close()
         await directory.close()
+        await security.close()
+
+
+def _http_server(
+    gateway: Gateway,
+    listener: socket.socket,
+    files: TlsFiles | None,
+    expiries: CertificateMetrics,
+) -> EmbeddedServer | RenewingServer:
+    """Of HTTPS where there is a certificate, and otherwise of plain HTTP."""
+    if files is None:
+        return EmbeddedServer(gateway, listener)
+    certificates = Certificates(files, observe_expiry=expiries.observer("rest"))
+    return RenewingServer(gateway, listener, files, certificates)
 
 
 def _sharing(settings: GatewaySettings, edge: Edge) -> Sharing | None:
@@ -122,7 +146,7 @@ def _sharing(settings: GatewaySettings, edge: Edge) -> Sharing | None:
 
 async def _serve_until(
     stop: asyncio.Event,
-    server: EmbeddedServer,
+    server: EmbeddedServer | RenewingServer,
     presence: Presence,
     registration: Registration,
     notice_seconds: float,

@@ -1,15 +1,18 @@
-"""The gateway's settings; MESH_LISTEN is where it serves HTTP."""
+"""The gateway's settings; MESH_LISTEN is where it serves HTTP, or HTTPS with a certificate."""
 
 import re
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from gateway_http.client_address import Network, parse_networks
 from gateway_http.rate_limits.policy import Policy, parse_policy
 from mesh.config import MemberSettings, host_and_port
+from mesh.tls.material import TlsFiles
+from mesh.tls.settings import readable, together
 
 _ORIGIN = re.compile(
     r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?"
@@ -95,3 +98,21 @@ class GatewaySettings(MemberSettings):
         31_536_000, ge=0, le=63_072_000, validation_alias="GATEWAY_HSTS_SECONDS"
     )
     """For Strict-Transport-Security, which is sent over TLS alone; 0 sends none."""
+    rest_certificate_file: Path | None = Field(None, validation_alias="GATEWAY_TLS_CERT_FILE")
+    rest_key_file: Path | None = Field(None, validation_alias="GATEWAY_TLS_KEY_FILE")
+    rest_files: TlsFiles | None = Field(
+        None, validation_alias="GATEWAY_TLS_*", validate_default=True, init=False
+    )
+    """What clients of REST are shown; None serves plain HTTP."""
+
+    @field_validator("rest_files", mode="before")
+    @classmethod
+    def _choose_rest_files(cls, _: object, others: ValidationInfo) -> TlsFiles | None:
+        files: dict[str, Path | None] = {
+            "GATEWAY_TLS_CERT_FILE": others.data.get("rest_certificate_file"),
+            "GATEWAY_TLS_KEY_FILE": others.data.get("rest_key_file"),
+        }
+        if not any(files.values()):
+            return None
+        certificate, key = together(files).values()
+        return readable(TlsFiles(certificate, key, None))

@@ -24,7 +24,7 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
-from mesh.methods import Access
+from mesh.rules import Rule, rule_of
 from protos.mesh.v1 import options_pb2
 
 HTTP_BODY = "google.api.HttpBody"
@@ -56,7 +56,7 @@ class Operation:
     service: str
     service_comment: str
     host: str
-    access: Access
+    rule: Rule
     has_side_effects: bool
     request: Descriptor
     response: Descriptor
@@ -162,7 +162,7 @@ def _operations_of(
             service=full_name,
             service_comment=comments.get(full_name, ""),
             host=service.options.Extensions[client_pb2.default_host],
-            access=Access(method.options.Extensions[options_pb2.access]),
+            rule=rule_of(method.options),
             has_side_effects=method.options.idempotency_level != MethodOptions.NO_SIDE_EFFECTS,
             request=pool.FindMessageTypeByName(method.input_type.lstrip(".")),
             response=pool.FindMessageTypeByName(method.output_type.lstrip(".")),

@@ -3,6 +3,7 @@
 Granian by itself binds with SO_REUSEPORT, so that a second server would silently
 take half of the first one's connections. Here the socket is bound without it: a
 taken port is refused, and port 0 gives a free one that `port` tells.
+With a certificate it speaks TLS 1.2 or later, and HTTP/2 to those who offer it.
 """
 
 import contextlib
@@ -10,14 +11,16 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Sequence
 from typing import Any
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings, HTTP2Settings
 from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server.embed import Server
 
 from mesh.server import ListenFailed
+from mesh.tls.material import TlsFiles
 
 BACKLOG_CONNECTIONS = 1024
 MAX_CONNECTIONS = 8192
@@ -89,7 +92,10 @@ class EmbeddedServer(Server):
     `leave()` lets the requests under way end, and then `serve()` returns.
     """
 
-    def __init__(self, application: Any, listener: socket.socket) -> None:
+    def __init__(
+        self, application: Any, listener: socket.socket, tls: TlsFiles | None = None
+    ) -> None:
+        """Raises ssl.SSLError or OSError when the certificate and its key cannot be read."""
         host, port = listener.getsockname()[:2]
         super().__init__(
             application,
@@ -102,6 +108,9 @@ class EmbeddedServer(Server):
             backpressure=MAX_CONNECTIONS,
             http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_TIMEOUT_MS),
             http2_settings=HTTP2Settings(max_headers_size=MAX_HEADER_BYTES),
+            ssl_cert=None if tls is None else tls.certificate,
+            ssl_key=None if tls is None else tls.key,
+            ssl_protocol_min=SSLProtocols.tls12,
             log_enabled=False,
             log_access=False,
         )
@@ -123,19 +132,24 @@ class EmbeddedServer(Server):
         out of its hands: whatever descriptor it has becomes one of a socket that nobody
         calls. Others that hold the real one go on; if nobody does, callers are refused.
         """
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as silent:
-            silent.bind(("127.0.0.1", 0))
-            silent.listen(1)
-            silent.setblocking(False)
-            for descriptor in _descriptors_of(self._inode):
-                os.dup2(silent.fileno(), descriptor, inheritable=False)
+        silence(descriptors_of(self._inode))
 
     def leave(self) -> None:
         """Makes `serve()` return once the requests under way have ended."""
         self.stop()  # type: ignore[no-untyped-call]
 
 
-def _descriptors_of(inode: int) -> list[int]:
+def silence(descriptors: Sequence[int]) -> None:
+    """Makes each the descriptor of a socket that nobody calls."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(1)
+        silent.setblocking(False)
+        for descriptor in descriptors:
+            os.dup2(silent.fileno(), descriptor, inheritable=False)
+
+
+def descriptors_of(inode: int) -> list[int]:
     """This process's descriptors of the socket with that inode: Granian duplicates it."""
     found = []
     for name in os.listdir("/proc/self/fd"):

@@ -14,7 +14,7 @@ from gateway_http.own_routes import OWN_PATHS
 from gateway_http.rules import is_required
 from gateway_http.schemas import ERROR_SCHEMA, Schemas
 from mesh.errors import Code
-from mesh.methods import Access
+from mesh.rules import Access, Rule
 
 _VARIABLE = re.compile(r"\{([^}=]+)(?:=\*)?\}")
 _MEANINGS: dict[int, str] = {
@@ -67,7 +67,13 @@ def openapi_document(contracts: Contracts, max_body_bytes: int) -> dict[str, Any
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
                     "description": "The token that POST /login gives.",
-                }
+                },
+                "admin": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "An operator's token, valid for a minute.",
+                },
             },
             "responses": {
                 str(status): _error_response(meaning) for status, meaning in _MEANINGS.items()
@@ -122,10 +128,17 @@ def _operation(
         parameters.append(_IDEMPOTENCY_KEY)
     if parameters:
         description["parameters"] = parameters
-    if operation.access is not Access.PUBLIC:
-        description["security"] = [{"player": []}]
+    if operation.rule.access is not Access.PUBLIC:
+        description["security"] = _security(operation.rule)
     description["responses"] = _responses(operation, binding, schemas)
     return path, description
+
+
+def _security(rule: Rule) -> list[dict[str, list[str]]]:
+    """The tokens of which one is needed; {} where none may do too."""
+    if rule.access is Access.PLAYER:
+        return [{"player": []}]
+    return [{"admin": []}, {}] if rule.may_be_opened else [{"admin": []}]
 
 
 _IDEMPOTENCY_KEY: dict[str, Any] = {
@@ -143,7 +156,7 @@ _IDEMPOTENCY_KEY: dict[str, Any] = {
 
 def _responses(operation: Operation, binding: Binding, schemas: Schemas) -> dict[str, Any]:
     statuses = set(_ALWAYS)
-    if operation.access is not Access.PUBLIC:
+    if operation.rule.access is not Access.PUBLIC:
         statuses |= {401, 403}
     if binding.takes_body or binding.raw_body:
         statuses |= {408, 413, 415}

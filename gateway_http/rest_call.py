@@ -22,7 +22,7 @@ from gateway_http.raw_parts import RawParts
 from mesh.calls import AUTHORIZATION, CLIENT_ADDRESS, REQUEST_ID, TRACEPARENT, Caller
 from mesh.deadlines import Deadline, within
 from mesh.errors import Internal, MeshError, Unauthenticated
-from mesh.methods import Access
+from mesh.rules import Access
 
 
 class RestCall:
@@ -41,7 +41,7 @@ class RestCall:
     ) -> None:
         """`maximum_seconds` bounds the deadline; `new_id` gives 32 hexadecimal digits."""
         self._path = operation.path
-        self._needs_token = operation.access is not Access.PUBLIC
+        self._needs_token = operation.rule.needs_token
         self.limit_class = _limit_class(operation, binding)
         self._binding = binding
         self._raw_parts = raw_parts
@@ -52,7 +52,8 @@ class RestCall:
         self._new_id = new_id
         self._json_names = {field.name: field.json_name for field in operation.request.fields}
         # A public answer that reading alone gives may be kept by caches, as HTTP has it.
-        cacheable = not self._needs_token and not operation.has_side_effects
+        is_public = operation.rule.access is Access.PUBLIC
+        cacheable = is_public and not operation.has_side_effects
         self._headers = [] if cacheable else [("cache-control", "no-store")]
 
     async def answer(self, request: Request) -> Response:
@@ -115,7 +116,7 @@ class RestCall:
 def _limit_class(operation: Operation, binding: RequestBinding) -> LimitClass:
     """A public call that changes something by what its body says is one where strangers
     try names and passwords."""
-    if operation.access is not Access.PUBLIC:
+    if operation.rule.needs_token:
         return LimitClass.PLAYER
     is_sign_in = operation.has_side_effects and binding.takes_body
     return LimitClass.SIGN_IN if is_sign_in else LimitClass.ADDRESS

@@ -1,36 +1,34 @@
 """Who is calling: EdDSA tokens (RFC 8037, RFC 7519) of players and of services.
 
 A token is accepted if its key id names a known key, its signature holds, it has
-not expired, and its audience is the kind of caller that the method is for. No
-other algorithm is accepted, `none` included. A token that was verified is
-remembered until it expires, for a verification costs about 100 microseconds.
+not expired, its audience is the kind of caller that the method is for, and, of a
+service, if the key is that of the service which the token names and the method's
+rule names that service too. No other algorithm is accepted, `none` included. A token
+that was verified is remembered until it expires, for a verification costs about 100
+microseconds, but only for as long as its key is known.
 """
 
-import hashlib
 import time
-from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
 
 from mesh.calls import AUTHORIZATION, Metadata
 from mesh.errors import InvalidArgument, PermissionDenied, Unauthenticated
 from mesh.identifiers import checked_uuid
-from mesh.methods import Access
+from mesh.keys import PublicKeys, ServiceKeys, key_id
+from mesh.rules import ANY_SERVICE, Access, Rule
 
 ALGORITHM = "EdDSA"
 ISSUER = "gacha-mesh"
 PLAYER_AUDIENCE = "gacha-mesh/player"
 SERVICE_AUDIENCE = "gacha-mesh/service"
 SERVICE_TOKEN_SECONDS = 60
+MAX_CLOCK_SKEW_SECONDS = 60
+"""By how much a service's clock may be ahead of that of whom it calls."""
 MAX_TOKEN_LENGTH = 4096
 REMEMBERED_TOKENS = 20_000
 
@@ -44,7 +42,7 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A process of the mesh, by the name of its service."""
+    """A process of the mesh, by the name of its service, or an operator as mesh.rules.ADMIN."""
 
     name: str
 
@@ -55,27 +53,6 @@ class Anonymous:
 
 
 Identity = Player | Service | Anonymous
-PublicKeys = Callable[[str], Awaitable[Ed25519PublicKey | None]]
-"""Finds a public key by its id; None when there is none of that id."""
-
-
-def key_id(key: Ed25519PublicKey) -> str:
-    """The RFC 7638 thumbprint of a public key."""
-    canonical = f'{{"crv":"Ed25519","kty":"OKP","x":"{public_octets(key)}"}}'
-    return _base64url(hashlib.sha256(canonical.encode()).digest())
-
-
-def public_octets(key: Ed25519PublicKey) -> str:
-    """The key as JSON Web Keys write it: base64url without padding."""
-    return _base64url(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
-
-
-def load_private_key(pem: bytes) -> Ed25519PrivateKey:
-    """Reads a PKCS8 PEM. Raises ValueError when it is no Ed25519 private key."""
-    key = load_pem_private_key(pem, password=None)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError("the key is not an Ed25519 private key")
-    return key
 
 
 class TokenSigner:
@@ -108,38 +85,14 @@ class TokenSigner:
         return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self.key_id})
 
 
-class ServiceIdentity:
-    """What a process of the mesh shows to others of its kind."""
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A token that was found to be good, and until when it is. `key` is what it was found by."""
 
-    def __init__(
-        self, key: Ed25519PrivateKey, name: str, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._signer = TokenSigner(key, SERVICE_AUDIENCE, SERVICE_TOKEN_SECONDS, clock)
-        self._name = name
-        self._clock = clock
-        self._token = ""
-        self._renew_at = 0.0
-
-    def token(self) -> str:
-        """A token with at least half of its life before it."""
-        if self._clock() >= self._renew_at:
-            self._token = self._signer.sign(self._name)
-            self._renew_at = self._clock() + SERVICE_TOKEN_SECONDS / 2
-        return self._token
-
-    def metadata(self) -> Metadata:
-        """The metadata of a call that this process makes in its own name."""
-        return {AUTHORIZATION: f"Bearer {self.token()}"}
-
-
-def fixed_keys(*keys: Ed25519PublicKey) -> PublicKeys:
-    """A source of keys that never change."""
-    by_id = {key_id(key): key for key in keys}
-
-    async def find(kid: str) -> Ed25519PublicKey | None:
-        return by_id.get(kid)
-
-    return find
+    identity: Identity
+    expires_at: float
+    kid: str
+    key: Ed25519PublicKey
 
 
 class Authenticator:
@@ -149,52 +102,72 @@ class Authenticator:
         self,
         *,
         player_keys: PublicKeys,
-        service_keys: PublicKeys,
+        service_keys: ServiceKeys,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._keys: Mapping[Access, tuple[PublicKeys, str]] = {
-            Access.PLAYER: (player_keys, PLAYER_AUDIENCE),
-            Access.SERVICE: (service_keys, SERVICE_AUDIENCE),
-        }
+        self._player_keys = player_keys
+        self._service_keys = service_keys
         self._clock = clock
-        self._verified: OrderedDict[tuple[Access, str], tuple[Identity, float]] = OrderedDict()
+        self._verified: OrderedDict[tuple[Access, str], _Verified] = OrderedDict()
 
-    async def authenticate(self, metadata: Metadata, access: Access) -> Identity:
-        """Who is calling a method of that access.
+    async def authenticate(self, metadata: Metadata, rule: Rule) -> Identity:
+        """Who is calling a method of that rule.
 
         Raises Unauthenticated with TOKEN_MISSING, TOKEN_EXPIRED or TOKEN_INVALID,
-        and PermissionDenied when the method is closed to everybody or the token is
-        of another kind.
+        and PermissionDenied with WRONG_CALLER when the rule does not admit the caller.
         """
-        if access is Access.PUBLIC:
+        if rule.access is Access.PUBLIC:
             return Anonymous()
-        if access is Access.NOBODY:
-            raise PermissionDenied("Nobody may call this method.")
-        token = _bearer(metadata)
-        remembered = self._verified.get((access, token))
-        if remembered is not None and remembered[1] > self._clock():
-            return remembered[0]
-        identity, expires_at = await self._verify(token, access)
-        self._verified[access, token] = (identity, expires_at)
-        if len(self._verified) > REMEMBERED_TOKENS:
-            self._verified.popitem(last=False)
+        if rule.access is Access.NOBODY:
+            raise PermissionDenied("Nobody may call this method.", reason="WRONG_CALLER")
+        identity = await self._identify(_bearer(metadata), rule)
+        if isinstance(identity, Service) and not rule.admits(identity.name):
+            raise _wrong_caller(rule, identity.name)
         return identity
 
-    async def _verify(self, token: str, access: Access) -> tuple[Identity, float]:
-        find_key, audience = self._keys[access]
+    async def _identify(self, token: str, rule: Rule) -> Identity:
+        known = self._verified.get((rule.access, token))
+        if known is not None and known.expires_at > self._clock():
+            found = await self._find_key(known.kid, rule.access)
+            if found is not None and found[0] is known.key:
+                return known.identity
+        verified = await self._verify(token, rule)
+        self._verified[rule.access, token] = verified
+        if len(self._verified) > REMEMBERED_TOKENS:
+            self._verified.popitem(last=False)
+        return verified.identity
+
+    async def _find_key(self, kid: str, access: Access) -> tuple[Ed25519PublicKey, str] | None:
+        """The key, and the service that it proves, which is empty for a player's."""
+        if access is Access.PLAYER:
+            key = await self._player_keys(kid)
+            return None if key is None else (key, "")
+        found = self._service_keys(kid)
+        return None if found is None else (found.key, found.service)
+
+    async def _verify(self, token: str, rule: Rule) -> _Verified:
+        audience = _AUDIENCES[rule.access]
         try:
             kid = jwt.get_unverified_header(token).get("kid")
             claimed = jwt.decode(token, options={"verify_signature": False}).get("aud")
         except jwt.PyJWTError as error:
             raise _invalid() from error
         if claimed in (PLAYER_AUDIENCE, SERVICE_AUDIENCE) and claimed != audience:
-            raise PermissionDenied(
-                "This method is not for the kind of caller that the token is for.",
-                reason="WRONG_CALLER",
-            )
-        key = await find_key(kid) if isinstance(kid, str) else None
-        if key is None:
+            raise _wrong_caller(rule, "a player" if rule.access is Access.SERVICE else "a service")
+        found = await self._find_key(kid, rule.access) if isinstance(kid, str) else None
+        if not isinstance(kid, str) or found is None:
             raise _invalid()
+        key, service = found
+        subject, expires_at = self._claims(token, key, audience)
+        if rule.access is Access.PLAYER:
+            return _Verified(Player(_user_id(subject)), expires_at, kid, key)
+        lives_too_long = expires_at > self._clock() + SERVICE_TOKEN_SECONDS + MAX_CLOCK_SKEW_SECONDS
+        if subject != service or lives_too_long:
+            raise _invalid()
+        return _Verified(Service(service), expires_at, kid, key)
+
+    def _claims(self, token: str, key: Ed25519PublicKey, audience: str) -> tuple[str, float]:
+        """The subject and the expiry of a token whose signature holds."""
         try:
             claims = jwt.decode(
                 token,
@@ -212,13 +185,32 @@ class Authenticator:
             )
         except (jwt.PyJWTError, ValueError) as error:
             raise _invalid() from error
-        expires_at, subject = claims["exp"], claims["sub"]
+        subject, expires_at = claims["sub"], claims["exp"]
         if not isinstance(expires_at, int):
             raise _invalid()
         if expires_at <= self._clock():
-            raise Unauthenticated("The token has expired; log in again.", reason="TOKEN_EXPIRED")
-        identity = Player(_user_id(subject)) if access is Access.PLAYER else Service(subject)
-        return identity, float(expires_at)
+            raise Unauthenticated(
+                "The token has expired; log in again (a service signs a new one).",
+                reason="TOKEN_EXPIRED",
+            )
+        return subject, float(expires_at)
+
+
+_AUDIENCES = {Access.PLAYER: PLAYER_AUDIENCE, Access.SERVICE: SERVICE_AUDIENCE}
+
+
+def _wrong_caller(rule: Rule, caller: str) -> PermissionDenied:
+    if rule.access is Access.PLAYER:
+        who = "players"
+    elif ANY_SERVICE in rule.callers:
+        who = "services"
+    else:
+        who = " and ".join(sorted(rule.callers)) or "nobody"
+    return PermissionDenied(
+        f"This method is for {who} alone, and the token is that of {caller}.",
+        reason="WRONG_CALLER",
+        metadata={"callers": ",".join(sorted(rule.callers))} if rule.callers else None,
+    )
 
 
 def _bearer(metadata: Metadata) -> str:
@@ -244,7 +236,3 @@ def _user_id(subject: str) -> str:
 
 def _invalid() -> Unauthenticated:
     return Unauthenticated("The token is not valid here; log in again.", reason="TOKEN_INVALID")
-
-
-def _base64url(octets: bytes) -> str:
-    return urlsafe_b64encode(octets).rstrip(b"=").decode()

@@ -12,7 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode
 
-from mesh.auth import load_private_key
+from mesh.keys import load_private_key
+from mesh.service_identity import ServiceIdentity
+from mesh.service_keys import BadKeyFolder, ServiceKeyFolder
+from mesh.tls.settings import TlsSettings
 
 
 def host_and_port(address: str) -> str:
@@ -35,7 +38,7 @@ def split_addresses(text: str) -> list[str]:
     return [address.strip() for address in text.split(",")]
 
 
-class MeshSettings(BaseSettings):
+class MeshSettings(TlsSettings):
     """What every process needs to know."""
 
     instance_id: str = Field(validation_alias="MESH_INSTANCE_ID", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
@@ -43,26 +46,55 @@ class MeshSettings(BaseSettings):
     metrics_listen: Annotated[str, AfterValidator(host_and_port)] | None = Field(
         None, validation_alias="MESH_METRICS_LISTEN"
     )
-    service_key_file: Path = Field(validation_alias="MESH_SERVICE_KEY_FILE")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="MESH_LOG_LEVEL"
     )
 
-    def service_key(self) -> Ed25519PrivateKey:
-        """The key that processes of the mesh know one another by."""
-        return read_private_key("MESH_SERVICE_KEY_FILE", self.service_key_file)
+
+class ServerSettings(MeshSettings):
+    """What a process needs that serves gRPC."""
+
+    service_keys_dir: Path = Field(validation_alias="MESH_SERVICE_KEYS_DIR")
+
+    def service_keys(self) -> ServiceKeyFolder:
+        """By what this process knows the services that call it. Ends the process when the
+        folder holds no key, or something else."""
+        try:
+            return ServiceKeyFolder(self.service_keys_dir)
+        except BadKeyFolder as error:
+            sys.exit(
+                f"MESH_SERVICE_KEYS_DIR: {error}. Write a service's public key there with: "
+                "openssl pkey -in KEY_FILE -pubout -out NAME.pem"
+            )
 
 
 class MemberSettings(MeshSettings):
-    """What a process needs that finds others by the registry."""
+    """What a process needs that calls others, whom it finds by the registry."""
 
     registries: Annotated[str, NoDecode, AfterValidator(addresses)] = Field(
         validation_alias="MESH_REGISTRIES"
     )
+    service_key_file: Path = Field(validation_alias="MESH_SERVICE_KEY_FILE")
 
     def registry_addresses(self) -> list[str]:
-        """The registries, in the order of preference."""
+        """The registries, of which any will do."""
         return split_addresses(self.registries)
+
+    def identity(self, service: str) -> ServiceIdentity:
+        """What this process shows, by the key that is the service's own. Ends the process
+        when the file holds none, or when the registry would not take the instance's id."""
+        if not self.instance_id.startswith(f"{service}-"):
+            sys.exit(
+                f"MESH_INSTANCE_ID: must begin with the service's name, such as {service}-1, "
+                f"and is {self.instance_id}."
+            )
+        path = self.service_key_file
+        key = read_private_key("MESH_SERVICE_KEY_FILE", path)
+        return ServiceIdentity(key, service, key_file=path)
+
+
+class ServiceSettings(MemberSettings, ServerSettings):
+    """What a process needs that does both."""
 
 
 MIN_SECRET_LENGTH = 16

@@ -1,7 +1,8 @@
 """One connection to each address, made when it is first needed.
 
 An address that is no longer wanted keeps its connection for a grace in which the
-calls on it may end, or until it is wanted again.
+calls on it may end, or until it is wanted again. A connection that is to be made anew
+has the same grace beside the one that comes after it.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ class Connections(Generic[Connection]):
         self._closing_grace_seconds = closing_grace_seconds
         self._open: dict[str, Connection] = {}
         self._unwanted: dict[str, asyncio.TimerHandle] = {}
+        self._replaced: dict[Connection, asyncio.TimerHandle] = {}
         self._closings: set[asyncio.Task[None]] = set()
 
     def __contains__(self, address: str) -> bool:
@@ -54,19 +56,40 @@ class Connections(Generic[Connection]):
                     timer.cancel()
             elif address not in self._unwanted:
                 self._unwanted[address] = asyncio.get_running_loop().call_later(
-                    self._closing_grace_seconds, partial(self._begin_closing, address)
+                    self._closing_grace_seconds, partial(self._close_unwanted, address)
                 )
+
+    def renew(self) -> None:
+        """Has each connection made anew by the next call to its address; those that there
+        are close after the grace."""
+        for timer in self._unwanted.values():
+            timer.cancel()
+        self._unwanted.clear()
+        for connection in self._open.values():
+            self._replaced[connection] = asyncio.get_running_loop().call_later(
+                self._closing_grace_seconds, partial(self._close_replaced, connection)
+            )
+        self._open.clear()
 
     async def close(self) -> None:
         """Closes all of them now."""
-        for timer in self._unwanted.values():
+        for timer in (*self._unwanted.values(), *self._replaced.values()):
             timer.cancel()
         for address in list(self._open):
-            self._begin_closing(address)
+            self._close_unwanted(address)
+        for connection in list(self._replaced):
+            self._close_replaced(connection)
         await asyncio.gather(*self._closings)
 
-    def _begin_closing(self, address: str) -> None:
+    def _close_unwanted(self, address: str) -> None:
         self._unwanted.pop(address, None)
-        task = asyncio.get_running_loop().create_task(self._open.pop(address).close())
+        self._begin_closing(self._open.pop(address))
+
+    def _close_replaced(self, connection: Connection) -> None:
+        del self._replaced[connection]
+        self._begin_closing(connection)
+
+    def _begin_closing(self, connection: Connection) -> None:
+        task = asyncio.get_running_loop().create_task(connection.close())
         self._closings.add(task)
         task.add_done_callback(self._closings.discard)

@@ -5,7 +5,9 @@ stands. Registries that share their leases have one list, so that another of the
 from the revision that was seen. A registry with another list was restarted, and may know
 only those instances that have come back to it so far; so for `settle_seconds`, longer
 than instances need to register anew, an instance that is missing there stays on
-the list. One that the new registry has listed and then dropped goes at once.
+the list. One that the new registry has listed and then dropped goes at once, unless it is
+the last of its service: a list without any would help nobody, so it stands for HOLD_SECONDS
+more, in which an instance whose lease was lost by mistake registers again.
 
 Several registries are tried in turn, from a random one on, with a backoff that
 is capped at a second. One that is silent for longer than a registry ever is, dead or
@@ -26,12 +28,15 @@ from mesh.errors import Unavailable
 from mesh.instance_memory import InstanceMemory
 from mesh.instance_messages import from_message
 from mesh.instances import Instance
+from mesh.security import PLAIN, Security
 from mesh.unary import CHANNEL_OPTIONS
 from protos.registry.v1 import registry_pb2
 
 WATCH = "/registry.v1.RegistryService/Watch"
 SETTLE_SECONDS = 4.0
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+HOLD_SECONDS = 2.0
+"""Two heartbeats."""
 FIRST_SNAPSHOT_SECONDS = 2.0
 SILENCE_SECONDS = 2.5
 """A registry says something each second."""
@@ -53,6 +58,7 @@ class Directory:
         registries: Sequence[str],
         token: Callable[[], str],
         *,
+        security: Security = PLAIN,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
         settle_seconds: float = SETTLE_SECONDS,
@@ -62,6 +68,7 @@ class Directory:
         assert registries, "a directory needs a registry"
         self._registries = tuple(registries)
         self._token = token
+        self._security = security
         self._clock = clock
         self._jitter = jitter
         self._settle_seconds = settle_seconds
@@ -74,6 +81,7 @@ class Directory:
         self._is_current = False
         self._lost_at = -math.inf
         self._watching: asyncio.Task[None] | None = None
+        self._releasing: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begins to watch, and goes on until `close`."""
@@ -85,6 +93,8 @@ class Directory:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
+        if self._releasing is not None:
+            self._releasing.cancel()
 
     async def first_snapshot(self, timeout_seconds: float) -> None:
         """Waits until a registry has told its list. Raises NoRegistry when none does in time."""
@@ -94,7 +104,7 @@ class Directory:
         except TimeoutError as error:
             raise NoRegistry(
                 f"No registry answered within {timeout_seconds:g} s; "
-                f"tried {', '.join(self._registries)}."
+                f"tried {', '.join(self._registries)}, {self._security.in_words()}."
             ) from error
 
     def instances(self, service: str) -> tuple[Instance, ...]:
@@ -124,7 +134,12 @@ class Directory:
                 await self._watch(registry)
             except (grpc.aio.AioRpcError, TimeoutError) as error:
                 if failures == 0:
-                    log.warning("lose_registry", registry=registry, error=type(error).__name__)
+                    log.warning(
+                        "lose_registry",
+                        registry=registry,
+                        error=type(error).__name__,
+                        detail=error.details() if isinstance(error, grpc.aio.AioRpcError) else "",
+                    )
             except Exception as error:  # a task must not die unseen
                 log.error("fail_watch", registry=registry, exc_info=error)
             failures = 0 if self._is_current else failures + 1
@@ -154,7 +169,7 @@ class Directory:
                 settling.cancel()
 
     async def _responses(self, registry: str) -> AsyncIterator[registry_pb2.WatchResponse]:
-        async with grpc.aio.insecure_channel(registry, options=CHANNEL_OPTIONS) as channel:
+        async with self._security.channel(registry, CHANNEL_OPTIONS) as channel:
             watch = channel.unary_stream(
                 WATCH,
                 request_serializer=registry_pb2.WatchRequest.SerializeToString,
@@ -169,6 +184,9 @@ class Directory:
         self._list_id, self._revision = told.list_id, told.revision
         if not told.unchanged:
             self._memory.take([from_message(message) for message in told.instances])
+            if self._memory.holds_some and self._releasing is None:
+                loop = asyncio.get_running_loop()
+                self._releasing = loop.call_later(HOLD_SECONDS, self._release)
             self._publish()
 
     def _begin_settling(self, running: asyncio.TimerHandle | None) -> asyncio.TimerHandle:
@@ -179,6 +197,11 @@ class Directory:
 
     def _settle(self) -> None:
         self._memory.settle()
+        self._publish()
+
+    def _release(self) -> None:
+        self._releasing = None
+        self._memory.release()
         self._publish()
 
     def _lose(self) -> None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 import structlog
 from google.protobuf.message import DecodeError
 
-from mesh.auth import Authenticator, Identity, Player
+from mesh.auth import Authenticator, Identity, Player, Service
 from mesh.calls import REQUEST_ID, TRACEPARENT, Metadata
 from mesh.deadlines import Deadline, within
 from mesh.errors import (
@@ -24,7 +24,8 @@ from mesh.errors import (
     ResourceExhausted,
     Unimplemented,
 )
-from mesh.methods import Access, Method
+from mesh.methods import Method
+from mesh.rules import Rule
 
 MAX_REQUEST_ID_LENGTH = 128
 log = structlog.get_logger()
@@ -46,6 +47,12 @@ class Call:
         assert isinstance(self.identity, Player), f"{self.path} is not a player's method"
         return self.identity.user_id
 
+    @property
+    def service(self) -> str:
+        """The calling service, or mesh.rules.ADMIN. For methods whose access is SERVICE."""
+        assert isinstance(self.identity, Service), f"{self.path} is not a service's method"
+        return self.identity.name
+
 
 class Dispatcher:
     """Runs the calls of one server."""
@@ -57,7 +64,10 @@ class Dispatcher:
         *,
         max_concurrent_calls: int = 2048,
     ) -> None:
+        """Raises BadRule for a method that nobody could call."""
         self._methods = {method.path: method for method in methods}
+        for method in self._methods.values():
+            method.rule.check(method.path)
         self._authenticator = authenticator
         self._max_concurrent_calls = max_concurrent_calls
         self._running_calls = 0
@@ -66,9 +76,9 @@ class Dispatcher:
         """The method of that gRPC path, if this server has it."""
         return self._methods.get(path)
 
-    async def authenticate(self, metadata: Metadata, access: Access) -> Identity:
+    async def authenticate(self, metadata: Metadata, rule: Rule) -> Identity:
         """Who opens something that carries calls; see `mesh.auth.Authenticator`."""
-        return await self._authenticator.authenticate(metadata, access)
+        return await self._authenticator.authenticate(metadata, rule)
 
     async def handle(
         self, path: str, request: bytes, metadata: Metadata, deadline: Deadline
@@ -121,7 +131,7 @@ class Dispatcher:
         if method is None:
             raise Unimplemented(f"{path} is not served here.", reason="METHOD_UNKNOWN")
         deadline.check()
-        identity = await self._authenticator.authenticate(metadata, method.access)
+        identity = await self._authenticator.authenticate(metadata, method.rule)
         try:
             decoded = method.decode(request)
         except DecodeError as error:

@@ -4,23 +4,27 @@ A service's composition root builds what is its own and hands it in here.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from mesh.auth import Authenticator, PublicKeys, ServiceIdentity, fixed_keys
+from mesh.auth import Authenticator
 from mesh.client import ServiceClient
-from mesh.config import MemberSettings
+from mesh.config import ServiceSettings
 from mesh.discovery import Directory
 from mesh.dispatch import Dispatcher
 from mesh.instances import Instance
+from mesh.keys import PublicKeys
 from mesh.lanes.transport import LaneTransport
 from mesh.methods import methods_of
 from mesh.metrics import LaneMetrics, metrics_served, process_registry
 from mesh.process import serve_until_told_to_stop
 from mesh.registration import Registration
+from mesh.security import security_of
 from mesh.server import Server
+from mesh.tls.certificates import CertificateMetrics
+from mesh.unary import UnaryTransport
 
 Background = Callable[[], Coroutine[Any, Any, None]]
 
@@ -31,17 +35,17 @@ class Member:
     Use it in one event loop: `client` for what it calls, then `serve`, then `close`.
     """
 
-    def __init__(self, settings: MemberSettings, service: str) -> None:
+    def __init__(self, settings: ServiceSettings, service: str) -> None:
         """`service` is the name that the registry lists its instances under."""
         self._settings = settings
         self._service = service
         self._registries = settings.registry_addresses()
         self.metrics = process_registry()
         self._lane_metrics = LaneMetrics(self.metrics)
-        key = settings.service_key()
-        self._service_keys = fixed_keys(key.public_key())
-        self.identity = ServiceIdentity(key, service)
-        self.directory = Directory(self._registries, self.identity.token)
+        self._security = security_of(settings, CertificateMetrics(self.metrics))
+        self._service_keys = settings.service_keys()
+        self.identity = settings.identity(service)
+        self.directory = Directory(self._registries, self.identity.token, security=self._security)
         self.directory.start()
         self._clients: list[ServiceClient] = []
 
@@ -51,7 +55,9 @@ class Member:
             service,
             self.directory,
             transport=LaneTransport(
-                self.identity.token, observe_calls=self._lane_metrics.observe_calls
+                self.identity.token,
+                security=self._security,
+                observe_calls=self._lane_metrics.observe_calls,
             ),
         )
         self._clients.append(client)
@@ -64,16 +70,18 @@ class Member:
         player_keys: PublicKeys,
         is_ready: Callable[[], Awaitable[bool]],
         background: Sequence[Background],
+        opened: Collection[str] = (),
     ) -> None:
         """Serves each proto service by its implementation until a signal, and runs the
-        background work meanwhile."""
+        background work meanwhile. `opened` are full names of methods, of those that may be
+        opened, which anybody may call here."""
         services = list(offered)
         methods = [
             method
             for descriptor, implementation in services
-            for method in methods_of(descriptor, implementation)
+            for method in methods_of(descriptor, implementation, opened)
         ]
-        authenticator = Authenticator(player_keys=player_keys, service_keys=self._service_keys)
+        authenticator = Authenticator(player_keys=player_keys, service_keys=self._service_keys.find)
         dispatcher = Dispatcher(methods, authenticator)
         names = [descriptor.full_name for descriptor, _ in services]
         server = Server(
@@ -81,6 +89,7 @@ class Member:
             names,
             dispatcher,
             is_ready,
+            security=self._security,
             observe_replies=self._lane_metrics.observe_replies,
         )
         tasks = [asyncio.create_task(work()) for work in background]
@@ -99,6 +108,7 @@ class Member:
         for client in self._clients:
             await client.close()
         await self.directory.close()
+        await self._security.close()
 
     async def _register(self, port: int, metrics_address: str) -> Registration:
         host = self._settings.listen.rpartition(":")[0]
@@ -108,6 +118,11 @@ class Member:
             f"{host}:{port}",
             metrics_address=metrics_address,
         )
-        registration = Registration(instance, self._registries, self.identity.token)
+        registration = Registration(
+            instance,
+            self._registries,
+            self.identity.token,
+            transport=UnaryTransport(security=self._security),
+        )
         registration.start()
         return registration

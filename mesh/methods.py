@@ -5,26 +5,16 @@ way of the proto's descriptor. Whatever carries calls to a server leads here.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from protos.mesh.v1 import options_pb2
+from mesh.rules import Rule, rule_of
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
-
-
-class Access(IntEnum):
-    """Who may call a method: mesh.v1.Access."""
-
-    NOBODY = options_pb2.ACCESS_UNSPECIFIED
-    PUBLIC = options_pb2.ACCESS_PUBLIC
-    PLAYER = options_pb2.ACCESS_PLAYER
-    SERVICE = options_pb2.ACCESS_SERVICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +26,11 @@ class Method:
     """
 
     path: str
-    access: Access
+    rule: Rule
     streams: bool
     decode: Callable[[bytes], Any]
     function: Callable[[Any, Any], Any]
     encode: Callable[[Any], bytes]
-
-
-def access_of(method: MethodDescriptor) -> Access:
-    """The rule that a method's proto declares."""
-    return Access(method.GetOptions().Extensions[options_pb2.access])
 
 
 def is_idempotent(method: MethodDescriptor) -> bool:
@@ -60,18 +45,24 @@ def changes_something(method: MethodDescriptor) -> bool:
     return bool(options.idempotency_level != options.NO_SIDE_EFFECTS)
 
 
-def methods_of(service: ServiceDescriptor, implementation: object) -> Iterable[Method]:
+def methods_of(
+    service: ServiceDescriptor, implementation: object, opened: Collection[str] = ()
+) -> Iterable[Method]:
     """A `Method` for every rpc of `service`, served by the attribute of
     `implementation` whose name is the rpc's in snake_case.
 
-    Raises AttributeError when one is missing: an incomplete server must not start.
+    `opened` are full names of methods that anybody may call here. Raises AttributeError
+    when one is missing: an incomplete server must not start. Nor must one with a method
+    that does not say who may call it: raises BadRule.
     """
     for method in service.methods:
         if method.client_streaming:
             raise AssertionError(f"{method.full_name}: client streams are not offered")
+        rule = rule_of(method.GetOptions())
+        rule.check(method.full_name)
         yield Method(
             path=f"/{service.full_name}/{method.name}",
-            access=access_of(method),
+            rule=rule.opened() if method.full_name in opened else rule,
             streams=method.server_streaming,
             decode=GetMessageClass(method.input_type).FromString,
             function=getattr(implementation, _WORD.sub("_", method.name).lower()),

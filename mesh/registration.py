@@ -8,6 +8,7 @@ the lack of a registry, and leaving takes a bounded time whatever has become of 
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -44,15 +45,17 @@ class Registration:
         *,
         transport: Transport | None = None,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`registries` are host:port, the preferred first; `token` gives a service token."""
+        """`registries` are host:port; `token` gives a service token; `jitter` gives numbers in
+        [0, 1), by which instances spread over the registries."""
         assert registries, "a registration needs a registry"
         self._instance = instance
         self._registries = tuple(registries)
         self._token = token
         self._transport = transport or UnaryTransport()
         self._heartbeat_seconds = heartbeat_seconds
-        self._turn = 0
+        self._turn = int(jitter() * len(self._registries))
         self._failures = 0
         self._lease_id: str | None = None
         self._listed_as: InstanceState | None = None

@@ -19,6 +19,7 @@ from mesh.errors import MeshError
 from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES
 from mesh.lanes.service import LaneService
 from mesh.reflection import Reflection
+from mesh.security import PLAIN, Security
 
 HEALTH_CHECK_SECONDS = 1.0
 
@@ -48,6 +49,7 @@ class Server:
         dispatcher: Dispatcher,
         is_ready: Check,
         *,
+        security: Security = PLAIN,
         observe_replies: Callable[[int], None] = lambda count: None,
         streams: Sequence[grpc.GenericRpcHandler] = (),
         described_in: Sequence[str] = (),
@@ -63,6 +65,7 @@ class Server:
         self._services = tuple(services)
         self._dispatcher = dispatcher
         self._is_ready = is_ready
+        self._security = security
         self._lanes = LaneService(dispatcher, observe_replies=observe_replies)
         self._streams = tuple(streams)
         self._described_in = tuple(described_in)
@@ -80,7 +83,7 @@ class Server:
         reflection = Reflection((*self._services, health.SERVICE_NAME), self._described_in)
         self._server.add_generic_rpc_handlers(tuple(reflection.handlers()))
         try:
-            self.port = self._server.add_insecure_port(self._listen)
+            self.port = self._security.add_port(self._server, self._listen)
         except RuntimeError as error:
             raise ListenFailed(
                 f"{self._listen} cannot be listened on: another process may have it. "

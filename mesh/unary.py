@@ -2,7 +2,7 @@
 
 A channel is made in the running loop by the first call to its address. Its
 reconnect backoff is capped low, so that a restarted instance is found within
-half a second.
+half a second. It is made anew when the process's certificate was renewed.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import grpc
 from mesh.calls import Metadata
 from mesh.connections import CLOSING_GRACE_SECONDS, Connections
 from mesh.errors import MeshError
+from mesh.security import PLAIN, Security
 from mesh.status import DETAILS_KEY, from_wire
 from mesh.transport import ConnectionBroken, NoAnswer
 
@@ -44,8 +45,8 @@ _Method = Callable[..., grpc.aio.UnaryUnaryCall[bytes, bytes]]
 class _Connection:
     """The channel to one address, and its callable for every method used so far."""
 
-    def __init__(self, address: str) -> None:
-        self.channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    def __init__(self, address: str, security: Security) -> None:
+        self.channel = security.channel(address, CHANNEL_OPTIONS)
         self._methods: dict[str, _Method] = {}
 
     async def close(self) -> None:
@@ -61,8 +62,16 @@ class _Connection:
 class UnaryTransport:
     """A `mesh.transport.Transport`; use it in one event loop alone."""
 
-    def __init__(self, closing_grace_seconds: float = CLOSING_GRACE_SECONDS) -> None:
-        self._connections = Connections(_Connection, closing_grace_seconds)
+    def __init__(
+        self,
+        *,
+        security: Security = PLAIN,
+        closing_grace_seconds: float = CLOSING_GRACE_SECONDS,
+    ) -> None:
+        self._connections = Connections(
+            lambda address: _Connection(address, security), closing_grace_seconds
+        )
+        self._unsubscribe = security.subscribe(self._connections.renew)
 
     async def connect(self, address: str, timeout_seconds: float) -> None:
         channel = self._connections.to(address).channel
@@ -97,6 +106,7 @@ class UnaryTransport:
         self._connections.retain(addresses)
 
     async def close(self) -> None:
+        self._unsubscribe()
         await self._connections.close()
 
 

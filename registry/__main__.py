@@ -5,14 +5,17 @@ import random
 
 import structlog
 
-from mesh.auth import Authenticator, fixed_keys
+from mesh.auth import Authenticator
 from mesh.config import load
 from mesh.dispatch import Dispatcher
+from mesh.keys import fixed_keys
 from mesh.logs import configure_logs
 from mesh.methods import methods_of
 from mesh.metrics import LaneMetrics, metrics_served, process_registry
 from mesh.process import run, serve_until_told_to_stop
+from mesh.security import security_of
 from mesh.server import Server
+from mesh.tls.certificates import CertificateMetrics
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
 from registry import scrape_targets
@@ -61,7 +64,7 @@ async def main(settings: RegistrySettings) -> None:
     store = store_of(settings)
     following = Following(store, settle_seconds=0.0 if settings.etcd_members() else SETTLE_SECONDS)
     authenticator = Authenticator(
-        player_keys=fixed_keys(), service_keys=fixed_keys(settings.service_key().public_key())
+        player_keys=fixed_keys(), service_keys=settings.service_keys().find
     )
     dispatcher = Dispatcher(methods_of(SERVICE, RegistryRpc(store)), authenticator)
     work = (
@@ -80,11 +83,13 @@ async def main(settings: RegistrySettings) -> None:
         return Presence(own, store)
 
     metrics = process_registry()
+    security = security_of(settings, CertificateMetrics(metrics))
     server = Server(
         settings.listen,
         (SERVICE.full_name, xds.SERVICE),
         dispatcher,
         is_ready,
+        security=security,
         observe_replies=LaneMetrics(metrics).observe_replies,
         streams=(xds.DiscoveryService(load_targets(DESCRIPTORS.read_bytes()), following),),
         described_in=xds.DESCRIBED_IN,
@@ -97,6 +102,7 @@ async def main(settings: RegistrySettings) -> None:
         for task in work:
             task.cancel()
         await asyncio.wait(work)
+        await security.close()
 
 
 def start() -> None:

@@ -5,11 +5,11 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_settings import NoDecode
 
-from mesh.config import MeshSettings, addresses, split_addresses
+from mesh.config import ServerSettings, addresses, split_addresses
 
 
-class RegistrySettings(MeshSettings):
-    """What every process needs, and where the leases are kept."""
+class RegistrySettings(ServerSettings):
+    """What every server needs, and where the leases are kept."""
 
     etcd: Annotated[str, NoDecode, AfterValidator(addresses)] | None = Field(
         None, validation_alias="REGISTRY_ETCD"

@@ -166,6 +166,11 @@ class Leases:
             lease.entry = replace(lease.entry, state=state)
             self._revision += 1
 
+    def holder(self, lease_id: str) -> str | None:
+        """The id of the instance that a lease keeps listed; None when it keeps none."""
+        lease = self._leases.get(lease_id)
+        return None if lease is None else lease.entry.id
+
     def remove(self, lease_id: str) -> None:
         """Takes an instance off the list. Idempotent: an unknown lease changes nothing."""
         lease = self._leases.pop(lease_id, None)

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from mesh.dispatch import Call
-from mesh.errors import InvalidArgument, ResourceExhausted, Unavailable
+from mesh.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
 from protos.registry.v1 import registry_pb2 as pb
-from registry.domain import Entry, Snapshot, State
+from registry.domain import Entry, LeaseExpired, Snapshot, State
 from registry.storage import Store, StoreClosed
 from registry.told import Told
 
@@ -29,6 +29,10 @@ class TooManyWatchers(ResourceExhausted):
     REASON = "TOO_MANY_WATCHERS"
 
 
+class NotYourService(PermissionDenied):
+    REASON = "NOT_YOUR_SERVICE"
+
+
 class RegistryLeaving(Unavailable):
     REASON = "REGISTRY_LEAVING"
 
@@ -44,6 +48,7 @@ class RegistryRpc:
     async def register(self, request: pb.RegisterRequest, call: Call) -> pb.RegisterResponse:
         sent = request.instance
         state = _state_of(sent.state, "instance.state") or State.SERVING
+        _check_own(sent, call.service)
         lease_id = await self._store.register(
             Entry(sent.id, sent.service, sent.address, state, sent.metrics_address)
         )
@@ -53,11 +58,16 @@ class RegistryRpc:
 
     async def heartbeat(self, request: pb.HeartbeatRequest, call: Call) -> pb.HeartbeatResponse:
         state = _state_of(request.state, "state")
-        await self._store.renew(_lease_id_of(request.lease_id), state)
+        lease_id = _lease_id_of(request.lease_id)
+        if not await self._is_own(lease_id, call):
+            raise LeaseExpired
+        await self._store.renew(lease_id, state)
         return pb.HeartbeatResponse()
 
     async def deregister(self, request: pb.DeregisterRequest, call: Call) -> pb.DeregisterResponse:
-        await self._store.remove(_lease_id_of(request.lease_id))
+        lease_id = _lease_id_of(request.lease_id)
+        if await self._is_own(lease_id, call):
+            await self._store.remove(lease_id)
         return pb.DeregisterResponse()
 
     async def list(self, request: pb.ListRequest, call: Call) -> pb.ListResponse:
@@ -78,6 +88,12 @@ class RegistryRpc:
                 yield response
         finally:
             self._watcher_count -= 1
+
+    async def _is_own(self, lease_id: str, call: Call) -> bool:
+        """Whether a lease keeps an instance of the calling service listed. That of another
+        service is to its caller as one that never was."""
+        instance_id = await self._store.holder(lease_id)
+        return instance_id is not None and instance_id.startswith(f"{call.service}-")
 
     async def _snapshot(self) -> Snapshot:
         try:
@@ -105,6 +121,20 @@ class RegistryRpc:
                 continue
             except StoreClosed:
                 return
+
+
+def _check_own(sent: pb.Instance, caller: str) -> None:
+    """A service lists instances of its own alone. Ids begin with the service's name, so that
+    none takes the place of another's instance either."""
+    if sent.service != caller:
+        raise NotYourService(
+            f"{caller} may register its own instances alone, and this one is said to be of "
+            f"{sent.service or 'no service'}."
+        )
+    if not sent.id.startswith(f"{caller}-"):
+        raise InvalidArgument.of_field(
+            "instance.id", f"must begin with the service's name, such as {caller}-1"
+        )
 
 
 def _messages(snapshot: Snapshot) -> list[pb.Instance]:

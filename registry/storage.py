@@ -49,6 +49,10 @@ class Store(Protocol):
         """Takes an instance off the list. Idempotent."""
         ...
 
+    async def holder(self, lease_id: str) -> str | None:
+        """The id of the instance that a lease keeps listed; None when it keeps none."""
+        ...
+
     async def snapshot(self) -> Snapshot:
         """The list as it stands. Raises StoreClosed, or Unavailable when none is known yet."""
         ...
@@ -114,6 +118,9 @@ class MemoryStore:
     async def remove(self, lease_id: str) -> None:
         self._leases.remove(lease_id)
         self._tell()
+
+    async def holder(self, lease_id: str) -> str | None:
+        return self._leases.holder(lease_id)
 
     async def snapshot(self) -> Snapshot:
         if self._is_closed:

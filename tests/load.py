@@ -6,6 +6,7 @@ callers; what was answered is remembered, to be compared with what is stored.
 
 import asyncio
 import random
+import ssl
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -48,6 +49,8 @@ class Load:
     gateway: str
     seed: int
     banner: str = "standard"
+    trust: ssl.SSLContext | None = None
+    """Believes the gateway's certificate; None for plain HTTP."""
     settled: list[Settled] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
     """How often callers saw each kind of error that a retry had to settle."""
@@ -56,7 +59,9 @@ class Load:
         self._stop = asyncio.Event()
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.gateway, timeout=15)
+        return httpx.AsyncClient(
+            base_url=self.gateway, timeout=15, verify=True if self.trust is None else self.trust
+        )
 
     async def player(self, client: httpx.AsyncClient, gems: int) -> Player:
         """A new player with that much currency."""

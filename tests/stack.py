@@ -9,6 +9,7 @@ import os
 import random
 import secrets
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.mesh_file import Process
 from deploy.local.ports import free_ports
+from mesh.tls.material import TlsFiles
 
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -184,6 +186,24 @@ class Mesh:
     def gateway(self) -> str:
         """The base URL of REST, without a slash at its end."""
         return self.read()["gateway"]
+
+    @property
+    def ca_file(self) -> str | None:
+        """Of the CA whose certificates the gateways show; None for plain HTTP."""
+        tls = self.read()["tls"]
+        return None if tls is None else tls["ca"]
+
+    @property
+    def trust(self) -> ssl.SSLContext | None:
+        """Believes the gateways' certificates; None for plain HTTP."""
+        ca_file = self.ca_file
+        return None if ca_file is None else ssl.create_default_context(cafile=ca_file)
+
+    @property
+    def operator_files(self) -> TlsFiles | None:
+        """Of a certificate that the processes let in; None where they ask for none."""
+        tls = self.read()["tls"]
+        return None if tls is None else TlsFiles.in_directory(Path(tls["operator"]))
 
     @property
     def registry(self) -> str:

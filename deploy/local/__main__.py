@@ -1,4 +1,5 @@
-"""The commands of the local runner: `python -m deploy.local up|down|status|roll|clean`.
+"""The commands of the local runner:
+`python -m deploy.local up|down|status|roll|renew|clean|admin-token`.
 
 Exit status: 0 as asked; 1 failed, or not all is healthy; 3 nothing runs (status).
 """
@@ -14,7 +15,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy.local import control, detached, mesh_file, run_lock, status
+from deploy.local import control, detached, mesh_file, operator, run_lock, status
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
 from deploy.local.leash import die_with_parent
@@ -63,12 +64,23 @@ Profile = Annotated[
 ]
 
 
+Tls = Annotated[
+    bool,
+    typer.Option(
+        "--tls",
+        help="Have every process show a certificate of a CA of this mesh's own, and serve "
+        "HTTPS. The profile ha always does.",
+    ),
+]
+
+
 @app.command()
 def up(
     folder: Folder = DEFAULT_FOLDER,
     port: Port = 8080,
     gateways: Gateways = 1,
     profile: Profile = "embedded",
+    tls: Tls = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when all is ready, and go on running.")
     ] = False,
@@ -83,7 +95,7 @@ def up(
     layout = Layout(folder.resolve())
     if detach:
         _refuse_second(layout)
-        raise typer.Exit(detached.start(layout, port, gateways, profile))
+        raise typer.Exit(detached.start(layout, port, gateways, profile, tls))
 
     def on_ready() -> None:
         if ready_fd >= 0:
@@ -92,12 +104,13 @@ def up(
     with run_lock.hold(layout.lock) as is_ours:
         if not is_ours:
             _refuse_second(layout)
+        shape = PROFILES[profile]
         mesh = MeshRun(
             layout,
             gateway_port=port,
             reporter=Reporter(),
             on_ready=on_ready,
-            shape=replace(PROFILES[profile], gateway_count=gateways),
+            shape=replace(shape, gateway_count=gateways, tls=tls or shape.tls),
         )
         asyncio.run(mesh.run())
 
@@ -157,6 +170,15 @@ def roll(folder: Folder = DEFAULT_FOLDER) -> None:
 
 
 @app.command()
+def renew(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Issue every certificate of a mesh with TLS anew, while it serves."""
+    layout = Layout(folder.resolve())
+    if run_lock.holder_pid(layout.lock) is None:
+        raise LocalRunError(f"Nothing runs in {layout.folder}: start it with `make up TLS=1`.")
+    control.ask(layout.control, "renew", Reporter().say)
+
+
+@app.command()
 def clean(folder: Folder = DEFAULT_FOLDER) -> None:
     """Forget everything: databases, secrets, logs and ports."""
     layout = Layout(folder.resolve())
@@ -173,6 +195,21 @@ def clean(folder: Folder = DEFAULT_FOLDER) -> None:
             raise LocalRunError(
                 f"{error.filename} belongs to another user, who must remove it."
             ) from error
+
+
+@app.command("admin-token")
+def print_admin_token(
+    folder: Folder = DEFAULT_FOLDER,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="MESH_SERVICE_KEY_FILE",
+            help="The operators' key, for a mesh that `make up` did not start.",
+        ),
+    ] = None,
+) -> None:
+    """Print a bearer token for an operator's calls, valid for a minute."""
+    typer.echo(operator.identity(key_file or Layout(folder.resolve()).admin_key).token())
 
 
 def main() -> None:

@@ -1,4 +1,8 @@
-"""The mesh's own secrets: made once, kept in files that their owner alone may read."""
+"""The mesh's own secrets: made once, kept in files that their owner alone may read.
+
+Each service has a key of its own, and so have the operators; beside the private keys lies a
+folder with the public ones, which is all that a process needs to know the others by.
+"""
 
 import os
 import secrets
@@ -7,41 +11,88 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from mesh.keys import load_private_key
+from mesh.rules import ADMIN
+
+IDENTITIES = ("account_svc", "gacha_svc", "gateway_http", ADMIN)
+"""Who calls services in a name of their own; the registry calls nobody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """`service_key` signs what processes of the mesh say to one another, `account_signing_key`
-    players' tokens: both are paths of Ed25519 keys (PKCS8, PEM). The service proves itself to
-    the payment provider with what is in `payment_secret_key`, and the provider signs its
-    webhooks with what is in `payment_webhook_secret`.
+    """`service_keys` has the folder with a service's key (NAME.pem), which signs what its
+    processes say to others, `account_signing_key` signs players' tokens: all are Ed25519 keys
+    (PKCS8, PEM). `public_keys` is the folder that services are known by. The service proves
+    itself to the payment provider with what is in `payment_secret_key`, and the provider signs
+    its webhooks with what is in `payment_webhook_secret`.
     """
 
-    service_key: Path
+    service_keys: Path
+    public_keys: Path
     account_signing_key: Path
     payment_secret_key: Path
     payment_webhook_secret: Path
     postgres_password: str
 
+    def service_key(self, name: str) -> Path:
+        """The private key of a service, or of mesh.rules.ADMIN."""
+        return service_key_in(self.service_keys, name)
+
+
+def service_keys_in(secrets_folder: Path) -> Path:
+    """Where the private keys of the services lie."""
+    return secrets_folder / "service_keys"
+
+
+def service_key_in(folder: Path, name: str) -> Path:
+    return folder / f"{name}.pem"
+
 
 def load_or_make(folder: Path) -> Credentials:
     """Makes what is missing, atomically. Idempotent; the caller holds the lock of the run."""
-    service_key = folder / "mesh_service_key.pem"
+    service_keys, public_keys = service_keys_in(folder), folder / "public_keys"
+    _make_service_keys(service_keys, public_keys)
     account_signing_key = folder / "account_signing_key.pem"
     payment_secret_key = folder / "payment_secret_key"
     payment_webhook_secret = folder / "payment_webhook_secret"
     postgres_password = folder / "postgres_password"
-    for path in (service_key, account_signing_key):
-        _make_once(path, _ed25519_pem)
+    _make_once(account_signing_key, _ed25519_pem)
     for path in (payment_secret_key, payment_webhook_secret, postgres_password):
         _make_once(path, lambda: secrets.token_hex(24).encode())
     return Credentials(
-        service_key,
+        service_keys,
+        public_keys,
         account_signing_key,
         payment_secret_key,
         payment_webhook_secret,
         postgres_password.read_text().strip(),
+    )
+
+
+def _make_service_keys(private: Path, public: Path) -> None:
+    """A key for each identity, and its public half beside any others that lie there."""
+    for folder in (private, public):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    for name in IDENTITIES:
+        key_file = service_key_in(private, name)
+        _make_once(key_file, _ed25519_pem)
+        pem = _public_pem(key_file.read_bytes())
+        if all(path.read_bytes() != pem for path in public.glob(f"{name}.*pem")):
+            _write(public / f"{name}.pem", pem)
+
+
+def _public_pem(private_pem: bytes) -> bytes:
+    return (
+        load_private_key(private_pem)
+        .public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )
 
 
@@ -52,13 +103,16 @@ def _ed25519_pem() -> bytes:
 
 
 def _make_once(path: Path, make: Callable[[], bytes]) -> None:
-    if path.exists():
-        return
+    if not path.exists():
+        _write(path, make())
+
+
+def _write(path: Path, content: bytes) -> None:
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(make())
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)

@@ -15,7 +15,7 @@ READY = b"ready"
 POLL_SECONDS = 0.1
 
 
-def start(layout: Layout, gateway_port: int, gateway_count: int, profile: str) -> int:
+def start(layout: Layout, gateway_port: int, gateway_count: int, profile: str, tls: bool) -> int:
     """Returns 0 when the mesh is ready, and the runner's status when it could not get there.
 
     What the runner says goes to its log, and to the terminal until then.
@@ -31,6 +31,7 @@ def start(layout: Layout, gateway_port: int, gateway_count: int, profile: str) -
                 *(sys.executable, "-m", "deploy.local", "up"),
                 *("--folder", str(layout.folder), "--port", str(gateway_port)),
                 *("--gateways", str(gateway_count), "--profile", profile),
+                *(("--tls",) if tls else ()),
                 *("--ready-fd", str(writable)),
             ],
             cwd=REPOSITORY,

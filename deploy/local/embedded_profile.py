@@ -10,16 +10,17 @@ is started again.
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local import etcd, postgres, readiness, valkey
-from deploy.local.credentials import Credentials
+from deploy.local.credentials import IDENTITIES, Credentials
 from deploy.local.identity import Identity, leashed
 from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.mesh_certificates import PlainText
 from deploy.local.ports import HOST
 from deploy.local.postgres import Cluster
-from deploy.local.processes import STOP_POSTGRES, ProcessSpec
+from deploy.local.processes import STOP_ETCD, STOP_POSTGRES, ProcessSpec
 from deploy.local.shape import (
     CACHE,
     CACHE_BUS,
@@ -32,7 +33,10 @@ from deploy.local.shape import (
     peer_name,
 )
 
-OWN_SETTINGS = ("PAYMENT_", "SANDBOX_SECRET_", "SANDBOX_WEBHOOK_", "REGISTRY_ETCD")
+OWN_SETTINGS = (
+    *("PAYMENT_", "SANDBOX_SECRET_", "SANDBOX_WEBHOOK_"),
+    *("REGISTRY_ETCD", "MESH_TLS_", "GATEWAY_TLS_"),
+)
 """Variables that begin so are the profile's own to set: a second secret beside its file would
 be refused, and another mesh's etcd would list its instances here."""
 GRPC_EXPERIMENTS = "-event_engine_client,-event_engine_listener"
@@ -64,6 +68,7 @@ class EmbeddedProfile:
     credentials: Credentials
     identity: Identity
     shape: Shape = TWO_OF_EACH
+    certificates: PlainText = field(default_factory=PlainText)
 
     @property
     def clusters(self) -> dict[str, Cluster]:
@@ -116,7 +121,10 @@ class EmbeddedProfile:
     def gateways(self) -> list[ProcessSpec]:
         settings = {**LOCAL_LIMITS, "MESH_CACHE_NODES": self.address(CACHE)}
         chosen = {name: os.environ.get(name, value) for name, value in settings.items()}
-        return [self._instance("gateway_http", name, chosen) for name in self.shape.gateways()]
+        return [
+            self._instance("gateway_http", name, chosen | self.certificates.https_settings_of(name))
+            for name in self.shape.gateways()
+        ]
 
     def settings_of(self, role: str) -> dict[str, str]:
         """What a service is told beside what every instance is."""
@@ -130,17 +138,21 @@ class EmbeddedProfile:
                 "PAYMENT_SECRET_KEY_FILE": str(self.credentials.payment_secret_key),
                 "PAYMENT_WEBHOOK_SECRET_FILE": str(self.credentials.payment_webhook_secret),
             }
+        else:
+            settings["GACHA_INIT_DB"] = self.shape.init_db
         return settings
 
     def payment_sandbox(self) -> ProcessSpec:
         address = self.address(PAYMENT_SANDBOX)
+        gateway = self.certificates.reach.url(self.address(GATEWAY))
         settings = {
             "SANDBOX_INSTANCE_ID": PAYMENT_SANDBOX,
             "SANDBOX_LISTEN": address,
             "SANDBOX_BOOK_FILE": str(self.layout.payment_sandbox / "book.sqlite3"),
-            "SANDBOX_WEBHOOK_URL": f"http://{self.address(GATEWAY)}/webhooks/payments",
+            "SANDBOX_WEBHOOK_URL": f"{gateway}/webhooks/payments",
             "SANDBOX_SECRET_KEY_FILE": str(self.credentials.payment_secret_key),
             "SANDBOX_WEBHOOK_SECRET_FILE": str(self.credentials.payment_webhook_secret),
+            **self.certificates.believers_settings(),
         }
         return ProcessSpec(
             name=PAYMENT_SANDBOX,
@@ -162,9 +174,17 @@ class EmbeddedProfile:
             "MESH_LISTEN": self.address(name),
             "MESH_METRICS_LISTEN": self.address(metrics_name(name)),
             "MESH_REGISTRIES": ",".join(self.registry_addresses),
-            "MESH_SERVICE_KEY_FILE": str(self.credentials.service_key),
+            "MESH_SERVICE_KEYS_DIR": str(self.credentials.public_keys),
+            **self._own_key(name),
+            **self.certificates.settings_of(name),
             **settings,
         }
+
+    def _own_key(self, name: str) -> dict[str, str]:
+        service = name.rpartition("-")[0]
+        if service not in IDENTITIES:
+            return {}
+        return {"MESH_SERVICE_KEY_FILE": str(self.credentials.service_key(service))}
 
     def _instance(self, role: str, name: str, settings: Mapping[str, str]) -> ProcessSpec:
         address = self.address(name)
@@ -177,7 +197,7 @@ class EmbeddedProfile:
             environment=self.environment(name, settings),
             folder=REPOSITORY,
             log=self.layout.log(name),
-            make_ready=lambda: ready(address),
+            make_ready=lambda: ready(address, self.certificates.reach),
             metrics_address=self.address(metrics_name(name)),
             is_handed_its_socket=role == "gateway_http",
         )
@@ -208,6 +228,7 @@ class EmbeddedProfile:
             folder=self.layout.etcd,
             log=self.layout.log(name),
             make_ready=lambda: readiness.is_etcd_ready(address),
+            stop_steps=STOP_ETCD,
         )
 
     def _cache(self) -> ProcessSpec:

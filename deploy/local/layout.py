@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.credentials import service_key_in, service_keys_in
+from mesh.rules import ADMIN
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout, from which the services are imported."""
 
@@ -42,6 +45,26 @@ class Layout:
     @property
     def secrets(self) -> Path:
         return self.folder / "secrets"
+
+    @property
+    def admin_key(self) -> Path:
+        """What an operator's commands call the mesh with."""
+        return service_key_in(service_keys_in(self.secrets), ADMIN)
+
+    @property
+    def certificate_authority(self) -> Path:
+        """The key of the mesh's own CA, and its certificate."""
+        return self.secrets / "ca"
+
+    @property
+    def certificates(self) -> Path:
+        """A folder for each who has a certificate."""
+        return self.secrets / "tls"
+
+    @property
+    def ca_certificate(self) -> Path:
+        """What anybody may read, to believe the mesh."""
+        return self.folder / "ca.crt"
 
     @property
     def logs(self) -> Path:

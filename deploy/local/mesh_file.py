@@ -2,6 +2,7 @@
 
     {"gateway": "http://127.0.0.1:8080", "registries": ["host:port", ...],
      "databases": {"account": URL, "gacha": URL},
+     "tls": {"ca": FILE, "operator": FOLDER} or null,
      "processes": [{"name", "role", "pid", "address", "metrics"}, ...]}
 
 The URLs hold a password, so that only the file's owner may read it. A pid is null for
@@ -27,12 +28,22 @@ class Process(TypedDict):
     metrics: str | None
 
 
+class Tls(TypedDict):
+    """`ca` is the file of the CA that all certificates are of; `operator` the folder of a
+    certificate that the mesh lets in, with tls.crt, tls.key and ca.crt."""
+
+    ca: str
+    operator: str
+
+
 class Mesh(TypedDict):
-    """`databases` are postgresql:// URLs as psql takes them, by the name of the database."""
+    """`databases` are postgresql:// URLs as psql takes them, by the name of the database;
+    `tls` is null for a mesh that speaks plain text."""
 
     gateway: str
     registries: list[str]
     databases: dict[str, str]
+    tls: Tls | None
     processes: list[Process]
 
 

@@ -18,6 +18,10 @@ STOP_SERVICE: StopSteps = ((signal.SIGTERM, 15.0),)
 STOP_POSTGRES: StopSteps = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 6.0))
 """Fast: clients are cut off and a checkpoint is written. Then at once, without one."""
 
+STOP_ETCD: StopSteps = ((signal.SIGKILL, 5.0),)
+"""What a member has acknowledged is on its disk. On SIGTERM the one that leads would wait for
+seconds to hand over to others, which are being stopped too."""
+
 LAST_LINE_COUNT = 12
 MAX_TAIL_BYTES = 8192
 

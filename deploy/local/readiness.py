@@ -13,16 +13,17 @@ from redis.exceptions import RedisError
 
 from deploy.local import postgres
 from deploy.local.postgres import Cluster
+from deploy.local.reach import IN_PLAIN_TEXT, Reach
 
 TIMEOUT_SECONDS = 2.0
 SLOT_COUNT = 16_384
 
 
-async def is_serving(address: str) -> bool:
+async def is_serving(address: str, reach: Reach = IN_PLAIN_TEXT) -> bool:
     """gRPC health of the whole server (service name "")."""
     # Somebody's proxy for the outside must not stand between processes of one machine.
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
+    async with reach.security.channel(address, options) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             answer = await stub.Check(
@@ -33,30 +34,27 @@ async def is_serving(address: str) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-async def is_gateway_ready(address: str) -> bool:
+async def is_gateway_ready(address: str, reach: Reach = IN_PLAIN_TEXT) -> bool:
     """GET /readyz answers 200."""
-    return await asyncio.to_thread(_http_status, address, "/readyz") == http.client.OK
+    return await asyncio.to_thread(_is_ok, address, "/readyz", reach)
 
 
 async def is_payment_sandbox_ready(address: str) -> bool:
     """GET /healthz answers 200."""
-    return await asyncio.to_thread(_http_status, address, "/healthz") == http.client.OK
+    return await asyncio.to_thread(_is_ok, address, "/healthz", IN_PLAIN_TEXT)
 
 
 async def is_etcd_ready(address: str) -> bool:
     """GET /health answers 200: the member knows a leader, and a quorum took its read."""
-    return await asyncio.to_thread(_http_status, address, "/health") == http.client.OK
+    return await asyncio.to_thread(_is_ok, address, "/health", IN_PLAIN_TEXT)
 
 
-def _http_status(address: str, path: str) -> int | None:
-    connection = http.client.HTTPConnection(address, timeout=TIMEOUT_SECONDS)
+def _is_ok(address: str, path: str, reach: Reach) -> bool:
     try:
-        connection.request("GET", path)
-        return connection.getresponse().status
+        status, _ = reach.get(address, path, TIMEOUT_SECONDS)
     except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
+        return False
+    return status == http.client.OK
 
 
 async def is_postgres_ready(cluster: Cluster) -> bool:

@@ -1,6 +1,7 @@
 """What the runner says on the terminal."""
 
 import contextlib
+import shlex
 import sys
 import time
 
@@ -14,15 +15,15 @@ WIDTH_OF_FILES = 110
 
 TRY = """\
 Try it:
-  curl -s {gateway}/register -H 'Content-Type: application/json' \
+  {curl} {gateway}/register -H 'Content-Type: application/json' \
 -d '{{"username": "mira", "password": "a long password", "email": "mira@example.com"}}'
-  TOKEN=$(curl -s {gateway}/login -H 'Content-Type: application/json' \
+  TOKEN=$({curl} {gateway}/login -H 'Content-Type: application/json' \
 -d '{{"username": "mira", "password": "a long password"}}' \
 | sed 's/.*"token": *"\\([^"]*\\)".*/\\1/')
-  curl -s {gateway}/buy-currency -H "Authorization: Bearer $TOKEN" \
+  {curl} {gateway}/buy-currency -H "Authorization: Bearer $TOKEN" \
 -H 'Content-Type: application/json' \
 -d '{{"amount": 1600, "paymentMethod": "credit_card"}}' \
-&& curl -s {gateway}/gacha/pull/standard -H "Authorization: Bearer $TOKEN"
+&& {curl} {gateway}/gacha/pull/standard -H "Authorization: Bearer $TOKEN"
 """
 
 
@@ -57,5 +58,8 @@ class Reporter:
 
     def invite(self, mesh: Mesh) -> None:
         """Three lines to try, which may be pasted as they are."""
+        curl = "curl -s"
+        if mesh["tls"] is not None:
+            curl += f" --cacert {shlex.quote(mesh['tls']['ca'])}"
         with contextlib.suppress(OSError):
-            self._console.print(TRY.format(gateway=mesh["gateway"]), markup=False)
+            self._console.print(TRY.format(gateway=mesh["gateway"], curl=curl), markup=False)

@@ -6,7 +6,6 @@ other way. Whatever fails on the way up, what was started is stopped again befor
 """
 
 import asyncio
-import contextlib
 import http.client
 import random
 import signal
@@ -21,6 +20,7 @@ from deploy.local import (
     logs,
     mesh_file,
     one_shot,
+    operator,
     ports,
     postgres,
     roll,
@@ -31,18 +31,17 @@ from deploy.local.embedded_profile import EmbeddedProfile
 from deploy.local.errors import LocalRunError
 from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.mesh_certificates import certificates_for
+from deploy.local.reach import Reach
 from deploy.local.report import Reporter
 from deploy.local.shape import DATABASES, GATEWAY, TWO_OF_EACH, Shape, instance_names
 from deploy.local.supervisor import Supervisor, wait_until_ready
-from mesh.auth import ServiceIdentity, load_private_key
 
 START_TIMEOUT_SECONDS = 120.0
 CATALOG_TIMEOUT_SECONDS = 30.0
 ONE_REQUEST_SECONDS = 1.0
 """Signals this close are one request: a Ctrl-C often arrives twice, by way of a parent."""
 
-ROLLER = "roll"
-"""Who asks the registries what they list."""
 RUNNER_LOG = "runner.log"
 
 
@@ -73,13 +72,17 @@ class MeshRun:
         stop = self._listen_for_signals()
         self._profile = await asyncio.to_thread(self._prepare)
         try:
-            async with control.served(self._layout.control, {"roll": self._roll}):
+            commands = {"roll": self._roll, "renew": self._renew}
+            async with control.served(self._layout.control, commands):
                 await self._run_until(stop)
         finally:
             await self._stop()
 
     async def _run_until(self, stop: asyncio.Event) -> None:
-        keeper = asyncio.create_task(logs.keep_bounded(self._layout.logs))
+        keepers = [
+            asyncio.create_task(logs.keep_bounded(self._layout.logs)),
+            asyncio.create_task(self._certificates.keep_renewing(self._reporter.say)),
+        ]
         start = asyncio.create_task(self._start())
         asked = asyncio.create_task(stop.wait())
         try:
@@ -88,9 +91,9 @@ class MeshRun:
                 start.result()
                 await asked
         finally:
-            for task in (start, asked, keeper):
+            for task in (start, asked, *keepers):
                 task.cancel()
-            await asyncio.gather(start, asked, keeper, return_exceptions=True)
+            await asyncio.gather(start, asked, *keepers, return_exceptions=True)
 
     def _listen_for_signals(self) -> asyncio.Event:
         """The first signal asks for an orderly stop, a later one for a quick one."""
@@ -117,6 +120,7 @@ class MeshRun:
         layout.make_folders()
         layout.mesh.unlink(missing_ok=True)
         logs.begin_run(layout.logs, keep=RUNNER_LOG)
+        self._certificates = certificates_for(layout, self._shape)
         wanted = {GATEWAY: self._gateway_port} if self._gateway_port else {}
         assigned = ports.assign(
             layout.ports,
@@ -129,13 +133,19 @@ class MeshRun:
         if identity.argument != "self":
             self._reporter.say("PostgreSQL does not run as root: it gets an unprivileged user.")
         profile = EmbeddedProfile(
-            layout, assigned, credentials.load_or_make(layout.secrets), identity, self._shape
+            layout,
+            assigned,
+            credentials.load_or_make(layout.secrets),
+            identity,
+            self._shape,
+            self._certificates,
         )
         profile.etcd_cluster.prepare()
         return profile
 
     async def _start(self) -> None:
         say, profile, supervisor = self._reporter.say, self._profile, self._supervisor
+        certificates = self._certificates
         registries = "etcd and the registries" if profile.etcd_cluster.names else "the registry"
         say(f"Starting the databases, the cache, {registries}, in {self._layout.folder}.")
         data_tier = supervisor.start(profile.data_tier())
@@ -150,9 +160,10 @@ class MeshRun:
         )
         await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
         say("Introducing the catalog.")
-        await asyncio.to_thread(_introduce_catalog, profile.address(GATEWAY))
+        gateway = profile.address(GATEWAY)
+        await asyncio.to_thread(_introduce_catalog, gateway, certificates.reach, self._layout)
         self._is_up = True
-        xds_file.write(self._layout.xds, profile.registry_addresses)
+        xds_file.write(self._layout.xds, profile.registry_addresses, certificates.operator_files)
         self._publish()
         mesh = self._describe()
         self._reporter.show(mesh)
@@ -187,13 +198,16 @@ class MeshRun:
     async def _roll(self, say: Callable[[str], None]) -> None:
         if not self._is_up:
             raise LocalRunError("The mesh is starting or stopping: try again when it is up.")
-        key = load_private_key(self._profile.credentials.service_key.read_bytes())
-        identity = ServiceIdentity(key, ROLLER)
+        identity = operator.identity(self._layout.admin_key)
         await roll.roll(
             self._supervisor.processes,
             lambda: sight.unseen(self._describe(), identity.token),
             say,
         )
+
+    async def _renew(self, say: Callable[[str], None]) -> None:
+        count = await asyncio.to_thread(self._certificates.renew)
+        say(f"{count} certificates were issued anew; the processes take them within seconds.")
 
     def _publish(self) -> None:
         if self._is_up:
@@ -202,9 +216,10 @@ class MeshRun:
     def _describe(self) -> mesh_file.Mesh:
         profile = self._profile
         return {
-            "gateway": f"http://{profile.address(GATEWAY)}",
+            "gateway": self._certificates.reach.url(profile.address(GATEWAY)),
             "registries": profile.registry_addresses,
             "databases": {name: cluster.url for name, cluster in profile.clusters.items()},
+            "tls": self._certificates.described(),
             "processes": [
                 {
                     "name": each.spec.name,
@@ -218,15 +233,14 @@ class MeshRun:
         }
 
 
-def _introduce_catalog(gateway: str) -> None:
-    """GET /initdb, which may be repeated. Raises LocalRunError with the gateway's words."""
-    connection = http.client.HTTPConnection(gateway, timeout=CATALOG_TIMEOUT_SECONDS)
+def _introduce_catalog(gateway: str, reach: Reach, layout: Layout) -> None:
+    """GET /initdb as an operator, which may be repeated. Raises LocalRunError with the
+    gateway's words."""
+    token = operator.identity(layout.admin_key).token()
     try:
-        with contextlib.closing(connection):
-            connection.request("GET", "/initdb")
-            answer = connection.getresponse()
-            said = answer.read().decode(errors="replace")
+        status, body = reach.get(gateway, "/initdb", CATALOG_TIMEOUT_SECONDS, token)
     except (OSError, http.client.HTTPException) as error:
         raise LocalRunError(f"The gateway did not answer GET /initdb: {error}") from error
-    if answer.status != http.client.OK:
-        raise LocalRunError(f"GET /initdb was answered {answer.status}: {said}")
+    if status != http.client.OK:
+        said = body.decode(errors="replace")
+        raise LocalRunError(f"GET /initdb was answered {status}: {said}")

@@ -25,6 +25,10 @@ class Shape:
     gateway_count: int = 1
     registry_count: int = 1
     etcd_count: int = 0
+    tls: bool = False
+    """Whether processes of the mesh show one another certificates, and gateways serve HTTPS."""
+    init_db: str = "public"
+    """Who may call InitDb: users were promised that `curl .../initdb` works on `make up`."""
 
     def __post_init__(self) -> None:
         assert self.registry_count == 1 or self.etcd_count, "registries share through etcd"
@@ -52,7 +56,10 @@ class Shape:
 
 TWO_OF_EACH = Shape()
 PROFILES: Mapping[str, Shape] = MappingProxyType(
-    {"embedded": TWO_OF_EACH, "ha": Shape(registry_count=3, etcd_count=3)}
+    {
+        "embedded": TWO_OF_EACH,
+        "ha": Shape(registry_count=3, etcd_count=3, tls=True, init_db="admin"),
+    }
 )
 """By the names that people give. The databases and the cache are single in either."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 import grpc
 
 from deploy.local.mesh_file import Mesh
+from deploy.local.reach import Reach, reach_of
 from mesh.calls import AUTHORIZATION
 from protos.registry.v1 import registry_pb2
 
@@ -24,9 +25,10 @@ async def unseen(mesh: Mesh, token: Callable[[], str]) -> list[str]:
     """What is not seen by whom, in words; empty when all is seen. `token` is a service's."""
     registries = _addresses(mesh, ("registry",))
     gateways = _addresses(mesh, ("gateway_http",))
+    reach = reach_of(mesh)
     answers = await asyncio.gather(
-        *(_unlisted(address, _names(mesh, LISTED), token()) for address in registries),
-        *(asyncio.to_thread(_not_called, each, _names(mesh, SERVICES)) for each in gateways),
+        *(_unlisted(address, _names(mesh, LISTED), token(), reach) for address in registries),
+        *(asyncio.to_thread(_not_called, each, _names(mesh, SERVICES), reach) for each in gateways),
     )
     return [sentence for sentences in answers for sentence in sentences]
 
@@ -39,9 +41,9 @@ def _names(mesh: Mesh, roles: Collection[str]) -> list[str]:
     return [each["name"] for each in mesh["processes"] if each["role"] in roles]
 
 
-async def _unlisted(registry: str, names: Sequence[str], token: str) -> list[str]:
+async def _unlisted(registry: str, names: Sequence[str], token: str, reach: Reach) -> list[str]:
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-    async with grpc.aio.insecure_channel(registry, options=options) as channel:
+    async with reach.security.channel(registry, options) as channel:
         call = channel.unary_unary(
             LIST,
             request_serializer=registry_pb2.ListRequest.SerializeToString,
@@ -63,16 +65,13 @@ async def _unlisted(registry: str, names: Sequence[str], token: str) -> list[str
     ]
 
 
-def _not_called(gateway: str, names: Sequence[str]) -> list[str]:
-    connection = http.client.HTTPConnection(gateway, timeout=TIMEOUT_SECONDS)
+def _not_called(gateway: str, names: Sequence[str], reach: Reach) -> list[str]:
     try:
-        connection.request("GET", "/status")
-        told = json.loads(connection.getresponse().read())
+        _, body = reach.get(gateway, "/status", TIMEOUT_SECONDS)
+        told = json.loads(body)
         age_seconds, services = told["registry"]["viewAgeSeconds"], told["services"]
     except (OSError, http.client.HTTPException, ValueError, KeyError):
         return [f"the gateway at {gateway} does not answer"]
-    finally:
-        connection.close()
     if age_seconds != 0:
         return [f"the gateway at {gateway} watches no registry"]
     serving = {

@@ -6,6 +6,7 @@ import psycopg2
 
 from deploy.local import readiness
 from deploy.local.mesh_file import Mesh, Process
+from deploy.local.reach import Reach, reach_of
 
 HEALTHY = "healthy"
 UNHEALTHY = "not healthy"
@@ -14,19 +15,20 @@ NOT_RUNNING = "not running"
 
 async def health(mesh: Mesh) -> dict[str, str]:
     """By name, one of the words above."""
-    answers = await asyncio.gather(*(_ask(mesh, process) for process in mesh["processes"]))
+    reach = reach_of(mesh)
+    answers = await asyncio.gather(*(_ask(mesh, process, reach) for process in mesh["processes"]))
     return {
         process["name"]: answer for process, answer in zip(mesh["processes"], answers, strict=True)
     }
 
 
-async def _ask(mesh: Mesh, process: Process) -> str:
+async def _ask(mesh: Mesh, process: Process, reach: Reach) -> str:
     if process["pid"] is None:
         return NOT_RUNNING
-    return HEALTHY if await _is_healthy(mesh, process) else UNHEALTHY
+    return HEALTHY if await _is_healthy(mesh, process, reach) else UNHEALTHY
 
 
-async def _is_healthy(mesh: Mesh, process: Process) -> bool:
+async def _is_healthy(mesh: Mesh, process: Process, reach: Reach) -> bool:
     address = process["address"]
     match process["role"]:
         case "postgres":
@@ -37,11 +39,11 @@ async def _is_healthy(mesh: Mesh, process: Process) -> bool:
         case "etcd":
             return await readiness.is_etcd_ready(address)
         case "gateway_http":
-            return await readiness.is_gateway_ready(address)
+            return await readiness.is_gateway_ready(address, reach)
         case "payment_sandbox":
             return await readiness.is_payment_sandbox_ready(address)
         case _:
-            return await readiness.is_serving(address)
+            return await readiness.is_serving(address, reach)
 
 
 def _answers(url: str) -> bool:

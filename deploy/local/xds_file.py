@@ -8,14 +8,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from mesh.tls.material import TlsFiles
 
-def write(path: Path, registries: Sequence[str]) -> None:
-    """Replaces the file in one step. `registries` are host:port, the preferred first."""
+
+def write(path: Path, registries: Sequence[str], files: TlsFiles | None = None) -> None:
+    """Replaces the file in one step. `registries` are host:port, the preferred first; `files`
+    are those of the client's certificate, where the mesh wants one (gRFC A65)."""
     bootstrap = {
         "xds_servers": [
             {
                 "server_uri": registry,
-                "channel_creds": [{"type": "insecure"}],
+                "channel_creds": [_credentials(files)],
                 "server_features": ["xds_v3"],
             }
             for registry in registries
@@ -25,3 +28,15 @@ def write(path: Path, registries: Sequence[str]) -> None:
     draft = path.with_suffix(".json.new")
     draft.write_text(json.dumps(bootstrap, indent=2) + "\n")
     draft.replace(path)
+
+
+def _credentials(files: TlsFiles | None) -> dict[str, object]:
+    if files is None:
+        return {"type": "insecure"}
+    named = {
+        "certificate_file": str(files.certificate),
+        "private_key_file": str(files.key),
+        "ca_certificate_file": str(files.ca),
+        "refresh_interval": "60s",
+    }
+    return {"type": "tls", "config": named}

@@ -21,7 +21,10 @@ from deploy.tx.listing import look
 from deploy.tx.report import Reporter, described
 from deploy.tx.resolution import resolve
 from deploy.tx.sides import Access, NothingRuns, Services, Sides, access_to, reach
+from mesh.config import load
 from mesh.errors import MeshError
+from mesh.security import security_read_once
+from mesh.tls.settings import TlsSettings
 from mesh.txn.words import gid_age_seconds
 
 YOUNG_SECONDS = 10.0
@@ -57,7 +60,7 @@ def choose(
     ] = "",
     key_file: Annotated[
         Path | None,
-        typer.Option(envvar="MESH_SERVICE_KEY_FILE", help="The key that services sign with."),
+        typer.Option(envvar="MESH_SERVICE_KEY_FILE", help="The operators' key."),
     ] = None,
     first: Annotated[str, typer.Option(help="Who is committed first.")] = "account_svc",
     second: Annotated[str, typer.Option(help="Who is committed second.")] = "gacha_svc",
@@ -68,9 +71,9 @@ def choose(
     if not addresses:
         access = access_to(Layout(folder.resolve()))
     elif key_file is None:
-        raise LocalRunError("--registries needs --key-file, the key that services sign with.")
+        raise LocalRunError("--registries needs --key-file, the operators' key.")
     else:
-        access = Access(addresses, key_file)
+        access = Access(addresses, key_file, security_read_once(load(TlsSettings)))
     context.obj = Target(access, services)
     if context.invoked_subcommand is None:
         show_list(context)

@@ -1,8 +1,8 @@
 """The services that take part in a transaction, as an operator reaches them.
 
 What an operator asks is what the services ask of one another: the same methods,
-found through the registry, under a service token in the operator's name. Nothing
-here touches a database.
+found through the registry, under a token in the operators' name. Nothing here
+touches a database.
 """
 
 from collections.abc import AsyncIterator
@@ -10,15 +10,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import mesh_file, run_lock
+from deploy.local import mesh_file, operator, run_lock
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import Layout
-from mesh.auth import ServiceIdentity, load_private_key
+from deploy.local.reach import reach_of
 from mesh.client import ServiceClient
 from mesh.discovery import Directory
+from mesh.security import Security
 from mesh.txn.clients import RemoteBranches, RemoteCoordinator
+from mesh.unary import UnaryTransport
 
-OPERATOR = "operator"
 REGISTRY_SECONDS = 3.0
 
 
@@ -28,10 +29,12 @@ class NothingRuns(LocalRunError):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the registries are (host:port), and the file of the services' key."""
+    """Where the registries are (host:port), the file of the operators' key, and how
+    connections are made."""
 
     registries: tuple[str, ...]
     key_file: Path
+    security: Security
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def access_to(layout: Layout) -> Access:
     mesh = mesh_file.read(layout.mesh)
     if mesh is None or run_lock.holder_pid(layout.lock) is None:
         raise NothingRuns(f"Nothing runs in {layout.folder}: start it with `make up`.")
-    return Access(tuple(mesh["registries"]), layout.secrets / "mesh_service_key.pem")
+    return Access(tuple(mesh["registries"]), layout.admin_key, reach_of(mesh).security)
 
 
 @asynccontextmanager
@@ -79,19 +82,17 @@ async def reach(access: Access, services: Services) -> AsyncIterator[Sides]:
     Raises LocalRunError when the key cannot be read, and NoRegistry when no registry
     answers.
     """
-    try:
-        key = load_private_key(access.key_file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise LocalRunError(f"The key in {access.key_file} cannot be used: {error}.") from error
-    identity = ServiceIdentity(key, OPERATOR)
+    identity = operator.identity(access.key_file)
     async with AsyncExitStack() as open_ones:
-        directory = Directory(access.registries, identity.token)
+        directory = Directory(access.registries, identity.token, security=access.security)
         open_ones.push_async_callback(directory.close)
         directory.start()
         await directory.first_snapshot(REGISTRY_SECONDS)
 
         def client(service: str) -> ServiceClient:
-            made = ServiceClient(service, directory)
+            made = ServiceClient(
+                service, directory, transport=UnaryTransport(security=access.security)
+            )
             open_ones.push_async_callback(made.close)
             return made
 

@@ -1,7 +1,7 @@
 """The lanes of one server: their opening, and their end when the server leaves.
 
-Only a process of the mesh may open a lane; who makes a call on it is asked of
-the call's own metadata, so a lane lends nobody its opener's rights.
+Only the services that the lane's proto names may open one; who makes a call on it is
+asked of the call's own metadata, so a lane lends nobody its opener's rights.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,12 @@ from mesh.dispatch import Dispatcher
 from mesh.errors import InvalidArgument, MeshError, ResourceExhausted, Unavailable
 from mesh.lanes.limits import EXCHANGE, MAX_LANES
 from mesh.lanes.served import BrokenRules, ServedLane
-from mesh.methods import Access
+from mesh.rules import rule_of
+from protos.mesh.v1 import lane_pb2
 
+_EXCHANGE_RULE = rule_of(
+    lane_pb2.DESCRIPTOR.services_by_name["LaneService"].methods_by_name["Exchange"].GetOptions()
+)
 log = structlog.get_logger()
 
 
@@ -68,4 +72,4 @@ class LaneService(grpc.GenericRpcHandler):
             raise Unavailable("This server is leaving.", reason="DRAINING")
         if len(self._lanes) >= self._max_lanes:
             raise ResourceExhausted("This server has as many lanes as it can take.")
-        await self._dispatcher.authenticate(metadata_of(context), Access.SERVICE)
+        await self._dispatcher.authenticate(metadata_of(context), _EXCHANGE_RULE)

@@ -2,7 +2,7 @@
 
 A lane is opened by the first call that needs it, and the calls that come
 meanwhile wait for the same opening; no call is sent before its lane stands.
-Channels are those of mesh.unary: the same backoff and keepalive.
+Channels are those of mesh.unary: the same backoff, keepalive and renewal.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from mesh.connections import CLOSING_GRACE_SECONDS, Connections
 from mesh.deadlines import Deadline
 from mesh.lanes.lane import Lane
 from mesh.lanes.limits import EXCHANGE, MAX_LANE_MESSAGE_BYTES
+from mesh.security import PLAIN, Security
 from mesh.transport import ConnectionBroken, NoAnswer
 from mesh.unary import CHANNEL_OPTIONS
 
@@ -36,12 +37,16 @@ class _Connection:
     """The channel to one address, and its lane while there is one."""
 
     def __init__(
-        self, address: str, token: Callable[[], str], observe_calls: Callable[[int], None]
+        self,
+        address: str,
+        security: Security,
+        token: Callable[[], str],
+        observe_calls: Callable[[int], None],
     ) -> None:
         self._address = address
         self._token = token
         self._observe_calls = observe_calls
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._channel = security.channel(address, _OPTIONS)
         self._exchange: Any = self._channel.stream_stream(EXCHANGE)
         self._opening: asyncio.Task[None] | None = None
         self._refusal_count = 0
@@ -111,14 +116,17 @@ class LaneTransport:
         self,
         token: Callable[[], str],
         *,
+        security: Security = PLAIN,
         closing_grace_seconds: float = CLOSING_GRACE_SECONDS,
         observe_calls: Callable[[int], None] = lambda count: None,
     ) -> None:
         """`token` gives a service token, shown when a lane is opened; `observe_calls` is
         told the number of calls in each message."""
         self._connections = Connections(
-            lambda address: _Connection(address, token, observe_calls), closing_grace_seconds
+            lambda address: _Connection(address, security, token, observe_calls),
+            closing_grace_seconds,
         )
+        self._unsubscribe = security.subscribe(self._connections.renew)
 
     async def connect(self, address: str, timeout_seconds: float) -> None:
         await self._connections.to(address).opened(timeout_seconds)
@@ -143,4 +151,5 @@ class LaneTransport:
         self._connections.retain(addresses)
 
     async def close(self) -> None:
+        self._unsubscribe()
         await self._connections.close()

@@ -123,6 +123,17 @@ class EtcdStore:
             await self._client.revoke(name.lease, deadline)
         await self._until(lambda view: not _lists(view, name), deadline)
 
+    async def holder(self, lease_id: str) -> str | None:
+        try:
+            name = LeaseName.parse(lease_id)
+            listed = self._view.get(name.instance_id) if self._view else None
+            if listed is None or listed.lease != name.lease:
+                # This registry may be a moment behind; etcd itself knows.
+                await self._table.set_state(name, None, Deadline.after(CHANGE_SECONDS))
+        except LeaseExpired:
+            return None
+        return name.instance_id
+
     async def snapshot(self) -> Snapshot:
         if self._is_closed:
             raise StoreClosed

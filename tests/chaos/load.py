@@ -14,17 +14,18 @@ from uuid import uuid4
 import grpc
 import orjson
 
-from mesh.auth import ServiceIdentity, load_private_key
 from mesh.calls import AUTHORIZATION, Caller, Metadata
 from mesh.client import ServiceClient
 from mesh.deadlines import Deadline
 from mesh.discovery import Directory
 from mesh.errors import MeshError
 from mesh.lanes.transport import LaneTransport
+from mesh.service_identity import ServiceIdentity
 from mesh.unary import CHANNEL_OPTIONS
 from protos.account.v1 import account_pb2
 from protos.gacha.v1 import gacha_pb2
 from tests.chaos.calls import CONNECTION_LOST, OK, Calls, Way
+from tests.e2e.tokens import key_of
 from tests.faults.players import Player
 from tests.faults.rest import Rest
 from tests.stack import Mesh
@@ -87,7 +88,7 @@ class Load:
 
     async def _fund(self) -> None:
         """Nobody is to be refused for lack of gems."""
-        rest = Rest(self._mesh.gateway)
+        rest = Rest(self._mesh.gateway, self._mesh.trust)
         body = orjson.dumps({"amount": GEMS, "paymentMethod": "credit_card"})
         for player in self._players:
             answer = await rest.send("POST /buy-currency", player.token, uuid4().hex, body)
@@ -133,8 +134,7 @@ class Load:
         return once
 
     async def _clients(self, stack: contextlib.AsyncExitStack) -> list[Once]:
-        key = (self._mesh.layout.secrets / "mesh_service_key.pem").read_bytes()
-        identity = ServiceIdentity(load_private_key(key), "chaos")
+        identity = ServiceIdentity(key_of(self._mesh, "gateway_http"), "gateway_http")
         registries = [each["address"] for each in self._mesh.processes("registry")]
         directory = Directory(registries, identity.token)
         directory.start()

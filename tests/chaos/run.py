@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from deploy.local import sight, status
-from mesh.auth import ServiceIdentity, load_private_key
+from deploy.local import operator, sight, status
 from tests.chaos.calls import CONNECTION_LOST, OK, Call, Calls, Figures, Way, figures
 from tests.chaos.faults import Fault
 from tests.chaos.load import Load
@@ -44,8 +43,7 @@ class Chaos:
         self._mesh, self._chance = mesh, random.Random(seed)
         self.calls = Calls()
         self._load = Load(mesh, players, self.calls, seed, retries=retries)
-        key = (mesh.layout.secrets / "mesh_service_key.pem").read_bytes()
-        self._identity = ServiceIdentity(load_private_key(key), "chaos")
+        self._identity = operator.identity(mesh.layout.admin_key)
 
     async def run(
         self, faults: Sequence[Fault], goes_on: Callable[[], bool]

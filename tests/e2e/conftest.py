@@ -24,7 +24,7 @@ def addresses(mesh: Mesh, number: int = 0) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def rest(mesh: Mesh) -> Iterator[RestClient]:
     """REST at the gateway."""
-    client = RestClient(mesh.gateway)
+    client = RestClient(mesh.gateway, mesh.trust)
     yield client
     client.close()
 
@@ -32,7 +32,7 @@ def rest(mesh: Mesh) -> Iterator[RestClient]:
 @pytest.fixture(scope="session")
 def first_instance(mesh: Mesh) -> Iterator[GrpcClient]:
     """gRPC straight at the first account_svc and the first gacha_svc."""
-    client = GrpcClient(addresses(mesh, 0))
+    client = GrpcClient(addresses(mesh, 0), mesh.operator_files)
     yield client
     client.close()
 
@@ -40,7 +40,7 @@ def first_instance(mesh: Mesh) -> Iterator[GrpcClient]:
 @pytest.fixture(scope="session")
 def second_instance(mesh: Mesh) -> Iterator[GrpcClient]:
     """gRPC straight at the second of each."""
-    client = GrpcClient(addresses(mesh, 1))
+    client = GrpcClient(addresses(mesh, 1), mesh.operator_files)
     yield client
     client.close()
 
@@ -50,11 +50,11 @@ def client(request: pytest.FixtureRequest, mesh: Mesh) -> Iterator[Client]:
     """Each way in turn; rest-get pulls with GET and is otherwise REST."""
     client: Client
     if request.param == "grpc":
-        client = GrpcClient(addresses(mesh))
+        client = GrpcClient(addresses(mesh), mesh.operator_files)
     elif request.param == "grpcurl":
-        client = GrpcurlClient(tools.grpcurl(), addresses(mesh))
+        client = GrpcurlClient(tools.grpcurl(), addresses(mesh), mesh.operator_files)
     else:
-        client = RestClient(mesh.gateway, pulls_by_get=request.param == "rest-get")
+        client = RestClient(mesh.gateway, mesh.trust, pulls_by_get=request.param == "rest-get")
     yield client
     client.close()
 

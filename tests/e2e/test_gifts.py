@@ -114,7 +114,9 @@ async def test_gifts_under_way_are_finished_whoever_is_killed(
     for player in players:
         assert rest.pull(player.token, "standard", 10).ok
     stop = asyncio.Event()
-    async with httpx.AsyncClient(base_url=mesh.gateway, timeout=15, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=mesh.gateway, timeout=15, trust_env=False, verify=mesh.trust or True
+    ) as client:
         sending = [
             asyncio.create_task(_keep_giving(client, rest, giver, to, stop))
             for giver, to in zip(players, [*players[1:], players[0]], strict=True)

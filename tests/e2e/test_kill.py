@@ -29,7 +29,7 @@ KILLS = {
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("names", KILLS.values(), ids=KILLS.keys())
 async def test_killed_under_load_nothing_is_lost(mesh: Mesh, names: Sequence[str]) -> None:
-    load = Load(mesh.gateway, seed=len(names))
+    load = Load(mesh.gateway, trust=mesh.trust, seed=len(names))
     async with load.client() as client:
         rich = [await load.player(client, 1_000_000) for _ in range(6)]
         poor = [await load.player(client, 800) for _ in range(2)]
@@ -72,7 +72,7 @@ def _pull_counts(mesh: Mesh, load: Load) -> dict[str, int]:
 
 
 async def test_killed_services_are_back_and_found_within_seconds(mesh: Mesh) -> None:
-    async with Load(mesh.gateway, seed=9).client() as client:
+    async with Load(mesh.gateway, trust=mesh.trust, seed=9).client() as client:
         for name in ("account_svc-1", "account_svc-2"):
             await asyncio.to_thread(mesh.kill_process, name)
         began = time.monotonic()

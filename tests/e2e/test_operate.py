@@ -22,7 +22,6 @@ from deploy.local.layout import REPOSITORY
 from deploy.tx.listing import State, Transaction, look
 from deploy.tx.resolution import resolve
 from deploy.tx.sides import Services, Sides, access_to, reach
-from mesh.auth import ServiceIdentity, load_private_key
 from mesh.database import Database
 from mesh.errors import InvalidArgument
 from mesh.txn.decisions import DecisionLog
@@ -32,6 +31,7 @@ from protos.tx.v1 import participant_pb2
 from tests.e2e.clients.grpc_client import GrpcClient
 from tests.e2e.clients.rest_client import RestClient
 from tests.e2e.players import NewPlayer, Player
+from tests.e2e.tokens import token_of
 from tests.stack import Mesh
 
 PARTICIPANT = "tx.v1.ParticipantService"
@@ -84,13 +84,12 @@ class Coordinator:
 
 @pytest.fixture(scope="module")
 def coordinator(mesh: Mesh, rest: RestClient) -> Iterator[Coordinator]:
-    key = load_private_key((mesh.layout.secrets / "mesh_service_key.pem").read_bytes())
     account, gacha = (
-        GrpcClient({PARTICIPANT: mesh.processes(role)[0]["address"]})
+        GrpcClient({PARTICIPANT: mesh.processes(role)[0]["address"]}, mesh.operator_files)
         for role in ("account_svc", "gacha_svc")
     )
     with closing(account), closing(gacha):
-        token = ServiceIdentity(key, "gacha_svc").token()
+        token = token_of(mesh, "gacha_svc")
         yield Coordinator({"account_svc": account, "gacha_svc": gacha}, token, rest)
 
 
@@ -358,7 +357,7 @@ def test_the_command_says_when_nothing_runs(tmp_path: Path) -> None:
 
 
 def test_the_command_says_when_no_registry_or_key_is_to_be_had(mesh: Mesh, tmp_path: Path) -> None:
-    key_file = str(mesh.layout.secrets / "mesh_service_key.pem")
+    key_file = str(mesh.layout.admin_key)
     for arguments, said in (
         (["--registries", "127.0.0.1:1", "--key-file", key_file], "No registry answered"),
         (["--registries", mesh.registry, "--key-file", str(tmp_path / "none")], "cannot be used"),

@@ -11,17 +11,18 @@ import httpx
 import pytest
 
 from deploy.local.layout import REPOSITORY
-from mesh.auth import ServiceIdentity, load_private_key
 from mesh.calls import AUTHORIZATION
 from mesh.client import ServiceClient
 from mesh.deadlines import Deadline
 from mesh.discovery import Directory
 from mesh.errors import MeshError
 from mesh.lanes.transport import LaneTransport
+from mesh.service_identity import ServiceIdentity
 from protos.gacha.v1 import gacha_pb2
 from tests.e2e import harm
 from tests.e2e.clients.rest_client import RestClient
 from tests.e2e.players import NewPlayer, Player
+from tests.e2e.tokens import key_of
 from tests.invariants import broken_invariants
 from tests.stack import Mesh
 
@@ -43,9 +44,7 @@ async def test_a_roll_under_load_fails_no_call(
     answers: Counter[str] = Counter()
     stop = asyncio.Event()
     async with httpx.AsyncClient(base_url=mesh.gateway, timeout=15, trust_env=False) as http:
-        identity = ServiceIdentity(
-            load_private_key((mesh.layout.secrets / "mesh_service_key.pem").read_bytes()), "roller"
-        )
+        identity = ServiceIdentity(key_of(mesh, "gateway_http"), "gateway_http")
         directory = Directory([mesh.registry], identity.token)
         directory.start()
         await directory.first_snapshot(5)

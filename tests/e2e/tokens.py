@@ -8,8 +8,22 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mesh.auth import SERVICE_AUDIENCE, ServiceIdentity, key_id, load_private_key, public_octets
+from deploy.local.credentials import service_key_in, service_keys_in
+from mesh.auth import SERVICE_AUDIENCE
+from mesh.keys import key_id, load_private_key, public_octets
+from mesh.service_identity import ServiceIdentity
 from tests.stack import Mesh
+
+
+def key_of(mesh: Mesh, name: str) -> Ed25519PrivateKey:
+    """The key of a service, or of the operators (`admin`)."""
+    path = service_key_in(service_keys_in(mesh.layout.secrets), name)
+    return load_private_key(path.read_bytes())
+
+
+def token_of(mesh: Mesh, name: str) -> str:
+    """A good token of a service, or of an operator (`admin`)."""
+    return ServiceIdentity(key_of(mesh, name), name).token()
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +31,7 @@ class Forge:
     """Holds what only the mesh should, and a player's good claims to start from."""
 
     player_key: Ed25519PrivateKey
-    service_key: Ed25519PrivateKey
+    gacha_key: Ed25519PrivateKey
     claims: dict[str, Any]
 
     @classmethod
@@ -25,7 +39,7 @@ class Forge:
         secrets = mesh.layout.secrets
         return cls(
             load_private_key((secrets / "account_signing_key.pem").read_bytes()),
-            load_private_key((secrets / "mesh_service_key.pem").read_bytes()),
+            key_of(mesh, "gacha_svc"),
             jwt.decode(good_token, options={"verify_signature": False}),
         )
 
@@ -53,7 +67,7 @@ class Forge:
 
     def of_a_service(self) -> str:
         """What processes of the mesh show to one another."""
-        return ServiceIdentity(self.service_key, "gacha_svc").token()
+        return ServiceIdentity(self.gacha_key, "gacha_svc").token()
 
     def of_a_service_signed_by_the_player_key(self) -> str:
         return self.signed(aud=SERVICE_AUDIENCE)
@@ -68,7 +82,7 @@ class Forge:
             "foreign-signed under its own": self.signed(
                 stranger, kid=key_id(stranger.public_key())
             ),
-            "signed by the services' key": self.signed(self.service_key),
+            "signed by a service's key": self.signed(self.gacha_key),
             "alg none": self.unsigned(),
             "alg none with a signature": f"{self.unsigned()}{signature}",
             "HS256 with the public key": self.signed_with_the_public_key_as_a_secret(),

@@ -106,7 +106,7 @@ class Load:
         waiting = iter(asked)
 
         async def repeat_in_turn() -> None:
-            with closing(Rest(self._mesh.gateway)) as rest:
+            with closing(Rest(self._mesh.gateway, self._mesh.trust)) as rest:
                 for each in waiting:
                     if self._findings.is_enough(Check.REPEATS):
                         break
@@ -116,7 +116,7 @@ class Load:
 
     async def _keep_asking(self, number: int) -> None:
         chance = random.Random(f"{self._seed}/{number}")
-        with closing(Rest(self._mesh.gateway)) as rest:
+        with closing(Rest(self._mesh.gateway, self._mesh.trust)) as rest:
             while True:
                 await self._open.wait()
                 self._busy_count += 1

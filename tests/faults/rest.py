@@ -1,6 +1,7 @@
 """REST as a player's client speaks it, over a connection that is made anew when it breaks."""
 
 import asyncio
+import ssl
 
 from bench.http1 import Answer, Connection, connect
 
@@ -16,10 +17,12 @@ class _Line:
         self._answer: asyncio.Future[Answer] | None = None
         self._end: ConnectionError | None = None
 
-    async def exchange(self, host: str, port: int, request: bytes) -> Answer:
+    async def exchange(
+        self, host: str, port: int, request: bytes, trust: ssl.SSLContext | None
+    ) -> Answer:
         """Raises OSError."""
         if self._connection is None:
-            self._connection = await connect(host, port, self._take_answer, self._take_end)
+            self._connection = await connect(host, port, self._take_answer, self._take_end, trust)
         if self._end is not None:
             raise self._end
         self._answer = asyncio.get_running_loop().create_future()
@@ -48,9 +51,10 @@ class _Line:
 class Rest:
     """One request at a time."""
 
-    def __init__(self, gateway: str) -> None:
-        """`gateway` is http://HOST:PORT."""
-        self._host, _, self._port = gateway.removeprefix("http://").rpartition(":")
+    def __init__(self, gateway: str, trust: ssl.SSLContext | None = None) -> None:
+        """`gateway` is http://HOST:PORT, or https:// with whom to `trust`."""
+        self._host, _, self._port = gateway.partition("://")[2].rpartition(":")
+        self._trust = trust
         self._line: _Line | None = None
 
     async def send(
@@ -74,7 +78,9 @@ class Rest:
         used, self._line = self._line or _Line(), None
         try:
             async with asyncio.timeout(patience_seconds):
-                answer = await used.exchange(self._host, int(self._port), request.encode() + body)
+                answer = await used.exchange(
+                    self._host, int(self._port), request.encode() + body, self._trust
+                )
         except (OSError, TimeoutError):
             return None
         else:

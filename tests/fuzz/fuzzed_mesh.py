@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from mesh.auth import ServiceIdentity, load_private_key
-from mesh.methods import Access
+from deploy.local.credentials import IDENTITIES
+from mesh.service_identity import ServiceIdentity
 from tests.e2e.clients.rest_client import RestClient
 from tests.e2e.players import Player, register
-from tests.fuzz.grpc_fuzzer import Token
+from tests.e2e.tokens import key_of
+from tests.fuzz.grpc_fuzzer import PLAYER, Token
 from tests.invariants import broken_invariants
 from tests.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
@@ -38,13 +39,12 @@ class FuzzedMesh:
             for each in self.mesh.processes(role)
         ]
 
-    def tokens(self) -> dict[Access, Token]:
-        """By the access that they open, as they are now; NOBODY's is no token at all."""
-        key = load_private_key((self.mesh.layout.secrets / "mesh_service_key.pem").read_bytes())
+    def tokens(self) -> dict[str, Token]:
+        """By who shows them, as they are now; one is no token at all."""
         return {
-            Access.PLAYER: lambda: self.player.token,
-            Access.SERVICE: ServiceIdentity(key, "gacha_svc").token,
-            Access.NOBODY: lambda: "no.token.atall",
+            PLAYER: lambda: self.player.token,
+            **{name: ServiceIdentity(key_of(self.mesh, name), name).token for name in IDENTITIES},
+            "no.token.atall": lambda: "no.token.atall",
         }
 
     def harm(self) -> list[str]:

@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from gateway_http.contracts import import_generated
 from mesh.calls import AUTHORIZATION
-from mesh.methods import Access, access_of
+from mesh.rules import rule_of
 from mesh.status import DETAILS_KEY
 from mesh.unary import CHANNEL_OPTIONS
 from protos import DESCRIPTORS
@@ -39,6 +39,7 @@ SAID_BY_GRPC = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTE
 
 
 Token = Callable[[], str]
+PLAYER = "player"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,12 @@ def doors_of(instances: Sequence[tuple[str, str]]) -> list[Door]:
 
 
 class GrpcFuzzer:
-    """Knocks at doors. `tokens` are by the access that they are for."""
+    """Knocks at doors. `tokens` are by the service that shows them, PLAYER's beside them."""
 
     def __init__(
         self,
         doors: Sequence[Door],
-        tokens: dict[Access, Token],
+        tokens: dict[str, Token],
         requests: Requests,
         randomness: Random,
     ) -> None:
@@ -178,10 +179,11 @@ class GrpcFuzzer:
             call.cancel()
 
     def _metadata(self, method: MethodDescriptor) -> tuple[tuple[str, str], ...]:
-        access = access_of(method)
+        rule = rule_of(method.GetOptions())
+        callers = [caller for caller in self._tokens if rule.admits(caller)] or [PLAYER]
         if self._randomness.random() > RIGHT_CALLER_SHARE:
-            access = self._randomness.choice(list(Access))
-        token = self._tokens.get(access)
+            callers = ["", *self._tokens]
+        token = self._tokens.get(self._randomness.choice(callers))
         return () if token is None else ((AUTHORIZATION, f"Bearer {token()}"),)
 
     def _judge(self, door: Door, request: bytes, error: grpc.aio.AioRpcError) -> None:

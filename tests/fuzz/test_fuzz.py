@@ -7,9 +7,8 @@ from typing import Any
 import grpc
 import pytest
 
-from mesh.methods import Access
 from protos.account.v1 import account_pb2
-from tests.fuzz.grpc_fuzzer import Door, GrpcFuzzer
+from tests.fuzz.grpc_fuzzer import PLAYER, Door, GrpcFuzzer
 from tests.fuzz.messages import Requests
 from tests.fuzz.report import Reporter
 from tests.fuzz.runs import Size, fuzz
@@ -42,9 +41,7 @@ async def judged(handler: "grpc.RpcMethodHandler[bytes, bytes]") -> list[str]:
     try:
         door = Door("account_svc-1", f"127.0.0.1:{port}", LOGIN)
         randomness = Random(SEED)
-        fuzzer = GrpcFuzzer(
-            [door], {Access.PUBLIC: lambda: "token"}, Requests(randomness), randomness
-        )
+        fuzzer = GrpcFuzzer([door], {PLAYER: lambda: "token"}, Requests(randomness), randomness)
         await fuzzer.knock(200)
     finally:
         await server.stop(None)

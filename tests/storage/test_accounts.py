@@ -14,10 +14,11 @@ from account_svc.domain.accounts import EmailTaken, InvalidCredentials, Username
 from account_svc.domain.debits import Debit
 from account_svc.passwords import Passwords
 from account_svc.use_cases.debits import apply_debits
-from mesh.auth import PLAYER_AUDIENCE, Authenticator, Player, TokenSigner, fixed_keys
+from mesh.auth import PLAYER_AUDIENCE, Authenticator, Player, TokenSigner
 from mesh.database import Database
 from mesh.idempotency import IdempotencyKeyReused
-from mesh.methods import Access
+from mesh.keys import fixed_keys, fixed_service_keys
+from mesh.rules import OF_PLAYERS
 from mesh.txn.words import No, Operation, Vote, Yes
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.funding import FundedAccounts
@@ -72,9 +73,9 @@ async def test_a_new_player_has_nothing_and_may_log_in_in_any_case(
     assert await accounts.balance(user_id) == 0
     token = await accounts.login("MIRA", PASSWORD)
     keys = fixed_keys(signer.public_key)
-    authenticator = Authenticator(player_keys=keys, service_keys=keys)
+    authenticator = Authenticator(player_keys=keys, service_keys=fixed_service_keys({}))
     metadata = {"authorization": f"Bearer {token}"}
-    assert await authenticator.authenticate(metadata, Access.PLAYER) == Player(user_id)
+    assert await authenticator.authenticate(metadata, OF_PLAYERS) == Player(user_id)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mesh.errors import Unavailable
-from registry.domain import LeaseExpired, State
+from registry.domain import Entry, LeaseExpired, State
 from registry.etcd.client import EtcdClient
 from registry.etcd.store import EtcdStore
 from tests.etcd_cluster import MEMBERS, EtcdCluster
@@ -17,6 +17,8 @@ from tests.unit.registry.running import until
 
 LEASE_SECONDS = 2.0
 LONGER_THAN_A_LEASE_SECONDS = 3.5
+LEFT_SECONDS = 5.0
+"""In which a frozen member is left by all, and a new leader elected; twice what it takes."""
 
 
 @pytest.fixture
@@ -43,6 +45,15 @@ class Listing:
             snapshot = await self._store.snapshot()
             self.told.append([entry.id for entry in snapshot.entries])
             await self._store.snapshot_after(snapshot.revision)
+
+
+async def register_soon(registry: EtcdStore, entry: Entry) -> str:
+    """Registers as instances do, again and again; an election may be under way."""
+    while True:
+        try:
+            return await registry.register(entry)
+        except Unavailable:
+            await asyncio.sleep(0.05)
 
 
 async def test_registries_see_one_anothers_instances_at_once(registries: list[EtcdStore]) -> None:
@@ -119,18 +130,28 @@ async def test_one_member_of_etcd_is_not_missed(
     victim = leader if which == "the leader" else next(n for n in MEMBERS if n != leader)
     harm = etcd_cluster.kill if how == "killed" else etcd_cluster.freeze
     harm(victim)
-    await heart.beats(4)
-    await asyncio.sleep(LONGER_THAN_A_LEASE_SECONDS)
-    lease_id = await registries[1].register(B)
+    harmed_at = time.monotonic()
+    lease_id = await register_soon(registries[1], B)
+    beating = stores.run(Heart(lease_id, registries).run)
     for registry in registries:
         await until_ids(registry, ["a-1", "b-1"], 5.0)
+    assert time.monotonic() - harmed_at < LEFT_SECONDS
+    await heart.beats(4)
+    await asyncio.sleep(LONGER_THAN_A_LEASE_SECONDS)
+    beating.cancel()
     await registries[2].remove(lease_id)
+    assert all("a-1" in told for told in listing.told), listing.told
     etcd_cluster.revive()
     await asyncio.sleep(LONGER_THAN_A_LEASE_SECONDS)
-    await heart.beats()
+    if heart.is_expired:
+        # etcd before 3.4.31 and 3.5.13, when a frozen leader goes on: docs/adr/0017.
+        assert (which, how) == ("the leader", "frozen")
+        await registries[0].register(A)
+    else:
+        await heart.beats()
+        assert all("a-1" in told for told in listing.told), listing.told
     for registry in registries:
         await until_ids(registry, ["a-1"], 5.0)
-    assert all("a-1" in told for told in listing.told), listing.told
 
 
 async def test_without_a_quorum_nobody_is_dropped_and_changes_are_refused_in_time(

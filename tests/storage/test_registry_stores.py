@@ -45,6 +45,22 @@ async def test_what_was_registered_is_listed_in_order_under_a_later_revision(sto
     assert store.lease_seconds == LEASE_SECONDS
 
 
+async def test_a_lease_tells_the_instance_that_it_keeps_listed(store: Store) -> None:
+    old, other = await store.register(A), await store.register(B)
+    assert [await store.holder(each) for each in (old, other)] == ["a-1", "b-1"]
+    new = await store.register(A)
+    assert [await store.holder(each) for each in (old, new)] == [None, "a-1"]
+    await store.remove(new)
+    for unknown in (new, *UNKNOWN):
+        assert await store.holder(unknown) is None
+
+
+async def test_a_lease_of_one_instance_is_none_of_another(store: Store) -> None:
+    lease_id = await store.register(A)
+    await store.register(B)
+    assert await store.holder(lease_id.replace("a-1", "b-1")) in (None, "a-1")
+
+
 async def test_registering_again_replaces_the_entry_and_its_lease(store: Store) -> None:
     old = await store.register(A)
     moved = replace(A, address="127.0.0.1:9")

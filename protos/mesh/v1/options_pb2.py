@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/mesh/v1/options.proto\x12\x07mesh.v1\x1a google/protobuf/descriptor.proto*Z\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x11\n\rACCESS_PLAYER\x10\x02\x12\x12\n\x0e\x41\x43\x43\x45SS_SERVICE\x10\x03:A\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb9\x8e\x03 \x01(\x0e\x32\x0f.mesh.v1.Access:4\n\x0bhttp_header\x12\x1d.google.protobuf.FieldOptions\x18\xba\x8e\x03 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/mesh/v1/options.proto\x12\x07mesh.v1\x1a google/protobuf/descriptor.proto*Z\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x11\n\rACCESS_PLAYER\x10\x02\x12\x12\n\x0e\x41\x43\x43\x45SS_SERVICE\x10\x03:A\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb9\x8e\x03 \x01(\x0e\x32\x0f.mesh.v1.Access:1\n\x07\x63\x61llers\x12\x1e.google.protobuf.MethodOptions\x18\xbb\x8e\x03 \x03(\t:7\n\rmay_be_opened\x12\x1e.google.protobuf.MethodOptions\x18\xbc\x8e\x03 \x01(\x08:4\n\x0bhttp_header\x12\x1d.google.protobuf.FieldOptions\x18\xba\x8e\x03 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)

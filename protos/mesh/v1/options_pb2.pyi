@@ -32,11 +32,13 @@ class _AccessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Access.ValueTy
     ACCESS_PLAYER: _Access.ValueType  # 2
     """A player, with the bearer token that Login gave."""
     ACCESS_SERVICE: _Access.ValueType  # 3
-    """A process of the mesh, with its own short-lived service token."""
+    """A service of the mesh, or an operator, with a short-lived service token: only
+    those that mesh.v1.callers names.
+    """
 
 class Access(_Access, metaclass=_AccessEnumTypeWrapper):
-    """Who may call a method. The server enforces it before the method runs; a
-    method that declares nothing is refused to everybody.
+    """Who may call a method. The server enforces it before the method runs. It does
+    not start with a method that declares nothing.
     """
 
 ACCESS_UNSPECIFIED: Access.ValueType  # 0
@@ -46,13 +48,26 @@ ACCESS_PUBLIC: Access.ValueType  # 1
 ACCESS_PLAYER: Access.ValueType  # 2
 """A player, with the bearer token that Login gave."""
 ACCESS_SERVICE: Access.ValueType  # 3
-"""A process of the mesh, with its own short-lived service token."""
+"""A service of the mesh, or an operator, with a short-lived service token: only
+those that mesh.v1.callers names.
+"""
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
 ACCESS_FIELD_NUMBER: _builtins.int
+CALLERS_FIELD_NUMBER: _builtins.int
+MAY_BE_OPENED_FIELD_NUMBER: _builtins.int
 HTTP_HEADER_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access.ValueType]
 """The rule of the method."""
+callers: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
+"""For ACCESS_SERVICE, who may call: names of services, "admin" for operators, or
+"*" for every service whose key is known, which operators are not. Nobody may
+call when there is none.
+"""
+may_be_opened: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
+"""For ACCESS_SERVICE: whoever runs the service may open the method to everybody
+by a setting of that service, so that callers outside cannot tell.
+"""
 http_header: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
 """For a string field of a REST method's request: the lower-case names of the
 headers that it comes from in REST, the first that is present, and nothing

@@ -56,8 +56,8 @@ class Instance(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     METRICS_ADDRESS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Unique in the mesh, such as "gacha_svc-1"; 1 to 100 visible ASCII
-    characters.
+    """Unique in the mesh: the service's name, a hyphen, and anything, such as
+    "gacha_svc-1"; 1 to 100 visible ASCII characters.
     """
     service: _builtins.str
     """What it serves, such as "gacha_svc"; 1 to 100 visible ASCII characters."""

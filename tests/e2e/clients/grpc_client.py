@@ -9,6 +9,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from mesh.tls.material import TlsFiles
 from tests.e2e.clients.answers import Answer, as_rest, good, refused
 from tests.e2e.clients.client import Client, Request
 from tests.e2e.clients.reflected import ReflectedServer
@@ -17,10 +18,11 @@ TIMEOUT_SECONDS = 20.0
 
 
 class GrpcClient(Client):
-    """`addresses` has a host:port for each service by its full name."""
+    """`addresses` has a host:port for each service by its full name; `files` are those of the
+    certificate to show."""
 
-    def __init__(self, addresses: Mapping[str, str]) -> None:
-        servers = {address: ReflectedServer(address) for address in set(addresses.values())}
+    def __init__(self, addresses: Mapping[str, str], files: TlsFiles | None = None) -> None:
+        servers = {address: ReflectedServer(address, files) for address in set(addresses.values())}
         self._servers = {service: servers[address] for service, address in addresses.items()}
 
     def call(self, method: str, request: Request, token: str = "") -> Answer:
@@ -46,14 +48,15 @@ class GrpcClient(Client):
         try:
             return bytes(send(message, timeout=TIMEOUT_SECONDS, metadata=metadata))
         except grpc.RpcError as error:
-            return _refusal(error)
+            return refusal_of(error)
 
     def close(self) -> None:
         for server in self._servers.values():
             server.close()
 
 
-def _refusal(error: Any) -> Answer:
+def refusal_of(error: Any) -> Answer:
+    """What a grpc.RpcError says."""
     details: list[dict[str, Any]] = []
     fields: tuple[str, ...] = ()
     status = rpc_status.from_call(error)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import grpc
 
+from mesh.tls.material import TlsFiles
 from tests.e2e.clients.answers import Answer, as_rest, good, refused
 from tests.e2e.clients.client import Client, Request
 from tests.e2e.clients.reflected import ReflectedServer
@@ -17,16 +18,22 @@ _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 
 
 class GrpcurlClient(Client):
-    """`program` is grpcurl's path; `addresses` has a host:port for each service."""
+    """`program` is grpcurl's path; `addresses` has a host:port for each service; `files` are
+    those of the certificate to show."""
 
-    def __init__(self, program: str, addresses: Mapping[str, str]) -> None:
+    def __init__(
+        self, program: str, addresses: Mapping[str, str], files: TlsFiles | None = None
+    ) -> None:
         self._program = program
+        self._transport = transport_options(files)
         # Tells which numbers of grpcurl's JSON are 64 bits wide; the calls are its own.
-        self._servers = {name: ReflectedServer(address) for name, address in addresses.items()}
+        self._servers = {
+            name: ReflectedServer(address, files) for name, address in addresses.items()
+        }
 
     def call(self, method: str, request: Request, token: str = "") -> Answer:
         server = self._servers[method.partition("/")[0]]
-        command = [self._program, "-plaintext", "-emit-defaults", "-format-error"]
+        command = [self._program, *self._transport, "-emit-defaults", "-format-error"]
         command += ["-max-time", str(TIMEOUT_SECONDS), "-d", "@"]
         if token:
             command += ["-H", f"authorization: Bearer {token}"]
@@ -45,6 +52,13 @@ class GrpcurlClient(Client):
     def close(self) -> None:
         for server in self._servers.values():
             server.close()
+
+
+def transport_options(files: TlsFiles | None) -> list[str]:
+    """grpcurl's, for plain text or a certificate."""
+    if files is None:
+        return ["-plaintext"]
+    return ["-cacert", str(files.ca), "-cert", str(files.certificate), "-key", str(files.key)]
 
 
 def _refusal(error_output: bytes) -> Answer:

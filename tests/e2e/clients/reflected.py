@@ -7,14 +7,21 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
+from mesh.tls.material import TlsFiles
+
 
 class ReflectedServer:
-    """A server, and a pool of the descriptors that it told."""
+    """A server, which is shown the certificate in `files`, and a pool of the descriptors that
+    it told."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, files: TlsFiles | None = None) -> None:
         options = (("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0))
         self.address = address
-        self.channel = grpc.insecure_channel(address, options=options)
+        self.channel = (
+            grpc.insecure_channel(address, options=options)
+            if files is None
+            else grpc.secure_channel(address, _credentials(files), options=options)
+        )
         self._database = ProtoReflectionDescriptorDatabase(self.channel)
         self.pool = DescriptorPool(self._database)
 
@@ -33,3 +40,10 @@ class ReflectedServer:
 
     def close(self) -> None:
         self.channel.close()
+
+
+def _credentials(files: TlsFiles) -> grpc.ChannelCredentials:
+    assert files.ca is not None, "servers are believed by their CA"
+    return grpc.ssl_channel_credentials(
+        files.ca.read_bytes(), files.key.read_bytes(), files.certificate.read_bytes()
+    )

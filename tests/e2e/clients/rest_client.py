@@ -1,5 +1,6 @@
 """REST, by httpx. The routes stand here once more, for they are what users were promised."""
 
+import ssl
 from string import Formatter
 from typing import Any
 
@@ -34,11 +35,16 @@ ROUTES = {
 
 
 class RestClient(Client):
-    """The gateway at `base_url`; with `pulls_by_get` as its oldest clients pull."""
+    """The gateway at `base_url`, whose certificate `trust` believes; with `pulls_by_get` as its
+    oldest clients pull."""
 
-    def __init__(self, base_url: str, *, pulls_by_get: bool = False) -> None:
+    def __init__(
+        self, base_url: str, trust: ssl.SSLContext | None = None, *, pulls_by_get: bool = False
+    ) -> None:
         # Nothing of the environment, such as a proxy, stands between.
-        self.http = httpx.Client(base_url=base_url, timeout=TIMEOUT_SECONDS, trust_env=False)
+        self.http = httpx.Client(
+            base_url=base_url, timeout=TIMEOUT_SECONDS, trust_env=False, verify=trust or True
+        )
         self._pull_verb = "GET" if pulls_by_get else "POST"
 
     def call(self, method: str, request: Request, token: str = "") -> Answer:

@@ -1,5 +1,6 @@
 """What each process of the profiles on one machine is told."""
 
+import time
 from itertools import count
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from deploy.local.credentials import Credentials
 from deploy.local.embedded_profile import STOP_ORDER, EmbeddedProfile
 from deploy.local.identity import Identity
 from deploy.local.layout import Layout
+from deploy.local.mesh_certificates import certificates_for
 from deploy.local.processes import ProcessSpec
 from deploy.local.shape import PROFILES, Shape, instance_names
+from mesh.tls.material import TlsFiles, read_material
 from tests.etcd_cluster import need_etcd
 
 
@@ -19,7 +22,8 @@ def profile_of(shape: Shape, folder: Path) -> EmbeddedProfile:
         Layout(folder),
         dict(zip(instance_names(shape), count(18_000), strict=False)),
         Credentials(
-            folder / "service.pem",
+            folder / "service_keys",
+            folder / "public_keys",
             folder / "account.pem",
             folder / "payment_secret_key",
             folder / "payment_webhook_secret",
@@ -27,6 +31,7 @@ def profile_of(shape: Shape, folder: Path) -> EmbeddedProfile:
         ),
         Identity("self", 1000, 1000),
         shape,
+        certificates_for(Layout(folder), shape),
     )
 
 
@@ -80,6 +85,21 @@ def test_services_get_databases_of_their_own(profile: EmbeddedProfile) -> None:
         assert knows_account_key is (spec.role == "account_svc")
 
 
+def test_every_process_holds_the_key_of_its_own_service_alone(profile: EmbeddedProfile) -> None:
+    for spec in (*profile.services(), *profile.gateways()):
+        own = profile.credentials.service_keys / f"{spec.role}.pem"
+        assert spec.environment["MESH_SERVICE_KEY_FILE"] == str(own)
+    for spec in profile.registries():
+        assert "MESH_SERVICE_KEY_FILE" not in spec.environment
+    for spec in (*profile.registries(), *profile.services()):
+        assert spec.environment["MESH_SERVICE_KEYS_DIR"] == str(profile.credentials.public_keys)
+
+
+def test_init_db_is_open_where_users_were_promised_so_alone(profile: EmbeddedProfile) -> None:
+    told = {spec.environment.get("GACHA_INIT_DB") for spec in profile.services()}
+    assert told == {None, "admin" if profile.shape.etcd_count else "public"}
+
+
 def test_the_payment_sandbox_shares_two_secrets_with_the_account_service_and_no_key(
     profile: EmbeddedProfile,
 ) -> None:
@@ -94,7 +114,8 @@ def test_the_payment_sandbox_shares_two_secrets_with_the_account_service_and_no_
             assert shared is knows
         assert (spec.environment.get("PAYMENT_URL") == f"http://{sandbox.address}") is knows
     gateway = profile.gateways()[0].address
-    assert sandbox.environment["SANDBOX_WEBHOOK_URL"] == f"http://{gateway}/webhooks/payments"
+    url = f"{'https' if profile.shape.tls else 'http'}://{gateway}/webhooks/payments"
+    assert sandbox.environment["SANDBOX_WEBHOOK_URL"] == url
 
 
 def test_no_secret_is_on_a_command_line(profile: EmbeddedProfile) -> None:
@@ -163,3 +184,26 @@ def test_the_registry_of_the_embedded_profile_needs_no_etcd(
     profile = profile_of(PROFILES["embedded"], tmp_path)
     assert {spec.role for spec in profile.data_tier()} == {"postgres", "cache"}
     assert "REGISTRY_ETCD" not in profile.registries()[0].environment
+
+
+def test_with_tls_every_instance_has_a_certificate_of_its_own(tmp_path: Path) -> None:
+    profile = profile_of(Shape(gateway_count=2, tls=True), tmp_path)
+    instances = [*profile.registries(), *profile.services(), *profile.gateways()]
+    directories = [each.environment["MESH_TLS_DIR"] for each in instances]
+    assert len(set(directories)) == len(instances)
+    for each in instances:
+        directory = Path(each.environment["MESH_TLS_DIR"])
+        read_material(TlsFiles.in_directory(directory), time.time())
+        is_gateway = each.role == "gateway_http"
+        assert ("GATEWAY_TLS_CERT_FILE" in each.environment) == is_gateway
+    sandbox = profile.payment_sandbox().environment
+    assert sandbox["SANDBOX_WEBHOOK_URL"].startswith("https://")
+    assert Path(sandbox["SSL_CERT_FILE"]).stat().st_mode & 0o777 == 0o644
+
+
+def test_without_tls_nobody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESH_TLS_DIR", "/somebody/elses")
+    monkeypatch.setenv("GATEWAY_TLS_KEY_FILE", "/somebody/elses")
+    profile = profile_of(Shape(), tmp_path)
+    for each in (*profile.registries(), *profile.services(), *profile.gateways()):
+        assert not [name for name in each.environment if "_TLS_" in name]

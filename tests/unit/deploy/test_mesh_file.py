@@ -10,6 +10,7 @@ MESH: Mesh = {
     "gateway": "http://127.0.0.1:8080",
     "registries": ["127.0.0.1:18000"],
     "databases": {"account": "postgresql://mesh:secret@127.0.0.1:18001/account"},
+    "tls": None,
     "processes": [
         {
             "name": "registry-1",

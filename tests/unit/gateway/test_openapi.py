@@ -29,7 +29,7 @@ PURCHASE = [
 
 BOUGHT = ["message", "newBalance", "purchaseId", "state"]
 PROMISED = [
-    ("get", "/initdb", [], ["message", "itemCount", "bannerCount"], False),
+    ("get", "/initdb", [], ["message", "itemCount", "bannerCount"], True),
     ("post", "/register", ["username", "password", "email"], ["message", "userId"], False),
     ("post", "/login", ["username", "password"], ["message", "token"], False),
     (

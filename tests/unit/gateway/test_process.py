@@ -26,7 +26,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if "MESH" not in name}
     return {
         **kept,
-        "MESH_INSTANCE_ID": "gateway-1",
+        "MESH_INSTANCE_ID": "gateway_http-1",
         "MESH_LISTEN": "127.0.0.1:0",
         "MESH_REGISTRIES": "127.0.0.1:1",
         "MESH_SERVICE_KEY_FILE": str(tmp_path / "key.pem"),
@@ -92,6 +92,18 @@ async def test_wrong_settings_are_all_named_at_once(environment: dict[str, str])
     assert process.returncode == 1
     for name in (*wrong, "GATEWAY_DEADLINE_SECONDS"):
         assert name in errors.decode()
+
+
+async def test_a_certificate_needs_its_key_and_the_mesh_all_three(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    wrong = {"GATEWAY_TLS_CERT_FILE": str(tmp_path), "MESH_TLS_KEY_FILE": str(tmp_path)}
+    process = await start({**environment, **wrong})
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 1
+    told = errors.decode()
+    assert "GATEWAY_TLS_KEY_FILE must be set beside GATEWAY_TLS_CERT_FILE" in told
+    assert "MESH_TLS_CERT_FILE and MESH_TLS_CA_FILE must be set beside MESH_TLS_KEY_FILE" in told
 
 
 async def test_a_gateway_that_leaves_loses_no_request_of_kept_alive_connections(

@@ -1,7 +1,7 @@
 """A small real server, in this process or in one of its own, that does what each request says.
 
-`python -m tests.unit.mesh.echo LISTEN KEY_FILE` serves until it is killed, and prints
-its port.
+`python -m tests.unit.mesh.echo LISTEN KEY_FILE [TLS_DIRECTORY]` serves until it is killed,
+and prints its port.
 """
 
 import asyncio
@@ -15,20 +15,19 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mesh.auth import (
-    PLAYER_AUDIENCE,
-    Authenticator,
-    ServiceIdentity,
-    TokenSigner,
-    fixed_keys,
-    load_private_key,
-)
+from mesh.auth import PLAYER_AUDIENCE, Authenticator, TokenSigner
 from mesh.calls import AUTHORIZATION
 from mesh.dispatch import Call, Dispatcher
 from mesh.errors import FailedPrecondition, FieldViolation
+from mesh.keys import fixed_keys, fixed_service_keys, load_private_key
 from mesh.lanes.transport import LaneTransport
-from mesh.methods import Access, Method
+from mesh.methods import Method
+from mesh.rules import OF_PLAYERS, Rule, of_services
+from mesh.security import PLAIN, MutualTls, Security
 from mesh.server import Server
+from mesh.service_identity import ServiceIdentity
+from mesh.tls.certificates import Certificates
+from mesh.tls.material import TlsFiles
 from mesh.transport import Transport
 from mesh.unary import UnaryTransport
 
@@ -36,6 +35,7 @@ ECHO = "/echo.v1.EchoService/Echo"
 PLAYERS_ECHO = "/echo.v1.EchoService/PlayersEcho"
 STREAM = "/echo.v1.EchoService/Stream"
 USER_ID = "7d444840-9dc0-41d1-b245-5ffdce74fad2"
+OF_GACHA = of_services(["gacha_svc"])
 REFUSAL = FailedPrecondition(
     "Too poor.",
     reason="POOR",
@@ -82,21 +82,23 @@ def echo_server(
     echo: Echo,
     listen: str = "127.0.0.1:0",
     max_concurrent_calls: int = 2048,
+    security: Security = PLAIN,
 ) -> Server:
-    def method(path: str, access: Access) -> Method:
-        return Method(path, access, False, bytes, echo.answer, bytes)
+    def method(path: str, rule: Rule) -> Method:
+        return Method(path, rule, False, bytes, echo.answer, bytes)
 
     keys = fixed_keys(key.public_key())
+    service_keys = fixed_service_keys({"gacha_svc": key.public_key()})
     dispatcher = Dispatcher(
         [
-            method(ECHO, Access.SERVICE),
-            method(PLAYERS_ECHO, Access.PLAYER),
-            Method(STREAM, Access.SERVICE, True, bytes, echo.stream, bytes),
+            method(ECHO, OF_GACHA),
+            method(PLAYERS_ECHO, OF_PLAYERS),
+            Method(STREAM, OF_GACHA, True, bytes, echo.stream, bytes),
         ],
-        Authenticator(player_keys=keys, service_keys=keys),
+        Authenticator(player_keys=keys, service_keys=service_keys),
         max_concurrent_calls=max_concurrent_calls,
     )
-    return Server(listen, (), dispatcher, _always_ready)
+    return Server(listen, (), dispatcher, _always_ready, security=security)
 
 
 async def _always_ready() -> bool:
@@ -104,9 +106,11 @@ async def _always_ready() -> bool:
 
 
 class Callers:
-    """Those who may call, by one key."""
+    """Those who may call, by one key and, with `tls_directory`, by the certificate in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls_directory: Path | None = None) -> None:
+        self.tls_directory = tls_directory
+        self.security = security_from(tls_directory)
         self.key = Ed25519PrivateKey.generate()
         self.identity = ServiceIdentity(self.key, "gacha_svc")
         self.metadata = dict(self.identity.metadata())
@@ -115,11 +119,21 @@ class Callers:
         token = TokenSigner(self.key, PLAYER_AUDIENCE, 60).sign(USER_ID)
         return {AUTHORIZATION: f"Bearer {token}"}
 
-    def transport(self, kind: str) -> Transport:
+    def transport(self, kind: str, closing_grace_seconds: float = 0.1) -> Transport:
         """A "unary" one or a "lane" one."""
         if kind == "unary":
-            return UnaryTransport(closing_grace_seconds=0.1)
-        return LaneTransport(self.identity.token, closing_grace_seconds=0.1)
+            return UnaryTransport(
+                security=self.security, closing_grace_seconds=closing_grace_seconds
+            )
+        return LaneTransport(
+            self.identity.token, security=self.security, closing_grace_seconds=closing_grace_seconds
+        )
+
+
+def security_from(tls_directory: Path | None) -> Security:
+    if tls_directory is None:
+        return PLAIN
+    return MutualTls(Certificates(TlsFiles.in_directory(tls_directory)))
 
 
 class EchoProcess:
@@ -131,6 +145,8 @@ class EchoProcess:
             callers.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         )
         command = [sys.executable, "-m", __name__, listen, str(key_file)]
+        if callers.tls_directory is not None:
+            command.append(str(callers.tls_directory))
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.address = f"127.0.0.1:{int(self.process.stdout.readline())}"
@@ -142,12 +158,13 @@ class EchoProcess:
         self.process.stdout.close()
 
 
-async def _serve(key: Ed25519PrivateKey, listen: str) -> None:
-    server = echo_server(key, Echo(), listen)
+async def _serve(key: Ed25519PrivateKey, listen: str, *tls_directories: str) -> None:
+    security = security_from(*map(Path, tls_directories)) if tls_directories else PLAIN
+    server = echo_server(key, Echo(), listen, security=security)
     await server.start()
     print(server.port, flush=True)  # noqa: T201 (what the starter reads)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(load_private_key(Path(sys.argv[2]).read_bytes()), sys.argv[1]))
+    uvloop.run(_serve(load_private_key(Path(sys.argv[2]).read_bytes()), sys.argv[1], *sys.argv[3:]))

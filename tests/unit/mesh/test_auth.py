@@ -7,17 +7,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from mesh.auth import (
     PLAYER_AUDIENCE,
+    SERVICE_AUDIENCE,
     Anonymous,
     Authenticator,
     Player,
     Service,
-    ServiceIdentity,
     TokenSigner,
-    fixed_keys,
-    key_id,
 )
 from mesh.errors import PermissionDenied, Unauthenticated
-from mesh.methods import Access
+from mesh.keys import fixed_keys, fixed_service_keys, key_id
+from mesh.rules import OF_PLAYERS, OPEN, Access, Rule, of_services
+from mesh.service_identity import ServiceIdentity
 
 HOUR = 3600
 PLAYER_ID = "0d5c3a52-6a3c-4b8a-9d0e-2f5a7c1b9e44"
@@ -53,7 +53,7 @@ def authenticator(
 ) -> Authenticator:
     return Authenticator(
         player_keys=fixed_keys(signer.public_key),
-        service_keys=fixed_keys(service[0].public_key()),
+        service_keys=fixed_service_keys({"gacha_svc": service[0].public_key()}),
         clock=clock,
     )
 
@@ -80,7 +80,7 @@ async def test_a_player_is_known_by_the_token_that_was_signed_for_them(
 ) -> None:
     token = signer.sign(PLAYER_ID)
     for _ in range(2):
-        identity = await authenticator.authenticate(bearer(token), Access.PLAYER)
+        identity = await authenticator.authenticate(bearer(token), OF_PLAYERS)
         assert identity == Player(PLAYER_ID)
 
 
@@ -89,22 +89,22 @@ async def test_a_token_is_refused_from_the_second_it_expires_though_it_was_remem
 ) -> None:
     token = signer.sign(PLAYER_ID)
     clock.now += HOUR - 1
-    await authenticator.authenticate(bearer(token), Access.PLAYER)
+    await authenticator.authenticate(bearer(token), OF_PLAYERS)
     clock.now += 1
     with pytest.raises(Unauthenticated) as caught:
-        await authenticator.authenticate(bearer(token), Access.PLAYER)
+        await authenticator.authenticate(bearer(token), OF_PLAYERS)
     assert caught.value.reason == "TOKEN_EXPIRED"
 
 
 async def test_public_methods_ask_for_nothing(authenticator: Authenticator) -> None:
-    assert await authenticator.authenticate(bearer("x"), Access.PUBLIC) == Anonymous()
+    assert await authenticator.authenticate(bearer("x"), OPEN) == Anonymous()
 
 
 async def test_a_method_without_a_rule_is_closed_to_everybody(
     authenticator: Authenticator, signer: TokenSigner
 ) -> None:
     with pytest.raises(PermissionDenied):
-        await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), Access.NOBODY)
+        await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), Rule(Access.NOBODY))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def test_a_method_without_a_rule_is_closed_to_everybody(
 )
 async def test_a_missing_token_is_told_as_such(authenticator: Authenticator, header: str) -> None:
     with pytest.raises(Unauthenticated) as caught:
-        await authenticator.authenticate({"authorization": header}, Access.PLAYER)
+        await authenticator.authenticate({"authorization": header}, OF_PLAYERS)
     assert caught.value.reason == "TOKEN_MISSING"
 
 
@@ -135,7 +135,7 @@ async def test_every_token_that_is_not_ours_is_refused(
         "no kid": jwt.encode(claims, stranger, "EdDSA"),
     }
     with pytest.raises(Unauthenticated) as caught:
-        await authenticator.authenticate(bearer(tokens[name]), Access.PLAYER)
+        await authenticator.authenticate(bearer(tokens[name]), OF_PLAYERS)
     assert caught.value.reason == "TOKEN_INVALID"
 
 
@@ -145,10 +145,10 @@ async def test_players_and_services_cannot_stand_in_for_one_another(
     service: tuple[Ed25519PrivateKey, ServiceIdentity],
 ) -> None:
     with pytest.raises(PermissionDenied):
-        await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), Access.SERVICE)
+        await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), of_services(["gacha_svc"]))
     with pytest.raises(PermissionDenied):
-        await authenticator.authenticate(service[1].metadata(), Access.PLAYER)
-    identity = await authenticator.authenticate(service[1].metadata(), Access.SERVICE)
+        await authenticator.authenticate(service[1].metadata(), OF_PLAYERS)
+    identity = await authenticator.authenticate(service[1].metadata(), of_services(["gacha_svc"]))
     assert identity == Service("gacha_svc")
 
 
@@ -167,3 +167,71 @@ def test_a_key_id_is_the_thumbprint_of_the_standard() -> None:
     octets = urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
     key = Ed25519PublicKey.from_public_bytes(octets)
     assert key_id(key) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+@pytest.mark.parametrize("signer_of", ["own", "victim"])
+async def test_a_service_cannot_sign_in_the_name_of_another(clock: Clock, signer_of: str) -> None:
+    own, victim = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    authenticator = Authenticator(
+        player_keys=fixed_keys(),
+        service_keys=fixed_service_keys(
+            {"gateway_http": own.public_key(), "gacha_svc": victim.public_key()}
+        ),
+        clock=clock,
+    )
+    claims = jwt.decode(
+        ServiceIdentity(own, "gacha_svc", clock).token(), options={"verify_signature": False}
+    )
+    kid = key_id((own if signer_of == "own" else victim).public_key())
+    token = jwt.encode(claims, own, "EdDSA", headers={"kid": kid})
+    with pytest.raises(Unauthenticated) as caught:
+        await authenticator.authenticate(bearer(token), of_services(["gacha_svc"]))
+    assert caught.value.reason == "TOKEN_INVALID"
+
+
+async def test_a_service_that_is_not_named_is_told_who_is(
+    authenticator: Authenticator, service: tuple[Ed25519PrivateKey, ServiceIdentity]
+) -> None:
+    for rule, named in (
+        (of_services(["account_svc", "admin"]), "account_svc and admin"),
+        (of_services([]), "nobody"),
+    ):
+        # Twice: the token is remembered, and what it opens is asked each time.
+        await authenticator.authenticate(service[1].metadata(), of_services(["gacha_svc"]))
+        with pytest.raises(PermissionDenied) as caught:
+            await authenticator.authenticate(service[1].metadata(), rule)
+        assert caught.value.reason == "WRONG_CALLER"
+        assert f"for {named} alone" in caught.value.message
+        assert "gacha_svc" in caught.value.message
+
+
+async def test_a_service_token_that_lives_for_long_is_refused(
+    authenticator: Authenticator,
+    service: tuple[Ed25519PrivateKey, ServiceIdentity],
+    clock: Clock,
+) -> None:
+    signer = TokenSigner(service[0], SERVICE_AUDIENCE, HOUR, clock)
+    with pytest.raises(Unauthenticated) as caught:
+        await authenticator.authenticate(
+            bearer(signer.sign("gacha_svc")), of_services(["gacha_svc"])
+        )
+    assert caught.value.reason == "TOKEN_INVALID"
+
+
+async def test_a_players_token_is_refused_once_its_key_is_gone_though_it_was_remembered(
+    signer: TokenSigner, clock: Clock
+) -> None:
+    known = {signer.key_id: signer.public_key}
+
+    async def find(kid: str) -> Ed25519PublicKey | None:
+        return known.get(kid)
+
+    authenticator = Authenticator(
+        player_keys=find, service_keys=fixed_service_keys({}), clock=clock
+    )
+    shown = bearer(signer.sign(PLAYER_ID))
+    for _ in range(2):
+        assert await authenticator.authenticate(shown, OF_PLAYERS) == Player(PLAYER_ID)
+    known.clear()
+    with pytest.raises(Unauthenticated):
+        await authenticator.authenticate(shown, OF_PLAYERS)

@@ -11,6 +11,10 @@ import pytest
 from mesh.discovery import Directory, NoRegistry
 from mesh.instances import Instance, InstanceState
 from mesh.registration import Registration
+from registry import rpc
+from registry.domain import LEASE_SECONDS as LEASE
+from registry.domain import Entry
+from registry.storage import MemoryStore
 from tests.unit.registry.running import LEASE_SECONDS, RunningRegistry, token, until
 
 A = Instance("a-1", "a", "127.0.0.1:1")
@@ -25,8 +29,10 @@ class World:
         self._endings: list[Callable[[], Awaitable[None]]] = []
         self.registries: list[RunningRegistry] = []
 
-    async def registry(self, listen: str = "127.0.0.1:0") -> RunningRegistry:
-        registry = await RunningRegistry.start(listen)
+    async def registry(
+        self, listen: str = "127.0.0.1:0", *, shared: MemoryStore | None = None
+    ) -> RunningRegistry:
+        registry = await RunningRegistry.start(listen, shared=shared)
         self.registries.append(registry)
         return registry
 
@@ -48,6 +54,7 @@ class World:
             [registry.address for registry in registries],
             token,
             heartbeat_seconds=HEARTBEAT_SECONDS,
+            jitter=lambda: 0.0,
         )
         registration.start()
         self._endings.append(registration.deregister)
@@ -189,6 +196,51 @@ async def test_a_registry_that_accepts_and_says_nothing_is_left_for_the_next(
         directory.start()
         await directory.first_snapshot(5.0)
         await directory.close()
+
+
+async def test_who_left_is_gone_at_once_for_a_watcher_that_moves_on_within_one_list(
+    world: World,
+) -> None:
+    first = await world.registry()
+    second = await world.registry(shared=first.store)
+    directory = await world.directory(first, second)
+    await first.store.register(Entry("a-2", "a", "127.0.0.1:2"))
+    registration = world.registration(second)
+    await until(lambda: len(directory.instances("a")) == 2)
+    await first.kill()
+    await registration.deregister()
+    await until(lambda: directory.age_seconds() > 0)
+    await until(lambda: directory.age_seconds() == 0)
+    assert A not in directory.instances("a")
+
+
+async def test_a_registry_that_falls_silent_is_left_for_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc, "SIGN_OF_LIFE_SECONDS", 3600.0)
+    silent, other = await world.registry(), await world.registry()
+    directory = await world.directory(silent, other)
+    world.registration(other)
+    await until(lambda: directory.instances("a") == (A,))
+
+
+async def test_two_frozen_registries_cost_an_instance_less_than_its_lease(
+    world: World,
+) -> None:
+    registry = await world.registry()
+    with socket.socket() as mute:  # accepts in the kernel and never says a word
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        registration = Registration(
+            A, [address, address, registry.address], token, jitter=lambda: 0.0
+        )
+        began = monotonic()
+        registration.start()
+        assert await registration.registered(10.0)
+        # A heartbeat is due after a second, so that this is what is left of the lease.
+        assert monotonic() - began < LEASE - 1.0
+        await registration.deregister()
 
 
 async def test_subscribers_hear_of_changes_until_they_unsubscribe(world: World) -> None:

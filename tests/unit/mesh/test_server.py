@@ -9,12 +9,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mesh.auth import Authenticator, ServiceIdentity, fixed_keys
+from mesh.auth import Authenticator
 from mesh.deadlines import Deadline
 from mesh.dispatch import Call, Dispatcher
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, ResourceExhausted
+from mesh.keys import fixed_keys, fixed_service_keys
 from mesh.methods import methods_of
 from mesh.server import ListenFailed, Server
+from mesh.service_identity import ServiceIdentity
 from mesh.status import DETAILS_KEY, from_wire
 from protos.tx.v1 import coordinator_pb2
 
@@ -55,13 +57,13 @@ class Coordinator:
 class House:
     def __init__(self, max_concurrent_calls: int = 100) -> None:
         key = Ed25519PrivateKey.generate()
-        keys = fixed_keys(key.public_key())
+        service_keys = fixed_service_keys({"account_svc": key.public_key()})
         self.identity = ServiceIdentity(key, "account_svc")
         self.coordinator = Coordinator()
         self.ready = True
         self.dispatcher = Dispatcher(
             methods_of(SERVICE, self.coordinator),
-            Authenticator(player_keys=keys, service_keys=keys),
+            Authenticator(player_keys=fixed_keys(), service_keys=service_keys),
             max_concurrent_calls=max_concurrent_calls,
         )
         self.server = Server("127.0.0.1:0", [SERVICE.full_name], self.dispatcher, self.is_ready)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.config import MeshSettings, load, read_private_key
+from mesh.config import ServerSettings, load, read_private_key
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, InvalidArgument
 from mesh.idempotency import checked_key, operation_id
@@ -81,11 +81,11 @@ def test_every_fault_of_the_settings_is_told_at_once(
 ) -> None:
     monkeypatch.setenv("MESH_INSTANCE_ID", "has space")
     monkeypatch.setenv("MESH_LISTEN", "nowhere")
-    monkeypatch.delenv("MESH_SERVICE_KEY_FILE", raising=False)
+    monkeypatch.delenv("MESH_SERVICE_KEYS_DIR", raising=False)
     with pytest.raises(SystemExit) as caught:
-        load(MeshSettings)
+        load(ServerSettings)
     told = str(caught.value.code)
-    for variable in ("MESH_INSTANCE_ID", "MESH_LISTEN", "MESH_SERVICE_KEY_FILE"):
+    for variable in ("MESH_INSTANCE_ID", "MESH_LISTEN", "MESH_SERVICE_KEYS_DIR"):
         assert variable in told
 
 

@@ -1,4 +1,5 @@
-"""What every transport must do, asked of unary calls and of lanes alike.
+"""What every transport must do, asked of unary calls and of lanes alike, in plain text and
+with certificates at both ends.
 
 Each test runs over both, against a real server behind real sockets.
 """
@@ -6,6 +7,7 @@ Each test runs over both, against a real server behind real sockets.
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from deploy.local.certificates import make_authority, now_utc
 from mesh.calls import Metadata
 from mesh.errors import (
     DeadlineExceeded,
@@ -39,18 +42,35 @@ from tests.unit.mesh.echo import (
 from tests.unit.registry.running import until
 
 
+@dataclass(frozen=True)
+class Way:
+    """How calls are carried; `tls_directory` is None for plain text."""
+
+    kind: str
+    tls_directory: Path | None
+
+    def callers(self) -> Callers:
+        return Callers(self.tls_directory)
+
+
 class House:
     """A running server in this process, and a transport that leads to it."""
 
-    def __init__(self, kind: str, max_concurrent_calls: int = 2048) -> None:
-        self.callers = Callers()
+    def __init__(self, way: Way, max_concurrent_calls: int = 2048) -> None:
+        self.callers = way.callers()
         self.echo = Echo()
         self.max_concurrent_calls = max_concurrent_calls
         self.server = self._new_server("127.0.0.1:0")
-        self.transport: Transport = self.callers.transport(kind)
+        self.transport: Transport = self.callers.transport(way.kind)
 
     def _new_server(self, listen: str) -> Server:
-        return echo_server(self.callers.key, self.echo, listen, self.max_concurrent_calls)
+        return echo_server(
+            self.callers.key,
+            self.echo,
+            listen,
+            self.max_concurrent_calls,
+            self.callers.security,
+        )
 
     @property
     def address(self) -> str:
@@ -81,22 +101,30 @@ class House:
         await self.server.stop(0)
 
 
-@pytest.fixture(params=["unary", "lane"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(scope="module")
+def tls_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tls")
+    make_authority(now_utc()).issue(directory, "gacha_svc", ["127.0.0.1"], now_utc())
+    return directory
+
+
+@pytest.fixture(params=["unary", "lane", "unary-tls", "lane-tls"])
+def way(request: pytest.FixtureRequest, tls_directory: Path) -> Way:
+    kind, _, tls = str(request.param).partition("-")
+    return Way(kind, tls_directory if tls else None)
 
 
 @pytest.fixture
-async def house(kind: str) -> AsyncIterator[House]:
-    house = House(kind)
+async def house(way: Way) -> AsyncIterator[House]:
+    house = House(way)
     await house.server.start()
     yield house
     await house.close()
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[tuple[EchoProcess, Callers]]:
-    callers = Callers()
+def process(tmp_path: Path, way: Way) -> Iterator[tuple[EchoProcess, Callers]]:
+    callers = way.callers()
     process = EchoProcess(callers, tmp_path)
     yield process, callers
     process.kill()
@@ -231,8 +259,8 @@ async def test_a_call_that_waits_holds_up_no_other(house: House) -> None:
     assert await asyncio.gather(*calls[1::2]) == [b"echo " + each for each in requests[1::2]]
 
 
-async def test_calls_beyond_the_servers_bound_are_shed_at_once(kind: str) -> None:
-    house = House(kind, max_concurrent_calls=2)
+async def test_calls_beyond_the_servers_bound_are_shed_at_once(way: Way) -> None:
+    house = House(way, max_concurrent_calls=2)
     await house.server.start()
     waiting = [house.begin(b"wait") for _ in range(2)]
     await until(lambda: len(house.echo.calls) == 2)
@@ -370,10 +398,10 @@ async def test_closing_ends_the_calls_under_way_and_their_methods(house: House) 
 
 
 async def test_a_killed_server_breaks_its_calls(
-    kind: str, process: tuple[EchoProcess, Callers]
+    way: Way, process: tuple[EchoProcess, Callers]
 ) -> None:
     server, callers = process
-    transport = callers.transport(kind)
+    transport = callers.transport(way.kind)
     await transport.call(server.address, ECHO, b"hi", callers.metadata, 5.0)
     calls = [
         asyncio.create_task(transport.call(server.address, ECHO, b"wait", callers.metadata, 20.0))
@@ -391,10 +419,10 @@ async def test_a_killed_server_breaks_its_calls(
 
 
 async def test_a_frozen_server_costs_no_more_than_the_timeout(
-    kind: str, process: tuple[EchoProcess, Callers]
+    way: Way, process: tuple[EchoProcess, Callers]
 ) -> None:
     server, callers = process
-    transport = callers.transport(kind)
+    transport = callers.transport(way.kind)
     await transport.call(server.address, ECHO, b"hi", callers.metadata, 5.0)
     server.process.send_signal(signal.SIGSTOP)
     began = monotonic()
@@ -413,10 +441,10 @@ async def test_a_frozen_server_costs_no_more_than_the_timeout(
 
 
 async def test_a_killed_server_that_comes_back_on_its_port_is_found(
-    kind: str, process: tuple[EchoProcess, Callers], tmp_path: Path
+    way: Way, process: tuple[EchoProcess, Callers], tmp_path: Path
 ) -> None:
     server, callers = process
-    transport = callers.transport(kind)
+    transport = callers.transport(way.kind)
     await transport.call(server.address, ECHO, b"hi", callers.metadata, 5.0)
     server.process.kill()
     server.process.wait()
@@ -435,11 +463,11 @@ async def test_a_killed_server_that_comes_back_on_its_port_is_found(
 
 
 @pytest.mark.parametrize("loops", ["asyncio", "uvloop"])
-def test_no_answer_never_comes_before_the_time_is_over(kind: str, loops: str) -> None:
+def test_no_answer_never_comes_before_the_time_is_over(way: Way, loops: str) -> None:
     """Otherwise the client above takes the instance, and not the deadline, for the cause."""
 
     async def try_short_timeouts() -> None:
-        house = House(kind)
+        house = House(way)
         await house.server.start()
         await house.transport.connect(house.address, 5.0)
         for timeout_us in (0, 1, 50, 200, 400, 1_400, 2_450, 5_300) * 4:

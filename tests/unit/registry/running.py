@@ -7,10 +7,12 @@ from time import monotonic
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mesh.auth import Authenticator, ServiceIdentity, fixed_keys
+from mesh.auth import Authenticator
 from mesh.dispatch import Dispatcher
+from mesh.keys import fixed_keys, fixed_service_keys
 from mesh.methods import methods_of
 from mesh.server import Server
+from mesh.service_identity import ServiceIdentity
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
 from registry.following import Following
@@ -20,13 +22,13 @@ from registry.xds.service import DiscoveryService
 from registry.xds.targets import load_targets
 
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
-KEY = Ed25519PrivateKey.generate()
+KEYS = {service: Ed25519PrivateKey.generate() for service in ("a", "b")}
 LEASE_SECONDS = 0.6
 
 
-def token() -> str:
+def token(service: str = "a") -> str:
     """A service token that the registry takes."""
-    return ServiceIdentity(KEY, "gacha_svc").token()
+    return ServiceIdentity(KEYS[service], service).token()
 
 
 @dataclass
@@ -49,10 +51,15 @@ class RunningRegistry:
         lease_seconds: float = LEASE_SECONDS,
         max_streams: int = 10,
         settle_seconds: float = 0.0,
+        shared: MemoryStore | None = None,
     ) -> "RunningRegistry":
-        store = MemoryStore(lease_seconds=lease_seconds)
+        """`shared` is the store of another one, as registries share theirs through etcd."""
+        store = shared or MemoryStore(lease_seconds=lease_seconds)
         authenticator = Authenticator(
-            player_keys=fixed_keys(), service_keys=fixed_keys(KEY.public_key())
+            player_keys=fixed_keys(),
+            service_keys=fixed_service_keys(
+                {service: key.public_key() for service, key in KEYS.items()}
+            ),
         )
         rpc = RegistryRpc(store, max_watchers=max_watchers)
         dispatcher = Dispatcher(methods_of(SERVICE, rpc), authenticator)

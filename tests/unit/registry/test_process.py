@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mesh.discovery import Directory
 from mesh.instances import Instance
 from mesh.registration import Registration
-from tests.unit.registry.running import KEY, token, until
+from tests.unit.registry.running import KEYS, token, until
 
 A = Instance("a-1", "a", "127.0.0.1:1")
 Spawn = Callable[[str], Awaitable[asyncio.subprocess.Process]]
@@ -23,15 +23,16 @@ Spawn = Callable[[str], Awaitable[asyncio.subprocess.Process]]
 @pytest.fixture
 async def spawn(tmp_path: Path, repository: Path) -> AsyncIterator[Spawn]:
     """Starts a registry that is to listen on host:port."""
-    key_file = tmp_path / "key.pem"
-    key_file.write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = KEYS["a"].public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "a.pem").write_bytes(pem)
     spawned: list[asyncio.subprocess.Process] = []
 
     async def spawn(listen: str) -> asyncio.subprocess.Process:
         settings = {
             "MESH_INSTANCE_ID": "registry-1",
             "MESH_LISTEN": listen,
-            "MESH_SERVICE_KEY_FILE": str(key_file),
+            "MESH_SERVICE_KEYS_DIR": str(tmp_path),
         }
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "registry"),

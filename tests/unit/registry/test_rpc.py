@@ -31,7 +31,8 @@ class Client:
 
     async def register(self, instance: pb.Instance = INSTANCE) -> pb.RegisterResponse:
         request = pb.RegisterRequest(instance=instance).SerializeToString()
-        return pb.RegisterResponse.FromString(await self.call("Register", request))
+        bearer = token(instance.service)
+        return pb.RegisterResponse.FromString(await self.call("Register", request, bearer))
 
     async def heartbeat(self, lease_id: str, state: int = 0) -> None:
         request = pb.HeartbeatRequest(lease_id=lease_id)
@@ -121,6 +122,39 @@ async def test_only_services_write(client: Client, method: str) -> None:
         await client.call(method, b"", bearer="")
     with pytest.raises((Unauthenticated, PermissionDenied)):
         await client.call(method, b"", bearer="not-a-token")
+
+
+async def test_a_service_lists_its_own_instances_alone(client: Client) -> None:
+    foreign = pb.Instance(id="b-1", service="b", address="127.0.0.1:2")
+    await client.register(foreign)
+    for instance in (foreign, pb.Instance(id="a-2", address="127.0.0.1:2")):
+        request = pb.RegisterRequest(instance=instance).SerializeToString()
+        with pytest.raises(PermissionDenied) as denied:
+            await client.call("Register", request, token("a"))
+        assert denied.value.reason == "NOT_YOUR_SERVICE"
+    assert [(i.id, i.service) for i in (await client.list()).instances] == [("b-1", "b")]
+
+
+async def test_a_service_keeps_and_ends_leases_of_its_own_instances_alone(client: Client) -> None:
+    lease_id = (await client.register()).lease_id
+    heartbeat = pb.HeartbeatRequest(lease_id=lease_id, state=pb.INSTANCE_STATE_DRAINING)
+    with pytest.raises(NotFound) as caught:
+        await client.call("Heartbeat", heartbeat.SerializeToString(), token("b"))
+    assert caught.value.reason == "LEASE_EXPIRED"
+    request = pb.DeregisterRequest(lease_id=lease_id).SerializeToString()
+    await client.call("Deregister", request, token("b"))
+    (listed,) = (await client.list()).instances
+    assert listed.state == pb.INSTANCE_STATE_SERVING
+
+
+@pytest.mark.parametrize("instance_id", ["b-1", "a", "ab-1", ""])
+async def test_an_instance_cannot_take_the_place_of_another_services(
+    client: Client, instance_id: str
+) -> None:
+    instance = pb.Instance(id=instance_id, service="a", address="127.0.0.1:2")
+    with pytest.raises(InvalidArgument) as caught:
+        await client.register(instance)
+    assert caught.value.fields[0].field == "instance.id"
 
 
 async def test_a_state_that_does_not_exist_is_refused(client: Client) -> None:

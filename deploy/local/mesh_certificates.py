@@ -1,0 +1,137 @@
+"""A certificate for each instance of a mesh, and for its operator, renewed while it runs.
+
+All are issued anew at each start and every eight hours, so that none is ever in the last
+third of its day; who uses them follows the files.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from deploy.local.certificates import (
+    hosts_of_this_machine,
+    load_or_make_authority,
+    now_utc,
+    replace_file,
+)
+from deploy.local.errors import LocalRunError
+from deploy.local.layout import Layout
+from deploy.local.mesh_file import Tls
+from deploy.local.reach import IN_PLAIN_TEXT, Reach, with_certificates
+from deploy.local.shape import Shape
+from mesh.tls.certificates import Certificates
+from mesh.tls.material import TlsFiles
+
+OPERATOR = "operator"
+RENEWAL_SECONDS = 8 * 3600.0
+
+
+class PlainText:
+    """What there is of all this in a mesh without certificates: nothing."""
+
+    reach: Reach = IN_PLAIN_TEXT
+    """How the mesh is reached by the runner."""
+    operator_files: TlsFiles | None = None
+
+    def settings_of(self, name: str) -> dict[str, str]:
+        """What makes an instance show its certificate, and ask for those of others."""
+        return {}
+
+    def https_settings_of(self, name: str) -> dict[str, str]:
+        """What makes a gateway serve HTTPS."""
+        return {}
+
+    def believers_settings(self) -> dict[str, str]:
+        """What makes a program that knows nothing of the mesh believe its gateways."""
+        return {}
+
+    def described(self) -> Tls | None:
+        """As mesh.json has it."""
+        return None
+
+    def renew(self) -> int:
+        """Issues all of them anew. Returns how many. Raises LocalRunError."""
+        raise LocalRunError("This mesh has no certificates: start it with `make up TLS=1`.")
+
+    async def keep_renewing(self, say: Callable[[str], None]) -> None:
+        """Renews them for ever; says what went wrong, and tries again at the next turn."""
+
+
+class MeshCertificates(PlainText):
+    """Made before anything is started; the caller holds the lock of the layout."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        services: Mapping[str, str],
+        clock: Callable[[], datetime] = now_utc,
+    ) -> None:
+        """Issues all of them. `services` has the service of each instance by its name."""
+        self._layout = layout
+        self._clock = clock
+        self._owners = {**services, OPERATOR: OPERATOR}
+        self._authority = load_or_make_authority(layout.certificate_authority, clock)
+        replace_file(layout.ca_certificate, self._authority.pem, mode=0o644)
+        self._issue()
+        self.operator_files = self._files(OPERATOR)
+        self._operators = Certificates(self.operator_files)
+        self.reach = with_certificates(self._operators, layout.ca_certificate)
+
+    def settings_of(self, name: str) -> dict[str, str]:
+        return {"MESH_TLS_DIR": str(self._directory(name))}
+
+    def https_settings_of(self, name: str) -> dict[str, str]:
+        files = self._files(name)
+        return {
+            "GATEWAY_TLS_CERT_FILE": str(files.certificate),
+            "GATEWAY_TLS_KEY_FILE": str(files.key),
+        }
+
+    def believers_settings(self) -> dict[str, str]:
+        return {"SSL_CERT_FILE": str(self._layout.ca_certificate)}
+
+    def described(self) -> Tls:
+        return {
+            "ca": str(self._layout.ca_certificate),
+            "operator": str(self._directory(OPERATOR)),
+        }
+
+    def renew(self) -> int:
+        self._issue()
+        self._operators.look_again()
+        return len(self._owners)
+
+    async def keep_renewing(self, say: Callable[[str], None]) -> None:
+        while True:
+            await asyncio.sleep(RENEWAL_SECONDS)
+            try:
+                await asyncio.to_thread(self.renew)
+            except OSError as error:
+                say(f"The certificates could not be renewed: {error}.")
+
+    def _directory(self, name: str) -> Path:
+        return self._layout.certificates / name
+
+    def _files(self, name: str) -> TlsFiles:
+        return TlsFiles.in_directory(self._directory(name))
+
+    def _issue(self) -> None:
+        hosts = hosts_of_this_machine()
+        for name, service in self._owners.items():
+            called = [*hosts, *_names_of(service)]
+            self._authority.issue(self._directory(name), service, called, self._clock())
+
+
+def _names_of(service: str) -> list[str]:
+    """By which clients dial it through xDS, and then look for it: gacha_svc is gacha too."""
+    return [service, service.removesuffix("_svc")]
+
+
+def certificates_for(layout: Layout, shape: Shape) -> PlainText:
+    """Those of every instance of a shape, issued now, or none if it has no TLS."""
+    if not shape.tls:
+        return PlainText()
+    named = [("gateway_http", name) for name in shape.gateways()]
+    named += [("registry", name) for name in shape.registries()]
+    return MeshCertificates(layout, {name: role for role, name in (*named, *shape.services())})

@@ -1,0 +1,17 @@
+"""What operators show to the mesh: a token in their own name, signed with their own key."""
+
+from pathlib import Path
+
+from deploy.local.errors import LocalRunError
+from mesh.keys import load_private_key
+from mesh.rules import ADMIN
+from mesh.service_identity import ServiceIdentity
+
+
+def identity(key_file: Path) -> ServiceIdentity:
+    """Whoever holds the operators' key. Raises LocalRunError when the file holds none."""
+    try:
+        key = load_private_key(key_file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise LocalRunError(f"The key in {key_file} cannot be used: {error}.") from error
+    return ServiceIdentity(key, ADMIN)

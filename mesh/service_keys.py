@@ -1,0 +1,140 @@
+"""Which key is whose: the public keys of the services, in a folder of PEM files.
+
+A file's name up to its first dot is the service whose key it holds: `gacha_svc.pem`, and
+beside it `gacha_svc.next.pem` while keys change. A key proves its own service and no other;
+one that lies under two names proves neither. What is added or removed counts within
+LOOK_SECONDS, without a restart. While the folder itself cannot be read, what was
+last read stands.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from mesh.keys import ServiceKey, key_id
+
+LOOK_SECONDS = 5.0
+"""How long a key that was removed may still be accepted."""
+UNKNOWN_KEY_LOOK_SECONDS = 1.0
+"""How often an unknown key id makes us look at most, so that made-up ones cost nothing."""
+MAX_KEY_FILES = 1_000
+MAX_KEY_FILE_BYTES = 16 * 1024
+
+_SERVICE = re.compile(r"[A-Za-z0-9_]{1,64}")
+"""Without a hyphen, which ends the service's name in the id of an instance."""
+_Stamp = tuple[int, int, int]
+log = structlog.get_logger()
+
+
+class BadKeyFolder(Exception):
+    """The folder cannot be read, or holds no key; the message tells what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was found, by key id, and a sentence for each file that was left out."""
+
+    keys: Mapping[str, ServiceKey]
+    faults: tuple[str, ...]
+
+
+class ServiceKeyFolder:
+    """The keys of one folder; `find` is a `mesh.auth.ServiceKeys`. Use it in one thread."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises BadKeyFolder when the folder holds no key, or a file that is none.
+
+        `clock` is monotonic, in seconds.
+        """
+        self._folder = folder
+        self._clock = clock
+        try:
+            self._stamps = _stamps_of(folder)
+        except OSError as error:
+            raise BadKeyFolder(f"{folder} cannot be read ({error.strerror})") from error
+        read = _read(self._stamps)
+        if read.faults:
+            raise BadKeyFolder("; ".join(read.faults))
+        if not read.keys:
+            raise BadKeyFolder(f"{folder} holds no public key; each service has a NAME.pem there")
+        self._keys = read.keys
+        self._looked_at = clock()
+
+    def find(self, kid: str) -> ServiceKey | None:
+        """The key of that id and the service that it proves; None when there is none."""
+        found = self._keys.get(kid)
+        patience_seconds = LOOK_SECONDS if found is not None else UNKNOWN_KEY_LOOK_SECONDS
+        if self._clock() < self._looked_at + patience_seconds:
+            return found
+        self._look()
+        return self._keys.get(kid)
+
+    def _look(self) -> None:
+        self._looked_at = self._clock()
+        try:
+            stamps = _stamps_of(self._folder)
+        except OSError as error:
+            log.error("fail_key_folder", folder=str(self._folder), error=error.strerror)
+            return
+        if stamps == self._stamps:
+            return
+        read = _read(stamps)
+        self._stamps, self._keys = stamps, read.keys
+        for fault in read.faults:
+            log.error("refuse_service_key", fault=fault)
+        services = sorted({key.service for key in read.keys.values()})
+        log.info("read_service_keys", services=services, key_count=len(read.keys))
+
+
+def _stamps_of(folder: Path) -> dict[Path, _Stamp]:
+    """Every key file, with what changes when its content does. Raises OSError."""
+    stamps = {}
+    for path in sorted(folder.iterdir()):
+        # Kubernetes keeps what it mounts behind links whose names begin with dots.
+        if path.suffix != ".pem" or path.name.startswith("."):
+            continue
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            continue
+        stamps[path] = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if len(stamps) == MAX_KEY_FILES:
+            break
+    return stamps
+
+
+def _read(paths: Mapping[Path, _Stamp]) -> _Read:
+    keys: dict[str, ServiceKey] = {}
+    faults: list[str] = []
+    ambiguous: set[str] = set()
+    for path in paths:
+        try:
+            service, key = path.name.partition(".")[0], _public_key(path)
+        except (OSError, ValueError, UnsupportedAlgorithm) as error:
+            faults.append(f"{path} holds no Ed25519 public key in PEM form ({error})")
+            continue
+        if not _SERVICE.fullmatch(service):
+            faults.append(f"{path} is not named after a service (letters, digits and underscores)")
+            continue
+        kid = key_id(key)
+        if kid in keys and keys[kid].service != service:
+            faults.append(f"{path} holds the key of {keys[kid].service} too: it proves neither")
+            ambiguous.add(kid)
+        keys[kid] = ServiceKey(service, key)
+    kept = {kid: key for kid, key in keys.items() if kid not in ambiguous}
+    return _Read(kept, tuple(faults))
+
+
+def _public_key(path: Path) -> Ed25519PublicKey:
+    with path.open("rb") as file:
+        key = load_pem_public_key(file.read(MAX_KEY_FILE_BYTES))
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError("it is a key of another kind")
+    return key

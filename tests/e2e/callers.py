@@ -1,0 +1,101 @@
+"""Everybody who may try to call a method, with the token that they show."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from deploy.local.credentials import IDENTITIES
+from mesh.auth import ALGORITHM, ISSUER, PLAYER_AUDIENCE, SERVICE_AUDIENCE
+from mesh.keys import key_id, load_private_key
+from tests.authorization import PLAYERS, Line
+from tests.e2e.players import Player
+from tests.e2e.tokens import key_of, token_of
+from tests.stack import Mesh
+
+REFUSALS = {"TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "WRONG_CALLER"}
+"""What is said to those who may not call; anything else comes from the method itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`who` they are if the token is good: "player", or a service's name; `kind` is what the
+    token says that it is of; `fault` is what is wrong with it."""
+
+    name: str
+    token: str
+    kind: str = ""
+    who: str = ""
+    fault: str = ""
+
+    def metadata(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def expected(self, line: Line, *, is_opened: bool) -> str:
+        """The reason of the refusal, empty where they may call."""
+        if line.admits("" if self.fault else self.who, is_opened=is_opened):
+            return ""
+        if not self.kind:
+            return self.fault
+        is_for = "player" if line.who == PLAYERS else "service"
+        return "WRONG_CALLER" if self.kind != is_for else self.fault or "WRONG_CALLER"
+
+
+def callers(mesh: Mesh, player: Player, another: Player) -> list[Caller]:
+    """All of them; the keys are the mesh's own, but for a stranger's."""
+    return [
+        Caller("nobody", "", fault="TOKEN_MISSING"),
+        Caller("garbage", "not.a.token", fault="TOKEN_INVALID"),
+        Caller("a player", player.token, "player", "player"),
+        Caller("another player", another.token, "player", "player"),
+        *(Caller(name, token_of(mesh, name), "service", name) for name in IDENTITIES),
+        *_expired(mesh, player),
+        *_impostors(mesh, player),
+    ]
+
+
+def _expired(mesh: Mesh, player: Player) -> Iterator[Caller]:
+    token = _signed(_player_key(mesh), PLAYER_AUDIENCE, player.user_id, seconds=-60)
+    yield Caller("an expired player", token, "player", fault="TOKEN_EXPIRED")
+    for name in IDENTITIES:
+        token = _signed(key_of(mesh, name), SERVICE_AUDIENCE, name, seconds=-60)
+        yield Caller(f"an expired {name}", token, "service", fault="TOKEN_EXPIRED")
+
+
+def _impostors(mesh: Mesh, player: Player) -> Iterator[Caller]:
+    keys = {name: key_of(mesh, name) for name in IDENTITIES}
+    stranger = Ed25519PrivateKey.generate()
+    signers = keys | {"the players' key": _player_key(mesh), "a stranger": stranger}
+    for victim, victims_key in keys.items():
+        for signer, key in signers.items():
+            if signer == victim:
+                continue
+            for whose, kid_of in (("its own", key), ("the other's", victims_key)):
+                token = _signed(key, SERVICE_AUDIENCE, victim, kid_of=kid_of)
+                name = f"{signer} as {victim} under {whose} key id"
+                yield Caller(name, token, "service", fault="TOKEN_INVALID")
+        token = _signed(victims_key, SERVICE_AUDIENCE, victim, seconds=3600)
+        yield Caller(f"{victim} for too long", token, "service", fault="TOKEN_INVALID")
+        token = _signed(victims_key, PLAYER_AUDIENCE, player.user_id)
+        yield Caller(f"{victim} as a player", token, "player", fault="TOKEN_INVALID")
+
+
+def _player_key(mesh: Mesh) -> Ed25519PrivateKey:
+    return load_private_key((mesh.layout.secrets / "account_signing_key.pem").read_bytes())
+
+
+def _signed(
+    key: Ed25519PrivateKey,
+    audience: str,
+    subject: str,
+    *,
+    seconds: int = 60,
+    kid_of: Ed25519PrivateKey | None = None,
+) -> str:
+    """A token that ends in so many seconds, under the key's own id or that of another."""
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": audience, "sub": subject, "iat": now, "exp": now + seconds}
+    headers = {"kid": key_id((kid_of or key).public_key())}
+    return jwt.encode(claims, key, algorithm=ALGORITHM, headers=headers)

@@ -1,0 +1,260 @@
+"""A real server and real clients, with certificates at both ends: who is let in, and that a
+renewal is noticed by everybody and seen by nobody."""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from deploy.local.certificates import Authority, make_authority, now_utc
+from mesh.security import PLAIN, MutualTls, Security
+from mesh.server import Server
+from mesh.tls.certificates import Certificates
+from mesh.tls.material import Material, TlsFiles
+from mesh.transport import ConnectionBroken, Transport
+from tests.unit.mesh.echo import ECHO, Callers, Echo, echo_server
+from tests.unit.registry.running import until
+
+NEVER_SECONDS = 3600.0
+GRACE_SECONDS = 20.0
+CHANGE_COUNT = 10
+
+
+def _read(files: TlsFiles) -> Certificates:
+    """Followed by nobody: each look is asked for."""
+    return Certificates(files, look_seconds=NEVER_SECONDS)
+
+
+@dataclass
+class House:
+    """A server with a certificate for 127.0.0.1, and whoever calls it."""
+
+    folder: Path
+    authority: Authority
+    callers: Callers
+    echo: Echo
+    served: Certificates
+    transports: list[Transport] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.server = self.new_server("127.0.0.1:0")
+
+    def issue(self, name: str, authority: Authority | None = None) -> TlsFiles:
+        return (authority or self.authority).issue(
+            self.folder / name, name, ["127.0.0.1"], now_utc()
+        )
+
+    def transport(self, kind: str, security: Security) -> Transport:
+        self.callers.security = security
+        transport = self.callers.transport(kind, GRACE_SECONDS)
+        self.transports.append(transport)
+        return transport
+
+    async def call(self, transport: Transport) -> bytes:
+        address = f"127.0.0.1:{self.server.port}"
+        return await transport.call(address, ECHO, b"hi", self.callers.metadata, 5.0)
+
+    async def is_answered(self, transport: Transport) -> bool:
+        try:
+            return await self.call(transport) == b"echo hi"
+        except ConnectionBroken:
+            return False
+
+    async def break_connections(self) -> None:
+        """Has another server serve at the same address."""
+        port = self.server.port
+        await self.server.stop(0)
+        self.server = self.new_server(f"127.0.0.1:{port}")
+        await self.server.start()
+
+    def new_server(self, listen: str) -> Server:
+        return echo_server(self.callers.key, self.echo, listen, security=MutualTls(self.served))
+
+    def context(self, files: TlsFiles) -> ssl.SSLContext:
+        """Believes the CA, and shows nothing."""
+        context = ssl.create_default_context(cafile=str(files.ca))
+        context.set_alpn_protocols(["h2"])
+        return context
+
+    def read_from(self, context: ssl.SSLContext) -> dict[str, object]:
+        """The server's certificate. Raises ConnectionResetError when the server refuses."""
+        with (
+            socket.create_connection(("127.0.0.1", self.server.port), timeout=5) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as wrapped,
+        ):
+            told = wrapped.getpeercert()
+            if not wrapped.read(1):
+                raise ConnectionResetError("a server of HTTP/2 that lets one in speaks first")
+        assert told is not None
+        return dict(told)
+
+    def shown_serial(self, files: TlsFiles) -> object:
+        """The serial number of the certificate that the server shows to a new connection."""
+        context = self.context(files)
+        context.load_cert_chain(files.certificate, files.key)
+        return self.read_from(context)["serialNumber"]
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    authority = make_authority(now_utc())
+    files = authority.issue(tmp_path / "server", "gacha_svc", ["127.0.0.1"], now_utc())
+    house = House(tmp_path, authority, Callers(), Echo(), _read(files))
+    await house.server.start()
+    yield house
+    for transport in house.transports:
+        await transport.close()
+    await house.server.stop(0)
+
+
+@pytest.fixture(params=["unary", "lane"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+async def test_a_certificate_of_the_ca_is_let_in(house: House, kind: str) -> None:
+    transport = house.transport(kind, MutualTls(_read(house.issue("account_svc"))))
+    assert await house.call(transport) == b"echo hi"
+
+
+async def test_plain_text_is_refused(house: House, kind: str) -> None:
+    with pytest.raises(ConnectionBroken):
+        await house.call(house.transport(kind, PLAIN))
+    assert house.echo.calls == []
+
+
+async def test_a_certificate_of_another_ca_is_refused(house: House, kind: str) -> None:
+    stranger = house.issue("stranger", make_authority(now_utc()))
+    own = house.issue("account_svc")
+    # It believes the server, who does not believe it.
+    material = _read(stranger).current
+    shown = Material(
+        material.certificate,
+        material.key,
+        _read(own).current.ca,
+        material.begins_at,
+        material.ends_at,
+    )
+    with pytest.raises(ConnectionBroken):
+        await house.call(house.transport(kind, _showing(house, shown)))
+    assert house.echo.calls == []
+
+
+async def test_an_expired_certificate_is_refused(house: House, kind: str) -> None:
+    files = house.authority.issue(
+        house.folder / "late", "late", ["127.0.0.1"], now_utc(), timedelta(seconds=-30)
+    )
+    assert files.ca is not None
+    shown = Material(
+        files.certificate.read_bytes(), files.key.read_bytes(), files.ca.read_bytes(), 0.0, 1.0
+    )
+    with pytest.raises(ConnectionBroken):
+        await house.call(house.transport(kind, _showing(house, shown)))
+    assert house.echo.calls == []
+
+
+def _showing(house: House, material: Material) -> Security:
+    certificates = _read(house.issue("shown"))
+    certificates._current = material  # what a process would refuse to show
+    return MutualTls(certificates)
+
+
+async def test_no_certificate_is_refused(house: House) -> None:
+    context = house.context(house.issue("account_svc"))
+    with pytest.raises(ConnectionResetError):
+        await asyncio.to_thread(house.read_from, context)
+
+
+async def test_a_server_of_another_ca_is_not_believed(house: House, kind: str) -> None:
+    stranger = make_authority(now_utc())
+    transport = house.transport(kind, MutualTls(_read(house.issue("stranger", stranger))))
+    with pytest.raises(ConnectionBroken):
+        await house.call(transport)
+
+
+async def test_a_server_that_is_not_named_so_is_not_believed(house: House, kind: str) -> None:
+    certificates = _read(house.issue("account_svc"))
+    transport = house.transport(kind, MutualTls(certificates, "somebody.else"))
+    with pytest.raises(ConnectionBroken):
+        await house.call(transport)
+
+
+async def test_one_name_may_stand_for_all_servers(house: House, kind: str) -> None:
+    house.authority.issue(house.folder / "server", "gacha_svc", ["mesh.internal"], now_utc())
+    house.served.look_again()
+    certificates = _read(house.issue("account_svc"))
+    with pytest.raises(ConnectionBroken):
+        await house.call(house.transport(kind, MutualTls(certificates)))
+    named = house.transport(kind, MutualTls(certificates, "mesh.internal"))
+    assert await house.call(named) == b"echo hi"
+
+
+async def test_servers_show_the_new_certificate_from_the_next_handshake_on(house: House) -> None:
+    files = house.issue("account_svc")
+    before = await asyncio.to_thread(house.shown_serial, files)
+    house.issue("server")
+    house.served.look_again()
+    assert await asyncio.to_thread(house.shown_serial, files) != before
+
+
+async def test_clients_make_their_connections_anew(house: House, kind: str) -> None:
+    certificates = _read(house.issue("account_svc"))
+    transport = house.transport(kind, MutualTls(certificates))
+    await house.call(transport)
+    # An old connection goes on; a new one must show what the other CA has issued.
+    other = make_authority(now_utc())
+    house.issue("server", other)
+    house.served.look_again()
+    assert await house.call(transport) == b"echo hi"
+    house.issue("account_svc", other)
+    certificates.look_again()
+    await house.break_connections()
+    async with asyncio.timeout(5.0):
+        while not await house.is_answered(transport):
+            await asyncio.sleep(0.02)
+
+
+async def test_no_call_fails_while_certificates_are_replaced(house: House, kind: str) -> None:
+    files = house.issue("account_svc")
+    certificates = _read(files)
+    transport = house.transport(kind, MutualTls(certificates))
+    answers: list[bytes] = []
+    is_over = asyncio.Event()
+
+    async def keep_calling() -> None:
+        while not is_over.is_set():
+            answers.append(await house.call(transport))
+
+    callers = [asyncio.create_task(keep_calling()) for _ in range(8)]
+    for _ in range(CHANGE_COUNT):
+        began, seen = time.monotonic(), len(answers)
+        house.issue("account_svc")
+        house.issue("server")
+        house.served.look_again()
+        certificates.look_again()
+        await until(lambda: len(answers) > seen + 20)  # noqa: B023 (ended before the next)
+        assert time.monotonic() - began < 5.0
+    is_over.set()
+    await asyncio.gather(*callers)
+    assert set(answers) == {b"echo hi"}
+
+
+async def test_a_call_under_way_ends_on_its_old_connection(house: House, kind: str) -> None:
+    certificates = _read(house.issue("account_svc"))
+    transport = house.transport(kind, MutualTls(certificates))
+    address = f"127.0.0.1:{house.server.port}"
+    running = asyncio.create_task(
+        transport.call(address, ECHO, b"wait", house.callers.metadata, 20.0)
+    )
+    await until(lambda: bool(house.echo.calls))
+    house.issue("account_svc")
+    certificates.look_again()
+    assert await house.call(transport) == b"echo hi"
+    house.echo.release.set()
+    assert await running == b"echo wait"
