@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
+from mesh.work import UNKNOWN, Terms, terms_of
 from protos.mesh.v1 import options_pb2
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
@@ -41,23 +42,12 @@ class Method:
     decode: Callable[[bytes], Any]
     function: Callable[[Any, Any], Any]
     encode: Callable[[Any], bytes]
+    terms: Terms = UNKNOWN
 
 
 def access_of(method: MethodDescriptor) -> Access:
     """The rule that a method's proto declares."""
     return Access(method.GetOptions().Extensions[options_pb2.access])
-
-
-def is_idempotent(method: MethodDescriptor) -> bool:
-    """Whether a method's proto says that repeating it is safe."""
-    options = method.GetOptions()
-    return options.idempotency_level in (options.NO_SIDE_EFFECTS, options.IDEMPOTENT)
-
-
-def changes_something(method: MethodDescriptor) -> bool:
-    """Whether a method may do so: its proto does not say that it has no side effects."""
-    options = method.GetOptions()
-    return bool(options.idempotency_level != options.NO_SIDE_EFFECTS)
 
 
 def methods_of(service: ServiceDescriptor, implementation: object) -> Iterable[Method]:
@@ -76,4 +66,5 @@ def methods_of(service: ServiceDescriptor, implementation: object) -> Iterable[M
             decode=GetMessageClass(method.input_type).FromString,
             function=getattr(implementation, _WORD.sub("_", method.name).lower()),
             encode=GetMessageClass(method.output_type).SerializeToString,
+            terms=terms_of(method.GetOptions()),
         )

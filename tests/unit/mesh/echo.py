@@ -25,12 +25,13 @@ from mesh.auth import (
 )
 from mesh.calls import AUTHORIZATION
 from mesh.dispatch import Call, Dispatcher
-from mesh.errors import FailedPrecondition, FieldViolation
+from mesh.errors import FailedPrecondition, FieldViolation, InvalidArgument
 from mesh.lanes.transport import LaneTransport
 from mesh.methods import Access, Method
 from mesh.server import Server
 from mesh.transport import Transport
 from mesh.unary import UnaryTransport
+from mesh.work import Work
 
 ECHO = "/echo.v1.EchoService/Echo"
 PLAYERS_ECHO = "/echo.v1.EchoService/PlayersEcho"
@@ -62,6 +63,9 @@ class Echo:
             raise LookupError("secret of the house")
         if word == b"wait":
             await self._wait()
+        if word == b"echo-error":
+            text = "\N{FIRE}\udc80" * int(argument)
+            raise InvalidArgument(text, reason="ECHO", metadata={"field": text})
         if word == b"large":
             return b"x" * int(argument)
         return b"echo " + request
@@ -81,7 +85,7 @@ def echo_server(
     key: Ed25519PrivateKey,
     echo: Echo,
     listen: str = "127.0.0.1:0",
-    max_concurrent_calls: int = 2048,
+    max_calls_of_a_kind: int = 1024,
 ) -> Server:
     def method(path: str, access: Access) -> Method:
         return Method(path, access, False, bytes, echo.answer, bytes)
@@ -94,7 +98,7 @@ def echo_server(
             Method(STREAM, Access.SERVICE, True, bytes, echo.stream, bytes),
         ],
         Authenticator(player_keys=keys, service_keys=keys),
-        max_concurrent_calls=max_concurrent_calls,
+        bounds=dict.fromkeys(Work, max_calls_of_a_kind),
     )
     return Server(listen, (), dispatcher, _always_ready)
 
