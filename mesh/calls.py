@@ -48,6 +48,6 @@ class SheddingCaller(Caller, Protocol):
     """A caller that knows, before it is called, whether it would refuse a call."""
 
     def refuse_early(self, method: str) -> None:
-        """Raises Overloaded when every instance has said lately that it has no room for
-        calls of this kind, so that the call need not even be put together."""
+        """Raises ResourceExhausted with OVERLOADED when every instance has said lately that
+        it has no room for calls of this kind, so that the call need not be put together."""
         ...

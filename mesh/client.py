@@ -43,6 +43,7 @@ from mesh.errors import (
     MeshError,
     Overloaded,
     PermissionDenied,
+    ResourceExhausted,
     Unauthenticated,
     Unavailable,
 )
@@ -65,6 +66,15 @@ class AllInstancesUnavailable(DependencyAway):
     """No instance of a service is left to try."""
 
     REASON = ALL_INSTANCES_UNAVAILABLE
+
+
+class ServiceOverloaded(ResourceExhausted):
+    """Every instance that could answer has said lately that it has no room for such calls.
+
+    It is no `Overloaded`: whoever passes it on may have begun something.
+    """
+
+    REASON = Overloaded.REASON
 
 
 class InstanceList(Protocol):
@@ -143,7 +153,7 @@ class ServiceClient:
             attempt = self._balancer.pick(tries)
             if attempt is None:
                 error = self._none_left(terms, cause)
-                if is_in_doubt and isinstance(error, Overloaded):
+                if is_in_doubt and isinstance(error, ServiceOverloaded):
                     raise InDoubt from error
                 raise error from cause
             try:
@@ -216,8 +226,8 @@ class ServiceClient:
             return cause
         return self._all_unavailable(cause)
 
-    def _overloaded(self, terms: Terms) -> Overloaded:
-        return Overloaded(
+    def _overloaded(self, terms: Terms) -> ServiceOverloaded:
+        return ServiceOverloaded(
             f"{self._service} has as many calls of this kind as it can take; "
             "repeat the call in a moment.",
             retry_after_seconds=self._holdoffs.seconds_left(terms.work),

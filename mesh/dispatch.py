@@ -10,6 +10,7 @@ logged, for there may be thousands of them a second.
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from uuid import uuid4
 
 import structlog
@@ -32,6 +33,9 @@ from mesh.work import BOUNDS, Work
 
 MAX_STREAMS = 2048
 """On one server; whoever serves a stream has a closer bound."""
+
+Gate = Callable[[Deadline], None]
+"""Raises Overloaded when a call with that deadline had better not be begun."""
 log = structlog.get_logger()
 
 
@@ -61,15 +65,19 @@ class Dispatcher:
         authenticator: Authenticator,
         *,
         bounds: Mapping[Work, int] = BOUNDS,
+        gates: Mapping[Work, Gate] = MappingProxyType({}),
         count_refusal: Callable[[Work], None] = lambda work: None,
     ) -> None:
-        """`bounds` has the number of calls of each kind that run at once; `count_refusal`
-        is told of every call that finds no room."""
+        """`bounds` has the number of calls of each kind that run at once; `gates` say of a
+        kind whether there is room, beside that; `count_refusal` is told of every call that
+        finds none."""
         self._methods = {method.path: method for method in methods}
         self._authenticator = authenticator
         self._bulkheads = {
             work: Bulkhead(bounds[work], on_refusal=partial(count_refusal, work)) for work in Work
         }
+        self._gates = dict(gates)
+        self._count_refusal = count_refusal
         self._streams = Bulkhead(MAX_STREAMS)
 
     def find(self, path: str) -> Method | None:
@@ -85,13 +93,20 @@ class Dispatcher:
     ) -> bytes:
         """Runs one unary call. Raises MeshError alone, and CancelledError when cancelled."""
         method = self._known(path)
-        bulkhead = self._bulkheads[method.terms.work]
+        work = method.terms.work
+        bulkhead, gate = self._bulkheads[work], self._gates.get(work)
         _enter(bulkhead, path)
         request_id = request_id_of(metadata)
         try:
+            if gate is not None:
+                gate(deadline)
             decoded, call = await self._prepare(method, request, metadata, deadline, request_id)
             answer = await within(deadline, method.function(decoded, call))
             return method.encode(answer)
+        except Overloaded as error:
+            self._count_refusal(work)
+            error.metadata["method"] = path
+            raise
         except Exception as error:
             raise _told(error, path, request_id) from error
         finally:
@@ -158,9 +173,6 @@ def _told(error: Exception, path: str, request_id: str) -> MeshError:
     """What the caller is told of an error, after it was logged."""
     if isinstance(error, TimeoutError):
         error = DeadlineExceeded("The call's deadline has passed; repeat it to learn the outcome.")
-    if isinstance(error, Overloaded):
-        error.metadata["method"] = path
-        return error
     if isinstance(error, MeshError):
         log.info("refuse_call", method=path, request_id=request_id, reason=error.reason)
         return error

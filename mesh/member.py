@@ -4,7 +4,8 @@ A service's composition root builds what is its own and hands it in here.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -13,14 +14,15 @@ from mesh.auth import Authenticator, PublicKeys, ServiceIdentity, fixed_keys
 from mesh.client import ServiceClient
 from mesh.config import MemberSettings
 from mesh.discovery import Directory
-from mesh.dispatch import Dispatcher
+from mesh.dispatch import Dispatcher, Gate
 from mesh.instances import Instance
 from mesh.lanes.transport import LaneTransport
 from mesh.methods import methods_of
-from mesh.metrics import LaneMetrics, metrics_served, process_registry
+from mesh.metrics import LaneMetrics, RefusalMetrics, metrics_served, process_registry
 from mesh.process import serve_until_told_to_stop
 from mesh.registration import Registration
 from mesh.server import Server
+from mesh.work import Work
 
 Background = Callable[[], Coroutine[Any, Any, None]]
 
@@ -38,6 +40,7 @@ class Member:
         self._registries = settings.registry_addresses()
         self.metrics = process_registry()
         self._lane_metrics = LaneMetrics(self.metrics)
+        self._refusals = RefusalMetrics(self.metrics)
         key = settings.service_key()
         self._service_keys = fixed_keys(key.public_key())
         self.identity = ServiceIdentity(key, service)
@@ -64,9 +67,10 @@ class Member:
         player_keys: PublicKeys,
         is_ready: Callable[[], Awaitable[bool]],
         background: Sequence[Background],
+        gates: Mapping[Work, Gate] = MappingProxyType({}),
     ) -> None:
         """Serves each proto service by its implementation until a signal, and runs the
-        background work meanwhile."""
+        background work meanwhile. `gates` are as `mesh.dispatch.Dispatcher` has them."""
         services = list(offered)
         methods = [
             method
@@ -74,7 +78,9 @@ class Member:
             for method in methods_of(descriptor, implementation)
         ]
         authenticator = Authenticator(player_keys=player_keys, service_keys=self._service_keys)
-        dispatcher = Dispatcher(methods, authenticator)
+        dispatcher = Dispatcher(
+            methods, authenticator, gates=gates, count_refusal=self._refusals.count
+        )
         names = [descriptor.full_name for descriptor, _ in services]
         server = Server(
             self._settings.listen,

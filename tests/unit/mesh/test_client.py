@@ -9,7 +9,7 @@ import protos.account.v1.account_pb2
 import protos.tx.v1.participant_pb2  # noqa: F401 (puts the methods into the descriptor pool)
 from mesh.balancer import ATTEMPTS_ON_AN_INSTANCE
 from mesh.calls import Metadata
-from mesh.client import PAUSES_SECONDS, AllInstancesUnavailable, ServiceClient
+from mesh.client import PAUSES_SECONDS, AllInstancesUnavailable, ServiceClient, ServiceOverloaded
 from mesh.deadlines import Deadline
 from mesh.errors import (
     Aborted,
@@ -20,7 +20,6 @@ from mesh.errors import (
     Internal,
     InvalidArgument,
     MeshError,
-    Overloaded,
     ResourceExhausted,
     Unavailable,
 )
@@ -349,11 +348,11 @@ async def test_an_overloaded_instance_is_not_asked_again_before_its_hint_has_pas
 async def test_where_all_are_overloaded_nothing_is_sent_until_the_first_hint_has_passed() -> None:
     scene = Scene({"host:1": [overloaded(READ, 0.5)], "host:2": [overloaded(READ, 2.0)]})
     for _ in range(3):
-        with pytest.raises(Overloaded) as caught:
+        with pytest.raises(ServiceOverloaded) as caught:
             await scene.call()
         assert caught.value.retry_after_seconds == pytest.approx(0.5)
     assert len(scene.transport.calls) == 2
-    with pytest.raises(Overloaded):
+    with pytest.raises(ServiceOverloaded):
         scene.client.refuse_early(READ)
     scene.client.refuse_early(WRITE)
     scene.now += 0.5
