@@ -3,9 +3,10 @@
 
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help up down status tx sagas clean test check bench faults generate embedded dev
+.PHONY: help up down status roll tx sagas clean test check bench faults fuzz generate embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
+GATEWAYS_OPTION = $(if $(filter command line,$(origin GATEWAYS)),--gateways $(GATEWAYS))
 PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
 
 # These never wait for an installation: without an environment nothing can be running.
@@ -14,14 +15,17 @@ IF_MADE = [ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target line; do printf '  make %-10s %s\n' "$$target" "$$line"; done
 
-up: embedded ## run the whole mesh until Ctrl-C (PORT=9000 another port, DETACH=1 in the background)
-	@exec $(PYTHON) -m deploy.local up $(PORT_OPTION) $(if $(DETACH),--detach,--with-parent)
+up: embedded ## run the whole mesh until Ctrl-C (PORT=9000 another port, GATEWAYS=2, DETACH=1 in the background)
+	@exec $(PYTHON) -m deploy.local up $(PORT_OPTION) $(GATEWAYS_OPTION) $(if $(DETACH),--detach,--with-parent)
 
 down: ## stop a mesh that runs, and wait until all of it is gone
 	@$(IF_MADE) deploy.local down
 
 status: ## show what runs where, and whether it is healthy
 	@$(IF_MADE) deploy.local status
+
+roll: ## restart every process of a running mesh one by one, while it serves
+	@$(IF_MADE) deploy.local roll
 
 # Through the environment, where make puts it, so that no character of it is the shell's.
 tx: ## list transactions in flight and in doubt (GID=... settles one by the protocol, YES=1 unasked)
@@ -48,6 +52,9 @@ bench: dev ## measure pulls and reads a second, and what each costs (ARGS='--onl
 
 faults: dev ## harm a mesh under load for MINUTES=5, and prove that nothing is lost (SEED=..., MUTANTS=1)
 	@exec $(PYTHON) -m tests.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants) $(ARGS)
+
+fuzz: dev ## send random input to every REST route and gRPC method (SEED=..., ARGS='--messages 5000')
+	@exec $(PYTHON) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 generate: dev ## make the generated code from the protos
 	@exec $(PYTHON) -m protos.generate

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.errors import BenchFailed
 from deploy.local import mesh_file, run_lock
 from deploy.local.layout import Layout
-from tests.stack import Mesh, start_mesh
+from tests.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
 FOLDER_OF_DATA = Path("/var/tmp")
 """Kept over a restart, so it is on a disk: /tmp may be memory, where a flush costs nothing."""
@@ -31,7 +31,7 @@ def started_mesh() -> Iterator[Mesh]:
     # The user that PostgreSQL runs as passes through; the mesh protects what is within.
     folder.chmod(0o755)
     try:
-        mesh = start_mesh(folder / "mesh")
+        mesh = start_mesh(folder / "mesh", environment=NO_RATE_LIMITS)
         try:
             yield mesh
         finally:

@@ -16,8 +16,11 @@ from gateway_http.app import Gateway
 from gateway_http.compose import Limits, compose_router
 from gateway_http.config import GatewaySettings
 from gateway_http.contracts import import_generated, load_contracts
-from gateway_http.listener import EmbeddedServer, listening_socket
+from gateway_http.edge import Edge, edge_of
+from gateway_http.listener import EmbeddedServer, handed_socket, listening_socket
 from gateway_http.pages import Presence
+from gateway_http.rate_limits.cache import CachedCounts
+from gateway_http.rate_limits.sharing import Sharing
 from mesh.auth import ServiceIdentity
 from mesh.client import ServiceClient
 from mesh.config import load
@@ -28,7 +31,6 @@ from mesh.logs import configure_logs
 from mesh.metrics import LaneMetrics, metrics_served, process_registry
 from mesh.process import (
     DRAIN_SECONDS,
-    NOTICE_SECONDS,
     keep_what_was_built_out_of_collections,
     run,
     stop_signal,
@@ -44,7 +46,11 @@ async def serve(settings: GatewaySettings) -> None:
     """Serves until a signal. Raises ListenFailed when the address cannot be had."""
     log = structlog.get_logger()
     stop = stop_signal()
-    listener = listening_socket(settings.listen)
+    listener = (
+        listening_socket(settings.listen)
+        if settings.listen_fd is None
+        else handed_socket(settings.listen_fd)
+    )
     host, port = listener.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     descriptors = DESCRIPTORS.read_bytes()
@@ -70,17 +76,16 @@ async def serve(settings: GatewaySettings) -> None:
         limits=Limits(settings.max_body_bytes, settings.deadline_seconds),
         new_id=_new_id,
     )
+    edge = edge_of(settings, metrics)
+    sharing = _sharing(settings, edge)
     gateway = Gateway(
         router,
+        edge=edge,
+        is_leaving=lambda: presence.draining,
         max_body_bytes=settings.max_body_bytes,
         max_in_flight=settings.max_in_flight,
         new_id=_new_id,
         log=log,
-    )
-    registration = Registration(
-        Instance(settings.instance_id, SERVICE, address),
-        settings.registry_addresses(),
-        identity.token,
     )
     try:
         await directory.first_snapshot(FIRST_LIST_SECONDS)
@@ -88,16 +93,37 @@ async def serve(settings: GatewaySettings) -> None:
         # It may come later; until then /readyz says what is missing.
         log.warning("miss_registry", error=error.message)
     try:
-        with metrics_served(settings.metrics_listen, metrics):
-            await _serve_until(stop, EmbeddedServer(gateway, listener), presence, registration)
+        with metrics_served(settings.metrics_listen, metrics) as metrics_address:
+            registration = Registration(
+                Instance(settings.instance_id, SERVICE, address, metrics_address=metrics_address),
+                settings.registry_addresses(),
+                identity.token,
+            )
+            server = EmbeddedServer(gateway, listener)
+            await _serve_until(stop, server, presence, registration, settings.notice_seconds)
     finally:
+        if sharing is not None:
+            await sharing.close()
         for client in clients.values():
             await client.close()
         await directory.close()
 
 
+def _sharing(settings: GatewaySettings, edge: Edge) -> Sharing | None:
+    """Begins to count together with the other gateways, where there is a cache to do it by."""
+    if edge.limiter is None or not settings.cache_nodes:
+        return None
+    sharing = Sharing(CachedCounts(settings.cache_nodes), edge.limiter.counters)
+    sharing.start()
+    return sharing
+
+
 async def _serve_until(
-    stop: asyncio.Event, server: EmbeddedServer, presence: Presence, registration: Registration
+    stop: asyncio.Event,
+    server: EmbeddedServer,
+    presence: Presence,
+    registration: Registration,
+    notice_seconds: float,
 ) -> None:
     log = structlog.get_logger()
     serving = asyncio.create_task(server.serve(), name="http")
@@ -110,7 +136,7 @@ async def _serve_until(
     log.info("drain", in_order=stopping.done())
     await registration.drain()
     if stopping.done():
-        await asyncio.sleep(NOTICE_SECONDS)
+        await asyncio.sleep(notice_seconds)
         server.leave()
         await asyncio.wait((serving,), timeout=DRAIN_SECONDS)
     await registration.deregister()

@@ -1,9 +1,11 @@
 """The RSGI application: one request in, one response out, whatever happens.
 
-Guarantees: every answer has an x-request-id and a content-length; every error is
-the JSON error of `gateway_http.errors`; an unknown exception is logged with its
-traceback and the client sees the request id alone; bodies and the number of
-requests under way are bounded. Source: the RSGI specification 1.5 of granian.
+Guarantees: every answer has an x-request-id, a content-length, the security headers, and
+the state of the limit that it fell under; every error is the JSON error of
+`gateway_http.errors`; an unknown exception is logged with its traceback and the client
+sees the request id alone; bodies and the number of requests under way are bounded. A
+gateway that is leaving closes each HTTP/1 connection after its next answer, so that
+clients go elsewhere of themselves. Source: the RSGI specification 1.5 of granian.
 """
 
 from collections.abc import Callable
@@ -13,8 +15,9 @@ from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defi
 from structlog.typing import FilteringBoundLogger
 
 from gateway_http.bodies import read_body
+from gateway_http.edge import Edge
 from gateway_http.errors import error_response
-from gateway_http.exchange import Request, Response
+from gateway_http.exchange import HeaderList, LimitClass, Request, Response
 from gateway_http.headers import request_id_of
 from gateway_http.router import Router
 from gateway_http.rsgi import HTTPProtocol, Scope
@@ -30,6 +33,8 @@ class Gateway:
         self,
         router: Router,
         *,
+        edge: Edge,
+        is_leaving: Callable[[], bool],
         max_body_bytes: int,
         max_in_flight: int,
         new_id: Callable[[], str],
@@ -37,6 +42,8 @@ class Gateway:
     ) -> None:
         """`new_id` gives 32 hexadecimal digits, never the same twice."""
         self._router = router
+        self._edge = edge
+        self._is_leaving = is_leaving
         self._max_body_bytes = max_body_bytes
         self._max_in_flight = max_in_flight
         self._new_id = new_id
@@ -46,6 +53,7 @@ class Gateway:
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answers one request."""
         request_id = request_id_of(scope.headers, self._new_id)
+        headers: HeaderList = [("x-request-id", request_id)]
         self._in_flight += 1
         try:
             if self._in_flight > self._max_in_flight:
@@ -54,7 +62,7 @@ class Gateway:
                     reason="OVERLOADED",
                     retry_after_seconds=RETRY_AFTER_SECONDS,
                 )
-            response = await self._respond(scope, protocol, request_id)
+            response = await self._respond(scope, protocol, request_id, headers)
         except MeshError as error:
             response = self._refused(error, scope, request_id)
         except (ProtocolClosed, ProtocolError):
@@ -64,15 +72,27 @@ class Gateway:
             response = error_response(_our_fault(request_id), request_id)
         finally:
             self._in_flight -= 1
-        _send(protocol, response, request_id, with_body=scope.method != "HEAD")
+        headers += self._edge.response_headers.of(scope, response)
+        if self._is_leaving() and scope.http_version.startswith("1"):
+            headers.append(("connection", "close"))
+        _send(protocol, response, headers, with_body=scope.method != "HEAD")
 
-    async def _respond(self, scope: Scope, protocol: HTTPProtocol, request_id: str) -> Response:
+    async def _respond(
+        self, scope: Scope, protocol: HTTPProtocol, request_id: str, told: HeaderList
+    ) -> Response:
+        """`told` takes the headers that the answer has whatever comes of it."""
+        edge = self._edge
+        client_address = edge.addresses.of(scope.client, scope.headers)
         if scope.method == "OPTIONS":
-            allowed = {"OPTIONS"} if scope.path == "*" else self._router.allowed(scope.path)
-            return Response(204, b"", headers=[("allow", ", ".join(sorted(allowed)))])
-        target, variables = self._router.match(scope.method, scope.path)
-
-        return await target.endpoint.answer(
+            edge.admit(LimitClass.ADDRESS, scope, client_address, told)
+            return self._options(scope)
+        try:
+            target, variables = self._router.match(scope.method, scope.path)
+        except MeshError:
+            edge.admit(LimitClass.ADDRESS, scope, client_address, told)
+            raise
+        token = edge.admit(target.endpoint.limit_class, scope, client_address, told)
+        response = await target.endpoint.answer(
             Request(
                 path=scope.path,
                 variables=variables,
@@ -81,8 +101,18 @@ class Gateway:
                 request_id=request_id,
                 read_body=partial(read_body, scope, protocol, self._max_body_bytes),
                 disconnected=protocol.client_disconnect,
+                client_address=client_address,
             )
         )
+        if token is not None:
+            edge.succeeded(token)
+        return response
+
+    def _options(self, scope: Scope) -> Response:
+        allowed = {"OPTIONS"} if scope.path == "*" else self._router.allowed(scope.path)
+        verbs = ", ".join(sorted(allowed))
+        asked = self._edge.response_headers.preflight(scope, verbs)
+        return Response(204, b"", headers=[("allow", verbs), *asked])
 
     def _refused(self, error: MeshError, scope: Scope, request_id: str) -> Response:
         response = error_response(error, request_id)
@@ -107,8 +137,10 @@ def _our_fault(request_id: str) -> Internal:
     )
 
 
-def _send(protocol: HTTPProtocol, response: Response, request_id: str, *, with_body: bool) -> None:
-    headers = [("x-request-id", request_id), *response.headers]
+def _send(
+    protocol: HTTPProtocol, response: Response, headers: HeaderList, *, with_body: bool
+) -> None:
+    headers += response.headers
     if response.status in (204, 304):
         protocol.response_empty(response.status, headers)
         return

@@ -1,13 +1,66 @@
 """The gateway's settings; MESH_LISTEN is where it serves HTTP."""
 
-from pydantic import Field
+import re
+from functools import partial
+from typing import Annotated, Any, Literal
 
-from mesh.config import MemberSettings
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from gateway_http.client_address import Network, parse_networks
+from gateway_http.rate_limits.policy import Policy, parse_policy
+from mesh.config import MemberSettings, host_and_port
+
+_ORIGIN = re.compile(
+    r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?"
+)
+
+
+def _policy(name: str, given: Any) -> Any:
+    return parse_policy(name, given) if isinstance(given, str) else given
+
+
+def _networks(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        return parse_networks(given)
+    except ValueError as error:
+        raise ValueError(
+            f"must be networks with commas between, such as 10.0.0.0/8,::1 ({error})"
+        ) from None
+
+
+def _origins(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    origins = frozenset(part.strip() for part in given.split(",") if part.strip())
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"{origin!r} is no origin: give https://host or https://host:port, without a path"
+            )
+    return origins
+
+
+def _nodes(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    addresses = [host_and_port(part.strip()) for part in given.split(",") if part.strip()]
+    parts = [address.rpartition(":") for address in addresses]
+    return tuple((host.strip("[]"), int(port)) for host, _, port in parts)
+
+
+AddressPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "address"))]
+SignInPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "sign-in"))]
+PlayerPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "player"))]
 
 
 class GatewaySettings(MemberSettings):
     """What the gateway needs to know beside what every process does."""
 
+    listen_fd: int | None = Field(None, ge=3, validation_alias="MESH_LISTEN_FD")
+    """A socket that listens already, handed down by whoever started the gateway."""
     max_body_bytes: int = Field(
         64 * 1024, ge=1024, le=16 * 1024 * 1024, validation_alias="GATEWAY_MAX_BODY_BYTES"
     )
@@ -15,3 +68,30 @@ class GatewaySettings(MemberSettings):
         10.0, gt=0.0, le=300.0, validation_alias="GATEWAY_DEADLINE_SECONDS"
     )
     max_in_flight: int = Field(1024, ge=1, le=100_000, validation_alias="GATEWAY_MAX_IN_FLIGHT")
+    notice_seconds: float = Field(1.0, ge=0.0, le=60.0, validation_alias="GATEWAY_NOTICE_SECONDS")
+    """How long it goes on serving after it was told to leave, so that whoever asks /readyz
+    has noticed."""
+    rate_limits: Literal["on", "off"] = Field("on", validation_alias="GATEWAY_RATE_LIMITS")
+    address_limit: Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "address"))] = (
+        Field(Policy("address", 10_000, 10), validation_alias="GATEWAY_LIMIT_ADDRESS")
+    )
+    sign_in_limit: Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "sign-in"))] = (
+        Field(Policy("sign-in", 300, 60), validation_alias="GATEWAY_LIMIT_SIGN_IN")
+    )
+    player_limit: PlayerPolicy = Field(
+        Policy("player", 500, 10), validation_alias="GATEWAY_LIMIT_PLAYER"
+    )
+    cache_nodes: Annotated[tuple[tuple[str, int], ...], NoDecode, BeforeValidator(_nodes)] = Field(
+        (), validation_alias="MESH_CACHE_NODES"
+    )
+    """Some nodes of the cache's cluster; with none, each gateway limits for itself."""
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
+        (), validation_alias="GATEWAY_TRUSTED_PROXIES"
+    )
+    cors_origins: Annotated[frozenset[str], NoDecode, BeforeValidator(_origins)] = Field(
+        frozenset(), validation_alias="GATEWAY_CORS_ORIGINS"
+    )
+    hsts_seconds: int = Field(
+        31_536_000, ge=0, le=63_072_000, validation_alias="GATEWAY_HSTS_SECONDS"
+    )
+    """For Strict-Transport-Security, which is sent over TLS alone; 0 sends none."""

@@ -11,7 +11,7 @@ from importlib.resources import files
 
 import swagger_ui
 
-from gateway_http.exchange import Request, Response
+from gateway_http.exchange import LimitClass, Request, Response
 
 _FILES = {
     "swagger-ui.css": "text/css; charset=utf-8",
@@ -65,17 +65,15 @@ _POLICY = "; ".join(
 class StaticFile:
     """One file that never changes while the process lives, compressed once if that helps."""
 
+    limit_class = LimitClass.ADDRESS
+
     def __init__(self, body: bytes, content_type: str, policy: str | None = None) -> None:
         compressed = gzip.compress(body, 6, mtime=0)
         self._body = body
         self._compressed = compressed if len(compressed) < 0.9 * len(body) else None
         self._content_type = content_type
         self._tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        self._headers = [
-            ("etag", self._tag),
-            ("cache-control", "no-cache"),
-            ("x-content-type-options", "nosniff"),
-        ]
+        self._headers = [("etag", self._tag), ("cache-control", "no-cache")]
         if policy is not None:
             self._headers.append(("content-security-policy", policy))
         if self._compressed is not None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 JSON = "application/json"
+HeaderList = list[tuple[str, str]]
 
 
 class Headers(Protocol):
@@ -14,6 +16,17 @@ class Headers(Protocol):
 
     def get(self, key: str, default: str | None = None) -> str | None: ...
 
+    def get_all(self, key: str) -> list[str]: ...
+
+
+class LimitClass(Enum):
+    """Which limits a route falls under besides that of the client's address, if at all."""
+
+    UNLIMITED = "unlimited"
+    ADDRESS = "address"
+    SIGN_IN = "sign-in"
+    PLAYER = "player"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -21,7 +34,8 @@ class Request:
 
     `path` and `variables` are percent-decoded, `query` is not. `read_body` gives the
     whole body, or raises RequestTooLarge as soon as it is known to be too large;
-    `disconnected` returns when the client has gone away.
+    `disconnected` returns when the client has gone away; `client_address` is its address,
+    without a port.
     """
 
     path: str
@@ -31,6 +45,7 @@ class Request:
     request_id: str
     read_body: Callable[[], Awaitable[bytes]]
     disconnected: Callable[[], Awaitable[None]]
+    client_address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +55,14 @@ class Response:
     status: int
     body: bytes
     content_type: str = JSON
-    headers: list[tuple[str, str]] = field(default_factory=list)
+    headers: HeaderList = field(default_factory=list)
 
 
 class Endpoint(Protocol):
     """What answers the requests of a route."""
+
+    @property
+    def limit_class(self) -> LimitClass: ...
 
     async def answer(self, request: Request) -> Response:
         """Raises MeshError, which becomes the JSON error."""

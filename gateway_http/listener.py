@@ -58,6 +58,27 @@ def listening_socket(address: str) -> socket.socket:
     return listener
 
 
+def handed_socket(descriptor: int) -> socket.socket:
+    """The listening socket that this process was started with (docs/adr/0024). Whoever
+    handed it down keeps it, so that connections wait in it while nobody serves.
+
+    Raises ListenFailed.
+    """
+    try:
+        listener = socket.socket(fileno=descriptor)
+        listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError:
+        listens = 0
+    if not listens:
+        raise ListenFailed(
+            f"MESH_LISTEN_FD={descriptor} is no listening socket of this process; "
+            "unset it to have the gateway listen on MESH_LISTEN itself."
+        )
+    listener.set_inheritable(False)
+    listener.setblocking(False)
+    return listener
+
+
 class EmbeddedServer(Server):
     """Serves an RSGI application on a listening socket until told to stop.
 

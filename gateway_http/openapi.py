@@ -7,10 +7,11 @@ errors the comment on its proto method names.
 import re
 from typing import Any
 
-from gateway_http.binding import has_request_id
+from gateway_http.binding import REQUEST_ID, has_request_id
 from gateway_http.contracts import Binding, Contracts, Operation, header_names_of, is_raw_part
 from gateway_http.errors import STATUS_BY_CODE, STATUS_BY_REASON
 from gateway_http.own_routes import OWN_PATHS
+from gateway_http.rules import is_required
 from gateway_http.schemas import ERROR_SCHEMA, Schemas
 from mesh.errors import Code
 from mesh.methods import Access
@@ -103,14 +104,14 @@ def _operation(
     }
     if binding.takes_body:
         description["requestBody"] = {
-            "required": any(name not in variables and name != "request_id" for name in fields),
+            "required": any(is_required(field) for field in fields.values()),
             "content": {"application/json": {"schema": schemas.body(operation, variables)}},
         }
     else:
         parameters += [
             schemas.parameter(field, "query")
             for field in fields.values()
-            if field.name not in variables and not is_raw_part(field)
+            if field.name not in variables and field.name != REQUEST_ID and not is_raw_part(field)
         ]
     if binding.raw_body:
         description["requestBody"] = schemas.raw_body(fields[binding.raw_body])

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from gateway_http.exchange import Request, Response
+from gateway_http.exchange import LimitClass, Request, Response
 from mesh.errors import Unavailable
 from mesh.instances import Instance
 
@@ -51,12 +51,16 @@ class Presence:
 class HealthPage:
     """GET /healthz."""
 
+    limit_class = LimitClass.UNLIMITED
+
     async def answer(self, _request: Request) -> Response:
         return Response(200, b'{"status":"ok"}', headers=NO_STORE)
 
 
 class ReadyPage:
     """GET /readyz."""
+
+    limit_class = LimitClass.UNLIMITED
 
     def __init__(self, needed: Iterable[str], source: StatusSource, presence: Presence) -> None:
         self._needed = tuple(needed)
@@ -79,6 +83,8 @@ class ReadyPage:
 
 class StatusPage:
     """GET /status."""
+
+    limit_class = LimitClass.ADDRESS
 
     def __init__(self, needed: Iterable[str], source: StatusSource, presence: Presence) -> None:
         self._needed = tuple(needed)

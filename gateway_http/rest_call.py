@@ -2,7 +2,7 @@
 
 Guarantees: the call ends with its deadline; it is cancelled when the client goes
 away; it carries the token, the request id, the trace and what the method's request
-declares, and nothing else that the client sent.
+declares, and nothing else that the client sent, and the client's address as it was seen.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,15 @@ from gateway_http.contracts import Operation
 from gateway_http.disconnects import unless_disconnected
 from gateway_http.encoding import Encoder
 from gateway_http.errors import RequestTimeout, in_json_names
-from gateway_http.exchange import Request, Response
+from gateway_http.exchange import LimitClass, Request, Response
 from gateway_http.raw_parts import RawParts
-from mesh.calls import AUTHORIZATION, REQUEST_ID, TRACEPARENT, SheddingCaller
+from mesh.calls import (
+    AUTHORIZATION,
+    CLIENT_ADDRESS,
+    REQUEST_ID,
+    TRACEPARENT,
+    SheddingCaller,
+)
 from mesh.deadlines import Deadline, within
 from mesh.errors import Internal, MeshError, Unauthenticated
 from mesh.methods import Access
@@ -43,6 +49,7 @@ class RestCall:
         `new_id` gives 32 hexadecimal digits."""
         self._path = operation.path
         self._needs_token = operation.access is not Access.PUBLIC
+        self.limit_class = _limit_class(operation, binding)
         self._binding = binding
         self._raw_parts = raw_parts
         self._decode: Callable[[bytes], Any] = GetMessageClass(operation.response).FromString
@@ -91,6 +98,7 @@ class RestCall:
 
     def _metadata(self, request: Request) -> dict[str, str]:
         metadata = {
+            CLIENT_ADDRESS: request.client_address,
             REQUEST_ID: request.request_id,
             TRACEPARENT: headers.traceparent_of(request.headers, self._new_id),
         }
@@ -117,3 +125,12 @@ class RestCall:
         if body and self._binding.takes_body:
             headers.check_json(request.headers)
         return body
+
+
+def _limit_class(operation: Operation, binding: RequestBinding) -> LimitClass:
+    """A public call that changes something by what its body says is one where strangers
+    try names and passwords."""
+    if operation.access is not Access.PUBLIC:
+        return LimitClass.PLAYER
+    is_sign_in = operation.has_side_effects and binding.takes_body
+    return LimitClass.SIGN_IN if is_sign_in else LimitClass.ADDRESS

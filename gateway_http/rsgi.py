@@ -10,8 +10,15 @@ from gateway_http.exchange import Headers
 
 
 class Scope(Protocol):
-    """The head of a request; `path` is percent-decoded, `query_string` is not."""
+    """The head of a request; `path` is percent-decoded, `query_string` is not; `client` is
+    host:port of who is connected."""
 
+    @property
+    def http_version(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def client(self) -> str: ...
     @property
     def method(self) -> str: ...
     @property

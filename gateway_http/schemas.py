@@ -1,7 +1,8 @@
 """JSON Schemas (draft 2020-12) of protobuf messages, as OpenAPI 3.1 embeds them.
 
 A schema says what the codecs do: what an answer always has is required; what a
-request may have is all there is. Descriptions are the comments of the protos.
+request may have is all there is, within the rules that its fields declare. A request id
+is told of as the Idempotency-Key header alone. Descriptions are the comments of the protos.
 """
 
 from collections.abc import Collection, Iterator
@@ -9,8 +10,10 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from gateway_http.binding import REQUEST_ID
 from gateway_http.contracts import Contracts, Operation, is_raw_part
 from gateway_http.raw_parts import LONGEST_HEADER
+from gateway_http.rules import is_required, narrowed
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -97,9 +100,9 @@ class Schemas:
         return {
             "name": field.json_name,
             "in": place,
-            "required": place == "path",
+            "required": place == "path" or is_required(field),
             "description": self.comment(field.full_name),
-            "schema": self._value(field),
+            "schema": narrowed(field, self._value(field)),
         }
 
     def header(self, field: FieldDescriptor, name: str) -> dict[str, Any]:
@@ -127,27 +130,29 @@ class Schemas:
         return self._message(operation.request, left_out=variables)
 
     def _message(self, message: Descriptor, left_out: Collection[str] = ()) -> dict[str, Any]:
+        is_request = message.full_name not in self._given
         fields = [
             field
             for field in message.fields
-            if field.name not in left_out and not is_raw_part(field)
+            if field.name not in left_out
+            and not is_raw_part(field)
+            and not (is_request and field.name == REQUEST_ID)
         ]
         schema: dict[str, Any] = {
             "type": "object",
             "description": self.comment(message.full_name),
             "properties": {
                 field.json_name: {
-                    **self._value(field),
+                    **(narrowed(field, value) if is_request else value),
                     "description": self.comment(field.full_name),
                 }
-                for field in fields
+                for field, value in ((field, self._value(field)) for field in fields)
             },
         }
-        if message.full_name not in self._given:
+        if is_request:
             schema["additionalProperties"] = False
-        elif required := [
-            each.json_name for each in fields if each.is_repeated or not each.has_presence
-        ]:
+        is_there = is_required if is_request else _is_always_given
+        if required := [field.json_name for field in fields if is_there(field)]:
             schema["required"] = required
         return schema
 
@@ -167,6 +172,10 @@ class Schemas:
         if enum is not None:
             return {"type": "string", "enum": [value.name for value in enum.values]}
         return dict(_SCALARS[field.type])
+
+
+def _is_always_given(field: FieldDescriptor) -> bool:
+    return bool(field.is_repeated or not field.has_presence)
 
 
 def _reachable(message: Descriptor) -> Iterator[Descriptor]:

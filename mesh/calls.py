@@ -15,6 +15,9 @@ Metadata = Mapping[str, str]
 AUTHORIZATION = "authorization"
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
+CLIENT_ADDRESS = "x-client-address"
+"""Where a REST request came from, as the gateway saw it: an IPv4 or IPv6 address. Clients
+cannot set it through the gateway; one that calls a service itself can."""
 
 ALL_INSTANCES_UNAVAILABLE = "ALL_INSTANCES_UNAVAILABLE"
 """The reason of Unavailable when no instance of a service is left to try."""

@@ -16,6 +16,7 @@ def to_message(instance: Instance) -> registry_pb2.Instance:
         service=instance.service,
         address=instance.address,
         state=STATE_NUMBERS[instance.state],
+        metrics_address=instance.metrics_address,
     )
 
 
@@ -23,4 +24,4 @@ def from_message(message: registry_pb2.Instance) -> Instance:
     """The instance that arrived; an unspecified or unknown state is SERVING."""
     is_draining = message.state == registry_pb2.INSTANCE_STATE_DRAINING
     state = InstanceState.DRAINING if is_draining else InstanceState.SERVING
-    return Instance(message.id, message.service, message.address, state)
+    return Instance(message.id, message.service, message.address, state, message.metrics_address)

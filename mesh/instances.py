@@ -13,12 +13,14 @@ class InstanceState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One live process: a mesh-wide unique id, what it serves, and its host:port."""
+    """One live process: a mesh-wide unique id, what it serves, its host:port, and the one
+    where it shows what it counts, or an empty string."""
 
     id: str
     service: str
     address: str
     state: InstanceState = InstanceState.SERVING
+    metrics_address: str = ""
 
     @property
     def is_serving(self) -> bool:

@@ -10,6 +10,9 @@ import sys
 import orjson
 import structlog
 
+_TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+"""Without the local variables: those of a request hold its token and its body."""
+
 
 def configure_logs(level: str, instance_id: str) -> None:
     """Sets up structlog, and gives the standard library's loggers the same shape.
@@ -21,7 +24,7 @@ def configure_logs(level: str, instance_id: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         lambda _logger, _name, event: {**event, "instance": instance_id},
-        structlog.processors.dict_tracebacks,
+        structlog.processors.ExceptionRenderer(_TRACEBACKS),
     ]
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(

@@ -91,8 +91,10 @@ class Member:
         )
         tasks = [asyncio.create_task(work()) for work in background]
         try:
-            with metrics_served(self._settings.metrics_listen, self.metrics):
-                await serve_until_told_to_stop(server, self._register)
+            with metrics_served(self._settings.metrics_listen, self.metrics) as metrics_address:
+                await serve_until_told_to_stop(
+                    server, lambda port: self._register(port, metrics_address)
+                )
         finally:
             for task in tasks:
                 task.cancel()
@@ -104,9 +106,14 @@ class Member:
             await client.close()
         await self.directory.close()
 
-    async def _register(self, port: int) -> Registration:
+    async def _register(self, port: int, metrics_address: str) -> Registration:
         host = self._settings.listen.rpartition(":")[0]
-        instance = Instance(self._settings.instance_id, self._service, f"{host}:{port}")
+        instance = Instance(
+            self._settings.instance_id,
+            self._service,
+            f"{host}:{port}",
+            metrics_address=metrics_address,
+        )
         registration = Registration(instance, self._registries, self.identity.token)
         registration.start()
         return registration

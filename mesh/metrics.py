@@ -3,25 +3,34 @@
 Each process has one registry, built in its composition root and handed to what counts;
 nothing registers itself. Histograms are observed once a message or batch, never once a
 call (an observation takes 0.7 microseconds). The endpoint serves Prometheus's text format
-from a thread of its own, so a scrape never waits for the event loop.
+from threads of its own, so a scrape never waits for the event loop; a process may show
+further pages there.
 """
 
-from collections.abc import Callable, Iterator
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from wsgiref.simple_server import WSGIServer
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Histogram,
     ProcessCollector,
-    start_http_server,
+    make_wsgi_app,
 )
+from prometheus_client.exposition import ThreadingWSGIServer
 
 from mesh.server import ListenFailed
 from mesh.work import Work
 
 ObserveSize = Callable[[int], None]
+Page = Callable[[], tuple[HTTPStatus, str, bytes]]
+"""Gives a page's status, media type and body. It is called in a thread."""
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Up to what a batch may hold, on lanes and in transactions alike."""
@@ -95,27 +104,58 @@ class TransactionMetrics:
 
 
 @contextmanager
-def metrics_served(listen: str | None, registry: CollectorRegistry) -> Iterator[int | None]:
-    """Serves the registry at `listen`, host:port, while the context lasts; None serves
-    nothing. Gives the port. Raises ListenFailed."""
+def metrics_served(
+    listen: str | None,
+    registry: CollectorRegistry,
+    pages: Mapping[str, Page] = MappingProxyType({}),
+) -> Iterator[str]:
+    """Serves the registry at `listen`, host:port, while the context lasts, and `pages` by
+    their paths; None serves nothing. Gives the address, host:port with the port that it
+    has, or an empty string. Raises ListenFailed."""
     if listen is None:
-        yield None
+        yield ""
         return
-    server = _start(listen, registry)
+    server = _start(listen, _application(registry, pages))
     try:
-        yield server.server_port
+        yield f"{listen.rpartition(':')[0]}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
 
 
-def _start(listen: str, registry: CollectorRegistry) -> WSGIServer:
+def _application(registry: CollectorRegistry, pages: Mapping[str, Page]) -> Callable[..., Any]:
+    metrics = make_wsgi_app(registry)
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        page = pages.get(environ["PATH_INFO"])
+        if page is None or environ["REQUEST_METHOD"] != "GET":
+            answer: Iterable[bytes] = metrics(environ, start_response)
+            return answer
+        status, media_type, body = page()
+        start_response(f"{status.value} {status.phrase}", [("Content-Type", media_type)])
+        return [body]
+
+    return application
+
+
+class _SilentHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:
+        """A scrape is not worth a line."""
+
+
+class _Server6(ThreadingWSGIServer):
+    address_family = socket.AF_INET6
+
+
+def _start(listen: str, application: Callable[..., Any]) -> WSGIServer:
     host, _, port = listen.rpartition(":")
+    kind = _Server6 if host.startswith("[") else ThreadingWSGIServer
     try:
-        server, _ = start_http_server(int(port), host.strip("[]"), registry)
+        server = make_server(host.strip("[]"), int(port), application, kind, _SilentHandler)
     except OSError as error:
         raise ListenFailed(
             f"{listen} cannot be listened on ({error.strerror or error}); "
             "set MESH_METRICS_LISTEN to a free host:port, or leave it out."
         ) from error
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server

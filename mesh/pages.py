@@ -2,7 +2,7 @@
 
 from mesh.errors import InvalidArgument
 
-MAX_KEY = 2**53
+MAX_KEY_DIGITS = 15
 
 
 def checked_page_size(page_size: int, *, default: int, maximum: int) -> int:
@@ -21,8 +21,6 @@ def key_of(page_token: str) -> int | None:
     """
     if not page_token:
         return None
-    if page_token.isascii() and page_token.isdigit() and len(page_token) <= 16:
-        key = int(page_token)
-        if key <= MAX_KEY:
-            return key
+    if page_token.isascii() and page_token.isdigit() and len(page_token) <= MAX_KEY_DIGITS:
+        return int(page_token)
     raise InvalidArgument.of_field("page_token", "must be the next_page_token of the page before")

@@ -18,6 +18,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
     FileDescriptorSet,
 )
+from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
 
 from protos import DESCRIPTORS
@@ -35,30 +36,35 @@ OTHERS_FILES = (
 class Reflection:
     """Tells which services there are, and every descriptor that their callers may need."""
 
-    def __init__(self, services: Iterable[str]) -> None:
+    def __init__(self, services: Iterable[str], others_files: Iterable[str] = ()) -> None:
+        """`others_files` are protos of somebody else's, with all that they import, whose
+        generated modules are named after them."""
         self._services = sorted({*services, *SERVICE_NAMES})
         self._files: dict[str, FileDescriptorProto] = {}
         self._symbols: dict[str, str] = {}
         self._extensions: dict[str, dict[int, str]] = {}
         for file in FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file:
             self._add(file)
-        for name in OTHERS_FILES:
+        for name in (*OTHERS_FILES, *others_files):
             self._add_known(name)
         self._add(_reflection_v1())
 
     def handlers(self) -> Iterator[grpc.GenericRpcHandler]:
         """One for each name of the service: v1 has the same messages under another name."""
-        handler = grpc.stream_stream_rpc_method_handler(
+        handler: grpc.RpcMethodHandler[bytes, Any] = grpc.stream_stream_rpc_method_handler(
             self._answer_all,
-            reflection_pb2.ServerReflectionRequest.FromString,
-            reflection_pb2.ServerReflectionResponse.SerializeToString,
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
         )
         for name in SERVICE_NAMES:
             yield grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
 
-    async def _answer_all(self, requests: AsyncIterator[Any], _context: Any) -> AsyncIterator[Any]:
+    async def _answer_all(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         async for request in requests:
-            yield self._answer(request)
+            try:
+                yield self._answer(reflection_pb2.ServerReflectionRequest.FromString(request))
+            except DecodeError:
+                message = "The request is not a valid ServerReflectionRequest."
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
 
     def _answer(self, request: Any) -> Any:
         answer = reflection_pb2.ServerReflectionResponse(

@@ -6,7 +6,7 @@ it silently.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -50,15 +50,23 @@ class Server:
         is_ready: Check,
         *,
         observe_replies: Callable[[int], None] = lambda count: None,
+        streams: Sequence[grpc.GenericRpcHandler] = (),
+        described_in: Sequence[str] = (),
     ) -> None:
         """`services` are full proto names, for health and reflection; `is_ready` is
         asked every second whether all that the server depends on answers;
-        `observe_replies` is told the number of replies in each message on a lane."""
+        `observe_replies` is told the number of replies in each message on a lane.
+
+        `streams` serve methods that no dispatcher can, such as bidirectional ones, and see
+        to bounds and access themselves, as lanes do. `described_in` names the protos of
+        others' that their callers need from reflection."""
         self._listen = listen
         self._services = tuple(services)
         self._dispatcher = dispatcher
         self._is_ready = is_ready
         self._lanes = LaneService(dispatcher, observe_replies=observe_replies)
+        self._streams = tuple(streams)
+        self._described_in = tuple(described_in)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
         self._checking: asyncio.Task[None] | None = None
@@ -66,9 +74,11 @@ class Server:
 
     async def start(self) -> None:
         """Begins to serve. Raises ListenFailed when the address is taken."""
-        self._server.add_generic_rpc_handlers((_Handlers(self._dispatcher), self._lanes))
+        self._server.add_generic_rpc_handlers(
+            (_Handlers(self._dispatcher), self._lanes, *self._streams)
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection = Reflection((*self._services, health.SERVICE_NAME))
+        reflection = Reflection((*self._services, health.SERVICE_NAME), self._described_in)
         self._server.add_generic_rpc_handlers(tuple(reflection.handlers()))
         try:
             self.port = self._server.add_insecure_port(self._listen)

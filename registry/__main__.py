@@ -12,55 +12,79 @@ from mesh.methods import methods_of
 from mesh.metrics import LaneMetrics, metrics_served, process_registry
 from mesh.process import run, serve_until_told_to_stop
 from mesh.server import Server
+from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
+from registry import scrape_targets
 from registry.config import RegistrySettings
+from registry.domain import Entry
+from registry.following import Following
+from registry.own_entry import OwnEntry
 from registry.rpc import RegistryRpc
 from registry.storage import MemoryStore
+from registry.xds import service as xds
+from registry.xds.targets import load_targets
 
+NAME = "registry"
+"""What its own entry is listed under."""
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
 log = structlog.get_logger()
 
 
-class Watchers:
-    """What the registry takes back when it leaves: its watchers, which go elsewhere."""
+class Presence:
+    """What the registry takes back when it leaves: its own entry, and then those who watch,
+    who go elsewhere."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, entry: OwnEntry, store: MemoryStore) -> None:
+        self._entry = entry
         self._store = store
 
     async def drain(self) -> None:
+        await self._entry.drain()
         self._store.close()
 
     async def deregister(self) -> None:
-        """The registry is on no list."""
+        await self._entry.deregister()
 
 
 async def main(settings: RegistrySettings) -> None:
     store = MemoryStore()
+    following = Following(store)
     authenticator = Authenticator(
         player_keys=fixed_keys(), service_keys=fixed_keys(settings.service_key().public_key())
     )
     dispatcher = Dispatcher(methods_of(SERVICE, RegistryRpc(store)), authenticator)
-    sweeping = asyncio.create_task(store.run(), name="sweep")
+    work = (
+        asyncio.create_task(store.run(), name="sweep"),
+        asyncio.create_task(following.run(), name="following"),
+    )
 
     async def is_ready() -> bool:
-        return not sweeping.done()
+        return not any(task.done() for task in work)
 
-    async def register(port: int) -> Watchers:
-        return Watchers(store)
+    async def register(port: int, metrics_address: str) -> Presence:
+        address = f"{settings.listen.rpartition(':')[0]}:{port}"
+        entry = Entry(settings.instance_id, NAME, address, metrics_address=metrics_address)
+        own = OwnEntry(entry, store)
+        own.start()
+        return Presence(own, store)
 
     metrics = process_registry()
     server = Server(
         settings.listen,
-        (SERVICE.full_name,),
+        (SERVICE.full_name, xds.SERVICE),
         dispatcher,
         is_ready,
         observe_replies=LaneMetrics(metrics).observe_replies,
+        streams=(xds.DiscoveryService(load_targets(DESCRIPTORS.read_bytes()), following),),
+        described_in=xds.DESCRIBED_IN,
     )
+    pages = {scrape_targets.PATH: scrape_targets.scrape_targets_page(following)}
     try:
-        with metrics_served(settings.metrics_listen, metrics):
-            await serve_until_told_to_stop(server, register)
+        with metrics_served(settings.metrics_listen, metrics, pages) as metrics_address:
+            await serve_until_told_to_stop(server, lambda port: register(port, metrics_address))
     finally:
-        sweeping.cancel()
+        for task in work:
+            task.cancel()
 
 
 def start() -> None:

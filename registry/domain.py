@@ -50,12 +50,14 @@ class RegistryFull(ResourceExhausted):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One live instance, as registered. `address` is host:port."""
+    """One live instance, as registered. `address` is host:port, and so is `metrics_address`,
+    which is empty when the instance shows nowhere what it counts."""
 
     id: str
     service: str
     address: str
     state: State = State.SERVING
+    metrics_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,17 @@ def validate(entry: Entry) -> None:
             raise InvalidArgument.of_field(
                 field, f"must be 1 to {MAX_NAME_LENGTH} visible ASCII characters"
             )
-    found = _HOST_AND_PORT.fullmatch(entry.address)
-    is_short = len(entry.address) <= MAX_ADDRESS_LENGTH
+    _check_address("instance.address", entry.address)
+    if entry.metrics_address:
+        _check_address("instance.metrics_address", entry.metrics_address)
+
+
+def _check_address(field: str, address: str) -> None:
+    found = _HOST_AND_PORT.fullmatch(address)
+    is_short = len(address) <= MAX_ADDRESS_LENGTH
     if not (found and is_short and 0 < int(found["port"]) < 65536):
         raise InvalidArgument.of_field(
-            "instance.address", "must be host:port, such as 127.0.0.1:7000 or [::1]:7000"
+            field, "must be host:port, such as 127.0.0.1:7000 or [::1]:7000"
         )
 
 

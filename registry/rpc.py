@@ -41,7 +41,9 @@ class RegistryRpc:
     async def register(self, request: pb.RegisterRequest, call: Call) -> pb.RegisterResponse:
         sent = request.instance
         state = _state_of(sent.state, "instance.state") or State.SERVING
-        lease_id = await self._store.register(Entry(sent.id, sent.service, sent.address, state))
+        lease_id = await self._store.register(
+            Entry(sent.id, sent.service, sent.address, state, sent.metrics_address)
+        )
         response = pb.RegisterResponse(lease_id=lease_id)
         response.ttl.FromTimedelta(timedelta(seconds=self._store.lease_seconds))
         return response
@@ -102,6 +104,7 @@ def _messages(snapshot: Snapshot) -> list[pb.Instance]:
             service=entry.service,
             address=entry.address,
             state=_NUMBERS[entry.state],
+            metrics_address=entry.metrics_address,
         )
         for entry in snapshot.entries
     ]

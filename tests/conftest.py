@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack import Mesh, PostgresServer, start_mesh, start_postgres
+from tests.leaks import find_leaks
+from tests.stack import NO_RATE_LIMITS, Mesh, PostgresServer, start_mesh, start_postgres
 
 _numbers = itertools.count(1)
 
@@ -35,10 +36,13 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """One whole mesh for the whole run; tests that kill parts of it leave it healthy."""
-    mesh = start_mesh(tmp_path_factory.mktemp("mesh") / "var")
+    """One whole mesh for the whole run; tests that kill parts of it leave it healthy, and
+    whatever they did, no secret of a player stands in its logs. They ask faster than players
+    may, so nothing is limited."""
+    mesh = start_mesh(tmp_path_factory.mktemp("mesh") / "var", environment=NO_RATE_LIMITS)
     yield mesh
     assert mesh.stop() == 0
+    assert find_leaks(mesh.layout.logs) == []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -161,9 +161,17 @@ class Mesh:
     restart.
     """
 
-    def __init__(self, layout: Layout, output: Path, runner: Sequence[str] = RUNNER) -> None:
-        """`runner` are the arguments to Python that run it, before --folder and --port."""
+    def __init__(
+        self,
+        layout: Layout,
+        output: Path,
+        runner: Sequence[str] = RUNNER,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`runner` are the arguments to Python that run it, before --folder and --port;
+        `environment` is added to that of the tests."""
         self.layout = layout
+        self._environment = {**os.environ, **environment}
         self.output = output
         self._arguments = runner
         self._runner = self._launch()
@@ -243,6 +251,7 @@ class Mesh:
             return subprocess.Popen(
                 leashed(command, parent_death_signal=signal.SIGTERM),
                 cwd=REPOSITORY,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -250,12 +259,22 @@ class Mesh:
             )
 
 
-def start_mesh(folder: Path, runner: Sequence[str] = RUNNER) -> Mesh:
+NO_RATE_LIMITS = MappingProxyType({"GATEWAY_RATE_LIMITS": "off"})
+"""For a load that is more than players make."""
+
+
+def start_mesh(
+    folder: Path,
+    runner: Sequence[str] = RUNNER,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Mesh:
     """A mesh on free ports with everything in `folder`, all healthy; takes several seconds.
+    `environment` is added to that of the tests.
 
     Call it from the main thread: the mesh is stopped when the thread that started it ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mesh = Mesh(Layout(folder.resolve()), folder.with_name(f"{folder.name}.output"), runner)
+    output = folder.with_name(f"{folder.name}.output")
+    mesh = Mesh(Layout(folder.resolve()), output, runner, environment)
     mesh.wait_until_up()
     return mesh

@@ -82,7 +82,7 @@ def list_ledger(cursor: Cursor, user_id: str, before: int | None, limit: int) ->
     cursor.execute(
         """
         SELECT number, operation_id::text, kind, amount, balance_after, created_at
-        FROM ledger WHERE user_id = %s AND (%s::integer IS NULL OR number < %s)
+        FROM ledger WHERE user_id = %s AND (%s::bigint IS NULL OR number < %s)
         ORDER BY number DESC LIMIT %s
         """,
         (user_id, before, before, limit),

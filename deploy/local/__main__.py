@@ -1,4 +1,4 @@
-"""The commands of the local runner: `python -m deploy.local up|down|status|clean`.
+"""The commands of the local runner: `python -m deploy.local up|down|status|roll|clean`.
 
 Exit status: 0 as asked; 1 failed, or not all is healthy; 3 nothing runs (status).
 """
@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from deploy.local import detached, mesh_file, run_lock, status
+from deploy.local import control, detached, mesh_file, run_lock, status
+from deploy.local.embedded_profile import Shape
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
 from deploy.local.leash import die_with_parent
@@ -42,11 +43,21 @@ Port = Annotated[
     ),
 ]
 
+Gateways = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=16,
+        help="How many gateways, each a process with a port of its own; the first has PORT.",
+    ),
+]
+
 
 @app.command()
 def up(
     folder: Folder = DEFAULT_FOLDER,
     port: Port = 8080,
+    gateways: Gateways = 1,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when all is ready, and go on running.")
     ] = False,
@@ -61,7 +72,7 @@ def up(
     layout = Layout(folder.resolve())
     if detach:
         _refuse_second(layout)
-        raise typer.Exit(detached.start(layout, port))
+        raise typer.Exit(detached.start(layout, port, gateways))
 
     def on_ready() -> None:
         if ready_fd >= 0:
@@ -70,7 +81,13 @@ def up(
     with run_lock.hold(layout.lock) as is_ours:
         if not is_ours:
             _refuse_second(layout)
-        mesh = MeshRun(layout, gateway_port=port, reporter=Reporter(), on_ready=on_ready)
+        mesh = MeshRun(
+            layout,
+            gateway_port=port,
+            reporter=Reporter(),
+            on_ready=on_ready,
+            shape=Shape(gateway_count=gateways),
+        )
         asyncio.run(mesh.run())
 
 
@@ -115,6 +132,17 @@ def show_status(folder: Folder = DEFAULT_FOLDER) -> None:
     health = asyncio.run(status.health(mesh))
     Reporter().show(mesh, health)
     raise typer.Exit(0 if set(health.values()) == {status.HEALTHY} else 1)
+
+
+@app.command()
+def roll(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Restart every process of the mesh, one after the other, while it serves."""
+    layout = Layout(folder.resolve())
+    if run_lock.holder_pid(layout.lock) is None:
+        raise LocalRunError(f"Nothing runs in {layout.folder}: start it with `make up`.")
+    if mesh_file.read(layout.mesh) is None:
+        raise LocalRunError("The mesh is starting or stopping: try again when it is up.")
+    control.ask(layout.control, "roll", Reporter().say)
 
 
 @app.command()

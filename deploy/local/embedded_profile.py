@@ -1,7 +1,7 @@
 """Which processes the embedded profile consists of, and what each is told.
 
-Two PostgreSQL servers, one cache, one registry, two of each service, one gateway, and a
-payment sandbox, which stands for the provider outside and knows nothing of the mesh. An
+Two PostgreSQL servers, one cache, one registry, two of each service, a gateway or more, and
+a payment sandbox, which stands for the provider outside and knows nothing of the mesh. An
 instance keeps its name and its address for as long as the mesh runs, however often it
 is started again.
 """
@@ -24,6 +24,7 @@ DATABASES = {"account_svc": "account", "gacha_svc": "gacha"}
 """The database of each service that has one."""
 
 GATEWAY = "gateway_http-1"
+"""The gateway that has the port which was asked for."""
 REGISTRY = "registry-1"
 CACHE = "cache-1"
 CACHE_BUS = "cache-1-bus"
@@ -49,6 +50,7 @@ class Shape:
 
     instance_counts: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(DATABASES, 2))
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    gateway_count: int = 1
 
     def services(self) -> list[tuple[str, str]]:
         """The role and the name of every instance."""
@@ -58,15 +60,26 @@ class Shape:
             for number in range(1, self.instance_counts[role] + 1)
         ]
 
+    def gateways(self) -> list[str]:
+        """The names of the gateways; GATEWAY is the first."""
+        return [f"gateway_http-{number}" for number in range(1, self.gateway_count + 1)]
+
 
 TWO_OF_EACH = Shape()
+LOCAL_LIMITS = {
+    "GATEWAY_LIMIT_ADDRESS": "50000;w=10",
+    "GATEWAY_LIMIT_SIGN_IN": "6000;w=60",
+    "GATEWAY_TRUSTED_PROXIES": f"{HOST},::1",
+}
+"""Of gateways whose clients are all on this machine, so that all players have one address,
+and whoever forwards to them is on it too. What the environment says goes before."""
 
 
 def instance_names(shape: Shape = TWO_OF_EACH) -> list[str]:
     """Of everything that listens, with a name for each port."""
     services = [name for _, name in shape.services()]
     servers = [f"postgres-{database}" for database in DATABASES.values()]
-    instances = [GATEWAY, REGISTRY, *services]
+    instances = [*shape.gateways(), REGISTRY, *services]
     metrics = map(metrics_name, instances)
     return [*instances, *metrics, *servers, CACHE, CACHE_BUS, PAYMENT_SANDBOX]
 
@@ -115,8 +128,10 @@ class EmbeddedProfile:
             for role, name in self.shape.services()
         ]
 
-    def gateway(self) -> ProcessSpec:
-        return self._instance("gateway_http", GATEWAY, {})
+    def gateways(self) -> list[ProcessSpec]:
+        settings = {**LOCAL_LIMITS, "MESH_CACHE_NODES": self.address(CACHE)}
+        chosen = {name: os.environ.get(name, value) for name, value in settings.items()}
+        return [self._instance("gateway_http", name, chosen) for name in self.shape.gateways()]
 
     def settings_of(self, role: str) -> dict[str, str]:
         """What a service is told beside what every instance is."""
@@ -179,6 +194,7 @@ class EmbeddedProfile:
             log=self.layout.log(name),
             make_ready=lambda: ready(address),
             metrics_address=self.address(metrics_name(name)),
+            is_handed_its_socket=role == "gateway_http",
         )
 
     def _server(self, cluster: Cluster) -> ProcessSpec:

@@ -21,9 +21,19 @@ class Layout:
         return self.folder / "run.lock"
 
     @property
+    def control(self) -> Path:
+        """The socket at which a running mesh takes commands."""
+        return self.folder / "control.sock"
+
+    @property
     def mesh(self) -> Path:
         """What runs, for tools; there while the mesh is up."""
         return self.folder / "mesh.json"
+
+    @property
+    def xds(self) -> Path:
+        """What gRPC clients need to find the mesh by xDS."""
+        return self.folder / "xds.json"
 
     @property
     def ports(self) -> Path:

@@ -42,6 +42,10 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "fsync": "on",
         "shared_buffers": "128MB",
         "logging_collector": "off",
+        # A statement that fails, and an error's details, hold what players only may know:
+        # emails and hashes of passwords. The log tells of the error alone.
+        "log_min_error_statement": "panic",
+        "log_error_verbosity": "terse",
         "log_timezone": "UTC",
         "timezone": "UTC",
     }

@@ -7,6 +7,9 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import socket
+
+from deploy.local.sockets import LISTEN_FD
 
 Say = Callable[[str], None]
 StopSteps = tuple[tuple[signal.Signals, float], ...]
@@ -30,7 +33,8 @@ class ProcessSpec:
     `command` must become the process itself (see leash.py). `before_start` blocks, and runs
     before each start. `make_ready` is asked again and again until it says True, and brings
     the process there if it takes more than waiting; it is idempotent. `stop_steps` are
-    signals, each with the seconds that it gets before the next; SIGKILL comes last.
+    signals, each with the seconds that it gets before the next; SIGKILL comes last. One that
+    `is_handed_its_socket` finds its address listened on: see sockets.py.
     """
 
     name: str
@@ -43,16 +47,22 @@ class ProcessSpec:
     make_ready: Callable[[], Awaitable[bool]]
     before_start: Callable[[], None] = field(default=_nothing)
     metrics_address: str | None = None
+    is_handed_its_socket: bool = False
     stop_steps: StopSteps = STOP_SERVICE
 
 
-async def spawn(spec: ProcessSpec) -> asyncio.subprocess.Process:
+async def spawn(spec: ProcessSpec, listener: socket | None = None) -> asyncio.subprocess.Process:
     """Starts it in a session of its own, so that a Ctrl-C at the terminal leaves it alone."""
+    environment, handed = dict(spec.environment), []
+    if listener is not None:
+        handed = [listener.fileno()]
+        environment[LISTEN_FD] = str(listener.fileno())
     with spec.log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
             *spec.command,
             cwd=spec.folder,
-            env=dict(spec.environment),
+            env=environment,
+            pass_fds=handed,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,

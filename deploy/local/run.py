@@ -13,19 +13,34 @@ import signal
 import sys
 from collections.abc import Callable
 
-from deploy.local import credentials, embedded_profile, logs, mesh_file, one_shot, ports, postgres
+from deploy.local import (
+    control,
+    credentials,
+    embedded_profile,
+    logs,
+    mesh_file,
+    one_shot,
+    ports,
+    postgres,
+    roll,
+    sight,
+    xds_file,
+)
 from deploy.local.embedded_profile import TWO_OF_EACH, EmbeddedProfile, Shape
 from deploy.local.errors import LocalRunError
 from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.report import Reporter
 from deploy.local.supervisor import Supervisor, wait_until_ready
+from mesh.auth import ServiceIdentity, load_private_key
 
 START_TIMEOUT_SECONDS = 120.0
 CATALOG_TIMEOUT_SECONDS = 30.0
 ONE_REQUEST_SECONDS = 1.0
 """Signals this close are one request: a Ctrl-C often arrives twice, by way of a parent."""
 
+ROLLER = "roll"
+"""Who asks the registries what they list."""
 RUNNER_LOG = "runner.log"
 
 
@@ -55,6 +70,13 @@ class MeshRun:
         """
         stop = self._listen_for_signals()
         self._profile = await asyncio.to_thread(self._prepare)
+        try:
+            async with control.served(self._layout.control, {"roll": self._roll}):
+                await self._run_until(stop)
+        finally:
+            await self._stop()
+
+    async def _run_until(self, stop: asyncio.Event) -> None:
         keeper = asyncio.create_task(logs.keep_bounded(self._layout.logs))
         start = asyncio.create_task(self._start())
         asked = asyncio.create_task(stop.wait())
@@ -67,7 +89,6 @@ class MeshRun:
             for task in (start, asked, keeper):
                 task.cancel()
             await asyncio.gather(start, asked, keeper, return_exceptions=True)
-            await self._stop()
 
     def _listen_for_signals(self) -> asyncio.Event:
         """The first signal asks for an orderly stop, a later one for a quick one."""
@@ -117,11 +138,14 @@ class MeshRun:
         say("Bringing the schemas up to date.")
         await asyncio.gather(*(self._migrate(role) for role in embedded_profile.DATABASES))
         say("Starting the services, the gateway and the payment sandbox.")
-        rest = supervisor.start([profile.payment_sandbox(), *profile.services(), profile.gateway()])
+        rest = supervisor.start(
+            [profile.payment_sandbox(), *profile.services(), *profile.gateways()]
+        )
         await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
         say("Introducing the catalog.")
         await asyncio.to_thread(_introduce_catalog, profile.address(embedded_profile.GATEWAY))
         self._is_up = True
+        xds_file.write(self._layout.xds, [self._profile.address(embedded_profile.REGISTRY)])
         self._publish()
         mesh = self._describe()
         self._reporter.show(mesh)
@@ -152,6 +176,17 @@ class MeshRun:
         self._reporter.say("Stopping everything; data and logs stay.")
         await self._supervisor.stop(embedded_profile.STOP_ORDER)
         self._reporter.say("Everything is stopped.")
+
+    async def _roll(self, say: Callable[[str], None]) -> None:
+        if not self._is_up:
+            raise LocalRunError("The mesh is starting or stopping: try again when it is up.")
+        key = load_private_key(self._profile.credentials.service_key.read_bytes())
+        identity = ServiceIdentity(key, ROLLER)
+        await roll.roll(
+            self._supervisor.processes,
+            lambda: sight.unseen(self._describe(), identity.token),
+            say,
+        )
 
     def _publish(self) -> None:
         if self._is_up:

@@ -8,11 +8,12 @@ killed itself, the kernel does for it: see leash.py.
 import asyncio
 import contextlib
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterable
 from enum import Enum
 
-from deploy.local import processes
+from deploy.local import processes, sockets
 from deploy.local.backoff import Backoff
 from deploy.local.errors import LocalRunError
 from deploy.local.processes import ProcessSpec, Say
@@ -47,7 +48,9 @@ class SupervisedProcess:
         self._ready = asyncio.Event()
         self._looping = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
+        self._listener: socket.socket | None = None
         self._is_stopping = False
+        self._is_restarting = False
         self._task = asyncio.create_task(self._run(), name=f"supervise {spec.name}")
 
     async def wait_until_ready(self) -> None:
@@ -78,7 +81,22 @@ class SupervisedProcess:
             await self._end(process, hurry)
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        if self._listener is not None:
+            self._listener.close()
         self.state = State.STOPPED
+
+    async def restart(self) -> None:
+        """Ends it in order, and returns when it is gone; it is started again at once.
+
+        Raises LocalRunError when it does not run.
+        """
+        process = self._process
+        if process is None or self._is_stopping:
+            raise LocalRunError(f"{self.spec.name} does not run: it is {self.state.value}.")
+        self._is_restarting = True
+        self.state = State.STARTING
+        self._ready.clear()
+        await self._end(process, asyncio.Event())
 
     async def _end(self, process: asyncio.subprocess.Process, hurry: asyncio.Event) -> None:
         never = asyncio.Event()
@@ -113,6 +131,11 @@ class SupervisedProcess:
             how = await self._live()
             if self._is_stopping:
                 return
+            if self._is_restarting:
+                self._is_restarting = False
+                self._backoff = Backoff()
+                self.restart_count += 1
+                continue
             delay_seconds = self._backoff.delay_seconds_after_death(
                 lived_seconds=self._clock() - started, was_ready=self._ready.is_set()
             )
@@ -128,7 +151,9 @@ class SupervisedProcess:
         """One life, from its start to its death; returns in words how it ended."""
         try:
             await asyncio.to_thread(self.spec.before_start)
-            process = await processes.spawn(self.spec)
+            if self.spec.is_handed_its_socket and self._listener is None:
+                self._listener = sockets.listen(self.spec.address)
+            process = await processes.spawn(self.spec, self._listener)
         except (LocalRunError, OSError) as error:
             return f"could not be started: {error}"
         self._process, self.pid, self.state = process, process.pid, State.STARTING

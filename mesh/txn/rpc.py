@@ -1,7 +1,6 @@
 """The protocol's two services: proto to participant and decision log, and back."""
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from typing import Generic
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -16,6 +15,8 @@ from protos.tx.v1 import coordinator_pb2, participant_pb2
 
 MAX_ASKED = 2 * MAX_LISTED
 """Enough for every branch that the two participants of a transaction list."""
+
+MAX_AGE_SECONDS = 10 * 365 * 86_400
 
 OUTCOMES = {
     Outcome.COMMIT: coordinator_pb2.OUTCOME_COMMIT,
@@ -41,10 +42,9 @@ class ParticipantRpc(Generic[Body, Result]):
     async def prepare(
         self, request: participant_pb2.PrepareRequest, call: Call
     ) -> participant_pb2.PrepareResponse:
+        expires_at_seconds = _seconds("expires_at", request.expires_at.ToMicroseconds)
         operations = self._operations(request.operations)
-        votes = await self._participant.prepare(
-            request.gid, request.expires_at.ToMicroseconds() / 1e6, operations
-        )
+        votes = await self._participant.prepare(request.gid, expires_at_seconds, operations)
         return participant_pb2.PrepareResponse(
             votes=[
                 self._vote(operation.id, vote)
@@ -74,9 +74,11 @@ class ParticipantRpc(Generic[Body, Result]):
     async def list_branches(
         self, request: participant_pb2.ListBranchesRequest, call: Call
     ) -> participant_pb2.ListBranchesResponse:
-        min_age: timedelta = request.min_age.ToTimedelta()
+        min_age_seconds = _seconds("min_age", request.min_age.ToMicroseconds)
+        if not 0 <= min_age_seconds <= MAX_AGE_SECONDS:
+            raise InvalidArgument.of_field("min_age", f"must be 0 to {MAX_AGE_SECONDS} seconds")
         response = participant_pb2.ListBranchesResponse()
-        for branch in await self._participant.branches(min_age.total_seconds()):
+        for branch in await self._participant.branches(min_age_seconds):
             response.branches.add(gid=branch.gid).prepared_at.FromDatetime(branch.prepared_at)
         return response
 
@@ -134,6 +136,14 @@ class CoordinatorRpc:
             if decision.done_at is not None:
                 written.done_at.FromDatetime(decision.done_at)
         return response
+
+
+def _seconds(field: str, microseconds: Callable[[], int]) -> float:
+    """A google.protobuf.Timestamp or Duration in seconds, once it is sure to be one."""
+    try:
+        return microseconds() / 1e6
+    except ValueError as error:
+        raise InvalidArgument.of_field(field, "is out of the range of its type") from error
 
 
 def _gid_of(gid: str) -> str:

@@ -16,7 +16,10 @@ TIMEOUT_SECONDS = 10
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]
 OWN_SERVICES = {
-    "registry": ["registry.v1.RegistryService"],
+    "registry": [
+        "envoy.service.discovery.v3.AggregatedDiscoveryService",
+        "registry.v1.RegistryService",
+    ],
     "account_svc": [
         "account.v1.AccountService",
         "account.v1.GiftFeeService",

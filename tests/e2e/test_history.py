@@ -112,6 +112,14 @@ def test_page_stays_where_it_was_when_something_new_comes(
     assert [entry["amount"] for entry in second.body["entries"]] == [10]
 
 
+@pytest.mark.parametrize("listing", ["ledger", "inventory", "pulls"])
+@pytest.mark.parametrize("page_token", ["0", "2147483648", "9" * 15])
+def test_any_number_is_a_page_token(
+    client: Client, veteran: Player, listing: str, page_token: str
+) -> None:
+    assert getattr(client, listing)(veteran.token, page_token=page_token).ok
+
+
 @pytest.mark.parametrize("page_token", ["x", "-1", "1.5", "99999999999999999999", "1 2", "²"])
 @pytest.mark.parametrize("listing", ["ledger", "inventory", "pulls"])
 def test_bad_page_token_is_named(

@@ -17,6 +17,7 @@ from tests.stack import Mesh
 README = REPOSITORY / "README.md"
 ADDRESS = "http://127.0.0.1:8080"
 MESH_FILE = "var/mesh.json"
+XDS_FILE = "var/xds.json"
 LONG_AND_SHORT_LOAD = ("-n 1000 ", "-n 100 ")
 """One player's pulls go one after another: a tenth of them shows as much."""
 TIMEOUT_SECONDS = 60
@@ -39,6 +40,7 @@ def output(mesh: Mesh, readme: str) -> dict[Example, str]:
     for written, meant in (
         (ADDRESS, mesh.gateway),
         (MESH_FILE, str(mesh.layout.mesh)),
+        (XDS_FILE, str(mesh.layout.xds)),
         LONG_AND_SHORT_LOAD,
     ):
         script = script.replace(written, meant)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.faults.arming import Armory
 from tests.faults.weather import Forecast
-from tests.stack import Mesh, start_mesh
+from tests.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
 RUNNER = ("-m", "tests.faults.runner")
 POLL_SECONDS = 0.05
@@ -22,7 +22,7 @@ class Target:
     def __init__(self, folder: Path, mutant: str = "") -> None:
         """Starts it, in `folder`. Call it from the main thread."""
         runner = [*RUNNER, "--mutant", mutant] if mutant else RUNNER
-        self.mesh: Mesh = start_mesh(folder, runner)
+        self.mesh: Mesh = start_mesh(folder, runner, NO_RATE_LIMITS)
         self.armory = Armory(folder / "faults")
         self.forecast = Forecast(folder / "faults")
 

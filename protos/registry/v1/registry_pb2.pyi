@@ -54,6 +54,7 @@ class Instance(_message.Message):
     SERVICE_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    METRICS_ADDRESS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique in the mesh, such as "gacha_svc-1"; 1 to 100 visible ASCII
     characters.
@@ -64,6 +65,10 @@ class Instance(_message.Message):
     """Where it listens: host:port."""
     state: Global___InstanceState.ValueType
     """Whether it takes calls."""
+    metrics_address: _builtins.str
+    """Where Prometheus reads what it counts, at /metrics: host:port, or empty for
+    nowhere.
+    """
     def __init__(
         self,
         *,
@@ -71,10 +76,11 @@ class Instance(_message.Message):
         service: _builtins.str = ...,
         address: _builtins.str = ...,
         state: Global___InstanceState.ValueType = ...,
+        metrics_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "id", b"id", "service", b"service", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "id", b"id", "metrics_address", b"metrics_address", "service", b"service", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -33,7 +33,7 @@ def everything(profile: EmbeddedProfile) -> list[ProcessSpec]:
         *profile.data_tier(),
         profile.registry(),
         *profile.services(),
-        profile.gateway(),
+        *profile.gateways(),
         profile.payment_sandbox(),
     ]
 
@@ -76,7 +76,7 @@ def test_the_payment_sandbox_shares_two_secrets_with_the_account_service_and_no_
             )
             assert shared is knows
         assert (spec.environment.get("PAYMENT_URL") == f"http://{sandbox.address}") is knows
-    gateway = profile.gateway().address
+    gateway = profile.gateways()[0].address
     assert sandbox.environment["SANDBOX_WEBHOOK_URL"] == f"http://{gateway}/webhooks/payments"
 
 
@@ -99,7 +99,7 @@ def test_nothing_of_the_callers_environment_redirects_a_process(
         "account_svc": {"SANDBOX_LISTEN"},
         "gacha_svc": {"SANDBOX_LISTEN"},
     }
-    specs = [profile.registry(), *profile.services(), profile.gateway()]
+    specs = [profile.registry(), *profile.services(), *profile.gateways()]
     for spec in [*specs, profile.payment_sandbox()]:
         redirected = {
             variable for variable, value in spec.environment.items() if value == "elsewhere"
@@ -117,7 +117,7 @@ def test_the_callers_log_level_is_heeded(
 def test_every_instance_shows_what_it_counts_at_an_address_of_its_own(
     profile: EmbeddedProfile,
 ) -> None:
-    instances = [profile.registry(), *profile.services(), profile.gateway()]
+    instances = [profile.registry(), *profile.services(), *profile.gateways()]
     addresses = {spec.metrics_address for spec in instances}
     assert len(addresses) == len(instances)
     assert not addresses & {spec.address for spec in everything(profile)}

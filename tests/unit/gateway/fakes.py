@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from gateway_http.client_address import ClientAddresses
 from gateway_http.compose import Limits, add_operations, compose_router
 from gateway_http.contracts import Contracts, load_contracts
+from gateway_http.edge import Edge
 from gateway_http.pages import Presence
+from gateway_http.response_headers import ResponseHeaders
 from gateway_http.router import Router
 from mesh.calls import Metadata
 from mesh.deadlines import Deadline
@@ -129,6 +132,34 @@ class FakeScope:
     path: str
     query_string: str = ""
     headers: Any = field(default_factory=dict)
+    http_version: str = "1.1"
+    scheme: str = "http"
+    client: str = "192.0.2.1:5000"
+
+    def __post_init__(self) -> None:
+        self.headers = FakeHeaders(self.headers)
+
+
+class FakeHeaders:
+    """A request's headers, one of each name."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self._values = values
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def get(self, key: str, default: str | None = None) -> str | None:
+        return self._values.get(key, default)
+
+    def get_all(self, key: str) -> list[str]:
+        return [self._values[key]] if key in self._values else []
+
+
+def plain_edge(*origins: str) -> Edge:
+    """No limits, no proxies, no other origins but these."""
+    addresses = ClientAddresses(())
+    return Edge(addresses, None, ResponseHeaders(origins, addresses, hsts_seconds=0))
 
 
 class FakeProtocol:
@@ -140,6 +171,7 @@ class FakeProtocol:
         self.gone = asyncio.Event()
         self.status = 0
         self.headers: dict[str, str] = {}
+        self.header_list: list[tuple[str, str]] = []
         self.body = b""
 
     async def __call__(self) -> bytes:
@@ -165,3 +197,4 @@ class FakeProtocol:
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         assert self.status == 0, "a request is answered once"
         self.status, self.headers, self.body = status, dict(headers), body
+        self.header_list = list(headers)

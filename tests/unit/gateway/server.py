@@ -1,4 +1,5 @@
-"""A real gateway over a fake caller: `python -m tests.unit.gateway.server LISTEN WAIT_SECONDS`.
+"""A real gateway over a fake caller, whose answers pages of ORIGIN may read:
+`python -m tests.unit.gateway.server LISTEN WAIT_SECONDS [ORIGIN]`.
 
 Prints its port, and what became of its calls when it ends.
 """
@@ -18,10 +19,10 @@ from gateway_http.pages import Presence
 from mesh.errors import FailedPrecondition
 from protos.account.v1 import account_pb2
 from protos.gacha.v1 import gacha_pb2
-from tests.unit.gateway.fakes import FakeCaller, router_for
+from tests.unit.gateway.fakes import FakeCaller, plain_edge, router_for
 
 
-async def serve(listen: str, wait_seconds: float) -> None:
+async def serve(listen: str, wait_seconds: float, *origins: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     caller = FakeCaller(wait_seconds=wait_seconds)
@@ -41,6 +42,8 @@ async def serve(listen: str, wait_seconds: float) -> None:
     print(listener.getsockname()[1], flush=True)  # noqa: T201 - read by the test
     gateway = Gateway(
         router_for(caller, presence=Presence("gateway-1", listen, lambda: 0.0)),
+        edge=plain_edge(*origins),
+        is_leaving=lambda: False,
         max_body_bytes=64 * 1024,
         max_in_flight=64,
         new_id=lambda: uuid4().hex,
@@ -55,4 +58,4 @@ async def serve(listen: str, wait_seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1], float(sys.argv[2])))
+    uvloop.run(serve(sys.argv[1], float(sys.argv[2]), *sys.argv[3:]))

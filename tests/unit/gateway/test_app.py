@@ -24,7 +24,14 @@ from mesh.errors import (
 )
 from protos.account.v1 import account_pb2
 from protos.gacha.v1 import gacha_pb2
-from tests.unit.gateway.fakes import FakeCaller, FakeProtocol, FakeScope, calls_router, counted_ids
+from tests.unit.gateway.fakes import (
+    FakeCaller,
+    FakeProtocol,
+    FakeScope,
+    calls_router,
+    counted_ids,
+    plain_edge,
+)
 
 TOKEN = {"authorization": "Bearer t"}
 PULL = "/gacha.v1.GachaService/Pull"
@@ -35,6 +42,8 @@ ITEMS = "/gacha.v1.GachaService/ListItems"
 def gateway(caller: FakeCaller, max_in_flight: int = 100) -> Gateway:
     return Gateway(
         calls_router(caller),
+        edge=plain_edge(),
+        is_leaving=lambda: False,
         max_body_bytes=1024,
         max_in_flight=max_in_flight,
         new_id=counted_ids(),
@@ -389,8 +398,11 @@ async def test_grpc_timeout_sets_the_deadline_up_to_the_maximum_of_the_method(
 
 async def test_only_what_a_service_needs_is_passed_on() -> None:
     caller = FakeCaller()
-    await ask(caller, "GET", "/currency", headers={**TOKEN, "cookie": "a", "x-forwarded-for": "b"})
-    assert set(caller.calls[0].metadata) == {"authorization", "x-request-id", "traceparent"}
+    sent = {"cookie": "a", "x-forwarded-for": "198.51.100.7", "x-client-address": "198.51.100.7"}
+    await ask(caller, "GET", "/currency", headers={**TOKEN, **sent})
+    metadata = caller.calls[0].metadata
+    assert set(metadata) == {"authorization", "x-client-address", "x-request-id", "traceparent"}
+    assert metadata["x-client-address"] == "192.0.2.1"
 
 
 async def test_a_client_that_goes_away_cancels_the_call() -> None:

@@ -18,6 +18,7 @@ from tests.unit.gateway.fakes import (
     FakeProtocol,
     FakeScope,
     counted_ids,
+    plain_edge,
     router_for,
 )
 
@@ -43,6 +44,8 @@ class Served:
         protocol = FakeProtocol()
         gateway = Gateway(
             self.router,
+            edge=plain_edge(),
+            is_leaving=lambda: False,
             max_body_bytes=1024,
             max_in_flight=10,
             new_id=counted_ids(),

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -91,3 +92,45 @@ async def test_wrong_settings_are_all_named_at_once(environment: dict[str, str])
     assert process.returncode == 1
     for name in (*wrong, "GATEWAY_DEADLINE_SECONDS"):
         assert name in errors.decode()
+
+
+async def test_a_gateway_that_leaves_loses_no_request_of_kept_alive_connections(
+    environment: dict[str, str],
+) -> None:
+    process = await start(environment)
+    try:
+        async with asyncio.timeout(30):
+            host, _, port = (await address_of(process)).rpartition(":")
+            clients = [asyncio.create_task(ask_until_sent_away(host, int(port))) for _ in range(16)]
+            async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+                await client.get("/healthz")
+                process.send_signal(signal.SIGTERM)
+                ends = await asyncio.gather(*clients)
+                # Whoever comes while it leaves is served too, and told not to come again.
+                ready = await client.get("/readyz")
+                assert (ready.status_code, ready.headers["connection"]) == (503, "close")
+            await process.communicate()
+        assert set(ends) == {"sent away"}
+        assert process.returncode == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+
+async def ask_until_sent_away(host: str, port: int) -> str:
+    """Asks on one connection for as long as it is kept; tells how it ended."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        while True:
+            writer.write(b"GET /status HTTP/1.1\r\nhost: gateway\r\n\r\n")
+            try:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                (length,) = re.findall(r"content-length: (\d+)", head)
+                await reader.readexactly(int(length))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return "no answer"
+            if "connection: close" in head:
+                return "sent away" if await reader.read() == b"" else "kept open"
+            await asyncio.sleep(0.005)
+    finally:
+        writer.close()

@@ -6,12 +6,14 @@ import pytest
 
 from gateway_http.contracts import UnsupportedContract
 from gateway_http.errors import MethodNotAllowed, RouteNotFound
-from gateway_http.exchange import Request, Response
+from gateway_http.exchange import LimitClass, Request, Response
 from gateway_http.router import Router
 
 
 class Named:
     """An endpoint that is only told apart."""
+
+    limit_class = LimitClass.ADDRESS
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -19,9 +19,11 @@ TOKEN = {"authorization": "Bearer t"}
 
 
 @asynccontextmanager
-async def serving(wait_seconds: float = 0.0) -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
+async def serving(
+    wait_seconds: float = 0.0, *origins: str
+) -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
     """The server and a client of it; what the test has not ended is killed."""
-    arguments = ("-m", "tests.unit.gateway.server", "127.0.0.1:0", str(wait_seconds))
+    arguments = ("-m", "tests.unit.gateway.server", "127.0.0.1:0", str(wait_seconds), *origins)
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE)
     assert process.stdout is not None
     try:

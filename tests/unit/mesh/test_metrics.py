@@ -1,14 +1,22 @@
 """What a process counts, as Prometheus reads it."""
 
 import socket
+import urllib.error
 import urllib.request
 from contextlib import closing
+from http import HTTPStatus
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from mesh.metrics import LaneMetrics, TransactionMetrics, metrics_served, process_registry
+from mesh.metrics import (
+    LaneMetrics,
+    Page,
+    TransactionMetrics,
+    metrics_served,
+    process_registry,
+)
 from mesh.server import ListenFailed
 
 
@@ -44,18 +52,31 @@ def test_transactions_halvings_and_retries_are_counted_apart() -> None:
 def test_the_endpoint_shows_the_registry_while_it_is_served_and_frees_its_port() -> None:
     registry = process_registry()
     LaneMetrics(registry).observe_calls(5)
-    with metrics_served("127.0.0.1:0", registry) as port:
-        address = f"http://127.0.0.1:{port}/metrics"
-        text = urllib.request.urlopen(address, timeout=5).read().decode()
+    with metrics_served("127.0.0.1:0", registry) as address:
+        text = urllib.request.urlopen(f"http://{address}/metrics", timeout=5).read().decode()
     names = {family.name for family in text_string_to_metric_families(text)}
     assert {"lane_batch_calls", "process_cpu_seconds"} <= names
-    with closing(socket.create_server(("127.0.0.1", port or 0))):
+    with closing(socket.create_server(("127.0.0.1", int(address.rpartition(":")[2])))):
         pass
 
 
+def test_a_page_is_shown_by_its_path_beside_what_is_counted() -> None:
+    pages: dict[str, Page] = {"/sd": lambda: (HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"no")}
+    with metrics_served("[::1]:0", process_registry(), pages) as address:
+        assert (
+            urllib.request.urlopen(f"http://{address}/metrics", timeout=5).status == HTTPStatus.OK
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://{address}/sd", timeout=5)
+        with refused.value as answer:
+            assert (answer.status, answer.reason) == (503, "Service Unavailable")
+            assert answer.headers["Content-Type"] == "text/plain"
+            assert answer.read() == b"no"
+
+
 def test_without_an_address_nothing_is_served() -> None:
-    with metrics_served(None, CollectorRegistry()) as port:
-        assert port is None
+    with metrics_served(None, CollectorRegistry()) as address:
+        assert address == ""
 
 
 def test_a_taken_address_is_refused_with_the_setting_to_change() -> None:

@@ -11,9 +11,13 @@ from mesh.auth import Authenticator, ServiceIdentity, fixed_keys
 from mesh.dispatch import Dispatcher
 from mesh.methods import methods_of
 from mesh.server import Server
+from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
+from registry.following import Following
 from registry.rpc import RegistryRpc
 from registry.storage import MemoryStore
+from registry.xds.service import DiscoveryService
+from registry.xds.targets import load_targets
 
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
 KEY = Ed25519PrivateKey.generate()
@@ -32,6 +36,8 @@ class RunningRegistry:
     store: MemoryStore
     server: Server
     sweeping: asyncio.Task[None]
+    following: Following
+    follower: asyncio.Task[None]
     address: str
 
     @classmethod
@@ -41,6 +47,8 @@ class RunningRegistry:
         *,
         max_watchers: int = 10,
         lease_seconds: float = LEASE_SECONDS,
+        max_streams: int = 10,
+        settle_seconds: float = 0.0,
     ) -> "RunningRegistry":
         store = MemoryStore(lease_seconds=lease_seconds)
         authenticator = Authenticator(
@@ -48,10 +56,17 @@ class RunningRegistry:
         )
         rpc = RegistryRpc(store, max_watchers=max_watchers)
         dispatcher = Dispatcher(methods_of(SERVICE, rpc), authenticator)
-        server = Server(listen, (SERVICE.full_name,), dispatcher, _always_ready)
+        following = Following(store, settle_seconds=settle_seconds)
+        discovery = DiscoveryService(
+            load_targets(DESCRIPTORS.read_bytes()), following, max_streams=max_streams
+        )
+        server = Server(
+            listen, (SERVICE.full_name,), dispatcher, _always_ready, streams=(discovery,)
+        )
         await server.start()
+        follower = asyncio.create_task(following.run())
         sweeping = asyncio.create_task(store.run())
-        return cls(store, server, sweeping, f"127.0.0.1:{server.port}")
+        return cls(store, server, sweeping, following, follower, f"127.0.0.1:{server.port}")
 
     async def stop(self) -> None:
         """Leaves in good order, as a process does upon SIGTERM."""
@@ -61,6 +76,7 @@ class RunningRegistry:
     async def kill(self) -> None:
         """Breaks every connection at once."""
         self.sweeping.cancel()
+        self.follower.cancel()
         await self.server.stop(0)
 
 

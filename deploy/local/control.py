@@ -1,0 +1,131 @@
+"""What a running mesh is asked to do: a socket in its folder, for its owner alone.
+
+A client sends the name of a command in one line, and gets JSON lines: `{"said": SENTENCE}`
+as often as there is something to say, then `{"failed": SENTENCE}` or `{"done": true}`. One
+command runs at a time. One whose client has gone away is cancelled.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+
+from deploy.local.errors import LocalRunError
+
+Say = Callable[[str], None]
+Command = Callable[[Say], Awaitable[None]]
+"""Says how it goes on. Raises LocalRunError."""
+
+
+@contextlib.asynccontextmanager
+async def served(path: Path, commands: Mapping[str, Command]) -> AsyncIterator[None]:
+    """Answers at `path` until the context ends, which cancels what is under way."""
+    under_way: set[asyncio.Task[None]] = set()
+    turn = asyncio.Lock()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "a server runs each answer as a task"
+        under_way.add(task)
+        try:
+            await _answer(reader, writer, commands, turn)
+        except (ConnectionError, ValueError):
+            pass  # The client went away, or is none.
+        finally:
+            under_way.discard(task)
+            writer.close()
+
+    try:
+        async with await asyncio.start_unix_server(answer, sock=_bound(path)):
+            yield
+    finally:
+        _forget(path)
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _answer(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    commands: Mapping[str, Command],
+    turn: asyncio.Lock,
+) -> None:
+    def tell(**message: object) -> None:
+        writer.write(json.dumps(message).encode() + b"\n")
+
+    name = (await reader.readline()).decode().strip()
+    if name not in commands:
+        tell(failed=f"The running mesh knows no command {name!r}: it may be of another version.")
+        return
+    if turn.locked():
+        tell(failed="Another command is under way; try again when it is done.")
+        return
+    async with turn:
+        running = asyncio.ensure_future(commands[name](lambda sentence: tell(said=sentence)))
+        gone = asyncio.ensure_future(reader.read())
+        try:
+            await asyncio.wait([running, gone], return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                return
+            running.result()
+            tell(done=True)
+        except LocalRunError as error:
+            tell(failed=str(error))
+        finally:
+            running.cancel()
+            gone.cancel()
+            await asyncio.gather(running, gone, return_exceptions=True)
+    await writer.drain()
+
+
+def ask(path: Path, command: str, say: Say) -> None:
+    """Has the running mesh carry a command out, and returns when it has.
+
+    Raises LocalRunError, with what was in the way.
+    """
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            with _short(path) as short:
+                client.connect(short)
+        except OSError as error:
+            raise LocalRunError(f"The running mesh takes no commands at {path}: {error}") from error
+        client.sendall(command.encode() + b"\n")
+        with client.makefile() as lines:
+            for line in lines:
+                message = json.loads(line)
+                if "failed" in message:
+                    raise LocalRunError(message["failed"])
+                if "done" in message:
+                    return
+                say(message["said"])
+    raise LocalRunError("The mesh stopped before it was done.")
+
+
+def _forget(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _bound(path: Path) -> socket.socket:
+    _forget(path)
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        with _short(path) as short:
+            listener.bind(short)
+    finally:
+        os.umask(before)
+    return listener
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """Another name of the path: a socket's may have hardly more than a hundred bytes."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

@@ -1,0 +1,61 @@
+"""A rolling restart: one process after the other, while the others serve.
+
+Nothing is ended before all else is healthy and seen by every caller, so at no time is more
+than one process away. Databases and the cache are left alone: each is alone here, so that
+nobody could serve in its place. So is the payment sandbox, which stands for another company.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from deploy.local.control import Say
+from deploy.local.errors import LocalRunError
+from deploy.local.supervisor import State, SupervisedProcess, wait_until_ready
+
+ORDER = ("registry", "account_svc", "gacha_svc", "gateway_http")
+READY_SECONDS = 60.0
+SEEN_SECONDS = 15.0
+POLL_SECONDS = 0.05
+
+Unseen = Callable[[], Awaitable[list[str]]]
+
+
+async def roll(processes: Sequence[SupervisedProcess], unseen: Unseen, say: Say) -> None:
+    """Restarts them by role in ORDER; those of other roles are left alone.
+
+    `unseen` says what is not seen by whom. Raises LocalRunError when the mesh is not whole
+    to begin with, or does not become so after one of them; the others are then left alone.
+    """
+    rolled = [each for role in ORDER for each in processes if each.spec.role == role]
+    await _wait_until_whole(processes, unseen, "Nothing was restarted")
+    for number, each in enumerate(rolled, 1):
+        began_at = time.monotonic()
+        say(f"{number}/{len(rolled)} {each.spec.name} (pid {each.pid}) leaves.")
+        await each.restart()
+        gone_at = time.monotonic()
+        await wait_until_ready([each], timeout_seconds=READY_SECONDS)
+        await _wait_until_whole(processes, unseen, f"Stopped after {each.spec.name}")
+        say(
+            f"{number}/{len(rolled)} {each.spec.name} is back (pid {each.pid}): it left in "
+            f"{gone_at - began_at:.1f} s, and was seen by all {time.monotonic() - gone_at:.1f} s "
+            "later."
+        )
+    say(f"All {len(rolled)} were restarted; databases, cache and payment sandbox were not.")
+
+
+async def _wait_until_whole(
+    processes: Sequence[SupervisedProcess], unseen: Unseen, told: str
+) -> None:
+    deadline = time.monotonic() + SEEN_SECONDS
+    while True:
+        missing = [
+            f"{each.spec.name} is {each.state.value}"
+            for each in processes
+            if each.state is not State.READY
+        ] or await unseen()
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            raise LocalRunError(f"{told}: {'; '.join(missing)}.")
+        await asyncio.sleep(POLL_SECONDS)

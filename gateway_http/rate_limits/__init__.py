@@ -1,0 +1,1 @@
+"""How many requests a player and a client's address may send."""

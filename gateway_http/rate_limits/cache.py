@@ -1,0 +1,67 @@
+"""Counts of all gateways in Valkey or Redis, in cluster mode.
+
+A window of a key is one number, which expires by itself. Its hash slot is chosen by the
+whole name, so the keys spread over all nodes. The client learns of the nodes from any one
+that is given, and of their moves and failovers as it goes.
+"""
+
+from collections.abc import Sequence
+
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException, RedisError
+
+from gateway_http.rate_limits.counters import Delta
+from gateway_http.rate_limits.policy import Policy
+from gateway_http.rate_limits.sharing import Total
+
+SOCKET_TIMEOUT_SECONDS = 0.5
+MAX_CONNECTIONS = 8
+"""To each node: an exchange uses one, and there is one at a time."""
+
+
+class CacheFailed(OSError):
+    """The cache did not do what it was asked."""
+
+
+class CachedCounts:
+    """A `gateway_http.rate_limits.sharing.SharedCounts`."""
+
+    def __init__(self, nodes: Sequence[tuple[str, int]]) -> None:
+        """`nodes` are some nodes of the cluster; nothing is connected yet."""
+        self._cluster: RedisCluster = RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in nodes],
+            # A slot of a dead node must not fail those of the others.
+            require_full_coverage=False,
+            retry=Retry(NoBackoff(), 1),
+            socket_timeout=SOCKET_TIMEOUT_SECONDS,
+            socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
+            max_connections=MAX_CONNECTIONS,
+        )
+
+    async def add(self, policy: Policy, deltas: Sequence[Delta]) -> Sequence[Total]:
+        """Raises CacheFailed; then some of it may have been added."""
+        pipeline = self._cluster.pipeline()
+        for key, window, requests, is_first in deltas:
+            name = f"limit:{policy.name}:{key}:"
+            pipeline.incrby(f"{name}{window}", requests)
+            if is_first:
+                # Its requests count until the end of the next window; clocks differ a little.
+                pipeline.expire(f"{name}{window}", 3 * policy.window_seconds)
+                pipeline.get(f"{name}{window - 1}")
+        try:
+            answers = iter(await pipeline.execute())
+        except (RedisError, RedisClusterException) as error:
+            raise CacheFailed(str(error)) from error
+        totals = []
+        for delta in deltas:
+            total, previous = int(next(answers)), 0
+            if delta.is_first:
+                next(answers)
+                previous = int(next(answers) or 0)
+            totals.append(Total(total, previous))
+        return totals
+
+    async def close(self) -> None:
+        await self._cluster.aclose()

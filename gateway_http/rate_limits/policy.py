@@ -1,0 +1,36 @@
+"""A rate limit as operators write it and clients are told it: `500;w=10`.
+
+Source: draft-ietf-httpapi-ratelimit-headers-11, where a policy has a quota (q) and a
+window (w), and what is left of it is r requests for the next t seconds.
+"""
+
+import re
+from dataclasses import dataclass
+
+LONGEST_WINDOW_SECONDS = 3600
+_WRITTEN = re.compile(r"\s*([1-9][0-9]{0,8})\s*;\s*w\s*=\s*([1-9][0-9]{0,3})\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`quota` requests in any `window_seconds`; `name` is a token that clients see."""
+
+    name: str
+    quota: int
+    window_seconds: int
+
+    @property
+    def header(self) -> str:
+        """Its item of the field RateLimit-Policy."""
+        return f'"{self.name}";q={self.quota};w={self.window_seconds}'
+
+
+def parse_policy(name: str, written: str) -> Policy:
+    """Reads `QUOTA;w=SECONDS`. Raises ValueError, which says how it is written."""
+    match = _WRITTEN.fullmatch(written)
+    if match is None or int(match[2]) > LONGEST_WINDOW_SECONDS:
+        raise ValueError(
+            "must be QUOTA;w=SECONDS, at most 999999999 requests in at most "
+            f"{LONGEST_WINDOW_SECONDS} seconds, such as 500;w=10"
+        )
+    return Policy(name, int(match[1]), int(match[2]))

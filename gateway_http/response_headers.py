@@ -1,0 +1,71 @@
+"""What every answer tells browsers: security headers, and CORS for listed origins.
+
+Answers are data, to be neither sniffed, framed nor run; the page at /docs has a policy
+of its own. Strict-Transport-Security goes only over TLS, as RFC 6797 has it: over TLS to
+here, or to a trusted proxy that says so.
+
+CORS (the Fetch standard): an origin that is listed may read answers and send the headers
+that the API knows. Credentials are never allowed, for players show tokens and no cookies.
+"""
+
+from collections.abc import Iterable
+
+from gateway_http.client_address import ClientAddresses
+from gateway_http.exchange import JSON, HeaderList, Response
+from gateway_http.rsgi import Scope
+
+ON_EVERY_ANSWER: HeaderList = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+]
+DATA_POLICY = ("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
+PREFLIGHT_SECONDS = 600
+ALLOWED_HEADERS = (
+    "authorization, content-type, grpc-timeout, idempotency-key, traceparent, x-request-id"
+)
+EXPOSED_HEADERS = "ratelimit, ratelimit-policy, retry-after, x-request-id"
+ASKED_METHOD = "access-control-request-method"
+
+
+class ResponseHeaders:
+    """The headers that depend on who asks and not on what is answered. Pure."""
+
+    def __init__(
+        self, origins: Iterable[str], addresses: ClientAddresses, *, hsts_seconds: int
+    ) -> None:
+        self._origins = frozenset(origins)
+        self._addresses = addresses
+        self._hsts = ("strict-transport-security", f"max-age={hsts_seconds}")
+        self._has_hsts = hsts_seconds > 0
+
+    def of(self, scope: Scope, response: Response) -> HeaderList:
+        """Those of one answer."""
+        headers = list(ON_EVERY_ANSWER)
+        if response.content_type == JSON:
+            headers.append(DATA_POLICY)
+        if self._has_hsts and self._is_secure(scope):
+            headers.append(self._hsts)
+        if self._origins:
+            headers.append(("vary", "origin"))
+            origin = scope.headers.get("origin")
+            if origin in self._origins:
+                headers.append(("access-control-allow-origin", origin))
+                headers.append(("access-control-expose-headers", EXPOSED_HEADERS))
+        return headers
+
+    def preflight(self, scope: Scope, allowed: str) -> HeaderList:
+        """What a browser that asks before it sends is told besides; `allowed` are verbs."""
+        if ASKED_METHOD not in scope.headers or scope.headers.get("origin") not in self._origins:
+            return []
+        return [
+            ("access-control-allow-methods", allowed),
+            ("access-control-allow-headers", ALLOWED_HEADERS),
+            ("access-control-max-age", str(PREFLIGHT_SECONDS)),
+        ]
+
+    def _is_secure(self, scope: Scope) -> bool:
+        if scope.scheme == "https":
+            return True
+        said = scope.headers.get("x-forwarded-proto")
+        return said == "https" and self._addresses.is_proxy(scope.client)

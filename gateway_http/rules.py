@@ -1,0 +1,42 @@
+"""What the fields of requests may hold, as their protos declare it (mesh.v1.rules), in the
+words of JSON Schema.
+
+The services refuse what is against a rule; here it is only told.
+"""
+
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+
+from protos.mesh.v1 import rules_pb2
+
+NO_NUL = "^[^\\u0000]*$"
+"""No text may hold the character NUL, which PostgreSQL cannot store."""
+
+
+def is_required(field: FieldDescriptor) -> bool:
+    """Whether a request without the field is refused."""
+    return _rules_of(field).required
+
+
+def narrowed(field: FieldDescriptor, schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a field's type, narrowed by the field's rules."""
+    rules = _rules_of(field)
+    narrow = dict(schema)
+    if rules.min_length:
+        narrow["minLength"] = rules.min_length
+    if rules.max_length:
+        narrow["maxLength"] = rules.max_length
+    if rules.maximum:
+        narrow |= {"minimum": rules.minimum, "maximum": rules.maximum}
+    if rules.one_of:
+        narrow["enum"] = list(rules.one_of)
+    if rules.format:
+        narrow["format"] = rules.format
+    if schema == {"type": "string"} and not rules.format:
+        narrow["pattern"] = rules.pattern or NO_NUL
+    return narrow
+
+
+def _rules_of(field: FieldDescriptor) -> rules_pb2.FieldRules:
+    return field.GetOptions().Extensions[rules_pb2.rules]

@@ -1,0 +1,73 @@
+"""What can be reached by xDS, under which names, and what of it may be repeated.
+
+All of it is read from the protos' descriptors. A service of the mesh is the
+`google.api.default_host` of its proto services, such as gacha_svc; it is reached by that
+name and by the short one, gacha. A method may be repeated by the client's own gRPC, which
+cannot look into a request, only if every request of it may: its proto says that it is
+idempotent, and that does not hang on a request id which the caller may have left out.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from google.api import client_pb2
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FileDescriptorSet,
+    MethodDescriptorProto,
+    MethodOptions,
+    ServiceDescriptorProto,
+)
+
+REQUEST_ID = "request_id"
+_SUFFIX = "_svc"
+_IDEMPOTENT = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A service of the mesh, the names that clients dial it by, and the paths of its methods
+    that may be repeated, in the protos' order."""
+
+    service: str
+    names: tuple[str, ...]
+    repeatable: tuple[str, ...]
+
+
+def load_targets(serialized: bytes) -> tuple[Target, ...]:
+    """The targets of a FileDescriptorSet, ordered by service."""
+    files = FileDescriptorSet.FromString(serialized).file
+    messages = {
+        f".{file.package}.{message.name}": message
+        for file in files
+        for message in file.message_type
+    }
+    repeatable: dict[str, list[str]] = {}
+    for file in files:
+        for service in file.service:
+            host = service.options.Extensions[client_pb2.default_host]
+            if host:
+                name = f"{file.package}.{service.name}"
+                repeatable.setdefault(host, []).extend(_repeatable(name, service, messages))
+    return tuple(
+        Target(host, tuple(_names_of(host)), tuple(paths))
+        for host, paths in sorted(repeatable.items())
+    )
+
+
+def _names_of(host: str) -> Iterable[str]:
+    return dict.fromkeys((host.removesuffix(_SUFFIX), host))
+
+
+def _repeatable(
+    name: str, service: ServiceDescriptorProto, messages: dict[str, DescriptorProto]
+) -> Iterator[str]:
+    for method in service.method:
+        if _may_be_repeated(method, messages.get(method.input_type)):
+            yield f"/{name}/{method.name}"
+
+
+def _may_be_repeated(method: MethodDescriptorProto, request: DescriptorProto | None) -> bool:
+    if method.options.idempotency_level not in _IDEMPOTENT:
+        return False
+    return request is None or REQUEST_ID not in (field.name for field in request.field)

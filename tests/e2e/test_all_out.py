@@ -1,0 +1,69 @@
+"""Every instance of a service is out: callers are told at once, and when to come back."""
+
+import os
+import signal
+import time
+
+import httpx
+import pytest
+
+from tests.e2e import harm
+from tests.e2e.clients.rest_client import RestClient
+from tests.stack import Mesh
+
+AT_ONCE_SECONDS = 0.5
+"""A thousand times what the answer takes, for machines that are busy."""
+PATIENCE_SECONDS = 30.0
+COUNT = 10
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_callers_are_refused_at_once_with_when_to_return(
+    mesh: Mesh, rest: RestClient, how: signal.Signals
+) -> None:
+    pids = [each["pid"] for each in mesh.processes("gacha_svc")]
+    for pid in pids:
+        assert pid is not None
+        os.kill(pid, how)
+    try:
+        refused = until_refused_at_once(mesh)
+    finally:
+        if how is signal.SIGSTOP:
+            for pid in pids:
+                assert pid is not None
+                os.kill(pid, signal.SIGCONT)
+    for answer in refused:
+        assert answer.status_code == 503
+        assert answer.json()["reason"] == "ALL_INSTANCES_UNAVAILABLE"
+        assert 1 <= int(answer.headers["retry-after"]) <= 5
+    until_all_serve(mesh, rest)
+
+
+def until_refused_at_once(mesh: Mesh) -> list[httpx.Response]:
+    """So many refusals in a row, each at once; the first ones may take as long as it takes
+    to find out that nobody answers. Other services answer all the while."""
+    refused: list[httpx.Response] = []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with httpx.Client(base_url=mesh.gateway, timeout=PATIENCE_SECONDS) as client:
+        while len(refused) < COUNT:
+            assert time.monotonic() < deadline, f"{len(refused)} were refused at once"
+            began = time.monotonic()
+            answer = client.get("/items")
+            took_seconds = time.monotonic() - began
+            is_at_once = answer.status_code == 503 and took_seconds < AT_ONCE_SECONDS
+            refused = [*refused, answer] if is_at_once else []
+            assert client.get("/.well-known/jwks.json").status_code == 200
+    return refused
+
+
+def until_all_serve(mesh: Mesh, rest: RestClient) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            harm.assert_all_serve(mesh, rest)
+            assert all(rest.chances().ok for _ in range(4))
+        except AssertionError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return

