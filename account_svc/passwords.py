@@ -18,7 +18,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import Overloaded
 
 MAX_WAITING = 64
-MAX_WAIT_SECONDS = 2.0
+MAX_WAIT_SECONDS = 1.0
 FIRST_GUESS_SECONDS = 0.05
 """What a hash is taken to cost before one was done."""
 SMOOTHING = 0.2
@@ -45,8 +45,7 @@ class Passwords:
 
     def check_room(self, deadline: Deadline) -> None:
         """Raises Overloaded when one more password would wait for too long, or in vain."""
-        # One that has been under way for longer than others took says how it is now.
-        seconds_each = max(self._seconds_each, self._running_seconds())
+        seconds_each = self._seconds_each_now()
         wait_seconds = self._waiting_count * seconds_each
         willing_seconds = deadline.remaining_seconds() - seconds_each
         if wait_seconds > min(MAX_WAIT_SECONDS, willing_seconds):
@@ -93,6 +92,10 @@ class Passwords:
         finally:
             self._began_at = None
 
+    def _seconds_each_now(self) -> float:
+        """One that has been under way for longer than others took says how it is now."""
+        return max(self._seconds_each, self._running_seconds())
+
     def _running_seconds(self) -> float:
         began_at = self._began_at
         return 0.0 if began_at is None else self._clock() - began_at
@@ -100,5 +103,5 @@ class Passwords:
     def _overloaded(self) -> Overloaded:
         return Overloaded(
             "Too many people are logging in; try again in a moment.",
-            retry_after_seconds=hint_seconds(self._waiting_count / 2 * self._seconds_each),
+            retry_after_seconds=hint_seconds(self._waiting_count / 2 * self._seconds_each_now()),
         )

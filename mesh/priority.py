@@ -19,6 +19,7 @@ def become_less_urgent(niceness: int) -> None:
     """For the whole process, which must not lead a group of processes; it cannot be undone."""
     with suppress(PermissionError):  # it leads its session already
         os.setsid()
-    os.setpriority(os.PRIO_PROCESS, 0, niceness)
+    # Whoever started it may have made it less urgent than this already.
+    os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
     with suppress(OSError):  # no such grouping here
         SESSION.write_text(str(niceness))
