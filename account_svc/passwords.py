@@ -1,8 +1,8 @@
 """Passwords are hashed in a process of their own, so that a storm of logins slows nothing else.
 
-What waits is bounded in number and in time: who would wait for longer than that, or for
-longer than the caller does, is refused at once. A caller who goes away before its turn
-costs no hash.
+What waits is bounded in number and in time: who would wait for longer than that is refused
+at once, and so is who would wait for longer than the call may last. A caller who goes
+away before its turn costs no hash.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from account_svc.hashing import hasher
 from account_svc.hashing_process import HashingProcess
 from mesh.bulkheads import hint_seconds
 from mesh.deadlines import Deadline
-from mesh.errors import Overloaded
+from mesh.errors import DeadlineExceeded, Overloaded
 
 MAX_WAITING = 64
 MAX_WAIT_SECONDS = 1.0
@@ -44,12 +44,15 @@ class Passwords:
         self._nobodys_hash = hasher().hash(uuid4().hex)
 
     def check_room(self, deadline: Deadline) -> None:
-        """Raises Overloaded when one more password would wait for too long, or in vain."""
+        """Raises Overloaded when one more password would wait for too long, and
+        DeadlineExceeded when only this caller has too little time, which is no reason to
+        turn others away."""
         seconds_each = self._seconds_each_now()
         wait_seconds = self._waiting_count * seconds_each
-        willing_seconds = deadline.remaining_seconds() - seconds_each
-        if wait_seconds > min(MAX_WAIT_SECONDS, willing_seconds):
+        if wait_seconds > MAX_WAIT_SECONDS:
             raise self._overloaded()
+        if wait_seconds + seconds_each > deadline.remaining_seconds():
+            raise DeadlineExceeded("A password takes longer than this call may last.")
 
     async def hash(self, password: str) -> str:
         """The hash to store. Raises Overloaded."""

@@ -35,7 +35,8 @@ MAX_STREAMS = 2048
 """On one server; whoever serves a stream has a closer bound."""
 
 Gate = Callable[[Deadline], None]
-"""Raises Overloaded when a call with that deadline had better not be begun."""
+"""Raises Overloaded when there is no room, and DeadlineExceeded when a call with that
+deadline had better not be begun."""
 log = structlog.get_logger()
 
 

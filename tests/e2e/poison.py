@@ -141,6 +141,13 @@ async def login_at_once(target: Target) -> None:
         await target.http.post("/login", json={"username": "nobody-here", "password": "x" * 20})
 
 
+async def login_without_time(target: Target) -> None:
+    """Its password could not be hashed in time."""
+    credentials = {"username": "nobody-here", "password": "x" * 20}
+    with suppress(httpx.TransportError):
+        await target.http.post("/login", json=credentials, headers={"grpc-timeout": "10m"})
+
+
 def purchase(payment_method: str) -> Pill:
     """One that its provider does not answer, or answers late."""
     body = json.dumps({"amount": 1, "paymentMethod": payment_method}).encode()
@@ -212,6 +219,7 @@ PILLS: dict[str, Pill] = {
     "a provider that is slow": purchase("card_slow"),
     "a provider that drops its reply": purchase("card_drop_reply"),
     "many logins at once": login_at_once,
+    "logins without time": login_without_time,
     "a message above the bound": called(PULL, b"\x0a" * 5_000_000),
     "bytes that are no message": called(GET_CURRENCY, b"\xff\xff\xff\xff"),
     "a text that is no UTF-8": called(f"/{ACCOUNT}/Login", b"\x0a\x02\xff\xfe"),

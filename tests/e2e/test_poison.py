@@ -27,6 +27,8 @@ pytestmark = pytest.mark.usefixtures("unharmed_mesh", "answers_afterwards")
 TIMES = 240
 AT_ONCE = 40
 GEMS = 1_000_000
+REFUSED_LOGIN = 401
+ROOM_TIMEOUT_SECONDS = 20.0
 ROUNDS_BESIDE = 5
 """How often the player must have gone round during each pill, at the least."""
 
@@ -94,6 +96,27 @@ async def send_often(pill: Pill, target: Target) -> None:
     await asyncio.gather(*(send_one() for _ in range(TIMES)))
 
 
+async def wait_until_logins_have_room(mesh: Mesh) -> None:
+    """Who was turned away may come back after the hint."""
+    credentials = {"username": "nobody-here", "password": "x" * 20}
+    async with httpx.AsyncClient(base_url=mesh.gateway, timeout=30.0) as http:
+        async with asyncio.timeout(ROOM_TIMEOUT_SECONDS):
+            while (await http.post("/login", json=credentials)).status_code != REFUSED_LOGIN:
+                await asyncio.sleep(0.1)
+
+
+@pytest.mark.timeout(60)
+async def test_who_has_no_time_for_a_login_turns_nobody_else_away(mesh: Mesh) -> None:
+    await wait_until_logins_have_room(mesh)
+    credentials = {"username": "nobody-here", "password": "x" * 20}
+    async with httpx.AsyncClient(base_url=mesh.gateway, timeout=30.0) as http:
+        for _ in range(30):
+            hasty = http.post("/login", json=credentials, headers={"grpc-timeout": "5m"})
+            patient = http.post("/login", json=credentials)
+            _, answer = await asyncio.gather(hasty, patient)
+            assert answer.status_code == REFUSED_LOGIN, answer.text
+
+
 @pytest.fixture(scope="module")
 def poisoner(new_player: NewPlayer) -> Player:
     """Who sends the pills."""
@@ -118,5 +141,6 @@ async def test_nobody_else_notices(
         while someone.round_count < enough and not someone.errors:
             await asyncio.sleep(0.01)
     assert someone.errors == []
+    await wait_until_logins_have_room(mesh)
     assert harm.lines_of_harm(mesh) == lines
     assert harm.pids(mesh) == pids

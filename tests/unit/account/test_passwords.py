@@ -11,7 +11,7 @@ import pytest
 from account_svc.hashing_process import HashingProcess
 from account_svc.passwords import MAX_WAIT_SECONDS, MAX_WAITING, Passwords
 from mesh.deadlines import Deadline
-from mesh.errors import Overloaded
+from mesh.errors import DeadlineExceeded, Overloaded
 from mesh.priority import BACKGROUND
 from tests.unit.registry.running import until
 
@@ -113,7 +113,7 @@ async def test_who_would_wait_for_too_long_or_in_vain_is_refused_before_anything
     waiting = scene.begin(10)
     await until(lambda: bool(scene.process.asked))
     scene.passwords.check_room(scene.deadline())
-    with pytest.raises(Overloaded):
+    with pytest.raises(DeadlineExceeded):
         scene.passwords.check_room(scene.deadline(0.3))
     # The one under way takes longer than any before: so will all the others.
     scene.now += MAX_WAIT_SECONDS / 5
