@@ -1,7 +1,7 @@
 """A small real server, in this process or in one of its own, that does what each request says.
 
-`python -m tests.unit.mesh.echo LISTEN KEY_FILE` serves until it is killed, and prints
-its port.
+`python -m tests.unit.mesh.echo LISTEN KEY_FILE [WORD]` serves until it is killed, and
+prints its port. With a WORD it does that whatever it is asked.
 """
 
 import asyncio
@@ -25,7 +25,17 @@ from mesh.auth import (
 )
 from mesh.calls import AUTHORIZATION
 from mesh.dispatch import Call, Dispatcher
-from mesh.errors import FailedPrecondition, FieldViolation, InvalidArgument
+from mesh.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    FieldViolation,
+    Internal,
+    InvalidArgument,
+    MeshError,
+    Overloaded,
+    ResourceExhausted,
+    Unavailable,
+)
 from mesh.lanes.transport import LaneTransport
 from mesh.methods import Access, Method
 from mesh.server import Server
@@ -36,6 +46,9 @@ from mesh.work import Work
 ECHO = "/echo.v1.EchoService/Echo"
 PLAYERS_ECHO = "/echo.v1.EchoService/PlayersEcho"
 STREAM = "/echo.v1.EchoService/Stream"
+READ = "/account.v1.AccountService/GetCurrency"
+"""Borrowed from a proto, which says that it may be repeated."""
+SLOW_SECONDS = 3.0
 USER_ID = "7d444840-9dc0-41d1-b245-5ffdce74fad2"
 REFUSAL = FailedPrecondition(
     "Too poor.",
@@ -44,6 +57,13 @@ REFUSAL = FailedPrecondition(
     fields=(FieldViolation("amount", "must be at most 1"),),
     retry_after_seconds=1.5,
 )
+ERRORS: dict[bytes, MeshError] = {
+    b"unavailable": Unavailable("away"),
+    b"deadline": DeadlineExceeded("too late"),
+    b"internal": Internal("a bug"),
+    b"exhausted": ResourceExhausted("too much"),
+    b"overloaded": Overloaded("no room", retry_after_seconds=1.0),
+}
 
 
 @dataclass
@@ -53,10 +73,17 @@ class Echo:
     release: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     calls: list[Call] = field(default_factory=list)
+    word: bytes = b""
+    """What is done instead of what a request says."""
 
     async def answer(self, request: bytes, call: Call) -> bytes:
         self.calls.append(call)
+        request = self.word or request
         word, _, argument = request.partition(b" ")
+        if word in ERRORS:
+            raise ERRORS[word]
+        if word == b"slow":
+            await asyncio.sleep(SLOW_SECONDS)
         if word == b"refuse":
             raise REFUSAL
         if word == b"fail":
@@ -95,6 +122,7 @@ def echo_server(
         [
             method(ECHO, Access.SERVICE),
             method(PLAYERS_ECHO, Access.PLAYER),
+            method(READ, Access.SERVICE),
             Method(STREAM, Access.SERVICE, True, bytes, echo.stream, bytes),
         ],
         Authenticator(player_keys=keys, service_keys=keys),
@@ -129,12 +157,14 @@ class Callers:
 class EchoProcess:
     """The server in a process of its own, to be killed and frozen."""
 
-    def __init__(self, callers: Callers, folder: Path, listen: str = "127.0.0.1:0") -> None:
+    def __init__(
+        self, callers: Callers, folder: Path, listen: str = "127.0.0.1:0", word: str = ""
+    ) -> None:
         key_file = folder / "service.pem"
         key_file.write_bytes(
             callers.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         )
-        command = [sys.executable, "-m", __name__, listen, str(key_file)]
+        command = [sys.executable, "-m", __name__, listen, str(key_file), word]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.address = f"127.0.0.1:{int(self.process.stdout.readline())}"
@@ -146,12 +176,14 @@ class EchoProcess:
         self.process.stdout.close()
 
 
-async def _serve(key: Ed25519PrivateKey, listen: str) -> None:
-    server = echo_server(key, Echo(), listen)
+async def _serve(key: Ed25519PrivateKey, listen: str, word: str) -> None:
+    server = echo_server(key, Echo(word=word.encode()), listen)
     await server.start()
     print(server.port, flush=True)  # noqa: T201 (what the starter reads)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(load_private_key(Path(sys.argv[2]).read_bytes()), sys.argv[1]))
+    listen, key_file, *words = sys.argv[1:]
+    key = load_private_key(Path(key_file).read_bytes())
+    uvloop.run(_serve(key, listen, "".join(words)))
