@@ -43,14 +43,15 @@ class Passwords:
         self._began_at: float | None = None
         self._nobodys_hash = hasher().hash(uuid4().hex)
 
-    def check_room(self, deadline: Deadline) -> None:
+    def check_room(self, deadline: Deadline, ahead_count: int) -> None:
         """Raises Overloaded when one more password would wait for too long, and
         DeadlineExceeded when only this caller has too little time, which is no reason to
-        turn others away."""
+        turn others away. `ahead_count` are the calls that came before and may need a hash,
+        whether they wait for it yet or not."""
         seconds_each = self._seconds_each_now()
-        wait_seconds = self._waiting_count * seconds_each
+        wait_seconds = ahead_count * seconds_each
         if wait_seconds > MAX_WAIT_SECONDS:
-            raise self._overloaded()
+            raise self._overloaded(ahead_count)
         if wait_seconds + seconds_each > deadline.remaining_seconds():
             raise DeadlineExceeded("A password takes longer than this call may last.")
 
@@ -76,7 +77,7 @@ class Passwords:
 
     async def _ask(self, request: list[str]) -> str | bool:
         if self._waiting_count >= MAX_WAITING:
-            raise self._overloaded()
+            raise self._overloaded(MAX_WAITING)
         self._waiting_count += 1
         try:
             # One whose caller has gone by its turn is cancelled, and never begun.
@@ -103,8 +104,8 @@ class Passwords:
         began_at = self._began_at
         return 0.0 if began_at is None else self._clock() - began_at
 
-    def _overloaded(self) -> Overloaded:
+    def _overloaded(self, waiting_count: int) -> Overloaded:
         return Overloaded(
             "Too many people are logging in; try again in a moment.",
-            retry_after_seconds=hint_seconds(self._waiting_count / 2 * self._seconds_each_now()),
+            retry_after_seconds=hint_seconds(waiting_count / 2 * self._seconds_each_now()),
         )

@@ -65,22 +65,22 @@ class Bulkhead:
         self._max_calls = max_calls
         self._on_refusal = on_refusal
         self._pace = Pace(clock)
-        self._running_count = 0
+        self.running_count = 0
 
     def enter(self) -> None:
         """A call begins; whoever enters must leave. Raises Overloaded."""
-        if self._running_count >= self._max_calls:
+        if self.running_count >= self._max_calls:
             self._on_refusal()
             raise Overloaded(
                 "This server has as many calls of this kind as it can take; "
                 "repeat the call in a moment.",
                 retry_after_seconds=hint_seconds(self._pace.seconds_for(self._max_calls / 2)),
             )
-        if self._running_count == 0:
+        if self.running_count == 0:
             self._pace.begin()
-        self._running_count += 1
+        self.running_count += 1
 
     def leave(self) -> None:
         """The call ended, however it did."""
-        self._running_count -= 1
+        self.running_count -= 1
         self._pace.end_one()

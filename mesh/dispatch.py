@@ -34,8 +34,9 @@ from mesh.work import BOUNDS, Work
 MAX_STREAMS = 2048
 """On one server; whoever serves a stream has a closer bound."""
 
-Gate = Callable[[Deadline], None]
-"""Raises Overloaded when there is no room, and DeadlineExceeded when a call with that
+Gate = Callable[[Deadline, int], None]
+"""Is told of a call's deadline and how many calls of its kind are under way before it.
+Raises Overloaded when there is no room, and DeadlineExceeded when a call with that
 deadline had better not be begun."""
 log = structlog.get_logger()
 
@@ -100,7 +101,7 @@ class Dispatcher:
         request_id = request_id_of(metadata)
         try:
             if gate is not None:
-                gate(deadline)
+                gate(deadline, bulkhead.running_count - 1)
             decoded, call = await self._prepare(method, request, metadata, deadline, request_id)
             answer = await within(deadline, method.function(decoded, call))
             return method.encode(answer)

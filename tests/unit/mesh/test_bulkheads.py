@@ -110,6 +110,7 @@ class Flooded:
         self.callers = Callers()
         self.release = asyncio.Event()
         self.gate_error: Overloaded | None = None
+        self.ahead_counts: list[int] = []
         self.refusals: Counter[Work] = Counter()
         keys = fixed_keys(self.callers.key.public_key())
 
@@ -128,7 +129,8 @@ class Flooded:
             count_refusal=lambda work: self.refusals.update([work]),
         )
 
-    def _gate(self, deadline: Deadline) -> None:
+    def _gate(self, deadline: Deadline, ahead_count: int) -> None:
+        self.ahead_counts.append(ahead_count)
         if self.gate_error is not None:
             raise self.gate_error
 
@@ -173,4 +175,5 @@ async def test_what_finds_no_room_is_refused_before_its_token_is_looked_at() -> 
     server.gate_error = None
     server.release.set()
     assert await server.begin(Work.HASHING) == b"done", "who was refused holds no room"
+    assert server.ahead_counts == [0, 0]
     await running
