@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 LEAST_URGENT = 19
-BACKGROUND = 5
-"""As nice has it: a third of what an ordinary process gets where both want a core."""
+BACKGROUND = 10
+"""As nice has it: a tenth of what an ordinary process gets where both want a core."""
 SESSION = Path("/proc/self/autogroup")
 
 
