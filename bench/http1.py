@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, cast
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -21,8 +22,11 @@ class MalformedAnswer(ConnectionError):
 
 
 class Answer(NamedTuple):
+    """`is_last` when the peer closes the connection after it."""
+
     status: int
     body: bytes
+    is_last: bool = False
 
 
 def parse_answer(received: bytes) -> Answer | None:
@@ -38,7 +42,8 @@ def parse_answer(received: bytes) -> Answer | None:
     missing = int(length[1]) - len(body)
     if missing < 0:
         raise MalformedAnswer(f"more than one answer to one request: {received[:200]!r}")
-    return None if missing else Answer(int(status[1]), body)
+    is_last = _CLOSE.search(received, 0, end + 2) is not None
+    return None if missing else Answer(int(status[1]), body, is_last)
 
 
 class Connection(asyncio.Protocol):

@@ -26,7 +26,8 @@ from tests.invariants import broken_invariants
 from tests.stack import Mesh
 
 ROLL_TIMEOUT_SECONDS = 150.0
-REST_CALLERS, GRPC_CALLERS = 6, 6
+REST_CALLERS, GRPC_CALLERS = 3, 6
+"""Those of REST for each kind of connection."""
 DEADLINE_SECONDS = 10.0
 ROLLED = ("registry", "account_svc", "gacha_svc", "gateway_http")
 
@@ -49,7 +50,11 @@ async def test_a_roll_under_load_fails_no_call(
         directory.start()
         await directory.first_snapshot(5)
         gacha = ServiceClient("gacha_svc", directory, transport=LaneTransport(identity.token))
-        rests = [_keep_calling(stop, answers, _rest(http, player)) for _ in range(REST_CALLERS)]
+        rests = [
+            _keep_calling(stop, answers, _rest(http, player, how))
+            for how in ("close", "keep-alive")
+            for _ in range(REST_CALLERS)
+        ]
         grpcs = [_keep_calling(stop, answers, _grpc(gacha, player)) for _ in range(GRPC_CALLERS)]
         callers = [asyncio.create_task(caller) for caller in (*rests, *grpcs)]
         said = await asyncio.to_thread(_roll, mesh)
@@ -70,13 +75,14 @@ async def _keep_calling(stop: asyncio.Event, answers: Counter[str], once: Once) 
         answers[await once()] += 1
 
 
-def _rest(http: httpx.AsyncClient, player: Player) -> Once:
+def _rest(http: httpx.AsyncClient, player: Player, connection: str) -> Once:
+    """With `connection` close each call has a connection of its own."""
+
     async def once() -> str:
         headers = {
             "authorization": f"Bearer {player.token}",
             "idempotency-key": uuid4().hex,
-            # Each call comes over a connection of its own.
-            "connection": "close",
+            "connection": connection,
         }
         try:
             answer = await http.post("/gacha/pull/standard", json={"count": 1}, headers=headers)

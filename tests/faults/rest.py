@@ -26,6 +26,11 @@ class _Line:
         self._connection.send(request)
         return await self._answer
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the other side has closed it."""
+        return self._end is not None
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -64,6 +69,8 @@ class Rest:
             f"idempotency-key: {key}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\n{headers}\r\n"
         )
+        if self._line is not None and self._line.has_ended:
+            self._line = None
         used, self._line = self._line or _Line(), None
         try:
             async with asyncio.timeout(patience_seconds):
@@ -71,7 +78,7 @@ class Rest:
         except (OSError, TimeoutError):
             return None
         else:
-            self._line = used
+            self._line = None if answer.is_last else used
             return answer
         finally:
             if self._line is not used:

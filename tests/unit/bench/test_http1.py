@@ -27,6 +27,8 @@ def test_part_of_an_answer_is_none_yet(size: int) -> None:
 def test_a_whole_answer_is_read() -> None:
     assert parse_answer(ANSWER) == EXPECTED
     assert parse_answer(b"HTTP/1.1 503 Away\r\ncontent-length: 0\r\n\r\n") == Answer(503, b"")
+    closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\ncontent-length: 0\r\n\r\n"
+    assert parse_answer(closing) == Answer(200, b"", is_last=True)
 
 
 @pytest.mark.parametrize("received", MALFORMED.values(), ids=MALFORMED.keys())
