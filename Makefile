@@ -6,6 +6,7 @@ PYTHON := .venv/bin/python
 .PHONY: help up down status roll tx sagas clean test check bench faults chaos fuzz generate embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
+PROFILE_OPTION = $(if $(filter command line,$(origin PROFILE)),--profile $(PROFILE))
 GATEWAYS_OPTION = $(if $(filter command line,$(origin GATEWAYS)),--gateways $(GATEWAYS))
 PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
 
@@ -15,8 +16,8 @@ IF_MADE = [ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target line; do printf '  make %-10s %s\n' "$$target" "$$line"; done
 
-up: embedded ## run the whole mesh until Ctrl-C (PORT=9000 another port, GATEWAYS=2, DETACH=1 in the background)
-	@exec $(PYTHON) -m deploy.local up $(PORT_OPTION) $(GATEWAYS_OPTION) $(if $(DETACH),--detach,--with-parent)
+up: embedded ## run the whole mesh until Ctrl-C (PORT=9000 another port, GATEWAYS=2, PROFILE=ha, DETACH=1)
+	@exec $(PYTHON) -m deploy.local up $(PORT_OPTION) $(GATEWAYS_OPTION) $(PROFILE_OPTION) $(if $(DETACH),--detach,--with-parent)
 
 down: ## stop a mesh that runs, and wait until all of it is gone
 	@$(IF_MADE) deploy.local down
@@ -56,8 +57,8 @@ faults: dev ## harm a mesh under load for MINUTES=5, and prove that nothing is l
 fuzz: dev ## send random input to every REST route and gRPC method (SEED=..., ARGS='--messages 5000')
 	@exec $(PYTHON) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-chaos: dev ## end or freeze one process after the other under load; callers must see no error (MINUTES=, SEED=)
-	@exec $(PYTHON) -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+chaos: dev ## end or freeze one process after the other under load; callers must see no error (MINUTES=5, SEED=, PROFILE=ha)
+	@exec $(PYTHON) -m tests.chaos $(PROFILE_OPTION) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 generate: dev ## make the generated code from the protos
 	@exec $(PYTHON) -m protos.generate

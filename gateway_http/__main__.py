@@ -40,6 +40,8 @@ from protos import DESCRIPTORS
 
 SERVICE = "gateway_http"
 FIRST_LIST_SECONDS = 3.0
+FIRST_REQUEST_SECONDS = 0.3
+"""How long a connection that was the last to be accepted has to send its request."""
 
 
 async def serve(settings: GatewaySettings) -> None:
@@ -137,6 +139,8 @@ async def _serve_until(
     await registration.drain()
     if stopping.done():
         await asyncio.sleep(notice_seconds)
+        server.stop_accepting()
+        await asyncio.sleep(FIRST_REQUEST_SECONDS)
         server.leave()
         await asyncio.wait((serving,), timeout=DRAIN_SECONDS)
     await registration.deregister()

@@ -5,8 +5,11 @@ take half of the first one's connections. Here the socket is bound without it: a
 taken port is refused, and port 0 gives a free one that `port` tells.
 """
 
+import contextlib
 import errno
+import os
 import socket
+import stat
 from typing import Any
 
 from granian.constants import HTTPModes, Interfaces
@@ -82,8 +85,8 @@ def handed_socket(descriptor: int) -> socket.socket:
 class EmbeddedServer(Server):
     """Serves an RSGI application on a listening socket until told to stop.
 
-    It owns the socket from then on. `leave()` closes it to new connections, lets the
-    requests under way end, and then `serve()` returns.
+    It owns the socket from then on. `stop_accepting()` closes it to new connections;
+    `leave()` lets the requests under way end, and then `serve()` returns.
     """
 
     def __init__(self, application: Any, listener: socket.socket) -> None:
@@ -103,6 +106,7 @@ class EmbeddedServer(Server):
             log_access=False,
         )
         self._listener = listener
+        self._inode = os.fstat(listener.fileno()).st_ino
 
     def _init_shared_socket(self) -> None:
         # Granian would bind here; it takes an open socket as well.
@@ -111,6 +115,32 @@ class EmbeddedServer(Server):
         )
         self._ssp = None
 
+    def stop_accepting(self) -> None:
+        """Takes no further connection; those that it has are served on. Idempotent.
+
+        Granian can only end everything at once, and would close a connection that it has
+        just accepted before its first request is read. So the listening socket is put
+        out of its hands: whatever descriptor it has becomes one of a socket that nobody
+        calls. Others that hold the real one go on; if nobody does, callers are refused.
+        """
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen(1)
+            silent.setblocking(False)
+            for descriptor in _descriptors_of(self._inode):
+                os.dup2(silent.fileno(), descriptor, inheritable=False)
+
     def leave(self) -> None:
         """Makes `serve()` return once the requests under way have ended."""
         self.stop()  # type: ignore[no-untyped-call]
+
+
+def _descriptors_of(inode: int) -> list[int]:
+    """This process's descriptors of the socket with that inode: Granian duplicates it."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            status = os.fstat(int(name))
+            if stat.S_ISSOCK(status.st_mode) and status.st_ino == inode:
+                found.append(int(name))
+    return found

@@ -23,10 +23,16 @@ def host_and_port(address: str) -> str:
     return address
 
 
-def _addresses(text: str) -> str:
+def addresses(text: str) -> str:
+    """Checks a list of addresses, separated by commas. Raises ValueError otherwise."""
     for address in text.split(","):
         host_and_port(address.strip())
     return text
+
+
+def split_addresses(text: str) -> list[str]:
+    """The addresses of a list that `addresses` took, in their order."""
+    return [address.strip() for address in text.split(",")]
 
 
 class MeshSettings(BaseSettings):
@@ -50,13 +56,13 @@ class MeshSettings(BaseSettings):
 class MemberSettings(MeshSettings):
     """What a process needs that finds others by the registry."""
 
-    registries: Annotated[str, NoDecode, AfterValidator(_addresses)] = Field(
+    registries: Annotated[str, NoDecode, AfterValidator(addresses)] = Field(
         validation_alias="MESH_REGISTRIES"
     )
 
     def registry_addresses(self) -> list[str]:
         """The registries, in the order of preference."""
-        return [address.strip() for address in self.registries.split(",")]
+        return split_addresses(self.registries)
 
 
 MIN_SECRET_LENGTH = 16

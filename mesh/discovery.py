@@ -1,13 +1,17 @@
 """The live instances of every service, as the registry last told.
 
 The list outlives the registry: while no registry can be reached, the last list
-stands. When a registry is found again it may have been restarted and know only
-those instances that have come back to it so far; so for `settle_seconds`, longer
+stands. Registries that share their leases have one list, so that another of them goes on
+from the revision that was seen. A registry with another list was restarted, and may know
+only those instances that have come back to it so far; so for `settle_seconds`, longer
 than instances need to register anew, an instance that is missing there stays on
-the list. One that the new registry has listed and then dropped goes at once.
+the list. One that the new registry has listed and then dropped goes at once, unless with it
+a service would have none left: leases that could not be renewed, because all registries or
+their etcd stood still, run out together, and those whose they are come back within a second.
 
 Several registries are tried in turn, from a random one on, with a backoff that
-is capped at a second.
+is capped at a second. One that is silent for longer than a registry ever is, dead or
+frozen, is left for the next.
 """
 
 import asyncio
@@ -31,6 +35,8 @@ WATCH = "/registry.v1.RegistryService/Watch"
 SETTLE_SECONDS = 4.0
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 FIRST_SNAPSHOT_SECONDS = 2.0
+SILENCE_SECONDS = 2.5
+"""A registry says something each second."""
 
 log = structlog.get_logger()
 
@@ -62,6 +68,8 @@ class Directory:
         self._jitter = jitter
         self._settle_seconds = settle_seconds
         self._memory = InstanceMemory()
+        self._list_id = ""
+        self._revision = 0
         self._by_service: dict[str, tuple[Instance, ...]] = {}
         self._subscribers: list[Callable[[], None]] = []
         self._heard = asyncio.Event()
@@ -128,21 +136,27 @@ class Directory:
             await asyncio.sleep(pause_seconds * (1 - self._jitter() / 2))
 
     async def _watch(self, registry: str) -> None:
-        """Takes snapshots from one registry until it fails."""
+        """Takes what one registry tells until it fails."""
+        loop = asyncio.get_running_loop()
         settling: asyncio.TimerHandle | None = None
         try:
             async with asyncio.timeout(FIRST_SNAPSHOT_SECONDS) as patience:
-                async for snapshot in self._snapshots(registry):
-                    if settling is None:
-                        patience.reschedule(None)
-                        settling = self._begin_settling(registry)
-                    self._memory.take(snapshot)
-                    self._publish()
+                async for told in self._responses(registry):
+                    patience.reschedule(loop.time() + SILENCE_SECONDS)
+                    if not self._is_current:
+                        self._is_current = True
+                        log.info("watch_registry", registry=registry)
+                    if told.list_id != self._list_id:
+                        self._memory.reconnect()
+                    if settling is None or told.list_id != self._list_id:
+                        settling = self._begin_settling(settling)
+                    if self._take(told):
+                        settling = self._begin_settling(settling)
         finally:
             if settling is not None:
                 settling.cancel()
 
-    async def _snapshots(self, registry: str) -> AsyncIterator[list[Instance]]:
+    async def _responses(self, registry: str) -> AsyncIterator[registry_pb2.WatchResponse]:
         async with grpc.aio.insecure_channel(registry, options=CHANNEL_OPTIONS) as channel:
             watch = channel.unary_stream(
                 WATCH,
@@ -150,13 +164,24 @@ class Directory:
                 response_deserializer=registry_pb2.WatchResponse.FromString,
             )
             metadata = ((AUTHORIZATION, f"Bearer {self._token()}"),)
-            async for response in watch(registry_pb2.WatchRequest(), metadata=metadata):
-                yield [from_message(message) for message in response.instances]
+            request = registry_pb2.WatchRequest(list_id=self._list_id, revision=self._revision)
+            async for response in watch(request, metadata=metadata):
+                yield response
 
-    def _begin_settling(self, registry: str) -> asyncio.TimerHandle:
-        log.info("watch_registry", registry=registry)
-        self._memory.reconnect()
-        self._is_current = True
+    def _take(self, told: registry_pb2.WatchResponse) -> bool:
+        """Whether somebody who is not listed now stays until that has settled."""
+        self._list_id, self._revision = told.list_id, told.revision
+        if told.unchanged:
+            return False
+        stays = self._memory.take([from_message(message) for message in told.instances])
+        self._publish()
+        return stays
+
+    def _begin_settling(self, running: asyncio.TimerHandle | None) -> asyncio.TimerHandle:
+        """Each watch settles, for the one before may have ended before it had; later than
+        it would have, when something else is to settle too."""
+        if running is not None:
+            running.cancel()
         return asyncio.get_running_loop().call_later(self._settle_seconds, self._settle)
 
     def _settle(self) -> None:

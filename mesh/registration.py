@@ -1,8 +1,9 @@
 """One instance's entry in the registry, kept up until it is taken back.
 
 A heartbeat goes out each second, against a lease of three. A registry that does
-not answer is left for the next; one that does not know the lease, because it was
-restarted or the lease ran out, is registered with anew. Nothing here raises for
+not answer is left for the next, which takes the lease over where registries share them:
+two that are frozen cost less than the lease. One that does not know the lease, because it
+was restarted or the lease ran out, is registered with anew. Nothing here raises for
 the lack of a registry, and leaving takes a bounded time whatever has become of it.
 """
 
@@ -23,7 +24,10 @@ from protos.registry.v1 import registry_pb2
 
 SERVICE = "/registry.v1.RegistryService/"
 HEARTBEAT_SECONDS = 1.0
-CALL_TIMEOUT_SECONDS = 1.0
+CALL_TIMEOUT_SECONDS = 0.8
+"""A heartbeat, two calls that are not answered and one that is take less than a lease."""
+DRAIN_SECONDS = 2.0
+LEAVING_ATTEMPTS = 2
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 log = structlog.get_logger()
@@ -66,25 +70,32 @@ class Registration:
         return await self._until_listed_as(self._instance.state, timeout_seconds)
 
     async def drain(self) -> None:
-        """Tells the registry that no new calls are wanted; waits for a second at most."""
+        """Tells the registry that no new calls are wanted; waits for two seconds at most."""
         self._instance = replace(self._instance, state=InstanceState.DRAINING)
         self._hurry.set()
-        if not await self._until_listed_as(InstanceState.DRAINING, CALL_TIMEOUT_SECONDS):
+        if not await self._until_listed_as(InstanceState.DRAINING, DRAIN_SECONDS):
             log.warning("fail_drain_notice", target=self._instance.id)
 
     async def deregister(self) -> None:
-        """Takes the entry off the list; waits for a second at most. Idempotent."""
+        """Takes the entry off the list; asks two registries at most, for less than a second
+        each. Idempotent."""
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
-        if self._lease_id is not None:
-            request = registry_pb2.DeregisterRequest(lease_id=self._lease_id)
-            self._lease_id = None
-            try:
-                await self._call("Deregister", request)
-            except MeshError as error:  # the lease runs out by itself
-                log.warning("fail_deregister", target=self._instance.id, reason=error.reason)
+        lease_id, self._lease_id = self._lease_id, None
+        if lease_id is not None:
+            await self._end(lease_id)
         await self._transport.close()
+
+    async def _end(self, lease_id: str) -> None:
+        for _ in range(min(LEAVING_ATTEMPTS, len(self._registries))):
+            try:
+                await self._call("Deregister", registry_pb2.DeregisterRequest(lease_id=lease_id))
+            except MeshError as error:  # at worst, the lease runs out by itself
+                log.warning("fail_deregister", target=self._instance.id, reason=error.reason)
+                self._turn += 1
+            else:
+                return
 
     async def _keep(self) -> None:
         while True:

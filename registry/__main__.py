@@ -1,6 +1,7 @@
 """The registry's composition root: `python -m registry`."""
 
 import asyncio
+import random
 
 import structlog
 
@@ -17,10 +18,12 @@ from protos.registry.v1 import registry_pb2
 from registry import scrape_targets
 from registry.config import RegistrySettings
 from registry.domain import Entry
-from registry.following import Following
+from registry.etcd.client import EtcdClient
+from registry.etcd.store import EtcdStore
+from registry.following import SETTLE_SECONDS, Following
 from registry.own_entry import OwnEntry
 from registry.rpc import RegistryRpc
-from registry.storage import MemoryStore
+from registry.storage import MemoryStore, Store
 from registry.xds import service as xds
 from registry.xds.targets import load_targets
 
@@ -34,7 +37,7 @@ class Presence:
     """What the registry takes back when it leaves: its own entry, and then those who watch,
     who go elsewhere."""
 
-    def __init__(self, entry: OwnEntry, store: MemoryStore) -> None:
+    def __init__(self, entry: OwnEntry, store: Store) -> None:
         self._entry = entry
         self._store = store
 
@@ -46,20 +49,28 @@ class Presence:
         await self._entry.deregister()
 
 
+def store_of(settings: RegistrySettings) -> Store:
+    """In etcd where that is set, and otherwise in this process."""
+    members = settings.etcd_members()
+    if not members:
+        return MemoryStore()
+    return EtcdStore(EtcdClient(members, first_turn=random.randrange(len(members))))
+
+
 async def main(settings: RegistrySettings) -> None:
-    store = MemoryStore()
-    following = Following(store)
+    store = store_of(settings)
+    following = Following(store, settle_seconds=0.0 if settings.etcd_members() else SETTLE_SECONDS)
     authenticator = Authenticator(
         player_keys=fixed_keys(), service_keys=fixed_keys(settings.service_key().public_key())
     )
     dispatcher = Dispatcher(methods_of(SERVICE, RegistryRpc(store)), authenticator)
     work = (
-        asyncio.create_task(store.run(), name="sweep"),
+        asyncio.create_task(store.run(), name="store"),
         asyncio.create_task(following.run(), name="following"),
     )
 
     async def is_ready() -> bool:
-        return not any(task.done() for task in work)
+        return store.has_list() and not any(task.done() for task in work)
 
     async def register(port: int, metrics_address: str) -> Presence:
         address = f"{settings.listen.rpartition(':')[0]}:{port}"
@@ -85,6 +96,7 @@ async def main(settings: RegistrySettings) -> None:
     finally:
         for task in work:
             task.cancel()
+        await asyncio.wait(work)
 
 
 def start() -> None:

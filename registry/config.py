@@ -1,7 +1,20 @@
 """The registry's settings, read once from the environment."""
 
-from mesh.config import MeshSettings
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import NoDecode
+
+from mesh.config import MeshSettings, addresses, split_addresses
 
 
 class RegistrySettings(MeshSettings):
-    """What every process needs, and nothing more: its leases live in memory."""
+    """What every process needs, and where the leases are kept."""
+
+    etcd: Annotated[str, NoDecode, AfterValidator(addresses)] | None = Field(
+        None, validation_alias="REGISTRY_ETCD"
+    )
+
+    def etcd_members(self) -> list[str]:
+        """The members of the etcd cluster; none when the leases are kept in memory."""
+        return [] if self.etcd is None else split_addresses(self.etcd)

@@ -47,6 +47,12 @@ class LeaseExpired(NotFound):
 class RegistryFull(ResourceExhausted):
     REASON = "REGISTRY_FULL"
 
+    def __init__(self, max_instances: int, retry_after_seconds: float) -> None:
+        super().__init__(
+            f"The registry holds {max_instances} instances and takes no more.",
+            retry_after_seconds=retry_after_seconds,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -62,17 +68,22 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole list, ordered by id, and the revision that it has."""
+    """The whole list, ordered by id, and the revision that it has.
+
+    Revisions may be compared where `list_id` is the same; it is another one after a list
+    was begun anew, in which an instance may be missing that has not come back yet.
+    """
 
     revision: int
     entries: tuple[Entry, ...]
+    list_id: str = ""
 
     def of_service(self, service: str) -> "Snapshot":
         """Only the instances of one service; all if it is empty."""
         if not service:
             return self
         chosen = tuple(entry for entry in self.entries if entry.service == service)
-        return Snapshot(self.revision, chosen)
+        return Snapshot(self.revision, chosen, self.list_id)
 
 
 def validate(entry: Entry) -> None:
@@ -110,12 +121,14 @@ class Leases:
         new_lease_id: Callable[[], str],
         now: float,
         *,
+        list_id: str = "",
         first_revision: int = 0,
         lease_seconds: float = LEASE_SECONDS,
         max_instances: int = MAX_INSTANCES,
     ) -> None:
         """`now`, here and below, is a monotonic time in seconds."""
         self._new_lease_id = new_lease_id
+        self._list_id = list_id
         self._lease_seconds = lease_seconds
         self._max_instances = max_instances
         self._leases: dict[str, _Lease] = {}
@@ -131,10 +144,7 @@ class Leases:
         validate(entry)
         old_id = self._lease_ids.get(entry.id)
         if old_id is None and len(self._leases) >= self._max_instances:
-            raise RegistryFull(
-                f"The registry holds {self._max_instances} instances and takes no more.",
-                retry_after_seconds=self._lease_seconds,
-            )
+            raise RegistryFull(self._max_instances, self._lease_seconds)
         old = None if old_id is None else self._leases.pop(old_id)
         lease_id = self._new_lease_id()
         self._leases[lease_id] = _Lease(entry, now + self._lease_seconds)
@@ -186,5 +196,7 @@ class Leases:
 
     def snapshot(self) -> Snapshot:
         """The list as it stands."""
-        entries = (lease.entry for lease in self._leases.values())
-        return Snapshot(self._revision, tuple(sorted(entries, key=lambda entry: entry.id)))
+        entries = sorted(
+            (lease.entry for lease in self._leases.values()), key=lambda entry: entry.id
+        )
+        return Snapshot(self._revision, tuple(entries), self._list_id)

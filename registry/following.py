@@ -2,7 +2,8 @@
 
 A registry that keeps its leases in memory knows nobody when it starts. Until instances have
 had the time to register anew there is no list here, for one with holes would have its
-readers drop instances that live; whoever had a list from before keeps that.
+readers drop instances that live; whoever had a list from before keeps that. So it is when a
+store that registries share has lost its list: the old one stands meanwhile.
 """
 
 import asyncio
@@ -29,12 +30,15 @@ class Following:
         store: Store,
         *,
         settle_seconds: float = SETTLE_SECONDS,
+        new_list_seconds: float = SETTLE_SECONDS,
         pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
-        """`settle_seconds` is 0 for a store that outlives this process; the pause is between
+        """`settle_seconds` is waited for the first list, 0 for a store that outlives this
+        process; `new_list_seconds` when the store has begun another. The pause is between
         attempts while the store does not answer."""
         self._store = store
         self._settle_seconds = settle_seconds
+        self._new_list_seconds = new_list_seconds
         self._pause_seconds = pause_seconds
         self._snapshot: Snapshot | None = None
         self._is_over = False
@@ -76,7 +80,11 @@ class Following:
     async def _next(self) -> Snapshot:
         if self._snapshot is None:
             return await self._store.snapshot()
-        return await self._store.snapshot_after(self._snapshot.revision)
+        found = await self._store.snapshot_after(self._snapshot.revision)
+        if found.list_id == self._snapshot.list_id:
+            return found
+        await asyncio.sleep(self._new_list_seconds)
+        return await self._store.snapshot()
 
     def _tell(self) -> None:
         for changed in tuple(self._subscribers):

@@ -1,5 +1,6 @@
 """registry.v1.RegistryService over a store."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -8,9 +9,11 @@ from mesh.errors import InvalidArgument, ResourceExhausted, Unavailable
 from protos.registry.v1 import registry_pb2 as pb
 from registry.domain import Entry, Snapshot, State
 from registry.storage import Store, StoreClosed
+from registry.told import Told
 
 MAX_WATCHERS = 1_000
-MAX_LEASE_ID_LENGTH = 100
+MAX_LEASE_ID_LENGTH = 120
+SIGN_OF_LIFE_SECONDS = 1.0
 
 _STATES: dict[int, State] = {
     pb.INSTANCE_STATE_SERVING: State.SERVING,
@@ -59,7 +62,9 @@ class RegistryRpc:
 
     async def list(self, request: pb.ListRequest, call: Call) -> pb.ListResponse:
         snapshot = (await self._snapshot()).of_service(request.service)
-        return pb.ListResponse(instances=_messages(snapshot), revision=snapshot.revision)
+        return pb.ListResponse(
+            instances=_messages(snapshot), revision=snapshot.revision, list_id=snapshot.list_id
+        )
 
     async def watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse]:
         if self._watcher_count >= self._max_watchers:
@@ -69,8 +74,8 @@ class RegistryRpc:
             )
         self._watcher_count += 1
         try:
-            async for snapshot in self._snapshots(request.service):
-                yield pb.WatchResponse(instances=_messages(snapshot), revision=snapshot.revision)
+            async for response in self._changes(request):
+                yield response
         finally:
             self._watcher_count -= 1
 
@@ -80,21 +85,26 @@ class RegistryRpc:
         except StoreClosed as error:
             raise RegistryLeaving("This registry is leaving; ask another.") from error
 
-    async def _snapshots(self, service: str) -> AsyncIterator[Snapshot]:
-        """The list of a service now and whenever it is another. A slow reader asks for
-        the next snapshot late and so misses those between."""
+    async def _changes(self, request: pb.WatchRequest) -> AsyncIterator[pb.WatchResponse]:
+        """Now, whenever the list has changed, and after each second without a change. A slow
+        reader asks for the next snapshot late and so misses those between."""
+        told = Told(request.service, request.list_id, request.revision)
         whole = await self._snapshot()
-        told = whole.of_service(service)
-        yield told
         while True:
+            news = told.news(whole)
+            yield pb.WatchResponse(
+                instances=[] if news is None else _messages(news),
+                revision=told.revision,
+                list_id=whole.list_id,
+                unchanged=news is None,
+            )
             try:
-                whole = await self._store.snapshot_after(whole.revision)
+                async with asyncio.timeout(SIGN_OF_LIFE_SECONDS):
+                    whole = await self._store.snapshot_after(whole.revision)
+            except TimeoutError:
+                continue
             except StoreClosed:
                 return
-            chosen = whole.of_service(service)
-            if chosen.entries != told.entries:
-                told = chosen
-                yield told
 
 
 def _messages(snapshot: Snapshot) -> list[pb.Instance]:

@@ -1,8 +1,9 @@
 """Where the leases are kept, and how watchers hear of changes.
 
-A store may be shared by several registries or, as `MemoryStore`, live in one.
-Revisions only ever grow, over restarts too, so that a watcher can go on from the
-last one it saw, whichever registry it then asks.
+A store may be shared by several registries (`registry.etcd.store.EtcdStore`) or, as
+`MemoryStore`, live in one. Revisions of one list only ever grow, so that a watcher can go
+on from the last one it saw, whichever registry of that list it then asks. What a method
+changed, its own store lists when the method has returned, unless the list is out of reach.
 """
 
 import asyncio
@@ -24,7 +25,11 @@ class StoreClosed(Exception):
 
 
 class Store(Protocol):
-    """Keeps the leases. Methods may raise Unavailable when what is below does not answer."""
+    """Keeps the leases, while `run` runs.
+
+    What changes something raises Unavailable, within a second, when what is below does not
+    answer; the list goes on as it was last known.
+    """
 
     @property
     def lease_seconds(self) -> float:
@@ -45,7 +50,7 @@ class Store(Protocol):
         ...
 
     async def snapshot(self) -> Snapshot:
-        """The list as it stands. Raises StoreClosed."""
+        """The list as it stands. Raises StoreClosed, or Unavailable when none is known yet."""
         ...
 
     async def snapshot_after(self, revision: int) -> Snapshot:
@@ -55,9 +60,21 @@ class Store(Protocol):
         """
         ...
 
+    def has_list(self) -> bool:
+        """Whether a list is known: whether this store is of use to anybody."""
+        ...
+
+    async def run(self) -> None:
+        """Keeps the list true, for ever; what it holds is let go when it is cancelled."""
+        ...
+
+    def close(self) -> None:
+        """Lets every watcher go. Idempotent."""
+        ...
+
 
 class MemoryStore:
-    """A `Store` in this process. Call `run` beside it, for leases to run out."""
+    """A `Store` in this process, whose list is another one after each start."""
 
     def __init__(
         self,
@@ -74,7 +91,11 @@ class MemoryStore:
         self.lease_seconds = lease_seconds
         self._clock = clock
         self._leases = Leases(
-            new_lease_id, clock(), first_revision=first_revision, lease_seconds=lease_seconds
+            new_lease_id,
+            clock(),
+            list_id=uuid4().hex,
+            first_revision=first_revision,
+            lease_seconds=lease_seconds,
         )
         self._snapshot = self._leases.snapshot()
         self._changed = asyncio.Event()
@@ -112,14 +133,15 @@ class MemoryStore:
             log.warning("lose_instance", target=entry.id, service=entry.service)
         self._tell()
 
+    def has_list(self) -> bool:
+        return True
+
     async def run(self) -> None:
-        """Sweeps for ever."""
         while True:
             self.sweep()
             await asyncio.sleep(SWEEP_SECONDS)
 
     def close(self) -> None:
-        """Lets every watcher go. Idempotent."""
         self._is_closed = True
         self._changed.set()
 

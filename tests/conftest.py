@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.etcd_cluster import EtcdCluster, need_etcd, start_etcd
 from tests.leaks import find_leaks
 from tests.stack import NO_RATE_LIMITS, Mesh, PostgresServer, start_mesh, start_postgres
 
@@ -27,6 +28,22 @@ def database_url(postgres_server: PostgresServer) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     yield postgres_server.create_database(name)
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def etcd_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    """One real etcd of three members for the whole run; take `etcd_cluster`."""
+    need_etcd()
+    with start_etcd(tmp_path_factory.mktemp("etcd")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def etcd_cluster(etcd_of_the_run: EtcdCluster) -> Iterator[EtcdCluster]:
+    """A healthy etcd, whatever the test does to it. What others stored may lie there: have a
+    prefix of your own."""
+    yield etcd_of_the_run
+    etcd_of_the_run.heal()
 
 
 @pytest.fixture(scope="session")

@@ -187,8 +187,8 @@ class Mesh:
 
     @property
     def registry(self) -> str:
-        """host:port"""
-        return self.read()["registry"]
+        """host:port of the first."""
+        return self.read()["registries"][0]
 
     def database_url(self, database: str) -> str:
         """For psycopg2 and psql; `database` is account or gacha."""

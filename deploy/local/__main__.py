@@ -8,18 +8,19 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from deploy.local import control, detached, mesh_file, run_lock, status
-from deploy.local.embedded_profile import Shape
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
 from deploy.local.leash import die_with_parent
 from deploy.local.report import Reporter
 from deploy.local.run import MeshRun
+from deploy.local.shape import PROFILES
 
 STOP_TIMEOUT_SECONDS = 90.0
 NOTHING_RUNS = 3
@@ -53,11 +54,21 @@ Gateways = Annotated[
 ]
 
 
+Profile = Annotated[
+    Literal["embedded", "ha"],
+    typer.Option(
+        help="embedded: one registry, and nothing needed on the machine. ha: three registries "
+        "over an etcd of three members, whose binary must be installed.",
+    ),
+]
+
+
 @app.command()
 def up(
     folder: Folder = DEFAULT_FOLDER,
     port: Port = 8080,
     gateways: Gateways = 1,
+    profile: Profile = "embedded",
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when all is ready, and go on running.")
     ] = False,
@@ -72,7 +83,7 @@ def up(
     layout = Layout(folder.resolve())
     if detach:
         _refuse_second(layout)
-        raise typer.Exit(detached.start(layout, port, gateways))
+        raise typer.Exit(detached.start(layout, port, gateways, profile))
 
     def on_ready() -> None:
         if ready_fd >= 0:
@@ -86,7 +97,7 @@ def up(
             gateway_port=port,
             reporter=Reporter(),
             on_ready=on_ready,
-            shape=Shape(gateway_count=gateways),
+            shape=replace(PROFILES[profile], gateway_count=gateways),
         )
         asyncio.run(mesh.run())
 

@@ -15,7 +15,7 @@ READY = b"ready"
 POLL_SECONDS = 0.1
 
 
-def start(layout: Layout, gateway_port: int, gateway_count: int) -> int:
+def start(layout: Layout, gateway_port: int, gateway_count: int, profile: str) -> int:
     """Returns 0 when the mesh is ready, and the runner's status when it could not get there.
 
     What the runner says goes to its log, and to the terminal until then.
@@ -30,7 +30,8 @@ def start(layout: Layout, gateway_port: int, gateway_count: int) -> int:
             [
                 *(sys.executable, "-m", "deploy.local", "up"),
                 *("--folder", str(layout.folder), "--port", str(gateway_port)),
-                *("--gateways", str(gateway_count), "--ready-fd", str(writable)),
+                *("--gateways", str(gateway_count), "--profile", profile),
+                *("--ready-fd", str(writable)),
             ],
             cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
-"""Which processes the embedded profile consists of, and what each is told.
+"""Which processes a mesh on one machine consists of, and what each is told.
 
-Two PostgreSQL servers, one cache, one registry, two of each service, a gateway or more, and
+Two PostgreSQL servers, one cache, one registry (three in the ha profile, with the three
+members of etcd that they share), two of each service, a gateway or more, and
 a payment sandbox, which stands for the provider outside and knows nothing of the mesh. An
 instance keeps its name and its address for as long as the mesh runs, however often it
 is started again.
@@ -8,30 +9,32 @@ is started again.
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import postgres, readiness, valkey
+from deploy.local import etcd, postgres, readiness, valkey
 from deploy.local.credentials import Credentials
 from deploy.local.identity import Identity, leashed
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.ports import HOST
 from deploy.local.postgres import Cluster
 from deploy.local.processes import STOP_POSTGRES, ProcessSpec
+from deploy.local.shape import (
+    CACHE,
+    CACHE_BUS,
+    DATABASES,
+    GATEWAY,
+    PAYMENT_SANDBOX,
+    TWO_OF_EACH,
+    Shape,
+    metrics_name,
+    peer_name,
+)
 
-DATABASES = {"account_svc": "account", "gacha_svc": "gacha"}
-"""The database of each service that has one."""
-
-GATEWAY = "gateway_http-1"
-"""The gateway that has the port which was asked for."""
-REGISTRY = "registry-1"
-CACHE = "cache-1"
-CACHE_BUS = "cache-1-bus"
-PAYMENT_SANDBOX = "payment_sandbox-1"
-SECRETS = ("PAYMENT_", "SANDBOX_SECRET_", "SANDBOX_WEBHOOK_")
-"""Variables that begin so are the profile's own to set, for a second secret beside its file
-would be refused."""
+OWN_SETTINGS = ("PAYMENT_", "SANDBOX_SECRET_", "SANDBOX_WEBHOOK_", "REGISTRY_ETCD")
+"""Variables that begin so are the profile's own to set: a second secret beside its file would
+be refused, and another mesh's etcd would list its instances here."""
 GRPC_EXPERIMENTS = "-event_engine_client,-event_engine_listener"
 """gRPC's older way to read and write sockets, in the thread that waits for them: a third
 less CPU for a message on a lane (docs/adr/0015)."""
@@ -39,33 +42,10 @@ STOP_ORDER = (
     ("gateway_http",),
     ("account_svc", "gacha_svc"),
     ("registry", "payment_sandbox"),
-    ("postgres", "cache"),
+    ("postgres", "cache", "etcd"),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """How many instances each service has, and what runs one: arguments to Python, by role,
-    where it is another program than the service's own."""
-
-    instance_counts: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(DATABASES, 2))
-    programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    gateway_count: int = 1
-
-    def services(self) -> list[tuple[str, str]]:
-        """The role and the name of every instance."""
-        return [
-            (role, f"{role}-{number}")
-            for role in DATABASES
-            for number in range(1, self.instance_counts[role] + 1)
-        ]
-
-    def gateways(self) -> list[str]:
-        """The names of the gateways; GATEWAY is the first."""
-        return [f"gateway_http-{number}" for number in range(1, self.gateway_count + 1)]
-
-
-TWO_OF_EACH = Shape()
 LOCAL_LIMITS = {
     "GATEWAY_LIMIT_ADDRESS": "50000;w=10",
     "GATEWAY_LIMIT_SIGN_IN": "6000;w=60",
@@ -73,20 +53,6 @@ LOCAL_LIMITS = {
 }
 """Of gateways whose clients are all on this machine, so that all players have one address,
 and whoever forwards to them is on it too. What the environment says goes before."""
-
-
-def instance_names(shape: Shape = TWO_OF_EACH) -> list[str]:
-    """Of everything that listens, with a name for each port."""
-    services = [name for _, name in shape.services()]
-    servers = [f"postgres-{database}" for database in DATABASES.values()]
-    instances = [*shape.gateways(), REGISTRY, *services]
-    metrics = map(metrics_name, instances)
-    return [*instances, *metrics, *servers, CACHE, CACHE_BUS, PAYMENT_SANDBOX]
-
-
-def metrics_name(instance: str) -> str:
-    """The name of the port where an instance shows what it counts."""
-    return f"{instance}-metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +82,30 @@ class EmbeddedProfile:
     def address(self, name: str) -> str:
         return f"{HOST}:{self.ports[name]}"
 
-    def data_tier(self) -> list[ProcessSpec]:
-        return [*(self._server(cluster) for cluster in self.clusters.values()), self._cache()]
+    @property
+    def etcd_cluster(self) -> etcd.Cluster:
+        """Without members in a profile whose registry keeps its leases in memory."""
+        members = self.shape.etcd_members()
+        return etcd.Cluster(
+            self.layout.etcd,
+            client_ports={name: self.ports[name] for name in members},
+            peer_ports={name: self.ports[peer_name(name)] for name in members},
+        )
 
-    def registry(self) -> ProcessSpec:
-        return self._instance("registry", REGISTRY, {})
+    @property
+    def registry_addresses(self) -> list[str]:
+        """host:port of every registry."""
+        return [self.address(name) for name in self.shape.registries()]
+
+    def data_tier(self) -> list[ProcessSpec]:
+        servers = [self._server(cluster) for cluster in self.clusters.values()]
+        members = [self._etcd_member(name) for name in self.shape.etcd_members()]
+        return [*servers, self._cache(), *members]
+
+    def registries(self) -> list[ProcessSpec]:
+        members = [self.address(name) for name in self.shape.etcd_members()]
+        settings = {"REGISTRY_ETCD": ",".join(members)} if members else {}
+        return [self._instance("registry", name, settings) for name in self.shape.registries()]
 
     def services(self) -> list[ProcessSpec]:
         return [
@@ -176,7 +161,7 @@ class EmbeddedProfile:
             "MESH_INSTANCE_ID": name,
             "MESH_LISTEN": self.address(name),
             "MESH_METRICS_LISTEN": self.address(metrics_name(name)),
-            "MESH_REGISTRIES": self.address(REGISTRY),
+            "MESH_REGISTRIES": ",".join(self.registry_addresses),
             "MESH_SERVICE_KEY_FILE": str(self.credentials.service_key),
             **settings,
         }
@@ -212,6 +197,19 @@ class EmbeddedProfile:
             stop_steps=STOP_POSTGRES,
         )
 
+    def _etcd_member(self, name: str) -> ProcessSpec:
+        address = self.address(name)
+        return ProcessSpec(
+            name=name,
+            role="etcd",
+            address=address,
+            command=self.etcd_cluster.command(name),
+            environment=etcd.environment(),
+            folder=self.layout.etcd,
+            log=self.layout.log(name),
+            make_ready=lambda: readiness.is_etcd_ready(address),
+        )
+
     def _cache(self) -> ProcessSpec:
         port = self.ports[CACHE]
         return ProcessSpec(
@@ -233,7 +231,7 @@ def _inherited() -> dict[str, str]:
         **{
             variable: value
             for variable, value in postgres.environment().items()
-            if not (variable.lower().endswith("_proxy") or variable.startswith(SECRETS))
+            if not (variable.lower().endswith("_proxy") or variable.startswith(OWN_SETTINGS))
         },
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONUNBUFFERED": "1",

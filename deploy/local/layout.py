@@ -56,6 +56,10 @@ class Layout:
         return self.folder / "cache"
 
     @property
+    def etcd(self) -> Path:
+        return self.folder / "etcd"
+
+    @property
     def payment_sandbox(self) -> Path:
         return self.folder / "payment_sandbox"
 

@@ -1,6 +1,6 @@
 """`mesh.json`: what runs where, for tools. Present while the mesh is up, and always whole.
 
-    {"gateway": "http://127.0.0.1:8080", "registry": "host:port",
+    {"gateway": "http://127.0.0.1:8080", "registries": ["host:port", ...],
      "databases": {"account": URL, "gacha": URL},
      "processes": [{"name", "role", "pid", "address", "metrics"}, ...]}
 
@@ -15,8 +15,8 @@ from typing import TypedDict
 
 
 class Process(TypedDict):
-    """`role` is account_svc, gacha_svc, registry, gateway_http, payment_sandbox, postgres or
-    cache.
+    """`role` is account_svc, gacha_svc, registry, gateway_http, payment_sandbox, postgres,
+    cache or etcd.
 
     `metrics` is the host:port where it shows what it counts (`/metrics`), null for none."""
 
@@ -31,7 +31,7 @@ class Mesh(TypedDict):
     """`databases` are postgresql:// URLs as psql takes them, by the name of the database."""
 
     gateway: str
-    registry: str
+    registries: list[str]
     databases: dict[str, str]
     processes: list[Process]
 

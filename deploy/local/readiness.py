@@ -43,6 +43,11 @@ async def is_payment_sandbox_ready(address: str) -> bool:
     return await asyncio.to_thread(_http_status, address, "/healthz") == http.client.OK
 
 
+async def is_etcd_ready(address: str) -> bool:
+    """GET /health answers 200: the member knows a leader, and a quorum took its read."""
+    return await asyncio.to_thread(_http_status, address, "/health") == http.client.OK
+
+
 def _http_status(address: str, path: str) -> int | None:
     connection = http.client.HTTPConnection(address, timeout=TIMEOUT_SECONDS)
     try:

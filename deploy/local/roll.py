@@ -13,7 +13,7 @@ from deploy.local.control import Say
 from deploy.local.errors import LocalRunError
 from deploy.local.supervisor import State, SupervisedProcess, wait_until_ready
 
-ORDER = ("registry", "account_svc", "gacha_svc", "gateway_http")
+ORDER = ("etcd", "registry", "account_svc", "gacha_svc", "gateway_http")
 READY_SECONDS = 60.0
 SEEN_SECONDS = 15.0
 POLL_SECONDS = 0.05

@@ -1,8 +1,8 @@
 """One run of the mesh, from nothing to all healthy, and back to nothing.
 
-The order of the start: the databases, the cache and the registry; the schemas; the
-services, the gateway and the payment sandbox; the catalog. Stopping goes the other way.
-Whatever fails on the way up, what was started is stopped again before the run ends.
+The order of the start: the databases, the cache, etcd where there is one, and the registries;
+the schemas; the services, the gateway and the payment sandbox; the catalog. Stopping goes the
+other way. Whatever fails on the way up, what was started is stopped again before the run ends.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from deploy.local import (
     control,
     credentials,
     embedded_profile,
+    etcd,
     logs,
     mesh_file,
     one_shot,
@@ -26,11 +27,12 @@ from deploy.local import (
     sight,
     xds_file,
 )
-from deploy.local.embedded_profile import TWO_OF_EACH, EmbeddedProfile, Shape
+from deploy.local.embedded_profile import EmbeddedProfile
 from deploy.local.errors import LocalRunError
 from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.report import Reporter
+from deploy.local.shape import DATABASES, GATEWAY, TWO_OF_EACH, Shape, instance_names
 from deploy.local.supervisor import Supervisor, wait_until_ready
 from mesh.auth import ServiceIdentity, load_private_key
 
@@ -109,14 +111,16 @@ class MeshRun:
         return stop
 
     def _prepare(self) -> EmbeddedProfile:
+        if self._shape.etcd_members():
+            etcd.binary()  # a missing one is told before anything is made or started
         layout = self._layout
         layout.make_folders()
         layout.mesh.unlink(missing_ok=True)
         logs.begin_run(layout.logs, keep=RUNNER_LOG)
-        wanted = {embedded_profile.GATEWAY: self._gateway_port} if self._gateway_port else {}
+        wanted = {GATEWAY: self._gateway_port} if self._gateway_port else {}
         assigned = ports.assign(
             layout.ports,
-            embedded_profile.instance_names(self._shape),
+            instance_names(self._shape),
             wanted=wanted,
             randomness=random.Random(),
             say=self._reporter.say,
@@ -124,28 +128,31 @@ class MeshRun:
         identity = postgres.choose_identity(layout.postgres)
         if identity.argument != "self":
             self._reporter.say("PostgreSQL does not run as root: it gets an unprivileged user.")
-        return EmbeddedProfile(
+        profile = EmbeddedProfile(
             layout, assigned, credentials.load_or_make(layout.secrets), identity, self._shape
         )
+        profile.etcd_cluster.prepare()
+        return profile
 
     async def _start(self) -> None:
         say, profile, supervisor = self._reporter.say, self._profile, self._supervisor
-        say(f"Starting the databases, the cache and the registry, in {self._layout.folder}.")
+        registries = "etcd and the registries" if profile.etcd_cluster.names else "the registry"
+        say(f"Starting the databases, the cache, {registries}, in {self._layout.folder}.")
         data_tier = supervisor.start(profile.data_tier())
-        foundation = [*data_tier, *supervisor.start([profile.registry()])]
+        foundation = [*data_tier, *supervisor.start(profile.registries())]
         databases = [each for each in data_tier if each.spec.role == "postgres"]
         await wait_until_ready(databases, timeout_seconds=START_TIMEOUT_SECONDS)
         say("Bringing the schemas up to date.")
-        await asyncio.gather(*(self._migrate(role) for role in embedded_profile.DATABASES))
+        await asyncio.gather(*(self._migrate(role) for role in DATABASES))
         say("Starting the services, the gateway and the payment sandbox.")
         rest = supervisor.start(
             [profile.payment_sandbox(), *profile.services(), *profile.gateways()]
         )
         await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
         say("Introducing the catalog.")
-        await asyncio.to_thread(_introduce_catalog, profile.address(embedded_profile.GATEWAY))
+        await asyncio.to_thread(_introduce_catalog, profile.address(GATEWAY))
         self._is_up = True
-        xds_file.write(self._layout.xds, [self._profile.address(embedded_profile.REGISTRY)])
+        xds_file.write(self._layout.xds, profile.registry_addresses)
         self._publish()
         mesh = self._describe()
         self._reporter.show(mesh)
@@ -195,8 +202,8 @@ class MeshRun:
     def _describe(self) -> mesh_file.Mesh:
         profile = self._profile
         return {
-            "gateway": f"http://{profile.address(embedded_profile.GATEWAY)}",
-            "registry": profile.address(embedded_profile.REGISTRY),
+            "gateway": f"http://{profile.address(GATEWAY)}",
+            "registries": profile.registry_addresses,
             "databases": {name: cluster.url for name, cluster in profile.clusters.items()},
             "processes": [
                 {

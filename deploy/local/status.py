@@ -34,6 +34,8 @@ async def _is_healthy(mesh: Mesh, process: Process) -> bool:
             return await asyncio.to_thread(_answers, url)
         case "cache":
             return await readiness.is_cache_ready(int(address.rpartition(":")[2]))
+        case "etcd":
+            return await readiness.is_etcd_ready(address)
         case "gateway_http":
             return await readiness.is_gateway_ready(address)
         case "payment_sandbox":

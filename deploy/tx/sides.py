@@ -69,7 +69,7 @@ def access_to(layout: Layout) -> Access:
     mesh = mesh_file.read(layout.mesh)
     if mesh is None or run_lock.holder_pid(layout.lock) is None:
         raise NothingRuns(f"Nothing runs in {layout.folder}: start it with `make up`.")
-    return Access((mesh["registry"],), layout.secrets / "mesh_service_key.pem")
+    return Access(tuple(mesh["registries"]), layout.secrets / "mesh_service_key.pem")
 
 
 @asynccontextmanager

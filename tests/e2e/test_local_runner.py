@@ -190,7 +190,7 @@ def test_kill_of_the_runner_leaves_nothing_and_the_next_run_has_the_data(own_mes
     own_mesh.start_again()
     after = own_mesh.read()
     assert after["databases"] == before["databases"]
-    assert after["registry"] == before["registry"]
+    assert after["registries"] == before["registries"]
     connection = psycopg2.connect(own_mesh.database_url("gacha"))
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM kept")

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/registry/v1/registry.proto\x12\x0bregistry.v1\x1a\x17google/api/client.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cprotos/mesh/v1/options.proto\"|\n\x08Instance\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.registry.v1.InstanceState\x12\x17\n\x0fmetrics_address\x18\x05 \x01(\t\":\n\x0fRegisterRequest\x12\'\n\x08instance\x18\x01 \x01(\x0b\x32\x15.registry.v1.Instance\"L\n\x10RegisterResponse\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"O\n\x10HeartbeatRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.registry.v1.InstanceState\"\x13\n\x11HeartbeatResponse\"%\n\x11\x44\x65registerRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"\x14\n\x12\x44\x65registerResponse\"\x1e\n\x0bListRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"J\n\x0cListResponse\x12(\n\tinstances\x18\x01 \x03(\x0b\x32\x15.registry.v1.Instance\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x1f\n\x0cWatchRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"K\n\rWatchResponse\x12(\n\tinstances\x18\x01 \x03(\x0b\x32\x15.registry.v1.Instance\x12\x10\n\x08revision\x18\x02 \x01(\x03*h\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTANCE_STATE_SERVING\x10\x01\x12\x1b\n\x17INSTANCE_STATE_DRAINING\x10\x02\x32\xae\x03\n\x0fRegistryService\x12P\n\x08Register\x12\x1c.registry.v1.RegisterRequest\x1a\x1d.registry.v1.RegisterResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12S\n\tHeartbeat\x12\x1d.registry.v1.HeartbeatRequest\x1a\x1e.registry.v1.HeartbeatResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12V\n\nDeregister\x12\x1e.registry.v1.DeregisterRequest\x1a\x1f.registry.v1.DeregisterResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12\x44\n\x04List\x12\x18.registry.v1.ListRequest\x1a\x19.registry.v1.ListResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x01\x12I\n\x05Watch\x12\x19.registry.v1.WatchRequest\x1a\x1a.registry.v1.WatchResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x01\x30\x01\x1a\x0b\xca\x41\x08registryb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/registry/v1/registry.proto\x12\x0bregistry.v1\x1a\x17google/api/client.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cprotos/mesh/v1/options.proto\"|\n\x08Instance\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.registry.v1.InstanceState\x12\x17\n\x0fmetrics_address\x18\x05 \x01(\t\":\n\x0fRegisterRequest\x12\'\n\x08instance\x18\x01 \x01(\x0b\x32\x15.registry.v1.Instance\"L\n\x10RegisterResponse\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"O\n\x10HeartbeatRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.registry.v1.InstanceState\"\x13\n\x11HeartbeatResponse\"%\n\x11\x44\x65registerRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"\x14\n\x12\x44\x65registerResponse\"\x1e\n\x0bListRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"[\n\x0cListResponse\x12(\n\tinstances\x18\x01 \x03(\x0b\x32\x15.registry.v1.Instance\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0f\n\x07list_id\x18\x03 \x01(\t\"B\n\x0cWatchRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07list_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"o\n\rWatchResponse\x12(\n\tinstances\x18\x01 \x03(\x0b\x32\x15.registry.v1.Instance\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0f\n\x07list_id\x18\x03 \x01(\t\x12\x11\n\tunchanged\x18\x04 \x01(\x08*h\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTANCE_STATE_SERVING\x10\x01\x12\x1b\n\x17INSTANCE_STATE_DRAINING\x10\x02\x32\xae\x03\n\x0fRegistryService\x12P\n\x08Register\x12\x1c.registry.v1.RegisterRequest\x1a\x1d.registry.v1.RegisterResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12S\n\tHeartbeat\x12\x1d.registry.v1.HeartbeatRequest\x1a\x1e.registry.v1.HeartbeatResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12V\n\nDeregister\x12\x1e.registry.v1.DeregisterRequest\x1a\x1f.registry.v1.DeregisterResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12\x44\n\x04List\x12\x18.registry.v1.ListRequest\x1a\x19.registry.v1.ListResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x01\x12I\n\x05Watch\x12\x19.registry.v1.WatchRequest\x1a\x1a.registry.v1.WatchResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x01\x30\x01\x1a\x0b\xca\x41\x08registryb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,8 +46,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTRYSERVICE'].methods_by_name['List']._serialized_options = b'\220\002\001\310\363\030\001'
   _globals['_REGISTRYSERVICE'].methods_by_name['Watch']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['Watch']._serialized_options = b'\220\002\001\310\363\030\001'
-  _globals['_INSTANCESTATE']._serialized_start=782
-  _globals['_INSTANCESTATE']._serialized_end=886
+  _globals['_INSTANCESTATE']._serialized_start=870
+  _globals['_INSTANCESTATE']._serialized_end=974
   _globals['_INSTANCE']._serialized_start=137
   _globals['_INSTANCE']._serialized_end=261
   _globals['_REGISTERREQUEST']._serialized_start=263
@@ -65,11 +65,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTREQUEST']._serialized_start=564
   _globals['_LISTREQUEST']._serialized_end=594
   _globals['_LISTRESPONSE']._serialized_start=596
-  _globals['_LISTRESPONSE']._serialized_end=670
-  _globals['_WATCHREQUEST']._serialized_start=672
-  _globals['_WATCHREQUEST']._serialized_end=703
-  _globals['_WATCHRESPONSE']._serialized_start=705
-  _globals['_WATCHRESPONSE']._serialized_end=780
-  _globals['_REGISTRYSERVICE']._serialized_start=889
-  _globals['_REGISTRYSERVICE']._serialized_end=1319
+  _globals['_LISTRESPONSE']._serialized_end=687
+  _globals['_WATCHREQUEST']._serialized_start=689
+  _globals['_WATCHREQUEST']._serialized_end=755
+  _globals['_WATCHRESPONSE']._serialized_start=757
+  _globals['_WATCHRESPONSE']._serialized_end=868
+  _globals['_REGISTRYSERVICE']._serialized_start=977
+  _globals['_REGISTRYSERVICE']._serialized_end=1407
 # @@protoc_insertion_point(module_scope)

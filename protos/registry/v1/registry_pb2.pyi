@@ -250,8 +250,13 @@ class ListResponse(_message.Message):
 
     INSTANCES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    LIST_ID_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """Grows with every change of the list."""
+    """Grows with every change of the list; compare those with one list_id alone."""
+    list_id: _builtins.str
+    """Names the list; another when a registry began with an empty one. Registries that
+    share their leases have one list.
+    """
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
         """Ordered by id."""
@@ -261,10 +266,11 @@ class ListResponse(_message.Message):
         *,
         instances: _abc.Iterable[Global___Instance] | None = ...,
         revision: _builtins.int = ...,
+        list_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "list_id", b"list_id", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -277,16 +283,24 @@ class WatchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVICE_FIELD_NUMBER: _builtins.int
+    LIST_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """Only instances of this service; empty for all."""
+    list_id: _builtins.str
+    """The last list that was seen, from any registry; empty for none."""
+    revision: _builtins.int
+    """The last revision of it that was seen, with the same `service`."""
     def __init__(
         self,
         *,
         service: _builtins.str = ...,
+        list_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["list_id", b"list_id", "revision", b"revision", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -300,21 +314,31 @@ class WatchResponse(_message.Message):
 
     INSTANCES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    LIST_ID_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """Grows with every change of the list."""
+    """Grows with every change of the list; compare those with one list_id alone."""
+    list_id: _builtins.str
+    """Names the list, as in ListResponse. While it is the same, whoever is missing has
+    left; on another list, an instance may just not be known yet.
+    """
+    unchanged: _builtins.bool
+    """The watcher has the list: by what it asked with, or since the last message."""
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
-        """Ordered by id."""
+        """Ordered by id; empty when `unchanged`."""
 
     def __init__(
         self,
         *,
         instances: _abc.Iterable[Global___Instance] | None = ...,
         revision: _builtins.int = ...,
+        list_id: _builtins.str = ...,
+        unchanged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "list_id", b"list_id", "revision", b"revision", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

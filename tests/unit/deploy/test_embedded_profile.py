@@ -1,4 +1,4 @@
-"""What each process of the embedded profile is told."""
+"""What each process of the profiles on one machine is told."""
 
 from itertools import count
 from pathlib import Path
@@ -6,32 +6,48 @@ from pathlib import Path
 import pytest
 
 from deploy.local.credentials import Credentials
-from deploy.local.embedded_profile import STOP_ORDER, EmbeddedProfile, instance_names
+from deploy.local.embedded_profile import STOP_ORDER, EmbeddedProfile
 from deploy.local.identity import Identity
 from deploy.local.layout import Layout
 from deploy.local.processes import ProcessSpec
+from deploy.local.shape import PROFILES, Shape, instance_names
+from tests.etcd_cluster import need_etcd
 
 
-@pytest.fixture
-def profile(tmp_path: Path) -> EmbeddedProfile:
+def profile_of(shape: Shape, folder: Path) -> EmbeddedProfile:
     return EmbeddedProfile(
-        Layout(tmp_path),
-        dict(zip(instance_names(), count(18_000), strict=False)),
+        Layout(folder),
+        dict(zip(instance_names(shape), count(18_000), strict=False)),
         Credentials(
-            tmp_path / "service.pem",
-            tmp_path / "account.pem",
-            tmp_path / "payment_secret_key",
-            tmp_path / "payment_webhook_secret",
+            folder / "service.pem",
+            folder / "account.pem",
+            folder / "payment_secret_key",
+            folder / "payment_webhook_secret",
             "s3cret",
         ),
         Identity("self", 1000, 1000),
+        shape,
     )
+
+
+@pytest.fixture(params=PROFILES)
+def profile(request: pytest.FixtureRequest, tmp_path: Path) -> EmbeddedProfile:
+    """Each of them in turn."""
+    if request.param == "ha":
+        need_etcd()
+    return profile_of(PROFILES[request.param], tmp_path)
+
+
+@pytest.fixture
+def ha_profile(tmp_path: Path) -> EmbeddedProfile:
+    need_etcd()
+    return profile_of(PROFILES["ha"], tmp_path)
 
 
 def everything(profile: EmbeddedProfile) -> list[ProcessSpec]:
     return [
         *profile.data_tier(),
-        profile.registry(),
+        *profile.registries(),
         *profile.services(),
         *profile.gateways(),
         profile.payment_sandbox(),
@@ -42,7 +58,7 @@ def test_every_process_has_a_name_an_address_and_a_log_of_its_own(
     profile: EmbeddedProfile,
 ) -> None:
     specs = everything(profile)
-    assert len(specs) == 10
+    assert len(specs) == 10 + 5 * bool(profile.shape.etcd_count)
     for own in ({spec.name for spec in specs}, {spec.address for spec in specs}):
         assert len(own) == len(specs)
     assert len({spec.log for spec in specs}) == len(specs)
@@ -50,7 +66,8 @@ def test_every_process_has_a_name_an_address_and_a_log_of_its_own(
 
 def test_every_role_is_stopped_once(profile: EmbeddedProfile) -> None:
     stopped = [role for roles in STOP_ORDER for role in roles]
-    assert sorted(stopped) == sorted({spec.role for spec in everything(profile)})
+    assert len(stopped) == len(set(stopped))
+    assert set(stopped) >= {spec.role for spec in everything(profile)}
 
 
 def test_services_get_databases_of_their_own(profile: EmbeddedProfile) -> None:
@@ -92,6 +109,7 @@ def test_nothing_of_the_callers_environment_redirects_a_process(
         monkeypatch.setenv(variable, "elsewhere")
     monkeypatch.setenv("MESH_INSTANCE_ID", "elsewhere")
     monkeypatch.setenv("DATABASE_URL", "elsewhere")
+    monkeypatch.setenv("REGISTRY_ETCD", "elsewhere")
     for variable in ("PAYMENT_SECRET_KEY", "SANDBOX_WEBHOOK_SECRET", "SANDBOX_LISTEN"):
         monkeypatch.setenv(variable, "elsewhere")
     unread = {
@@ -99,7 +117,7 @@ def test_nothing_of_the_callers_environment_redirects_a_process(
         "account_svc": {"SANDBOX_LISTEN"},
         "gacha_svc": {"SANDBOX_LISTEN"},
     }
-    specs = [profile.registry(), *profile.services(), *profile.gateways()]
+    specs = [*profile.registries(), *profile.services(), *profile.gateways()]
     for spec in [*specs, profile.payment_sandbox()]:
         redirected = {
             variable for variable, value in spec.environment.items() if value == "elsewhere"
@@ -111,15 +129,37 @@ def test_the_callers_log_level_is_heeded(
     profile: EmbeddedProfile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MESH_LOG_LEVEL", "debug")
-    assert profile.registry().environment["MESH_LOG_LEVEL"] == "debug"
+    assert profile.registries()[0].environment["MESH_LOG_LEVEL"] == "debug"
 
 
 def test_every_instance_shows_what_it_counts_at_an_address_of_its_own(
     profile: EmbeddedProfile,
 ) -> None:
-    instances = [profile.registry(), *profile.services(), *profile.gateways()]
+    instances = [*profile.registries(), *profile.services(), *profile.gateways()]
     addresses = {spec.metrics_address for spec in instances}
     assert len(addresses) == len(instances)
     assert not addresses & {spec.address for spec in everything(profile)}
     for spec in instances:
         assert spec.environment["MESH_METRICS_LISTEN"] == spec.metrics_address
+
+
+def test_registries_of_the_ha_profile_share_one_etcd_and_everybody_knows_them_all(
+    ha_profile: EmbeddedProfile,
+) -> None:
+    registries = ha_profile.registries()
+    members = [spec for spec in ha_profile.data_tier() if spec.role == "etcd"]
+    assert (len(registries), len(members)) == (3, 3)
+    shared = {spec.environment["REGISTRY_ETCD"] for spec in registries}
+    assert shared == {",".join(member.address for member in members)}
+    known = ",".join(spec.address for spec in registries)
+    for spec in [*registries, *ha_profile.services(), *ha_profile.gateways()]:
+        assert spec.environment["MESH_REGISTRIES"] == known
+
+
+def test_the_registry_of_the_embedded_profile_needs_no_etcd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    profile = profile_of(PROFILES["embedded"], tmp_path)
+    assert {spec.role for spec in profile.data_tier()} == {"postgres", "cache"}
+    assert "REGISTRY_ETCD" not in profile.registries()[0].environment

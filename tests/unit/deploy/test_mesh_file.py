@@ -8,7 +8,7 @@ from deploy.local.mesh_file import Mesh
 
 MESH: Mesh = {
     "gateway": "http://127.0.0.1:8080",
-    "registry": "127.0.0.1:18000",
+    "registries": ["127.0.0.1:18000"],
     "databases": {"account": "postgresql://mesh:secret@127.0.0.1:18001/account"},
     "processes": [
         {

@@ -1,7 +1,7 @@
 """What stays on the list while registries come and go."""
 
 from mesh.instance_memory import InstanceMemory
-from mesh.instances import Instance
+from mesh.instances import Instance, InstanceState
 
 A = Instance("a", "s", "host:1")
 B = Instance("b", "s", "host:2")
@@ -59,3 +59,40 @@ def test_a_second_loss_before_all_has_settled_still_takes_nobody_off() -> None:
     memory.reconnect()
     memory.take([])
     assert memory.merged() == {"a": A, "b": B}
+
+
+def test_leases_that_run_out_together_leave_a_service_with_whom_it_had() -> None:
+    memory = InstanceMemory()
+    other = Instance("o", "other", "host:3")
+    memory.take([A, B, other])
+    assert memory.take([other])
+    assert memory.merged() == {"a": A, "b": B, "o": other}
+    assert not memory.take([A, other]), "nobody else stays because of that"
+    assert memory.merged() == {"a": A, "b": B, "o": other}
+    memory.settle()
+    assert memory.merged() == {"a": A, "o": other}
+
+
+def test_the_last_instance_whose_lease_ran_out_is_gone_once_settled() -> None:
+    memory = InstanceMemory()
+    memory.take([A])
+    assert memory.take([])
+    memory.settle()
+    assert memory.merged() == {}
+    assert not memory.take([])
+
+
+def test_the_last_instance_goes_at_once_when_it_said_that_it_leaves() -> None:
+    memory = InstanceMemory()
+    memory.take([A])
+    memory.take([Instance("a", "s", "host:1", InstanceState.DRAINING)])
+    assert not memory.take([])
+    assert memory.merged() == {}
+
+
+def test_a_draining_instance_does_not_stand_for_those_whose_leases_ran_out() -> None:
+    memory = InstanceMemory()
+    leaving = Instance("b", "s", "host:2", InstanceState.DRAINING)
+    memory.take([A, leaving])
+    assert memory.take([leaving])
+    assert memory.merged() == {"a": A, "b": leaving}

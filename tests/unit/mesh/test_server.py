@@ -100,7 +100,7 @@ async def test_a_call_reaches_its_method_with_what_it_must_know(house: House) ->
     assert coordinator_pb2.ResolveResponse.FromString(answer).outcome == 2
     (call,) = house.coordinator.calls
     assert (call.path, call.request_id, call.traceparent) == (RESOLVE, "r-1", "t-1")
-    assert 0 < call.deadline.remaining_seconds() <= 2
+    assert 0 < call.deadline.remaining_seconds() <= 2.1  # timeouts are rounded up on the wire
 
 
 async def test_a_refusal_arrives_with_its_reason(house: House) -> None:

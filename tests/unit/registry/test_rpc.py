@@ -68,14 +68,17 @@ async def channel(registry: RunningRegistry) -> AsyncIterator[grpc.aio.Channel]:
 
 
 def watch(
-    channel: grpc.aio.Channel, service: str = ""
+    channel: grpc.aio.Channel, service: str = "", seen: pb.WatchResponse | None = None
 ) -> grpc.aio.UnaryStreamCall[Message, pb.WatchResponse]:
     method = channel.unary_stream(
         PREFIX + "Watch",
         request_serializer=pb.WatchRequest.SerializeToString,
         response_deserializer=pb.WatchResponse.FromString,
     )
-    return method(pb.WatchRequest(service=service))
+    request = pb.WatchRequest(service=service)
+    if seen is not None:
+        request.list_id, request.revision = seen.list_id, seen.revision
+    return method(request)
 
 
 async def test_an_instance_is_listed_from_register_to_deregister(client: Client) -> None:
@@ -127,7 +130,7 @@ async def test_a_state_that_does_not_exist_is_refused(client: Client) -> None:
     assert caught.value.fields[0].field == "state"
 
 
-@pytest.mark.parametrize("lease_id", ["", "x" * 101])
+@pytest.mark.parametrize("lease_id", ["", "x" * 121])
 async def test_a_lease_id_of_no_fit_length_is_refused(client: Client, lease_id: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         await client.heartbeat(lease_id)
@@ -176,13 +179,66 @@ async def test_a_leaving_registry_ends_its_watches_and_takes_no_new_ones(
     stream = watch(channel)
     await _next(stream)
     registry.store.close()
-    assert await asyncio.wait_for(stream.read(), 5.0) is grpc.aio.EOF
+    assert await asyncio.wait_for(stream.read(), 5.0) is grpc.aio.EOF  # at once: no sign of life
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await _next(watch(channel))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_watcher_that_comes_back_is_not_sent_the_list_that_it_has(
+    client: Client, channel: grpc.aio.Channel
+) -> None:
+    lease = await client.register()
+    seen = await _next(watch(channel))
+    stream = watch(channel, seen=seen)
+    first = await _read(stream)
+    assert first.unchanged
+    assert not first.instances
+    assert (first.list_id, first.revision) == (seen.list_id, seen.revision)
+    await client.deregister(lease.lease_id)
+    then = await _next(stream)
+    assert not then.instances
+    assert then.revision > seen.revision
+
+
+async def test_a_watcher_that_has_missed_a_change_is_sent_the_list_at_once(
+    client: Client, channel: grpc.aio.Channel
+) -> None:
+    seen = await _next(watch(channel))
+    await client.register()
+    first = await _read(watch(channel, seen=seen))
+    assert [i.id for i in first.instances] == ["a-1"]
+
+
+async def test_a_watcher_of_another_list_is_sent_this_one_whatever_its_revision(
+    channel: grpc.aio.Channel,
+) -> None:
+    other = pb.WatchResponse(list_id="another registry's", revision=2**62)
+    first = await _read(watch(channel, seen=other))
+    assert not first.unchanged
+    assert first.list_id not in ("", other.list_id)
+
+
+async def test_a_watcher_hears_from_the_registry_while_nothing_changes(
+    channel: grpc.aio.Channel,
+) -> None:
+    stream = watch(channel)
+    first = await _read(stream)
+    later = [await _read(stream) for _ in range(2)]
+    assert not first.unchanged
+    assert all(each.unchanged and each.revision == first.revision for each in later)
+
+
 async def _next(
+    stream: grpc.aio.UnaryStreamCall[Message, pb.WatchResponse],
+) -> pb.WatchResponse:
+    """The next list, whatever signs of life come before it."""
+    while (response := await _read(stream)).unchanged:
+        pass
+    return response
+
+
+async def _read(
     stream: grpc.aio.UnaryStreamCall[Message, pb.WatchResponse],
 ) -> pb.WatchResponse:
     response = await asyncio.wait_for(stream.read(), 5.0)

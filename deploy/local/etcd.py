@@ -1,0 +1,139 @@
+"""The members of one etcd: what registries share their leases by.
+
+The binary is the machine's own. Its data may be forgotten: it is when the members' ports
+are other ones than those that the data names.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.errors import LocalRunError
+from deploy.local.identity import leashed
+from deploy.local.ports import HOST
+
+HEARTBEAT_MS, ELECTION_MS = 50, 500
+"""A new leader within a second, between machines of one network."""
+COMPACTION_RETENTION = "10m"
+"""How long changes are kept for watches that go on from a revision."""
+VERSION_TIMEOUT_SECONDS = 10.0
+INSTALL = "Install it (on Debian and Ubuntu: apt install etcd-server) and try again."
+_VERSION = re.compile(r"etcd Version: (\d+)\.(\d+)\.(\d+)")
+
+
+def binary() -> Path:
+    """Raises LocalRunError when there is none, or one that may lose data on SIGKILL."""
+    found = shutil.which("etcd")
+    if found is None:
+        raise LocalRunError(f"etcd, which the ha profile needs, was not found on PATH. {INSTALL}")
+    path = Path(found)
+    version = _version(path)
+    if not _is_fit(version):
+        words = ".".join(map(str, version)) if version else "of an unknown version"
+        raise LocalRunError(
+            f"{path} is {words}; the ha profile needs etcd 3.4.22 or later of 3.4, 3.5.6 or "
+            f"later of 3.5, or 3.6. {INSTALL}"
+        )
+    return path
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    try:
+        said = subprocess.run(
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=VERSION_TIMEOUT_SECONDS,
+            check=False,
+            env=environment(),
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    numbers = _VERSION.search(said)
+    return (int(numbers[1]), int(numbers[2]), int(numbers[3])) if numbers else None
+
+
+def _is_fit(version: tuple[int, int, int] | None) -> bool:
+    """Earlier ones of 3.5 lost what they had acknowledged when they were killed."""
+    if version is None or version < (3, 4, 22):
+        return False
+    return version[:2] != (3, 5) or version >= (3, 5, 6)
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, without etcd's variables: it refuses those that a flag says
+    too, and the others would redirect it."""
+    return {
+        variable: value
+        for variable, value in os.environ.items()
+        if not variable.startswith("ETCD_") or variable == "ETCD_UNSUPPORTED_ARCH"
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """`folder` holds the data of all members. Ports are by the members' names."""
+
+    folder: Path
+    client_ports: Mapping[str, int]
+    peer_ports: Mapping[str, int]
+    is_durable: bool = True
+    """False does not wait for the disk, for tests."""
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.client_ports)
+
+    def address(self, name: str) -> str:
+        """Where a member is asked: host:port."""
+        return f"{HOST}:{self.client_ports[name]}"
+
+    def data(self, name: str) -> Path:
+        return self.folder / name
+
+    def prepare(self) -> None:
+        """Before the first member starts: forgets data that names other ports. Idempotent, and
+        nothing without members."""
+        if not self.names:
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remembered = self.folder / "peers.json"
+        peers = json.dumps(dict(self.peer_ports))
+        if remembered.exists() and remembered.read_text() == peers:
+            return
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+        remembered.write_text(peers)
+
+    def command(self, name: str) -> list[str]:
+        """Runs a member in the foreground, for no longer than this process lives."""
+        client, peer = f"http://{self.address(name)}", self._peer_url(name)
+        members = ",".join(f"{each}={self._peer_url(each)}" for each in self.names)
+        settings = {
+            "name": name,
+            "data-dir": self.data(name),
+            "listen-client-urls": client,
+            "advertise-client-urls": client,
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "initial-cluster": members,
+            "initial-cluster-token": "gacha-mesh",
+            "heartbeat-interval": HEARTBEAT_MS,
+            "election-timeout": ELECTION_MS,
+            "auto-compaction-mode": "periodic",
+            "auto-compaction-retention": COMPACTION_RETENTION,
+            "logger": "zap",
+            "log-level": "warn",
+        }
+        if not self.is_durable:
+            settings["unsafe-no-fsync"] = "true"
+        return leashed([binary(), *(f"--{key}={value}" for key, value in settings.items())])
+
+    def _peer_url(self, name: str) -> str:
+        return f"http://{HOST}:{self.peer_ports[name]}"

@@ -1,0 +1,1 @@
+"""The list of live instances in etcd, shared by all registries that know it."""

@@ -1,0 +1,75 @@
+"""One watch on etcd, for as long as its member shows signs of life.
+
+A member that is frozen or cut off says nothing, as one does where nothing changes. So it
+is asked for a sign of life all the time, and left when it gives none.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import grpc
+
+from protos.etcd.v3 import etcd_pb2 as pb
+
+PING_SECONDS = 0.5
+PATIENCE_SECONDS = 1.5
+
+
+class WatchLost(Exception):
+    """The member said nothing for too long, or ended the watch."""
+
+
+class Compacted(Exception):
+    """The changes that the watch wants are not known any more: read the keys anew."""
+
+
+class WatchStream:
+    """Use it once: `async for response in stream.responses()`."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        request: pb.WatchCreateRequest,
+        metadata: Sequence[tuple[str, str]],
+    ) -> None:
+        self._request = request
+        self._metadata = tuple(metadata)
+        self._open: Any = channel.stream_stream(
+            "/etcdserverpb.Watch/Watch",
+            request_serializer=pb.WatchRequest.SerializeToString,
+            response_deserializer=pb.WatchResponse.FromString,
+        )
+
+    async def responses(self) -> AsyncGenerator[pb.WatchResponse, None]:
+        """The first says that the watch was created, the others carry events.
+
+        Raises Compacted, WatchLost, or what gRPC raises.
+        """
+        stream = self._open(metadata=self._metadata)
+        pinging = asyncio.create_task(self._keep_asking(stream), name="etcd watch")
+        try:
+            while True:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    response = await stream.read()
+                if not isinstance(response, pb.WatchResponse):
+                    raise WatchLost("the stream has ended")
+                if response.compact_revision:
+                    raise Compacted
+                if response.canceled:
+                    raise WatchLost(response.cancel_reason)
+                if response.created or response.events:
+                    yield response
+        finally:
+            pinging.cancel()
+            stream.cancel()
+
+    async def _keep_asking(self, stream: Any) -> None:
+        """What fails here is seen where answers are read."""
+        sign_of_life = pb.WatchRequest(progress_request=pb.WatchProgressRequest())
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await stream.write(pb.WatchRequest(create_request=self._request))
+            while True:
+                await asyncio.sleep(PING_SECONDS)
+                await stream.write(sign_of_life)
