@@ -141,6 +141,21 @@ async def test_whoever_died_with_the_registry_is_gone_after_the_settling_time(
     assert monotonic() - began < SETTLE_SECONDS + 4.0
 
 
+async def test_the_only_instance_stays_for_a_while_when_its_lease_has_run_out(
+    world: World,
+) -> None:
+    registry = await world.registry()
+    directory = await world.directory(registry)
+    registration = world.registration(registry)
+    await until(lambda: directory.instances("a") == (A,))
+    await asyncio.sleep(SETTLE_SECONDS + 0.2)
+    assert registration._keeping is not None
+    registration._keeping.cancel()  # as one that stands still
+    await until(lambda: registry.store._snapshot.entries == ())
+    assert directory.instances("a") == (A,)
+    await until(lambda: directory.instances("a") == ())
+
+
 async def test_both_move_on_to_the_next_registry(world: World) -> None:
     first, second = await world.registry(), await world.registry()
     directory = await world.directory(first, second)
