@@ -13,7 +13,6 @@ from mesh.instances import Instance, InstanceState
 from mesh.registration import Registration
 from registry import rpc
 from registry.domain import LEASE_SECONDS as LEASE
-from registry.domain import Entry
 from registry.storage import MemoryStore
 from tests.unit.registry.running import LEASE_SECONDS, RunningRegistry, token, until
 
@@ -219,7 +218,7 @@ async def test_who_left_is_gone_at_once_for_a_watcher_that_moves_on_within_one_l
     first = await world.registry()
     second = await world.registry(shared=first.store)
     directory = await world.directory(first, second)
-    await first.store.register(Entry("a-2", "a", "127.0.0.1:2"))
+    await first.store.register(Instance("a-2", "a", "127.0.0.1:2"))
     registration = world.registration(second)
     await until(lambda: len(directory.instances("a")) == 2)
     await first.kill()
