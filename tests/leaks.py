@@ -15,7 +15,8 @@ SECRETS: Mapping[str, re.Pattern[str]] = MappingProxyType(
         "a password's hash": re.compile(r"\$argon2id?\$"),
         # "correct horse" is how the passwords of the tests and of the README begin.
         "a password": re.compile(r"correct horse|a wrong password|a password that nobody may see"),
-        "an email": re.compile(r"[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}"),
+        # All but that of the example which `make up` prints.
+        "an email": re.compile(r"\b(?!mira@example\.com)[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}"),
     }
 )
 
