@@ -19,10 +19,17 @@ from gateway_http.encoding import Encoder
 from gateway_http.errors import RequestTimeout, in_json_names
 from gateway_http.exchange import LimitClass, Request, Response
 from gateway_http.raw_parts import RawParts
-from mesh.calls import AUTHORIZATION, CLIENT_ADDRESS, REQUEST_ID, TRACEPARENT, Caller
+from mesh.calls import (
+    AUTHORIZATION,
+    CLIENT_ADDRESS,
+    REQUEST_ID,
+    TRACEPARENT,
+    SheddingCaller,
+)
 from mesh.deadlines import Deadline, within
 from mesh.errors import Internal, MeshError, Unauthenticated
 from mesh.rules import Access
+from mesh.work import Work
 
 
 class RestCall:
@@ -34,21 +41,23 @@ class RestCall:
         binding: RequestBinding,
         raw_parts: RawParts,
         encoder: Encoder,
-        caller: Caller,
+        caller: SheddingCaller,
         *,
         maximum_seconds: float,
         new_id: Callable[[], str],
     ) -> None:
-        """`maximum_seconds` bounds the deadline; `new_id` gives 32 hexadecimal digits."""
+        """`maximum_seconds` bounds the deadline beside what the method declares;
+        `new_id` gives 32 hexadecimal digits."""
         self._path = operation.path
         self._needs_token = operation.rule.needs_token
-        self.limit_class = _limit_class(operation, binding)
+        self.limit_class = _limit_class(operation)
         self._binding = binding
         self._raw_parts = raw_parts
         self._decode: Callable[[bytes], Any] = GetMessageClass(operation.response).FromString
         self._encode = encoder.encode
         self._caller = caller
-        self._maximum_seconds = maximum_seconds
+        self._maximum_seconds = min(maximum_seconds, operation.terms.max_seconds)
+        self._default_seconds = min(maximum_seconds, operation.terms.default_seconds)
         self._new_id = new_id
         self._json_names = {field.name: field.json_name for field in operation.request.fields}
         # A public answer that reading alone gives may be kept by caches, as HTTP has it.
@@ -57,9 +66,16 @@ class RestCall:
         self._headers = [] if cacheable else [("cache-control", "no-store")]
 
     async def answer(self, request: Request) -> Response:
-        """Raises MeshError: what is wrong with the request, or what the service says."""
+        """Raises MeshError: what is wrong with the request, or what the service says.
+
+        What the service would refuse for want of room is refused before anything else is
+        done for it.
+        """
+        self._caller.refuse_early(self._path)
         deadline = Deadline.after(
-            headers.timeout_seconds_of(request.headers, self._maximum_seconds)
+            headers.timeout_seconds_of(
+                request.headers, self._default_seconds, self._maximum_seconds
+            )
         )
         metadata = self._metadata(request)
         body = await self._body(request, deadline)
@@ -113,10 +129,10 @@ class RestCall:
         return body
 
 
-def _limit_class(operation: Operation, binding: RequestBinding) -> LimitClass:
-    """A public call that changes something by what its body says is one where strangers
-    try names and passwords."""
+def _limit_class(operation: Operation) -> LimitClass:
+    """A public call that has a password hashed is one where strangers try names and
+    passwords. What other secrets a body may hold cannot be guessed."""
     if operation.rule.needs_token:
         return LimitClass.PLAYER
-    is_sign_in = operation.has_side_effects and binding.takes_body
+    is_sign_in = operation.terms.work is Work.HASHING
     return LimitClass.SIGN_IN if is_sign_in else LimitClass.ADDRESS
