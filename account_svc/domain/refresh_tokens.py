@@ -51,19 +51,16 @@ class RefreshToken:
 
     def successor(self, salt: bytes) -> "RefreshToken":
         """The one token that follows this one in a session with that salt."""
-        generation = self.generation + 1
-        message = salt + generation.to_bytes(_GENERATION_BYTES, "big")
-        return RefreshToken(
-            self.session_id, generation, hmac.digest(self.secret, message, "sha256")
-        )
+        return self.forward(salt, self.generation + 1)
 
     def forward(self, salt: bytes, generation: int) -> "RefreshToken":
         """What this token has become at `generation`, which is not below its own."""
         assert self.generation <= generation <= MAX_GENERATION, "the caller has compared them"
-        token = self
-        while token.generation < generation:
-            token = token.successor(salt)
-        return token
+        secret = self.secret
+        for following in range(self.generation + 1, generation + 1):
+            message = salt + following.to_bytes(_GENERATION_BYTES, "big")
+            secret = hmac.digest(secret, message, "sha256")
+        return RefreshToken(self.session_id, generation, secret)
 
 
 def parse(text: str) -> RefreshToken | None:

@@ -137,7 +137,7 @@ class Session:
             secret_hash=successor.secret_hash,
             rotation_key_hash=key_hash,
             rotated_at=now,
-            idle_ends_at=min(now + timedelta(days=IDLE_DAYS), self.ends_at),
+            idle_ends_at=now + timedelta(days=IDLE_DAYS),
         )
 
 
