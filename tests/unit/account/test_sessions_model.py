@@ -19,9 +19,9 @@ from account_svc.domain.refresh_tokens import RefreshToken
 from account_svc.domain.sessions import (
     REPEAT_SECONDS,
     Ending,
-    Refused,
     RefreshTokenInvalid,
     RefreshTokenReused,
+    Refused,
     Repeated,
     Rotated,
     SessionEnded,
