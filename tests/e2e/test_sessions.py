@@ -1,28 +1,23 @@
 """Sessions of players, whichever way the call goes, and while account_svc is killed."""
 
 import asyncio
-import random
-from collections.abc import Awaitable
-from uuid import uuid4
 
-import httpx
 import pytest
 
 from tests.e2e.clients.client import Client
 from tests.e2e.clients.rest_client import RestClient
 from tests.e2e.players import PASSWORD, NewPlayer
+from tests.e2e.refreshing import Refreshing
 from tests.e2e.refusals import refusal
 from tests.invariants import query
-from tests.load import Load, Player
+from tests.load import Load
 from tests.stack import Mesh
 
 OTHER_PASSWORD = "correct horse battery, another one"
 UNAUTHENTICATED = "UNAUTHENTICATED"
 UNKNOWN = "gmr_AAECAwQFBgcICQoLDA0ODwAAAAAAAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHw"
-KILLS, CLIENTS = 4, 8
+KILLS, CLIENTS, AT_ONCE = 4, 8, 32
 SECONDS_BETWEEN_KILLS = 1.0
-PATIENCE_SECONDS = (0.005, 0.01, 0.015, 0.02, 0.03, 15.0)
-"""Some of them about as long as a refresh takes, so that many answers are lost."""
 
 
 def logged_in(client: Client, username: str, password: str = PASSWORD) -> str:
@@ -61,6 +56,21 @@ def test_both_instances_rotate_one_session(
     second = refreshed(second_instance, token)
     assert refreshed(first_instance, token) == second
     assert refreshed(first_instance, second) == refreshed(second_instance, second)
+
+
+async def test_refreshes_at_once_with_one_token_are_given_one_successor(
+    mesh: Mesh, rest: RestClient, new_player: NewPlayer
+) -> None:
+    token = logged_in(rest, new_player().username)
+    load = Load(mesh.gateway, trust=mesh.trust, seed=2)
+    async with load.client() as client:
+        answers = await asyncio.gather(
+            *(load.refresh(client, token, f"key-{number}") for number in range(AT_ONCE))
+        )
+    given = [answer.json()["refresh_token"] for answer in answers if answer is not None]
+    assert len(given) == AT_ONCE
+    assert len(set(given)) == 1
+    assert rest.refresh(given[0]).ok
 
 
 def test_a_token_used_twice_ends_its_session_and_no_other(
@@ -151,49 +161,20 @@ def test_rest_answers_401_to_a_bad_refresh_token(rest: RestClient) -> None:
 async def test_clients_that_repeat_with_their_key_outlive_every_kill(mesh: Mesh) -> None:
     """Whatever reply is lost, nobody is taken for a thief or logged out."""
     load = Load(mesh.gateway, trust=mesh.trust, seed=1)
-    is_over, chance = asyncio.Event(), random.Random(1)
-
-    async def impatiently(asked: Awaitable[httpx.Response | None]) -> httpx.Response | None:
-        """None also when the client hangs up before the answer, as it does most times."""
-        try:
-            async with asyncio.timeout(chance.choice(PATIENCE_SECONDS)):
-                return await asked
-        except TimeoutError:
-            return None
-
-    async def answered(client: httpx.AsyncClient, token: str) -> str:
-        """The token's successor, however often it takes to be told."""
-        key = uuid4().hex
-        async with asyncio.timeout(40):
-            while True:
-                answer = await impatiently(load.refresh(client, token, key))
-                if answer is not None and answer.status_code == 200:
-                    return str(answer.json()["refresh_token"])
-                assert answer is None or answer.status_code >= 500, answer.text
-                await asyncio.sleep(0.05)
-
-    async def keep_refreshing(player: Player) -> tuple[str, int]:
-        token, rotation_count = player.refresh_token, 0
-        async with load.client() as client:
-            while not is_over.is_set():
-                token = await answered(client, token)
-                rotation_count += 1
-        return player.user_id, rotation_count
-
     async with load.client() as client:
-        players = [await load.player(client, 1) for _ in range(CLIENTS)]
-    clients = [asyncio.create_task(keep_refreshing(player)) for player in players]
-    for kill in range(KILLS):
-        await asyncio.sleep(SECONDS_BETWEEN_KILLS)
-        await asyncio.to_thread(mesh.kill_process, f"account_svc-{1 + kill % 2}")
-    await asyncio.sleep(SECONDS_BETWEEN_KILLS)
-    is_over.set()
-    rotations = dict(await asyncio.gather(*clients))
+        clients = Refreshing(load, [await load.player(client, 1) for _ in range(CLIENTS)])
+    async with asyncio.TaskGroup() as group:
+        group.create_task(clients.run())
+        for kill in range(KILLS):
+            await asyncio.sleep(SECONDS_BETWEEN_KILLS)
+            await asyncio.to_thread(mesh.kill_process, f"account_svc-{1 + kill % 2}")
+        await clients.all_have_gone_on()
+        clients.stop()
     statement = "SELECT user_id::text, generation, ended_at IS NULL FROM player_session"
     stored = {
         str(user_id): (generation, lives)
         for user_id, generation, lives in query(mesh, "account", statement)
-        if user_id in rotations
+        if user_id in clients.rotation_counts
     }
-    assert stored == {user_id: (count, True) for user_id, count in rotations.items()}
-    assert min(rotations.values()) >= KILLS
+    seen = {user_id: (count, True) for user_id, count in clients.rotation_counts.items()}
+    assert stored == seen
