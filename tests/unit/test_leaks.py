@@ -35,6 +35,6 @@ def test_what_logs_hold_otherwise_is_no_secret(tmp_path: Path) -> None:
         '{"event": "serve", "port": 7000, "request_id": "0f3a", "instance": "account_svc-1"}\n'
         'ERROR:  duplicate key value violates unique constraint "player_email_unique"\n'
         "listening on 127.0.0.1:5432\n"
-        "curl http://127.0.0.1:8080/register -d '{\"email\": \"mira@example.com\"}'\n"
+        'curl http://127.0.0.1:8080/register -d \'{"email": "mira@example.com"}\'\n'
     )
     assert find_leaks(tmp_path) == []
