@@ -32,6 +32,7 @@ from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, keep_recovering
 from mesh.txn.rpc import ParticipantRpc
+from mesh.work import Work
 from protos.account.v1 import account_pb2, gift_fees_pb2, payment_events_pb2, purchases_pb2
 from protos.tx.v1 import participant_pb2
 
@@ -78,6 +79,7 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
         ],
         player_keys=fixed_keys(signer.public_key),
         is_ready=database.is_ready,
+        gates={Work.HASHING: passwords.check_room},
         background=[
             lambda: keep_recovering(recovery.run_once),
             lambda: keep_recovering(sagas.run_once),
