@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from account_svc.config import AccountSettings
+from account_svc.domain.login_attempts import schedules_with
 from account_svc.domain.purchases import Price
 from account_svc.gift_fees.rpc import GiftFeeRpc
 from account_svc.gift_fees.use_cases import GiftFees
+from account_svc.login_metrics import LoginMetrics
 from account_svc.passwords import Passwords
 from account_svc.payments.choose import choose_provider
 from account_svc.rpc import (
@@ -17,6 +19,7 @@ from account_svc.rpc import (
 )
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
@@ -47,6 +50,11 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
     signer = TokenSigner(signing_key, PLAYER_AUDIENCE, TOKEN_SECONDS)
     passwords = Passwords()
     member = Member(settings, SERVICE)
+    guard = LoginGuard(
+        database,
+        schedules_with(settings.login_free_attempts, settings.login_free_attempts_of_address),
+        count_refusal=LoginMetrics(member.metrics).count_refusal,
+    )
     participant = Participant(database, "account", apply_debits, reach=reach)
     coordinator = RemoteCoordinator(member.client("gacha_svc"), member.identity.metadata)
     recovery = BranchRecovery(participant, coordinator, commits=True, reach=reach)
@@ -58,7 +66,7 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
         [
             (
                 account_pb2.DESCRIPTOR.services_by_name["AccountService"],
-                AccountRpc(Accounts(database, passwords, signer), purchases, signer),
+                AccountRpc(Accounts(database, passwords, guard, signer), purchases, signer),
             ),
             (
                 purchases_pb2.DESCRIPTOR.services_by_name["PurchaseService"],
@@ -83,6 +91,7 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
         background=[
             lambda: keep_recovering(recovery.run_once),
             lambda: keep_recovering(sagas.run_once),
+            lambda: keep_recovering(guard.run_once),
         ],
     )
     await sagas.close()

@@ -30,14 +30,18 @@ class AccountRpc:
         self, request: account_pb2.RegisterRequest, call: Call
     ) -> account_pb2.RegisterResponse:
         user_id = await self._accounts.register(
-            request.username, request.password, request.email, request.request_id
+            request.username,
+            request.password,
+            request.email,
+            request.request_id,
+            call.client_address,
         )
         return account_pb2.RegisterResponse(message="User registered successfully", user_id=user_id)
 
     async def login(
         self, request: account_pb2.LoginRequest, call: Call
     ) -> account_pb2.LoginResponse:
-        token = await self._accounts.login(request.username, request.password)
+        token = await self._accounts.login(request.username, request.password, call.client_address)
         return account_pb2.LoginResponse(message="Login successful", token=token)
 
     async def get_currency(

@@ -15,6 +15,7 @@ from account_svc.domain.wallets import LedgerEntry
 from account_svc.passwords import Passwords
 from account_svc.storage import accounts as players
 from account_svc.storage import wallets
+from account_svc.use_cases.login_guard import LoginGuard
 from mesh.auth import TokenSigner
 from mesh.database import Database
 from mesh.gathering import GatheredRead
@@ -28,22 +29,28 @@ MAX_LEDGER_PAGE_SIZE = 100
 class Accounts:
     """Players and their wallets, over one database."""
 
-    def __init__(self, database: Database, passwords: Passwords, signer: TokenSigner) -> None:
+    def __init__(
+        self, database: Database, passwords: Passwords, guard: LoginGuard, signer: TokenSigner
+    ) -> None:
         self._database = database
         self._passwords = passwords
+        self._guard = guard
         self._signer = signer
         self._balances = GatheredRead(self._read_balances)
 
-    async def register(self, username: str, password: str, email: str, key: str) -> str:
-        """Creates a player and returns its id. Idempotent by `key`.
+    async def register(
+        self, username: str, password: str, email: str, key: str, address: str
+    ) -> str:
+        """Creates a player and returns its id. Idempotent by `key`; `address` is whoever asks.
 
-        Raises InvalidArgument, UsernameTaken, EmailTaken, IdempotencyKeyReused.
+        Raises InvalidArgument, UsernameTaken, EmailTaken, IdempotencyKeyReused, and where
+        `key` was used before LoginBackoff, for a repeat tells whether its password is right.
         """
         player = checked_player(username, email)
         check_password(password)
         registration_id = operation_id("register", "", checked_key(key))
         if key:
-            stored = await self._registered(registration_id, player, password)
+            stored = await self._registered(registration_id, player, password, address)
             if stored is not None:
                 return stored
         password_hash = await self._passwords.hash(password)
@@ -55,18 +62,24 @@ class Accounts:
         )
         if is_new:
             return user_id
-        stored = await self._registered(registration_id, player, password)
+        stored = await self._registered(registration_id, player, password, address)
         assert stored is not None, "a registration that conflicted is there"
         return stored
 
-    async def login(self, username: str, password: str) -> str:
-        """A token for the player. Raises InvalidArgument, InvalidCredentials."""
+    async def login(self, username: str, password: str, address: str) -> str:
+        """A token for the player; `address` is whoever asks.
+
+        Raises InvalidArgument, InvalidCredentials, LoginBackoff.
+        """
         check_login(username, password)
-        player = await self._database.transaction(
+        player = await self._database.autocommit(
             lambda cursor: players.find_player_by_username(cursor, username.lower())
         )
         password_hash = player.password_hash if player else None
-        if not await self._passwords.verify(password_hash, password) or player is None:
+        is_right = await self._guard.attempt(
+            username, address, lambda: self._passwords.verify(password_hash, password)
+        )
+        if not is_right or player is None:
             raise InvalidCredentials
         return self._signer.sign(player.user_id)
 
@@ -90,7 +103,7 @@ class Accounts:
         return page, str(page[-1].number) if len(entries) > size else ""
 
     async def _registered(
-        self, registration_id: str, player: NewPlayer, password: str
+        self, registration_id: str, player: NewPlayer, password: str, address: str
     ) -> str | None:
         """The id of the player that this registration made before, if it did."""
         stored = await self._database.autocommit(
@@ -99,7 +112,12 @@ class Accounts:
         if stored is None:
             return None
         is_same = (stored.username, stored.email) == (player.username, player.email)
-        if not await self._passwords.verify(stored.password_hash, password) or not is_same:
+        is_right = await self._guard.attempt(
+            stored.username,
+            address,
+            lambda: self._passwords.verify(stored.password_hash, password),
+        )
+        if not is_right or not is_same:
             raise IdempotencyKeyReused
         return stored.user_id
 

@@ -14,6 +14,7 @@ from account_svc.domain.accounts import EmailTaken, InvalidCredentials, Username
 from account_svc.domain.debits import Debit
 from account_svc.passwords import Passwords
 from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.login_guard import LoginGuard
 from mesh.auth import PLAYER_AUDIENCE, Authenticator, Player, TokenSigner
 from mesh.database import Database
 from mesh.idempotency import IdempotencyKeyReused
@@ -25,6 +26,7 @@ from tests.storage.funding import FundedAccounts
 from tests.storage.holding import held
 
 PASSWORD = "a long password"
+HOME = "192.0.2.1"
 
 
 @pytest.fixture
@@ -45,11 +47,11 @@ def signer() -> TokenSigner:
 
 @pytest.fixture
 def accounts(database: Database, signer: TokenSigner) -> FundedAccounts:
-    return FundedAccounts(database, Passwords(), signer)
+    return FundedAccounts(database, Passwords(), LoginGuard(database), signer)
 
 
 async def register(accounts: FundedAccounts, username: str = "mira", key: str = "") -> str:
-    return await accounts.register(username, PASSWORD, f"{username}@example.com", key)
+    return await accounts.register(username, PASSWORD, f"{username}@example.com", key, HOME)
 
 
 async def funded(accounts: FundedAccounts, gems: int, username: str = "mira") -> str:
@@ -71,7 +73,7 @@ async def test_a_new_player_has_nothing_and_may_log_in_in_any_case(
 ) -> None:
     user_id = await register(accounts)
     assert await accounts.balance(user_id) == 0
-    token = await accounts.login("MIRA", PASSWORD)
+    token = await accounts.login("MIRA", PASSWORD, HOME)
     keys = fixed_keys(signer.public_key)
     authenticator = Authenticator(player_keys=keys, service_keys=fixed_service_keys({}))
     metadata = {"authorization": f"Bearer {token}"}
@@ -90,7 +92,7 @@ async def test_usernames_and_emails_are_unique_whatever_their_case(
 ) -> None:
     await register(accounts)
     with pytest.raises(error):
-        await accounts.register(username, PASSWORD, email, "")
+        await accounts.register(username, PASSWORD, email, "", HOME)
 
 
 async def test_registering_again_with_the_same_key_gives_the_same_player(
@@ -98,7 +100,7 @@ async def test_registering_again_with_the_same_key_gives_the_same_player(
 ) -> None:
     assert await register(accounts, key="k") == await register(accounts, key="k")
     with pytest.raises(IdempotencyKeyReused):
-        await accounts.register("mira", "another password", "mira@example.com", "k")
+        await accounts.register("mira", "another password", "mira@example.com", "k", HOME)
     with pytest.raises(IdempotencyKeyReused):
         await register(accounts, "other", key="k")
 
@@ -116,7 +118,7 @@ async def test_wrong_passwords_and_unknown_users_get_one_answer(
 ) -> None:
     await register(accounts)
     with pytest.raises(InvalidCredentials, match="The username or the password is wrong"):
-        await accounts.login(username, password)
+        await accounts.login(username, password, HOME)
 
 
 async def test_a_player_who_does_not_exist_owns_nothing(accounts: FundedAccounts) -> None:

@@ -21,6 +21,7 @@ from account_svc.gift_fees.domain import (
 from account_svc.gift_fees.use_cases import GiftFees
 from account_svc.passwords import Passwords
 from account_svc.storage import wallets
+from account_svc.use_cases.login_guard import LoginGuard
 from mesh.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.database import Database
 from mesh.deadlines import Deadline
@@ -45,7 +46,7 @@ async def database(schema: Database) -> Database:
 @pytest.fixture
 def accounts(database: Database) -> FundedAccounts:
     signer = TokenSigner(Ed25519PrivateKey.generate(), PLAYER_AUDIENCE, 3600)
-    return FundedAccounts(database, Passwords(), signer)
+    return FundedAccounts(database, Passwords(), LoginGuard(database), signer)
 
 
 @pytest.fixture
@@ -58,7 +59,9 @@ def soon() -> Deadline:
 
 
 async def player(accounts: FundedAccounts, gems: int = 0, username: str = "mira") -> str:
-    user_id = await accounts.register(username, "a long password", f"{username}@example.com", "")
+    user_id = await accounts.register(
+        username, "a long password", f"{username}@example.com", "", "192.0.2.1"
+    )
     if gems:
         await accounts.give(user_id, gems)
     return user_id

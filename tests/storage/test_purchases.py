@@ -36,6 +36,7 @@ from account_svc.payments.provider import (
     UnsupportedPaymentMethod,
 )
 from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from mesh.auth import PLAYER_AUDIENCE, TokenSigner
@@ -153,7 +154,7 @@ class House:
         self.database = database
         self.provider = Provider()
         signer = TokenSigner(Ed25519PrivateKey.generate(), PLAYER_AUDIENCE, 3600)
-        self.accounts = FundedAccounts(database, Passwords(), signer)
+        self.accounts = FundedAccounts(database, Passwords(), LoginGuard(database), signer)
 
     def instance(self, reach: Reach = unharmed) -> tuple[Purchases, SagaRunner]:
         saga = PurchaseSaga(self.database, self.provider)
@@ -163,7 +164,7 @@ class House:
 
     async def register(self, username: str = "mira") -> str:
         return await self.accounts.register(
-            username, "a long password", f"{username}@example.com", ""
+            username, "a long password", f"{username}@example.com", "", "192.0.2.1"
         )
 
     async def purchases_of(self, user_id: str) -> list[PurchaseRecord]:
