@@ -14,15 +14,18 @@ from account_svc.rpc import (
     AccountRpc,
     PaymentEventRpc,
     PurchaseRpc,
+    SessionRpc,
     decode_debit,
     encode_debit_result,
 )
+from account_svc.session_metrics import SessionMetrics
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
+from account_svc.use_cases.sessions import Sessions
 from mesh.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.commands import run_command
 from mesh.config import load, read_private_key
@@ -36,12 +39,19 @@ from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, keep_recovering
 from mesh.txn.rpc import ParticipantRpc
 from mesh.work import Work
-from protos.account.v1 import account_pb2, gift_fees_pb2, payment_events_pb2, purchases_pb2
+from protos.account.v1 import (
+    account_pb2,
+    gift_fees_pb2,
+    payment_events_pb2,
+    purchases_pb2,
+    sessions_pb2,
+)
 from protos.tx.v1 import participant_pb2
 
 SERVICE = "account_svc"
 MIGRATIONS = Path(__file__).parent / "migrations"
-TOKEN_SECONDS = 3600
+TOKEN_SECONDS = 15 * 60
+"""For how long an access token outlives its session at most."""
 
 
 async def serve(settings: AccountSettings, database: Database, reach: Reach = unharmed) -> None:
@@ -62,11 +72,17 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
     sagas = SagaRunner(database, [PurchaseSaga(database, provider).definition], reach=reach)
     price = Price(settings.gem_price_minor, settings.gem_price_currency)
     purchases = Purchases(database, sagas, provider_name=provider.name, price=price)
+    sessions = Sessions(database, signer, SessionMetrics(member.metrics).count_refresh)
+    accounts = Accounts(database, passwords, guard, sessions)
     await member.serve(
         [
             (
                 account_pb2.DESCRIPTOR.services_by_name["AccountService"],
-                AccountRpc(Accounts(database, passwords, guard, signer), purchases, signer),
+                AccountRpc(accounts, purchases, signer),
+            ),
+            (
+                sessions_pb2.DESCRIPTOR.services_by_name["SessionService"],
+                SessionRpc(accounts, sessions),
             ),
             (
                 purchases_pb2.DESCRIPTOR.services_by_name["PurchaseService"],
@@ -92,6 +108,7 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
             lambda: keep_recovering(recovery.run_once),
             lambda: keep_recovering(sagas.run_once),
             lambda: keep_recovering(guard.run_once),
+            lambda: keep_recovering(sessions.forget_old),
         ],
     )
     await sagas.close()

@@ -1,22 +1,30 @@
-"""Players, their tokens, and what their wallets hold."""
+"""Players, their passwords, and what their wallets hold."""
 
 from collections.abc import Collection, Mapping
 from uuid import uuid4
 
+import structlog
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
 from account_svc.domain.accounts import (
     InvalidCredentials,
     NewPlayer,
+    StoredPlayer,
     UserNotFound,
+    WrongPassword,
+    check_given_password,
     check_login,
     check_password,
     checked_player,
 )
+from account_svc.domain.sessions import Ending
 from account_svc.domain.wallets import LedgerEntry
 from account_svc.passwords import Passwords
 from account_svc.storage import accounts as players
+from account_svc.storage import sessions as sessions_storage
 from account_svc.storage import wallets
 from account_svc.use_cases.login_guard import LoginGuard
-from mesh.auth import TokenSigner
+from account_svc.use_cases.sessions import Grant, Sessions
 from mesh.database import Database
 from mesh.gathering import GatheredRead
 from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
@@ -24,18 +32,19 @@ from mesh.pages import checked_page_size, key_of
 
 LEDGER_PAGE_SIZE = 50
 MAX_LEDGER_PAGE_SIZE = 100
+log = structlog.get_logger()
 
 
 class Accounts:
     """Players and their wallets, over one database."""
 
     def __init__(
-        self, database: Database, passwords: Passwords, guard: LoginGuard, signer: TokenSigner
+        self, database: Database, passwords: Passwords, guard: LoginGuard, sessions: Sessions
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._guard = guard
-        self._signer = signer
+        self._sessions = sessions
         self._balances = GatheredRead(self._read_balances)
 
     async def register(
@@ -66,8 +75,8 @@ class Accounts:
         assert stored is not None, "a registration that conflicted is there"
         return stored
 
-    async def login(self, username: str, password: str, address: str) -> str:
-        """A token for the player; `address` is whoever asks.
+    async def login(self, username: str, password: str, address: str) -> Grant:
+        """Begins a session of the player, who is at `address`. Repeated, it begins another.
 
         Raises InvalidArgument, InvalidCredentials, LoginBackoff.
         """
@@ -75,13 +84,51 @@ class Accounts:
         player = await self._database.autocommit(
             lambda cursor: players.find_player_by_username(cursor, username.lower())
         )
-        password_hash = player.password_hash if player else None
-        is_right = await self._guard.attempt(
-            username, address, lambda: self._passwords.verify(password_hash, password)
-        )
+        is_right = await self._is_password_of(player, password, username, address)
         if not is_right or player is None:
             raise InvalidCredentials
-        return self._signer.sign(player.user_id)
+        grant = await self._begin_session(player)
+        if grant is None:
+            raise InvalidCredentials
+        return grant
+
+    async def change_password(
+        self, user_id: str, current_password: str, new_password: str, key: str, address: str
+    ) -> Grant:
+        """Replaces the password, ends every session of the player, and begins one, for who is
+        at `address`.
+
+        Idempotent by `key`: a repeat of the last change begins one more session. Raises
+        InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound, LoginBackoff.
+        """
+        check_given_password(current_password, "current_password")
+        check_password(new_password, "new_password")
+        change_id = operation_id("change_password", user_id, checked_key(key))
+        player = await self._player(user_id)
+        if player.password_change_id == change_id:
+            return await self._repeat_change(player, new_password, address)
+        if not await self._is_password_of(player, current_password, player.username, address):
+            raise WrongPassword
+        password_hash = await self._passwords.hash(new_password)
+        session, first = self._sessions.new(user_id)
+
+        def change(cursor: Cursor) -> bool:
+            if not _still_has_password(cursor, player):
+                return False
+            players.update_password(cursor, user_id, change_id, password_hash)
+            sessions_storage.end_sessions(
+                cursor, user_id, Ending.PASSWORD_CHANGED, session.created_at
+            )
+            sessions_storage.insert_session(cursor, session)
+            return True
+
+        if not await self._database.transaction(change):
+            player = await self._player(user_id)
+            if player.password_change_id != change_id:
+                raise WrongPassword
+            return await self._repeat_change(player, new_password, address)
+        log.info("change_password", user_id=user_id)
+        return self._sessions.grant(session, first)
 
     async def balance(self, user_id: str) -> int:
         """Gems that the player owns. Raises UserNotFound."""
@@ -102,6 +149,48 @@ class Accounts:
         page = entries[:size]
         return page, str(page[-1].number) if len(entries) > size else ""
 
+    async def _player(self, user_id: str) -> StoredPlayer:
+        """Raises UserNotFound."""
+        player = await self._database.autocommit(
+            lambda cursor: players.find_player(cursor, user_id)
+        )
+        if player is None:
+            raise UserNotFound
+        return player
+
+    async def _is_password_of(
+        self, player: StoredPlayer | None, password: str, username: str, address: str
+    ) -> bool:
+        """Every guess at a player's password comes through here, and waits if there were many;
+        of nobody's too, which do the same work. Raises LoginBackoff, Overloaded."""
+        password_hash = player.password_hash if player else None
+        return await self._guard.attempt(
+            username, address, lambda: self._passwords.verify(password_hash, password)
+        )
+
+    async def _begin_session(self, player: StoredPlayer) -> Grant | None:
+        """None when the password has been changed since the player was read: whoever proved
+        that they know the old one is nobody's player any more."""
+        session, first = self._sessions.new(player.user_id)
+
+        def begin(cursor: Cursor) -> bool:
+            if not _still_has_password(cursor, player):
+                return False
+            sessions_storage.insert_session(cursor, session)
+            return True
+
+        is_begun = await self._database.transaction(begin)
+        return self._sessions.grant(session, first) if is_begun else None
+
+    async def _repeat_change(self, player: StoredPlayer, new_password: str, address: str) -> Grant:
+        """A session after the player's last change of the password, which was this one."""
+        if not await self._is_password_of(player, new_password, player.username, address):
+            raise IdempotencyKeyReused
+        grant = await self._begin_session(player)
+        if grant is None:
+            raise WrongPassword
+        return grant
+
     async def _registered(
         self, registration_id: str, player: NewPlayer, password: str, address: str
     ) -> str | None:
@@ -112,11 +201,7 @@ class Accounts:
         if stored is None:
             return None
         is_same = (stored.username, stored.email) == (player.username, player.email)
-        is_right = await self._guard.attempt(
-            stored.username,
-            address,
-            lambda: self._passwords.verify(stored.password_hash, password),
-        )
+        is_right = await self._is_password_of(stored, password, stored.username, address)
         if not is_right or not is_same:
             raise IdempotencyKeyReused
         return stored.user_id
@@ -125,3 +210,10 @@ class Accounts:
         return await self._database.autocommit(
             lambda cursor: wallets.find_balances(cursor, user_ids)
         )
+
+
+def _still_has_password(cursor: Cursor, player: StoredPlayer) -> bool:
+    """Whether the password is what it was when the player was read; it stays so until the
+    transaction ends."""
+    stands = players.lock_player(cursor, player.user_id)
+    return stands is not None and stands.password_hash == player.password_hash

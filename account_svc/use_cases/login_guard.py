@@ -7,9 +7,11 @@ or not, writes nothing, and costs one read. Only a crash of the database may for
 attempts of its last moment.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -63,24 +65,28 @@ class LoginGuard:
         self._clock = clock
         self._count_refusal = count_refusal
         self._clean_at = 0.0
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     async def attempt(
         self, username: str, address: str, verify: Callable[[], Awaitable[bool]]
     ) -> bool:
         """Whether the password is right, by `verify`, which is called once at most.
 
-        Raises LoginBackoff, and whatever `verify` does: Overloaded means that it looked at no
-        password, and everything else counts as a failure, a call that was given up too.
+        Attempts on one account from one address take turns, so that right ones that come
+        together do not count against one another. Raises LoginBackoff, and whatever
+        `verify` does: Overloaded means that it looked at no password, and everything else
+        counts as a failure, a call that was given up too.
         """
-        reservation = await self.reserve(username, address)
-        try:
-            is_right = await verify()
-        except Overloaded:
-            await self.given_back(reservation)
-            raise
-        if is_right:
-            await self.succeeded(reservation)
-        return is_right
+        async with self._turn(username, address):
+            reservation = await self.reserve(username, address)
+            try:
+                is_right = await verify()
+            except Overloaded:
+                await self.given_back(reservation)
+                raise
+            if is_right:
+                await self.succeeded(reservation)
+            return is_right
 
     async def reserve(self, username: str, address: str) -> Reservation:
         """Counts an attempt on that account from that address, as one that failed, until
@@ -134,6 +140,12 @@ class LoginGuard:
             )
             if removed_count < ROWS_A_STATEMENT:
                 return
+
+    def _turn(self, username: str, address: str) -> asyncio.Lock:
+        """Lives for as long as somebody has it or waits for it."""
+        account, origin = account_key(username), address_key(address)
+        key = account if origin is None else pair_key(account, origin)
+        return self._turns.setdefault(key, asyncio.Lock())
 
     def _check(self, waiting: Iterable[Key], rows: Mapping[Key, Row]) -> None:
         """Raises LoginBackoff for the subject that waits longest."""

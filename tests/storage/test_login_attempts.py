@@ -178,6 +178,15 @@ async def test_right_passwords_never_wait_however_many_come(house: House) -> Non
     assert standings == [(0,)]
 
 
+async def test_right_logins_of_one_account_at_once_do_not_wait_for_one_another(
+    house: House,
+) -> None:
+    logins = [house.log_in("mira", HOME, is_right=True, instance=each % 2) for each in range(40)]
+    assert all(await asyncio.gather(*logins))
+    assert not house.refusals
+    assert not any(guard._turns for guard in house.guards)
+
+
 async def test_a_stranger_keeps_nobody_out_of_where_they_are_at_home(house: House) -> None:
     assert await house.log_in("mira", HOME, is_right=True)
     await house.fail("mira", STRANGER, FREE + 6)

@@ -8,11 +8,14 @@ from tests.leaks import find_leaks
 
 TOKEN = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJzb21lYm9keSJ9.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 
+REFRESH_TOKEN = "gmr_AAECAwQFBgcICQoLDA0ODwAAAAAAAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHw"
+
 
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
         (f'{{"event": "x", "authorization": "Bearer {TOKEN}"}}', "a signed token"),
+        (f"refresh {REFRESH_TOKEN!r}", "a refresh token"),
         ("-----BEGIN PRIVATE KEY-----", "a private key"),
         ("hash=$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA", "a password's hash"),
         ("password 'correct horse battery'", "a password"),
