@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -10,7 +9,6 @@ from uuid import uuid4
 import jwt
 import psycopg2
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.accounts import UserNotFound
@@ -22,91 +20,29 @@ from account_svc.domain.sessions import (
     REPEAT_SECONDS,
     RefreshTokenInvalid,
     RefreshTokenReused,
-    SessionEnded,
 )
-from account_svc.passwords import Passwords
-from account_svc.storage.sessions import MAX_REMEMBERED_SESSIONS, insert_session
-from account_svc.use_cases.accounts import Accounts
-from account_svc.use_cases.login_guard import LoginGuard
-from account_svc.use_cases.sessions import FORGET_INTERVAL, Grant, Sessions
-from mesh.auth import PLAYER_AUDIENCE, TokenSigner
+from account_svc.storage.sessions import MAX_REMEMBERED_SESSIONS, lock_session
 from mesh.database import Database, DatabaseAway
 from mesh.errors import InvalidArgument
+from tests.stack import PostgresServer
 from tests.storage.conftest import empty, migrations_of
+from tests.storage.holding import held
+from tests.storage.session_house import House
 
-PASSWORD, OTHER_PASSWORD = "a long password", "another long password"
-HOME = "192.0.2.1"
 AT_ONCE = 32
+DATABASE = "sessions"
 T = TypeVar("T")
-
-
-class House:
-    """One account database, and instances of the service that share a clock."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.now = datetime(2030, 1, 1, tzinfo=UTC)
-        self.signer = TokenSigner(Ed25519PrivateKey.generate(), PLAYER_AUDIENCE, 900)
-        self.outcomes: list[str] = []
-        self.passwords = Passwords()
-        self.sessions = self.instance()
-        self.accounts = Accounts(database, self.passwords, LoginGuard(database), self.sessions)
-
-    def instance(self, database: Database | None = None) -> Sessions:
-        return Sessions(
-            database or self.database,
-            self.signer,
-            self.outcomes.append,
-            clock=lambda: self.now,
-        )
-
-    def pass_time(self, **time: float) -> None:
-        self.now += timedelta(**time)
-
-    async def register(self, username: str = "mira") -> str:
-        return await self.accounts.register(username, PASSWORD, f"{username}@example.com", "", HOME)
-
-    async def login(self, username: str = "mira", password: str = PASSWORD) -> Grant:
-        return await self.accounts.login(username, password, HOME)
-
-    async def count(self, condition: str = "true") -> int:
-        def count(cursor: Cursor) -> int:
-            cursor.execute(f"SELECT count(*) FROM player_session WHERE {condition}")
-            return int((cursor.fetchone() or (0,))[0])
-
-        return await self.database.autocommit(count)
-
-    async def add_sessions(self, user_id: str, count: int) -> list[RefreshToken]:
-        """As so many logins would, a second apart, without their hashes."""
-        tokens = []
-        for _ in range(count):
-            session, token = self.sessions.new(user_id)
-            await self.database.transaction(
-                lambda cursor, session=session: insert_session(cursor, session)
-            )
-            tokens.append(token)
-            self.pass_time(seconds=1)
-        return tokens
 
 
 @pytest.fixture
 def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
-    return shared_database("sessions", migrations_of(repository, "account_svc"))
+    return shared_database(DATABASE, migrations_of(repository, "account_svc"))
 
 
 @pytest.fixture
 async def house(schema: Database) -> House:
     await empty(schema)
     return House(schema)
-
-
-async def cause(house: House, refresh_token: str) -> str:
-    """Why the token's session is over; empty when it is not."""
-    try:
-        await house.sessions.refresh(refresh_token, "")
-    except SessionEnded as error:
-        return error.metadata["cause"]
-    return ""
 
 
 async def test_a_login_begins_a_session_that_its_access_token_names(house: House) -> None:
@@ -134,16 +70,28 @@ async def test_tokens_follow_one_another_and_each_is_good_once(house: House) -> 
     assert house.outcomes == ["rotated"] * 5
 
 
-async def test_of_many_refreshes_at_once_one_rotates_and_all_get_its_token(house: House) -> None:
+async def test_of_many_refreshes_at_once_one_rotates_and_all_get_its_token(
+    house: House, postgres_server: PostgresServer
+) -> None:
     await house.register()
     token = (await house.login()).refresh_token
-    instances = [house.instance() for _ in range(2)]
-    grants = await asyncio.gather(
-        *(instances[number % 2].refresh(token, f"key-{number}") for number in range(AT_ONCE))
-    )
+    presented = parse(token)
+    assert presented is not None
+    url = postgres_server.cluster.url_of(DATABASE)
+    databases = [Database(url, connection_count=8) for _ in range(2)]
+    instances = [house.instance(database) for database in databases]
+    async with held(house.database, lambda cursor: lock_session(cursor, presented.session_id)):
+        refreshes = [
+            asyncio.create_task(instances[number % 2].refresh(token, f"key-{number}"))
+            for number in range(AT_ONCE)
+        ]
+        await house.are_waiting(16)
+    grants = await asyncio.gather(*refreshes)
     assert len({grant.refresh_token for grant in grants}) == 1
     assert sorted(house.outcomes) == ["repeated"] * (AT_ONCE - 1) + ["rotated"]
     assert await house.count("generation = 1") == 1
+    for database in databases:
+        database.close()
 
 
 @pytest.mark.parametrize(("key", "is_repeat"), [("mine", True), ("another", False)])
@@ -157,11 +105,11 @@ async def test_a_repeat_that_comes_late_needs_its_key(
     if is_repeat:
         again = await house.sessions.refresh(token, key)
         assert again.refresh_token == first.refresh_token
-        assert await cause(house, first.refresh_token) == ""
+        assert await house.cause(first.refresh_token) == ""
     else:
         with pytest.raises(RefreshTokenReused):
             await house.sessions.refresh(token, key)
-        assert await cause(house, first.refresh_token) == "reused"
+        assert await house.cause(first.refresh_token) == "reused"
 
 
 async def test_a_token_used_twice_has_ended_its_session_when_that_is_told(house: House) -> None:
@@ -173,9 +121,9 @@ async def test_a_token_used_twice_has_ended_its_session_when_that_is_told(house:
         await house.sessions.refresh(stolen, "")
     assert await house.count("ending = 'reused'") == 1
     for token in (stolen, second, third):
-        assert await cause(house, token) == "reused"
+        assert await house.cause(token) == "reused"
     assert house.outcomes == ["rotated"] * 2 + ["refresh_token_reused"] + ["session_ended"] * 3
-    assert await cause(house, others.refresh_token) == ""
+    assert await house.cause(others.refresh_token) == ""
 
 
 async def test_every_token_that_is_not_genuine_gets_one_answer(house: House) -> None:
@@ -191,7 +139,7 @@ async def test_every_token_that_is_not_genuine_gets_one_answer(house: House) -> 
             await house.sessions.refresh(text, "")
         told.add((refused.value.message, str(refused.value.metadata)))
     assert len(told) == 1
-    assert await cause(house, grant.refresh_token) == ""
+    assert await house.cause(grant.refresh_token) == ""
 
 
 async def test_a_refresh_without_a_token_or_with_a_bad_key_names_the_field(house: House) -> None:
@@ -207,8 +155,8 @@ async def test_logging_out_ends_the_session_and_no_other(house: House) -> None:
     newest = (await house.sessions.refresh(here, "")).refresh_token
     for token in (here, newest):
         await house.sessions.logout(token)
-    assert await cause(house, newest) == "logged_out"
-    assert await cause(house, there) == ""
+    assert await house.cause(newest) == "logged_out"
+    assert await house.cause(there) == ""
 
 
 async def test_logging_out_with_a_token_that_is_nobodys_succeeds_and_ends_nothing(
@@ -220,7 +168,7 @@ async def test_logging_out_with_a_token_that_is_nobodys_succeeds_and_ends_nothin
     assert token is not None
     await house.sessions.logout(RefreshToken(token.session_id, 0, b"x" * 32).text)
     await house.sessions.logout(RefreshToken(str(uuid4()), 0, b"x" * 32).text)
-    assert await cause(house, grant.refresh_token) == ""
+    assert await house.cause(grant.refresh_token) == ""
     with pytest.raises(InvalidArgument, match="refresh_token"):
         await house.sessions.logout("gmr_")
 
@@ -231,9 +179,9 @@ async def test_logging_out_everywhere_ends_all_of_one_player(house: House) -> No
     others = (await house.login("noor")).refresh_token
     await house.sessions.logout_everywhere(user_id)
     await house.sessions.logout_everywhere(user_id)
-    assert {await cause(house, token) for token in mine} == {"logged_out_everywhere"}
-    assert await cause(house, others) == ""
-    assert await cause(house, (await house.login()).refresh_token) == ""
+    assert {await house.cause(token) for token in mine} == {"logged_out_everywhere"}
+    assert await house.cause(others) == ""
+    assert await house.cause((await house.login()).refresh_token) == ""
     with pytest.raises(UserNotFound):
         await house.sessions.logout_everywhere(str(uuid4()))
 
@@ -245,9 +193,9 @@ async def test_the_session_refreshed_longest_ago_makes_room_for_a_login(house: H
     assert await house.count("ended_at IS NULL") == MAX_LIVE_SESSIONS
     await house.login()
     assert await house.count("ended_at IS NULL") == MAX_LIVE_SESSIONS
-    assert await cause(house, second.text) == "displaced"
-    assert await cause(house, kept.refresh_token) == ""
-    assert {await cause(house, token.text) for token in rest} == {""}
+    assert await house.cause(second.text) == "displaced"
+    assert await house.cause(kept.refresh_token) == ""
+    assert {await house.cause(token.text) for token in rest} == {""}
 
 
 async def test_logins_at_once_leave_no_more_sessions_than_there_may_be(house: House) -> None:
@@ -263,7 +211,7 @@ async def test_what_is_remembered_of_a_player_is_bounded(house: House) -> None:
     assert await house.count() == MAX_REMEMBERED_SESSIONS
     with pytest.raises(RefreshTokenInvalid):
         await house.sessions.refresh(tokens[0].text, "")
-    assert await cause(house, tokens[-1].text) == ""
+    assert await house.cause(tokens[-1].text) == ""
 
 
 async def test_sessions_that_have_long_been_over_are_forgotten(house: House) -> None:
@@ -278,15 +226,15 @@ async def test_sessions_that_have_long_been_over_are_forgotten(house: House) -> 
     await house.sessions.forget_old()
     assert await house.count() == 2
     house.pass_time(days=IDLE_DAYS - KEPT_DAYS - 1)
-    assert await cause(house, idle) == "idle"
+    assert await house.cause(idle) == "idle"
     lively = (await house.sessions.refresh(lively, "")).refresh_token
     house.pass_time(days=KEPT_DAYS + 1)
     await house.sessions.forget_old()
     assert await house.count() == 1
-    assert await cause(house, lively) == ""
+    assert await house.cause(lively) == ""
 
 
-async def test_forgetting_goes_on_until_nothing_is_left_and_then_rests(
+async def test_each_round_of_forgetting_is_bounded_until_nothing_is_left(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("account_svc.storage.sessions.MAX_FORGOTTEN", 2)
@@ -298,13 +246,6 @@ async def test_forgetting_goes_on_until_nothing_is_left_and_then_rests(
         await house.sessions.forget_old()
         left.append(await house.count())
     assert left == [3, 1, 0, 0]
-    await house.add_sessions(user_id, 1)
-    house.pass_time(days=IDLE_DAYS + KEPT_DAYS + 1)
-    other = house.instance()
-    await house.add_sessions(user_id, 1)
-    await other.forget_old()
-    assert await house.count() == 1
-    house.now += FORGET_INTERVAL
 
 
 async def test_nothing_that_is_stored_could_be_used(house: House) -> None:
@@ -364,22 +305,18 @@ class DiesAfterCommit(Database):
         raise DatabaseAway("The answer to the commit is lost.")
 
 
-@pytest.fixture(params=[DiesBeforeCommit, DiesAfterCommit])
-def dying(request: pytest.FixtureRequest, postgres_server: object, house: House) -> Database:
-    made: Database = request.param(house.database._connector_url)  # type: ignore[attr-defined]
-    return made
-
-
+@pytest.mark.parametrize("dying", [DiesBeforeCommit, DiesAfterCommit])
 async def test_a_refresh_whose_answer_was_lost_is_repeated_by_its_key(
-    house: House, dying: Database
+    house: House, postgres_server: PostgresServer, dying: type[Database]
 ) -> None:
+    database = dying(postgres_server.cluster.url_of(DATABASE))
     await house.register()
     first = parse((await house.login()).refresh_token)
     assert first is not None
     with pytest.raises(DatabaseAway):
-        await house.instance(dying).refresh(first.text, "mine")
+        await house.instance(database).refresh(first.text, "mine")
     house.pass_time(hours=1)
     again = await house.sessions.refresh(first.text, "mine")
     assert await house.count("generation = 1") == 1
-    assert await cause(house, again.refresh_token) == ""
-    dying.close()
+    assert await house.cause(again.refresh_token) == ""
+    database.close()
