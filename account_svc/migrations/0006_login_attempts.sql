@@ -22,7 +22,19 @@ CREATE TABLE login_attempt (
 ) WITH (fillfactor = 80);
 CREATE INDEX login_attempt_forget_at ON login_attempt (forget_at);
 
--- For operators. Both take a username in any case.
+-- For operators: who has failed within the last hour, as many as wait and more.
+CREATE FUNCTION failed_logins()
+RETURNS TABLE (kind text, subject_count bigint, most_failures integer) LANGUAGE sql STABLE AS $$
+    SELECT
+        CASE WHEN account_hash = '' THEN 'address' WHEN address_hash = '' THEN 'account' ELSE 'pair' END,
+        count(*),
+        max(failure_count)
+    FROM login_attempt
+    WHERE failure_count > 0 AND last_failed_at > now() - interval '1 hour'
+    GROUP BY 1 ORDER BY 1
+$$;
+
+-- The failures of an account, by its username in any case.
 CREATE FUNCTION login_attempts_of(username text)
 RETURNS TABLE (kind text, failure_count integer, last_failed_at timestamptz, known_until timestamptz)
 LANGUAGE sql STABLE AS $$
