@@ -74,14 +74,14 @@ class LoginGuard:
 
         Attempts on one account from one address take turns, so that right ones that come
         together do not count against one another. Raises LoginBackoff, and whatever
-        `verify` does: Overloaded means that it looked at no password, and everything else
-        counts as a failure, a call that was given up too.
+        `verify` does. Overloaded means that it looked at no password, and who gives the call
+        up meanwhile learns nothing of one: neither counts. Everything else does.
         """
         async with self._turn(username, address):
             reservation = await self.reserve(username, address)
             try:
                 is_right = await verify()
-            except Overloaded:
+            except (Overloaded, asyncio.CancelledError):
                 await self.given_back(reservation)
                 raise
             if is_right:
@@ -125,7 +125,7 @@ class LoginGuard:
         await self._settle(reservation, is_success=True)
 
     async def given_back(self, reservation: Reservation) -> None:
-        """No password was looked at, so nothing was tried."""
+        """Nobody learns anything of the password, so nothing was tried."""
         await self._settle(reservation, is_success=False)
 
     async def run_once(self) -> None:
