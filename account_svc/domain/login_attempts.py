@@ -102,7 +102,7 @@ class Schedule:
             return 0.0
         doublings = min(standing.failure_count - self.free_count, _MAX_DOUBLINGS)
         whole = min(self.first_wait_seconds * 2.0**doublings, self.longest_wait_seconds)
-        # Another instance's clock may be ahead; nobody waits longer for that.
+        # Another instance's clock may be ahead; nobody is told a longer wait for that.
         return min(whole, max(0.0, standing.last_failed_at + whole - now))
 
 

@@ -68,7 +68,7 @@ def test_an_hour_without_failures_forgets_all_of_them() -> None:
     assert after_attempt(standing, NOW + FORGET_SECONDS).failure_count == 1
 
 
-def test_a_clock_that_is_behind_waits_no_longer_than_the_schedule_says() -> None:
+def test_a_clock_that_is_behind_tells_no_longer_wait_than_the_schedule_has() -> None:
     assert USUAL.account.wait_seconds(Standing(6, NOW), NOW - 600) == 2
 
 
