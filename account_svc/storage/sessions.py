@@ -85,8 +85,12 @@ def update_session(cursor: Cursor, session: Session) -> None:
 
 def end_sessions(cursor: Cursor, user_id: str, ending: Ending, now: datetime) -> int:
     """Ends every session of the player that lives; how many there were."""
+    # One that another instance has ended, by a clock that is ahead, has ended all the same.
     cursor.execute(
-        "UPDATE player_session SET ended_at = %s, ending = %s WHERE user_id = %s AND over_at > %s",
+        """
+        UPDATE player_session SET ended_at = %s, ending = %s
+        WHERE user_id = %s AND ended_at IS NULL AND over_at > %s
+        """,
         (now, ending.value, user_id, now),
     )
     return cursor.rowcount

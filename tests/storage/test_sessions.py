@@ -186,6 +186,29 @@ async def test_logging_out_everywhere_ends_all_of_one_player(house: House) -> No
         await house.sessions.logout_everywhere(str(uuid4()))
 
 
+async def test_a_session_that_was_ended_by_a_clock_ahead_stays_ended_as_it_was(
+    house: House,
+) -> None:
+    user_id = await house.register()
+    token = (await house.login()).refresh_token
+    house.pass_time(seconds=5)
+    await house.sessions.logout(token)
+    house.pass_time(seconds=-4)
+    await house.sessions.logout_everywhere(user_id)
+    assert await house.cause(token) == "logged_out"
+
+
+async def test_an_operator_ends_a_players_sessions_as_the_page_says(
+    house: House, repository: Path
+) -> None:
+    await house.register()
+    token = (await house.login()).refresh_token
+    page = (repository / "docs" / "sessions.md").read_text()
+    statement = page.partition("```sql\n")[2].partition("```")[0]
+    await house.database.transaction(lambda cursor: cursor.execute(statement))
+    assert await house.cause(token) == "logged_out_everywhere"
+
+
 async def test_the_session_refreshed_longest_ago_makes_room_for_a_login(house: House) -> None:
     user_id = await house.register()
     first, second, *rest = await house.add_sessions(user_id, MAX_LIVE_SESSIONS)
