@@ -1,7 +1,7 @@
 """The account service's operations and its participant, on a real PostgreSQL."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,8 +10,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.accounts import EmailTaken, InvalidCredentials, UsernameTaken, UserNotFound
+from account_svc.domain.accounts import (
+    EmailTaken,
+    InvalidCredentials,
+    UsernameTaken,
+    UserNotFound,
+    WrongPassword,
+)
 from account_svc.domain.debits import Debit
+from account_svc.domain.login_attempts import LoginBackoff
 from account_svc.passwords import Passwords
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.login_guard import LoginGuard
@@ -28,6 +35,7 @@ from tests.storage.holding import held
 
 PASSWORD = "a long password"
 HOME = "192.0.2.1"
+NOW = 1_800_000_000.0
 
 
 @pytest.fixture
@@ -48,7 +56,9 @@ def signer() -> TokenSigner:
 
 @pytest.fixture
 def accounts(database: Database, signer: TokenSigner) -> FundedAccounts:
-    return FundedAccounts(database, Passwords(), LoginGuard(database), Sessions(database, signer))
+    # However long hashes take, no wait is over.
+    guard = LoginGuard(database, clock=lambda: NOW)
+    return FundedAccounts(database, Passwords(), guard, Sessions(database, signer))
 
 
 async def register(accounts: FundedAccounts, username: str = "mira", key: str = "") -> str:
@@ -120,6 +130,27 @@ async def test_wrong_passwords_and_unknown_users_get_one_answer(
     await register(accounts)
     with pytest.raises(InvalidCredentials, match="The username or the password is wrong"):
         await accounts.login(username, password, HOME)
+
+
+async def test_every_way_to_try_a_password_counts_with_the_others(
+    accounts: FundedAccounts,
+) -> None:
+    user_id = await register(accounts, key="k")
+    tries: list[Callable[[], Awaitable[object]]] = [
+        lambda: accounts.login("mira", "a wrong password", HOME),
+        lambda: accounts.register("mira", "a wrong password", "mira@example.com", "k", HOME),
+        lambda: accounts.change_password(user_id, "a wrong password", "another one", "", HOME),
+    ]
+    for attempt, refusal in zip(
+        (tries[0], tries[0], tries[1], tries[2], tries[2]),
+        (InvalidCredentials, InvalidCredentials, IdempotencyKeyReused, *[WrongPassword] * 2),
+        strict=True,
+    ):
+        with pytest.raises(refusal):
+            await attempt()
+    for attempt in tries:
+        with pytest.raises(LoginBackoff):
+            await attempt()
 
 
 async def test_a_player_who_does_not_exist_owns_nothing(accounts: FundedAccounts) -> None:
