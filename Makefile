@@ -3,7 +3,7 @@
 
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help up down status roll renew tx sagas admin-token clean test check bench faults chaos fuzz generate embedded dev
+.PHONY: help up down status roll renew tx sagas logins admin-token clean test check bench faults chaos fuzz generate embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
 PROFILE_OPTION = $(if $(filter command line,$(origin PROFILE)),--profile $(PROFILE))
@@ -38,6 +38,9 @@ tx: ## list transactions in flight and in doubt (GID=... settles one by the prot
 
 sagas: ## list purchases and gifts that are under way or parked (ID=... has one tried again)
 	@$(IF_MADE) deploy.sagas $(if $(filter command line,$(origin ID)),retry -- "$$ID",list)
+
+logins: ## show who fails to log in (NAME=... one account, FORGIVE=1 lets it in again)
+	@$(IF_MADE) deploy.logins $(if $(filter command line,$(origin NAME)),$(if $(FORGIVE),forgive,show) -- "$$NAME",summary)
 
 admin-token: ## print a token for an operator's calls, valid for a minute (curl -H "Authorization: Bearer ...")
 	@$(IF_MADE) deploy.local admin-token

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from account_svc.config import AccountSettings
+from account_svc.domain.login_attempts import schedules_with
 from account_svc.domain.purchases import Price
 from account_svc.gift_fees.rpc import GiftFeeRpc
 from account_svc.gift_fees.use_cases import GiftFees
+from account_svc.login_metrics import LoginMetrics
 from account_svc.passwords import Passwords
 from account_svc.payments.choose import choose_provider
 from account_svc.rpc import (
@@ -19,6 +21,7 @@ from account_svc.rpc import (
 from account_svc.session_metrics import SessionMetrics
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
@@ -57,6 +60,11 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
     signer = TokenSigner(signing_key, PLAYER_AUDIENCE, TOKEN_SECONDS)
     passwords = Passwords()
     member = Member(settings, SERVICE)
+    guard = LoginGuard(
+        database,
+        schedules_with(settings.login_free_attempts, settings.login_free_attempts_of_address),
+        count_refusal=LoginMetrics(member.metrics).count_refusal,
+    )
     participant = Participant(database, "account", apply_debits, reach=reach)
     coordinator = RemoteCoordinator(member.client("gacha_svc"), member.identity.metadata)
     recovery = BranchRecovery(participant, coordinator, commits=True, reach=reach)
@@ -65,7 +73,7 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
     price = Price(settings.gem_price_minor, settings.gem_price_currency)
     purchases = Purchases(database, sagas, provider_name=provider.name, price=price)
     sessions = Sessions(database, signer, SessionMetrics(member.metrics).count_refresh)
-    accounts = Accounts(database, passwords, sessions)
+    accounts = Accounts(database, passwords, guard, sessions)
     await member.serve(
         [
             (
@@ -99,6 +107,7 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
         background=[
             lambda: keep_recovering(recovery.run_once),
             lambda: keep_recovering(sagas.run_once),
+            lambda: keep_recovering(guard.run_once),
             lambda: keep_recovering(sessions.forget_old),
         ],
     )

@@ -47,6 +47,13 @@ class AccountSettings(ServiceSettings):
     )
     """ISO 4217."""
 
+    login_free_attempts: int = Field(5, validation_alias="ACCOUNT_LOGIN_FREE_ATTEMPTS", ge=1)
+    """How many attempts on an account may fail before the next one has to wait."""
+    login_free_attempts_of_address: int = Field(
+        100, validation_alias="ACCOUNT_LOGIN_FREE_ATTEMPTS_OF_ADDRESS", ge=1
+    )
+    """The same of an address, whomever it names; more where many players share addresses."""
+
     @field_validator("payment_url")
     @classmethod
     def _require_url_of_sandbox(cls, url: str | None, others: ValidationInfo) -> str | None:

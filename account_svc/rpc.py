@@ -31,14 +31,18 @@ class AccountRpc:
         self, request: account_pb2.RegisterRequest, call: Call
     ) -> account_pb2.RegisterResponse:
         user_id = await self._accounts.register(
-            request.username, request.password, request.email, request.request_id
+            request.username,
+            request.password,
+            request.email,
+            request.request_id,
+            call.client_address,
         )
         return account_pb2.RegisterResponse(message="User registered successfully", user_id=user_id)
 
     async def login(
         self, request: account_pb2.LoginRequest, call: Call
     ) -> account_pb2.LoginResponse:
-        grant = await self._accounts.login(request.username, request.password)
+        grant = await self._accounts.login(request.username, request.password, call.client_address)
         return account_pb2.LoginResponse(
             message="Login successful",
             token=grant.token,
@@ -129,7 +133,11 @@ class SessionRpc:
         self, request: sessions_pb2.ChangePasswordRequest, call: Call
     ) -> sessions_pb2.ChangePasswordResponse:
         grant = await self._accounts.change_password(
-            call.user_id, request.current_password, request.new_password, request.request_id
+            call.user_id,
+            request.current_password,
+            request.new_password,
+            request.request_id,
+            call.client_address,
         )
         return sessions_pb2.ChangePasswordResponse(
             message="Password changed",

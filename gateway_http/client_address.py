@@ -8,14 +8,13 @@ proxies the header is not looked at.
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from gateway_http.exchange import Headers
+from mesh.addresses import REMEMBERED_ADDRESSES, canonical
 
 Network = IPv4Network | IPv6Network
 MAX_HOPS = 32
-REMEMBERED_ADDRESSES = 16_384
-IPV6_SITE_BITS = 64
 UNKNOWN = "unknown"
 
 
@@ -29,13 +28,13 @@ class ClientAddresses:
     def of(self, peer: str, headers: Headers) -> str:
         """The client's address, an IPv4 or IPv6 one without a port; `peer` is who is
         connected, as host:port or [host]:port, and UNKNOWN comes back when it is neither."""
-        address = _canonical(peer.rpartition(":")[0].strip("[]"))
+        address = canonical(peer.rpartition(":")[0].strip("[]"))
         if address is None:
             return UNKNOWN
         if not self._trusted or not self._is_trusted(address):
             return address
         for hop in _hops(headers):
-            forwarded = _canonical(hop)
+            forwarded = canonical(hop)
             if forwarded is None:
                 break
             address = forwarded
@@ -45,7 +44,7 @@ class ClientAddresses:
 
     def is_proxy(self, peer: str) -> bool:
         """Whether who is connected is a trusted proxy, so that its headers are true."""
-        address = _canonical(peer.rpartition(":")[0].strip("[]"))
+        address = canonical(peer.rpartition(":")[0].strip("[]"))
         return address is not None and self._is_trusted(address)
 
     def _trusts(self, address: str) -> bool:
@@ -53,32 +52,9 @@ class ClientAddresses:
         return any(parsed in network for network in self._trusted)
 
 
-def limit_key(address: str) -> str:
-    """What is limited for an address: itself, or of IPv6 its /64, which one customer has."""
-    if ":" not in address:
-        return address
-    return _site(address)
-
-
 def parse_networks(written: str) -> Sequence[Network]:
     """Networks or addresses with commas between. Raises ValueError for anything else."""
     return tuple(ip_network(part.strip()) for part in written.split(",") if part.strip())
-
-
-@lru_cache(REMEMBERED_ADDRESSES)
-def _site(address: str) -> str:
-    return str(ip_network((address, IPV6_SITE_BITS), strict=False))
-
-
-@lru_cache(REMEMBERED_ADDRESSES)
-def _canonical(text: str) -> str | None:
-    """One spelling for each address; an IPv4 one that came over an IPv6 socket is IPv4."""
-    try:
-        parsed: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
-    return str(mapped or parsed)
 
 
 def _hops(headers: Headers) -> Iterable[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway_http.client_address import ClientAddresses, limit_key
+from gateway_http.client_address import ClientAddresses
 from gateway_http.config import GatewaySettings
 from gateway_http.exchange import HeaderList, LimitClass
 from gateway_http.rate_limits.callers import Callers
@@ -15,6 +15,7 @@ from gateway_http.rate_limits.counters import Counters
 from gateway_http.rate_limits.limiter import RateLimiter
 from gateway_http.response_headers import ResponseHeaders
 from gateway_http.rsgi import Scope
+from mesh.addresses import site_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Edge:
         if self.limiter is None:
             return None
         authorization = scope.headers.get("authorization")
-        return self.limiter.admit(limit_class, limit_key(client_address), authorization, told)
+        return self.limiter.admit(limit_class, site_of(client_address), authorization, told)
 
     def succeeded(self, token: str) -> None:
         """A service has done the call that bore a token which `admit` returned."""

@@ -16,8 +16,9 @@ AUTHORIZATION = "authorization"
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 CLIENT_ADDRESS = "x-client-address"
-"""Where a REST request came from, as the gateway saw it: an IPv4 or IPv6 address. Clients
-cannot set it through the gateway; one that calls a service itself can."""
+"""Where a call came from: an IPv4 or IPv6 address in its canonical spelling, or what is none
+where nobody knows. Only the gateway's word is taken for it, on its own lane
+(`mesh.lanes.service`); of every other call it is who is connected, whatever was sent."""
 
 ALL_INSTANCES_UNAVAILABLE = "ALL_INSTANCES_UNAVAILABLE"
 """The reason of Unavailable when no instance of a service is left to try."""

@@ -4,18 +4,25 @@ from typing import Any
 
 import grpc
 
-from mesh.calls import REQUEST_ID, Metadata, is_fit_request_id
+from mesh.addresses import address_of_peer
+from mesh.calls import CLIENT_ADDRESS, REQUEST_ID, Metadata, is_fit_request_id
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.status import DETAILS_KEY, to_status
 from mesh.work import Terms
 
+UNKNOWN_ADDRESS = "unknown"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def metadata_of(context: Any) -> Metadata:
-    """The textual metadata; the last value of a key that came twice."""
-    return {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+    """The textual metadata, the last value of a key that came twice; the client's address is
+    that of who is connected, whatever was sent for it."""
+    metadata = {
+        key: value for key, value in context.invocation_metadata() if isinstance(value, str)
+    }
+    metadata[CLIENT_ADDRESS] = address_of_peer(context.peer()) or UNKNOWN_ADDRESS
+    return metadata
 
 
 def deadline_of(context: Any, terms: Terms) -> Deadline:

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from mesh.auth import Authenticator, Identity, Player, Service
 from mesh.bulkheads import Bulkhead
-from mesh.calls import REQUEST_ID, TRACEPARENT, Metadata, is_fit_request_id
+from mesh.calls import CLIENT_ADDRESS, REQUEST_ID, TRACEPARENT, Metadata, is_fit_request_id
 from mesh.deadlines import Deadline, within
 from mesh.errors import (
     DeadlineExceeded,
@@ -51,6 +51,8 @@ class Call:
     deadline: Deadline
     request_id: str
     traceparent: str
+    client_address: str
+    """As `mesh.calls.CLIENT_ADDRESS` has it."""
 
     @property
     def user_id(self) -> str:
@@ -162,7 +164,14 @@ class Dispatcher:
             raise InvalidArgument(
                 f"The request is not a valid message of {path}.", reason="MALFORMED_MESSAGE"
             ) from error
-        call = Call(path, identity, deadline, request_id, metadata.get(TRACEPARENT, ""))
+        call = Call(
+            path,
+            identity,
+            deadline,
+            request_id,
+            metadata.get(TRACEPARENT, ""),
+            metadata.get(CLIENT_ADDRESS, ""),
+        )
         return decoded, call
 
 

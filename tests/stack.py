@@ -284,8 +284,13 @@ class Mesh:
             )
 
 
-NO_RATE_LIMITS = MappingProxyType({"GATEWAY_RATE_LIMITS": "off"})
-"""For a load that is more than players make."""
+NO_RATE_LIMITS = MappingProxyType(
+    {
+        "GATEWAY_RATE_LIMITS": "off",
+        "ACCOUNT_LOGIN_FREE_ATTEMPTS_OF_ADDRESS": "1000000",
+    }
+)
+"""For a load that is more than players make, all of it from one address."""
 
 
 def start_mesh(

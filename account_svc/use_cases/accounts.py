@@ -23,6 +23,7 @@ from account_svc.passwords import Passwords
 from account_svc.storage import accounts as players
 from account_svc.storage import sessions as sessions_storage
 from account_svc.storage import wallets
+from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Grant, Sessions
 from mesh.database import Database
 from mesh.gathering import GatheredRead
@@ -37,22 +38,28 @@ log = structlog.get_logger()
 class Accounts:
     """Players and their wallets, over one database."""
 
-    def __init__(self, database: Database, passwords: Passwords, sessions: Sessions) -> None:
+    def __init__(
+        self, database: Database, passwords: Passwords, guard: LoginGuard, sessions: Sessions
+    ) -> None:
         self._database = database
         self._passwords = passwords
+        self._guard = guard
         self._sessions = sessions
         self._balances = GatheredRead(self._read_balances)
 
-    async def register(self, username: str, password: str, email: str, key: str) -> str:
-        """Creates a player and returns its id. Idempotent by `key`.
+    async def register(
+        self, username: str, password: str, email: str, key: str, address: str
+    ) -> str:
+        """Creates a player and returns its id. Idempotent by `key`; `address` is whoever asks.
 
-        Raises InvalidArgument, UsernameTaken, EmailTaken, IdempotencyKeyReused.
+        Raises InvalidArgument, UsernameTaken, EmailTaken, IdempotencyKeyReused, and where
+        `key` was used before LoginBackoff, for a repeat tells whether its password is right.
         """
         player = checked_player(username, email)
         check_password(password)
         registration_id = operation_id("register", "", checked_key(key))
         if key:
-            stored = await self._registered(registration_id, player, password)
+            stored = await self._registered(registration_id, player, password, address)
             if stored is not None:
                 return stored
         password_hash = await self._passwords.hash(password)
@@ -64,20 +71,21 @@ class Accounts:
         )
         if is_new:
             return user_id
-        stored = await self._registered(registration_id, player, password)
+        stored = await self._registered(registration_id, player, password, address)
         assert stored is not None, "a registration that conflicted is there"
         return stored
 
-    async def login(self, username: str, password: str) -> Grant:
-        """Begins a session of the player. Repeated, it begins another.
+    async def login(self, username: str, password: str, address: str) -> Grant:
+        """Begins a session of the player, who is at `address`. Repeated, it begins another.
 
-        Raises InvalidArgument, InvalidCredentials.
+        Raises InvalidArgument, InvalidCredentials, LoginBackoff.
         """
         check_login(username, password)
         player = await self._database.autocommit(
             lambda cursor: players.find_player_by_username(cursor, username.lower())
         )
-        if not await self._is_password_of(player, password) or player is None:
+        is_right = await self._is_password_of(player, password, username, address)
+        if not is_right or player is None:
             raise InvalidCredentials
         grant = await self._begin_session(player)
         if grant is None:
@@ -85,20 +93,21 @@ class Accounts:
         return grant
 
     async def change_password(
-        self, user_id: str, current_password: str, new_password: str, key: str
+        self, user_id: str, current_password: str, new_password: str, key: str, address: str
     ) -> Grant:
-        """Replaces the password, ends every session of the player, and begins one.
+        """Replaces the password, ends every session of the player, and begins one, for who is
+        at `address`.
 
         Idempotent by `key`: a repeat of the last change begins one more session. Raises
-        InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound.
+        InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound, LoginBackoff.
         """
         check_given_password(current_password, "current_password")
         check_password(new_password, "new_password")
         change_id = operation_id("change_password", user_id, checked_key(key))
         player = await self._player(user_id)
         if player.password_change_id == change_id:
-            return await self._repeat_change(player, new_password)
-        if not await self._is_password_of(player, current_password):
+            return await self._repeat_change(player, new_password, address)
+        if not await self._is_password_of(player, current_password, player.username, address):
             raise WrongPassword
         password_hash = await self._passwords.hash(new_password)
         session, first = self._sessions.new(user_id)
@@ -117,7 +126,7 @@ class Accounts:
             player = await self._player(user_id)
             if player.password_change_id != change_id:
                 raise WrongPassword
-            return await self._repeat_change(player, new_password)
+            return await self._repeat_change(player, new_password, address)
         log.info("change_password", user_id=user_id)
         return self._sessions.grant(session, first)
 
@@ -149,9 +158,15 @@ class Accounts:
             raise UserNotFound
         return player
 
-    async def _is_password_of(self, player: StoredPlayer | None, password: str) -> bool:
-        """As `Passwords.verify`: every guess at a player's password comes through here."""
-        return await self._passwords.verify(player.password_hash if player else None, password)
+    async def _is_password_of(
+        self, player: StoredPlayer | None, password: str, username: str, address: str
+    ) -> bool:
+        """Every guess at a player's password comes through here, and waits if there were many;
+        of nobody's too, which do the same work. Raises LoginBackoff, Overloaded."""
+        password_hash = player.password_hash if player else None
+        return await self._guard.attempt(
+            username, address, lambda: self._passwords.verify(password_hash, password)
+        )
 
     async def _begin_session(self, player: StoredPlayer) -> Grant | None:
         """None when the password has been changed since the player was read: whoever proved
@@ -167,9 +182,9 @@ class Accounts:
         is_begun = await self._database.transaction(begin)
         return self._sessions.grant(session, first) if is_begun else None
 
-    async def _repeat_change(self, player: StoredPlayer, new_password: str) -> Grant:
+    async def _repeat_change(self, player: StoredPlayer, new_password: str, address: str) -> Grant:
         """A session after the player's last change of the password, which was this one."""
-        if not await self._is_password_of(player, new_password):
+        if not await self._is_password_of(player, new_password, player.username, address):
             raise IdempotencyKeyReused
         grant = await self._begin_session(player)
         if grant is None:
@@ -177,7 +192,7 @@ class Accounts:
         return grant
 
     async def _registered(
-        self, registration_id: str, player: NewPlayer, password: str
+        self, registration_id: str, player: NewPlayer, password: str, address: str
     ) -> str | None:
         """The id of the player that this registration made before, if it did."""
         stored = await self._database.autocommit(
@@ -186,7 +201,8 @@ class Accounts:
         if stored is None:
             return None
         is_same = (stored.username, stored.email) == (player.username, player.email)
-        if not await self._passwords.verify(stored.password_hash, password) or not is_same:
+        is_right = await self._is_password_of(stored, password, stored.username, address)
+        if not is_right or not is_same:
             raise IdempotencyKeyReused
         return stored.user_id
 

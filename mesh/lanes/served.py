@@ -14,6 +14,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
+from mesh.calls import CLIENT_ADDRESS
 from mesh.deadlines import Deadline
 from mesh.dispatch import Dispatcher
 from mesh.errors import Internal, MeshError, Unimplemented
@@ -40,14 +41,17 @@ class ServedLane:
         context: Any,
         dispatcher: Dispatcher,
         *,
+        client_address: str | None = None,
         max_held_calls: int = MAX_HELD_CALLS,
         max_held_reply_bytes: int = MAX_HELD_REPLY_BYTES,
         observe_replies: Callable[[int], None] = lambda count: None,
     ) -> None:
         """`context` is the grpc.aio.ServicerContext of the stream, of raw bytes;
+        `client_address` is where every call comes from, None where each says so itself;
         `observe_replies` is told the number of replies in each message."""
         self._context = context
         self._dispatcher = dispatcher
+        self._client_address = client_address
         self._max_held_calls = max_held_calls
         self._max_held_reply_bytes = max_held_reply_bytes
         self._observe_replies = observe_replies
@@ -99,8 +103,11 @@ class ServedLane:
         for call in batch.calls:
             if call.id in self._running:
                 raise BrokenRules("two calls under way have one id")
+            metadata = dict(call.metadata)
+            if self._client_address is not None:
+                metadata[CLIENT_ADDRESS] = self._client_address
             self._running[call.id] = loop.create_task(
-                self._run(call.id, call.method, call.request, dict(call.metadata), call.timeout_ms)
+                self._run(call.id, call.method, call.request, metadata, call.timeout_ms)
             )
         for call_id in batch.cancelled_ids:
             self._cancel(call_id)

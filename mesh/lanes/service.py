@@ -1,7 +1,9 @@
 """The lanes of one server: their opening, and their end when the server leaves.
 
 Only the services that the lane's proto names may open one; who makes a call on it is
-asked of the call's own metadata, so a lane lends nobody its opener's rights.
+asked of the call's own metadata, so a lane lends nobody its opener's rights. Where a call
+comes from is the opener's address, unless the proto says that the opener speaks for
+clients, who are then wherever it says in each call.
 """
 
 from collections.abc import Callable
@@ -10,17 +12,21 @@ from typing import Any
 import grpc
 import structlog
 
+from mesh.auth import Service
+from mesh.calls import CLIENT_ADDRESS
 from mesh.contexts import abort, metadata_of
 from mesh.dispatch import Dispatcher
 from mesh.errors import InvalidArgument, MeshError, ResourceExhausted, Unavailable
 from mesh.lanes.limits import EXCHANGE, MAX_LANES
 from mesh.lanes.served import BrokenRules, ServedLane
 from mesh.rules import rule_of
-from protos.mesh.v1 import lane_pb2
+from protos.mesh.v1 import lane_pb2, options_pb2
 
-_EXCHANGE_RULE = rule_of(
+_OPTIONS = (
     lane_pb2.DESCRIPTOR.services_by_name["LaneService"].methods_by_name["Exchange"].GetOptions()
 )
+_EXCHANGE_RULE = rule_of(_OPTIONS)
+_SPEAKERS = frozenset(_OPTIONS.Extensions[options_pb2.speaks_for_clients])
 log = structlog.get_logger()
 
 
@@ -54,8 +60,12 @@ class LaneService(grpc.GenericRpcHandler):
 
     async def _exchange(self, _requests: Any, context: Any) -> None:
         try:
-            await self._admit(context)
-            lane = ServedLane(context, self._dispatcher, observe_replies=self._observe_replies)
+            lane = ServedLane(
+                context,
+                self._dispatcher,
+                client_address=await self._admit(context),
+                observe_replies=self._observe_replies,
+            )
             self._lanes.add(lane)
             try:
                 await lane.serve()
@@ -67,9 +77,13 @@ class LaneService(grpc.GenericRpcHandler):
         except MeshError as error:
             await abort(context, error, {})
 
-    async def _admit(self, context: Any) -> None:
+    async def _admit(self, context: Any) -> str | None:
+        """Where the calls come from; None where each says so itself."""
         if self._is_draining:
             raise Unavailable("This server is leaving.", reason="DRAINING")
         if len(self._lanes) >= self._max_lanes:
             raise ResourceExhausted("This server has as many lanes as it can take.")
-        await self._dispatcher.authenticate(metadata_of(context), _EXCHANGE_RULE)
+        metadata = metadata_of(context)
+        opener = await self._dispatcher.authenticate(metadata, _EXCHANGE_RULE)
+        assert isinstance(opener, Service), "lanes are opened by services"
+        return None if opener.name in _SPEAKERS else metadata[CLIENT_ADDRESS]

@@ -17,6 +17,7 @@ import httpx
 from mesh.lanes.limits import EXCHANGE
 from protos.account.v1 import account_pb2
 from tests.e2e.clients.client import ACCOUNT, GACHA
+from tests.e2e.players import unique_name
 
 GET_CURRENCY = f"/{ACCOUNT}/GetCurrency"
 PULL = f"/{GACHA}/Pull"
@@ -135,17 +136,21 @@ async def strangers_lane(target: Target) -> None:
     call.cancel()
 
 
+def nobodys_login() -> dict[str, str]:
+    """Of a name that nobody has and nobody tried, so that it need not wait for earlier ones."""
+    return {"username": unique_name("nobody"), "password": "x" * 20}
+
+
 async def login_at_once(target: Target) -> None:
     """One of many more logins than are served."""
     with suppress(httpx.TransportError):
-        await target.http.post("/login", json={"username": "nobody-here", "password": "x" * 20})
+        await target.http.post("/login", json=nobodys_login())
 
 
 async def login_without_time(target: Target) -> None:
     """Its password could not be hashed in time."""
-    credentials = {"username": "nobody-here", "password": "x" * 20}
     with suppress(httpx.TransportError):
-        await target.http.post("/login", json=credentials, headers={"grpc-timeout": "10m"})
+        await target.http.post("/login", json=nobodys_login(), headers={"grpc-timeout": "10m"})
 
 
 def purchase(payment_method: str) -> Pill:

@@ -18,7 +18,8 @@ from tests.stack import Mesh
 
 pytestmark = pytest.mark.usefixtures("unharmed_mesh", "answers_afterwards")
 
-LOGINS = 9
+LOGINS = 5
+"""No more than may fail on one account before the next one waits."""
 LIKENESS = 3.0
 """The work of a hash is some thirty times that of everything else in a login."""
 

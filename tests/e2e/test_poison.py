@@ -19,7 +19,7 @@ from tests.e2e import harm
 from tests.e2e.clients.client import ACCOUNT, GACHA
 from tests.e2e.conftest import addresses
 from tests.e2e.players import NewPlayer, Player
-from tests.e2e.poison import PILLS, Pill, Target
+from tests.e2e.poison import PILLS, Pill, Target, nobodys_login
 from tests.stack import Mesh
 
 pytestmark = pytest.mark.usefixtures("unharmed_mesh", "answers_afterwards")
@@ -98,21 +98,19 @@ async def send_often(pill: Pill, target: Target) -> None:
 
 async def wait_until_logins_have_room(mesh: Mesh) -> None:
     """Who was turned away may come back after the hint."""
-    credentials = {"username": "nobody-here", "password": "x" * 20}
     async with httpx.AsyncClient(base_url=mesh.gateway, timeout=30.0) as http:
         async with asyncio.timeout(ROOM_TIMEOUT_SECONDS):
-            while (await http.post("/login", json=credentials)).status_code != REFUSED_LOGIN:
+            while (await http.post("/login", json=nobodys_login())).status_code != REFUSED_LOGIN:
                 await asyncio.sleep(0.1)
 
 
 @pytest.mark.timeout(60)
 async def test_who_has_no_time_for_a_login_turns_nobody_else_away(mesh: Mesh) -> None:
     await wait_until_logins_have_room(mesh)
-    credentials = {"username": "nobody-here", "password": "x" * 20}
     async with httpx.AsyncClient(base_url=mesh.gateway, timeout=30.0) as http:
         for _ in range(30):
-            hasty = http.post("/login", json=credentials, headers={"grpc-timeout": "5m"})
-            patient = http.post("/login", json=credentials)
+            hasty = http.post("/login", json=nobodys_login(), headers={"grpc-timeout": "5m"})
+            patient = http.post("/login", json=nobodys_login())
             _, answer = await asyncio.gather(hasty, patient)
             assert answer.status_code == REFUSED_LOGIN, answer.text
 

@@ -11,11 +11,13 @@ from account_svc.domain.sessions import Session, SessionEnded
 from account_svc.passwords import Passwords
 from account_svc.storage.sessions import insert_session
 from account_svc.use_cases.accounts import Accounts
+from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Grant, Sessions
 from mesh.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.database import Database
 
 PASSWORD = "a long password"
+HOME = "192.0.2.1"
 
 
 class House:
@@ -28,7 +30,7 @@ class House:
         self.outcomes: list[str] = []
         self.passwords = Passwords()
         self.sessions = self.instance()
-        self.accounts = Accounts(database, self.passwords, self.sessions)
+        self.accounts = Accounts(database, self.passwords, LoginGuard(database), self.sessions)
 
     def instance(self, database: Database | None = None) -> Sessions:
         return Sessions(
@@ -42,10 +44,10 @@ class House:
         self.now += timedelta(**time)
 
     async def register(self, username: str = "mira") -> str:
-        return await self.accounts.register(username, PASSWORD, f"{username}@example.com", "")
+        return await self.accounts.register(username, PASSWORD, f"{username}@example.com", "", HOME)
 
     async def login(self, username: str = "mira", password: str = PASSWORD) -> Grant:
-        return await self.accounts.login(username, password)
+        return await self.accounts.login(username, password, HOME)
 
     async def count(self, condition: str = "true") -> int:
         def count(cursor: Cursor) -> int:

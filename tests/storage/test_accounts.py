@@ -1,7 +1,7 @@
 """The account service's operations and its participant, on a real PostgreSQL."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,10 +10,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.accounts import EmailTaken, InvalidCredentials, UsernameTaken, UserNotFound
+from account_svc.domain.accounts import (
+    EmailTaken,
+    InvalidCredentials,
+    UsernameTaken,
+    UserNotFound,
+    WrongPassword,
+)
 from account_svc.domain.debits import Debit
+from account_svc.domain.login_attempts import LoginBackoff
 from account_svc.passwords import Passwords
 from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Sessions
 from mesh.auth import PLAYER_AUDIENCE, Authenticator, Player, TokenSigner
 from mesh.database import Database
@@ -26,6 +34,8 @@ from tests.storage.funding import FundedAccounts
 from tests.storage.holding import held
 
 PASSWORD = "a long password"
+HOME = "192.0.2.1"
+NOW = 1_800_000_000.0
 
 
 @pytest.fixture
@@ -46,11 +56,13 @@ def signer() -> TokenSigner:
 
 @pytest.fixture
 def accounts(database: Database, signer: TokenSigner) -> FundedAccounts:
-    return FundedAccounts(database, Passwords(), Sessions(database, signer))
+    # However long hashes take, no wait is over.
+    guard = LoginGuard(database, clock=lambda: NOW)
+    return FundedAccounts(database, Passwords(), guard, Sessions(database, signer))
 
 
 async def register(accounts: FundedAccounts, username: str = "mira", key: str = "") -> str:
-    return await accounts.register(username, PASSWORD, f"{username}@example.com", key)
+    return await accounts.register(username, PASSWORD, f"{username}@example.com", key, HOME)
 
 
 async def funded(accounts: FundedAccounts, gems: int, username: str = "mira") -> str:
@@ -72,7 +84,7 @@ async def test_a_new_player_has_nothing_and_may_log_in_in_any_case(
 ) -> None:
     user_id = await register(accounts)
     assert await accounts.balance(user_id) == 0
-    token = (await accounts.login("MIRA", PASSWORD)).token
+    token = (await accounts.login("MIRA", PASSWORD, HOME)).token
     keys = fixed_keys(signer.public_key)
     authenticator = Authenticator(player_keys=keys, service_keys=fixed_service_keys({}))
     metadata = {"authorization": f"Bearer {token}"}
@@ -91,7 +103,7 @@ async def test_usernames_and_emails_are_unique_whatever_their_case(
 ) -> None:
     await register(accounts)
     with pytest.raises(error):
-        await accounts.register(username, PASSWORD, email, "")
+        await accounts.register(username, PASSWORD, email, "", HOME)
 
 
 async def test_registering_again_with_the_same_key_gives_the_same_player(
@@ -99,7 +111,7 @@ async def test_registering_again_with_the_same_key_gives_the_same_player(
 ) -> None:
     assert await register(accounts, key="k") == await register(accounts, key="k")
     with pytest.raises(IdempotencyKeyReused):
-        await accounts.register("mira", "another password", "mira@example.com", "k")
+        await accounts.register("mira", "another password", "mira@example.com", "k", HOME)
     with pytest.raises(IdempotencyKeyReused):
         await register(accounts, "other", key="k")
 
@@ -117,7 +129,28 @@ async def test_wrong_passwords_and_unknown_users_get_one_answer(
 ) -> None:
     await register(accounts)
     with pytest.raises(InvalidCredentials, match="The username or the password is wrong"):
-        await accounts.login(username, password)
+        await accounts.login(username, password, HOME)
+
+
+async def test_every_way_to_try_a_password_counts_with_the_others(
+    accounts: FundedAccounts,
+) -> None:
+    user_id = await register(accounts, key="k")
+    tries: list[Callable[[], Awaitable[object]]] = [
+        lambda: accounts.login("mira", "a wrong password", HOME),
+        lambda: accounts.register("mira", "a wrong password", "mira@example.com", "k", HOME),
+        lambda: accounts.change_password(user_id, "a wrong password", "another one", "", HOME),
+    ]
+    for attempt, refusal in zip(
+        (tries[0], tries[0], tries[1], tries[2], tries[2]),
+        (InvalidCredentials, InvalidCredentials, IdempotencyKeyReused, *[WrongPassword] * 2),
+        strict=True,
+    ):
+        with pytest.raises(refusal):
+            await attempt()
+    for attempt in tries:
+        with pytest.raises(LoginBackoff):
+            await attempt()
 
 
 async def test_a_player_who_does_not_exist_owns_nothing(accounts: FundedAccounts) -> None:

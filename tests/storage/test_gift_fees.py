@@ -20,6 +20,7 @@ from account_svc.gift_fees.domain import (
 from account_svc.gift_fees.use_cases import GiftFees
 from account_svc.passwords import Passwords
 from account_svc.storage import wallets
+from account_svc.use_cases.login_guard import LoginGuard
 from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, InvalidArgument, MeshError
@@ -42,7 +43,7 @@ async def database(schema: Database) -> Database:
 
 @pytest.fixture
 def accounts(database: Database) -> FundedAccounts:
-    return FundedAccounts(database, Passwords(), sessions_over(database))
+    return FundedAccounts(database, Passwords(), LoginGuard(database), sessions_over(database))
 
 
 @pytest.fixture
@@ -55,7 +56,9 @@ def soon() -> Deadline:
 
 
 async def player(accounts: FundedAccounts, gems: int = 0, username: str = "mira") -> str:
-    user_id = await accounts.register(username, "a long password", f"{username}@example.com", "")
+    user_id = await accounts.register(
+        username, "a long password", f"{username}@example.com", "", "192.0.2.1"
+    )
     if gems:
         await accounts.give(user_id, gems)
     return user_id

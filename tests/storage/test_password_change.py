@@ -12,13 +12,14 @@ from account_svc.domain.accounts import InvalidCredentials, UserNotFound, WrongP
 from account_svc.passwords import Passwords
 from account_svc.storage.accounts import update_password
 from account_svc.use_cases.accounts import Accounts
+from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Grant
 from mesh.database import Database
 from mesh.errors import InvalidArgument
 from mesh.idempotency import IdempotencyKeyReused
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held
-from tests.storage.session_house import PASSWORD, House
+from tests.storage.session_house import HOME, PASSWORD, House
 
 OTHER_PASSWORD, THIRD_PASSWORD = "another long password", "yet another long password"
 
@@ -51,7 +52,7 @@ class SlowPasswords(Passwords):
 def change(
     house: House, user_id: str, new: str = OTHER_PASSWORD, *, old: str = PASSWORD, key: str = ""
 ) -> "asyncio.Future[Grant]":
-    return asyncio.ensure_future(house.accounts.change_password(user_id, old, new, key))
+    return asyncio.ensure_future(house.accounts.change_password(user_id, old, new, key, HOME))
 
 
 async def test_a_change_ends_every_session_and_begins_one(house: House) -> None:
@@ -141,8 +142,8 @@ async def test_of_two_changes_at_once_one_wins_and_only_its_session_lives(house:
 async def test_a_login_with_the_old_password_loses_to_a_change_meanwhile(house: House) -> None:
     user_id = await house.register()
     passwords = SlowPasswords()
-    slow = Accounts(house.database, passwords, house.sessions)
-    login = asyncio.create_task(slow.login("mira", PASSWORD))
+    slow = Accounts(house.database, passwords, LoginGuard(house.database), house.sessions)
+    login = asyncio.create_task(slow.login("mira", PASSWORD, HOME))
     await passwords.is_verified.wait()
     await change(house, user_id)
     passwords.go_on.set()
@@ -169,8 +170,8 @@ async def test_a_login_waits_for_a_change_that_is_under_way_and_loses_to_it(hous
 async def test_a_change_by_the_old_password_loses_to_one_meanwhile(house: House) -> None:
     user_id = await house.register()
     passwords = SlowPasswords()
-    slow = Accounts(house.database, passwords, house.sessions)
-    late = asyncio.create_task(slow.change_password(user_id, PASSWORD, THIRD_PASSWORD, ""))
+    slow = Accounts(house.database, passwords, LoginGuard(house.database), house.sessions)
+    late = asyncio.create_task(slow.change_password(user_id, PASSWORD, THIRD_PASSWORD, "", HOME))
     await passwords.is_verified.wait()
     await change(house, user_id)
     passwords.go_on.set()

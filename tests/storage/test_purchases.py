@@ -35,6 +35,7 @@ from account_svc.payments.provider import (
     UnsupportedPaymentMethod,
 )
 from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from mesh.database import Database
@@ -150,7 +151,9 @@ class House:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.provider = Provider()
-        self.accounts = FundedAccounts(database, Passwords(), sessions_over(database))
+        self.accounts = FundedAccounts(
+            database, Passwords(), LoginGuard(database), sessions_over(database)
+        )
 
     def instance(self, reach: Reach = unharmed) -> tuple[Purchases, SagaRunner]:
         saga = PurchaseSaga(self.database, self.provider)
@@ -160,7 +163,7 @@ class House:
 
     async def register(self, username: str = "mira") -> str:
         return await self.accounts.register(
-            username, "a long password", f"{username}@example.com", ""
+            username, "a long password", f"{username}@example.com", "", "192.0.2.1"
         )
 
     async def purchases_of(self, user_id: str) -> list[PurchaseRecord]:

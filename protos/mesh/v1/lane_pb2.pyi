@@ -108,7 +108,9 @@ class LaneCall(_message.Message):
     """How many milliseconds the caller still waits; 0 for the method's default."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Lower-case keys, as gRPC metadata; at most 16 KiB in all."""
+        """Lower-case keys, as gRPC metadata; at most 16 KiB in all. `x-client-address` is
+        replaced by the opener's own address, unless the opener speaks for clients.
+        """
 
     def __init__(
         self,

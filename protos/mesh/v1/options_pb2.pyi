@@ -133,6 +133,7 @@ Global___Limits: _TypeAlias = Limits  # noqa: Y015
 ACCESS_FIELD_NUMBER: _builtins.int
 CALLERS_FIELD_NUMBER: _builtins.int
 MAY_BE_OPENED_FIELD_NUMBER: _builtins.int
+SPEAKS_FOR_CLIENTS_FIELD_NUMBER: _builtins.int
 LIMITS_FIELD_NUMBER: _builtins.int
 HTTP_HEADER_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access.ValueType]
@@ -145,6 +146,11 @@ call when there is none.
 may_be_opened: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
 """For ACCESS_SERVICE: whoever runs the service may open the method to everybody
 by a setting of that service, so that callers outside cannot tell.
+"""
+speaks_for_clients: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
+"""For LaneService.Exchange: the services that speak for clients of their own, so
+that what they say of a client's address is believed. Of everybody else's calls
+the client is whoever is connected.
 """
 limits: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Limits]
 """The limits of the method."""

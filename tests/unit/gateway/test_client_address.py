@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway_http.client_address import ClientAddresses, limit_key, parse_networks
+from gateway_http.client_address import ClientAddresses, parse_networks
 from tests.unit.gateway.fakes import FakeHeaders
 
 TRUSTED = "10.0.0.0/8, 127.0.0.1, fd00::/8"
@@ -42,14 +42,6 @@ def test_the_client_is_the_last_address_that_no_trusted_proxy_has(
 def test_without_trusted_proxies_nothing_that_is_said_counts() -> None:
     headers = FakeHeaders({"x-forwarded-for": "198.51.100.1"})
     assert ClientAddresses(()).of("127.0.0.1:80", headers) == "127.0.0.1"
-
-
-def test_all_addresses_of_an_ipv6_customer_have_one_limit() -> None:
-    assert (
-        limit_key("2001:db8:1:2:3::4") == limit_key("2001:db8:1:2:ffff::1") == "2001:db8:1:2::/64"
-    )
-    assert limit_key("2001:db8:1:3::1") != limit_key("2001:db8:1:2::1")
-    assert limit_key("192.0.2.1") == "192.0.2.1"
 
 
 def test_networks_are_refused_unless_they_are_ones() -> None:

@@ -1,0 +1,181 @@
+"""Lets an attempt to log in begin, or says when it may.
+
+Guarantees, over all instances and across their restarts (`account_svc.domain.login_attempts`
+has the figures): an attempt is counted before its password is looked at, so attempts made
+together are no way around the wait; a refusal is the same whether there is such an account
+or not, writes nothing, and costs one read. Only a crash of the database may forget the
+attempts of its last moment.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.login_attempts import (
+    CLEAR,
+    KNOWN_SECONDS,
+    Key,
+    Kind,
+    LoginBackoff,
+    Schedules,
+    Standing,
+    account_key,
+    address_key,
+    after_attempt,
+    pair_key,
+    taken_back,
+)
+from account_svc.storage import login_attempts as storage
+from account_svc.storage.login_attempts import Row
+from mesh.database import Database
+from mesh.errors import Overloaded
+
+SECONDS_BETWEEN_CLEANUPS = 60.0
+ROWS_A_STATEMENT = 1_000
+STATEMENTS_A_CLEANUP = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """An attempt that may look at the password. `before` has every subject that it was
+    counted for, as it was; `pair` is the account at this address, if that is known."""
+
+    before: Mapping[Key, Standing]
+    pair: Key | None
+
+
+class LoginGuard:
+    """Stands before every use of a password; the subjects are in one database."""
+
+    def __init__(
+        self,
+        database: Database,
+        schedules: Schedules | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        count_refusal: Callable[[Kind], None] = lambda kind: None,
+    ) -> None:
+        """`clock` gives seconds since 1970, nearly the same in all instances."""
+        self._database = database
+        self._schedules = schedules or Schedules()
+        self._clock = clock
+        self._count_refusal = count_refusal
+        self._clean_at = 0.0
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+
+    async def attempt(
+        self, username: str, address: str, verify: Callable[[], Awaitable[bool]]
+    ) -> bool:
+        """Whether the password is right, by `verify`, which is called once at most.
+
+        Attempts on one account from one address take turns, so that right ones that come
+        together do not count against one another. Raises LoginBackoff, and whatever
+        `verify` does. Overloaded means that it looked at no password, and who gives the call
+        up meanwhile learns nothing of one: neither counts. Everything else does.
+        """
+        async with self._turn(username, address):
+            reservation = await self.reserve(username, address)
+            try:
+                is_right = await verify()
+            except (Overloaded, asyncio.CancelledError):
+                await self.given_back(reservation)
+                raise
+            if is_right:
+                await self.succeeded(reservation)
+            return is_right
+
+    async def reserve(self, username: str, address: str) -> Reservation:
+        """Counts an attempt on that account from that address, as one that failed, until
+        `succeeded` or `given_back` is told of it. Raises LoginBackoff, and counts nothing.
+        """
+        account, origin = account_key(username), address_key(address)
+        pair = None if origin is None else pair_key(account, origin)
+        keys = [key for key in (account, origin, pair) if key is not None]
+        stored = await self._database.autocommit(lambda cursor: storage.find(cursor, keys))
+        is_known = pair is not None and stored.get(pair, Row()).known_until > self._clock()
+        asked = pair if pair is not None and is_known else account
+        # Who is at home waits for nobody else at the address, yet counts there.
+        waiting = [asked] if is_known or origin is None else [asked, origin]
+        counted = [asked] if origin is None else [asked, origin]
+        # Refused here, most attempts of an attack take no lock and write nothing.
+        self._check(waiting, stored)
+
+        def count(cursor: Cursor) -> Mapping[Key, Standing]:
+            rows = storage.lock(cursor, counted)
+            self._check(waiting, rows)
+            now = self._clock()
+            storage.save(
+                cursor,
+                {
+                    key: replace(row, standing=after_attempt(row.standing, now))
+                    for key, row in rows.items()
+                },
+            )
+            return {key: row.standing for key, row in rows.items()}
+
+        return Reservation(await self._database.transaction(count), pair)
+
+    async def succeeded(self, reservation: Reservation) -> None:
+        """The password was right: forgives the account here, and makes this address one where
+        it is at home."""
+        await self._settle(reservation, is_success=True)
+
+    async def given_back(self, reservation: Reservation) -> None:
+        """Nobody learns anything of the password, so nothing was tried."""
+        await self._settle(reservation, is_success=False)
+
+    async def run_once(self) -> None:
+        """Forgets what is old, now and then: call it every second or so."""
+        now = self._clock()
+        if now < self._clean_at:
+            return
+        self._clean_at = now + SECONDS_BETWEEN_CLEANUPS
+        for _ in range(STATEMENTS_A_CLEANUP):
+            removed_count = await self._database.autocommit(
+                lambda cursor: storage.delete_old(cursor, now, ROWS_A_STATEMENT)
+            )
+            if removed_count < ROWS_A_STATEMENT:
+                return
+
+    def _turn(self, username: str, address: str) -> asyncio.Lock:
+        """Lives for as long as somebody has it or waits for it."""
+        account, origin = account_key(username), address_key(address)
+        key = account if origin is None else pair_key(account, origin)
+        return self._turns.setdefault(key, asyncio.Lock())
+
+    def _check(self, waiting: Iterable[Key], rows: Mapping[Key, Row]) -> None:
+        """Raises LoginBackoff for the subject that waits longest."""
+        now = self._clock()
+        waits = [
+            (self._schedules.of(key.kind).wait_seconds(rows.get(key, Row()).standing, now), key)
+            for key in waiting
+        ]
+        wait_seconds, key = max(waits)
+        if wait_seconds > 0:
+            self._count_refusal(key.kind)
+            raise LoginBackoff(wait_seconds)
+
+    async def _settle(self, reservation: Reservation, *, is_success: bool) -> None:
+        known_until = self._clock() + KNOWN_SECONDS if is_success else 0.0
+        keys = set(reservation.before)
+        if is_success and reservation.pair is not None:
+            keys.add(reservation.pair)
+
+        def settle(cursor: Cursor) -> None:
+            settled = {}
+            for key, row in storage.lock(cursor, keys).items():
+                before = reservation.before.get(key)
+                if is_success and key.kind is not Kind.ADDRESS and before is not None:
+                    row = replace(row, standing=CLEAR)
+                elif before is not None:
+                    row = replace(row, standing=taken_back(row.standing, before))
+                if key.kind is Kind.PAIR:
+                    row = replace(row, known_until=max(row.known_until, known_until))
+                settled[key] = row
+            storage.save(cursor, settled)
+
+        await self._database.transaction(settle)

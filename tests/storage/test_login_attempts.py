@@ -1,0 +1,317 @@
+"""Attempts to log in over two instances that share one real PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.login_attempts import (
+    FORGET_SECONDS,
+    KNOWN_SECONDS,
+    Kind,
+    LoginBackoff,
+    Schedules,
+    account_key,
+    address_key,
+    schedules_with,
+)
+from account_svc.storage import login_attempts as storage
+from account_svc.use_cases.login_guard import LoginGuard
+from mesh.database import Database
+from mesh.errors import Overloaded
+from tests.stack import PostgresServer
+from tests.storage.conftest import empty, migrations_of
+from tests.storage.holding import held
+
+NOW = 1_800_000_000.0
+HOME, STRANGER = "192.0.2.1", "198.51.100.7"
+FREE, FREE_OF_ADDRESS = Schedules().account.free_count, Schedules().address.free_count
+
+
+class House:
+    """Two instances; passwords are right or wrong as a test says."""
+
+    def __init__(self, databases: list[Database]) -> None:
+        self.now = NOW
+        self.refusals: list[Kind] = []
+        self.looked_at_count = 0
+        self.databases = databases
+        self.guards = [self.guard(database) for database in databases]
+
+    def guard(self, database: Database, schedules: Schedules | None = None) -> LoginGuard:
+        return LoginGuard(
+            database, schedules, clock=lambda: self.now, count_refusal=self.refusals.append
+        )
+
+    async def log_in(
+        self, username: str, address: str, *, is_right: bool = False, instance: int = 0
+    ) -> bool:
+        async def verify() -> bool:
+            self.looked_at_count += 1
+            await asyncio.sleep(0)
+            return is_right
+
+        return await self.guards[instance].attempt(username, address, verify)
+
+    async def fail(self, username: str, address: str, count: int) -> None:
+        """Wrong passwords, each as soon as it is allowed."""
+        for _ in range(count):
+            try:
+                await self.log_in(username, address)
+            except LoginBackoff as error:
+                self.now += error.retry_after_seconds or 0.0
+                await self.log_in(username, address)
+
+    async def wait_of(self, username: str, address: str) -> float:
+        """What a refusal says; it must be one."""
+        with pytest.raises(LoginBackoff) as caught:
+            await self.log_in(username, address, is_right=True)
+        assert caught.value.retry_after_seconds is not None
+        return caught.value.retry_after_seconds
+
+    async def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        def run(cursor: Cursor) -> list[tuple[Any, ...]]:
+            cursor.execute(statement, values)
+            return cursor.fetchall()
+
+        return await self.databases[0].autocommit(run)
+
+
+@pytest.fixture
+def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+    return shared_database("logins", migrations_of(repository, "account_svc"))
+
+
+@pytest.fixture
+async def house(schema: Database, postgres_server: PostgresServer) -> AsyncIterator[House]:
+    await empty(schema)
+    second = Database(postgres_server.cluster.url_of("logins"), connection_count=6)
+    yield House([schema, second])
+    second.close()
+
+
+async def test_of_guesses_made_together_the_free_ones_alone_reach_a_password(
+    house: House,
+) -> None:
+    guesses = [house.log_in("mira", STRANGER, instance=number % 2) for number in range(64)]
+    outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+    assert house.looked_at_count == FREE
+    assert outcomes.count(False) == FREE
+    refused = [outcome for outcome in outcomes if isinstance(outcome, LoginBackoff)]
+    assert len(refused) == 64 - FREE == len(house.refusals)
+
+
+async def test_the_same_from_an_address_over_many_accounts(house: House) -> None:
+    house.guards = [house.guard(database, schedules_with(5, 10)) for database in house.databases]
+    guesses = [
+        house.log_in(f"player-{number}", STRANGER, instance=number % 2) for number in range(64)
+    ]
+    await asyncio.gather(*guesses, return_exceptions=True)
+    assert house.looked_at_count == 10
+    assert set(house.refusals) == {Kind.ADDRESS}
+
+
+async def test_guesses_at_many_accounts_from_many_places_wait_for_no_locks_in_a_circle(
+    house: House,
+) -> None:
+    guesses = [
+        house.log_in(f"player-{number % 5}", f"192.0.2.{number % 7}", instance=number % 2)
+        for number in range(120)
+    ]
+    outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+    others = [outcome for outcome in outcomes if not isinstance(outcome, bool | LoginBackoff)]
+    assert not others
+    assert house.looked_at_count == 5 * FREE
+
+
+async def test_each_failure_after_the_free_ones_doubles_the_wait(house: House) -> None:
+    await house.fail("mira", STRANGER, FREE)
+    assert await house.wait_of("mira", STRANGER) == pytest.approx(1)
+    await house.fail("mira", STRANGER, 3)
+    assert await house.wait_of("mira", STRANGER) == pytest.approx(8)
+
+
+async def test_an_attempt_that_must_wait_is_not_counted(house: House) -> None:
+    await house.fail("mira", STRANGER, FREE)
+    for _ in range(20):
+        assert await house.wait_of("mira", STRANGER) == pytest.approx(1)
+    house.now += 1.01
+    assert await house.log_in("mira", STRANGER, is_right=True)
+
+
+async def test_an_account_that_does_not_exist_waits_the_same(house: House) -> None:
+    """The guard is not told whether it exists, so this is about spellings of one name."""
+    await house.fail("Nobody", STRANGER, FREE)
+    assert await house.wait_of("nOBODY", HOME) == pytest.approx(1)
+
+
+async def test_an_hour_without_failures_forgets_them(house: House) -> None:
+    await house.fail("mira", STRANGER, FREE + 4)
+    house.now += FORGET_SECONDS
+    await house.fail("mira", STRANGER, FREE)
+    assert await house.wait_of("mira", STRANGER) == pytest.approx(1)
+
+
+async def test_a_success_forgives_the_account_and_not_the_address(house: House) -> None:
+    house.guards = [house.guard(database, schedules_with(5, 6)) for database in house.databases]
+    await house.fail("mira", STRANGER, 4)
+    assert await house.log_in("mira", STRANGER, is_right=True)
+    await house.fail("mira", STRANGER, 1)
+    await house.fail("noor", STRANGER, 1)
+    # Six failures from there; mira is at home there since, and has failed once.
+    assert await house.wait_of("tess", STRANGER) == pytest.approx(1)
+    assert await house.log_in("mira", STRANGER, is_right=True)
+
+
+async def test_right_passwords_never_wait_however_many_come(house: House) -> None:
+    for _ in range(3):
+        logins = [
+            house.log_in(f"player-{number}", HOME, is_right=True, instance=number % 2)
+            for number in range(FREE_OF_ADDRESS - 10)
+        ]
+        assert all(await asyncio.gather(*logins))
+    assert not house.refusals
+    standings = await house.query("SELECT sum(failure_count) FROM login_attempt")
+    assert standings == [(0,)]
+
+
+async def test_right_logins_of_one_account_at_once_do_not_wait_for_one_another(
+    house: House,
+) -> None:
+    logins = [house.log_in("mira", HOME, is_right=True, instance=each % 2) for each in range(40)]
+    assert all(await asyncio.gather(*logins))
+    assert not house.refusals
+    assert not any(guard._turns for guard in house.guards)
+
+
+async def test_a_stranger_keeps_nobody_out_of_where_they_are_at_home(house: House) -> None:
+    assert await house.log_in("mira", HOME, is_right=True)
+    await house.fail("mira", STRANGER, FREE + 6)
+    assert await house.wait_of("mira", STRANGER) > 10
+    assert await house.log_in("mira", HOME, is_right=True)
+    # Nor does her success give the stranger new guesses.
+    assert await house.wait_of("mira", STRANGER) > 10
+
+
+async def test_who_guesses_from_home_waits_there_and_nowhere_else(house: House) -> None:
+    assert await house.log_in("mira", HOME, is_right=True)
+    await house.fail("mira", HOME, FREE)
+    assert await house.wait_of("mira", HOME) == pytest.approx(1)
+    assert await house.log_in("mira", STRANGER, is_right=True)
+
+
+async def test_who_is_at_home_does_not_wait_for_others_at_the_address(house: House) -> None:
+    house.guards = [house.guard(database, schedules_with(5, 10)) for database in house.databases]
+    assert await house.log_in("mira", HOME, is_right=True)
+    for number in range(10):
+        await house.fail(f"player-{number}", HOME, 1)
+    assert await house.wait_of("noor", HOME) == pytest.approx(1)
+    assert await house.log_in("mira", HOME, is_right=True)
+
+
+async def test_home_is_where_somebody_logged_in_within_thirty_days(house: House) -> None:
+    assert await house.log_in("mira", HOME, is_right=True)
+    house.now += KNOWN_SECONDS - 10
+    await house.fail("mira", STRANGER, FREE)
+    assert await house.log_in("mira", HOME, is_right=True)
+    house.now += KNOWN_SECONDS + 10
+    await house.fail("mira", STRANGER, FREE)
+    assert await house.wait_of("mira", HOME) == pytest.approx(1)
+
+
+async def test_without_an_address_only_the_account_counts(house: House) -> None:
+    await house.fail("mira", "unknown", FREE)
+    assert await house.wait_of("mira", "") == pytest.approx(1)
+    assert await house.log_in("noor", "unknown", is_right=True)
+    assert await house.query("SELECT 1 FROM login_attempt WHERE address_hash <> ''") == []
+
+
+async def test_who_found_no_room_for_a_hash_has_not_tried(house: House) -> None:
+    async def find_no_room() -> bool:
+        raise Overloaded("No room.", retry_after_seconds=1.0)
+
+    for _ in range(3 * FREE):
+        with pytest.raises(Overloaded):
+            await house.guards[0].attempt("mira", HOME, find_no_room)
+    assert await house.query("SELECT sum(failure_count) FROM login_attempt") == [(0,)]
+
+
+async def test_who_goes_away_before_the_answer_has_not_tried(house: House) -> None:
+    for _ in range(3 * FREE):
+        looking = asyncio.Event()
+
+        async def verify(looking: asyncio.Event = looking) -> bool:
+            looking.set()
+            return await asyncio.Event().wait()
+
+        attempt = asyncio.create_task(house.guards[0].attempt("mira", HOME, verify))
+        await looking.wait()
+        attempt.cancel()
+        (outcome,) = await asyncio.gather(attempt, return_exceptions=True)
+        assert isinstance(outcome, asyncio.CancelledError)
+    assert await house.query("SELECT sum(failure_count) FROM login_attempt") == [(0,)]
+    assert not house.guards[0]._turns
+
+
+async def test_what_says_nothing_any_more_is_removed_and_nothing_else(house: House) -> None:
+    await house.log_in("mira", HOME, is_right=True)
+    await house.fail("noor", STRANGER, 1)
+    await house.guards[0].run_once()
+    # mira's account and home's failures, both none, are gone.
+    kept = {account_key("noor"), address_key(STRANGER)}
+    rows = await house.query("SELECT account_hash, address_hash FROM login_attempt")
+    pairs = [row for row in rows if all(map(bytes, row))]
+    assert len(rows) == len(kept) + len(pairs) == 3
+    house.now += FORGET_SECONDS + 1
+    await house.guards[0].run_once()
+    assert len(await house.query("SELECT 1 FROM login_attempt")) == 1
+    house.now += KNOWN_SECONDS
+    await house.guards[1].run_once()
+    assert await house.query("SELECT 1 FROM login_attempt") == []
+
+
+async def test_cleaning_is_bounded_and_waits_for_nobody(house: House) -> None:
+    await house.query(
+        "INSERT INTO login_attempt (account_hash, address_hash)"
+        " SELECT sha256(n::text::bytea), '' FROM generate_series(1, 30) AS n RETURNING 1"
+    )
+    one, other = house.databases
+    async with held(one, lambda cursor: storage.delete_old(cursor, NOW, 20)):
+        async with asyncio.timeout(5):
+            removed_count = await other.transaction(
+                lambda cursor: storage.delete_old(cursor, NOW, 20)
+            )
+    assert removed_count == 10
+    assert await house.query("SELECT 1 FROM login_attempt") == []
+
+
+async def test_no_name_and_no_address_is_stored(house: House) -> None:
+    await house.log_in("mira", HOME, is_right=True)
+    await house.fail("mira", STRANGER, 2)
+    (stored,) = await house.query("SELECT string_agg(login_attempt::text, ' ') FROM login_attempt")
+    for secret in ("mira", HOME, STRANGER):
+        assert secret not in stored[0]
+        assert secret.encode().hex() not in stored[0]
+
+
+async def test_an_operator_sees_an_account_and_forgives_it(house: House) -> None:
+    house.now = await _time_of(house)
+    await house.log_in("mira", HOME, is_right=True)
+    await house.fail("mira", HOME, 2)
+    await house.fail("mira", STRANGER, FREE + 1)
+    seen = await house.query("SELECT kind, failure_count FROM login_attempts_of('Mira')")
+    assert seen == [("account", FREE + 1), ("pair", 2)]
+    assert await house.query("SELECT forgive_login_attempts('MIRA')") == [(2,)]
+    seen = await house.query("SELECT kind, failure_count FROM login_attempts_of('mira')")
+    assert seen == [("account", 0), ("pair", 0)]
+    assert await house.log_in("mira", STRANGER, is_right=True)
+    known = await house.query("SELECT known_until > now() FROM login_attempts_of('mira')")
+    assert known.count((True,)) == 2
+
+
+async def _time_of(house: House) -> float:
+    ((seconds,),) = await house.query("SELECT extract(epoch FROM now())::float8")
+    return float(seconds)

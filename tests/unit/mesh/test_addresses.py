@@ -1,0 +1,35 @@
+"""One spelling for each address, and what one customer has."""
+
+import pytest
+
+from mesh.addresses import address_of_peer, canonical, site_of
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:192.0.2.1:50051", "192.0.2.1"),
+        ("ipv6:%5B2001:DB8:0::1%5D:50051", "2001:db8::1"),
+        ("ipv6:[2001:db8::1]:50051", "2001:db8::1"),
+        ("ipv6:%5B::ffff:192.0.2.1%5D:50051", "192.0.2.1"),
+        ("ipv6:%5Bfe80::1%25eth0%5D:50051", "fe80::1"),
+        ("unix:/run/mesh.sock", None),
+        ("unix:", None),
+        ("ipv4:somewhere:1", None),
+        ("", None),
+    ],
+)
+def test_the_peer_of_a_connection_is_an_address_or_none(peer: str, address: str | None) -> None:
+    assert address_of_peer(peer) == address
+
+
+def test_an_address_has_one_spelling() -> None:
+    assert canonical("2001:DB8:0:0::1") == canonical("2001:db8::1") == "2001:db8::1"
+    assert canonical("::ffff:192.0.2.1") == canonical("192.0.2.1")
+    assert canonical("unknown") is None
+
+
+def test_all_addresses_of_an_ipv6_customer_are_one_site() -> None:
+    assert site_of("2001:db8:1:2:3::4") == site_of("2001:db8:1:2:ffff::1") == "2001:db8:1:2::/64"
+    assert site_of("2001:db8:1:3::1") != site_of("2001:db8:1:2::1")
+    assert site_of("192.0.2.1") == "192.0.2.1"

@@ -1,0 +1,100 @@
+"""Whose word is taken for where a call comes from: the gateway's, on its own lane."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mesh.auth import Authenticator
+from mesh.calls import CLIENT_ADDRESS
+from mesh.dispatch import Dispatcher
+from mesh.keys import fixed_keys, fixed_service_keys
+from mesh.lanes.transport import LaneTransport
+from mesh.methods import Method
+from mesh.rules import OPEN
+from mesh.server import Server
+from mesh.service_identity import ServiceIdentity
+from tests.relay import relayed
+from tests.unit.mesh.echo import ECHO, Echo
+
+FORGED = "198.51.100.7"
+OWN = "127.0.0.1"
+SERVICES = ("account_svc", "gacha_svc", "gateway_http")
+KEYS = {service: Ed25519PrivateKey.generate() for service in SERVICES}
+
+
+class House:
+    def __init__(self) -> None:
+        self.echo = Echo()
+        authenticator = Authenticator(
+            player_keys=fixed_keys(Ed25519PrivateKey.generate().public_key()),
+            service_keys=fixed_service_keys({name: key.public_key() for name, key in KEYS.items()}),
+        )
+        methods = [Method(ECHO, OPEN, False, bytes, self.echo.answer, bytes)]
+        self.server = Server("127.0.0.1:0", (), Dispatcher(methods, authenticator), _is_ready)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server.port}"
+
+    @property
+    def seen(self) -> list[str]:
+        return [call.client_address for call in self.echo.calls]
+
+    async def call_on_a_lane_of(self, service: str, metadata: dict[str, str]) -> None:
+        transport = LaneTransport(ServiceIdentity(KEYS[service], service).token)
+        try:
+            await transport.call(self.address, ECHO, b"hi", metadata, 5.0)
+        finally:
+            await transport.close()
+
+
+async def _is_ready() -> bool:
+    return True
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    await house.server.start()
+    yield house
+    await house.server.stop(0)
+
+
+async def test_the_gateway_says_on_its_lane_where_each_call_comes_from(house: House) -> None:
+    await house.call_on_a_lane_of("gateway_http", {CLIENT_ADDRESS: FORGED})
+    assert house.seen == [FORGED]
+
+
+@pytest.mark.parametrize("service", ["account_svc", "gacha_svc"])
+@pytest.mark.parametrize("said", [{CLIENT_ADDRESS: FORGED}, {}])
+async def test_on_another_services_lane_it_is_that_service(
+    house: House, service: str, said: dict[str, str]
+) -> None:
+    await house.call_on_a_lane_of(service, said)
+    assert house.seen == [OWN]
+
+
+@pytest.mark.parametrize("caller", ["nobody", *SERVICES])
+async def test_a_call_by_itself_comes_from_who_is_connected(house: House, caller: str) -> None:
+    """The gateway's token too: who may have copied it is connected from elsewhere."""
+    said = [(CLIENT_ADDRESS, FORGED), (CLIENT_ADDRESS, "203.0.113.9")]
+    if caller != "nobody":
+        said.extend(ServiceIdentity(KEYS[caller], caller).metadata().items())
+    async with grpc.aio.insecure_channel(house.address) as channel:
+        echo: Any = channel.unary_unary(ECHO)
+        await echo(b"hi", metadata=tuple(said))
+    assert house.seen == [OWN]
+
+
+@pytest.mark.parametrize("source", [OWN, "127.0.0.2"])
+async def test_who_is_connected_is_told_by_the_connection(house: House, source: str) -> None:
+    async with (
+        relayed(house.server.port, source) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        echo: Any = channel.unary_unary(ECHO)
+        await echo(b"hi")
+    assert house.seen == [source]
