@@ -24,9 +24,9 @@ CONNECT_TIMEOUT_SECONDS = 3
 NOTHING_RUNS = 3
 WIDTH_OF_FILES = 110
 _WHO = {
-    "account": "the account, at new addresses",
-    "pair": "the account, at a known address",
-    "address": "an address",
+    "account": "account, at new addresses",
+    "pair": "account, at a known address",
+    "address": "address",
 }
 
 app = typer.Typer(
@@ -54,7 +54,8 @@ def choose(
 def summarize(context: typer.Context) -> None:
     """Show how many have failed within the last hour. Changes nothing."""
     rows = _ask(context.obj, "SELECT kind, subject_count, most_failures FROM failed_logins()")
-    _print(["who", "how many", "most failures of one"], [[_WHO[row[0]], *row[1:]] for row in rows])
+    columns = ["who", "how many", "most failures of one"]
+    _print(columns, rows, "Nobody has failed to log in within the last hour.")
 
 
 @app.command("show")
@@ -67,7 +68,7 @@ def show(context: typer.Context, username: Name) -> None:
         username,
     )
     columns = ["who", "failures", "the last one", "known until"]
-    _print(columns, [[_WHO[row[0]], *row[1:]] for row in rows])
+    _print(columns, rows, f"{username} has neither failed to log in nor logged in lately.")
 
 
 @app.command("forgive")
@@ -89,13 +90,14 @@ def _ask(url: str, statement: str, *values: str) -> list[tuple[Any, ...]]:
             return cursor.fetchall()
 
 
-def _print(columns: list[str], rows: list[list[Any]]) -> None:
+def _print(columns: list[str], rows: list[tuple[Any, ...]], otherwise: str) -> None:
+    """A row for each subject, whose first cell is its kind, or `otherwise` when there is none."""
     if not rows:
-        typer.echo("Nobody has failed to log in within the last hour.")
+        typer.echo(otherwise)
         return
     table = Table(*columns)
-    for row in rows:
-        table.add_row(*("-" if cell is None else str(cell) for cell in row))
+    for kind, *cells in rows:
+        table.add_row(_WHO[kind], *("-" if cell is None else str(cell) for cell in cells))
     width = None if sys.stdout.isatty() else WIDTH_OF_FILES
     with contextlib.suppress(OSError):
         Console(highlight=False, width=width).print(table)

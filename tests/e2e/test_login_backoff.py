@@ -230,12 +230,13 @@ def test_an_operator_lets_an_account_in_again(mesh: Mesh, at: At, new_player: Ne
     username = new_player().username
     besiege(mesh, at(STRANGER), username)
     shown = logins(mesh, "show", username.upper())
-    assert "the account, at new addresses" in shown
+    assert "account, at new addresses" in shown
     assert f" {FREE + 8} " in shown
-    assert "the account, at new addresses" in logins(mesh)
+    assert "account, at new addresses" in logins(mesh)
     assert "may log in at once" in logins(mesh, "forgive", username)
     assert log_in(at(STRANGER), username).status_code == 200
     assert "had no failures" in logins(mesh, "forgive", username)
+    assert "has neither failed" in logins(mesh, "show", unique_name())
 
 
 def test_what_failed_is_remembered_by_instances_that_were_restarted(
