@@ -15,24 +15,29 @@ from account_svc.rpc import (
     decode_debit,
     encode_debit_result,
 )
+from account_svc.signing_keys.rpc import SigningKeyRpc
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
-from mesh.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.commands import run_command
-from mesh.config import load, read_private_key
+from mesh.config import load
 from mesh.database import Database
 from mesh.failpoints import Reach, unharmed
-from mesh.keys import fixed_keys
 from mesh.member import Member
 from mesh.saga.runner import SagaRunner
 from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, keep_recovering
 from mesh.txn.rpc import ParticipantRpc
-from protos.account.v1 import account_pb2, gift_fees_pb2, payment_events_pb2, purchases_pb2
+from protos.account.v1 import (
+    account_pb2,
+    gift_fees_pb2,
+    payment_events_pb2,
+    purchases_pb2,
+    signing_keys_pb2,
+)
 from protos.tx.v1 import participant_pb2
 
 SERVICE = "account_svc"
@@ -42,8 +47,7 @@ TOKEN_SECONDS = 3600
 
 async def serve(settings: AccountSettings, database: Database, reach: Reach = unharmed) -> None:
     """Builds the service and serves until a signal."""
-    signing_key = read_private_key("ACCOUNT_SIGNING_KEY_FILE", settings.signing_key_file)
-    signer = TokenSigner(signing_key, PLAYER_AUDIENCE, TOKEN_SECONDS)
+    signing_keys = settings.signing_keys(TOKEN_SECONDS)
     passwords = Passwords()
     member = Member(settings, SERVICE)
     participant = Participant(database, "account", apply_debits, reach=reach)
@@ -57,7 +61,7 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
         [
             (
                 account_pb2.DESCRIPTOR.services_by_name["AccountService"],
-                AccountRpc(Accounts(database, passwords, signer), purchases, signer),
+                AccountRpc(Accounts(database, passwords, signing_keys), purchases, signing_keys),
             ),
             (
                 purchases_pb2.DESCRIPTOR.services_by_name["PurchaseService"],
@@ -72,13 +76,18 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
                 GiftFeeRpc(GiftFees(database)),
             ),
             (
+                signing_keys_pb2.DESCRIPTOR.services_by_name["SigningKeyService"],
+                SigningKeyRpc(signing_keys),
+            ),
+            (
                 participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],
                 ParticipantRpc(participant, decode_debit, encode_debit_result),
             ),
         ],
-        player_keys=fixed_keys(signer.public_key),
+        player_keys=signing_keys.find,
         is_ready=database.is_ready,
         background=[
+            signing_keys.keep_looking,
             lambda: keep_recovering(recovery.run_once),
             lambda: keep_recovering(sagas.run_once),
         ],

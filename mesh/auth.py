@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -53,6 +54,14 @@ class Anonymous:
 
 
 Identity = Player | Service | Anonymous
+
+
+class Signer(Protocol):
+    """Whoever signs tokens, with one key or with several in turn."""
+
+    def sign(self, subject: str) -> str:
+        """A token for `subject`, valid from now on."""
+        ...
 
 
 class TokenSigner:

@@ -15,7 +15,7 @@ from account_svc.domain.wallets import LedgerEntry
 from account_svc.passwords import Passwords
 from account_svc.storage import accounts as players
 from account_svc.storage import wallets
-from mesh.auth import TokenSigner
+from mesh.auth import Signer
 from mesh.database import Database
 from mesh.gathering import GatheredRead
 from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
@@ -28,7 +28,7 @@ MAX_LEDGER_PAGE_SIZE = 100
 class Accounts:
     """Players and their wallets, over one database."""
 
-    def __init__(self, database: Database, passwords: Passwords, signer: TokenSigner) -> None:
+    def __init__(self, database: Database, passwords: Passwords, signer: Signer) -> None:
         self._database = database
         self._passwords = passwords
         self._signer = signer

@@ -13,7 +13,6 @@ import psycopg2
 from account_svc.domain.accounts import NewPlayer
 from account_svc.storage import accounts as storage
 from mesh.auth import PLAYER_AUDIENCE, TokenSigner
-from mesh.config import read_private_key
 from tests.stack import Mesh
 
 TOKEN_SECONDS = 24 * 3600
@@ -38,10 +37,7 @@ class Player:
 
 def make_players(mesh: Mesh, count: int) -> list[Player]:
     """That many, with empty wallets."""
-    key_file = mesh.layout.secrets / "account_signing_key.pem"
-    signer = TokenSigner(
-        read_private_key("the account's signing key", key_file), PLAYER_AUDIENCE, TOKEN_SECONDS
-    )
+    signer = TokenSigner(mesh.player_key(), PLAYER_AUDIENCE, TOKEN_SECONDS)
     user_ids = [str(uuid4()) for _ in range(count)]
     players = [Player(user_id, signer.sign(user_id)) for user_id in user_ids]
     with (
