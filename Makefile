@@ -64,8 +64,8 @@ faults: dev ## harm a mesh under load for MINUTES=5, and prove that nothing is l
 fuzz: dev ## send random input to every REST route and gRPC method (SEED=..., ARGS='--messages 5000')
 	@exec $(PYTHON) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-chaos: dev ## end or freeze one process after the other under load; callers must see no error (MINUTES=, SEED=)
-	@exec $(PYTHON) -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+chaos: dev ## end or freeze one process after the other under load; callers must see no error (MINUTES=5, SEED=, PROFILE=ha)
+	@exec $(PYTHON) -m tests.chaos $(PROFILE_OPTION) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 generate: dev ## make the generated code from the protos
 	@exec $(PYTHON) -m protos.generate

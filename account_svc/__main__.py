@@ -31,6 +31,7 @@ from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, keep_recovering
 from mesh.txn.rpc import ParticipantRpc
+from mesh.work import Work
 from protos.account.v1 import (
     account_pb2,
     gift_fees_pb2,
@@ -86,6 +87,7 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
         ],
         player_keys=signing_keys.find,
         is_ready=database.is_ready,
+        gates={Work.HASHING: passwords.check_room},
         background=[
             signing_keys.keep_looking,
             lambda: keep_recovering(recovery.run_once),

@@ -16,10 +16,11 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from bench import ghz, machine, players, report
+from bench import flood, ghz, machine, players, report
 from bench.counters import CounterReader
 from bench.errors import BenchFailed
 from bench.figures import Figures
+from bench.flood import FLOOD
 from bench.measure import Meters
 from bench.plan import GHZ, KINDS, Plan, Run
 from bench.target import running_mesh, started_mesh
@@ -76,7 +77,9 @@ def bench(
     connections: Annotated[
         str, typer.Option(help="How many connections ask at once: one point for each.")
     ] = "1,16,64,256",
-    only: Annotated[str, typer.Option(help="Some of these kinds of load.")] = ",".join(KINDS),
+    only: Annotated[
+        str, typer.Option(help=f"Some of these kinds of load, or {FLOOD} alone.")
+    ] = ",".join(KINDS),
     seconds: Annotated[
         float, typer.Option(min=1, help="Of each window; reads and ghz have half of it.")
     ] = 4.0,
@@ -95,6 +98,8 @@ def bench(
 ) -> None:
     """Measure pulls and reads through REST, beside two plain commits on the same servers
     and beside ghz straight at gacha_svc."""
+    if only == FLOOD:
+        raise typer.Exit(_flood(seconds, rounds, mesh_file))
     plan, left_out = without_missing_ghz(plan_of(connections, seconds, rounds, player_count, only))
     is_terminal = sys.stdout.isatty()
     console = Console(highlight=False, width=None if is_terminal else WIDTH_OF_FILES)
@@ -103,6 +108,20 @@ def bench(
     if json_file is not None:
         report.write_json(json_file, figures)
     raise typer.Exit(1 if figures.error_count or figures.broken_invariants else 0)
+
+
+def _flood(seconds: float, rounds: int, mesh_file: Path | None) -> int:
+    """Measures a flood of logins; returns the exit status."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+    target = started_mesh() if mesh_file is None else nullcontext(running_mesh(mesh_file))
+    with target as mesh:
+        run = flood.FloodRun(mesh, seconds, rounds, flood.TIMES_CAPACITY)
+        for figures in track(run.measure(), "Measuring", 1 + rounds, console=console):
+            whole = figures
+        flood.show(console, whole)
+        broken = broken_invariants(mesh)
+        console.print(f"Broken invariants: {broken or 'none'}.")
+    return 1 if broken or whole.error_count else 0
 
 
 def without_missing_ghz(plan: Plan) -> tuple[Plan, list[str]]:

@@ -19,7 +19,7 @@ from gateway_http.pages import HealthPage, Presence, ReadyPage, StatusPage, Stat
 from gateway_http.raw_parts import RawParts
 from gateway_http.rest_call import RestCall
 from gateway_http.router import Router
-from mesh.calls import Caller
+from mesh.calls import SheddingCaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Limits:
 
 def compose_router(
     contracts: Contracts,
-    callers: Mapping[str, Caller],
+    callers: Mapping[str, SheddingCaller],
     source: StatusSource,
     presence: Presence,
     *,
@@ -59,7 +59,7 @@ def compose_router(
 def add_operations(
     router: Router,
     contracts: Contracts,
-    callers: Mapping[str, Caller],
+    callers: Mapping[str, SheddingCaller],
     *,
     limits: Limits,
     new_id: Callable[[], str],

@@ -25,6 +25,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from mesh.rules import Rule, rule_of
+from mesh.work import Terms, terms_of
 from protos.mesh.v1 import options_pb2
 
 HTTP_BODY = "google.api.HttpBody"
@@ -58,6 +59,7 @@ class Operation:
     host: str
     rule: Rule
     has_side_effects: bool
+    terms: Terms
     request: Descriptor
     response: Descriptor
     bindings: tuple[Binding, ...]
@@ -164,6 +166,7 @@ def _operations_of(
             host=service.options.Extensions[client_pb2.default_host],
             rule=rule_of(method.options),
             has_side_effects=method.options.idempotency_level != MethodOptions.NO_SIDE_EFFECTS,
+            terms=terms_of(method.options),
             request=pool.FindMessageTypeByName(method.input_type.lstrip(".")),
             response=pool.FindMessageTypeByName(method.output_type.lstrip(".")),
             bindings=tuple(_bindings_of(f"{full_name}.{method.name}", method)),

@@ -45,14 +45,15 @@ def authorization_of(headers: Headers) -> str | None:
     return given if given is not None and _AUTHORIZATION.fullmatch(given) else None
 
 
-def timeout_seconds_of(headers: Headers, maximum_seconds: float) -> float:
-    """The time that Grpc-Timeout grants, such as 500m or 2S, at most `maximum_seconds`.
+def timeout_seconds_of(headers: Headers, default_seconds: float, maximum_seconds: float) -> float:
+    """The time that Grpc-Timeout grants, such as 500m or 2S, at most `maximum_seconds`;
+    without it `default_seconds`.
 
     Raises InvalidArgument when it is malformed. Source: gRPC over HTTP/2, "Timeout".
     """
     given = headers.get("grpc-timeout")
     if given is None:
-        return maximum_seconds
+        return default_seconds
     match = _TIMEOUT.fullmatch(given)
     if match is None:
         raise InvalidArgument.of_field(

@@ -19,7 +19,13 @@ from gateway_http.encoding import Encoder
 from gateway_http.errors import RequestTimeout, in_json_names
 from gateway_http.exchange import LimitClass, Request, Response
 from gateway_http.raw_parts import RawParts
-from mesh.calls import AUTHORIZATION, CLIENT_ADDRESS, REQUEST_ID, TRACEPARENT, Caller
+from mesh.calls import (
+    AUTHORIZATION,
+    CLIENT_ADDRESS,
+    REQUEST_ID,
+    TRACEPARENT,
+    SheddingCaller,
+)
 from mesh.deadlines import Deadline, within
 from mesh.errors import Internal, MeshError, Unauthenticated
 from mesh.rules import Access
@@ -34,12 +40,13 @@ class RestCall:
         binding: RequestBinding,
         raw_parts: RawParts,
         encoder: Encoder,
-        caller: Caller,
+        caller: SheddingCaller,
         *,
         maximum_seconds: float,
         new_id: Callable[[], str],
     ) -> None:
-        """`maximum_seconds` bounds the deadline; `new_id` gives 32 hexadecimal digits."""
+        """`maximum_seconds` bounds the deadline beside what the method declares;
+        `new_id` gives 32 hexadecimal digits."""
         self._path = operation.path
         self._needs_token = operation.rule.needs_token
         self.limit_class = _limit_class(operation, binding)
@@ -48,7 +55,8 @@ class RestCall:
         self._decode: Callable[[bytes], Any] = GetMessageClass(operation.response).FromString
         self._encode = encoder.encode
         self._caller = caller
-        self._maximum_seconds = maximum_seconds
+        self._maximum_seconds = min(maximum_seconds, operation.terms.max_seconds)
+        self._default_seconds = min(maximum_seconds, operation.terms.default_seconds)
         self._new_id = new_id
         self._json_names = {field.name: field.json_name for field in operation.request.fields}
         # A public answer that reading alone gives may be kept by caches, as HTTP has it.
@@ -57,9 +65,16 @@ class RestCall:
         self._headers = [] if cacheable else [("cache-control", "no-store")]
 
     async def answer(self, request: Request) -> Response:
-        """Raises MeshError: what is wrong with the request, or what the service says."""
+        """Raises MeshError: what is wrong with the request, or what the service says.
+
+        What the service would refuse for want of room is refused before anything else is
+        done for it.
+        """
+        self._caller.refuse_early(self._path)
         deadline = Deadline.after(
-            headers.timeout_seconds_of(request.headers, self._maximum_seconds)
+            headers.timeout_seconds_of(
+                request.headers, self._default_seconds, self._maximum_seconds
+            )
         )
         metadata = self._metadata(request)
         body = await self._body(request, deadline)

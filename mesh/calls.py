@@ -22,6 +22,13 @@ cannot set it through the gateway; one that calls a service itself can."""
 ALL_INSTANCES_UNAVAILABLE = "ALL_INSTANCES_UNAVAILABLE"
 """The reason of Unavailable when no instance of a service is left to try."""
 
+MAX_REQUEST_ID_LENGTH = 128
+
+
+def is_fit_request_id(given: str) -> bool:
+    """Whether what a caller sent as its request id may be logged and sent back."""
+    return 0 < len(given) <= MAX_REQUEST_ID_LENGTH and given.isascii() and given.isprintable()
+
 
 class Caller(Protocol):
     """Calls one service of the mesh, on whichever instance answers."""
@@ -37,4 +44,13 @@ class Caller(Protocol):
         declares an idempotency_level are repeated on failures of an instance;
         others are sent once, unless they surely never arrived.
         """
+        ...
+
+
+class SheddingCaller(Caller, Protocol):
+    """A caller that knows, before it is called, whether it would refuse a call."""
+
+    def refuse_early(self, method: str) -> None:
+        """Raises ResourceExhausted with OVERLOADED when every instance has said lately that
+        it has no room for calls of this kind, so that the call need not be put together."""
         ...

@@ -6,20 +6,12 @@ over. Any other call is sent once: before it is, a connection must stand, and
 only if none can be made does it move on. What is not known to have stayed
 here is never sent again.
 
-What becomes of an attempt:
+What becomes of an attempt stands in mesh.outcomes.
 
-    the attempt ended with           for the breaker   an idempotent call
-    -------------------------------  ----------------  -------------------------------------
-    a response, or an error of the   an answer         ends with it
-    request
-    UNAVAILABLE sent by the server   a break           same instance again, then the next
-    ALL_INSTANCES_UNAVAILABLE sent   an answer         ends with it: some service behind the
-    by the server                                      instance is out, not the instance
-    a broken connection              a break           same instance again, then the next
-    DEADLINE_EXCEEDED sent by the    an answer         next instance
-    server
-    its own timeout                  a timeout         next instance
-    the caller's cancellation        given up          ends
+When no instance is left, the last error is the call's if the instance answered; with
+OVERLOADED if one was held off; and otherwise with ALL_INSTANCES_UNAVAILABLE. Whatever
+UNAVAILABLE leaves here says that the one who passes it on serves: in a chain of calls
+nobody's breaker counts what happened further behind.
 
 A refusal is not the outcome of a call that changes something when an earlier attempt was
 sent and not answered for good: that one may still take effect. It is answered as
@@ -35,11 +27,9 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 import structlog
-from google.protobuf import descriptor_pool
 
 from mesh.balancer import Attempt, Balancer, Tries
 from mesh.breaker import BreakerLimits, Outcome
@@ -47,17 +37,22 @@ from mesh.calls import ALL_INSTANCES_UNAVAILABLE, Metadata
 from mesh.deadlines import Deadline
 from mesh.errors import (
     DeadlineExceeded,
+    DependencyAway,
     InDoubt,
     InvalidArgument,
     MeshError,
+    Overloaded,
     PermissionDenied,
+    ResourceExhausted,
     Unauthenticated,
     Unavailable,
 )
+from mesh.holdoffs import HoldOffs
 from mesh.instances import Instance
-from mesh.methods import changes_something, is_idempotent
-from mesh.transport import ConnectionBroken, NoAnswer, Transport
+from mesh.outcomes import is_at_the_door, may_be_alive, may_go_on, outcome_of
+from mesh.transport import Transport
 from mesh.unary import UnaryTransport
+from mesh.work import Terms, terms_of_path
 
 ATTEMPT_TIMEOUT_SECONDS = 2.0
 PAUSES_SECONDS = (0.0, 0.02, 0.06)
@@ -67,10 +62,19 @@ _REFUSED_BY_ANYBODY = (InvalidArgument, Unauthenticated, PermissionDenied)
 log = structlog.get_logger()
 
 
-class AllInstancesUnavailable(Unavailable):
+class AllInstancesUnavailable(DependencyAway):
     """No instance of a service is left to try."""
 
     REASON = ALL_INSTANCES_UNAVAILABLE
+
+
+class ServiceOverloaded(ResourceExhausted):
+    """Every instance that could answer has said lately that it has no room for such calls.
+
+    It is no `Overloaded`: whoever passes it on may have begun something.
+    """
+
+    REASON = Overloaded.REASON
 
 
 class InstanceList(Protocol):
@@ -91,12 +95,11 @@ class _Sending:
     request: bytes
     metadata: Metadata
     deadline: Deadline
-    repeats: bool
-    changes: bool
+    terms: Terms
 
 
 class ServiceClient:
-    """A `mesh.calls.Caller` for one service; use it in one event loop alone."""
+    """A `mesh.calls.SheddingCaller` for one service; use it in one event loop alone."""
 
     def __init__(
         self,
@@ -117,6 +120,8 @@ class ServiceClient:
         self._jitter = jitter
         self._attempt_timeout_seconds = attempt_timeout_seconds
         self._balancer = Balancer(clock, limits=limits, first_turn=int(jitter() * 1000))
+        self._holdoffs = HoldOffs(clock, jitter)
+        self._serving_ids: tuple[str, ...] = ()
         self._unsubscribe = directory.subscribe(self._take_instances)
         self._take_instances()
 
@@ -124,22 +129,41 @@ class ServiceClient:
         self, method: str, request: bytes, metadata: Metadata, deadline: Deadline
     ) -> bytes:
         """See `mesh.calls.Caller`."""
-        sending = _Sending(method, request, metadata, deadline, *_promises(method))
+        sending = _Sending(method, request, metadata, deadline, terms_of_path(method))
+        try:
+            return await self._call(sending)
+        except Unavailable as error:
+            error.absolve_instance()
+            raise
+
+    def refuse_early(self, method: str) -> None:
+        """See `mesh.calls.SheddingCaller`."""
+        terms = terms_of_path(method)
+        held = self._holdoffs.held(terms.work)
+        if held and all(each in held for each in self._serving_ids):
+            raise self._overloaded(terms)
+
+    async def _call(self, sending: _Sending) -> bytes:
+        method, terms, deadline = sending.method, sending.terms, sending.deadline
         tries = Tries()
         cause: MeshError | None = None
         is_in_doubt = False
         while not deadline.is_over():
+            tries.failed_on.update(self._holdoffs.held(terms.work))
             attempt = self._balancer.pick(tries)
             if attempt is None:
-                raise self._all_unavailable(cause) from cause
+                error = self._none_left(terms, cause)
+                if is_in_doubt and isinstance(error, ServiceOverloaded):
+                    raise InDoubt from error
+                raise error from cause
             try:
                 return await self._attempt(attempt, sending)
             except MeshError as error:
-                if not _may_go_on(error, repeats=sending.repeats):
+                if not may_go_on(error, method, terms):
                     if is_in_doubt and not isinstance(error, _REFUSED_BY_ANYBODY):
                         raise InDoubt from error
                     raise
-                is_in_doubt = is_in_doubt or (sending.changes and _was_sent(error))
+                is_in_doubt = is_in_doubt or (terms.changes and may_be_alive(error, method))
                 cause = error
         raise DeadlineExceeded(
             "The call's deadline has passed; repeat it to learn the outcome."
@@ -162,7 +186,10 @@ class ServiceClient:
             outcome = Outcome.ANSWERED
             return response
         except MeshError as error:
-            outcome = _outcome_of(error)
+            outcome = outcome_of(error)
+            if is_at_the_door(error, sending.method):
+                hint_seconds = error.retry_after_seconds
+                self._holdoffs.begin(attempt.instance.id, sending.terms.work, hint_seconds)
             raise
         finally:
             self._report(attempt, outcome)
@@ -172,7 +199,7 @@ class ServiceClient:
         timeout_seconds = sending.deadline.remaining_seconds()
         if not attempt.is_last:
             timeout_seconds = min(self._attempt_timeout_seconds, timeout_seconds / 2)
-        if not sending.repeats:
+        if not sending.terms.repeats:
             await self._transport.connect(address, timeout_seconds)
             timeout_seconds = sending.deadline.remaining_seconds()
         return await self._transport.call(
@@ -192,6 +219,20 @@ class ServiceClient:
             event = "close_breaker" if was_open else "open_breaker"
             log.warning(event, service=self._service, target=attempt.instance.id)
 
+    def _none_left(self, terms: Terms, cause: MeshError | None) -> MeshError:
+        if self._holdoffs.held(terms.work):
+            return self._overloaded(terms)
+        if cause is not None and outcome_of(cause) in (Outcome.ANSWERED, Outcome.GIVEN_UP):
+            return cause
+        return self._all_unavailable(cause)
+
+    def _overloaded(self, terms: Terms) -> ServiceOverloaded:
+        return ServiceOverloaded(
+            f"{self._service} has as many calls of this kind as it can take; "
+            "repeat the call in a moment.",
+            retry_after_seconds=self._holdoffs.seconds_left(terms.work),
+        )
+
     def _all_unavailable(self, cause: MeshError | None) -> AllInstancesUnavailable:
         metadata = {"service": self._service}
         if cause is not None:
@@ -205,38 +246,6 @@ class ServiceClient:
     def _take_instances(self) -> None:
         instances = self._directory.instances(self._service)
         self._balancer.update(instances)
+        self._serving_ids = tuple(each.id for each in instances if each.is_serving)
+        self._holdoffs.retain(each.id for each in instances)
         self._transport.retain(instance.address for instance in instances)
-
-
-@cache
-def _promises(method: str) -> tuple[bool, bool]:
-    """Whether a gRPC path may be repeated, and whether it changes something, as its proto
-    says; of an unknown method the worst is assumed."""
-    try:
-        found = descriptor_pool.Default().FindMethodByName(method.strip("/").replace("/", "."))
-    except KeyError:
-        return False, True
-    return is_idempotent(found), changes_something(found)
-
-
-def _was_sent(error: MeshError) -> bool:
-    """Whether an attempt that failed so may have reached its instance."""
-    return not isinstance(error, ConnectionBroken | NoAnswer) or error.was_sent
-
-
-def _is_of_the_instance(error: MeshError) -> bool:
-    """Whether UNAVAILABLE speaks of the instance, not of a service behind it."""
-    return isinstance(error, Unavailable) and error.reason != AllInstancesUnavailable.REASON
-
-
-def _outcome_of(error: MeshError) -> Outcome:
-    if isinstance(error, NoAnswer):
-        return Outcome.TIMED_OUT
-    return Outcome.BROKE if _is_of_the_instance(error) else Outcome.ANSWERED
-
-
-def _may_go_on(error: MeshError, *, repeats: bool) -> bool:
-    """Whether the call may be sent again after this error."""
-    if not _was_sent(error):
-        return True
-    return repeats and (isinstance(error, DeadlineExceeded) or _is_of_the_instance(error))

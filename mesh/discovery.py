@@ -5,9 +5,9 @@ stands. Registries that share their leases have one list, so that another of the
 from the revision that was seen. A registry with another list was restarted, and may know
 only those instances that have come back to it so far; so for `settle_seconds`, longer
 than instances need to register anew, an instance that is missing there stays on
-the list. One that the new registry has listed and then dropped goes at once, unless it is
-the last of its service: a list without any would help nobody, so it stands for HOLD_SECONDS
-more, in which an instance whose lease was lost by mistake registers again.
+the list. One that the new registry has listed and then dropped goes at once, unless with it
+a service would have none left: leases that could not be renewed, because all registries or
+their etcd stood still, run out together, and those whose they are come back within a second.
 
 Several registries are tried in turn, from a random one on, with a backoff that
 is capped at a second. One that is silent for longer than a registry ever is, dead or
@@ -81,7 +81,6 @@ class Directory:
         self._is_current = False
         self._lost_at = -math.inf
         self._watching: asyncio.Task[None] | None = None
-        self._releasing: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begins to watch, and goes on until `close`."""
@@ -93,8 +92,6 @@ class Directory:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
-        if self._releasing is not None:
-            self._releasing.cancel()
 
     async def first_snapshot(self, timeout_seconds: float) -> None:
         """Waits until a registry has told its list. Raises NoRegistry when none does in time."""
@@ -163,7 +160,8 @@ class Directory:
                         self._memory.reconnect()
                     if settling is None or told.list_id != self._list_id:
                         settling = self._begin_settling(settling)
-                    self._take(told)
+                    if self._take(told):
+                        settling = self._begin_settling(settling)
         finally:
             if settling is not None:
                 settling.cancel()
@@ -180,28 +178,24 @@ class Directory:
             async for response in watch(request, metadata=metadata):
                 yield response
 
-    def _take(self, told: registry_pb2.WatchResponse) -> None:
+    def _take(self, told: registry_pb2.WatchResponse) -> bool:
+        """Whether somebody who is not listed now stays until that has settled."""
         self._list_id, self._revision = told.list_id, told.revision
-        if not told.unchanged:
-            self._memory.take([from_message(message) for message in told.instances])
-            if self._memory.holds_some and self._releasing is None:
-                loop = asyncio.get_running_loop()
-                self._releasing = loop.call_later(HOLD_SECONDS, self._release)
-            self._publish()
+        if told.unchanged:
+            return False
+        stays = self._memory.take([from_message(message) for message in told.instances])
+        self._publish()
+        return stays
 
     def _begin_settling(self, running: asyncio.TimerHandle | None) -> asyncio.TimerHandle:
-        """Each watch settles, for the one before may have ended before it had."""
+        """Each watch settles, for the one before may have ended before it had; later than
+        it would have, when something else is to settle too."""
         if running is not None:
             running.cancel()
         return asyncio.get_running_loop().call_later(self._settle_seconds, self._settle)
 
     def _settle(self) -> None:
         self._memory.settle()
-        self._publish()
-
-    def _release(self) -> None:
-        self._releasing = None
-        self._memory.release()
         self._publish()
 
     def _lose(self) -> None:

@@ -1,33 +1,44 @@
 """Where every call of a server goes through, whatever carried it.
 
-In order: is there such a method, is there room, who is calling, what is asked,
-the method itself within its deadline, and the answer's encoding. Only a
-MeshError leaves; anything else is logged and becomes INTERNAL with the request
-id and nothing more.
+In order: is there such a method, is there room for its kind of work, who is
+calling, what is asked, the method itself within its deadline, and the answer's
+encoding. Only a MeshError leaves; anything else is logged and becomes INTERNAL with
+the request id and nothing more. What is refused for want of room is counted and not
+logged, for there may be thousands of them a second.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from uuid import uuid4
 
 import structlog
 from google.protobuf.message import DecodeError
 
 from mesh.auth import Authenticator, Identity, Player, Service
-from mesh.calls import REQUEST_ID, TRACEPARENT, Metadata
+from mesh.bulkheads import Bulkhead
+from mesh.calls import REQUEST_ID, TRACEPARENT, Metadata, is_fit_request_id
 from mesh.deadlines import Deadline, within
 from mesh.errors import (
     DeadlineExceeded,
     Internal,
     InvalidArgument,
     MeshError,
-    ResourceExhausted,
+    Overloaded,
     Unimplemented,
 )
 from mesh.methods import Method
 from mesh.rules import Rule
+from mesh.work import BOUNDS, Work
 
-MAX_REQUEST_ID_LENGTH = 128
+MAX_STREAMS = 2048
+"""On one server; whoever serves a stream has a closer bound."""
+
+Gate = Callable[[Deadline, int], None]
+"""Is told of a call's deadline and how many calls of its kind are under way before it.
+Raises Overloaded when there is no room, and DeadlineExceeded when a call with that
+deadline had better not be begun."""
 log = structlog.get_logger()
 
 
@@ -62,15 +73,23 @@ class Dispatcher:
         methods: Iterable[Method],
         authenticator: Authenticator,
         *,
-        max_concurrent_calls: int = 2048,
+        bounds: Mapping[Work, int] = BOUNDS,
+        gates: Mapping[Work, Gate] = MappingProxyType({}),
+        count_refusal: Callable[[Work], None] = lambda work: None,
     ) -> None:
-        """Raises BadRule for a method that nobody could call."""
+        """`bounds` has the number of calls of each kind that run at once; `gates` say of a
+        kind whether there is room, beside that; `count_refusal` is told of every call that
+        finds none. Raises BadRule for a method that nobody could call."""
         self._methods = {method.path: method for method in methods}
         for method in self._methods.values():
             method.rule.check(method.path)
         self._authenticator = authenticator
-        self._max_concurrent_calls = max_concurrent_calls
-        self._running_calls = 0
+        self._bulkheads = {
+            work: Bulkhead(bounds[work], on_refusal=partial(count_refusal, work)) for work in Work
+        }
+        self._gates = dict(gates)
+        self._count_refusal = count_refusal
+        self._streams = Bulkhead(MAX_STREAMS)
 
     def find(self, path: str) -> Method | None:
         """The method of that gRPC path, if this server has it."""
@@ -84,52 +103,57 @@ class Dispatcher:
         self, path: str, request: bytes, metadata: Metadata, deadline: Deadline
     ) -> bytes:
         """Runs one unary call. Raises MeshError alone, and CancelledError when cancelled."""
+        method = self._known(path)
+        work = method.terms.work
+        bulkhead, gate = self._bulkheads[work], self._gates.get(work)
+        _enter(bulkhead, path)
         request_id = request_id_of(metadata)
-        self._enter(path)
         try:
-            method, decoded, call = await self._prepare(
-                path, request, metadata, deadline, request_id
-            )
+            if gate is not None:
+                gate(deadline, bulkhead.running_count - 1)
+            decoded, call = await self._prepare(method, request, metadata, deadline, request_id)
             answer = await within(deadline, method.function(decoded, call))
             return method.encode(answer)
+        except Overloaded as error:
+            self._count_refusal(work)
+            error.metadata["method"] = path
+            raise
         except Exception as error:
             raise _told(error, path, request_id) from error
         finally:
-            self._running_calls -= 1
+            bulkhead.leave()
 
     async def stream(
         self, path: str, request: bytes, metadata: Metadata, deadline: Deadline
     ) -> AsyncIterator[bytes]:
         """Runs one server-streaming call, which no deadline ends. Raises as `handle` does."""
+        method = self._known(path)
+        _enter(self._streams, path)
         request_id = request_id_of(metadata)
-        self._enter(path)
         try:
-            method, decoded, call = await self._prepare(
-                path, request, metadata, deadline, request_id
-            )
+            decoded, call = await self._prepare(method, request, metadata, deadline, request_id)
             async for answer in method.function(decoded, call):
                 yield method.encode(answer)
         except Exception as error:
             raise _told(error, path, request_id) from error
         finally:
-            self._running_calls -= 1
+            self._streams.leave()
 
-    def _enter(self, path: str) -> None:
-        if self._running_calls >= self._max_concurrent_calls:
-            raise ResourceExhausted(
-                "This server has as many calls as it can take; repeat the call in a moment.",
-                reason="OVERLOADED",
-                metadata={"method": path},
-                retry_after_seconds=1.0,
-            )
-        self._running_calls += 1
-
-    async def _prepare(
-        self, path: str, request: bytes, metadata: Metadata, deadline: Deadline, request_id: str
-    ) -> tuple[Method, object, Call]:
+    def _known(self, path: str) -> Method:
         method = self._methods.get(path)
         if method is None:
-            raise Unimplemented(f"{path} is not served here.", reason="METHOD_UNKNOWN")
+            raise Unimplemented(f"{path[:200]} is not served here.", reason="METHOD_UNKNOWN")
+        return method
+
+    async def _prepare(
+        self,
+        method: Method,
+        request: bytes,
+        metadata: Metadata,
+        deadline: Deadline,
+        request_id: str,
+    ) -> tuple[object, Call]:
+        path = method.path
         deadline.check()
         identity = await self._authenticator.authenticate(metadata, method.rule)
         try:
@@ -139,15 +163,21 @@ class Dispatcher:
                 f"The request is not a valid message of {path}.", reason="MALFORMED_MESSAGE"
             ) from error
         call = Call(path, identity, deadline, request_id, metadata.get(TRACEPARENT, ""))
-        return method, decoded, call
+        return decoded, call
+
+
+def _enter(bulkhead: Bulkhead, path: str) -> None:
+    try:
+        bulkhead.enter()
+    except Overloaded as error:
+        error.metadata["method"] = path
+        raise
 
 
 def request_id_of(metadata: Metadata) -> str:
     """The caller's request id if it is fit to be logged, otherwise a new one."""
     given = metadata.get(REQUEST_ID, "")
-    if 0 < len(given) <= MAX_REQUEST_ID_LENGTH and given.isascii() and given.isprintable():
-        return given
-    return uuid4().hex
+    return given if is_fit_request_id(given) else uuid4().hex
 
 
 def _told(error: Exception, path: str, request_id: str) -> MeshError:

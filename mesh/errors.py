@@ -8,12 +8,14 @@
     +-- AlreadyExists          6
     +-- PermissionDenied       7
     +-- ResourceExhausted      8   a bound was reached; come back later
+    |   +-- Overloaded             refused at the door: nothing was begun
     +-- FailedPrecondition     9   the request is right, the state is not
     +-- Aborted               10   lost a race and changed nothing; try again
     +-- Unimplemented         12
     +-- Internal              13   our bug; the caller learns the request id alone
     +-- Unavailable           14   this instance cannot answer; another may
-    |   +-- InDoubt                it may have taken effect; the request id tells
+    |   +-- DependencyAway         what stands behind the instance cannot; the instance serves
+    |       +-- InDoubt            it may have taken effect; the request id tells
     +-- DataLoss              15   needs a person
     +-- Unauthenticated       16
 
@@ -29,6 +31,9 @@ from typing import ClassVar
 
 DOMAIN = "gacha-mesh"
 """The domain of every google.rpc.ErrorInfo that the mesh sends."""
+
+INSTANCE, SERVES = "instance", "serves"
+"""In the metadata of an UNAVAILABLE that takes nothing away from the instance that sends it."""
 
 
 class Code(IntEnum):
@@ -133,6 +138,19 @@ class ResourceExhausted(MeshError):
     CODE, REASON, retryable = Code.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED", True
 
 
+class Overloaded(ResourceExhausted):
+    """There is no room for one more call of this kind, and nothing of it was begun.
+
+    A server adds the method's path to the metadata as it leaves, so that the one who
+    called that very method knows that it may be sent to another instance.
+    """
+
+    REASON = "OVERLOADED"
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+
+
 class FailedPrecondition(MeshError):
     CODE, REASON = Code.FAILED_PRECONDITION, "FAILED_PRECONDITION"
 
@@ -150,14 +168,41 @@ class Internal(MeshError):
 
 
 class Unavailable(MeshError):
+    """The instance that says so cannot answer; another one may."""
+
     CODE, REASON, retryable = Code.UNAVAILABLE, "UNAVAILABLE", True
+
+    @property
+    def speaks_of_instance(self) -> bool:
+        """Whether it is the instance that cannot answer, and not something behind it."""
+        return self.metadata.get(INSTANCE) != SERVES
+
+    def absolve_instance(self) -> None:
+        """Has it say, across processes too, that the instance which sends it serves."""
+        self.metadata[INSTANCE] = SERVES
+
+
+class DependencyAway(Unavailable):
+    """Something that the instance needs for this call cannot answer; the instance serves."""
+
+    REASON = "DEPENDENCY_AWAY"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, metadata=metadata, retry_after_seconds=retry_after_seconds)
+        self.absolve_instance()
 
 
 class DataLoss(MeshError):
     CODE, REASON = Code.DATA_LOSS, "DATA_LOSS"
 
 
-class InDoubt(Unavailable):
+class InDoubt(DependencyAway):
     """It is not known yet whether the call took effect; the same request id tells later."""
 
     REASON = "OUTCOME_UNKNOWN"

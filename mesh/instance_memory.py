@@ -12,48 +12,40 @@ class InstanceMemory:
     listed yet stays as it was known; the registry may have been restarted, and
     the instance on its way back to it.
 
-    The last instances of a service that go without having said so are held until
-    `release`. A list without them would help nobody, for calls could not but fail; and
-    where all leases are lost at once, it is more likely that their keeper erred (docs/adr/0017).
+    Where the list loses the last serving instance of a service, and that one had not said
+    that it leaves, it stays until `settle` too: nobody else could be called, and far more
+    likely than the death of all is that nobody could renew a lease.
     """
 
     def __init__(self) -> None:
         self._unconfirmed: dict[str, Instance] = {}
         self._snapshot: dict[str, Instance] = {}
-        self._held: dict[str, Instance] = {}
-
-    @property
-    def holds_some(self) -> bool:
-        """Whether there is something to release."""
-        return bool(self._held)
 
     def reconnect(self) -> None:
         """A new list begins: nothing that is known has been confirmed by it."""
         self._unconfirmed = self.merged()
-        self._snapshot, self._held = {}, {}
+        self._snapshot = {}
 
-    def take(self, snapshot: Iterable[Instance]) -> None:
-        """The registry lists these now."""
+    def take(self, snapshot: Iterable[Instance]) -> bool:
+        """The registry lists these now. Returns whether others stay, until it has settled."""
         before = self.merged()
         self._snapshot = {instance.id: instance for instance in snapshot}
         for id in self._snapshot:
             self._unconfirmed.pop(id, None)
-        self._held = {}
-        served = {each.service for each in self.merged().values() if each.is_serving}
-        self._held = {
-            id: instance
-            for id, instance in before.items()
-            if instance.is_serving and instance.service not in served and id not in self._snapshot
+        after = self.merged()
+        served = {each.service for each in after.values() if each.is_serving}
+        kept = {
+            id: each
+            for id, each in before.items()
+            if each.is_serving and each.service not in served and id not in after
         }
+        self._unconfirmed.update(kept)
+        return bool(kept)
 
     def settle(self) -> None:
         """Whoever has not come back by now is gone."""
         self._unconfirmed = {}
 
-    def release(self) -> None:
-        """Whoever is held is gone."""
-        self._held = {}
-
     def merged(self) -> dict[str, Instance]:
         """The instances by id."""
-        return {**self._held, **self._unconfirmed, **self._snapshot}
+        return {**self._unconfirmed, **self._snapshot}

@@ -4,7 +4,16 @@ A service's composition root builds what is its own and hands it in here.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -13,18 +22,19 @@ from mesh.auth import Authenticator
 from mesh.client import ServiceClient
 from mesh.config import ServiceSettings
 from mesh.discovery import Directory
-from mesh.dispatch import Dispatcher
+from mesh.dispatch import Dispatcher, Gate
 from mesh.instances import Instance
 from mesh.keys import PublicKeys
 from mesh.lanes.transport import LaneTransport
 from mesh.methods import methods_of
-from mesh.metrics import LaneMetrics, metrics_served, process_registry
+from mesh.metrics import LaneMetrics, RefusalMetrics, metrics_served, process_registry
 from mesh.process import serve_until_told_to_stop
 from mesh.registration import Registration
 from mesh.security import security_of
 from mesh.server import Server
 from mesh.tls.certificates import CertificateMetrics
 from mesh.unary import UnaryTransport
+from mesh.work import Work
 
 Background = Callable[[], Coroutine[Any, Any, None]]
 
@@ -42,6 +52,7 @@ class Member:
         self._registries = settings.registry_addresses()
         self.metrics = process_registry()
         self._lane_metrics = LaneMetrics(self.metrics)
+        self._refusals = RefusalMetrics(self.metrics)
         self._security = security_of(settings, CertificateMetrics(self.metrics))
         self._service_keys = settings.service_keys()
         self.identity = settings.identity(service)
@@ -71,10 +82,12 @@ class Member:
         is_ready: Callable[[], Awaitable[bool]],
         background: Sequence[Background],
         opened: Collection[str] = (),
+        gates: Mapping[Work, Gate] = MappingProxyType({}),
     ) -> None:
         """Serves each proto service by its implementation until a signal, and runs the
         background work meanwhile. `opened` are full names of methods, of those that may be
-        opened, which anybody may call here."""
+        opened, which anybody may call here; `gates` are as `mesh.dispatch.Dispatcher` has
+        them."""
         services = list(offered)
         methods = [
             method
@@ -82,7 +95,9 @@ class Member:
             for method in methods_of(descriptor, implementation, opened)
         ]
         authenticator = Authenticator(player_keys=player_keys, service_keys=self._service_keys.find)
-        dispatcher = Dispatcher(methods, authenticator)
+        dispatcher = Dispatcher(
+            methods, authenticator, gates=gates, count_refusal=self._refusals.count
+        )
         names = [descriptor.full_name for descriptor, _ in services]
         server = Server(
             self._settings.listen,

@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from mesh.rules import Rule, rule_of
+from mesh.work import UNKNOWN, Terms, terms_of
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -31,18 +32,7 @@ class Method:
     decode: Callable[[bytes], Any]
     function: Callable[[Any, Any], Any]
     encode: Callable[[Any], bytes]
-
-
-def is_idempotent(method: MethodDescriptor) -> bool:
-    """Whether a method's proto says that repeating it is safe."""
-    options = method.GetOptions()
-    return options.idempotency_level in (options.NO_SIDE_EFFECTS, options.IDEMPOTENT)
-
-
-def changes_something(method: MethodDescriptor) -> bool:
-    """Whether a method may do so: its proto does not say that it has no side effects."""
-    options = method.GetOptions()
-    return bool(options.idempotency_level != options.NO_SIDE_EFFECTS)
+    terms: Terms = UNKNOWN
 
 
 def methods_of(
@@ -67,4 +57,5 @@ def methods_of(
             decode=GetMessageClass(method.input_type).FromString,
             function=getattr(implementation, _WORD.sub("_", method.name).lower()),
             encode=GetMessageClass(method.output_type).SerializeToString,
+            terms=terms_of(method.GetOptions()),
         )

@@ -26,6 +26,7 @@ from prometheus_client import (
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from mesh.server import ListenFailed
+from mesh.work import Work
 
 ObserveSize = Callable[[int], None]
 Page = Callable[[], tuple[HTTPStatus, str, bytes]]
@@ -59,6 +60,24 @@ class LaneMetrics:
         )
         self.observe_calls: ObserveSize = calls.labels("client").observe
         self.observe_replies: ObserveSize = calls.labels("server").observe
+
+
+class RefusalMetrics:
+    """How many calls found no room, by their kind of work."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Raises ValueError when the registry has them already."""
+        refused = Counter(
+            "grpc_server_refused",
+            "Calls that were refused before they were begun, for want of room.",
+            ["work"],
+            registry=registry,
+        )
+        self._children = {work: refused.labels(work.name.lower()) for work in Work}
+
+    def count(self, work: Work) -> None:
+        """One more call of that kind was refused."""
+        self._children[work].inc()
 
 
 class TransactionMetrics:

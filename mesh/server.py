@@ -18,6 +18,7 @@ from mesh.dispatch import Dispatcher
 from mesh.errors import MeshError
 from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES
 from mesh.lanes.service import LaneService
+from mesh.methods import Method
 from mesh.reflection import Reflection
 from mesh.security import PLAIN, Security
 
@@ -129,29 +130,34 @@ class _Handlers(grpc.GenericRpcHandler):
         self._dispatcher = dispatcher
 
     def service(self, details: Any) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        path = details.method
-        method = self._dispatcher.find(path)
+        method = self._dispatcher.find(details.method)
         if method is None:
             return None
         if method.streams:
-            return grpc.unary_stream_rpc_method_handler(self._streaming(path))
-        return grpc.unary_unary_rpc_method_handler(self._unary(path))
+            return grpc.unary_stream_rpc_method_handler(self._streaming(method))
+        return grpc.unary_unary_rpc_method_handler(self._unary(method))
 
-    def _unary(self, path: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    def _unary(self, method: Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        path = method.path
+
         async def unary(request: bytes, context: Any) -> bytes:
             metadata = metadata_of(context)
+            deadline = deadline_of(context, method.terms)
             try:
-                return await self._dispatcher.handle(path, request, metadata, deadline_of(context))
+                return await self._dispatcher.handle(path, request, metadata, deadline)
             except MeshError as error:
                 await abort(context, error, metadata)
                 raise
 
         return unary
 
-    def _streaming(self, path: str) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
+    def _streaming(self, method: Method) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
+        path = method.path
+
         async def streaming(request: bytes, context: Any) -> AsyncIterator[bytes]:
             metadata = metadata_of(context)
-            answers = self._dispatcher.stream(path, request, metadata, deadline_of(context))
+            deadline = deadline_of(context, method.terms)
+            answers = self._dispatcher.stream(path, request, metadata, deadline)
             try:
                 async for answer in answers:
                     yield answer

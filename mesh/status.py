@@ -1,7 +1,9 @@
 """MeshError to google.rpc.Status and back (AIP-193).
 
 What crosses the wire is a status code, a message, and the trailer
-`grpc-status-details-bin` with ErrorInfo, BadRequest and RetryInfo.
+`grpc-status-details-bin` with ErrorInfo, BadRequest and RetryInfo. Whatever an error
+says, it fits into a trailer and into a lane's message: what is too long is cut, and
+what cannot be written is replaced.
 """
 
 from collections.abc import Iterable
@@ -15,11 +17,28 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from mesh.errors import BY_CODE, DOMAIN, Code, FieldViolation, MeshError
 
 DETAILS_KEY = "grpc-status-details-bin"
+MAX_MESSAGE_LENGTH = 512
+"""Of an error, in characters."""
+MAX_STATUS_BYTES = 4 * 1024
+"""In base64 with its message beside it, this is within the 16 KiB that metadata may have."""
 
 
 def to_status(error: MeshError) -> status_pb2.Status:
-    """The error as it crosses the wire."""
-    status = status_pb2.Status(code=int(error.code), message=error.message)
+    """The error as it crosses the wire: of details that are too large, the reason alone."""
+    try:
+        status = _whole(error)
+        if status.ByteSize() <= MAX_STATUS_BYTES:
+            return status
+    except (TypeError, ValueError):  # a text that is none, or has half of a surrogate pair
+        pass
+    message = error.message.encode("utf-8", "replace")[:MAX_MESSAGE_LENGTH]
+    status = status_pb2.Status(code=int(error.code), message=message.decode("utf-8", "ignore"))
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))
+    return status
+
+
+def _whole(error: MeshError) -> status_pb2.Status:
+    status = status_pb2.Status(code=int(error.code), message=error.message[:MAX_MESSAGE_LENGTH])
     status.details.add().Pack(
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     )

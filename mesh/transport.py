@@ -5,10 +5,10 @@ them decides where a call goes and whether it is repeated.
 """
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from mesh.calls import Metadata
-from mesh.errors import DeadlineExceeded, Unavailable
+from mesh.errors import DeadlineExceeded, InvalidArgument, MeshError, Unavailable
 
 
 class ConnectionBroken(Unavailable):
@@ -30,11 +30,33 @@ class ConnectionBroken(Unavailable):
 
 
 class NoAnswer(DeadlineExceeded):
-    """The attempt's time ran out and the instance had not answered."""
+    """The attempt's time ran out and the instance had not answered.
 
-    def __init__(self, *, was_sent: bool) -> None:
+    `was_silent` says that nothing else was heard of the instance either; if something
+    was, the call is slow and the instance is there.
+    """
+
+    def __init__(self, *, was_sent: bool, was_silent: bool = True) -> None:
         super().__init__("No answer came in time; repeat the call to learn the outcome.")
         self.was_sent = was_sent
+        self.was_silent = was_silent
+
+
+class NotCarried(MeshError):
+    """Mixed into what a transport refuses by itself: nothing was sent, and the instance
+    was not heard. `may_fit_elsewhere` says that another connection may take the call."""
+
+    was_sent = False
+    may_fit_elsewhere: ClassVar[bool] = False
+
+
+class UnfitMetadata(NotCarried, InvalidArgument):
+    """Metadata that gRPC would not carry."""
+
+    REASON = "METADATA_UNFIT"
+
+    def __init__(self) -> None:
+        super().__init__("The metadata of a call must be ASCII.")
 
 
 class Transport(Protocol):
@@ -58,7 +80,7 @@ class Transport(Protocol):
         """Sends one request and returns the serialized response; repeats nothing.
 
         Cancelling it cancels the call. Raises the MeshError that the server sent,
-        ConnectionBroken, or NoAnswer.
+        ConnectionBroken, NoAnswer, or a NotCarried.
         """
         ...
 

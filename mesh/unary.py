@@ -16,7 +16,7 @@ from mesh.connections import CLOSING_GRACE_SECONDS, Connections
 from mesh.errors import MeshError
 from mesh.security import PLAIN, Security
 from mesh.status import DETAILS_KEY, from_wire
-from mesh.transport import ConnectionBroken, NoAnswer
+from mesh.transport import ConnectionBroken, NoAnswer, UnfitMetadata
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
@@ -96,6 +96,8 @@ class UnaryTransport:
         metadata: Metadata,
         timeout_seconds: float,
     ) -> bytes:
+        if not all(key.isascii() and value.isascii() for key, value in metadata.items()):
+            raise UnfitMetadata
         send = self._connections.to(address).method(method)
         try:
             return await send(request, timeout=timeout_seconds, metadata=tuple(metadata.items()))

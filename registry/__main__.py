@@ -8,6 +8,7 @@ import structlog
 from mesh.auth import Authenticator
 from mesh.config import load
 from mesh.dispatch import Dispatcher
+from mesh.instances import Instance
 from mesh.keys import fixed_keys
 from mesh.logs import configure_logs
 from mesh.methods import methods_of
@@ -20,7 +21,6 @@ from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
 from registry import scrape_targets
 from registry.config import RegistrySettings
-from registry.domain import Entry
 from registry.etcd.client import EtcdClient
 from registry.etcd.store import EtcdStore
 from registry.following import SETTLE_SECONDS, Following
@@ -62,7 +62,9 @@ def store_of(settings: RegistrySettings) -> Store:
 
 async def main(settings: RegistrySettings) -> None:
     store = store_of(settings)
-    following = Following(store, settle_seconds=0.0 if settings.etcd_members() else SETTLE_SECONDS)
+    following = Following(
+        store, first_list_seconds=0.0 if settings.etcd_members() else SETTLE_SECONDS
+    )
     authenticator = Authenticator(
         player_keys=fixed_keys(), service_keys=settings.service_keys().find
     )
@@ -77,7 +79,7 @@ async def main(settings: RegistrySettings) -> None:
 
     async def register(port: int, metrics_address: str) -> Presence:
         address = f"{settings.listen.rpartition(':')[0]}:{port}"
-        entry = Entry(settings.instance_id, NAME, address, metrics_address=metrics_address)
+        entry = Instance(settings.instance_id, NAME, address, metrics_address=metrics_address)
         own = OwnEntry(entry, store)
         own.start()
         return Presence(own, store)

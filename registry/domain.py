@@ -11,9 +11,9 @@ Invariants, at every moment:
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from mesh.errors import InvalidArgument, NotFound, ResourceExhausted
+from mesh.instances import Instance, InstanceState
 
 LEASE_SECONDS = 3.0
 MAX_INSTANCES = 10_000
@@ -26,13 +26,6 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _HOST_AND_PORT = re.compile(
     r"(?P<host>[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})"
 )
-
-
-class State(Enum):
-    """Whether an instance takes calls."""
-
-    SERVING = "serving"
-    DRAINING = "draining"
 
 
 class LeaseExpired(NotFound):
@@ -55,18 +48,6 @@ class RegistryFull(ResourceExhausted):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One live instance, as registered. `address` is host:port, and so is `metrics_address`,
-    which is empty when the instance shows nowhere what it counts."""
-
-    id: str
-    service: str
-    address: str
-    state: State = State.SERVING
-    metrics_address: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The whole list, ordered by id, and the revision that it has.
 
@@ -75,7 +56,7 @@ class Snapshot:
     """
 
     revision: int
-    entries: tuple[Entry, ...]
+    entries: tuple[Instance, ...]
     list_id: str = ""
 
     def of_service(self, service: str) -> "Snapshot":
@@ -86,7 +67,7 @@ class Snapshot:
         return Snapshot(self.revision, chosen, self.list_id)
 
 
-def validate(entry: Entry) -> None:
+def validate(entry: Instance) -> None:
     """Raises InvalidArgument naming the field of the instance that is wrong."""
     for field, value in (("instance.id", entry.id), ("instance.service", entry.service)):
         if not (len(value) <= MAX_NAME_LENGTH and _VISIBLE.fullmatch(value)):
@@ -109,7 +90,7 @@ def _check_address(field: str, address: str) -> None:
 
 @dataclass(slots=True)
 class _Lease:
-    entry: Entry
+    entry: Instance
     expires_at: float
 
 
@@ -136,7 +117,7 @@ class Leases:
         self._revision = first_revision
         self._swept_at = now
 
-    def register(self, entry: Entry, now: float) -> str:
+    def register(self, entry: Instance, now: float) -> str:
         """Lists an instance under a new lease, in place of any that it had. Returns its id.
 
         Raises RegistryFull, or InvalidArgument naming the field.
@@ -153,7 +134,7 @@ class Leases:
             self._revision += 1
         return lease_id
 
-    def renew(self, lease_id: str, state: State | None, now: float) -> None:
+    def renew(self, lease_id: str, state: InstanceState | None, now: float) -> None:
         """Gives a lease its whole time again, and the instance that state unless None.
 
         Raises LeaseExpired. Idempotent.
@@ -178,7 +159,7 @@ class Leases:
             del self._lease_ids[lease.entry.id]
             self._revision += 1
 
-    def sweep(self, now: float) -> tuple[Entry, ...]:
+    def sweep(self, now: float) -> tuple[Instance, ...]:
         """Takes off the list whose lease has run out, and returns them.
 
         To be called several times a second. After a gap every lease has as much

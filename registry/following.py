@@ -2,8 +2,9 @@
 
 A registry that keeps its leases in memory knows nobody when it starts. Until instances have
 had the time to register anew there is no list here, for one with holes would have its
-readers drop instances that live; whoever had a list from before keeps that. So it is when a
-store that registries share has lost its list: the old one stands meanwhile.
+readers drop instances that live; whoever had a list from before keeps that. When a store has
+lost its list, or all leases of a service have run out together, those who are missing stay
+for as long, as they do with callers of the mesh (`mesh.instance_memory`).
 """
 
 import asyncio
@@ -12,6 +13,8 @@ from collections.abc import Callable
 import structlog
 
 from mesh.errors import MeshError
+from mesh.instance_memory import InstanceMemory
+from mesh.instances import Instance
 from registry.domain import LEASE_SECONDS, Snapshot
 from registry.storage import Store, StoreClosed
 
@@ -29,25 +32,27 @@ class Following:
         self,
         store: Store,
         *,
+        first_list_seconds: float = SETTLE_SECONDS,
         settle_seconds: float = SETTLE_SECONDS,
-        new_list_seconds: float = SETTLE_SECONDS,
         pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
-        """`settle_seconds` is waited for the first list, 0 for a store that outlives this
-        process; `new_list_seconds` when the store has begun another. The pause is between
-        attempts while the store does not answer."""
+        """`first_list_seconds` is waited before the first list, 0 for a store that outlives
+        this process; the pause is between attempts while the store does not answer."""
         self._store = store
+        self._first_list_seconds = first_list_seconds
         self._settle_seconds = settle_seconds
-        self._new_list_seconds = new_list_seconds
         self._pause_seconds = pause_seconds
-        self._snapshot: Snapshot | None = None
+        self._memory = InstanceMemory()
+        self._taken: Snapshot | None = None
+        self._settles_at: float | None = None
+        self._instances: tuple[Instance, ...] | None = None
         self._is_over = False
         self._subscribers: list[Callable[[], None]] = []
 
     @property
-    def snapshot(self) -> Snapshot | None:
-        """The last list; None before there is one. May be asked by any thread."""
-        return self._snapshot
+    def instances(self) -> tuple[Instance, ...] | None:
+        """The last list, ordered by id; None before there is one. May be asked by any thread."""
+        return self._instances
 
     @property
     def is_over(self) -> bool:
@@ -61,11 +66,12 @@ class Following:
 
     async def run(self) -> None:
         """Follows until the store closes. While it does not answer, the last list stands."""
-        await asyncio.sleep(self._settle_seconds)
+        await asyncio.sleep(self._first_list_seconds)
         is_lost = False
         while not self._is_over:
             try:
-                self._snapshot = await self._next()
+                async with asyncio.timeout_at(self._settles_at):
+                    snapshot = await self._next()
             except StoreClosed:
                 self._is_over = True
             except MeshError as error:
@@ -74,18 +80,28 @@ class Following:
                 is_lost = True
                 await asyncio.sleep(self._pause_seconds)
                 continue
+            except TimeoutError:
+                self._settles_at = None
+                self._memory.settle()
+            else:
+                self._take(snapshot)
             is_lost = False
             self._tell()
 
     async def _next(self) -> Snapshot:
-        if self._snapshot is None:
+        if self._taken is None:
             return await self._store.snapshot()
-        found = await self._store.snapshot_after(self._snapshot.revision)
-        if found.list_id == self._snapshot.list_id:
-            return found
-        await asyncio.sleep(self._new_list_seconds)
-        return await self._store.snapshot()
+        return await self._store.snapshot_after(self._taken.revision)
+
+    def _take(self, snapshot: Snapshot) -> None:
+        is_another_list = self._taken is not None and snapshot.list_id != self._taken.list_id
+        self._taken = snapshot
+        if is_another_list:
+            self._memory.reconnect()
+        if self._memory.take(snapshot.entries) or is_another_list:
+            self._settles_at = asyncio.get_running_loop().time() + self._settle_seconds
 
     def _tell(self) -> None:
+        self._instances = tuple(instance for _, instance in sorted(self._memory.merged().items()))
         for changed in tuple(self._subscribers):
             changed()

@@ -11,7 +11,8 @@ from dataclasses import replace
 import structlog
 
 from mesh.errors import MeshError
-from registry.domain import Entry, LeaseExpired, State
+from mesh.instances import Instance, InstanceState
+from registry.domain import LeaseExpired
 from registry.storage import Store
 
 HEARTBEAT_SECONDS = 1.0
@@ -23,7 +24,7 @@ class OwnEntry:
     """Keeps one entry in a store; a `mesh.process.Leaving`."""
 
     def __init__(
-        self, entry: Entry, store: Store, *, heartbeat_seconds: float = HEARTBEAT_SECONDS
+        self, entry: Instance, store: Store, *, heartbeat_seconds: float = HEARTBEAT_SECONDS
     ) -> None:
         self._entry = entry
         self._store = store
@@ -38,7 +39,7 @@ class OwnEntry:
 
     async def drain(self) -> None:
         """Tells that no new calls are wanted."""
-        self._entry = replace(self._entry, state=State.DRAINING)
+        self._entry = replace(self._entry, state=InstanceState.DRAINING)
         await self._keep_once()
 
     async def deregister(self) -> None:

@@ -6,8 +6,10 @@ from datetime import timedelta
 
 from mesh.dispatch import Call
 from mesh.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
+from mesh.instance_messages import STATE_NUMBERS, to_message
+from mesh.instances import Instance, InstanceState
 from protos.registry.v1 import registry_pb2 as pb
-from registry.domain import Entry, LeaseExpired, Snapshot, State
+from registry.domain import LeaseExpired, Snapshot
 from registry.storage import Store, StoreClosed
 from registry.told import Told
 
@@ -15,14 +17,7 @@ MAX_WATCHERS = 1_000
 MAX_LEASE_ID_LENGTH = 120
 SIGN_OF_LIFE_SECONDS = 1.0
 
-_STATES: dict[int, State] = {
-    pb.INSTANCE_STATE_SERVING: State.SERVING,
-    pb.INSTANCE_STATE_DRAINING: State.DRAINING,
-}
-_NUMBERS = {
-    State.SERVING: pb.INSTANCE_STATE_SERVING,
-    State.DRAINING: pb.INSTANCE_STATE_DRAINING,
-}
+_STATES: dict[int, InstanceState] = {number: state for state, number in STATE_NUMBERS.items()}
 
 
 class TooManyWatchers(ResourceExhausted):
@@ -47,10 +42,10 @@ class RegistryRpc:
 
     async def register(self, request: pb.RegisterRequest, call: Call) -> pb.RegisterResponse:
         sent = request.instance
-        state = _state_of(sent.state, "instance.state") or State.SERVING
+        state = _state_of(sent.state, "instance.state") or InstanceState.SERVING
         _check_own(sent, call.service)
         lease_id = await self._store.register(
-            Entry(sent.id, sent.service, sent.address, state, sent.metrics_address)
+            Instance(sent.id, sent.service, sent.address, state, sent.metrics_address)
         )
         response = pb.RegisterResponse(lease_id=lease_id)
         response.ttl.FromTimedelta(timedelta(seconds=self._store.lease_seconds))
@@ -138,19 +133,10 @@ def _check_own(sent: pb.Instance, caller: str) -> None:
 
 
 def _messages(snapshot: Snapshot) -> list[pb.Instance]:
-    return [
-        pb.Instance(
-            id=entry.id,
-            service=entry.service,
-            address=entry.address,
-            state=_NUMBERS[entry.state],
-            metrics_address=entry.metrics_address,
-        )
-        for entry in snapshot.entries
-    ]
+    return [to_message(entry) for entry in snapshot.entries]
 
 
-def _state_of(number: int, field: str) -> State | None:
+def _state_of(number: int, field: str) -> InstanceState | None:
     """None when it was left out."""
     if number == pb.INSTANCE_STATE_UNSPECIFIED:
         return None

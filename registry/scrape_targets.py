@@ -5,16 +5,17 @@ when it is empty; while the answer is an error, Prometheus keeps the list that i
 """
 
 import json
+from collections.abc import Iterable
 from http import HTTPStatus
 
+from mesh.instances import Instance
 from mesh.metrics import Page
-from registry.domain import Snapshot
 from registry.following import Following
 
 PATH = "/sd"
 
 
-def scrape_targets(snapshot: Snapshot) -> list[dict[str, object]]:
+def scrape_targets(instances: Iterable[Instance]) -> list[dict[str, object]]:
     """One target for each instance that shows what it counts, draining ones too.
 
     `service` and `instance` become labels of all that is scraped. The state is for
@@ -30,7 +31,7 @@ def scrape_targets(snapshot: Snapshot) -> list[dict[str, object]]:
                 "__meta_mesh_address": entry.address,
             },
         }
-        for entry in snapshot.entries
+        for entry in instances
         if entry.metrics_address
     ]
 
@@ -39,11 +40,11 @@ def scrape_targets_page(following: Following) -> Page:
     """The page, 503 while there is no list yet."""
 
     def page() -> tuple[HTTPStatus, str, bytes]:
-        snapshot = following.snapshot
-        if snapshot is None:
+        instances = following.instances
+        if instances is None:
             said = b"This registry has just started and has no list yet; ask again.\n"
             return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", said
-        listed = json.dumps(scrape_targets(snapshot)).encode()
+        listed = json.dumps(scrape_targets(instances)).encode()
         return HTTPStatus.OK, "application/json", listed
 
     return page

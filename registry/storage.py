@@ -14,7 +14,8 @@ from uuid import uuid4
 
 import structlog
 
-from registry.domain import LEASE_SECONDS, Entry, Leases, Snapshot, State
+from mesh.instances import Instance, InstanceState
+from registry.domain import LEASE_SECONDS, Leases, Snapshot
 
 SWEEP_SECONDS = 0.2
 log = structlog.get_logger()
@@ -36,12 +37,12 @@ class Store(Protocol):
         """How long a lease holds without being renewed."""
         ...
 
-    async def register(self, entry: Entry) -> str:
+    async def register(self, entry: Instance) -> str:
         """Lists an instance under a new lease, in place of any that it had, and returns
         the lease's id. Raises InvalidArgument or RegistryFull."""
         ...
 
-    async def renew(self, lease_id: str, state: State | None) -> None:
+    async def renew(self, lease_id: str, state: InstanceState | None) -> None:
         """Renews a lease; changes the instance's state unless None. Raises LeaseExpired."""
         ...
 
@@ -105,13 +106,13 @@ class MemoryStore:
         self._changed = asyncio.Event()
         self._is_closed = False
 
-    async def register(self, entry: Entry) -> str:
+    async def register(self, entry: Instance) -> str:
         lease_id = self._leases.register(entry, self._clock())
         self._tell()
         log.info("list_instance", target=entry.id, service=entry.service, address=entry.address)
         return lease_id
 
-    async def renew(self, lease_id: str, state: State | None) -> None:
+    async def renew(self, lease_id: str, state: InstanceState | None) -> None:
         self._leases.renew(lease_id, state, self._clock())
         self._tell()
 

@@ -1,6 +1,7 @@
 """What one watcher has been told, by whichever registry it asked. Pure."""
 
-from registry.domain import Entry, Snapshot
+from mesh.instances import Instance
+from registry.domain import Snapshot
 
 
 class Told:
@@ -15,7 +16,7 @@ class Told:
         self._service = service
         self._list_id = list_id
         self.revision = revision
-        self._entries: tuple[Entry, ...] | None = None
+        self._entries: tuple[Instance, ...] | None = None
 
     def news(self, whole: Snapshot) -> Snapshot | None:
         """What to tell now that the list is this; None when the watcher has it already."""

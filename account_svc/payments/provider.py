@@ -12,15 +12,15 @@ from typing import Protocol
 
 from mesh.deadlines import Deadline
 from mesh.errors import (
+    DependencyAway,
     FailedPrecondition,
     FieldViolation,
     InvalidArgument,
     Unauthenticated,
-    Unavailable,
 )
 
 
-class ProviderAway(Unavailable):
+class ProviderAway(DependencyAway):
     """The provider did not answer: it is not known whether it did what was asked."""
 
     REASON = "PAYMENT_PROVIDER_UNAVAILABLE"

@@ -34,7 +34,7 @@ from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
 from mesh.database import Database
 from mesh.deadlines import Deadline
-from mesh.errors import Aborted, Unavailable
+from mesh.errors import Aborted, DependencyAway
 from mesh.idempotency import operation_id
 from mesh.saga.definition import Definition, Move, Saga, State, StillWaiting
 
@@ -62,7 +62,7 @@ class ChargePending(StillWaiting):
     REASON = "PAYMENT_PENDING"
 
 
-class OtherProvider(Unavailable):
+class OtherProvider(DependencyAway):
     """The purchase was begun with another provider, which alone may charge for it."""
 
     REASON = "PAYMENT_PROVIDER_CHANGED"

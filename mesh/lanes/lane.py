@@ -3,6 +3,10 @@
 A call waits in the outbox, is sent, and is answered; it may be withdrawn from
 either. One task writes what has gathered, one reads. The lane ends when its
 stream does, whoever ended it, and then every call on it has ended too.
+
+While calls are under way and nothing is heard, the server is asked for a sign of
+life. So a call that ran out of its time knows whether it was slow on an instance
+that is there, or whether the instance was silent.
 """
 
 import asyncio
@@ -18,6 +22,7 @@ import structlog
 from mesh.calls import Metadata
 from mesh.errors import MeshError
 from mesh.lanes.limits import MAX_UNSENT_BYTES, MAX_UNSENT_CALLS, LaneFull, checked_call_size
+from mesh.lanes.liveness import LOOK_SECONDS, Liveness
 from mesh.lanes.outbox import Outbox
 from mesh.status import from_wire
 from mesh.transport import ConnectionBroken, NoAnswer
@@ -64,6 +69,8 @@ class Lane:
         self._unsent: Outbox[_Call] = Outbox()
         self._cancelled_ids: list[int] = []
         self._last_id = 0
+        self._liveness = Liveness(clock)
+        self._looking: asyncio.TimerHandle | None = None
         self._is_draining = False
         self._owes_farewell = False
         self._has_ended = False
@@ -100,6 +107,8 @@ class Lane:
         self._unsent.put(call_id, call, size_bytes)
         self._news.set()
         call.timer = self._loop.call_later(timeout_seconds, self._expire, call)
+        if self._looking is None:
+            self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
         try:
             told = await outcome
         except asyncio.CancelledError:
@@ -124,7 +133,18 @@ class Lane:
         if remaining_seconds > 0:  # a timer of uvloop may come a millisecond early
             call.timer = self._loop.call_later(remaining_seconds + 0.001, self._expire, call)
         else:
-            call.outcome.set_result(NoAnswer(was_sent=self._withdraw(call)))
+            was_sent = self._withdraw(call)
+            was_silent = self._liveness.is_silent(-remaining_seconds)
+            call.outcome.set_result(NoAnswer(was_sent=was_sent, was_silent=was_silent))
+
+    def _look(self) -> None:
+        self._looking = None
+        if not self._calls or self._has_ended:
+            return
+        self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
+        self._liveness.look()
+        if self._liveness.owes_question:
+            self._news.set()
 
     def _withdraw(self, call: _Call) -> bool:
         """Forgets a call. Returns whether it may have reached the server, which is then told."""
@@ -141,7 +161,7 @@ class Lane:
             while True:
                 await self._news.wait()
                 self._news.clear()
-                while self._unsent or self._cancelled_ids or self._owes_farewell:
+                while self._has_news():
                     await self._stream.write(self._next_batch().SerializeToString())
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the stream has ended, and the reader learns why
@@ -150,12 +170,18 @@ class Lane:
         finally:
             self._stream.cancel()
 
+    def _has_news(self) -> bool:
+        owes_sentence = self._owes_farewell or self._liveness.owes_question
+        return bool(self._unsent or self._cancelled_ids) or owes_sentence
+
     def _next_batch(self) -> lane_pb2.CallBatch:
         batch = lane_pb2.CallBatch(
-            cancelled_ids=self._cancelled_ids, no_more_calls=self._owes_farewell
+            cancelled_ids=self._cancelled_ids,
+            no_more_calls=self._owes_farewell,
+            asks_for_sign_of_life=self._liveness.owes_question,
         )
         self._cancelled_ids = []
-        self._owes_farewell = False
+        self._owes_farewell = self._liveness.owes_question = False
         now = self._clock()
         add = batch.calls.add
         for call in self._unsent.take():
@@ -173,6 +199,7 @@ class Lane:
     async def _keep_reading(self) -> None:
         try:
             while (message := await self._stream.read()) is not grpc.aio.EOF:
+                self._liveness.hear()
                 self._take(lane_pb2.ReplyBatch.FromString(message))
         except grpc.aio.AioRpcError as error:
             log.info("lose_lane", code=error.code().name)

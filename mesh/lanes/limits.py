@@ -2,6 +2,7 @@
 
 from mesh.calls import Metadata
 from mesh.errors import ResourceExhausted
+from mesh.transport import NotCarried, UnfitMetadata
 from mesh.unary import MAX_MESSAGE_BYTES
 
 EXCHANGE = "/mesh.v1.LaneService/Exchange"
@@ -27,10 +28,11 @@ MAX_LANES = 1024
 """On one server."""
 
 
-class LaneFull(ResourceExhausted):
+class LaneFull(NotCarried, ResourceExhausted):
     """More calls wait to be sent than are held; the instance does not keep up."""
 
     REASON = "LANE_FULL"
+    may_fit_elsewhere = True
 
     def __init__(self) -> None:
         super().__init__(
@@ -39,7 +41,7 @@ class LaneFull(ResourceExhausted):
         )
 
 
-class MessageTooLarge(ResourceExhausted):
+class MessageTooLarge(NotCarried, ResourceExhausted):
     """A request, a response or metadata above its bound."""
 
     REASON = "MESSAGE_TOO_LARGE"
@@ -50,10 +52,15 @@ class MessageTooLarge(ResourceExhausted):
 
 
 def checked_call_size(request: bytes, metadata: Metadata) -> int:
-    """The bytes of a call, near enough. Raises MessageTooLarge."""
+    """The bytes of a call, near enough. Raises MessageTooLarge and UnfitMetadata, so that
+    what could not be written fails alone, and not the message that it would share."""
     if len(request) > MAX_MESSAGE_BYTES:
         raise MessageTooLarge("request", len(request), MAX_MESSAGE_BYTES)
-    size_bytes = sum(map(len, metadata.values()))
+    size_bytes = 0
+    for key, value in metadata.items():
+        if not (key.isascii() and value.isascii()):
+            raise UnfitMetadata
+        size_bytes += len(key) + len(value)
     if size_bytes > MAX_METADATA_BYTES:
         raise MessageTooLarge("metadata", size_bytes, MAX_METADATA_BYTES)
     return size_bytes + len(request)

@@ -14,7 +14,6 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
-from mesh.contexts import DEFAULT_DEADLINE_SECONDS, MAX_DEADLINE_SECONDS
 from mesh.deadlines import Deadline
 from mesh.dispatch import Dispatcher
 from mesh.errors import Internal, MeshError, Unimplemented
@@ -22,6 +21,7 @@ from mesh.lanes.limits import MAX_HELD_CALLS, MAX_HELD_REPLY_BYTES, MessageTooLa
 from mesh.lanes.outbox import Outbox
 from mesh.status import to_status
 from mesh.unary import MAX_MESSAGE_BYTES
+from mesh.work import UNKNOWN
 from protos.mesh.v1 import lane_pb2
 
 _Reply = tuple[int, bytes | None, status_pb2.Status | None]
@@ -56,6 +56,7 @@ class ServedLane:
         self._replies: Outbox[_Reply] = Outbox()
         self._writing_count = 0
         self._owes_notice = False
+        self._owes_sign = False
         self._no_more_calls = False
         self._news = asyncio.Event()
         self._room = asyncio.Event()
@@ -103,6 +104,9 @@ class ServedLane:
             )
         for call_id in batch.cancelled_ids:
             self._cancel(call_id)
+        if batch.asks_for_sign_of_life:
+            self._owes_sign = True
+            self._news.set()
         if batch.no_more_calls:
             self._no_more_calls = True
             self._news.set()
@@ -126,12 +130,12 @@ class ServedLane:
     async def _run(
         self, call_id: int, path: str, request: bytes, metadata: dict[str, str], timeout_ms: int
     ) -> None:
-        seconds = timeout_ms / 1000 if timeout_ms else DEFAULT_DEADLINE_SECONDS
-        deadline = Deadline.after(min(seconds, MAX_DEADLINE_SECONDS))
+        method = self._dispatcher.find(path)
+        terms = UNKNOWN if method is None else method.terms
+        deadline = Deadline.after(terms.seconds_for(timeout_ms / 1000 if timeout_ms else None))
         response: bytes | None = None
         status: status_pb2.Status | None = None
         try:
-            method = self._dispatcher.find(path)
             if method is not None and method.streams:
                 raise Unimplemented(f"{path} streams; call it by itself.", reason="METHOD_STREAMS")
             response = await self._dispatcher.handle(path, request, metadata, deadline)
@@ -145,7 +149,8 @@ class ServedLane:
             status = to_status(Internal("Something went wrong here."))
         # A call that was cancelled and ended in another way has left already.
         if self._running.pop(call_id, None) is not None:
-            self._replies.put(call_id, (call_id, response, status), len(response or b""))
+            size_bytes = len(response or b"") if status is None else status.ByteSize()
+            self._replies.put(call_id, (call_id, response, status), size_bytes)
             self._news.set()
 
     async def _keep_writing(self, reading: asyncio.Task[None]) -> None:
@@ -153,7 +158,7 @@ class ServedLane:
         while not self._is_over():
             await self._news.wait()
             self._news.clear()
-            while self._replies or self._owes_notice:
+            while self._replies or self._owes_notice or self._owes_sign:
                 await self._context.write(self._next_batch().SerializeToString())
                 self._writing_count = 0
                 self._room.set()
@@ -164,7 +169,7 @@ class ServedLane:
 
     def _next_batch(self) -> lane_pb2.ReplyBatch:
         batch = lane_pb2.ReplyBatch(draining=self._owes_notice)
-        self._owes_notice = False
+        self._owes_notice = self._owes_sign = False
         replies = self._replies.take()
         self._writing_count = len(replies)
         self._observe_replies(len(replies))

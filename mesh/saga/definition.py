@@ -12,7 +12,7 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.deadlines import Deadline
-from mesh.errors import Unavailable
+from mesh.errors import DependencyAway
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Move:
         return cls(lambda cursor: state, remember)
 
 
-class StillWaiting(Unavailable):
+class StillWaiting(DependencyAway):
     """Somebody outside has not finished yet. This is no failure, however often it comes."""
 
     REASON = "STILL_WAITING"

@@ -9,7 +9,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from registry.domain import Entry, LeaseExpired, State
+from mesh.instances import Instance, InstanceState
+from registry.domain import LeaseExpired
 
 PREFIX = "/gacha-mesh/registry/"
 _LEASE_ID = re.compile(r"(?P<lease>[0-9a-f]{1,16})/(?P<instance>[\x21-\x7e]+)")
@@ -63,7 +64,7 @@ class LeaseName:
         return cls(int(found["lease"], 16), found["instance"])
 
 
-def encode(entry: Entry) -> bytes:
+def encode(entry: Instance) -> bytes:
     """The value of an instance's key."""
     fields = {
         "service": entry.service,
@@ -74,15 +75,15 @@ def encode(entry: Entry) -> bytes:
     return json.dumps(fields).encode()
 
 
-def decode(instance_id: str, value: bytes) -> Entry:
+def decode(instance_id: str, value: bytes) -> Instance:
     """Raises ValueError for what `encode` did not write."""
     try:
         fields = json.loads(value)
-        return Entry(
+        return Instance(
             instance_id,
             str(fields["service"]),
             str(fields["address"]),
-            State(fields["state"]),
+            InstanceState(fields["state"]),
             str(fields["metrics_address"]),
         )
     except (KeyError, TypeError) as error:

@@ -22,14 +22,13 @@ import structlog
 
 from mesh.deadlines import Deadline, within
 from mesh.errors import Unavailable
+from mesh.instances import Instance, InstanceState
 from registry.domain import (
     LEASE_SECONDS,
     MAX_INSTANCES,
-    Entry,
     LeaseExpired,
     RegistryFull,
     Snapshot,
-    State,
     validate,
 )
 from registry.etcd.client import EtcdClient, EtcdUnavailable, LeaseGone
@@ -85,7 +84,7 @@ class EtcdStore:
     def lease_seconds(self) -> float:
         return self._lease_seconds
 
-    async def register(self, entry: Entry) -> str:
+    async def register(self, entry: Instance) -> str:
         validate(entry)
         self._check_room_for(entry)
         deadline = Deadline.after(CHANGE_SECONDS)
@@ -99,7 +98,7 @@ class EtcdStore:
         log.info("list_instance", target=entry.id, service=entry.service, address=entry.address)
         return str(LeaseName(lease, entry.id))
 
-    async def renew(self, lease_id: str, state: State | None) -> None:
+    async def renew(self, lease_id: str, state: InstanceState | None) -> None:
         name = LeaseName.parse(lease_id)
         deadline = Deadline.after(CHANGE_SECONDS)
         try:
@@ -218,7 +217,7 @@ class EtcdStore:
         with contextlib.suppress(TimeoutError):
             await within(deadline, wait())
 
-    def _check_room_for(self, entry: Entry) -> None:
+    def _check_room_for(self, entry: Instance) -> None:
         """By the list as this registry knows it: several may go over the bound by a few."""
         view = self._view
         if view and view.get(entry.id) is None and len(view) >= self._max_instances:

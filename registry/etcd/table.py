@@ -8,8 +8,9 @@ instance at once do so one after the other.
 from dataclasses import replace
 
 from mesh.deadlines import Deadline
+from mesh.instances import Instance, InstanceState
 from protos.etcd.v3 import etcd_pb2 as pb
-from registry.domain import Entry, LeaseExpired, State
+from registry.domain import LeaseExpired
 from registry.etcd import keys
 from registry.etcd.client import EtcdClient, EtcdUnavailable, LeaseGone
 from registry.etcd.keys import Keys, LeaseName
@@ -56,7 +57,7 @@ class Table:
             )
         )
 
-    async def put(self, entry: Entry, lease: int, deadline: Deadline) -> tuple[int, int]:
+    async def put(self, entry: Instance, lease: int, deadline: Deadline) -> tuple[int, int]:
         """Lists an instance under a lease. Returns the revision, and the lease that it had
         before, 0 for none."""
         request = pb.PutRequest(
@@ -73,7 +74,9 @@ class Table:
             ) from error
         return answer.header.revision, answer.responses[0].response_put.prev_kv.lease
 
-    async def set_state(self, name: LeaseName, state: State | None, deadline: Deadline) -> int:
+    async def set_state(
+        self, name: LeaseName, state: InstanceState | None, deadline: Deadline
+    ) -> int:
         """Gives an instance that state unless None. Returns the revision of its key.
 
         Raises LeaseExpired when it is not listed under this lease.

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from mesh.instances import Instance
 from protos.etcd.v3 import etcd_pb2 as pb
-from registry.domain import Entry, Snapshot
+from registry.domain import Snapshot
 from registry.etcd import keys
 from registry.etcd.keys import Keys
 
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 class Listed:
     """An instance, and the etcd lease that keeps it listed."""
 
-    entry: Entry
+    entry: Instance
     lease: int
 
 

@@ -26,7 +26,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from registry.domain import Entry, State
+from mesh.instances import Instance
 from registry.xds.targets import Target
 
 _PREFIX = "type.googleapis.com/envoy.config"
@@ -61,10 +61,10 @@ def configuration(targets: Iterable[Target]) -> Resources:
     return {CLUSTER: clusters, LISTENER: listeners}
 
 
-def assignments(targets: Iterable[Target], entries: Iterable[Entry]) -> Resources:
+def assignments(targets: Iterable[Target], entries: Iterable[Instance]) -> Resources:
     """Where each target's instances are. One without instances has an empty assignment:
     then a call fails at once, and the first instance is told."""
-    by_service: dict[str, list[Entry]] = {target.service: [] for target in targets}
+    by_service: dict[str, list[Instance]] = {target.service: [] for target in targets}
     for entry in entries:
         if entry.service in by_service and is_reachable(entry):
             by_service[entry.service].append(entry)
@@ -76,7 +76,7 @@ def assignments(targets: Iterable[Target], entries: Iterable[Entry]) -> Resource
     }
 
 
-def is_reachable(entry: Entry) -> bool:
+def is_reachable(entry: Instance) -> bool:
     """Whether xDS can tell where the instance is: it takes IP addresses alone."""
     try:
         ip_address(_host_of(entry))
@@ -164,11 +164,11 @@ def _outlier_detection() -> Any:
     )
 
 
-def _assignment(service: str, instances: Iterable[Entry]) -> Any:
+def _assignment(service: str, instances: Iterable[Instance]) -> Any:
     """An instance that is draining is told as such, and gets no new calls. Where two have
     one address, as when one was started anew under another name, a serving one counts."""
-    by_address: dict[str, Entry] = {}
-    for entry in sorted(instances, key=lambda entry: (entry.state is State.SERVING, entry.id)):
+    by_address: dict[str, Instance] = {}
+    for entry in sorted(instances, key=lambda entry: (entry.is_serving, entry.id)):
         by_address[entry.address] = entry
     assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=service)
     if by_address:
@@ -180,8 +180,8 @@ def _assignment(service: str, instances: Iterable[Entry]) -> Any:
     return assignment
 
 
-def _endpoint(entry: Entry) -> Any:
-    is_serving = entry.state is State.SERVING
+def _endpoint(entry: Instance) -> Any:
+    is_serving = entry.is_serving
     endpoint = endpoint_components_pb2.LbEndpoint(
         health_status=health_check_pb2.HEALTHY if is_serving else health_check_pb2.DRAINING
     )
@@ -193,7 +193,7 @@ def _endpoint(entry: Entry) -> Any:
     return endpoint
 
 
-def _host_of(entry: Entry) -> str:
+def _host_of(entry: Instance) -> str:
     return entry.address.rpartition(":")[0].strip("[]")
 
 

@@ -13,7 +13,7 @@ import structlog
 
 from mesh.contexts import abort
 from mesh.errors import MeshError, ResourceExhausted, Unavailable
-from registry.domain import Entry
+from mesh.instances import Instance
 from registry.following import Following
 from registry.xds.resources import Resources, assignments, configuration, is_reachable
 from registry.xds.stream import Stream
@@ -54,7 +54,7 @@ class DiscoveryService(grpc.GenericRpcHandler):
         self._max_streams = max_streams
         self._configuration = configuration(targets)
         self._resources: Resources = self._configuration
-        self._omitted: frozenset[Entry] = frozenset()
+        self._omitted: frozenset[Instance] = frozenset()
         self._streams: set[Stream] = set()
         following.subscribe(self._take)
 
@@ -90,17 +90,17 @@ class DiscoveryService(grpc.GenericRpcHandler):
 
     def _take(self) -> None:
         """Makes the resources once for all streams, and has each look whether they differ."""
-        snapshot = self._following.snapshot
-        if snapshot is not None:
-            self._tell_of_omitted(snapshot.entries)
+        instances = self._following.instances
+        if instances is not None:
+            self._tell_of_omitted(instances)
             self._resources = {
                 **self._configuration,
-                **assignments(self._targets, snapshot.entries),
+                **assignments(self._targets, instances),
             }
         for stream in self._streams:
             stream.wake()
 
-    def _tell_of_omitted(self, entries: Sequence[Entry]) -> None:
+    def _tell_of_omitted(self, entries: Sequence[Instance]) -> None:
         wanted = {target.service for target in self._targets}
         omitted = frozenset(
             entry for entry in entries if entry.service in wanted and not is_reachable(entry)

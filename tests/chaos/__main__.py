@@ -36,6 +36,7 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help="Only faults whose names have this in them.")
     ] = None,
+    profile: Annotated[str, typer.Option(help="That of the mesh, as for make up.")] = "embedded",
     retries: Annotated[bool, typer.Option(help="Without, errors must be seen.")] = True,
 ) -> None:
     """Harms one process of a mesh after the other under load, and tells what callers saw."""
@@ -46,7 +47,9 @@ def main(
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         # The user that PostgreSQL runs as passes through.
         Path(folder).chmod(0o755)
-        mesh = start_mesh(Path(folder) / "var", (*RUNNER, "--gateways", str(GATEWAY_COUNT)))
+        mesh = start_mesh(
+            Path(folder) / "var", (*RUNNER, "--gateways", str(GATEWAY_COUNT), "--profile", profile)
+        )
         try:
             faults = [
                 fault

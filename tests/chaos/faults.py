@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tests.stack import Mesh
@@ -45,10 +46,17 @@ class Fault:
 
     harm: Harm
     names: tuple[str, ...]
+    is_of_leader: bool = False
+    """Of the one of them, all members of etcd, that leads when it is aimed."""
 
     @property
     def name(self) -> str:
-        return f"{self.harm} of {' and '.join(self.names)}"
+        who = "the leader of etcd" if self.is_of_leader else " and ".join(self.names)
+        return f"{self.harm} of {who}"
+
+    def aimed(self, mesh: Mesh) -> "Fault":
+        """With the names of those whom it meets now."""
+        return replace(self, names=(_leader(mesh),)) if self.is_of_leader else self
 
     @property
     def cuts_connections(self) -> bool:
@@ -95,7 +103,19 @@ def faults_of(mesh: Mesh) -> list[Fault]:
         names = tuple(each["name"] for each in mesh.processes(role))
         if len(names) > 1:
             targets.append(names)
-    return [Fault(harm, names) for names in targets for harm in Harm]
+    faults = [Fault(harm, names) for names in targets for harm in Harm]
+    members = tuple(each["name"] for each in mesh.processes("etcd"))
+    if members:
+        faults += [Fault(harm, members, is_of_leader=True) for harm in Harm]
+    return faults
+
+
+def _leader(mesh: Mesh) -> str:
+    for member in mesh.processes("etcd"):
+        with urllib.request.urlopen(f"http://{member['address']}/metrics", timeout=5) as answer:
+            if b"\netcd_server_is_leader 1" in answer.read():
+                return member["name"]
+    raise AssertionError("etcd has no leader")
 
 
 def _send(pids: Sequence[int], number: signal.Signals) -> None:

@@ -62,6 +62,7 @@ class Chaos:
 
     async def _harm(self, fault: Fault) -> Seen:
         await asyncio.sleep(BEFORE_SECONDS)
+        fault = fault.aimed(self._mesh)
         with self.calls.window() as window:
             began_at = time.monotonic()
             leaving = asyncio.create_task(self._out(fault, began_at))

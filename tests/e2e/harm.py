@@ -1,5 +1,7 @@
 """Whether a mesh took harm: what bad requests must never do."""
 
+from collections.abc import Sequence
+
 from tests.e2e.clients.rest_client import RestClient
 from tests.e2e.players import Player
 from tests.stack import Mesh
@@ -29,13 +31,25 @@ def assert_all_serve(mesh: Mesh, rest: RestClient) -> None:
         assert listed == {each["name"]: "serving" for each in mesh.processes(role)}
 
 
+LOST_LANE = ("lose_lane", "fail_lane", "end_lane", "refuse_lane")
+
+
 def opened_breakers(mesh: Mesh) -> list[str]:
     """Every line of a log that tells of an instance taken out for failing."""
+    return _lines_with(mesh, ("open_breaker",))
+
+
+def lines_of_harm(mesh: Mesh) -> list[str]:
+    """Every line of a log that tells of a breaker that opened or of a lane that broke."""
+    return _lines_with(mesh, ("open_breaker", *LOST_LANE))
+
+
+def _lines_with(mesh: Mesh, words: Sequence[str]) -> list[str]:
     logs = [mesh.layout.log(process["name"]) for process in mesh.read()["processes"]]
     return [
         line
         for log in logs
         if log.exists()
         for line in log.read_text(errors="replace").splitlines()
-        if "open_breaker" in line
+        if any(word in line for word in words)
     ]

@@ -48,7 +48,7 @@ SERVICES = ("account_svc", "gacha_svc", "gateway_http")
 INSTANCE_COUNT = 5
 PROBE = "probe"
 REMAINS = "probe-remains"
-"""One that no test is about: the last of a service that goes is held for two seconds."""
+"""One that no test is about: the last of a service that goes is kept for a while."""
 LIVE = """
 import asyncio, sys
 from pathlib import Path

@@ -8,14 +8,15 @@ from typing import Self
 from uuid import uuid4
 
 from mesh.errors import MeshError
-from registry.domain import MAX_INSTANCES, Entry, LeaseExpired
+from mesh.instances import Instance
+from registry.domain import MAX_INSTANCES, LeaseExpired
 from registry.etcd.client import EtcdClient
 from registry.etcd.store import EtcdStore
 from registry.storage import MemoryStore, Store
 from tests.unit.registry.running import until
 
-A = Entry("a-1", "a", "127.0.0.1:1", metrics_address="127.0.0.1:9101")
-B = Entry("b-1", "b", "127.0.0.1:2")
+A = Instance("a-1", "a", "127.0.0.1:1", metrics_address="127.0.0.1:9101")
+B = Instance("b-1", "b", "127.0.0.1:2")
 
 
 class Stores:

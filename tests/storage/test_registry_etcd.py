@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from mesh.errors import Unavailable
-from registry.domain import Entry, LeaseExpired, State
+from mesh.instances import Instance, InstanceState
+from registry.domain import LeaseExpired
 from registry.etcd.client import EtcdClient
 from registry.etcd.store import EtcdStore
 from tests.etcd_cluster import MEMBERS, EtcdCluster
@@ -47,7 +48,7 @@ class Listing:
             await self._store.snapshot_after(snapshot.revision)
 
 
-async def register_soon(registry: EtcdStore, entry: Entry) -> str:
+async def register_soon(registry: EtcdStore, entry: Instance) -> str:
     """Registers as instances do, again and again; an election may be under way."""
     while True:
         try:
@@ -68,8 +69,8 @@ async def test_registries_see_one_anothers_instances_at_once(registries: list[Et
 async def test_any_registry_renews_changes_and_ends_a_lease(registries: list[EtcdStore]) -> None:
     first, second, third = registries
     lease_id = await first.register(A)
-    await second.renew(lease_id, State.DRAINING)
-    assert (await second.snapshot()).entries == (replace(A, state=State.DRAINING),)
+    await second.renew(lease_id, InstanceState.DRAINING)
+    assert (await second.snapshot()).entries == (replace(A, state=InstanceState.DRAINING),)
     await third.remove(lease_id)
     assert await ids(third) == []
     with pytest.raises(LeaseExpired):
@@ -94,13 +95,13 @@ async def test_states_that_are_changed_at_two_registries_at_once_all_come_true(
     registries: list[EtcdStore],
 ) -> None:
     lease_id = await registries[0].register(A)
-    states = [State.DRAINING, State.SERVING] * 6
+    states = [InstanceState.DRAINING, InstanceState.SERVING] * 6
     await asyncio.gather(
         *(registries[n % 3].renew(lease_id, state) for n, state in enumerate(states))
     )
-    await registries[0].renew(lease_id, State.DRAINING)
+    await registries[0].renew(lease_id, InstanceState.DRAINING)
     snapshot = await registries[0].snapshot()
-    assert snapshot.entries == (replace(A, state=State.DRAINING),)
+    assert snapshot.entries == (replace(A, state=InstanceState.DRAINING),)
 
 
 async def test_the_list_is_the_same_one_after_a_restart_of_every_registry(

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from mesh.errors import InvalidArgument
-from registry.domain import Entry, LeaseExpired, RegistryFull, State
+from mesh.instances import Instance, InstanceState
+from registry.domain import LeaseExpired, RegistryFull
 from registry.storage import Store, StoreClosed
 from tests.etcd_cluster import EtcdCluster
 from tests.storage.registry_stores import A, B, Heart, Stores, ids, until_ids
@@ -66,7 +67,7 @@ async def test_registering_again_replaces_the_entry_and_its_lease(store: Store) 
     moved = replace(A, address="127.0.0.1:9")
     new = await store.register(moved)
     assert (await store.snapshot()).entries == (moved,)
-    for state in (None, State.DRAINING):
+    for state in (None, InstanceState.DRAINING):
         with pytest.raises(LeaseExpired):
             await store.renew(old, state)
     await store.remove(old)
@@ -78,7 +79,7 @@ async def test_of_many_that_register_one_id_at_once_one_holds_it(store: Store) -
     entries = [replace(A, address=f"127.0.0.1:{port}") for port in range(1, 11)]
     leases = await asyncio.gather(*(store.register(entry) for entry in entries))
     outcomes = await asyncio.gather(
-        *(store.renew(lease, State.SERVING) for lease in leases), return_exceptions=True
+        *(store.renew(lease, InstanceState.SERVING) for lease in leases), return_exceptions=True
     )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["LeaseExpired"] * 9 + [
         "NoneType"
@@ -92,20 +93,20 @@ async def test_a_watcher_is_told_of_a_change_and_not_of_a_heartbeat(store: Store
     seen = (await store.snapshot()).revision
     waiting = asyncio.create_task(store.snapshot_after(seen))
     await store.renew(lease_id, None)
-    await store.renew(lease_id, State.SERVING)
+    await store.renew(lease_id, InstanceState.SERVING)
     assert not waiting.done()
-    await store.renew(lease_id, State.DRAINING)
+    await store.renew(lease_id, InstanceState.DRAINING)
     snapshot = await asyncio.wait_for(waiting, 5.0)
-    assert snapshot.entries == (replace(A, state=State.DRAINING),)
+    assert snapshot.entries == (replace(A, state=InstanceState.DRAINING),)
     assert snapshot.revision > seen
 
 
 async def test_a_heartbeat_without_a_state_leaves_it_as_it_is(store: Store) -> None:
     lease_id = await store.register(A)
-    await store.renew(lease_id, State.DRAINING)
+    await store.renew(lease_id, InstanceState.DRAINING)
     await store.renew(lease_id, None)
-    assert (await store.snapshot()).entries == (replace(A, state=State.DRAINING),)
-    await store.renew(lease_id, State.SERVING)
+    assert (await store.snapshot()).entries == (replace(A, state=InstanceState.DRAINING),)
+    await store.renew(lease_id, InstanceState.SERVING)
     assert (await store.snapshot()).entries == (A,)
 
 
@@ -149,7 +150,7 @@ async def test_an_unknown_lease_is_not_renewed_and_its_removal_changes_nothing(
 ) -> None:
     await store.register(A)
     with pytest.raises(LeaseExpired):
-        await store.renew(lease_id, State.DRAINING)
+        await store.renew(lease_id, InstanceState.DRAINING)
     await store.remove(lease_id)
     assert (await store.snapshot()).entries == (A,)
 
@@ -158,7 +159,7 @@ async def test_a_wrong_instance_is_refused_naming_the_field_and_is_not_listed(
     store: Store,
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        await store.register(Entry("a b", "a", "h:1"))
+        await store.register(Instance("a b", "a", "h:1"))
     assert caught.value.metadata == {"field": "instance.id"}
     assert await ids(store) == []
 
@@ -166,10 +167,10 @@ async def test_a_wrong_instance_is_refused_naming_the_field_and_is_not_listed(
 @pytest.mark.parametrize("instance_id", ["a/b", "a/", "~" * 100, "..", "0"])
 async def test_any_valid_id_is_an_instance_of_its_own(store: Store, instance_id: str) -> None:
     await store.register(A)
-    odd = Entry(instance_id, "a", "h:1")
+    odd = Instance(instance_id, "a", "h:1")
     lease_id = await store.register(odd)
-    await store.renew(lease_id, State.DRAINING)
-    assert set((await store.snapshot()).entries) == {A, replace(odd, state=State.DRAINING)}
+    await store.renew(lease_id, InstanceState.DRAINING)
+    assert set((await store.snapshot()).entries) == {A, replace(odd, state=InstanceState.DRAINING)}
     await store.remove(lease_id)
     assert (await store.snapshot()).entries == (A,)
 
@@ -179,7 +180,7 @@ async def test_revisions_grow_with_every_change(store: Store) -> None:
     for number in range(5):
         lease_id = await store.register(replace(A, id=f"a-{number}"))
         revisions.append((await store.snapshot()).revision)
-        await store.renew(lease_id, State.DRAINING)
+        await store.renew(lease_id, InstanceState.DRAINING)
         revisions.append((await store.snapshot()).revision)
         await store.remove(lease_id)
         revisions.append((await store.snapshot()).revision)

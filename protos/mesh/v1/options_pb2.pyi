@@ -5,6 +5,7 @@ What every method of the mesh declares about itself, beside its signature."""
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
+from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
@@ -12,10 +13,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -53,9 +54,86 @@ those that mesh.v1.callers names.
 """
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
+class _Work:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WorkEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Work.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WORK_UNSPECIFIED: _Work.ValueType  # 0
+    """Nothing was declared: WORK_READING for a method without side effects,
+    otherwise WORK_WRITING.
+    """
+    WORK_READING: _Work.ValueType  # 1
+    """Reads, and changes nothing."""
+    WORK_WRITING: _Work.ValueType  # 2
+    """Changes something."""
+    WORK_HASHING: _Work.ValueType  # 3
+    """Hashes a password, which takes a core for tens of milliseconds."""
+    WORK_SETTLING: _Work.ValueType  # 4
+    """Ends work that was begun, between processes of the mesh: it must find room
+    when nothing else does.
+    """
+
+class Work(_Work, metaclass=_WorkEnumTypeWrapper):
+    """What kind of work a method is. Every server bounds how many calls of each kind
+    it runs at once, so that a flood of one kind leaves the others their room.
+    """
+
+WORK_UNSPECIFIED: Work.ValueType  # 0
+"""Nothing was declared: WORK_READING for a method without side effects,
+otherwise WORK_WRITING.
+"""
+WORK_READING: Work.ValueType  # 1
+"""Reads, and changes nothing."""
+WORK_WRITING: Work.ValueType  # 2
+"""Changes something."""
+WORK_HASHING: Work.ValueType  # 3
+"""Hashes a password, which takes a core for tens of milliseconds."""
+WORK_SETTLING: Work.ValueType  # 4
+"""Ends work that was begun, between processes of the mesh: it must find room
+when nothing else does.
+"""
+Global___Work: _TypeAlias = Work  # noqa: Y015
+
+@_typing.final
+class Limits(_message.Message):
+    """What a server lets a call of a method have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORK_FIELD_NUMBER: _builtins.int
+    DEFAULT_DEADLINE_MS_FIELD_NUMBER: _builtins.int
+    MAX_DEADLINE_MS_FIELD_NUMBER: _builtins.int
+    work: Global___Work.ValueType
+    """Its kind."""
+    default_deadline_ms: _builtins.int
+    """The deadline, in milliseconds, of a call whose caller gives none; 10,000
+    when it is 0.
+    """
+    max_deadline_ms: _builtins.int
+    """The longest deadline, in milliseconds, that a caller is granted; 60,000 when
+    it is 0. Streams have no deadline.
+    """
+    def __init__(
+        self,
+        *,
+        work: Global___Work.ValueType = ...,
+        default_deadline_ms: _builtins.int = ...,
+        max_deadline_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_deadline_ms", b"default_deadline_ms", "max_deadline_ms", b"max_deadline_ms", "work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limits: _TypeAlias = Limits  # noqa: Y015
+
 ACCESS_FIELD_NUMBER: _builtins.int
 CALLERS_FIELD_NUMBER: _builtins.int
 MAY_BE_OPENED_FIELD_NUMBER: _builtins.int
+LIMITS_FIELD_NUMBER: _builtins.int
 HTTP_HEADER_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access.ValueType]
 """The rule of the method."""
@@ -68,6 +146,8 @@ may_be_opened: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodO
 """For ACCESS_SERVICE: whoever runs the service may open the method to everybody
 by a setting of that service, so that callers outside cannot tell.
 """
+limits: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Limits]
+"""The limits of the method."""
 http_header: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
 """For a string field of a REST method's request: the lower-case names of the
 headers that it comes from in REST, the first that is present, and nothing

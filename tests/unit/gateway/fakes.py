@@ -40,6 +40,11 @@ class FakeCaller:
     wait_seconds: float = 0.0
     called: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled_count: int = 0
+    refusal: Exception | None = None
+
+    def refuse_early(self, method: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     async def call(
         self, method: str, request: bytes, metadata: Metadata, deadline: Deadline

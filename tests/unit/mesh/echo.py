@@ -1,7 +1,7 @@
 """A small real server, in this process or in one of its own, that does what each request says.
 
-`python -m tests.unit.mesh.echo LISTEN KEY_FILE [TLS_DIRECTORY]` serves until it is killed,
-and prints its port.
+`python -m tests.unit.mesh.echo LISTEN KEY_FILE WORD [TLS_DIRECTORY]` serves until it is
+killed, and prints its port. With a WORD that is not empty it does that whatever it is asked.
 """
 
 import asyncio
@@ -18,7 +18,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from mesh.auth import PLAYER_AUDIENCE, Authenticator, TokenSigner
 from mesh.calls import AUTHORIZATION
 from mesh.dispatch import Call, Dispatcher
-from mesh.errors import FailedPrecondition, FieldViolation
+from mesh.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    FieldViolation,
+    Internal,
+    InvalidArgument,
+    MeshError,
+    Overloaded,
+    ResourceExhausted,
+    Unavailable,
+)
 from mesh.keys import fixed_keys, fixed_service_keys, load_private_key
 from mesh.lanes.transport import LaneTransport
 from mesh.methods import Method
@@ -30,10 +40,14 @@ from mesh.tls.certificates import Certificates
 from mesh.tls.material import TlsFiles
 from mesh.transport import Transport
 from mesh.unary import UnaryTransport
+from mesh.work import Work
 
 ECHO = "/echo.v1.EchoService/Echo"
 PLAYERS_ECHO = "/echo.v1.EchoService/PlayersEcho"
 STREAM = "/echo.v1.EchoService/Stream"
+READ = "/account.v1.AccountService/GetCurrency"
+"""Borrowed from a proto, which says that it may be repeated."""
+SLOW_SECONDS = 3.0
 USER_ID = "7d444840-9dc0-41d1-b245-5ffdce74fad2"
 OF_GACHA = of_services(["gacha_svc"])
 REFUSAL = FailedPrecondition(
@@ -43,6 +57,13 @@ REFUSAL = FailedPrecondition(
     fields=(FieldViolation("amount", "must be at most 1"),),
     retry_after_seconds=1.5,
 )
+ERRORS: dict[bytes, MeshError] = {
+    b"unavailable": Unavailable("away"),
+    b"deadline": DeadlineExceeded("too late"),
+    b"internal": Internal("a bug"),
+    b"exhausted": ResourceExhausted("too much"),
+    b"overloaded": Overloaded("no room", retry_after_seconds=1.0),
+}
 
 
 @dataclass
@@ -52,16 +73,26 @@ class Echo:
     release: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     calls: list[Call] = field(default_factory=list)
+    word: bytes = b""
+    """What is done instead of what a request says."""
 
     async def answer(self, request: bytes, call: Call) -> bytes:
         self.calls.append(call)
+        request = self.word or request
         word, _, argument = request.partition(b" ")
+        if word in ERRORS:
+            raise ERRORS[word]
+        if word == b"slow":
+            await asyncio.sleep(SLOW_SECONDS)
         if word == b"refuse":
             raise REFUSAL
         if word == b"fail":
             raise LookupError("secret of the house")
         if word == b"wait":
             await self._wait()
+        if word == b"echo-error":
+            text = "\N{FIRE}\udc80" * int(argument)
+            raise InvalidArgument(text, reason="ECHO", metadata={"field": text})
         if word == b"large":
             return b"x" * int(argument)
         return b"echo " + request
@@ -81,7 +112,7 @@ def echo_server(
     key: Ed25519PrivateKey,
     echo: Echo,
     listen: str = "127.0.0.1:0",
-    max_concurrent_calls: int = 2048,
+    max_calls_of_a_kind: int = 1024,
     security: Security = PLAIN,
 ) -> Server:
     def method(path: str, rule: Rule) -> Method:
@@ -93,10 +124,11 @@ def echo_server(
         [
             method(ECHO, OF_GACHA),
             method(PLAYERS_ECHO, OF_PLAYERS),
+            method(READ, OF_GACHA),
             Method(STREAM, OF_GACHA, True, bytes, echo.stream, bytes),
         ],
         Authenticator(player_keys=keys, service_keys=service_keys),
-        max_concurrent_calls=max_concurrent_calls,
+        bounds=dict.fromkeys(Work, max_calls_of_a_kind),
     )
     return Server(listen, (), dispatcher, _always_ready, security=security)
 
@@ -139,12 +171,14 @@ def security_from(tls_directory: Path | None) -> Security:
 class EchoProcess:
     """The server in a process of its own, to be killed and frozen."""
 
-    def __init__(self, callers: Callers, folder: Path, listen: str = "127.0.0.1:0") -> None:
+    def __init__(
+        self, callers: Callers, folder: Path, listen: str = "127.0.0.1:0", word: str = ""
+    ) -> None:
         key_file = folder / "service.pem"
         key_file.write_bytes(
             callers.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         )
-        command = [sys.executable, "-m", __name__, listen, str(key_file)]
+        command = [sys.executable, "-m", __name__, listen, str(key_file), word]
         if callers.tls_directory is not None:
             command.append(str(callers.tls_directory))
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -158,13 +192,14 @@ class EchoProcess:
         self.process.stdout.close()
 
 
-async def _serve(key: Ed25519PrivateKey, listen: str, *tls_directories: str) -> None:
-    security = security_from(*map(Path, tls_directories)) if tls_directories else PLAIN
-    server = echo_server(key, Echo(), listen, security=security)
+async def _serve(key: Ed25519PrivateKey, listen: str, word: str, tls_directory: str = "") -> None:
+    security = security_from(Path(tls_directory)) if tls_directory else PLAIN
+    server = echo_server(key, Echo(word=word.encode()), listen, security=security)
     await server.start()
     print(server.port, flush=True)  # noqa: T201 (what the starter reads)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(load_private_key(Path(sys.argv[2]).read_bytes()), sys.argv[1], *sys.argv[3:]))
+    listen, key_file, *rest = sys.argv[1:]
+    uvloop.run(_serve(load_private_key(Path(key_file).read_bytes()), listen, *rest))

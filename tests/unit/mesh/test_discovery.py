@@ -13,7 +13,6 @@ from mesh.instances import Instance, InstanceState
 from mesh.registration import Registration
 from registry import rpc
 from registry.domain import LEASE_SECONDS as LEASE
-from registry.domain import Entry
 from registry.storage import MemoryStore
 from tests.unit.registry.running import LEASE_SECONDS, RunningRegistry, token, until
 
@@ -141,6 +140,21 @@ async def test_whoever_died_with_the_registry_is_gone_after_the_settling_time(
     assert monotonic() - began < SETTLE_SECONDS + 4.0
 
 
+async def test_the_only_instance_stays_for_a_while_when_its_lease_has_run_out(
+    world: World,
+) -> None:
+    registry = await world.registry()
+    directory = await world.directory(registry)
+    registration = world.registration(registry)
+    await until(lambda: directory.instances("a") == (A,))
+    await asyncio.sleep(SETTLE_SECONDS + 0.2)
+    assert registration._keeping is not None
+    registration._keeping.cancel()  # as one that stands still
+    await until(lambda: registry.store._snapshot.entries == ())
+    assert directory.instances("a") == (A,)
+    await until(lambda: directory.instances("a") == ())
+
+
 async def test_both_move_on_to_the_next_registry(world: World) -> None:
     first, second = await world.registry(), await world.registry()
     directory = await world.directory(first, second)
@@ -204,7 +218,7 @@ async def test_who_left_is_gone_at_once_for_a_watcher_that_moves_on_within_one_l
     first = await world.registry()
     second = await world.registry(shared=first.store)
     directory = await world.directory(first, second)
-    await first.store.register(Entry("a-2", "a", "127.0.0.1:2"))
+    await first.store.register(Instance("a-2", "a", "127.0.0.1:2"))
     registration = world.registration(second)
     await until(lambda: len(directory.instances("a")) == 2)
     await first.kill()

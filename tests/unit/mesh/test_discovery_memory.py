@@ -1,7 +1,5 @@
 """What stays on the list while registries come and go."""
 
-from dataclasses import replace
-
 from mesh.instance_memory import InstanceMemory
 from mesh.instances import Instance, InstanceState
 
@@ -50,8 +48,7 @@ def test_an_instance_that_the_new_registry_listed_and_dropped_goes_at_once() -> 
     memory.take([A, B])
     memory.reconnect()
     memory.take([A])
-    memory.take([])
-    assert not memory.holds_some
+    assert not memory.take([])
     assert memory.merged() == {"b": B}
 
 
@@ -65,41 +62,38 @@ def test_a_second_loss_before_all_has_settled_still_takes_nobody_off() -> None:
     assert memory.merged() == {"a": A, "b": B}
 
 
-def test_the_last_of_a_service_is_held_until_it_is_released() -> None:
+def test_leases_that_run_out_together_leave_a_service_with_whom_it_had() -> None:
     memory = InstanceMemory()
-    memory.take([A, B, OTHER])
-    memory.take([B, OTHER])
-    assert memory.merged() == {"b": B, "other": OTHER}
-    memory.take([OTHER])
-    assert memory.merged() == {"b": B, "other": OTHER}
-    assert memory.holds_some
-    memory.take([OTHER])
-    assert memory.merged() == {"b": B, "other": OTHER}
-    memory.release()
-    assert memory.merged() == {"other": OTHER}
-    assert not memory.holds_some
+    other = Instance("o", "other", "host:3")
+    memory.take([A, B, other])
+    assert memory.take([other])
+    assert memory.merged() == {"a": A, "b": B, "o": other}
+    assert not memory.take([A, other]), "nobody else stays because of that"
+    assert memory.merged() == {"a": A, "b": B, "o": other}
+    memory.settle()
+    assert memory.merged() == {"a": A, "o": other}
 
 
-def test_all_that_go_at_once_are_held_until_one_of_their_service_is_back() -> None:
-    memory = InstanceMemory()
-    memory.take([A, B, OTHER])
-    memory.take([])
-    assert memory.merged() == {"a": A, "b": B, "other": OTHER}
-    memory.take([A])
-    assert memory.merged() == {"a": A, "other": OTHER}
-
-
-def test_one_that_said_that_it_leaves_is_not_held() -> None:
+def test_the_last_instance_whose_lease_ran_out_is_gone_once_settled() -> None:
     memory = InstanceMemory()
     memory.take([A])
-    memory.take([replace(A, state=InstanceState.DRAINING)])
-    memory.take([])
+    assert memory.take([])
+    memory.settle()
+    assert memory.merged() == {}
+    assert not memory.take([])
+
+
+def test_the_last_instance_goes_at_once_when_it_said_that_it_leaves() -> None:
+    memory = InstanceMemory()
+    memory.take([A])
+    memory.take([Instance("a", "s", "host:1", InstanceState.DRAINING)])
+    assert not memory.take([])
     assert memory.merged() == {}
 
 
-def test_beside_one_that_leaves_the_last_that_serves_is_held() -> None:
+def test_a_draining_instance_does_not_stand_for_those_whose_leases_ran_out() -> None:
     memory = InstanceMemory()
-    leaving = replace(A, state=InstanceState.DRAINING)
-    memory.take([leaving, B])
-    memory.take([leaving])
-    assert memory.merged() == {"a": leaving, "b": B}
+    leaving = Instance("b", "s", "host:2", InstanceState.DRAINING)
+    memory.take([A, leaving])
+    assert memory.take([leaving])
+    assert memory.merged() == {"a": A, "b": leaving}

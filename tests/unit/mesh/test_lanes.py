@@ -10,13 +10,13 @@ import pytest
 from mesh.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.calls import AUTHORIZATION
 from mesh.deadlines import Deadline
-from mesh.errors import FailedPrecondition, Unauthenticated, Unimplemented
+from mesh.errors import FailedPrecondition, InvalidArgument, Unauthenticated, Unimplemented
 from mesh.lanes.lane import Lane
 from mesh.lanes.limits import EXCHANGE, MAX_METADATA_BYTES, LaneFull, MessageTooLarge
 from mesh.lanes.served import ServedLane
 from mesh.lanes.transport import LaneTransport
 from mesh.server import Server
-from mesh.transport import ConnectionBroken, NoAnswer
+from mesh.transport import ConnectionBroken, NoAnswer, UnfitMetadata
 from protos.mesh.v1 import lane_pb2
 from tests.unit.mesh.echo import ECHO, STREAM, USER_ID, Callers, Echo, echo_server
 from tests.unit.registry.running import until
@@ -163,7 +163,7 @@ async def test_a_call_withdrawn_before_it_was_sent_is_never_sent() -> None:
 async def test_the_server_is_told_of_calls_withdrawn_after_they_were_sent() -> None:
     stream = ScriptedStream()
     lane = Lane(stream)
-    (cancelled,), (late,) = begin(lane, b"cancelled"), begin(lane, b"late", seconds=1.0)
+    (cancelled,), (late,) = begin(lane, b"cancelled"), begin(lane, b"late", seconds=0.2)
     await until(lambda: bool(stream.written))
     cancelled.cancel()
     await until(lambda: len(stream.written) == 2)
@@ -442,3 +442,51 @@ async def test_a_lane_whose_client_has_no_more_calls_ends_once_all_are_answered(
     await asyncio.wait_for(serving, 5.0)
     assert [batch.draining for batch in context.written].count(True) == 1
     assert sum(len(batch.replies) for batch in context.written) == 2
+
+
+async def test_a_slow_call_is_told_from_a_silent_server_by_signs_of_life() -> None:
+    for gives_signs in (True, False):
+        stream = ScriptedStream()
+        lane = Lane(stream)
+        (slow,) = begin(lane, b"slow", seconds=1.6)
+        answered_count = 0
+        while not slow.done():
+            asking = sum(batch.asks_for_sign_of_life for batch in stream.written)
+            if gives_signs and asking > answered_count:
+                answered_count = asking
+                stream.say(lane_pb2.ReplyBatch())
+            await asyncio.sleep(0.01)
+        assert asking == (answered_count if gives_signs else 1)
+        with pytest.raises(NoAnswer) as caught:
+            await slow
+        assert caught.value.was_silent is not gives_signs
+        await lane.close()
+
+
+async def test_a_server_gives_a_sign_of_life_while_all_its_calls_wait(house: House) -> None:
+    with pytest.raises(NoAnswer) as caught:
+        await house.call(b"wait", seconds=1.6)
+    assert not caught.value.was_silent
+
+
+async def test_metadata_that_cannot_be_written_fails_its_own_call_alone(house: House) -> None:
+    waiting = asyncio.create_task(house.call(b"wait"))
+    await until(lambda: bool(house.echo.calls))
+    for text in ("caf\u00e9", "\udc80"):
+        for metadata in ({"x": text}, {text: "x"}):
+            with pytest.raises(UnfitMetadata):
+                await house.transport.call(house.address, ECHO, b"hi", metadata, 5.0)
+    house.echo.release.set()
+    assert await waiting == b"echo wait"
+
+
+async def test_errors_that_echo_a_lot_leave_the_lane_whole(house: House) -> None:
+    waiting = asyncio.create_task(house.call(b"wait"))
+    await until(lambda: bool(house.echo.calls))
+    echoes = [asyncio.create_task(house.call(b"echo-error 60000")) for _ in range(300)]
+    for echo in echoes:
+        with pytest.raises(InvalidArgument) as caught:
+            await echo
+        assert caught.value.reason == "ECHO"
+    house.echo.release.set()
+    assert await waiting == b"echo wait"

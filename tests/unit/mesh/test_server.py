@@ -18,6 +18,7 @@ from mesh.methods import methods_of
 from mesh.server import ListenFailed, Server
 from mesh.service_identity import ServiceIdentity
 from mesh.status import DETAILS_KEY, from_wire
+from mesh.work import Work
 from protos.tx.v1 import coordinator_pb2
 
 SERVICE = coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"]
@@ -55,7 +56,7 @@ class Coordinator:
 
 
 class House:
-    def __init__(self, max_concurrent_calls: int = 100) -> None:
+    def __init__(self, max_calls_of_a_kind: int = 100) -> None:
         key = Ed25519PrivateKey.generate()
         service_keys = fixed_service_keys({"account_svc": key.public_key()})
         self.identity = ServiceIdentity(key, "account_svc")
@@ -64,7 +65,7 @@ class House:
         self.dispatcher = Dispatcher(
             methods_of(SERVICE, self.coordinator),
             Authenticator(player_keys=fixed_keys(), service_keys=service_keys),
-            max_concurrent_calls=max_concurrent_calls,
+            bounds=dict.fromkeys(Work, max_calls_of_a_kind),
         )
         self.server = Server("127.0.0.1:0", [SERVICE.full_name], self.dispatcher, self.is_ready)
 
@@ -146,13 +147,14 @@ async def test_a_method_that_outlasts_its_deadline_is_ended(house: House) -> Non
 
 
 async def test_calls_beyond_the_bound_are_shed_at_once() -> None:
-    house = House(max_concurrent_calls=2)
+    house = House(max_calls_of_a_kind=2)
     await house.server.start()
     waiting = [asyncio.create_task(house.call("wait")) for _ in range(2)]
     while len(house.coordinator.calls) < 2:
         await asyncio.sleep(0.01)
     with pytest.raises(ResourceExhausted) as caught:
         await house.call("g")
+    assert caught.value.reason == "OVERLOADED"
     assert caught.value.retry_after_seconds == 1.0
     house.coordinator.release.set()
     await asyncio.gather(*waiting)

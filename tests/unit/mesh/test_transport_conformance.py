@@ -56,10 +56,10 @@ class Way:
 class House:
     """A running server in this process, and a transport that leads to it."""
 
-    def __init__(self, way: Way, max_concurrent_calls: int = 2048) -> None:
+    def __init__(self, way: Way, max_calls_of_a_kind: int = 1024) -> None:
         self.callers = way.callers()
         self.echo = Echo()
-        self.max_concurrent_calls = max_concurrent_calls
+        self.max_calls_of_a_kind = max_calls_of_a_kind
         self.server = self._new_server("127.0.0.1:0")
         self.transport: Transport = self.callers.transport(way.kind)
 
@@ -68,7 +68,7 @@ class House:
             self.callers.key,
             self.echo,
             listen,
-            self.max_concurrent_calls,
+            self.max_calls_of_a_kind,
             self.callers.security,
         )
 
@@ -260,7 +260,7 @@ async def test_a_call_that_waits_holds_up_no_other(house: House) -> None:
 
 
 async def test_calls_beyond_the_servers_bound_are_shed_at_once(way: Way) -> None:
-    house = House(way, max_concurrent_calls=2)
+    house = House(way, max_calls_of_a_kind=2)
     await house.server.start()
     waiting = [house.begin(b"wait") for _ in range(2)]
     await until(lambda: len(house.echo.calls) == 2)

@@ -15,7 +15,7 @@ from mesh.server import Server
 from mesh.service_identity import ServiceIdentity
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
-from registry.following import Following
+from registry.following import SETTLE_SECONDS, Following
 from registry.rpc import RegistryRpc
 from registry.storage import MemoryStore
 from registry.xds.service import DiscoveryService
@@ -50,7 +50,8 @@ class RunningRegistry:
         max_watchers: int = 10,
         lease_seconds: float = LEASE_SECONDS,
         max_streams: int = 10,
-        settle_seconds: float = 0.0,
+        first_list_seconds: float = 0.0,
+        settle_seconds: float = SETTLE_SECONDS,
         shared: MemoryStore | None = None,
     ) -> "RunningRegistry":
         """`shared` is the store of another one, as registries share theirs through etcd."""
@@ -63,7 +64,9 @@ class RunningRegistry:
         )
         rpc = RegistryRpc(store, max_watchers=max_watchers)
         dispatcher = Dispatcher(methods_of(SERVICE, rpc), authenticator)
-        following = Following(store, settle_seconds=settle_seconds)
+        following = Following(
+            store, first_list_seconds=first_list_seconds, settle_seconds=settle_seconds
+        )
         discovery = DiscoveryService(
             load_targets(DESCRIPTORS.read_bytes()), following, max_streams=max_streams
         )

@@ -8,17 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from mesh.errors import InvalidArgument
-from registry.domain import (
-    LEASE_SECONDS,
-    Entry,
-    LeaseExpired,
-    Leases,
-    RegistryFull,
-    State,
-    validate,
-)
+from mesh.instances import Instance, InstanceState
+from registry.domain import LEASE_SECONDS, LeaseExpired, Leases, RegistryFull, validate
 
-ENTRY = Entry("gacha_svc-1", "gacha_svc", "127.0.0.1:7000")
+ENTRY = Instance("gacha_svc-1", "gacha_svc", "127.0.0.1:7000")
 
 
 def make_leases(max_instances: int = 10) -> Leases:
@@ -39,31 +32,31 @@ def sweep_until(leases: Leases, begin: float, end: float) -> None:
     ["127.0.0.1:7000", "gacha-1.mesh.local:1", "[::1]:65535", "localhost:80", "gacha_svc:7000"],
 )
 def test_valid_addresses_are_taken(address: str) -> None:
-    validate(Entry("a", "s", address))
+    validate(Instance("a", "s", address))
 
 
 @pytest.mark.parametrize(
     ("entry", "field"),
     [
-        (Entry("", "s", "h:1"), "instance.id"),
-        (Entry("a b", "s", "h:1"), "instance.id"),
-        (Entry("a\n", "s", "h:1"), "instance.id"),
-        (Entry("ä", "s", "h:1"), "instance.id"),
-        (Entry("a" * 101, "s", "h:1"), "instance.id"),
-        (Entry("a", "", "h:1"), "instance.service"),
-        (Entry("a", "s" * 101, "h:1"), "instance.service"),
-        (Entry("a", "s", ""), "instance.address"),
-        (Entry("a", "s", "h"), "instance.address"),
-        (Entry("a", "s", "h:"), "instance.address"),
-        (Entry("a", "s", ":1"), "instance.address"),
-        (Entry("a", "s", "h:0"), "instance.address"),
-        (Entry("a", "s", "h:65536"), "instance.address"),
-        (Entry("a", "s", "h:1\n"), "instance.address"),
-        (Entry("a", "s", "unix:/tmp/x"), "instance.address"),
-        (Entry("a", "s", "h" * 260 + ":1"), "instance.address"),
+        (Instance("", "s", "h:1"), "instance.id"),
+        (Instance("a b", "s", "h:1"), "instance.id"),
+        (Instance("a\n", "s", "h:1"), "instance.id"),
+        (Instance("ä", "s", "h:1"), "instance.id"),
+        (Instance("a" * 101, "s", "h:1"), "instance.id"),
+        (Instance("a", "", "h:1"), "instance.service"),
+        (Instance("a", "s" * 101, "h:1"), "instance.service"),
+        (Instance("a", "s", ""), "instance.address"),
+        (Instance("a", "s", "h"), "instance.address"),
+        (Instance("a", "s", "h:"), "instance.address"),
+        (Instance("a", "s", ":1"), "instance.address"),
+        (Instance("a", "s", "h:0"), "instance.address"),
+        (Instance("a", "s", "h:65536"), "instance.address"),
+        (Instance("a", "s", "h:1\n"), "instance.address"),
+        (Instance("a", "s", "unix:/tmp/x"), "instance.address"),
+        (Instance("a", "s", "h" * 260 + ":1"), "instance.address"),
     ],
 )
-def test_a_wrong_instance_is_refused_naming_the_field(entry: Entry, field: str) -> None:
+def test_a_wrong_instance_is_refused_naming_the_field(entry: Instance, field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         make_leases().register(entry, 0.0)
     assert caught.value.metadata == {"field": field}
@@ -105,7 +98,7 @@ def test_a_heartbeat_before_the_sweep_that_follows_a_freeze_gives_no_more_than_a
 def test_registering_again_replaces_the_entry_and_its_lease() -> None:
     leases = make_leases()
     old = leases.register(ENTRY, 0.0)
-    moved = Entry(ENTRY.id, ENTRY.service, "127.0.0.1:7001")
+    moved = Instance(ENTRY.id, ENTRY.service, "127.0.0.1:7001")
     new = leases.register(moved, 0.0)
     assert leases.snapshot().entries == (moved,)
     leases.remove(old)
@@ -120,9 +113,9 @@ def test_the_revision_grows_with_the_list_and_with_nothing_else() -> None:
     revisions = [leases.revision]
     lease_id = leases.register(ENTRY, 0.0)
     revisions.append(leases.revision)
-    leases.renew(lease_id, State.DRAINING, 0.0)
+    leases.renew(lease_id, InstanceState.DRAINING, 0.0)
     revisions.append(leases.revision)
-    leases.renew(lease_id, State.DRAINING, 0.0)
+    leases.renew(lease_id, InstanceState.DRAINING, 0.0)
     leases.renew(lease_id, None, 0.0)
     leases.sweep(0.1)
     assert leases.revision == revisions[-1]
@@ -136,7 +129,7 @@ def test_a_full_registry_takes_no_new_instance_but_renews_old_ones() -> None:
     leases = make_leases(max_instances=1)
     leases.register(ENTRY, 0.0)
     with pytest.raises(RegistryFull):
-        leases.register(Entry("other", "s", "h:1"), 0.0)
+        leases.register(Instance("other", "s", "h:1"), 0.0)
     leases.register(ENTRY, 0.0)
 
 
@@ -154,12 +147,12 @@ class AnyLeases(RuleBasedStateMachine):
 
     @rule(target=leases_held, id=st.sampled_from("abc"), address=st.sampled_from(("h:1", "h:2")))
     def register(self, id: str, address: str) -> tuple[str, str]:
-        lease_id = self.leases.register(Entry(id, "s", address), self.now)
+        lease_id = self.leases.register(Instance(id, "s", address), self.now)
         self.valid_until[id] = (lease_id, self.now + LEASE_SECONDS)
         return id, lease_id
 
-    @rule(lease=leases_held, state=st.sampled_from((None, *State)))
-    def renew(self, lease: tuple[str, str], state: State | None) -> None:
+    @rule(lease=leases_held, state=st.sampled_from((None, *InstanceState)))
+    def renew(self, lease: tuple[str, str], state: InstanceState | None) -> None:
         id, lease_id = lease
         is_held = id in self.valid_until and self.valid_until[id][0] == lease_id
         if is_held:

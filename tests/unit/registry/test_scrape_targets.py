@@ -4,25 +4,25 @@ import asyncio
 import json
 from http import HTTPStatus
 
-from registry.domain import Entry, State
+from mesh.instances import Instance, InstanceState
 from registry.following import Following
 from registry.own_entry import OwnEntry
 from registry.scrape_targets import scrape_targets_page
 from registry.storage import MemoryStore
 from tests.unit.registry.running import until
 
-A = Entry("a-1", "a", "127.0.0.1:1", State.DRAINING, "127.0.0.1:9")
-SILENT = Entry("b-1", "b", "127.0.0.1:2")
+A = Instance("a-1", "a", "127.0.0.1:1", InstanceState.DRAINING, "127.0.0.1:9")
+SILENT = Instance("b-1", "b", "127.0.0.1:2")
 
 
 async def test_instances_that_show_what_they_count_are_targets() -> None:
     store = MemoryStore()
-    following = Following(store, settle_seconds=0.0)
+    following = Following(store, first_list_seconds=0.0)
     page = scrape_targets_page(following)
     assert page()[0] is HTTPStatus.SERVICE_UNAVAILABLE
     await store.register(SILENT)
     task = asyncio.create_task(following.run())
-    await until(lambda: following.snapshot is not None)
+    await until(lambda: following.instances is not None)
     assert page() == (HTTPStatus.OK, "application/json", b"[]")
     await store.register(A)
     await until(lambda: page()[2] != b"[]")
@@ -47,7 +47,7 @@ async def test_a_registry_keeps_its_own_entry_until_it_leaves() -> None:
     own = OwnEntry(SILENT, store, heartbeat_seconds=0.01)
     own.start()
 
-    async def listed() -> list[Entry]:
+    async def listed() -> list[Instance]:
         return list((await store.snapshot()).entries)
 
     async def until_listed() -> None:
@@ -62,6 +62,6 @@ async def test_a_registry_keeps_its_own_entry_until_it_leaves() -> None:
     await until_listed()
     assert await listed() == [SILENT]
     await own.drain()
-    assert [entry.state for entry in await listed()] == [State.DRAINING]
+    assert [entry.state for entry in await listed()] == [InstanceState.DRAINING]
     await own.deregister()
     assert await listed() == []

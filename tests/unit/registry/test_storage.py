@@ -2,11 +2,11 @@
 
 import asyncio
 
-from registry.domain import Entry
+from mesh.instances import Instance
 from registry.storage import MemoryStore
 
-A = Entry("a", "gacha_svc", "host:1")
-B = Entry("b", "gacha_svc", "host:2")
+A = Instance("a", "gacha_svc", "host:1")
+B = Instance("b", "gacha_svc", "host:2")
 
 
 async def test_changes_that_come_together_are_told_together() -> None:
@@ -22,7 +22,7 @@ async def test_changes_that_come_together_are_told_together() -> None:
 async def test_a_restarted_store_has_another_list_above_the_revisions_of_the_first() -> None:
     first = MemoryStore()
     for number in range(100):
-        await first.register(Entry(f"i-{number}", "s", "h:1"))
+        await first.register(Instance(f"i-{number}", "s", "h:1"))
     await asyncio.sleep(0.001)
     before, after = await first.snapshot(), await MemoryStore().snapshot()
     assert after.revision > before.revision

@@ -1,10 +1,11 @@
 """What a watcher is told, and what not."""
 
-from registry.domain import Entry, Snapshot
+from mesh.instances import Instance
+from registry.domain import Snapshot
 from registry.told import Told
 
-A = Entry("a-1", "a", "host:1")
-B = Entry("b-1", "b", "host:2")
+A = Instance("a-1", "a", "host:1")
+B = Instance("b-1", "b", "host:2")
 
 
 def test_who_has_seen_nothing_is_told_of_an_empty_list_too() -> None:

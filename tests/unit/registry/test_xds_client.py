@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from deploy.local import xds_file
-from registry.domain import Entry, State
+from mesh.instances import Instance, InstanceState
 from tests.unit.registry import xds_client
 from tests.unit.registry.running import RunningRegistry
 
@@ -23,7 +23,7 @@ SENT_ONCE = "/gacha.v1.GachaService/Pull"
 
 
 @dataclass
-class Instance:
+class Backend:
     """A server that answers every call with its name, or fails them while `is_failing`."""
 
     name: str
@@ -33,7 +33,7 @@ class Instance:
     heard: list[str] = field(default_factory=list)
 
     @classmethod
-    async def start(cls, name: str) -> "Instance":
+    async def start(cls, name: str) -> "Backend":
         server = grpc.aio.server()
         instance = cls(name, server, f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
         server.add_generic_rpc_handlers((_Everything(instance),))
@@ -47,7 +47,7 @@ class Instance:
 
 
 class _Everything(grpc.GenericRpcHandler):
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Backend) -> None:
         self._instance = instance
 
     def service(self, details: Any) -> Any:
@@ -61,14 +61,14 @@ class Mesh:
 
     registry: RunningRegistry
     bootstrap: Path
-    instances: list[Instance]
+    instances: list[Backend]
     leases: dict[str, str]
 
-    async def add(self, name: str) -> Instance:
-        instance = await Instance.start(name)
+    async def add(self, name: str) -> Backend:
+        instance = await Backend.start(name)
         self.instances.append(instance)
         self.leases[name] = await self.registry.store.register(
-            Entry(name, "gacha_svc", instance.address)
+            Instance(name, "gacha_svc", instance.address)
         )
         return instance
 
@@ -147,7 +147,7 @@ async def test_a_dead_one_is_left_out_a_new_one_taken_in_and_a_draining_one_spar
     await mesh.add("c")
     assert await client.until(lambda outcomes: "c" in outcomes and "a" not in outcomes)
     assert await client.call(40) == {"b": 20, "c": 20}
-    await mesh.registry.store.renew(mesh.leases["b"], State.DRAINING)
+    await mesh.registry.store.renew(mesh.leases["b"], InstanceState.DRAINING)
     assert await client.until(lambda outcomes: outcomes == {"c": 20})
 
 

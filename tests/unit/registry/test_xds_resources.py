@@ -11,7 +11,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as connection_pb2,
 )
 
-from registry.domain import Entry, State
+from mesh.instances import Instance, InstanceState
 from registry.xds.resources import CLUSTER, ENDPOINTS, LISTENER, assignments, configuration
 from registry.xds.targets import Target
 
@@ -31,7 +31,7 @@ def connection_of(name: str) -> Any:
     return unpacked(listener.api_listener.api_listener, connection_pb2.HttpConnectionManager)
 
 
-def endpoints_of(*entries: Entry) -> list[tuple[str, int, str]]:
+def endpoints_of(*entries: Instance) -> list[tuple[str, int, str]]:
     packed = assignments(TARGETS, entries)[ENDPOINTS]["gacha_svc"]
     assignment = unpacked(packed, ClusterLoadAssignment)
     assert assignment.cluster_name == "gacha_svc"
@@ -52,8 +52,10 @@ def endpoints_of(*entries: Entry) -> list[tuple[str, int, str]]:
     ]
 
 
-def entry(id: str, address: str, state: State = State.SERVING, service: str = "gacha_svc") -> Entry:
-    return Entry(id, service, address, state)
+def entry(
+    id: str, address: str, state: InstanceState = InstanceState.SERVING, service: str = "gacha_svc"
+) -> Instance:
+    return Instance(id, service, address, state)
 
 
 def test_each_name_is_a_listener_and_each_service_a_cluster() -> None:
@@ -100,7 +102,7 @@ def test_a_cluster_asks_the_same_stream_for_its_endpoints_and_leaves_half_of_the
 
 def test_instances_are_endpoints_and_draining_ones_are_told_as_such() -> None:
     assert endpoints_of(
-        entry("b", "127.0.0.1:2", State.DRAINING),
+        entry("b", "127.0.0.1:2", InstanceState.DRAINING),
         entry("a", "127.0.0.1:1"),
         entry("c", "[::1]:3"),
         entry("x", "127.0.0.1:9", service="account_svc"),
@@ -120,7 +122,7 @@ def test_what_would_have_grpc_refuse_all_is_left_out() -> None:
 @pytest.mark.parametrize("ids", ["ab", "ba"])
 def test_of_two_with_one_address_the_serving_one_counts(ids: str) -> None:
     assert endpoints_of(
-        entry(ids[0], "127.0.0.1:1", State.DRAINING), entry(ids[1], "127.0.0.1:1")
+        entry(ids[0], "127.0.0.1:1", InstanceState.DRAINING), entry(ids[1], "127.0.0.1:1")
     ) == [("127.0.0.1", 1, "HEALTHY")]
 
 

@@ -9,13 +9,13 @@ import pytest
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
-from registry.domain import Entry, State
+from mesh.instances import Instance, InstanceState
 from registry.xds.resources import CLUSTER, ENDPOINTS, LISTENER
 from registry.xds.service import STREAM
 from tests.unit.registry.running import RunningRegistry, until
 
-A = Entry("gacha_svc-1", "gacha_svc", "127.0.0.1:7001")
-B = Entry("gacha_svc-2", "gacha_svc", "127.0.0.1:7002")
+A = Instance("gacha_svc-1", "gacha_svc", "127.0.0.1:7001")
+B = Instance("gacha_svc-2", "gacha_svc", "127.0.0.1:7002")
 
 
 @dataclass
@@ -93,7 +93,7 @@ async def test_a_client_finds_a_service_and_hears_of_every_change(
     assert ports(heard) == [7001, 7002]
 
     await client.ask(ENDPOINTS, "gacha_svc", answers=heard)
-    await registry.store.renew(lease, State.DRAINING)
+    await registry.store.renew(lease, InstanceState.DRAINING)
     heard = await client.hear()
     assert ports(heard) == [7002]
 
@@ -155,14 +155,14 @@ async def test_a_registry_that_leaves_ends_its_streams_and_takes_no_new_ones(
 
 
 async def test_before_it_has_a_list_a_registry_tells_no_empty_one() -> None:
-    registry = await RunningRegistry.start(lease_seconds=60.0, settle_seconds=0.5)
+    registry = await RunningRegistry.start(lease_seconds=60.0, first_list_seconds=0.5)
     async with grpc.aio.insecure_channel(registry.address) as channel:
         client = open_stream(channel)
         await client.ask(ENDPOINTS, "gacha_svc")
         await client.ask(LISTENER, "gacha")
         assert (await client.hear()).type_url == LISTENER
         await registry.store.register(A)
-        assert registry.following.snapshot is None
+        assert registry.following.instances is None
         assert ports(await client.hear()) == [7001]
-        await until(lambda: registry.following.snapshot is not None)
+        await until(lambda: registry.following.instances is not None)
     await registry.stop()
