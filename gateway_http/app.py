@@ -9,12 +9,11 @@ clients go elsewhere of themselves. Source: the RSGI specification 1.5 of grania
 """
 
 from collections.abc import Callable
-from functools import partial
 
 from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defined]
 from structlog.typing import FilteringBoundLogger
 
-from gateway_http.bodies import read_body
+from gateway_http.bodies import Body
 from gateway_http.edge import Edge
 from gateway_http.errors import error_response
 from gateway_http.exchange import HeaderList, LimitClass, Request, Response
@@ -54,6 +53,7 @@ class Gateway:
         """Answers one request."""
         request_id = request_id_of(scope.headers, self._new_id)
         headers: HeaderList = [("x-request-id", request_id)]
+        body = Body(scope, protocol, self._max_body_bytes)
         self._in_flight += 1
         try:
             if self._in_flight > self._max_in_flight:
@@ -62,7 +62,7 @@ class Gateway:
                     reason="OVERLOADED",
                     retry_after_seconds=RETRY_AFTER_SECONDS,
                 )
-            response = await self._respond(scope, protocol, request_id, headers)
+            response = await self._respond(scope, protocol, body, request_id, headers)
         except MeshError as error:
             response = self._refused(error, scope, request_id)
         except (ProtocolClosed, ProtocolError):
@@ -72,13 +72,19 @@ class Gateway:
             response = error_response(_our_fault(request_id), request_id)
         finally:
             self._in_flight -= 1
+        await body.discard()
         headers += self._edge.response_headers.of(scope, response)
         if self._is_leaving() and scope.http_version.startswith("1"):
             headers.append(("connection", "close"))
         _send(protocol, response, headers, with_body=scope.method != "HEAD")
 
     async def _respond(
-        self, scope: Scope, protocol: HTTPProtocol, request_id: str, told: HeaderList
+        self,
+        scope: Scope,
+        protocol: HTTPProtocol,
+        body: Body,
+        request_id: str,
+        told: HeaderList,
     ) -> Response:
         """`told` takes the headers that the answer has whatever comes of it."""
         edge = self._edge
@@ -99,7 +105,7 @@ class Gateway:
                 query=scope.query_string,
                 headers=scope.headers,
                 request_id=request_id,
-                read_body=partial(read_body, scope, protocol, self._max_body_bytes),
+                read_body=body.read,
                 disconnected=protocol.client_disconnect,
                 client_address=client_address,
             )

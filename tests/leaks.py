@@ -20,11 +20,12 @@ SECRETS: Mapping[str, re.Pattern[str]] = MappingProxyType(
 )
 
 
-def find_leaks(folder: Path) -> list[str]:
-    """One "file:line: kind" for each line of each file below `folder` and each kind in it."""
+def find_leaks(logs: Path) -> list[str]:
+    """One "file:line: kind" for each line of the file, or of each file below the folder, and
+    each kind in it."""
     return [
-        f"{path.relative_to(folder)}:{number}: {kind}"
-        for path in sorted(folder.rglob("*"))
+        f"{path}:{number}: {kind}"
+        for path in (logs, *sorted(logs.rglob("*")))
         if path.is_file()
         for number, kind in _leaks_of(path)
     ]

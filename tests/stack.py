@@ -31,6 +31,7 @@ from deploy.local.mesh_file import Process
 from deploy.local.ports import free_ports
 from mesh.keys import load_private_key
 from mesh.tls.material import TlsFiles
+from tests.leaks import find_leaks
 
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -260,10 +261,14 @@ class Mesh:
         self.wait_until_up()
 
     def stop(self) -> int:
-        """As Ctrl-C does; returns the runner's status. Idempotent."""
+        """As Ctrl-C does; returns the runner's status. Idempotent. Raises AssertionError when a
+        secret of a player stands in a log, whatever was done to the mesh."""
         if self._runner.poll() is None:
             self._runner.send_signal(signal.SIGINT)
-        return self._runner.wait(MESH_STOP_TIMEOUT_SECONDS)
+        status = self._runner.wait(MESH_STOP_TIMEOUT_SECONDS)
+        leaks = find_leaks(self.layout.logs)
+        assert not leaks, f"secrets stand in logs of {self.layout.logs}: {leaks[:20]}"
+        return status
 
     def kill(self) -> None:
         """SIGKILL of the runner, which takes everything else with it."""

@@ -34,12 +34,16 @@ def program() -> str:
 
 
 @contextmanager
-def running(gateways: Sequence[str], log: Path, *, is_ready: bool = True) -> Iterator[str]:
+def running(
+    gateways: Sequence[str], log: Path, *, is_ready: bool = True, ca_file: str | None = None
+) -> Iterator[str]:
     """Gives its base URL; it ends with the context. `gateways` are host:port, and unless
-    `is_ready` nothing is there."""
+    `is_ready` nothing is there; they serve HTTPS where there is a `ca_file`."""
     port = free_port()
     environment = {f"GATEWAY_{number}": each for number, each in enumerate(gateways, 1)}
     environment["HAPROXY_LISTEN"] = f"127.0.0.1:{port}"
+    if ca_file is not None:
+        environment["GATEWAY_CA"] = ca_file
     with launched([program(), "-f", str(CONFIGURATION)], environment, log) as process:
         wait_for(f"http://127.0.0.1:{port}", 200 if is_ready else 503, process, log)
         yield f"http://127.0.0.1:{port}"

@@ -13,8 +13,9 @@ from time import monotonic, sleep
 import httpx
 import pytest
 
+from deploy.local.certificates import make_authority, now_utc
 from deploy.local.layout import REPOSITORY
-from tests.e2e import players, tools
+from tests.e2e import haproxy, players, tools
 from tests.e2e.clients.grpcurl_client import transport_options
 from tests.e2e.clients.rest_client import RestClient
 from tests.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
@@ -63,6 +64,24 @@ def test_a_player_buys_and_pulls_over_https(tls_mesh: Mesh, tls_rest: RestClient
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["pulled_items"]) >= 1
     assert "max-age=" in answer.headers["strict-transport-security"]
+
+
+def test_haproxy_speaks_https_to_gateways_whose_ca_it_knows_and_to_no_others(
+    tls_mesh: Mesh, tmp_path: Path
+) -> None:
+    addresses = [each["address"] for each in tls_mesh.processes("gateway_http")]
+    with (
+        haproxy.running(addresses, tmp_path / "log", ca_file=tls_mesh.ca_file) as url,
+        closing(RestClient(url)) as client,
+    ):
+        player = players.register(client, GEMS)
+        headers = {"authorization": f"Bearer {player.token}"}
+        answer = httpx.get(f"{url}/gacha/pull/standard", headers=headers, timeout=TIMEOUT_SECONDS)
+        assert answer.status_code == 200, answer.text
+    stranger = tmp_path / "ca.crt"
+    stranger.write_bytes(make_authority(now_utc()).pem)
+    with haproxy.running(addresses, tmp_path / "log", is_ready=False, ca_file=str(stranger)) as url:
+        assert httpx.get(f"{url}/chances").json()["reason"] == "NO_GATEWAY"
 
 
 def test_curl_believes_the_ca_of_the_mesh_and_nobody_else(tls_mesh: Mesh) -> None:

@@ -24,7 +24,7 @@ def test_a_secret_is_found_by_its_line_and_not_repeated(
 ) -> None:
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "account_svc-1.log").write_text(f"harmless\n{line}\n")
-    assert find_leaks(tmp_path) == [f"inner/account_svc-1.log:2: {kind}"]
+    assert find_leaks(tmp_path) == [f"{tmp_path}/inner/account_svc-1.log:2: {kind}"]
 
 
 def test_what_logs_hold_otherwise_is_no_secret(tmp_path: Path) -> None:

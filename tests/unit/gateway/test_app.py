@@ -319,6 +319,23 @@ async def test_a_client_that_asks_before_it_sends_too_much_is_answered_at_once()
     assert (protocol.status, protocol.read_count) == (413, 0)
 
 
+async def test_what_is_refused_for_its_head_has_its_body_taken_off_the_connection() -> None:
+    chunks = [b" " * 64 * 1024] * 1000
+    for headers in ({"content-length": "65536000"}, {"transfer-encoding": "chunked"}):
+        protocol = await ask(FakeCaller(), "POST", "/nope", *chunks, headers=headers)
+        assert (protocol.status, protocol.read_count) == (404, 65)
+    few = await ask(FakeCaller(), "PUT", "/items", b"{}", headers={"content-length": "2"})
+    assert (few.status, few.read_count) == (405, 1)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"content-length": "2", "expect": "100-continue"}, {"content-length": "0"}, {}]
+)
+async def test_where_there_is_no_body_yet_nothing_is_read(headers: dict[str, str]) -> None:
+    protocol = await ask(FakeCaller(), "POST", "/nope", b"{}", headers=headers)
+    assert (protocol.status, protocol.read_count) == (404, 0)
+
+
 async def test_a_body_of_exactly_the_bound_is_taken() -> None:
     body = b'{"username":"u"}'.ljust(1024)
     for headers in ({}, {"content-length": "1024"}):

@@ -68,6 +68,15 @@ async def test_requests_are_answered_over_real_http() -> None:
         assert await end(process) == "calls=4 cancelled=0"
 
 
+async def test_a_connection_goes_on_after_requests_whose_bodies_nobody_wanted() -> None:
+    async with serving() as (process, client):
+        for size_bytes in (1, 5_000, 70_000, 300_000) * 10:
+            lost = await client.post("/nope", content=b" " * size_bytes)
+            assert (lost.status_code, lost.json()["reason"]) == (404, "ROUTE_NOT_FOUND")
+            assert "connection" not in lost.headers
+        assert await end(process) == "calls=0 cancelled=0"
+
+
 async def test_too_large_bodies_are_refused_and_the_server_goes_on() -> None:
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(200):
