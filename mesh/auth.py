@@ -59,8 +59,13 @@ Identity = Player | Service | Anonymous
 class Signer(Protocol):
     """Whoever signs tokens, with one key or with several in turn."""
 
-    def sign(self, subject: str) -> str:
-        """A token for `subject`, valid from now on."""
+    @property
+    def lifetime_seconds(self) -> int:
+        """How long a token is valid."""
+        ...
+
+    def sign(self, subject: str, **more_claims: str) -> str:
+        """A token for `subject`, valid from now on, that claims more beside that."""
         ...
 
 
@@ -76,20 +81,21 @@ class TokenSigner:
     ) -> None:
         self._key = key
         self._audience = audience
-        self._lifetime_seconds = lifetime_seconds
+        self.lifetime_seconds = lifetime_seconds
         self._clock = clock
         self.public_key = key.public_key()
         self.key_id = key_id(self.public_key)
 
-    def sign(self, subject: str) -> str:
-        """A token for `subject`, valid from now on."""
+    def sign(self, subject: str, **more_claims: str) -> str:
+        """A token for `subject`, valid from now on, that claims more beside that."""
         now = int(self._clock())
         claims = {
             "iss": ISSUER,
             "aud": self._audience,
             "sub": subject,
             "iat": now,
-            "exp": now + self._lifetime_seconds,
+            "exp": now + self.lifetime_seconds,
+            **more_claims,
         }
         return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self.key_id})
 

@@ -60,7 +60,8 @@ class ListedKey:
 
 
 class SigningKeys:
-    """Signs players' tokens, and tells by which keys they are known. Use it in one thread."""
+    """Signs players' tokens, and tells by which keys they are known: a `mesh.auth.Signer`. Use
+    it in one thread."""
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class SigningKeys:
         `token_seconds` is how long a token lives; `clock` gives seconds since 1970.
         """
         self._folder = folder
-        self._token_seconds = token_seconds
+        self.lifetime_seconds = token_seconds
         self._overlap_seconds = rules.overlap_seconds(token_seconds)
         self._clock = clock
         self._monotonic = monotonic
@@ -93,10 +94,10 @@ class SigningKeys:
             raise BadKeyFolder(f"{faults}. {REMEDY}")
         self._take(read)
 
-    def sign(self, subject: str) -> str:
+    def sign(self, subject: str, **more_claims: str) -> str:
         """A token for a player, by the key whose turn it is."""
         self._look_after(LOOK_SECONDS)
-        return self._signing_key().signer.sign(subject)
+        return self._signing_key().signer.sign(subject, **more_claims)
 
     async def find(self, kid: str) -> Ed25519PublicKey | None:
         """The published key of that id; a `mesh.keys.PublicKeys`."""
@@ -209,7 +210,7 @@ class SigningKeys:
         except ValueError as error:
             raise RefusedKeyFile(f"{path} is not named as a key: {error}") from None
         key = read_private_key_file(path)
-        signer = TokenSigner(key, PLAYER_AUDIENCE, self._token_seconds, self._clock)
+        signer = TokenSigner(key, PLAYER_AUDIENCE, self.lifetime_seconds, self._clock)
         kid, now = signer.key_id, self._clock()
         known = self._keys.get(kid)
         if known is not None and known.path == path:
