@@ -97,6 +97,7 @@ class PublishedKeys:
 
     def _note(self, failure: MeshError) -> None:
         if self._failure is None:
-            kept = len(self._keys)
-            log.warning("fail_key_set", error=failure.message, kept_key_count=kept)
+            # When the mesh starts, everybody waits for somebody.
+            tell = log.warning if self._keys else log.info
+            tell("fail_key_set", error=failure.message, kept_key_count=len(self._keys))
         self._failure = failure
