@@ -18,10 +18,10 @@ import pytest
 
 from account_svc.signing_keys.domain import file_name
 from deploy.local.certificates import now_utc
-from deploy.local.credentials import signing_keys_in
+from deploy.local.credentials import make_signing_key, signing_keys_in
 from deploy.local.layout import REPOSITORY
 from deploy.local.rotation import REFUSED_SECONDS
-from mesh.keys import key_id
+from mesh.keys import key_id, load_private_key
 from tests.e2e import harm
 from tests.e2e.clients.client import Client
 from tests.e2e.clients.grpc_client import GrpcClient
@@ -34,6 +34,7 @@ from tests.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
 ROTATION_SECONDS = 90.0
 PULLERS = 4
+RESTART_EVERY_SECONDS = 6.0
 GEMS = 1_000_000
 POLL_SECONDS = 0.1
 
@@ -164,6 +165,36 @@ def says(log: Path, words: str) -> bool:
 
 def keys_of(mesh: Mesh) -> Path:
     return signing_keys_in(mesh.layout.secrets)
+
+
+def test_instances_that_restart_amid_a_rotation_refuse_nothing(
+    own_mesh: Mesh, own_rest: RestClient, instances: list[Client]
+) -> None:
+    player = register(own_rest)
+    made = make_signing_key(keys_of(own_mesh), now_utc())
+    new = key_id(load_private_key(made.read_bytes()).public_key())
+    tokens = {player.token}
+    deadline = time.monotonic() + ROTATION_SECONDS
+    restarts = iter(["account_svc-1", "account_svc-2", "gacha_svc-1", "account_svc-1"])
+    restart_at = time.monotonic()
+    while {kid_of(token) for token in log_in_everywhere(instances, player)} != {new}:
+        assert time.monotonic() < deadline, "the new key does not sign"
+        if time.monotonic() > restart_at and (name := next(restarts, "")):
+            own_mesh.kill_process(name)
+            restart_at = time.monotonic() + RESTART_EVERY_SECONDS
+        tokens |= log_in_everywhere(instances, player)
+        for token in tokens:
+            said = refusals(instances, token)
+            assert not {reason for reason in said if "TOKEN" in reason}, said
+    harm.assert_all_serve(own_mesh, own_rest)
+    assert all(refusals(instances, token) == set() for token in tokens)
+    assert len({kid_of(token) for token in tokens}) >= 2
+
+
+def log_in_everywhere(instances: list[Client], player: Player) -> set[str]:
+    """A token of each instance that answers now."""
+    answers = [each.login(player.username, PASSWORD) for each in instances]
+    return {answer.body["token"] for answer in answers if answer.ok}
 
 
 @pytest.mark.parametrize("fault", ["garbage", "readable for others"])
