@@ -12,15 +12,18 @@ from account_svc.rpc import (
     AccountRpc,
     PaymentEventRpc,
     PurchaseRpc,
+    SessionRpc,
     decode_debit,
     encode_debit_result,
 )
+from account_svc.session_metrics import SessionMetrics
 from account_svc.signing_keys.rpc import SigningKeyRpc
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
+from account_svc.use_cases.sessions import Sessions
 from mesh.commands import run_command
 from mesh.config import load
 from mesh.database import Database
@@ -37,13 +40,15 @@ from protos.account.v1 import (
     gift_fees_pb2,
     payment_events_pb2,
     purchases_pb2,
+    sessions_pb2,
     signing_keys_pb2,
 )
 from protos.tx.v1 import participant_pb2
 
 SERVICE = "account_svc"
 MIGRATIONS = Path(__file__).parent / "migrations"
-TOKEN_SECONDS = 3600
+TOKEN_SECONDS = 15 * 60
+"""For how long an access token outlives its session at most."""
 
 
 async def serve(settings: AccountSettings, database: Database, reach: Reach = unharmed) -> None:
@@ -58,11 +63,17 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
     sagas = SagaRunner(database, [PurchaseSaga(database, provider).definition], reach=reach)
     price = Price(settings.gem_price_minor, settings.gem_price_currency)
     purchases = Purchases(database, sagas, provider_name=provider.name, price=price)
+    sessions = Sessions(database, signing_keys, SessionMetrics(member.metrics).count_refresh)
+    accounts = Accounts(database, passwords, sessions)
     await member.serve(
         [
             (
                 account_pb2.DESCRIPTOR.services_by_name["AccountService"],
-                AccountRpc(Accounts(database, passwords, signing_keys), purchases, signing_keys),
+                AccountRpc(accounts, purchases, signing_keys),
+            ),
+            (
+                sessions_pb2.DESCRIPTOR.services_by_name["SessionService"],
+                SessionRpc(accounts, sessions),
             ),
             (
                 purchases_pb2.DESCRIPTOR.services_by_name["PurchaseService"],
@@ -92,6 +103,7 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
             signing_keys.keep_looking,
             lambda: keep_recovering(recovery.run_once),
             lambda: keep_recovering(sagas.run_once),
+            lambda: keep_recovering(sessions.forget_old),
         ],
     )
     await sagas.close()

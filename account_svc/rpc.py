@@ -11,10 +11,11 @@ from account_svc.signing_keys.rpc import json_web_key
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchases import Purchases
+from account_svc.use_cases.sessions import Sessions
 from mesh.dispatch import Call
 from mesh.errors import InvalidArgument
 from mesh.identifiers import checked_uuid
-from protos.account.v1 import account_pb2, payment_events_pb2, purchases_pb2
+from protos.account.v1 import account_pb2, payment_events_pb2, purchases_pb2, sessions_pb2
 
 
 class AccountRpc:
@@ -36,8 +37,13 @@ class AccountRpc:
     async def login(
         self, request: account_pb2.LoginRequest, call: Call
     ) -> account_pb2.LoginResponse:
-        token = await self._accounts.login(request.username, request.password)
-        return account_pb2.LoginResponse(message="Login successful", token=token)
+        grant = await self._accounts.login(request.username, request.password)
+        return account_pb2.LoginResponse(
+            message="Login successful",
+            token=grant.token,
+            refresh_token=grant.refresh_token,
+            expires_in=grant.expires_in_seconds,
+        )
 
     async def get_currency(
         self, request: account_pb2.GetCurrencyRequest, call: Call
@@ -80,6 +86,49 @@ class AccountRpc:
     ) -> account_pb2.GetKeySetResponse:
         keys = [json_web_key(key) for key in self._signing_keys.published()]
         return account_pb2.GetKeySetResponse(keys=keys)
+
+
+class SessionRpc:
+    """account.v1.SessionService."""
+
+    def __init__(self, accounts: Accounts, sessions: Sessions) -> None:
+        self._accounts = accounts
+        self._sessions = sessions
+
+    async def refresh(
+        self, request: sessions_pb2.RefreshRequest, call: Call
+    ) -> sessions_pb2.RefreshResponse:
+        grant = await self._sessions.refresh(request.refresh_token, request.request_id)
+        return sessions_pb2.RefreshResponse(
+            token=grant.token,
+            refresh_token=grant.refresh_token,
+            expires_in=grant.expires_in_seconds,
+        )
+
+    async def logout(
+        self, request: sessions_pb2.LogoutRequest, call: Call
+    ) -> sessions_pb2.LogoutResponse:
+        await self._sessions.logout(request.refresh_token)
+        return sessions_pb2.LogoutResponse(message="Logged out")
+
+    async def logout_everywhere(
+        self, request: sessions_pb2.LogoutEverywhereRequest, call: Call
+    ) -> sessions_pb2.LogoutEverywhereResponse:
+        await self._sessions.logout_everywhere(call.user_id)
+        return sessions_pb2.LogoutEverywhereResponse(message="Logged out everywhere")
+
+    async def change_password(
+        self, request: sessions_pb2.ChangePasswordRequest, call: Call
+    ) -> sessions_pb2.ChangePasswordResponse:
+        grant = await self._accounts.change_password(
+            call.user_id, request.current_password, request.new_password, request.request_id
+        )
+        return sessions_pb2.ChangePasswordResponse(
+            message="Password changed",
+            token=grant.token,
+            refresh_token=grant.refresh_token,
+            expires_in=grant.expires_in_seconds,
+        )
 
 
 class PurchaseRpc:

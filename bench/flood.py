@@ -23,7 +23,7 @@ from rich.table import Table
 
 from bench.errors import BenchFailed
 from bench.paced import PacedOrders, PacedResult
-from bench.players import PASSWORD, make_players
+from bench.players import PASSWORD, Players
 from bench.scenarios import PULLS, Scenario, request_head
 from bench.window import OPENED
 from deploy.local.identity import leashed
@@ -134,7 +134,9 @@ class FloodRun:
         assert gateway.hostname is not None, "the gateway's URL names its host"
         assert gateway.port is not None, "and its port"
         self._netloc = gateway.netloc
-        tokens = list(make_players(mesh.gateway, mesh.trust, PULL_CONNECTIONS))
+        self._players = Players(mesh.gateway, mesh.trust)
+        for _ in self._players.make(PULL_CONNECTIONS):
+            pass
         self._pulls = PacedOrders(
             host=gateway.hostname,
             port=gateway.port,
@@ -142,7 +144,7 @@ class FloodRun:
             a_second=PULLS_A_SECOND,
             warm_up_seconds=WARM_UP_SECONDS,
             window_seconds=seconds,
-            heads=[request_head(PULLS, gateway.netloc, token) for token in tokens],
+            heads=[],
             body=PULLS.body,
             is_keyed=True,
             drops=False,
@@ -223,7 +225,9 @@ class FloodRun:
             flood.close()
 
     def _measure_pulls(self) -> PacedResult:
-        load = _Load(self._pulls)
+        tokens = self._players.tokens(self._pulls.window_seconds)
+        heads = [request_head(PULLS, self._netloc, token) for token in tokens]
+        load = _Load(replace(self._pulls, heads=heads))
         try:
             load.wait_until_opened()
             return load.result()

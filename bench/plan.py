@@ -17,13 +17,14 @@ WARM_UP_SECONDS = 1.5
 """Longer than PostgreSQL's processes take to report their counters."""
 OVERHEAD_SECONDS = 0.5
 """Of the processes that make the load: their starting and ending."""
-
 PLAIN_COMMIT_CLIENTS = (1, 16)
 COMMITS = "commits"
 GHZ = "ghz"
 KINDS = (COMMITS, PULLS.name, ITEMS.name, CURRENCY.name, GHZ)
 """What can be asked for, in the order of a round."""
 SCENARIOS = {scenario.name: scenario for scenario in (PULLS, ITEMS, CURRENCY)}
+TokensFor = Callable[[float], Sequence[str]]
+"""Tokens of all players for a window of so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,11 @@ class Run:
     """Carries out a plan. Every round has each point once, so that whatever else the
     machine does in these minutes spoils one sample of each rather than all of one."""
 
-    def __init__(self, plan: Plan, meters: Meters, tokens: Sequence[str]) -> None:
+    def __init__(self, plan: Plan, meters: Meters, tokens_for: TokensFor) -> None:
         """`plan` has ghz only where it is installed."""
         self._plan = plan
         self._meters = meters
-        self._tokens = tokens
+        self._tokens_for = tokens_for
         self._loads = {kind: self._load_of(kind) for kind in plan.kinds}
         self._samples: dict[tuple[str, int], list[Sample]] = {}
         self.speeds: list[Speed] = []
@@ -132,6 +133,8 @@ class Run:
 
     def _requests(self, scenario: Scenario, connection_count: int) -> Sample:
         gateway = urlsplit(self._meters.mesh.gateway)
+        window_seconds = self._plan.window_seconds_of(scenario.name)
+        tokens = self._tokens_for(window_seconds)
         assert gateway.hostname is not None, "the gateway's URL names its host"
         assert gateway.port is not None, "and its port"
         orders = LoadOrders(
@@ -139,8 +142,8 @@ class Run:
             port=gateway.port,
             connection_count=connection_count,
             warm_up_seconds=WARM_UP_SECONDS,
-            window_seconds=self._plan.window_seconds_of(scenario.name),
-            heads=[request_head(scenario, gateway.netloc, token) for token in self._tokens],
+            window_seconds=window_seconds,
+            heads=[request_head(scenario, gateway.netloc, token) for token in tokens],
             body=scenario.body,
             is_keyed=scenario.is_keyed,
             ca_file=self._meters.mesh.ca_file,
@@ -157,9 +160,6 @@ class Run:
         return measure(self._meters, "bench.baseline", orders)
 
     def _ghz(self, program: str, worker_count: int) -> Sample:
-        return measure_ghz(
-            self._meters,
-            program,
-            self._tokens[:worker_count],
-            self._plan.window_seconds_of(GHZ),
-        )
+        seconds = self._plan.window_seconds_of(GHZ)
+        tokens = self._tokens_for(seconds)
+        return measure_ghz(self._meters, program, tokens[:worker_count], seconds)

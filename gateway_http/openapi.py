@@ -19,8 +19,8 @@ from mesh.rules import Access, Rule
 _VARIABLE = re.compile(r"\{([^}=]+)(?:=\*)?\}")
 _MEANINGS: dict[int, str] = {
     400: "The request is wrong, or the state does not allow it.",
-    401: "The token or the password is missing or wrong.",
-    403: "The token is for another kind of caller.",
+    401: "The token or the password is missing or wrong; with TOKEN_EXPIRED, refresh it.",
+    403: "The token is for another kind of caller, or the current password is wrong.",
     404: "There is no such thing.",
     405: "The path has no such method; Allow names those that it has.",
     408: "The body did not arrive in time.",
@@ -66,7 +66,7 @@ def openapi_document(contracts: Contracts, max_body_bytes: int) -> dict[str, Any
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "The token that POST /login gives.",
+                    "description": "The token that POST /login gives, or POST /refresh.",
                 },
                 "admin": {
                     "type": "http",

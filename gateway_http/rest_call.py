@@ -28,6 +28,7 @@ from mesh.calls import (
 )
 from mesh.deadlines import Deadline, within
 from mesh.errors import Internal, MeshError, Unauthenticated
+from mesh.work import Work
 
 
 class RestCall:
@@ -48,7 +49,7 @@ class RestCall:
         `new_id` gives 32 hexadecimal digits."""
         self._path = operation.path
         self._needs_token = operation.rule.needs_token
-        self.limit_class = _limit_class(operation, binding)
+        self.limit_class = _limit_class(operation)
         self._binding = binding
         self._raw_parts = raw_parts
         self._decode: Callable[[bytes], Any] = GetMessageClass(operation.response).FromString
@@ -133,10 +134,10 @@ def _caching(operation: Operation) -> HeaderList:
     return [("cache-control", f"public, max-age={seconds}")] if seconds else []
 
 
-def _limit_class(operation: Operation, binding: RequestBinding) -> LimitClass:
-    """A public call that changes something by what its body says is one where strangers
-    try names and passwords."""
+def _limit_class(operation: Operation) -> LimitClass:
+    """A public call that has a password hashed is one where strangers try names and
+    passwords. What other secrets a body may hold cannot be guessed."""
     if operation.rule.needs_token:
         return LimitClass.PLAYER
-    is_sign_in = operation.has_side_effects and binding.takes_body
+    is_sign_in = operation.terms.work is Work.HASHING
     return LimitClass.SIGN_IN if is_sign_in else LimitClass.ADDRESS

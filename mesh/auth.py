@@ -205,7 +205,7 @@ class Authenticator:
             raise _invalid()
         if expires_at <= self._clock():
             raise Unauthenticated(
-                "The token has expired; log in again (a service signs a new one).",
+                "The token has expired; refresh it or log in again (a service signs a new one).",
                 reason="TOKEN_EXPIRED",
             )
         return subject, float(expires_at)

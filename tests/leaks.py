@@ -12,10 +12,12 @@ SECRETS: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
         "a signed token": re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
         "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+        "a refresh token": re.compile(r"gmr_[\w-]{8,}"),
         "a password's hash": re.compile(r"\$argon2id?\$"),
         # "correct horse" is how the passwords of the tests and of the README begin.
         "a password": re.compile(r"correct horse|a wrong password|a password that nobody may see"),
-        "an email": re.compile(r"[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}"),
+        # All but that of the example which `make up` prints.
+        "an email": re.compile(r"\b(?!mira@example\.com)[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}"),
     }
 )
 

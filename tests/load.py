@@ -24,6 +24,7 @@ class Player:
 
     user_id: str
     token: str
+    refresh_token: str
 
     @property
     def headers(self) -> dict[str, str]:
@@ -73,11 +74,25 @@ class Load:
         registered.raise_for_status()
         login = await client.post("/login", json=credentials)
         login.raise_for_status()
-        player = Player(registered.json()["userId"], login.json()["token"])
+        tokens = login.json()
+        player = Player(registered.json()["userId"], tokens["token"], tokens["refresh_token"])
         purchase = {"amount": gems, "paymentMethod": "credit_card"}
         bought = await client.post("/buy-currency", json=purchase, headers=player.headers)
         bought.raise_for_status()
         return player
+
+    async def refresh(
+        self, client: httpx.AsyncClient, refresh_token: str, key: str
+    ) -> httpx.Response | None:
+        """What one request to refresh is answered; None when nobody answers."""
+        try:
+            return await client.post(
+                "/refresh",
+                json={"refresh_token": refresh_token},
+                headers={"idempotency-key": key},
+            )
+        except httpx.TransportError:
+            return None
 
     async def run(self, players: list[Player], connections: int) -> None:
         """Pulls over that many connections until `stop`; every pull that began is settled."""

@@ -1,11 +1,18 @@
 """Players: their rules and their errors."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from email_validator import EmailNotValidError, validate_email
 
-from mesh.errors import AlreadyExists, InvalidArgument, NotFound, Unauthenticated
+from mesh.errors import (
+    AlreadyExists,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
 
 MAX_EMAIL_LENGTH = 254
 MIN_PASSWORD_LENGTH = 8
@@ -42,6 +49,20 @@ class InvalidCredentials(Unauthenticated):
         super().__init__("The username or the password is wrong.")
 
 
+class WrongPassword(PermissionDenied):
+    """Of a player whose token is good, so it is no 401: that would make a client refresh."""
+
+    REASON = "WRONG_PASSWORD"
+
+    def __init__(self) -> None:
+        description = "is not the player's password"
+        super().__init__(
+            f"current_password {description}.",
+            metadata={"field": "current_password"},
+            fields=(FieldViolation("current_password", description),),
+        )
+
+
 class UserNotFound(NotFound):
     REASON = USER_NOT_FOUND
 
@@ -67,12 +88,14 @@ class NewPlayer:
 
 @dataclass(frozen=True, slots=True)
 class StoredPlayer:
-    """A player as registered, with the hash of the password."""
+    """A player as registered, with the hash of the password, and the operation that last
+    changed it."""
 
     user_id: str
     username: str
     email: str
-    password_hash: str
+    password_hash: str = field(repr=False)
+    password_change_id: str | None
 
 
 def checked_player(username: str, email: str) -> NewPlayer:
@@ -91,11 +114,11 @@ def checked_player(username: str, email: str) -> NewPlayer:
     return NewPlayer(username, address.normalized)
 
 
-def check_password(password: str) -> None:
-    """Raises InvalidArgument naming password."""
+def check_password(password: str, name: str = "password") -> None:
+    """Raises InvalidArgument naming the field, which is `name`."""
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH or "\0" in password:
         raise InvalidArgument.of_field(
-            "password",
+            name,
             f"must be {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters, none of them NUL",
         )
 
@@ -104,5 +127,11 @@ def check_login(username: str, password: str) -> None:
     """Refuses what no player can have, naming the field. Raises InvalidArgument."""
     if not username or len(username) > MAX_EMAIL_LENGTH or "\0" in username:
         raise InvalidArgument.of_field("username", f"must be 1 to {MAX_EMAIL_LENGTH} characters")
+    check_given_password(password)
+
+
+def check_given_password(password: str, name: str = "password") -> None:
+    """Refuses what no player's password can be. Raises InvalidArgument naming the field, which
+    is `name`."""
     if not password or len(password) > MAX_PASSWORD_LENGTH or "\0" in password:
-        raise InvalidArgument.of_field("password", f"must be 1 to {MAX_PASSWORD_LENGTH} characters")
+        raise InvalidArgument.of_field(name, f"must be 1 to {MAX_PASSWORD_LENGTH} characters")

@@ -49,7 +49,10 @@ def insert_player(
 def find_player_by_registration(cursor: Cursor, registration_id: str) -> StoredPlayer | None:
     """The player that a registration made."""
     cursor.execute(
-        "SELECT user_id, username, email, password_hash FROM player WHERE registration_id = %s",
+        """
+        SELECT user_id, username, email, password_hash, password_change_id
+        FROM player WHERE registration_id = %s
+        """,
         (registration_id,),
     )
     return _player(cursor)
@@ -58,12 +61,53 @@ def find_player_by_registration(cursor: Cursor, registration_id: str) -> StoredP
 def find_player_by_username(cursor: Cursor, username_key: str) -> StoredPlayer | None:
     """The player of that name, lower-cased."""
     cursor.execute(
-        "SELECT user_id, username, email, password_hash FROM player WHERE username_key = %s",
+        """
+        SELECT user_id, username, email, password_hash, password_change_id
+        FROM player WHERE username_key = %s
+        """,
         (username_key,),
     )
     return _player(cursor)
 
 
+def find_player(cursor: Cursor, user_id: str) -> StoredPlayer | None:
+    """The player of that id."""
+    cursor.execute(
+        """
+        SELECT user_id, username, email, password_hash, password_change_id
+        FROM player WHERE user_id = %s
+        """,
+        (user_id,),
+    )
+    return _player(cursor)
+
+
+def lock_player(cursor: Cursor, user_id: str) -> StoredPlayer | None:
+    """The player as they stand, whose password and sessions nobody else changes until the
+    transaction ends."""
+    cursor.execute(
+        """
+        SELECT user_id, username, email, password_hash, password_change_id
+        FROM player WHERE user_id = %s FOR NO KEY UPDATE
+        """,
+        (user_id,),
+    )
+    return _player(cursor)
+
+
+def update_password(cursor: Cursor, user_id: str, change_id: str, password_hash: str) -> None:
+    """Gives the player another password; `change_id` is the operation that does so."""
+    cursor.execute(
+        "UPDATE player SET password_hash = %s, password_change_id = %s WHERE user_id = %s",
+        (password_hash, change_id, user_id),
+    )
+
+
 def _player(cursor: Cursor) -> StoredPlayer | None:
     row = cursor.fetchone()
-    return None if row is None else StoredPlayer(*map(str, row))
+    if row is None:
+        return None
+    user_id, username, email, password_hash, change_id = row
+    return StoredPlayer(
+        str(user_id), username, email, password_hash, None if change_id is None else str(change_id)
+    )

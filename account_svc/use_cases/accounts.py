@@ -1,21 +1,29 @@
-"""Players, their tokens, and what their wallets hold."""
+"""Players, their passwords, and what their wallets hold."""
 
 from collections.abc import Collection, Mapping
 from uuid import uuid4
 
+import structlog
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
 from account_svc.domain.accounts import (
     InvalidCredentials,
     NewPlayer,
+    StoredPlayer,
     UserNotFound,
+    WrongPassword,
+    check_given_password,
     check_login,
     check_password,
     checked_player,
 )
+from account_svc.domain.sessions import Ending
 from account_svc.domain.wallets import LedgerEntry
 from account_svc.passwords import Passwords
 from account_svc.storage import accounts as players
+from account_svc.storage import sessions as sessions_storage
 from account_svc.storage import wallets
-from mesh.auth import Signer
+from account_svc.use_cases.sessions import Grant, Sessions
 from mesh.database import Database
 from mesh.gathering import GatheredRead
 from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
@@ -23,15 +31,16 @@ from mesh.pages import checked_page_size, key_of
 
 LEDGER_PAGE_SIZE = 50
 MAX_LEDGER_PAGE_SIZE = 100
+log = structlog.get_logger()
 
 
 class Accounts:
     """Players and their wallets, over one database."""
 
-    def __init__(self, database: Database, passwords: Passwords, signer: Signer) -> None:
+    def __init__(self, database: Database, passwords: Passwords, sessions: Sessions) -> None:
         self._database = database
         self._passwords = passwords
-        self._signer = signer
+        self._sessions = sessions
         self._balances = GatheredRead(self._read_balances)
 
     async def register(self, username: str, password: str, email: str, key: str) -> str:
@@ -59,16 +68,58 @@ class Accounts:
         assert stored is not None, "a registration that conflicted is there"
         return stored
 
-    async def login(self, username: str, password: str) -> str:
-        """A token for the player. Raises InvalidArgument, InvalidCredentials."""
+    async def login(self, username: str, password: str) -> Grant:
+        """Begins a session of the player. Repeated, it begins another.
+
+        Raises InvalidArgument, InvalidCredentials.
+        """
         check_login(username, password)
-        player = await self._database.transaction(
+        player = await self._database.autocommit(
             lambda cursor: players.find_player_by_username(cursor, username.lower())
         )
-        password_hash = player.password_hash if player else None
-        if not await self._passwords.verify(password_hash, password) or player is None:
+        if not await self._is_password_of(player, password) or player is None:
             raise InvalidCredentials
-        return self._signer.sign(player.user_id)
+        grant = await self._begin_session(player)
+        if grant is None:
+            raise InvalidCredentials
+        return grant
+
+    async def change_password(
+        self, user_id: str, current_password: str, new_password: str, key: str
+    ) -> Grant:
+        """Replaces the password, ends every session of the player, and begins one.
+
+        Idempotent by `key`: a repeat of the last change begins one more session. Raises
+        InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound.
+        """
+        check_given_password(current_password, "current_password")
+        check_password(new_password, "new_password")
+        change_id = operation_id("change_password", user_id, checked_key(key))
+        player = await self._player(user_id)
+        if player.password_change_id == change_id:
+            return await self._repeat_change(player, new_password)
+        if not await self._is_password_of(player, current_password):
+            raise WrongPassword
+        password_hash = await self._passwords.hash(new_password)
+        session, first = self._sessions.new(user_id)
+
+        def change(cursor: Cursor) -> bool:
+            if not _still_has_password(cursor, player):
+                return False
+            players.update_password(cursor, user_id, change_id, password_hash)
+            sessions_storage.end_sessions(
+                cursor, user_id, Ending.PASSWORD_CHANGED, session.created_at
+            )
+            sessions_storage.insert_session(cursor, session)
+            return True
+
+        if not await self._database.transaction(change):
+            player = await self._player(user_id)
+            if player.password_change_id != change_id:
+                raise WrongPassword
+            return await self._repeat_change(player, new_password)
+        log.info("change_password", user_id=user_id)
+        return self._sessions.grant(session, first)
 
     async def balance(self, user_id: str) -> int:
         """Gems that the player owns. Raises UserNotFound."""
@@ -89,6 +140,42 @@ class Accounts:
         page = entries[:size]
         return page, str(page[-1].number) if len(entries) > size else ""
 
+    async def _player(self, user_id: str) -> StoredPlayer:
+        """Raises UserNotFound."""
+        player = await self._database.autocommit(
+            lambda cursor: players.find_player(cursor, user_id)
+        )
+        if player is None:
+            raise UserNotFound
+        return player
+
+    async def _is_password_of(self, player: StoredPlayer | None, password: str) -> bool:
+        """As `Passwords.verify`: every guess at a player's password comes through here."""
+        return await self._passwords.verify(player.password_hash if player else None, password)
+
+    async def _begin_session(self, player: StoredPlayer) -> Grant | None:
+        """None when the password has been changed since the player was read: whoever proved
+        that they know the old one is nobody's player any more."""
+        session, first = self._sessions.new(player.user_id)
+
+        def begin(cursor: Cursor) -> bool:
+            if not _still_has_password(cursor, player):
+                return False
+            sessions_storage.insert_session(cursor, session)
+            return True
+
+        is_begun = await self._database.transaction(begin)
+        return self._sessions.grant(session, first) if is_begun else None
+
+    async def _repeat_change(self, player: StoredPlayer, new_password: str) -> Grant:
+        """A session after the player's last change of the password, which was this one."""
+        if not await self._is_password_of(player, new_password):
+            raise IdempotencyKeyReused
+        grant = await self._begin_session(player)
+        if grant is None:
+            raise WrongPassword
+        return grant
+
     async def _registered(
         self, registration_id: str, player: NewPlayer, password: str
     ) -> str | None:
@@ -107,3 +194,10 @@ class Accounts:
         return await self._database.autocommit(
             lambda cursor: wallets.find_balances(cursor, user_ids)
         )
+
+
+def _still_has_password(cursor: Cursor, player: StoredPlayer) -> bool:
+    """Whether the password is what it was when the player was read; it stays so until the
+    transaction ends."""
+    stands = players.lock_player(cursor, player.user_id)
+    return stands is not None and stands.password_hash == player.password_hash

@@ -32,7 +32,10 @@ REFUSED_SECONDS = round(FETCH_SECONDS + LOOK_SECONDS)
 MIN_PREFIX_LENGTH = 6
 STILL_WELL = "The keys before it go on signing, and nothing is refused"
 STILL_GONE = "Its file is removed all the same; end a process that still has it (`make roll`)"
-LOGGED_OUT = "Whoever has a token that it signed has to log in again; all others stay."
+LOGGED_OUT = (
+    "Whoever has an access token that it signed has to refresh it, or to log in again; sessions "
+    "and all other tokens stay."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from tests.chaos.calls import CONNECTION_LOST, OK, Calls, Way
 from tests.e2e.tokens import key_of
 from tests.faults.players import Player
 from tests.faults.rest import Rest
+from tests.faults.sessions import Sessions
 from tests.stack import Mesh
 
 CURRENCY = "/account.v1.AccountService/GetCurrency"
@@ -66,6 +67,7 @@ class Load:
         self._mesh, self._players, self._calls = mesh, players, calls
         self._chance = random.Random(seed)
         self._retries = retries
+        self._sessions = Sessions(mesh, players, seed, self._tell_refusal)
         self._out: list[Callable[[str], bool]] = []
         self._is_over = False
 
@@ -80,11 +82,14 @@ class Load:
                 *self._plain(stack),
             ]
             tasks = [asyncio.create_task(self._keep_calling(each)) for each in callers]
+            refreshing = asyncio.create_task(self._sessions.keep_refreshing())
             try:
                 yield
             finally:
                 self._is_over = True
                 await asyncio.gather(*tasks)
+                refreshing.cancel()
+                await asyncio.gather(refreshing, return_exceptions=True)
 
     async def _fund(self) -> None:
         """Nobody is to be refused for lack of gems."""
@@ -105,6 +110,9 @@ class Load:
         """Whether the mesh's clients call it no more: its breaker is open, or it is not on
         the list as serving."""
         return any(is_out(instance) for is_out in self._out)
+
+    def _tell_refusal(self, told: str) -> None:
+        self._calls.add(Way.REST, time.monotonic(), told)
 
     def _player(self) -> Player:
         return self._chance.choice(self._players)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e import harm, players, tools
-from tests.e2e.clients.client import ACCOUNT, GACHA, Client
+from tests.e2e.clients.client import ACCOUNT, GACHA, SESSIONS, Client
 from tests.e2e.clients.grpc_client import GrpcClient
 from tests.e2e.clients.grpcurl_client import GrpcurlClient
 from tests.e2e.clients.rest_client import RestClient
@@ -15,8 +15,10 @@ from tests.stack import Mesh
 
 def addresses(mesh: Mesh, number: int = 0) -> dict[str, str]:
     """The address of each service's instance of that number."""
+    account_svc = mesh.processes("account_svc")[number]["address"]
     return {
-        ACCOUNT: mesh.processes("account_svc")[number]["address"],
+        ACCOUNT: account_svc,
+        SESSIONS: account_svc,
         GACHA: mesh.processes("gacha_svc")[number]["address"],
     }
 
@@ -69,9 +71,10 @@ def new_player(rest: RestClient) -> NewPlayer:
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bystander(new_player: NewPlayer) -> Player:
-    """Somebody without gems whom the bad requests of others must not trouble."""
+    """Somebody without gems whom the bad requests of others must not trouble. A whole run takes
+    longer than a token lasts; a module does not."""
     return new_player()
 
 

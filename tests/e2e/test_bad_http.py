@@ -35,6 +35,8 @@ ALLOWED = {
     "/register": "OPTIONS, POST",
     "/login": "OPTIONS, POST",
     "/buy-currency": "OPTIONS, POST",
+    "/refresh": "OPTIONS, POST",
+    "/logout": "OPTIONS, POST",
     "/initdb": "GET, OPTIONS",
     "/currency": "GET, HEAD, OPTIONS",
     "/items": "GET, HEAD, OPTIONS",

@@ -18,6 +18,9 @@ PURCHASE = {"amount": 5, "paymentMethod": "credit_card"}
 RIGHT: dict[str, dict[str, Any]] = {
     "/register": REGISTRATION,
     "/login": {"username": "somebody", "password": PASSWORD},
+    "/refresh": {"refresh_token": "gmr_"},
+    "/logout": {"refresh_token": "gmr_"},
+    "/password": {"current_password": "not the password", "new_password": PASSWORD},
     "/buy-currency": PURCHASE,
     "/gacha/pull/standard": {},
 }
@@ -62,6 +65,12 @@ WRONG_FIELDS = [
     *(Field("/gacha/pull/standard", "count", value) for value in NOT_COUNTS),
     *(Field("/gacha/pull/standard", "bannerId", value) for value in ["7", text("beginner")]),
     *(Field("/buy-currency", "requestId", value) for value in NOT_KEYS),
+    *(Field("/refresh", "refresh_token", value) for value in [None, '""', *NOT_TEXT]),
+    *(Field("/logout", "refresh_token", value) for value in [None, '""', '"gmr_"', *NOT_TEXT]),
+    *(Field("/password", "current_password", value) for value in [None, text("a\0b"), *NOT_TEXT]),
+    *(Field("/password", "current_password", value) for value in ['""', text("x" * 129)]),
+    *(Field("/password", "new_password", value) for value in [None, text("a\0b"), *NOT_TEXT]),
+    *(Field("/password", "new_password", value) for value in ['"short"', text("x" * 129)]),
     *(Field(route, "admin", "true") for route in ["/register", "/login", "/buy-currency"]),
 ]
 

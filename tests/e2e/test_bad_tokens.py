@@ -30,6 +30,8 @@ PLAYERS_ROUTES = [
     ("POST", "/gacha/pull/standard"),
     ("GET", "/inventory"),
     ("GET", "/pulls"),
+    ("POST", "/logout-everywhere"),
+    ("POST", "/password"),
 ]
 
 

@@ -36,16 +36,21 @@ def test_register_tells_the_id_of_the_player(client: Client) -> None:
     assert str(UUID(answer.body["userId"])) == answer.body["userId"]
 
 
-def test_login_gives_a_token_for_one_hour(client: Client, new_player: NewPlayer) -> None:
+def test_login_gives_a_token_for_15_minutes_and_what_gives_the_next(
+    client: Client, new_player: NewPlayer
+) -> None:
     player = new_player()
     answer = client.login(player.username, PASSWORD)
-    assert set(answer.body) == {"message", "token"}
+    assert set(answer.body) == {"message", "token", "refresh_token", "expires_in"}
     assert answer.body["message"] == "Login successful"
     header = jwt.get_unverified_header(answer.body["token"])
     claims = jwt.decode(answer.body["token"], options={"verify_signature": False})
     assert header["alg"] == "EdDSA"
     assert claims["sub"] == player.user_id
-    assert claims["exp"] - claims["iat"] == 3600
+    assert claims["exp"] - claims["iat"] == answer.body["expires_in"] == 900
+    assert type(answer.body["expires_in"]) is int
+    assert str(UUID(claims["sid"])) == claims["sid"]
+    assert re.fullmatch(r"gmr_[A-Za-z0-9_-]{70}", answer.body["refresh_token"])
 
 
 def test_login_takes_the_username_in_any_case(client: Client, new_player: NewPlayer) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -111,6 +112,24 @@ def test_what_holds_a_secret_is_for_its_owner_alone(own_mesh: Mesh) -> None:
     assert stat.S_IMODE(own_mesh.layout.mesh.stat().st_mode) == 0o600
     assert stat.S_IMODE(own_mesh.layout.secrets.stat().st_mode) == 0o700
     assert stat.S_IMODE(own_mesh.layout.logs.stat().st_mode) == 0o700
+
+
+def test_no_secret_is_an_argument_of_a_process(own_mesh: Mesh) -> None:
+    texts = [
+        path.read_text()
+        for path in own_mesh.layout.secrets.rglob("*")
+        if path.is_file() and "public_keys" not in path.parts
+    ]
+    secrets = {word for text in texts for word in text.split() if len(word) >= 32}
+    assert len(secrets) >= 6, "each file that is there has one"
+    runner_process = psutil.Process(own_mesh.runner_pid)
+    family = [runner_process, *runner_process.children(recursive=True)]
+    assert len(family) > len(own_mesh.read()["processes"])
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            command = " ".join(process.cmdline())
+            shown = [secret for secret in secrets if secret in command]
+            assert not shown, f"an argument of {process.name()} ({process.pid}) is a secret"
 
 
 def test_status_shows_every_process_as_healthy(own_mesh: Mesh) -> None:

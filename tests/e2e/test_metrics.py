@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from account_svc.session_metrics import OUTCOMES
 from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer
+from tests.e2e.players import PASSWORD, NewPlayer
 from tests.stack import Mesh
 
 PULLS = 24
@@ -15,7 +16,7 @@ INSTANCES = {"gateway_http", "registry", "account_svc", "gacha_svc"}
 
 
 def scraped(mesh: Mesh, role: str) -> dict[tuple[str, str], float]:
-    """The sums over a role's instances, by sample name and side of the lane."""
+    """The sums over a role's instances, by sample name, and side of the lane or outcome."""
     totals: dict[tuple[str, str], float] = {}
     for process in mesh.processes(role):
         with urllib.request.urlopen(f"http://{process['metrics']}/metrics", timeout=5) as answer:
@@ -23,7 +24,7 @@ def scraped(mesh: Mesh, role: str) -> dict[tuple[str, str], float]:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 if "le" not in sample.labels:
-                    key = sample.name, sample.labels.get("side", "")
+                    key = sample.name, sample.labels.get("side") or sample.labels.get("outcome", "")
                     totals[key] = totals.get(key, 0.0) + sample.value
     return totals
 
@@ -52,3 +53,22 @@ def test_pulls_are_counted_in_transactions_and_on_lanes(
     assert counted("gateway_http", "lane_batch_calls_sum", "client") >= PULLS
     assert counted("gacha_svc", "lane_batch_calls_sum", "server") >= PULLS
     assert counted("account_svc", "lane_batch_calls_count", "server") >= 1
+
+
+def test_what_refreshes_came_to_is_counted(
+    mesh: Mesh, new_player: NewPlayer, rest: RestClient
+) -> None:
+    before = scraped(mesh, "account_svc")
+    first = rest.login(new_player().username, PASSWORD).body["refresh_token"]
+    second = rest.refresh(first).body["refresh_token"]
+    assert rest.refresh(first).body["refresh_token"] == second
+    third = rest.refresh(second).body["refresh_token"]
+    told = [rest.refresh(token).reason for token in (first, third, "gmr_")]
+    assert told == ["REFRESH_TOKEN_REUSED", "SESSION_ENDED", "REFRESH_TOKEN_INVALID"]
+    after = scraped(mesh, "account_svc")
+    counts = {
+        outcome: after["account_session_refreshes_total", outcome]
+        - before["account_session_refreshes_total", outcome]
+        for outcome in OUTCOMES
+    }
+    assert counts == {outcome: 2 if outcome == "rotated" else 1 for outcome in OUTCOMES}

@@ -1,4 +1,5 @@
-"""The README's examples work as they stand, run as one reader would: in order, in one shell."""
+"""The examples of the README work as they stand, and those of other pages, run as one reader
+would: in order, in one shell."""
 
 import os
 import re
@@ -15,6 +16,8 @@ from tests.e2e.readme import Example, examples, unmarked_calls
 from tests.stack import Mesh
 
 README = REPOSITORY / "README.md"
+PAGES = ("docs/sessions.md",)
+"""Others whose examples begin with nothing but a mesh."""
 ADDRESS = "http://127.0.0.1:8080"
 MESH_FILE = "var/mesh.json"
 XDS_FILE = "var/xds.json"
@@ -31,9 +34,14 @@ def readme() -> str:
 
 @pytest.fixture(scope="module")
 def output(mesh: Mesh, readme: str) -> dict[Example, str]:
-    """What each example printed. Those that need what is not installed are left out."""
+    return output_of(mesh, readme)
+
+
+def output_of(mesh: Mesh, page: str) -> dict[Example, str]:
+    """What each example of a page printed. Those that need what is not installed are left
+    out."""
     programs, kinds = find_programs()
-    run = [example for example in examples(readme) if example.kind in kinds]
+    run = [example for example in examples(page) if example.kind in kinds]
     script = "".join(
         f"{example.script}\necho; echo '{_END} {number}'\n" for number, example in enumerate(run)
     )
@@ -106,3 +114,15 @@ def test_examples_print_what_they_should(
     for example in wanted:
         for part in example.expected:
             assert part in output[example], f"{example.script}\nprinted\n{output[example]}"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="left out: curl is not installed")
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_of_other_pages_print_what_they_should(mesh: Mesh, page: str) -> None:
+    text = (REPOSITORY / page).read_text()
+    assert unmarked_calls(text) == []
+    printed = output_of(mesh, text)
+    assert printed
+    for example, said in printed.items():
+        for part in example.expected:
+            assert part in said, f"{example.script}\nprinted\n{said}"

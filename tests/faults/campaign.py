@@ -21,10 +21,11 @@ from mesh.txn import points
 from tests.faults import checks, saga_checks, saga_points
 from tests.faults.checks import Reader
 from tests.faults.fault import Fault, Group, Moment
-from tests.faults.findings import Findings
+from tests.faults.findings import Check, Findings
 from tests.faults.history import Asked, History
 from tests.faults.load import Load
 from tests.faults.players import make_players
+from tests.faults.sessions import Sessions
 from tests.faults.target import Target
 
 AFTER_FAULT_SECONDS = 0.7
@@ -136,6 +137,7 @@ class Campaign:
             seed,
             settle_seconds=size.operation_seconds,
         )
+        self._sessions = Sessions(target.mesh, players, seed, self._find_lost_session)
         self._reader = Reader(target.mesh, self.findings)
         self._checked = {"done": 0, "refused": 0}
 
@@ -144,13 +146,17 @@ class Campaign:
         """The load and the reader run until the context ends."""
         began_at = self.findings.began_at = time.monotonic()
         self._load.start(self._size.connection_count)
-        reading = asyncio.create_task(self._keep_reading())
+        beside = [
+            asyncio.create_task(self._keep_reading()),
+            asyncio.create_task(self._sessions.keep_refreshing()),
+        ]
         try:
             yield
         finally:
-            reading.cancel()
+            for task in beside:
+                task.cancel()
             await self._load.stop()
-            await asyncio.gather(reading, return_exceptions=True)
+            await asyncio.gather(*beside, return_exceptions=True)
             self.tally.seconds = time.monotonic() - began_at
             self.tally.reads = self._reader.read_count
             self.tally.reached = self._target.armory.reached() & POINTS
@@ -200,6 +206,7 @@ class Campaign:
         )
         await asyncio.to_thread(checks.check_all, mesh, history, findings)
         await asyncio.to_thread(saga_checks.check_all, mesh, findings)
+        findings.extend(Check.SESSIONS, await asyncio.to_thread(self._sessions.wrong))
         done, refused = (
             history.done[self._checked["done"] :],
             history.refused[self._checked["refused"] :],
@@ -216,6 +223,9 @@ class Campaign:
     async def _check_answers(self, done: Sequence[Asked], refused: Sequence[Asked]) -> None:
         for check in (checks.check_answers, saga_checks.check_answers):
             await asyncio.to_thread(check, self._target.mesh, self.findings, done, refused)
+
+    def _find_lost_session(self, told: str) -> None:
+        self.findings.add(Check.SESSIONS, told)
 
     async def _keep_reading(self) -> None:
         while True:

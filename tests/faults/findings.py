@@ -25,6 +25,7 @@ class Check(StrEnum):
     REPEATS = "a repeated request id gives its first answer, byte for byte"
     READER = "gacha first, account second: no pull without its debit"
     SETTLED = "who repeats a request learns its outcome within a bound"
+    SESSIONS = "who repeats a refresh stays logged in, and sees what is stored"
     ANSWERS = "no right request is called wrong"
 
 

@@ -65,7 +65,7 @@ class Load:
         self._settle_seconds = settle_seconds
         self._mesh, self._wishes = mesh, Wishes(players)
         self._history, self._findings, self._seed = history, findings, seed
-        self._tokens = {player.user_id: player.token for player in players}
+        self._players = {player.user_id: player for player in players}
         self._open = asyncio.Event()
         self._busy_count = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -153,7 +153,7 @@ class Load:
             )
 
     async def _send(self, rest: Rest, asked: Asked, hurry_seconds: float = 0.0) -> Answer | None:
-        token = self._tokens[asked.user_id]
+        token = self._players[asked.user_id].token
         headers = f"grpc-timeout: {round(hurry_seconds * 1000)}m\r\n" if hurry_seconds else ""
         line = LINES[asked.kind]
         answer = await rest.send(line, token, asked.key, asked.request, headers=headers)

@@ -11,6 +11,7 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from account_svc.domain import sessions
 from account_svc.payments.provider import Charge, ChargeOrder
 from account_svc.payments.sandbox import SandboxProvider
 from gacha_svc.use_cases.gift_saga import GiftSaga
@@ -149,6 +150,10 @@ def fee_for_each_try() -> None:
     GiftSaga._charge = charge  # type: ignore[method-assign]
 
 
+def repeats_taken_for_thefts() -> None:
+    sessions._is_repeat = lambda session, key_hash, now: False
+
+
 def _rewritten(function: str, condition: str) -> str:
     """The statement that makes a condition of a function of the database always false."""
     return f"""
@@ -233,5 +238,10 @@ MUTANTS: Mapping[str, Mutant] = {
         "a gift's fee is taken again when its step is tried again",
         fee_for_each_try,
         ["saga.gift.after_RESERVED error"],
+    ),
+    "repeats_taken_for_thefts": Mutant(
+        "a refresh whose answer was lost is taken for a thief's when it is repeated",
+        repeats_taken_for_thefts,
+        ["quiet"],
     ),
 }

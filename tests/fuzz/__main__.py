@@ -21,7 +21,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def main(
     messages: Annotated[int, typer.Option(min=0, help="gRPC requests; 0 for none.")] = 50_000,
-    rest_seconds: Annotated[int, typer.Option(min=0, help="Of REST; 0 for none.")] = 180,
+    rest_seconds: Annotated[
+        int,
+        typer.Option(min=0, max=720, help="Of REST, with one player's token; 0 for none."),
+    ] = 180,
     seed: Annotated[int, typer.Option(help="0 for another one each time.")] = 0,
     results: Annotated[Path, typer.Option(help="Where runs leave their logs.")] = REPOSITORY
     / "var"

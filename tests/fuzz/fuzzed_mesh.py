@@ -1,13 +1,16 @@
 """The mesh that is fuzzed: what it is told of callers, and what must be so afterwards."""
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from deploy.local.credentials import IDENTITIES
 from mesh.service_identity import ServiceIdentity
 from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import Player, register
+from tests.e2e.players import PASSWORD, Player, register
 from tests.e2e.tokens import key_of
 from tests.fuzz.grpc_fuzzer import PLAYER, Token
 from tests.invariants import broken_invariants
@@ -15,6 +18,8 @@ from tests.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
 SERVERS = ("account_svc", "gacha_svc", "registry")
 PURSE_GEMS = 1_000_000
+LOG_IN_SECONDS = 600.0
+"""For how long a token, which lasts 15 minutes, is used."""
 A_BUG = "fail_"
 """What processes log, as an error, when something happened that nobody had foreseen."""
 
@@ -25,10 +30,10 @@ class FuzzedMesh:
     def __init__(self, folder: Path) -> None:
         """Starts it. Call it from the main thread."""
         self.mesh: Mesh = start_mesh(folder / "mesh", environment=NO_RATE_LIMITS)
-        rest = RestClient(self.mesh.gateway)
-        with rest.http:
+        with closing(RestClient(self.mesh.gateway)) as rest:
             self.player: Player = register(rest, PURSE_GEMS)
             self.other: Player = register(rest)
+        self._log_in_at = time.monotonic() + LOG_IN_SECONDS
         self._pids = self._pids_now()
 
     def servers(self) -> list[tuple[str, str]]:
@@ -42,10 +47,24 @@ class FuzzedMesh:
     def tokens(self) -> dict[str, Token]:
         """By who shows them, as they are now; one is no token at all."""
         return {
-            PLAYER: lambda: self.player.token,
+            PLAYER: self.player_token,
             **{name: ServiceIdentity(key_of(self.mesh, name), name).token for name in IDENTITIES},
             "no.token.atall": lambda: "no.token.atall",
         }
+
+    def player_token(self) -> str:
+        """A token of the player who knocks. A run may take longer than one lasts, and what is
+        tried may end every session, so the player logs in anew."""
+        return self.new_token() if time.monotonic() > self._log_in_at else self.player.token
+
+    def new_token(self) -> str:
+        """Another token of that player, who logs in for it."""
+        with closing(RestClient(self.mesh.gateway)) as rest:
+            logged_in = rest.login(self.player.username, PASSWORD)
+        assert logged_in.ok, logged_in
+        self.player = replace(self.player, token=logged_in.body["token"])
+        self._log_in_at = time.monotonic() + LOG_IN_SECONDS
+        return self.player.token
 
     def harm(self) -> list[str]:
         """What is wrong now: lost instances, bugs in the logs, broken invariants."""

@@ -36,7 +36,7 @@ def fuzz(folder: Path, size: Size, seed: int, reporter: Reporter) -> bool:
             reporter.say(f"REST, for about {size.rest_seconds} s.")
             run = fuzz_rest(
                 target.mesh.gateway,
-                target.player.token,
+                target.new_token(),
                 folder,
                 seconds=size.rest_seconds,
                 seed=seed,

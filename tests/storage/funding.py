@@ -2,10 +2,15 @@
 
 from uuid import uuid4
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from account_svc.domain.purchases import PURCHASE
 from account_svc.domain.wallets import BalanceChange
 from account_svc.storage import wallets
 from account_svc.use_cases.accounts import Accounts
+from account_svc.use_cases.sessions import Sessions
+from mesh.auth import PLAYER_AUDIENCE, TokenSigner
+from mesh.database import Database
 
 
 class FundedAccounts(Accounts):
@@ -18,3 +23,8 @@ class FundedAccounts(Accounts):
             lambda cursor: wallets.change_balances(cursor, [change])
         )
         return balances[change.operation_id]
+
+
+def sessions_over(database: Database) -> Sessions:
+    """Sessions by the time that it is, whose tokens are signed with a key of their own."""
+    return Sessions(database, TokenSigner(Ed25519PrivateKey.generate(), PLAYER_AUDIENCE, 900))

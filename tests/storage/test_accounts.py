@@ -14,6 +14,7 @@ from account_svc.domain.accounts import EmailTaken, InvalidCredentials, Username
 from account_svc.domain.debits import Debit
 from account_svc.passwords import Passwords
 from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.sessions import Sessions
 from mesh.auth import PLAYER_AUDIENCE, Authenticator, Player, TokenSigner
 from mesh.database import Database
 from mesh.idempotency import IdempotencyKeyReused
@@ -40,12 +41,12 @@ async def database(schema: Database) -> Database:
 
 @pytest.fixture
 def signer() -> TokenSigner:
-    return TokenSigner(Ed25519PrivateKey.generate(), PLAYER_AUDIENCE, 3600)
+    return TokenSigner(Ed25519PrivateKey.generate(), PLAYER_AUDIENCE, 900)
 
 
 @pytest.fixture
 def accounts(database: Database, signer: TokenSigner) -> FundedAccounts:
-    return FundedAccounts(database, Passwords(), signer)
+    return FundedAccounts(database, Passwords(), Sessions(database, signer))
 
 
 async def register(accounts: FundedAccounts, username: str = "mira", key: str = "") -> str:
@@ -71,7 +72,7 @@ async def test_a_new_player_has_nothing_and_may_log_in_in_any_case(
 ) -> None:
     user_id = await register(accounts)
     assert await accounts.balance(user_id) == 0
-    token = await accounts.login("MIRA", PASSWORD)
+    token = (await accounts.login("MIRA", PASSWORD)).token
     keys = fixed_keys(signer.public_key)
     authenticator = Authenticator(player_keys=keys, service_keys=fixed_service_keys({}))
     metadata = {"authorization": f"Bearer {token}"}

@@ -7,7 +7,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from account_svc.domain.accounts import UserNotFound
 from account_svc.domain.wallets import BalanceChange, BalanceLimit
@@ -21,13 +20,12 @@ from account_svc.gift_fees.domain import (
 from account_svc.gift_fees.use_cases import GiftFees
 from account_svc.passwords import Passwords
 from account_svc.storage import wallets
-from mesh.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, InvalidArgument, MeshError
 from mesh.idempotency import IdempotencyKeyReused
 from tests.storage.conftest import empty, migrations_of
-from tests.storage.funding import FundedAccounts
+from tests.storage.funding import FundedAccounts, sessions_over
 from tests.storage.holding import held
 
 
@@ -44,8 +42,7 @@ async def database(schema: Database) -> Database:
 
 @pytest.fixture
 def accounts(database: Database) -> FundedAccounts:
-    signer = TokenSigner(Ed25519PrivateKey.generate(), PLAYER_AUDIENCE, 3600)
-    return FundedAccounts(database, Passwords(), signer)
+    return FundedAccounts(database, Passwords(), sessions_over(database))
 
 
 @pytest.fixture

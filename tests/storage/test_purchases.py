@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.accounts import UserNotFound
@@ -38,7 +37,6 @@ from account_svc.payments.provider import (
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
-from mesh.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.errors import InvalidArgument, MeshError
@@ -47,7 +45,7 @@ from mesh.idempotency import IdempotencyKeyReused
 from mesh.saga.runner import SagaLimits, SagaRunner
 from mesh.txn.words import Operation
 from tests.storage.conftest import empty, migrations_of
-from tests.storage.funding import FundedAccounts
+from tests.storage.funding import FundedAccounts, sessions_over
 from tests.storage.holding import held
 
 QUICK = SagaLimits(
@@ -152,8 +150,7 @@ class House:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.provider = Provider()
-        signer = TokenSigner(Ed25519PrivateKey.generate(), PLAYER_AUDIENCE, 3600)
-        self.accounts = FundedAccounts(database, Passwords(), signer)
+        self.accounts = FundedAccounts(database, Passwords(), sessions_over(database))
 
     def instance(self, reach: Reach = unharmed) -> tuple[Purchases, SagaRunner]:
         saga = PurchaseSaga(self.database, self.provider)

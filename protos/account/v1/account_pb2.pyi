@@ -118,25 +118,37 @@ Global___LoginRequest: _TypeAlias = LoginRequest  # noqa: Y015
 
 @_typing.final
 class LoginResponse(_message.Message):
-    """A bearer token."""
+    """A bearer token, and what gives the next one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_FIELD_NUMBER: _builtins.int
     message: _builtins.str
     """"Login successful"."""
     token: _builtins.str
-    """An EdDSA-signed JWT with a key id, valid for one hour."""
+    """An EdDSA-signed JWT with a key id, valid for 15 minutes; its claim sid is
+    the session's id, a UUID.
+    """
+    refresh_token: _builtins.str
+    """What SessionService.Refresh takes once token has expired: 74 characters,
+    for this client alone.
+    """
+    expires_in: _builtins.int
+    """Seconds for which token is good."""
     def __init__(
         self,
         *,
         message: _builtins.str = ...,
         token: _builtins.str = ...,
+        refresh_token: _builtins.str = ...,
+        expires_in: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in", "message", b"message", "refresh_token", b"refresh_token", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ from typing import Any
 from tests.e2e.clients.answers import Answer
 
 ACCOUNT = "account.v1.AccountService"
+SESSIONS = "account.v1.SessionService"
 PURCHASES = "account.v1.PurchaseService"
 GACHA = "gacha.v1.GachaService"
 GIFTS = "gacha.v1.GiftService"
@@ -33,6 +34,20 @@ class Client(ABC):
 
     def login(self, username: str, password: str) -> Answer:
         return self.call(f"{ACCOUNT}/Login", {"username": username, "password": password})
+
+    def refresh(self, refresh_token: str, *, key: str = "") -> Answer:
+        request = {"refresh_token": refresh_token}
+        return self.call(f"{SESSIONS}/Refresh", _with(request, requestId=key))
+
+    def logout(self, refresh_token: str) -> Answer:
+        return self.call(f"{SESSIONS}/Logout", {"refresh_token": refresh_token})
+
+    def logout_everywhere(self, token: str) -> Answer:
+        return self.call(f"{SESSIONS}/LogoutEverywhere", {}, token)
+
+    def change_password(self, token: str, current: str, new: str, *, key: str = "") -> Answer:
+        request = {"current_password": current, "new_password": new}
+        return self.call(f"{SESSIONS}/ChangePassword", _with(request, requestId=key), token)
 
     def key_set(self) -> Answer:
         return self.call(f"{ACCOUNT}/GetKeySet", {})

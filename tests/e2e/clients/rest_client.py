@@ -7,7 +7,15 @@ from typing import Any
 import httpx
 
 from tests.e2e.clients.answers import Answer, good
-from tests.e2e.clients.client import ACCOUNT, GACHA, GIFTS, PURCHASES, Client, Request
+from tests.e2e.clients.client import (
+    ACCOUNT,
+    GACHA,
+    GIFTS,
+    PURCHASES,
+    SESSIONS,
+    Client,
+    Request,
+)
 
 TIMEOUT_SECONDS = 20.0
 
@@ -18,6 +26,10 @@ ROUTES = {
     f"{ACCOUNT}/GetCurrency": "GET /currency",
     f"{ACCOUNT}/BuyCurrency": "POST /buy-currency",
     f"{ACCOUNT}/ListLedger": "GET /ledger",
+    f"{SESSIONS}/Refresh": "POST /refresh",
+    f"{SESSIONS}/Logout": "POST /logout",
+    f"{SESSIONS}/LogoutEverywhere": "POST /logout-everywhere",
+    f"{SESSIONS}/ChangePassword": "POST /password",
     f"{GACHA}/InitDb": "GET /initdb",
     f"{GACHA}/ListItems": "GET /items",
     f"{GACHA}/GetChances": "GET /chances",

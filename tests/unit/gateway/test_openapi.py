@@ -27,11 +27,16 @@ PURCHASE = [
     *("paymentMethod", "createdAt", "endedAt"),
 ]
 
+TOKENS = ["token", "refresh_token", "expires_in"]
 BOUGHT = ["message", "newBalance", "purchaseId", "state"]
 PROMISED = [
     ("get", "/initdb", [], ["message", "itemCount", "bannerCount"], True),
     ("post", "/register", ["username", "password", "email"], ["message", "userId"], False),
-    ("post", "/login", ["username", "password"], ["message", "token"], False),
+    ("post", "/login", ["username", "password"], ["message", *TOKENS], False),
+    ("post", "/refresh", ["refresh_token"], TOKENS, False),
+    ("post", "/logout", ["refresh_token"], ["message"], False),
+    ("post", "/logout-everywhere", [], ["message"], True),
+    ("post", "/password", ["current_password", "new_password"], ["message", *TOKENS], True),
     (
         "post",
         "/buy-currency",
@@ -87,7 +92,7 @@ def test_every_promised_route_is_described(
     answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
     assert list(properties(document, answer)) == gives
     assert ("security" in operation) is needs_token
-    assert ("401" in operation["responses"]) is (needs_token or path == "/login")
+    assert ("401" in operation["responses"]) is (needs_token or path in ("/login", "/refresh"))
     assert ("requestBody" in operation) is (verb == "post")
     if verb == "post":
         body = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -129,6 +134,8 @@ def test_the_idempotency_key_is_described_where_it_counts(document: dict[str, An
     }
     assert with_key == {
         ("post", "/register"),
+        ("post", "/refresh"),
+        ("post", "/password"),
         ("post", "/buy-currency"),
         ("post", "/gifts"),
         ("get", "/gacha/pull/{bannerId}"),

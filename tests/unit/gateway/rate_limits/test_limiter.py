@@ -142,6 +142,17 @@ async def test_sign_in_is_limited_by_address(path: str) -> None:
     assert (await limited.ask("GET", "/items")).status == 200
 
 
+@pytest.mark.parametrize("path", ["/refresh", "/logout"])
+async def test_refresh_tokens_cannot_be_guessed_and_count_for_their_address_alone(
+    path: str,
+) -> None:
+    limited = Limited()
+    body = orjson.dumps({"refresh_token": "gmr_"})
+    answers = [await limited.ask("POST", path, body=body) for _ in range(SIGN_IN_QUOTA + 1)]
+    assert {answer.status for answer in answers} == {200}
+    assert answers[0].headers["ratelimit-policy"] == '"address";q=8;w=10'
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

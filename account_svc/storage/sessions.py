@@ -1,0 +1,153 @@
+"""Sessions of players in the account database. Every function takes a cursor whose
+transaction is its caller's.
+
+Whoever touches several sessions of a player, or adds one, locks the player's row first
+(`storage.accounts.lock_player`), so that such transactions go one after another.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.sessions import KEPT_DAYS, MAX_LIVE_SESSIONS, Ending, Session
+
+MAX_REMEMBERED_SESSIONS = 100
+"""Of one player, those that are over included, so that logging in often fills no disk."""
+MAX_FORGOTTEN = 1000
+"""Rows that one call removes."""
+
+
+def insert_session(cursor: Cursor, session: Session) -> None:
+    """Adds a session of its player. What the player has too many of makes room first."""
+    _make_room(cursor, session.user_id, session.created_at)
+    cursor.execute(
+        """
+        INSERT INTO player_session
+            (session_id, user_id, salt, generation, secret_hash, rotation_key_hash,
+             rotated_at, created_at, idle_ends_at, ends_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        (
+            session.session_id,
+            session.user_id,
+            session.salt,
+            session.generation,
+            session.secret_hash,
+            session.rotation_key_hash,
+            session.rotated_at,
+            session.created_at,
+            session.idle_ends_at,
+            session.ends_at,
+        ),
+    )
+
+
+def lock_session(cursor: Cursor, session_id: str) -> Session | None:
+    """The session of that id as it stands, which nobody else changes until the transaction
+    ends."""
+    cursor.execute(
+        """
+        SELECT session_id, user_id, salt, generation, secret_hash, rotation_key_hash,
+               rotated_at, created_at, idle_ends_at, ends_at, ended_at, ending
+        FROM player_session WHERE session_id = %s FOR UPDATE
+        """,
+        (session_id,),
+    )
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    return _session(row)
+
+
+def update_session(cursor: Cursor, session: Session) -> None:
+    """Stores what became of a session that `lock_session` gave."""
+    cursor.execute(
+        """
+        UPDATE player_session
+        SET generation = %s, secret_hash = %s, rotation_key_hash = %s, rotated_at = %s,
+            idle_ends_at = %s, ended_at = %s, ending = %s
+        WHERE session_id = %s
+        """,
+        (
+            session.generation,
+            session.secret_hash,
+            session.rotation_key_hash,
+            session.rotated_at,
+            session.idle_ends_at,
+            session.ended_at,
+            None if session.ending is None else session.ending.value,
+            session.session_id,
+        ),
+    )
+
+
+def end_sessions(cursor: Cursor, user_id: str, ending: Ending, now: datetime) -> int:
+    """Ends every session of the player that lives; how many there were."""
+    # One that another instance has ended, by a clock that is ahead, has ended all the same.
+    cursor.execute(
+        """
+        UPDATE player_session SET ended_at = %s, ending = %s
+        WHERE user_id = %s AND ended_at IS NULL AND over_at > %s
+        """,
+        (now, ending.value, user_id, now),
+    )
+    return cursor.rowcount
+
+
+def forget_sessions(cursor: Cursor, now: datetime) -> int:
+    """Removes sessions that have been over for KEPT_DAYS; how many, at most MAX_FORGOTTEN."""
+    cursor.execute(
+        """
+        DELETE FROM player_session WHERE session_id IN (
+            SELECT session_id FROM player_session WHERE over_at < %s
+            ORDER BY over_at LIMIT %s FOR UPDATE SKIP LOCKED
+        )
+        """,
+        (now - timedelta(days=KEPT_DAYS), MAX_FORGOTTEN),
+    )
+    return cursor.rowcount
+
+
+def _make_room(cursor: Cursor, user_id: str, now: datetime) -> None:
+    """Leaves the player one session fewer than there may be, of each kind."""
+    cursor.execute(
+        """
+        UPDATE player_session SET ended_at = %s, ending = %s
+        WHERE ended_at IS NULL AND session_id IN (
+            SELECT session_id FROM player_session WHERE user_id = %s AND over_at > %s
+            ORDER BY rotated_at DESC, session_id OFFSET %s
+        )
+        """,
+        (now, Ending.DISPLACED.value, user_id, now, MAX_LIVE_SESSIONS - 1),
+    )
+    cursor.execute(
+        """
+        DELETE FROM player_session WHERE session_id IN (
+            SELECT session_id FROM player_session WHERE user_id = %s
+            ORDER BY over_at DESC, session_id OFFSET %s
+        )
+        """,
+        (user_id, MAX_REMEMBERED_SESSIONS - 1),
+    )
+
+
+def _session(row: Sequence[Any]) -> Session:
+    ids, (salt, generation, secret_hash, key_hash), (*times, ending) = row[:2], row[2:6], row[6:]
+    rotated_at, created_at, idle_ends_at, ends_at, ended_at = times
+    session_id, user_id = map(str, ids)
+    return Session(
+        session_id,
+        user_id,
+        bytes(salt),
+        generation,
+        bytes(secret_hash),
+        None if key_hash is None else bytes(key_hash),
+        rotated_at,
+        created_at,
+        idle_ends_at,
+        ends_at,
+        ended_at,
+        None if ending is None else Ending(ending),
+    )

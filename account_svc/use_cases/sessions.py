@@ -1,0 +1,159 @@
+"""Sessions of players: they are refreshed, they end, and they are forgotten.
+
+A token is judged and what follows from it is stored in one transaction, under the lock of
+its session's row. So of any number of requests with one token, one rotates it, and the
+others are told the same successor; and a session that must end has ended, durably, before
+the caller is told why.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from uuid import UUID
+
+import structlog
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain import sessions as domain
+from account_svc.domain.accounts import UserNotFound
+from account_svc.domain.refresh_tokens import SECRET_BYTES, RefreshToken, parse
+from account_svc.domain.sessions import (
+    Ending,
+    RefreshTokenInvalid,
+    RefreshTokenReused,
+    Refused,
+    Repeated,
+    Rotated,
+    Session,
+)
+from account_svc.storage import accounts as players
+from account_svc.storage import sessions as storage
+from mesh.auth import Signer
+from mesh.database import Database
+from mesh.errors import InvalidArgument
+from mesh.idempotency import checked_key
+
+FORGET_INTERVAL = timedelta(minutes=1)
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a client of a session is given."""
+
+    token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_in_seconds: int
+
+
+class Sessions:
+    """Sessions over the account database."""
+
+    def __init__(
+        self,
+        database: Database,
+        signer: Signer,
+        count_refresh: Callable[[str], None] = lambda outcome: None,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """`count_refresh` is told what each request to refresh came to, as
+        `account_svc.session_metrics.OUTCOMES` has it; `clock` has a time zone."""
+        self._database = database
+        self._signer = signer
+        self._count_refresh = count_refresh
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._forget_at = clock()
+
+    def new(self, user_id: str) -> tuple[Session, RefreshToken]:
+        """A session that is nowhere yet, and its first token."""
+        session_id = str(UUID(bytes=self._random_bytes(16), version=4))
+        salt, secret = self._random_bytes(SECRET_BYTES), self._random_bytes(SECRET_BYTES)
+        return domain.begin(session_id, user_id, salt, secret, self._clock())
+
+    def grant(self, session: Session, refresh_token: RefreshToken) -> Grant:
+        """The refresh token as its client is given it, and an access token, valid from now."""
+        token = self._signer.sign(session.user_id, sid=session.session_id)
+        return Grant(token, refresh_token.text, self._signer.lifetime_seconds)
+
+    async def refresh(self, refresh_token: str, key: str) -> Grant:
+        """The token's successor. Idempotent by `key`, but the access token is signed anew.
+
+        Raises InvalidArgument, RefreshTokenInvalid, SessionEnded, RefreshTokenReused.
+        """
+        if not refresh_token:
+            raise _no_token("must be given")
+        key_hash = sha256(checked_key(key).encode()).digest()
+        presented = parse(refresh_token)
+        if presented is None:
+            self._count_refresh(RefreshTokenInvalid.REASON.lower())
+            raise RefreshTokenInvalid
+        session, judged = await self._database.transaction(
+            lambda cursor: self._judge(cursor, presented, key_hash)
+        )
+        if isinstance(judged, Refused):
+            self._count_refresh(judged.error.reason.lower())
+            if isinstance(judged.error, RefreshTokenReused):
+                log.warning("end_reused_session", session_id=presented.session_id)
+            raise judged.error
+        self._count_refresh("rotated" if isinstance(judged, Rotated) else "repeated")
+        assert session is not None, "a successor follows from a session"
+        return self.grant(session, judged.successor)
+
+    async def logout(self, refresh_token: str) -> None:
+        """Ends the session of the token, if it was ever given one. Idempotent.
+
+        Raises InvalidArgument for what no token looks like.
+        """
+        presented = parse(refresh_token)
+        if presented is None:
+            raise _no_token("must be as POST /login or POST /refresh gave it")
+
+        def end(cursor: Cursor) -> None:
+            session = storage.lock_session(cursor, presented.session_id)
+            now = self._clock()
+            if session is None or not session.has_given(presented) or session.ending_at(now):
+                return
+            storage.update_session(cursor, session.ended(Ending.LOGGED_OUT, now))
+
+        await self._database.transaction(end)
+
+    async def logout_everywhere(self, user_id: str) -> None:
+        """Ends every session of the player. Idempotent. Raises UserNotFound."""
+
+        def end(cursor: Cursor) -> int:
+            if players.lock_player(cursor, user_id) is None:
+                raise UserNotFound
+            ending = Ending.LOGGED_OUT_EVERYWHERE
+            return storage.end_sessions(cursor, user_id, ending, self._clock())
+
+        count = await self._database.transaction(end)
+        log.info("logout_everywhere", user_id=user_id, ended_session_count=count)
+
+    async def forget_old(self) -> None:
+        """Removes sessions that have long been over, some at a time; does nothing when it did
+        so a moment ago. Any instance may, at any time."""
+        now = self._clock()
+        if now < self._forget_at:
+            return
+        count = await self._database.autocommit(lambda cursor: storage.forget_sessions(cursor, now))
+        if count < storage.MAX_FORGOTTEN:
+            self._forget_at = now + FORGET_INTERVAL
+
+    def _judge(
+        self, cursor: Cursor, presented: RefreshToken, key_hash: bytes
+    ) -> tuple[Session | None, Rotated | Repeated | Refused]:
+        """What the token comes to, once what follows from it is stored."""
+        session = storage.lock_session(cursor, presented.session_id)
+        judged = domain.judge(session, presented, key_hash, self._clock())
+        if not isinstance(judged, Repeated) and judged.session is not None:
+            storage.update_session(cursor, judged.session)
+        return session, judged
+
+
+def _no_token(description: str) -> InvalidArgument:
+    return InvalidArgument.of_field("refresh_token", description)

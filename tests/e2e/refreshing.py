@@ -1,0 +1,68 @@
+"""Clients that refresh all the time, and hang up before many an answer."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Sequence
+from uuid import uuid4
+
+import httpx
+
+from tests.load import Load, Player
+
+SETTLE_SECONDS = 40.0
+PAUSE_SECONDS = 0.05
+PATIENCE_SECONDS = (0.005, 0.01, 0.015, 0.02, 0.03, 15.0)
+"""Some of them about as long as a refresh takes, so that many answers are lost."""
+
+
+class Refreshing:
+    """Each repeats a refresh with its key until it is answered. For one event loop."""
+
+    def __init__(self, load: Load, players: Sequence[Player]) -> None:
+        self._load, self._players = load, players
+        self._chance = random.Random(load.seed)
+        self._is_over = asyncio.Event()
+        self.rotation_counts = dict.fromkeys((player.user_id for player in players), 0)
+        """What each client has seen, by its player."""
+
+    async def run(self) -> None:
+        """Until `stop`. Raises AssertionError when somebody is refused, TimeoutError when
+        somebody is not answered within SETTLE_SECONDS."""
+        async with asyncio.TaskGroup() as group:
+            for player in self._players:
+                group.create_task(self._keep_refreshing(player))
+
+    async def all_have_gone_on(self) -> None:
+        """Until each has got another token."""
+        before = dict(self.rotation_counts)
+        while any(self.rotation_counts[user_id] == count for user_id, count in before.items()):
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def stop(self) -> None:
+        """Lets what was begun be answered."""
+        self._is_over.set()
+
+    async def _keep_refreshing(self, player: Player) -> None:
+        token = player.refresh_token
+        async with self._load.client() as client:
+            while not self._is_over.is_set():
+                async with asyncio.timeout(SETTLE_SECONDS):
+                    token = await self._successor(client, token)
+                self.rotation_counts[player.user_id] += 1
+
+    async def _successor(self, client: httpx.AsyncClient, token: str) -> str:
+        key = uuid4().hex
+        while True:
+            answer = await self._impatiently(self._load.refresh(client, token, key))
+            if answer is not None and answer.status_code == 200:
+                return str(answer.json()["refresh_token"])
+            assert answer is None or answer.status_code >= 500, answer.text
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _impatiently(self, asked: Awaitable[httpx.Response | None]) -> httpx.Response | None:
+        """None also when the client has hung up, as it does most times."""
+        try:
+            async with asyncio.timeout(self._chance.choice(PATIENCE_SECONDS)):
+                return await asked
+        except TimeoutError:
+            return None
