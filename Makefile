@@ -3,7 +3,7 @@
 
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help up down status roll renew tx sagas logins admin-token clean test check bench faults chaos fuzz generate embedded dev
+.PHONY: help up down status roll renew rotate-keys tx sagas logins admin-token clean test check bench faults chaos fuzz generate embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
 PROFILE_OPTION = $(if $(filter command line,$(origin PROFILE)),--profile $(PROFILE))
@@ -31,6 +31,9 @@ roll: ## restart every process of a running mesh one by one, while it serves
 
 renew: ## issue the certificates of a mesh with TLS=1 anew, while it serves
 	@$(IF_MADE) deploy.local renew
+
+rotate-keys: ## change the key that signs players' tokens, while the mesh serves (REVOKE=kid for one that leaked, PRUNE=1)
+	@$(IF_MADE) deploy.local rotate-keys $(if $(filter command line,$(origin REVOKE)),--revoke="$$REVOKE") $(if $(PRUNE),--prune)
 
 # Through the environment, where make puts it, so that no character of it is the shell's.
 tx: ## list transactions in flight and in doubt (GID=... settles one by the protocol, YES=1 unasked)

@@ -19,6 +19,7 @@ from account_svc.rpc import (
     encode_debit_result,
 )
 from account_svc.session_metrics import SessionMetrics
+from account_svc.signing_keys.rpc import SigningKeyRpc
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.login_guard import LoginGuard
@@ -26,12 +27,10 @@ from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from account_svc.use_cases.sessions import Sessions
-from mesh.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.commands import run_command
-from mesh.config import load, read_private_key
+from mesh.config import load
 from mesh.database import Database
 from mesh.failpoints import Reach, unharmed
-from mesh.keys import fixed_keys
 from mesh.member import Member
 from mesh.saga.runner import SagaRunner
 from mesh.txn.clients import RemoteCoordinator
@@ -45,6 +44,7 @@ from protos.account.v1 import (
     payment_events_pb2,
     purchases_pb2,
     sessions_pb2,
+    signing_keys_pb2,
 )
 from protos.tx.v1 import participant_pb2
 
@@ -56,8 +56,7 @@ TOKEN_SECONDS = 15 * 60
 
 async def serve(settings: AccountSettings, database: Database, reach: Reach = unharmed) -> None:
     """Builds the service and serves until a signal."""
-    signing_key = read_private_key("ACCOUNT_SIGNING_KEY_FILE", settings.signing_key_file)
-    signer = TokenSigner(signing_key, PLAYER_AUDIENCE, TOKEN_SECONDS)
+    signing_keys = settings.signing_keys(TOKEN_SECONDS)
     passwords = Passwords()
     member = Member(settings, SERVICE)
     guard = LoginGuard(
@@ -72,13 +71,13 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
     sagas = SagaRunner(database, [PurchaseSaga(database, provider).definition], reach=reach)
     price = Price(settings.gem_price_minor, settings.gem_price_currency)
     purchases = Purchases(database, sagas, provider_name=provider.name, price=price)
-    sessions = Sessions(database, signer, SessionMetrics(member.metrics).count_refresh)
+    sessions = Sessions(database, signing_keys, SessionMetrics(member.metrics).count_refresh)
     accounts = Accounts(database, passwords, guard, sessions)
     await member.serve(
         [
             (
                 account_pb2.DESCRIPTOR.services_by_name["AccountService"],
-                AccountRpc(accounts, purchases, signer),
+                AccountRpc(accounts, purchases, signing_keys),
             ),
             (
                 sessions_pb2.DESCRIPTOR.services_by_name["SessionService"],
@@ -97,14 +96,19 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
                 GiftFeeRpc(GiftFees(database)),
             ),
             (
+                signing_keys_pb2.DESCRIPTOR.services_by_name["SigningKeyService"],
+                SigningKeyRpc(signing_keys),
+            ),
+            (
                 participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],
                 ParticipantRpc(participant, decode_debit, encode_debit_result),
             ),
         ],
-        player_keys=fixed_keys(signer.public_key),
+        player_keys=signing_keys.find,
         is_ready=database.is_ready,
         gates={Work.HASHING: passwords.check_room},
         background=[
+            signing_keys.keep_looking,
             lambda: keep_recovering(recovery.run_once),
             lambda: keep_recovering(sagas.run_once),
             lambda: keep_recovering(guard.run_once),

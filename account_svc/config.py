@@ -1,19 +1,22 @@
 """Settings of the account service."""
 
+import sys
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from account_svc.domain.purchases import MAX_PRICE_MINOR
+from account_svc.signing_keys.folder import SigningKeys
 from mesh.config import ServiceSettings, chosen_secret
+from mesh.key_files import BadKeyFolder
 
 
 class AccountSettings(ServiceSettings):
     """Read once, from the environment."""
 
     database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql://")
-    signing_key_file: Path = Field(validation_alias="ACCOUNT_SIGNING_KEY_FILE")
+    signing_keys_dir: Path = Field(validation_alias="ACCOUNT_SIGNING_KEYS_DIR")
     database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100)
 
     payment_provider: Literal["sandbox", "stripe"] = Field(validation_alias="PAYMENT_PROVIDER")
@@ -53,6 +56,13 @@ class AccountSettings(ServiceSettings):
         100, validation_alias="ACCOUNT_LOGIN_FREE_ATTEMPTS_OF_ADDRESS", ge=1
     )
     """The same of an address, whomever it names; more where many players share addresses."""
+
+    def signing_keys(self, token_seconds: int) -> SigningKeys:
+        """What players' tokens are signed with. Ends the process when the folder holds no key."""
+        try:
+            return SigningKeys(self.signing_keys_dir, token_seconds=token_seconds)
+        except BadKeyFolder as error:
+            sys.exit(f"ACCOUNT_SIGNING_KEYS_DIR: {error}")
 
     @field_validator("payment_url")
     @classmethod

@@ -6,26 +6,25 @@ from google.protobuf.message import Message
 from account_svc.domain.debits import Debit
 from account_svc.domain.purchases import PurchaseRecord, PurchaseState
 from account_svc.domain.wallets import LedgerEntry
+from account_svc.signing_keys.folder import SigningKeys
+from account_svc.signing_keys.rpc import json_web_key
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchases import Purchases
 from account_svc.use_cases.sessions import Sessions
-from mesh.auth import ALGORITHM
-from mesh.auth import TokenSigner as Signer
 from mesh.dispatch import Call
 from mesh.errors import InvalidArgument
 from mesh.identifiers import checked_uuid
-from mesh.keys import public_octets
 from protos.account.v1 import account_pb2, payment_events_pb2, purchases_pb2, sessions_pb2
 
 
 class AccountRpc:
     """account.v1.AccountService."""
 
-    def __init__(self, accounts: Accounts, purchases: Purchases, signer: Signer) -> None:
+    def __init__(self, accounts: Accounts, purchases: Purchases, signing_keys: SigningKeys) -> None:
         self._accounts = accounts
         self._purchases = purchases
-        self._signer = signer
+        self._signing_keys = signing_keys
 
     async def register(
         self, request: account_pb2.RegisterRequest, call: Call
@@ -89,15 +88,8 @@ class AccountRpc:
     async def get_key_set(
         self, request: account_pb2.GetKeySetRequest, call: Call
     ) -> account_pb2.GetKeySetResponse:
-        key = account_pb2.JsonWebKey(
-            kty="OKP",
-            crv="Ed25519",
-            alg=ALGORITHM,
-            use="sig",
-            kid=self._signer.key_id,
-            x=public_octets(self._signer.public_key),
-        )
-        return account_pb2.GetKeySetResponse(keys=[key])
+        keys = [json_web_key(key) for key in self._signing_keys.published()]
+        return account_pb2.GetKeySetResponse(keys=keys)
 
 
 class SessionRpc:

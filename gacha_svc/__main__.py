@@ -4,7 +4,7 @@ import secrets
 from pathlib import Path
 
 from gacha_svc.account_client import RemoteGiftFees
-from gacha_svc.clients import PlayerKeys, account_participant
+from gacha_svc.clients import PlayerKeySet, account_participant
 from gacha_svc.config import GachaSettings
 from gacha_svc.domain.banners import Catalog
 from gacha_svc.domain.catalog import parse_catalog
@@ -22,6 +22,7 @@ from mesh.database import Database
 from mesh.failpoints import Reach, unharmed
 from mesh.member import Member
 from mesh.metrics import TransactionMetrics
+from mesh.published_keys import PublishedKeys
 from mesh.saga.runner import SagaRunner
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
@@ -57,6 +58,7 @@ async def serve(settings: GachaSettings, database: Database, reach: Reach = unha
     gift_saga = GiftSaga(database, gift_fees)
     sagas = SagaRunner(database, [gift_saga.definition], reach=reach)
     gifts = Gifts(database, gift_fees, sagas, fee_gems=settings.gift_fee_gems)
+    player_keys = PublishedKeys(PlayerKeySet(account_svc).fetch)
     await member.serve(
         [
             (
@@ -73,9 +75,10 @@ async def serve(settings: GachaSettings, database: Database, reach: Reach = unha
                 CoordinatorRpc(decisions),
             ),
         ],
-        player_keys=PlayerKeys(account_svc).find,
+        player_keys=player_keys.find,
         is_ready=database.is_ready,
         background=[
+            player_keys.keep_fetching,
             cache.keep_refreshing,
             lambda: keep_recovering(branches.run_once, decided.run_once),
             lambda: keep_recovering(sagas.run_once),

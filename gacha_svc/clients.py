@@ -1,6 +1,5 @@
 """What the gacha service asks of the account service: its participant, and the players' keys."""
 
-import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 
@@ -14,7 +13,7 @@ from mesh.txn.clients import RemoteParticipant
 from protos.account.v1 import account_pb2
 
 KEY_SET_SECONDS = 3.0
-KEY_SET_PAUSE_SECONDS = 5.0
+MAX_KEYS = 100
 _GET_KEY_SET = "/account.v1.AccountService/GetKeySet"
 
 
@@ -33,30 +32,22 @@ def account_participant(caller: Caller, metadata: Callable[[], Metadata]) -> Rem
     return RemoteParticipant(caller, metadata, encode, decode)
 
 
-class PlayerKeys:
-    """The keys that player tokens are signed with, as the account service publishes them.
+class PlayerKeySet:
+    """The keys that player tokens may be signed with, as the account service publishes them."""
 
-    Asked for when a token names a key that is not known, once in
-    KEY_SET_PAUSE_SECONDS at most, so that made-up key ids cost nothing.
-    """
-
-    def __init__(self, caller: Caller, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        self._clock = clock
-        self._keys: dict[str, Ed25519PublicKey] = {}
-        self._ask_again_at = 0.0
 
-    async def find(self, kid: str) -> Ed25519PublicKey | None:
-        """The key of that id. Raises MeshError when it is not known and nobody can be asked."""
-        if kid not in self._keys and (not self._keys or self._clock() >= self._ask_again_at):
-            await self._ask()
-        return self._keys.get(kid)
+    async def fetch(self) -> dict[str, Ed25519PublicKey]:
+        """The keys by their ids; a `mesh.published_keys.Fetch`.
 
-    async def _ask(self) -> None:
+        Raises MeshError when nobody answers in KEY_SET_SECONDS, ValueError when the answer
+        is no key set.
+        """
         answer = await self._caller.call(_GET_KEY_SET, b"", {}, Deadline.after(KEY_SET_SECONDS))
-        self._ask_again_at = self._clock() + KEY_SET_PAUSE_SECONDS
-        self._keys = {
+        keys = account_pb2.GetKeySetResponse.FromString(answer).keys
+        return {
             key.kid: Ed25519PublicKey.from_public_bytes(urlsafe_b64decode(key.x + "=="))
-            for key in account_pb2.GetKeySetResponse.FromString(answer).keys
+            for key in keys[:MAX_KEYS]
             if (key.kty, key.crv) == ("OKP", "Ed25519")
         }

@@ -24,7 +24,7 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
-from mesh.rules import Rule, rule_of
+from mesh.rules import Access, Rule, rule_of
 from mesh.work import Terms, terms_of
 from protos.mesh.v1 import options_pb2
 
@@ -50,7 +50,10 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A method that REST reaches; `bindings` are in the proto's order, the main one first."""
+    """A method that REST reaches; `bindings` are in the proto's order, the main one first.
+
+    `cache_seconds` is for how long caches may keep its answer, 0 where the proto says nothing.
+    """
 
     name: str
     path: str
@@ -59,11 +62,17 @@ class Operation:
     host: str
     rule: Rule
     has_side_effects: bool
+    cache_seconds: int
     terms: Terms
     request: Descriptor
     response: Descriptor
     bindings: tuple[Binding, ...]
     comment: str
+
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether its answer is everybody's and reading alone gives it: caches may keep it."""
+        return self.rule.access is Access.PUBLIC and not self.has_side_effects
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +167,7 @@ def _operations_of(
             continue
         if method.client_streaming or method.server_streaming:
             raise UnsupportedContract(f"{full_name}.{method.name}: streams have no REST form here")
-        yield Operation(
+        operation = Operation(
             name=method.name,
             path=f"/{full_name}/{method.name}",
             service=full_name,
@@ -166,12 +175,16 @@ def _operations_of(
             host=service.options.Extensions[client_pb2.default_host],
             rule=rule_of(method.options),
             has_side_effects=method.options.idempotency_level != MethodOptions.NO_SIDE_EFFECTS,
+            cache_seconds=method.options.Extensions[options_pb2.cache_seconds],
             terms=terms_of(method.options),
             request=pool.FindMessageTypeByName(method.input_type.lstrip(".")),
             response=pool.FindMessageTypeByName(method.output_type.lstrip(".")),
             bindings=tuple(_bindings_of(f"{full_name}.{method.name}", method)),
             comment=comments.get(f"{full_name}.{method.name}", ""),
         )
+        if operation.cache_seconds and not operation.is_cacheable:
+            raise UnsupportedContract(f"{full_name}.{method.name}: no cache may keep its answer")
+        yield operation
 
 
 def _bindings_of(full_name: str, method: MethodDescriptorProto) -> Iterator[Binding]:

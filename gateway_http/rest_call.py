@@ -17,7 +17,7 @@ from gateway_http.contracts import Operation
 from gateway_http.disconnects import unless_disconnected
 from gateway_http.encoding import Encoder
 from gateway_http.errors import RequestTimeout, in_json_names
-from gateway_http.exchange import LimitClass, Request, Response
+from gateway_http.exchange import HeaderList, LimitClass, Request, Response
 from gateway_http.raw_parts import RawParts
 from mesh.calls import (
     AUTHORIZATION,
@@ -28,7 +28,6 @@ from mesh.calls import (
 )
 from mesh.deadlines import Deadline, within
 from mesh.errors import Internal, MeshError, Unauthenticated
-from mesh.rules import Access
 from mesh.work import Work
 
 
@@ -60,10 +59,7 @@ class RestCall:
         self._default_seconds = min(maximum_seconds, operation.terms.default_seconds)
         self._new_id = new_id
         self._json_names = {field.name: field.json_name for field in operation.request.fields}
-        # A public answer that reading alone gives may be kept by caches, as HTTP has it.
-        is_public = operation.rule.access is Access.PUBLIC
-        cacheable = is_public and not operation.has_side_effects
-        self._headers = [] if cacheable else [("cache-control", "no-store")]
+        self._headers = _caching(operation)
 
     async def answer(self, request: Request) -> Response:
         """Raises MeshError: what is wrong with the request, or what the service says.
@@ -127,6 +123,15 @@ class RestCall:
         if body and self._binding.takes_body:
             headers.check_json(request.headers)
         return body
+
+
+def _caching(operation: Operation) -> HeaderList:
+    """What caches are told: for how long they may keep an answer, or nothing, as HTTP has it,
+    or never to."""
+    if not operation.is_cacheable:
+        return [("cache-control", "no-store")]
+    seconds = operation.cache_seconds
+    return [("cache-control", f"public, max-age={seconds}")] if seconds else []
 
 
 def _limit_class(operation: Operation) -> LimitClass:

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -53,6 +54,19 @@ class Anonymous:
 
 
 Identity = Player | Service | Anonymous
+
+
+class Signer(Protocol):
+    """Whoever signs tokens, with one key or with several in turn."""
+
+    @property
+    def lifetime_seconds(self) -> int:
+        """How long a token is valid."""
+        ...
+
+    def sign(self, subject: str, **more_claims: str) -> str:
+        """A token for `subject`, valid from now on, that claims more beside that."""
+        ...
 
 
 class TokenSigner:

@@ -18,23 +18,19 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from mesh.key_files import (
+    LOOK_SECONDS,
+    MAX_KEY_FILE_BYTES,
+    UNKNOWN_KEY_LOOK_SECONDS,
+    BadKeyFolder,
+    Stamp,
+    stamps_of,
+)
 from mesh.keys import ServiceKey, key_id
-
-LOOK_SECONDS = 5.0
-"""How long a key that was removed may still be accepted."""
-UNKNOWN_KEY_LOOK_SECONDS = 1.0
-"""How often an unknown key id makes us look at most, so that made-up ones cost nothing."""
-MAX_KEY_FILES = 1_000
-MAX_KEY_FILE_BYTES = 16 * 1024
 
 _SERVICE = re.compile(r"[A-Za-z0-9_]{1,64}")
 """Without a hyphen, which ends the service's name in the id of an instance."""
-_Stamp = tuple[int, int, int]
 log = structlog.get_logger()
-
-
-class BadKeyFolder(Exception):
-    """The folder cannot be read, or holds no key; the message tells what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class ServiceKeyFolder:
         self._folder = folder
         self._clock = clock
         try:
-            self._stamps = _stamps_of(folder)
+            self._stamps = stamps_of(folder)
         except OSError as error:
             raise BadKeyFolder(f"{folder} cannot be read ({error.strerror})") from error
         read = _read(self._stamps)
@@ -79,7 +75,7 @@ class ServiceKeyFolder:
     def _look(self) -> None:
         self._looked_at = self._clock()
         try:
-            stamps = _stamps_of(self._folder)
+            stamps = stamps_of(self._folder)
         except OSError as error:
             log.error("fail_key_folder", folder=str(self._folder), error=error.strerror)
             return
@@ -93,24 +89,7 @@ class ServiceKeyFolder:
         log.info("read_service_keys", services=services, key_count=len(read.keys))
 
 
-def _stamps_of(folder: Path) -> dict[Path, _Stamp]:
-    """Every key file, with what changes when its content does. Raises OSError."""
-    stamps = {}
-    for path in sorted(folder.iterdir()):
-        # Kubernetes keeps what it mounts behind links whose names begin with dots.
-        if path.suffix != ".pem" or path.name.startswith("."):
-            continue
-        try:
-            found = path.stat()
-        except FileNotFoundError:
-            continue
-        stamps[path] = (found.st_mtime_ns, found.st_size, found.st_ino)
-        if len(stamps) == MAX_KEY_FILES:
-            break
-    return stamps
-
-
-def _read(paths: Mapping[Path, _Stamp]) -> _Read:
+def _read(paths: Mapping[Path, Stamp]) -> _Read:
     keys: dict[str, ServiceKey] = {}
     faults: list[str] = []
     ambiguous: set[str] = set()

@@ -19,14 +19,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 import psycopg2
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg2 import sql
 
 from deploy.local import mesh_file, postgres
+from deploy.local.credentials import signing_keys_in
 from deploy.local.errors import LocalRunError
 from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.mesh_file import Process
 from deploy.local.ports import free_ports
+from mesh.keys import load_private_key
 from mesh.tls.material import TlsFiles
 from tests.leaks import find_leaks
 
@@ -210,6 +213,11 @@ class Mesh:
     def registry(self) -> str:
         """host:port of the first."""
         return self.read()["registries"][0]
+
+    def player_key(self) -> Ed25519PrivateKey:
+        """The oldest key that players' tokens may be signed with."""
+        oldest = min(signing_keys_in(self.layout.secrets).glob("*.pem"))
+        return load_private_key(oldest.read_bytes())
 
     def database_url(self, database: str) -> str:
         """For psycopg2 and psql; `database` is account or gacha."""

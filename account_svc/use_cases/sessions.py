@@ -30,7 +30,7 @@ from account_svc.domain.sessions import (
 )
 from account_svc.storage import accounts as players
 from account_svc.storage import sessions as storage
-from mesh.auth import TokenSigner
+from mesh.auth import Signer
 from mesh.database import Database
 from mesh.errors import InvalidArgument
 from mesh.idempotency import checked_key
@@ -54,7 +54,7 @@ class Sessions:
     def __init__(
         self,
         database: Database,
-        signer: TokenSigner,
+        signer: Signer,
         count_refresh: Callable[[str], None] = lambda outcome: None,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),

@@ -1,5 +1,5 @@
 """The commands of the local runner:
-`python -m deploy.local up|down|status|roll|renew|clean|admin-token`.
+`python -m deploy.local up|down|status|roll|renew|rotate-keys|clean|admin-token`.
 
 Exit status: 0 as asked; 1 failed, or not all is healthy; 3 nothing runs (status).
 """
@@ -20,6 +20,7 @@ from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
 from deploy.local.leash import die_with_parent
 from deploy.local.report import Reporter
+from deploy.local.rotate_keys import rotate_keys
 from deploy.local.run import MeshRun
 from deploy.local.shape import PROFILES
 
@@ -210,6 +211,9 @@ def print_admin_token(
 ) -> None:
     """Print a bearer token for an operator's calls, valid for a minute."""
     typer.echo(operator.identity(key_file or Layout(folder.resolve()).admin_key).token())
+
+
+app.command("rotate-keys")(rotate_keys)
 
 
 def main() -> None:

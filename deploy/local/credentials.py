@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from account_svc.signing_keys.domain import file_name
+from deploy.local.certificates import now_utc
 from mesh.keys import load_private_key
 from mesh.rules import ADMIN
 
@@ -28,15 +31,15 @@ IDENTITIES = ("account_svc", "gacha_svc", "gateway_http", ADMIN)
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """`service_keys` has the folder with a service's key (NAME.pem), which signs what its
-    processes say to others, `account_signing_key` signs players' tokens: all are Ed25519 keys
-    (PKCS8, PEM). `public_keys` is the folder that services are known by. The service proves
-    itself to the payment provider with what is in `payment_secret_key`, and the provider signs
-    its webhooks with what is in `payment_webhook_secret`.
+    processes say to others, `signing_keys` the folder of those that sign players' tokens: all
+    are Ed25519 keys (PKCS8, PEM). `public_keys` is the folder that services are known by.
+    account_svc proves itself to the payment provider with what is in `payment_secret_key`, and
+    the provider signs its webhooks with what is in `payment_webhook_secret`.
     """
 
     service_keys: Path
     public_keys: Path
-    account_signing_key: Path
+    signing_keys: Path
     payment_secret_key: Path
     payment_webhook_secret: Path
     postgres_password: str
@@ -55,25 +58,44 @@ def service_key_in(folder: Path, name: str) -> Path:
     return folder / f"{name}.pem"
 
 
-def load_or_make(folder: Path) -> Credentials:
+def signing_keys_in(secrets_folder: Path) -> Path:
+    """Where the keys lie that sign players' tokens."""
+    return secrets_folder / "signing_keys"
+
+
+def load_or_make(folder: Path, clock: Callable[[], datetime] = now_utc) -> Credentials:
     """Makes what is missing, atomically. Idempotent; the caller holds the lock of the run."""
     service_keys, public_keys = service_keys_in(folder), folder / "public_keys"
     _make_service_keys(service_keys, public_keys)
-    account_signing_key = folder / "account_signing_key.pem"
+    signing_keys = signing_keys_in(folder)
     payment_secret_key = folder / "payment_secret_key"
     payment_webhook_secret = folder / "payment_webhook_secret"
     postgres_password = folder / "postgres_password"
-    _make_once(account_signing_key, _ed25519_pem)
+    signing_keys.mkdir(mode=0o700, exist_ok=True)
+    if not any(signing_keys.glob("*.pem")):
+        make_signing_key(signing_keys, clock())
     for path in (payment_secret_key, payment_webhook_secret, postgres_password):
         _make_once(path, lambda: secrets.token_hex(24).encode())
     return Credentials(
         service_keys,
         public_keys,
-        account_signing_key,
+        signing_keys,
         payment_secret_key,
         payment_webhook_secret,
         postgres_password.read_text().strip(),
     )
+
+
+def make_signing_key(folder: Path, made_at: datetime) -> Path:
+    """A new key beside those that are there, atomically, and its file.
+
+    Raises FileExistsError when one was made in the same second.
+    """
+    path = folder / file_name(made_at)
+    if path.exists():
+        raise FileExistsError(path)
+    _write(path, _ed25519_pem())
+    return path
 
 
 def _make_service_keys(private: Path, public: Path) -> None:

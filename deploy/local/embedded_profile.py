@@ -132,7 +132,7 @@ class EmbeddedProfile:
         settings = {"DATABASE_URL": url}
         if role == "account_svc":
             settings |= {
-                "ACCOUNT_SIGNING_KEY_FILE": str(self.credentials.account_signing_key),
+                "ACCOUNT_SIGNING_KEYS_DIR": str(self.credentials.signing_keys),
                 "PAYMENT_PROVIDER": "sandbox",
                 "PAYMENT_URL": f"http://{self.address(PAYMENT_SANDBOX)}",
                 "PAYMENT_SECRET_KEY_FILE": str(self.credentials.payment_secret_key),

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.local.credentials import IDENTITIES
 from mesh.auth import ALGORITHM, ISSUER, PLAYER_AUDIENCE, SERVICE_AUDIENCE
-from mesh.keys import key_id, load_private_key
+from mesh.keys import key_id
 from tests.authorization import PLAYERS, Line
 from tests.e2e.players import Player
 from tests.e2e.tokens import key_of, token_of
@@ -57,7 +57,7 @@ def callers(mesh: Mesh, player: Player, another: Player) -> list[Caller]:
 
 
 def _expired(mesh: Mesh, player: Player) -> Iterator[Caller]:
-    token = _signed(_player_key(mesh), PLAYER_AUDIENCE, player.user_id, seconds=-60)
+    token = _signed(mesh.player_key(), PLAYER_AUDIENCE, player.user_id, seconds=-60)
     yield Caller("an expired player", token, "player", fault="TOKEN_EXPIRED")
     for name in IDENTITIES:
         token = _signed(key_of(mesh, name), SERVICE_AUDIENCE, name, seconds=-60)
@@ -67,7 +67,7 @@ def _expired(mesh: Mesh, player: Player) -> Iterator[Caller]:
 def _impostors(mesh: Mesh, player: Player) -> Iterator[Caller]:
     keys = {name: key_of(mesh, name) for name in IDENTITIES}
     stranger = Ed25519PrivateKey.generate()
-    signers = keys | {"the players' key": _player_key(mesh), "a stranger": stranger}
+    signers = keys | {"the players' key": mesh.player_key(), "a stranger": stranger}
     for victim, victims_key in keys.items():
         for signer, key in signers.items():
             if signer == victim:
@@ -80,10 +80,6 @@ def _impostors(mesh: Mesh, player: Player) -> Iterator[Caller]:
         yield Caller(f"{victim} for too long", token, "service", fault="TOKEN_INVALID")
         token = _signed(victims_key, PLAYER_AUDIENCE, player.user_id)
         yield Caller(f"{victim} as a player", token, "player", fault="TOKEN_INVALID")
-
-
-def _player_key(mesh: Mesh) -> Ed25519PrivateKey:
-    return load_private_key((mesh.layout.secrets / "account_signing_key.pem").read_bytes())
 
 
 def _signed(

@@ -36,9 +36,8 @@ class Forge:
 
     @classmethod
     def of(cls, mesh: Mesh, good_token: str) -> "Forge":
-        secrets = mesh.layout.secrets
         return cls(
-            load_private_key((secrets / "account_signing_key.pem").read_bytes()),
+            mesh.player_key(),
             key_of(mesh, "gacha_svc"),
             jwt.decode(good_token, options={"verify_signature": False}),
         )

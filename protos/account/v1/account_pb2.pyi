@@ -397,7 +397,7 @@ class GetKeySetResponse(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___JsonWebKey]:
-        """The keys that a valid token may be signed with."""
+        """The keys that a valid token may be signed with; at least 1 and at most 32."""
 
     def __init__(
         self,

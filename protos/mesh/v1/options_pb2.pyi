@@ -135,6 +135,7 @@ CALLERS_FIELD_NUMBER: _builtins.int
 MAY_BE_OPENED_FIELD_NUMBER: _builtins.int
 SPEAKS_FOR_CLIENTS_FIELD_NUMBER: _builtins.int
 LIMITS_FIELD_NUMBER: _builtins.int
+CACHE_SECONDS_FIELD_NUMBER: _builtins.int
 HTTP_HEADER_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access.ValueType]
 """The rule of the method."""
@@ -154,6 +155,11 @@ the client is whoever is connected.
 """
 limits: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Limits]
 """The limits of the method."""
+cache_seconds: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.int]
+"""For an ACCESS_PUBLIC method without side effects: for how many seconds caches
+may keep its answer in REST (Cache-Control: max-age). Unless it says so, that
+is for them to guess.
+"""
 http_header: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
 """For a string field of a REST method's request: the lower-case names of the
 headers that it comes from in REST, the first that is present, and nothing

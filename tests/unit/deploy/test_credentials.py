@@ -1,6 +1,7 @@
 """Secrets are made once, and only their owner can read them."""
 
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,24 +30,24 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
 
 
 def test_only_the_owner_can_read_them(tmp_path: Path) -> None:
-    credentials.load_or_make(tmp_path)
+    credentials.load_or_make(tmp_path, lambda: datetime(2027, 1, 31, 19, 45, tzinfo=UTC))
     names = {path.relative_to(tmp_path).as_posix() for path in files_in(tmp_path)}
     assert names == {
         *(f"{folder}/{name}.pem" for folder in FOLDERS for name in credentials.IDENTITIES),
-        "account_signing_key.pem",
+        "signing_keys/20270131T194500Z.pem",
         "payment_secret_key",
         "payment_webhook_secret",
         "postgres_password",
     }
     assert {stat.S_IMODE(path.stat().st_mode) for path in files_in(tmp_path)} == {0o600}
-    for folder in FOLDERS:
+    for folder in (*FOLDERS, "signing_keys"):
         assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
 
 
 def test_keys_are_different_ed25519_keys(tmp_path: Path) -> None:
     made = credentials.load_or_make(tmp_path)
     paths = [made.service_key(name) for name in credentials.IDENTITIES]
-    pems = {path.read_bytes() for path in (*paths, made.account_signing_key)}
+    pems = {path.read_bytes() for path in (*paths, *made.signing_keys.iterdir())}
     assert len(pems) == len(paths) + 1
     for pem in pems:
         assert isinstance(load_pem_private_key(pem, password=None), Ed25519PrivateKey)

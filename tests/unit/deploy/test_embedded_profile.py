@@ -81,7 +81,7 @@ def test_services_get_databases_of_their_own(profile: EmbeddedProfile) -> None:
         port = profile.ports[f"postgres-{database}"]
         expected = f"postgresql://mesh:s3cret@127.0.0.1:{port}/{database}"
         assert spec.environment["DATABASE_URL"] == expected
-        knows_account_key = "ACCOUNT_SIGNING_KEY_FILE" in spec.environment
+        knows_account_key = "ACCOUNT_SIGNING_KEYS_DIR" in spec.environment
         assert knows_account_key is (spec.role == "account_svc")
 
 

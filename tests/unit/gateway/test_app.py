@@ -350,6 +350,14 @@ async def test_head_answers_like_get_without_the_body() -> None:
     assert "cache-control" not in get.headers
 
 
+async def test_caches_keep_an_answer_for_as_long_as_its_proto_says() -> None:
+    keys = await ask(FakeCaller(), "GET", "/.well-known/jwks.json")
+    assert keys.headers["cache-control"] == "public, max-age=5"
+    failing = FakeCaller({"/account.v1.AccountService/GetKeySet": Internal("a bug")})
+    away = await ask(failing, "GET", "/.well-known/jwks.json")
+    assert away.headers["cache-control"] == "no-store"
+
+
 @pytest.mark.parametrize(
     ("path", "allow"),
     [

@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from gateway_http.contracts import UnsupportedContract
+from gateway_http.contracts import UnsupportedContract, load_contracts
 from gateway_http.errors import MethodNotAllowed, RouteNotFound
 from gateway_http.exchange import LimitClass, Request, Response
 from gateway_http.router import Router
+from protos import DESCRIPTORS
+from protos.mesh.v1 import options_pb2
 
 
 class Named:
@@ -122,3 +125,15 @@ def test_two_routes_for_the_same_paths_end_the_start() -> None:
         made.add("GET", "/banners/{name}", Named("x"))
     with pytest.raises(UnsupportedContract):
         made.add("GET", "/items", Named("x"))
+
+
+def test_an_answer_that_no_cache_may_keep_is_not_declared_to_be_kept() -> None:
+    for name in ("Login", "GetCurrency"):
+        files = FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
+        for file in files.file:
+            for service in file.service:
+                for method in service.method:
+                    if method.name == name:
+                        method.options.Extensions[options_pb2.cache_seconds] = 5
+        with pytest.raises(UnsupportedContract, match=name):
+            load_contracts(files.SerializeToString())

@@ -16,15 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
 from mesh.auth import Authenticator, Service
 from mesh.config import ServerSettings, load
 from mesh.errors import Unauthenticated
+from mesh.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder
 from mesh.keys import fixed_keys, key_id
 from mesh.rules import of_services
 from mesh.service_identity import ServiceIdentity
-from mesh.service_keys import (
-    LOOK_SECONDS,
-    UNKNOWN_KEY_LOOK_SECONDS,
-    BadKeyFolder,
-    ServiceKeyFolder,
-)
+from mesh.service_keys import ServiceKeyFolder
 
 OF_GACHA = of_services(["gacha_svc"])
 

@@ -25,7 +25,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
         "MESH_REGISTRIES": "127.0.0.1:1",
         "MESH_SERVICE_KEY_FILE": str(tmp_path / "service.pem"),
         "MESH_SERVICE_KEYS_DIR": str(tmp_path),
-        "ACCOUNT_SIGNING_KEY_FILE": str(tmp_path / "signing.pem"),
+        "ACCOUNT_SIGNING_KEYS_DIR": str(tmp_path / "signing_keys"),
         "DATABASE_URL": "postgresql://mesh@127.0.0.1/account",
     }.items():
         monkeypatch.setenv(name, value)

@@ -1,0 +1,51 @@
+"""Reads a private key from a file that nobody but its owner can have read."""
+
+import os
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mesh.key_files import MAX_KEY_FILE_BYTES
+from mesh.keys import load_private_key
+
+
+class RefusedKeyFile(Exception):
+    """The file is not to be used; the message names it, and says why and what to do."""
+
+
+def read_private_key_file(path: Path) -> Ed25519PrivateKey:
+    """The Ed25519 key (PKCS8, PEM, without a password) of a file.
+
+    Who may read it is judged as PostgreSQL judges its ssl_key_file: 0600 or less, or, of a
+    file of root's, 0640 or less, as containers mount secrets. Raises RefusedKeyFile.
+    """
+    try:
+        # What is no file, a pipe for one, must not keep us waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            _check_owner(path, os.fstat(descriptor))
+            pem = file.read(MAX_KEY_FILE_BYTES)
+    except OSError as error:
+        raise RefusedKeyFile(f"{path} cannot be read ({error.strerror})") from error
+    try:
+        return load_private_key(pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise RefusedKeyFile(
+            f"{path} holds no Ed25519 private key in PKCS8 PEM form ({error})"
+        ) from error
+
+
+def _check_owner(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise RefusedKeyFile(f"{path} is not a file")
+    if found.st_uid not in (0, os.geteuid()):
+        raise RefusedKeyFile(f"{path} belongs to another user (uid {found.st_uid})")
+    allowed = 0o640 if found.st_uid == 0 else 0o600
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o777 & ~allowed:
+        raise RefusedKeyFile(
+            f"{path} may be read by others (mode {mode:04o}): chmod 600 it, and replace the key "
+            "if somebody may have read it"
+        )

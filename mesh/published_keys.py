@@ -1,0 +1,103 @@
+"""The public keys that another service publishes, kept and fetched anew.
+
+They are fetched every FETCH_SECONDS, and earlier after a fetch that failed and for a key id
+that is not known, at most once in RETRY_SECONDS and with at most one fetch under way: a flood
+of made-up key ids is no flood of fetches. What was fetched last stands for as long as nobody
+answers. A key that is published no longer is known no longer, from the next answer on.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from mesh.errors import MeshError, Unavailable
+
+FETCH_SECONDS = 10.0
+RETRY_SECONDS = 1.0
+FIRST_FETCH_SECONDS = 0.25
+"""Between attempts while nothing was ever fetched, and so nobody can be let in."""
+
+log = structlog.get_logger()
+Fetch = Callable[[], Awaitable[Mapping[str, Ed25519PublicKey]]]
+"""The keys by their ids. Raises MeshError when nobody answers, ValueError when the answer
+is no key set. It has an end of its own."""
+
+
+class NoKeysYet(Unavailable):
+    """Nothing could be fetched since the process started."""
+
+    REASON = "NO_KEYS_YET"
+
+
+class PublishedKeys:
+    """`find` is a `mesh.keys.PublicKeys`. Use it in one event loop alone."""
+
+    def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` is monotonic, in seconds."""
+        self._fetch = fetch
+        self._clock = clock
+        self._keys: Mapping[str, Ed25519PublicKey] = {}
+        self._failure: MeshError | None = None
+        self._began_at: float | None = None
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def find(self, kid: str) -> Ed25519PublicKey | None:
+        """The key of that id; None when none of that id is published.
+
+        Raises MeshError, what the fetch met with, while nothing was ever fetched.
+        """
+        found = self._keys.get(kid)
+        if found is not None:
+            return found
+        if self._fetching is not None or self._may_fetch():
+            await self._fetched()
+        if not self._keys and self._failure is not None:
+            raise self._failure.with_traceback(None)
+        return self._keys.get(kid)
+
+    async def keep_fetching(self) -> None:
+        """Fetches for ever, whether anybody asks or not."""
+        while True:
+            await self._fetched()
+            await asyncio.sleep(FETCH_SECONDS if self._failure is None else self._pause_seconds())
+
+    def _may_fetch(self) -> bool:
+        return self._began_at is None or self._clock() >= self._began_at + self._pause_seconds()
+
+    def _pause_seconds(self) -> float:
+        return RETRY_SECONDS if self._keys else FIRST_FETCH_SECONDS
+
+    async def _fetched(self) -> None:
+        """Waits for the fetch that is under way, or for a new one."""
+        if self._fetching is None:
+            self._began_at = self._clock()
+            self._fetching = asyncio.create_task(self._take(), name="published-keys")
+        # It is nobody's: others may wait for it when this caller goes away.
+        await asyncio.wait([self._fetching])
+
+    async def _take(self) -> None:
+        try:
+            keys = await self._fetch()
+            if not keys:
+                raise ValueError("the key set is empty")
+        except MeshError as error:
+            self._note(error)
+        except Exception as error:  # a task must not die unseen
+            log.error("refuse_key_set", exc_info=error)
+            self._note(NoKeysYet("The players' keys cannot be read; try again in a moment."))
+        else:
+            if keys.keys() != self._keys.keys() or self._failure is not None:
+                log.info("fetch_key_set", kids=list(keys))
+            self._keys, self._failure = keys, None
+        finally:
+            self._fetching = None
+
+    def _note(self, failure: MeshError) -> None:
+        if self._failure is None:
+            # When the mesh starts, everybody waits for somebody.
+            tell = log.warning if self._keys else log.info
+            tell("fail_key_set", error=failure.message, kept_key_count=len(self._keys))
+        self._failure = failure

@@ -1,0 +1,160 @@
+"""Keys that another service publishes: how often it is asked, and what stands meanwhile."""
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from mesh import published_keys
+from mesh.errors import Unavailable
+from mesh.published_keys import FIRST_FETCH_SECONDS, RETRY_SECONDS, NoKeysYet, PublishedKeys
+
+KEY = Ed25519PrivateKey.generate().public_key()
+Keys = Mapping[str, Ed25519PublicKey]
+
+
+class Publisher:
+    """Answers when it is let, with what it is told to."""
+
+    def __init__(self) -> None:
+        self.keys: Keys | Exception = {"a": KEY}
+        self.asked_count = 0
+        self.is_open = asyncio.Event()
+        self.is_open.set()
+
+    async def fetch(self) -> Keys:
+        self.asked_count += 1
+        await self.is_open.wait()
+        if isinstance(self.keys, Exception):
+            raise self.keys
+        return self.keys
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def publisher() -> Publisher:
+    return Publisher()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys(publisher: Publisher, clock: Clock) -> PublishedKeys:
+    return PublishedKeys(publisher.fetch, clock)
+
+
+async def test_many_callers_at_once_are_one_fetch(
+    keys: PublishedKeys, publisher: Publisher
+) -> None:
+    publisher.is_open.clear()
+    callers = [asyncio.create_task(keys.find("a")) for _ in range(100)]
+    await asyncio.sleep(0)
+    publisher.is_open.set()
+    assert await asyncio.gather(*callers) == [KEY] * 100
+    assert publisher.asked_count == 1
+
+
+async def test_a_caller_who_goes_away_leaves_the_fetch_to_the_others(
+    keys: PublishedKeys, publisher: Publisher
+) -> None:
+    publisher.is_open.clear()
+    first, second = (asyncio.create_task(keys.find("a")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    publisher.is_open.set()
+    assert await second == KEY
+    assert publisher.asked_count == 1
+
+
+async def test_a_flood_of_made_up_key_ids_is_one_fetch_a_second(
+    keys: PublishedKeys, publisher: Publisher, clock: Clock
+) -> None:
+    assert await keys.find("a") == KEY
+    for second in range(1, 4):
+        clock.now += RETRY_SECONDS
+        for number in range(50):
+            assert await keys.find(f"made-up-{number}") is None
+        assert publisher.asked_count == 1 + second
+
+
+async def test_an_unknown_key_that_is_published_by_now_is_found_at_once(
+    keys: PublishedKeys, publisher: Publisher, clock: Clock
+) -> None:
+    await keys.find("a")
+    publisher.keys = {"a": KEY, "b": KEY}
+    clock.now += RETRY_SECONDS
+    assert await keys.find("b") == KEY
+
+
+async def test_a_key_that_is_published_no_longer_is_not_known_after_the_next_answer(
+    keys: PublishedKeys, publisher: Publisher, clock: Clock
+) -> None:
+    await keys.find("a")
+    publisher.keys = {"b": KEY}
+    assert await keys.find("a") == KEY
+    clock.now += RETRY_SECONDS
+    assert await keys.find("b") == KEY
+    assert await keys.find("a") is None
+
+
+BAD_ANSWERS = {
+    "nobody answers": Unavailable("nobody is there"),
+    "no key": {},
+    "no key set": ValueError("what is this"),
+    "a bug": RuntimeError("a bug"),
+}
+
+
+@pytest.mark.parametrize("answer", BAD_ANSWERS.values(), ids=BAD_ANSWERS)
+async def test_what_was_fetched_stands_while_there_is_no_good_answer(
+    keys: PublishedKeys, publisher: Publisher, clock: Clock, answer: Keys | Exception
+) -> None:
+    await keys.find("a")
+    publisher.keys = answer
+    for _ in range(5):
+        clock.now += 1e6
+        assert await keys.find("made-up") is None
+        assert await keys.find("a") == KEY
+    assert publisher.asked_count == 6
+
+
+@pytest.mark.parametrize("answer", BAD_ANSWERS.values(), ids=BAD_ANSWERS)
+async def test_before_the_first_good_answer_a_caller_may_come_again(
+    keys: PublishedKeys, publisher: Publisher, clock: Clock, answer: Keys | Exception
+) -> None:
+    publisher.keys = answer
+    for _ in range(10):
+        with pytest.raises(Unavailable) as caught:
+            await keys.find("a")
+        assert caught.value is answer or isinstance(caught.value, NoKeysYet)
+    assert publisher.asked_count == 1
+    publisher.keys = {"a": KEY}
+    clock.now += FIRST_FETCH_SECONDS
+    assert await keys.find("a") == KEY
+
+
+async def test_it_fetches_though_nobody_asks(
+    keys: PublishedKeys, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published_keys, "FETCH_SECONDS", 0.01)
+    keeping = asyncio.create_task(keys.keep_fetching())
+    try:
+        async with asyncio.timeout(10):
+            while publisher.asked_count < 3:
+                await asyncio.sleep(0.005)
+            publisher.keys = {"b": KEY}
+            while await keys.find("b") is None:
+                await asyncio.sleep(0.005)
+        assert await keys.find("a") is None
+    finally:
+        keeping.cancel()
