@@ -35,8 +35,6 @@ from protos.registry.v1 import registry_pb2
 WATCH = "/registry.v1.RegistryService/Watch"
 SETTLE_SECONDS = 4.0
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
-HOLD_SECONDS = 2.0
-"""Two heartbeats."""
 FIRST_SNAPSHOT_SECONDS = 2.0
 SILENCE_SECONDS = 2.5
 """A registry says something each second."""
