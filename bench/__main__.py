@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from bench import flood, ghz, machine, report
+from bench import flood, flood_tables, ghz, machine, report
 from bench.counters import CounterReader
 from bench.errors import BenchFailed
 from bench.figures import Figures
@@ -119,7 +119,7 @@ def _flood(seconds: float, rounds: int, mesh_file: Path | None) -> int:
         run = flood.FloodRun(mesh, seconds, rounds, flood.TIMES_CAPACITY)
         for figures in track(run.measure(), "Measuring", 1 + rounds, console=console):
             whole = figures
-        flood.show(console, whole)
+        flood_tables.show(console, whole)
         broken = broken_invariants(mesh)
         console.print(f"Broken invariants: {broken or 'none'}.")
     return 1 if broken or whole.error_count else 0

@@ -7,27 +7,20 @@ to send is told. Every round has a quiet window and a flooded one.
 """
 
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import orjson
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 from bench.errors import BenchFailed
+from bench.load_process import LoadProcess
 from bench.paced import PacedOrders, PacedResult
 from bench.players import PASSWORD, Players
 from bench.scenarios import PULLS, Scenario, request_head
 from bench.window import OPENED
-from deploy.local.identity import leashed
-from deploy.local.layout import REPOSITORY
 from tests.stack import Mesh
 
 FLOOD = "flood"
@@ -39,6 +32,7 @@ CAPACITY_CONNECTIONS = 8
 CAPACITY_A_SECOND = 400.0
 WARM_UP_SECONDS = 2.0
 SERVED, REFUSED = 200, 429
+PACED = "bench.paced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,52 +69,6 @@ class FloodFigures:
             + _others(sample.flood, SERVED, REFUSED)
             for sample in self.samples
         )
-
-
-class _Load:
-    """A running `bench.paced`; it cannot outlive this process."""
-
-    def __init__(self, orders: PacedOrders) -> None:
-        self._process = subprocess.Popen(
-            leashed([sys.executable, "-m", "bench.paced"]),
-            cwd=REPOSITORY,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self._process.stdin is not None, "a pipe was asked for"
-        self._process.stdin.write(orjson.dumps(orders) + b"\n")
-        self._process.stdin.flush()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def wait_until_opened(self) -> None:
-        """Raises BenchFailed."""
-        if self._line() != OPENED:
-            raise BenchFailed("The load generator did not begin; what it said stands above.")
-
-    def result(self) -> PacedResult:
-        """When it has ended. Raises BenchFailed."""
-        fields: dict[str, Any] = orjson.loads(self._line())
-        counts = {int(status): count for status, count in fields.pop("answer_counts").items()}
-        self._process.wait()
-        return PacedResult(answer_counts=counts, **fields)
-
-    def close(self) -> None:
-        """Idempotent."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._process.kill()
-        self._process.wait()
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None, "a pipe was asked for"
-        line = self._process.stdout.readline()
-        if not line:
-            raise BenchFailed("The load generator ended early; what it said stands above.")
-        return line.decode().rstrip("\n")
 
 
 class FloodRun:
@@ -185,19 +133,20 @@ class FloodRun:
         return orjson.dumps(credentials).decode()
 
     def _capacity(self) -> float:
-        load = _Load(
+        load = LoadProcess(
+            PACED,
             replace(
                 self._logins,
                 connection_count=CAPACITY_CONNECTIONS,
                 a_second=CAPACITY_A_SECOND,
                 is_least_urgent=False,
-            )
+            ),
         )
         try:
-            load.wait_until_opened()
-            result = load.result()
+            load.wait_for(OPENED)
+            result = _paced(load)
         finally:
-            load.close()
+            load.kill()
         served = result.answer_counts.get(SERVED, 0) / result.duration_seconds
         if not served:
             raise BenchFailed(f"Nobody could log in: {result.answer_counts}")
@@ -205,34 +154,35 @@ class FloodRun:
 
     def _round(self, capacity: float) -> FloodSample:
         quiet = self._measure_pulls()
-        flood = _Load(
+        flood = LoadProcess(
+            PACED,
             replace(
                 self._logins,
                 connection_count=FLOOD_CONNECTIONS,
                 a_second=capacity * self._times,
                 window_seconds=self._logins.window_seconds + 2 * WARM_UP_SECONDS,
-            )
+            ),
         )
         try:
-            flood.wait_until_opened()
+            flood.wait_for(OPENED)
             before = self._cpu_seconds(flood.pid)
             flooded = self._measure_pulls()
             after = self._cpu_seconds(flood.pid)
             seconds = WARM_UP_SECONDS + flooded.duration_seconds
             cores = {part: (after[part] - before[part]) / seconds for part in before}
-            return FloodSample(quiet, flooded, flood.result(), cores)
+            return FloodSample(quiet, flooded, _paced(flood), cores)
         finally:
-            flood.close()
+            flood.kill()
 
     def _measure_pulls(self) -> PacedResult:
         tokens = self._players.tokens(self._pulls.window_seconds)
         heads = [request_head(PULLS, self._netloc, token) for token in tokens]
-        load = _Load(replace(self._pulls, heads=heads))
+        load = LoadProcess(PACED, replace(self._pulls, heads=heads))
         try:
-            load.wait_until_opened()
-            return load.result()
+            load.wait_for(OPENED)
+            return _paced(load)
         finally:
-            load.close()
+            load.kill()
 
     def _cpu_seconds(self, flood_pid: int) -> dict[str, float]:
         """By part; what hashes is a child of account_svc."""
@@ -249,56 +199,11 @@ class FloodRun:
         return seconds
 
 
-def show(console: Console, figures: FloodFigures) -> None:
-    """The tables of a whole run."""
-    console.print(
-        f"Logins that were served to callers who wait their turn: {figures.capacity:.0f} a second."
-    )
-    table = Table(title=f"{PULLS_A_SECOND:.0f} pulls a second, quiet and under a flood of logins")
-    for heading in (
-        "round",
-        "quiet p50 ms",
-        "quiet p99 ms",
-        "flooded p50 ms",
-        "flooded p99 ms",
-        "p99, times quiet",
-        "logins sent/s",
-        "served/s",
-        "refused/s",
-        "other",
-    ):
-        table.add_column(heading, justify="right")
-    for number, sample in enumerate(figures.samples, 1):
-        flood = sample.flood
-        seconds = flood.duration_seconds
-        sent_count = flood.offered_count - flood.unsent_count
-        table.add_row(
-            str(number),
-            f"{sample.quiet.p50_ms:.2f}",
-            f"{sample.quiet.p99_ms:.2f}",
-            f"{sample.flooded.p50_ms:.2f}",
-            f"{sample.flooded.p99_ms:.2f}",
-            f"{sample.times_quiet:.2f}",
-            f"{sent_count / seconds:.0f}",
-            f"{flood.answer_counts.get(SERVED, 0) / seconds:.1f}",
-            f"{flood.answer_counts.get(REFUSED, 0) / seconds:.0f}",
-            _in_words(flood, SERVED, REFUSED),
-        )
-    console.print(table)
-    cores = Table(title="Cores kept busy under the flood, median of the rounds")
-    cores.add_column("part")
-    cores.add_column("cores", justify="right")
-    for part in figures.samples[0].cores:
-        cores.add_row(part, f"{figures.median(partial(_cores_of, part)):.2f}")
-    console.print(cores)
-    console.print(
-        f"Pulls' p99 under the flood, as a multiple of the quiet one: "
-        f"{figures.median(lambda sample: sample.times_quiet):.2f} (median); wanted: at most 2."
-    )
-
-
-def _cores_of(part: str, sample: FloodSample) -> float:
-    return sample.cores.get(part, 0.0)
+def _paced(load: LoadProcess) -> PacedResult:
+    """Raises BenchFailed."""
+    fields = load.result()
+    counts = {int(status): count for status, count in fields.pop("answer_counts").items()}
+    return PacedResult(answer_counts=counts, **fields)
 
 
 def _others(result: PacedResult, *expected: int) -> int:
@@ -306,13 +211,6 @@ def _others(result: PacedResult, *expected: int) -> int:
         count for status, count in result.answer_counts.items() if status not in expected
     )
     return answered + result.lost_count
-
-
-def _in_words(result: PacedResult, *expected: int) -> str:
-    """How often each other status came, and how often none."""
-    counts = {str(s): n for s, n in sorted(result.answer_counts.items()) if s not in expected}
-    counts |= {"lost": result.lost_count} if result.lost_count else {}
-    return ", ".join(f"{count} of {status}" for status, count in counts.items()) or "none"
 
 
 def _own_seconds(process: psutil.Process) -> float:

@@ -1,79 +1,22 @@
 """One measurement: runs what makes load, and reads what that cost."""
 
 import dataclasses
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import orjson
-
 from bench.batches import difference, read_batches
 from bench.counters import CounterReader
 from bench.cpu import CpuMeter, used_between
-from bench.errors import BenchFailed
 from bench.figures import Sample, Used, sample_of
 from bench.ghz import run_ghz
+from bench.load_process import LoadProcess
 from bench.target import runner_pid
 from bench.window import CLOSED, OPENED, WindowResult
-from deploy.local.identity import leashed
-from deploy.local.layout import REPOSITORY
 from tests.stack import Mesh
 
-END_TIMEOUT_SECONDS = 60.0
 REPORT_SECONDS = 1.2
 """Until PostgreSQL's idle processes have reported all their counters."""
-
-
-class LoadProcess:
-    """A module that makes load as `bench.window` describes; it cannot outlive this process."""
-
-    def __init__(self, module: str, orders: object) -> None:
-        """`orders` is the dataclass that the module reads."""
-        self._module = module
-        self._process = subprocess.Popen(
-            leashed([sys.executable, "-m", module]),
-            cwd=REPOSITORY,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self._process.stdin is not None, "a pipe was asked for"
-        self._process.stdin.write(orjson.dumps(orders) + b"\n")
-        self._process.stdin.flush()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def wait_for(self, line: str) -> None:
-        """Raises BenchFailed when the process ends or says something else."""
-        said = self._read_line()
-        if said != line:
-            raise BenchFailed(f"{self._module} said {said!r} instead of {line!r}.")
-
-    def end(self) -> WindowResult:
-        """Tells it to stop, and returns its result."""
-        assert self._process.stdin is not None, "a pipe was asked for"
-        self._process.stdin.close()
-        result = WindowResult(**orjson.loads(self._read_line()))
-        self._process.wait(END_TIMEOUT_SECONDS)
-        return result
-
-    def kill(self) -> None:
-        """Idempotent; leaves nothing open."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._process.kill()
-        self._process.wait()
-
-    def _read_line(self) -> str:
-        assert self._process.stdout is not None, "a pipe was asked for"
-        line = self._process.stdout.readline()
-        if not line:
-            raise BenchFailed(f"{self._module} ended early; what it said stands above.")
-        return line.decode().rstrip("\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +62,8 @@ def measure(meters: Meters, module: str, orders: object) -> Sample:
         readings = _Readings(meters, load.pid)
         load.wait_for(CLOSED)
         used = readings.used_until_now()
-        result = load.end()
+        load.stop()
+        result = WindowResult(**load.result())
     finally:
         load.kill()
     rate = result.operation_count / result.duration_seconds
