@@ -5,8 +5,10 @@ one token is current; using it makes its successor current (rotation, RFC 9700 4
 
 - a token that was never ours changes nothing, whatever session it names;
 - the current token gives its successor, and no two tokens follow from one;
-- the one before it gives the same successor again, to whoever repeats the request that
-  rotated it, by its key at any time and by the token alone for `REPEAT_SECONDS`;
+- one that was replaced gives the same successor again to whoever repeats the request that
+  replaced it, by its key, while that was one of the last `KEPT_ROTATIONS`: a copy that was
+  delayed harms nobody; and the one just before the current, by the token alone, for
+  `REPEAT_SECONDS`;
 - any other genuine token is held by somebody besides the session's own client, for that one
   has gone on: the session ends. So a thief and a victim cannot both stay.
 
@@ -27,6 +29,8 @@ MAX_DAYS = 30
 """A session ends so long after its login, however it is used."""
 REPEAT_SECONDS = 30.0
 """For how long a rotation may be repeated without its request's key."""
+KEPT_ROTATIONS = 16
+"""Of how many the keys are known: more than a client makes while a request may be under way."""
 MAX_LIVE_SESSIONS = 20
 """Of one player; the one that was refreshed longest ago makes room for another."""
 KEPT_DAYS = 7
@@ -94,14 +98,15 @@ class RefreshTokenReused(Unauthenticated):
 @dataclass(frozen=True, slots=True)
 class Session:
     """A session as it is stored. Hashes are SHA-256; `rotated_at` is when the current token
-    was first given, and `rotation_key_hash` that of the key of the request that did."""
+    was first given, and `rotation_key_hashes` are those of the keys of the last requests that
+    rotated, at most KEPT_ROTATIONS, newest first."""
 
     session_id: str
     user_id: str
     salt: bytes = field(repr=False)
     generation: int
     secret_hash: bytes = field(repr=False)
-    rotation_key_hash: bytes | None = field(repr=False)
+    rotation_key_hashes: tuple[bytes, ...] = field(repr=False)
     rotated_at: datetime
     created_at: datetime
     idle_ends_at: datetime
@@ -135,7 +140,7 @@ class Session:
             self,
             generation=successor.generation,
             secret_hash=successor.secret_hash,
-            rotation_key_hash=key_hash,
+            rotation_key_hashes=(key_hash, *self.rotation_key_hashes)[:KEPT_ROTATIONS],
             rotated_at=now,
             idle_ends_at=now + timedelta(days=IDLE_DAYS),
         )
@@ -174,7 +179,7 @@ def begin(
     ends_at = now + timedelta(days=MAX_DAYS)
     idle_ends_at = now + timedelta(days=IDLE_DAYS)
     session = Session(
-        session_id, user_id, salt, 0, first.secret_hash, None, now, now, idle_ends_at, ends_at
+        session_id, user_id, salt, 0, first.secret_hash, (), now, now, idle_ends_at, ends_at
     )
     return session, first
 
@@ -194,14 +199,17 @@ def judge(
             return Refused(SessionEnded(Ending.WORN_OUT), session.ended(Ending.WORN_OUT, now))
         successor = token.successor(session.salt)
         return Rotated(session.rotated(successor, key_hash, now), successor)
-    if token.generation == session.generation - 1 and _is_repeat(session, key_hash, now):
+    if _is_repeat(session, token, key_hash, now):
         return Repeated(token.successor(session.salt))
     return Refused(RefreshTokenReused(), session.ended(Ending.REUSED, now))
 
 
-def _is_repeat(session: Session, key_hash: bytes, now: datetime) -> bool:
-    if session.rotation_key_hash is not None and compare_digest(
-        session.rotation_key_hash, key_hash
+def _is_repeat(session: Session, token: RefreshToken, key_hash: bytes, now: datetime) -> bool:
+    """Of the request that replaced the token, which is a genuine one."""
+    rotations_since = session.generation - token.generation - 1
+    if rotations_since < len(session.rotation_key_hashes) and compare_digest(
+        session.rotation_key_hashes[rotations_since], key_hash
     ):
         return True
-    return now - session.rotated_at <= timedelta(seconds=REPEAT_SECONDS)
+    is_last = rotations_since == 0
+    return is_last and now - session.rotated_at <= timedelta(seconds=REPEAT_SECONDS)

@@ -5,31 +5,32 @@
 -- after its session is over, so there is no transaction id for readers that copy.
 
 CREATE TABLE player_session (
-    session_id        uuid PRIMARY KEY,
-    user_id           uuid NOT NULL REFERENCES player (user_id),
+    session_id          uuid PRIMARY KEY,
+    user_id             uuid NOT NULL REFERENCES player (user_id),
     -- Each next secret is made from the one before it and from this.
-    salt              bytea NOT NULL CHECK (octet_length(salt) = 32),
-    generation        integer NOT NULL CHECK (generation BETWEEN 0 AND 10000),
-    -- SHA-256 of the current secret, and of the key of the request that made it current.
-    secret_hash       bytea NOT NULL CHECK (octet_length(secret_hash) = 32),
-    rotation_key_hash bytea CHECK (octet_length(rotation_key_hash) = 32),
-    rotated_at        timestamptz NOT NULL,
-    created_at        timestamptz NOT NULL,
-    idle_ends_at      timestamptz NOT NULL,
-    ends_at           timestamptz NOT NULL CHECK (ends_at > created_at),
-    ended_at          timestamptz,
-    ending            text CHECK (
+    salt                bytea NOT NULL CHECK (octet_length(salt) = 32),
+    generation          integer NOT NULL CHECK (generation BETWEEN 0 AND 10000),
+    -- SHA-256 of the current secret, and of the keys of the requests that rotated it last, one
+    -- after the other, newest first.
+    secret_hash         bytea NOT NULL CHECK (octet_length(secret_hash) = 32),
+    rotation_key_hashes bytea NOT NULL,
+    rotated_at          timestamptz NOT NULL,
+    created_at          timestamptz NOT NULL,
+    idle_ends_at        timestamptz NOT NULL,
+    ends_at             timestamptz NOT NULL CHECK (ends_at > created_at),
+    ended_at            timestamptz,
+    ending              text CHECK (
         ending IN (
             'logged_out', 'logged_out_everywhere', 'password_changed', 'reused',
             'displaced', 'worn_out'
         )
     ),
-    over_at           timestamptz GENERATED ALWAYS AS (
+    over_at             timestamptz GENERATED ALWAYS AS (
         least(ended_at, idle_ends_at, ends_at)
     ) STORED,
     CONSTRAINT player_session_ends_with_a_reason CHECK ((ended_at IS NULL) = (ending IS NULL)),
     CONSTRAINT player_session_was_given_by_a_rotation CHECK (
-        (generation = 0) = (rotation_key_hash IS NULL)
+        octet_length(rotation_key_hashes) = 32 * least(generation, 16)
     )
 );
 CREATE INDEX player_session_of_user ON player_session (user_id, over_at);

@@ -25,7 +25,7 @@ def insert_session(cursor: Cursor, session: Session) -> None:
     cursor.execute(
         """
         INSERT INTO player_session
-            (session_id, user_id, salt, generation, secret_hash, rotation_key_hash,
+            (session_id, user_id, salt, generation, secret_hash, rotation_key_hashes,
              rotated_at, created_at, idle_ends_at, ends_at)
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
@@ -35,7 +35,7 @@ def insert_session(cursor: Cursor, session: Session) -> None:
             session.salt,
             session.generation,
             session.secret_hash,
-            session.rotation_key_hash,
+            b"".join(session.rotation_key_hashes),
             session.rotated_at,
             session.created_at,
             session.idle_ends_at,
@@ -49,7 +49,7 @@ def lock_session(cursor: Cursor, session_id: str) -> Session | None:
     ends."""
     cursor.execute(
         """
-        SELECT session_id, user_id, salt, generation, secret_hash, rotation_key_hash,
+        SELECT session_id, user_id, salt, generation, secret_hash, rotation_key_hashes,
                rotated_at, created_at, idle_ends_at, ends_at, ended_at, ending
         FROM player_session WHERE session_id = %s FOR UPDATE
         """,
@@ -66,14 +66,14 @@ def update_session(cursor: Cursor, session: Session) -> None:
     cursor.execute(
         """
         UPDATE player_session
-        SET generation = %s, secret_hash = %s, rotation_key_hash = %s, rotated_at = %s,
+        SET generation = %s, secret_hash = %s, rotation_key_hashes = %s, rotated_at = %s,
             idle_ends_at = %s, ended_at = %s, ending = %s
         WHERE session_id = %s
         """,
         (
             session.generation,
             session.secret_hash,
-            session.rotation_key_hash,
+            b"".join(session.rotation_key_hashes),
             session.rotated_at,
             session.idle_ends_at,
             session.ended_at,
@@ -134,7 +134,7 @@ def _make_room(cursor: Cursor, user_id: str, now: datetime) -> None:
 
 
 def _session(row: Sequence[Any]) -> Session:
-    ids, (salt, generation, secret_hash, key_hash), (*times, ending) = row[:2], row[2:6], row[6:]
+    ids, (salt, generation, secret_hash, stored_keys), (*times, ending) = row[:2], row[2:6], row[6:]
     rotated_at, created_at, idle_ends_at, ends_at, ended_at = times
     session_id, user_id = map(str, ids)
     return Session(
@@ -143,7 +143,7 @@ def _session(row: Sequence[Any]) -> Session:
         bytes(salt),
         generation,
         bytes(secret_hash),
-        None if key_hash is None else bytes(key_hash),
+        _key_hashes(bytes(stored_keys)),
         rotated_at,
         created_at,
         idle_ends_at,
@@ -151,3 +151,7 @@ def _session(row: Sequence[Any]) -> Session:
         ended_at,
         None if ending is None else Ending(ending),
     )
+
+
+def _key_hashes(stored: bytes) -> tuple[bytes, ...]:
+    return tuple(stored[at : at + 32] for at in range(0, len(stored), 32))

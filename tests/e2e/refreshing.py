@@ -11,6 +11,8 @@ from tests.load import Load, Player
 
 SETTLE_SECONDS = 40.0
 PAUSE_SECONDS = 0.05
+PAUSE_AFTER_ROTATION_SECONDS = 0.2
+"""So that a request which is still on its way is not overtaken by KEPT_ROTATIONS others."""
 PATIENCE_SECONDS = (0.005, 0.01, 0.015, 0.02, 0.03, 15.0)
 """Some of them about as long as a refresh takes, so that many answers are lost."""
 
@@ -49,6 +51,7 @@ class Refreshing:
                 async with asyncio.timeout(SETTLE_SECONDS):
                     token = await self._successor(client, token)
                 self.rotation_counts[player.user_id] += 1
+                await asyncio.sleep(PAUSE_AFTER_ROTATION_SECONDS)
 
     async def _successor(self, client: httpx.AsyncClient, token: str) -> str:
         key = uuid4().hex

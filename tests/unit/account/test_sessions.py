@@ -8,6 +8,7 @@ import pytest
 from account_svc.domain.refresh_tokens import MAX_GENERATION, RefreshToken
 from account_svc.domain.sessions import (
     IDLE_DAYS,
+    KEPT_ROTATIONS,
     MAX_DAYS,
     REPEAT_SECONDS,
     Ending,
@@ -80,12 +81,24 @@ def test_a_repeat_too_late_and_without_its_key_ends_the_session() -> None:
     assert judged.session == session.ended(Ending.REUSED, now)
 
 
+def test_a_copy_of_an_older_request_that_comes_late_gives_what_it_gave_and_ends_nothing() -> None:
+    session, token = new_session()
+    given = [token]
+    for number in range(KEPT_ROTATIONS + 1):
+        session, token = rotated(session, token, key_hash=bytes([number]) * 32)
+        given.append(token)
+    for number in range(1, KEPT_ROTATIONS + 1):
+        copy = judge(session, given[number], bytes([number]) * 32, after(days=1))
+        assert copy == Repeated(given[number + 1])
+    forgotten = refused(judge(session, given[0], bytes([0]) * 32, BEGAN_AT))
+    assert isinstance(forgotten.error, RefreshTokenReused)
+
+
 @pytest.mark.parametrize("key_hash", [KEY, OTHER_KEY])
-def test_a_token_that_is_two_behind_ends_the_session_at_once_whatever_its_key(
-    key_hash: bytes,
-) -> None:
+def test_a_token_that_is_two_behind_ends_the_session_at_once(key_hash: bytes) -> None:
+    """Also by the key of the other rotation."""
     session, first = new_session()
-    session, second = rotated(session, first)
+    session, second = rotated(session, first, key_hash=b"1" * 32)
     session, third = rotated(session, second)
     judged = refused(judge(session, first, key_hash, BEGAN_AT))
     assert isinstance(judged.error, RefreshTokenReused)
