@@ -84,6 +84,7 @@ async def serve(settings: GachaSettings, database: Database, reach: Reach = unha
             lambda: keep_recovering(sagas.run_once),
         ],
         opened=[INIT_DB] if settings.init_db == "public" else [],
+        warm_up=player_keys.first,
     )
     await sagas.close()
     await member.close()

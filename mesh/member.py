@@ -16,12 +16,13 @@ from collections.abc import (
 from types import MappingProxyType
 from typing import Any
 
+import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 
 from mesh.auth import Authenticator
 from mesh.client import ServiceClient
 from mesh.config import ServiceSettings
-from mesh.discovery import Directory
+from mesh.discovery import Directory, NoRegistry
 from mesh.dispatch import Dispatcher, Gate
 from mesh.instances import Instance
 from mesh.keys import PublicKeys
@@ -36,7 +37,16 @@ from mesh.tls.certificates import CertificateMetrics
 from mesh.unary import UnaryTransport
 from mesh.work import Work
 
+WARM_UP_SECONDS = 3.0
+"""For how long a newcomer waits for what it needs. Then it is listed all the same: it may be
+what others wait for."""
+
 Background = Callable[[], Coroutine[Any, Any, None]]
+log = structlog.get_logger()
+
+
+async def _nothing() -> None:
+    pass
 
 
 class Member:
@@ -83,11 +93,12 @@ class Member:
         background: Sequence[Background],
         opened: Collection[str] = (),
         gates: Mapping[Work, Gate] = MappingProxyType({}),
+        warm_up: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         """Serves each proto service by its implementation until a signal, and runs the
         background work meanwhile. `opened` are full names of methods, of those that may be
         opened, which anybody may call here; `gates` are as `mesh.dispatch.Dispatcher` has
-        them."""
+        them. The instance is listed once it knows of the others and `warm_up` has returned."""
         services = list(offered)
         methods = [
             method
@@ -110,9 +121,12 @@ class Member:
         tasks = [asyncio.create_task(work()) for work in background]
         try:
             with metrics_served(self._settings.metrics_listen, self.metrics) as metrics_address:
-                await serve_until_told_to_stop(
-                    server, lambda port: self._register(port, metrics_address)
-                )
+
+                async def register(port: int) -> Registration:
+                    await self._warm_up(warm_up)
+                    return self._register(port, metrics_address)
+
+                await serve_until_told_to_stop(server, register)
         finally:
             for task in tasks:
                 task.cancel()
@@ -125,7 +139,16 @@ class Member:
         await self.directory.close()
         await self._security.close()
 
-    async def _register(self, port: int, metrics_address: str) -> Registration:
+    async def _warm_up(self, warm_up: Callable[[], Awaitable[None]]) -> None:
+        """Whoever is listed is called at once, and calls others for that."""
+        try:
+            async with asyncio.timeout(WARM_UP_SECONDS):
+                await self.directory.first_snapshot(WARM_UP_SECONDS)
+                await warm_up()
+        except (NoRegistry, TimeoutError):
+            log.warning("lack_what_is_needed", waited_seconds=WARM_UP_SECONDS)
+
+    def _register(self, port: int, metrics_address: str) -> Registration:
         host = self._settings.listen.rpartition(":")[0]
         instance = Instance(
             self._settings.instance_id,

@@ -43,6 +43,11 @@ class PublishedKeys:
         self._failure: MeshError | None = None
         self._began_at: float | None = None
         self._fetching: asyncio.Task[None] | None = None
+        self._are_there = asyncio.Event()
+
+    async def first(self) -> None:
+        """Returns once there are keys, while `keep_fetching` runs."""
+        await self._are_there.wait()
 
     async def find(self, kid: str) -> Ed25519PublicKey | None:
         """The key of that id; None when none of that id is published.
@@ -92,6 +97,7 @@ class PublishedKeys:
             if keys.keys() != self._keys.keys() or self._failure is not None:
                 log.info("fetch_key_set", kids=list(keys))
             self._keys, self._failure = keys, None
+            self._are_there.set()
         finally:
             self._fetching = None
 

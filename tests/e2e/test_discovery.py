@@ -25,6 +25,8 @@ OWN_SERVICES = {
         "account.v1.GiftFeeService",
         "account.v1.PaymentEventService",
         "account.v1.PurchaseService",
+        "account.v1.SessionService",
+        "account.v1.SigningKeyService",
         "tx.v1.ParticipantService",
     ],
     "gacha_svc": [

@@ -151,7 +151,7 @@ def fee_for_each_try() -> None:
 
 
 def repeats_taken_for_thefts() -> None:
-    sessions._is_repeat = lambda session, key_hash, now: False
+    sessions._is_repeat = lambda session, token, key_hash, now: False
 
 
 def _rewritten(function: str, condition: str) -> str:

@@ -76,6 +76,19 @@ async def test_a_caller_who_goes_away_leaves_the_fetch_to_the_others(
     assert publisher.asked_count == 1
 
 
+async def test_who_waits_for_the_first_keys_goes_on_when_they_come(
+    keys: PublishedKeys, publisher: Publisher
+) -> None:
+    publisher.is_open.clear()
+    fetching = asyncio.create_task(keys.keep_fetching())
+    waiting = asyncio.create_task(keys.first())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    publisher.is_open.set()
+    await waiting
+    fetching.cancel()
+
+
 async def test_a_flood_of_made_up_key_ids_is_one_fetch_a_second(
     keys: PublishedKeys, publisher: Publisher, clock: Clock
 ) -> None:
