@@ -38,7 +38,7 @@ from mesh.unary import UnaryTransport
 from mesh.work import Work
 
 WARM_UP_SECONDS = 3.0
-"""For how long a newcomer waits for what it needs. Then it is listed all the same: it may be
+"""For how long a newcomer waits for what it needs. Then it serves all the same: it may be
 what others wait for."""
 
 Background = Callable[[], Coroutine[Any, Any, None]]
@@ -98,7 +98,7 @@ class Member:
         """Serves each proto service by its implementation until a signal, and runs the
         background work meanwhile. `opened` are full names of methods, of those that may be
         opened, which anybody may call here; `gates` are as `mesh.dispatch.Dispatcher` has
-        them. The instance is listed once it knows of the others and `warm_up` has returned."""
+        them. It listens once it knows of the others and `warm_up` has returned."""
         services = list(offered)
         methods = [
             method
@@ -120,13 +120,11 @@ class Member:
         )
         tasks = [asyncio.create_task(work()) for work in background]
         try:
+            await self._warm_up(warm_up)
             with metrics_served(self._settings.metrics_listen, self.metrics) as metrics_address:
-
-                async def register(port: int) -> Registration:
-                    await self._warm_up(warm_up)
-                    return self._register(port, metrics_address)
-
-                await serve_until_told_to_stop(server, register)
+                await serve_until_told_to_stop(
+                    server, lambda port: self._register(port, metrics_address)
+                )
         finally:
             for task in tasks:
                 task.cancel()
@@ -140,7 +138,8 @@ class Member:
         await self._security.close()
 
     async def _warm_up(self, warm_up: Callable[[], Awaitable[None]]) -> None:
-        """Whoever is listed is called at once, and calls others for that."""
+        """Whoever listens may be called at once, by those who knew its predecessor at the
+        address, and calls others for that."""
         try:
             async with asyncio.timeout(WARM_UP_SECONDS):
                 await self.directory.first_snapshot(WARM_UP_SECONDS)
@@ -148,7 +147,7 @@ class Member:
         except (NoRegistry, TimeoutError):
             log.warning("lack_what_is_needed", waited_seconds=WARM_UP_SECONDS)
 
-    def _register(self, port: int, metrics_address: str) -> Registration:
+    async def _register(self, port: int, metrics_address: str) -> Registration:
         host = self._settings.listen.rpartition(":")[0]
         instance = Instance(
             self._settings.instance_id,
