@@ -10,7 +10,7 @@ from mesh.keys import key_id, public_octets
 from protos.account.v1 import account_pb2
 from protos.account.v1 import signing_keys_pb2 as pb
 
-_STATES = {
+STATES = {
     State.WAITING: pb.SIGNING_KEY_STATE_WAITING,
     State.SIGNING: pb.SIGNING_KEY_STATE_SIGNING,
     State.SUPERSEDED: pb.SIGNING_KEY_STATE_SUPERSEDED,
@@ -43,7 +43,7 @@ def json_web_key(key: Ed25519PublicKey) -> account_pb2.JsonWebKey:
 
 
 def _signing_key(key: ListedKey) -> pb.SigningKey:
-    written = pb.SigningKey(kid=key.kid, file_name=key.file_name, state=_STATES[key.state])
+    written = pb.SigningKey(kid=key.kid, file_name=key.file_name, state=STATES[key.state])
     written.ready_at.FromMilliseconds(round(key.ready_at * 1000))
     if key.removable_at is not None:
         written.removable_at.FromMilliseconds(round(key.removable_at * 1000))

@@ -7,6 +7,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from account_svc.domain.accounts import EmailTaken, NewPlayer, StoredPlayer, UsernameTaken
 from mesh.database import UNIQUE_VIOLATION
 
+_SELECT = "SELECT user_id, username, email, password_hash, password_change_id FROM player"
+"""What `_player` reads."""
 _TAKEN = {"player_username_unique": UsernameTaken, "player_email_unique": EmailTaken}
 
 
@@ -48,50 +50,26 @@ def insert_player(
 
 def find_player_by_registration(cursor: Cursor, registration_id: str) -> StoredPlayer | None:
     """The player that a registration made."""
-    cursor.execute(
-        """
-        SELECT user_id, username, email, password_hash, password_change_id
-        FROM player WHERE registration_id = %s
-        """,
-        (registration_id,),
-    )
+    cursor.execute(f"{_SELECT} WHERE registration_id = %s", (registration_id,))
     return _player(cursor)
 
 
 def find_player_by_username(cursor: Cursor, username_key: str) -> StoredPlayer | None:
     """The player of that name, lower-cased."""
-    cursor.execute(
-        """
-        SELECT user_id, username, email, password_hash, password_change_id
-        FROM player WHERE username_key = %s
-        """,
-        (username_key,),
-    )
+    cursor.execute(f"{_SELECT} WHERE username_key = %s", (username_key,))
     return _player(cursor)
 
 
 def find_player(cursor: Cursor, user_id: str) -> StoredPlayer | None:
     """The player of that id."""
-    cursor.execute(
-        """
-        SELECT user_id, username, email, password_hash, password_change_id
-        FROM player WHERE user_id = %s
-        """,
-        (user_id,),
-    )
+    cursor.execute(f"{_SELECT} WHERE user_id = %s", (user_id,))
     return _player(cursor)
 
 
 def lock_player(cursor: Cursor, user_id: str) -> StoredPlayer | None:
     """The player as they stand, whose password and sessions nobody else changes until the
     transaction ends."""
-    cursor.execute(
-        """
-        SELECT user_id, username, email, password_hash, password_change_id
-        FROM player WHERE user_id = %s FOR NO KEY UPDATE
-        """,
-        (user_id,),
-    )
+    cursor.execute(f"{_SELECT} WHERE user_id = %s FOR NO KEY UPDATE", (user_id,))
     return _player(cursor)
 
 

@@ -6,11 +6,15 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf.message import Message
+
 from deploy.local.errors import LocalRunError
 from deploy.local.mesh_file import Mesh
+from mesh.calls import AUTHORIZATION
 from mesh.security import PLAIN, MutualTls, Security
 from mesh.tls.certificates import Certificates
 from mesh.tls.material import CertificateRefused, TlsFiles
+from mesh.unary import UnaryTransport
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,19 @@ class Reach:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
+
+    async def call(
+        self, address: str, method: str, request: Message, token: str, timeout_seconds: float
+    ) -> bytes:
+        """What one process answers, host:port, over gRPC. Raises MeshError."""
+        transport = UnaryTransport(security=self.security)
+        metadata = {AUTHORIZATION: f"Bearer {token}"}
+        try:
+            return await transport.call(
+                address, method, request.SerializeToString(), metadata, timeout_seconds
+            )
+        finally:
+            await transport.close()
 
 
 IN_PLAIN_TEXT = Reach(PLAIN, None)

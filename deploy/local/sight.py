@@ -8,11 +8,9 @@ import http.client
 import json
 from collections.abc import Callable, Collection, Sequence
 
-import grpc
-
 from deploy.local.mesh_file import Mesh
 from deploy.local.reach import Reach, reach_of
-from mesh.calls import AUTHORIZATION
+from mesh.errors import MeshError
 from protos.registry.v1 import registry_pb2
 
 TIMEOUT_SECONDS = 2.0
@@ -42,21 +40,11 @@ def _names(mesh: Mesh, roles: Collection[str]) -> list[str]:
 
 
 async def _unlisted(registry: str, names: Sequence[str], token: str, reach: Reach) -> list[str]:
-    options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-    async with reach.security.channel(registry, options) as channel:
-        call = channel.unary_unary(
-            LIST,
-            request_serializer=registry_pb2.ListRequest.SerializeToString,
-            response_deserializer=registry_pb2.ListResponse.FromString,
-        )
-        try:
-            answer = await call(
-                registry_pb2.ListRequest(),
-                timeout=TIMEOUT_SECONDS,
-                metadata=((AUTHORIZATION, f"Bearer {token}"),),
-            )
-        except grpc.aio.AioRpcError as error:
-            return [f"the registry at {registry} does not answer ({error.code().name})"]
+    try:
+        told = await reach.call(registry, LIST, registry_pb2.ListRequest(), token, TIMEOUT_SECONDS)
+    except MeshError as error:
+        return [f"the registry at {registry} does not answer ({error.code.name})"]
+    answer = registry_pb2.ListResponse.FromString(told)
     serving = {
         each.id for each in answer.instances if each.state == registry_pb2.INSTANCE_STATE_SERVING
     }

@@ -4,24 +4,18 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import grpc
-
-from account_svc.signing_keys.domain import State
 from account_svc.signing_keys.folder import ListedKey
+from account_svc.signing_keys.rpc import STATES
 from deploy.local.errors import LocalRunError
 from deploy.local.mesh_file import Mesh
 from deploy.local.reach import Reach, reach_of
-from mesh.calls import AUTHORIZATION
+from mesh.errors import MeshError
 from mesh.service_identity import ServiceIdentity
 from protos.account.v1 import signing_keys_pb2 as pb
 
 TIMEOUT_SECONDS = 2.0
 LIST = "/account.v1.SigningKeyService/ListSigningKeys"
-_STATES = {
-    pb.SIGNING_KEY_STATE_WAITING: State.WAITING,
-    pb.SIGNING_KEY_STATE_SIGNING: State.SIGNING,
-    pb.SIGNING_KEY_STATE_SUPERSEDED: State.SUPERSEDED,
-}
+_STATES = {number: state for state, number in STATES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +46,15 @@ async def ask_all(mesh: Mesh, identity: ServiceIdentity) -> Views:
 
 
 async def _ask(name: str, address: str, identity: ServiceIdentity, reach: Reach) -> View:
-    options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-    async with reach.security.channel(address, options) as channel:
-        call = channel.unary_unary(
-            LIST,
-            request_serializer=pb.ListSigningKeysRequest.SerializeToString,
-            response_deserializer=pb.ListSigningKeysResponse.FromString,
+    try:
+        told = await reach.call(
+            address, LIST, pb.ListSigningKeysRequest(), identity.token(), TIMEOUT_SECONDS
         )
-        try:
-            answer = await call(
-                pb.ListSigningKeysRequest(),
-                timeout=TIMEOUT_SECONDS,
-                metadata=((AUTHORIZATION, f"Bearer {identity.token()}"),),
-            )
-        except grpc.aio.AioRpcError as error:
-            raise LocalRunError(
-                f"{name} does not say what keys it has ({error.code().name}): see `make status`."
-            ) from error
+    except MeshError as error:
+        raise LocalRunError(
+            f"{name} does not say what keys it has ({error.code.name}): see `make status`."
+        ) from error
+    answer = pb.ListSigningKeysResponse.FromString(told)
     return View(tuple(map(_listed, answer.keys)), tuple(answer.faults))
 
 
