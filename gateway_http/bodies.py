@@ -12,6 +12,7 @@ from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defi
 
 from gateway_http.errors import RequestTooLarge
 from gateway_http.rsgi import HTTPProtocol, Scope
+from mesh.deadlines import Deadline, within
 
 MOST_DISCARDED_BYTES = 4 * 1024 * 1024
 MOST_DISCARDING_SECONDS = 2.0
@@ -62,15 +63,20 @@ class Body:
         if self._is_read or self._scope.method in WITHOUT_BODY or self._asks_first():
             return
         is_chunked = self._scope.headers.get("transfer-encoding") is not None
-        if not (is_chunked or self._declared_bytes()):
+        if is_chunked or self._declared_bytes():
+            with suppress(TimeoutError, ProtocolClosed, ProtocolError):
+                await within(Deadline.after(MOST_DISCARDING_SECONDS), self._throw_away())
+
+    async def _throw_away(self) -> None:
+        declared_bytes = self._declared_bytes()
+        if declared_bytes is not None and declared_bytes <= self._maximum_bytes:
+            await self._protocol()  # half the cost of reading by chunks, and floods are of these
             return
         size_bytes = 0
-        with suppress(TimeoutError, ProtocolClosed, ProtocolError):
-            async with asyncio.timeout(MOST_DISCARDING_SECONDS):
-                async for chunk in self._protocol:
-                    size_bytes += len(chunk)
-                    if size_bytes > MOST_DISCARDED_BYTES:
-                        break
+        async for chunk in self._protocol:
+            size_bytes += len(chunk)
+            if size_bytes > MOST_DISCARDED_BYTES:
+                return
 
     def _asks_first(self) -> bool:
         """Who asks first whether to send has not sent, and needs no more than the answer."""
