@@ -7,6 +7,9 @@ stream does, whoever ended it, and then every call on it has ended too.
 While calls are under way and nothing is heard, the server is asked for a sign of
 life. So a call that ran out of its time knows whether it was slow on an instance
 that is there, or whether the instance was silent.
+
+Where this very process stood still, timers come before what it has not read yet. A call
+whose time ran out meanwhile waits a moment longer, for it may be answered already.
 """
 
 import asyncio
@@ -22,13 +25,15 @@ import structlog
 from mesh.calls import Metadata
 from mesh.errors import MeshError
 from mesh.lanes.limits import MAX_UNSENT_BYTES, MAX_UNSENT_CALLS, LaneFull, checked_call_size
-from mesh.lanes.liveness import LOOK_SECONDS, Liveness
+from mesh.lanes.liveness import HELD_UP_SECONDS, LOOK_SECONDS, Liveness
 from mesh.lanes.outbox import Outbox
 from mesh.status import from_wire
 from mesh.transport import ConnectionBroken, NoAnswer
 from protos.mesh.v1 import lane_pb2
 
 MAX_TIMEOUT_MS = 3_600_000
+READING_SECONDS = 0.25
+"""How long a process that was held up gives itself to read what came meanwhile."""
 log = structlog.get_logger()
 
 
@@ -41,6 +46,7 @@ class _Call:
     expires_at: float
     outcome: "asyncio.Future[bytes | MeshError]"
     timer: asyncio.TimerHandle | None = None
+    has_waited_longer: bool = False
 
 
 class Lane:
@@ -127,14 +133,17 @@ class Lane:
         await asyncio.wait((self._reading, self._writing))
 
     def _expire(self, call: _Call) -> None:
-        remaining_seconds = call.expires_at - self._clock()
+        late_seconds = self._clock() - call.expires_at
         if call.outcome.done():
             return
-        if remaining_seconds > 0:  # a timer of uvloop may come a millisecond early
-            call.timer = self._loop.call_later(remaining_seconds + 0.001, self._expire, call)
+        if late_seconds < 0:  # a timer of uvloop may come a millisecond early
+            call.timer = self._loop.call_later(0.001 - late_seconds, self._expire, call)
+        elif late_seconds > HELD_UP_SECONDS and not call.has_waited_longer:
+            call.has_waited_longer = True
+            call.timer = self._loop.call_later(READING_SECONDS, self._expire, call)
         else:
             was_sent = self._withdraw(call)
-            was_silent = self._liveness.is_silent(-remaining_seconds)
+            was_silent = self._liveness.is_silent(late_seconds)
             call.outcome.set_result(NoAnswer(was_sent=was_sent, was_silent=was_silent))
 
     def _look(self) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 LOOK_SECONDS = 0.25
 """How often a lane with calls under way looks whether anything was heard."""
+HELD_UP_SECONDS = 0.25
+"""A timer that comes later than this shows that this very process was held up."""
 SILENCE_SECONDS = 1.0
 """After which a server that was asked for a sign of life, and gave none, counts as silent."""
 
@@ -38,6 +40,6 @@ class Liveness:
         `lateness_seconds` is by how much it is given up too late: then this process was
         held up, and may not have read what did come.
         """
-        if lateness_seconds > LOOK_SECONDS:
+        if lateness_seconds > HELD_UP_SECONDS:
             return False
         return self._clock() - self._heard_at >= SILENCE_SECONDS

@@ -1,6 +1,7 @@
 """What is a lane's own: shared messages, bounds, its opening, its rules, its end."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -193,6 +194,27 @@ async def test_a_timeout_counts_from_the_call_and_not_from_the_message() -> None
     assert stream.written[1].calls[0].timeout_ms <= 700
     await lane.close()
     await asyncio.wait(calls)
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_a_process_that_stood_still_reads_before_it_gives_calls_up(is_answered: bool) -> None:
+    stood_still_seconds = 0.0
+    stream = ScriptedStream()
+    lane = Lane(stream, clock=lambda: time.monotonic() + stood_still_seconds)
+    (call,) = begin(lane, b"under way", seconds=0.2)
+    await until(lambda: bool(stream.written))
+    stood_still_seconds = 5.0
+    await asyncio.sleep(0.3)  # its timer has come
+    assert not call.done()
+    if is_answered:
+        stream.answer(1)
+        assert await call == b"1"
+    else:
+        with pytest.raises(NoAnswer) as caught:
+            await call
+        assert caught.value.was_sent
+        assert not caught.value.was_silent
+    await lane.close()
 
 
 async def test_a_broken_lane_tells_what_was_sent_from_what_was_not() -> None:
