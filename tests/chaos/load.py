@@ -14,6 +14,7 @@ from uuid import uuid4
 import grpc
 import orjson
 
+from deploy.local.reach import reach_of
 from mesh.calls import AUTHORIZATION, Caller, Metadata
 from mesh.client import ServiceClient
 from mesh.deadlines import Deadline
@@ -65,6 +66,7 @@ class Load:
         """Without `retries` a client stands for the mesh's that tries one instance once: to
         show that the errors are seen."""
         self._mesh, self._players, self._calls = mesh, players, calls
+        self._reach = reach_of(mesh.read())
         self._chance = random.Random(seed)
         self._retries = retries
         self._sessions = Sessions(mesh, players, seed, self._tell_refusal)
@@ -93,7 +95,7 @@ class Load:
 
     async def _fund(self) -> None:
         """Nobody is to be refused for lack of gems."""
-        rest = Rest(self._mesh.gateway, self._mesh.trust)
+        rest = Rest(self._mesh.gateway, self._reach.trust)
         body = orjson.dumps({"amount": GEMS, "paymentMethod": "credit_card"})
         for player in self._players:
             answer = await rest.send("POST /buy-currency", player.token, uuid4().hex, body)
@@ -120,7 +122,8 @@ class Load:
     def _rests(self, stack: contextlib.AsyncExitStack) -> Iterator[Once]:
         gateways = [each["address"] for each in self._mesh.processes("gateway_http")]
         for number in range(REST_CALLERS):
-            rest = Rest(f"http://{gateways[number % len(gateways)]}")
+            address = gateways[number % len(gateways)]
+            rest = Rest(self._reach.url(address), self._reach.trust)
             stack.callback(rest.close)
             yield self._rest(rest)
 
@@ -144,13 +147,14 @@ class Load:
     async def _clients(self, stack: contextlib.AsyncExitStack) -> list[Once]:
         identity = ServiceIdentity(key_of(self._mesh, "gateway_http"), "gateway_http")
         registries = [each["address"] for each in self._mesh.processes("registry")]
-        directory = Directory(registries, identity.token)
+        security = self._reach.security
+        directory = Directory(registries, identity.token, security=security)
         directory.start()
         stack.push_async_callback(directory.close)
         await directory.first_snapshot(DEADLINE_SECONDS)
         callers: list[Once] = []
         for service, (method, request) in plain_methods().items():
-            transport = LaneTransport(identity.token)
+            transport = LaneTransport(identity.token, security=security)
             client = ServiceClient(service, directory, transport=transport)
             stack.push_async_callback(client.close)
             self._out.append(_watch(service, client, directory))
@@ -173,7 +177,7 @@ class Load:
     def _plain(self, stack: contextlib.AsyncExitStack) -> Iterator[Once]:
         for service, (method, request) in plain_methods().items():
             for process in self._mesh.processes(service):
-                channel = grpc.aio.insecure_channel(process["address"], options=CHANNEL_OPTIONS)
+                channel = self._reach.security.channel(process["address"], CHANNEL_OPTIONS)
                 stack.push_async_callback(channel.close)
                 yield self._channel(channel, process["name"], method, request)
 
