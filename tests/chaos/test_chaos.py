@@ -4,15 +4,16 @@ The long one is `make chaos`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from tests.chaos.calls import CONNECTION_LOST, Call, Way, figures
 from tests.chaos.faults import Fault, Harm, faults_of
 from tests.chaos.run import Chaos, Seen, invariants
+from tests.etcd_cluster import need_etcd
 from tests.faults.players import make_players
-from tests.stack import Mesh
+from tests.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
 
 FAULTS = (
     Fault(Harm.KILL, ("account_svc-1",)),
@@ -34,6 +35,30 @@ async def test_no_caller_notices_that_a_process_was_lost(mesh: Mesh) -> None:
     assert {each.fault: each.errors for each in seen} == {each: Counter() for each in FAULTS}
     assert all(each.figures.count for each in seen), "there was a load"
     assert await invariants(mesh) == []
+
+
+@pytest.fixture
+def ha_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """Registries over etcd, and certificates everywhere."""
+    need_etcd()
+    folder = tmp_path_factory.mktemp("ha") / "var"
+    mesh = start_mesh(folder, (*RUNNER, "--profile", "ha"), NO_RATE_LIMITS)
+    yield mesh
+    assert mesh.stop() == 0
+
+
+@pytest.mark.timeout(240)
+async def test_no_caller_notices_that_all_registries_were_lost(ha_mesh: Mesh) -> None:
+    faults = [
+        fault
+        for fault in faults_of(ha_mesh)
+        if fault.harm is Harm.KILL and (fault.is_of_leader or "registry-2" in fault.names[1:])
+    ]
+    assert len(faults) == 2, "the leader of etcd, and all registries at once"
+    seen = await _run(ha_mesh, faults)
+    assert [each.errors for each in seen] == [Counter(), Counter()]
+    assert all(each.figures.count for each in seen), "there was a load"
+    assert await invariants(ha_mesh) == []
 
 
 @pytest.mark.timeout(120)
