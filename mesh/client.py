@@ -49,7 +49,7 @@ from mesh.errors import (
 )
 from mesh.holdoffs import HoldOffs
 from mesh.instances import Instance
-from mesh.outcomes import is_at_the_door, may_be_alive, may_go_on, outcome_of
+from mesh.outcomes import is_overloaded, may_be_alive, may_go_on, outcome_of
 from mesh.transport import Transport
 from mesh.unary import UnaryTransport
 from mesh.work import Terms, terms_of_path
@@ -187,7 +187,7 @@ class ServiceClient:
             return response
         except MeshError as error:
             outcome = outcome_of(error)
-            if is_at_the_door(error, sending.method):
+            if is_overloaded(error, sending.method):
                 hint_seconds = error.retry_after_seconds
                 self._holdoffs.begin(attempt.instance.id, sending.terms.work, hint_seconds)
             raise

@@ -25,6 +25,7 @@ from mesh.errors import (
     Internal,
     InvalidArgument,
     MeshError,
+    NoKeysYet,
     Overloaded,
     Unimplemented,
 )
@@ -157,7 +158,11 @@ class Dispatcher:
     ) -> tuple[object, Call]:
         path = method.path
         deadline.check()
-        identity = await self._authenticator.authenticate(metadata, method.rule)
+        try:
+            identity = await self._authenticator.authenticate(metadata, method.rule)
+        except NoKeysYet as error:
+            error.metadata["method"] = path
+            raise
         try:
             decoded = method.decode(request)
         except DecodeError as error:

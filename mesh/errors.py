@@ -198,6 +198,15 @@ class DependencyAway(Unavailable):
         self.absolve_instance()
 
 
+class NoKeysYet(DependencyAway):
+    """The instance cannot tell yet who anybody is, and nothing of the call was begun.
+
+    A server adds the method's path to the metadata, as with `Overloaded`.
+    """
+
+    REASON = "NO_KEYS_YET"
+
+
 class DataLoss(MeshError):
     CODE, REASON = Code.DATA_LOSS, "DATA_LOSS"
 

@@ -16,6 +16,8 @@
     OVERLOADED sent by the server    an answer         next instance; this one is held off
     of the very method                                 for calls of this kind until its hint
                                                        has passed, and any call moves on
+    NO_KEYS_YET sent by the server   an answer         next instance, and any call moves on
+    of the very method
     its own timeout                  a timeout; an     next instance
                                      answer if signs
                                      of life came
@@ -27,9 +29,11 @@ Pure.
 """
 
 from mesh.breaker import Outcome
-from mesh.errors import DeadlineExceeded, InDoubt, MeshError, Overloaded, Unavailable
+from mesh.errors import DeadlineExceeded, InDoubt, MeshError, NoKeysYet, Overloaded, Unavailable
 from mesh.transport import ConnectionBroken, NoAnswer, NotCarried
 from mesh.work import Terms
+
+_AT_THE_DOOR = (Overloaded.REASON, NoKeysYet.REASON)
 
 
 def was_sent(error: MeshError) -> bool:
@@ -39,7 +43,12 @@ def was_sent(error: MeshError) -> bool:
 
 def is_at_the_door(error: MeshError, method: str) -> bool:
     """Whether the instance refused this very call before it began anything of it."""
-    return error.reason == Overloaded.REASON and error.metadata.get("method") == method
+    return error.reason in _AT_THE_DOOR and error.metadata.get("method") == method
+
+
+def is_overloaded(error: MeshError, method: str) -> bool:
+    """Whether the instance refused it because it has no room for calls of that kind."""
+    return error.reason == Overloaded.REASON and is_at_the_door(error, method)
 
 
 def may_be_alive(error: MeshError, method: str) -> bool:

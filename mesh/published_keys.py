@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from mesh.errors import MeshError, Unavailable
+from mesh.errors import DataLoss, MeshError, NoKeysYet
 
 FETCH_SECONDS = 10.0
 RETRY_SECONDS = 1.0
@@ -24,12 +24,6 @@ log = structlog.get_logger()
 Fetch = Callable[[], Awaitable[Mapping[str, Ed25519PublicKey]]]
 """The keys by their ids. Raises MeshError when nobody answers, ValueError when the answer
 is no key set. It has an end of its own."""
-
-
-class NoKeysYet(Unavailable):
-    """Nothing could be fetched since the process started."""
-
-    REASON = "NO_KEYS_YET"
 
 
 class PublishedKeys:
@@ -52,7 +46,7 @@ class PublishedKeys:
     async def find(self, kid: str) -> Ed25519PublicKey | None:
         """The key of that id; None when none of that id is published.
 
-        Raises MeshError, what the fetch met with, while nothing was ever fetched.
+        Raises NoKeysYet while nothing was ever fetched.
         """
         found = self._keys.get(kid)
         if found is not None:
@@ -60,7 +54,11 @@ class PublishedKeys:
         if self._fetching is not None or self._may_fetch():
             await self._fetched()
         if not self._keys and self._failure is not None:
-            raise self._failure.with_traceback(None)
+            raise NoKeysYet(
+                "The players' keys could not be fetched yet; try again in a moment.",
+                metadata={"cause": self._failure.reason},
+                retry_after_seconds=RETRY_SECONDS,
+            )
         return self._keys.get(kid)
 
     async def keep_fetching(self) -> None:
@@ -92,7 +90,7 @@ class PublishedKeys:
             self._note(error)
         except Exception as error:  # a task must not die unseen
             log.error("refuse_key_set", exc_info=error)
-            self._note(NoKeysYet("The players' keys cannot be read; try again in a moment."))
+            self._note(DataLoss("The published key set cannot be read."))
         else:
             if keys.keys() != self._keys.keys() or self._failure is not None:
                 log.info("fetch_key_set", kids=list(keys))

@@ -20,6 +20,7 @@ from mesh.errors import (
     Internal,
     InvalidArgument,
     MeshError,
+    NoKeysYet,
     ResourceExhausted,
     Unavailable,
 )
@@ -327,11 +328,32 @@ def overloaded(method: str, seconds: float = 1.0) -> MeshError:
     )
 
 
-async def test_what_an_instance_refuses_at_its_door_goes_to_the_next() -> None:
-    for method in (READ, WRITE, WRITE_ONCE):
-        scene = Scene({"host:1": [b"a"], "host:2": [overloaded(method)]})
-        assert await scene.call(method) == b"a"
-        assert scene.transport.calls == ["host:2", "host:1"]
+def without_keys(method: str) -> MeshError:
+    return NoKeysYet("who are you", metadata={"method": method})
+
+
+@pytest.mark.parametrize("method", [READ, WRITE, WRITE_ONCE])
+@pytest.mark.parametrize("refusal", [overloaded, without_keys])
+async def test_what_an_instance_refuses_at_its_door_goes_to_the_next(
+    refusal: Callable[[str], MeshError], method: str
+) -> None:
+    scene = Scene({"host:1": [b"a"], "host:2": [refusal(method)]})
+    assert await scene.call(method) == b"a"
+    assert scene.transport.calls == ["host:2", "host:1"]
+
+
+async def test_an_instance_without_keys_is_asked_again_at_once() -> None:
+    scene = Scene({"host:1": [b"a"], "host:2": [without_keys(READ), b"b"]})
+    assert await scene.call() == b"a"
+    assert b"b" in [await scene.call() for _ in range(2)]
+    assert scene.client.open_instances() == ()
+
+
+async def test_where_nobody_has_keys_callers_are_told() -> None:
+    scene = Scene({"host:1": [without_keys(READ)], "host:2": [without_keys(READ)]})
+    with pytest.raises(NoKeysYet):
+        await scene.call()
+    assert len(scene.transport.calls) == 2
 
 
 async def test_an_overloaded_instance_is_not_asked_again_before_its_hint_has_passed() -> None:

@@ -7,8 +7,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from mesh import published_keys
-from mesh.errors import Unavailable
-from mesh.published_keys import FIRST_FETCH_SECONDS, RETRY_SECONDS, NoKeysYet, PublishedKeys
+from mesh.auth import Authenticator
+from mesh.deadlines import Deadline
+from mesh.dispatch import Dispatcher
+from mesh.errors import NoKeysYet, Unavailable
+from mesh.keys import fixed_service_keys
+from mesh.methods import Method
+from mesh.published_keys import FIRST_FETCH_SECONDS, RETRY_SECONDS, PublishedKeys
+from mesh.rules import OF_PLAYERS
+from tests.unit.mesh.echo import PLAYERS_ECHO, Callers, Echo
 
 KEY = Ed25519PrivateKey.generate().public_key()
 Keys = Mapping[str, Ed25519PublicKey]
@@ -147,13 +154,29 @@ async def test_before_the_first_good_answer_a_caller_may_come_again(
 ) -> None:
     publisher.keys = answer
     for _ in range(10):
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(NoKeysYet):
             await keys.find("a")
-        assert caught.value is answer or isinstance(caught.value, NoKeysYet)
     assert publisher.asked_count == 1
     publisher.keys = {"a": KEY}
     clock.now += FIRST_FETCH_SECONDS
     assert await keys.find("a") == KEY
+
+
+async def test_a_server_without_keys_names_the_method_that_it_refused(
+    keys: PublishedKeys, publisher: Publisher
+) -> None:
+    publisher.keys = Unavailable("nobody is there")
+    house = Callers()
+    authenticator = Authenticator(
+        player_keys=keys.find,
+        service_keys=fixed_service_keys({"gacha_svc": house.key.public_key()}),
+    )
+    method = Method(PLAYERS_ECHO, OF_PLAYERS, False, bytes, Echo().answer, bytes)
+    dispatcher = Dispatcher([method], authenticator)
+    with pytest.raises(NoKeysYet) as caught:
+        await dispatcher.handle(PLAYERS_ECHO, b"hi", house.player_metadata(), Deadline.after(5.0))
+    assert caught.value.metadata["method"] == PLAYERS_ECHO
+    assert not caught.value.speaks_of_instance
 
 
 async def test_it_fetches_though_nobody_asks(
