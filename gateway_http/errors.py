@@ -7,7 +7,7 @@ gateway's own errors are
 
     RouteNotFound         404   no route has this path
     MethodNotAllowed      405   the path has routes, for other verbs
-    RequestTimeout        408   the body did not arrive in time
+    RequestTimeout        408   the body did not arrive in the time that the gateway gives
     RequestTooLarge       413   OUT_OF_RANGE, for no later try will fit either
     UnsupportedMediaType  415   the body is not JSON
 """

@@ -27,7 +27,7 @@ from mesh.calls import (
     SheddingCaller,
 )
 from mesh.deadlines import Deadline, within
-from mesh.errors import Internal, MeshError, Unauthenticated
+from mesh.errors import DeadlineExceeded, Internal, MeshError, Unauthenticated
 from mesh.work import Work
 
 
@@ -119,7 +119,12 @@ class RestCall:
         try:
             body = await within(deadline, request.read_body())
         except TimeoutError:
-            raise RequestTimeout from None
+            # Whoever set a time himself is told that it is over, which is no fault of the body.
+            raise (
+                DeadlineExceeded("The call's deadline has passed; nothing was begun.")
+                if "grpc-timeout" in request.headers
+                else RequestTimeout()
+            ) from None
         if body and self._binding.takes_body:
             headers.check_json(request.headers)
         return body

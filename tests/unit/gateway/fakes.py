@@ -99,11 +99,11 @@ def counted_ids() -> Callable[[], str]:
     return lambda: f"{next(numbers):032x}"
 
 
-def calls_router(caller: FakeCaller) -> Router:
+def calls_router(caller: FakeCaller, limits: Limits = LIMITS) -> Router:
     """The routes of the descriptors alone."""
     router = Router()
     callers = {"account_svc": caller, "gacha_svc": caller}
-    add_operations(router, contracts(), callers, limits=LIMITS, new_id=counted_ids())
+    add_operations(router, contracts(), callers, limits=limits, new_id=counted_ids())
     return router
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from gateway_http.app import Gateway
+from gateway_http.compose import Limits
 from gateway_http.errors import STATUS_BY_CODE
 from mesh.errors import (
     BY_CODE,
@@ -25,6 +27,7 @@ from mesh.errors import (
 from protos.account.v1 import account_pb2
 from protos.gacha.v1 import gacha_pb2
 from tests.unit.gateway.fakes import (
+    LIMITS,
     FakeCaller,
     FakeProtocol,
     FakeScope,
@@ -39,9 +42,9 @@ BUY = "/account.v1.AccountService/BuyCurrency"
 ITEMS = "/gacha.v1.GachaService/ListItems"
 
 
-def gateway(caller: FakeCaller, max_in_flight: int = 100) -> Gateway:
+def gateway(caller: FakeCaller, max_in_flight: int = 100, limits: Limits = LIMITS) -> Gateway:
     return Gateway(
-        calls_router(caller),
+        calls_router(caller, limits),
         edge=plain_edge(),
         is_leaving=lambda: False,
         max_body_bytes=1024,
@@ -455,16 +458,27 @@ async def test_a_server_that_stops_cancels_the_call_too() -> None:
     assert caller.cancelled_count == 1
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for_beyond_the_deadline() -> None:
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, (408, "REQUEST_TIMEOUT")),
+        ({"grpc-timeout": "10m"}, (504, "DEADLINE_EXCEEDED")),
+    ],
+)
+async def test_a_body_that_does_not_come_is_not_waited_for_beyond_the_deadline(
+    headers: dict[str, str], told: tuple[int, str]
+) -> None:
     class Silent(FakeProtocol):
         async def __call__(self) -> bytes:
             await asyncio.sleep(30)
             return b""
 
     protocol = Silent()
-    headers = {"content-length": "5", "grpc-timeout": "10m"}
-    await gateway(FakeCaller()).__rsgi__(FakeScope("POST", "/login", "", headers), protocol)
-    assert (protocol.status, error_of(protocol)["reason"]) == (408, "REQUEST_TIMEOUT")
+    scope = FakeScope("POST", "/login", "", {"content-length": "5", **headers})
+    await gateway(FakeCaller(), limits=replace(LIMITS, deadline_seconds=0.02)).__rsgi__(
+        scope, protocol
+    )
+    assert (protocol.status, error_of(protocol)["reason"]) == told
 
 
 async def test_requests_beyond_the_bound_are_told_to_come_back() -> None:
