@@ -63,14 +63,16 @@ class Body:
         if self._is_read or self._scope.method in WITHOUT_BODY or self._asks_first():
             return
         is_chunked = self._scope.headers.get("transfer-encoding") is not None
-        if is_chunked or self._declared_bytes():
-            with suppress(TimeoutError, ProtocolClosed, ProtocolError):
-                await within(Deadline.after(MOST_DISCARDING_SECONDS), self._throw_away())
-
-    async def _throw_away(self) -> None:
         declared_bytes = self._declared_bytes()
+        if is_chunked or declared_bytes:
+            with suppress(TimeoutError, ProtocolClosed, ProtocolError):
+                await within(
+                    Deadline.after(MOST_DISCARDING_SECONDS), self._throw_away(declared_bytes)
+                )
+
+    async def _throw_away(self, declared_bytes: int | None) -> None:
         if declared_bytes is not None and declared_bytes <= self._maximum_bytes:
-            await self._protocol()  # half the cost of reading by chunks, and floods are of these
+            await self._protocol()  # costs less than to read by chunks, and floods are of these
             return
         size_bytes = 0
         async for chunk in self._protocol:

@@ -119,12 +119,11 @@ class RestCall:
         try:
             body = await within(deadline, request.read_body())
         except TimeoutError:
-            # Whoever set a time himself is told that it is over, which is no fault of the body.
-            raise (
-                DeadlineExceeded("The call's deadline has passed; nothing was begun.")
-                if "grpc-timeout" in request.headers
-                else RequestTimeout()
-            ) from None
+            if "grpc-timeout" in request.headers:  # the caller's own time, however soon it ends
+                raise DeadlineExceeded(
+                    "The call's deadline has passed; nothing was begun."
+                ) from None
+            raise RequestTimeout from None
         if body and self._binding.takes_body:
             headers.check_json(request.headers)
         return body

@@ -153,7 +153,10 @@ class ServiceClient:
             attempt = self._balancer.pick(tries)
             if attempt is None:
                 error = self._none_left(terms, cause)
-                if is_in_doubt and isinstance(error, ServiceOverloaded):
+                began_nothing = isinstance(error, ServiceOverloaded) or not may_be_alive(
+                    error, method
+                )
+                if is_in_doubt and began_nothing:
                     raise InDoubt from error
                 raise error from cause
             try:

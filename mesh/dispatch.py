@@ -158,11 +158,7 @@ class Dispatcher:
     ) -> tuple[object, Call]:
         path = method.path
         deadline.check()
-        try:
-            identity = await self._authenticator.authenticate(metadata, method.rule)
-        except NoKeysYet as error:
-            error.metadata["method"] = path
-            raise
+        identity = await self._authenticator.authenticate(metadata, method.rule)
         try:
             decoded = method.decode(request)
         except DecodeError as error:
@@ -198,6 +194,8 @@ def _told(error: Exception, path: str, request_id: str) -> MeshError:
     """What the caller is told of an error, after it was logged."""
     if isinstance(error, TimeoutError):
         error = DeadlineExceeded("The call's deadline has passed; repeat it to learn the outcome.")
+    if isinstance(error, NoKeysYet):
+        error.metadata["method"] = path
     if isinstance(error, MeshError):
         log.info("refuse_call", method=path, request_id=request_id, reason=error.reason)
         return error

@@ -49,12 +49,11 @@ def ha_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 @pytest.mark.timeout(240)
 async def test_no_caller_notices_that_all_registries_were_lost(ha_mesh: Mesh) -> None:
-    faults = [
-        fault
-        for fault in faults_of(ha_mesh)
-        if fault.harm is Harm.KILL and (fault.is_of_leader or "registry-2" in fault.names[1:])
-    ]
-    assert len(faults) == 2, "the leader of etcd, and all registries at once"
+    members, registries = (
+        tuple(each["name"] for each in ha_mesh.processes(role)) for role in ("etcd", "registry")
+    )
+    assert (len(members), len(registries)) == (3, 3)
+    faults = [Fault(Harm.KILL, members, is_of_leader=True), Fault(Harm.KILL, registries)]
     seen = await _run(ha_mesh, faults)
     assert [each.errors for each in seen] == [Counter(), Counter()]
     assert all(each.figures.count for each in seen), "there was a load"

@@ -342,6 +342,16 @@ async def test_what_an_instance_refuses_at_its_door_goes_to_the_next(
     assert scene.transport.calls == ["host:2", "host:1"]
 
 
+@pytest.mark.parametrize("refusal", [overloaded(WRITE), without_keys(WRITE), LaneFull()])
+async def test_a_refusal_at_the_door_is_not_the_outcome_while_an_attempt_may_be_alive(
+    refusal: MeshError,
+) -> None:
+    scene = Scene({"host:1": [refusal], "host:2": [NoAnswer(was_sent=True)]})
+    with pytest.raises(InDoubt):
+        await scene.call(WRITE)
+    assert scene.transport.calls == ["host:2", "host:1"]
+
+
 async def test_an_instance_without_keys_is_asked_again_at_once() -> None:
     scene = Scene({"host:1": [b"a"], "host:2": [without_keys(READ), b"b"]})
     assert await scene.call() == b"a"
