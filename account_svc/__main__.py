@@ -27,17 +27,17 @@ from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from account_svc.use_cases.sessions import Sessions
-from mesh.commands import run_command
-from mesh.config import load
-from mesh.database import Database
+from mesh.contract.terms import Work
 from mesh.failpoints import Reach, unharmed
-from mesh.member import Member
+from mesh.postgres.database import Database
+from mesh.process.commands import run_command
+from mesh.process.config import load
+from mesh.process.member import Member
 from mesh.saga.runner import SagaRunner
 from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, keep_recovering
 from mesh.txn.rpc import ParticipantRpc
-from mesh.work import Work
 from protos.account.v1 import (
     account_pb2,
     gift_fees_pb2,

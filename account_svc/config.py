@@ -8,8 +8,8 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from account_svc.domain.purchases import MAX_PRICE_MINOR
 from account_svc.signing_keys.folder import SigningKeys
-from mesh.config import ServiceSettings, chosen_secret
-from mesh.key_files import BadKeyFolder
+from mesh.identity.key_files import BadKeyFolder
+from mesh.process.config import ServiceSettings, chosen_secret
 
 
 class AccountSettings(ServiceSettings):

@@ -15,7 +15,7 @@ import sys
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
-from mesh.priority import BACKGROUND, become_less_urgent
+from mesh.process.priority import BACKGROUND, become_less_urgent
 
 MEMORY_KIB = 19_456
 ROUNDS = 2

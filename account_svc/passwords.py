@@ -13,9 +13,9 @@ from uuid import uuid4
 
 from account_svc.hashing import hasher
 from account_svc.hashing_process import HashingProcess
-from mesh.bulkheads import hint_seconds
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, Overloaded
+from mesh.serving.bulkheads import hint_seconds
 
 MAX_WAITING = 64
 MAX_WAIT_SECONDS = 1.0

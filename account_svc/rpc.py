@@ -12,9 +12,9 @@ from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchases import Purchases
 from account_svc.use_cases.sessions import Sessions
-from mesh.dispatch import Call
+from mesh.contract.identifiers import checked_uuid
 from mesh.errors import InvalidArgument
-from mesh.identifiers import checked_uuid
+from mesh.serving.dispatch import Call
 from protos.account.v1 import account_pb2, payment_events_pb2, purchases_pb2, sessions_pb2
 
 

@@ -21,7 +21,7 @@ import uvloop
 from bench.http1 import Answer, Connection, connect
 from bench.scenarios import requests_of
 from bench.window import OPENED, percentile, tell
-from mesh.priority import LEAST_URGENT, become_less_urgent
+from mesh.process.priority import LEAST_URGENT, become_less_urgent
 
 TICK_SECONDS = 0.002
 LAST_ANSWERS_SECONDS = 12.0

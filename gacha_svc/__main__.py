@@ -16,13 +16,13 @@ from gacha_svc.use_cases.draws import Draws
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
-from mesh.commands import run_command
-from mesh.config import load
-from mesh.database import Database
 from mesh.failpoints import Reach, unharmed
-from mesh.member import Member
-from mesh.metrics import TransactionMetrics
-from mesh.published_keys import PublishedKeys
+from mesh.identity.published_keys import PublishedKeys
+from mesh.postgres.database import Database
+from mesh.process.commands import run_command
+from mesh.process.config import load
+from mesh.process.member import Member
+from mesh.process.metrics import TransactionMetrics
 from mesh.saga.runner import SagaRunner
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog

@@ -39,7 +39,7 @@ class PlayerKeySet:
         self._caller = caller
 
     async def fetch(self) -> dict[str, Ed25519PublicKey]:
-        """The keys by their ids; a `mesh.published_keys.Fetch`.
+        """The keys by their ids; a `mesh.identity.published_keys.Fetch`.
 
         Raises MeshError when nobody answers in KEY_SET_SECONDS, ValueError when the answer
         is no key set.

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mesh.config import ServiceSettings
+from mesh.process.config import ServiceSettings
 
 PACKAGED_CATALOG = Path(__file__).parent / "catalog.yaml"
 

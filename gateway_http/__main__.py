@@ -23,24 +23,24 @@ from gateway_http.pages import Presence
 from gateway_http.rate_limits.cache import CachedCounts
 from gateway_http.rate_limits.sharing import Sharing
 from gateway_http.renewal import RenewingServer
-from mesh.client import ServiceClient
-from mesh.config import load
-from mesh.discovery import Directory, NoRegistry
-from mesh.instances import Instance
+from mesh.calling.client import ServiceClient
+from mesh.calling.unary import UnaryTransport
+from mesh.contract.instances import Instance
 from mesh.lanes.transport import LaneTransport
 from mesh.logs import configure_logs
-from mesh.metrics import LaneMetrics, metrics_served, process_registry
-from mesh.process import (
+from mesh.membership.discovery import Directory, NoRegistry
+from mesh.membership.registration import Registration
+from mesh.process.config import load
+from mesh.process.lifecycle import (
     DRAIN_SECONDS,
     keep_what_was_built_out_of_collections,
     run,
     stop_signal,
 )
-from mesh.registration import Registration
-from mesh.security import security_of
+from mesh.process.metrics import LaneMetrics, metrics_served, process_registry
 from mesh.tls.certificates import CertificateMetrics, Certificates
 from mesh.tls.material import TlsFiles
-from mesh.unary import UnaryTransport
+from mesh.tls.security import security_of
 from protos import DESCRIPTORS
 
 SERVICE = "gateway_http"

@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode
 
 from gateway_http.client_address import Network, parse_networks
 from gateway_http.rate_limits.policy import Policy, parse_policy
-from mesh.config import MemberSettings, host_and_port
+from mesh.process.config import MemberSettings, host_and_port
 from mesh.tls.material import TlsFiles
 from mesh.tls.settings import readable, together
 

@@ -24,8 +24,8 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
-from mesh.rules import Access, Rule, rule_of
-from mesh.work import Terms, terms_of
+from mesh.contract.access import Access, Rule, rule_of
+from mesh.contract.terms import Terms, terms_of
 from protos.mesh.v1 import options_pb2
 
 HTTP_BODY = "google.api.HttpBody"

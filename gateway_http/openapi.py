@@ -13,8 +13,8 @@ from gateway_http.errors import STATUS_BY_CODE, STATUS_BY_REASON
 from gateway_http.own_routes import OWN_PATHS
 from gateway_http.rules import is_required
 from gateway_http.schemas import ERROR_SCHEMA, Schemas
+from mesh.contract.access import Access, Rule
 from mesh.errors import Code
-from mesh.rules import Access, Rule
 
 _VARIABLE = re.compile(r"\{([^}=]+)(?:=\*)?\}")
 _MEANINGS: dict[int, str] = {

@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import orjson
 
 from gateway_http.exchange import LimitClass, Request, Response
+from mesh.contract.instances import Instance
 from mesh.errors import Unavailable
-from mesh.instances import Instance
 
 NO_STORE = [("cache-control", "no-store")]
 
 
 class StatusSource(Protocol):
-    """What is known of the mesh; `mesh.discovery.Directory` is one."""
+    """What is known of the mesh; `mesh.membership.discovery.Directory` is one."""
 
     def instances(self, service: str) -> tuple[Instance, ...]:
         """The live instances of a service, as last heard."""

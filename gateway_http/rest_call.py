@@ -26,9 +26,9 @@ from mesh.calls import (
     TRACEPARENT,
     SheddingCaller,
 )
+from mesh.contract.terms import Work
 from mesh.deadlines import Deadline, within
 from mesh.errors import DeadlineExceeded, Internal, MeshError, Unauthenticated
-from mesh.work import Work
 
 
 class RestCall:

@@ -5,18 +5,18 @@ import random
 
 import structlog
 
-from mesh.auth import Authenticator
-from mesh.config import load
-from mesh.dispatch import Dispatcher
-from mesh.instances import Instance
-from mesh.keys import fixed_keys
+from mesh.contract.instances import Instance
+from mesh.contract.methods import methods_of
+from mesh.identity.auth import Authenticator
+from mesh.identity.keys import fixed_keys
 from mesh.logs import configure_logs
-from mesh.methods import methods_of
-from mesh.metrics import LaneMetrics, metrics_served, process_registry
-from mesh.process import run, serve_until_told_to_stop
-from mesh.security import security_of
-from mesh.server import Server
+from mesh.process.config import load
+from mesh.process.lifecycle import run, serve_until_told_to_stop
+from mesh.process.metrics import LaneMetrics, metrics_served, process_registry
+from mesh.process.server import Server
+from mesh.serving.dispatch import Dispatcher
 from mesh.tls.certificates import CertificateMetrics
+from mesh.tls.security import security_of
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
 from registry import scrape_targets

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_settings import NoDecode
 
-from mesh.config import ServerSettings, addresses, split_addresses
+from mesh.process.config import ServerSettings, addresses, split_addresses
 
 
 class RegistrySettings(ServerSettings):

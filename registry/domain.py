@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import InvalidArgument, NotFound, ResourceExhausted
-from mesh.instances import Instance, InstanceState
 
 LEASE_SECONDS = 3.0
 MAX_INSTANCES = 10_000

@@ -4,7 +4,7 @@ A registry that keeps its leases in memory knows nobody when it starts. Until in
 had the time to register anew there is no list here, for one with holes would have its
 readers drop instances that live; whoever had a list from before keeps that. When a store has
 lost its list, or all leases of a service have run out together, those who are missing stay
-for as long, as they do with callers of the mesh (`mesh.instance_memory`).
+for as long, as they do with callers of the mesh (`mesh.membership.instance_memory`).
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import structlog
 
+from mesh.contract.instances import Instance
 from mesh.errors import MeshError
-from mesh.instance_memory import InstanceMemory
-from mesh.instances import Instance
+from mesh.membership.instance_memory import InstanceMemory
 from registry.domain import LEASE_SECONDS, Snapshot
 from registry.storage import Store, StoreClosed
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import structlog
 
+from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import MeshError
-from mesh.instances import Instance, InstanceState
 from registry.domain import LeaseExpired
 from registry.storage import Store
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class OwnEntry:
-    """Keeps one entry in a store; a `mesh.process.Leaving`."""
+    """Keeps one entry in a store; a `mesh.process.lifecycle.Leaving`."""
 
     def __init__(
         self, entry: Instance, store: Store, *, heartbeat_seconds: float = HEARTBEAT_SECONDS

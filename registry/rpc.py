@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-from mesh.dispatch import Call
+from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
-from mesh.instance_messages import STATE_NUMBERS, to_message
-from mesh.instances import Instance, InstanceState
+from mesh.membership.instance_messages import STATE_NUMBERS, to_message
+from mesh.serving.dispatch import Call
 from protos.registry.v1 import registry_pb2 as pb
 from registry.domain import LeaseExpired, Snapshot
 from registry.storage import Store, StoreClosed

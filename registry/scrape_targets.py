@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from mesh.instances import Instance
-from mesh.metrics import Page
+from mesh.contract.instances import Instance
+from mesh.process.metrics import Page
 from registry.following import Following
 
 PATH = "/sd"

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import structlog
 
-from mesh.instances import Instance, InstanceState
+from mesh.contract.instances import Instance, InstanceState
 from registry.domain import LEASE_SECONDS, Leases, Snapshot
 
 SWEEP_SECONDS = 0.2

@@ -1,6 +1,6 @@
 """What one watcher has been told, by whichever registry it asked. Pure."""
 
-from mesh.instances import Instance
+from mesh.contract.instances import Instance
 from registry.domain import Snapshot
 
 

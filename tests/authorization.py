@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pool import Default
 
 from deploy.local.layout import REPOSITORY
 from gateway_http.contracts import import_generated
-from mesh.rules import ADMIN, ANY_SERVICE, Access, Rule, rule_of
+from mesh.contract.access import ADMIN, ANY_SERVICE, Access, Rule, rule_of
 from protos import DESCRIPTORS
 
 DOCUMENT = REPOSITORY / "docs" / "authorization.md"

@@ -29,7 +29,7 @@ from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.mesh_file import Process
 from deploy.local.ports import free_ports
-from mesh.keys import load_private_key
+from mesh.identity.keys import load_private_key
 from mesh.tls.material import TlsFiles
 from tests.leaks import find_leaks
 

@@ -2,8 +2,8 @@
 
 from account_svc.gift_fees.domain import GiftFee
 from account_svc.gift_fees.use_cases import GiftFees
-from mesh.dispatch import Call
-from mesh.identifiers import checked_uuid
+from mesh.contract.identifiers import checked_uuid
+from mesh.serving.dispatch import Call
 from protos.account.v1 import gift_fees_pb2 as pb
 
 

@@ -26,9 +26,9 @@ from account_svc.gift_fees.domain import (
     check_player_count,
 )
 from account_svc.storage import wallets
-from mesh.database import Database
+from mesh.contract.idempotency import IdempotencyKeyReused, operation_id
 from mesh.deadlines import Deadline
-from mesh.idempotency import IdempotencyKeyReused, operation_id
+from mesh.postgres.database import Database
 
 WALLET_BUSY_PAUSE_SECONDS = 0.02
 

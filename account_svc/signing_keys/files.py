@@ -7,8 +7,8 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mesh.key_files import MAX_KEY_FILE_BYTES
-from mesh.keys import load_private_key
+from mesh.identity.key_files import MAX_KEY_FILE_BYTES
+from mesh.identity.keys import load_private_key
 
 
 class RefusedKeyFile(Exception):

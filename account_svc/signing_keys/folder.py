@@ -21,13 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from account_svc.signing_keys import domain as rules
 from account_svc.signing_keys.domain import Schedule, ScheduledKey, State
 from account_svc.signing_keys.files import RefusedKeyFile, read_private_key_file
-from mesh.auth import PLAYER_AUDIENCE, TokenSigner
-from mesh.key_files import (
-    LOOK_SECONDS,
-    UNKNOWN_KEY_LOOK_SECONDS,
-    BadKeyFolder,
-    stamps_of,
-)
+from mesh.identity.auth import PLAYER_AUDIENCE, TokenSigner
+from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder, stamps_of
 
 MAX_SIGNING_KEYS = 32
 """The newest; a folder that holds more has been forgotten by somebody."""
@@ -60,8 +55,8 @@ class ListedKey:
 
 
 class SigningKeys:
-    """Signs players' tokens, and tells by which keys they are known: a `mesh.auth.Signer`. Use
-    it in one thread."""
+    """Signs players' tokens, and publishes their public keys: a
+    `mesh.identity.auth.Signer`. Use it in one thread."""
 
     def __init__(
         self,
@@ -100,7 +95,7 @@ class SigningKeys:
         return self._signing_key().signer.sign(subject, **more_claims)
 
     async def find(self, kid: str) -> Ed25519PublicKey | None:
-        """The published key of that id; a `mesh.keys.PublicKeys`."""
+        """The published key of that id; a `mesh.identity.keys.PublicKeys`."""
         self._look_after(LOOK_SECONDS if kid in self._keys else UNKNOWN_KEY_LOOK_SECONDS)
         held = self._keys.get(kid)
         return None if held is None else held.signer.public_key

@@ -4,9 +4,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from account_svc.signing_keys.domain import State
 from account_svc.signing_keys.folder import ListedKey, SigningKeys
-from mesh.auth import ALGORITHM
-from mesh.dispatch import Call
-from mesh.keys import key_id, public_octets
+from mesh.identity.auth import ALGORITHM
+from mesh.identity.keys import key_id, public_octets
+from mesh.serving.dispatch import Call
 from protos.account.v1 import account_pb2
 from protos.account.v1 import signing_keys_pb2 as pb
 

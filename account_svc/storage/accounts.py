@@ -5,7 +5,7 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.accounts import EmailTaken, NewPlayer, StoredPlayer, UsernameTaken
-from mesh.database import UNIQUE_VIOLATION
+from mesh.postgres.database import UNIQUE_VIOLATION
 
 _SELECT = "SELECT user_id, username, email, password_hash, password_change_id FROM player"
 """What `_player` reads."""

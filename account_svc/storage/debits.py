@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.debits import Debit
-from mesh.sql_arrays import array_of_plain
+from mesh.postgres.sql_arrays import array_of_plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,10 @@ from account_svc.storage import sessions as sessions_storage
 from account_svc.storage import wallets
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Grant, Sessions
-from mesh.database import Database
-from mesh.gathering import GatheredRead
-from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
-from mesh.pages import checked_page_size, key_of
+from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
+from mesh.contract.pages import checked_page_size, key_of
+from mesh.postgres.coalesced_reads import GatheredRead
+from mesh.postgres.database import Database
 
 LEDGER_PAGE_SIZE = 50
 MAX_LEDGER_PAGE_SIZE = 100

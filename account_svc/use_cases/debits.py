@@ -8,7 +8,7 @@ from account_svc.domain.accounts import USER_NOT_FOUND, UserNotFound
 from account_svc.domain.debits import INSUFFICIENT_CURRENCY, Debit
 from account_svc.storage import debits as storage
 from account_svc.storage import wallets
-from mesh.txn.words import BUSY, DUPLICATE, No, Operation, Vote, Yes
+from mesh.txn.model import BUSY, DUPLICATE, No, Operation, Vote, Yes
 
 
 def apply_debits(cursor: Cursor, operations: Sequence[Operation[Debit]]) -> list[Vote[int]]:

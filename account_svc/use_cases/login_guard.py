@@ -31,8 +31,8 @@ from account_svc.domain.login_attempts import (
 )
 from account_svc.storage import login_attempts as storage
 from account_svc.storage.login_attempts import Row
-from mesh.database import Database
 from mesh.errors import Overloaded
+from mesh.postgres.database import Database
 
 SECONDS_BETWEEN_CLEANUPS = 60.0
 ROWS_A_STATEMENT = 1_000

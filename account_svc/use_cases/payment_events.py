@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from account_svc.payments.provider import PaymentProvider
-from mesh.database import Database
+from mesh.postgres.database import Database
 from mesh.saga.log import wake
 
 log = structlog.get_logger()

@@ -32,10 +32,10 @@ from account_svc.payments.provider import (
 )
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
-from mesh.database import Database
+from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline
 from mesh.errors import Aborted, DependencyAway
-from mesh.idempotency import operation_id
+from mesh.postgres.database import Database
 from mesh.saga.definition import Definition, Move, Saga, State, StillWaiting
 
 REFUND = "purchase_refund"

@@ -21,11 +21,11 @@ from account_svc.payments.provider import (
 )
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
-from mesh.database import Database
+from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
+from mesh.contract.pages import checked_page_size, key_of
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
-from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
-from mesh.pages import checked_page_size, key_of
+from mesh.postgres.database import Database
 from mesh.saga.answering import record_in_time
 from mesh.saga.definition import Saga
 from mesh.saga.runner import SagaRunner

@@ -30,10 +30,10 @@ from account_svc.domain.sessions import (
 )
 from account_svc.storage import accounts as players
 from account_svc.storage import sessions as storage
-from mesh.auth import Signer
-from mesh.database import Database
+from mesh.contract.idempotency import checked_key
 from mesh.errors import InvalidArgument
-from mesh.idempotency import checked_key
+from mesh.identity.auth import Signer
+from mesh.postgres.database import Database
 
 FORGET_INTERVAL = timedelta(minutes=1)
 log = structlog.get_logger()

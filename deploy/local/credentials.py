@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from account_svc.signing_keys.domain import file_name
 from deploy.local.certificates import now_utc
-from mesh.keys import load_private_key
-from mesh.rules import ADMIN
+from mesh.contract.access import ADMIN
+from mesh.identity.keys import load_private_key
 
 IDENTITIES = ("account_svc", "gacha_svc", "gateway_http", ADMIN)
 """Who calls services in a name of their own; the registry calls nobody."""
@@ -45,7 +45,7 @@ class Credentials:
     postgres_password: str
 
     def service_key(self, name: str) -> Path:
-        """The private key of a service, or of mesh.rules.ADMIN."""
+        """The private key of a service, or of mesh.contract.access.ADMIN."""
         return service_key_in(self.service_keys, name)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.credentials import service_key_in, service_keys_in
-from mesh.rules import ADMIN
+from mesh.contract.access import ADMIN
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout, from which the services are imported."""

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from deploy.local.errors import LocalRunError
-from mesh.keys import load_private_key
-from mesh.rules import ADMIN
-from mesh.service_identity import ServiceIdentity
+from mesh.contract.access import ADMIN
+from mesh.identity.keys import load_private_key
+from mesh.identity.service_identity import ServiceIdentity
 
 
 def identity(key_file: Path) -> ServiceIdentity:

@@ -10,11 +10,11 @@ from google.protobuf.message import Message
 
 from deploy.local.errors import LocalRunError
 from deploy.local.mesh_file import Mesh
+from mesh.calling.unary import UnaryTransport
 from mesh.calls import AUTHORIZATION
-from mesh.security import PLAIN, MutualTls, Security
 from mesh.tls.certificates import Certificates
 from mesh.tls.material import CertificateRefused, TlsFiles
-from mesh.unary import UnaryTransport
+from mesh.tls.security import PLAIN, MutualTls, Security
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from deploy.local.control import Say
 from deploy.local.credentials import make_signing_key
 from deploy.local.errors import LocalRunError
 from deploy.local.signing_views import Views
-from mesh.key_files import LOOK_SECONDS
-from mesh.keys import key_id
-from mesh.published_keys import FETCH_SECONDS
+from mesh.identity.key_files import LOOK_SECONDS
+from mesh.identity.keys import key_id
+from mesh.identity.published_keys import FETCH_SECONDS
 
 POLL_SECONDS = 1.0
 TELL_SECONDS = 10.0

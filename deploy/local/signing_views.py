@@ -10,7 +10,7 @@ from deploy.local.errors import LocalRunError
 from deploy.local.mesh_file import Mesh
 from deploy.local.reach import Reach, reach_of
 from mesh.errors import MeshError
-from mesh.service_identity import ServiceIdentity
+from mesh.identity.service_identity import ServiceIdentity
 from protos.account.v1 import signing_keys_pb2 as pb
 
 TIMEOUT_SECONDS = 2.0

@@ -21,11 +21,11 @@ from deploy.tx.listing import look
 from deploy.tx.report import Reporter, described
 from deploy.tx.resolution import resolve
 from deploy.tx.sides import Access, NothingRuns, Services, Sides, access_to, reach
-from mesh.config import load
 from mesh.errors import MeshError
-from mesh.security import security_read_once
+from mesh.process.config import load
+from mesh.tls.security import security_read_once
 from mesh.tls.settings import TlsSettings
-from mesh.txn.words import gid_age_seconds
+from mesh.txn.model import gid_age_seconds
 
 YOUNG_SECONDS = 10.0
 """Below this age a transaction may well be at work: its coordinator may only be slow."""

@@ -15,8 +15,8 @@ from deploy.tx.sides import Side, Sides
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.txn.decisions import Decision
+from mesh.txn.model import RECOVERY_AGE_SECONDS, Outcome, is_gid
 from mesh.txn.participant import MAX_LISTED, Branch
-from mesh.txn.words import RECOVERY_AGE_SECONDS, Outcome, is_gid
 
 ASK_SECONDS = 5.0
 OVERDUE_SECONDS = 10.0

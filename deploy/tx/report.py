@@ -12,7 +12,7 @@ from deploy.tx.resolution import Resolution, Step
 from deploy.tx.sides import Services
 from mesh.errors import MeshError
 from mesh.txn.decisions import Decision
-from mesh.txn.words import AlreadyCommitted, BranchLost, Outcome, RedoRefused
+from mesh.txn.model import AlreadyCommitted, BranchLost, Outcome, RedoRefused
 
 WIDTH_OF_FILES = 200
 GUIDE = "docs/operations.md"

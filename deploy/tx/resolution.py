@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from deploy.tx.sides import Side, Sides
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
+from mesh.txn.model import Outcome
 from mesh.txn.redo import commit_or_redo
-from mesh.txn.words import Outcome
 
 STEP_SECONDS = 5.0
 

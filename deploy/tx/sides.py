@@ -14,11 +14,11 @@ from deploy.local import mesh_file, operator, run_lock
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import Layout
 from deploy.local.reach import reach_of
-from mesh.client import ServiceClient
-from mesh.discovery import Directory
-from mesh.security import Security
+from mesh.calling.client import ServiceClient
+from mesh.calling.unary import UnaryTransport
+from mesh.membership.discovery import Directory
+from mesh.tls.security import Security
 from mesh.txn.clients import RemoteBranches, RemoteCoordinator
-from mesh.unary import UnaryTransport
 
 REGISTRY_SECONDS = 3.0
 

@@ -5,8 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from gacha_svc.domain.banners import Item
+from mesh.contract.idempotency import operation_id
 from mesh.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound
-from mesh.idempotency import operation_id
 
 GIFT = "gift"
 """Its kind, among operations and among sagas."""

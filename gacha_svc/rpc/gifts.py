@@ -2,8 +2,8 @@
 
 from gacha_svc.domain.gifts import GiftRecord
 from gacha_svc.use_cases.gifts import Gifts
-from mesh.dispatch import Call
-from mesh.identifiers import checked_uuid
+from mesh.contract.identifiers import checked_uuid
+from mesh.serving.dispatch import Call
 from protos.gacha.v1 import gifts_pb2 as pb
 
 

@@ -11,9 +11,9 @@ from gacha_svc.domain.pulls import Draw, PulledItem, PullRecord
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.use_cases.catalog import CatalogDesk
 from gacha_svc.use_cases.pulls import Pulls
-from mesh.dispatch import Call
+from mesh.contract.identifiers import checked_uuid
 from mesh.errors import InvalidArgument
-from mesh.identifiers import checked_uuid
+from mesh.serving.dispatch import Call
 from protos.gacha.v1 import gacha_pb2 as pb
 
 

@@ -13,7 +13,7 @@ from gacha_svc.domain.draw import DrawnItem
 from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.pulls import Draw, Holding, Pull, PullRecord
 from gacha_svc.domain.rarities import Rarity
-from mesh.sql_arrays import array_of_plain, array_of_text
+from mesh.postgres.sql_arrays import array_of_plain, array_of_text
 
 PityKey = tuple[str, str]
 """A player's id and a banner's kind."""

@@ -11,8 +11,8 @@ from gacha_svc.domain.odds import RarityOdds, chances_percent, disclose
 from gacha_svc.domain.pulls import LiveCatalog
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.storage import catalog as catalog_storage
-from mesh.database import Database
 from mesh.errors import MeshError
+from mesh.postgres.database import Database
 
 REFRESH_SECONDS = 1.0
 log = structlog.get_logger()

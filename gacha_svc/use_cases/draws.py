@@ -15,7 +15,7 @@ from gacha_svc.domain.randomness import RandomBytes
 from gacha_svc.storage import pulls as storage
 from gacha_svc.storage.pulls import PityKey
 from gacha_svc.use_cases.catalog import CatalogCache
-from mesh.txn.words import BUSY, DUPLICATE, No, Operation, Vote, Yes
+from mesh.txn.model import BUSY, DUPLICATE, No, Operation, Vote, Yes
 
 DrawOperation = Operation[Draw]
 DrawVote = Vote[tuple[PulledItem, ...]]

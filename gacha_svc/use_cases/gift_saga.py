@@ -22,8 +22,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.gifts import GIFT, FeeRefused, Gift, InventoryFull
 from gacha_svc.storage import gifts as storage
-from mesh.database import Database
 from mesh.deadlines import Deadline
+from mesh.postgres.database import Database
 from mesh.saga.definition import Definition, Move, Saga, State
 
 

@@ -22,11 +22,11 @@ from gacha_svc.domain.gifts import (
     check_gift,
 )
 from gacha_svc.storage import gifts as storage
-from mesh.database import Database, LockTimeout
+from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
+from mesh.contract.pages import checked_page_size, key_of
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, NotFound
-from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
-from mesh.pages import checked_page_size, key_of
+from mesh.postgres.database import Database, LockTimeout
 from mesh.saga.answering import record_in_time
 from mesh.saga.definition import Saga
 from mesh.saga.runner import SagaRunner

@@ -16,14 +16,14 @@ from gacha_svc.domain.pulls import (
 )
 from gacha_svc.storage import pulls as storage
 from gacha_svc.use_cases.catalog import CatalogCache
-from mesh.database import Database
+from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
+from mesh.contract.pages import checked_page_size, key_of
 from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, InDoubt, MeshError, NotFound
-from mesh.idempotency import IdempotencyKeyReused, checked_key, operation_id
-from mesh.pages import checked_page_size, key_of
+from mesh.postgres.database import Database
 from mesh.txn.coordinator import Work
 from mesh.txn.group_commit import GroupCommit
-from mesh.txn.words import DUPLICATE, No
+from mesh.txn.model import DUPLICATE, No
 
 PULL = "pull"
 ODDS_CHANGED_ATTEMPTS = 3

@@ -19,7 +19,7 @@ import structlog
 
 from gateway_http.rate_limits.counters import Counters, Delta
 from gateway_http.rate_limits.policy import Policy
-from mesh.breaker import Breaker, BreakerLimits, Outcome
+from mesh.calling.breaker import Breaker, BreakerLimits, Outcome
 
 EXCHANGE_SECONDS = 0.1
 CACHE_TIMEOUT_SECONDS = 1.0

@@ -22,13 +22,13 @@ from typing import Any
 import grpc
 import structlog
 
+from mesh.calling.transport import ConnectionBroken, NoAnswer
 from mesh.calls import Metadata
 from mesh.errors import MeshError
 from mesh.lanes.limits import MAX_UNSENT_BYTES, MAX_UNSENT_CALLS, LaneFull, checked_call_size
 from mesh.lanes.liveness import HELD_UP_SECONDS, LOOK_SECONDS, Liveness
 from mesh.lanes.outbox import Outbox
 from mesh.status import from_wire
-from mesh.transport import ConnectionBroken, NoAnswer
 from protos.mesh.v1 import lane_pb2
 
 MAX_TIMEOUT_MS = 3_600_000
@@ -96,7 +96,7 @@ class Lane:
     async def call(
         self, method: str, request: bytes, metadata: Metadata, timeout_seconds: float
     ) -> bytes:
-        """See `mesh.transport.Transport.call`. Raises also LaneFull and MessageTooLarge."""
+        """See `mesh.calling.transport.Transport.call`. Raises also LaneFull and MessageTooLarge."""
         size_bytes = checked_call_size(request, metadata)
         if not self.takes_calls:
             raise ConnectionBroken(was_sent=False)

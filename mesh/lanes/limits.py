@@ -1,9 +1,9 @@
 """The bounds of a lane, and what a call is told that goes beyond one."""
 
+from mesh.calling.transport import NotCarried, UnfitMetadata
+from mesh.calling.unary import MAX_MESSAGE_BYTES
 from mesh.calls import Metadata
 from mesh.errors import ResourceExhausted
-from mesh.transport import NotCarried, UnfitMetadata
-from mesh.unary import MAX_MESSAGE_BYTES
 
 EXCHANGE = "/mesh.v1.LaneService/Exchange"
 

@@ -14,15 +14,15 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
+from mesh.calling.unary import MAX_MESSAGE_BYTES
 from mesh.calls import CLIENT_ADDRESS
+from mesh.contract.terms import UNKNOWN
 from mesh.deadlines import Deadline
-from mesh.dispatch import Dispatcher
 from mesh.errors import Internal, MeshError, Unimplemented
 from mesh.lanes.limits import MAX_HELD_CALLS, MAX_HELD_REPLY_BYTES, MessageTooLarge
 from mesh.lanes.outbox import Outbox
+from mesh.serving.dispatch import Dispatcher
 from mesh.status import to_status
-from mesh.unary import MAX_MESSAGE_BYTES
-from mesh.work import UNKNOWN
 from protos.mesh.v1 import lane_pb2
 
 _Reply = tuple[int, bytes | None, status_pb2.Status | None]

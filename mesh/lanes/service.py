@@ -12,14 +12,14 @@ from typing import Any
 import grpc
 import structlog
 
-from mesh.auth import Service
 from mesh.calls import CLIENT_ADDRESS
-from mesh.contexts import abort, metadata_of
-from mesh.dispatch import Dispatcher
+from mesh.contract.access import rule_of
 from mesh.errors import InvalidArgument, MeshError, ResourceExhausted, Unavailable
+from mesh.identity.auth import Service
 from mesh.lanes.limits import EXCHANGE, MAX_LANES
 from mesh.lanes.served import BrokenRules, ServedLane
-from mesh.rules import rule_of
+from mesh.serving.contexts import abort, metadata_of
+from mesh.serving.dispatch import Dispatcher
 from protos.mesh.v1 import lane_pb2, options_pb2
 
 _OPTIONS = (

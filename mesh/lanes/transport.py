@@ -2,7 +2,7 @@
 
 A lane is opened by the first call that needs it, and the calls that come
 meanwhile wait for the same opening; no call is sent before its lane stands.
-Channels are those of mesh.unary: the same backoff, keepalive and renewal.
+Channels are those of mesh.calling.unary: the same backoff, keepalive and renewal.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ from typing import Any
 import grpc
 import structlog
 
+from mesh.calling.connections import CLOSING_GRACE_SECONDS, Connections
+from mesh.calling.transport import ConnectionBroken, NoAnswer
+from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.calls import AUTHORIZATION, Metadata
-from mesh.connections import CLOSING_GRACE_SECONDS, Connections
 from mesh.deadlines import Deadline
 from mesh.lanes.lane import Lane
 from mesh.lanes.limits import EXCHANGE, MAX_LANE_MESSAGE_BYTES
-from mesh.security import PLAIN, Security
-from mesh.transport import ConnectionBroken, NoAnswer
-from mesh.unary import CHANNEL_OPTIONS
+from mesh.tls.security import PLAIN, Security
 
 OPENING_TIMEOUT_SECONDS = 10.0
 REFUSAL_BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5)
@@ -110,7 +110,7 @@ class _Connection:
 
 
 class LaneTransport:
-    """A `mesh.transport.Transport`; use it in one event loop alone."""
+    """A `mesh.calling.transport.Transport`; use it in one event loop alone."""
 
     def __init__(
         self,

@@ -20,10 +20,10 @@ from typing import Any
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.database import Database
 from mesh.deadlines import Deadline, within
 from mesh.errors import MeshError
 from mesh.failpoints import Reach, unharmed
+from mesh.postgres.database import Database
 from mesh.saga import log as rows
 from mesh.saga.definition import Definition, Saga, StillWaiting
 

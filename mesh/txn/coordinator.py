@@ -22,16 +22,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import InDoubt, MeshError
 from mesh.failpoints import Reach, unharmed
 from mesh.txn.decisions import DecisionLog
-from mesh.txn.words import (
-    BranchLost,
-    No,
-    Operation,
-    Outcome,
-    Vote,
-    Yes,
-    new_gid,
-    random_token,
-)
+from mesh.txn.model import BranchLost, No, Operation, Outcome, Vote, Yes, new_gid, random_token
 
 ABORT_SECONDS = 2.0
 COMMIT_SECONDS = 3.0

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.database import Database
-from mesh.txn.words import Outcome, gid_made_at_seconds
+from mesh.postgres.database import Database
+from mesh.txn.model import Outcome, gid_made_at_seconds
 
 RETENTION_SECONDS = 3600
 """How long a row stays after it was of use: an abort after it was decided, a commit after

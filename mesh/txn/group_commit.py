@@ -33,9 +33,9 @@ from mesh.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from mesh.metrics import TransactionMetrics
+from mesh.process.metrics import TransactionMetrics
 from mesh.txn.coordinator import Answer, Coordinator, Work
-from mesh.txn.words import BUSY, MAX_OPERATIONS, No
+from mesh.txn.model import BUSY, MAX_OPERATIONS, No
 
 MAX_IN_FLIGHT = 1
 MAX_WAITING = 4096

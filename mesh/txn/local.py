@@ -8,8 +8,8 @@ import structlog
 
 from mesh.deadlines import Deadline, within
 from mesh.errors import DeadlineExceeded, Internal, MeshError
+from mesh.txn.model import Operation, Vote
 from mesh.txn.participant import Participant
-from mesh.txn.words import Operation, Vote
 
 T = TypeVar("T")
 log = structlog.get_logger()

@@ -21,12 +21,10 @@ from typing import Generic
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.database import UNIQUE_VIOLATION, Database
 from mesh.errors import Aborted, InvalidArgument
 from mesh.failpoints import Reach, unharmed
-from mesh.txn.opening import OpeningCursor
-from mesh.txn.redo import redo
-from mesh.txn.words import (
+from mesh.postgres.database import UNIQUE_VIOLATION, Database
+from mesh.txn.model import (
     GID_MAX_AGE_SECONDS,
     MAX_OPERATIONS,
     AlreadyCommitted,
@@ -41,6 +39,8 @@ from mesh.txn.words import (
     Yes,
     gid_age_seconds,
 )
+from mesh.txn.pipelined_cursor import OpeningCursor
+from mesh.txn.redo import redo
 
 LOCK_TIMEOUT_MS = 200
 RETENTION_SECONDS = 24 * 3600

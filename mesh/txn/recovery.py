@@ -15,9 +15,9 @@ from mesh.errors import Aborted, DeadlineExceeded, MeshError, ResourceExhausted,
 from mesh.failpoints import Reach, unharmed
 from mesh.txn.coordinator import Coordinator, FirstParticipantClient, ParticipantClient
 from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog
+from mesh.txn.model import RECOVERY_AGE_SECONDS, BranchLost, Outcome
 from mesh.txn.participant import Participant
 from mesh.txn.redo import commit_or_redo
-from mesh.txn.words import RECOVERY_AGE_SECONDS, BranchLost, Outcome
 
 INTERVAL_SECONDS = 1.0
 STEP_SECONDS = 3.0

@@ -24,10 +24,10 @@ from typing import Protocol
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.database import UNIQUE_VIOLATION
 from mesh.deadlines import Deadline
 from mesh.errors import Aborted, MeshError
-from mesh.txn.words import (
+from mesh.postgres.database import UNIQUE_VIOLATION
+from mesh.txn.model import (
     BUSY,
     DUPLICATE,
     Body,

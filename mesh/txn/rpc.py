@@ -6,11 +6,11 @@ from typing import Generic
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 
-from mesh.dispatch import Call
 from mesh.errors import InvalidArgument
+from mesh.serving.dispatch import Call
 from mesh.txn.decisions import MAX_LISTED, DecisionLog
+from mesh.txn.model import Body, Operation, Outcome, Result, Vote, Yes, gid_age_seconds
 from mesh.txn.participant import Participant
-from mesh.txn.words import Body, Operation, Outcome, Result, Vote, Yes, gid_age_seconds
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 
 MAX_ASKED = 2 * MAX_LISTED

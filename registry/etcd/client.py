@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import grpc
 
+from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.deadlines import Deadline
 from mesh.errors import Unavailable
-from mesh.unary import CHANNEL_OPTIONS
 from protos.etcd.v3 import etcd_pb2 as pb
 from registry.etcd.watch import WatchStream
 

@@ -9,7 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from mesh.instances import Instance, InstanceState
+from mesh.contract.instances import Instance, InstanceState
 from registry.domain import LeaseExpired
 
 PREFIX = "/gacha-mesh/registry/"

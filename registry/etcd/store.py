@@ -20,9 +20,9 @@ from uuid import uuid4
 import grpc
 import structlog
 
+from mesh.contract.instances import Instance, InstanceState
 from mesh.deadlines import Deadline, within
 from mesh.errors import Unavailable
-from mesh.instances import Instance, InstanceState
 from registry.domain import (
     LEASE_SECONDS,
     MAX_INSTANCES,

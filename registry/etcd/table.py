@@ -7,8 +7,8 @@ instance at once do so one after the other.
 
 from dataclasses import replace
 
+from mesh.contract.instances import Instance, InstanceState
 from mesh.deadlines import Deadline
-from mesh.instances import Instance, InstanceState
 from protos.etcd.v3 import etcd_pb2 as pb
 from registry.domain import LeaseExpired
 from registry.etcd import keys

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from mesh.instances import Instance
+from mesh.contract.instances import Instance
 from protos.etcd.v3 import etcd_pb2 as pb
 from registry.domain import Snapshot
 from registry.etcd import keys

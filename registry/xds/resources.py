@@ -26,7 +26,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from mesh.instances import Instance
+from mesh.contract.instances import Instance
 from registry.xds.targets import Target
 
 _PREFIX = "type.googleapis.com/envoy.config"

@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 import structlog
 
-from mesh.contexts import abort
+from mesh.contract.instances import Instance
 from mesh.errors import MeshError, ResourceExhausted, Unavailable
-from mesh.instances import Instance
+from mesh.serving.contexts import abort
 from registry.following import Following
 from registry.xds.resources import Resources, assignments, configuration, is_reachable
 from registry.xds.stream import Stream

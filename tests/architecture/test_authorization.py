@@ -1,6 +1,6 @@
 """Every method declares who may call it, and docs/authorization.md says the same."""
 
-from mesh.rules import rule_of
+from mesh.contract.access import rule_of
 from tests import authorization
 
 

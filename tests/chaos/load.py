@@ -15,14 +15,14 @@ import grpc
 import orjson
 
 from deploy.local.reach import reach_of
+from mesh.calling.client import ServiceClient
+from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.calls import AUTHORIZATION, Caller, Metadata
-from mesh.client import ServiceClient
 from mesh.deadlines import Deadline
-from mesh.discovery import Directory
 from mesh.errors import MeshError
+from mesh.identity.service_identity import ServiceIdentity
 from mesh.lanes.transport import LaneTransport
-from mesh.service_identity import ServiceIdentity
-from mesh.unary import CHANNEL_OPTIONS
+from mesh.membership.discovery import Directory
 from protos.account.v1 import account_pb2
 from protos.gacha.v1 import gacha_pb2
 from tests.chaos.calls import CONNECTION_LOST, OK, Calls, Way

@@ -8,8 +8,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.local.credentials import IDENTITIES
-from mesh.auth import ALGORITHM, ISSUER, PLAYER_AUDIENCE, SERVICE_AUDIENCE
-from mesh.keys import key_id
+from mesh.identity.auth import ALGORITHM, ISSUER, PLAYER_AUDIENCE, SERVICE_AUDIENCE
+from mesh.identity.keys import key_id
 from tests.authorization import PLAYERS, Line
 from tests.e2e.players import Player
 from tests.e2e.tokens import key_of, token_of

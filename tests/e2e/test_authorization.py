@@ -14,10 +14,10 @@ import httpx
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
+from mesh.calling.transport import Transport
+from mesh.calling.unary import UnaryTransport
 from mesh.errors import MeshError, Unavailable, Unimplemented
 from mesh.lanes.transport import LaneTransport
-from mesh.transport import Transport
-from mesh.unary import UnaryTransport
 from tests.authorization import documented, methods, routes_of
 from tests.e2e.callers import REFUSALS, Caller, callers
 from tests.e2e.clients.grpc_client import refusal_of

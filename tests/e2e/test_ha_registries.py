@@ -25,11 +25,11 @@ from deploy.local.credentials import service_key_in, service_keys_in
 from deploy.local.layout import REPOSITORY
 from deploy.local.mesh_certificates import OPERATOR
 from deploy.local.reach import reach_of
-from mesh.discovery import Directory
-from mesh.instances import Instance, InstanceState
-from mesh.registration import Registration
-from mesh.service_identity import ServiceIdentity
-from mesh.unary import UnaryTransport
+from mesh.calling.unary import UnaryTransport
+from mesh.contract.instances import Instance, InstanceState
+from mesh.identity.service_identity import ServiceIdentity
+from mesh.membership.discovery import Directory
+from mesh.membership.registration import Registration
 from tests.e2e.tokens import key_of
 from tests.etcd_cluster import need_etcd
 from tests.invariants import broken_invariants
@@ -52,14 +52,14 @@ REMAINS = "probe-remains"
 LIVE = """
 import asyncio, sys
 from pathlib import Path
-from mesh.keys import load_private_key
-from mesh.config import load
-from mesh.instances import Instance
-from mesh.registration import Registration
-from mesh.security import security_read_once
-from mesh.service_identity import ServiceIdentity
+from mesh.identity.keys import load_private_key
+from mesh.process.config import load
+from mesh.contract.instances import Instance
+from mesh.membership.registration import Registration
+from mesh.tls.security import security_read_once
+from mesh.identity.service_identity import ServiceIdentity
 from mesh.tls.settings import TlsSettings
-from mesh.unary import UnaryTransport
+from mesh.calling.unary import UnaryTransport
 async def live(key, registries, name):
     identity = ServiceIdentity(load_private_key(Path(key).read_bytes()), "probe")
     registration = Registration(

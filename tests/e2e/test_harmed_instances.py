@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 import protos.account.v1.account_pb2  # noqa: F401 (puts the method into the descriptor pool)
-from mesh.client import AllInstancesUnavailable, ServiceClient
+from mesh.calling.client import AllInstancesUnavailable, ServiceClient
+from mesh.contract.instances import Instance
 from mesh.deadlines import Deadline
 from mesh.errors import Internal, MeshError, ResourceExhausted
-from mesh.instances import Instance
 from tests.unit.mesh.echo import READ, Callers, EchoProcess
 
 CALLERS = 16

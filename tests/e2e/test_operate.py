@@ -22,10 +22,10 @@ from deploy.local.layout import REPOSITORY
 from deploy.tx.listing import State, Transaction, look
 from deploy.tx.resolution import resolve
 from deploy.tx.sides import Services, Sides, access_to, reach
-from mesh.database import Database
 from mesh.errors import InvalidArgument
+from mesh.postgres.database import Database
 from mesh.txn.decisions import DecisionLog
-from mesh.txn.words import Outcome, new_gid
+from mesh.txn.model import Outcome, new_gid
 from protos.account.v1 import account_pb2
 from protos.tx.v1 import participant_pb2
 from tests.e2e.clients.grpc_client import GrpcClient

@@ -11,13 +11,13 @@ import httpx
 import pytest
 
 from deploy.local.layout import REPOSITORY
+from mesh.calling.client import ServiceClient
 from mesh.calls import AUTHORIZATION
-from mesh.client import ServiceClient
 from mesh.deadlines import Deadline
-from mesh.discovery import Directory
 from mesh.errors import MeshError
+from mesh.identity.service_identity import ServiceIdentity
 from mesh.lanes.transport import LaneTransport
-from mesh.service_identity import ServiceIdentity
+from mesh.membership.discovery import Directory
 from protos.gacha.v1 import gacha_pb2
 from tests.e2e import harm
 from tests.e2e.clients.rest_client import RestClient

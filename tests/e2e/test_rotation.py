@@ -21,7 +21,7 @@ from deploy.local.certificates import now_utc
 from deploy.local.credentials import make_signing_key, signing_keys_in
 from deploy.local.layout import REPOSITORY
 from deploy.local.rotation import REFUSED_SECONDS
-from mesh.keys import key_id, load_private_key
+from mesh.identity.keys import key_id, load_private_key
 from tests.e2e import harm
 from tests.e2e.clients.client import Client
 from tests.e2e.clients.grpc_client import GrpcClient

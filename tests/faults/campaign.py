@@ -17,7 +17,7 @@ from pathlib import Path
 
 import orjson
 
-from mesh.txn import points
+from mesh.txn import failpoints
 from tests.faults import checks, saga_checks, saga_points
 from tests.faults.checks import Reader
 from tests.faults.fault import Fault, Group, Moment
@@ -47,11 +47,11 @@ that comes after the loss is what ADR 11 does not cover."""
 
 POINTS = frozenset(
     (
-        *points.of_participant("account"),
-        *points.of_participant("gacha"),
-        *points.OF_A_COORDINATOR,
-        *points.OF_BRANCH_RECOVERY,
-        *points.OF_DECISION_RECOVERY,
+        *failpoints.of_participant("account"),
+        *failpoints.of_participant("gacha"),
+        *failpoints.OF_A_COORDINATOR,
+        *failpoints.OF_BRANCH_RECOVERY,
+        *failpoints.OF_DECISION_RECOVERY,
         *saga_points.OF_GIFTS,
         *saga_points.OF_PURCHASES,
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg2
 
-from mesh.txn import points
+from mesh.txn import failpoints
 from tests.faults import saga_points
 from tests.faults.arming import OVERLOOK, Action
 from tests.faults.fault import KILL, Fault, Group, Moment
@@ -43,10 +43,10 @@ STOPPED, SLOTS, LOCKS = "PostgreSQL stopped at once", "prepared slots used up", 
 
 
 ROLES_OF_POINTS: Mapping[str, Sequence[str]] = {
-    **{point: ["account_svc"] for point in points.of_participant("account")},
-    **{point: ["gacha_svc"] for point in points.of_participant("gacha")},
-    **{point: ["gacha_svc"] for point in points.OF_A_COORDINATOR},
-    **{point: ["gacha_svc"] for point in points.OF_DECISION_RECOVERY},
+    **{point: ["account_svc"] for point in failpoints.of_participant("account")},
+    **{point: ["gacha_svc"] for point in failpoints.of_participant("gacha")},
+    **{point: ["gacha_svc"] for point in failpoints.OF_A_COORDINATOR},
+    **{point: ["gacha_svc"] for point in failpoints.OF_DECISION_RECOVERY},
     **{point: ["gacha_svc"] for point in saga_points.OF_GIFTS},
     **{point: ["account_svc"] for point in saga_points.OF_PURCHASES},
 }
@@ -81,7 +81,7 @@ def _at_points() -> Iterator[Fault]:
     for action in actions:
         for point, roles in ROLES_OF_POINTS.items():
             yield _at(point, action, roles)
-        for point in points.OF_BRANCH_RECOVERY:
+        for point in failpoints.OF_BRANCH_RECOVERY:
             for role in ("account_svc", "gacha_svc"):
                 yield _at(point, action, [role], f" in {role}")
     for side in ("account", "gacha"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 
-from mesh.idempotency import operation_id
+from mesh.contract.idempotency import operation_id
 
 
 class Kind(StrEnum):

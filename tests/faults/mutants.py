@@ -20,9 +20,9 @@ from mesh.saga.definition import Move, Saga
 from mesh.txn import participant as participant_module
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
+from mesh.txn.model import Outcome
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery
-from mesh.txn.words import Outcome
 
 DECIDE_SECONDS = 3.0
 

@@ -22,17 +22,17 @@ import account_svc.__main__ as account_root
 import gacha_svc.__main__ as gacha_root
 from account_svc.config import AccountSettings
 from gacha_svc.config import GachaSettings
-from mesh import member
-from mesh.config import load
-from mesh.database import Database
 from mesh.failpoints import Reach
 from mesh.lanes.transport import LaneTransport
 from mesh.logs import configure_logs
-from mesh.process import run
+from mesh.postgres.database import Database
+from mesh.process import member
+from mesh.process.config import load
+from mesh.process.lifecycle import run
 from mesh.saga import runner as saga_runner
 from mesh.txn.local import LocalParticipant
+from mesh.txn.model import Operation, Vote
 from mesh.txn.participant import Participant
-from mesh.txn.words import Operation, Vote
 from tests.faults.arming import OVERLOOK, ArmedReach, Overlooked
 from tests.faults.mutants import MUTANTS
 from tests.faults.weather import Forecast, Post, WeatheredParticipant, WeatheredTransport

@@ -17,12 +17,12 @@ from typing import TypeVar
 
 import orjson
 
+from mesh.calling.transport import ConnectionBroken, Transport
 from mesh.calls import Metadata
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
-from mesh.transport import ConnectionBroken, Transport
 from mesh.txn.coordinator import ParticipantClient
-from mesh.txn.words import Operation, Vote
+from mesh.txn.model import Operation, Vote
 
 PROTOCOL = "/tx.v1."
 LATE_CALL_SECONDS = 3.0
@@ -114,7 +114,7 @@ class Post:
 
 
 class WeatheredTransport:
-    """A `mesh.transport.Transport` in the weather."""
+    """A `mesh.calling.transport.Transport` in the weather."""
 
     def __init__(self, inner: Transport, post: Post) -> None:
         self._inner = inner

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.local.credentials import IDENTITIES
-from mesh.service_identity import ServiceIdentity
+from mesh.identity.service_identity import ServiceIdentity
 from tests.e2e.clients.rest_client import RestClient
 from tests.e2e.players import PASSWORD, Player, register
 from tests.e2e.tokens import key_of

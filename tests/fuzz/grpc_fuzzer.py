@@ -20,10 +20,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from gateway_http.contracts import import_generated
+from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.calls import AUTHORIZATION
-from mesh.rules import rule_of
+from mesh.contract.access import rule_of
 from mesh.status import DETAILS_KEY
-from mesh.unary import CHANNEL_OPTIONS
 from protos import DESCRIPTORS
 from tests.fuzz.messages import Requests
 

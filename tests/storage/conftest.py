@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.database import Database
-from mesh.migrations import read_migrations
+from mesh.postgres.database import Database
+from mesh.postgres.migrations import read_migrations
 from tests.stack import PostgresServer
 
 

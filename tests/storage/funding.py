@@ -9,8 +9,8 @@ from account_svc.domain.wallets import BalanceChange
 from account_svc.storage import wallets
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.sessions import Sessions
-from mesh.auth import PLAYER_AUDIENCE, TokenSigner
-from mesh.database import Database
+from mesh.identity.auth import PLAYER_AUDIENCE, TokenSigner
+from mesh.postgres.database import Database
 
 
 class FundedAccounts(Accounts):

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from greenlet import getcurrent
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.database import Database
-from mesh.fibers import Fiber
+from mesh.postgres.database import Database
+from mesh.postgres.fibers import Fiber
 
 
 @asynccontextmanager

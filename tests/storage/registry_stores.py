@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
+from mesh.contract.instances import Instance
 from mesh.errors import MeshError
-from mesh.instances import Instance
 from registry.domain import MAX_INSTANCES, LeaseExpired
 from registry.etcd.client import EtcdClient
 from registry.etcd.store import EtcdStore

@@ -13,8 +13,8 @@ from account_svc.storage.sessions import insert_session
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Grant, Sessions
-from mesh.auth import PLAYER_AUDIENCE, TokenSigner
-from mesh.database import Database
+from mesh.identity.auth import PLAYER_AUDIENCE, TokenSigner
+from mesh.postgres.database import Database
 
 PASSWORD = "a long password"
 HOME = "192.0.2.1"

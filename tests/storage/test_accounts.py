@@ -23,12 +23,12 @@ from account_svc.passwords import Passwords
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Sessions
-from mesh.auth import PLAYER_AUDIENCE, Authenticator, Player, TokenSigner
-from mesh.database import Database
-from mesh.idempotency import IdempotencyKeyReused
-from mesh.keys import fixed_keys, fixed_service_keys
-from mesh.rules import OF_PLAYERS
-from mesh.txn.words import No, Operation, Vote, Yes
+from mesh.contract.access import OF_PLAYERS
+from mesh.contract.idempotency import IdempotencyKeyReused
+from mesh.identity.auth import PLAYER_AUDIENCE, Authenticator, Player, TokenSigner
+from mesh.identity.keys import fixed_keys, fixed_service_keys
+from mesh.postgres.database import Database
+from mesh.txn.model import No, Operation, Vote, Yes
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.funding import FundedAccounts
 from tests.storage.holding import held

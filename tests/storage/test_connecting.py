@@ -14,7 +14,7 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from deploy.local.ports import free_ports
-from mesh.database import Database, DatabaseAway
+from mesh.postgres.database import Database, DatabaseAway
 from tests.stack import PostgresServer, start_postgres
 
 

@@ -16,18 +16,18 @@ import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, Internal, ResourceExhausted, Unavailable
 from mesh.failpoints import Reach, unharmed
+from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn.coordinator import Committed, Coordinator, Work
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
+from mesh.txn.model import BUSY, No, Operation, Outcome, Vote, Yes
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery
-from mesh.txn.words import BUSY, No, Operation, Outcome, Vote, Yes
 from tests.storage.conftest import empty
 
 TABLE = "CREATE TABLE applied (id uuid PRIMARY KEY, player text NOT NULL);"

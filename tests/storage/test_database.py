@@ -5,7 +5,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.database import Database, DatabaseAway, LockTimeout
+from mesh.postgres.database import Database, DatabaseAway, LockTimeout
 from tests.stack import start_postgres
 from tests.storage.holding import held
 

@@ -17,8 +17,8 @@ from gacha_svc.domain.pulls import Draw, PulledItem
 from gacha_svc.storage import pulls as storage
 from gacha_svc.use_cases.catalog import CatalogCache, CatalogDesk
 from gacha_svc.use_cases.draws import Draws
-from mesh.database import Database
-from mesh.txn.words import No, Operation, Vote, Yes
+from mesh.postgres.database import Database
+from mesh.txn.model import No, Operation, Vote, Yes
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held
 

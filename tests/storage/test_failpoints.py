@@ -5,23 +5,23 @@ from collections.abc import Callable
 
 import pytest
 
-from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, Unavailable
 from mesh.failpoints import Reach
+from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
+from mesh.txn import failpoints
 from mesh.txn import participant as branches
-from mesh.txn import points
 from mesh.txn.participant import Participant
 from tests.storage.conftest import empty
 from tests.storage.test_coordinator import TABLE, House, Wire, apply, work
 
 POINTS = (
-    *points.of_participant("first"),
-    *points.of_participant("second"),
-    *points.OF_A_COORDINATOR,
-    *points.OF_BRANCH_RECOVERY,
-    *points.OF_DECISION_RECOVERY,
+    *failpoints.of_participant("first"),
+    *failpoints.of_participant("second"),
+    *failpoints.OF_A_COORDINATOR,
+    *failpoints.OF_BRANCH_RECOVERY,
+    *failpoints.OF_DECISION_RECOVERY,
 )
 DECISION, SECOND_COMMIT = 3, 5
 """The numbers of these messages in a transaction that goes well."""

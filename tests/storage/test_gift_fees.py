@@ -21,10 +21,10 @@ from account_svc.gift_fees.use_cases import GiftFees
 from account_svc.passwords import Passwords
 from account_svc.storage import wallets
 from account_svc.use_cases.login_guard import LoginGuard
-from mesh.database import Database
+from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, InvalidArgument, MeshError
-from mesh.idempotency import IdempotencyKeyReused
+from mesh.postgres.database import Database
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.funding import FundedAccounts, sessions_over
 from tests.storage.holding import held

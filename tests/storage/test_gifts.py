@@ -28,11 +28,11 @@ from gacha_svc.domain.gifts import (
 from gacha_svc.storage import gifts as storage
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
-from mesh.database import Database
+from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, InvalidArgument, MeshError, Unavailable
 from mesh.failpoints import Reach, unharmed
-from mesh.idempotency import IdempotencyKeyReused
+from mesh.postgres.database import Database
 from mesh.saga.runner import SagaLimits, SagaRunner
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held

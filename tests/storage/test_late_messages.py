@@ -12,17 +12,15 @@ from dataclasses import replace
 import psycopg2
 import pytest
 
-from mesh.database import Database, LockTimeout
 from mesh.deadlines import Deadline
 from mesh.errors import Aborted, Internal, InvalidArgument, MeshError
+from mesh.postgres.database import Database, LockTimeout
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn.coordinator import Coordinator, Work
 from mesh.txn.decisions import DECIDABLE_SECONDS, DecisionLog
 from mesh.txn.local import LocalParticipant
-from mesh.txn.participant import Participant
-from mesh.txn.recovery import BranchRecovery
-from mesh.txn.words import (
+from mesh.txn.model import (
     GID_MAX_AGE_SECONDS,
     AlreadyCommitted,
     BranchLost,
@@ -32,6 +30,8 @@ from mesh.txn.words import (
     Outcome,
     new_gid,
 )
+from mesh.txn.participant import Participant
+from mesh.txn.recovery import BranchRecovery
 from tests.storage.conftest import empty
 from tests.storage.test_coordinator import TABLE, House, Local, Wire, WiredLog, apply, work
 

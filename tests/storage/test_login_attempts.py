@@ -20,8 +20,8 @@ from account_svc.domain.login_attempts import (
 )
 from account_svc.storage import login_attempts as storage
 from account_svc.use_cases.login_guard import LoginGuard
-from mesh.database import Database
 from mesh.errors import Overloaded
+from mesh.postgres.database import Database
 from tests.stack import PostgresServer
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held

@@ -21,17 +21,17 @@ from account_svc.domain.debits import PULL, Debit
 from account_svc.domain.wallets import BalanceChange
 from account_svc.storage import accounts, wallets
 from account_svc.use_cases.debits import apply_debits
-from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.errors import Aborted, DataLoss, InDoubt
+from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn import recovery
 from mesh.txn.coordinator import Committed, Coordinator, Work
 from mesh.txn.decisions import DecisionLog
+from mesh.txn.model import No, Operation, RedoRefused
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery
-from mesh.txn.words import No, Operation, RedoRefused
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.test_coordinator import TABLE, Local, Wire, WiredLog, apply
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mesh.database import Database
-from mesh.migrations import MigrationError, migrate, read_migrations, require_current
+from mesh.postgres.database import Database
+from mesh.postgres.migrations import MigrationError, migrate, read_migrations, require_current
 
 
 @pytest.fixture

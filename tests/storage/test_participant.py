@@ -6,10 +6,9 @@ from collections.abc import Sequence
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.database import Database, LockTimeout
 from mesh.errors import InvalidArgument
-from mesh.txn.participant import SCHEMA, Participant
-from mesh.txn.words import (
+from mesh.postgres.database import Database, LockTimeout
+from mesh.txn.model import (
     AlreadyCommitted,
     BranchLost,
     GidExpired,
@@ -20,6 +19,7 @@ from mesh.txn.words import (
     Yes,
     new_gid,
 )
+from mesh.txn.participant import SCHEMA, Participant
 
 ODD = "ODD"
 

@@ -14,9 +14,9 @@ from account_svc.storage.accounts import update_password
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Grant
-from mesh.database import Database
+from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.errors import InvalidArgument
-from mesh.idempotency import IdempotencyKeyReused
+from mesh.postgres.database import Database
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held
 from tests.storage.session_house import HOME, PASSWORD, House

@@ -9,8 +9,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from account_svc.payments.provider import BadSignature
 from account_svc.payments.sandbox import SIGNATURE_TOLERANCE_SECONDS, SandboxProvider
 from account_svc.use_cases.payment_events import PaymentEvents
-from mesh.database import Database
 from mesh.errors import InvalidArgument
+from mesh.postgres.database import Database
 from mesh.saga import log as rows
 from mesh.saga.definition import Saga
 from tests.storage.conftest import empty

@@ -12,15 +12,15 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 
-from mesh.database import Database
 from mesh.deadlines import Deadline
 from mesh.errors import Code
+from mesh.postgres.database import Database
 from mesh.status import from_wire, to_status
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn.coordinator import Committed
+from mesh.txn.model import NoPreparedSlot, Operation, new_gid
 from mesh.txn.participant import Participant
-from mesh.txn.words import NoPreparedSlot, Operation, new_gid
 from tests.stack import PostgresServer, start_postgres
 from tests.storage.conftest import empty
 from tests.storage.test_coordinator import TABLE, House, Wire, apply, many, work

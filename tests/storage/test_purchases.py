@@ -38,13 +38,13 @@ from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
-from mesh.database import Database
+from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.deadlines import Deadline
 from mesh.errors import InvalidArgument, MeshError
 from mesh.failpoints import Reach, unharmed
-from mesh.idempotency import IdempotencyKeyReused
+from mesh.postgres.database import Database
 from mesh.saga.runner import SagaLimits, SagaRunner
-from mesh.txn.words import Operation
+from mesh.txn.model import Operation
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.funding import FundedAccounts, sessions_over
 from tests.storage.holding import held

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import Unavailable
-from mesh.instances import Instance, InstanceState
 from registry.domain import LeaseExpired
 from registry.etcd.client import EtcdClient
 from registry.etcd.store import EtcdStore

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import InvalidArgument
-from mesh.instances import Instance, InstanceState
 from registry.domain import LeaseExpired, RegistryFull
 from registry.storage import Store, StoreClosed
 from tests.etcd_cluster import EtcdCluster

@@ -22,8 +22,8 @@ from account_svc.domain.sessions import (
     RefreshTokenReused,
 )
 from account_svc.storage.sessions import MAX_REMEMBERED_SESSIONS, lock_session
-from mesh.database import Database, DatabaseAway
 from mesh.errors import InvalidArgument
+from mesh.postgres.database import Database, DatabaseAway
 from tests.stack import PostgresServer
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held

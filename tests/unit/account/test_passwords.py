@@ -12,7 +12,7 @@ from account_svc.hashing_process import HashingProcess
 from account_svc.passwords import FIRST_GUESS_SECONDS, MAX_WAIT_SECONDS, MAX_WAITING, Passwords
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, Overloaded
-from mesh.priority import BACKGROUND
+from mesh.process.priority import BACKGROUND
 from tests.unit.registry.running import until
 
 LONG = 60.0

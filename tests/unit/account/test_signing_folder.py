@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from account_svc.signing_keys.domain import SETTLE_SECONDS, State, file_name
 from account_svc.signing_keys.folder import MAX_SIGNING_KEYS, SigningKeys
-from mesh.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder
-from mesh.keys import key_id
+from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder
+from mesh.identity.keys import key_id
 
 TOKEN_SECONDS = 900
 OVERLAP_SECONDS = TOKEN_SECONDS + 60

@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from account_svc.signing_keys import domain
 from account_svc.signing_keys.domain import Schedule, ScheduledKey
-from mesh.key_files import LOOK_SECONDS
-from mesh.published_keys import FETCH_SECONDS
+from mesh.identity.key_files import LOOK_SECONDS
+from mesh.identity.published_keys import FETCH_SECONDS
 
 TOKEN_SECONDS = 900
 OVERLAP_SECONDS = domain.overlap_seconds(TOKEN_SECONDS)

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, generate_latest
 
 from bench.batches import BatchSizes, difference, parse_batches
-from mesh.metrics import LaneMetrics, TransactionMetrics
+from mesh.process.metrics import LaneMetrics, TransactionMetrics
 
 SIZES = BatchSizes(batch_count=4, total=44, at_most={1.0: 1, 8.0: 2, 32.0: 4})
 

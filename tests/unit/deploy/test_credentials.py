@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from deploy.local import credentials
-from mesh.keys import key_id, load_private_key
-from mesh.service_keys import ServiceKeyFolder
+from mesh.identity.keys import key_id, load_private_key
+from mesh.identity.service_keys import ServiceKeyFolder
 
 FOLDERS = ("service_keys", "public_keys")
 

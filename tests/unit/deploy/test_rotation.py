@@ -14,8 +14,8 @@ from deploy.local import credentials
 from deploy.local.errors import LocalRunError
 from deploy.local.rotation import LOGGED_OUT, Rotation
 from deploy.local.signing_views import View, Views
-from mesh.key_files import LOOK_SECONDS
-from mesh.keys import key_id, load_private_key
+from mesh.identity.key_files import LOOK_SECONDS
+from mesh.identity.keys import key_id, load_private_key
 
 TOKEN_SECONDS = 900
 OVERLAP_SECONDS = TOKEN_SECONDS + 60

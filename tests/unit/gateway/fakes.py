@@ -14,8 +14,8 @@ from gateway_http.pages import Presence
 from gateway_http.response_headers import ResponseHeaders
 from gateway_http.router import Router
 from mesh.calls import Metadata
+from mesh.contract.instances import Instance
 from mesh.deadlines import Deadline
-from mesh.instances import Instance
 from protos import DESCRIPTORS
 
 LIMITS = Limits(max_body_bytes=64 * 1024, deadline_seconds=10.0)

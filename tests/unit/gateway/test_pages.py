@@ -11,7 +11,7 @@ import structlog
 from gateway_http.app import Gateway
 from gateway_http.pages import Presence
 from gateway_http.router import Router
-from mesh.instances import Instance, InstanceState
+from mesh.contract.instances import Instance, InstanceState
 from tests.unit.gateway.fakes import (
     FakeCaller,
     FakeDirectory,

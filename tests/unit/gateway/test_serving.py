@@ -13,7 +13,7 @@ import pytest
 
 from gateway_http.disconnects import WATCH_AFTER_SECONDS
 from gateway_http.listener import listening_socket
-from mesh.server import ListenFailed
+from mesh.process.server import ListenFailed
 
 TOKEN = {"authorization": "Bearer t"}
 

@@ -1,4 +1,4 @@
-"""The tables of mesh.balancer and mesh.breaker once more, written to be read and not to be fast.
+"""The tables of mesh.calling.balancer and mesh.calling.breaker once more, written to be read and not to be fast.
 
 It shares no code with them. A breaker here remembers everything that happened to its
 instance, in order, and each question is answered by looking through that.
@@ -52,7 +52,7 @@ class TriedCall:
 
 
 class ModelBreaker:
-    """One instance, by the table of mesh.breaker."""
+    """One instance, by the table of mesh.calling.breaker."""
 
     def __init__(self) -> None:
         self.moment = 0
@@ -133,7 +133,7 @@ class ModelBreaker:
 
 
 class ModelBalancer:
-    """All instances of a service, by the table of mesh.balancer.
+    """All instances of a service, by the table of mesh.calling.balancer.
 
     Which of several ready instances has its turn is not modelled: `allowed` tells them all.
     """

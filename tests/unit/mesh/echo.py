@@ -15,9 +15,12 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mesh.auth import PLAYER_AUDIENCE, Authenticator, TokenSigner
+from mesh.calling.transport import Transport
+from mesh.calling.unary import UnaryTransport
 from mesh.calls import AUTHORIZATION
-from mesh.dispatch import Call, Dispatcher
+from mesh.contract.access import OF_PLAYERS, Rule, of_services
+from mesh.contract.methods import Method
+from mesh.contract.terms import Work
 from mesh.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -29,18 +32,15 @@ from mesh.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from mesh.keys import fixed_keys, fixed_service_keys, load_private_key
+from mesh.identity.auth import PLAYER_AUDIENCE, Authenticator, TokenSigner
+from mesh.identity.keys import fixed_keys, fixed_service_keys, load_private_key
+from mesh.identity.service_identity import ServiceIdentity
 from mesh.lanes.transport import LaneTransport
-from mesh.methods import Method
-from mesh.rules import OF_PLAYERS, Rule, of_services
-from mesh.security import PLAIN, MutualTls, Security
-from mesh.server import Server
-from mesh.service_identity import ServiceIdentity
+from mesh.process.server import Server
+from mesh.serving.dispatch import Call, Dispatcher
 from mesh.tls.certificates import Certificates
 from mesh.tls.material import TlsFiles
-from mesh.transport import Transport
-from mesh.unary import UnaryTransport
-from mesh.work import Work
+from mesh.tls.security import PLAIN, MutualTls, Security
 
 ECHO = "/echo.v1.EchoService/Echo"
 PLAYERS_ECHO = "/echo.v1.EchoService/PlayersEcho"

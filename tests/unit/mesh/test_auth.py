@@ -5,7 +5,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from mesh.auth import (
+from mesh.contract.access import OF_PLAYERS, OPEN, Access, Rule, of_services
+from mesh.errors import PermissionDenied, Unauthenticated
+from mesh.identity.auth import (
     PLAYER_AUDIENCE,
     SERVICE_AUDIENCE,
     Anonymous,
@@ -14,10 +16,8 @@ from mesh.auth import (
     Service,
     TokenSigner,
 )
-from mesh.errors import PermissionDenied, Unauthenticated
-from mesh.keys import fixed_keys, fixed_service_keys, key_id
-from mesh.rules import OF_PLAYERS, OPEN, Access, Rule, of_services
-from mesh.service_identity import ServiceIdentity
+from mesh.identity.keys import fixed_keys, fixed_service_keys, key_id
+from mesh.identity.service_identity import ServiceIdentity
 
 HOUR = 3600
 PLAYER_ID = "0d5c3a52-6a3c-4b8a-9d0e-2f5a7c1b9e44"

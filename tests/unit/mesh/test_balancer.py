@@ -1,12 +1,12 @@
-"""The table of mesh.balancer, row by row."""
+"""The table of mesh.calling.balancer, row by row."""
 
 from collections import Counter
 
 import pytest
 
-from mesh.balancer import Attempt, Balancer, Tries
-from mesh.breaker import BreakerLimits, Outcome
-from mesh.instances import Instance, InstanceState
+from mesh.calling.balancer import Attempt, Balancer, Tries
+from mesh.calling.breaker import BreakerLimits, Outcome
+from mesh.contract.instances import Instance, InstanceState
 
 A = Instance("a", "gacha_svc", "host:1")
 B = Instance("b", "gacha_svc", "host:2")

@@ -1,8 +1,8 @@
-"""The table of mesh.breaker, row by row."""
+"""The table of mesh.calling.breaker, row by row."""
 
 import pytest
 
-from mesh.breaker import Breaker, BreakerLimits, Outcome
+from mesh.calling.breaker import Breaker, BreakerLimits, Outcome
 
 LIMITS = BreakerLimits(
     failures=3, cool_down_seconds=1.0, cool_down_bound_seconds=3.0, silence_seconds=0.5

@@ -4,9 +4,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from mesh.balancer import Attempt, Balancer, Tries
-from mesh.breaker import Outcome
-from mesh.instances import Instance, InstanceState
+from mesh.calling.balancer import Attempt, Balancer, Tries
+from mesh.calling.breaker import Outcome
+from mesh.contract.instances import Instance, InstanceState
 from tests.unit.mesh.balancer_model import End, ModelBalancer, State, TriedAttempt, TriedCall
 
 IDS = ("a", "b", "c")

@@ -4,9 +4,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from mesh.balancer import ATTEMPTS_ON_AN_INSTANCE, Attempt, Balancer, Tries
-from mesh.breaker import Outcome
-from mesh.instances import Instance, InstanceState
+from mesh.calling.balancer import ATTEMPTS_ON_AN_INSTANCE, Attempt, Balancer, Tries
+from mesh.calling.breaker import Outcome
+from mesh.contract.instances import Instance, InstanceState
 
 IDS = ("a", "b", "c", "d")
 instance_lists = st.lists(

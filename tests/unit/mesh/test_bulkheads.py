@@ -8,16 +8,16 @@ import pytest
 import protos.account.v1.account_pb2
 import protos.gacha.v1.gacha_pb2
 import protos.tx.v1.participant_pb2  # noqa: F401 (puts the methods into the descriptor pool)
-from mesh.auth import Authenticator
-from mesh.bulkheads import LONGEST_HINT_SECONDS, SHORTEST_HINT_SECONDS, Bulkhead
 from mesh.calls import AUTHORIZATION
+from mesh.contract.methods import Method
+from mesh.contract.terms import BOUNDS, Terms, Work, terms_of_path
 from mesh.deadlines import Deadline
-from mesh.dispatch import Call, Dispatcher
 from mesh.errors import MeshError, Overloaded
-from mesh.keys import fixed_keys, fixed_service_keys
+from mesh.identity.auth import Authenticator
+from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.lanes.limits import MAX_HELD_CALLS
-from mesh.methods import Method
-from mesh.work import BOUNDS, Terms, Work, terms_of_path
+from mesh.serving.bulkheads import LONGEST_HINT_SECONDS, SHORTEST_HINT_SECONDS, Bulkhead
+from mesh.serving.dispatch import Call, Dispatcher
 from tests.unit.mesh.echo import OF_GACHA, Callers
 
 

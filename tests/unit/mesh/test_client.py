@@ -7,9 +7,16 @@ import pytest
 
 import protos.account.v1.account_pb2
 import protos.tx.v1.participant_pb2  # noqa: F401 (puts the methods into the descriptor pool)
-from mesh.balancer import ATTEMPTS_ON_AN_INSTANCE
+from mesh.calling.balancer import ATTEMPTS_ON_AN_INSTANCE
+from mesh.calling.client import (
+    PAUSES_SECONDS,
+    AllInstancesUnavailable,
+    ServiceClient,
+    ServiceOverloaded,
+)
+from mesh.calling.transport import ConnectionBroken, NoAnswer
 from mesh.calls import Metadata
-from mesh.client import PAUSES_SECONDS, AllInstancesUnavailable, ServiceClient, ServiceOverloaded
+from mesh.contract.instances import Instance
 from mesh.deadlines import Deadline
 from mesh.errors import (
     Aborted,
@@ -24,9 +31,7 @@ from mesh.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from mesh.instances import Instance
 from mesh.lanes.limits import LaneFull, MessageTooLarge
-from mesh.transport import ConnectionBroken, NoAnswer
 
 READ = "/account.v1.AccountService/GetCurrency"
 WRITE = "/account.v1.AccountService/BuyCurrency"

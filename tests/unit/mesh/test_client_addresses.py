@@ -7,15 +7,15 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mesh.auth import Authenticator
 from mesh.calls import CLIENT_ADDRESS
-from mesh.dispatch import Dispatcher
-from mesh.keys import fixed_keys, fixed_service_keys
+from mesh.contract.access import OPEN
+from mesh.contract.methods import Method
+from mesh.identity.auth import Authenticator
+from mesh.identity.keys import fixed_keys, fixed_service_keys
+from mesh.identity.service_identity import ServiceIdentity
 from mesh.lanes.transport import LaneTransport
-from mesh.methods import Method
-from mesh.rules import OPEN
-from mesh.server import Server
-from mesh.service_identity import ServiceIdentity
+from mesh.process.server import Server
+from mesh.serving.dispatch import Dispatcher
 from tests.relay import relayed
 from tests.unit.mesh.echo import ECHO, Echo
 

@@ -8,10 +8,10 @@ from time import monotonic
 import grpc
 import pytest
 
+from mesh.calling.transport import ConnectionBroken, NoAnswer
+from mesh.calling.unary import UnaryTransport
 from mesh.errors import Code, FailedPrecondition, MeshError, Unavailable
 from mesh.status import DETAILS_KEY, to_status
-from mesh.transport import ConnectionBroken, NoAnswer
-from mesh.unary import UnaryTransport
 from tests.unit.registry.running import until
 
 METHOD = "/any.v1.Service/Method"

@@ -8,9 +8,9 @@ from time import monotonic
 
 import pytest
 
-from mesh.discovery import Directory, NoRegistry
-from mesh.instances import Instance, InstanceState
-from mesh.registration import Registration
+from mesh.contract.instances import Instance, InstanceState
+from mesh.membership.discovery import Directory, NoRegistry
+from mesh.membership.registration import Registration
 from registry import rpc
 from registry.domain import LEASE_SECONDS as LEASE
 from registry.storage import MemoryStore

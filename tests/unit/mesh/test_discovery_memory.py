@@ -1,7 +1,7 @@
 """What stays on the list while registries come and go."""
 
-from mesh.instance_memory import InstanceMemory
-from mesh.instances import Instance, InstanceState
+from mesh.contract.instances import Instance, InstanceState
+from mesh.membership.instance_memory import InstanceMemory
 
 A = Instance("a", "s", "host:1")
 B = Instance("b", "s", "host:2")

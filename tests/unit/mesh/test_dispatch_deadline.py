@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mesh.deadlines import Deadline
-from mesh.dispatch import Dispatcher
 from mesh.errors import DeadlineExceeded
+from mesh.serving.dispatch import Dispatcher
 from tests.unit.mesh.echo import ECHO, Callers, Echo, echo_server
 
 

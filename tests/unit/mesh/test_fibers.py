@@ -9,7 +9,7 @@ import pytest
 import uvloop
 from greenlet import getcurrent
 
-from mesh.fibers import Fiber, WaitedTooLong, at_most
+from mesh.postgres.fibers import Fiber, WaitedTooLong, at_most
 
 
 class WatchfulLoop(asyncio.SelectorEventLoop):

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
-from mesh import gathering
 from mesh.errors import ResourceExhausted, Unavailable
-from mesh.gathering import GatheredRead
+from mesh.postgres import coalesced_reads
+from mesh.postgres.coalesced_reads import GatheredRead
 
 
 class Shelf:
@@ -69,19 +69,20 @@ async def test_a_read_takes_a_bounded_number_of_keys_and_more_wait_in_turn() -> 
     shelf = Shelf()
     reads = GatheredRead(shelf.read)
     asking = [
-        asyncio.create_task(reads.get(str(number))) for number in range(gathering.MAX_KEYS + 1)
+        asyncio.create_task(reads.get(str(number)))
+        for number in range(coalesced_reads.MAX_KEYS + 1)
     ]
     await settle()
     shelf.open.set()
     await asyncio.gather(*asking)
-    assert [len(keys) for keys in shelf.asked] == [gathering.MAX_KEYS, 1]
+    assert [len(keys) for keys in shelf.asked] == [coalesced_reads.MAX_KEYS, 1]
 
 
 async def test_beyond_the_bound_a_read_is_refused_at_once() -> None:
     reads = GatheredRead(Shelf().read)
     asking = [
         asyncio.create_task(reads.get(str(number)))
-        for number in range(gathering.MAX_KEYS + gathering.MAX_WAITING)
+        for number in range(coalesced_reads.MAX_KEYS + coalesced_reads.MAX_WAITING)
     ]
     await settle()
     asking += [asyncio.create_task(reads.get(f"more {number}")) for number in range(300)]

@@ -8,16 +8,16 @@ from typing import Any
 import grpc
 import pytest
 
-from mesh.auth import PLAYER_AUDIENCE, TokenSigner
+from mesh.calling.transport import ConnectionBroken, NoAnswer, UnfitMetadata
 from mesh.calls import AUTHORIZATION
 from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, InvalidArgument, Unauthenticated, Unimplemented
+from mesh.identity.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.lanes.lane import Lane
 from mesh.lanes.limits import EXCHANGE, MAX_METADATA_BYTES, LaneFull, MessageTooLarge
 from mesh.lanes.served import ServedLane
 from mesh.lanes.transport import LaneTransport
-from mesh.server import Server
-from mesh.transport import ConnectionBroken, NoAnswer, UnfitMetadata
+from mesh.process.server import Server
 from protos.mesh.v1 import lane_pb2
 from tests.unit.mesh.echo import ECHO, STREAM, USER_ID, Callers, Echo, echo_server
 from tests.unit.registry.running import until

@@ -10,14 +10,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from mesh.metrics import (
+from mesh.process.metrics import (
     LaneMetrics,
     Page,
     TransactionMetrics,
     metrics_served,
     process_registry,
 )
-from mesh.server import ListenFailed
+from mesh.process.server import ListenFailed
 
 
 def _value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from mesh import published_keys
-from mesh.auth import Authenticator
+from mesh.contract.access import OF_PLAYERS
+from mesh.contract.methods import Method
 from mesh.deadlines import Deadline
-from mesh.dispatch import Dispatcher
 from mesh.errors import NoKeysYet, Unavailable
-from mesh.keys import fixed_service_keys
-from mesh.methods import Method
-from mesh.published_keys import FIRST_FETCH_SECONDS, RETRY_SECONDS, PublishedKeys
-from mesh.rules import OF_PLAYERS
+from mesh.identity import published_keys
+from mesh.identity.auth import Authenticator
+from mesh.identity.keys import fixed_service_keys
+from mesh.identity.published_keys import FIRST_FETCH_SECONDS, RETRY_SECONDS, PublishedKeys
+from mesh.serving.dispatch import Dispatcher
 from tests.unit.mesh.echo import PLAYERS_ECHO, Callers, Echo
 
 KEY = Ed25519PrivateKey.generate().public_key()

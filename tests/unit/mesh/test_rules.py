@@ -3,11 +3,20 @@
 import pytest
 from google.protobuf.descriptor_pb2 import MethodOptions
 
-from mesh.auth import Authenticator
-from mesh.dispatch import Dispatcher
-from mesh.keys import fixed_keys, fixed_service_keys
-from mesh.methods import Method, methods_of
-from mesh.rules import ADMIN, OF_PLAYERS, OPEN, Access, BadRule, Rule, of_services, rule_of
+from mesh.contract.access import (
+    ADMIN,
+    OF_PLAYERS,
+    OPEN,
+    Access,
+    BadRule,
+    Rule,
+    of_services,
+    rule_of,
+)
+from mesh.contract.methods import Method, methods_of
+from mesh.identity.auth import Authenticator
+from mesh.identity.keys import fixed_keys, fixed_service_keys
+from mesh.serving.dispatch import Dispatcher
 from protos.gacha.v1 import gacha_pb2
 from protos.mesh.v1 import options_pb2
 from protos.tx.v1 import coordinator_pb2

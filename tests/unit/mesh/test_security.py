@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from deploy.local.certificates import Authority, make_authority, now_utc
-from mesh.security import PLAIN, MutualTls, Security
-from mesh.server import Server
+from mesh.calling.transport import ConnectionBroken, Transport
+from mesh.process.server import Server
 from mesh.tls.certificates import Certificates
 from mesh.tls.material import Material, TlsFiles
-from mesh.transport import ConnectionBroken, Transport
+from mesh.tls.security import PLAIN, MutualTls, Security
 from tests.unit.mesh.echo import ECHO, Callers, Echo, echo_server
 from tests.unit.registry.running import until
 

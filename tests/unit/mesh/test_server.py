@@ -9,16 +9,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mesh.auth import Authenticator
+from mesh.contract.methods import methods_of
+from mesh.contract.terms import Work
 from mesh.deadlines import Deadline
-from mesh.dispatch import Call, Dispatcher
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, ResourceExhausted
-from mesh.keys import fixed_keys, fixed_service_keys
-from mesh.methods import methods_of
-from mesh.server import ListenFailed, Server
-from mesh.service_identity import ServiceIdentity
+from mesh.identity.auth import Authenticator
+from mesh.identity.keys import fixed_keys, fixed_service_keys
+from mesh.identity.service_identity import ServiceIdentity
+from mesh.process.server import ListenFailed, Server
+from mesh.serving.dispatch import Call, Dispatcher
 from mesh.status import DETAILS_KEY, from_wire
-from mesh.work import Work
 from protos.tx.v1 import coordinator_pb2
 
 SERVICE = coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"]

@@ -13,14 +13,14 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from mesh.auth import Authenticator, Service
-from mesh.config import ServerSettings, load
+from mesh.contract.access import of_services
 from mesh.errors import Unauthenticated
-from mesh.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder
-from mesh.keys import fixed_keys, key_id
-from mesh.rules import of_services
-from mesh.service_identity import ServiceIdentity
-from mesh.service_keys import ServiceKeyFolder
+from mesh.identity.auth import Authenticator, Service
+from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder
+from mesh.identity.keys import fixed_keys, key_id
+from mesh.identity.service_identity import ServiceIdentity
+from mesh.identity.service_keys import ServiceKeyFolder
+from mesh.process.config import ServerSettings, load
 
 OF_GACHA = of_services(["gacha_svc"])
 

@@ -16,6 +16,8 @@ import pytest
 import uvloop
 
 from deploy.local.certificates import make_authority, now_utc
+from mesh.calling.transport import ConnectionBroken, NoAnswer, Transport
+from mesh.calling.unary import MAX_MESSAGE_BYTES
 from mesh.calls import Metadata
 from mesh.errors import (
     DeadlineExceeded,
@@ -26,9 +28,7 @@ from mesh.errors import (
     Unauthenticated,
     Unimplemented,
 )
-from mesh.server import Server
-from mesh.transport import ConnectionBroken, NoAnswer, Transport
-from mesh.unary import MAX_MESSAGE_BYTES
+from mesh.process.server import Server
 from tests.unit.mesh.echo import (
     ECHO,
     PLAYERS_ECHO,

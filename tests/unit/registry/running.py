@@ -7,12 +7,12 @@ from time import monotonic
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mesh.auth import Authenticator
-from mesh.dispatch import Dispatcher
-from mesh.keys import fixed_keys, fixed_service_keys
-from mesh.methods import methods_of
-from mesh.server import Server
-from mesh.service_identity import ServiceIdentity
+from mesh.contract.methods import methods_of
+from mesh.identity.auth import Authenticator
+from mesh.identity.keys import fixed_keys, fixed_service_keys
+from mesh.identity.service_identity import ServiceIdentity
+from mesh.process.server import Server
+from mesh.serving.dispatch import Dispatcher
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
 from registry.following import SETTLE_SECONDS, Following

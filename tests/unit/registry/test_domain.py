@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import InvalidArgument
-from mesh.instances import Instance, InstanceState
 from registry.domain import LEASE_SECONDS, LeaseExpired, Leases, RegistryFull, validate
 
 ENTRY = Instance("gacha_svc-1", "gacha_svc", "127.0.0.1:7000")

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import Unavailable
-from mesh.instances import Instance, InstanceState
 from registry.domain import Snapshot
 from registry.following import Following
 from registry.storage import MemoryStore

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mesh.discovery import Directory
-from mesh.instances import Instance
-from mesh.registration import Registration
+from mesh.contract.instances import Instance
+from mesh.membership.discovery import Directory
+from mesh.membership.registration import Registration
 from tests.unit.registry.running import KEYS, token, until
 
 A = Instance("a-1", "a", "127.0.0.1:1")

@@ -7,9 +7,9 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
+from mesh.calling.unary import UnaryTransport
 from mesh.calls import AUTHORIZATION
 from mesh.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
-from mesh.unary import UnaryTransport
 from protos.registry.v1 import registry_pb2 as pb
 from tests.unit.registry.running import RunningRegistry, token, until
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 from http import HTTPStatus
 
-from mesh.instances import Instance, InstanceState
+from mesh.contract.instances import Instance, InstanceState
 from registry.following import Following
 from registry.own_entry import OwnEntry
 from registry.scrape_targets import scrape_targets_page

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from mesh.instances import Instance
+from mesh.contract.instances import Instance
 from registry.storage import MemoryStore
 
 A = Instance("a", "gacha_svc", "host:1")

@@ -1,6 +1,6 @@
 """What a watcher is told, and what not."""
 
-from mesh.instances import Instance
+from mesh.contract.instances import Instance
 from registry.domain import Snapshot
 from registry.told import Told
 

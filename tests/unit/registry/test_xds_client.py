@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from deploy.local import xds_file
-from mesh.instances import Instance, InstanceState
+from mesh.contract.instances import Instance, InstanceState
 from tests.unit.registry import xds_client
 from tests.unit.registry.running import RunningRegistry
 

@@ -11,7 +11,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as connection_pb2,
 )
 
-from mesh.instances import Instance, InstanceState
+from mesh.contract.instances import Instance, InstanceState
 from registry.xds.resources import CLUSTER, ENDPOINTS, LISTENER, assignments, configuration
 from registry.xds.targets import Target
 

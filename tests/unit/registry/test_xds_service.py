@@ -9,7 +9,7 @@ import pytest
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
-from mesh.instances import Instance, InstanceState
+from mesh.contract.instances import Instance, InstanceState
 from registry.xds.resources import CLUSTER, ENDPOINTS, LISTENER
 from registry.xds.service import STREAM
 from tests.unit.registry.running import RunningRegistry, until

@@ -11,12 +11,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from mesh.database import LockTimeout
 from mesh.errors import Aborted, MeshError, Unavailable
+from mesh.postgres.database import LockTimeout
 from mesh.txn.decisions import BEGINNING, DECIDABLE_SECONDS, Decision, Place
 from mesh.txn.decisions import RETENTION_SECONDS as DECISION_SECONDS
-from mesh.txn.participant import Branch
-from mesh.txn.words import (
+from mesh.txn.model import (
     BUSY,
     DUPLICATE,
     GID_MAX_AGE_SECONDS,
@@ -33,6 +32,7 @@ from mesh.txn.words import (
     gid_age_seconds,
     gid_made_at_seconds,
 )
+from mesh.txn.participant import Branch
 
 Clock = Callable[[], float]
 INSUFFICIENT = "INSUFFICIENT_CURRENCY"

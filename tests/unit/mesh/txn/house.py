@@ -8,7 +8,7 @@ from itertools import count
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.txn.coordinator import Committed, Coordinator, Work
-from mesh.txn.words import DUPLICATE
+from mesh.txn.model import DUPLICATE
 from tests.unit.mesh.txn.databases import AccountSide, Body, GachaSide, Log
 from tests.unit.mesh.txn.loop import HandDrivenLoop
 from tests.unit.mesh.txn.processes import AccountProcess, GachaProcess, Process

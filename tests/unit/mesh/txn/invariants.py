@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from mesh.txn.words import Outcome
+from mesh.txn.model import Outcome
 from tests.unit.mesh.txn.databases import Side
 from tests.unit.mesh.txn.house import House, Pull
 

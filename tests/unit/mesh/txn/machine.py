@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mesh.errors import Unavailable
 from mesh.txn.coordinator import Coordinator
-from mesh.txn.words import Outcome
+from mesh.txn.model import Outcome
 from tests.unit.mesh.txn.databases import GachaSide, Side
 from tests.unit.mesh.txn.house import House, Pull
 from tests.unit.mesh.txn.invariants import Violation, check_at_rest, check_now

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.txn.coordinator import COMMIT_SECONDS, Coordinator
-from mesh.txn.words import Outcome
+from mesh.txn.model import Outcome
 from tests.unit.mesh.txn.machine import ProtocolMachine
 
 

@@ -12,9 +12,9 @@ from mesh.errors import MeshError
 from mesh.txn.coordinator import Answer, Coordinator, Work
 from mesh.txn.decisions import BEGINNING, Decision, DecisionLog, Place
 from mesh.txn.group_commit import GroupCommit
+from mesh.txn.model import Operation, Outcome, Vote
 from mesh.txn.participant import RETENTION_SECONDS, Branch, Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery
-from mesh.txn.words import Operation, Outcome, Vote
 from tests.unit.mesh.txn.databases import Body, Log, Side
 from tests.unit.mesh.txn.wire import Wire
 

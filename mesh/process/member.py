@@ -19,23 +19,23 @@ from typing import Any
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 
-from mesh.auth import Authenticator
-from mesh.client import ServiceClient
-from mesh.config import ServiceSettings
-from mesh.discovery import Directory, NoRegistry
-from mesh.dispatch import Dispatcher, Gate
-from mesh.instances import Instance
-from mesh.keys import PublicKeys
+from mesh.calling.client import ServiceClient
+from mesh.calling.unary import UnaryTransport
+from mesh.contract.instances import Instance
+from mesh.contract.methods import methods_of
+from mesh.contract.terms import Work
+from mesh.identity.auth import Authenticator
+from mesh.identity.keys import PublicKeys
 from mesh.lanes.transport import LaneTransport
-from mesh.methods import methods_of
-from mesh.metrics import LaneMetrics, RefusalMetrics, metrics_served, process_registry
-from mesh.process import serve_until_told_to_stop
-from mesh.registration import Registration
-from mesh.security import security_of
-from mesh.server import Server
+from mesh.membership.discovery import Directory, NoRegistry
+from mesh.membership.registration import Registration
+from mesh.process.config import ServiceSettings
+from mesh.process.lifecycle import serve_until_told_to_stop
+from mesh.process.metrics import LaneMetrics, RefusalMetrics, metrics_served, process_registry
+from mesh.process.server import Server
+from mesh.serving.dispatch import Dispatcher, Gate
 from mesh.tls.certificates import CertificateMetrics
-from mesh.unary import UnaryTransport
-from mesh.work import Work
+from mesh.tls.security import security_of
 
 WARM_UP_SECONDS = 3.0
 """For how long a newcomer waits for what it needs. Then it serves all the same: it may be
@@ -97,7 +97,7 @@ class Member:
     ) -> None:
         """Serves each proto service by its implementation until a signal, and runs the
         background work meanwhile. `opened` are full names of methods, of those that may be
-        opened, which anybody may call here; `gates` are as `mesh.dispatch.Dispatcher` has
+        opened, which anybody may call here; `gates` are as `mesh.serving.dispatch.Dispatcher` has
         them. It listens once it knows of the others and `warm_up` has returned."""
         services = list(offered)
         methods = [

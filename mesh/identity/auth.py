@@ -18,10 +18,10 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from mesh.calls import AUTHORIZATION, Metadata
+from mesh.contract.access import ANY_SERVICE, Access, Rule
+from mesh.contract.identifiers import checked_uuid
 from mesh.errors import InvalidArgument, PermissionDenied, Unauthenticated
-from mesh.identifiers import checked_uuid
-from mesh.keys import PublicKeys, ServiceKeys, key_id
-from mesh.rules import ANY_SERVICE, Access, Rule
+from mesh.identity.keys import PublicKeys, ServiceKeys, key_id
 
 ALGORITHM = "EdDSA"
 ISSUER = "gacha-mesh"
@@ -43,7 +43,8 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A process of the mesh, by the name of its service, or an operator as mesh.rules.ADMIN."""
+    """A process of the mesh, by the name of its service, or an operator as
+    mesh.contract.access.ADMIN."""
 
     name: str
 

@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode
 
-from mesh.key_files import BadKeyFolder
-from mesh.keys import load_private_key
-from mesh.service_identity import ServiceIdentity
-from mesh.service_keys import ServiceKeyFolder
+from mesh.identity.key_files import BadKeyFolder
+from mesh.identity.keys import load_private_key
+from mesh.identity.service_identity import ServiceIdentity
+from mesh.identity.service_keys import ServiceKeyFolder
 from mesh.tls.settings import TlsSettings
 
 

@@ -23,13 +23,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import grpc
 import structlog
 
+from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.calls import AUTHORIZATION
+from mesh.contract.instances import Instance
 from mesh.errors import Unavailable
-from mesh.instance_memory import InstanceMemory
-from mesh.instance_messages import from_message
-from mesh.instances import Instance
-from mesh.security import PLAIN, Security
-from mesh.unary import CHANNEL_OPTIONS
+from mesh.membership.instance_memory import InstanceMemory
+from mesh.membership.instance_messages import from_message
+from mesh.tls.security import PLAIN, Security
 from protos.registry.v1 import registry_pb2
 
 WATCH = "/registry.v1.RegistryService/Watch"
@@ -49,7 +49,7 @@ class NoRegistry(Unavailable):
 
 
 class Directory:
-    """Watches the registry; a `mesh.client.InstanceList`. Use it in one event loop alone."""
+    """Watches the registry; a `mesh.calling.client.InstanceList`. Use it in one event loop alone."""
 
     def __init__(
         self,

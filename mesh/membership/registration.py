@@ -15,12 +15,12 @@ from dataclasses import replace
 import structlog
 from google.protobuf.message import Message
 
+from mesh.calling.transport import Transport
+from mesh.calling.unary import UnaryTransport
 from mesh.calls import AUTHORIZATION
+from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import MeshError, NotFound
-from mesh.instance_messages import STATE_NUMBERS, to_message
-from mesh.instances import Instance, InstanceState
-from mesh.transport import Transport
-from mesh.unary import UnaryTransport
+from mesh.membership.instance_messages import STATE_NUMBERS, to_message
 from protos.registry.v1 import registry_pb2
 
 SERVICE = "/registry.v1.RegistryService/"
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Registration:
-    """Keeps one instance on the list; a `mesh.process.Leaving`."""
+    """Keeps one instance on the list; a `mesh.process.lifecycle.Leaving`."""
 
     def __init__(
         self,

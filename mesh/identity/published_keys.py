@@ -27,7 +27,7 @@ is no key set. It has an end of its own."""
 
 
 class PublishedKeys:
-    """`find` is a `mesh.keys.PublicKeys`. Use it in one event loop alone."""
+    """`find` is a `mesh.identity.keys.PublicKeys`. Use it in one event loop alone."""
 
     def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` is monotonic, in seconds."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.database import Database
+from mesh.postgres.database import Database
 
 LOCK_KEY = 7_265_019_404
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import structlog
 
-from mesh.database import Database
 from mesh.errors import MeshError
 from mesh.logs import configure_logs
-from mesh.migrations import MigrationError, migrate, require_current
-from mesh.process import run
+from mesh.postgres.database import Database
+from mesh.postgres.migrations import MigrationError, migrate, require_current
+from mesh.process.lifecycle import run
 
 log = structlog.get_logger()
 

@@ -16,9 +16,10 @@ from uuid import uuid4
 import structlog
 from google.protobuf.message import DecodeError
 
-from mesh.auth import Authenticator, Identity, Player, Service
-from mesh.bulkheads import Bulkhead
 from mesh.calls import CLIENT_ADDRESS, REQUEST_ID, TRACEPARENT, Metadata, is_fit_request_id
+from mesh.contract.access import Rule
+from mesh.contract.methods import Method
+from mesh.contract.terms import BOUNDS, Work
 from mesh.deadlines import Deadline, within
 from mesh.errors import (
     DeadlineExceeded,
@@ -29,9 +30,8 @@ from mesh.errors import (
     Overloaded,
     Unimplemented,
 )
-from mesh.methods import Method
-from mesh.rules import Rule
-from mesh.work import BOUNDS, Work
+from mesh.identity.auth import Authenticator, Identity, Player, Service
+from mesh.serving.bulkheads import Bulkhead
 
 MAX_STREAMS = 2048
 """On one server; whoever serves a stream has a closer bound."""
@@ -63,7 +63,7 @@ class Call:
 
     @property
     def service(self) -> str:
-        """The calling service, or mesh.rules.ADMIN. For methods whose access is SERVICE."""
+        """The calling service, or mesh.contract.access.ADMIN. For methods whose access is SERVICE."""
         assert isinstance(self.identity, Service), f"{self.path} is not a service's method"
         return self.identity.name
 
@@ -99,7 +99,7 @@ class Dispatcher:
         return self._methods.get(path)
 
     async def authenticate(self, metadata: Metadata, rule: Rule) -> Identity:
-        """Who opens something that carries calls; see `mesh.auth.Authenticator`."""
+        """Who opens something that carries calls; see `mesh.identity.auth.Authenticator`."""
         return await self._authenticator.authenticate(metadata, rule)
 
     async def handle(

@@ -1,6 +1,6 @@
 """An instance to and from registry.v1.Instance."""
 
-from mesh.instances import Instance, InstanceState
+from mesh.contract.instances import Instance, InstanceState
 from protos.registry.v1 import registry_pb2
 
 STATE_NUMBERS = {

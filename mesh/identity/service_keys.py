@@ -18,7 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from mesh.key_files import (
+from mesh.identity.key_files import (
     LOOK_SECONDS,
     MAX_KEY_FILE_BYTES,
     UNKNOWN_KEY_LOOK_SECONDS,
@@ -26,7 +26,7 @@ from mesh.key_files import (
     Stamp,
     stamps_of,
 )
-from mesh.keys import ServiceKey, key_id
+from mesh.identity.keys import ServiceKey, key_id
 
 _SERVICE = re.compile(r"[A-Za-z0-9_]{1,64}")
 """Without a hyphen, which ends the service's name in the id of an instance."""
@@ -42,7 +42,7 @@ class _Read:
 
 
 class ServiceKeyFolder:
-    """The keys of one folder; `find` is a `mesh.auth.ServiceKeys`. Use it in one thread."""
+    """The keys of one folder; `find` is a `mesh.identity.auth.ServiceKeys`. Use it in one thread."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises BadKeyFolder when the folder holds no key, or a file that is none.

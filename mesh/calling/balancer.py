@@ -16,7 +16,7 @@
     not even that                  none is left: the call fails at once
 
 - *Ready*: on the list, SERVING, and admitted by its breaker (closed, or half-open
-  with no probe out); see mesh.breaker for what counts as a failure.
+  with no probe out); see mesh.calling.breaker for what counts as a failure.
 - So a lone instance that was restarted is found by the next call, and while all
   instances are out, each is tried by one call at a time and all other calls fail
   at once.
@@ -31,8 +31,8 @@ No I/O and no event loop; the clock is an argument. Not safe for threads.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from mesh.breaker import Breaker, BreakerLimits, Outcome
-from mesh.instances import Instance
+from mesh.calling.breaker import Breaker, BreakerLimits, Outcome
+from mesh.contract.instances import Instance
 
 ATTEMPTS_ON_AN_INSTANCE = 3
 

@@ -9,8 +9,8 @@ Pure: no I/O; clock and randomness are arguments.
 
 from collections.abc import Callable, Collection, Iterable
 
-from mesh.bulkheads import LONGEST_HINT_SECONDS, SHORTEST_HINT_SECONDS
-from mesh.work import Work
+from mesh.contract.terms import Work
+from mesh.serving.bulkheads import LONGEST_HINT_SECONDS, SHORTEST_HINT_SECONDS
 
 SPREAD = 0.25
 """A hint is lengthened by up to this share, so that callers do not come back together."""

@@ -12,8 +12,8 @@ from typing import Any
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from mesh.rules import Rule, rule_of
-from mesh.work import UNKNOWN, Terms, terms_of
+from mesh.contract.access import Rule, rule_of
+from mesh.contract.terms import UNKNOWN, Terms, terms_of
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -22,7 +22,7 @@ _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 class Method:
     """One method of a server.
 
-    `function` takes the decoded request and a `mesh.dispatch.Call`; it is a
+    `function` takes the decoded request and a `mesh.serving.dispatch.Call`; it is a
     coroutine function, or an asynchronous generator function when `streams`.
     """
 

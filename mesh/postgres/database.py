@@ -1,6 +1,6 @@
 """A service's PostgreSQL: a small pool of connections, used from the event loop.
 
-Work with SQL is written as if it blocked and runs in a fiber (`mesh.fibers`), at
+Work with SQL is written as if it blocked and runs in a fiber (`mesh.postgres.fibers`), at
 most `connection_count` of them at a time; what waits for a connection is bounded, and
 what exceeds the bound is refused at once. Errors are decided by SQLSTATE alone.
 """
@@ -17,9 +17,9 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.connecting import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MS, Connector
 from mesh.errors import Aborted, MeshError, ResourceExhausted, Unavailable
-from mesh.fibers import Fiber, WaitedTooLong, let_psycopg2_wait_in_fibers
+from mesh.postgres.fibers import Fiber, WaitedTooLong, let_psycopg2_wait_in_fibers
+from mesh.postgres.primary_connector import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MS, Connector
 
 WORK_TIMEOUT_SECONDS = 1.5 * STATEMENT_TIMEOUT_MS / 1000
 """After which a server that is frozen, and cannot keep its own time, is left."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mesh.instances import Instance
+from mesh.contract.instances import Instance
 
 
 class InstanceMemory:

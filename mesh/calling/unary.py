@@ -11,12 +11,12 @@ from typing import Any
 
 import grpc
 
+from mesh.calling.connections import CLOSING_GRACE_SECONDS, Connections
+from mesh.calling.transport import ConnectionBroken, NoAnswer, UnfitMetadata
 from mesh.calls import Metadata
-from mesh.connections import CLOSING_GRACE_SECONDS, Connections
 from mesh.errors import MeshError
-from mesh.security import PLAIN, Security
 from mesh.status import DETAILS_KEY, from_wire
-from mesh.transport import ConnectionBroken, NoAnswer, UnfitMetadata
+from mesh.tls.security import PLAIN, Security
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
@@ -60,7 +60,7 @@ class _Connection:
 
 
 class UnaryTransport:
-    """A `mesh.transport.Transport`; use it in one event loop alone."""
+    """A `mesh.calling.transport.Transport`; use it in one event loop alone."""
 
     def __init__(
         self,

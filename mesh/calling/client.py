@@ -1,12 +1,12 @@
 """Calls one service of the mesh, on whichever instance answers.
 
 An idempotent call is tried on an instance and then on the next, in the order
-that mesh.balancer decides, until one answers, none is left, or the deadline is
+that mesh.calling.balancer decides, until one answers, none is left, or the deadline is
 over. Any other call is sent once: before it is, a connection must stand, and
 only if none can be made does it move on. What is not known to have stayed
 here is never sent again.
 
-What becomes of an attempt stands in mesh.outcomes.
+What becomes of an attempt stands in mesh.calling.outcomes.
 
 When no instance is left, the last error is the call's if the instance answered; with
 OVERLOADED if one was held off; and otherwise with ALL_INSTANCES_UNAVAILABLE. Whatever
@@ -31,9 +31,15 @@ from typing import Protocol
 
 import structlog
 
-from mesh.balancer import Attempt, Balancer, Tries
-from mesh.breaker import BreakerLimits, Outcome
+from mesh.calling.balancer import Attempt, Balancer, Tries
+from mesh.calling.breaker import BreakerLimits, Outcome
+from mesh.calling.holdoffs import HoldOffs
+from mesh.calling.outcomes import is_overloaded, may_be_alive, may_go_on, outcome_of
+from mesh.calling.transport import Transport
+from mesh.calling.unary import UnaryTransport
 from mesh.calls import ALL_INSTANCES_UNAVAILABLE, Metadata
+from mesh.contract.instances import Instance
+from mesh.contract.terms import Terms, terms_of_path
 from mesh.deadlines import Deadline
 from mesh.errors import (
     DeadlineExceeded,
@@ -47,12 +53,6 @@ from mesh.errors import (
     Unauthenticated,
     Unavailable,
 )
-from mesh.holdoffs import HoldOffs
-from mesh.instances import Instance
-from mesh.outcomes import is_overloaded, may_be_alive, may_go_on, outcome_of
-from mesh.transport import Transport
-from mesh.unary import UnaryTransport
-from mesh.work import Terms, terms_of_path
 
 ATTEMPT_TIMEOUT_SECONDS = 2.0
 PAUSES_SECONDS = (0.0, 0.02, 0.06)
@@ -78,7 +78,7 @@ class ServiceOverloaded(ResourceExhausted):
 
 
 class InstanceList(Protocol):
-    """Knows the live instances of each service; `mesh.discovery.Directory` is one."""
+    """Knows the live instances of each service; `mesh.membership.discovery.Directory` is one."""
 
     def instances(self, service: str) -> tuple[Instance, ...]:
         """Those of one service, as last heard."""

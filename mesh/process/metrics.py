@@ -25,8 +25,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import ThreadingWSGIServer
 
-from mesh.server import ListenFailed
-from mesh.work import Work
+from mesh.contract.terms import Work
+from mesh.process.server import ListenFailed
 
 ObserveSize = Callable[[int], None]
 Page = Callable[[], tuple[HTTPStatus, str, bytes]]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import structlog
 import uvloop
 
-from mesh.server import ListenFailed, Server
+from mesh.process.server import ListenFailed, Server
 
 NOTICE_SECONDS = 0.3
 DRAIN_SECONDS = 10.0

@@ -6,10 +6,10 @@ import grpc
 
 from mesh.addresses import address_of_peer
 from mesh.calls import CLIENT_ADDRESS, REQUEST_ID, Metadata, is_fit_request_id
+from mesh.contract.terms import Terms
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.status import DETAILS_KEY, to_status
-from mesh.work import Terms
 
 UNKNOWN_ADDRESS = "unknown"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}

@@ -11,9 +11,9 @@ from pathlib import Path
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mesh.auth import SERVICE_AUDIENCE, SERVICE_TOKEN_SECONDS, TokenSigner
 from mesh.calls import AUTHORIZATION, Metadata
-from mesh.keys import load_private_key
+from mesh.identity.auth import SERVICE_AUDIENCE, SERVICE_TOKEN_SECONDS, TokenSigner
+from mesh.identity.keys import load_private_key
 
 log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extensions import parse_dsn
 
-from mesh.fibers import WaitedTooLong, at_most
+from mesh.postgres.fibers import WaitedTooLong, at_most
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 """For each host: what skipping a frozen one costs."""

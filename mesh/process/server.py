@@ -13,14 +13,14 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from mesh.contexts import abort, deadline_of, metadata_of
-from mesh.dispatch import Dispatcher
+from mesh.contract.methods import Method
 from mesh.errors import MeshError
 from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES
 from mesh.lanes.service import LaneService
-from mesh.methods import Method
-from mesh.reflection import Reflection
-from mesh.security import PLAIN, Security
+from mesh.process.reflection import Reflection
+from mesh.serving.contexts import abort, deadline_of, metadata_of
+from mesh.serving.dispatch import Dispatcher
+from mesh.tls.security import PLAIN, Security
 
 HEALTH_CHECK_SECONDS = 1.0
 

@@ -28,10 +28,10 @@
 Pure.
 """
 
-from mesh.breaker import Outcome
+from mesh.calling.breaker import Outcome
+from mesh.calling.transport import ConnectionBroken, NoAnswer, NotCarried
+from mesh.contract.terms import Terms
 from mesh.errors import DeadlineExceeded, InDoubt, MeshError, NoKeysYet, Overloaded, Unavailable
-from mesh.transport import ConnectionBroken, NoAnswer, NotCarried
-from mesh.work import Terms
 
 _AT_THE_DOOR = (Overloaded.REASON, NoKeysYet.REASON)
 

@@ -1,0 +1,1 @@
+"""Which instances are alive, and this instance's place among them."""

@@ -1,0 +1,1 @@
+"""A service's PostgreSQL: connections, transactions on the event loop, migrations."""

@@ -1,0 +1,1 @@
+"""The life of a process: configuration, server, membership, background work, shutdown."""

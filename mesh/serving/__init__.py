@@ -1,0 +1,1 @@
+"""The server side of a call: dispatch, access and bounds, whatever carried it."""
