@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
+from account_svc.adapters.passwords import Passwords
+from account_svc.adapters.payments.choose import choose_provider
 from account_svc.config import AccountSettings
 from account_svc.domain.login_attempts import schedules_with
 from account_svc.domain.purchases import Price
-from account_svc.gift_fees.rpc import GiftFeeRpc
-from account_svc.gift_fees.use_cases import GiftFees
-from account_svc.login_metrics import LoginMetrics
-from account_svc.passwords import Passwords
-from account_svc.payments.choose import choose_provider
-from account_svc.rpc import (
+from account_svc.metrics import LoginMetrics
+from account_svc.rpc.accounts import (
     AccountRpc,
     PaymentEventRpc,
     PurchaseRpc,
@@ -18,10 +16,12 @@ from account_svc.rpc import (
     decode_debit,
     encode_debit_result,
 )
+from account_svc.rpc.gift_fees import GiftFeeRpc
+from account_svc.rpc.signing_keys import SigningKeyRpc
 from account_svc.session_metrics import SessionMetrics
-from account_svc.signing_keys.rpc import SigningKeyRpc
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.gift_fees import GiftFees
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from account_svc.adapters.signing_keys.folder import SigningKeys
 from account_svc.domain.purchases import MAX_PRICE_MINOR
-from account_svc.signing_keys.folder import SigningKeys
 from mesh.identity.key_files import BadKeyFolder
 from mesh.process.config import ServiceSettings, chosen_secret
 

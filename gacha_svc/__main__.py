@@ -3,11 +3,11 @@
 import secrets
 from pathlib import Path
 
-from gacha_svc.account_client import RemoteGiftFees
-from gacha_svc.clients import PlayerKeySet, account_participant
+from gacha_svc.adapters.account import PlayerKeySet, account_participant
+from gacha_svc.adapters.catalog_file.catalog import parse_catalog
+from gacha_svc.adapters.gift_fees import RemoteGiftFees
 from gacha_svc.config import GachaSettings
 from gacha_svc.domain.banners import Catalog
-from gacha_svc.domain.catalog import parse_catalog
 from gacha_svc.domain.errors import InvalidCatalog
 from gacha_svc.rpc.gifts import GiftRpc
 from gacha_svc.rpc.pulls import GachaRpc, decode_draw, encode_items

@@ -19,16 +19,17 @@ from mesh.tls.certificates import CertificateMetrics
 from mesh.tls.security import security_of
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
-from registry import scrape_targets
+from registry.adapters.etcd.client import EtcdClient
+from registry.adapters.etcd.store import EtcdStore
 from registry.config import RegistrySettings
-from registry.etcd.client import EtcdClient
-from registry.etcd.store import EtcdStore
-from registry.following import SETTLE_SECONDS, Following
-from registry.own_entry import OwnEntry
-from registry.rpc import RegistryRpc
-from registry.storage import MemoryStore, Store
-from registry.xds import service as xds
-from registry.xds.targets import load_targets
+from registry.domain.store import Store
+from registry.rpc import scrape_targets
+from registry.rpc.registry import RegistryRpc
+from registry.rpc.xds import service as xds
+from registry.rpc.xds.targets import load_targets
+from registry.storage.memory import MemoryStore
+from registry.use_cases.following import SETTLE_SECONDS, Following
+from registry.use_cases.own_entry import OwnEntry
 
 NAME = "registry"
 """What its own entry is listed under."""

@@ -6,6 +6,7 @@ from uuid import uuid4
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from account_svc.adapters.passwords import Passwords
 from account_svc.domain.accounts import (
     InvalidCredentials,
     NewPlayer,
@@ -19,7 +20,6 @@ from account_svc.domain.accounts import (
 )
 from account_svc.domain.sessions import Ending
 from account_svc.domain.wallets import LedgerEntry
-from account_svc.passwords import Passwords
 from account_svc.storage import accounts as players
 from account_svc.storage import sessions as sessions_storage
 from account_svc.storage import wallets

@@ -20,9 +20,7 @@ from enum import StrEnum
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseRecord, PurchaseState
-from account_svc.domain.wallets import BalanceChange, BalanceLimit
-from account_svc.payments.provider import (
+from account_svc.adapters.payments.provider import (
     Charge,
     ChargeOrder,
     ChargeState,
@@ -30,6 +28,8 @@ from account_svc.payments.provider import (
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
+from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseRecord, PurchaseState
+from account_svc.domain.wallets import BalanceChange, BalanceLimit
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
 from mesh.contract.idempotency import operation_id

@@ -2,6 +2,12 @@
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from account_svc.adapters.payments.provider import (
+    PaymentDeclined,
+    PaymentMethodExpired,
+    UnsupportedAmount,
+    UnsupportedPaymentMethod,
+)
 from account_svc.domain.accounts import UserNotFound
 from account_svc.domain.purchases import (
     PURCHASE,
@@ -13,12 +19,6 @@ from account_svc.domain.purchases import (
     check_purchase,
 )
 from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
-from account_svc.payments.provider import (
-    PaymentDeclined,
-    PaymentMethodExpired,
-    UnsupportedAmount,
-    UnsupportedPaymentMethod,
-)
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id

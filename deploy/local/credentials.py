@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from account_svc.signing_keys.domain import file_name
+from account_svc.domain.signing_keys import file_name
 from deploy.local.certificates import now_utc
 from mesh.contract.access import ADMIN
 from mesh.identity.keys import load_private_key

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from account_svc.signing_keys.domain import SETTLE_SECONDS, State
-from account_svc.signing_keys.files import RefusedKeyFile, read_private_key_file
-from account_svc.signing_keys.folder import MAX_SIGNING_KEYS, ListedKey
+from account_svc.adapters.signing_keys.files import RefusedKeyFile, read_private_key_file
+from account_svc.adapters.signing_keys.folder import MAX_SIGNING_KEYS, ListedKey
+from account_svc.domain.signing_keys import SETTLE_SECONDS, State
 from deploy.local.control import Say
 from deploy.local.credentials import make_signing_key
 from deploy.local.errors import LocalRunError

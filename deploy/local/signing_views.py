@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from account_svc.signing_keys.folder import ListedKey
-from account_svc.signing_keys.rpc import STATES
+from account_svc.adapters.signing_keys.folder import ListedKey
+from account_svc.rpc.signing_keys import STATES
 from deploy.local.errors import LocalRunError
 from deploy.local.mesh_file import Mesh
 from deploy.local.reach import Reach, reach_of

@@ -42,7 +42,7 @@ class _Read:
 
 
 class ServiceKeyFolder:
-    """The keys of one folder; `find` is a `mesh.identity.auth.ServiceKeys`. Use it in one thread."""
+    """The keys of one folder, used in one thread; `find` is a `mesh.identity.auth.ServiceKeys`."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises BadKeyFolder when the folder holds no key, or a file that is none.

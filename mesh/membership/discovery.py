@@ -49,7 +49,7 @@ class NoRegistry(Unavailable):
 
 
 class Directory:
-    """Watches the registry; a `mesh.calling.client.InstanceList`. Use it in one event loop alone."""
+    """Watches the registry, in one event loop; a `mesh.calling.client.InstanceList`."""
 
     def __init__(
         self,

@@ -63,7 +63,7 @@ class Call:
 
     @property
     def service(self) -> str:
-        """The calling service, or mesh.contract.access.ADMIN. For methods whose access is SERVICE."""
+        """The calling service, or ADMIN; for methods whose access is SERVICE."""
         assert isinstance(self.identity, Service), f"{self.path} is not a service's method"
         return self.identity.name
 

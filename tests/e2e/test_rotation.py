@@ -16,7 +16,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from account_svc.signing_keys.domain import file_name
+from account_svc.domain.signing_keys import file_name
 from deploy.local.certificates import now_utc
 from deploy.local.credentials import make_signing_key, signing_keys_in
 from deploy.local.layout import REPOSITORY

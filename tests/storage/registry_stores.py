@@ -9,10 +9,11 @@ from uuid import uuid4
 
 from mesh.contract.instances import Instance
 from mesh.errors import MeshError
-from registry.domain import MAX_INSTANCES, LeaseExpired
-from registry.etcd.client import EtcdClient
-from registry.etcd.store import EtcdStore
-from registry.storage import MemoryStore, Store
+from registry.adapters.etcd.client import EtcdClient
+from registry.adapters.etcd.store import EtcdStore
+from registry.domain.leases import MAX_INSTANCES, LeaseExpired
+from registry.domain.store import Store
+from registry.storage.memory import MemoryStore
 from tests.unit.registry.running import until
 
 A = Instance("a-1", "a", "127.0.0.1:1", metrics_address="127.0.0.1:9101")

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from account_svc.adapters.passwords import Passwords
 from account_svc.domain.refresh_tokens import RefreshToken
 from account_svc.domain.sessions import Session, SessionEnded
-from account_svc.passwords import Passwords
 from account_svc.storage.sessions import insert_session
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.login_guard import LoginGuard

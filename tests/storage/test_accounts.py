@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from account_svc.adapters.passwords import Passwords
 from account_svc.domain.accounts import (
     EmailTaken,
     InvalidCredentials,
@@ -19,7 +20,6 @@ from account_svc.domain.accounts import (
 )
 from account_svc.domain.debits import Debit
 from account_svc.domain.login_attempts import LoginBackoff
-from account_svc.passwords import Passwords
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Sessions

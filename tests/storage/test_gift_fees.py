@@ -8,18 +8,18 @@ from uuid import uuid4
 
 import pytest
 
+from account_svc.adapters.passwords import Passwords
 from account_svc.domain.accounts import UserNotFound
-from account_svc.domain.wallets import BalanceChange, BalanceLimit
-from account_svc.gift_fees.domain import (
+from account_svc.domain.gift_fees import (
     MAX_FEE_GEMS,
     GiftFee,
     GiftFeeRefunded,
     InsufficientCurrency,
     PlayerName,
 )
-from account_svc.gift_fees.use_cases import GiftFees
-from account_svc.passwords import Passwords
+from account_svc.domain.wallets import BalanceChange, BalanceLimit
 from account_svc.storage import wallets
+from account_svc.use_cases.gift_fees import GiftFees
 from account_svc.use_cases.login_guard import LoginGuard
 from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.deadlines import Deadline

@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from account_svc.adapters.passwords import Passwords
 from account_svc.domain.accounts import InvalidCredentials, UserNotFound, WrongPassword
-from account_svc.passwords import Passwords
 from account_svc.storage.accounts import update_password
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.login_guard import LoginGuard

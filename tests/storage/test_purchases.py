@@ -12,18 +12,8 @@ from uuid import uuid4
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.accounts import UserNotFound
-from account_svc.domain.debits import Debit
-from account_svc.domain.purchases import (
-    MAX_PURCHASE_GEMS,
-    Price,
-    PurchaseNotFound,
-    PurchaseRecord,
-    PurchaseState,
-)
-from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
-from account_svc.passwords import Passwords
-from account_svc.payments.provider import (
+from account_svc.adapters.passwords import Passwords
+from account_svc.adapters.payments.provider import (
     Charge,
     ChargeOrder,
     ChargeState,
@@ -34,6 +24,16 @@ from account_svc.payments.provider import (
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
+from account_svc.domain.accounts import UserNotFound
+from account_svc.domain.debits import Debit
+from account_svc.domain.purchases import (
+    MAX_PURCHASE_GEMS,
+    Price,
+    PurchaseNotFound,
+    PurchaseRecord,
+    PurchaseState,
+)
+from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.purchase_saga import PurchaseSaga

@@ -8,8 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from account_svc.hashing_process import HashingProcess
-from account_svc.passwords import FIRST_GUESS_SECONDS, MAX_WAIT_SECONDS, MAX_WAITING, Passwords
+from account_svc.adapters.hashing_process import HashingProcess
+from account_svc.adapters.passwords import (
+    FIRST_GUESS_SECONDS,
+    MAX_WAIT_SECONDS,
+    MAX_WAITING,
+    Passwords,
+)
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, Overloaded
 from mesh.process.priority import BACKGROUND

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from account_svc.signing_keys.domain import SETTLE_SECONDS, State, file_name
-from account_svc.signing_keys.folder import MAX_SIGNING_KEYS, SigningKeys
+from account_svc.adapters.signing_keys.folder import MAX_SIGNING_KEYS, SigningKeys
+from account_svc.domain.signing_keys import SETTLE_SECONDS, State, file_name
 from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder
 from mesh.identity.keys import key_id
 

@@ -13,13 +13,13 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from account_svc.signing_keys import domain
-from account_svc.signing_keys.domain import Schedule, ScheduledKey
+from account_svc.domain import signing_keys
+from account_svc.domain.signing_keys import Schedule, ScheduledKey
 from mesh.identity.key_files import LOOK_SECONDS
 from mesh.identity.published_keys import FETCH_SECONDS
 
 TOKEN_SECONDS = 900
-OVERLAP_SECONDS = domain.overlap_seconds(TOKEN_SECONDS)
+OVERLAP_SECONDS = signing_keys.overlap_seconds(TOKEN_SECONDS)
 ANSWER_SECONDS = 3.0
 COPY_SECONDS = 8.5
 """Between a file's arrival on the first machine and on the last."""
@@ -44,13 +44,13 @@ class Instance:
 
     def look(self, now: float) -> None:
         self.keys = {
-            kid: self.keys.get(kid) or domain.seen_first(kid, made_at, now)
+            kid: self.keys.get(kid) or signing_keys.seen_first(kid, made_at, now)
             for kid, made_at in self.there(now).items()
         }
 
     def restart(self, now: float) -> None:
         self.keys = {
-            kid: domain.found_at_start(kid, made_at, now, OVERLAP_SECONDS)
+            kid: signing_keys.found_at_start(kid, made_at, now, OVERLAP_SECONDS)
             for kid, made_at in self.there(now).items()
         }
 

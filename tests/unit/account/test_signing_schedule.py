@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from account_svc.signing_keys import domain
-from account_svc.signing_keys.domain import (
+from account_svc.domain import signing_keys
+from account_svc.domain.signing_keys import (
     MARGIN_SECONDS,
     SETTLE_SECONDS,
     Schedule,
@@ -13,7 +13,7 @@ from account_svc.signing_keys.domain import (
     State,
 )
 
-OVERLAP = domain.overlap_seconds(900)
+OVERLAP = signing_keys.overlap_seconds(900)
 LONG_AGO = -100_000.0
 MADE = {"a": 0.0, "b": 100.0, "c": 200.0}
 
@@ -25,7 +25,10 @@ def schedule(*keys: ScheduledKey) -> Schedule:
 def at_start(started_at: float, **made_at: float) -> Schedule:
     """What a process that has just started makes of keys, by when they were made."""
     return schedule(
-        *(domain.found_at_start(kid, made, started_at, OVERLAP) for kid, made in made_at.items())
+        *(
+            signing_keys.found_at_start(kid, made, started_at, OVERLAP)
+            for kid, made in made_at.items()
+        )
     )
 
 
@@ -42,21 +45,21 @@ def test_a_key_that_is_alone_signs_at_once(made_at: float) -> None:
 
 def test_a_new_key_signs_half_a_minute_after_it_was_seen() -> None:
     old = ScheduledKey("old", LONG_AGO, LONG_AGO)
-    both = schedule(old, domain.seen_first("new", made_at=100, seen_at=104))
+    both = schedule(old, signing_keys.seen_first("new", made_at=100, seen_at=104))
     assert both.signing(104 + SETTLE_SECONDS - 0.1).kid == "old"
     assert both.signing(104 + SETTLE_SECONDS).kid == "new"
 
 
 def test_a_key_that_is_named_after_a_later_moment_waits_for_it() -> None:
     old = ScheduledKey("old", LONG_AGO, LONG_AGO)
-    both = schedule(old, domain.seen_first("new", made_at=5_000, seen_at=104))
+    both = schedule(old, signing_keys.seen_first("new", made_at=5_000, seen_at=104))
     assert both.signing(5_000 + SETTLE_SECONDS - 0.1).kid == "old"
     assert both.signing(5_000 + SETTLE_SECONDS).kid == "new"
 
 
 def test_an_old_key_that_comes_late_waits_as_a_new_one() -> None:
     first = ScheduledKey("first", LONG_AGO, LONG_AGO)
-    both = schedule(first, domain.seen_first("second", made_at=LONG_AGO + 1, seen_at=104))
+    both = schedule(first, signing_keys.seen_first("second", made_at=LONG_AGO + 1, seen_at=104))
     assert both.signing(104).kid == "first"
     assert both.signing(104 + SETTLE_SECONDS).kid == "second"
 
@@ -122,11 +125,11 @@ def test_when_the_newest_is_revoked_the_one_before_signs_again() -> None:
 
 def test_a_files_name_is_the_moment_of_its_making_whatever_the_zone() -> None:
     moment = datetime(2027, 1, 31, 20, 45, 1, tzinfo=timezone(timedelta(hours=1)))
-    name = domain.file_name(moment)
+    name = signing_keys.file_name(moment)
     assert name == "20270131T194501Z.pem"
-    assert domain.made_at_of(name) == moment.timestamp()
+    assert signing_keys.made_at_of(name) == moment.timestamp()
     assert (
-        domain.made_at_of("19700101T000001Z.pem")
+        signing_keys.made_at_of("19700101T000001Z.pem")
         == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC).timestamp()
     )
 
@@ -138,4 +141,4 @@ def test_a_files_name_is_the_moment_of_its_making_whatever_the_zone() -> None:
 )  # fmt: skip
 def test_any_other_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="moment of its making"):
-        domain.made_at_of(name)
+        signing_keys.made_at_of(name)

@@ -8,8 +8,8 @@ from pathlib import Path
 import jwt
 import pytest
 
-from account_svc.signing_keys.domain import SETTLE_SECONDS, file_name
-from account_svc.signing_keys.folder import MAX_SIGNING_KEYS, SigningKeys
+from account_svc.adapters.signing_keys.folder import MAX_SIGNING_KEYS, SigningKeys
+from account_svc.domain.signing_keys import SETTLE_SECONDS, file_name
 from deploy.local import credentials
 from deploy.local.errors import LocalRunError
 from deploy.local.rotation import LOGGED_OUT, Rotation

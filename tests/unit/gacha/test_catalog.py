@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gacha_svc
-from gacha_svc.domain.catalog import MAX_CATALOG_BYTES, parse_catalog
+from gacha_svc.adapters.catalog_file.catalog import MAX_CATALOG_BYTES, parse_catalog
+from gacha_svc.adapters.catalog_file.fault_lines import MAX_FAULTS
 from gacha_svc.domain.errors import InvalidCatalog
-from gacha_svc.domain.fault_lines import MAX_FAULTS
 from gacha_svc.domain.odds import disclose
 from gacha_svc.domain.rarities import RARITIES, Rarity
 from mesh.errors import Code

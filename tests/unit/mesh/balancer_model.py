@@ -1,4 +1,4 @@
-"""The tables of mesh.calling.balancer and mesh.calling.breaker once more, written to be read and not to be fast.
+"""A readable, slow model of mesh.calling.balancer and mesh.calling.breaker.
 
 It shares no code with them. A breaker here remembers everything that happened to its
 instance, in order, and each question is answered by looking through that.

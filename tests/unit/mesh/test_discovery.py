@@ -11,9 +11,9 @@ import pytest
 from mesh.contract.instances import Instance, InstanceState
 from mesh.membership.discovery import Directory, NoRegistry
 from mesh.membership.registration import Registration
-from registry import rpc
-from registry.domain import LEASE_SECONDS as LEASE
-from registry.storage import MemoryStore
+from registry.domain.leases import LEASE_SECONDS as LEASE
+from registry.rpc import registry
+from registry.storage.memory import MemoryStore
 from tests.unit.registry.running import LEASE_SECONDS, RunningRegistry, token, until
 
 A = Instance("a-1", "a", "127.0.0.1:1")
@@ -60,8 +60,8 @@ class World:
         return registration
 
     async def end(self) -> None:
-        for registry in self.registries:
-            await registry.stop()
+        for running in self.registries:
+            await running.stop()
         for ending in self._endings:
             await ending()
 
@@ -231,7 +231,7 @@ async def test_who_left_is_gone_at_once_for_a_watcher_that_moves_on_within_one_l
 async def test_a_registry_that_falls_silent_is_left_for_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rpc, "SIGN_OF_LIFE_SECONDS", 3600.0)
+    monkeypatch.setattr(registry, "SIGN_OF_LIFE_SECONDS", 3600.0)
     silent, other = await world.registry(), await world.registry()
     directory = await world.directory(silent, other)
     world.registration(other)

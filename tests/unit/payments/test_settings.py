@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from account_svc.adapters.payments.choose import choose_provider
 from account_svc.config import AccountSettings
-from account_svc.payments.choose import choose_provider
 from mesh.process.config import load
 
 SECRETS = {

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from account_svc.payments.provider import (
+from account_svc.adapters.payments.provider import (
     Charge,
     ChargeState,
     PaymentDeclined,
@@ -17,7 +17,7 @@ from account_svc.payments.provider import (
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
-from account_svc.payments.stripe_provider import KEY, StripeProvider
+from account_svc.adapters.payments.stripe_provider import KEY, StripeProvider
 from mesh.errors import Internal
 from tests.unit.payments.running import WEBHOOK_SECRET, order, served, signature, soon
 

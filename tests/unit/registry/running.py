@@ -15,11 +15,11 @@ from mesh.process.server import Server
 from mesh.serving.dispatch import Dispatcher
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
-from registry.following import SETTLE_SECONDS, Following
-from registry.rpc import RegistryRpc
-from registry.storage import MemoryStore
-from registry.xds.service import DiscoveryService
-from registry.xds.targets import load_targets
+from registry.rpc.registry import RegistryRpc
+from registry.rpc.xds.service import DiscoveryService
+from registry.rpc.xds.targets import load_targets
+from registry.storage.memory import MemoryStore
+from registry.use_cases.following import SETTLE_SECONDS, Following
 
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
 KEYS = {service: Ed25519PrivateKey.generate() for service in ("a", "b")}

@@ -9,7 +9,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import InvalidArgument
-from registry.domain import LEASE_SECONDS, LeaseExpired, Leases, RegistryFull, validate
+from registry.domain.leases import LEASE_SECONDS, LeaseExpired, Leases, RegistryFull, validate
 
 ENTRY = Instance("gacha_svc-1", "gacha_svc", "127.0.0.1:7000")
 

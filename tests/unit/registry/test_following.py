@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import Unavailable
-from registry.domain import Snapshot
-from registry.following import Following
-from registry.storage import MemoryStore
+from registry.domain.leases import Snapshot
+from registry.storage.memory import MemoryStore
+from registry.use_cases.following import Following
 from tests.unit.registry.running import until
 
 A = Instance("s-1", "s", "127.0.0.1:1")

@@ -5,10 +5,10 @@ import json
 from http import HTTPStatus
 
 from mesh.contract.instances import Instance, InstanceState
-from registry.following import Following
-from registry.own_entry import OwnEntry
-from registry.scrape_targets import scrape_targets_page
-from registry.storage import MemoryStore
+from registry.rpc.scrape_targets import scrape_targets_page
+from registry.storage.memory import MemoryStore
+from registry.use_cases.following import Following
+from registry.use_cases.own_entry import OwnEntry
 from tests.unit.registry.running import until
 
 A = Instance("a-1", "a", "127.0.0.1:1", InstanceState.DRAINING, "127.0.0.1:9")

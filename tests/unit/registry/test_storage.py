@@ -3,7 +3,7 @@
 import asyncio
 
 from mesh.contract.instances import Instance
-from registry.storage import MemoryStore
+from registry.storage.memory import MemoryStore
 
 A = Instance("a", "gacha_svc", "host:1")
 B = Instance("b", "gacha_svc", "host:2")

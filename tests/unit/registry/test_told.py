@@ -1,8 +1,8 @@
 """What a watcher is told, and what not."""
 
 from mesh.contract.instances import Instance
-from registry.domain import Snapshot
-from registry.told import Told
+from registry.domain.leases import Snapshot
+from registry.domain.watch_cursor import Told
 
 A = Instance("a-1", "a", "host:1")
 B = Instance("b-1", "b", "host:2")

@@ -12,8 +12,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 
 from mesh.contract.instances import Instance, InstanceState
-from registry.xds.resources import CLUSTER, ENDPOINTS, LISTENER, assignments, configuration
-from registry.xds.targets import Target
+from registry.rpc.xds.resources import CLUSTER, ENDPOINTS, LISTENER, assignments, configuration
+from registry.rpc.xds.targets import Target
 
 GACHA = Target("gacha_svc", ("gacha", "gacha_svc"), ("/g.G/List", "/g.G/Get"))
 TARGETS = (GACHA, Target("registry", ("registry",), ()))

@@ -10,8 +10,8 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
 from mesh.contract.instances import Instance, InstanceState
-from registry.xds.resources import CLUSTER, ENDPOINTS, LISTENER
-from registry.xds.service import STREAM
+from registry.rpc.xds.resources import CLUSTER, ENDPOINTS, LISTENER
+from registry.rpc.xds.service import STREAM
 from tests.unit.registry.running import RunningRegistry, until
 
 A = Instance("gacha_svc-1", "gacha_svc", "127.0.0.1:7001")

@@ -8,8 +8,8 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, Discovery
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from mesh.errors import InvalidArgument
-from registry.xds.resources import CLUSTER, ENDPOINTS, LISTENER, Resources
-from registry.xds.session import MAX_NAMES, Session
+from registry.rpc.xds.resources import CLUSTER, ENDPOINTS, LISTENER, Resources
+from registry.rpc.xds.session import MAX_NAMES, Session
 
 
 def resources(**of_types: str) -> Resources:

@@ -3,7 +3,7 @@
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from protos import DESCRIPTORS
-from registry.xds.targets import Target, load_targets
+from registry.rpc.xds.targets import Target, load_targets
 
 TARGETS = {target.service: target for target in load_targets(DESCRIPTORS.read_bytes())}
 

@@ -1,0 +1,1 @@
+"""What the service reaches outside its database: payment providers, key files, password hashing."""

@@ -1,0 +1,77 @@
+"""One process of `account_svc.adapters.hashing`, as the service sees it.
+
+It is started when it is first needed, and again when it has died. What it was asked
+changes nothing anywhere, so it is asked once more.
+"""
+
+import json
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+from mesh.errors import Internal
+
+COMMAND = (sys.executable, "-m", "account_svc.adapters.hashing")
+FOLDER = Path(__file__).resolve().parent.parent
+END_TIMEOUT_SECONDS = 5.0
+
+
+class HashingFailed(Internal):
+    """The process died twice over one password."""
+
+    REASON = "HASHING_FAILED"
+
+
+class HashingProcess:
+    """Ask it from one thread at a time; asking blocks for as long as a hash takes."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._ending: weakref.finalize[..., HashingProcess] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """None before it was first asked, and after it was ended."""
+        return None if self._process is None else self._process.pid
+
+    def ask(self, request: list[str]) -> str | bool:
+        """See `account_svc.adapters.hashing.answer`. Raises HashingFailed."""
+        for _ in range(2):
+            line = self._exchange(json.dumps(request) + "\n")
+            if line:
+                answer: str | bool = json.loads(line)
+                return answer
+            self.end()
+        raise HashingFailed("The password could not be hashed; try again in a moment.")
+
+    def end(self) -> None:
+        """Idempotent; the next question starts it again."""
+        if self._ending is not None:
+            self._ending()
+        self._process = self._ending = None
+
+    def _exchange(self, line: str) -> str:
+        """The line that was answered; an empty one when the process is gone."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                COMMAND, cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            self._ending = weakref.finalize(self, _end, self._process)
+        assert self._process.stdin is not None, "a pipe was asked for"
+        assert self._process.stdout is not None, "a pipe was asked for"
+        try:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return ""
+        return self._process.stdout.readline()
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """The process ends with its input."""
+    try:
+        process.communicate(timeout=END_TIMEOUT_SECONDS)
+    except (subprocess.TimeoutExpired, BrokenPipeError):
+        process.kill()
+        process.communicate()

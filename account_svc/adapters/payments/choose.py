@@ -1,0 +1,22 @@
+"""The payment provider that the settings name."""
+
+from account_svc.adapters.payments.provider import PaymentProvider
+from account_svc.adapters.payments.sandbox import SandboxProvider
+from account_svc.adapters.payments.stripe_provider import STRIPE_URL, StripeProvider
+from account_svc.config import AccountSettings
+
+
+def choose_provider(settings: AccountSettings) -> PaymentProvider:
+    """Builds it. Call it inside the running loop, and close the provider there."""
+    secret_key = settings.payment_secret_key.get_secret_value()
+    webhook_secret = settings.payment_webhook_secret.get_secret_value()
+    if settings.payment_provider == "stripe":
+        return StripeProvider(
+            secret_key=secret_key,
+            webhook_secret=webhook_secret,
+            url=settings.payment_url or STRIPE_URL,
+        )
+    assert settings.payment_url is not None, "settings of a sandbox without its URL are refused"
+    return SandboxProvider(
+        settings.payment_url, secret_key=secret_key, webhook_secret=webhook_secret
+    )

@@ -1,0 +1,208 @@
+"""The payment sandbox as a provider, over its HTTP interface.
+
+A key is the sandbox's own name of a charge, kept for ever, so `find_charge` is the truth
+at once: None means that the key was never seen, unless a request with it is still on its
+way.
+"""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+from pydantic import BaseModel, ValidationError
+from yarl import URL
+
+from account_svc.adapters.payments.provider import (
+    BadSignature,
+    Charge,
+    ChargeOrder,
+    ChargeState,
+    PaymentDeclined,
+    PaymentEvent,
+    PaymentMethodExpired,
+    ProviderAway,
+    UnsupportedPaymentMethod,
+)
+from mesh.deadlines import Deadline
+from mesh.errors import Internal, InvalidArgument, MeshError
+
+CALL_TIMEOUT_SECONDS = 10.0
+SIGNATURE_TOLERANCE_SECONDS = 300
+MAX_ANSWER_BYTES = 64 * 1024
+MAX_CONNECTIONS = 64
+
+
+class ChargeMessage(BaseModel):
+    """A charge, as far as it matters here."""
+
+    id: str
+    key: str
+    state: ChargeState
+    decline_code: str
+
+    def charge(self) -> Charge:
+        is_expired = self.decline_code == "expired_card"
+        declined = PaymentMethodExpired if is_expired else PaymentDeclined
+        reason = declined.REASON if self.state is ChargeState.DECLINED else ""
+        return Charge(self.key, self.id, self.state, reason)
+
+
+class ErrorMessage(BaseModel):
+    """What went wrong."""
+
+    code: str
+    message: str
+
+
+class RefusalMessage(BaseModel):
+    """Any answer but a success; with the charge, when it was declined."""
+
+    error: ErrorMessage
+    charge: ChargeMessage | None = None
+
+
+class EventData(BaseModel):
+    """What an event is about."""
+
+    charge: ChargeMessage
+
+
+class EventMessage(BaseModel):
+    """The body of a webhook."""
+
+    id: str
+    data: EventData
+
+
+class SandboxProvider:
+    """Make it inside the running loop, and close it there."""
+
+    name = "sandbox"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        secret_key: str,
+        webhook_secret: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` gives Unix seconds, by which webhooks are too old."""
+        self._url = url.rstrip("/")
+        self._webhook_secret = webhook_secret.encode()
+        self._clock = clock
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {secret_key}"},
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+        )
+
+    async def charge(self, order: ChargeOrder, deadline: Deadline) -> Charge:
+        body = {
+            "amount_minor": order.amount_minor,
+            "currency": order.currency,
+            "payment_method": order.payment_method,
+            "customer": order.user_id,
+        }
+        status, answer = await self._call("POST", "/v1/charges", deadline, order.key, body)
+        if status in (200, 201):
+            return _read(ChargeMessage, answer).charge()
+        refusal = _read(RefusalMessage, answer)
+        if refusal.charge is not None:
+            return refusal.charge.charge()
+        if refusal.error.code == "payment_method_unsupported":
+            raise UnsupportedPaymentMethod.of(order.payment_method)
+        raise _refused(status, refusal)
+
+    async def find_charge(self, key: str, deadline: Deadline) -> Charge | None:
+        status, answer = await self._call("GET", f"/v1/charges/{quote(key, safe='')}", deadline)
+        if status == 404:
+            return None
+        if status == 200:
+            return _read(ChargeMessage, answer).charge()
+        raise _refused(status, _read(RefusalMessage, answer))
+
+    async def refund(self, charge: Charge, key: str, deadline: Deadline) -> None:
+        path = f"/v1/charges/{quote(charge.charge_id, safe='')}/refund"
+        status, answer = await self._call("POST", path, deadline, key)
+        if status == 200:
+            return
+        refusal = _read(RefusalMessage, answer)
+        if refusal.error.code != "charge_already_refunded":
+            raise _refused(status, refusal)
+
+    def read_event(self, body: bytes, signature: str) -> PaymentEvent | None:
+        self._check_signature(body, signature)
+        try:
+            event = EventMessage.model_validate_json(body)
+        except ValidationError:
+            raise InvalidArgument("The webhook's body is not an event of the sandbox.") from None
+        return PaymentEvent(event.id, event.data.charge.key)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    def _check_signature(self, body: bytes, signature: str) -> None:
+        """The scheme of payment_sandbox.webhooks. Raises BadSignature."""
+        parts = [part.partition("=") for part in signature.split(",")]
+        times = [value for name, _, value in parts if name == "t"]
+        signed = [value for name, _, value in parts if name == "v1"]
+        if len(times) != 1 or not times[0].isascii() or not times[0].isdigit():
+            raise BadSignature("The webhook's signature has no timestamp.")
+        message = times[0].encode() + b"." + body
+        expected = hmac.new(self._webhook_secret, message, hashlib.sha256).hexdigest()
+        if not any(hmac.compare_digest(expected.encode(), each.encode()) for each in signed):
+            raise BadSignature("The webhook is not signed with the secret of this endpoint.")
+        if abs(self._clock() - int(times[0][:20])) > SIGNATURE_TOLERANCE_SECONDS:
+            raise BadSignature("The webhook was signed too long ago.")
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        key: str | None = None,
+        body: dict[str, object] | None = None,
+    ) -> tuple[int, bytes]:
+        """The status and the body of an answer. Raises ProviderAway when there is none."""
+        seconds = deadline.shortened_to(CALL_TIMEOUT_SECONDS).remaining_seconds()
+        if seconds <= 0:
+            raise ProviderAway("There was no time left to ask the payment provider.")
+        try:
+            async with self._session.request(
+                method,
+                URL(self._url + path, encoded=True),
+                data=None if body is None else orjson.dumps(body),
+                headers={} if key is None else {"Idempotency-Key": key},
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+            ) as response:
+                if (response.content_length or 0) > MAX_ANSWER_BYTES or response.status >= 500:
+                    raise ProviderAway("The payment provider cannot answer now.")
+                return response.status, await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ProviderAway("The payment provider did not answer.") from error
+
+
+Message = TypeVar("Message", bound=BaseModel)
+
+
+def _read(kind: type[Message], answer: bytes) -> Message:
+    """Raises ProviderAway when somebody between has answered instead of the sandbox."""
+    try:
+        return kind.model_validate_json(answer)
+    except ValidationError as error:
+        raise ProviderAway("The payment provider's answer cannot be read.") from error
+
+
+def _refused(status: int, refusal: RefusalMessage) -> MeshError:
+    """What is no fault of this very request may pass: a key that is refused is set right by
+    a person, too many requests by waiting. Anything else is our bug."""
+    sentence = f"The payment provider refused with {status} {refusal.error.code}"
+    if status in (401, 403, 429):
+        return ProviderAway(f"{sentence}.")
+    return Internal(f"{sentence}: {refusal.error.message}")

@@ -1,0 +1,52 @@
+"""Fees for gifts in the account database. Every function takes a cursor whose transaction
+is its caller's."""
+
+from collections.abc import Collection
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.gift_fees import GiftFee, PlayerName, StoredGiftFee
+
+
+def insert_gift_fee(cursor: Cursor, fee: GiftFee, refusal: str) -> bool:
+    """Records what became of a fee; False when one of that id is there."""
+    cursor.execute(
+        """
+        INSERT INTO gift_fee (fee_id, user_id, amount, refusal)
+        VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING fee_id
+        """,
+        (fee.fee_id, fee.user_id, fee.amount_gems, refusal),
+    )
+    return cursor.fetchone() is not None
+
+
+def find_gift_fee(cursor: Cursor, fee_id: str) -> StoredGiftFee | None:
+    """The fee of that id."""
+    cursor.execute(
+        """
+        SELECT fee_id::text, user_id::text, amount, refusal, refund_id IS NOT NULL
+        FROM gift_fee LEFT JOIN gift_fee_refund USING (fee_id) WHERE fee_id = %s
+        """,
+        (fee_id,),
+    )
+    row = cursor.fetchone()
+    return None if row is None else StoredGiftFee(GiftFee(*row[:3]), row[3], row[4])
+
+
+def insert_gift_fee_refund(cursor: Cursor, fee_id: str, refund_id: str) -> None:
+    """Records that a fee was given back; it was not before."""
+    cursor.execute(
+        "INSERT INTO gift_fee_refund (fee_id, refund_id) VALUES (%s, %s)", (fee_id, refund_id)
+    )
+
+
+def find_player_names(
+    cursor: Cursor, username_keys: Collection[str], user_ids: Collection[str]
+) -> list[PlayerName]:
+    """The players of those names, lower-cased, and of those ids."""
+    cursor.execute(
+        "SELECT user_id::text, username FROM player"
+        " WHERE username_key = ANY(%s) OR user_id = ANY(%s::uuid[])",
+        (list(username_keys), list(user_ids)),
+    )
+    return [PlayerName(*row) for row in cursor.fetchall()]

@@ -1,0 +1,139 @@
+"""Fees for gifts: taken once, given back once, and refused for good.
+
+Invariant: of what is asked about one fee, in whatever order the messages come and
+however often, the first answer that was stored stands. A refusal is stored too: the same
+fee is not taken later from a wallet that has filled up meanwhile.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.accounts import USER_NOT_FOUND
+from account_svc.domain.debits import INSUFFICIENT_CURRENCY
+from account_svc.domain.gift_fees import (
+    GIFT_FEE,
+    GIFT_FEE_REFUND,
+    REFUSALS,
+    GiftFee,
+    GiftFeeRefunded,
+    PlayerName,
+    StoredGiftFee,
+    check_fee,
+    check_player_count,
+)
+from account_svc.domain.wallets import BalanceChange, BalanceLimit
+from account_svc.storage import gift_fees, wallets
+from mesh.contract.idempotency import IdempotencyKeyReused, operation_id
+from mesh.deadlines import Deadline
+from mesh.postgres.database import Database
+
+WALLET_BUSY_PAUSE_SECONDS = 0.02
+
+
+class GiftFees:
+    """The fees of one database, and who the players of a gift are."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find_players(
+        self, usernames: Sequence[str], user_ids: Sequence[str]
+    ) -> list[PlayerName]:
+        """Those that there are. Raises InvalidArgument."""
+        check_player_count("usernames", len(usernames))
+        check_player_count("user_ids", len(user_ids))
+        keys = [username.lower() for username in usernames if "\0" not in username]
+        return await self._database.autocommit(
+            lambda cursor: gift_fees.find_player_names(cursor, keys, user_ids)
+        )
+
+    async def charge(self, fee: GiftFee, deadline: Deadline) -> int:
+        """Takes the fee and returns the balance right after. Idempotent by its id.
+
+        Raises InvalidArgument, IdempotencyKeyReused, InsufficientCurrency, UserNotFound,
+        GiftFeeRefunded, and DeadlineExceeded when another transaction held the wallet all
+        the time.
+        """
+        check_fee(fee.amount_gems)
+        stored = await self._once_the_wallet_is_free(lambda cursor: _charge(cursor, fee), deadline)
+        if stored.refusal:
+            raise REFUSALS[stored.refusal]()
+        if stored.is_refunded:
+            raise GiftFeeRefunded
+        balances = await self._database.autocommit(
+            lambda cursor: wallets.find_balances_after(cursor, [fee.fee_id])
+        )
+        return balances[fee.fee_id]
+
+    async def refund(self, fee: GiftFee, deadline: Deadline) -> None:
+        """Gives the fee back if it was taken, and refuses it for ever if it was not.
+        Idempotent by its id.
+
+        Raises InvalidArgument, IdempotencyKeyReused, BalanceLimit, and DeadlineExceeded
+        when another transaction held the wallet all the time.
+        """
+        check_fee(fee.amount_gems)
+        await self._once_the_wallet_is_free(lambda cursor: _refund(cursor, fee), deadline)
+
+    async def _once_the_wallet_is_free(
+        self, work: Callable[[Cursor], StoredGiftFee | None], deadline: Deadline
+    ) -> StoredGiftFee:
+        while True:
+            stored = await self._database.transaction(work)
+            if stored is not None:
+                return stored
+            # Waiting here and not in the database leaves its connections to those who can go on.
+            deadline.check()
+            await asyncio.sleep(WALLET_BUSY_PAUSE_SECONDS)
+
+
+def _charge(cursor: Cursor, fee: GiftFee) -> StoredGiftFee | None:
+    """What became of the fee; None while another transaction holds the wallet."""
+    if wallets.lock_wallets(cursor, [fee.user_id]):
+        stored = _find(cursor, fee)
+        if stored is not None:
+            return stored
+        change = BalanceChange(fee.fee_id, fee.user_id, GIFT_FEE, -fee.amount_gems)
+        is_taken = bool(wallets.change_balances(cursor, [change]))
+        return _decided(cursor, fee, "" if is_taken else INSUFFICIENT_CURRENCY)
+    if wallets.existing_wallets(cursor, [fee.user_id]):
+        return None
+    return _decided(cursor, fee, USER_NOT_FOUND)
+
+
+def _refund(cursor: Cursor, fee: GiftFee) -> StoredGiftFee | None:
+    """What became of the fee; None while another transaction holds the wallet."""
+    if not wallets.lock_wallets(cursor, [fee.user_id]):
+        if wallets.existing_wallets(cursor, [fee.user_id]):
+            return None
+        return _decided(cursor, fee, USER_NOT_FOUND)
+    stored = _find(cursor, fee)
+    if stored is None:
+        return _decided(cursor, fee, GiftFeeRefunded.REASON)
+    if stored.refusal or stored.is_refunded:
+        return stored
+    refund_id = operation_id(GIFT_FEE_REFUND, fee.user_id, fee.fee_id)
+    gift_fees.insert_gift_fee_refund(cursor, fee.fee_id, refund_id)
+    change = BalanceChange(refund_id, fee.user_id, GIFT_FEE_REFUND, fee.amount_gems)
+    if not wallets.change_balances(cursor, [change]):
+        raise BalanceLimit
+    return StoredGiftFee(fee, "", is_refunded=True)
+
+
+def _find(cursor: Cursor, fee: GiftFee) -> StoredGiftFee | None:
+    """Raises IdempotencyKeyReused when the id is another fee's."""
+    stored = gift_fees.find_gift_fee(cursor, fee.fee_id)
+    if stored is not None and stored.fee != fee:
+        raise IdempotencyKeyReused
+    return stored
+
+
+def _decided(cursor: Cursor, fee: GiftFee, refusal: str) -> StoredGiftFee:
+    """Stores what becomes of the fee, or finds what became of it a moment ago."""
+    if gift_fees.insert_gift_fee(cursor, fee, refusal):
+        return StoredGiftFee(fee, refusal, is_refunded=False)
+    stored = _find(cursor, fee)
+    assert stored is not None, "a fee that conflicted is there"
+    return stored

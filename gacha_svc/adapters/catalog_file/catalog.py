@@ -1,0 +1,105 @@
+"""Reads the catalog file that designers write.
+
+The file is the YAML form of `Catalog`, with one difference: a field that is held in
+parts per million (`base_rate_ppm`) is written in percent, without that ending
+(`base_rate: 0.6`).
+
+Nothing is repaired in silence: what is unknown, repeated or contradictory is refused,
+each fault with its line, as many of them at once as can be told.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from gacha_svc.adapters.catalog_file.fault_lines import faults_of, lines_of
+from gacha_svc.adapters.catalog_file.yaml_tree import UnreadableYaml, read_yaml
+from gacha_svc.domain.banners import Banner, Catalog, Item, catalog_faults
+from gacha_svc.domain.errors import InvalidCatalog
+from gacha_svc.domain.odds import consolidated_rates
+from gacha_svc.domain.percentages import as_written, path_in_file, with_ppm
+from gacha_svc.domain.rarities import RARITIES
+from gacha_svc.domain.schema import Fault
+
+MAX_CATALOG_BYTES = 256 * 1024
+"""Some thousands of items, read in about two seconds."""
+NEVER = 1e-9
+"""The smallest rate that can be written is 1e-6; what is below this is rounding."""
+
+Entry = TypeVar("Entry", bound=BaseModel)
+
+
+def parse_catalog(text: str | bytes, name: str) -> Catalog:
+    """Reads the catalog from the content of the file `name`.
+
+    Raises InvalidCatalog, whose message has for each fault, up to a bound,
+    a line "<name>:<line>: <reason and remedy>". At most MAX_CATALOG_BYTES of UTF-8.
+    """
+    try:
+        tree = read_yaml(_decode(text), as_written)
+    except UnreadableYaml as error:
+        raise InvalidCatalog([f"{name}:{error.line}: the file {error.reason}"]) from error
+    faults = list(tree.faults)
+    root = with_ppm(tree.root, (), faults)
+    if not isinstance(root, dict):
+        raise InvalidCatalog([f"{name}:1: the file must be a mapping with items and banners"])
+    try:
+        catalog = Catalog.model_validate_json(json.dumps(root), strict=True)
+    except ValidationError as error:
+        faults += faults_of(error)
+        faults += _faults_between_the_sound(root)
+    else:
+        faults += _unreachable(catalog)
+    if faults:
+        raise InvalidCatalog(lines_of(name, tree, faults))
+    return catalog
+
+
+def _decode(content: str | bytes) -> str:
+    if isinstance(content, str):
+        content = content.encode("utf-8", "surrogatepass")
+    if len(content) > MAX_CATALOG_BYTES:
+        raise UnreadableYaml(1, f"is larger than {MAX_CATALOG_BYTES} bytes; shorten it")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UnreadableYaml(line, "is not UTF-8; save the file in that encoding") from error
+
+
+def _faults_between_the_sound(root: dict[str, object]) -> Iterator[Fault]:
+    """What is wrong between entries that are right by themselves.
+
+    The models look no further when an entry is wrong. Nothing can be said while an item
+    is wrong, for banners may mean that one.
+    """
+    items, banners = root.get("items"), root.get("banners")
+    if isinstance(items, list) and isinstance(banners, list):
+        sound_items = _sound(items, Item)
+        if len(sound_items) == len(items):
+            for path, reason in catalog_faults(sound_items, _sound(banners, Banner)):
+                yield Fault(path_in_file(path), reason)
+
+
+def _sound(entries: list[object], model: type[Entry]) -> dict[int, Entry]:
+    """The entries that are right, by position."""
+    sound: dict[int, Entry] = {}
+    for position, entry in enumerate(entries):
+        with suppress(ValidationError):
+            sound[position] = model.model_validate_json(json.dumps(entry), strict=True)
+    return sound
+
+
+def _unreachable(catalog: Catalog) -> Iterator[Fault]:
+    for position, banner in enumerate(catalog.banners):
+        rates = zip(RARITIES, consolidated_rates(banner), strict=True)
+        for rule_position, (rarity, rate) in enumerate(rates):
+            if rate < NEVER:
+                yield Fault(
+                    ("banners", position, "rules", rule_position),
+                    f"can never give anything {rarity}, for rates or pity of the others leave "
+                    "no room; lower those",
+                )

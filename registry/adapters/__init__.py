@@ -1,0 +1,1 @@
+"""What the registry reaches outside itself: etcd."""

@@ -1,0 +1,236 @@
+"""A `Store` that registries share through etcd.
+
+Guaranteed, as long as etcd keeps what it acknowledged:
+- an instance that a registry has taken is listed by every registry, and any of them renews
+  or ends its lease; a lease that nobody renews ends by itself, whichever registry died;
+- a registry lists what it has last heard. While etcd does not answer nobody is taken off
+  the list, and changes are refused with Unavailable within a second; all goes on from
+  where it was when etcd is back, whose new leader gives every lease its whole time again;
+- the revision of a snapshot is etcd's at its last change, the same at every registry. The
+  list's id lies in etcd too, so that an etcd which lost its data has another list.
+"""
+
+import asyncio
+import contextlib
+import math
+import random
+from collections.abc import Callable
+from uuid import uuid4
+
+import grpc
+import structlog
+
+from mesh.contract.instances import Instance, InstanceState
+from mesh.deadlines import Deadline, within
+from mesh.errors import Unavailable
+from registry.adapters.etcd.client import EtcdClient, EtcdUnavailable, LeaseGone
+from registry.adapters.etcd.keys import PREFIX, Keys, LeaseName
+from registry.adapters.etcd.table import Table
+from registry.adapters.etcd.view import View
+from registry.adapters.etcd.watch import Compacted, WatchLost
+from registry.domain.leases import (
+    LEASE_SECONDS,
+    MAX_INSTANCES,
+    LeaseExpired,
+    RegistryFull,
+    Snapshot,
+    validate,
+)
+from registry.domain.store import StoreClosed
+
+CHANGE_SECONDS = 0.7
+"""How long a change may take: below what an instance waits for its registry."""
+LOAD_SECONDS = 2.0
+BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5)
+
+log = structlog.get_logger()
+
+
+class NoListYet(Unavailable):
+    """This registry has not heard from its etcd since it was started."""
+
+    REASON = "NO_LIST_YET"
+
+
+class EtcdStore:
+    """Use it in one event loop alone. It closes the client when `run` ends."""
+
+    def __init__(
+        self,
+        client: EtcdClient,
+        *,
+        prefix: str = PREFIX,
+        lease_seconds: float = LEASE_SECONDS,
+        max_instances: int = MAX_INSTANCES,
+        new_list_id: Callable[[], str] = lambda: uuid4().hex,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`prefix` begins the key of everything that is stored; `lease_seconds` is rounded
+        up to whole ones, as etcd counts them. `jitter` gives numbers in [0, 1)."""
+        self._client = client
+        self._table = Table(client, Keys(prefix))
+        self._lease_seconds = math.ceil(lease_seconds)
+        self._max_instances = max_instances
+        self._new_list_id = new_list_id
+        self._jitter = jitter
+        self._view: View | None = None
+        self._snapshot: Snapshot | None = None
+        self._is_current = False
+        self._is_compacted = False
+        self._changed = asyncio.Event()
+        self._is_closed = False
+
+    @property
+    def lease_seconds(self) -> float:
+        return self._lease_seconds
+
+    async def register(self, entry: Instance) -> str:
+        validate(entry)
+        self._check_room_for(entry)
+        deadline = Deadline.after(CHANGE_SECONDS)
+        lease = (await self._client.grant(self._lease_seconds, deadline)).ID
+        revision, old_lease = await self._table.put(entry, lease, deadline)
+        if old_lease not in (0, lease):
+            # Whoever held it is to hear of it. If this fails, `renew` tells them all the same.
+            with contextlib.suppress(EtcdUnavailable, LeaseGone):
+                await self._client.revoke(old_lease, deadline)
+        await self._until(lambda view: view.revision >= revision, deadline)
+        log.info("list_instance", target=entry.id, service=entry.service, address=entry.address)
+        return str(LeaseName(lease, entry.id))
+
+    async def renew(self, lease_id: str, state: InstanceState | None) -> None:
+        name = LeaseName.parse(lease_id)
+        deadline = Deadline.after(CHANGE_SECONDS)
+        try:
+            await self._client.keep_alive(name.lease, deadline)
+        except LeaseGone as error:
+            raise LeaseExpired from error
+        listed = self._view.get(name.instance_id) if self._view else None
+        if listed and listed.lease == name.lease and state in (None, listed.entry.state):
+            return
+        # Another lease here may be the older one, if this registry is a moment behind.
+        revision = await self._table.set_state(name, state, deadline)
+        await self._until(lambda view: view.revision >= revision, deadline)
+
+    async def remove(self, lease_id: str) -> None:
+        try:
+            name = LeaseName.parse(lease_id)
+        except LeaseExpired:
+            return
+        deadline = Deadline.after(CHANGE_SECONDS)
+        with contextlib.suppress(LeaseGone):
+            await self._client.revoke(name.lease, deadline)
+        await self._until(lambda view: not _lists(view, name), deadline)
+
+    async def holder(self, lease_id: str) -> str | None:
+        try:
+            name = LeaseName.parse(lease_id)
+            listed = self._view.get(name.instance_id) if self._view else None
+            if listed is None or listed.lease != name.lease:
+                # This registry may be a moment behind; etcd itself knows.
+                await self._table.set_state(name, None, Deadline.after(CHANGE_SECONDS))
+        except LeaseExpired:
+            return None
+        return name.instance_id
+
+    async def snapshot(self) -> Snapshot:
+        if self._is_closed:
+            raise StoreClosed
+        if self._snapshot is None:
+            raise NoListYet("This registry has not reached its etcd yet; ask another.")
+        return self._snapshot
+
+    async def snapshot_after(self, revision: int) -> Snapshot:
+        while not self._is_closed and (await self.snapshot()).revision == revision:
+            await self._changed.wait()
+        return await self.snapshot()
+
+    def has_list(self) -> bool:
+        return self._view is not None
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._wake()
+
+    async def run(self) -> None:
+        failure_count = 0
+        try:
+            while True:
+                turn, address = self._client.turn, self._client.address
+                try:
+                    await self._follow()
+                except Compacted:
+                    self._is_compacted = True
+                except (EtcdUnavailable, WatchLost, TimeoutError, grpc.aio.AioRpcError) as error:
+                    if failure_count == 0:
+                        log.warning("lose_etcd", member=address, error=_said(error))
+                    self._client.turn_to_next(turn)
+                except Exception as error:  # a task must not die unseen
+                    log.error("fail_etcd_watch", member=address, exc_info=error)
+                failure_count = 0 if self._is_current else failure_count + 1
+                self._is_current = False
+                pause_seconds = BACKOFF_SECONDS[min(failure_count, len(BACKOFF_SECONDS) - 1)]
+                await asyncio.sleep(pause_seconds * (1 - self._jitter() / 2))
+        finally:
+            await self._client.close()
+
+    async def _follow(self) -> None:
+        """Keeps the list true by one watch until that fails."""
+        deadline = Deadline.after(LOAD_SECONDS)
+        view = self._view
+        if (
+            view is None
+            or self._is_compacted
+            or not await self._table.has_list(view.list_id, deadline)
+        ):
+            view = self._view = await self._table.load(self._new_list_id(), deadline)
+            self._is_compacted = False
+            self._publish(view)
+        watch = self._table.watch(after_revision=view.revision)
+        async with contextlib.aclosing(watch.responses()) as responses:
+            async for response in responses:
+                if response.created:
+                    self._is_current = True
+                    log.info("watch_etcd", member=self._client.address, revision=view.revision)
+                view.take(response.events)
+                self._publish(view)
+
+    def _publish(self, view: View) -> None:
+        """Wakes whoever waits for the list if it has changed."""
+        if self._snapshot is not None and self._snapshot.revision == view.revision:
+            return
+        self._snapshot = view.snapshot()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _until(self, holds: Callable[[View], bool], deadline: Deadline) -> None:
+        """Waits until the list shows what was changed, which it does within milliseconds;
+        not at all while it cannot."""
+
+        async def wait() -> None:
+            while self._is_current and self._view is not None and not holds(self._view):
+                await self._changed.wait()
+
+        with contextlib.suppress(TimeoutError):
+            await within(deadline, wait())
+
+    def _check_room_for(self, entry: Instance) -> None:
+        """By the list as this registry knows it: several may go over the bound by a few."""
+        view = self._view
+        if view and view.get(entry.id) is None and len(view) >= self._max_instances:
+            raise RegistryFull(self._max_instances, self._lease_seconds)
+
+
+def _lists(view: View, name: LeaseName) -> bool:
+    listed = view.get(name.instance_id)
+    return listed is not None and listed.lease == name.lease
+
+
+def _said(error: Exception) -> str:
+    """In words for an operator."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Leases and what a watcher has seen; pure."""

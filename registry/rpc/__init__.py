@@ -1,0 +1,1 @@
+"""registry.v1 and xDS: proto to domain and back."""

@@ -1,0 +1,151 @@
+"""registry.v1.RegistryService over a store."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from mesh.contract.instances import Instance, InstanceState
+from mesh.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
+from mesh.membership.instance_messages import STATE_NUMBERS, to_message
+from mesh.serving.dispatch import Call
+from protos.registry.v1 import registry_pb2 as pb
+from registry.domain.leases import LeaseExpired, Snapshot
+from registry.domain.store import Store, StoreClosed
+from registry.domain.watch_cursor import Told
+
+MAX_WATCHERS = 1_000
+MAX_LEASE_ID_LENGTH = 120
+SIGN_OF_LIFE_SECONDS = 1.0
+
+_STATES: dict[int, InstanceState] = {number: state for state, number in STATE_NUMBERS.items()}
+
+
+class TooManyWatchers(ResourceExhausted):
+    REASON = "TOO_MANY_WATCHERS"
+
+
+class NotYourService(PermissionDenied):
+    REASON = "NOT_YOUR_SERVICE"
+
+
+class RegistryLeaving(Unavailable):
+    REASON = "REGISTRY_LEAVING"
+
+
+class RegistryRpc:
+    """The service's methods; each is described in its proto."""
+
+    def __init__(self, store: Store, *, max_watchers: int = MAX_WATCHERS) -> None:
+        self._store = store
+        self._max_watchers = max_watchers
+        self._watcher_count = 0
+
+    async def register(self, request: pb.RegisterRequest, call: Call) -> pb.RegisterResponse:
+        sent = request.instance
+        state = _state_of(sent.state, "instance.state") or InstanceState.SERVING
+        _check_own(sent, call.service)
+        lease_id = await self._store.register(
+            Instance(sent.id, sent.service, sent.address, state, sent.metrics_address)
+        )
+        response = pb.RegisterResponse(lease_id=lease_id)
+        response.ttl.FromTimedelta(timedelta(seconds=self._store.lease_seconds))
+        return response
+
+    async def heartbeat(self, request: pb.HeartbeatRequest, call: Call) -> pb.HeartbeatResponse:
+        state = _state_of(request.state, "state")
+        lease_id = _lease_id_of(request.lease_id)
+        if not await self._is_own(lease_id, call):
+            raise LeaseExpired
+        await self._store.renew(lease_id, state)
+        return pb.HeartbeatResponse()
+
+    async def deregister(self, request: pb.DeregisterRequest, call: Call) -> pb.DeregisterResponse:
+        lease_id = _lease_id_of(request.lease_id)
+        if await self._is_own(lease_id, call):
+            await self._store.remove(lease_id)
+        return pb.DeregisterResponse()
+
+    async def list(self, request: pb.ListRequest, call: Call) -> pb.ListResponse:
+        snapshot = (await self._snapshot()).of_service(request.service)
+        return pb.ListResponse(
+            instances=_messages(snapshot), revision=snapshot.revision, list_id=snapshot.list_id
+        )
+
+    async def watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse]:
+        if self._watcher_count >= self._max_watchers:
+            raise TooManyWatchers(
+                f"This registry has {self._max_watchers} watchers and takes no more.",
+                retry_after_seconds=1.0,
+            )
+        self._watcher_count += 1
+        try:
+            async for response in self._changes(request):
+                yield response
+        finally:
+            self._watcher_count -= 1
+
+    async def _is_own(self, lease_id: str, call: Call) -> bool:
+        """Whether a lease keeps an instance of the calling service listed. That of another
+        service is to its caller as one that never was."""
+        instance_id = await self._store.holder(lease_id)
+        return instance_id is not None and instance_id.startswith(f"{call.service}-")
+
+    async def _snapshot(self) -> Snapshot:
+        try:
+            return await self._store.snapshot()
+        except StoreClosed as error:
+            raise RegistryLeaving("This registry is leaving; ask another.") from error
+
+    async def _changes(self, request: pb.WatchRequest) -> AsyncIterator[pb.WatchResponse]:
+        """Now, whenever the list has changed, and after each second without a change. A slow
+        reader asks for the next snapshot late and so misses those between."""
+        told = Told(request.service, request.list_id, request.revision)
+        whole = await self._snapshot()
+        while True:
+            news = told.news(whole)
+            yield pb.WatchResponse(
+                instances=[] if news is None else _messages(news),
+                revision=told.revision,
+                list_id=whole.list_id,
+                unchanged=news is None,
+            )
+            try:
+                async with asyncio.timeout(SIGN_OF_LIFE_SECONDS):
+                    whole = await self._store.snapshot_after(whole.revision)
+            except TimeoutError:
+                continue
+            except StoreClosed:
+                return
+
+
+def _check_own(sent: pb.Instance, caller: str) -> None:
+    """A service lists instances of its own alone. Ids begin with the service's name, so that
+    none takes the place of another's instance either."""
+    if sent.service != caller:
+        raise NotYourService(
+            f"{caller} may register its own instances alone, and this one is said to be of "
+            f"{sent.service or 'no service'}."
+        )
+    if not sent.id.startswith(f"{caller}-"):
+        raise InvalidArgument.of_field(
+            "instance.id", f"must begin with the service's name, such as {caller}-1"
+        )
+
+
+def _messages(snapshot: Snapshot) -> list[pb.Instance]:
+    return [to_message(entry) for entry in snapshot.entries]
+
+
+def _state_of(number: int, field: str) -> InstanceState | None:
+    """None when it was left out."""
+    if number == pb.INSTANCE_STATE_UNSPECIFIED:
+        return None
+    if number not in _STATES:
+        raise InvalidArgument.of_field(field, "must be SERVING, DRAINING or left out")
+    return _STATES[number]
+
+
+def _lease_id_of(lease_id: str) -> str:
+    if not 0 < len(lease_id) <= MAX_LEASE_ID_LENGTH:
+        raise InvalidArgument.of_field("lease_id", "must be the one that Register gave")
+    return lease_id

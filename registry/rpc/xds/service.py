@@ -1,0 +1,110 @@
+"""envoy.service.discovery.v3.AggregatedDiscoveryService, served to anybody, as List is:
+clients of other languages have no token of the mesh to open it with.
+
+A stream holds what its client wants and was sent, both bounded; there are at most
+`max_streams`. Each is written to as fast as its client answers, and no faster.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+import structlog
+
+from mesh.contract.instances import Instance
+from mesh.errors import MeshError, ResourceExhausted, Unavailable
+from mesh.serving.contexts import abort
+from registry.rpc.xds.resources import Resources, assignments, configuration, is_reachable
+from registry.rpc.xds.stream import Stream
+from registry.rpc.xds.targets import Target
+from registry.use_cases.following import Following
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+STREAM = f"/{SERVICE}/StreamAggregatedResources"
+DESCRIBED_IN = (
+    "envoy/service/discovery/v3/ads.proto",
+    "envoy/config/listener/v3/listener.proto",
+    "envoy/config/cluster/v3/cluster.proto",
+    "envoy/config/endpoint/v3/endpoint.proto",
+    "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto",
+    "envoy/extensions/filters/http/router/v3/router.proto",
+)
+"""For reflection, so that people can look at a stream with grpcurl."""
+MAX_STREAMS = 1_000
+
+log = structlog.get_logger()
+
+
+class TooManyStreams(ResourceExhausted):
+    REASON = "TOO_MANY_STREAMS"
+
+
+class RegistryLeaving(Unavailable):
+    REASON = "REGISTRY_LEAVING"
+
+
+class DiscoveryService(grpc.GenericRpcHandler):
+    """Streams the resources of the targets to every client that asks."""
+
+    def __init__(
+        self, targets: Sequence[Target], following: Following, *, max_streams: int = MAX_STREAMS
+    ) -> None:
+        self._targets = targets
+        self._following = following
+        self._max_streams = max_streams
+        self._configuration = configuration(targets)
+        self._resources: Resources = self._configuration
+        self._omitted: frozenset[Instance] = frozenset()
+        self._streams: set[Stream] = set()
+        following.subscribe(self._take)
+
+    def service(self, details: Any) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
+        if details.method != STREAM:
+            return None
+        return grpc.stream_stream_rpc_method_handler(self._serve)
+
+    async def _serve(self, _requests: Any, context: Any) -> None:
+        try:
+            self._admit()
+            stream = Stream(context, self._resources_now)
+            self._streams.add(stream)
+            try:
+                await stream.run()
+            finally:
+                self._streams.discard(stream)
+        except MeshError as error:
+            log.info("end_discovery", client=context.peer(), reason=error.reason)
+            await abort(context, error, {})
+
+    def _admit(self) -> None:
+        if self._following.is_over:
+            raise RegistryLeaving("This registry is leaving; ask another.")
+        if len(self._streams) >= self._max_streams:
+            raise TooManyStreams(
+                f"This registry has {self._max_streams} discovery streams and takes no more.",
+                retry_after_seconds=1.0,
+            )
+
+    def _resources_now(self) -> Resources | None:
+        return None if self._following.is_over else self._resources
+
+    def _take(self) -> None:
+        """Makes the resources once for all streams, and has each look whether they differ."""
+        instances = self._following.instances
+        if instances is not None:
+            self._tell_of_omitted(instances)
+            self._resources = {
+                **self._configuration,
+                **assignments(self._targets, instances),
+            }
+        for stream in self._streams:
+            stream.wake()
+
+    def _tell_of_omitted(self, entries: Sequence[Instance]) -> None:
+        wanted = {target.service for target in self._targets}
+        omitted = frozenset(
+            entry for entry in entries if entry.service in wanted and not is_reachable(entry)
+        )
+        for entry in omitted - self._omitted:
+            log.warning("omit_instance_without_ip", target=entry.id, address=entry.address)
+        self._omitted = omitted

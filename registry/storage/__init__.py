@@ -1,0 +1,1 @@
+"""Where leases are kept: in memory, or in an etcd that several registries share."""

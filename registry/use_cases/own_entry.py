@@ -1,0 +1,75 @@
+"""The registry's own entry on its list, kept like that of any instance.
+
+So `xds:///registry` and Prometheus find every registry that shares the store, and callers
+see one that is leaving. It is written to the store and not by a call to itself: a registry
+lists itself even where nobody can call it yet.
+"""
+
+import asyncio
+from dataclasses import replace
+
+import structlog
+
+from mesh.contract.instances import Instance, InstanceState
+from mesh.errors import MeshError
+from registry.domain.leases import LeaseExpired
+from registry.domain.store import Store
+
+HEARTBEAT_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class OwnEntry:
+    """Keeps one entry in a store; a `mesh.process.lifecycle.Leaving`."""
+
+    def __init__(
+        self, entry: Instance, store: Store, *, heartbeat_seconds: float = HEARTBEAT_SECONDS
+    ) -> None:
+        self._entry = entry
+        self._store = store
+        self._heartbeat_seconds = heartbeat_seconds
+        self._lease_id: str | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to keep the entry, and goes on until `deregister`."""
+        assert self._keeping is None, "started twice"
+        self._keeping = asyncio.create_task(self._keep(), name="own-entry")
+
+    async def drain(self) -> None:
+        """Tells that no new calls are wanted."""
+        self._entry = replace(self._entry, state=InstanceState.DRAINING)
+        await self._keep_once()
+
+    async def deregister(self) -> None:
+        """Takes the entry off the list. Idempotent."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
+        lease_id, self._lease_id = self._lease_id, None
+        if lease_id is not None:
+            try:
+                await self._store.remove(lease_id)
+            except MeshError as error:  # the lease runs out by itself
+                log.warning("fail_deregister", target=self._entry.id, reason=error.reason)
+
+    async def _keep(self) -> None:
+        while True:
+            await self._keep_once()
+            await asyncio.sleep(self._heartbeat_seconds)
+
+    async def _keep_once(self) -> None:
+        try:
+            if self._lease_id is not None:
+                await self._store.renew(self._lease_id, self._entry.state)
+                return
+        except LeaseExpired:
+            self._lease_id = None
+        except MeshError as error:
+            log.warning("fail_own_heartbeat", target=self._entry.id, reason=error.reason)
+            return
+        try:
+            self._lease_id = await self._store.register(self._entry)
+        except MeshError as error:
+            log.warning("fail_own_entry", target=self._entry.id, reason=error.reason)
