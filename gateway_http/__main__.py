@@ -16,13 +16,13 @@ import structlog
 from gateway_http.app import Gateway
 from gateway_http.compose import Limits, compose_router
 from gateway_http.config import GatewaySettings
-from gateway_http.contracts import import_generated, load_contracts
-from gateway_http.edge import Edge, edge_of
-from gateway_http.listener import EmbeddedServer, handed_socket, listening_socket
-from gateway_http.pages import Presence
-from gateway_http.rate_limits.cache import CachedCounts
-from gateway_http.rate_limits.sharing import Sharing
-from gateway_http.renewal import RenewingServer
+from gateway_http.describing.pages import Presence
+from gateway_http.edge.edge import Edge, edge_of
+from gateway_http.edge.rate_limits.cache import CachedCounts
+from gateway_http.edge.rate_limits.sharing import Sharing
+from gateway_http.listening.listener import EmbeddedServer, handed_socket, listening_socket
+from gateway_http.listening.renewal import RenewingServer
+from gateway_http.transcoding.contracts import import_generated, load_contracts
 from mesh.calling.client import ServiceClient
 from mesh.calling.unary import UnaryTransport
 from mesh.contract.instances import Instance

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defined]
 from structlog.typing import FilteringBoundLogger
 
-from gateway_http.bodies import Body
-from gateway_http.edge import Edge
+from gateway_http.edge.edge import Edge
+from gateway_http.edge.headers import request_id_of
 from gateway_http.errors import error_response
 from gateway_http.exchange import HeaderList, LimitClass, Request, Response
-from gateway_http.headers import request_id_of
-from gateway_http.router import Router
-from gateway_http.rsgi import HTTPProtocol, Scope
+from gateway_http.listening.bodies import Body
+from gateway_http.listening.rsgi import HTTPProtocol, Scope
+from gateway_http.transcoding.router import Router
 from mesh.errors import Cancelled, Code, Internal, MeshError, ResourceExhausted
 
 RETRY_AFTER_SECONDS = 1.0

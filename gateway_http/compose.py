@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 import orjson
 
-from gateway_http.binding import RequestBinding
-from gateway_http.contracts import Contracts
-from gateway_http.decoding import Decoders
-from gateway_http.documentation import documentation_pages
-from gateway_http.encoding import Encoders
-from gateway_http.openapi import openapi_document
-from gateway_http.pages import HealthPage, Presence, ReadyPage, StatusPage, StatusSource
-from gateway_http.raw_parts import RawParts
-from gateway_http.rest_call import RestCall
-from gateway_http.router import Router
+from gateway_http.describing.documentation import documentation_pages
+from gateway_http.describing.openapi import openapi_document
+from gateway_http.describing.pages import HealthPage, Presence, ReadyPage, StatusPage, StatusSource
+from gateway_http.transcoding.binding import RequestBinding
+from gateway_http.transcoding.contracts import Contracts
+from gateway_http.transcoding.decoding import Decoders
+from gateway_http.transcoding.encoding import Encoders
+from gateway_http.transcoding.raw_parts import RawParts
+from gateway_http.transcoding.rest_call import RestCall
+from gateway_http.transcoding.router import Router
 from mesh.calls import SheddingCaller
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from gateway_http.client_address import Network, parse_networks
-from gateway_http.rate_limits.policy import Policy, parse_policy
+from gateway_http.edge.client_address import Network, parse_networks
+from gateway_http.edge.rate_limits.policy import Policy, parse_policy
 from mesh.process.config import MemberSettings, host_and_port
 from mesh.tls.material import TlsFiles
 from mesh.tls.settings import readable, together

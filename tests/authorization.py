@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import Default
 
 from deploy.local.layout import REPOSITORY
-from gateway_http.contracts import import_generated
+from gateway_http.transcoding.contracts import import_generated
 from mesh.contract.access import ADMIN, ANY_SERVICE, Access, Rule, rule_of
 from protos import DESCRIPTORS
 

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from gateway_http.contracts import import_generated
+from gateway_http.transcoding.contracts import import_generated
 from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.calls import AUTHORIZATION
 from mesh.contract.access import rule_of

@@ -13,10 +13,10 @@ import pytest
 
 from deploy.local import readiness, valkey
 from deploy.local.ports import free_ports
-from gateway_http.rate_limits.cache import CachedCounts, CacheFailed
-from gateway_http.rate_limits.counters import Counters, Delta
-from gateway_http.rate_limits.policy import Policy
-from gateway_http.rate_limits.sharing import CACHE_TIMEOUT_SECONDS, EXCHANGE_SECONDS, Sharing
+from gateway_http.edge.rate_limits.cache import CachedCounts, CacheFailed
+from gateway_http.edge.rate_limits.counters import Counters, Delta
+from gateway_http.edge.rate_limits.policy import Policy
+from gateway_http.edge.rate_limits.sharing import CACHE_TIMEOUT_SECONDS, EXCHANGE_SECONDS, Sharing
 
 POLICY = Policy("player", 80, 3600)
 PATIENCE_SECONDS = 20.0

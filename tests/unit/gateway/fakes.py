@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from gateway_http.client_address import ClientAddresses
 from gateway_http.compose import Limits, add_operations, compose_router
-from gateway_http.contracts import Contracts, load_contracts
-from gateway_http.edge import Edge
-from gateway_http.pages import Presence
-from gateway_http.response_headers import ResponseHeaders
-from gateway_http.router import Router
+from gateway_http.describing.pages import Presence
+from gateway_http.edge.client_address import ClientAddresses
+from gateway_http.edge.edge import Edge
+from gateway_http.edge.response_headers import ResponseHeaders
+from gateway_http.transcoding.contracts import Contracts, load_contracts
+from gateway_http.transcoding.router import Router
 from mesh.calls import Metadata
 from mesh.contract.instances import Instance
 from mesh.deadlines import Deadline

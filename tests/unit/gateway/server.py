@@ -14,8 +14,8 @@ import structlog
 import uvloop
 
 from gateway_http.app import Gateway
-from gateway_http.listener import EmbeddedServer, listening_socket
-from gateway_http.pages import Presence
+from gateway_http.describing.pages import Presence
+from gateway_http.listening.listener import EmbeddedServer, listening_socket
 from mesh.errors import FailedPrecondition
 from protos.account.v1 import account_pb2
 from protos.gacha.v1 import gacha_pb2

@@ -11,10 +11,10 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_http.binding import MOST_PARAMETERS, RequestBinding
-from gateway_http.contracts import Binding, Operation, UnsupportedContract, is_raw_part
-from gateway_http.decoding import Decoders
-from gateway_http.router import Router
+from gateway_http.transcoding.binding import MOST_PARAMETERS, RequestBinding
+from gateway_http.transcoding.contracts import Binding, Operation, UnsupportedContract, is_raw_part
+from gateway_http.transcoding.decoding import Decoders
+from gateway_http.transcoding.router import Router
 from mesh.errors import InvalidArgument
 from tests.unit.gateway.every_kind import every_kind
 from tests.unit.gateway.fakes import contracts, counted_ids

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway_http.client_address import ClientAddresses, parse_networks
+from gateway_http.edge.client_address import ClientAddresses, parse_networks
 from tests.unit.gateway.fakes import FakeHeaders
 
 TRUSTED = "10.0.0.0/8, 127.0.0.1, fd00::/8"

@@ -15,9 +15,9 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway_http.contracts import is_raw_part
-from gateway_http.decoding import Decoders
-from gateway_http.encoding import Encoders
+from gateway_http.transcoding.contracts import is_raw_part
+from gateway_http.transcoding.decoding import Decoders
+from gateway_http.transcoding.encoding import Encoders
 from tests.unit.gateway.every_kind import every_kind
 from tests.unit.gateway.fakes import contracts
 

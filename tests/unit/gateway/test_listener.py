@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway_http.listener import EmbeddedServer, listening_socket
+from gateway_http.listening.listener import EmbeddedServer, listening_socket
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: gateway\r\n\r\n"
 UNHEARD_SECONDS = 0.3

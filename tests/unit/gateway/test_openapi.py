@@ -6,7 +6,7 @@ import orjson
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from gateway_http.openapi import openapi_document
+from gateway_http.describing.openapi import openapi_document
 from tests.unit.gateway.fakes import contracts
 
 

@@ -9,8 +9,8 @@ import pytest
 import structlog
 
 from gateway_http.app import Gateway
-from gateway_http.pages import Presence
-from gateway_http.router import Router
+from gateway_http.describing.pages import Presence
+from gateway_http.transcoding.router import Router
 from mesh.contract.instances import Instance, InstanceState
 from tests.unit.gateway.fakes import (
     FakeCaller,

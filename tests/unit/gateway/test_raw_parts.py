@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from gateway_http.binding import RequestBinding
-from gateway_http.contracts import Binding, UnsupportedContract
-from gateway_http.decoding import Decoders
 from gateway_http.errors import UnsupportedMediaType
-from gateway_http.raw_parts import LONGEST_HEADER, RawParts
+from gateway_http.transcoding.binding import RequestBinding
+from gateway_http.transcoding.contracts import Binding, UnsupportedContract
+from gateway_http.transcoding.decoding import Decoders
+from gateway_http.transcoding.raw_parts import LONGEST_HEADER, RawParts
 from mesh.errors import InvalidArgument
 from protos.account.v1.payment_events_pb2 import ReceivePaymentEventRequest
 from tests.unit.gateway.fakes import FakeCaller, FakeProtocol, FakeScope, contracts, counted_ids

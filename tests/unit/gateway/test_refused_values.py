@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from gateway_http.decoding import Decoders
-from gateway_http.documents import DEEPEST, MalformedBody, parse_object
-from gateway_http.json_values import Refused
+from gateway_http.transcoding.decoding import Decoders
+from gateway_http.transcoding.documents import DEEPEST, MalformedBody, parse_object
+from gateway_http.transcoding.json_values import Refused
 from tests.unit.gateway.every_kind import every_kind
 
 WHOLE = "must be a whole number"

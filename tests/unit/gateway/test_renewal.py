@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from deploy.local.certificates import make_authority, now_utc
-from gateway_http.listener import listening_socket
-from gateway_http.renewal import RenewingServer
+from gateway_http.listening.listener import listening_socket
+from gateway_http.listening.renewal import RenewingServer
 from mesh.tls.certificates import Certificates
 from tests.unit.registry.running import until
 

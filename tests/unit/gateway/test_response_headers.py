@@ -4,9 +4,9 @@ import pytest
 import structlog
 
 from gateway_http.app import Gateway
-from gateway_http.client_address import ClientAddresses, parse_networks
-from gateway_http.edge import Edge
-from gateway_http.response_headers import ResponseHeaders
+from gateway_http.edge.client_address import ClientAddresses, parse_networks
+from gateway_http.edge.edge import Edge
+from gateway_http.edge.response_headers import ResponseHeaders
 from tests.unit.gateway.fakes import FakeCaller, FakeProtocol, FakeScope, counted_ids, router_for
 
 SHOP = "https://shop.example"

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from gateway_http.contracts import UnsupportedContract, load_contracts
 from gateway_http.errors import MethodNotAllowed, RouteNotFound
 from gateway_http.exchange import LimitClass, Request, Response
-from gateway_http.router import Router
+from gateway_http.transcoding.contracts import UnsupportedContract, load_contracts
+from gateway_http.transcoding.router import Router
 from protos import DESCRIPTORS
 from protos.mesh.v1 import options_pb2
 

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from gateway_http.disconnects import WATCH_AFTER_SECONDS
-from gateway_http.listener import listening_socket
+from gateway_http.listening.listener import listening_socket
+from gateway_http.transcoding.disconnects import WATCH_AFTER_SECONDS
 from mesh.process.server import ListenFailed
 
 TOKEN = {"authorization": "Bearer t"}

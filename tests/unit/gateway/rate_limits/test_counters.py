@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_http.rate_limits.counters import Counters, Standing
-from gateway_http.rate_limits.policy import Policy, parse_policy
+from gateway_http.edge.rate_limits.counters import Counters, Standing
+from gateway_http.edge.rate_limits.policy import Policy, parse_policy
 
 EPSILON = 1e-6
 START = 1_700_000_000.0

@@ -8,14 +8,14 @@ import pytest
 import structlog
 
 from gateway_http.app import Gateway
-from gateway_http.client_address import ClientAddresses, parse_networks
-from gateway_http.edge import Edge
-from gateway_http.pages import Presence
-from gateway_http.rate_limits.callers import Callers
-from gateway_http.rate_limits.counters import Counters
-from gateway_http.rate_limits.limiter import RateLimiter
-from gateway_http.rate_limits.policy import Policy
-from gateway_http.response_headers import ResponseHeaders
+from gateway_http.describing.pages import Presence
+from gateway_http.edge.client_address import ClientAddresses, parse_networks
+from gateway_http.edge.edge import Edge
+from gateway_http.edge.rate_limits.callers import Callers
+from gateway_http.edge.rate_limits.counters import Counters
+from gateway_http.edge.rate_limits.limiter import RateLimiter
+from gateway_http.edge.rate_limits.policy import Policy
+from gateway_http.edge.response_headers import ResponseHeaders
 from mesh.errors import Unauthenticated
 from tests.unit.gateway.fakes import FakeCaller, FakeProtocol, FakeScope, counted_ids, router_for
 

@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from gateway_http.contracts import Binding, Operation, UnsupportedContract
-from gateway_http.decoding import WELL_KNOWN, Decoder, FieldReader
-from gateway_http.documents import parse_object
-from gateway_http.json_values import Refused, text_of_boolean
+from gateway_http.transcoding.contracts import Binding, Operation, UnsupportedContract
+from gateway_http.transcoding.decoding import WELL_KNOWN, Decoder, FieldReader
+from gateway_http.transcoding.documents import parse_object
+from gateway_http.transcoding.json_values import Refused, text_of_boolean
 from mesh.errors import InvalidArgument
 
 REQUEST_ID = "request_id"

@@ -10,9 +10,9 @@ that the API knows. Credentials are never allowed, for players show tokens and n
 
 from collections.abc import Iterable
 
-from gateway_http.client_address import ClientAddresses
+from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.exchange import JSON, HeaderList, Response
-from gateway_http.rsgi import Scope
+from gateway_http.listening.rsgi import Scope
 
 ON_EVERY_ANSWER: HeaderList = [
     ("x-content-type-options", "nosniff"),

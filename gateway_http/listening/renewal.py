@@ -16,8 +16,13 @@ from typing import Any
 import structlog
 
 from gateway_http.exchange import HeaderList
-from gateway_http.listener import HEADER_READ_TIMEOUT_MS, EmbeddedServer, descriptors_of, silence
-from gateway_http.rsgi import HTTPProtocol, Scope
+from gateway_http.listening.listener import (
+    HEADER_READ_TIMEOUT_MS,
+    EmbeddedServer,
+    descriptors_of,
+    silence,
+)
+from gateway_http.listening.rsgi import HTTPProtocol, Scope
 from mesh.tls.certificates import Certificates
 from mesh.tls.material import TlsFiles
 

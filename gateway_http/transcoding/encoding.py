@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from gateway_http.contracts import UnsupportedContract
-from gateway_http.moments import write_duration, write_timestamp
+from gateway_http.transcoding.contracts import UnsupportedContract
+from gateway_http.transcoding.timestamps import write_duration, write_timestamp
 
 Writer = Callable[[Any], Any]
 

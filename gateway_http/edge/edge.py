@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway_http.client_address import ClientAddresses
 from gateway_http.config import GatewaySettings
+from gateway_http.edge.client_address import ClientAddresses
+from gateway_http.edge.rate_limits.callers import Callers
+from gateway_http.edge.rate_limits.counters import Counters
+from gateway_http.edge.rate_limits.limiter import RateLimiter
+from gateway_http.edge.response_headers import ResponseHeaders
 from gateway_http.exchange import HeaderList, LimitClass
-from gateway_http.rate_limits.callers import Callers
-from gateway_http.rate_limits.counters import Counters
-from gateway_http.rate_limits.limiter import RateLimiter
-from gateway_http.response_headers import ResponseHeaders
-from gateway_http.rsgi import Scope
+from gateway_http.listening.rsgi import Scope
 from mesh.addresses import site_of
 
 

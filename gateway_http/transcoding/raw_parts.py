@@ -11,15 +11,15 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from gateway_http.contracts import (
+from gateway_http.errors import UnsupportedMediaType
+from gateway_http.exchange import Headers
+from gateway_http.transcoding.contracts import (
     HTTP_BODY,
     Binding,
     Operation,
     UnsupportedContract,
     header_names_of,
 )
-from gateway_http.errors import UnsupportedMediaType
-from gateway_http.exchange import Headers
 from mesh.errors import InvalidArgument
 
 LONGEST_HEADER = 4096

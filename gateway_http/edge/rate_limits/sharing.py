@@ -17,8 +17,8 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from gateway_http.rate_limits.counters import Counters, Delta
-from gateway_http.rate_limits.policy import Policy
+from gateway_http.edge.rate_limits.counters import Counters, Delta
+from gateway_http.edge.rate_limits.policy import Policy
 from mesh.calling.breaker import Breaker, BreakerLimits, Outcome
 
 EXCHANGE_SECONDS = 0.1
@@ -41,7 +41,7 @@ class Total(NamedTuple):
 
 
 class SharedCounts(Protocol):
-    """Where the gateways add up; `gateway_http.rate_limits.cache.CachedCounts` is one."""
+    """Where the gateways add up; `gateway_http.edge.rate_limits.cache.CachedCounts` is one."""
 
     async def add(self, policy: Policy, deltas: Sequence[Delta]) -> Sequence[Total]:
         """Adds each delta and gives its total, in the same order. Raises OSError or

@@ -11,14 +11,14 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-from gateway_http import headers
-from gateway_http.binding import RequestBinding
-from gateway_http.contracts import Operation
-from gateway_http.disconnects import unless_disconnected
-from gateway_http.encoding import Encoder
+from gateway_http.edge import headers
 from gateway_http.errors import RequestTimeout, in_json_names
 from gateway_http.exchange import HeaderList, LimitClass, Request, Response
-from gateway_http.raw_parts import RawParts
+from gateway_http.transcoding.binding import RequestBinding
+from gateway_http.transcoding.contracts import Operation
+from gateway_http.transcoding.disconnects import unless_disconnected
+from gateway_http.transcoding.encoding import Encoder
+from gateway_http.transcoding.raw_parts import RawParts
 from mesh.calls import (
     AUTHORIZATION,
     CLIENT_ADDRESS,

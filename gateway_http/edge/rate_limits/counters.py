@@ -25,7 +25,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gateway_http.rate_limits.policy import Policy
+from gateway_http.edge.rate_limits.policy import Policy
 
 MAX_KEYS = 65_536
 SHARED_FROM = 1 / 8

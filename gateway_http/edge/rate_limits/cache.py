@@ -12,9 +12,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
-from gateway_http.rate_limits.counters import Delta
-from gateway_http.rate_limits.policy import Policy
-from gateway_http.rate_limits.sharing import Total
+from gateway_http.edge.rate_limits.counters import Delta
+from gateway_http.edge.rate_limits.policy import Policy
+from gateway_http.edge.rate_limits.sharing import Total
 
 SOCKET_TIMEOUT_SECONDS = 0.5
 MAX_CONNECTIONS = 8
@@ -26,7 +26,7 @@ class CacheFailed(OSError):
 
 
 class CachedCounts:
-    """A `gateway_http.rate_limits.sharing.SharedCounts`."""
+    """A `gateway_http.edge.rate_limits.sharing.SharedCounts`."""
 
     def __init__(self, nodes: Sequence[tuple[str, int]]) -> None:
         """`nodes` are some nodes of the cluster; nothing is connected yet."""

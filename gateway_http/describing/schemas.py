@@ -10,10 +10,10 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from gateway_http.binding import REQUEST_ID
-from gateway_http.contracts import Contracts, Operation, is_raw_part
-from gateway_http.raw_parts import LONGEST_HEADER
-from gateway_http.rules import is_required, narrowed
+from gateway_http.describing.field_rules import is_required, narrowed
+from gateway_http.transcoding.binding import REQUEST_ID
+from gateway_http.transcoding.contracts import Contracts, Operation, is_raw_part
+from gateway_http.transcoding.raw_parts import LONGEST_HEADER
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",

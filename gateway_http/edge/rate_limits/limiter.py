@@ -12,9 +12,9 @@ the limit that has the least left.
 
 from collections.abc import Callable, Sequence
 
+from gateway_http.edge.rate_limits.callers import Callers
+from gateway_http.edge.rate_limits.counters import Counters, Standing
 from gateway_http.exchange import HeaderList, LimitClass
-from gateway_http.rate_limits.callers import Callers
-from gateway_http.rate_limits.counters import Counters, Standing
 from mesh.errors import ResourceExhausted
 
 _SAID_OF = {

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gateway_http.contracts import UnsupportedContract
 from gateway_http.errors import MethodNotAllowed, RouteNotFound
 from gateway_http.exchange import Endpoint
+from gateway_http.transcoding.contracts import UnsupportedContract
 
 _VARIABLE = re.compile(r"\{([a-z_][a-z0-9_]*)(?:=\*)?\}")
 _LITERAL = re.compile(r"[A-Za-z0-9._~-]+")

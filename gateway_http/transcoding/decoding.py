@@ -4,7 +4,7 @@ Guarantees: what is not exactly a value of the proto's type is refused, with the
 path of the field; unknown fields and fields given twice are refused; null means
 the default. Both the JSON name and the proto's own name of a field are read.
 Messages that contain themselves are followed as deep as the document goes, which
-`gateway_http.documents` bounds. A raw part (`gateway_http.raw_parts`) is no field here.
+`gateway_http.transcoding.documents` bounds. A raw part (`gateway_http.transcoding.raw_parts`) is no field here.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from gateway_http.contracts import UnsupportedContract, is_raw_part
-from gateway_http.json_values import Reader, Refused, scalar_reader
-from gateway_http.moments import read_duration, read_timestamp
+from gateway_http.transcoding.contracts import UnsupportedContract, is_raw_part
+from gateway_http.transcoding.json_values import Reader, Refused, scalar_reader
+from gateway_http.transcoding.timestamps import read_duration, read_timestamp
 
 WELL_KNOWN: dict[str, Reader] = {
     "google.protobuf.Timestamp": read_timestamp,

@@ -11,7 +11,7 @@ from contextlib import suppress
 from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defined]
 
 from gateway_http.errors import RequestTooLarge
-from gateway_http.rsgi import HTTPProtocol, Scope
+from gateway_http.listening.rsgi import HTTPProtocol, Scope
 from mesh.deadlines import Deadline, within
 
 MOST_DISCARDED_BYTES = 4 * 1024 * 1024

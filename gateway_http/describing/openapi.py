@@ -7,12 +7,18 @@ errors the comment on its proto method names.
 import re
 from typing import Any
 
-from gateway_http.binding import REQUEST_ID, has_request_id
-from gateway_http.contracts import Binding, Contracts, Operation, header_names_of, is_raw_part
+from gateway_http.describing.field_rules import is_required
+from gateway_http.describing.own_routes import OWN_PATHS
+from gateway_http.describing.schemas import ERROR_SCHEMA, Schemas
 from gateway_http.errors import STATUS_BY_CODE, STATUS_BY_REASON
-from gateway_http.own_routes import OWN_PATHS
-from gateway_http.rules import is_required
-from gateway_http.schemas import ERROR_SCHEMA, Schemas
+from gateway_http.transcoding.binding import REQUEST_ID, has_request_id
+from gateway_http.transcoding.contracts import (
+    Binding,
+    Contracts,
+    Operation,
+    header_names_of,
+    is_raw_part,
+)
 from mesh.contract.access import Access, Rule
 from mesh.errors import Code
 

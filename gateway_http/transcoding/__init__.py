@@ -1,0 +1,1 @@
+"""REST to gRPC and back, compiled from the descriptors."""
