@@ -18,8 +18,8 @@ from typing import Any
 
 from bench.errors import BenchFailed
 from bench.window import WindowResult
-from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY
+from deploy.local.servers.identity import bound_to_parent
 from mesh.tls.material import TlsFiles
 
 METHOD = "gacha.v1.GachaService.Pull"
@@ -99,7 +99,7 @@ def result_of(report: dict[str, Any]) -> WindowResult:
 def _run(command: Sequence[str], timeout_seconds: float) -> bytes:
     try:
         done = subprocess.run(
-            leashed(list(command)), capture_output=True, timeout=timeout_seconds, check=True
+            bound_to_parent(list(command)), capture_output=True, timeout=timeout_seconds, check=True
         )
     except subprocess.CalledProcessError as error:
         raise BenchFailed(f"ghz failed: {error.stderr.decode(errors='replace')}") from error

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from bench.errors import BenchFailed
-from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY
+from deploy.local.servers.identity import bound_to_parent
 
 END_TIMEOUT_SECONDS = 60.0
 
@@ -24,7 +24,7 @@ class LoadProcess:
         """`orders` is the dataclass that the module reads."""
         self._module = module
         self._process = subprocess.Popen(
-            leashed([sys.executable, "-m", module]),
+            bound_to_parent([sys.executable, "-m", module]),
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

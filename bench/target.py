@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.errors import BenchFailed
-from deploy.local import mesh_file, run_lock
+from deploy.local import mesh_file
 from deploy.local.layout import Layout
+from deploy.local.supervision import run_lock
 from tests.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
 FOLDER_OF_DATA = Path("/var/tmp")

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from deploy.local import etcd
 from deploy.local.errors import LocalRunError
-from deploy.local.ports import free_ports
+from deploy.local.servers import etcd
+from deploy.local.servers.ports import free_ports
 
 MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
 START_TIMEOUT_SECONDS = 60.0

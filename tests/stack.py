@@ -22,13 +22,14 @@ import psycopg2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg2 import sql
 
-from deploy.local import mesh_file, postgres
-from deploy.local.credentials import signing_keys_in
+from deploy.local import mesh_file
 from deploy.local.errors import LocalRunError
-from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.mesh_file import Process
-from deploy.local.ports import free_ports
+from deploy.local.secrets.credentials import signing_keys_in
+from deploy.local.servers import postgres
+from deploy.local.servers.identity import bound_to_parent
+from deploy.local.servers.ports import free_ports
 from mesh.identity.keys import load_private_key
 from mesh.tls.material import TlsFiles
 from tests.leaks import find_leaks
@@ -282,7 +283,7 @@ class Mesh:
         self.layout.mesh.unlink(missing_ok=True)
         with self.output.open("ab") as output:
             return subprocess.Popen(
-                leashed(command, parent_death_signal=signal.SIGTERM),
+                bound_to_parent(command, parent_death_signal=signal.SIGTERM),
                 cwd=REPOSITORY,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

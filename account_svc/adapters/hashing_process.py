@@ -13,7 +13,7 @@ from pathlib import Path
 from mesh.errors import Internal
 
 COMMAND = (sys.executable, "-m", "account_svc.adapters.hashing")
-FOLDER = Path(__file__).resolve().parent.parent
+FOLDER = Path(__file__).resolve().parents[2]
 END_TIMEOUT_SECONDS = 5.0
 
 

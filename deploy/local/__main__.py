@@ -15,14 +15,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy.local import control, detached, mesh_file, operator, run_lock, status
+from deploy.local import mesh_file
+from deploy.local.commands import detached, status
+from deploy.local.commands.report import Reporter
+from deploy.local.commands.rotate_keys import rotate_keys
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
-from deploy.local.leash import die_with_parent
-from deploy.local.report import Reporter
-from deploy.local.rotate_keys import rotate_keys
 from deploy.local.run import MeshRun
-from deploy.local.shape import PROFILES
+from deploy.local.secrets import operator
+from deploy.local.supervision import control, run_lock
+from deploy.local.supervision.parent_death import die_with_parent
+from deploy.local.topology import PROFILES
 
 STOP_TIMEOUT_SECONDS = 90.0
 NOTHING_RUNS = 3

@@ -13,15 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local import etcd, postgres, readiness, valkey
-from deploy.local.credentials import IDENTITIES, Credentials
-from deploy.local.identity import Identity, leashed
 from deploy.local.layout import REPOSITORY, Layout
-from deploy.local.mesh_certificates import PlainText
-from deploy.local.ports import HOST
-from deploy.local.postgres import Cluster
-from deploy.local.processes import STOP_ETCD, STOP_POSTGRES, ProcessSpec
-from deploy.local.shape import (
+from deploy.local.secrets.credentials import IDENTITIES, Credentials
+from deploy.local.secrets.mesh_certificates import PlainText
+from deploy.local.servers import etcd, postgres, valkey
+from deploy.local.servers.identity import Identity, bound_to_parent
+from deploy.local.servers.ports import HOST
+from deploy.local.servers.postgres import Cluster
+from deploy.local.supervision import readiness
+from deploy.local.supervision.processes import STOP_ETCD, STOP_POSTGRES, ProcessSpec
+from deploy.local.topology import (
     CACHE,
     CACHE_BUS,
     DATABASES,
@@ -158,7 +159,7 @@ class EmbeddedProfile:
             name=PAYMENT_SANDBOX,
             role="payment_sandbox",
             address=address,
-            command=leashed([sys.executable, "-m", "payment_sandbox"]),
+            command=bound_to_parent([sys.executable, "-m", "payment_sandbox"]),
             environment=_inherited() | settings,
             folder=REPOSITORY,
             log=self.layout.log(PAYMENT_SANDBOX),
@@ -193,7 +194,7 @@ class EmbeddedProfile:
             name=name,
             role=role,
             address=address,
-            command=leashed([sys.executable, *self.shape.programs.get(role, ("-m", role))]),
+            command=bound_to_parent([sys.executable, *self.shape.programs.get(role, ("-m", role))]),
             environment=self.environment(name, settings),
             folder=REPOSITORY,
             log=self.layout.log(name),

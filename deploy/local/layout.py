@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.credentials import service_key_in, service_keys_in
+from deploy.local.secrets.credentials import service_key_in, service_keys_in
 from mesh.contract.access import ADMIN
 
 REPOSITORY = Path(__file__).resolve().parents[2]

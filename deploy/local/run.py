@@ -12,30 +12,19 @@ import signal
 import sys
 from collections.abc import Callable
 
-from deploy.local import (
-    control,
-    credentials,
-    embedded_profile,
-    etcd,
-    logs,
-    mesh_file,
-    one_shot,
-    operator,
-    ports,
-    postgres,
-    roll,
-    sight,
-    xds_file,
-)
+from deploy.local import embedded_profile, mesh_file, xds_file
+from deploy.local.commands.report import Reporter
 from deploy.local.embedded_profile import EmbeddedProfile
+from deploy.local.endpoint import Reach
 from deploy.local.errors import LocalRunError
-from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY, Layout
-from deploy.local.mesh_certificates import certificates_for
-from deploy.local.reach import Reach
-from deploy.local.report import Reporter
-from deploy.local.shape import DATABASES, GATEWAY, TWO_OF_EACH, Shape, instance_names
-from deploy.local.supervisor import Supervisor, wait_until_ready
+from deploy.local.secrets import credentials, operator
+from deploy.local.secrets.mesh_certificates import certificates_for
+from deploy.local.servers import etcd, ports, postgres
+from deploy.local.servers.identity import bound_to_parent
+from deploy.local.supervision import control, logs, one_shot, roll, visibility
+from deploy.local.supervision.supervisor import Supervisor, wait_until_ready
+from deploy.local.topology import DATABASES, GATEWAY, TWO_OF_EACH, Shape, instance_names
 
 START_TIMEOUT_SECONDS = 120.0
 CATALOG_TIMEOUT_SECONDS = 30.0
@@ -181,7 +170,7 @@ class MeshRun:
         }
         await one_shot.run(
             f"`python -m {role} migrate`",
-            leashed([sys.executable, "-m", role, "migrate"]),
+            bound_to_parent([sys.executable, "-m", role, "migrate"]),
             environment=environment,
             folder=REPOSITORY,
             log=self._layout.log(name),
@@ -201,7 +190,7 @@ class MeshRun:
         identity = operator.identity(self._layout.admin_key)
         await roll.roll(
             self._supervisor.processes,
-            lambda: sight.unseen(self._describe(), identity.token),
+            lambda: visibility.unseen(self._describe(), identity.token),
             say,
         )
 

@@ -10,10 +10,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import mesh_file, operator, run_lock
+from deploy.local import mesh_file
+from deploy.local.endpoint import reach_of
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import Layout
-from deploy.local.reach import reach_of
+from deploy.local.secrets import operator
+from deploy.local.supervision import run_lock
 from mesh.calling.client import ServiceClient
 from mesh.calling.unary import UnaryTransport
 from mesh.membership.discovery import Directory

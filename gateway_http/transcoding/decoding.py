@@ -4,7 +4,8 @@ Guarantees: what is not exactly a value of the proto's type is refused, with the
 path of the field; unknown fields and fields given twice are refused; null means
 the default. Both the JSON name and the proto's own name of a field are read.
 Messages that contain themselves are followed as deep as the document goes, which
-`gateway_http.transcoding.documents` bounds. A raw part (`gateway_http.transcoding.raw_parts`) is no field here.
+`gateway_http.transcoding.documents` bounds. Raw parts are read elsewhere
+(`gateway_http.transcoding.raw_parts`).
 """
 
 from collections.abc import Callable

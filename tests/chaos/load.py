@@ -14,7 +14,7 @@ from uuid import uuid4
 import grpc
 import orjson
 
-from deploy.local.reach import reach_of
+from deploy.local.endpoint import reach_of
 from mesh.calling.client import ServiceClient
 from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.calls import AUTHORIZATION, Caller, Metadata

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from deploy.local import operator, sight, status
+from deploy.local.commands import status
+from deploy.local.secrets import operator
+from deploy.local.supervision import visibility
 from tests.chaos.calls import CONNECTION_LOST, OK, Call, Calls, Figures, Way, figures
 from tests.chaos.faults import Fault
 from tests.chaos.load import Load
@@ -94,7 +96,7 @@ class Chaos:
         health = await status.health(mesh)
         unhealthy = [name for name, how in health.items() if how != status.HEALTHY]
         out = [name for name in health if self._load.is_out(name)]
-        return unhealthy or out or await sight.unseen(mesh, self._identity.token)
+        return unhealthy or out or await visibility.unseen(mesh, self._identity.token)
 
 
 async def invariants(mesh: Mesh) -> list[str]:

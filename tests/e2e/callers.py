@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deploy.local.credentials import IDENTITIES
+from deploy.local.secrets.credentials import IDENTITIES
 from mesh.identity.auth import ALGORITHM, ISSUER, PLAYER_AUDIENCE, SERVICE_AUDIENCE
 from mesh.identity.keys import key_id
 from tests.authorization import PLAYERS, Line

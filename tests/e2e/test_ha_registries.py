@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from deploy.local.certificates import replace_file
-from deploy.local.credentials import service_key_in, service_keys_in
+from deploy.local.endpoint import reach_of
 from deploy.local.layout import REPOSITORY
-from deploy.local.mesh_certificates import OPERATOR
-from deploy.local.reach import reach_of
+from deploy.local.secrets.certificates import replace_file
+from deploy.local.secrets.credentials import service_key_in, service_keys_in
+from deploy.local.secrets.mesh_certificates import OPERATOR
 from mesh.calling.unary import UnaryTransport
 from mesh.contract.instances import Instance, InstanceState
 from mesh.identity.service_identity import ServiceIdentity

@@ -18,7 +18,7 @@ import psycopg2
 import pytest
 from redis.cluster import RedisCluster
 
-from deploy.local import run_lock
+from deploy.local.supervision import run_lock
 from tests.stack import Mesh, start_mesh
 
 TIMEOUT_SECONDS = 30.0

@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.local.identity import leashed
 from deploy.local.layout import REPOSITORY
-from deploy.local.ports import HOST, free_ports
-from deploy.local.sockets import LISTEN_FD
+from deploy.local.servers.identity import bound_to_parent
+from deploy.local.servers.ports import HOST, free_ports
+from deploy.local.supervision.sockets import LISTEN_FD
 from tests.authorization import documented
 from tests.e2e.callers import callers
 from tests.e2e.players import NewPlayer, Player
@@ -49,7 +49,7 @@ def process(mesh: Mesh, role: str, address: str, **settings: str) -> Iterator[No
     environment |= {"MESH_INSTANCE_ID": f"{role}-apart", "MESH_LISTEN": address}
     environment |= {"MESH_METRICS_LISTEN": f"{HOST}:0", **settings}
     with subprocess.Popen(
-        leashed([sys.executable, "-m", role]),
+        bound_to_parent([sys.executable, "-m", role]),
         cwd=REPOSITORY,
         env=environment,
         stdout=subprocess.DEVNULL,

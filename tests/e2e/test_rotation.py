@@ -17,10 +17,10 @@ import jwt
 import pytest
 
 from account_svc.domain.signing_keys import file_name
-from deploy.local.certificates import now_utc
-from deploy.local.credentials import make_signing_key, signing_keys_in
+from deploy.local.commands.rotation import REFUSED_SECONDS
 from deploy.local.layout import REPOSITORY
-from deploy.local.rotation import REFUSED_SECONDS
+from deploy.local.secrets.certificates import now_utc
+from deploy.local.secrets.credentials import make_signing_key, signing_keys_in
 from mesh.identity.keys import key_id, load_private_key
 from tests.e2e import harm
 from tests.e2e.clients.client import Client

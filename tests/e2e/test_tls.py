@@ -13,8 +13,8 @@ from time import monotonic, sleep
 import httpx
 import pytest
 
-from deploy.local.certificates import make_authority, now_utc
 from deploy.local.layout import REPOSITORY
+from deploy.local.secrets.certificates import make_authority, now_utc
 from tests.e2e import haproxy, players, tools
 from tests.e2e.clients.grpcurl_client import transport_options
 from tests.e2e.clients.rest_client import RestClient

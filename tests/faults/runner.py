@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from deploy.local.commands.report import Reporter
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import Layout
-from deploy.local.report import Reporter
 from deploy.local.run import MeshRun
-from deploy.local.shape import Shape
+from deploy.local.topology import Shape
 
 INSTANCE_COUNTS = {"account_svc": 2, "gacha_svc": 3}
 

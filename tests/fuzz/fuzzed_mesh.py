@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.local.credentials import IDENTITIES
+from deploy.local.secrets.credentials import IDENTITIES
 from mesh.identity.service_identity import ServiceIdentity
 from tests.e2e.clients.rest_client import RestClient
 from tests.e2e.players import PASSWORD, Player, register

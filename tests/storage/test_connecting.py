@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from deploy.local.ports import free_ports
+from deploy.local.servers.ports import free_ports
 from mesh.postgres.database import Database, DatabaseAway
 from tests.stack import PostgresServer, start_postgres
 

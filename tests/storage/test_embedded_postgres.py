@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from deploy.local import postgres
 from deploy.local.errors import LocalRunError
+from deploy.local.servers import postgres
 from tests.stack import PostgresServer, start_postgres
 
 

@@ -1,8 +1,8 @@
-"""The promise of deploy/local/backoff.py."""
+"""The promise of deploy/local/supervision/backoff.py."""
 
 import pytest
 
-from deploy.local.backoff import DELAYS_SECONDS, LOOP_COUNT, STABLE_SECONDS, Backoff
+from deploy.local.supervision.backoff import DELAYS_SECONDS, LOOP_COUNT, STABLE_SECONDS, Backoff
 
 
 def test_first_death_is_answered_at_once() -> None:

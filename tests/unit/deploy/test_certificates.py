@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from deploy.local.certificates import CA_LEFT_AT_LEAST, CA_LIFE, load_or_make_authority, now_utc
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import Layout
-from deploy.local.mesh_certificates import certificates_for
-from deploy.local.shape import Shape
+from deploy.local.secrets.certificates import (
+    CA_LEFT_AT_LEAST,
+    CA_LIFE,
+    load_or_make_authority,
+    now_utc,
+)
+from deploy.local.secrets.mesh_certificates import certificates_for
+from deploy.local.topology import Shape
 from mesh.tls.material import TlsFiles, read_material
 
 

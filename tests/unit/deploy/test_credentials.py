@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from deploy.local import credentials
+from deploy.local.secrets import credentials
 from mesh.identity.keys import key_id, load_private_key
 from mesh.identity.service_keys import ServiceKeyFolder
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.credentials import Credentials
 from deploy.local.embedded_profile import STOP_ORDER, EmbeddedProfile
-from deploy.local.identity import Identity
 from deploy.local.layout import Layout
-from deploy.local.mesh_certificates import certificates_for
-from deploy.local.processes import ProcessSpec
-from deploy.local.shape import PROFILES, Shape, instance_names
+from deploy.local.secrets.credentials import Credentials
+from deploy.local.secrets.mesh_certificates import certificates_for
+from deploy.local.servers.identity import Identity
+from deploy.local.supervision.processes import ProcessSpec
+from deploy.local.topology import PROFILES, Shape, instance_names
 from mesh.tls.material import TlsFiles, read_material
 from tests.etcd_cluster import need_etcd
 

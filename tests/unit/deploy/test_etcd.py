@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import etcd
 from deploy.local.errors import LocalRunError
+from deploy.local.servers import etcd
 
 
 def install(folder: Path, said: str) -> None:

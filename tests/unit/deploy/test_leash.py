@@ -1,4 +1,4 @@
-"""A leashed command ends with whoever started it, and is otherwise what it would be."""
+"""A bound_to_parent command ends with whoever started it, and is otherwise what it would be."""
 
 import contextlib
 import os
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.identity import LEASH, Identity, leashed, probe
+from deploy.local.servers.identity import LEASH, Identity, bound_to_parent, probe
 
 DEADLINE_SECONDS = 10.0
 
-# Starts a leashed child, writes both pids, and waits to be killed.
+# Starts a bound_to_parent child, writes both pids, and waits to be killed.
 PARENT = """
 import subprocess, sys, time
-from deploy.local.identity import leashed
-child = subprocess.Popen(leashed(sys.argv[1:]), start_new_session=True)
+from deploy.local.servers.identity import bound_to_parent
+child = subprocess.Popen(bound_to_parent(sys.argv[1:]), start_new_session=True)
 print(child.pid, flush=True)
 time.sleep(60)
 """
@@ -71,14 +71,14 @@ def test_command_is_not_started_for_a_parent_that_is_gone() -> None:
 
 
 def test_command_keeps_the_pid_that_its_parent_knows() -> None:
-    command = leashed(["/bin/sh", "-c", "echo $$"])
+    command = bound_to_parent(["/bin/sh", "-c", "echo $$"])
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         said, _ = process.communicate()
     assert int(said) == process.pid
 
 
 def test_missing_command_is_told_with_its_name() -> None:
-    result = subprocess.run(leashed(["/no/such/program"]), capture_output=True, check=False)
+    result = subprocess.run(bound_to_parent(["/no/such/program"]), capture_output=True, check=False)
     assert result.returncode == 126
     assert b"/no/such/program could not be started" in result.stderr
 
@@ -89,13 +89,13 @@ def test_root_becomes_somebody_else_who_dies_with_it_too(kind: str) -> None:
     identity = Identity(f"{kind}:65534:65534", 0, 0)
     if not probe(identity, ["/bin/true"]):
         pytest.skip(f"this kernel or container does not allow root to {kind} its user")
-    shows_uid = leashed(["/usr/bin/id", "-u"], identity=identity.argument)
+    shows_uid = bound_to_parent(["/usr/bin/id", "-u"], identity=identity.argument)
     assert subprocess.run(shows_uid, capture_output=True, check=True).stdout == b"65534\n"
     # Field 4 of a fresh prctl read would need the process itself: ask the kernel by dying.
     survivor = (
         "import subprocess, sys\n"
-        "from deploy.local.identity import leashed\n"
-        f"child = subprocess.Popen(leashed(['/bin/sleep', '61'], identity={identity.argument!r}))\n"
+        "from deploy.local.servers.identity import bound_to_parent\n"
+        f"child = subprocess.Popen(bound_to_parent(['/bin/sleep', '61'], identity={identity.argument!r}))\n"
         "print(child.pid, flush=True)\n"
         "import time; time.sleep(60)\n"
     )

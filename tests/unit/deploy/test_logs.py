@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import logs
+from deploy.local.supervision import logs
 
 
 def test_a_new_run_sets_the_last_runs_log_aside(tmp_path: Path) -> None:

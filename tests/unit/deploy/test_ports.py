@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import ports
 from deploy.local.errors import LocalRunError
+from deploy.local.servers import ports
 
 NAMES = ["gateway", "registry", "cache"]
 

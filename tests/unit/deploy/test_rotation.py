@@ -10,10 +10,10 @@ import pytest
 
 from account_svc.adapters.signing_keys.folder import MAX_SIGNING_KEYS, SigningKeys
 from account_svc.domain.signing_keys import SETTLE_SECONDS, file_name
-from deploy.local import credentials
+from deploy.local.commands.rotation import LOGGED_OUT, Rotation
+from deploy.local.commands.signing_views import View, Views
 from deploy.local.errors import LocalRunError
-from deploy.local.rotation import LOGGED_OUT, Rotation
-from deploy.local.signing_views import View, Views
+from deploy.local.secrets import credentials
 from mesh.identity.key_files import LOOK_SECONDS
 from mesh.identity.keys import key_id, load_private_key
 

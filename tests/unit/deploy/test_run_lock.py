@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from deploy.local import run_lock
+from deploy.local.supervision import run_lock
 
 
 def test_second_runner_is_told_no_until_the_first_is_done(tmp_path: Path) -> None:

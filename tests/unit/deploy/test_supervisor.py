@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from deploy.local.errors import LocalRunError
-from deploy.local.identity import leashed
-from deploy.local.processes import ProcessSpec
-from deploy.local.supervisor import State, Supervisor, wait_until_ready
+from deploy.local.servers.identity import bound_to_parent
+from deploy.local.supervision.processes import ProcessSpec
+from deploy.local.supervision.supervisor import State, Supervisor, wait_until_ready
 
 TIMEOUT_SECONDS = 15.0
 
@@ -45,7 +45,7 @@ class Stage:
             name=name,
             role=role,
             address="",
-            command=leashed([sys.executable, "-S", "-c", program, sign]),
+            command=bound_to_parent([sys.executable, "-S", "-c", program, sign]),
             environment=os.environ,
             folder=self.folder,
             log=self.folder / f"{name}.log",

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.local.certificates import make_authority, now_utc
+from deploy.local.secrets.certificates import make_authority, now_utc
 from gateway_http.listening.listener import listening_socket
 from gateway_http.listening.renewal import RenewingServer
 from mesh.tls.certificates import Certificates

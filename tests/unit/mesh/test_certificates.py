@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from deploy.local.certificates import LEAF_LIFE, Authority, make_authority, now_utc
+from deploy.local.secrets.certificates import LEAF_LIFE, Authority, make_authority, now_utc
 from mesh.tls.certificates import CertificateMetrics, Certificates
 from mesh.tls.material import TlsFiles
 from tests.unit.registry.running import until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.certificates import Authority, make_authority, now_utc
+from deploy.local.secrets.certificates import Authority, make_authority, now_utc
 from mesh.calling.transport import ConnectionBroken, Transport
 from mesh.process.server import Server
 from mesh.tls.certificates import Certificates

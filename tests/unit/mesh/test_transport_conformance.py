@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from deploy.local.certificates import make_authority, now_utc
+from deploy.local.secrets.certificates import make_authority, now_utc
 from mesh.calling.transport import ConnectionBroken, NoAnswer, Transport
 from mesh.calling.unary import MAX_MESSAGE_BYTES
 from mesh.calls import Metadata

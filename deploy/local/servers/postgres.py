@@ -23,9 +23,9 @@ import psutil
 import psycopg2
 from psycopg2 import sql
 
-from deploy.local import identity
 from deploy.local.errors import LocalRunError
-from deploy.local.identity import Identity, leashed
+from deploy.local.servers import identity
+from deploy.local.servers.identity import Identity, bound_to_parent
 
 ROLE_NAME = "mesh"
 INITDB_TIMEOUT_SECONDS = 120.0
@@ -85,7 +85,7 @@ class Cluster:
         if not self.is_durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return leashed(
+        return bound_to_parent(
             [binaries() / "postgres", "-D", self.data, *options],
             parent_death_signal=signal.SIGQUIT,
             identity=self.identity.argument,
@@ -144,7 +144,7 @@ def _initialize(cluster: Cluster) -> None:
     if not cluster.is_durable:
         command.append("--no-sync")
     result = subprocess.run(
-        leashed(command, identity=cluster.identity.argument),
+        bound_to_parent(command, identity=cluster.identity.argument),
         cwd=draft,
         env=environment(),
         stdout=subprocess.PIPE,

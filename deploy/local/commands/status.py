@@ -4,9 +4,9 @@ import asyncio
 
 import psycopg2
 
-from deploy.local import readiness
+from deploy.local.endpoint import Reach, reach_of
 from deploy.local.mesh_file import Mesh, Process
-from deploy.local.reach import Reach, reach_of
+from deploy.local.supervision import readiness
 
 HEALTHY = "healthy"
 UNHEALTHY = "not healthy"

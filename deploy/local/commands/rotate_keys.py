@@ -6,14 +6,16 @@ from typing import Annotated
 
 import typer
 
-from deploy.local import mesh_file, operator, run_lock
-from deploy.local.certificates import now_utc
-from deploy.local.credentials import signing_keys_in
+from deploy.local import mesh_file
+from deploy.local.commands.report import Reporter
+from deploy.local.commands.rotation import Rotation
+from deploy.local.commands.signing_views import Views, ask_all
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
-from deploy.local.report import Reporter
-from deploy.local.rotation import Rotation
-from deploy.local.signing_views import Views, ask_all
+from deploy.local.secrets import operator
+from deploy.local.secrets.certificates import now_utc
+from deploy.local.secrets.credentials import signing_keys_in
+from deploy.local.supervision import run_lock
 
 
 def rotate_keys(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from account_svc.adapters.signing_keys.folder import ListedKey
 from account_svc.rpc.signing_keys import STATES
+from deploy.local.endpoint import Reach, reach_of
 from deploy.local.errors import LocalRunError
 from deploy.local.mesh_file import Mesh
-from deploy.local.reach import Reach, reach_of
 from mesh.errors import MeshError
 from mesh.identity.service_identity import ServiceIdentity
 from protos.account.v1 import signing_keys_pb2 as pb

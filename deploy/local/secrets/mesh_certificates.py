@@ -9,17 +9,17 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from deploy.local.certificates import (
+from deploy.local.endpoint import IN_PLAIN_TEXT, Reach, with_certificates
+from deploy.local.errors import LocalRunError
+from deploy.local.layout import Layout
+from deploy.local.mesh_file import Tls
+from deploy.local.secrets.certificates import (
     hosts_of_this_machine,
     load_or_make_authority,
     now_utc,
     replace_file,
 )
-from deploy.local.errors import LocalRunError
-from deploy.local.layout import Layout
-from deploy.local.mesh_file import Tls
-from deploy.local.reach import IN_PLAIN_TEXT, Reach, with_certificates
-from deploy.local.shape import Shape
+from deploy.local.topology import Shape
 from mesh.tls.certificates import Certificates
 from mesh.tls.material import TlsFiles
 

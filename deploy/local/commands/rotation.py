@@ -15,10 +15,10 @@ from pathlib import Path
 from account_svc.adapters.signing_keys.files import RefusedKeyFile, read_private_key_file
 from account_svc.adapters.signing_keys.folder import MAX_SIGNING_KEYS, ListedKey
 from account_svc.domain.signing_keys import SETTLE_SECONDS, State
-from deploy.local.control import Say
-from deploy.local.credentials import make_signing_key
+from deploy.local.commands.signing_views import Views
 from deploy.local.errors import LocalRunError
-from deploy.local.signing_views import Views
+from deploy.local.secrets.credentials import make_signing_key
+from deploy.local.supervision.control import Say
 from mesh.identity.key_files import LOOK_SECONDS
 from mesh.identity.keys import key_id
 from mesh.identity.published_keys import FETCH_SECONDS

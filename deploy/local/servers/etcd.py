@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.errors import LocalRunError
-from deploy.local.identity import leashed
-from deploy.local.ports import HOST
+from deploy.local.servers.identity import bound_to_parent
+from deploy.local.servers.ports import HOST
 
 HEARTBEAT_MS, ELECTION_MS = 50, 500
 """A new leader within a second, between machines of one network."""
@@ -133,7 +133,7 @@ class Cluster:
         }
         if not self.is_durable:
             settings["unsafe-no-fsync"] = "true"
-        return leashed([binary(), *(f"--{key}={value}" for key, value in settings.items())])
+        return bound_to_parent([binary(), *(f"--{key}={value}" for key, value in settings.items())])
 
     def _peer_url(self, name: str) -> str:
         return f"http://{HOST}:{self.peer_ports[name]}"

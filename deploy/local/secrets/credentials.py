@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from account_svc.domain.signing_keys import file_name
-from deploy.local.certificates import now_utc
+from deploy.local.secrets.certificates import now_utc
 from mesh.contract.access import ADMIN
 from mesh.identity.keys import load_private_key
 

@@ -9,9 +9,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from deploy.local.control import Say
 from deploy.local.errors import LocalRunError
-from deploy.local.supervisor import State, SupervisedProcess, wait_until_ready
+from deploy.local.supervision.control import Say
+from deploy.local.supervision.supervisor import State, SupervisedProcess, wait_until_ready
 
 ORDER = ("etcd", "registry", "account_svc", "gacha_svc", "gateway_http")
 READY_SECONDS = 60.0

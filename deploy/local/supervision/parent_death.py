@@ -1,6 +1,6 @@
 """Becomes a command that cannot outlive the process that started it.
 
-    python -I -S leash.py PARENT_PID SIGNAL IDENTITY COMMAND [ARGUMENT ...]
+    python -I -S parent_death.py PARENT_PID SIGNAL IDENTITY COMMAND [ARGUMENT ...]
 
 The kernel sends SIGNAL (a number) to the command when its parent dies, however it
 dies. IDENTITY is `self`, `map:UID:GID` (a user namespace in which the caller is that

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from socket import socket
 
-from deploy.local.sockets import LISTEN_FD
+from deploy.local.supervision.sockets import LISTEN_FD
 
 Say = Callable[[str], None]
 StopSteps = tuple[tuple[signal.Signals, float], ...]
@@ -34,7 +34,7 @@ def _nothing() -> None:
 class ProcessSpec:
     """What the supervisor needs to know about a process; `role` and the addresses are for reports.
 
-    `command` must become the process itself (see leash.py). `before_start` blocks, and runs
+    `command` must become the process itself (see parent_death.py). `before_start` blocks, and runs
     before each start. `make_ready` is asked again and again until it says True, and brings
     the process there if it takes more than waiting; it is idempotent. `stop_steps` are
     signals, each with the seconds that it gets before the next; SIGKILL comes last. One that

@@ -2,7 +2,7 @@
 
 Every process has one task for its whole life. Restarts are bounded by the backoff.
 Stopping is final and in order. What the supervisor cannot do anymore, because it was
-killed itself, the kernel does for it: see leash.py.
+killed itself, the kernel does for it: see parent_death.py.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Iterable
 from enum import Enum
 
-from deploy.local import processes, sockets
-from deploy.local.backoff import Backoff
 from deploy.local.errors import LocalRunError
-from deploy.local.processes import ProcessSpec, Say
+from deploy.local.supervision import processes, sockets
+from deploy.local.supervision.backoff import Backoff
+from deploy.local.supervision.processes import ProcessSpec, Say
 
 READY_POLL_SECONDS = 0.05
 

@@ -5,9 +5,9 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.local import processes
 from deploy.local.errors import LocalRunError
-from deploy.local.processes import ProcessSpec
+from deploy.local.supervision import processes
+from deploy.local.supervision.processes import ProcessSpec
 
 
 async def _never() -> bool:

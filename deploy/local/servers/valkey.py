@@ -9,7 +9,7 @@ import importlib.util
 from pathlib import Path
 
 from deploy.local.errors import LocalRunError
-from deploy.local.identity import leashed
+from deploy.local.servers.identity import bound_to_parent
 
 MAX_MEMORY = "128mb"
 
@@ -39,6 +39,6 @@ def command(folder: Path, port: int, bus_port: int) -> list[str]:
         "maxmemory": MAX_MEMORY,
         "maxmemory-policy": "allkeys-lru",
     }
-    return leashed(
+    return bound_to_parent(
         [binary(), *(part for name, value in settings.items() for part in (f"--{name}", value))]
     )

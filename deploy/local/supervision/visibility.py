@@ -8,8 +8,8 @@ import http.client
 import json
 from collections.abc import Callable, Collection, Sequence
 
+from deploy.local.endpoint import Reach, reach_of
 from deploy.local.mesh_file import Mesh
-from deploy.local.reach import Reach, reach_of
 from mesh.errors import MeshError
 from protos.registry.v1 import registry_pb2
 

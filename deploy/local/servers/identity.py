@@ -17,20 +17,20 @@ from pathlib import Path
 
 from deploy.local.errors import LocalRunError
 
-LEASH = Path(__file__).with_name("leash.py")
+PARENT_DEATH = Path(__file__).parents[1] / "supervision" / "parent_death.py"
 PROBE_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`argument` is what leash.py takes; `owner_uid` owns the files outside."""
+    """`argument` is what parent_death.py takes; `owner_uid` owns the files outside."""
 
     argument: str
     owner_uid: int
     owner_gid: int
 
 
-def leashed(
+def bound_to_parent(
     command: Sequence[str | Path],
     *,
     parent_death_signal: signal.Signals = signal.SIGKILL,
@@ -41,7 +41,7 @@ def leashed(
         sys.executable,
         "-I",
         "-S",
-        str(LEASH),
+        str(PARENT_DEATH),
         str(os.getpid()),
         str(int(parent_death_signal)),
         identity,
@@ -52,7 +52,7 @@ def leashed(
 def probe(identity: Identity, command: Sequence[str | Path]) -> bool:
     """Whether `command`, which must end by itself, succeeds under the identity."""
     result = subprocess.run(
-        leashed(command, identity=identity.argument),
+        bound_to_parent(command, identity=identity.argument),
         cwd="/",
         capture_output=True,
         timeout=PROBE_TIMEOUT_SECONDS,

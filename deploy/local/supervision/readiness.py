@@ -11,9 +11,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from deploy.local import postgres
-from deploy.local.postgres import Cluster
-from deploy.local.reach import IN_PLAIN_TEXT, Reach
+from deploy.local.endpoint import IN_PLAIN_TEXT, Reach
+from deploy.local.servers import postgres
+from deploy.local.servers.postgres import Cluster
 
 TIMEOUT_SECONDS = 2.0
 SLOT_COUNT = 16_384
