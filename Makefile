@@ -62,16 +62,16 @@ check: dev ## ruff, strict mypy, import directions, generated code
 	$(PYTHON) -m pytest -q tests/architecture
 
 bench: dev ## measure pulls and reads a second, and what each costs (ARGS='--only pulls --connections 64')
-	@exec $(PYTHON) -m bench $(ARGS)
+	@exec $(PYTHON) -m proof.bench $(ARGS)
 
 faults: dev ## harm a mesh under load for MINUTES=5, and prove that nothing is lost (SEED=..., MUTANTS=1)
-	@exec $(PYTHON) -m tests.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants) $(ARGS)
+	@exec $(PYTHON) -m proof.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants) $(ARGS)
 
 fuzz: dev ## send random input to every REST route and gRPC method (SEED=..., ARGS='--messages 5000')
-	@exec $(PYTHON) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@exec $(PYTHON) -m proof.fuzz $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 chaos: dev ## end or freeze one process after the other under load; callers must see no error (MINUTES=5, SEED=, PROFILE=ha)
-	@exec $(PYTHON) -m tests.chaos $(PROFILE_OPTION) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@exec $(PYTHON) -m proof.chaos $(PROFILE_OPTION) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 generate: dev ## make the generated code from the protos
 	@exec $(PYTHON) -m protos.generate

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.etcd_cluster import EtcdCluster, need_etcd, start_etcd
-from tests.leaks import find_leaks
-from tests.stack import NO_RATE_LIMITS, Mesh, PostgresServer, start_mesh, start_postgres
+from proof.etcd_cluster import EtcdCluster, need_etcd, start_etcd
+from proof.leaks import find_leaks
+from proof.stack import NO_RATE_LIMITS, Mesh, PostgresServer, start_mesh, start_postgres
 
 _numbers = itertools.count(1)
 

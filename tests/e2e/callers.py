@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from deploy.local.secrets.credentials import IDENTITIES
 from mesh.identity.auth import ALGORITHM, ISSUER, PLAYER_AUDIENCE, SERVICE_AUDIENCE
 from mesh.identity.keys import key_id
+from proof.players import Player
+from proof.stack import Mesh
+from proof.tokens import key_of, token_of
 from tests.authorization import PLAYERS, Line
-from tests.e2e.players import Player
-from tests.e2e.tokens import key_of, token_of
-from tests.stack import Mesh
 
 REFUSALS = {"TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "WRONG_CALLER"}
 """What is said to those who may not call; anything else comes from the method itself."""

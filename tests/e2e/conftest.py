@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e import harm, players, tools
-from tests.e2e.clients.client import ACCOUNT, GACHA, SESSIONS, Client
-from tests.e2e.clients.grpc_client import GrpcClient
-from tests.e2e.clients.grpcurl_client import GrpcurlClient
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer, Player
-from tests.stack import Mesh
+from proof import players
+from proof.clients.client import ACCOUNT, GACHA, SESSIONS, Client
+from proof.clients.grpc_client import GrpcClient
+from proof.clients.grpcurl_client import GrpcurlClient
+from proof.clients.rest_client import RestClient
+from proof.players import NewPlayer, Player
+from proof.stack import Mesh
+from tests.e2e import harm, tools
 
 
 def addresses(mesh: Mesh, number: int = 0) -> dict[str, str]:

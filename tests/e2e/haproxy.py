@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from deploy.local.layout import REPOSITORY
-from tests.load import Player
+from proof.load import Player
 
 CONFIGURATION = REPOSITORY / "deploy" / "haproxy" / "haproxy.cfg"
 PROGRAMS = ("haproxy", "/usr/sbin/haproxy")

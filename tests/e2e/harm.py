@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import Player
-from tests.stack import Mesh
+from proof.clients.rest_client import RestClient
+from proof.players import Player
+from proof.stack import Mesh
 
 ROLES = ("registry", "account_svc", "gacha_svc", "gateway_http")
 

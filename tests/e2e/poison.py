@@ -15,9 +15,9 @@ import grpc
 import httpx
 
 from mesh.lanes.limits import EXCHANGE
+from proof.clients.client import ACCOUNT, GACHA
+from proof.players import unique_name
 from protos.account.v1 import account_pb2
-from tests.e2e.clients.client import ACCOUNT, GACHA
-from tests.e2e.players import unique_name
 
 GET_CURRENCY = f"/{ACCOUNT}/GetCurrency"
 PULL = f"/{GACHA}/Pull"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from tests.stack import Mesh
+from proof.stack import Mesh
 
 TIMEOUT_SECONDS = 20
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import httpx
 
-from tests.load import Load, Player
+from proof.load import Load, Player
 
 SETTLE_SECONDS = 40.0
 PAUSE_SECONDS = 0.05

@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.clients.client import ACCOUNT, GACHA, GIFTS, PURCHASES
-from tests.e2e.clients.grpc_client import GrpcClient
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer, Player
-from tests.e2e.tokens import token_of
-from tests.stack import Mesh
+from proof.clients.client import ACCOUNT, GACHA, GIFTS, PURCHASES
+from proof.clients.grpc_client import GrpcClient
+from proof.clients.rest_client import RestClient
+from proof.players import NewPlayer, Player
+from proof.stack import Mesh
+from proof.tokens import token_of
 
 PARTICIPANT, COORDINATOR = "tx.v1.ParticipantService", "tx.v1.CoordinatorService"
 GIFT_FEES = "account.v1.GiftFeeService"

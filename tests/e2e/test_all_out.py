@@ -7,9 +7,9 @@ import time
 import httpx
 import pytest
 
+from proof.clients.rest_client import RestClient
+from proof.stack import Mesh
 from tests.e2e import harm
-from tests.e2e.clients.rest_client import RestClient
-from tests.stack import Mesh
 
 AT_ONCE_SECONDS = 0.5
 """A thousand times what the answer takes, for machines that are busy."""

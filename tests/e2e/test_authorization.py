@@ -18,14 +18,14 @@ from mesh.calling.transport import Transport
 from mesh.calling.unary import UnaryTransport
 from mesh.errors import MeshError, Unavailable, Unimplemented
 from mesh.lanes.transport import LaneTransport
+from proof.clients.grpc_client import refusal_of
+from proof.clients.reflected import ReflectedServer
+from proof.clients.rest_client import RestClient
+from proof.players import NewPlayer, Player
+from proof.stack import Mesh
+from proof.tokens import token_of
 from tests.authorization import documented, methods, routes_of
 from tests.e2e.callers import REFUSALS, Caller, callers
-from tests.e2e.clients.grpc_client import refusal_of
-from tests.e2e.clients.reflected import ReflectedServer
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer, Player
-from tests.e2e.tokens import token_of
-from tests.stack import Mesh
 
 pytestmark = pytest.mark.usefixtures("unharmed_mesh")
 

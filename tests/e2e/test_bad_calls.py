@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.clients.client import ACCOUNT, GACHA
-from tests.e2e.clients.grpc_client import GrpcClient
-from tests.e2e.players import PASSWORD, Player
+from proof.clients.client import ACCOUNT, GACHA
+from proof.clients.grpc_client import GrpcClient
+from proof.players import PASSWORD, Player
 
 pytestmark = pytest.mark.usefixtures("unharmed_mesh", "answers_afterwards")
 

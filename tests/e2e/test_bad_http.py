@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer, Player
+from proof.clients.rest_client import RestClient
+from proof.players import NewPlayer, Player
+from proof.stack import Mesh
 from tests.e2e.raw_http import send
 from tests.e2e.refusals import refusal
-from tests.stack import Mesh
 
 pytestmark = pytest.mark.usefixtures("unharmed_mesh", "answers_afterwards")
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from tests.e2e.clients.client import Client
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import PASSWORD, NewPlayer, Player, unique_name
+from proof.clients.client import Client
+from proof.clients.rest_client import RestClient
+from proof.players import PASSWORD, NewPlayer, Player, unique_name
 from tests.e2e.refusals import refusal
 
 pytestmark = pytest.mark.usefixtures("unharmed_mesh", "answers_afterwards")

@@ -8,13 +8,13 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.clients.answers import Answer
-from tests.e2e.clients.client import Client
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import PASSWORD, NewPlayer, Player, unique_name
+from proof.clients.answers import Answer
+from proof.clients.client import Client
+from proof.clients.rest_client import RestClient
+from proof.players import PASSWORD, NewPlayer, Player, unique_name
+from proof.stack import Mesh
+from proof.tokens import Forge
 from tests.e2e.refusals import refusal
-from tests.e2e.tokens import Forge
-from tests.stack import Mesh
 
 pytestmark = pytest.mark.usefixtures("unharmed_mesh", "answers_afterwards")
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.clients.client import Client
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer
+from proof.clients.client import Client
+from proof.clients.rest_client import RestClient
+from proof.players import NewPlayer
 
 BANNER_KEYS = {
     "id",

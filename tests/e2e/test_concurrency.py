@@ -6,9 +6,9 @@ from collections import Counter
 import httpx
 import pytest
 
-from tests.invariants import broken_invariants, query
-from tests.load import Load
-from tests.stack import Mesh
+from proof.invariants import broken_invariants, query
+from proof.load import Load
+from proof.stack import Mesh
 
 PULLS = 64
 AFFORDED = 10

@@ -10,10 +10,10 @@ import httpx
 import jwt
 import pytest
 
-from tests.e2e.clients.client import Client
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import PASSWORD, NewPlayer, unique_name
-from tests.stack import Mesh
+from proof.clients.client import Client
+from proof.clients.rest_client import RestClient
+from proof.players import PASSWORD, NewPlayer, unique_name
+from proof.stack import Mesh
 
 RARITIES = {"rare", "super rare", "ultra rare"}
 

@@ -9,8 +9,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from tests.e2e.clients.reflected import ReflectedServer
-from tests.stack import Mesh
+from proof.clients.reflected import ReflectedServer
+from proof.stack import Mesh
 
 TIMEOUT_SECONDS = 10
 HEALTH = "grpc.health.v1.Health"

@@ -8,12 +8,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.e2e.clients.answers import Answer
-from tests.e2e.clients.client import GIFTS
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer, Player
-from tests.invariants import broken_invariants
-from tests.stack import Mesh
+from proof.clients.answers import Answer
+from proof.clients.client import GIFTS
+from proof.clients.rest_client import RestClient
+from proof.invariants import broken_invariants
+from proof.players import NewPlayer, Player
+from proof.stack import Mesh
 
 FEE_GEMS, PULL_GEMS = 20, 160
 ENDED = ("delivered", "returned")

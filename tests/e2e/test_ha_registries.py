@@ -30,11 +30,11 @@ from mesh.contract.instances import Instance, InstanceState
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.membership.discovery import Directory
 from mesh.membership.registration import Registration
-from tests.e2e.tokens import key_of
-from tests.etcd_cluster import need_etcd
-from tests.invariants import broken_invariants
-from tests.load import Load
-from tests.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
+from proof.etcd_cluster import need_etcd
+from proof.invariants import broken_invariants
+from proof.load import Load
+from proof.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
+from proof.tokens import key_of
 
 CONNECTIONS = 4
 LONGER_THAN_A_LEASE_SECONDS = 4.5

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.clients.answers import Answer
-from tests.e2e.clients.client import Client
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer, Player
+from proof.clients.answers import Answer
+from proof.clients.client import Client
+from proof.clients.rest_client import RestClient
+from proof.players import NewPlayer, Player
 
 Listing = Callable[..., Answer]
 MOST_PAGES = 50

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.e2e.clients.client import Client
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import PASSWORD, NewPlayer, unique_name
+from proof.clients.client import Client
+from proof.clients.rest_client import RestClient
+from proof.players import PASSWORD, NewPlayer, unique_name
 
 REUSED = ("INVALID_ARGUMENT", "IDEMPOTENCY_KEY_REUSED")
 

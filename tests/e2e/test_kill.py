@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.invariants import broken_invariants, pulls_without_debit, query
-from tests.load import Load, Settled
-from tests.stack import Mesh
+from proof.invariants import broken_invariants, pulls_without_debit, query
+from proof.load import Load, Settled
+from proof.stack import Mesh
 
 CONNECTIONS = 12
 ROUNDS = 3

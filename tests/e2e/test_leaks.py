@@ -1,9 +1,9 @@
 """Logs tell nothing of a player that only the player may know, the database's own included."""
 
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import PASSWORD, NewPlayer, unique_name
-from tests.leaks import find_leaks
-from tests.stack import Mesh
+from proof.clients.rest_client import RestClient
+from proof.leaks import find_leaks
+from proof.players import PASSWORD, NewPlayer, unique_name
+from proof.stack import Mesh
 
 
 def test_a_registration_that_the_database_refuses_leaves_no_secret_in_a_log(

@@ -19,7 +19,7 @@ import pytest
 from redis.cluster import RedisCluster
 
 from deploy.local.supervision import run_lock
-from tests.stack import Mesh, start_mesh
+from proof.stack import Mesh, start_mesh
 
 TIMEOUT_SECONDS = 30.0
 SERVICE_ROLES = ["registry", "account_svc", "gacha_svc", "gateway_http"]

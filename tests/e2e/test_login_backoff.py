@@ -24,12 +24,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from account_svc.domain.login_attempts import Schedules, account_key
 from deploy.local.layout import REPOSITORY
+from proof.clients.grpc_client import GrpcClient
+from proof.players import PASSWORD, NewPlayer, unique_name
+from proof.stack import Mesh
 from protos.account.v1 import account_pb2
 from tests.e2e import harm
-from tests.e2e.clients.grpc_client import GrpcClient
-from tests.e2e.players import PASSWORD, NewPlayer, unique_name
 from tests.e2e.refusals import refusal
-from tests.stack import Mesh
 
 HOME, STRANGER, CAFE = "127.0.11.1", "127.0.11.2", "127.0.11.3"
 FREE = Schedules().account.free_count

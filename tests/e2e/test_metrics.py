@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from prometheus_client.parser import text_string_to_metric_families
 
 from account_svc.session_metrics import OUTCOMES
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import PASSWORD, NewPlayer
-from tests.stack import Mesh
+from proof.clients.rest_client import RestClient
+from proof.players import PASSWORD, NewPlayer
+from proof.stack import Mesh
 
 PULLS = 24
 PULLERS = 8

@@ -26,13 +26,13 @@ from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.model import Outcome, new_gid
+from proof.clients.grpc_client import GrpcClient
+from proof.clients.rest_client import RestClient
+from proof.players import NewPlayer, Player
+from proof.stack import Mesh
+from proof.tokens import token_of
 from protos.account.v1 import account_pb2
 from protos.tx.v1 import participant_pb2
-from tests.e2e.clients.grpc_client import GrpcClient
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer, Player
-from tests.e2e.tokens import token_of
-from tests.stack import Mesh
 
 PARTICIPANT = "tx.v1.ParticipantService"
 SERVICES = Services("account_svc", "gacha_svc", "gacha_svc")

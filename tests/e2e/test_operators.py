@@ -17,11 +17,11 @@ from deploy.local.layout import REPOSITORY
 from deploy.local.servers.identity import bound_to_parent
 from deploy.local.servers.ports import HOST, free_ports
 from deploy.local.supervision.sockets import LISTEN_FD
+from proof.players import NewPlayer, Player
+from proof.stack import Mesh
 from tests.authorization import documented
 from tests.e2e.callers import callers
-from tests.e2e.players import NewPlayer, Player
 from tests.e2e.refusals import refusal
-from tests.stack import Mesh
 
 START_SECONDS = 60.0
 INIT_DB = "gacha.v1.GachaService/InitDb"

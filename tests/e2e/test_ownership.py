@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 
+from proof.clients.client import GIFTS, PURCHASES
+from proof.clients.rest_client import RestClient
+from proof.players import NewPlayer, Player
 from tests.authorization import PLAYERS, documented, methods
-from tests.e2e.clients.client import GIFTS, PURCHASES
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer, Player
 
 OF_PLAYERS = {line.path for line in documented() if line.who == PLAYERS}
 METHODS = {path: method for path, method in methods() if path in OF_PLAYERS}

@@ -9,10 +9,10 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
+from proof.clients.rest_client import ROUTES, RestClient
+from proof.players import NewPlayer
+from proof.stack import Mesh
 from tests import browser
-from tests.e2e.clients.rest_client import ROUTES, RestClient
-from tests.e2e.players import NewPlayer
-from tests.stack import Mesh
 
 OWN_PAGES = {"/healthz", "/readyz", "/status"}
 

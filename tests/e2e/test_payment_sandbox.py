@@ -9,8 +9,8 @@ from account_svc.adapters.payments.provider import ChargeOrder, ChargeState, Pro
 from account_svc.adapters.payments.sandbox import SandboxProvider
 from mesh.deadlines import Deadline
 from payment_sandbox.faults import FaultRates
-from tests import payment_book
-from tests.stack import Mesh
+from proof import payment_book
+from proof.stack import Mesh
 
 PATIENCE_SECONDS = 20.0
 

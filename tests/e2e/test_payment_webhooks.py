@@ -7,12 +7,12 @@ import orjson
 import pytest
 
 from payment_sandbox.webhooks import signature
-from tests import payment_book
-from tests.e2e.clients.client import PURCHASES
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer, Player
-from tests.invariants import query
-from tests.stack import Mesh
+from proof import payment_book
+from proof.clients.client import PURCHASES
+from proof.clients.rest_client import RestClient
+from proof.invariants import query
+from proof.players import NewPlayer, Player
+from proof.stack import Mesh
 
 WEBHOOKS = "/webhooks/payments"
 PATIENCE_SECONDS = 20.0

@@ -15,12 +15,12 @@ import grpc
 import httpx
 import pytest
 
+from proof.clients.client import ACCOUNT, GACHA
+from proof.players import NewPlayer, Player
+from proof.stack import Mesh
 from tests.e2e import harm
-from tests.e2e.clients.client import ACCOUNT, GACHA
 from tests.e2e.conftest import addresses
-from tests.e2e.players import NewPlayer, Player
 from tests.e2e.poison import PILLS, Pill, Target, nobodys_login
-from tests.stack import Mesh
 
 pytestmark = pytest.mark.usefixtures("unharmed_mesh", "answers_afterwards")
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests import payment_book
-from tests.e2e.clients.answers import Answer
-from tests.e2e.clients.client import PURCHASES
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer, Player
-from tests.invariants import broken_invariants
-from tests.stack import Mesh
+from proof import payment_book
+from proof.clients.answers import Answer
+from proof.clients.client import PURCHASES
+from proof.clients.rest_client import RestClient
+from proof.invariants import broken_invariants
+from proof.players import NewPlayer, Player
+from proof.stack import Mesh
 
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.1

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from deploy.local.layout import REPOSITORY
+from proof.stack import Mesh
 from tests.e2e import tools
 from tests.e2e.readme import Example, examples, unmarked_calls
-from tests.stack import Mesh
 
 README = REPOSITORY / "README.md"
 PAGES = ("docs/sessions.md",)

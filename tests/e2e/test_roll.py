@@ -18,13 +18,13 @@ from mesh.errors import MeshError
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.lanes.transport import LaneTransport
 from mesh.membership.discovery import Directory
+from proof.clients.rest_client import RestClient
+from proof.invariants import broken_invariants
+from proof.players import NewPlayer, Player
+from proof.stack import Mesh
+from proof.tokens import key_of
 from protos.gacha.v1 import gacha_pb2
 from tests.e2e import harm
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer, Player
-from tests.e2e.tokens import key_of
-from tests.invariants import broken_invariants
-from tests.stack import Mesh
 
 ROLL_TIMEOUT_SECONDS = 150.0
 REST_CALLERS, GRPC_CALLERS = 3, 6

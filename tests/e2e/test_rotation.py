@@ -22,15 +22,15 @@ from deploy.local.layout import REPOSITORY
 from deploy.local.secrets.certificates import now_utc
 from deploy.local.secrets.credentials import make_signing_key, signing_keys_in
 from mesh.identity.keys import key_id, load_private_key
+from proof.clients.client import Client
+from proof.clients.grpc_client import GrpcClient
+from proof.clients.rest_client import RestClient
+from proof.invariants import broken_invariants
+from proof.players import PASSWORD, Player, register
+from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
+from proof.tokens import Forge
 from tests.e2e import harm
-from tests.e2e.clients.client import Client
-from tests.e2e.clients.grpc_client import GrpcClient
-from tests.e2e.clients.rest_client import RestClient
 from tests.e2e.conftest import addresses
-from tests.e2e.players import PASSWORD, Player, register
-from tests.e2e.tokens import Forge
-from tests.invariants import broken_invariants
-from tests.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
 ROTATION_SECONDS = 90.0
 PULLERS = 4

@@ -13,7 +13,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from deploy.local.layout import REPOSITORY
 from mesh.saga import log as rows
-from tests.stack import Mesh
+from proof.stack import Mesh
 
 NOBODYS = "nobody_takes_it_up"
 TIMEOUT_SECONDS = 30

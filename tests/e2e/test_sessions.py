@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from tests.e2e.clients.client import Client
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import PASSWORD, NewPlayer
+from proof.clients.client import Client
+from proof.clients.rest_client import RestClient
+from proof.invariants import query
+from proof.load import Load
+from proof.players import PASSWORD, NewPlayer
+from proof.stack import Mesh
 from tests.e2e.refreshing import Refreshing
 from tests.e2e.refusals import refusal
-from tests.invariants import query
-from tests.load import Load
-from tests.stack import Mesh
 
 OTHER_PASSWORD = "correct horse battery, another one"
 UNAUTHENTICATED = "UNAUTHENTICATED"

@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from deploy.local.layout import REPOSITORY
+from proof.invariants import broken_invariants
+from proof.load import Load, Player
+from proof.stack import RUNNER, Mesh, start_mesh
 from tests.e2e import haproxy
 from tests.e2e.haproxy import Callers
-from tests.invariants import broken_invariants
-from tests.load import Load, Player
-from tests.stack import RUNNER, Mesh, start_mesh
 
 README = (REPOSITORY / "README.md").read_text()
 SIGN_IN_QUOTA = 40

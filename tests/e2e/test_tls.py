@@ -15,10 +15,11 @@ import pytest
 
 from deploy.local.layout import REPOSITORY
 from deploy.local.secrets.certificates import make_authority, now_utc
-from tests.e2e import haproxy, players, tools
-from tests.e2e.clients.grpcurl_client import transport_options
-from tests.e2e.clients.rest_client import RestClient
-from tests.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
+from proof import players
+from proof.clients.grpcurl_client import transport_options
+from proof.clients.rest_client import RestClient
+from proof.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
+from tests.e2e import haproxy, tools
 
 GEMS = 16_000
 RENEWAL_COUNT = 3

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from proof.clients.rest_client import RestClient
+from proof.players import NewPlayer
+from proof.stack import Mesh
 from tests.e2e import tools
-from tests.e2e.clients.rest_client import RestClient
-from tests.e2e.players import NewPlayer
-from tests.stack import Mesh
 
 TIMEOUT_SECONDS = 60
 LOAD_CALLS = 200

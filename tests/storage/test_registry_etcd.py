@@ -9,10 +9,10 @@ import pytest
 
 from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import Unavailable
+from proof.etcd_cluster import MEMBERS, EtcdCluster
 from registry.adapters.etcd.client import EtcdClient
 from registry.adapters.etcd.store import EtcdStore
 from registry.domain.leases import LeaseExpired
-from tests.etcd_cluster import MEMBERS, EtcdCluster
 from tests.storage.registry_stores import A, B, Heart, Stores, ids, until_ids
 from tests.unit.registry.running import until
 

@@ -8,9 +8,9 @@ import pytest
 
 from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import InvalidArgument
+from proof.etcd_cluster import EtcdCluster
 from registry.domain.leases import LeaseExpired, RegistryFull
 from registry.domain.store import Store, StoreClosed
-from tests.etcd_cluster import EtcdCluster
 from tests.storage.registry_stores import A, B, Heart, Stores, ids, until_ids
 from tests.unit.registry.running import until
 

@@ -14,7 +14,7 @@ from deploy.local.servers.identity import Identity
 from deploy.local.supervision.processes import ProcessSpec
 from deploy.local.topology import PROFILES, Shape, instance_names
 from mesh.tls.material import TlsFiles, read_material
-from tests.etcd_cluster import need_etcd
+from proof.etcd_cluster import need_etcd
 
 
 def profile_of(shape: Shape, folder: Path) -> EmbeddedProfile:

@@ -1,0 +1,185 @@
+"""`python -m proof.bench`: pulls and reads a second, how long they take, and what each costs.
+
+Starts a mesh of its own, with the real settings and its data on a disk, unless it is
+told of one that runs. Exit status: 0 when everything was measured, without an error and
+with every invariant intact; 1 otherwise. No figure is judged.
+"""
+
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from proof.bench import flood
+from proof.bench.errors import BenchFailed
+from proof.bench.figures import Figures
+from proof.bench.flood import FLOOD
+from proof.bench.load import ghz
+from proof.bench.measure import Meters
+from proof.bench.meters import machine
+from proof.bench.meters.counters import CounterReader
+from proof.bench.plan import GHZ, KINDS, Plan, Run
+from proof.bench.players import Players
+from proof.bench.tables import flood as flood_tables
+from proof.bench.tables import report
+from proof.bench.target import running_mesh, started_mesh
+from proof.invariants import broken_invariants
+from proof.stack import Mesh
+
+WIDTH_OF_FILES = 150
+LONGEST_WINDOW_SECONDS = 600
+"""Players' tokens are valid for 15 minutes, and are looked after between two windows."""
+NO_GHZ = f"ghz, which is not installed. To have it: {ghz.INSTALL}"
+
+app = typer.Typer(add_completion=False)
+
+
+def connection_counts_of(text: str) -> list[int]:
+    """`1,16,64` as numbers, none twice. Raises typer.BadParameter."""
+    try:
+        counts = list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise typer.BadParameter("must be whole numbers from 1, such as 1,16,64")
+    return counts
+
+
+def kinds_of(text: str) -> list[str]:
+    """`pulls,items` as kinds of load, in the order of a round. Raises typer.BadParameter."""
+    asked = {part.strip() for part in text.split(",")}
+    if not asked <= set(KINDS):
+        raise typer.BadParameter(f"must be some of {','.join(KINDS)}")
+    return [kind for kind in KINDS if kind in asked]
+
+
+def plan_of(
+    connections: str, seconds: float, rounds: int, player_count: int | None, only: str
+) -> Plan:
+    """A player for each connection unless told otherwise. Raises typer.BadParameter when it
+    can't be carried out."""
+    counts = connection_counts_of(connections)
+    player_count = player_count or max(counts)
+    plan = Plan(counts, seconds, rounds, player_count, kinds_of(only))
+    if player_count < max(counts):
+        raise typer.BadParameter("every connection needs a player of its own: raise --players")
+    return plan
+
+
+@app.command()
+def bench(
+    connections: Annotated[
+        str, typer.Option(help="How many connections ask at once: one point for each.")
+    ] = "1,16,64,256",
+    only: Annotated[
+        str, typer.Option(help=f"Some of these kinds of load, or {FLOOD} alone.")
+    ] = ",".join(KINDS),
+    seconds: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            max=LONGEST_WINDOW_SECONDS,
+            help="Of each window; reads and ghz have half of it.",
+        ),
+    ] = 4.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Windows for each point.")] = 3,
+    player_count: Annotated[
+        int | None,
+        typer.Option("--players", min=1, help="Who ask; one for each connection if left out."),
+    ] = None,
+    mesh_file: Annotated[
+        Path | None,
+        typer.Option("--mesh", help="The var/mesh.json of a mesh that runs, to measure that one."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Where the figures go, for tools.")
+    ] = None,
+) -> None:
+    """Measure pulls and reads through REST, beside two plain commits on the same servers
+    and beside ghz straight at gacha_svc."""
+    if only == FLOOD:
+        raise typer.Exit(_flood(seconds, rounds, mesh_file))
+    plan, left_out = without_missing_ghz(plan_of(connections, seconds, rounds, player_count, only))
+    is_terminal = sys.stdout.isatty()
+    console = Console(highlight=False, width=None if is_terminal else WIDTH_OF_FILES)
+    figures = _measure(console, plan, left_out, mesh_file)
+    report.show(console, figures)
+    if json_file is not None:
+        report.write_json(json_file, figures)
+    raise typer.Exit(1 if figures.error_count or figures.broken_invariants else 0)
+
+
+def _flood(seconds: float, rounds: int, mesh_file: Path | None) -> int:
+    """Measures a flood of logins; returns the exit status."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+    target = started_mesh() if mesh_file is None else nullcontext(running_mesh(mesh_file))
+    with target as mesh:
+        run = flood.FloodRun(mesh, seconds, rounds, flood.TIMES_CAPACITY)
+        for figures in track(run.measure(), "Measuring", 1 + rounds, console=console):
+            whole = figures
+        flood_tables.show(console, whole)
+        broken = broken_invariants(mesh)
+        console.print(f"Broken invariants: {broken or 'none'}.")
+    return 1 if broken or whole.error_count else 0
+
+
+def without_missing_ghz(plan: Plan) -> tuple[Plan, list[str]]:
+    """What can be measured here, and what is left out."""
+    if GHZ not in plan.kinds or ghz.find_ghz() is not None:
+        return plan, []
+    return replace(plan, kinds=[kind for kind in plan.kinds if kind != GHZ]), [NO_GHZ]
+
+
+def _measure(
+    console: Console, plan: Plan, left_out: Sequence[str], mesh_file: Path | None
+) -> Figures:
+    target: AbstractContextManager[Mesh]
+    for each in left_out:
+        console.print(f"[yellow]Leaves out:[/yellow] {each}", soft_wrap=True)
+    console.print(
+        f"Measures {plan.sample_count} windows in {plan.round_count} rounds, which takes about "
+        f"{plan.duration_seconds:.0f} s after the start."
+    )
+    if mesh_file is None:
+        console.print("Starting a mesh of its own.")
+        target = started_mesh()
+    else:
+        target = nullcontext(running_mesh(mesh_file))
+    with target as mesh, closing(CounterReader(mesh.read()["databases"])) as counters:
+        facts = machine.facts(mesh, counters, plan.window_seconds, plan.round_count)
+        everybody = _players(console, mesh, plan.player_count)
+        run = Run(plan, Meters(mesh, counters), everybody.tokens)
+        for what in track(run.samples(), "Measuring", plan.sample_count, console=console):
+            console.print(f"[dim]{what}[/dim]")
+        console.print("Checking the invariants over all data.")
+        return Figures(
+            machine=facts,
+            speeds=run.speeds,
+            series=run.series(),
+            left_out=left_out,
+            broken_invariants=broken_invariants(mesh),
+        )
+
+
+def _players(console: Console, mesh: Mesh, count: int) -> Players:
+    everybody = Players(mesh.gateway, mesh.trust)
+    for _ in track(everybody.make(count), f"Registering {count} players", count, console=console):
+        pass
+    return everybody
+
+
+def main() -> None:
+    try:
+        app()
+    except BenchFailed as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

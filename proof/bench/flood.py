@@ -1,0 +1,218 @@
+"""What a flood of logins does to pulls: the same pulls, without it and under it, in turn.
+
+Pulls come at a steady rate. The flood is a hundred times what the mesh can log in,
+which is measured first. Its generator runs at the lowest priority, for it stands for
+other machines and must not take what is being measured; how much of the flood it got
+to send is told. Every round has a quiet window and a flooded one.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+import httpx
+import orjson
+import psutil
+
+from proof.bench.errors import BenchFailed
+from proof.bench.load.load_process import LoadProcess
+from proof.bench.load.open_loop import PacedOrders, PacedResult
+from proof.bench.load.scenarios import PULLS, Scenario, request_head
+from proof.bench.load.window import OPENED
+from proof.bench.players import PASSWORD, Players
+from proof.stack import Mesh
+
+FLOOD = "flood"
+TIMES_CAPACITY = 100.0
+PULLS_A_SECOND = 100.0
+PULL_CONNECTIONS = 16
+FLOOD_CONNECTIONS = 256
+CAPACITY_CONNECTIONS = 8
+CAPACITY_A_SECOND = 400.0
+WARM_UP_SECONDS = 2.0
+SERVED, REFUSED = 200, 429
+PACED = "proof.bench.load.open_loop"
+
+
+@dataclass(frozen=True, slots=True)
+class FloodSample:
+    """One round. Rates are a second; `cores` is how many each part kept busy under the flood."""
+
+    quiet: PacedResult
+    flooded: PacedResult
+    flood: PacedResult
+    cores: dict[str, float]
+
+    @property
+    def times_quiet(self) -> float:
+        return self.flooded.p99_ms / self.quiet.p99_ms if self.quiet.p99_ms else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FloodFigures:
+    """`capacity` is the logins a second that were served to callers who wait their turn."""
+
+    capacity: float
+    samples: Sequence[FloodSample]
+
+    def median(self, figure: Callable[[FloodSample], float]) -> float:
+        return statistics.median(figure(sample) for sample in self.samples)
+
+    @property
+    def error_count(self) -> int:
+        """Pulls that were not answered with 200, and logins answered neither that way nor
+        refused."""
+        return sum(
+            _others(sample.quiet, SERVED)
+            + _others(sample.flooded, SERVED)
+            + _others(sample.flood, SERVED, REFUSED)
+            for sample in self.samples
+        )
+
+
+class FloodRun:
+    """Measures one mesh."""
+
+    def __init__(self, mesh: Mesh, seconds: float, rounds: int, times: float) -> None:
+        self._mesh = mesh
+        self._rounds = rounds
+        self._times = times
+        gateway = urlsplit(mesh.gateway)
+        assert gateway.hostname is not None, "the gateway's URL names its host"
+        assert gateway.port is not None, "and its port"
+        self._netloc = gateway.netloc
+        self._players = Players(mesh.gateway, mesh.trust)
+        for _ in self._players.make(PULL_CONNECTIONS):
+            pass
+        self._pulls = PacedOrders(
+            host=gateway.hostname,
+            port=gateway.port,
+            connection_count=PULL_CONNECTIONS,
+            a_second=PULLS_A_SECOND,
+            warm_up_seconds=WARM_UP_SECONDS,
+            window_seconds=seconds,
+            heads=[],
+            body=PULLS.body,
+            is_keyed=True,
+            drops=False,
+            is_least_urgent=False,
+            ca_file=mesh.ca_file,
+        )
+        login = Scenario(FLOOD, "POST /login", "POST", "/login", body=self._credentials())
+        self._logins = replace(
+            self._pulls,
+            heads=[request_head(login, gateway.netloc, "none")],
+            body=login.body,
+            is_keyed=False,
+            drops=True,
+            is_least_urgent=True,
+        )
+
+    def measure(self) -> Iterator[FloodFigures]:
+        """What is known after each step, the last time all of it. Raises BenchFailed."""
+        capacity = self._capacity()
+        yield FloodFigures(capacity, ())
+        samples: list[FloodSample] = []
+        for _ in range(self._rounds):
+            samples.append(self._round(capacity))
+            yield FloodFigures(capacity, samples)
+
+    def _credentials(self) -> str:
+        name = "bench-flood"
+        credentials = {"username": name, "password": PASSWORD}
+        with httpx.Client(
+            base_url=self._mesh.gateway,
+            timeout=30.0,
+            trust_env=False,
+            verify=self._mesh.trust or True,
+        ) as client:
+            answer = client.post("/register", json=credentials | {"email": f"{name}@example.com"})
+        if answer.status_code not in (httpx.codes.OK, httpx.codes.CONFLICT):
+            raise BenchFailed(f"POST /register was answered {answer.status_code}: {answer.text}")
+        return orjson.dumps(credentials).decode()
+
+    def _capacity(self) -> float:
+        load = LoadProcess(
+            PACED,
+            replace(
+                self._logins,
+                connection_count=CAPACITY_CONNECTIONS,
+                a_second=CAPACITY_A_SECOND,
+                is_least_urgent=False,
+            ),
+        )
+        try:
+            load.wait_for(OPENED)
+            result = _paced(load)
+        finally:
+            load.kill()
+        served = result.answer_counts.get(SERVED, 0) / result.duration_seconds
+        if not served:
+            raise BenchFailed(f"Nobody could log in: {result.answer_counts}")
+        return served
+
+    def _round(self, capacity: float) -> FloodSample:
+        quiet = self._measure_pulls()
+        flood = LoadProcess(
+            PACED,
+            replace(
+                self._logins,
+                connection_count=FLOOD_CONNECTIONS,
+                a_second=capacity * self._times,
+                window_seconds=self._logins.window_seconds + 2 * WARM_UP_SECONDS,
+            ),
+        )
+        try:
+            flood.wait_for(OPENED)
+            before = self._cpu_seconds(flood.pid)
+            flooded = self._measure_pulls()
+            after = self._cpu_seconds(flood.pid)
+            seconds = WARM_UP_SECONDS + flooded.duration_seconds
+            cores = {part: (after[part] - before[part]) / seconds for part in before}
+            return FloodSample(quiet, flooded, _paced(flood), cores)
+        finally:
+            flood.kill()
+
+    def _measure_pulls(self) -> PacedResult:
+        tokens = self._players.tokens(self._pulls.window_seconds)
+        heads = [request_head(PULLS, self._netloc, token) for token in tokens]
+        load = LoadProcess(PACED, replace(self._pulls, heads=heads))
+        try:
+            load.wait_for(OPENED)
+            return _paced(load)
+        finally:
+            load.kill()
+
+    def _cpu_seconds(self, flood_pid: int) -> dict[str, float]:
+        """By part; what hashes is a child of account_svc."""
+        seconds = {"load generator of the flood": _own_seconds(psutil.Process(flood_pid))}
+        for process in self._mesh.read()["processes"]:
+            if process["pid"] is None:
+                raise BenchFailed(f"{process['name']} is not running.")
+            parent = psutil.Process(process["pid"])
+            role = process["role"]
+            seconds[role] = seconds.get(role, 0.0) + _own_seconds(parent)
+            children = "hashing" if role == "account_svc" else role
+            for child in parent.children():
+                seconds[children] = seconds.get(children, 0.0) + _own_seconds(child)
+        return seconds
+
+
+def _paced(load: LoadProcess) -> PacedResult:
+    """Raises BenchFailed."""
+    fields = load.result()
+    counts = {int(status): count for status, count in fields.pop("answer_counts").items()}
+    return PacedResult(answer_counts=counts, **fields)
+
+
+def _others(result: PacedResult, *expected: int) -> int:
+    answered = sum(
+        count for status, count in result.answer_counts.items() if status not in expected
+    )
+    return answered + result.lost_count
+
+
+def _own_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)

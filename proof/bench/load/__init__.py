@@ -1,0 +1,1 @@
+"""What makes load: connections that ask in a closed or an open loop."""

@@ -1,0 +1,70 @@
+"""The process that makes a load: told its orders in a line, and asked line by line.
+
+It is a process of its own so that what it costs can be told apart from what it measures.
+"""
+
+import subprocess
+import sys
+from typing import Any
+
+import orjson
+
+from deploy.local.layout import REPOSITORY
+from deploy.local.servers.identity import bound_to_parent
+from proof.bench.errors import BenchFailed
+
+END_TIMEOUT_SECONDS = 60.0
+
+
+class LoadProcess:
+    """A module that reads its orders and tells what comes of them; it cannot outlive this
+    process."""
+
+    def __init__(self, module: str, orders: object) -> None:
+        """`orders` is the dataclass that the module reads."""
+        self._module = module
+        self._process = subprocess.Popen(
+            bound_to_parent([sys.executable, "-m", module]),
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdin is not None, "a pipe was asked for"
+        self._process.stdin.write(orjson.dumps(orders) + b"\n")
+        self._process.stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_for(self, line: str) -> None:
+        """Raises BenchFailed when the process ends or says something else."""
+        said = self._read_line()
+        if said != line:
+            raise BenchFailed(f"{self._module} said {said!r} instead of {line!r}.")
+
+    def stop(self) -> None:
+        """Tells it to end, if it is one that goes on until then."""
+        assert self._process.stdin is not None, "a pipe was asked for"
+        self._process.stdin.close()
+
+    def result(self) -> dict[str, Any]:
+        """The fields of what it tells last, once it has ended. Raises BenchFailed."""
+        fields: dict[str, Any] = orjson.loads(self._read_line())
+        self._process.wait(END_TIMEOUT_SECONDS)
+        return fields
+
+    def kill(self) -> None:
+        """Idempotent; leaves nothing open."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _read_line(self) -> str:
+        assert self._process.stdout is not None, "a pipe was asked for"
+        line = self._process.stdout.readline()
+        if not line:
+            raise BenchFailed(f"{self._module} ended early; what it said stands above.")
+        return line.decode().rstrip("\n")

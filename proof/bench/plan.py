@@ -1,0 +1,165 @@
+"""A whole run: which points, how often, in which order."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
+
+from proof.bench.figures import Point, Sample, Series
+from proof.bench.load.ghz import find_ghz
+from proof.bench.load.load import LoadOrders
+from proof.bench.load.scenarios import CURRENCY, ITEMS, PULLS, Scenario, request_head
+from proof.bench.measure import Meters, measure, measure_ghz
+from proof.bench.meters.baseline import BaselineOrders, commit_tables
+from proof.bench.meters.yardstick import Speed, measure_speed
+
+WARM_UP_SECONDS = 1.5
+"""Longer than PostgreSQL's processes take to report their counters."""
+OVERHEAD_SECONDS = 0.5
+"""Of the processes that make the load: their starting and ending."""
+PLAIN_COMMIT_CLIENTS = (1, 16)
+COMMITS = "commits"
+GHZ = "ghz"
+KINDS = (COMMITS, PULLS.name, ITEMS.name, CURRENCY.name, GHZ)
+"""What can be asked for, in the order of a round."""
+SCENARIOS = {scenario.name: scenario for scenario in (PULLS, ITEMS, CURRENCY)}
+TokensFor = Callable[[float], Sequence[str]]
+"""Tokens of all players for a window of so many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`window_seconds` is for each point and round, but reads and ghz have half of it; load
+    runs a little longer. `kinds` are some of KINDS."""
+
+    connection_counts: Sequence[int]
+    window_seconds: float
+    round_count: int
+    player_count: int
+    kinds: Sequence[str] = KINDS
+
+    def window_seconds_of(self, kind: str) -> float:
+        is_main = kind in (COMMITS, PULLS.name)
+        return self.window_seconds if is_main else self.window_seconds / 2
+
+    def counts_of(self, kind: str) -> Sequence[int]:
+        """Over how many connections, clients or workers a kind of load is measured."""
+        return PLAIN_COMMIT_CLIENTS if kind == COMMITS else self.connection_counts
+
+    @property
+    def points(self) -> Sequence[tuple[str, int]]:
+        """Those of a round, in its order."""
+        return [(kind, count) for kind in self.kinds for count in self.counts_of(kind)]
+
+    @property
+    def sample_count(self) -> int:
+        """Every round has one sample of each point."""
+        return self.round_count * len(self.points)
+
+    @property
+    def duration_seconds(self) -> float:
+        """About how long the measuring takes in all."""
+        windows = sum(self.window_seconds_of(kind) for kind, _ in self.points)
+        around = len(self.points) * (WARM_UP_SECONDS + OVERHEAD_SECONDS)
+        return self.round_count * (windows + around)
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """A kind of load, and how one sample of it over so many is taken."""
+
+    title: str
+    operation: str
+    clients: str
+    measure: Callable[[int], Sample]
+
+
+class Run:
+    """Carries out a plan. Every round has each point once, so that whatever else the
+    machine does in these minutes spoils one sample of each rather than all of one."""
+
+    def __init__(self, plan: Plan, meters: Meters, tokens_for: TokensFor) -> None:
+        """`plan` has ghz only where it is installed."""
+        self._plan = plan
+        self._meters = meters
+        self._tokens_for = tokens_for
+        self._loads = {kind: self._load_of(kind) for kind in plan.kinds}
+        self._samples: dict[tuple[str, int], list[Sample]] = {}
+        self.speeds: list[Speed] = []
+        """Of the machine, at the beginning of every round."""
+
+    def samples(self) -> Iterator[str]:
+        """Takes one sample after the other; says which before each."""
+        with commit_tables(self._database_urls(), max(PLAIN_COMMIT_CLIENTS)):
+            for number in range(1, self._plan.round_count + 1):
+                self.speeds.append(measure_speed())
+                for kind, count in self._plan.points:
+                    load = self._loads[kind]
+                    yield (
+                        f"round {number} of {self._plan.round_count}: "
+                        f"{load.title} ({load.clients}: {count})"
+                    )
+                    self._samples.setdefault((kind, count), []).append(load.measure(count))
+
+    def series(self) -> list[Series]:
+        """What was measured so far, in the order of the plan."""
+        return [
+            Series(
+                kind,
+                load.title,
+                load.operation,
+                load.clients,
+                [Point(n, samples) for (of, n), samples in self._samples.items() if of == kind],
+            )
+            for kind, load in self._loads.items()
+        ]
+
+    def _load_of(self, kind: str) -> _Load:
+        if kind == COMMITS:
+            return _Load("two plain local commits", "pair", "clients", self._plain_commits)
+        if kind == GHZ:
+            program = find_ghz()
+            assert program is not None, "the plan has ghz only where it is installed"
+            return _Load(
+                "pulls by ghz at one gacha_svc", "pull", "workers", partial(self._ghz, program)
+            )
+        scenario = SCENARIOS[kind]
+        operation = "pull" if scenario is PULLS else "request"
+        ask = partial(self._requests, scenario)
+        return _Load(f"{scenario.title} through REST", operation, "connections", ask)
+
+    def _database_urls(self) -> list[str]:
+        return list(self._meters.mesh.read()["databases"].values())
+
+    def _requests(self, scenario: Scenario, connection_count: int) -> Sample:
+        gateway = urlsplit(self._meters.mesh.gateway)
+        window_seconds = self._plan.window_seconds_of(scenario.name)
+        tokens = self._tokens_for(window_seconds)
+        assert gateway.hostname is not None, "the gateway's URL names its host"
+        assert gateway.port is not None, "and its port"
+        orders = LoadOrders(
+            host=gateway.hostname,
+            port=gateway.port,
+            connection_count=connection_count,
+            warm_up_seconds=WARM_UP_SECONDS,
+            window_seconds=window_seconds,
+            heads=[request_head(scenario, gateway.netloc, token) for token in tokens],
+            body=scenario.body,
+            is_keyed=scenario.is_keyed,
+            ca_file=self._meters.mesh.ca_file,
+        )
+        return measure(self._meters, "proof.bench.load.load", orders)
+
+    def _plain_commits(self, client_count: int) -> Sample:
+        orders = BaselineOrders(
+            urls=self._database_urls(),
+            client_count=client_count,
+            warm_up_seconds=WARM_UP_SECONDS,
+            window_seconds=self._plan.window_seconds_of(COMMITS),
+        )
+        return measure(self._meters, "proof.bench.meters.baseline", orders)
+
+    def _ghz(self, program: str, worker_count: int) -> Sample:
+        seconds = self._plan.window_seconds_of(GHZ)
+        tokens = self._tokens_for(seconds)
+        return measure_ghz(self._meters, program, tokens[:worker_count], seconds)

@@ -1,0 +1,119 @@
+"""What a run prints: tables for people, and the same figures as JSON for tools."""
+
+import dataclasses
+import operator
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from proof.bench.figures import Figures, Point, Series
+from proof.bench.meters.yardstick import median_speed
+from proof.bench.tables.series import tables_of
+from proof.bench.tables.targets import comparisons, times_plain_commits
+
+LEGEND = """\
+[dim]How to read it (more in docs/bench.md). Each connection has players of its own and asks again
+when it has its answer. a second: completed with status 200. p50, p99: of the answers' times
+as the load generator sees them. CPU ms each: CPU time of the mesh's processes, PostgreSQL and
+the cache included, for each operation; what makes and watches the load is shown apart.
+transactions, WAL flushes: as PostgreSQL counts them (pg_stat_database, pg_stat_wal or
+pg_stat_io); a flush is an fsync of the log. Batch sizes: how many operations shared one
+two-phase commit, and calls one message between processes; percentiles of these are the
+bounds of histogram buckets. cores busy elsewhere: by what is not of this run.[/dim]
+"""
+
+
+def show(console: Console, figures: Figures) -> None:
+    """Prints everything, the summary last."""
+    _show_machine(console, figures)
+    console.print(LEGEND)
+    for series in figures.series:
+        for table in tables_of(series):
+            console.print(table)
+    for left_out in figures.left_out:
+        console.print(f"[yellow]Left out:[/yellow] {escape(left_out)}", soft_wrap=True)
+    _show_wanted(console, figures)
+    _show_errors(console, figures)
+    _show_invariants(console, figures)
+
+
+def write_json(path: Path, figures: Figures) -> None:
+    """Every sample of every point, and what the tables derive from them."""
+    document = {
+        "machine": figures.machine,
+        "speeds": figures.speeds,
+        "series": {
+            each.name: [_point_as_json(point) for point in each.points] for each in figures.series
+        },
+        "lone_pull_p50_in_plain_commits": times_plain_commits(figures),
+        "wanted": list(comparisons(figures)),
+        "left_out": figures.left_out,
+        "broken_invariants": figures.broken_invariants,
+    }
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+    path.write_bytes(orjson.dumps(document, option=options) + b"\n")
+
+
+def _point_as_json(point: Point) -> dict[str, object]:
+    names = (
+        "operations_per_second",
+        "p50_ms",
+        "p99_ms",
+        "cpu_ms_each",
+        "cpu_ms_each_with_load",
+    )
+    spreads = {name: dataclasses.asdict(point.spread(operator.attrgetter(name))) for name in names}
+    samples = [
+        dataclasses.asdict(sample) | {"cpu_ms_each": sample.cpu_ms_each} for sample in point.samples
+    ]
+    return {
+        "connections": point.connection_count,
+        **spreads,
+        "errors": point.error_count,
+        "first_error": point.first_error,
+        "samples": samples,
+    }
+
+
+def _show_machine(console: Console, figures: Figures) -> None:
+    for fact, value in figures.machine.items():
+        console.print(f"[dim]{fact:>20}[/dim]  {escape(value)}", soft_wrap=True)
+    speed = median_speed(figures.speeds)
+    console.print(
+        f"[dim]{'speed just now':>20}[/dim]  {speed.additions_ms:.0f} ms for a million additions "
+        f"in Python, {speed.wake_up_us:.0f} µs to wake up another process\n"
+    )
+
+
+def _show_wanted(console: Console, figures: Figures) -> None:
+    table = Table(title="Summary: what was measured beside what is wanted", title_justify="left")
+    table.add_column("what")
+    for heading in ("measured", "wanted", "measured /\nwanted"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in comparisons(figures):
+        ratio = "-" if each.ratio is None else f"{each.ratio:.2f}"
+        table.add_row(each.what, each.measured, each.wanted, ratio)
+    if table.row_count:
+        console.print(table)
+
+
+def _show_errors(console: Console, figures: Figures) -> None:
+    for series, point in _points_with_errors(figures):
+        console.print(
+            f"[bold red]{point.error_count} ERRORS[/bold red] of {series.title}, "
+            f"{series.counted(point.connection_count)}; the first: {escape(point.first_error)}"
+        )
+
+
+def _points_with_errors(figures: Figures) -> list[tuple[Series, Point]]:
+    return [(each, p) for each in figures.series for p in each.points if p.error_count]
+
+
+def _show_invariants(console: Console, figures: Figures) -> None:
+    if not figures.broken_invariants:
+        console.print("Afterwards every invariant holds over all data of both databases.")
+    for broken in figures.broken_invariants:
+        console.print(f"[bold red]BROKEN INVARIANT[/bold red] {escape(broken)}")

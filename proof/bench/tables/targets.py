@@ -1,0 +1,94 @@
+"""The figures that are wanted, beside those that were measured. Nothing is judged here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from proof.bench.figures import Figures, Point
+from proof.bench.load.scenarios import PULLS
+from proof.bench.plan import COMMITS
+
+CONNECTIONS = 64
+PULLS_A_SECOND = 3_000.0
+CPU_MS_EACH = 0.5
+LONE_PULL_IN_PLAIN_COMMITS = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`ratio` is of the two numbers that `measured` and `wanted` tell, None where there is
+    only one."""
+
+    what: str
+    measured: str
+    wanted: str
+    ratio: float | None
+
+
+def comparisons(figures: Figures) -> Iterator[Comparison]:
+    """Those for which something was measured."""
+    busy = figures.point(PULLS.name, CONNECTIONS)
+    if busy is not None and _has_operations(busy):
+        yield from _of_throughput_and_cost(busy)
+    yield from _of_falling_cost(figures)
+    yield from _of_the_lone_pull(figures)
+
+
+def times_plain_commits(figures: Figures) -> float | None:
+    """A lone pull's median as a multiple of two plain commits'; None if either is missing."""
+    pull_ms, plain_ms = _lone_p50_ms(figures, PULLS.name), _lone_p50_ms(figures, COMMITS)
+    return pull_ms / plain_ms if pull_ms and plain_ms else None
+
+
+def _of_throughput_and_cost(busy: Point) -> Iterator[Comparison]:
+    a_second = busy.median(lambda s: s.operations_per_second)
+    yield Comparison(
+        f"pulls a second, {CONNECTIONS} connections",
+        f"{a_second:,.0f}",
+        f"at least {PULLS_A_SECOND:,.0f}",
+        a_second / PULLS_A_SECOND,
+    )
+    mesh_ms = busy.median(lambda s: s.cpu_ms_each)
+    all_ms = busy.median(lambda s: s.cpu_ms_each_with_load)
+    for what, cpu_ms in (("without", mesh_ms), ("with", all_ms)):
+        yield Comparison(
+            f"CPU ms for each pull, {CONNECTIONS} connections, {what} the load generator",
+            f"{cpu_ms:.3f}",
+            f"at most {CPU_MS_EACH:g}",
+            cpu_ms / CPU_MS_EACH,
+        )
+
+
+def _of_falling_cost(figures: Figures) -> Iterator[Comparison]:
+    series = next((each for each in figures.series if each.name == PULLS.name), None)
+    points = [] if series is None else [point for point in series.points if _has_operations(point)]
+    costs_ms = [point.median(lambda s: s.cpu_ms_each) for point in points]
+    if len(costs_ms) > 1:
+        counts = ", ".join(str(point.connection_count) for point in points)
+        yield Comparison(
+            f"CPU ms for each pull, {counts} connections (ratio: last to first)",
+            ", ".join(f"{cost_ms:.3f}" for cost_ms in costs_ms),
+            "falling",
+            costs_ms[-1] / costs_ms[0] if costs_ms[0] else None,
+        )
+
+
+def _of_the_lone_pull(figures: Figures) -> Iterator[Comparison]:
+    times = times_plain_commits(figures)
+    if times is not None:
+        pull_ms, plain_ms = _lone_p50_ms(figures, PULLS.name), _lone_p50_ms(figures, COMMITS)
+        yield Comparison(
+            "a lone caller's median ms / two plain commits' median ms",
+            f"{pull_ms:.2f} / {plain_ms:.2f} = {times:.2f}",
+            f"at most {LONE_PULL_IN_PLAIN_COMMITS:g}",
+            times / LONE_PULL_IN_PLAIN_COMMITS,
+        )
+
+
+def _lone_p50_ms(figures: Figures, name: str) -> float:
+    """0 where it was not measured, or nothing was completed."""
+    point = figures.point(name, 1)
+    return 0.0 if point is None else point.median(lambda s: s.p50_ms)
+
+
+def _has_operations(point: Point) -> bool:
+    return any(sample.operation_count for sample in point.samples)

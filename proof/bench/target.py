@@ -1,0 +1,54 @@
+"""The mesh that is measured: one that is started for it, or one that runs already."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.local import mesh_file
+from deploy.local.layout import Layout
+from deploy.local.supervision import run_lock
+from proof.bench.errors import BenchFailed
+from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
+
+FOLDER_OF_DATA = Path("/var/tmp")
+"""Kept over a restart, so it is on a disk: /tmp may be memory, where a flush costs nothing."""
+
+
+class RunningMesh(Mesh):
+    """A mesh that somebody else started, and stops."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.output = layout.logs
+
+
+@contextmanager
+def started_mesh() -> Iterator[Mesh]:
+    """A mesh of its own, with the settings of the real one, gone when the context ends."""
+    parent = FOLDER_OF_DATA if FOLDER_OF_DATA.is_dir() else None
+    folder = Path(tempfile.mkdtemp(prefix="gacha-mesh-bench-", dir=parent))
+    # The user that PostgreSQL runs as passes through; the mesh protects what is within.
+    folder.chmod(0o755)
+    try:
+        mesh = start_mesh(folder / "mesh", environment=NO_RATE_LIMITS)
+        try:
+            yield mesh
+        finally:
+            mesh.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def running_mesh(file: Path) -> Mesh:
+    """The mesh that a mesh.json tells of. Raises BenchFailed when it is not up."""
+    layout = Layout(file.resolve().parent)
+    if mesh_file.read(layout.mesh) is None:
+        raise BenchFailed(f"No mesh is up in {layout.folder}: start one with `make up`.")
+    return RunningMesh(layout)
+
+
+def runner_pid(mesh: Mesh) -> int | None:
+    """Of the local runner that supervises the mesh."""
+    return run_lock.holder_pid(mesh.layout.lock)

@@ -1,0 +1,103 @@
+"""Proof that no single process matters: `python -m proof.chaos`.
+
+Exit status: 0 when no caller saw an error that could be spared it and all invariants hold
+over all data; else 1.
+"""
+
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from proof.chaos.calls import figures
+from proof.chaos.faults import Fault, faults_of
+from proof.chaos.run import Chaos, Seen, invariants
+from proof.faults.load.players import make_players
+from proof.stack import RUNNER, Mesh, start_mesh
+
+PLAYER_COUNT = 40
+GATEWAY_COUNT = 2
+HEAD = (
+    "| fault | calls | errors | unavoidable | worst | p99 | out after | back after |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+
+
+def main(
+    minutes: Annotated[float, typer.Option(min=0.0, help="Each fault comes once at least.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="0 for another one each time.")] = 0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only faults whose names have this in them.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="That of the mesh, as for make up.")] = "embedded",
+    retries: Annotated[bool, typer.Option(help="Without, errors must be seen.")] = True,
+) -> None:
+    """Harms one process of a mesh after the other under load, and tells what callers saw."""
+    # The table alone goes to the standard output.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    seed = seed or random.SystemRandom().randrange(1, 2**31)
+    typer.echo(f"Seed {seed}.")
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        # The user that PostgreSQL runs as passes through.
+        Path(folder).chmod(0o755)
+        mesh = start_mesh(
+            Path(folder) / "var", (*RUNNER, "--gateways", str(GATEWAY_COUNT), "--profile", profile)
+        )
+        try:
+            faults = [
+                fault
+                for fault in faults_of(mesh)
+                if not only or any(word in fault.name for word in only)
+            ]
+            is_well = asyncio.run(_run(mesh, faults, minutes * 60, seed, retries=retries))
+        finally:
+            mesh.stop()
+    raise typer.Exit(0 if is_well else 1)
+
+
+async def _run(
+    mesh: Mesh, faults: list[Fault], seconds: float, seed: int, *, retries: bool
+) -> bool:
+    chaos = Chaos(mesh, make_players(mesh, PLAYER_COUNT), seed, retries=retries)
+    until = time.monotonic() + seconds
+    errors: Counter[str] = Counter()
+    typer.echo(HEAD)
+    async for seen in chaos.run(faults, lambda: time.monotonic() < until):
+        errors += seen.errors
+        typer.echo(line(seen))
+    broken = await invariants(mesh)
+    told = figures(chaos.calls.all)
+    typer.echo(f"\n{told.count} calls; errors that could be spared: {_counts(errors)}.")
+    typer.echo(f"Invariants over all data: {'; '.join(broken) or 'all hold'}.")
+    return not errors and not broken
+
+
+def line(seen: Seen) -> str:
+    """A row below HEAD. Of plain channels the errors alone are in it."""
+    out = seen.out_after_seconds
+    cells = (
+        seen.fault.name,
+        seen.figures.count,
+        _counts(seen.errors),
+        _counts(seen.unavoidable),
+        f"{seen.figures.worst_seconds * 1000:.0f} ms",
+        f"{seen.figures.p99_seconds * 1000:.0f} ms",
+        "-" if out is None else f"{out:.2f} s",
+        f"{seen.back_after_seconds:.1f} s",
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _counts(errors: Counter[str]) -> str:
+    return ", ".join(f"{count} {error}" for error, count in errors.most_common()) or "0"
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,226 @@
+"""Callers that call all the time, and retry nothing.
+
+REST goes through the gateway, gRPC by the mesh's own client, which finds the instances
+itself, and by a plain channel at each instance, which shows when that instance is away.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from uuid import uuid4
+
+import grpc
+import orjson
+
+from deploy.local.endpoint import reach_of
+from mesh.calling.client import ServiceClient
+from mesh.calling.unary import CHANNEL_OPTIONS
+from mesh.calls import AUTHORIZATION, Caller, Metadata
+from mesh.deadlines import Deadline
+from mesh.errors import MeshError
+from mesh.identity.service_identity import ServiceIdentity
+from mesh.lanes.transport import LaneTransport
+from mesh.membership.discovery import Directory
+from proof.chaos.calls import CONNECTION_LOST, OK, Calls, Way
+from proof.faults.load.players import Player
+from proof.faults.load.rest import Rest
+from proof.faults.load.sessions import Sessions
+from proof.stack import Mesh
+from proof.tokens import key_of
+from protos.account.v1 import account_pb2
+from protos.gacha.v1 import gacha_pb2
+
+CURRENCY = "/account.v1.AccountService/GetCurrency"
+INVENTORY = "/gacha.v1.GachaService/GetInventory"
+REST_CALLERS, CLIENT_CALLERS = 6, 2
+DEADLINE_SECONDS = 10.0
+PLAIN_TIMEOUT_SECONDS = 1.0
+THINK_SECONDS = 0.02
+GEMS = 10_000_000
+REST_LINES = (
+    ("POST /gacha/pull/standard", b'{"count":1}'),
+    ("POST /buy-currency", b'{"amount":160,"paymentMethod":"credit_card"}'),
+    ("GET /currency", b""),
+    ("GET /chances", b""),
+)
+
+Once = Callable[[], Awaitable[None]]
+
+
+def plain_methods() -> dict[str, tuple[str, bytes]]:
+    """A method to ask of each service, and its request."""
+    return {
+        "account_svc": (CURRENCY, account_pb2.GetCurrencyRequest().SerializeToString()),
+        "gacha_svc": (INVENTORY, gacha_pb2.GetInventoryRequest().SerializeToString()),
+    }
+
+
+class Load:
+    """All callers of one run. Use it in one event loop."""
+
+    def __init__(
+        self, mesh: Mesh, players: Sequence[Player], calls: Calls, seed: int, *, retries: bool
+    ) -> None:
+        """Without `retries` a client stands for the mesh's that tries one instance once: to
+        show that the errors are seen."""
+        self._mesh, self._players, self._calls = mesh, players, calls
+        self._reach = reach_of(mesh.read())
+        self._chance = random.Random(seed)
+        self._retries = retries
+        self._sessions = Sessions(mesh, players, seed, self._tell_refusal)
+        self._out: list[Callable[[str], bool]] = []
+        self._is_over = False
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Calls until the context ends, and for the calls that are then under way."""
+        async with contextlib.AsyncExitStack() as stack:
+            await self._fund()
+            callers = [
+                *self._rests(stack),
+                *await self._clients(stack),
+                *self._plain(stack),
+            ]
+            tasks = [asyncio.create_task(self._keep_calling(each)) for each in callers]
+            refreshing = asyncio.create_task(self._sessions.keep_refreshing())
+            try:
+                yield
+            finally:
+                self._is_over = True
+                await asyncio.gather(*tasks)
+                refreshing.cancel()
+                await asyncio.gather(refreshing, return_exceptions=True)
+
+    async def _fund(self) -> None:
+        """Nobody is to be refused for lack of gems."""
+        rest = Rest(self._mesh.gateway, self._reach.trust)
+        body = orjson.dumps({"amount": GEMS, "paymentMethod": "credit_card"})
+        for player in self._players:
+            answer = await rest.send("POST /buy-currency", player.token, uuid4().hex, body)
+            assert answer is not None, "nobody answered a purchase"
+            assert answer.status == 200, answer
+        rest.close()
+
+    async def _keep_calling(self, once: Once) -> None:
+        while not self._is_over:
+            await once()
+            await asyncio.sleep(THINK_SECONDS)
+
+    def is_out(self, instance: str) -> bool:
+        """Whether the mesh's clients call it no more: its breaker is open, or it is not on
+        the list as serving."""
+        return any(is_out(instance) for is_out in self._out)
+
+    def _tell_refusal(self, told: str) -> None:
+        self._calls.add(Way.REST, time.monotonic(), told)
+
+    def _player(self) -> Player:
+        return self._chance.choice(self._players)
+
+    def _rests(self, stack: contextlib.AsyncExitStack) -> Iterator[Once]:
+        gateways = [each["address"] for each in self._mesh.processes("gateway_http")]
+        for number in range(REST_CALLERS):
+            address = gateways[number % len(gateways)]
+            rest = Rest(self._reach.url(address), self._reach.trust)
+            stack.callback(rest.close)
+            yield self._rest(rest)
+
+    def _rest(self, rest: Rest) -> Once:
+
+        async def once() -> None:
+            line, body = self._chance.choice(REST_LINES)
+            token = self._player().token
+            began_at = time.monotonic()
+            answer = await rest.send(line, token, uuid4().hex, body)
+            if answer is None:
+                told = CONNECTION_LOST
+            elif answer.status == 200:
+                told = OK
+            else:
+                told = f"{answer.status} {orjson.loads(answer.body)['reason']}"
+            self._calls.add(Way.REST, began_at, told)
+
+        return once
+
+    async def _clients(self, stack: contextlib.AsyncExitStack) -> list[Once]:
+        identity = ServiceIdentity(key_of(self._mesh, "gateway_http"), "gateway_http")
+        registries = [each["address"] for each in self._mesh.processes("registry")]
+        security = self._reach.security
+        directory = Directory(registries, identity.token, security=security)
+        directory.start()
+        stack.push_async_callback(directory.close)
+        await directory.first_snapshot(DEADLINE_SECONDS)
+        callers: list[Once] = []
+        for service, (method, request) in plain_methods().items():
+            transport = LaneTransport(identity.token, security=security)
+            client = ServiceClient(service, directory, transport=transport)
+            stack.push_async_callback(client.close)
+            self._out.append(_watch(service, client, directory))
+            used: Caller = client if self._retries else OneTry(service, directory, transport)
+            callers += [self._client(used, method, request) for _ in range(CLIENT_CALLERS)]
+        return callers
+
+    def _client(self, client: Caller, method: str, request: bytes) -> Once:
+        async def once() -> None:
+            metadata = {AUTHORIZATION: f"Bearer {self._player().token}"}
+            began_at, told = time.monotonic(), OK
+            try:
+                await client.call(method, request, metadata, Deadline.after(DEADLINE_SECONDS))
+            except MeshError as error:
+                told = f"{error.code.name} {error.reason}"
+            self._calls.add(Way.CLIENT, began_at, told)
+
+        return once
+
+    def _plain(self, stack: contextlib.AsyncExitStack) -> Iterator[Once]:
+        for service, (method, request) in plain_methods().items():
+            for process in self._mesh.processes(service):
+                channel = self._reach.security.channel(process["address"], CHANNEL_OPTIONS)
+                stack.push_async_callback(channel.close)
+                yield self._channel(channel, process["name"], method, request)
+
+    def _channel(self, channel: grpc.aio.Channel, name: str, method: str, request: bytes) -> Once:
+        send: Callable[..., Awaitable[bytes]] = channel.unary_unary(method)
+
+        async def once() -> None:
+            metadata = ((AUTHORIZATION, f"Bearer {self._player().token}"),)
+            began_at, told = time.monotonic(), OK
+            try:
+                await send(request, timeout=PLAIN_TIMEOUT_SECONDS, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                told = error.code().name
+            self._calls.add(Way.PLAIN, began_at, told, name)
+
+        return once
+
+
+class OneTry:
+    """A `mesh.calls.Caller` that sends each call to the next instance in turn, once."""
+
+    def __init__(self, service: str, directory: Directory, transport: LaneTransport) -> None:
+        self._service, self._directory, self._transport = service, directory, transport
+        self._turn = 0
+
+    async def call(
+        self, method: str, request: bytes, metadata: Metadata, deadline: Deadline
+    ) -> bytes:
+        """See `mesh.calls.Caller`."""
+        instances = self._directory.instances(self._service)
+        self._turn += 1
+        address = instances[self._turn % len(instances)].address
+        return await self._transport.call(
+            address, method, request, metadata, deadline.remaining_seconds()
+        )
+
+
+def _watch(service: str, client: ServiceClient, directory: Directory) -> Callable[[str], bool]:
+    def is_out(instance: str) -> bool:
+        if not instance.startswith(service):
+            return False
+        listed = directory.instances(service)
+        serving = {each.id for each in listed if each.is_serving}
+        return instance not in serving or instance in client.open_instances()
+
+    return is_out

@@ -1,0 +1,53 @@
+"""The machine that proves the transaction core and the sagas: `python -m proof.faults`.
+
+Exit status: 0 when no check failed and, with --mutants, each mutant was caught; else 1.
+"""
+
+import random
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.local.layout import REPOSITORY
+from proof.faults.processes.mutants import MUTANTS
+from proof.faults.report import Reporter
+from proof.faults.runs import run, run_mutants
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    minutes: Annotated[float, typer.Option(min=0.0, help="How long; 0 for no run.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="0 for another one each time.")] = 0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only faults whose names have this in them.")
+    ] = None,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Then show that each broken rule is noticed.")
+    ] = False,
+    mutant: Annotated[list[str] | None, typer.Option(help="Only these mutants.")] = None,
+    results: Annotated[Path, typer.Option(help="Where runs leave their history.")] = REPOSITORY
+    / "var"
+    / "faults",
+) -> None:
+    """Harms a mesh under load for a while, and checks after each fault that nothing is lost."""
+    reporter = Reporter()
+    seed = seed or random.SystemRandom().randrange(1, 2**31)
+    folder = results.resolve() / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
+    folder.mkdir(parents=True)
+    # The user that PostgreSQL runs as passes through.
+    folder.chmod(0o755)
+    reporter.say(f"Seed {seed}; what happens is kept in {folder}.")
+    is_well = True
+    if minutes:
+        is_well = run(folder, minutes * 60, seed, only or [], reporter)
+    if mutants or mutant:
+        is_well &= run_mutants(folder, mutant or list(MUTANTS), seed, reporter)
+    raise typer.Exit(0 if is_well else 1)
+
+
+if __name__ == "__main__":
+    app()

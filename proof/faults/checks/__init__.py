@@ -1,0 +1,1 @@
+"""What must hold over all data after a fault."""

@@ -1,0 +1,133 @@
+"""What must hold of purchases and gifts once nothing is under way, the provider's book included."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import orjson
+import psycopg2
+
+from proof import invariants, payment_book
+from proof.faults.checks.settled import POLL_SECONDS, SHOWN, SIDES, differences, fetch, in_parts
+from proof.faults.findings import Check, Findings
+from proof.faults.history import Asked, Kind
+from proof.invariants import Row, query
+from proof.payment_book import BookedCharge
+from proof.stack import Mesh
+
+UNENDED = """
+SELECT kind, saga_id::text, state, attempt_count, reason, is_parked FROM saga
+WHERE due_at IS NOT NULL OR is_parked
+"""
+DELIVERED = """
+SELECT request_id::text, gift_id::text, sender_id::text, receiver_name, item_id, count
+FROM gift JOIN gift_outcome USING (gift_id)
+WHERE delivered AND request_id = ANY(%s::uuid[])
+"""
+CREDITED = """
+SELECT request_id::text, ledger.user_id::text, ledger.amount, balance_after
+FROM purchase JOIN ledger ON operation_id = purchase_id
+WHERE request_id = ANY(%s::uuid[])
+"""
+TWICE_CREDITED = """
+SELECT request_id::text, count(*) FROM purchase JOIN purchase_outcome USING (purchase_id)
+WHERE outcome = 'credited' GROUP BY request_id HAVING count(*) > 1
+"""
+TWICE_DELIVERED = """
+SELECT request_id::text, count(*) FROM gift JOIN gift_outcome USING (gift_id)
+WHERE delivered GROUP BY request_id HAVING count(*) > 1
+"""
+PURCHASES = """
+SELECT purchase_id::text, user_id::text, price_minor, outcome
+FROM purchase LEFT JOIN purchase_outcome USING (purchase_id)
+"""
+OUTCOME_OF = {"succeeded": "credited", "refunded": "refunded", "declined": "failed"}
+"""What a purchase comes to, by the state of its charge; a pending one is no end."""
+
+
+def wait_until_ended(mesh: Mesh, findings: Findings, within_seconds: float) -> None:
+    """Returns when every saga has ended, and finds those that do not."""
+    deadline = time.monotonic() + within_seconds
+    while True:
+        with contextlib.suppress(psycopg2.OperationalError):
+            left = [row for side in SIDES for row in query(mesh, side, UNENDED)]
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                told = f"{len(left)} after {within_seconds:g} s: {left[:SHOWN]}"
+                findings.add(Check.SAGAS, told)
+                return
+        time.sleep(POLL_SECONDS)
+
+
+def check_all(mesh: Mesh, findings: Findings) -> None:
+    """Everything but the answers, when nothing is under way."""
+    fees = differences(mesh, invariants.FEES_KEPT, invariants.GIFTS_DELIVERED)
+    findings.extend(Check.FEES, fees)
+    if twice := query(mesh, "gacha", TWICE_DELIVERED):
+        findings.add(Check.FEES, f"delivered more than once by one key: {twice[:SHOWN]}")
+    payment_book.wait_until_answering(mesh)
+    findings.extend(Check.BOOK, _book_errors(mesh))
+
+
+def check_answers(
+    mesh: Mesh, findings: Findings, done: Sequence[Asked], refused: Sequence[Asked]
+) -> None:
+    """What players were told of purchases and gifts, against what is stored."""
+    # As with pulls: a refusal is of one try, and others of its key may be out of sight.
+    certain = [asked for asked in refused if not asked.unknown_count]
+    for kind, side, statement in (
+        (Kind.GIFT, "gacha", DELIVERED),
+        (Kind.PURCHASE, "account", CREDITED),
+    ):
+        for some in in_parts([asked for asked in done if asked.kind is kind]):
+            rows = fetch(mesh, side, statement, [asked.id for asked in some])
+            findings.extend(Check.SUCCESSES, _unkept(some, rows))
+        for some in in_parts([asked for asked in certain if asked.kind is kind]):
+            for row in fetch(mesh, side, statement, [asked.id for asked in some]):
+                findings.add(Check.REFUSALS, f"a {kind} that was refused: {row}")
+
+
+def _unkept(done: Sequence[Asked], rows: Sequence[Row]) -> Iterator[str]:
+    """The successes that are not there exactly once, as they were told."""
+    stored: dict[object, list[Row]] = {}
+    for request_id, *rest in rows:
+        stored.setdefault(request_id, []).append(tuple(rest))
+    for asked in done:
+        if (kept := stored.get(asked.id, [])) != [_told(asked)]:
+            yield f"{asked.kind} {asked.key}: {asked.body!r}, stored {kept}"
+
+
+def _told(asked: Asked) -> Row:
+    """The row that an answer promises, without its request."""
+    answer = orjson.loads(asked.body)
+    if asked.kind is Kind.PURCHASE:
+        return (asked.user_id, asked.amount, answer["newBalance"])
+    gift = orjson.loads(asked.request)
+    return (answer["giftId"], asked.user_id, gift["to"], gift["itemId"], asked.amount)
+
+
+def _book_errors(mesh: Mesh) -> Iterator[str]:
+    """Where the provider's book and the purchases differ. The book is read first: a purchase
+    is stored before it is charged."""
+    charges = payment_book.booked_charges(mesh)
+    purchases = {str(row[0]): row[1:] for row in query(mesh, "account", PURCHASES)}
+    keys = Counter(charge["key"] for charge in charges)
+    for key, count in keys.items():
+        if count > 1:
+            yield f"purchase {key} was charged {count} times"
+    for charge in charges:
+        if purchases.get(charge["key"]) != _owed(charge):
+            yield f"charged {charge}, stored {purchases.get(charge['key'])}"
+    for purchase_id, (*who, outcome) in purchases.items():
+        if purchase_id not in keys and outcome != "failed":
+            yield f"purchase {purchase_id} of {who} is {outcome} without a charge"
+    if twice := query(mesh, "account", TWICE_CREDITED):
+        yield f"credited more than once by one key: {twice[:SHOWN]}"
+
+
+def _owed(charge: BookedCharge) -> Row:
+    """The purchase that a charge must be of."""
+    state = "refunded" if charge["refund"] else charge["state"]
+    return (charge["customer"], charge["amount_minor"], OUTCOME_OF.get(state))

@@ -1,0 +1,206 @@
+"""What must hold over all data once nothing is under way, and the reader of the meanwhile.
+
+Comparisons over both databases go by a digest of each side first, so that they cost
+no more when the run is long; whole sets are fetched where digests differ, to name
+the rows.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+
+import orjson
+import psycopg2
+
+from proof import invariants
+from proof.faults.findings import Check, Findings
+from proof.faults.history import Asked, History, Kind
+from proof.invariants import Row, query
+from proof.stack import Mesh
+
+SHOWN = 5
+AT_ONCE = 2000
+POLL_SECONDS = 0.2
+
+SIDES = ("account", "gacha")
+PREPARED = """
+SELECT gid FROM pg_prepared_xacts WHERE database = current_database()
+  AND gid LIKE current_database() || '/%'
+"""
+OPEN_DECISIONS = "SELECT gid FROM tx_decision WHERE outcome = 'commit' AND done_at IS NULL"
+
+COMMITTED = "SELECT gid FROM tx_branch WHERE NOT aborted"
+DECIDED = "SELECT gid FROM tx_decision WHERE outcome = 'commit'"
+
+PULLS_WITH_ITEMS = """
+SELECT pull_id::text, user_id::text, count,
+       (SELECT json_agg(json_build_object('item_id', item_id, 'name', name, 'rarity', rarity)
+                        ORDER BY position)
+        FROM pull_item WHERE pull_item.pull_id = pull.pull_id)
+FROM pull WHERE pull_id = ANY(%s::uuid[])
+"""
+ENTRIES = """
+SELECT operation_id::text, user_id::text, kind, amount, balance_after
+FROM ledger WHERE operation_id = ANY(%s::uuid[])
+"""
+CHECK_OF = {
+    "an inventory is the sum of its player's pulls and gifts": Check.INVENTORY,
+    "a pull has as many items as were paid for": Check.INVENTORY,
+    "no decision is left undone": Check.PREPARED,
+    "no gift is left under way": Check.SAGAS,
+    "no purchase is overdue or waits for a person": Check.SAGAS,
+    "a purchase has an outcome if and only if its saga has ended as that says": Check.SAGAS,
+}
+
+
+def wait_until_settled(mesh: Mesh, findings: Findings, within_seconds: float) -> None:
+    """Returns when no branch is prepared and no decision is open, and finds what still is."""
+    deadline = time.monotonic() + within_seconds
+    while True:
+        with contextlib.suppress(psycopg2.OperationalError):
+            left = [gid for side in SIDES for (gid,) in query(mesh, side, PREPARED)]
+            left += [gid for (gid,) in query(mesh, "gacha", OPEN_DECISIONS)]
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                findings.add(
+                    Check.PREPARED, f"{len(left)} after {within_seconds:g} s: {left[:SHOWN]}"
+                )
+                return
+        time.sleep(POLL_SECONDS)
+
+
+def check_all(mesh: Mesh, history: History, findings: Findings) -> None:
+    """Everything but the answers, when nothing is under way."""
+    for name, rows in invariants.broken_rows(mesh):
+        findings.add(CHECK_OF.get(name, Check.LEDGER), f"{name}: not so for {rows[:SHOWN]}")
+    findings.extend(Check.SAME_SET, differences(mesh, invariants.DEBITS, invariants.PULLS))
+    findings.extend(Check.OUTCOMES, _outcomes(mesh))
+    findings.extend(Check.ASKED, _unasked(mesh, history))
+
+
+def check_answers(
+    mesh: Mesh, findings: Findings, done: Sequence[Asked], refused: Sequence[Asked]
+) -> None:
+    """What players were told of pulls, against what is stored."""
+    for some in in_parts([asked for asked in done if asked.kind is Kind.PULL]):
+        findings.extend(Check.SUCCESSES, _unkept_successes(mesh, some))
+    # A refusal is an answer to one try. Only where no other try of the same key is out
+    # of sight does it say that nothing was done under the key.
+    certain = [asked for asked in refused if asked.kind is Kind.PULL and not asked.unknown_count]
+    for some in in_parts(certain):
+        findings.extend(Check.REFUSALS, _charged_refusals(mesh, some))
+
+
+def differences(mesh: Mesh, of_account: str, of_gacha: str) -> Iterator[str]:
+    """The rows of either side that the other does not have."""
+    if _digest(mesh, "account", of_account) == _digest(mesh, "gacha", of_gacha):
+        return
+    account = sorted(query(mesh, "account", of_account))
+    gacha = sorted(query(mesh, "gacha", of_gacha))
+    if only_account := sorted(set(account) - set(gacha)):
+        yield f"{len(only_account)} at account_svc alone: {only_account[:SHOWN]}"
+    if only_gacha := sorted(set(gacha) - set(account)):
+        yield f"{len(only_gacha)} at gacha_svc alone: {only_gacha[:SHOWN]}"
+    if not only_account and not only_gacha:
+        yield "a row is there twice on one side"
+
+
+def _digest(mesh: Mesh, side: str, statement: str) -> Row:
+    """The same for the same rows, whatever their order; differs for others, surely enough."""
+    text = f"SELECT count(*), sum(hashtextextended(one::text, 0)) FROM ({statement}) AS one"
+    return query(mesh, side, text)[0]
+
+
+def _outcomes(mesh: Mesh) -> Iterator[str]:
+    decided = _digest(mesh, "gacha", DECIDED)
+    for side in SIDES:
+        if _digest(mesh, side, COMMITTED) == decided:
+            continue
+        committed = set(query(mesh, side, COMMITTED))
+        wanted = set(query(mesh, "gacha", DECIDED))
+        if undecided := sorted(committed - wanted):
+            yield f"{len(undecided)} committed at {side}_svc undecided: {undecided[:SHOWN]}"
+        if undone := sorted(wanted - committed):
+            yield f"{len(undone)} decided, not committed at {side}_svc: {undone[:SHOWN]}"
+
+
+def _unasked(mesh: Mesh, history: History) -> Iterator[str]:
+    for side, statement in (
+        ("gacha", "SELECT pull_id::text FROM pull"),
+        ("gacha", "SELECT request_id::text FROM gift"),
+        ("account", "SELECT operation_id::text FROM ledger WHERE kind = 'pull'"),
+        ("account", "SELECT request_id::text FROM purchase"),
+    ):
+        unasked = {operation for (operation,) in query(mesh, side, statement)}
+        if unasked := unasked - history.asked_ids:
+            yield f"{len(unasked)} at {side}_svc: {sorted(map(str, unasked))[:SHOWN]}"
+
+
+def _unkept_successes(mesh: Mesh, done: Sequence[Asked]) -> Iterator[str]:
+    pulls = {asked.id: asked for asked in done}
+    stored = {
+        str(pull_id): (user_id, count, items)
+        for pull_id, user_id, count, items in fetch(mesh, "gacha", PULLS_WITH_ITEMS, list(pulls))
+    }
+    for pull_id, asked in pulls.items():
+        answered = orjson.loads(asked.body)["pulled_items"]
+        if stored.get(pull_id) != (asked.user_id, asked.amount, answered):
+            yield f"pull {pull_id}: answered {answered}, stored {stored.get(pull_id)}"
+
+
+def _charged_refusals(mesh: Mesh, refused: Sequence[Asked]) -> Iterator[str]:
+    ids = [asked.id for asked in refused]
+    for row in fetch(mesh, "account", ENTRIES, ids):
+        yield f"in the ledger: {row}"
+    for row in fetch(mesh, "gacha", PULLS_WITH_ITEMS, ids):
+        yield f"among the pulls: {row[:3]}"
+
+
+def fetch(mesh: Mesh, side: str, statement: str, ids: Sequence[str]) -> list[Row]:
+    """The rows of a statement about some ids."""
+    with closing(psycopg2.connect(mesh.database_url(side))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement, (list(ids),))
+            return cursor.fetchall()
+
+
+def in_parts(all_asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
+    """So many at a time as one statement is about."""
+    waiting = iter(all_asked)
+    while some := list(islice(waiting, AT_ONCE)):
+        yield some
+
+
+class Reader:
+    """Reads gacha first and account second, as anybody may at any time."""
+
+    RECENT = """
+    SELECT pull_id::text, user_id::text, cost FROM pull
+    WHERE created_at > now() - interval '120 seconds'
+    """
+    THEIR_DEBITS = """
+    SELECT operation_id::text, user_id::text, -amount FROM ledger
+    WHERE kind = 'pull' AND operation_id = ANY(%s::uuid[])
+    """
+
+    def __init__(self, mesh: Mesh, findings: Findings) -> None:
+        self._mesh, self._findings = mesh, findings
+        self._seen: set[Row] = set()
+        self.read_count = 0
+
+    def read_once(self) -> None:
+        """Finds every pull without its debit; nothing while a database is away."""
+        try:
+            pulls = set(query(self._mesh, "gacha", self.RECENT))
+            new = pulls - self._seen
+            debits = fetch(self._mesh, "account", self.THEIR_DEBITS, [str(row[0]) for row in new])
+        except psycopg2.Error:
+            return
+        self.read_count += 1
+        self._seen = pulls
+        for pull in sorted(new - set(debits)):
+            self._findings.add(Check.READER, f"a pull without its debit: {pull}")

@@ -1,0 +1,1 @@
+"""Every fault that can be injected, and the means to inject it."""

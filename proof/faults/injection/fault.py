@@ -1,0 +1,41 @@
+"""What a fault is, to whoever injects it."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from proof.faults.target import Target
+
+KILL = "SIGKILL from outside"
+
+
+class Group(StrEnum):
+    """What is taken together: a round has one fault of a group at most, and a loss alone."""
+
+    POINT = "points"
+    KILL = "kills"
+    MESSAGES = "messages"
+    DATABASE = "databases"
+    PAYMENTS = "payments"
+    LOSS = "losses"
+    QUIET = "quiet"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a fault needs when it is injected."""
+
+    target: Target
+    chance: random.Random
+    stalls_seconds: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`kind` is what it counts as; `inject` tells whether it came about."""
+
+    name: str
+    group: Group
+    kind: str
+    inject: Callable[[Moment], bool]

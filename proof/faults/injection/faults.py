@@ -1,0 +1,286 @@
+"""Every fault that the harness can inject, by its name.
+
+A fault runs in a thread while the load runs. It returns when it is over: what it
+killed is being started again, what it stopped goes on, what it held is free.
+"""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+import psycopg2
+
+from mesh.txn import failpoints
+from proof.faults.injection import saga_failpoints
+from proof.faults.injection.arming import OVERLOOK, Action
+from proof.faults.injection.fault import KILL, Fault, Group, Moment
+from proof.faults.injection.message_faults import Weather
+from proof.faults.injection.payment_faults import of_payments
+from proof.faults.target import POLL_SECONDS, Target
+
+FIRE_SECONDS = 12.0
+"""How long a point may take to be reached; the load and the provocation see to it."""
+STALLS_SECONDS = (4.0, 12.0, 33.0)
+"""Past recovery and Commit; past a whole transaction; past the age at which a gid is refused."""
+SHORT_STALLS_SECONDS = (4.0, 6.0)
+HELD_PREFIX = "faults/"
+SLOTS_SECONDS = 3.0
+LOCKS_SECONDS = 3.0
+WEATHER_SECONDS = 5.0
+QUIET_SECONDS = 3.0
+LOCKED_ROWS = 100
+DELAYS_SECONDS = (0.0, 0.02, 0.2, 1.0, 5.0, 12.0, 33.0)
+
+
+REPEATED, HELD_BACK = "message repeated, up to 33 s late", "message held back, up to 33 s"
+UNANSWERED, DISTURBED = "answer lost", "every message at risk"
+LOST = "first branch lost after its decision"
+STOPPED, SLOTS, LOCKS = "PostgreSQL stopped at once", "prepared slots used up", "locks held"
+
+
+ROLES_OF_POINTS: Mapping[str, Sequence[str]] = {
+    **{point: ["account_svc"] for point in failpoints.of_participant("account")},
+    **{point: ["gacha_svc"] for point in failpoints.of_participant("gacha")},
+    **{point: ["gacha_svc"] for point in failpoints.OF_A_COORDINATOR},
+    **{point: ["gacha_svc"] for point in failpoints.OF_DECISION_RECOVERY},
+    **{point: ["gacha_svc"] for point in saga_failpoints.OF_GIFTS},
+    **{point: ["account_svc"] for point in saga_failpoints.OF_PURCHASES},
+}
+"""Who reaches each point; branch recovery's are reached on either side, and come apart."""
+
+PROVOCATIONS: Mapping[str, tuple[str, Action]] = {
+    "abort": ("gacha.before_prepare", Action.ERROR),
+    "resolve": ("coordinator.before_decision", Action.CRASH),
+    "commits": ("coordinator.between_commits", Action.CRASH),
+}
+"""What makes others reach points that are reached when something went wrong already."""
+
+
+def _wait(moment: Moment) -> bool:
+    time.sleep(QUIET_SECONDS)
+    return True
+
+
+QUIET = Fault("quiet", Group.QUIET, "nothing", _wait)
+
+
+def all_faults() -> Mapping[str, Fault]:
+    """By name."""
+    lost = Fault("branches of account lost", Group.LOSS, LOST, _lose_branches)
+    every = [QUIET, lost, *_at_points(), *_kills(), *_of_messages(), *_of_databases()]
+    every += of_payments()
+    return {fault.name: fault for fault in every}
+
+
+def _at_points() -> Iterator[Fault]:
+    actions = (Action.CRASH, Action.STALL, Action.ERROR, Action.BUG)
+    for action in actions:
+        for point, roles in ROLES_OF_POINTS.items():
+            yield _at(point, action, roles)
+        for point in failpoints.OF_BRANCH_RECOVERY:
+            for role in ("account_svc", "gacha_svc"):
+                yield _at(point, action, [role], f" in {role}")
+    for side in ("account", "gacha"):
+        yield _at(f"{side}.{OVERLOOK}", Action.OVERLOOK, [f"{side}_svc"])
+
+
+def _at(point: str, action: Action, roles: Sequence[str], where: str = "") -> Fault:
+    return Fault(
+        f"{point}{where} {action}",
+        Group.POINT,
+        f"{action} at a failpoint",
+        lambda moment: _fire(moment, point, action, roles),
+    )
+
+
+def _fire(moment: Moment, point: str, action: Action, roles: Sequence[str]) -> bool:
+    target = moment.target
+    shot = target.armory.arm(target.instances(*roles), point, action)
+    shots = [shot]
+    for word, (provoking, how) in PROVOCATIONS.items():
+        if word in point.removeprefix("coordinator.") and point != provoking:
+            shots.append(target.armory.arm(target.instances("gacha_svc"), provoking, how))
+    instance = _wait_until_fired(target, shot)
+    target.armory.disarm(shots)
+    if instance is not None and action is Action.STALL:
+        with target.stalled(instance):
+            time.sleep(moment.chance.choice(moment.stalls_seconds))
+    return instance is not None
+
+
+def _wait_until_fired(target: Target, shot: str) -> str | None:
+    deadline = time.monotonic() + FIRE_SECONDS
+    while time.monotonic() < deadline:
+        if instance := target.armory.fired(shot):
+            return instance
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def _kills() -> Iterator[Fault]:
+    for role in ("account_svc", "gacha_svc", "gateway_http", "registry", "cache"):
+        yield Fault(f"{role} killed", Group.KILL, KILL, _kill_of(role))
+    yield Fault("all account_svc killed", Group.KILL, KILL, _kill_of("account_svc", everyone=True))
+    yield Fault("all gacha_svc killed", Group.KILL, KILL, _kill_of("gacha_svc", everyone=True))
+
+
+def _kill_of(role: str, *, everyone: bool = False) -> Callable[[Moment], bool]:
+    def kill(moment: Moment) -> bool:
+        instances = moment.target.instances(role)
+        for name in instances if everyone else [moment.chance.choice(instances)]:
+            moment.target.signal(name, signal.SIGKILL)
+        return True
+
+    return kill
+
+
+def _of_messages() -> Iterator[Fault]:
+    for method in ("Prepare", "Commit", "Abort", "Resolve"):
+        yield Fault(
+            f"{method} repeated", Group.MESSAGES, REPEATED, _weather([method], repeated=0.6)
+        )
+        yield Fault(
+            f"{method} held back", Group.MESSAGES, HELD_BACK, _weather([method], held_back=0.3)
+        )
+        yield Fault(
+            f"{method} unanswered", Group.MESSAGES, UNANSWERED, _weather([method], unanswered=0.3)
+        )
+    everything = _weather([""], repeated=0.3, held_back=0.1, unanswered=0.1)
+    yield Fault("every message disturbed", Group.MESSAGES, DISTURBED, everything)
+
+
+def _weather(methods: Sequence[str], **chances: float) -> Callable[[Moment], bool]:
+    def disturb(moment: Moment) -> bool:
+        until = time.time() + WEATHER_SECONDS
+        moment.target.forecast.write(
+            Weather(until, methods, delays_seconds=DELAYS_SECONDS, **chances)
+        )
+        time.sleep(WEATHER_SECONDS)
+        return True
+
+    return disturb
+
+
+def _of_databases() -> Iterator[Fault]:
+    for side, hot in (("account", "wallet"), ("gacha", "pity")):
+        for how in (signal.SIGQUIT, signal.SIGKILL):
+            name = f"PostgreSQL of {side} {how.name}"
+            yield Fault(name, Group.DATABASE, STOPPED, _server_signalled(side, how))
+        yield Fault(
+            f"slots of {side} used up",
+            Group.DATABASE,
+            SLOTS,
+            partial(_use_up_slots, side),
+        )
+        rows = f"SELECT FROM {hot} LIMIT {LOCKED_ROWS} FOR UPDATE SKIP LOCKED"
+        yield Fault(f"rows of {hot} locked", Group.DATABASE, LOCKS, _locked(side, rows))
+    for side, table in (("account", "ledger"), ("gacha", "pull"), ("gacha", "tx_decision")):
+        whole = f"LOCK TABLE {table} IN EXCLUSIVE MODE"
+        yield Fault(f"table {table} locked", Group.DATABASE, LOCKS, _locked(side, whole))
+
+
+def _server_signalled(side: str, how: signal.Signals) -> Callable[[Moment], bool]:
+    def stop(moment: Moment) -> bool:
+        moment.target.signal(f"postgres-{side}", how)
+        return True
+
+    return stop
+
+
+def _lose_branches(moment: Moment) -> bool:
+    """Rolls back first branches whose decision says commit, as a failover to a standby
+    without them would; their coordinator stands still meanwhile."""
+    target = moment.target
+    shot = target.armory.arm(
+        target.instances("gacha_svc"), "coordinator.after_decision", Action.STALL
+    )
+    instance = _wait_until_fired(target, shot)
+    target.armory.disarm([shot])
+    if instance is None:
+        return False
+    lost_count = 0
+    with (
+        target.stalled(instance),
+        contextlib.suppress(psycopg2.OperationalError),
+        _connect(moment, "account") as account,
+        _connect(moment, "gacha") as gacha,
+        account.cursor() as prepared,
+        gacha.cursor() as decided,
+    ):
+        prepared.execute("SELECT gid FROM pg_prepared_xacts WHERE starts_with(gid, 'account/')")
+        for (branch,) in prepared.fetchall():
+            gid = branch.removeprefix("account/")
+            decided.execute("SELECT FROM tx_decision WHERE gid = %s AND outcome = 'commit'", (gid,))
+            if decided.rowcount:
+                with contextlib.suppress(psycopg2.ProgrammingError):
+                    prepared.execute("ROLLBACK PREPARED %s", (branch,))
+                    lost_count += 1
+    return lost_count > 0
+
+
+def _connect(moment: Moment, side: str) -> Any:
+    connection = psycopg2.connect(moment.target.mesh.database_url(side))
+    connection.autocommit = True
+    return closing(connection)
+
+
+def _use_up_slots(side: str, moment: Moment) -> bool:
+    """Prepares until PostgreSQL has no slot left, and gives all of them back after a while."""
+    prefix = f"{HELD_PREFIX}{moment.chance.getrandbits(64):x}"
+    try:
+        with _connect(moment, side) as connection, connection.cursor() as cursor:
+            deadline = time.monotonic() + SLOTS_SECONDS
+            number = 0
+            while time.monotonic() < deadline:
+                try:
+                    cursor.execute("BEGIN; SELECT pg_current_xact_id()")
+                    cursor.execute("PREPARE TRANSACTION %s", (f"{prefix}-{number}",))
+                    number += 1
+                except psycopg2.OperationalError:
+                    if connection.closed:
+                        return False
+                    cursor.execute("ROLLBACK")
+                    time.sleep(POLL_SECONDS)
+            return True
+    except psycopg2.Error:
+        return False
+    finally:
+        _free_slots(moment, side, prefix)
+
+
+def _free_slots(moment: Moment, side: str, prefix: str) -> None:
+    deadline = time.monotonic() + FIRE_SECONDS
+    while True:
+        try:
+            with _connect(moment, side) as connection, connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE %s", (f"{prefix}%",)
+                )
+                for (gid,) in cursor.fetchall():
+                    cursor.execute("ROLLBACK PREPARED %s", (gid,))
+                return
+        except psycopg2.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+
+
+def _locked(side: str, statement: str) -> Callable[[Moment], bool]:
+    def hold(moment: Moment) -> bool:
+        with (
+            contextlib.suppress(psycopg2.Error),
+            _connect(moment, side) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SET lock_timeout = '3s'; BEGIN")
+            cursor.execute(statement)
+            time.sleep(LOCKS_SECONDS)
+            cursor.execute("ROLLBACK")
+            return True
+        return False
+
+    return hold

@@ -1,0 +1,1 @@
+"""Players who pull, buy, give and stay logged in all the time."""

@@ -1,0 +1,1 @@
+"""The processes of a mesh under fault, and broken versions of them."""

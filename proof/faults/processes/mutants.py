@@ -1,0 +1,247 @@
+"""The protocol with one of its rules broken, to show that the harness would notice.
+
+A mutant is put into every process of a mesh as it starts, and into the databases before
+there is load. Where a second line of defence would hold, another mutant takes that away
+too and says so.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.adapters.payments.provider import Charge, ChargeOrder
+from account_svc.adapters.payments.sandbox import SandboxProvider
+from account_svc.domain import sessions
+from gacha_svc.use_cases.gift_saga import GiftSaga
+from mesh.deadlines import Deadline
+from mesh.saga.definition import Move, Saga
+from mesh.txn import participant as participant_module
+from mesh.txn.coordinator import Coordinator
+from mesh.txn.decisions import DecisionLog
+from mesh.txn.model import Outcome
+from mesh.txn.participant import Participant
+from mesh.txn.recovery import BranchRecovery
+
+DECIDE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`faults` are the names of those that expose it (see injection/faults.py); `statements`
+    are for each database."""
+
+    description: str
+    install: Callable[[], None]
+    faults: Sequence[str]
+    statements: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def abort_by_age() -> None:
+    async def settle(self: BranchRecovery, gid: str) -> None:
+        await self._participant.abort(gid)
+
+    BranchRecovery._settle = settle  # type: ignore[method-assign]
+
+
+def resolve_without_row() -> None:
+    whole_decide = DecisionLog.decide
+
+    async def decide(
+        self: DecisionLog, gid: str, wanted: Outcome, first_operations: bytes | None = None
+    ) -> Outcome:
+        if wanted is Outcome.COMMIT:
+            return await whole_decide(self, gid, wanted, first_operations)
+        stands = {decision.gid: decision.outcome for decision in await self.standing([gid])}
+        return stands.get(gid, Outcome.ABORT)
+
+    DecisionLog.decide = decide  # type: ignore[method-assign]
+
+
+def nothing() -> None:
+    """For mutants whose rule stands in SQL."""
+
+
+def gid_not_consumed() -> None:
+    consuming = "VALUES (%s)"
+    assert consuming in participant_module._BEGIN_BRANCH
+    participant_module._BEGIN_BRANCH = participant_module._BEGIN_BRANCH.replace(
+        consuming, f"{consuming} ON CONFLICT DO NOTHING"
+    )
+
+
+def decision_after_commit() -> None:
+    whole_decide, whole_commit = Coordinator._decide, Coordinator._commit_both
+
+    kept: dict[str, bytes] = {}
+
+    async def decide(
+        self: Coordinator, gid: str, first_operations: bytes, deadline: Deadline
+    ) -> Outcome:
+        kept[gid] = first_operations
+        return Outcome.COMMIT
+
+    async def commit_both(self: Coordinator, gid: str) -> None:
+        await whole_commit(self, gid)
+        await whole_decide(self, gid, kept.pop(gid), Deadline.after(DECIDE_SECONDS))
+
+    Coordinator._decide = decide  # type: ignore[method-assign]
+    Coordinator._commit_both = commit_both  # type: ignore[method-assign]
+
+
+class _Blind:
+    """A cursor on which every PREPARE seems to have gone well."""
+
+    statusmessage = "PREPARE TRANSACTION"
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+
+def tag_unchecked() -> None:
+    whole_prepare = Participant._prepare_open
+
+    def prepare(self: Participant[Any, Any], cursor: Cursor, gid: str, operations: Any) -> Any:
+        return whole_prepare(self, _Blind(cursor), gid, operations)  # type: ignore[arg-type]
+
+    Participant._prepare_open = prepare  # type: ignore[method-assign]
+
+
+def gacha_committed_first() -> None:
+    whole_commit = Coordinator._commit_both
+
+    async def commit_both(self: Coordinator, gid: str) -> None:
+        first: Any = self._first
+        self._first, self._second = self._second, first  # type: ignore[assignment]
+        try:
+            await whole_commit(self, gid)
+        finally:
+            self._first, self._second = first, self._first
+
+    Coordinator._commit_both = commit_both  # type: ignore[method-assign]
+
+
+def asked_again_under_another_key() -> None:
+    whole_charge = SandboxProvider.charge
+    asked_keys: set[str] = set()
+
+    async def charge(self: SandboxProvider, order: ChargeOrder, deadline: Deadline) -> Charge:
+        is_repeat = order.key in asked_keys
+        asked_keys.add(order.key)
+        again = replace(order, key=f"{order.key}-again") if is_repeat else order
+        return await whole_charge(self, again, deadline)
+
+    SandboxProvider.charge = charge  # type: ignore[method-assign]
+
+
+def fee_for_each_try() -> None:
+    whole_charge = GiftSaga._charge
+
+    async def charge(self: GiftSaga, saga: Saga, deadline: Deadline) -> Move:
+        if saga.attempt_count:
+            gift = await self._gift(saga)
+            await self._fees.charge(replace(gift, attempt=-saga.attempt_count), deadline)
+        return await whole_charge(self, saga, deadline)
+
+    GiftSaga._charge = charge  # type: ignore[method-assign]
+
+
+def repeats_taken_for_thefts() -> None:
+    sessions._is_repeat = lambda session, token, key_hash, now: False
+
+
+def _rewritten(function: str, condition: str) -> str:
+    """The statement that makes a condition of a function of the database always false."""
+    return f"""
+    DO $do$
+    DECLARE whole text := pg_get_functiondef('{function}'::regproc);
+    BEGIN
+        ASSERT position('{condition}' IN whole) > 0, 'the condition is elsewhere';
+        EXECUTE replace(whole, '{condition}', 'false');
+    END $do$
+    """
+
+
+LEDGER_UNREAD = _rewritten("take_gems", "operation_id = ANY(all_ids)")
+PULLS_UNREAD = _rewritten("lock_pities", "pull_id = ANY(pull_ids)")
+TWICE_IN_THE_LEDGER = "ALTER TABLE ledger DROP CONSTRAINT ledger_operation_unique"
+TWICE_IN_THE_PULLS = (
+    "ALTER TABLE pull_item DROP CONSTRAINT pull_item_pull_id_fkey",
+    "ALTER TABLE pull_item DROP CONSTRAINT pull_item_pkey",
+    "ALTER TABLE pull DROP CONSTRAINT pull_pkey",
+)
+
+MUTANTS: Mapping[str, Mutant] = {
+    "abort_by_age": Mutant(
+        "recovery rolls back what is old, and asks nobody",
+        abort_by_age,
+        ["coordinator.between_commits crash", "coordinator.after_decision crash"],
+    ),
+    "resolve_without_row": Mutant(
+        "Resolve answers abort where nothing stands, and writes nothing",
+        resolve_without_row,
+        ["coordinator.before_decision stall"],
+    ),
+    "account_duplicates_unchecked": Mutant(
+        "account_svc applies an operation again; the ledger's unique key is left",
+        nothing,
+        ["quiet"],
+        {"account": [LEDGER_UNREAD]},
+    ),
+    "gacha_duplicates_unchecked": Mutant(
+        "neither side looks for an operation that was applied (gacha_svc is asked second, so "
+        "its look alone is never the one that counts), the ledger's unique key is dropped; "
+        "the unique key of the pulls is left",
+        nothing,
+        ["quiet"],
+        {"account": [LEDGER_UNREAD, TWICE_IN_THE_LEDGER], "gacha": [PULLS_UNREAD]},
+    ),
+    "duplicates_unchecked": Mutant(
+        "neither side looks, and no unique key is left",
+        nothing,
+        ["quiet"],
+        {
+            "account": [LEDGER_UNREAD, TWICE_IN_THE_LEDGER],
+            "gacha": [PULLS_UNREAD, *TWICE_IN_THE_PULLS],
+        },
+    ),
+    "gid_not_consumed": Mutant(
+        "a Prepare is taken whatever tx_branch says of its gid",
+        gid_not_consumed,
+        ["Prepare repeated"],
+    ),
+    "decision_after_commit": Mutant(
+        "the decision is written once both branches have committed",
+        decision_after_commit,
+        ["coordinator.between_commits crash"],
+    ),
+    "tag_unchecked": Mutant(
+        "PREPARE's tag is not looked at, in a transaction that failed in the middle",
+        tag_unchecked,
+        ["gacha.overlook overlook", "account.overlook overlook"],
+    ),
+    "gacha_committed_first": Mutant(
+        "the coordinator commits gacha_svc before account_svc",
+        gacha_committed_first,
+        ["coordinator.between_commits stall"],
+    ),
+    "asked_again_under_another_key": Mutant(
+        "a charge whose reply was lost is asked for again under another key",
+        asked_again_under_another_key,
+        ["payments dropping replies"],
+    ),
+    "fee_for_each_try": Mutant(
+        "a gift's fee is taken again when its step is tried again",
+        fee_for_each_try,
+        ["saga.gift.after_RESERVED error"],
+    ),
+    "repeats_taken_for_thefts": Mutant(
+        "a refresh whose answer was lost is taken for a thief's when it is repeated",
+        repeats_taken_for_thefts,
+        ["quiet"],
+    ),
+}

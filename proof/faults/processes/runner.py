@@ -1,0 +1,49 @@
+"""The local runner, with the services under fault: `python -m proof.faults.processes.runner`."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.local.commands.report import Reporter
+from deploy.local.errors import LocalRunError
+from deploy.local.layout import Layout
+from deploy.local.run import MeshRun
+from deploy.local.topology import Shape
+
+INSTANCE_COUNTS = {"account_svc": 2, "gacha_svc": 3}
+
+
+def run(
+    folder: Annotated[Path, typer.Option()],
+    port: Annotated[int, typer.Option()],
+    mutant: Annotated[str, typer.Option()] = "",
+) -> None:
+    """Runs a mesh whose services are those of `proof.faults.processes.process`, until a signal."""
+    programs = {
+        role: (
+            "-m",
+            "proof.faults.processes.process",
+            role,
+            str(folder.resolve() / "faults"),
+            *mutant.split(),
+        )
+        for role in INSTANCE_COUNTS
+    }
+    mesh = MeshRun(
+        Layout(folder.resolve()),
+        gateway_port=port,
+        reporter=Reporter(),
+        on_ready=lambda: None,
+        shape=Shape(INSTANCE_COUNTS, programs),
+    )
+    try:
+        asyncio.run(mesh.run())
+    except LocalRunError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    typer.run(run)

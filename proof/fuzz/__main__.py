@@ -1,0 +1,46 @@
+"""Random input at every door of a mesh: `python -m proof.fuzz`.
+
+Exit status: 0 when no answer was our bug, no instance was lost, no process logged a
+failure that nobody had foreseen, and every invariant holds over all data; else 1.
+"""
+
+import random
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.local.layout import REPOSITORY
+from proof.fuzz.report import Reporter
+from proof.fuzz.runs import Size, fuzz
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    messages: Annotated[int, typer.Option(min=0, help="gRPC requests; 0 for none.")] = 50_000,
+    rest_seconds: Annotated[
+        int,
+        typer.Option(min=0, max=720, help="Of REST, with one player's token; 0 for none."),
+    ] = 180,
+    seed: Annotated[int, typer.Option(help="0 for another one each time.")] = 0,
+    results: Annotated[Path, typer.Option(help="Where runs leave their logs.")] = REPOSITORY
+    / "var"
+    / "fuzz",
+) -> None:
+    """Sends random requests over REST and gRPC, and looks whether anything was harmed."""
+    seed = seed or random.SystemRandom().randrange(1, 2**31)
+    folder = results.resolve() / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
+    folder.mkdir(parents=True)
+    # The user that PostgreSQL runs as passes through.
+    folder.chmod(0o755)
+    reporter = Reporter()
+    reporter.say(f"Seed {seed}; what happens is kept in {folder}.")
+    is_well = fuzz(folder, Size(messages, rest_seconds), seed, reporter)
+    raise typer.Exit(0 if is_well else 1)
+
+
+if __name__ == "__main__":
+    app()

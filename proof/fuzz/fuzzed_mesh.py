@@ -1,0 +1,98 @@
+"""The mesh that is fuzzed: what it is told of callers, and what must be so afterwards."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.local.secrets.credentials import IDENTITIES
+from mesh.identity.service_identity import ServiceIdentity
+from proof.clients.rest_client import RestClient
+from proof.fuzz.grpc_fuzzer import PLAYER, Token
+from proof.invariants import broken_invariants, query
+from proof.players import PASSWORD, Player, register
+from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
+from proof.tokens import key_of
+
+SERVERS = ("account_svc", "gacha_svc", "registry")
+PURSE_GEMS = 1_000_000
+LOG_IN_SECONDS = 600.0
+"""For how long a token, which lasts 15 minutes, is used."""
+A_BUG = "fail_"
+"""What processes log, as an error, when something happened that nobody had foreseen."""
+
+
+class FuzzedMesh:
+    """A mesh of its own in `folder`, with two players; one of them does the knocking."""
+
+    def __init__(self, folder: Path) -> None:
+        """Starts it. Call it from the main thread."""
+        self.mesh: Mesh = start_mesh(folder / "mesh", environment=NO_RATE_LIMITS)
+        with closing(RestClient(self.mesh.gateway)) as rest:
+            self.player: Player = register(rest, PURSE_GEMS)
+            self.other: Player = register(rest)
+        self._log_in_at = time.monotonic() + LOG_IN_SECONDS
+        self._pids = self._pids_now()
+
+    def servers(self) -> list[tuple[str, str]]:
+        """The name and the address of every instance that speaks gRPC."""
+        return [
+            (each["name"], each["address"])
+            for role in SERVERS
+            for each in self.mesh.processes(role)
+        ]
+
+    def tokens(self) -> dict[str, Token]:
+        """By who shows them, as they are now; one is no token at all."""
+        return {
+            PLAYER: self.player_token,
+            **{name: ServiceIdentity(key_of(self.mesh, name), name).token for name in IDENTITIES},
+            "no.token.atall": lambda: "no.token.atall",
+        }
+
+    def player_token(self) -> str:
+        """A token of the player who knocks. A run may take longer than one lasts, and what is
+        tried may end every session, so the player logs in anew."""
+        return self.new_token() if time.monotonic() > self._log_in_at else self.player.token
+
+    def new_token(self) -> str:
+        """Another token of that player, who logs in for it, whatever was guessed before in that
+        name."""
+        query(self.mesh, "account", f"SELECT forgive_login_attempts('{self.player.username}')")
+        with closing(RestClient(self.mesh.gateway)) as rest:
+            logged_in = rest.login(self.player.username, PASSWORD)
+        assert logged_in.ok, logged_in
+        self.player = replace(self.player, token=logged_in.body["token"])
+        self._log_in_at = time.monotonic() + LOG_IN_SECONDS
+        return self.player.token
+
+    def harm(self) -> list[str]:
+        """What is wrong now: lost instances, bugs in the logs, broken invariants."""
+        return [*self._lost(), *self._bugs(), *broken_invariants(self.mesh)]
+
+    def stop(self) -> None:
+        self.mesh.stop()
+
+    def _lost(self) -> Iterator[str]:
+        now = self._pids_now()
+        for name, pid in self._pids.items():
+            if now.get(name) != pid:
+                yield f"{name} was lost: pid {pid} became {now.get(name)}"
+
+    def _pids_now(self) -> dict[str, int | None]:
+        return {each["name"]: each["pid"] for each in self.mesh.read()["processes"]}
+
+    def _bugs(self) -> Iterator[str]:
+        for log in sorted(self.mesh.layout.logs.glob("*.log")):
+            for line in log.read_text(errors="replace").splitlines():
+                if A_BUG not in line or not line.startswith("{"):
+                    continue
+                told = json.loads(line)
+                if str(told.get("event")).startswith(A_BUG) and told.get("level") == "error":
+                    kind = (told.get("exception") or [{}])[0]
+                    yield (
+                        f"{log.stem}: {told['event']} {told.get('method', '')} "
+                        f"{kind.get('exc_type', '')}: {kind.get('exc_value', '')}"
+                    )

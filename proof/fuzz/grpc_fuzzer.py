@@ -1,0 +1,196 @@
+"""Random requests at every gRPC method of every instance, and a judgement of each answer.
+
+An answer is well unless it is of a code that only our bugs have (UNKNOWN, INTERNAL,
+DATA_LOSS), or carries none of our details, as what gRPC says itself when an instance is
+lost. Streams are opened, sent a few requests, read once, and left.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from random import Random
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import MethodDescriptor
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+
+from gateway_http.transcoding.contracts import import_generated
+from mesh.calling.unary import CHANNEL_OPTIONS
+from mesh.calls import AUTHORIZATION
+from mesh.contract.access import rule_of
+from mesh.status import DETAILS_KEY
+from proof.fuzz.messages import Requests
+from protos import DESCRIPTORS
+
+IN_FLIGHT = 24
+HEALTH = "grpc.health.v1.Health"
+"""Left out: grpcio reads its requests by itself, and answers malformed ones as UNKNOWN."""
+CALL_SECONDS = 10.0
+STREAM_SECONDS = 1.0
+RIGHT_CALLER_SHARE = 0.7
+OUR_BUGS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS)
+SAID_BY_GRPC = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+"""What gRPC may answer by itself to a method or a size that the server does not take."""
+
+
+Token = Callable[[], str]
+PLAYER = "player"
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One method of one instance."""
+
+    instance: str
+    address: str
+    method: MethodDescriptor
+
+    @property
+    def path(self) -> str:
+        return f"/{self.method.containing_service.full_name}/{self.method.name}"
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What became of all requests: answers by method and code, and what is wrong."""
+
+    answers: Counter[tuple[str, str]] = field(default_factory=Counter)
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return self.answers.total()
+
+
+def doors_of(instances: Sequence[tuple[str, str]]) -> list[Door]:
+    """Every method that the instances, given by name and address, say they serve."""
+    import_generated(DESCRIPTORS.read_bytes())
+    pool = descriptor_pool.Default()
+    doors = []
+    for name, address in instances:
+        with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+            for service in ProtoReflectionDescriptorDatabase(channel).get_services():
+                if service == HEALTH:
+                    continue
+                with suppress(KeyError):  # of another project, and not generated here
+                    found = pool.FindServiceByName(service)
+                    doors += [Door(name, address, method) for method in found.methods]
+    return doors
+
+
+class GrpcFuzzer:
+    """Knocks at doors. `tokens` are by the service that shows them, PLAYER's beside them."""
+
+    def __init__(
+        self,
+        doors: Sequence[Door],
+        tokens: dict[str, Token],
+        requests: Requests,
+        randomness: Random,
+    ) -> None:
+        self._doors = doors
+        self._tokens = tokens
+        self._requests = requests
+        self._randomness = randomness
+        self.judgement = Judgement()
+
+    async def knock(self, count: int) -> None:
+        """Sends so many requests."""
+        addresses = {door.address for door in self._doors}
+        channels = {
+            address: grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+            for address in addresses
+        }
+        left = iter(range(count))
+
+        async def keep_knocking() -> None:
+            for _ in left:
+                door = self._randomness.choice(self._doors)
+                await self._knock_at(door, channels[door.address])
+
+        try:
+            await asyncio.gather(*(keep_knocking() for _ in range(IN_FLIGHT)))
+        finally:
+            for channel in channels.values():
+                await channel.close()
+
+    async def _knock_at(self, door: Door, channel: grpc.aio.Channel) -> None:
+        request = self._requests.of(door.method.input_type)
+        metadata = self._metadata(door.method)
+        try:
+            if door.method.client_streaming:
+                await self._exchange(door, channel, request, metadata)
+            elif door.method.server_streaming:
+                await self._read_once(door, channel, request, metadata)
+            else:
+                send: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+                    door.path
+                )
+                await send(request, timeout=CALL_SECONDS, metadata=metadata)
+            code = grpc.StatusCode.OK
+        except grpc.aio.AioRpcError as error:
+            code = error.code()
+            self._judge(door, request, error)
+        self.judgement.answers[door.path, code.name] += 1
+
+    async def _read_once(
+        self,
+        door: Door,
+        channel: grpc.aio.Channel,
+        request: bytes,
+        metadata: tuple[tuple[str, str], ...],
+    ) -> None:
+        send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(door.path)
+        call = send(request, timeout=CALL_SECONDS, metadata=metadata)
+        # A watcher that has the newest list is told nothing before the next change.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STREAM_SECONDS):
+                await call.read()
+        call.cancel()
+
+    async def _exchange(
+        self,
+        door: Door,
+        channel: grpc.aio.Channel,
+        request: bytes,
+        metadata: tuple[tuple[str, str], ...],
+    ) -> None:
+        """A server need not answer a stream, so silence is well; being gone is not."""
+        send: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(door.path)
+        call = send(timeout=CALL_SECONDS, metadata=metadata)
+        try:
+            await call.write(request)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STREAM_SECONDS):
+                    await call.read()
+        except asyncio.InvalidStateError:
+            # The server has ended the stream before all was written.
+            code = await call.code()
+            if code is not grpc.StatusCode.OK:
+                raise grpc.aio.AioRpcError(
+                    code, await call.initial_metadata(), await call.trailing_metadata(), ""
+                ) from None
+        finally:
+            call.cancel()
+
+    def _metadata(self, method: MethodDescriptor) -> tuple[tuple[str, str], ...]:
+        rule = rule_of(method.GetOptions())
+        callers = [caller for caller in self._tokens if rule.admits(caller)] or [PLAYER]
+        if self._randomness.random() > RIGHT_CALLER_SHARE:
+            callers = ["", *self._tokens]
+        token = self._tokens.get(self._randomness.choice(callers))
+        return () if token is None else ((AUTHORIZATION, f"Bearer {token()}"),)
+
+    def _judge(self, door: Door, request: bytes, error: grpc.aio.AioRpcError) -> None:
+        code = error.code()
+        has_details = any(key == DETAILS_KEY for key, _ in error.trailing_metadata() or ())
+        is_ours = door.method.containing_service.file.name.startswith("protos/")
+        if code in OUR_BUGS or (is_ours and not has_details and code not in SAID_BY_GRPC):
+            self.judgement.findings.append(
+                f"{door.instance} {door.path} {code.name} ({error.details()}) to {request[:300]!r}"
+            )

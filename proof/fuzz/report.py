@@ -1,0 +1,45 @@
+"""What a run says."""
+
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from proof.fuzz.grpc_fuzzer import Judgement
+
+WIDTH_OF_FILES = 150
+SHOWN = 20
+
+
+class Reporter:
+    """Writes to the terminal, or to whatever stands for it."""
+
+    def __init__(self) -> None:
+        width = None if sys.stdout.isatty() else WIDTH_OF_FILES
+        self._console = Console(highlight=False, soft_wrap=True, width=width)
+
+    def say(self, sentence: str) -> None:
+        self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {escape(sentence)}")
+
+    def show_answers(self, judgement: Judgement) -> None:
+        """A line for each method: how many requests, and their answers by code."""
+        by_method: dict[str, Counter[str]] = defaultdict(Counter)
+        for (path, code), count in judgement.answers.items():
+            by_method[path][code] += count
+        table = Table("method", "requests", "answers", title="gRPC")
+        for path, codes in sorted(by_method.items()):
+            told = ", ".join(f"{code} {count}" for code, count in codes.most_common())
+            table.add_row(path, str(codes.total()), told)
+        table.add_row("all", str(judgement.count), f"{len(judgement.findings)} findings")
+        self._console.print(table, soft_wrap=False)
+
+    def show_findings(self, where: str, findings: Sequence[str]) -> bool:
+        """Whether there are none."""
+        self.say(f"{where}: {len(findings)} findings.")
+        for each in findings[:SHOWN]:
+            self._console.print(f"[bold red]{escape(where)}[/bold red] {escape(each)}")
+        return not findings

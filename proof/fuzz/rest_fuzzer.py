@@ -1,0 +1,52 @@
+"""Schemathesis over /openapi.json: what the document allows and what it forbids."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.layout import REPOSITORY
+
+HERE = Path(__file__).parent
+CHECKS = "proof.fuzz.rest_checks"
+
+
+@dataclass(frozen=True, slots=True)
+class RestRun:
+    """What schemathesis did: how many cases, its whole words, and whether it found nothing."""
+
+    case_count: int
+    words: str
+    is_well: bool
+
+
+def fuzz_rest(gateway: str, token: str, folder: Path, *, seconds: int, seed: int) -> RestRun:
+    """Tries every operation as the player of that token, for about so many seconds.
+
+    Its own report of every case is left in `folder`.
+    """
+    report = folder / "schemathesis.json"
+    command = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"]
+    command += ["--no-color", "--config-file", str(HERE / "schemathesis.toml"), "run"]
+    command += [f"{gateway}/openapi.json", "--header", f"Authorization: Bearer {token}"]
+    command += ["--checks", "all", "--continue-on-failure", "--seed", str(seed)]
+    command += ["--max-time", str(seconds), "--report", "json", "--report-json-path", str(report)]
+    ended = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "SCHEMATHESIS_HOOKS": CHECKS},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=4 * seconds + 120,
+        check=False,
+    )
+    words = ended.stdout.decode(errors="replace")
+    return RestRun(_cases(report), words, is_well=ended.returncode == 0)
+
+
+def _cases(report: Path) -> int:
+    told = json.loads(report.read_text())
+    return int(told["test_cases"]["generated"])

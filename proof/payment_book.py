@@ -1,0 +1,82 @@
+"""The payment sandbox of a mesh: its book, which is the truth about money, and its faults."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, TypedDict
+
+import httpx
+
+from payment_sandbox.faults import FaultRates
+from proof.stack import Mesh
+
+PAGE_SIZE = 1000
+PATIENCE_SECONDS = 20.0
+POLL_SECONDS = 0.05
+
+
+class BookedRefund(TypedDict):
+    """A charge that was given back."""
+
+    id: str
+    key: str
+    created_at: float
+
+
+class BookedCharge(TypedDict):
+    """A charge as payment_sandbox.messages tells it; `key` is its saga's id."""
+
+    id: str
+    key: str
+    state: str
+    amount_minor: int
+    currency: str
+    payment_method: str
+    customer: str
+    decline_code: str
+    created_at: float
+    refund: BookedRefund | None
+
+
+def booked_charges(mesh: Mesh) -> list[BookedCharge]:
+    """Every charge that was ever made, with its refund, oldest first."""
+    with _client(mesh) as client:
+        return list(_pages(client))
+
+
+def set_faults(mesh: Mesh, rates: FaultRates) -> None:
+    """From now on, until it is set again or the sandbox is started anew."""
+    with _client(mesh) as client:
+        client.put("/v1/faults", json=rates.model_dump()).raise_for_status()
+
+
+def wait_until_answering(mesh: Mesh) -> None:
+    """After a kill. Raises AssertionError when it takes too long."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not _answers(mesh):
+        assert time.monotonic() < deadline, "the payment sandbox does not answer"
+        time.sleep(POLL_SECONDS)
+
+
+def _client(mesh: Mesh) -> httpx.Client:
+    [sandbox] = mesh.processes("payment_sandbox")
+    secret_key = (mesh.layout.secrets / "payment_secret_key").read_text()
+    return httpx.Client(
+        base_url=f"http://{sandbox['address']}", headers={"Authorization": f"Bearer {secret_key}"}
+    )
+
+
+def _pages(client: httpx.Client) -> Iterator[BookedCharge]:
+    after: int | None = 0
+    while after is not None:
+        params = {"after": after, "limit": PAGE_SIZE}
+        page: dict[str, Any] = client.get("/v1/charges", params=params).raise_for_status().json()
+        yield from page["charges"]
+        after = page["next_after"]
+
+
+def _answers(mesh: Mesh) -> bool:
+    with _client(mesh) as client:
+        try:
+            return client.get("/healthz").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False

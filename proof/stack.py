@@ -1,0 +1,319 @@
+"""Starts what tests run against: PostgreSQL servers, and whole meshes by the real runner.
+
+Everything gets a folder of its own and free ports, so that it can run beside a `make up`,
+and nothing outlives the test process, even when that is killed.
+"""
+
+import itertools
+import os
+import random
+import secrets
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import psycopg2
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from psycopg2 import sql
+
+from deploy.local import mesh_file
+from deploy.local.errors import LocalRunError
+from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.mesh_file import Process
+from deploy.local.secrets.credentials import signing_keys_in
+from deploy.local.servers import postgres
+from deploy.local.servers.identity import bound_to_parent
+from deploy.local.servers.ports import free_ports
+from mesh.identity.keys import load_private_key
+from mesh.tls.material import TlsFiles
+from proof.leaks import find_leaks
+
+START_TIMEOUT_SECONDS = 30.0
+STOP_TIMEOUT_SECONDS = 20.0
+START_ATTEMPTS = 5
+MESH_START_TIMEOUT_SECONDS = 110.0
+MESH_STOP_TIMEOUT_SECONDS = 60.0
+POLL_SECONDS = 0.05
+RUNNER = ("-m", "deploy.local", "up")
+
+
+@dataclass(slots=True)
+class PostgresServer:
+    """A running server, made by `start_postgres`. `pid` is its postmaster's."""
+
+    cluster: postgres.Cluster
+    log: Path
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def url(self) -> str:
+        """For psycopg2 and psql."""
+        return self.cluster.url
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def create_database(self, name: str) -> str:
+        """Makes an empty database and returns its URL, as `url` is."""
+        self._administer("CREATE DATABASE {} TEMPLATE template0", name)
+        return self.cluster.url_of(name)
+
+    def drop_database(self, name: str) -> None:
+        """Ends whatever is connected to it. Prepared transactions in it are rolled back first."""
+        connection = psycopg2.connect(self.cluster.url_of(name))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+                )
+                for (gid,) in cursor.fetchall():
+                    cursor.execute("ROLLBACK PREPARED %s", (gid,))
+        finally:
+            connection.close()
+        self._administer("DROP DATABASE {} WITH (FORCE)", name)
+
+    def _administer(self, statement: str, name: str) -> None:
+        connection = psycopg2.connect(self.cluster.url_of("postgres"))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(sql.SQL(statement).format(sql.Identifier(name)))
+        finally:
+            connection.close()
+
+    def restart(self) -> None:
+        """Starts it again over the same data, at the same port, after `stop` or `kill`."""
+        postgres.prepare(self.cluster)
+        self.process = _launch(self.cluster, self.log)
+        postgres.accept_connections(self.cluster, timeout_seconds=START_TIMEOUT_SECONDS)
+
+    def stop(self) -> None:
+        """Ends clients and shuts down in order. Idempotent."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGKILL of the postmaster: its other processes go by themselves."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(STOP_TIMEOUT_SECONDS)
+
+
+def start_postgres(
+    folder: Path,
+    database: str,
+    *,
+    is_durable: bool = False,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> PostgresServer:
+    """A new server with an empty `database`, its data in `folder`; takes about a second.
+
+    It has the settings of the real one, with `settings` above them, but unless `is_durable`
+    it does not wait for the disk.
+    Call it from the main thread: the server ends with the thread that started it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = postgres.choose_identity(folder)
+    ports = free_ports(random.Random())
+    for attempt in itertools.count(1):
+        cluster = postgres.Cluster(
+            data=folder / "data",
+            database=database,
+            port=next(ports),
+            password=secrets.token_hex(16),
+            identity=identity,
+            settings=settings,
+            is_durable=is_durable,
+        )
+        postgres.prepare(cluster)
+        server = PostgresServer(cluster, folder / "log", _launch(cluster, folder / "log"))
+        try:
+            postgres.accept_connections(cluster, timeout_seconds=START_TIMEOUT_SECONDS)
+            return server
+        except LocalRunError:
+            # Somebody may have taken the port between the look and the start.
+            server.kill()
+            if attempt == START_ATTEMPTS:
+                raise
+    raise AssertionError("the loop above returns or raises")
+
+
+def _launch(cluster: postgres.Cluster, log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            cluster.command(),
+            cwd="/",
+            env=postgres.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+class Mesh:
+    """A whole mesh of the embedded profile, run by the real runner, made by `start_mesh`.
+
+    What runs where is read from its mesh.json at each question, for it changes with every
+    restart.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        output: Path,
+        runner: Sequence[str] = RUNNER,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`runner` are the arguments to Python that run it, before --folder and --port;
+        `environment` is added to that of the tests."""
+        self.layout = layout
+        self._environment = {**os.environ, **environment}
+        self.output = output
+        self._arguments = runner
+        self._runner = self._launch()
+
+    @property
+    def runner_pid(self) -> int:
+        return self._runner.pid
+
+    @property
+    def gateway(self) -> str:
+        """The base URL of REST, without a slash at its end."""
+        return self.read()["gateway"]
+
+    @property
+    def ca_file(self) -> str | None:
+        """Of the CA whose certificates the gateways show; None for plain HTTP."""
+        tls = self.read()["tls"]
+        return None if tls is None else tls["ca"]
+
+    @property
+    def trust(self) -> ssl.SSLContext | None:
+        """Believes the gateways' certificates; None for plain HTTP."""
+        ca_file = self.ca_file
+        return None if ca_file is None else ssl.create_default_context(cafile=ca_file)
+
+    @property
+    def operator_files(self) -> TlsFiles | None:
+        """Of a certificate that the processes let in; None where they ask for none."""
+        tls = self.read()["tls"]
+        return None if tls is None else TlsFiles.in_directory(Path(tls["operator"]))
+
+    @property
+    def registry(self) -> str:
+        """host:port of the first."""
+        return self.read()["registries"][0]
+
+    def player_key(self) -> Ed25519PrivateKey:
+        """The oldest key that players' tokens may be signed with."""
+        oldest = min(signing_keys_in(self.layout.secrets).glob("*.pem"))
+        return load_private_key(oldest.read_bytes())
+
+    def database_url(self, database: str) -> str:
+        """For psycopg2 and psql; `database` is account or gacha."""
+        return self.read()["databases"][database]
+
+    def processes(self, role: str) -> list[Process]:
+        """Those of one role, in the order of their names."""
+        return [each for each in self.read()["processes"] if each["role"] == role]
+
+    def read(self) -> mesh_file.Mesh:
+        mesh = mesh_file.read(self.layout.mesh)
+        assert mesh is not None, f"the mesh is not up: {self.output.read_text()}"
+        return mesh
+
+    def wait_until_up(self) -> None:
+        """Raises AssertionError, with what the runner said, when it ends or takes too long."""
+        deadline = time.monotonic() + MESH_START_TIMEOUT_SECONDS
+        while mesh_file.read(self.layout.mesh) is None:
+            has_ended = self._runner.poll() is not None
+            if has_ended or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"the mesh did not come up:\n{self.output.read_text()}")
+            time.sleep(POLL_SECONDS)
+
+    def kill_process(self, name: str) -> None:
+        """SIGKILL, and return when the runner has started it again (not: when it is ready)."""
+        pid = self._pid_of(name)
+        assert pid is not None, f"{name} is not running"
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while self._pid_of(name) in (pid, None):
+            assert time.monotonic() < deadline, f"{name} was not started again"
+            time.sleep(POLL_SECONDS)
+
+    def _pid_of(self, name: str) -> int | None:
+        return next(each["pid"] for each in self.read()["processes"] if each["name"] == name)
+
+    def start_again(self) -> None:
+        """After `stop` or `kill`: over the same data."""
+        self._runner = self._launch()
+        self.wait_until_up()
+
+    def stop(self) -> int:
+        """As Ctrl-C does; returns the runner's status. Idempotent. Raises AssertionError when a
+        secret of a player stands in a log, whatever was done to the mesh."""
+        if self._runner.poll() is None:
+            self._runner.send_signal(signal.SIGINT)
+        status = self._runner.wait(MESH_STOP_TIMEOUT_SECONDS)
+        leaks = find_leaks(self.layout.logs)
+        assert not leaks, f"secrets stand in logs of {self.layout.logs}: {leaks[:20]}"
+        return status
+
+    def kill(self) -> None:
+        """SIGKILL of the runner, which takes everything else with it."""
+        self._runner.kill()
+        self._runner.wait()
+
+    def _launch(self) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, *self._arguments]
+        command += ["--folder", str(self.layout.folder), "--port", "0"]
+        # A runner that was killed left it behind; it must not be taken for the next one's.
+        self.layout.mesh.unlink(missing_ok=True)
+        with self.output.open("ab") as output:
+            return subprocess.Popen(
+                bound_to_parent(command, parent_death_signal=signal.SIGTERM),
+                cwd=REPOSITORY,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+
+NO_RATE_LIMITS = MappingProxyType(
+    {
+        "GATEWAY_RATE_LIMITS": "off",
+        "ACCOUNT_LOGIN_FREE_ATTEMPTS_OF_ADDRESS": "1000000",
+    }
+)
+"""For a load that is more than players make, all of it from one address."""
+
+
+def start_mesh(
+    folder: Path,
+    runner: Sequence[str] = RUNNER,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Mesh:
+    """A mesh on free ports with everything in `folder`, all healthy; takes several seconds.
+    `environment` is added to that of the tests.
+
+    Call it from the main thread: the mesh is stopped when the thread that started it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    output = folder.with_name(f"{folder.name}.output")
+    mesh = Mesh(Layout(folder.resolve()), output, runner, environment)
+    mesh.wait_until_up()
+    return mesh

@@ -1,0 +1,50 @@
+"""Figures that were never measured, for tests of what is made of them."""
+
+from collections.abc import Mapping
+
+from proof.bench.figures import Figures, Point, Sample, Series
+from proof.bench.meters.batches import BatchSizes
+from proof.bench.meters.yardstick import Speed
+
+BATCHES = {"gacha_svc: operations in a transaction": BatchSizes(4, 50, {8.0: 1, 16.0: 4})}
+
+
+def sample(operation_count: int = 800, p50_ms: float = 4.0, error: str = "") -> Sample:
+    """Eight seconds of it."""
+    return Sample(
+        operation_count=operation_count,
+        operations_per_second=operation_count / 8,
+        p50_ms=p50_ms,
+        p99_ms=2 * p50_ms,
+        error_count=3 if error else 0,
+        first_error=error,
+        mesh_cpu_ms_each={"gacha_svc": 1.25, "postgres-gacha": 0.5},
+        beside_cpu_ms_each={"load generator": 0.0625},
+        elsewhere_cores=0.5,
+        transactions_each=10.0,
+        wal_flushes_each=5.0,
+        wal_bytes_each=2500.0,
+        batches=BATCHES,
+    )
+
+
+def series(name: str, points: Mapping[int, list[Sample]]) -> Series:
+    """One that has the given samples by number of connections."""
+    return Series(
+        name,
+        f"{name} through REST",
+        "request",
+        "connections",
+        [Point(count, samples) for count, samples in points.items()],
+    )
+
+
+def figures(*of: Series, broken: tuple[str, ...] = (), left_out: tuple[str, ...] = ()) -> Figures:
+    """A run that measured those."""
+    return Figures(
+        machine={"PostgreSQL": "18.6; account: fsync on"},
+        speeds=[Speed(100.0, 5.0)],
+        series=of,
+        left_out=left_out,
+        broken_invariants=broken,
+    )

@@ -1,0 +1,83 @@
+"""What people and tools are shown of a run."""
+
+import io
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+
+from proof.bench.figures import Figures, Sample
+from proof.bench.tables.report import show, write_json
+from tests.unit.proof.bench.samples import figures, sample, series
+
+
+def _run(*pulls: Sample, broken: tuple[str, ...] = ()) -> Figures:
+    commits = series("commits", {1: [sample(4000, 2.0)]})
+    return figures(series("pulls", {1: list(pulls)}), commits, broken=broken)
+
+
+def _shown(of: Figures) -> str:
+    output = io.StringIO()
+    show(Console(file=output, width=150), of)
+    return output.getvalue()
+
+
+def test_a_run_without_faults_shows_its_figures_and_says_that_all_holds() -> None:
+    text = _shown(_run(sample(800, 7.0), sample(1600, 5.0), sample(800, 6.0)))
+    for words in ("fsync on", "100 (100-200)", "6.00 (5.00-7.00)", "1.750", "0.062", "2.50"):
+        assert words in text
+    assert "6.00 / 2.00 = 3.00" in text
+    assert "every invariant holds" in text
+    assert "ERRORS" not in text
+
+
+def test_cpu_is_shown_without_and_with_the_load_generator() -> None:
+    lines = _shown(_run(sample())).splitlines()
+    for words, cpu_ms in (("the mesh", "1.750"), ("with the load generator", "1.812")):
+        assert any(words in line and cpu_ms in line for line in lines), words
+
+
+def test_batch_sizes_are_a_mean_and_the_bounds_of_buckets() -> None:
+    lines = _shown(_run(sample(), sample())).splitlines()
+    row = next(line for line in lines if "operations in a transaction" in line)
+    assert "12.5 (16, 16)" in row
+
+
+def test_errors_are_loud_and_the_first_is_told() -> None:
+    text = _shown(_run(sample(800, 7.0, error="503 [away]")))
+    assert "3 ERRORS of pulls through REST, 1 connection; the first: 503 [away]" in text
+
+
+def test_broken_invariants_are_loud() -> None:
+    text = _shown(_run(sample(), broken=("a balance is never negative: [u]",)))
+    assert "BROKEN INVARIANT a balance is never negative: [u]" in text
+    assert "every invariant holds" not in text
+
+
+def test_what_was_left_out_is_told() -> None:
+    text = _shown(figures(left_out=("ghz, which is not installed",)))
+    assert "Left out: ghz, which is not installed" in text
+
+
+def test_what_was_not_measured_is_a_dash_not_a_zero() -> None:
+    text = _shown(_run(sample(0, 0.0, error="503")))
+    row = next(line for line in text.splitlines() if line.startswith("│           1 │"))
+    assert [cell.strip() for cell in row.split("│")[2:9]] == ["-"] * 7
+    assert "median ms" not in text
+
+
+def test_tools_get_every_sample_and_what_is_derived(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    write_json(file, _run(sample(800, 7.0), sample(1600, 5.0)))
+    document = orjson.loads(file.read_bytes())
+    assert document["lone_pull_p50_in_plain_commits"] == 3.0
+    assert document["wanted"][0]["ratio"] == 3.0 / 2.5
+    assert document["broken_invariants"] == []
+    assert document["speeds"] == [{"additions_ms": 100.0, "wake_up_us": 5.0}]
+    (point,) = document["series"]["pulls"]
+    assert point["connections"] == 1
+    assert point["operations_per_second"] == {"median": 150.0, "lowest": 100.0, "highest": 200.0}
+    assert [each["p50_ms"] for each in point["samples"]] == [7.0, 5.0]
+    assert point["samples"][0]["cpu_ms_each"] == 1.75
+    (batches,) = point["samples"][0]["batches"].values()
+    assert batches == {"batch_count": 4, "total": 50, "at_most": {"8.0": 1, "16.0": 4}}
