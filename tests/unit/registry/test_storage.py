@@ -1,4 +1,4 @@
-"""What only the store in memory promises; the rest is in tests/storage/test_registry_stores.py."""
+"""What only the store in memory has; see tests/storage/registry for what all stores share."""
 
 import asyncio
 

@@ -1,0 +1,1 @@
+"""Bad requests, bad tokens, and what they must never harm."""

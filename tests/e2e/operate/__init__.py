@@ -1,0 +1,1 @@
+"""What operators do and see: the runner, its commands, pages, metrics, tools."""

@@ -1,0 +1,1 @@
+"""Processes that are killed, frozen or absent while callers go on."""

@@ -1,0 +1,265 @@
+"""Guessing passwords on a whole mesh: who waits, who does not, and what they are told.
+
+Players come from loopback addresses of their own, which the gateway does not trust as
+proxies, so each is a client like any on the internet.
+"""
+
+import math
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+
+import grpc
+import httpx
+import psycopg2
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from prometheus_client.parser import text_string_to_metric_families
+
+from account_svc.domain.login_attempts import Schedules, account_key
+from deploy.local.layout import REPOSITORY
+from proof.clients.grpc_client import GrpcClient
+from proof.players import PASSWORD, NewPlayer, unique_name
+from proof.stack import Mesh
+from protos.account.v1 import account_pb2
+from tests.e2e import harm
+from tests.e2e.hostile.refusals import refusal
+
+HOME, STRANGER, CAFE = "127.0.11.1", "127.0.11.2", "127.0.11.3"
+FREE = Schedules().account.free_count
+LOGIN = "/account.v1.AccountService/Login"
+TIMEOUT_SECONDS = 30
+PATIENCE_SECONDS = 60
+MINUTE_SECONDS = 60
+At = Callable[[str], httpx.Client]
+
+
+@pytest.fixture
+def at(mesh: Mesh) -> Iterator[At]:
+    """A client of the gateway at that address of this machine."""
+    with ExitStack() as stack:
+
+        def client(address: str) -> httpx.Client:
+            transport = httpx.HTTPTransport(local_address=address, verify=mesh.trust or True)
+            return stack.enter_context(
+                httpx.Client(base_url=mesh.gateway, transport=transport, timeout=TIMEOUT_SECONDS)
+            )
+
+        yield client
+
+
+def log_in(client: httpx.Client, username: str, password: str = PASSWORD) -> httpx.Response:
+    """The answer, once there is room for one more hash: how busy the machine is is no matter
+    here."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        answer = client.post("/login", json={"username": username, "password": password})
+        if answer.status_code != 429 or answer.json()["reason"] != "OVERLOADED":
+            return answer
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def guess(client: httpx.Client, username: str, count: int = FREE) -> None:
+    """So many wrong passwords, none of which has to wait."""
+    for number in range(count):
+        response = log_in(client, username, f"guess number {number}")
+        refusal(response, 401, "UNAUTHENTICATED", "INVALID_CREDENTIALS")
+
+
+def besiege(mesh: Mesh, client: httpx.Client, username: str) -> None:
+    """So many that the next one has to wait for minutes; all but the free ones are written
+    down as if they had been made, which would take as long."""
+    guess(client, username)
+    with closing(psycopg2.connect(mesh.database_url("account"))) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute(
+            "UPDATE login_attempt SET failure_count = failure_count + 8, last_failed_at = now()"
+            " WHERE account_hash = %s AND failure_count = %s RETURNING 1",
+            (account_key(username).account_hash, FREE),
+        )
+        assert len(cursor.fetchall()) == 1
+    assert must_wait(log_in(client, username)) > MINUTE_SECONDS
+
+
+def must_wait(response: httpx.Response) -> int:
+    """For how many seconds, by an answer that says that a login has to."""
+    error = refusal(response, 429, "RESOURCE_EXHAUSTED", "LOGIN_BACKOFF")
+    seconds = int(response.headers["retry-after"])
+    assert f"try again in {seconds} s" in error["message"]
+    return seconds
+
+
+def _wait_after_a_guess(client: httpx.Client, username: str) -> int:
+    """Guesses as soon as it is allowed, and tells for how long the next one has to wait."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    is_guessed = False
+    while True:
+        answer = log_in(client, username, "a guess")
+        if answer.status_code == 429 and is_guessed:
+            return must_wait(answer)
+        is_guessed = is_guessed or answer.status_code == 401
+        assert time.monotonic() < deadline
+        time.sleep(0.1 if answer.status_code == 429 else 0.0)
+
+
+def refused_count(mesh: Mesh) -> float:
+    """Over all instances and all kinds of subjects."""
+    total = 0.0
+    for process in mesh.processes("account_svc"):
+        with urllib.request.urlopen(f"http://{process['metrics']}/metrics", timeout=5) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        samples = [sample for family in families for sample in family.samples]
+        total += sum(s.value for s in samples if s.name == "account_login_backoffs_total")
+    return total
+
+
+def test_who_guesses_waits_and_is_told_for_how_long(
+    mesh: Mesh, at: At, new_player: NewPlayer
+) -> None:
+    username, stranger = new_player().username, at(STRANGER)
+    opened_before = harm.opened_breakers(mesh)
+    guess(stranger, username)
+    waits = [_wait_after_a_guess(stranger, username) for _ in range(3)]
+    assert waits[0] <= 4
+    assert waits == sorted(waits)
+    besiege(mesh, stranger, unknown := unique_name())
+    refused_before = refused_count(mesh)
+    must_wait(log_in(stranger, unknown, "one more guess"))
+    must_wait(log_in(stranger, unknown.upper()))
+    # Each was asked once: no gateway repeated it at the other instance.
+    assert refused_count(mesh) == refused_before + 2
+    assert harm.opened_breakers(mesh) == opened_before
+
+
+def test_an_unknown_name_waits_as_a_known_one_does(
+    mesh: Mesh, at: At, new_player: NewPlayer
+) -> None:
+    told, waits = [], []
+    for username in (new_player().username, unique_name()):
+        besiege(mesh, at(STRANGER), username)
+        answer = log_in(at(STRANGER), username, "one more guess")
+        waits.append(must_wait(answer))
+        message = answer.json()["message"].replace(f" {waits[-1]} ", " some ")
+        told.append({**answer.json(), "requestId": "", "message": message})
+    assert told[0] == told[1]
+    assert abs(waits[0] - waits[1]) < PATIENCE_SECONDS
+
+
+def test_guesses_made_together_over_all_instances_are_as_few(at: At, new_player: NewPlayer) -> None:
+    username, stranger, began = new_player().username, at(STRANGER), time.monotonic()
+    with ThreadPoolExecutor(32) as guessers:
+        answers = list(
+            guessers.map(lambda each: log_in(stranger, username, f"guess {each}"), range(64))
+        )
+    statuses = [answer.status_code for answer in answers]
+    # One more for each wait that was over meanwhile: after 1 s, after 2 s more, and so on.
+    over_count = math.floor(math.log2(1 + time.monotonic() - began))
+    assert FREE <= statuses.count(401) <= FREE + over_count
+    assert set(statuses) == {401, 429}
+
+
+def test_a_stranger_keeps_no_player_out_at_home(mesh: Mesh, at: At, new_player: NewPlayer) -> None:
+    username = new_player().username
+    assert log_in(at(HOME), username).status_code == 200
+    besiege(mesh, at(STRANGER), username)
+    assert log_in(at(HOME), username).status_code == 200
+    # At an address where the player never was, who it is cannot be told.
+    must_wait(log_in(at(CAFE), username))
+
+
+def test_a_right_password_after_the_wait_ends_it(at: At, new_player: NewPlayer) -> None:
+    username, player = new_player().username, at(STRANGER)
+    guess(player, username)
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while (answer := log_in(player, username)).status_code == 429:
+        assert time.monotonic() < deadline
+        time.sleep(0.1 * must_wait(answer))
+    assert answer.status_code == 200
+    guess(player, username)
+
+
+def test_who_calls_a_service_itself_is_not_believed_about_an_address(
+    mesh: Mesh, at: At, new_player: NewPlayer, first_instance: GrpcClient
+) -> None:
+    username = new_player().username
+    assert log_in(at(HOME), username).status_code == 200
+    channel = first_instance._servers["account.v1.AccountService"].channel
+    login: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(LOGIN)
+    request = account_pb2.LoginRequest(username=username, password="a guess").SerializeToString()
+
+    def forged(address: str) -> grpc.RpcError:
+        with pytest.raises(grpc.RpcError) as caught:
+            login(request, timeout=TIMEOUT_SECONDS, metadata=(("x-client-address", address),))
+        return caught.value
+
+    besiege(mesh, at(STRANGER), username)
+    # The player has logged in from 127.0.0.1 too, where this channel is: it is the pair of
+    # these that counts, whatever is forged.
+    reasons = [_reason_of(forged(HOME)) for _ in range(FREE)]
+    assert reasons == [("INVALID_CREDENTIALS", 0.0)] * FREE
+    assert log_in(at(HOME), username, "a guess").status_code == 401
+    assert log_in(at(HOME), username).status_code == 200
+
+
+def _reason_of(error: grpc.RpcError) -> tuple[str, float]:
+    """The reason, and after how many seconds to return."""
+    status = rpc_status.from_call(error)
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in status.details:
+        assert detail.Unpack(info) or detail.Unpack(retry)
+    return info.reason, retry.retry_delay.ToTimedelta().total_seconds()
+
+
+def logins(mesh: Mesh, *words: str) -> str:
+    """What the operators' command says."""
+    command = [sys.executable, "-m", "deploy.logins", "--folder", str(mesh.layout.folder), *words]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True
+    )
+    return done.stdout
+
+
+def test_an_operator_lets_an_account_in_again(mesh: Mesh, at: At, new_player: NewPlayer) -> None:
+    username = new_player().username
+    besiege(mesh, at(STRANGER), username)
+    shown = logins(mesh, "show", username.upper())
+    assert "account, at new addresses" in shown
+    assert f" {FREE + 8} " in shown
+    assert "account, at new addresses" in logins(mesh)
+    assert "may log in at once" in logins(mesh, "forgive", username)
+    assert log_in(at(STRANGER), username).status_code == 200
+    assert "had no failures" in logins(mesh, "forgive", username)
+    assert "has neither failed" in logins(mesh, "show", unique_name())
+
+
+def test_what_failed_is_remembered_by_instances_that_were_restarted(
+    mesh: Mesh, at: At, new_player: NewPlayer
+) -> None:
+    username, stranger = new_player().username, at(STRANGER)
+    besiege(mesh, stranger, username)
+    began = time.monotonic()
+    for process in mesh.processes("account_svc"):
+        mesh.kill_process(process["name"])
+    while (answer := log_in(stranger, username)).status_code == 503:
+        assert time.monotonic() < began + TIMEOUT_SECONDS
+        time.sleep(0.05)
+    assert must_wait(answer) > MINUTE_SECONDS
+
+
+def test_no_log_names_who_failed_or_where(mesh: Mesh, at: At) -> None:
+    username = unique_name()
+    besiege(mesh, at(CAFE), username)
+    for log in mesh.layout.logs.iterdir():
+        if log.name.startswith("account_svc"):
+            text = log.read_text(errors="replace")
+            assert username not in text
+            assert CAFE not in text
+    assert os.listdir(mesh.layout.logs)

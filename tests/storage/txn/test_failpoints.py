@@ -1,0 +1,93 @@
+"""Every failpoint of the protocol is passed, and survives an error there."""
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+
+from mesh.deadlines import Deadline
+from mesh.errors import MeshError, Unavailable
+from mesh.failpoints import Reach
+from mesh.postgres.database import Database
+from mesh.txn import decisions as decision_log
+from mesh.txn import failpoints
+from mesh.txn import participant as branches
+from mesh.txn.participant import Participant
+from tests.storage.conftest import empty
+from tests.storage.txn.test_coordinator import TABLE, House, Wire, apply, work
+
+POINTS = (
+    *failpoints.of_participant("first"),
+    *failpoints.of_participant("second"),
+    *failpoints.OF_A_COORDINATOR,
+    *failpoints.OF_BRANCH_RECOVERY,
+    *failpoints.OF_DECISION_RECOVERY,
+)
+DECISION, SECOND_COMMIT = 3, 5
+"""The numbers of these messages in a transaction that goes well."""
+
+Build = Callable[[Reach], House]
+
+
+@pytest.fixture
+def databases(shared_database: Callable[[str, str], Database]) -> tuple[Database, Database]:
+    schema = branches.SCHEMA + TABLE
+    return (
+        shared_database("failing_first", schema),
+        shared_database("failing_second", schema + decision_log.SCHEMA),
+    )
+
+
+@pytest.fixture
+async def build(databases: tuple[Database, Database]) -> Build:
+    """Makes a house over empty databases whose every part calls the given function."""
+    first, second = databases
+    await empty(first)
+    await empty(second)
+    return lambda reach: House(
+        first,
+        second,
+        Participant(first, "first", apply, reach=reach),
+        Participant(second, "second", apply, reach=reach),
+        reach,
+    )
+
+
+async def pass_every_point(house: House) -> None:
+    """A transaction that succeeds, one that is refused, and one of each outcome that
+    recovery has to end; what fails on the way is left to the next round of recovery."""
+    for strike_at in (0, DECISION, SECOND_COMMIT):
+        wire = Wire(strike_at=strike_at, strike="message lost")
+        with contextlib.suppress(MeshError):
+            await house.coordinator(wire).run([work()], Deadline.after(0.3))
+        with contextlib.suppress(MeshError):
+            await house.recover()
+    with contextlib.suppress(MeshError):
+        await house.coordinator(Wire()).run([work(second="refuse")], Deadline.after(0.3))
+
+
+async def test_every_point_is_passed(build: Build) -> None:
+    passed: set[str] = set()
+    await pass_every_point(build(passed.add))
+    assert passed == set(POINTS)
+
+
+@pytest.mark.parametrize("failing", POINTS)
+async def test_an_error_at_any_point_leaves_both_databases_alike(
+    build: Build, failing: str
+) -> None:
+    was_raised = False
+
+    def fail_once(point: str) -> None:
+        nonlocal was_raised
+        if point == failing and not was_raised:
+            was_raised = True
+            raise Unavailable("what was asked here failed")
+
+    house = build(fail_once)
+    await pass_every_point(house)
+    assert was_raised
+    await house.recover()
+    first, second = await house.applied()
+    assert first == second
+    assert await house.prepared_count() == 0

@@ -1,0 +1,173 @@
+"""PostgreSQL holds as many prepared transactions as it was started for, and no more.
+
+Here that is two. When they are used up work is shed, with a clear error and at once; when
+one is free again, nobody has to do anything.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
+
+from mesh.deadlines import Deadline
+from mesh.errors import Code
+from mesh.postgres.database import Database
+from mesh.status import from_wire, to_status
+from mesh.txn import decisions as decision_log
+from mesh.txn import participant as branches
+from mesh.txn.coordinator import Committed
+from mesh.txn.model import NoPreparedSlot, Operation, new_gid
+from mesh.txn.participant import Participant
+from proof.stack import PostgresServer, start_postgres
+from tests.storage.conftest import empty
+from tests.storage.txn.test_coordinator import TABLE, House, Wire, apply, many, work
+
+SLOTS = 2
+AT_ONCE_SECONDS = 2.0
+
+
+@pytest.fixture(scope="module")
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A server with as many slots as one transaction over both databases needs."""
+    settings = {"max_prepared_transactions": str(SLOTS)}
+    server = start_postgres(tmp_path_factory.mktemp("slots"), "others", settings=settings)
+    schema = branches.SCHEMA + TABLE + decision_log.SCHEMA
+    for name in ("first", "second"):
+        connection = psycopg2.connect(server.create_database(name))
+        with connection, connection.cursor() as cursor:
+            cursor.execute(schema)
+        connection.close()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def house(small_server: PostgresServer) -> AsyncIterator[House]:
+    first, second = (
+        Database(small_server.cluster.url_of(name), connection_count=4)
+        for name in ("first", "second")
+    )
+    await empty(first)
+    await empty(second)
+    yield House(
+        first, second, Participant(first, "first", apply), Participant(second, "second", apply)
+    )
+    first.close()
+    second.close()
+
+
+@pytest.fixture
+def others(small_server: PostgresServer) -> Iterator[Connection]:
+    """A connection of somebody else on the same server, whose prepared ones go at the end."""
+    connection = psycopg2.connect(small_server.url)
+    connection.autocommit = True
+    yield connection
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
+        for (name,) in cursor.fetchall():
+            cursor.execute("ROLLBACK PREPARED %s", (name,))
+    connection.close()
+
+
+def occupy(others: Connection, count: int) -> None:
+    with others.cursor() as cursor:
+        for number in range(count):
+            cursor.execute("BEGIN; SELECT pg_current_xact_id()")
+            cursor.execute("PREPARE TRANSACTION %s", (f"somebody else's {number}",))
+            assert cursor.statusmessage == "PREPARE TRANSACTION"
+
+
+def free(others: Connection, count: int) -> None:
+    with others.cursor() as cursor:
+        for number in range(count):
+            cursor.execute("ROLLBACK PREPARED %s", (f"somebody else's {number}",))
+
+
+async def prepare(house: House) -> str:
+    """Prepares a new operation on the first side, and returns its gid."""
+    gid = new_gid("coordinator-1", time.time())
+    operation = Operation(work().id, "player")
+    await house.first.prepare(gid, time.time() + 10, [operation])
+    return gid
+
+
+async def test_a_prepare_without_a_slot_is_refused_and_leaves_nothing(
+    house: House, others: Connection
+) -> None:
+    occupy(others, SLOTS)
+    with pytest.raises(NoPreparedSlot) as refused:
+        await prepare(house)
+    error = refused.value
+    assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "NO_PREPARED_SLOT")
+    assert error.retryable
+    assert error.retry_after_seconds
+    assert await house.first.branches(0) == []
+    free(others, 1)
+    gid = await prepare(house)
+    assert [branch.gid for branch in await house.first.branches(0)] == [gid]
+    await house.first.abort(gid)
+
+
+def test_the_hint_when_to_come_back_crosses_the_wire() -> None:
+    status = to_status(NoPreparedSlot("Full.", retry_after_seconds=1.0))
+    read = from_wire(status.code, status.message, status.SerializeToString())
+    assert (read.code, read.reason) == (Code.RESOURCE_EXHAUSTED, "NO_PREPARED_SLOT")
+    assert read.retry_after_seconds == 1.0
+
+
+async def test_a_gid_that_found_no_slot_may_be_used(house: House, others: Connection) -> None:
+    """Its row in tx_branch went with it: nothing was consumed."""
+    occupy(others, SLOTS)
+    gid = new_gid("coordinator-1", time.time())
+    operation = Operation(work().id, "player")
+    with pytest.raises(NoPreparedSlot):
+        await house.first.prepare(gid, time.time() + 10, [operation])
+    free(others, 1)
+    await house.first.prepare(gid, time.time() + 10, [operation])
+    await house.first.commit(gid)
+    assert await house.applied() == ({operation.id}, set())
+
+
+@pytest.mark.parametrize(
+    "taken", [1, 2], ids=["the second side finds none", "the first side finds none"]
+)
+async def test_all_who_wait_are_told_at_once_and_all_goes_on_when_a_slot_is_free(
+    house: House, others: Connection, taken: int
+) -> None:
+    occupy(others, taken)
+    wire = Wire()
+    group_commit = house.group_commit(wire)
+    waiting = many(40)
+    began_at = time.monotonic()
+    answers = await asyncio.gather(
+        *(group_commit.submit(one, Deadline.after(10)) for one in waiting), return_exceptions=True
+    )
+    assert time.monotonic() - began_at < AT_ONCE_SECONDS
+    assert [type(answer) for answer in answers] == [NoPreparedSlot] * len(waiting)
+    # They were refused together: nobody was to blame, so the batch was not taken apart.
+    assert wire.seen.count("prepare first") == 1
+    assert "decide commit" not in wire.seen
+    assert await house.prepared_count() == 0
+    assert await house.applied() == (set(), set())
+
+    free(others, taken)
+    # The very same work, for a refusal changed nothing, and the very same group commit.
+    again = await asyncio.gather(*(group_commit.submit(one, Deadline.after(10)) for one in waiting))
+    assert all(isinstance(answer, Committed) for answer in again)
+    ids = {one.id for one in waiting}
+    assert await house.applied() == (ids, ids)
+    assert await house.prepared_count() == 0
+
+
+async def test_recovery_settles_what_holds_the_slots(house: House) -> None:
+    """Branches whose coordinator died free their slots without anybody's help."""
+    for _ in range(SLOTS):
+        await prepare(house)
+    with pytest.raises(NoPreparedSlot):
+        await prepare(house)
+    await house.recover()
+    assert await house.prepared_count() == 0
+    assert isinstance(await house.group_commit(Wire()).submit(work(), Deadline.after(5)), Committed)
