@@ -33,7 +33,7 @@ class AccountRpc:
             request.username,
             request.password,
             request.email,
-            request.request_id,
+            request.idempotency_key,
             call.client_address,
         )
         return account_pb2.RegisterResponse(message="User registered successfully", user_id=user_id)
@@ -62,7 +62,7 @@ class AccountRpc:
             call.user_id,
             request.amount,
             request.payment_method,
-            request.request_id,
+            request.idempotency_key,
             call.deadline,
         )
         if record.state is PurchaseState.PENDING:
@@ -102,7 +102,7 @@ class SessionRpc:
     async def refresh(
         self, request: sessions_pb2.RefreshRequest, call: Call
     ) -> sessions_pb2.RefreshResponse:
-        grant = await self._sessions.refresh(request.refresh_token, request.request_id)
+        grant = await self._sessions.refresh(request.refresh_token, request.idempotency_key)
         return sessions_pb2.RefreshResponse(
             token=grant.token,
             refresh_token=grant.refresh_token,
@@ -128,7 +128,7 @@ class SessionRpc:
             call.user_id,
             request.current_password,
             request.new_password,
-            request.request_id,
+            request.idempotency_key,
             call.client_address,
         )
         return sessions_pb2.ChangePasswordResponse(

@@ -48,17 +48,18 @@ class Accounts:
         self._balances = GatheredRead(self._read_balances)
 
     async def register(
-        self, username: str, password: str, email: str, key: str, address: str
+        self, username: str, password: str, email: str, idempotency_key: str, address: str
     ) -> str:
-        """Creates a player and returns its id. Idempotent by `key`; `address` is whoever asks.
+        """Creates a player who asks from `address`, and returns its id.
 
-        Raises InvalidArgument, UsernameTaken, EmailTaken, IdempotencyKeyReused, and where
-        `key` was used before LoginBackoff, for a repeat tells whether its password is right.
+        Idempotent by `idempotency_key`. Raises InvalidArgument, UsernameTaken, EmailTaken,
+        IdempotencyKeyReused; and LoginBackoff where the key was used before, because a repeat
+        tells whether its password is right.
         """
         player = checked_player(username, email)
         check_password(password)
-        registration_id = operation_id("register", "", checked_key(key))
-        if key:
+        registration_id = operation_id("register", "", checked_key(idempotency_key))
+        if idempotency_key:
             stored = await self._registered(registration_id, player, password, address)
             if stored is not None:
                 return stored
@@ -93,17 +94,22 @@ class Accounts:
         return grant
 
     async def change_password(
-        self, user_id: str, current_password: str, new_password: str, key: str, address: str
+        self,
+        user_id: str,
+        current_password: str,
+        new_password: str,
+        idempotency_key: str,
+        address: str,
     ) -> Grant:
         """Replaces the password, ends every session of the player, and begins one, for who is
         at `address`.
 
-        Idempotent by `key`: a repeat of the last change begins one more session. Raises
-        InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound, LoginBackoff.
+        Idempotent by `idempotency_key`: a repeat of the last change begins one more session.
+        Raises InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound, LoginBackoff.
         """
         check_given_password(current_password, "current_password")
         check_password(new_password, "new_password")
-        change_id = operation_id("change_password", user_id, checked_key(key))
+        change_id = operation_id("change_password", user_id, checked_key(idempotency_key))
         player = await self._player(user_id)
         if player.password_change_id == change_id:
             return await self._repeat_change(player, new_password, address)

@@ -80,14 +80,15 @@ class Sessions:
         token = self._signer.sign(session.user_id, sid=session.session_id)
         return Grant(token, refresh_token.text, self._signer.lifetime_seconds)
 
-    async def refresh(self, refresh_token: str, key: str) -> Grant:
-        """The token's successor. Idempotent by `key`, but the access token is signed anew.
+    async def refresh(self, refresh_token: str, idempotency_key: str) -> Grant:
+        """The token's successor.
 
-        Raises InvalidArgument, RefreshTokenInvalid, SessionEnded, RefreshTokenReused.
+        Idempotent by `idempotency_key`, but the access token is signed anew. Raises
+        InvalidArgument, RefreshTokenInvalid, SessionEnded, RefreshTokenReused.
         """
         if not refresh_token:
             raise _no_token("must be given")
-        key_hash = sha256(checked_key(key).encode()).digest()
+        key_hash = sha256(checked_key(idempotency_key).encode()).digest()
         presented = parse(refresh_token)
         if presented is None:
             self._count_refresh(RefreshTokenInvalid.REASON.lower())

@@ -94,9 +94,9 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Gift:
-    """What was asked. `request_id` is the same for all attempts, which are counted from 1."""
+    """What was asked. `intent_id` is the same for all attempts, which are counted from 1."""
 
-    request_id: str
+    intent_id: str
     sender: Player
     receiver: Player
     item_id: int
@@ -107,7 +107,7 @@ class Gift:
     @property
     def gift_id(self) -> str:
         """Names this attempt, its fee and its saga, for ever."""
-        return operation_id(GIFT, self.request_id, str(self.attempt))
+        return operation_id(GIFT, self.intent_id, str(self.attempt))
 
     def is_asked_by(self, to: str, item_id: int, count: int) -> bool:
         """Whether a request for these would be the one that asked for it."""

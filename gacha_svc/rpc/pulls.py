@@ -63,7 +63,7 @@ class GachaRpc:
     async def pull(self, request: pb.PullRequest, call: Call) -> pb.PullResponse:
         count = request.count if request.HasField("count") else 1
         items = await self._pulls.pull(
-            call.user_id, request.banner_id, count, request.request_id, call.deadline
+            call.user_id, request.banner_id, count, request.idempotency_key, call.deadline
         )
         return pb.PullResponse(pulled_items=_items(items))
 

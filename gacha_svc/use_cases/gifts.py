@@ -61,24 +61,31 @@ class Gifts:
         self._fee_gems = fee_gems
 
     async def send(
-        self, user_id: str, item_id: int, to: str, count: int, key: str, deadline: Deadline
+        self,
+        user_id: str,
+        item_id: int,
+        to: str,
+        count: int,
+        idempotency_key: str,
+        deadline: Deadline,
     ) -> GiftRecord:
-        """Moves the items to the player named `to`, for a fee. Idempotent by `key`.
+        """Moves the items to the player named `to`, for a fee.
 
-        Gives a pending gift when it is not done shortly before the deadline; it goes on by
-        itself. Raises InvalidArgument, IdempotencyKeyReused, PlayerNotFound, GiftToSelf,
-        ItemNotOwned, InsufficientCurrency, InventoryFull, after which everything is as it
-        was; and MeshError when it is not known what happened: the same key tells it later.
+        Idempotent by `idempotency_key`. Gives a pending gift when it is not done
+        shortly before the deadline; it goes on by itself. Raises InvalidArgument,
+        IdempotencyKeyReused, PlayerNotFound, GiftToSelf, ItemNotOwned, InsufficientCurrency,
+        InventoryFull, after which everything is as it was; and MeshError when it is not known
+        what happened: the same key tells it later.
         """
         check_gift(item_id, to, count)
-        request_id = operation_id(GIFT, user_id, checked_key(key))
+        intent_id = operation_id(GIFT, user_id, checked_key(idempotency_key))
         begun = await self._database.autocommit(
-            lambda cursor: storage.find_last_attempt(cursor, request_id)
+            lambda cursor: storage.find_last_attempt(cursor, intent_id)
         )
         saga: Saga | None = None
         if begun is None or begun.state is GiftState.RETURNED:
             sender, receiver = await self._both_players(user_id, to, deadline)
-            gift = Gift(request_id, sender, receiver, item_id, count, self._fee_gems)
+            gift = Gift(intent_id, sender, receiver, item_id, count, self._fee_gems)
             begun, saga = await self._begin(gift, deadline)
         if not begun.gift.is_asked_by(to, item_id, count):
             raise IdempotencyKeyReused
@@ -133,7 +140,7 @@ class Gifts:
 
     def _reserve(self, cursor: Cursor, gift: Gift) -> tuple[GiftRecord, Saga | None]:
         storage.wait_briefly_for_locks(cursor)
-        last = storage.find_last_attempt(cursor, gift.request_id)
+        last = storage.find_last_attempt(cursor, gift.intent_id)
         if last is not None:
             if last.state is not GiftState.RETURNED:
                 return last, None

@@ -57,8 +57,8 @@ class RestClient(Client):
             verb = self._pull_verb
         fields = dict(request)
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        if "requestId" in fields:
-            headers["idempotency-key"] = fields.pop("requestId")
+        if "idempotencyKey" in fields:
+            headers["idempotency-key"] = fields.pop("idempotencyKey")
         names = [name for _, name, _, _ in Formatter().parse(template) if name]
         path = template.format(**{name: fields.pop(name) for name in names})
         content: dict[str, Any] = {"params": fields} if verb == "GET" else {"json": fields}

@@ -449,12 +449,12 @@ class PullRequest(_message.Message):
 
     BANNER_ID_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     banner_id: _builtins.str
     """The banner."""
     count: _builtins.int
     """1 or 10; left out, 1."""
-    request_id: _builtins.str
+    idempotency_key: _builtins.str
     """Makes a repeat safe: 1 to 128 visible ASCII characters, unique for this
     player's pulls. Given anew by the server when empty. REST callers send it
     as the Idempotency-Key header.
@@ -464,11 +464,11 @@ class PullRequest(_message.Message):
         *,
         banner_id: _builtins.str = ...,
         count: _builtins.int | None = ...,
-        request_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "banner_id", b"banner_id", "count", b"count", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "banner_id", b"banner_id", "count", b"count", "idempotency_key", b"idempotency_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015

@@ -22,7 +22,7 @@ def test_reads_may_be_repeated() -> None:
     assert "/registry.v1.RegistryService/List" in TARGETS["registry"].repeatable
 
 
-def test_what_is_idempotent_by_a_request_id_may_not_for_it_may_be_left_out() -> None:
+def test_what_is_idempotent_by_a_key_may_not_for_it_may_be_left_out() -> None:
     repeatable = {path for target in TARGETS.values() for path in target.repeatable}
     assert repeatable.isdisjoint(
         {

@@ -27,7 +27,7 @@ def test_a_missing_key_is_made_up_anew_each_time() -> None:
 
 @pytest.mark.parametrize("key", ["a b", "\0", "é", "x" * 129, "a\n"])
 def test_a_key_that_cannot_be_a_header_is_refused_by_name(key: str) -> None:
-    with pytest.raises(InvalidArgument, match=r"^request_id"):
+    with pytest.raises(InvalidArgument, match=r"^idempotency_key"):
         checked_key(key)
 
 
