@@ -7,18 +7,14 @@ from account_svc.adapters.payments.choose import choose_provider
 from account_svc.config import AccountSettings
 from account_svc.domain.login_attempts import schedules_with
 from account_svc.domain.purchases import Price
-from account_svc.metrics import LoginMetrics
-from account_svc.rpc.accounts import (
-    AccountRpc,
-    PaymentEventRpc,
-    PurchaseRpc,
-    SessionRpc,
-    decode_debit,
-    encode_debit_result,
-)
+from account_svc.metrics import LoginMetrics, SessionMetrics
+from account_svc.rpc.accounts import AccountRpc
+from account_svc.rpc.debits import decode_debit, encode_debit_result
 from account_svc.rpc.gift_fees import GiftFeeRpc
+from account_svc.rpc.payment_events import PaymentEventRpc
+from account_svc.rpc.purchases import PurchaseRpc
+from account_svc.rpc.sessions import SessionRpc
 from account_svc.rpc.signing_keys import SigningKeyRpc
-from account_svc.session_metrics import SessionMetrics
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.gift_fees import GiftFees

@@ -95,6 +95,14 @@ class RefreshTokenReused(Unauthenticated):
         )
 
 
+REFRESH_OUTCOMES = (
+    "rotated",
+    "repeated",
+    *(error.REASON.lower() for error in (RefreshTokenInvalid, SessionEnded, RefreshTokenReused)),
+)
+"""How a request to refresh may end, as it is counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A session as it is stored. Hashes are SHA-256; `rotated_at` is when the current token

@@ -1,15 +1,15 @@
 """Players, their passwords, and what their wallets hold."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from uuid import uuid4
 
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.adapters.passwords import Passwords
 from account_svc.domain.accounts import (
     InvalidCredentials,
     NewPlayer,
+    PasswordHashing,
     StoredPlayer,
     UserNotFound,
     WrongPassword,
@@ -39,12 +39,19 @@ class Accounts:
     """Players and their wallets, over one database."""
 
     def __init__(
-        self, database: Database, passwords: Passwords, guard: LoginGuard, sessions: Sessions
+        self,
+        database: Database,
+        passwords: PasswordHashing,
+        guard: LoginGuard,
+        sessions: Sessions,
+        *,
+        new_user_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._guard = guard
         self._sessions = sessions
+        self._new_user_id = new_user_id
         self._balances = GatheredRead(self._read_balances)
 
     async def register(
@@ -64,7 +71,7 @@ class Accounts:
             if stored is not None:
                 return stored
         password_hash = await self._passwords.hash(password)
-        user_id = str(uuid4())
+        user_id = self._new_user_id()
         is_new = await self._database.transaction(
             lambda cursor: players.insert_player(
                 cursor, user_id, registration_id, player, password_hash

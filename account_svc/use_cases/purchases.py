@@ -2,13 +2,13 @@
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.adapters.payments.provider import (
+from account_svc.domain.accounts import UserNotFound
+from account_svc.domain.payments import (
     PaymentDeclined,
     PaymentMethodExpired,
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
-from account_svc.domain.accounts import UserNotFound
 from account_svc.domain.purchases import (
     PURCHASE,
     Price,

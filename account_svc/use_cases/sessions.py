@@ -60,8 +60,8 @@ class Sessions:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """`count_refresh` is told what each request to refresh came to, as
-        `account_svc.session_metrics.OUTCOMES` has it; `clock` has a time zone."""
+        """`count_refresh` is called with the outcome of each request to refresh, which is one
+        of REFRESH_OUTCOMES. `clock` gives a time with a time zone."""
         self._database = database
         self._signer = signer
         self._count_refresh = count_refresh

@@ -24,7 +24,7 @@ import aiohttp
 import stripe
 import structlog
 
-from account_svc.adapters.payments.provider import (
+from account_svc.domain.payments import (
     BadSignature,
     Charge,
     ChargeOrder,

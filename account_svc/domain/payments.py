@@ -1,4 +1,4 @@
-"""What a purchase asks of an outside payment provider, whichever it is.
+"""The port to outside payment providers: what a purchase needs of any of them.
 
 A provider cannot be locked and its replies can be lost. So a charge is named by the
 caller's key, for ever: asking again with the same key is how an unknown reply is
