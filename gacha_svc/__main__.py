@@ -4,14 +4,14 @@ import secrets
 from pathlib import Path
 
 from gacha_svc.adapters.account import PlayerKeySet, account_participant
-from gacha_svc.adapters.catalog_file.catalog import parse_catalog
+from gacha_svc.adapters.catalog_file.catalog import read_catalog
 from gacha_svc.adapters.gift_fees import RemoteGiftFees
 from gacha_svc.config import GachaSettings
-from gacha_svc.domain.banners import Catalog
-from gacha_svc.domain.errors import InvalidCatalog
+from gacha_svc.rpc.catalog import CatalogRpc
+from gacha_svc.rpc.draws import decode_draw, encode_draw_result
 from gacha_svc.rpc.gifts import GiftRpc
-from gacha_svc.rpc.pulls import GachaRpc, decode_draw, encode_items
-from gacha_svc.use_cases.catalog import CatalogCache, CatalogDesk
+from gacha_svc.rpc.pulls import GachaRpc
+from gacha_svc.use_cases.catalog import CatalogCache, Catalogs
 from gacha_svc.use_cases.draws import Draws
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
@@ -31,11 +31,12 @@ from mesh.txn.local import LocalParticipant
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery, keep_recovering
 from mesh.txn.rpc import CoordinatorRpc, ParticipantRpc
-from protos.gacha.v1 import gacha_pb2, gifts_pb2
+from protos.gacha.v1 import catalog_pb2, gacha_pb2, gifts_pb2
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 
 SERVICE = "gacha_svc"
-INIT_DB = gacha_pb2.DESCRIPTOR.services_by_name["GachaService"].methods_by_name["InitDb"].full_name
+CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
+INIT_DB = CATALOG.methods_by_name["InitDb"].full_name
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -44,7 +45,7 @@ async def serve(settings: GachaSettings, database: Database, reach: Reach = unha
     member = Member(settings, SERVICE)
     account_svc = member.client("account_svc")
     cache = CatalogCache(database)
-    desk = CatalogDesk(database, cache, lambda: _read_catalog(settings.catalog_file))
+    catalogs = Catalogs(database, cache, lambda: read_catalog(settings.catalog_file))
     draws = Draws(cache, secrets.token_bytes)
     participant = Participant(database, "gacha", draws.apply, reach=reach)
     decisions = DecisionLog(database)
@@ -62,13 +63,17 @@ async def serve(settings: GachaSettings, database: Database, reach: Reach = unha
     await member.serve(
         [
             (
+                CATALOG,
+                CatalogRpc(catalogs),
+            ),
+            (
                 gacha_pb2.DESCRIPTOR.services_by_name["GachaService"],
-                GachaRpc(desk, Pulls(database, cache, group_commit)),
+                GachaRpc(Pulls(database, cache, group_commit)),
             ),
             (gifts_pb2.DESCRIPTOR.services_by_name["GiftService"], GiftRpc(gifts)),
             (
                 participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],
-                ParticipantRpc(participant, decode_draw, encode_items),
+                ParticipantRpc(participant, decode_draw, encode_draw_result),
             ),
             (
                 coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"],
@@ -88,16 +93,6 @@ async def serve(settings: GachaSettings, database: Database, reach: Reach = unha
     )
     await sagas.close()
     await member.close()
-
-
-def _read_catalog(path: Path) -> Catalog:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidCatalog(
-            [f"{path.name}:1: cannot be read ({error.strerror}); set GACHA_CATALOG_FILE to a file"]
-        ) from error
-    return parse_catalog(content, path.name)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -19,6 +18,7 @@ from gacha_svc.domain.gifts import (
     ItemNotOwned,
     Player,
     PlayerNotFound,
+    Players,
     check_gift,
 )
 from gacha_svc.storage import gifts as storage
@@ -38,14 +38,6 @@ _REASONS: dict[str, Callable[[], MeshError]] = {
     InventoryFull.REASON: InventoryFull,
 }
 """What the sender is told of a gift that was returned."""
-
-
-class Players(Protocol):
-    """Who knows the players: `account_client.RemoteGiftFees`."""
-
-    async def find_players(
-        self, username: str, user_id: str, deadline: Deadline
-    ) -> tuple[Player | None, Player | None]: ...
 
 
 class Gifts:

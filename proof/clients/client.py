@@ -9,6 +9,7 @@ from proof.clients.answers import Answer
 ACCOUNT = "account.v1.AccountService"
 SESSIONS = "account.v1.SessionService"
 PURCHASES = "account.v1.PurchaseService"
+CATALOG = "gacha.v1.CatalogService"
 GACHA = "gacha.v1.GachaService"
 GIFTS = "gacha.v1.GiftService"
 
@@ -65,19 +66,19 @@ class Client(ABC):
         return self.call(f"{ACCOUNT}/ListLedger", _page(page_size, page_token), token)
 
     def init_db(self) -> Answer:
-        return self.call(f"{GACHA}/InitDb", {})
+        return self.call(f"{CATALOG}/InitDb", {})
 
     def items(self) -> Answer:
-        return self.call(f"{GACHA}/ListItems", {})
+        return self.call(f"{CATALOG}/ListItems", {})
 
     def chances(self, banner_id: str = "") -> Answer:
-        return self.call(f"{GACHA}/GetChances", _with({}, bannerId=banner_id))
+        return self.call(f"{CATALOG}/GetChances", _with({}, bannerId=banner_id))
 
     def banners(self) -> Answer:
-        return self.call(f"{GACHA}/ListBanners", {})
+        return self.call(f"{CATALOG}/ListBanners", {})
 
     def banner(self, banner_id: str) -> Answer:
-        return self.call(f"{GACHA}/GetBanner", {"bannerId": banner_id})
+        return self.call(f"{CATALOG}/GetBanner", {"bannerId": banner_id})
 
     def pull(
         self, token: str, banner_id: str = "standard", count: int | None = None, *, key: str = ""

@@ -7,7 +7,16 @@ from typing import Any
 import httpx
 
 from proof.clients.answers import Answer, good
-from proof.clients.client import ACCOUNT, GACHA, GIFTS, PURCHASES, SESSIONS, Client, Request
+from proof.clients.client import (
+    ACCOUNT,
+    CATALOG,
+    GACHA,
+    GIFTS,
+    PURCHASES,
+    SESSIONS,
+    Client,
+    Request,
+)
 
 TIMEOUT_SECONDS = 20.0
 
@@ -22,11 +31,11 @@ ROUTES = {
     f"{SESSIONS}/Logout": "POST /logout",
     f"{SESSIONS}/LogoutEverywhere": "POST /logout-everywhere",
     f"{SESSIONS}/ChangePassword": "POST /password",
-    f"{GACHA}/InitDb": "GET /initdb",
-    f"{GACHA}/ListItems": "GET /items",
-    f"{GACHA}/GetChances": "GET /chances",
-    f"{GACHA}/ListBanners": "GET /banners",
-    f"{GACHA}/GetBanner": "GET /banners/{bannerId}",
+    f"{CATALOG}/InitDb": "GET /initdb",
+    f"{CATALOG}/ListItems": "GET /items",
+    f"{CATALOG}/GetChances": "GET /chances",
+    f"{CATALOG}/ListBanners": "GET /banners",
+    f"{CATALOG}/GetBanner": "GET /banners/{bannerId}",
     f"{GACHA}/Pull": "POST /gacha/pull/{bannerId}",
     f"{GACHA}/GetInventory": "GET /inventory",
     f"{GACHA}/ListPulls": "GET /pulls",

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from gacha_svc.adapters.catalog_file.percentages import PPM, path_in_file
 from gacha_svc.adapters.catalog_file.yaml_tree import YamlTree
-from gacha_svc.domain.percentages import PPM, path_in_file
 from gacha_svc.domain.schema import FAULTS, Fault, Path
 
 MAX_FAULTS = 50

@@ -39,7 +39,7 @@ from tests.unit.gateway.fakes import (
 TOKEN = {"authorization": "Bearer t"}
 PULL = "/gacha.v1.GachaService/Pull"
 BUY = "/account.v1.AccountService/BuyCurrency"
-ITEMS = "/gacha.v1.GachaService/ListItems"
+ITEMS = "/gacha.v1.CatalogService/ListItems"
 
 
 def gateway(caller: FakeCaller, max_in_flight: int = 100, limits: Limits = LIMITS) -> Gateway:

@@ -17,7 +17,7 @@ def test_every_service_of_the_mesh_has_its_name_and_a_short_one() -> None:
 
 
 def test_reads_may_be_repeated() -> None:
-    assert "/gacha.v1.GachaService/ListItems" in TARGETS["gacha_svc"].repeatable
+    assert "/gacha.v1.CatalogService/ListItems" in TARGETS["gacha_svc"].repeatable
     assert "/account.v1.AccountService/GetCurrency" in TARGETS["account_svc"].repeatable
     assert "/registry.v1.RegistryService/List" in TARGETS["registry"].repeatable
 
