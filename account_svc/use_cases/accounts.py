@@ -18,7 +18,7 @@ from account_svc.domain.accounts import (
     check_password,
     checked_player,
 )
-from account_svc.domain.sessions import Ending
+from account_svc.domain.sessions import Ending, Session
 from account_svc.domain.wallets import LedgerEntry
 from account_svc.storage import accounts as players
 from account_svc.storage import sessions as sessions_storage
@@ -124,18 +124,10 @@ class Accounts:
             raise WrongPassword
         password_hash = await self._passwords.hash(new_password)
         session, first = self._sessions.new(user_id)
-
-        def change(cursor: Cursor) -> bool:
-            if not _still_has_password(cursor, player):
-                return False
-            players.update_password(cursor, user_id, change_id, password_hash)
-            sessions_storage.end_sessions(
-                cursor, user_id, Ending.PASSWORD_CHANGED, session.created_at
-            )
-            sessions_storage.insert_session(cursor, session)
-            return True
-
-        if not await self._database.transaction(change):
+        is_changed = await self._database.transaction(
+            lambda cursor: _replace_password(cursor, player, change_id, password_hash, session)
+        )
+        if not is_changed:
             player = await self._player(user_id)
             if player.password_change_id != change_id:
                 raise WrongPassword
@@ -174,16 +166,16 @@ class Accounts:
     async def _is_password_of(
         self, player: StoredPlayer | None, password: str, username: str, address: str
     ) -> bool:
-        """Every guess at a player's password comes through here, and waits if there were many;
-        of nobody's too, which do the same work. Raises LoginBackoff, Overloaded."""
+        """Every check of a password goes through here and is slowed down after failures. An
+        unknown player costs the same work. Raises LoginBackoff, Overloaded."""
         password_hash = player.password_hash if player else None
         return await self._guard.attempt(
             username, address, lambda: self._passwords.verify(password_hash, password)
         )
 
     async def _begin_session(self, player: StoredPlayer) -> Grant | None:
-        """None when the password has been changed since the player was read: whoever proved
-        that they know the old one is nobody's player any more."""
+        """None when the password was changed since the player was read: a login with the old
+        password begins no session."""
         session, first = self._sessions.new(player.user_id)
 
         def begin(cursor: Cursor) -> bool:
@@ -223,6 +215,21 @@ class Accounts:
         return await self._database.autocommit(
             lambda cursor: wallets.find_balances(cursor, user_ids)
         )
+
+
+def _replace_password(
+    cursor: Cursor, player: StoredPlayer, change_id: str, password_hash: str, session: Session
+) -> bool:
+    """Ends every session of the player and begins this one. False, and nothing changes, when
+    the password was changed since the player was read."""
+    if not _still_has_password(cursor, player):
+        return False
+    players.update_password(cursor, player.user_id, change_id, password_hash)
+    sessions_storage.end_sessions(
+        cursor, player.user_id, Ending.PASSWORD_CHANGED, session.created_at
+    )
+    sessions_storage.insert_session(cursor, session)
+    return True
 
 
 def _still_has_password(cursor: Cursor, player: StoredPlayer) -> bool:
