@@ -8,8 +8,8 @@ import json
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from gacha_svc.domain.banners import Banner, Catalog, Item
-from gacha_svc.domain.pulls import LiveCatalog
+from gacha_svc.domain.banners import Banner, Item
+from gacha_svc.domain.catalog import Catalog, LiveCatalog
 
 
 def find_revision(cursor: Cursor) -> int:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from gacha_svc.domain.banners import Banner, Catalog, Item
+from gacha_svc.domain.banners import Banner, Item
+from gacha_svc.domain.catalog import Catalog, LiveCatalog
 from gacha_svc.domain.odds import RarityOdds, chances_percent, disclose
-from gacha_svc.domain.pulls import LiveCatalog
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.storage import catalog as catalog_storage
 from mesh.errors import MeshError

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.banners import Banner
+from gacha_svc.domain.catalog import LiveCatalog
 from gacha_svc.domain.draw import draw
 from gacha_svc.domain.errors import BannerPullLimit, OddsChanged
 from gacha_svc.domain.limits import validate_pull_limit
 from gacha_svc.domain.pity import Pity
-from gacha_svc.domain.pulls import Draw, LiveCatalog, Pull, PulledItem, pulled
+from gacha_svc.domain.pulls import Draw, Pull, PulledItem, pulled
 from gacha_svc.domain.randomness import RandomBytes
 from gacha_svc.storage import pulls as storage
 from gacha_svc.storage.pulls import PityKey

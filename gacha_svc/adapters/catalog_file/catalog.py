@@ -19,7 +19,8 @@ from pydantic import BaseModel, ValidationError
 from gacha_svc.adapters.catalog_file.fault_lines import faults_of, lines_of
 from gacha_svc.adapters.catalog_file.percentages import as_written, path_in_file, with_ppm
 from gacha_svc.adapters.catalog_file.yaml_tree import UnreadableYaml, read_yaml
-from gacha_svc.domain.banners import Banner, Catalog, Item, catalog_faults
+from gacha_svc.domain.banners import Banner, Item
+from gacha_svc.domain.catalog import Catalog, catalog_faults
 from gacha_svc.domain.errors import InvalidCatalog
 from gacha_svc.domain.odds import consolidated_rates
 from gacha_svc.domain.rarities import RARITIES

@@ -11,7 +11,8 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.adapters.catalog_file.catalog import parse_catalog
-from gacha_svc.domain.banners import Banner, Catalog
+from gacha_svc.domain.banners import Banner
+from gacha_svc.domain.catalog import Catalog
 from gacha_svc.domain.errors import BannerNotFound, CatalogEmpty
 from gacha_svc.domain.pulls import Draw, PulledItem
 from gacha_svc.storage import pulls as storage
