@@ -28,7 +28,7 @@ from registry.rpc.registry import RegistryRpc
 from registry.rpc.xds import service as xds
 from registry.rpc.xds.targets import load_targets
 from registry.storage.memory import MemoryStore
-from registry.use_cases.following import SETTLE_SECONDS, Following
+from registry.use_cases.instance_cache import SETTLE_SECONDS, InstanceCache
 from registry.use_cases.own_entry import OwnEntry
 
 NAME = "registry"
@@ -63,7 +63,7 @@ def store_of(settings: RegistrySettings) -> Store:
 
 async def main(settings: RegistrySettings) -> None:
     store = store_of(settings)
-    following = Following(
+    cache = InstanceCache(
         store, first_list_seconds=0.0 if settings.etcd_members() else SETTLE_SECONDS
     )
     authenticator = Authenticator(
@@ -72,7 +72,7 @@ async def main(settings: RegistrySettings) -> None:
     dispatcher = Dispatcher(methods_of(SERVICE, RegistryRpc(store)), authenticator)
     work = (
         asyncio.create_task(store.run(), name="store"),
-        asyncio.create_task(following.run(), name="following"),
+        asyncio.create_task(cache.run(), name="instance-cache"),
     )
 
     async def is_ready() -> bool:
@@ -94,10 +94,10 @@ async def main(settings: RegistrySettings) -> None:
         is_ready,
         security=security,
         observe_replies=LaneMetrics(metrics).observe_replies,
-        streams=(xds.DiscoveryService(load_targets(DESCRIPTORS.read_bytes()), following),),
+        streams=(xds.DiscoveryService(load_targets(DESCRIPTORS.read_bytes()), cache),),
         described_in=xds.DESCRIBED_IN,
     )
-    pages = {scrape_targets.PATH: scrape_targets.scrape_targets_page(following)}
+    pages = {scrape_targets.PATH: scrape_targets.scrape_targets_page(cache)}
     try:
         with metrics_served(settings.metrics_listen, metrics, pages) as metrics_address:
             await serve_until_told_to_stop(server, lambda port: register(port, metrics_address))

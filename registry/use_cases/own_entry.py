@@ -38,7 +38,7 @@ class OwnEntry:
         self._keeping = asyncio.create_task(self._keep(), name="own-entry")
 
     async def drain(self) -> None:
-        """Tells that no new calls are wanted."""
+        """Lists this registry as draining, so that callers send no new calls."""
         self._entry = replace(self._entry, state=InstanceState.DRAINING)
         await self._keep_once()
 
