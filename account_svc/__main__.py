@@ -4,6 +4,7 @@ from pathlib import Path
 
 from account_svc.adapters.passwords import Passwords
 from account_svc.adapters.payments.choose import choose_provider
+from account_svc.adapters.signing_keys.choose import open_signing_keys
 from account_svc.config import AccountSettings
 from account_svc.domain.login_attempts import schedules_with
 from account_svc.domain.purchases import Price
@@ -52,7 +53,7 @@ TOKEN_SECONDS = 15 * 60
 
 async def serve(settings: AccountSettings, database: Database, reach: Reach = unharmed) -> None:
     """Builds the service and serves until a signal."""
-    signing_keys = settings.signing_keys(TOKEN_SECONDS)
+    signing_keys = open_signing_keys(settings, TOKEN_SECONDS)
     passwords = Passwords()
     member = Member(settings, SERVICE)
     guard = LoginGuard(
