@@ -1,7 +1,7 @@
 """The sandbox process: `python -m payment_sandbox`.
 
-Composition root. SIGTERM and SIGINT make it leave: requests under way end, and what
-webhooks have still to tell is told by the next one over the same book.
+Composition root. SIGTERM and SIGINT stop it: requests in flight end, and undelivered
+webhooks are sent by the next process that opens the same book.
 """
 
 import asyncio

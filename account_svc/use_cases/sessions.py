@@ -1,9 +1,8 @@
-"""Sessions of players: they are refreshed, they end, and they are forgotten.
+"""Refreshes, ends and deletes sessions of players.
 
-A token is judged and what follows from it is stored in one transaction, under the lock of
-its session's row. So of any number of requests with one token, one rotates it, and the
-others are told the same successor; and a session that must end has ended, durably, before
-the caller is told why.
+A token is judged, and the result is stored, in one transaction that locks the session's row.
+So of any number of requests with one token, one rotates it, and the others get the same
+successor. A session that must end has ended durably before the caller is answered.
 """
 
 import os
@@ -148,7 +147,7 @@ class Sessions:
     def _judge(
         self, cursor: Cursor, presented: RefreshToken, key_hash: bytes
     ) -> tuple[Session | None, Rotated | Repeated | Refused]:
-        """What the token comes to, once what follows from it is stored."""
+        """Judges the token, and stores what follows. Returns the session as it was."""
         session = storage.lock_session(cursor, presented.session_id)
         judged = domain.judge(session, presented, key_hash, self._clock())
         if not isinstance(judged, Repeated) and judged.session is not None:

@@ -1,7 +1,7 @@
 """The catalog in the gacha database: what is in force, and every version of the odds.
 
-Whoever changes it raises the revision in the same transaction, so that a reader who
-knows a revision knows whether what it has is still in force.
+Every change raises the revision in its own transaction. So a reader compares revisions to
+know whether the catalog that it has is still in force.
 """
 
 import json

@@ -43,7 +43,7 @@ class Draws:
     def apply(self, cursor: Cursor, operations: Sequence[DrawOperation]) -> list[DrawVote]:
         """A vote for each operation, in order.
 
-        A YES tells the items. NO: DUPLICATE when the pull was done before; BUSY when
+        A YES carries the items. NO: DUPLICATE when the pull was done before; BUSY when
         another transaction holds the player's pity, or another operation of this batch
         is the same player's; ODDS_CHANGED when the banner is no longer what the price
         was taken from; BANNER_PULL_LIMIT. The number of statements does not grow with

@@ -128,7 +128,7 @@ class Pulls:
 
 
 def _refused(refusal: No) -> MeshError:
-    """What the player is told of a participant's NO."""
+    """The error for a participant's NO."""
     known = _REFUSALS.get(refusal.reason)
     if known is not None:
         return known(refusal.message)

@@ -4,8 +4,8 @@ The file is the YAML form of `Catalog`, with one difference: a field that is hel
 parts per million (`base_rate_ppm`) is written in percent, without that ending
 (`base_rate: 0.6`).
 
-Nothing is repaired in silence: what is unknown, repeated or contradictory is refused,
-each fault with its line, as many of them at once as can be told.
+Nothing is repaired in silence. Unknown, repeated and contradictory fields are refused. All
+faults that can be found are reported at once, each with its line.
 """
 
 import json

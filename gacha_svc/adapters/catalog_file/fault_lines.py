@@ -1,4 +1,4 @@
-"""What is wrong with a catalog file, told to the designer who wrote it."""
+"""The faults of a catalog file, in words and lines for the designer who wrote it."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -25,10 +25,10 @@ _JSON_WORDS = re.compile("|".join(_FILE_WORDS))
 def lines_of(name: str, tree: YamlTree, faults: Iterable[Fault]) -> list[str]:
     """The faults as "<name>:<line>: <field> <reason>", in the order of the file."""
     lines = sorted({(tree.line_of(path), f"{_label(path)} {reason}") for path, reason in faults})
-    told = [f"{name}:{line}: {sentence}" for line, sentence in lines[:MAX_FAULTS]]
+    shown = [f"{name}:{line}: {sentence}" for line, sentence in lines[:MAX_FAULTS]]
     if len(lines) > MAX_FAULTS:
-        told.append(f"{name}: and {len(lines) - MAX_FAULTS} more; correct these first")
-    return told
+        shown.append(f"{name}: and {len(lines) - MAX_FAULTS} more; correct these first")
+    return shown
 
 
 def _label(path: Path) -> str:
