@@ -22,12 +22,12 @@ from mesh.postgres.database import Database
 from mesh.process.commands import run_command
 from mesh.process.config import load
 from mesh.process.member import Member
-from mesh.process.metrics import TransactionMetrics
 from mesh.saga.runner import SagaRunner
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.local import LocalParticipant
+from mesh.txn.metrics import TransactionMetrics
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery, keep_recovering
 from mesh.txn.rpc import CoordinatorRpc, ParticipantRpc

@@ -26,6 +26,7 @@ from gateway_http.transcoding.contracts import import_generated, load_contracts
 from mesh.calling.client import ServiceClient
 from mesh.calling.unary import UnaryTransport
 from mesh.contract.instances import Instance
+from mesh.lanes.metrics import LaneMetrics
 from mesh.lanes.transport import LaneTransport
 from mesh.logs import configure_logs
 from mesh.membership.discovery import Directory, NoRegistry
@@ -33,11 +34,11 @@ from mesh.membership.registration import Registration
 from mesh.process.config import load
 from mesh.process.lifecycle import (
     DRAIN_SECONDS,
-    keep_what_was_built_out_of_collections,
+    freeze_gc,
     run,
     stop_signal,
 )
-from mesh.process.metrics import LaneMetrics, metrics_served, process_registry
+from mesh.process.metrics_endpoint import metrics_served, process_registry
 from mesh.tls.certificates import CertificateMetrics, Certificates
 from mesh.tls.material import TlsFiles
 from mesh.tls.security import security_of
@@ -155,7 +156,7 @@ async def _serve_until(
     serving = asyncio.create_task(server.serve(), name="http")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     registration.start()
-    keep_what_was_built_out_of_collections()
+    freeze_gc()
     log.info("serve", address=presence.address)
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     presence.draining = True

@@ -17,7 +17,7 @@ from aiohttp import web
 from mesh.logs import configure_logs
 from mesh.process.config import load
 from mesh.process.lifecycle import run, stop_signal
-from mesh.process.server import ListenFailed
+from mesh.process.listening import ListenFailed
 from payment_sandbox.app import SandboxApp
 from payment_sandbox.config import SandboxSettings
 from payment_sandbox.faults import Faults

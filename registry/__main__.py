@@ -9,10 +9,11 @@ from mesh.contract.instances import Instance
 from mesh.contract.methods import methods_of
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys
+from mesh.lanes.metrics import LaneMetrics
 from mesh.logs import configure_logs
 from mesh.process.config import load
 from mesh.process.lifecycle import run, serve_until_told_to_stop
-from mesh.process.metrics import LaneMetrics, metrics_served, process_registry
+from mesh.process.metrics_endpoint import metrics_served, process_registry
 from mesh.process.server import Server
 from mesh.serving.dispatch import Dispatcher
 from mesh.tls.certificates import CertificateMetrics

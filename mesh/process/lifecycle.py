@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import structlog
 import uvloop
 
-from mesh.process.server import ListenFailed, Server
+from mesh.process.listening import ListenFailed
+from mesh.process.server import Server
 
 NOTICE_SECONDS = 0.3
 DRAIN_SECONDS = 10.0
@@ -23,7 +24,7 @@ YOUNG_OBJECTS_BEFORE_COLLECTION = 50_000
 log = structlog.get_logger()
 
 
-def keep_what_was_built_out_of_collections() -> None:
+def freeze_gc() -> None:
     """Tells the garbage collector that what a start has built stays, and to look less often:
     requests leave few cycles behind, and a collection walks over everything."""
     gc.collect()
@@ -70,7 +71,7 @@ async def serve_until_told_to_stop(
     """
     stop = stop_signal()
     await server.start()
-    keep_what_was_built_out_of_collections()
+    freeze_gc()
     registration = await register(server.port)
     log.info("serve", port=server.port)
     await stop.wait()

@@ -26,14 +26,16 @@ from mesh.contract.methods import methods_of
 from mesh.contract.terms import Work
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import PublicKeys
+from mesh.lanes.metrics import LaneMetrics
 from mesh.lanes.transport import LaneTransport
 from mesh.membership.discovery import Directory, NoRegistry
 from mesh.membership.registration import Registration
 from mesh.process.config import ServiceSettings
 from mesh.process.lifecycle import serve_until_told_to_stop
-from mesh.process.metrics import LaneMetrics, RefusalMetrics, metrics_served, process_registry
+from mesh.process.metrics_endpoint import metrics_served, process_registry
 from mesh.process.server import Server
 from mesh.serving.dispatch import Dispatcher, Gate
+from mesh.serving.metrics import RefusalMetrics
 from mesh.tls.certificates import CertificateMetrics
 from mesh.tls.security import security_of
 

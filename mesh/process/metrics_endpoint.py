@@ -1,10 +1,8 @@
-"""What a process counts about itself, and the address where that can be read.
+"""The metrics registry of a process, and the HTTP endpoint where Prometheus reads it.
 
-Each process has one registry, built in its composition root and handed to what counts;
-nothing registers itself. Histograms are observed once a message or batch, never once a
-call (an observation takes 0.7 microseconds). The endpoint serves Prometheus's text format
-from threads of its own, so a scrape never waits for the event loop; a process may show
-further pages there.
+Each process has one registry. Its composition root builds it and hands it to what counts;
+nothing registers itself. The endpoint serves Prometheus's text format from threads of its
+own, so a scrape never waits for the event loop. A process may show further pages there.
 """
 
 import socket
@@ -18,22 +16,15 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
-    Histogram,
     ProcessCollector,
     make_wsgi_app,
 )
 from prometheus_client.exposition import ThreadingWSGIServer
 
-from mesh.contract.terms import Work
-from mesh.process.server import ListenFailed
+from mesh.process.listening import ListenFailed
 
-ObserveSize = Callable[[int], None]
 Page = Callable[[], tuple[HTTPStatus, str, bytes]]
 """Gives a page's status, media type and body. It is called in a thread."""
-
-BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-"""Up to what a batch may hold, on lanes and in transactions alike."""
 
 
 def process_registry() -> CollectorRegistry:
@@ -41,66 +32,6 @@ def process_registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
-
-
-class LaneMetrics:
-    """How many calls share a message: CallBatch at the client, ReplyBatch at the server.
-
-    A message that only cancels or says goodbye counts as one of none.
-    """
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Raises ValueError when the registry has them already."""
-        calls = Histogram(
-            "lane_batch_calls",
-            "Calls (side client) or replies (side server) in one message on a lane.",
-            ["side"],
-            buckets=BATCH_SIZES,
-            registry=registry,
-        )
-        self.observe_calls: ObserveSize = calls.labels("client").observe
-        self.observe_replies: ObserveSize = calls.labels("server").observe
-
-
-class RefusalMetrics:
-    """How many calls found no room, by their kind of work."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Raises ValueError when the registry has them already."""
-        refused = Counter(
-            "grpc_server_refused",
-            "Calls that were refused before they were begun, for want of room.",
-            ["work"],
-            registry=registry,
-        )
-        self._children = {work: refused.labels(work.name.lower()) for work in Work}
-
-    def count(self, work: Work) -> None:
-        """One more call of that kind was refused."""
-        self._children[work].inc()
-
-
-class TransactionMetrics:
-    """How many operations share a transaction, and how often they had to be tried again."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Raises ValueError when the registry has them already."""
-        self.observe_operations: ObserveSize = Histogram(
-            "tx_batch_operations",
-            "Operations in one transaction that the coordinator ran.",
-            buckets=BATCH_SIZES,
-            registry=registry,
-        ).observe
-        self.count_halving: Callable[[], None] = Counter(
-            "tx_batch_halvings",
-            "Transactions that failed as a whole and were halved.",
-            registry=registry,
-        ).inc
-        self.count_retry: Callable[[], None] = Counter(
-            "tx_operation_retries",
-            "Operations that were busy or interrupted, and waited for another transaction.",
-            registry=registry,
-        ).inc
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from mesh.contract.methods import Method
 from mesh.errors import MeshError
 from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES
 from mesh.lanes.service import LaneService
+from mesh.process.listening import ListenFailed
 from mesh.process.reflection import Reflection
 from mesh.serving.contexts import abort, deadline_of, metadata_of
 from mesh.serving.dispatch import Dispatcher
@@ -34,10 +35,6 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-
-
-class ListenFailed(Exception):
-    """The address cannot be listened on."""
 
 
 class Server:
