@@ -38,7 +38,7 @@ _OPTIONS = (
 
 
 class Server:
-    """Serves a dispatcher's methods on one address."""
+    """Serves a dispatcher's methods on one address; a `mesh.process.runtime.Server`."""
 
     def __init__(
         self,
@@ -90,6 +90,11 @@ class Server:
         await self._check_health()
         await self._server.start()
         self._checking = asyncio.create_task(self._keep_checking())
+
+    @property
+    def address(self) -> str:
+        """host:port, with the port that it has once it has started."""
+        return f"{self._listen.rpartition(':')[0]}:{self.port}"
 
     async def refuse_new_calls(self) -> None:
         """Lets health say NOT_SERVING for good; calls are still answered."""

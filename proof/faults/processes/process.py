@@ -30,7 +30,7 @@ from mesh.logs import configure_logs
 from mesh.postgres.database import Database
 from mesh.process import member
 from mesh.process.config import load
-from mesh.process.lifecycle import run
+from mesh.process.runtime import run
 from mesh.saga import runner as saga_runner
 from mesh.txn.local import LocalParticipant
 from mesh.txn.model import Operation, Vote
