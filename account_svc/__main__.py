@@ -32,11 +32,11 @@ from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from account_svc.use_cases.sessions import Sessions
+from mesh.config import load
 from mesh.contract.terms import Work
 from mesh.failpoints import Reach, unharmed
 from mesh.postgres.database import Database
 from mesh.process.commands import run_command
-from mesh.process.config import load
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service

@@ -8,8 +8,9 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from account_svc.adapters.signing_keys.folder import SigningKeys
 from account_svc.domain.purchases import MAX_PRICE_MINOR
+from mesh.config import chosen_secret
 from mesh.identity.key_files import BadKeyFolder
-from mesh.process.config import ServiceSettings, chosen_secret
+from mesh.process.config import ServiceSettings
 
 
 class AccountSettings(ServiceSettings):

@@ -21,11 +21,11 @@ from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
 from mesh.calling.client import ServiceClient
+from mesh.config import load
 from mesh.failpoints import Reach, unharmed
 from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.database import Database
 from mesh.process.commands import run_command
-from mesh.process.config import load
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service

@@ -23,8 +23,8 @@ from gateway_http.listening.listener import EmbeddedServer, handed_socket, liste
 from gateway_http.listening.renewal import RenewingServer
 from gateway_http.serving import HttpFront, HttpServer
 from gateway_http.transcoding.contracts import import_generated, load_contracts
+from mesh.config import load
 from mesh.logs import configure_logs
-from mesh.process.config import load
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime, run
 from mesh.tls.certificates import CertificateMetrics, Certificates

@@ -13,8 +13,8 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from mesh.config import load
 from mesh.logs import configure_logs
-from mesh.process.config import load
 from mesh.process.listening import ListenFailed
 from mesh.process.runtime import Runtime, run
 from payment_sandbox.app import SandboxApp

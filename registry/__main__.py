@@ -2,11 +2,11 @@
 
 import random
 
+from mesh.config import load
 from mesh.contract.methods import methods_of
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys
 from mesh.logs import configure_logs
-from mesh.process.config import load
 from mesh.process.member import Base
 from mesh.process.runtime import Runtime, run
 from mesh.process.server import Server
