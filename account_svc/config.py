@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from account_svc.domain.purchases import MAX_PRICE_MINOR
-from mesh.process.config import ServiceSettings, chosen_secret
+from mesh.config import chosen_secret
+from mesh.process.config import ServiceSettings
 
 
 class AccountSettings(ServiceSettings):

@@ -33,8 +33,8 @@ from mesh.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from mesh.process.metrics import TransactionMetrics
 from mesh.txn.coordinator import Answer, Coordinator, Work
+from mesh.txn.metrics import TransactionMetrics
 from mesh.txn.model import BUSY, MAX_OPERATIONS, No
 
 MAX_IN_FLIGHT = 1

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class OwnEntry:
-    """Keeps one entry in a store; a `mesh.process.lifecycle.Leaving`."""
+    """Keeps one entry in a store; a `mesh.process.runtime.Entry`."""
 
     def __init__(
         self, entry: Instance, store: Store, *, heartbeat_seconds: float = HEARTBEAT_SECONDS

@@ -56,7 +56,7 @@ async def address_of(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
     line = json.loads(await asyncio.wait_for(process.stdout.readline(), 20.0))
     assert line["event"] == "serve"
-    return f"127.0.0.1:{line['port']}"
+    return str(line["address"])
 
 
 async def test_a_killed_registry_is_found_again_and_no_instance_is_missed(spawn: Spawn) -> None:
