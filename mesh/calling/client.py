@@ -139,7 +139,7 @@ class ServiceClient:
     def refuse_early(self, method: str) -> None:
         """See `mesh.calls.SheddingCaller`."""
         terms = terms_of_path(method)
-        held = self._holdoffs.held(terms.work)
+        held = self._holdoffs.held(terms.work_kind)
         if held and all(each in held for each in self._serving_ids):
             raise self._overloaded(terms)
 
@@ -149,7 +149,7 @@ class ServiceClient:
         cause: MeshError | None = None
         is_in_doubt = False
         while not deadline.is_over():
-            tries.failed_on.update(self._holdoffs.held(terms.work))
+            tries.failed_on.update(self._holdoffs.held(terms.work_kind))
             attempt = self._balancer.pick(tries)
             if attempt is None:
                 error = self._none_left(terms, cause)
@@ -192,7 +192,7 @@ class ServiceClient:
             outcome = outcome_of(error)
             if is_overloaded(error, sending.method):
                 hint_seconds = error.retry_after_seconds
-                self._holdoffs.begin(attempt.instance.id, sending.terms.work, hint_seconds)
+                self._holdoffs.begin(attempt.instance.id, sending.terms.work_kind, hint_seconds)
             raise
         finally:
             self._report(attempt, outcome)
@@ -223,7 +223,7 @@ class ServiceClient:
             log.warning(event, service=self._service, target=attempt.instance.id)
 
     def _none_left(self, terms: Terms, cause: MeshError | None) -> MeshError:
-        if self._holdoffs.held(terms.work):
+        if self._holdoffs.held(terms.work_kind):
             return self._overloaded(terms)
         if cause is not None and outcome_of(cause) in (Outcome.ANSWERED, Outcome.GIVEN_UP):
             return cause
@@ -233,7 +233,7 @@ class ServiceClient:
         return ServiceOverloaded(
             f"{self._service} has as many calls of this kind as it can take; "
             "repeat the call in a moment.",
-            retry_after_seconds=self._holdoffs.seconds_left(terms.work),
+            retry_after_seconds=self._holdoffs.seconds_left(terms.work_kind),
         )
 
     def _all_unavailable(self, cause: MeshError | None) -> AllInstancesUnavailable:
