@@ -1,9 +1,11 @@
-"""The account service: `python -m account_svc [serve | migrate]`."""
+"""The account service: `python -m account_svc [serve | migrate | rotate-keys | logins]`."""
 
+import sys
 from pathlib import Path
 
 from account_svc.adapters.passwords import Passwords
 from account_svc.adapters.payments.choose import choose_provider
+from account_svc.commands.choose import run_operators_command
 from account_svc.config import AccountSettings
 from account_svc.domain.login_attempts import schedules_with
 from account_svc.domain.purchases import Price
@@ -123,6 +125,8 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
 
 def main() -> None:
     """Reads the settings and runs the command."""
+    if run_operators_command(sys.argv[1:]):
+        return
     settings = load(AccountSettings)
     database = Database(settings.database_url, connection_count=settings.database_connection_count)
     run_command(
