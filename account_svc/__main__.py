@@ -1,5 +1,6 @@
-"""The account service: `python -m account_svc [serve | migrate]`."""
+"""The account service: `python -m account_svc [serve | migrate | rotate-keys | logins]`."""
 
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from account_svc.adapters.passwords import Passwords
 from account_svc.adapters.payments.choose import choose_provider
 from account_svc.adapters.signing_keys.choose import open_signing_keys
 from account_svc.adapters.signing_keys.folder import SigningKeys
+from account_svc.commands.choose import run_operators_command
 from account_svc.config import AccountSettings
 from account_svc.domain.login_attempts import schedules_with
 from account_svc.domain.payments import PaymentProvider
@@ -166,6 +168,8 @@ def _offered(
 
 def main() -> None:
     """Reads the settings and runs the command."""
+    if run_operators_command(sys.argv[1:]):
+        return
     settings = load(AccountSettings)
     database = Database(settings.database_url, connection_count=settings.database_connection_count)
     run_command(

@@ -26,9 +26,9 @@ from deploy.local import mesh_file
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.mesh_file import Process
+from deploy.local.parent_bound import bound_to_parent
 from deploy.local.secrets.credentials import signing_keys_in
 from deploy.local.servers import postgres
-from deploy.local.servers.identity import bound_to_parent
 from deploy.local.servers.ports import free_ports
 from mesh.identity.keys import load_private_key
 from mesh.tls.material import TlsFiles
@@ -40,7 +40,7 @@ START_ATTEMPTS = 5
 MESH_START_TIMEOUT_SECONDS = 110.0
 MESH_STOP_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.05
-RUNNER = ("-m", "deploy.local", "up")
+RUNNER = ("-m", "deploy.gachactl", "up")
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ def start_postgres(
     Call it from the main thread: the server ends with the thread that started it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    identity = postgres.choose_identity(folder)
+    server_user = postgres.choose_server_user(folder)
     ports = free_ports(random.Random())
     for attempt in itertools.count(1):
         cluster = postgres.Cluster(
@@ -131,7 +131,7 @@ def start_postgres(
             database=database,
             port=next(ports),
             password=secrets.token_hex(16),
-            identity=identity,
+            user=server_user,
             settings=settings,
             is_durable=is_durable,
         )

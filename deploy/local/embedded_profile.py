@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.parent_bound import bound_to_parent
 from deploy.local.secrets.credentials import IDENTITIES, Credentials
 from deploy.local.secrets.mesh_certificates import PlainText
 from deploy.local.servers import etcd, postgres, valkey
-from deploy.local.servers.identity import Identity, bound_to_parent
 from deploy.local.servers.ports import HOST
 from deploy.local.servers.postgres import Cluster
+from deploy.local.servers.server_user import ServerUser
 from deploy.local.supervision import readiness
 from deploy.local.supervision.processes import STOP_ETCD, STOP_POSTGRES, ProcessSpec
 from deploy.local.topology import (
@@ -29,7 +30,7 @@ from deploy.local.topology import (
     GATEWAY,
     PAYMENT_SANDBOX,
     TWO_OF_EACH,
-    Shape,
+    Topology,
     metrics_name,
     peer_name,
 )
@@ -62,13 +63,13 @@ and whoever forwards to them is on it too. What the environment says goes before
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedProfile:
-    """`ports` has one for each of instance_names(shape)."""
+    """`ports` has one for each of instance_names(topology)."""
 
     layout: Layout
     ports: Mapping[str, int]
     credentials: Credentials
-    identity: Identity
-    shape: Shape = TWO_OF_EACH
+    server_user: ServerUser
+    topology: Topology = TWO_OF_EACH
     certificates: PlainText = field(default_factory=PlainText)
 
     @property
@@ -80,7 +81,7 @@ class EmbeddedProfile:
                 database=database,
                 port=self.ports[f"postgres-{database}"],
                 password=self.credentials.postgres_password,
-                identity=self.identity,
+                user=self.server_user,
             )
             for database in DATABASES.values()
         }
@@ -91,7 +92,7 @@ class EmbeddedProfile:
     @property
     def etcd_cluster(self) -> etcd.Cluster:
         """Without members in a profile whose registry keeps its leases in memory."""
-        members = self.shape.etcd_members()
+        members = self.topology.etcd_members()
         return etcd.Cluster(
             self.layout.etcd,
             client_ports={name: self.ports[name] for name in members},
@@ -101,22 +102,22 @@ class EmbeddedProfile:
     @property
     def registry_addresses(self) -> list[str]:
         """host:port of every registry."""
-        return [self.address(name) for name in self.shape.registries()]
+        return [self.address(name) for name in self.topology.registries()]
 
     def data_tier(self) -> list[ProcessSpec]:
         servers = [self._server(cluster) for cluster in self.clusters.values()]
-        members = [self._etcd_member(name) for name in self.shape.etcd_members()]
+        members = [self._etcd_member(name) for name in self.topology.etcd_members()]
         return [*servers, self._cache(), *members]
 
     def registries(self) -> list[ProcessSpec]:
-        members = [self.address(name) for name in self.shape.etcd_members()]
+        members = [self.address(name) for name in self.topology.etcd_members()]
         settings = {"REGISTRY_ETCD": ",".join(members)} if members else {}
-        return [self._instance("registry", name, settings) for name in self.shape.registries()]
+        return [self._instance("registry", name, settings) for name in self.topology.registries()]
 
     def services(self) -> list[ProcessSpec]:
         return [
             self._instance(role, name, self.settings_of(role))
-            for role, name in self.shape.services()
+            for role, name in self.topology.services()
         ]
 
     def gateways(self) -> list[ProcessSpec]:
@@ -124,7 +125,7 @@ class EmbeddedProfile:
         chosen = {name: os.environ.get(name, value) for name, value in settings.items()}
         return [
             self._instance("gateway_http", name, chosen | self.certificates.https_settings_of(name))
-            for name in self.shape.gateways()
+            for name in self.topology.gateways()
         ]
 
     def settings_of(self, role: str) -> dict[str, str]:
@@ -140,12 +141,12 @@ class EmbeddedProfile:
                 "PAYMENT_WEBHOOK_SECRET_FILE": str(self.credentials.payment_webhook_secret),
             }
         else:
-            settings["GACHA_INIT_DB"] = self.shape.init_db
+            settings["GACHA_INIT_DB"] = self.topology.init_db
         return settings
 
     def payment_sandbox(self) -> ProcessSpec:
         address = self.address(PAYMENT_SANDBOX)
-        gateway = self.certificates.reach.url(self.address(GATEWAY))
+        gateway = self.certificates.client.url(self.address(GATEWAY))
         settings = {
             "SANDBOX_INSTANCE_ID": PAYMENT_SANDBOX,
             "SANDBOX_LISTEN": address,
@@ -189,16 +190,17 @@ class EmbeddedProfile:
 
     def _instance(self, role: str, name: str, settings: Mapping[str, str]) -> ProcessSpec:
         address = self.address(name)
+        program = self.topology.programs.get(role, ("-m", role))
         ready = readiness.is_gateway_ready if role == "gateway_http" else readiness.is_serving
         return ProcessSpec(
             name=name,
             role=role,
             address=address,
-            command=bound_to_parent([sys.executable, *self.shape.programs.get(role, ("-m", role))]),
+            command=bound_to_parent([sys.executable, *program]),
             environment=self.environment(name, settings),
             folder=REPOSITORY,
             log=self.layout.log(name),
-            make_ready=lambda: ready(address, self.certificates.reach),
+            make_ready=lambda: ready(address, self.certificates.client),
             metrics_address=self.address(metrics_name(name)),
             is_handed_its_socket=role == "gateway_http",
         )

@@ -14,7 +14,7 @@ from uuid import uuid4
 import grpc
 import orjson
 
-from deploy.local.endpoint import reach_of
+from deploy.local.mesh_client import client_of
 from mesh.calling.client import ServiceClient
 from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.calls import AUTHORIZATION, Caller, Metadata
@@ -66,7 +66,7 @@ class Load:
         """Without `retries` a client stands for the mesh's that tries one instance once: to
         show that the errors are seen."""
         self._mesh, self._players, self._calls = mesh, players, calls
-        self._reach = reach_of(mesh.read())
+        self._mesh_client = client_of(mesh.read())
         self._chance = random.Random(seed)
         self._retries = retries
         self._sessions = Sessions(mesh, players, seed, self._tell_refusal)
@@ -95,7 +95,7 @@ class Load:
 
     async def _fund(self) -> None:
         """Nobody is to be refused for lack of gems."""
-        rest = Rest(self._mesh.gateway, self._reach.trust)
+        rest = Rest(self._mesh.gateway, self._mesh_client.trust)
         body = orjson.dumps({"amount": GEMS, "paymentMethod": "credit_card"})
         for player in self._players:
             answer = await rest.send("POST /buy-currency", player.token, uuid4().hex, body)
@@ -123,7 +123,7 @@ class Load:
         gateways = [each["address"] for each in self._mesh.processes("gateway_http")]
         for number in range(REST_CALLERS):
             address = gateways[number % len(gateways)]
-            rest = Rest(self._reach.url(address), self._reach.trust)
+            rest = Rest(self._mesh_client.url(address), self._mesh_client.trust)
             stack.callback(rest.close)
             yield self._rest(rest)
 
@@ -147,7 +147,7 @@ class Load:
     async def _clients(self, stack: contextlib.AsyncExitStack) -> list[Once]:
         identity = ServiceIdentity(key_of(self._mesh, "gateway_http"), "gateway_http")
         registries = [each["address"] for each in self._mesh.processes("registry")]
-        security = self._reach.security
+        security = self._mesh_client.security
         directory = Directory(registries, identity.token, security=security)
         directory.start()
         stack.push_async_callback(directory.close)
@@ -177,7 +177,7 @@ class Load:
     def _plain(self, stack: contextlib.AsyncExitStack) -> Iterator[Once]:
         for service, (method, request) in plain_methods().items():
             for process in self._mesh.processes(service):
-                channel = self._reach.security.channel(process["address"], CHANNEL_OPTIONS)
+                channel = self._mesh_client.security.channel(process["address"], CHANNEL_OPTIONS)
                 stack.push_async_callback(channel.close)
                 yield self._channel(channel, process["name"], method, request)
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from deploy.local.commands import status
 from deploy.local.secrets import operator
 from deploy.local.supervision import visibility
+from deploy.local.supervision.health import HEALTHY, health_of
 from proof.chaos.calls import CONNECTION_LOST, OK, Call, Calls, Figures, Way, figures
 from proof.chaos.faults import Fault
 from proof.chaos.load import Load
@@ -93,8 +93,8 @@ class Chaos:
 
     async def _missing(self) -> list[str]:
         mesh = self._mesh.read()
-        health = await status.health(mesh)
-        unhealthy = [name for name, how in health.items() if how != status.HEALTHY]
+        health = await health_of(mesh)
+        unhealthy = [name for name, how in health.items() if how != HEALTHY]
         out = [name for name in health if self._load.is_out(name)]
         return unhealthy or out or await visibility.unseen(mesh, self._identity.token)
 

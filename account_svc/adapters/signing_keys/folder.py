@@ -20,12 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from account_svc.adapters.signing_keys.files import RefusedKeyFile, read_private_key_file
 from account_svc.domain import signing_keys as rules
-from account_svc.domain.signing_keys import ListedKey, Schedule, ScheduledKey
+from account_svc.domain.signing_keys import MAX_SIGNING_KEYS, ListedKey, Schedule, ScheduledKey
 from mesh.identity.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder, stamps_of
 
-MAX_SIGNING_KEYS = 32
-"""The newest; a folder that holds more has been forgotten by somebody."""
 REMEDY = (
     "Make a key with: openssl genpkey -algorithm ed25519 "
     "-out $(date -u +%Y%m%dT%H%M%SZ).pem, readable for its owner alone"

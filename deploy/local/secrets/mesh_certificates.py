@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from deploy.local.endpoint import IN_PLAIN_TEXT, Reach, with_certificates
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import Layout
+from deploy.local.mesh_client import PLAIN_CLIENT, MeshClient, with_certificates
 from deploy.local.mesh_file import Tls
 from deploy.local.secrets.certificates import (
     hosts_of_this_machine,
@@ -19,7 +19,7 @@ from deploy.local.secrets.certificates import (
     now_utc,
     replace_file,
 )
-from deploy.local.topology import Shape
+from deploy.local.topology import Topology
 from mesh.tls.certificates import Certificates
 from mesh.tls.material import TlsFiles
 
@@ -30,7 +30,7 @@ RENEWAL_SECONDS = 8 * 3600.0
 class PlainText:
     """What there is of all this in a mesh without certificates: nothing."""
 
-    reach: Reach = IN_PLAIN_TEXT
+    client: MeshClient = PLAIN_CLIENT
     """How the mesh is reached by the runner."""
     operator_files: TlsFiles | None = None
 
@@ -76,7 +76,7 @@ class MeshCertificates(PlainText):
         self._issue()
         self.operator_files = self._files(OPERATOR)
         self._operators = Certificates(self.operator_files)
-        self.reach = with_certificates(self._operators, layout.ca_certificate)
+        self.client = with_certificates(self._operators, layout.ca_certificate)
 
     def settings_of(self, name: str) -> dict[str, str]:
         return {"MESH_TLS_DIR": str(self._directory(name))}
@@ -128,10 +128,10 @@ def _names_of(service: str) -> list[str]:
     return [service, service.removesuffix("_svc")]
 
 
-def certificates_for(layout: Layout, shape: Shape) -> PlainText:
-    """Those of every instance of a shape, issued now, or none if it has no TLS."""
-    if not shape.tls:
+def certificates_for(layout: Layout, topology: Topology) -> PlainText:
+    """Those of every instance of a topology, issued now, or none if it has no TLS."""
+    if not topology.tls:
         return PlainText()
-    named = [("gateway_http", name) for name in shape.gateways()]
-    named += [("registry", name) for name in shape.registries()]
-    return MeshCertificates(layout, {name: role for role, name in (*named, *shape.services())})
+    named = [("gateway_http", name) for name in topology.gateways()]
+    named += [("registry", name) for name in topology.registries()]
+    return MeshCertificates(layout, {name: role for role, name in (*named, *topology.services())})

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.layout import REPOSITORY
-from deploy.local.servers.identity import bound_to_parent
+from deploy.local.parent_bound import bound_to_parent
 from mesh.tls.material import TlsFiles
 from proof.bench.errors import BenchFailed
 from proof.bench.load.window import WindowResult

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from deploy.local.layout import REPOSITORY
-from deploy.local.servers.identity import bound_to_parent
+from deploy.local.parent_bound import bound_to_parent
 from proof.bench.errors import BenchFailed
 
 END_TIMEOUT_SECONDS = 60.0

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from deploy.local.endpoint import reach_of
 from deploy.local.layout import REPOSITORY
+from deploy.local.mesh_client import client_of
 from deploy.local.secrets.certificates import replace_file
 from deploy.local.secrets.credentials import service_key_in, service_keys_in
 from deploy.local.secrets.mesh_certificates import OPERATOR
@@ -102,7 +102,7 @@ class Callers:
     def __init__(self, mesh: Mesh) -> None:
         self.token = ServiceIdentity(key_of(mesh, PROBE), PROBE).token
         self.registries = mesh.read()["registries"]
-        self.security = reach_of(mesh.read()).security
+        self.security = client_of(mesh.read()).security
         self.directories = [self._directory(turn) for turn in range(3)]
         self.told: list[set[str]] = []
         """The ids of services' instances after each change at any of them."""

@@ -4,6 +4,7 @@ Players come from loopback addresses of their own, which the gateway does not tr
 proxies, so each is a client like any on the internet.
 """
 
+import json
 import math
 import os
 import subprocess
@@ -220,7 +221,8 @@ def _reason_of(error: grpc.RpcError) -> tuple[str, float]:
 
 def logins(mesh: Mesh, *words: str) -> str:
     """What the operators' command says."""
-    command = [sys.executable, "-m", "deploy.logins", "--folder", str(mesh.layout.folder), *words]
+    command = [sys.executable, "-m", "deploy.gachactl", "logins", *words]
+    command += ["--folder", str(mesh.layout.folder)]
     done = subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True
     )
@@ -233,7 +235,10 @@ def test_an_operator_lets_an_account_in_again(mesh: Mesh, at: At, new_player: Ne
     shown = logins(mesh, "show", username.upper())
     assert "account, at new addresses" in shown
     assert f" {FREE + 8} " in shown
-    assert "account, at new addresses" in logins(mesh)
+    assert "account, at new addresses" in logins(mesh, "summary")
+    as_json = json.loads(logins(mesh, "show", username, "--format", "json"))
+    assert as_json["username"] == username
+    assert FREE + 8 in {each["failure_count"] for each in as_json["failures"]}
     assert "may log in at once" in logins(mesh, "forgive", username)
     assert log_in(at(STRANGER), username).status_code == 200
     assert "had no failures" in logins(mesh, "forgive", username)

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.servers.identity import PARENT_DEATH, Identity, bound_to_parent, probe
+from deploy.local.parent_bound import PARENT_DEATH, bound_to_parent
+from deploy.local.servers.server_user import ServerUser, probe
 
 DEADLINE_SECONDS = 10.0
 
 # Starts a bound_to_parent child, writes both pids, and waits to be killed.
 PARENT = """
 import subprocess, sys, time
-from deploy.local.servers.identity import bound_to_parent
+from deploy.local.parent_bound import bound_to_parent
 child = subprocess.Popen(bound_to_parent(sys.argv[1:]), start_new_session=True)
 print(child.pid, flush=True)
 time.sleep(60)
@@ -86,16 +87,16 @@ def test_missing_command_is_told_with_its_name() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 @pytest.mark.parametrize("kind", ["map", "drop"])
 def test_root_becomes_somebody_else_who_dies_with_it_too(kind: str) -> None:
-    identity = Identity(f"{kind}:65534:65534", 0, 0)
-    if not probe(identity, ["/bin/true"]):
+    user = ServerUser(f"{kind}:65534:65534", 0, 0)
+    if not probe(user, ["/bin/true"]):
         pytest.skip(f"this kernel or container does not allow root to {kind} its user")
-    shows_uid = bound_to_parent(["/usr/bin/id", "-u"], identity=identity.argument)
+    shows_uid = bound_to_parent(["/usr/bin/id", "-u"], user=user.argument)
     assert subprocess.run(shows_uid, capture_output=True, check=True).stdout == b"65534\n"
     # Field 4 of a fresh prctl read would need the process itself: ask the kernel by dying.
     survivor = (
         "import subprocess, sys\n"
-        "from deploy.local.servers.identity import bound_to_parent\n"
-        f"command = bound_to_parent(['/bin/sleep', '61'], identity={identity.argument!r})\n"
+        "from deploy.local.parent_bound import bound_to_parent\n"
+        f"command = bound_to_parent(['/bin/sleep', '61'], user={user.argument!r})\n"
         "child = subprocess.Popen(command)\n"
         "print(child.pid, flush=True)\n"
         "import time; time.sleep(60)\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.errors import LocalRunError
-from deploy.local.servers.identity import bound_to_parent
+from deploy.local.parent_bound import bound_to_parent
 from deploy.local.supervision.processes import ProcessSpec
 from deploy.local.supervision.supervisor import State, Supervisor, wait_until_ready
 

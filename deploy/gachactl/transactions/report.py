@@ -1,20 +1,16 @@
-"""What the operator is told, in a table and in sentences."""
+"""Transactions and their settlement for people: a table, and sentences."""
 
-import contextlib
-import sys
-
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deploy.tx.listing import Listing, State, Transaction
-from deploy.tx.resolution import Resolution, Step
-from deploy.tx.sides import Services
+from deploy.gachactl.output import print_sentence, print_table
+from deploy.gachactl.transactions.listing import Listing, State, Transaction
+from deploy.gachactl.transactions.resolution import Resolution, Step
+from deploy.gachactl.transactions.sides import Services
 from mesh.errors import MeshError
 from mesh.txn.decisions import Decision
 from mesh.txn.model import AlreadyCommitted, BranchLost, Outcome, RedoRefused
 
-WIDTH_OF_FILES = 200
 GUIDE = "docs/operations.md"
 
 _DONE = {Outcome.COMMIT: "committed", Outcome.ABORT: "aborted"}
@@ -22,49 +18,43 @@ _PREPARED = {True: "prepared", False: "-", None: "?"}
 
 
 class Reporter:
-    """Writes to standard output. A reader that went away stops nothing."""
-
-    def __init__(self) -> None:
-        width = None if sys.stdout.isatty() else WIDTH_OF_FILES
-        self._console = Console(highlight=False, soft_wrap=True, width=width)
-
-    def say(self, sentence: str) -> None:
-        with contextlib.suppress(OSError):
-            self._console.print(escape(sentence))
+    """Prints to standard output."""
 
     def show(self, listing: Listing, services: Services) -> None:
-        """The table of what is under way, and who could not be asked."""
+        """The table of what is under way, and which services did not answer."""
         if listing.transactions:
             self._show_table(listing.transactions, services)
         elif not listing.failures:
-            self.say("No transaction is in flight or in doubt.")
+            print_sentence("No transaction is in flight or in doubt.")
         if listing.is_cut:
-            self.say("There are more than can be listed at once: these are the oldest.")
+            print_sentence("There are more than can be listed at once: these are the oldest.")
         for name, error in listing.failures.items():
-            self.say(f"{name} does not answer: {described(error)}")
+            print_sentence(f"{name} does not answer: {described(error)}")
         if any(each.state is State.OVERDUE for each in listing.transactions):
-            self.say(f"What is overdue needs a look: `make tx GID=...` tells why. See {GUIDE}.")
+            print_sentence(
+                f"`gachactl tx resolve GID` (make: GID=...) says why one is overdue. See {GUIDE}."
+            )
 
-    def tell(self, resolution: Resolution, before: Transaction | None) -> None:
-        """What stood, and what became of each side."""
+    def show_resolution(self, resolution: Resolution, before: Transaction | None) -> None:
+        """The decision, and what became of each side."""
         decision = None if before is None else before.decision
-        self.say(_told_of_the_outcome(resolution.outcome, decision))
+        print_sentence(_outcome_sentence(resolution.outcome, decision))
         was_prepared = before.prepared if before is not None else (None, None)
         for step, prepared in zip(resolution.steps, was_prepared, strict=False):
-            self.say(f"{step.service}: {_told_of_the_step(step, resolution.outcome, prepared)}")
+            print_sentence(f"{step.service}: {_step_sentence(step, resolution.outcome, prepared)}")
         if resolution.is_complete:
-            self.say(f"The transaction is {_DONE[resolution.outcome]} on both sides.")
+            print_sentence(f"The transaction is {_DONE[resolution.outcome]} on both sides.")
 
-    def tell_ended(self, gid: str, decision: Decision | None) -> None:
-        """Of a transaction that no side has prepared: how it ended, as far as is known."""
+    def show_ended(self, gid: str, decision: Decision | None) -> None:
+        """How a transaction ended that no side has prepared, as far as is known."""
         if decision is None:
-            self.say(
+            print_sentence(
                 f"Nothing is known of {gid}: it was never prepared, was aborted by its "
                 "coordinator, or ended more than an hour ago. Nothing was done."
             )
             return
         when = decision.done_at or decision.decided_at
-        self.say(
+        print_sentence(
             f"{gid} was {_DONE[decision.outcome]} at {when:%Y-%m-%d %H:%M:%S} UTC, "
             "and no side has it prepared. Nothing was done."
         )
@@ -80,12 +70,11 @@ class Reporter:
             first, second = (_PREPARED[side] for side in each.prepared)
             row = [each.gid, each.coordinator, _age(each.age_seconds), first, second]
             table.add_row(*map(escape, [*row, _decision(each), each.state.value]))
-        with contextlib.suppress(OSError):
-            self._console.print(table, soft_wrap=False)
+        print_table(table)
 
 
 def described(error: MeshError) -> str:
-    """One sentence with the reason that machines are told."""
+    """One sentence, with the reason in capitals that machines read."""
     return f"{error.message} ({error.reason})"
 
 
@@ -101,7 +90,7 @@ def _decision(transaction: Transaction) -> str:
     return transaction.decision.outcome.value
 
 
-def _told_of_the_outcome(outcome: Outcome, before: Decision | None) -> str:
+def _outcome_sentence(outcome: Outcome, before: Decision | None) -> str:
     if before is not None:
         return f"The decision stands since {before.decided_at:%H:%M:%S} UTC: {outcome}."
     if outcome is Outcome.ABORT:
@@ -109,7 +98,7 @@ def _told_of_the_outcome(outcome: Outcome, before: Decision | None) -> str:
     return "The coordinator has decided at this very moment: commit."
 
 
-def _told_of_the_step(step: Step, outcome: Outcome, prepared: bool | None) -> str:
+def _step_sentence(step: Step, outcome: Outcome, prepared: bool | None) -> str:
     if step.was_lost:
         return f"was LOST, and has been done again from its decision. See {GUIDE}."
     if step.error is None:

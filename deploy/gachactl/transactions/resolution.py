@@ -1,8 +1,8 @@
 """Settles one transaction by the protocol, as recovery does.
 
 Guarantees:
-- The outcome is what the decision log says: asking forces an abort only where no
-  decision stands. Nothing is ever committed or aborted by somebody's wish.
+- The outcome is what the decision log says; an abort is forced only where no decision
+  stands. No operator can choose the outcome.
 - A commit goes to the first participant, and to the second only after the first has
   confirmed; a first branch that is lost is redone from the decision (mesh/txn/redo.py).
   An abort goes to both, whether or not one of them answers.
@@ -12,7 +12,7 @@ Guarantees:
 
 from dataclasses import dataclass
 
-from deploy.tx.sides import Side, Sides
+from deploy.gachactl.transactions.sides import Side, Sides
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.txn.model import Outcome
@@ -23,7 +23,7 @@ STEP_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one participant was told, and the error with which it answered, if any.
+    """The call of one participant, and the error with which it answered, if any.
 
     `was_lost` says that its branch was lost and has been redone.
     """

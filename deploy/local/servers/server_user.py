@@ -1,28 +1,26 @@
 """Which user PostgreSQL runs as, for it refuses to be root.
 
-Nobody else is asked for help: a plain user runs it as itself. Root first maps itself
-to another user in a namespace of its own (outside it is still root, so that folders
-which only root may enter go on working), and where the kernel forbids that, it drops
-to an unprivileged user, who must then be able to reach the binaries and the data.
+An ordinary user runs it as itself. Root first maps itself to another user in a namespace of
+its own (outside it is still root, so that folders which only root may enter go on working).
+Where the kernel forbids that, it drops to an unprivileged user, who must be able to reach the
+binaries and the data.
 """
 
 import os
 import pwd
-import signal
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.errors import LocalRunError
+from deploy.local.parent_bound import bound_to_parent
 
-PARENT_DEATH = Path(__file__).parents[1] / "supervision" / "parent_death.py"
 PROBE_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ServerUser:
     """`argument` is what parent_death.py takes; `owner_uid` owns the files outside."""
 
     argument: str
@@ -30,29 +28,10 @@ class Identity:
     owner_gid: int
 
 
-def bound_to_parent(
-    command: Sequence[str | Path],
-    *,
-    parent_death_signal: signal.Signals = signal.SIGKILL,
-    identity: str = "self",
-) -> list[str]:
-    """The command line that runs `command` for as long as this process lives, and no longer."""
-    return [
-        sys.executable,
-        "-I",
-        "-S",
-        str(PARENT_DEATH),
-        str(os.getpid()),
-        str(int(parent_death_signal)),
-        identity,
-        *(str(part) for part in command),
-    ]
-
-
-def probe(identity: Identity, command: Sequence[str | Path]) -> bool:
-    """Whether `command`, which must end by itself, succeeds under the identity."""
+def probe(user: ServerUser, command: Sequence[str | Path]) -> bool:
+    """Whether `command`, which must end by itself, succeeds as that user."""
     result = subprocess.run(
-        bound_to_parent(command, identity=identity.argument),
+        bound_to_parent(command, user=user.argument),
         cwd="/",
         capture_output=True,
         timeout=PROBE_TIMEOUT_SECONDS,
@@ -61,15 +40,15 @@ def probe(identity: Identity, command: Sequence[str | Path]) -> bool:
     return result.returncode == 0
 
 
-def choose(checkout: Path, works: Callable[[Identity], bool]) -> Identity:
-    """The first identity of this process's choices for which `works`.
+def choose(checkout: Path, works: Callable[[ServerUser], bool]) -> ServerUser:
+    """The first user among this process's choices for whom `works`.
 
     Raises LocalRunError when there is none, saying what would help.
     """
     uid, gid = os.geteuid(), os.getegid()
-    for identity in _candidates(uid, gid, checkout):
-        if works(identity):
-            return identity
+    for user in _candidates(uid, gid, checkout):
+        if works(user):
+            return user
     raise LocalRunError(
         "PostgreSQL refuses to run as root, the kernel does not let root map itself to "
         "another user, and no unprivileged user can reach this checkout and its "
@@ -81,8 +60,8 @@ def choose(checkout: Path, works: Callable[[Identity], bool]) -> Identity:
     )
 
 
-def _candidates(uid: int, gid: int, checkout: Path) -> list[Identity]:
-    own = Identity("self", uid, gid)
+def _candidates(uid: int, gid: int, checkout: Path) -> list[ServerUser]:
+    own = ServerUser("self", uid, gid)
     if uid != 0 and _is_named(uid):
         return [own]
     # The user must have a name, for initdb looks it up.
@@ -90,7 +69,7 @@ def _candidates(uid: int, gid: int, checkout: Path) -> list[Identity]:
         (entry for entry in pwd.getpwall() if entry.pw_uid != 0),
         key=lambda entry: (entry.pw_name != "nobody", entry.pw_uid),
     )[:1]
-    mapped = [Identity(f"map:{other.pw_uid}:{other.pw_gid}", uid, gid) for other in others]
+    mapped = [ServerUser(f"map:{other.pw_uid}:{other.pw_gid}", uid, gid) for other in others]
     if uid != 0:
         return mapped
     # Under sudo the checkout's owner may be the only one who can enter its folders.
@@ -98,7 +77,7 @@ def _candidates(uid: int, gid: int, checkout: Path) -> list[Identity]:
     unprivileged = [(other.pw_uid, other.pw_gid) for other in others]
     if owner.st_uid != 0 and _is_named(owner.st_uid):
         unprivileged.insert(0, (owner.st_uid, owner.st_gid))
-    return mapped + [Identity(f"drop:{u}:{g}", u, g) for u, g in unprivileged]
+    return mapped + [ServerUser(f"drop:{u}:{g}", u, g) for u, g in unprivileged]
 
 
 def _is_named(uid: int) -> bool:

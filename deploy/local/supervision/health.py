@@ -4,7 +4,7 @@ import asyncio
 
 import psycopg2
 
-from deploy.local.endpoint import Reach, reach_of
+from deploy.local.mesh_client import MeshClient, client_of
 from deploy.local.mesh_file import Mesh, Process
 from deploy.local.supervision import readiness
 
@@ -13,22 +13,22 @@ UNHEALTHY = "not healthy"
 NOT_RUNNING = "not running"
 
 
-async def health(mesh: Mesh) -> dict[str, str]:
+async def health_of(mesh: Mesh) -> dict[str, str]:
     """By name, one of the words above."""
-    reach = reach_of(mesh)
-    answers = await asyncio.gather(*(_ask(mesh, process, reach) for process in mesh["processes"]))
+    client = client_of(mesh)
+    answers = await asyncio.gather(*(_ask(mesh, process, client) for process in mesh["processes"]))
     return {
         process["name"]: answer for process, answer in zip(mesh["processes"], answers, strict=True)
     }
 
 
-async def _ask(mesh: Mesh, process: Process, reach: Reach) -> str:
+async def _ask(mesh: Mesh, process: Process, client: MeshClient) -> str:
     if process["pid"] is None:
         return NOT_RUNNING
-    return HEALTHY if await _is_healthy(mesh, process, reach) else UNHEALTHY
+    return HEALTHY if await _is_healthy(mesh, process, client) else UNHEALTHY
 
 
-async def _is_healthy(mesh: Mesh, process: Process, reach: Reach) -> bool:
+async def _is_healthy(mesh: Mesh, process: Process, client: MeshClient) -> bool:
     address = process["address"]
     match process["role"]:
         case "postgres":
@@ -39,11 +39,11 @@ async def _is_healthy(mesh: Mesh, process: Process, reach: Reach) -> bool:
         case "etcd":
             return await readiness.is_etcd_ready(address)
         case "gateway_http":
-            return await readiness.is_gateway_ready(address, reach)
+            return await readiness.is_gateway_ready(address, client)
         case "payment_sandbox":
             return await readiness.is_payment_sandbox_ready(address)
         case _:
-            return await readiness.is_serving(address, reach)
+            return await readiness.is_serving(address, client)
 
 
 def _answers(url: str) -> bool:

@@ -1,8 +1,7 @@
 """The services that take part in a transaction, as an operator reaches them.
 
-What an operator asks is what the services ask of one another: the same methods,
-found through the registry, under a token in the operators' name. Nothing here
-touches a database.
+An operator calls the same methods that the services call of one another, finds them through
+the registry, and shows a token in the operators' name. Nothing here touches a database.
 """
 
 from collections.abc import AsyncIterator
@@ -10,12 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import mesh_file
-from deploy.local.endpoint import reach_of
-from deploy.local.errors import LocalRunError
+from deploy.gachactl.target import running_mesh
 from deploy.local.layout import Layout
+from deploy.local.mesh_client import client_of
 from deploy.local.secrets import operator
-from deploy.local.supervision import run_lock
 from mesh.calling.client import ServiceClient
 from mesh.calling.unary import UnaryTransport
 from mesh.membership.discovery import Directory
@@ -23,10 +20,6 @@ from mesh.tls.security import Security
 from mesh.txn.clients import RemoteBranches, RemoteCoordinator
 
 REGISTRY_SECONDS = 3.0
-
-
-class NothingRuns(LocalRunError):
-    """There is no mesh to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +39,10 @@ class Services:
     first: str
     second: str
     coordinator: str
+
+
+PULLS = Services(first="account_svc", second="gacha_svc", coordinator="gacha_svc")
+"""Those of a pull, the one kind of transaction that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +67,22 @@ class Sides:
 
 
 def access_to(layout: Layout) -> Access:
-    """The way into the mesh that runs in a folder. Raises NothingRuns."""
-    mesh = mesh_file.read(layout.mesh)
-    if mesh is None or run_lock.holder_pid(layout.lock) is None:
-        raise NothingRuns(f"Nothing runs in {layout.folder}: start it with `make up`.")
-    return Access(tuple(mesh["registries"]), layout.admin_key, reach_of(mesh).security)
+    """The way into the mesh that runs in a folder. Raises LocalRunError."""
+    mesh = running_mesh(layout)
+    return Access(tuple(mesh["registries"]), layout.admin_key, client_of(mesh).security)
 
 
 @asynccontextmanager
-async def reach(access: Access, services: Services) -> AsyncIterator[Sides]:
+async def connect(access: Access, services: Services) -> AsyncIterator[Sides]:
     """Connects for as long as the context lasts.
 
     Raises LocalRunError when the key cannot be read, and NoRegistry when no registry
     answers.
     """
     identity = operator.identity(access.key_file)
-    async with AsyncExitStack() as open_ones:
+    async with AsyncExitStack() as stack:
         directory = Directory(access.registries, identity.token, security=access.security)
-        open_ones.push_async_callback(directory.close)
+        stack.push_async_callback(directory.close)
         directory.start()
         await directory.first_snapshot(REGISTRY_SECONDS)
 
@@ -95,7 +90,7 @@ async def reach(access: Access, services: Services) -> AsyncIterator[Sides]:
             made = ServiceClient(
                 service, directory, transport=UnaryTransport(security=access.security)
             )
-            open_ones.push_async_callback(made.close)
+            stack.push_async_callback(made.close)
             return made
 
         first, second = (

@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.local.layout import REPOSITORY, Layout
@@ -15,10 +16,11 @@ READY = b"ready"
 POLL_SECONDS = 0.1
 
 
-def start(layout: Layout, gateway_port: int, gateway_count: int, profile: str, tls: bool) -> int:
-    """Returns 0 when the mesh is ready, and the runner's status when it could not get there.
+def start(layout: Layout, options: Sequence[str]) -> int:
+    """Starts `gachactl up` with these options. Returns 0 when the mesh is ready, and the
+    runner's status when it could not get there.
 
-    What the runner says goes to its log, and to the terminal until then.
+    The runner's messages go to its log, and to stderr until then.
     """
     layout.make_folders()
     log = layout.logs / RUNNER_LOG
@@ -28,10 +30,8 @@ def start(layout: Layout, gateway_port: int, gateway_count: int, profile: str, t
     with log.open("ab") as output:
         runner = subprocess.Popen(
             [
-                *(sys.executable, "-m", "deploy.local", "up"),
-                *("--folder", str(layout.folder), "--port", str(gateway_port)),
-                *("--gateways", str(gateway_count), "--profile", profile),
-                *(("--tls",) if tls else ()),
+                *(sys.executable, "-m", "deploy.gachactl", "up"),
+                *("--folder", str(layout.folder), *options),
                 *("--ready-fd", str(writable)),
             ],
             cwd=REPOSITORY,
@@ -52,19 +52,19 @@ def start(layout: Layout, gateway_port: int, gateway_count: int, profile: str, t
     return 0 if is_ready else runner.wait() or 1
 
 
-def tell_ready(descriptor: int) -> None:
-    """Called by the runner. Whoever started it may be gone by then."""
+def report_ready(descriptor: int) -> None:
+    """Called by the runner. The process that started it may be gone by then."""
     with contextlib.suppress(OSError):
         os.write(descriptor, READY)
         os.close(descriptor)
 
 
 def _follow(log: Path, readable: int) -> bool:
-    """Copies the log to the terminal until the runner says that it is ready, or ends."""
+    """Copies the log to stderr until the runner reports that it is ready, or ends."""
     with log.open(errors="replace") as lines:
         while True:
-            told, _, _ = select.select([readable], [], [], POLL_SECONDS)
-            sys.stdout.write(lines.read())
-            sys.stdout.flush()
-            if told:
+            reported, _, _ = select.select([readable], [], [], POLL_SECONDS)
+            sys.stderr.write(lines.read())
+            sys.stderr.flush()
+            if reported:
                 return os.read(readable, len(READY)) == READY

@@ -8,12 +8,12 @@ from pathlib import Path
 import jwt
 import pytest
 
-from account_svc.adapters.signing_keys.folder import MAX_SIGNING_KEYS, SigningKeys
-from account_svc.domain.signing_keys import SETTLE_SECONDS, file_name
-from deploy.local.commands.rotation import LOGGED_OUT, Rotation
-from deploy.local.commands.signing_views import View, Views
-from deploy.local.errors import LocalRunError
-from deploy.local.secrets import credentials
+from account_svc.adapters.signing_keys.folder import SigningKeys
+from account_svc.adapters.signing_keys.making import KeyFolder, make_signing_key
+from account_svc.domain.key_views import MissingView, View, Views
+from account_svc.domain.signing_keys import MAX_SIGNING_KEYS, SETTLE_SECONDS, file_name
+from account_svc.use_cases.instance_wait import InstanceWait, RotationFailed
+from account_svc.use_cases.key_rotation import LOGGED_OUT, KeyRotation
 from mesh.identity.key_files import LOOK_SECONDS
 from mesh.identity.keys import key_id, load_private_key
 
@@ -31,15 +31,14 @@ class World:
         self.away: set[str] = set()
         self.first = self.make(self.now - 1e6)
         self.instances = {name: self.start() for name in ("account_svc-1", "account_svc-2")}
-        self.rotation = Rotation(
-            folder, self.ask, self.said.append, self.clock, sleep=self.let_pass
-        )
+        wait = InstanceWait(self.ask, self.said.append, self.clock, sleep=self.let_pass)
+        self.rotation = KeyRotation(KeyFolder(folder), wait)
 
     def clock(self) -> datetime:
         return datetime.fromtimestamp(self.now, UTC)
 
     def make(self, moment: float) -> str:
-        path = credentials.make_signing_key(self.folder, datetime.fromtimestamp(moment, UTC))
+        path = make_signing_key(self.folder, datetime.fromtimestamp(moment, UTC))
         return key_id(load_private_key(path.read_bytes()).public_key())
 
     def start(self) -> SigningKeys:
@@ -54,7 +53,7 @@ class World:
     async def ask(self) -> Views:
         await asyncio.sleep(0)
         if self.away:
-            raise LocalRunError(f"{min(self.away)} does not say what keys it has: see it.")
+            raise MissingView(f"{min(self.away)} does not say which keys it has: see it")
         return {
             name: View(tuple(keys.listed()), keys.faults) for name, keys in self.instances.items()
         }
@@ -139,7 +138,7 @@ async def test_nothing_is_made_or_removed_while_an_instance_does_not_answer(worl
     world.now += 1e6
     world.away.add("account_svc-2")
     for act in (world.rotation.rotate, world.rotation.prune):
-        with pytest.raises(LocalRunError, match="account_svc-2 does not say"):
+        with pytest.raises(RotationFailed, match="account_svc-2 does not say"):
             await act()
     assert world.kids() == kids
 
@@ -170,7 +169,7 @@ async def test_a_key_that_an_instance_does_not_see_is_told_after_a_while(world: 
         elsewhere, token_seconds=TOKEN_SECONDS, clock=lambda: world.now, monotonic=lambda: world.now
     )
     with pytest.raises(
-        LocalRunError, match=r"account_svc-2 has not seen it yet.*nothing is refused"
+        RotationFailed, match=r"account_svc-2 has not seen it yet.*nothing is refused"
     ):
         await world.rotation.rotate()
     assert world.first in world.signing()
@@ -190,7 +189,7 @@ async def test_files_that_are_no_keys_are_told_and_harm_nothing(world: World) ->
 async def test_too_many_keys_are_told_before_another_is_made(world: World) -> None:
     for number in range(MAX_SIGNING_KEYS - 2):
         world.make(world.now - 1e5 + number)
-    with pytest.raises(LocalRunError, match="PRUNE=1"):
+    with pytest.raises(RotationFailed, match="PRUNE=1"):
         await world.rotation.rotate()
     assert len(world.kids()) == MAX_SIGNING_KEYS - 1
 
@@ -234,8 +233,8 @@ async def test_a_superseded_or_an_unused_key_is_revoked_and_none_is_made(world: 
 
 @pytest.mark.parametrize("wanted", ["", "A", "unknown-key", "*"])
 async def test_what_names_no_key_revokes_none(world: World, wanted: str) -> None:
-    with pytest.raises(LocalRunError, match=world.first):
+    with pytest.raises(RotationFailed, match=world.first):
         await world.rotation.revoke(wanted)
-    with pytest.raises(LocalRunError, match="is not the id of one key"):
+    with pytest.raises(RotationFailed, match="is not the id of one key"):
         await world.rotation.revoke(world.first[:5])
     assert world.kids() == [world.first]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from deploy.tx.sides import Side, Sides
+from deploy.gachactl.transactions.sides import Side, Sides
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.txn.decisions import Decision

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from deploy.tx.listing import Seen, State, look, transactions
-from deploy.tx.report import Reporter
-from deploy.tx.resolution import resolve
-from deploy.tx.sides import Services, Side, Sides
+from deploy.gachactl.transactions.listing import Seen, State, look, transactions
+from deploy.gachactl.transactions.report import Reporter
+from deploy.gachactl.transactions.resolution import resolve
+from deploy.gachactl.transactions.sides import Services, Side, Sides
 from mesh.calls import Metadata
 from mesh.deadlines import Deadline
 from mesh.errors import DataLoss, MeshError, Unavailable
@@ -183,7 +183,7 @@ async def test_a_lost_branch_is_told_in_words(capsys: pytest.CaptureFixture[str]
     lost = DataLoss("It is neither here nor there.", reason="BRANCH_LOST")
     mesh = Recorder(Outcome.COMMIT, {"second Commit": lost})
     (before,) = transactions(Seen(([], []), [commit(60)]), NOW)
-    Reporter().tell(await resolve(mesh.sides, GID), before)
+    Reporter().show_resolution(await resolve(mesh.sides, GID), before)
     told = capsys.readouterr().out
     assert "The decision stands since 11:59:00 UTC: commit." in told
     assert "first: was committed before" in told
@@ -208,7 +208,7 @@ async def test_a_lost_first_branch_is_redone_before_the_second_commits(
         "second Commit",
     ]
     assert resolution.is_complete
-    Reporter().tell(resolution, before)
+    Reporter().show_resolution(resolution, before)
     told = capsys.readouterr().out
     assert "first: was LOST, and has been done again from its decision." in told
     assert "committed on both sides" in told
@@ -223,7 +223,7 @@ async def test_a_redo_that_is_refused_tells_why_and_stops_before_the_second(
     resolution = await resolve(mesh.sides, GID)
     assert "second Commit" not in mesh.seen
     assert not resolution.is_complete
-    Reporter().tell(resolution, before)
+    Reporter().show_resolution(resolution, before)
     told = capsys.readouterr().out
     assert "first: LOST, and cannot be done again: nothing was changed." in told
     assert "debit INSUFFICIENT_CURRENCY" in told

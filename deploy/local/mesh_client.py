@@ -18,7 +18,7 @@ from mesh.tls.security import PLAIN, MutualTls, Security
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class MeshClient:
     """`security` is for gRPC; `trust` believes the gateways' certificates, and is None where
     they have none."""
 
@@ -59,19 +59,19 @@ class Reach:
             await transport.close()
 
 
-IN_PLAIN_TEXT = Reach(PLAIN, None)
+PLAIN_CLIENT = MeshClient(PLAIN, None)
 
 
-def with_certificates(certificates: Certificates, ca: Path) -> Reach:
+def with_certificates(certificates: Certificates, ca: Path) -> MeshClient:
     """As who has them; the CA of the gateways' certificates is in a file."""
-    return Reach(MutualTls(certificates), ssl.create_default_context(cafile=str(ca)))
+    return MeshClient(MutualTls(certificates), ssl.create_default_context(cafile=str(ca)))
 
 
-def reach_of(mesh: Mesh) -> Reach:
+def client_of(mesh: Mesh) -> MeshClient:
     """As the operator whose certificate mesh.json names. Raises LocalRunError."""
     tls = mesh["tls"]
     if tls is None:
-        return IN_PLAIN_TEXT
+        return PLAIN_CLIENT
     try:
         certificates = Certificates(TlsFiles.in_directory(Path(tls["operator"])))
     except CertificateRefused as error:
