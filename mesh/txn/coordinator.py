@@ -147,8 +147,9 @@ class Coordinator:
         accepted = [pair for pair in batch if pair.id not in refused]
         if not accepted:
             return refused
-        operations = [Operation(pair.id, pair.first) for pair in accepted]
-        first_operations = self._first.written(operations)
+        first_operations = self._first.written(
+            [each for each in operations if each.id not in refused]
+        )
         operations = [Operation(pair.id, pair.second) for pair in accepted]
         try:
             self._reach("coordinator.between_prepares")
