@@ -15,6 +15,7 @@
     +-- Internal              13   our bug; the caller learns the request id alone
     +-- Unavailable           14   this instance cannot answer; another may
     |   +-- DependencyAway         what stands behind the instance cannot; the instance serves
+    |       +-- NoKeysYet          it cannot tell yet who anybody is: nothing was begun
     |       +-- InDoubt            it may have taken effect; the idempotency key tells
     +-- DataLoss              15   needs a person
     +-- Unauthenticated       16

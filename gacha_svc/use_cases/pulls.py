@@ -21,7 +21,7 @@ from mesh.contract.pages import checked_page_size, key_of
 from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, InDoubt, MeshError, NotFound
 from mesh.postgres.database import Database
-from mesh.txn.coordinator import Work
+from mesh.txn.coordinator import OperationPair
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import DUPLICATE, No
 
@@ -65,7 +65,8 @@ class Pulls:
             cost_gems = count * banner.price_gems
             asked = Draw(user_id, banner_id, count, cost_gems, banner.odds_version)
             answer = await self._group_commit.submit(
-                Work(pull_id, user_id, first=Debit(user_id, cost_gems), second=asked), deadline
+                OperationPair(pull_id, user_id, first=Debit(user_id, cost_gems), second=asked),
+                deadline,
             )
             if not isinstance(answer, No):
                 items: tuple[PulledItem, ...] = answer.second  # type: ignore[assignment]

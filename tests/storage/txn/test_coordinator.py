@@ -22,7 +22,7 @@ from mesh.failpoints import Reach, unharmed
 from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
-from mesh.txn.coordinator import Committed, Coordinator, Work
+from mesh.txn.coordinator import Committed, Coordinator, OperationPair
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import BUSY, No, Operation, Outcome, Vote, Yes
@@ -218,8 +218,8 @@ async def house(databases: tuple[Database, Database]) -> House:
     )
 
 
-def work(first: str = "player", second: str = "player") -> Work:
-    return Work(str(uuid4()), "player", first, second)
+def work(first: str = "player", second: str = "player") -> OperationPair:
+    return OperationPair(str(uuid4()), "player", first, second)
 
 
 async def test_a_transaction_takes_effect_in_both_databases(house: House) -> None:
@@ -364,14 +364,16 @@ async def test_a_caller_that_goes_away_before_its_turn_costs_nothing(house: Hous
     caller = asyncio.create_task(group_commit.submit(asked, Deadline.after(5)))
     await asyncio.sleep(0)
     caller.cancel()
-    other = Work(str(uuid4()), "other", "other", "other")
+    other = OperationPair(str(uuid4()), "other", "other", "other")
     assert isinstance(await group_commit.submit(other, Deadline.after(5)), Committed)
     assert await house.applied() == ({other.id}, {other.id})
 
 
-def many(count: int, first: str = "player") -> list[Work]:
+def many(count: int, first: str = "player") -> list[OperationPair]:
     """Work of as many players."""
-    return [Work(str(uuid4()), f"player-{number}", first, "player") for number in range(count)]
+    return [
+        OperationPair(str(uuid4()), f"player-{number}", first, "player") for number in range(count)
+    ]
 
 
 async def test_what_waits_together_goes_together(house: House) -> None:
@@ -389,7 +391,7 @@ async def test_what_waits_together_goes_together(house: House) -> None:
 async def test_a_refused_work_fails_no_neighbour(house: House, side: str) -> None:
     group_commit = house.group_commit(Wire())
     good = many(20)
-    bad = Work(str(uuid4()), "bad", **({"first": "x", "second": "x"} | {side: "refuse"}))
+    bad = OperationPair(str(uuid4()), "bad", **({"first": "x", "second": "x"} | {side: "refuse"}))
     answers = await asyncio.gather(
         *(group_commit.submit(one, Deadline.after(10)) for one in [*good[:10], bad, *good[10:]])
     )
@@ -405,7 +407,7 @@ async def test_a_poisonous_work_is_found_and_fails_alone(house: House, side: str
     group_commit = house.group_commit(Wire())
     good = many(20)
     poison = {"first": "x", "second": "x"} | {side: "a NUL that PostgreSQL refuses: \0"}
-    bad = Work(str(uuid4()), "bad", **poison)
+    bad = OperationPair(str(uuid4()), "bad", **poison)
     answers = await asyncio.gather(
         *(group_commit.submit(one, Deadline.after(10)) for one in [*good[:10], bad, *good[10:]]),
         return_exceptions=True,

@@ -17,7 +17,7 @@ from mesh.errors import Aborted, Internal, InvalidArgument, MeshError
 from mesh.postgres.database import Database, LockTimeout
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
-from mesh.txn.coordinator import Coordinator, Work
+from mesh.txn.coordinator import Coordinator, OperationPair
 from mesh.txn.decisions import DECIDABLE_SECONDS, DecisionLog
 from mesh.txn.local import LocalParticipant
 from mesh.txn.model import (
@@ -358,7 +358,7 @@ async def test_a_bug_in_the_coordinators_own_participant_fails_one_work_and_leav
         LocalParticipant(house.second),
         WiredLog(house.second_database, wire),
     )
-    asked: Work = replace(work(), second="a NUL that PostgreSQL refuses: \0")
+    asked: OperationPair = replace(work(), second="a NUL that PostgreSQL refuses: \0")
     with pytest.raises(MeshError) as raised:
         await coordinator.run([asked], Deadline.after(5))
     assert not isinstance(raised.value, Aborted)

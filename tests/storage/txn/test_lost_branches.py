@@ -27,7 +27,7 @@ from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn import recovery
-from mesh.txn.coordinator import Committed, Coordinator, Work
+from mesh.txn.coordinator import Committed, Coordinator, OperationPair
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.model import No, Operation, RedoRefused
 from mesh.txn.participant import Participant
@@ -86,7 +86,7 @@ class House:
         await self.account.transaction(insert)
         return user_id
 
-    async def decide_and_die(self, *works: Work) -> str:
+    async def decide_and_die(self, *works: OperationPair) -> str:
         """Runs a transaction whose coordinator ends once the decision is durable."""
         wire = Wire(strike_at=3, strike="ended after")
         running = asyncio.create_task(self.coordinator(wire).run(works, Deadline.after(5)))
@@ -155,8 +155,8 @@ def errors(logs: list[EventDict]) -> list[str]:
     return [entry["event"] for entry in logs if entry["log_level"] == "error"]
 
 
-def pull(user_id: str, gems: int = PRICE) -> Work:
-    return Work(str(uuid4()), user_id, Debit(user_id, gems), user_id)
+def pull(user_id: str, gems: int = PRICE) -> OperationPair:
+    return OperationPair(str(uuid4()), user_id, Debit(user_id, gems), user_id)
 
 
 async def test_a_lost_branch_is_redone_from_its_decision_and_then_the_second_commits(

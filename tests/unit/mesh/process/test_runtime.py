@@ -192,7 +192,7 @@ async def test_a_background_task_ends_before_what_it_was_given_is_closed() -> No
 
 
 @pytest.mark.parametrize("is_started", [False, True], ids=["starting", "serving"])
-async def test_who_cancels_the_process_is_told_so_when_all_is_closed(is_started: bool) -> None:
+async def test_a_cancellation_is_raised_once_all_is_closed(is_started: bool) -> None:
     recorder = Recorder(None if is_started else forever)
     process = asyncio.create_task(live(recorder))
     await asyncio.sleep(0)

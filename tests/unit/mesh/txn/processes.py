@@ -9,7 +9,7 @@ from typing import Any
 
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
-from mesh.txn.coordinator import Answer, Coordinator, Work
+from mesh.txn.coordinator import Answer, Coordinator, OperationPair
 from mesh.txn.decisions import BEGINNING, Decision, DecisionLog, Place
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import Operation, Outcome, Vote
@@ -204,5 +204,5 @@ class GachaProcess(Process):
     def rounds(self) -> Sequence[Callable[[], Any]]:
         return [self._branches.run_once, self._decisions.run_once]
 
-    async def pull(self, work: Work, deadline: Deadline) -> Answer:
+    async def pull(self, work: OperationPair, deadline: Deadline) -> Answer:
         return await self._group_commit.submit(work, deadline)
