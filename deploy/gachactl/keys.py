@@ -31,6 +31,14 @@ def rotate_keys(
     prune: Annotated[
         bool, typer.Option("--prune", help="Only remove keys of which nothing valid is left.")
     ] = False,
+    instances: Annotated[
+        int,
+        typer.Option(
+            metavar="COUNT",
+            help="Fail unless the registry lists so many instances of account_svc; for the mesh "
+            "of a folder, as many as it has.",
+        ),
+    ] = 1,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Change the key that players' tokens are signed with, while the mesh serves.
@@ -50,9 +58,9 @@ def rotate_keys(
     if "MESH_REGISTRIES" not in os.environ:
         layout = layout_of(folder)
         mesh = running_mesh(layout)
-        instances = [each for each in mesh["processes"] if each["role"] == OWNER]
-        command += ["--instances", str(len(instances))]
+        instances = len([each for each in mesh["processes"] if each["role"] == OWNER])
         environment = _environment(layout, mesh)
+    command += ["--instances", str(instances)]
     result = run_owner(OWNER, command, environment)
     if output is Format.JSON:
         print_json(result)

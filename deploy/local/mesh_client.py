@@ -1,4 +1,4 @@
-"""How a mesh is reached by whoever operates it: in plain text, or with a certificate."""
+"""Calls to a mesh by its operator, in plain text or with a certificate."""
 
 import contextlib
 import http.client

@@ -6,30 +6,25 @@ other way. Whatever fails on the way up, what was started is stopped again befor
 """
 
 import asyncio
-import http.client
 import random
-import signal
 import sys
 from collections.abc import Callable
 
 from deploy.local import embedded_profile, mesh_file, xds_file
+from deploy.local.catalog import introduce_catalog
 from deploy.local.embedded_profile import EmbeddedProfile
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import REPOSITORY, Layout
-from deploy.local.mesh_client import MeshClient
 from deploy.local.parent_bound import bound_to_parent
 from deploy.local.secrets import credentials, operator
 from deploy.local.secrets.mesh_certificates import certificates_for
 from deploy.local.servers import etcd, ports, postgres
 from deploy.local.supervision import control, logs, one_shot, roll, visibility
+from deploy.local.supervision.stop_signals import stop_on_signals
 from deploy.local.supervision.supervisor import Supervisor, wait_until_ready
 from deploy.local.topology import DATABASES, GATEWAY, TWO_OF_EACH, Topology, instance_names
 
 START_TIMEOUT_SECONDS = 120.0
-CATALOG_TIMEOUT_SECONDS = 30.0
-ONE_REQUEST_SECONDS = 1.0
-"""Signals this close are one request: a Ctrl-C often arrives twice, by way of a parent."""
-
 RUNNER_LOG = "runner.log"
 OnReady = Callable[[mesh_file.Mesh], None]
 
@@ -59,7 +54,7 @@ class MeshRun:
 
         Raises LocalRunError when the mesh could not be brought up.
         """
-        stop = self._listen_for_signals()
+        stop = stop_on_signals(self._supervisor.hurry)
         self._profile = await asyncio.to_thread(self._prepare)
         try:
             commands = {"roll": self._roll, "renew": self._renew}
@@ -74,48 +69,30 @@ class MeshRun:
             asyncio.create_task(self._certificates.keep_renewing(self._say)),
         ]
         start = asyncio.create_task(self._start())
-        asked = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait([start, asked], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([start, stopping], return_when=asyncio.FIRST_COMPLETED)
             if start.done():
                 start.result()
-                await asked
+                await stopping
         finally:
-            for task in (start, asked, *keepers):
+            for task in (start, stopping, *keepers):
                 task.cancel()
-            await asyncio.gather(start, asked, *keepers, return_exceptions=True)
-
-    def _listen_for_signals(self) -> asyncio.Event:
-        """The first signal asks for an orderly stop, a later one for a quick one."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        heeded_from = 0.0
-
-        def on_signal() -> None:
-            nonlocal heeded_from
-            if not stop.is_set():
-                stop.set()
-                heeded_from = loop.time() + ONE_REQUEST_SECONDS
-            elif loop.time() > heeded_from:
-                self._supervisor.hurry.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, on_signal)
-        return stop
+            await asyncio.gather(start, stopping, *keepers, return_exceptions=True)
 
     def _prepare(self) -> EmbeddedProfile:
         if self._topology.etcd_members():
-            etcd.binary()  # a missing one is told before anything is made or started
+            etcd.binary()  # reported before anything is made or started
         layout = self._layout
         layout.make_folders()
         layout.mesh.unlink(missing_ok=True)
         logs.begin_run(layout.logs, keep=RUNNER_LOG)
         self._certificates = certificates_for(layout, self._topology)
-        wanted = {GATEWAY: self._gateway_port} if self._gateway_port else {}
+        fixed = {GATEWAY: self._gateway_port} if self._gateway_port else {}
         assigned = ports.assign(
             layout.ports,
             instance_names(self._topology),
-            wanted=wanted,
+            fixed=fixed,
             randomness=random.Random(),
             say=self._say,
         )
@@ -151,7 +128,7 @@ class MeshRun:
         await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
         say("Introducing the catalog.")
         gateway = profile.address(GATEWAY)
-        await asyncio.to_thread(_introduce_catalog, gateway, certificates.client, self._layout)
+        await asyncio.to_thread(introduce_catalog, gateway, certificates.client, self._layout)
         self._is_up = True
         xds_file.write(self._layout.xds, profile.registry_addresses, certificates.operator_files)
         self._publish()
@@ -218,16 +195,3 @@ class MeshRun:
                 for each in self._supervisor.processes
             ],
         }
-
-
-def _introduce_catalog(gateway: str, client: MeshClient, layout: Layout) -> None:
-    """GET /initdb as an operator, which may be repeated. Raises LocalRunError with the
-    gateway's words."""
-    token = operator.identity(layout.admin_key).token()
-    try:
-        status, body = client.get(gateway, "/initdb", CATALOG_TIMEOUT_SECONDS, token)
-    except (OSError, http.client.HTTPException) as error:
-        raise LocalRunError(f"The gateway did not answer GET /initdb: {error}") from error
-    if status != http.client.OK:
-        said = body.decode(errors="replace")
-        raise LocalRunError(f"GET /initdb was answered {status}: {said}")

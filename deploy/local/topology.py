@@ -67,12 +67,17 @@ PROFILES: Mapping[str, Topology] = MappingProxyType(
 def instance_names(topology: Topology = TWO_OF_EACH) -> list[str]:
     """Of everything that listens, with a name for each port."""
     services = [name for _, name in topology.services()]
-    servers = [f"postgres-{database}" for database in DATABASES.values()]
+    servers = map(database_server, DATABASES.values())
     instances = [*topology.gateways(), *topology.registries(), *services]
     metrics = map(metrics_name, instances)
     members = topology.etcd_members()
     etcd = [*members, *map(peer_name, members)]
     return [*instances, *metrics, *servers, *etcd, CACHE, CACHE_BUS, PAYMENT_SANDBOX]
+
+
+def database_server(database: str) -> str:
+    """The name of the PostgreSQL server of a database."""
+    return f"postgres-{database}"
 
 
 def metrics_name(instance: str) -> str:

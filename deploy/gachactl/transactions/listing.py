@@ -1,8 +1,7 @@
-"""Which transactions are under way, and how far each has come. Looking changes nothing.
+"""Which transactions are under way, and how far each has come. Listing changes nothing.
 
-The branches are read before the decisions. So where no decision is shown, none stood
-when the branch was seen; and what was committed in between is left out, for its
-decision tells.
+The branches are read before the decisions. So where no decision is shown, none stood when the
+branch was seen; a transaction that ended in between is left out, by its decision.
 """
 
 import asyncio
@@ -40,7 +39,7 @@ class Transaction:
 
     `prepared` has an answer for each side, in order: None when that side does not
     answer. `age_seconds` counts from its first branch that is prepared, or else from
-    its decision. `decision` is None when none stands, or when nobody can tell.
+    its decision. `decision` is None when none stands, or when the log does not answer.
     """
 
     gid: str
@@ -57,7 +56,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """`failures` tell who did not answer, by service; `is_cut` says that there is more."""
+    """`failures` has the errors of services that did not answer; `is_cut`: there are more."""
 
     transactions: tuple[Transaction, ...]
     failures: Mapping[str, MeshError]
@@ -69,14 +68,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was answered; None stands for no answer."""
+    """The answers; None stands for no answer."""
 
     branches: tuple[Sequence[Branch] | None, Sequence[Branch] | None]
     decisions: Sequence[Decision] | None
 
 
 async def look(sides: Sides, now: datetime) -> Listing:
-    """Asks both participants and then the decision log. Who does not answer is named."""
+    """Asks both participants and then the decision log; a failure is noted, not raised."""
     failures: dict[str, MeshError] = {}
 
     async def ask(side: Side) -> Sequence[Branch] | None:

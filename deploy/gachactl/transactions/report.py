@@ -94,8 +94,8 @@ def _outcome_sentence(outcome: Outcome, before: Decision | None) -> str:
     if before is not None:
         return f"The decision stands since {before.decided_at:%H:%M:%S} UTC: {outcome}."
     if outcome is Outcome.ABORT:
-        return "No decision stood, so abort was forced: it stands now, for ever."
-    return "The coordinator has decided at this very moment: commit."
+        return "No decision stood, so abort was forced: it stands now, for good."
+    return "The coordinator has just decided: commit."
 
 
 def _step_sentence(step: Step, outcome: Outcome, prepared: bool | None) -> str:

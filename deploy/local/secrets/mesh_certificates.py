@@ -28,22 +28,22 @@ RENEWAL_SECONDS = 8 * 3600.0
 
 
 class PlainText:
-    """What there is of all this in a mesh without certificates: nothing."""
+    """A mesh without certificates: no settings, no files."""
 
     client: MeshClient = PLAIN_CLIENT
-    """How the mesh is reached by the runner."""
+    """Calls the mesh as the runner."""
     operator_files: TlsFiles | None = None
 
     def settings_of(self, name: str) -> dict[str, str]:
-        """What makes an instance show its certificate, and ask for those of others."""
+        """Settings that make an instance show its certificate, and require those of others."""
         return {}
 
     def https_settings_of(self, name: str) -> dict[str, str]:
-        """What makes a gateway serve HTTPS."""
+        """Settings that make a gateway serve HTTPS."""
         return {}
 
-    def believers_settings(self) -> dict[str, str]:
-        """What makes a program that knows nothing of the mesh believe its gateways."""
+    def trust_settings(self) -> dict[str, str]:
+        """Settings that make a program outside the mesh trust its gateways."""
         return {}
 
     def described(self) -> Tls | None:
@@ -55,7 +55,7 @@ class PlainText:
         raise LocalRunError("This mesh has no certificates: start it with `make up TLS=1`.")
 
     async def keep_renewing(self, say: Callable[[str], None]) -> None:
-        """Renews them for ever; says what went wrong, and tries again at the next turn."""
+        """Renews them for ever; reports a failure, and tries again at the next turn."""
 
 
 class MeshCertificates(PlainText):
@@ -88,7 +88,7 @@ class MeshCertificates(PlainText):
             "GATEWAY_TLS_KEY_FILE": str(files.key),
         }
 
-    def believers_settings(self) -> dict[str, str]:
+    def trust_settings(self) -> dict[str, str]:
         return {"SSL_CERT_FILE": str(self._layout.ca_certificate)}
 
     def described(self) -> Tls:
@@ -124,7 +124,7 @@ class MeshCertificates(PlainText):
 
 
 def _names_of(service: str) -> list[str]:
-    """By which clients dial it through xDS, and then look for it: gacha_svc is gacha too."""
+    """The host names that clients of xDS check: gacha_svc is gacha too."""
     return [service, service.removesuffix("_svc")]
 
 

@@ -79,7 +79,7 @@ class Cluster:
     def command(self) -> list[str]:
         """Runs the server in the foreground, for no longer than this process lives.
 
-        If this process dies the server is told to quit at once and recovers from its log
+        If this process dies the server quits at once and recovers from its log
         at the next start: waiting for clients and a checkpoint could outlast a restart.
         """
         settings = {**SETTINGS, "port": str(self.port), **self.settings}

@@ -9,11 +9,15 @@ import jwt
 import pytest
 
 from account_svc.adapters.signing_keys.folder import SigningKeys
-from account_svc.adapters.signing_keys.making import KeyFolder, make_signing_key
+from account_svc.adapters.signing_keys.making import KeyFolder, lock_folder, make_signing_key
+from account_svc.adapters.signing_keys.views import InstanceViews
 from account_svc.domain.key_views import MissingView, View, Views
 from account_svc.domain.signing_keys import MAX_SIGNING_KEYS, SETTLE_SECONDS, file_name
 from account_svc.use_cases.instance_wait import InstanceWait, RotationFailed
 from account_svc.use_cases.key_rotation import LOGGED_OUT, KeyRotation
+from mesh.calling.unary import UnaryTransport
+from mesh.contract.instances import Instance
+from mesh.errors import Unavailable
 from mesh.identity.key_files import LOOK_SECONDS
 from mesh.identity.keys import key_id, load_private_key
 
@@ -82,8 +86,10 @@ def world(tmp_path: Path) -> World:
 
 async def test_a_rotation_ends_when_the_new_key_signs_everywhere(world: World) -> None:
     began_at = world.now
-    await world.rotation.rotate()
+    change = await world.rotation.rotate()
     first, second = world.kids()
+    assert (change.made, change.removed) == (second, ())
+    assert set(change.kept) == {first}
     assert world.signing() == {second}
     assert began_at + SETTLE_SECONDS <= world.now <= began_at + SETTLE_SECONDS + LOOK_SECONDS
     assert first == world.first
@@ -112,7 +118,8 @@ async def test_a_superseded_key_is_removed_when_its_overlap_is_over_everywhere(
     await world.rotation.prune()
     assert world.kids() == [world.first, second]
     world.now = ends_at + 0.5
-    await world.rotation.prune()
+    change = await world.rotation.prune()
+    assert (change.made, change.removed, change.kept) == (None, (world.first,), {})
     assert world.kids() == [second]
     assert f"Removed key {world.first}" in world.said[-1]
     assert world.signing() == {second}
@@ -196,8 +203,9 @@ async def test_too_many_keys_are_told_before_another_is_made(world: World) -> No
 
 async def test_the_only_key_is_revoked_and_another_signs_at_once(world: World) -> None:
     began_at = world.now
-    await world.rotation.revoke(world.first[:8])
+    change = await world.rotation.revoke(world.first[:8])
     (new,) = world.kids()
+    assert (change.made, change.removed) == (new, (world.first,))
     assert new != world.first
     assert world.signing() == {new}
     assert world.now <= began_at + LOOK_SECONDS
@@ -238,3 +246,35 @@ async def test_what_names_no_key_revokes_none(world: World, wanted: str) -> None
     with pytest.raises(RotationFailed, match="is not the id of one key"):
         await world.rotation.revoke(world.first[:5])
     assert world.kids() == [world.first]
+
+
+async def test_fewer_instances_than_expected_stop_a_rotation_before_anything_is_asked() -> None:
+    class NobodyAsked(UnaryTransport):
+        async def call(self, *arguments: object, **named: object) -> bytes:
+            raise AssertionError("an instance was asked")
+
+    listed = (Instance("account_svc-1", "account_svc", "127.0.0.1:1"),)
+    transport = NobodyAsked()
+    views = InstanceViews(lambda: listed, transport, dict, min_count=2)
+    with pytest.raises(MissingView, match="lists 1 instances of account_svc, and 2 are expected"):
+        await views.ask()
+    await transport.close()
+
+
+async def test_an_instance_that_does_not_answer_is_named() -> None:
+    class Away(UnaryTransport):
+        async def call(self, *arguments: object, **named: object) -> bytes:
+            raise Unavailable("nobody answers")
+
+    listed = (Instance("account_svc-1", "account_svc", "127.0.0.1:1"),)
+    transport = Away()
+    with pytest.raises(MissingView, match=r"account_svc-1 does not say .* \(UNAVAILABLE\)"):
+        await InstanceViews(lambda: listed, transport, dict).ask()
+    await transport.close()
+
+
+def test_one_process_at_a_time_changes_a_folder(tmp_path: Path) -> None:
+    with lock_folder(tmp_path) as first, lock_folder(tmp_path) as second:
+        assert (first, second) == (True, False)
+    with lock_folder(tmp_path) as again:
+        assert again
