@@ -15,7 +15,7 @@ nobody's breaker counts what happened further behind.
 
 A refusal is not the outcome of a call that changes something when an earlier attempt was
 sent and not answered for good: that one may still take effect. It is answered as
-OUTCOME_UNKNOWN, and the same request id tells later.
+OUTCOME_UNKNOWN, and the same idempotency key tells later.
 
 An idempotent attempt's timeout is two seconds, or half of what is left if that
 is less; the last ready instance may use all that is left. So an instance that

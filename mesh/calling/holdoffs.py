@@ -9,8 +9,8 @@ Pure: no I/O; clock and randomness are arguments.
 
 from collections.abc import Callable, Collection, Iterable
 
+from mesh.contract.retry_hints import bounded_hint_seconds
 from mesh.contract.terms import Work
-from mesh.serving.bulkheads import LONGEST_HINT_SECONDS, SHORTEST_HINT_SECONDS
 
 SPREAD = 0.25
 """A hint is lengthened by up to this share, so that callers do not come back together."""
@@ -28,7 +28,7 @@ class HoldOffs:
 
     def begin(self, instance_id: str, work: Work, hint_seconds: float | None) -> None:
         """The instance refused a call of that kind, and said when to come back."""
-        seconds = min(max(hint_seconds or 0.0, SHORTEST_HINT_SECONDS), LONGEST_HINT_SECONDS)
+        seconds = bounded_hint_seconds(hint_seconds or 0.0)
         until = self._clock() + seconds * (1 + SPREAD * self._jitter())
         self._until.setdefault(work, {})[instance_id] = until
 

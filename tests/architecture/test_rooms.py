@@ -28,14 +28,10 @@ LONGER_MODULES = {
     "tests/unit/mesh/lanes/test_lanes.py",
 }
 LONGER_FUNCTIONS = {
-    "account_svc/__main__.py serve",
-    "gacha_svc/__main__.py serve",
-    "gateway_http/__main__.py serve",
     "proof/bench/tables/flood.py show",
     "tests/unit/gateway/transcoding/every_kind.py every_kind",
 }
 CIRCLES = {
-    "account_svc": {"account_svc.adapters", "account_svc.config"},
     "deploy.local": {"deploy.local.commands", "deploy.local.run"},
     "gateway_http": {"gateway_http.config", "gateway_http.edge"},
     "proof.faults": {"proof.faults.injection", "proof.faults.target"},

@@ -16,7 +16,8 @@ from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, Resource
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.service_identity import ServiceIdentity
-from mesh.process.server import ListenFailed, Server
+from mesh.process.listening import ListenFailed
+from mesh.process.server import Server
 from mesh.serving.dispatch import Call, Dispatcher
 from mesh.status import DETAILS_KEY, from_wire
 from protos.tx.v1 import coordinator_pb2

@@ -10,13 +10,14 @@ import protos.gacha.v1.gacha_pb2
 import protos.tx.v1.participant_pb2  # noqa: F401 (puts the methods into the descriptor pool)
 from mesh.calls import AUTHORIZATION
 from mesh.contract.methods import Method
+from mesh.contract.retry_hints import LONGEST_HINT_SECONDS, SHORTEST_HINT_SECONDS
 from mesh.contract.terms import BOUNDS, Terms, Work, terms_of_path
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, Overloaded
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.lanes.limits import MAX_HELD_CALLS
-from mesh.serving.bulkheads import LONGEST_HINT_SECONDS, SHORTEST_HINT_SECONDS, Bulkhead
+from mesh.serving.bulkheads import Bulkhead
 from mesh.serving.dispatch import Call, Dispatcher
 from tests.unit.mesh.echo import OF_GACHA, Callers
 
