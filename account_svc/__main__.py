@@ -30,7 +30,7 @@ from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from account_svc.use_cases.sessions import Sessions
 from mesh.config import load
-from mesh.contract.terms import Work
+from mesh.contract.terms import WorkKind
 from mesh.failpoints import Reach, unharmed
 from mesh.postgres.database import Database
 from mesh.process.commands import run_command
@@ -91,7 +91,7 @@ async def serve(settings: AccountSettings, database: Database, reach: Reach = un
             offered=_offered(database, sign_in, shop, participant),
             player_keys=sign_in.signing_keys.find,
             is_ready=database.is_ready,
-            gates={Work.HASHING: sign_in.passwords.check_room},
+            gates={WorkKind.HASHING: sign_in.passwords.check_room},
         )
         runtime.run_in_background(sign_in.signing_keys.keep_looking)
         runtime.run_in_background(partial(keep_recovering, recovery.run_once), "branches")

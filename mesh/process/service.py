@@ -11,7 +11,7 @@ import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 
 from mesh.contract.methods import methods_of
-from mesh.contract.terms import Work
+from mesh.contract.terms import WorkKind
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import PublicKeys
 from mesh.process.config import ServiceSettings
@@ -47,7 +47,7 @@ class Service:
     player_keys: PublicKeys
     is_ready: Callable[[], Awaitable[bool]]
     opened: Collection[str] = ()
-    gates: Mapping[Work, Gate] = field(default_factory=dict)
+    gates: Mapping[WorkKind, Gate] = field(default_factory=dict)
     warm_up: Callable[[], Awaitable[None]] = _nothing
 
 

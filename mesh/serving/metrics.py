@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter
 
-from mesh.contract.terms import Work
+from mesh.contract.terms import WorkKind
 
 
 class RefusalMetrics:
@@ -16,8 +16,8 @@ class RefusalMetrics:
             ["work"],
             registry=registry,
         )
-        self._children = {work: refused.labels(work.name.lower()) for work in Work}
+        self._children = {kind: refused.labels(kind.name.lower()) for kind in WorkKind}
 
-    def count(self, work: Work) -> None:
+    def count(self, kind: WorkKind) -> None:
         """One more call of that kind was refused."""
-        self._children[work].inc()
+        self._children[kind].inc()

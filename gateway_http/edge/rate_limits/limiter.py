@@ -1,7 +1,7 @@
 """Which limits a request falls under, and what is said when one is exceeded.
 
     address   by the client's address  every request
-    sign-in   by the client's address  public calls whose proto declares WORK_HASHING:
+    sign-in   by the client's address  public calls whose proto declares WORK_KIND_HASHING:
                                        Register, Login
     player    by the player            calls that need a token
 
