@@ -77,5 +77,9 @@ chaos: dev ## end or freeze one process after the other under load; callers must
 generate: dev ## make the generated code from the protos
 	@exec $(PYTHON) -m protos.generate
 
+.PHONY: picture
+picture: dev ## draw the pictures of the code in ARCHITECTURE.md anew
+	@exec $(PYTHON) -m proof.architecture
+
 embedded dev:
 	@sh deploy/local/environment.sh $@
