@@ -3,7 +3,7 @@
 
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help up down status roll renew rotate-keys tx sagas logins admin-token clean test check bench faults chaos fuzz generate embedded dev
+.PHONY: help up down status roll renew rotate-keys tx sagas logins admin-token clean test check bench faults chaos fuzz generate lock embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
 PROFILE_OPTION = $(if $(filter command line,$(origin PROFILE)),--profile $(PROFILE))
@@ -12,7 +12,8 @@ GATEWAYS_OPTION = $(if $(filter command line,$(origin GATEWAYS)),--gateways $(GA
 PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
 
 # These never wait for an installation: without an environment nothing can be running.
-IF_MADE = [ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet (.venv)."; exit 0; }; exec $(PYTHON) -m
+IF_MADE = [ ! -e .venv.unfinished ] || { echo "The environment (.venv) is not complete: its installation was broken off, or goes on. 'make up' or 'make test' completes it." >&2; exit 1; }; \
+	[ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet (.venv)."; exit 0; }; exec $(PYTHON) -m
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target line; do printf '  make %-11s %s\n' "$$target" "$$line"; done
@@ -75,6 +76,9 @@ chaos: dev ## end or freeze one process after the other under load; callers must
 
 generate: dev ## make the generated code from the protos
 	@exec $(PYTHON) -m protos.generate
+
+lock: dev ## bring uv.lock and requirements/ in step with pyproject.toml (UPGRADE=1 takes the newest of all)
+	@exec $(PYTHON) -m deploy.packages.lock $(if $(UPGRADE),--upgrade)
 
 embedded dev:
 	@sh deploy/local/environment.sh $@
