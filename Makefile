@@ -52,8 +52,9 @@ admin-token: ## print a token for an operator's calls, valid for a minute (curl 
 clean: ## forget all data, secrets and logs of the mesh (var/)
 	@$(IF_MADE) deploy.local clean
 
-test: dev ## run all tests, on free ports and in folders of their own (ARGS='-k pull' for some)
-	@exec $(PYTHON) -m pytest $(ARGS)
+# Most tests wait for other processes, so that two run side by side on two cores.
+test: dev ## run all tests, on free ports and in folders of their own (ARGS='-k pull' for some, '-n 0' one by one)
+	@exec $(PYTHON) -m pytest -n 2 $(ARGS)
 
 check: dev ## ruff, strict mypy, import directions, generated code
 	$(PYTHON) -m ruff check .
