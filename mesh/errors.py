@@ -15,7 +15,7 @@
     +-- Internal              13   our bug; the caller learns the request id alone
     +-- Unavailable           14   this instance cannot answer; another may
     |   +-- DependencyAway         what stands behind the instance cannot; the instance serves
-    |       +-- InDoubt            it may have taken effect; the request id tells
+    |       +-- InDoubt            it may have taken effect; the idempotency key tells
     +-- DataLoss              15   needs a person
     +-- Unauthenticated       16
 
@@ -212,13 +212,13 @@ class DataLoss(MeshError):
 
 
 class InDoubt(DependencyAway):
-    """It is not known yet whether the call took effect; the same request id tells later."""
+    """It is not known yet whether the call took effect; the same idempotency key tells later."""
 
     REASON = "OUTCOME_UNKNOWN"
 
     def __init__(
         self,
-        message: str = "The outcome is not known yet; repeat the call with the same request id.",
+        message: str = "The outcome is unknown yet; repeat the call with the same idempotency key.",
     ) -> None:
         super().__init__(message)
 

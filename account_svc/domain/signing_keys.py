@@ -70,6 +70,18 @@ class ScheduledKey:
     ready_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class ListedKey:
+    """What an operator wants to know of a key; times are seconds since 1970, and
+    `removable_at` is None while no newer key has taken over."""
+
+    kid: str
+    file_name: str
+    state: State
+    ready_at: float
+    removable_at: float | None
+
+
 class Schedule:
     """Of the keys that a process knows, at least one."""
 

@@ -21,8 +21,8 @@ from deploy.tx.listing import look
 from deploy.tx.report import Reporter, described
 from deploy.tx.resolution import resolve
 from deploy.tx.sides import Access, NothingRuns, Services, Sides, access_to, reach
+from mesh.config import load
 from mesh.errors import MeshError
-from mesh.process.config import load
 from mesh.tls.security import security_read_once
 from mesh.tls.settings import TlsSettings
 from mesh.txn.model import gid_age_seconds

@@ -48,15 +48,16 @@ class Pulls:
         self._group_commit = group_commit
 
     async def pull(
-        self, user_id: str, banner_id: str, count: int, key: str, deadline: Deadline
+        self, user_id: str, banner_id: str, count: int, idempotency_key: str, deadline: Deadline
     ) -> tuple[PulledItem, ...]:
-        """Charges the player and gives the items, both or neither. Idempotent by `key`.
+        """Charges the player and gives the items, both or neither.
 
-        Raises BannerNotFound, CatalogEmpty, InvalidArgument, InsufficientCurrency,
-        FailedPrecondition, IdempotencyKeyReused; InDoubt and DeadlineExceeded when the
-        outcome is not known: the same key tells it later.
+        Idempotent by `idempotency_key`. Raises BannerNotFound, CatalogEmpty,
+        InvalidArgument, InsufficientCurrency, FailedPrecondition, IdempotencyKeyReused;
+        InDoubt and DeadlineExceeded when the outcome is not known: the same key tells it
+        later.
         """
-        pull_id = operation_id(PULL, user_id, checked_key(key))
+        pull_id = operation_id(PULL, user_id, checked_key(idempotency_key))
         catalog = await self._catalog.current()
         for _ in range(ODDS_CHANGED_ATTEMPTS):
             banner = catalog.banner(banner_id)
@@ -120,12 +121,14 @@ class Pulls:
                     raise IdempotencyKeyReused
                 return pulled(found[0].items)
             if deadline.is_over():
-                raise InDoubt("The pull is being completed; repeat it with the same request id.")
+                raise InDoubt(
+                    "The pull is being completed; repeat it with the same idempotency key."
+                )
             await asyncio.sleep(min(STORED_PULL_PAUSE_SECONDS, deadline.remaining_seconds()))
 
 
 def _refused(refusal: No) -> MeshError:
-    """What the player is told of a participant's NO."""
+    """The error for a participant's NO."""
     known = _REFUSALS.get(refusal.reason)
     if known is not None:
         return known(refusal.message)

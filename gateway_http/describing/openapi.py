@@ -11,7 +11,7 @@ from gateway_http.describing.field_rules import is_required
 from gateway_http.describing.own_routes import OWN_PATHS
 from gateway_http.describing.schemas import ERROR_SCHEMA, Schemas
 from gateway_http.errors import STATUS_BY_CODE, STATUS_BY_REASON
-from gateway_http.transcoding.binding import REQUEST_ID, has_request_id
+from gateway_http.transcoding.binding import IDEMPOTENCY_KEY, has_idempotency_key
 from gateway_http.transcoding.contracts import (
     Binding,
     Contracts,
@@ -123,15 +123,17 @@ def _operation(
         parameters += [
             schemas.parameter(field, "query")
             for field in fields.values()
-            if field.name not in variables and field.name != REQUEST_ID and not is_raw_part(field)
+            if field.name not in variables
+            and field.name != IDEMPOTENCY_KEY
+            and not is_raw_part(field)
         ]
     if binding.raw_body:
         description["requestBody"] = schemas.raw_body(fields[binding.raw_body])
     parameters += [
         schemas.header(field, name) for field in fields.values() for name in header_names_of(field)
     ]
-    if has_request_id(operation.request):
-        parameters.append(_IDEMPOTENCY_KEY)
+    if has_idempotency_key(operation.request):
+        parameters.append(_KEY_PARAMETER)
     if parameters:
         description["parameters"] = parameters
     if operation.rule.access is not Access.PUBLIC:
@@ -147,7 +149,7 @@ def _security(rule: Rule) -> list[dict[str, list[str]]]:
     return [{"admin": []}, {}] if rule.may_be_opened else [{"admin": []}]
 
 
-_IDEMPOTENCY_KEY: dict[str, Any] = {
+_KEY_PARAMETER: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,

@@ -1,7 +1,7 @@
 """JSON Schemas (draft 2020-12) of protobuf messages, as OpenAPI 3.1 embeds them.
 
 A schema says what the codecs do: what an answer always has is required; what a
-request may have is all there is, within the rules that its fields declare. A request id
+request may have is all there is, within the rules that its fields declare. An idempotency key
 is told of as the Idempotency-Key header alone. Descriptions are the comments of the protos.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gateway_http.describing.field_rules import is_required, narrowed
-from gateway_http.transcoding.binding import REQUEST_ID
+from gateway_http.transcoding.binding import IDEMPOTENCY_KEY
 from gateway_http.transcoding.contracts import Contracts, Operation, is_raw_part
 from gateway_http.transcoding.raw_parts import LONGEST_HEADER
 
@@ -136,7 +136,7 @@ class Schemas:
             for field in message.fields
             if field.name not in left_out
             and not is_raw_part(field)
-            and not (is_request and field.name == REQUEST_ID)
+            and not (is_request and field.name == IDEMPOTENCY_KEY)
         ]
         schema: dict[str, Any] = {
             "type": "object",

@@ -19,7 +19,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server.embed import Server
 
-from mesh.process.server import ListenFailed
+from mesh.process.listening import ListenFailed
 from mesh.tls.material import TlsFiles
 
 BACKLOG_CONNECTIONS = 1024

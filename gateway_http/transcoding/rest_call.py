@@ -26,7 +26,7 @@ from mesh.calls import (
     TRACEPARENT,
     SheddingCaller,
 )
-from mesh.contract.terms import Work
+from mesh.contract.terms import WorkKind
 from mesh.deadlines import Deadline, within
 from mesh.errors import DeadlineExceeded, Internal, MeshError, Unauthenticated
 
@@ -143,5 +143,5 @@ def _limit_class(operation: Operation) -> LimitClass:
     passwords. What other secrets a body may hold cannot be guessed."""
     if operation.rule.needs_token:
         return LimitClass.PLAYER
-    is_sign_in = operation.terms.work is Work.HASHING
+    is_sign_in = operation.terms.work_kind is WorkKind.HASHING
     return LimitClass.SIGN_IN if is_sign_in else LimitClass.ADDRESS

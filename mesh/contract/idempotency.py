@@ -1,4 +1,4 @@
-"""Request ids of mutations (AIP-155): one key, one effect, one answer."""
+"""Idempotency keys of mutations (AIP-155): one key, one effect, one answer."""
 
 import re
 from hashlib import sha1
@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from mesh.errors import InvalidArgument
 
+FIELD = "idempotency_key"
 MAX_KEY_LENGTH = 128
 _NAMESPACE = UUID("6d1f5f0c-7a43-5d0e-9a0c-3a6f1f9b7e21").bytes
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_LENGTH}}}")
@@ -18,18 +19,19 @@ class IdempotencyKeyReused(InvalidArgument):
 
     def __init__(self) -> None:
         super().__init__(
-            "This request id was used before with another body; use a new one for a new request.",
-            metadata={"field": "request_id"},
+            "This idempotency key was used before with another body; give each request its own.",
+            metadata={"field": FIELD},
         )
 
 
 def checked_key(key: str) -> str:
-    """The caller's key, or a new one when it is empty. Raises InvalidArgument naming request_id."""
+    """The caller's key, or a new one when it is empty. Raises InvalidArgument naming
+    the field idempotency_key."""
     if not key:
         return uuid4().hex
     if not _KEY.fullmatch(key):
         raise InvalidArgument.of_field(
-            "request_id", f"must be 1 to {MAX_KEY_LENGTH} visible ASCII characters without spaces"
+            FIELD, f"must be 1 to {MAX_KEY_LENGTH} visible ASCII characters without spaces"
         )
     return key
 

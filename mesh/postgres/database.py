@@ -214,4 +214,6 @@ def _translated(error: psycopg2.Error) -> MeshError | None:
 
 
 def _away() -> DatabaseAway:
-    return DatabaseAway("The database does not answer; repeat the call with the same request id.")
+    return DatabaseAway(
+        "The database does not answer; repeat the call with the same idempotency key."
+    )

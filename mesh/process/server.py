@@ -17,6 +17,7 @@ from mesh.contract.methods import Method
 from mesh.errors import MeshError
 from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES
 from mesh.lanes.service import LaneService
+from mesh.process.listening import ListenFailed
 from mesh.process.reflection import Reflection
 from mesh.serving.contexts import abort, deadline_of, metadata_of
 from mesh.serving.dispatch import Dispatcher
@@ -36,12 +37,8 @@ _OPTIONS = (
 )
 
 
-class ListenFailed(Exception):
-    """The address cannot be listened on."""
-
-
 class Server:
-    """Serves a dispatcher's methods on one address."""
+    """Serves a dispatcher's methods on one address; a `mesh.process.runtime.Server`."""
 
     def __init__(
         self,
@@ -93,6 +90,11 @@ class Server:
         await self._check_health()
         await self._server.start()
         self._checking = asyncio.create_task(self._keep_checking())
+
+    @property
+    def address(self) -> str:
+        """host:port, with the port that it has once it has started."""
+        return f"{self._listen.rpartition(':')[0]}:{self.port}"
 
     async def refuse_new_calls(self) -> None:
         """Lets health say NOT_SERVING for good; calls are still answered."""

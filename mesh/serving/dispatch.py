@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from mesh.calls import CLIENT_ADDRESS, REQUEST_ID, TRACEPARENT, Metadata, is_fit_request_id
 from mesh.contract.access import Rule
 from mesh.contract.methods import Method
-from mesh.contract.terms import BOUNDS, Work
+from mesh.contract.terms import BOUNDS, WorkKind
 from mesh.deadlines import Deadline, within
 from mesh.errors import (
     DeadlineExceeded,
@@ -76,9 +76,9 @@ class Dispatcher:
         methods: Iterable[Method],
         authenticator: Authenticator,
         *,
-        bounds: Mapping[Work, int] = BOUNDS,
-        gates: Mapping[Work, Gate] = MappingProxyType({}),
-        count_refusal: Callable[[Work], None] = lambda work: None,
+        bounds: Mapping[WorkKind, int] = BOUNDS,
+        gates: Mapping[WorkKind, Gate] = MappingProxyType({}),
+        count_refusal: Callable[[WorkKind], None] = lambda kind: None,
     ) -> None:
         """`bounds` has the number of calls of each kind that run at once; `gates` say of a
         kind whether there is room, beside that; `count_refusal` is told of every call that
@@ -88,7 +88,8 @@ class Dispatcher:
             method.rule.check(method.path)
         self._authenticator = authenticator
         self._bulkheads = {
-            work: Bulkhead(bounds[work], on_refusal=partial(count_refusal, work)) for work in Work
+            kind: Bulkhead(bounds[kind], on_refusal=partial(count_refusal, kind))
+            for kind in WorkKind
         }
         self._gates = dict(gates)
         self._count_refusal = count_refusal
@@ -107,8 +108,8 @@ class Dispatcher:
     ) -> bytes:
         """Runs one unary call. Raises MeshError alone, and CancelledError when cancelled."""
         method = self._known(path)
-        work = method.terms.work
-        bulkhead, gate = self._bulkheads[work], self._gates.get(work)
+        kind = method.terms.work_kind
+        bulkhead, gate = self._bulkheads[kind], self._gates.get(kind)
         _enter(bulkhead, path)
         request_id = request_id_of(metadata)
         try:
@@ -118,7 +119,7 @@ class Dispatcher:
             answer = await within(deadline, method.function(decoded, call))
             return method.encode(answer)
         except Overloaded as error:
-            self._count_refusal(work)
+            self._count_refusal(kind)
             error.metadata["method"] = path
             raise
         except Exception as error:

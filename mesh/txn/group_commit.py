@@ -33,8 +33,8 @@ from mesh.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from mesh.process.metrics import TransactionMetrics
 from mesh.txn.coordinator import Answer, Coordinator, Work
+from mesh.txn.metrics import TransactionMetrics
 from mesh.txn.model import BUSY, MAX_OPERATIONS, No
 
 MAX_IN_FLIGHT = 1
@@ -145,7 +145,9 @@ class GroupCommit:
             log.error("fail_batch", exc_info=error)
             for waiting in batch:
                 if not waiting.answer.done():
-                    self._fail(waiting, Internal("The pull failed; repeat it with its request id."))
+                    self._fail(
+                        waiting, Internal("The pull failed; repeat it with its idempotency key.")
+                    )
         finally:
             self._free_slots += 1
             self._schedule()

@@ -22,7 +22,7 @@ class Check(StrEnum):
     ASKED = "nothing is there that nobody asked for"
     OUTCOMES = "both branches of a gid have its decision's outcome"
     PREPARED = "prepared branches and open decisions end within a bound"
-    REPEATS = "a repeated request id gives its first answer, byte for byte"
+    REPEATS = "a repeated idempotency key gives its first answer, byte for byte"
     READER = "gacha first, account second: no pull without its debit"
     SETTLED = "who repeats a request learns its outcome within a bound"
     SESSIONS = "who repeats a refresh stays logged in, and sees what is stored"

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from account_svc.adapters.signing_keys.files import RefusedKeyFile, read_private_key_file
 from account_svc.domain import signing_keys as rules
-from account_svc.domain.signing_keys import Schedule, ScheduledKey, State
+from account_svc.domain.signing_keys import ListedKey, Schedule, ScheduledKey
 from mesh.identity.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder, stamps_of
 
@@ -40,18 +40,6 @@ class _HeldKey:
     path: Path
     signer: TokenSigner
     scheduled: ScheduledKey
-
-
-@dataclass(frozen=True, slots=True)
-class ListedKey:
-    """What an operator wants to know of a key; times are seconds since 1970, and
-    `removable_at` is None while no newer key has taken over."""
-
-    kid: str
-    file_name: str
-    state: State
-    ready_at: float
-    removable_at: float | None
 
 
 class SigningKeys:

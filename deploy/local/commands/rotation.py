@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from account_svc.adapters.signing_keys.files import RefusedKeyFile, read_private_key_file
-from account_svc.adapters.signing_keys.folder import MAX_SIGNING_KEYS, ListedKey
-from account_svc.domain.signing_keys import SETTLE_SECONDS, State
+from account_svc.adapters.signing_keys.folder import MAX_SIGNING_KEYS
+from account_svc.domain.signing_keys import SETTLE_SECONDS, ListedKey, State
 from deploy.local.commands.signing_views import Views
 from deploy.local.errors import LocalRunError
 from deploy.local.secrets.credentials import make_signing_key

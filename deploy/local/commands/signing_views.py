@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from account_svc.adapters.signing_keys.folder import ListedKey
+from account_svc.domain.signing_keys import ListedKey
 from account_svc.rpc.signing_keys import STATES
 from deploy.local.endpoint import Reach, reach_of
 from deploy.local.errors import LocalRunError

@@ -21,22 +21,22 @@ SELECT kind, saga_id::text, state, attempt_count, reason, is_parked FROM saga
 WHERE due_at IS NOT NULL OR is_parked
 """
 DELIVERED = """
-SELECT request_id::text, gift_id::text, sender_id::text, receiver_name, item_id, count
+SELECT intent_id::text, gift_id::text, sender_id::text, receiver_name, item_id, count
 FROM gift JOIN gift_outcome USING (gift_id)
-WHERE delivered AND request_id = ANY(%s::uuid[])
+WHERE delivered AND intent_id = ANY(%s::uuid[])
 """
 CREDITED = """
-SELECT request_id::text, ledger.user_id::text, ledger.amount, balance_after
+SELECT intent_id::text, ledger.user_id::text, ledger.amount, balance_after
 FROM purchase JOIN ledger ON operation_id = purchase_id
-WHERE request_id = ANY(%s::uuid[])
+WHERE intent_id = ANY(%s::uuid[])
 """
 TWICE_CREDITED = """
-SELECT request_id::text, count(*) FROM purchase JOIN purchase_outcome USING (purchase_id)
-WHERE outcome = 'credited' GROUP BY request_id HAVING count(*) > 1
+SELECT intent_id::text, count(*) FROM purchase JOIN purchase_outcome USING (purchase_id)
+WHERE outcome = 'credited' GROUP BY intent_id HAVING count(*) > 1
 """
 TWICE_DELIVERED = """
-SELECT request_id::text, count(*) FROM gift JOIN gift_outcome USING (gift_id)
-WHERE delivered GROUP BY request_id HAVING count(*) > 1
+SELECT intent_id::text, count(*) FROM gift JOIN gift_outcome USING (gift_id)
+WHERE delivered GROUP BY intent_id HAVING count(*) > 1
 """
 PURCHASES = """
 SELECT purchase_id::text, user_id::text, price_minor, outcome
@@ -92,8 +92,8 @@ def check_answers(
 def _unkept(done: Sequence[Asked], rows: Sequence[Row]) -> Iterator[str]:
     """The successes that are not there exactly once, as they were told."""
     stored: dict[object, list[Row]] = {}
-    for request_id, *rest in rows:
-        stored.setdefault(request_id, []).append(tuple(rest))
+    for intent_id, *rest in rows:
+        stored.setdefault(intent_id, []).append(tuple(rest))
     for asked in done:
         if (kept := stored.get(asked.id, [])) != [_told(asked)]:
             yield f"{asked.kind} {asked.key}: {asked.body!r}, stored {kept}"

@@ -130,9 +130,9 @@ def _outcomes(mesh: Mesh) -> Iterator[str]:
 def _unasked(mesh: Mesh, history: History) -> Iterator[str]:
     for side, statement in (
         ("gacha", "SELECT pull_id::text FROM pull"),
-        ("gacha", "SELECT request_id::text FROM gift"),
+        ("gacha", "SELECT intent_id::text FROM gift"),
         ("account", "SELECT operation_id::text FROM ledger WHERE kind = 'pull'"),
-        ("account", "SELECT request_id::text FROM purchase"),
+        ("account", "SELECT intent_id::text FROM purchase"),
     ):
         unasked = {operation for (operation,) in query(mesh, side, statement)}
         if unasked := unasked - history.asked_ids:

@@ -24,13 +24,13 @@ import account_svc.__main__ as account_root
 import gacha_svc.__main__ as gacha_root
 from account_svc.config import AccountSettings
 from gacha_svc.config import GachaSettings
+from mesh.config import load
 from mesh.failpoints import Reach
 from mesh.lanes.transport import LaneTransport
 from mesh.logs import configure_logs
 from mesh.postgres.database import Database
 from mesh.process import member
-from mesh.process.config import load
-from mesh.process.lifecycle import run
+from mesh.process.runtime import run
 from mesh.saga import runner as saga_runner
 from mesh.txn.local import LocalParticipant
 from mesh.txn.model import Operation, Vote

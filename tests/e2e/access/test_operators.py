@@ -24,7 +24,7 @@ from tests.e2e.access.callers import callers
 from tests.e2e.hostile.refusals import refusal
 
 START_SECONDS = 60.0
-INIT_DB = "gacha.v1.GachaService/InitDb"
+INIT_DB = "gacha.v1.CatalogService/InitDb"
 
 
 def admin_token(*arguments: str) -> "subprocess.CompletedProcess[str]":

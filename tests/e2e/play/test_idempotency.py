@@ -105,7 +105,7 @@ def test_key_may_stand_in_the_body_instead_of_the_header(
 ) -> None:
     token = new_player(gems=320).token
     headers = {"authorization": f"Bearer {token}"}
-    in_body = rest.http.post("/gacha/pull/standard", json={"requestId": "k"}, headers=headers)
+    in_body = rest.http.post("/gacha/pull/standard", json={"idempotencyKey": "k"}, headers=headers)
     assert in_body.status_code == 200
     assert rest.pull(token, key="k").raw == in_body.content
 

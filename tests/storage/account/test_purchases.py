@@ -13,7 +13,9 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.adapters.passwords import Passwords
-from account_svc.adapters.payments.provider import (
+from account_svc.domain.accounts import UserNotFound
+from account_svc.domain.debits import Debit
+from account_svc.domain.payments import (
     Charge,
     ChargeOrder,
     ChargeState,
@@ -24,8 +26,6 @@ from account_svc.adapters.payments.provider import (
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
-from account_svc.domain.accounts import UserNotFound
-from account_svc.domain.debits import Debit
 from account_svc.domain.purchases import (
     MAX_PURCHASE_GEMS,
     Price,

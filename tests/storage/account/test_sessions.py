@@ -145,7 +145,7 @@ async def test_every_token_that_is_not_genuine_gets_one_answer(house: House) -> 
 async def test_a_refresh_without_a_token_or_with_a_bad_key_names_the_field(house: House) -> None:
     with pytest.raises(InvalidArgument, match="refresh_token"):
         await house.sessions.refresh("", "")
-    with pytest.raises(InvalidArgument, match="request_id"):
+    with pytest.raises(InvalidArgument, match="idempotency_key"):
         await house.sessions.refresh("gmr_", "a key")
 
 

@@ -272,7 +272,7 @@ async def test_whatever_is_lost_or_ends_both_databases_agree(
     )
     if decided:
         assert first == {asked.id}, "what was decided is done"
-    # The caller tries again with the same operation, as one with the same request id does.
+    # The caller tries again with the same operation, as one with the same idempotency key does.
     again = await house.group_commit(Wire()).submit(asked, Deadline.after(5))
     assert again == (No("DUPLICATE") if first else Committed("player", "player"))
     assert await house.applied() == ({asked.id}, {asked.id})

@@ -313,7 +313,7 @@ async def test_a_coordinator_that_finds_its_branch_lost_promises_nothing(house: 
         await house.coordinator(Forgetful()).run([work], Deadline.after(5))
     await house.recovery().run_once()
     again = await house.coordinator(Wire()).run([work], Deadline.after(5))
-    assert again[work.id] == No("DUPLICATE"), "the same request id tells that it was done"
+    assert again[work.id] == No("DUPLICATE"), "the same idempotency key tells that it was done"
     assert await house.debits(user_id) == [(work.id, -PRICE)]
 
 

@@ -39,7 +39,7 @@ from tests.unit.gateway.fakes import (
 TOKEN = {"authorization": "Bearer t"}
 PULL = "/gacha.v1.GachaService/Pull"
 BUY = "/account.v1.AccountService/BuyCurrency"
-ITEMS = "/gacha.v1.GachaService/ListItems"
+ITEMS = "/gacha.v1.CatalogService/ListItems"
 
 
 def gateway(caller: FakeCaller, max_in_flight: int = 100, limits: Limits = LIMITS) -> Gateway:
@@ -99,7 +99,7 @@ async def test_a_pull_goes_to_its_service_and_comes_back_as_promised() -> None:
     (call,) = caller.calls
     assert call.method == PULL
     assert gacha_pb2.PullRequest.FromString(call.request) == gacha_pb2.PullRequest(
-        banner_id="standard", count=10, request_id="k1"
+        banner_id="standard", count=10, idempotency_key="k1"
     )
     assert call.metadata["authorization"] == "Bearer t"
     assert call.metadata["x-request-id"] == "r1"
@@ -113,7 +113,7 @@ async def test_the_old_way_to_pull_is_get() -> None:
     assert (protocol.status, protocol.body) == (200, b'{"pulled_items":[]}')
     request = gacha_pb2.PullRequest.FromString(caller.calls[0].request)
     assert not request.HasField("count")
-    assert re.fullmatch("[0-9a-f]{32}", request.request_id)
+    assert re.fullmatch("[0-9a-f]{32}", request.idempotency_key)
 
 
 async def test_a_get_ignores_a_body() -> None:

@@ -20,7 +20,7 @@ from mesh.calling.unary import UnaryTransport
 from mesh.calls import AUTHORIZATION
 from mesh.contract.access import OF_PLAYERS, Rule, of_services
 from mesh.contract.methods import Method
-from mesh.contract.terms import Work
+from mesh.contract.terms import WorkKind
 from mesh.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -128,7 +128,7 @@ def echo_server(
             Method(STREAM, OF_GACHA, True, bytes, echo.stream, bytes),
         ],
         Authenticator(player_keys=keys, service_keys=service_keys),
-        bounds=dict.fromkeys(Work, max_calls_of_a_kind),
+        bounds=dict.fromkeys(WorkKind, max_calls_of_a_kind),
     )
     return Server(listen, (), dispatcher, _always_ready, security=security)
 

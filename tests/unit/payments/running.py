@@ -16,8 +16,8 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from account_svc.adapters.payments.provider import ChargeOrder
 from account_svc.adapters.payments.sandbox import SandboxProvider
+from account_svc.domain.payments import ChargeOrder
 from mesh.deadlines import Deadline
 from payment_sandbox.app import SandboxApp
 from payment_sandbox.faults import FaultRates, Faults

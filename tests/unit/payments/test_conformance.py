@@ -20,14 +20,14 @@ import orjson
 import pytest
 from aiohttp import web
 
-from account_svc.adapters.payments.provider import (
+from account_svc.adapters.payments.sandbox import SandboxProvider
+from account_svc.adapters.payments.stripe import KEY, StripeProvider
+from account_svc.domain.payments import (
     BadSignature,
     PaymentProvider,
     ProviderAway,
     UnsupportedPaymentMethod,
 )
-from account_svc.adapters.payments.sandbox import SandboxProvider
-from account_svc.adapters.payments.stripe_provider import KEY, StripeProvider
 from mesh.deadlines import Deadline
 from mesh.errors import InvalidArgument
 from tests.e2e import tools

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from account_svc.adapters.payments.provider import Charge, ChargeOrder, ChargeState, ProviderAway
 from account_svc.adapters.payments.sandbox import SandboxProvider
+from account_svc.domain.payments import Charge, ChargeOrder, ChargeState, ProviderAway
 from tests.unit.payments.running import (
     NOBODY,
     PATIENCE_SECONDS,

@@ -56,7 +56,7 @@ async def address_of(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
     line = json.loads(await asyncio.wait_for(process.stdout.readline(), 20.0))
     assert line["event"] == "serve"
-    return f"127.0.0.1:{line['port']}"
+    return str(line["address"])
 
 
 async def test_a_killed_registry_is_found_again_and_no_instance_is_missed(spawn: Spawn) -> None:
@@ -85,7 +85,7 @@ async def test_a_killed_registry_is_found_again_and_no_instance_is_missed(spawn:
     assert directory.instances("a") == (A,)
 
 
-async def test_an_address_that_is_taken_is_told_and_ends_the_process(spawn: Spawn) -> None:
+async def test_an_address_that_is_taken_ends_the_process_and_says_so(spawn: Spawn) -> None:
     address = await address_of(await spawn("127.0.0.1:0"))
     second = await spawn(address)
     _, errors = await asyncio.wait_for(second.communicate(), 20.0)

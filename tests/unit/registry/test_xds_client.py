@@ -18,7 +18,7 @@ from mesh.contract.instances import Instance, InstanceState
 from tests.unit.registry import xds_client
 from tests.unit.registry.running import RunningRegistry
 
-REPEATED = "/gacha.v1.GachaService/ListItems"
+REPEATED = "/gacha.v1.CatalogService/ListItems"
 SENT_ONCE = "/gacha.v1.GachaService/Pull"
 
 

@@ -96,7 +96,7 @@ def test_every_promised_route_is_described(
     assert ("requestBody" in operation) is (verb == "post")
     if verb == "post":
         body = operation["requestBody"]["content"]["application/json"]["schema"]
-        assert [name for name in properties(document, body) if name != "requestId"] == takes
+        assert [name for name in properties(document, body) if name != "idempotencyKey"] == takes
 
 
 @pytest.mark.parametrize(("name", "keys", "kind"), NESTED)

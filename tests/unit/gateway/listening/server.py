@@ -36,7 +36,9 @@ async def serve(listen: str, wait_seconds: float, *origins: str) -> None:
         "/gacha.v1.GachaService/Pull": gacha_pb2.PullResponse(
             pulled_items=[gacha_pb2.PulledItem(item_id=1, name="Sword", rarity="rare")] * 10
         ).SerializeToString(),
-        "/gacha.v1.GachaService/ListItems": FailedPrecondition("No items", reason="CATALOG_EMPTY"),
+        "/gacha.v1.CatalogService/ListItems": FailedPrecondition(
+            "No items", reason="CATALOG_EMPTY"
+        ),
     }
     listener = listening_socket(listen)
     print(listener.getsockname()[1], flush=True)  # noqa: T201 - read by the test

@@ -13,7 +13,7 @@ import pytest
 
 from gateway_http.listening.listener import listening_socket
 from gateway_http.transcoding.disconnects import WATCH_AFTER_SECONDS
-from mesh.process.server import ListenFailed
+from mesh.process.listening import ListenFailed
 
 TOKEN = {"authorization": "Bearer t"}
 

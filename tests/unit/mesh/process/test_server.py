@@ -10,13 +10,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh.contract.methods import methods_of
-from mesh.contract.terms import Work
+from mesh.contract.terms import WorkKind
 from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, ResourceExhausted
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.service_identity import ServiceIdentity
-from mesh.process.server import ListenFailed, Server
+from mesh.process.listening import ListenFailed
+from mesh.process.server import Server
 from mesh.serving.dispatch import Call, Dispatcher
 from mesh.status import DETAILS_KEY, from_wire
 from protos.tx.v1 import coordinator_pb2
@@ -65,7 +66,7 @@ class House:
         self.dispatcher = Dispatcher(
             methods_of(SERVICE, self.coordinator),
             Authenticator(player_keys=fixed_keys(), service_keys=service_keys),
-            bounds=dict.fromkeys(Work, max_calls_of_a_kind),
+            bounds=dict.fromkeys(WorkKind, max_calls_of_a_kind),
         )
         self.server = Server("127.0.0.1:0", [SERVICE.full_name], self.dispatcher, self.is_ready)
 

@@ -22,7 +22,7 @@ MAX_MESSAGES = 5_000
 
 @dataclass
 class Pull:
-    """What a player asks for, under one request id, and each answer so far."""
+    """What a player asks for, under one idempotency key, and each answer so far."""
 
     id: str
     player: str

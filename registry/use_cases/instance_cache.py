@@ -1,10 +1,10 @@
-"""The list as those tell it who only read: followed by one task, and always at hand.
+"""The list for readers who hold no lease (xDS, scrape targets): one task keeps it current.
 
-A registry that keeps its leases in memory knows nobody when it starts. Until instances have
-had the time to register anew there is no list here, for one with holes would have its
-readers drop instances that live; whoever had a list from before keeps that. When a store has
-lost its list, or all leases of a service have run out together, those who are missing stay
-for as long, as they do with callers of the mesh (`mesh.membership.instance_memory`).
+A registry that keeps its leases in memory knows no instance when it starts. It has no list
+until every instance has had the time to register again: readers would drop live instances
+for a list with holes, and keep their old list when there is none. When a store has lost its
+list, or all leases of a service have run out together, the missing instances stay for the
+same time, as they do with callers of the mesh (`mesh.membership.instance_memory`).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from mesh.contract.instances import Instance
 from mesh.errors import MeshError
 from mesh.membership.instance_memory import InstanceMemory
 from registry.domain.leases import LEASE_SECONDS, Snapshot
-from registry.domain.store import Store, StoreClosed
+from registry.domain.store import RegistryLeaving, Store
 
 SETTLE_SECONDS = LEASE_SECONDS + 1.0
 """Longer than an instance needs to find that its lease is gone, and to register again."""
@@ -25,8 +25,8 @@ PAUSE_SECONDS = 0.5
 log = structlog.get_logger()
 
 
-class Following:
-    """Follows a store. Call `run` beside it."""
+class InstanceCache:
+    """The instances of a store, as `run` last read them."""
 
     def __init__(
         self,
@@ -36,8 +36,9 @@ class Following:
         settle_seconds: float = SETTLE_SECONDS,
         pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
-        """`first_list_seconds` is waited before the first list, 0 for a store that outlives
-        this process; the pause is between attempts while the store does not answer."""
+        """The first list is read after `first_list_seconds`, 0 for a store that outlives this
+        process. Missing instances are dropped after `settle_seconds`. While the store does
+        not answer, it is asked again every `pause_seconds`."""
         self._store = store
         self._first_list_seconds = first_list_seconds
         self._settle_seconds = settle_seconds
@@ -60,19 +61,19 @@ class Following:
         return self._is_over
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Has `changed` called after every change, and at the end; the answer ends that."""
+        """Calls `changed` after every change, and at the end. Returns the unsubscribe function."""
         self._subscribers.append(changed)
         return lambda: self._subscribers.remove(changed)
 
     async def run(self) -> None:
-        """Follows until the store closes. While it does not answer, the last list stands."""
+        """Runs until the store closes. While the store does not answer, the last list stands."""
         await asyncio.sleep(self._first_list_seconds)
         is_lost = False
         while not self._is_over:
             try:
                 async with asyncio.timeout_at(self._settles_at):
                     snapshot = await self._next()
-            except StoreClosed:
+            except RegistryLeaving:
                 self._is_over = True
             except MeshError as error:
                 if not is_lost:
@@ -86,7 +87,7 @@ class Following:
             else:
                 self._take(snapshot)
             is_lost = False
-            self._tell()
+            self._publish()
 
     async def _next(self) -> Snapshot:
         if self._taken is None:
@@ -101,7 +102,7 @@ class Following:
         if self._memory.take(snapshot.entries) or is_another_list:
             self._settles_at = asyncio.get_running_loop().time() + self._settle_seconds
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         self._instances = tuple(instance for _, instance in sorted(self._memory.merged().items()))
         for changed in tuple(self._subscribers):
             changed()

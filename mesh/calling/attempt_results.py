@@ -28,7 +28,7 @@
 Pure.
 """
 
-from mesh.calling.breaker import Outcome
+from mesh.calling.breaker import AttemptResult
 from mesh.calling.transport import ConnectionBroken, NoAnswer, NotCarried
 from mesh.contract.terms import Terms
 from mesh.errors import DeadlineExceeded, InDoubt, MeshError, NoKeysYet, Overloaded, Unavailable
@@ -56,14 +56,14 @@ def may_be_alive(error: MeshError, method: str) -> bool:
     return was_sent(error) and not is_at_the_door(error, method)
 
 
-def outcome_of(error: MeshError) -> Outcome:
+def result_of(error: MeshError) -> AttemptResult:
     """What an attempt that failed so says of its instance."""
     if isinstance(error, NoAnswer):
-        return Outcome.TIMED_OUT if error.was_silent else Outcome.ANSWERED
+        return AttemptResult.TIMED_OUT if error.was_silent else AttemptResult.ANSWERED
     if isinstance(error, NotCarried):
-        return Outcome.GIVEN_UP
+        return AttemptResult.GIVEN_UP
     is_break = isinstance(error, Unavailable) and error.speaks_of_instance
-    return Outcome.BROKE if is_break else Outcome.ANSWERED
+    return AttemptResult.BROKE if is_break else AttemptResult.ANSWERED
 
 
 def may_go_on(error: MeshError, method: str, terms: Terms) -> bool:

@@ -24,7 +24,7 @@ import aiohttp
 import stripe
 import structlog
 
-from account_svc.adapters.payments.provider import (
+from account_svc.domain.payments import (
     BadSignature,
     Charge,
     ChargeOrder,
@@ -76,7 +76,7 @@ class StripeProvider:
             secret_key,
             http_client=stripe.AIOHTTPClient(timeout=CALL_TIMEOUT_SECONDS, session=self._session),
             base_addresses={"api": url.rstrip("/")},
-            # Whoever asks repeats, durably; a second layer of repeats would hide its bounds.
+            # The saga repeats, durably; a second layer of retries would hide its bounds.
             max_network_retries=0,
         )
 

@@ -1,4 +1,4 @@
-"""What a process counts, as Prometheus reads it."""
+"""The endpoint of a process, as Prometheus reads it."""
 
 import socket
 import urllib.error
@@ -10,43 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from mesh.process.metrics import (
-    LaneMetrics,
-    Page,
-    TransactionMetrics,
-    metrics_served,
-    process_registry,
-)
-from mesh.process.server import ListenFailed
-
-
-def _value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
-    return registry.get_sample_value(name, labels)
-
-
-def test_each_side_of_a_lane_has_batches_of_its_own() -> None:
-    registry = CollectorRegistry()
-    metrics = LaneMetrics(registry)
-    for size in (1, 3, 64):
-        metrics.observe_calls(size)
-    metrics.observe_replies(2)
-    assert _value(registry, "lane_batch_calls_sum", side="client") == 68
-    assert _value(registry, "lane_batch_calls_count", side="client") == 3
-    assert _value(registry, "lane_batch_calls_bucket", side="client", le="4.0") == 2
-    assert _value(registry, "lane_batch_calls_count", side="server") == 1
-
-
-def test_transactions_halvings_and_retries_are_counted_apart() -> None:
-    registry = CollectorRegistry()
-    metrics = TransactionMetrics(registry)
-    metrics.observe_operations(256)
-    metrics.count_halving()
-    metrics.count_retry()
-    metrics.count_retry()
-    assert _value(registry, "tx_batch_operations_bucket", le="128.0") == 0
-    assert _value(registry, "tx_batch_operations_bucket", le="256.0") == 1
-    assert _value(registry, "tx_batch_halvings_total") == 1
-    assert _value(registry, "tx_operation_retries_total") == 2
+from mesh.lanes.metrics import LaneMetrics
+from mesh.process.listening import ListenFailed
+from mesh.process.metrics_endpoint import Page, metrics_served, process_registry
 
 
 def test_the_endpoint_shows_the_registry_while_it_is_served_and_frees_its_port() -> None:

@@ -1,4 +1,4 @@
-"""What a purchase asks of an outside payment provider, whichever it is.
+"""The port to outside payment providers: what a purchase needs of any of them.
 
 A provider cannot be locked and its replies can be lost. So a charge is named by the
 caller's key, for ever: asking again with the same key is how an unknown reply is
@@ -98,7 +98,7 @@ class ChargeOrder:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A charge as its provider tells it; `decline_reason` is the REASON of an error above,
+    """A charge as its provider reports it; `decline_reason` is the REASON of an error above,
     and empty unless it was declined."""
 
     key: str
@@ -109,9 +109,9 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class PaymentEvent:
-    """What a webhook tells: of a charge, possibly late, twice or out of order.
+    """A webhook about a charge. It may come late, twice or out of order.
 
-    It is a reason to ask for the charge, never the truth about it.
+    It is a reason to ask for the charge, and no proof of its state.
     """
 
     event_id: str
@@ -127,7 +127,7 @@ class PaymentProvider(Protocol):
         ...
 
     async def charge(self, order: ChargeOrder, deadline: Deadline) -> Charge:
-        """Takes the money, or tells what became of the charge of that key.
+        """Takes the money, or returns the charge that the key made before.
 
         Idempotent by `order.key`. Raises UnsupportedPaymentMethod and
         UnsupportedAmount, after which there is no charge and never will be one.
