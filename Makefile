@@ -4,7 +4,7 @@
 PYTHON := .venv/bin/python
 GACHACTL := $(PYTHON) -m deploy.gachactl
 .DEFAULT_GOAL := help
-.PHONY: help up down status roll renew rotate-keys tx sagas logins admin-token clean test check bench faults chaos fuzz generate embedded dev
+.PHONY: help up down status roll renew rotate-keys tx sagas logins admin-token clean test check bench faults chaos fuzz generate picture lock embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
 PROFILE_OPTION = $(if $(filter command line,$(origin PROFILE)),--profile $(PROFILE))
@@ -13,7 +13,8 @@ GATEWAYS_OPTION = $(if $(filter command line,$(origin GATEWAYS)),--gateways $(GA
 PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
 
 # These never wait for an installation: without an environment nothing can be running.
-IF_MADE = [ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet (.venv)."; exit 0; }; exec $(GACHACTL)
+IF_MADE = [ ! -e .venv.unfinished ] || { echo "The environment (.venv) is not complete: its installation was broken off, or goes on. 'make up' or 'make test' completes it." >&2; exit 1; }; \
+	[ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet (.venv)."; exit 0; }; exec $(GACHACTL)
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target line; do printf '  make %-11s %s\n' "$$target" "$$line"; done
@@ -52,8 +53,9 @@ admin-token: ## print a token for an operator's calls, valid for a minute (curl 
 clean: ## forget all data, secrets and logs of the mesh (var/)
 	@$(IF_MADE) clean
 
-test: dev ## run all tests, on free ports and in folders of their own (ARGS='-k pull' for some)
-	@exec $(PYTHON) -m pytest $(ARGS)
+# Most tests wait for other processes, so that two run side by side on two cores.
+test: dev ## run all tests, on free ports and in folders of their own (ARGS='-k pull' for some, '-n 0' one by one)
+	@exec $(PYTHON) -m pytest -n 2 $(ARGS)
 
 check: dev ## ruff, strict mypy, import directions, generated code
 	$(PYTHON) -m ruff check .
@@ -77,9 +79,11 @@ chaos: dev ## end or freeze one process after the other under load; callers must
 generate: dev ## make the generated code from the protos
 	@exec $(PYTHON) -m protos.generate
 
-.PHONY: picture
 picture: dev ## draw the pictures of the code in ARCHITECTURE.md anew
 	@exec $(PYTHON) -m proof.architecture
+
+lock: dev ## bring uv.lock and requirements/ in step with pyproject.toml (UPGRADE=1 takes the newest of all)
+	@exec $(PYTHON) -m deploy.packages.lock $(if $(UPGRADE),--upgrade)
 
 embedded dev:
 	@sh deploy/local/environment.sh $@
