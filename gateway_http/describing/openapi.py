@@ -31,7 +31,7 @@ _MEANINGS: dict[int, str] = {
     404: "There is no such thing.",
     405: "The path has no such method; Allow names those that it has.",
     408: "The body did not arrive in time.",
-    409: "It exists already, or somebody else was faster.",
+    409: "It exists already, or the first request with the key is still under way.",
     413: "The body is too large.",
     415: "The body is of a media type or content encoding that is not taken here.",
     422: "The Idempotency-Key came before with another body.",

@@ -4,11 +4,12 @@ import re
 from hashlib import sha1
 from uuid import UUID, uuid4
 
-from mesh.errors import InvalidArgument
+from mesh.errors import Aborted, InvalidArgument
 
 IDEMPOTENCY_KEY = "idempotency_key"
 """The field of a request that has the key, and its name in an error's metadata."""
 MAX_KEY_LENGTH = 128
+RETRY_AFTER_SECONDS = 1.0
 _NAMESPACE = UUID("6d1f5f0c-7a43-5d0e-9a0c-3a6f1f9b7e21").bytes
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_LENGTH}}}")
 
@@ -22,6 +23,19 @@ class IdempotencyKeyReused(InvalidArgument):
         super().__init__(
             "This idempotency key was used before with another body; give each request its own.",
             metadata={"field": IDEMPOTENCY_KEY},
+        )
+
+
+class IdempotencyKeyInUse(Aborted):
+    """The first request with the key is still under way; this one changed nothing."""
+
+    REASON = "IDEMPOTENCY_KEY_IN_USE"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The first request with this idempotency key is still under way; "
+            "repeat the call with the same key in a moment.",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
         )
 
 

@@ -16,6 +16,7 @@ from mesh.calling.client import (
 )
 from mesh.calling.transport import ConnectionBroken, NoAnswer
 from mesh.calls import Metadata
+from mesh.contract.idempotency import IdempotencyKeyInUse
 from mesh.contract.instances import Instance
 from mesh.deadlines import Deadline
 from mesh.errors import (
@@ -140,6 +141,17 @@ async def test_an_idempotent_call_survives_a_broken_connection_on_its_instance()
     scene = Scene({"host:1": [b"a"], "host:2": [broken(), broken(), b"b"]})
     assert await scene.call() == b"b"
     assert scene.transport.calls == ["host:2"] * 3
+
+
+async def test_a_key_in_use_is_asked_of_the_next_instance_and_then_told() -> None:
+    in_use = IdempotencyKeyInUse()
+    scene = Scene({"host:1": [b"the first answer"], "host:2": [in_use]})
+    assert await scene.call() == b"the first answer"
+    scene = Scene({"host:1": [in_use], "host:2": [in_use]})
+    with pytest.raises(Aborted) as caught:
+        await scene.call()
+    assert (caught.value.reason, caught.value.retry_after_seconds) == (in_use.reason, 1.0)
+    assert scene.transport.calls == ["host:2", "host:1"]
 
 
 async def test_a_call_within_a_call_carries_its_trace() -> None:
