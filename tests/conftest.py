@@ -9,7 +9,8 @@ import pytest
 
 from proof.etcd_cluster import EtcdCluster, need_etcd, start_etcd
 from proof.leaks import find_leaks
-from proof.stack import NO_RATE_LIMITS, Mesh, PostgresServer, start_mesh, start_postgres
+from proof.postgres_server import PostgresServer, start_postgres
+from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
 _numbers = itertools.count(1)
 

@@ -22,19 +22,19 @@ from proof.bench.figures import Figures
 from proof.bench.flood import FLOOD
 from proof.bench.load import ghz
 from proof.bench.measure import Meters
+from proof.bench.measured_mesh import running_mesh, started_mesh
 from proof.bench.meters import machine
 from proof.bench.meters.counters import CounterReader
 from proof.bench.plan import GHZ, KINDS, Plan, Run
-from proof.bench.players import Players
 from proof.bench.tables import flood as flood_tables
 from proof.bench.tables import report
-from proof.bench.target import running_mesh, started_mesh
+from proof.bench.token_pool import TokenPool
 from proof.invariants import broken_invariants
 from proof.stack import Mesh
 
 WIDTH_OF_FILES = 150
 LONGEST_WINDOW_SECONDS = 600
-"""Players' tokens are valid for 15 minutes, and are looked after between two windows."""
+"""Access tokens are valid for 15 minutes, and are renewed between two windows."""
 NO_GHZ = f"ghz, which is not installed. To have it: {ghz.INSTALL}"
 
 app = typer.Typer(add_completion=False)
@@ -153,8 +153,8 @@ def _measure(
         target = nullcontext(running_mesh(mesh_file))
     with target as mesh, closing(CounterReader(mesh.read()["databases"])) as counters:
         facts = machine.facts(mesh, counters, plan.window_seconds, plan.round_count)
-        everybody = _players(console, mesh, plan.player_count)
-        run = Run(plan, Meters(mesh, counters), everybody.tokens)
+        pool = _register_players(console, mesh, plan.player_count)
+        run = Run(plan, Meters(mesh, counters), pool.tokens)
         for what in track(run.samples(), "Measuring", plan.sample_count, console=console):
             console.print(f"[dim]{what}[/dim]")
         console.print("Checking the invariants over all data.")
@@ -167,11 +167,11 @@ def _measure(
         )
 
 
-def _players(console: Console, mesh: Mesh, count: int) -> Players:
-    everybody = Players(mesh.gateway, mesh.trust)
-    for _ in track(everybody.make(count), f"Registering {count} players", count, console=console):
+def _register_players(console: Console, mesh: Mesh, count: int) -> TokenPool:
+    pool = TokenPool(mesh.gateway, mesh.trust)
+    for _ in track(pool.make(count), f"Registering {count} players", count, console=console):
         pass
-    return everybody
+    return pool
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ from typing import Annotated
 import structlog
 import typer
 
-from proof.chaos.calls import figures
+from proof.chaos.call_log import figures
 from proof.chaos.faults import Fault, faults_of
-from proof.chaos.run import Chaos, Seen, invariants
-from proof.faults.load.players import make_players
+from proof.chaos.run import Chaos, FaultResult, invariants
+from proof.load.seeded_players import make_players
 from proof.stack import RUNNER, Mesh, start_mesh
 
 PLAYER_COUNT = 40
@@ -69,28 +69,28 @@ async def _run(
     until = time.monotonic() + seconds
     errors: Counter[str] = Counter()
     typer.echo(HEAD)
-    async for seen in chaos.run(faults, lambda: time.monotonic() < until):
-        errors += seen.errors
-        typer.echo(line(seen))
+    async for result in chaos.run(faults, lambda: time.monotonic() < until):
+        errors += result.errors
+        typer.echo(line(result))
     broken = await invariants(mesh)
-    told = figures(chaos.calls.all)
-    typer.echo(f"\n{told.count} calls; errors that could be spared: {_counts(errors)}.")
+    all_figures = figures(chaos.calls.all)
+    typer.echo(f"\n{all_figures.count} calls; errors that could be spared: {_counts(errors)}.")
     typer.echo(f"Invariants over all data: {'; '.join(broken) or 'all hold'}.")
     return not errors and not broken
 
 
-def line(seen: Seen) -> str:
+def line(result: FaultResult) -> str:
     """A row below HEAD. Of plain channels the errors alone are in it."""
-    out = seen.out_after_seconds
+    out = result.out_after_seconds
     cells = (
-        seen.fault.name,
-        seen.figures.count,
-        _counts(seen.errors),
-        _counts(seen.unavoidable),
-        f"{seen.figures.worst_seconds * 1000:.0f} ms",
-        f"{seen.figures.p99_seconds * 1000:.0f} ms",
+        result.fault.name,
+        result.figures.count,
+        _counts(result.errors),
+        _counts(result.unavoidable),
+        f"{result.figures.worst_seconds * 1000:.0f} ms",
+        f"{result.figures.p99_seconds * 1000:.0f} ms",
         "-" if out is None else f"{out:.2f} s",
-        f"{seen.back_after_seconds:.1f} s",
+        f"{result.back_after_seconds:.1f} s",
     )
     return f"| {' | '.join(map(str, cells))} |"
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psycopg2
 
-from proof.faults.campaign import Campaign, Deck, Size, chosen, rounds_of
+from proof.faults.campaign import Campaign, FaultDeck, Size, chosen, rounds_of
 from proof.faults.findings import Findings
 from proof.faults.injection.faults import SHORT_STALLS_SECONDS, STALLS_SECONDS, all_faults
+from proof.faults.injection.target import Target
 from proof.faults.processes.mutants import MUTANTS, Mutant
 from proof.faults.report import Reporter, mutant_table, summary
-from proof.faults.target import Target
 
 LONG_RUN_SECONDS = 600.0
 MUTANT_SECONDS = 100.0
@@ -35,7 +35,7 @@ def run(folder: Path, seconds: float, seed: int, only: Sequence[str], reporter: 
     target = Target(folder / "mesh")
     try:
         campaign = Campaign(target, folder, seed, Size(stalls_seconds=stalls))
-        deck = Deck(chosen(all_faults(), only), random.Random(seed))
+        deck = FaultDeck(chosen(all_faults(), only), random.Random(seed))
         asyncio.run(_harm(campaign, deck, seconds, reporter))
     finally:
         target.stop()
@@ -49,7 +49,7 @@ def run(folder: Path, seconds: float, seed: int, only: Sequence[str], reporter: 
     return is_well
 
 
-async def _harm(campaign: Campaign, deck: Deck, seconds: float, reporter: Reporter) -> None:
+async def _harm(campaign: Campaign, deck: FaultDeck, seconds: float, reporter: Reporter) -> None:
     async with campaign.running():
         for faults in rounds_of(deck, time.monotonic() + seconds):
             came = await campaign.round(faults)

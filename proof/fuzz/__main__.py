@@ -1,4 +1,4 @@
-"""Random input at every door of a mesh: `python -m proof.fuzz`.
+"""Random input at every endpoint of a mesh: `python -m proof.fuzz`.
 
 Exit status: 0 when no answer was our bug, no instance was lost, no process logged a
 failure that nobody had foreseen, and every invariant holds over all data; else 1.

@@ -22,7 +22,7 @@ from account_svc.storage import login_attempts as storage
 from account_svc.use_cases.login_guard import LoginGuard
 from mesh.errors import Overloaded
 from mesh.postgres.database import Database
-from proof.stack import PostgresServer
+from proof.postgres_server import PostgresServer
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held
 

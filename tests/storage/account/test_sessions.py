@@ -24,7 +24,7 @@ from account_svc.domain.sessions import (
 from account_svc.storage.sessions import MAX_REMEMBERED_SESSIONS, lock_session
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database, DatabaseAway
-from proof.stack import PostgresServer
+from proof.postgres_server import PostgresServer
 from tests.storage.account.session_house import House
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held

@@ -1,9 +1,9 @@
 """One process of a service under fault.
 
-Usage: `python -m proof.faults.processes.process ROLE FOLDER [MUTANT]`.
+Usage: `python -m proof.faults.processes.service_process ROLE FOLDER [MUTANT]`.
 
 It calls the service's own composition root and gives it a reach that the harness arms.
-What the root has no argument for is put in between here, from outside: the weather
+What the root has no argument for is put in between here, from outside: the faults
 behind the transports, short leases, and a statement that fails and is overlooked.
 Nothing of this is known to the services.
 """
@@ -35,17 +35,17 @@ from mesh.saga import runner as saga_runner
 from mesh.txn.local import LocalParticipant
 from mesh.txn.model import Operation, Vote
 from mesh.txn.participant import Participant
-from proof.faults.injection.arming import OVERLOOK, ArmedReach, Overlooked
+from proof.faults.injection.armed_failpoints import OVERLOOK, ArmedFailpoints, Overlooked
 from proof.faults.injection.message_faults import (
-    Forecast,
-    Post,
-    WeatheredParticipant,
-    WeatheredTransport,
+    FaultyDelivery,
+    FaultyParticipant,
+    FaultyTransport,
+    MessageFaultFile,
 )
 from proof.faults.processes.mutants import MUTANTS
 
 Apply = Callable[[Cursor, Sequence[Operation[Any]]], Sequence[Vote[Any]]]
-ROOTS: dict[str, tuple[type[Any], Any]] = {
+COMPOSITION_ROOTS: dict[str, tuple[type[Any], Any]] = {
     "account_svc": (AccountSettings, account_root.serve),
     "gacha_svc": (GachaSettings, gacha_root.serve),
 }
@@ -53,10 +53,10 @@ ROOTS: dict[str, tuple[type[Any], Any]] = {
 
 def main() -> None:
     role, folder, *mutants = sys.argv[1:]
-    kind, serve = ROOTS[role]
+    kind, serve = COMPOSITION_ROOTS[role]
     settings = load(kind)
-    reach = ArmedReach(Path(folder), settings.instance_id)
-    put_weather_between(Path(folder), f"{settings.instance_id}/{os.getpid()}")
+    reach = ArmedFailpoints(Path(folder), settings.instance_id)
+    put_message_faults_between(Path(folder), f"{settings.instance_id}/{os.getpid()}")
     put_overlooked_statements_into(reach)
     shorten_leases()
     for mutant in mutants:
@@ -66,15 +66,15 @@ def main() -> None:
     run(serve(settings, database, reach))
 
 
-def put_weather_between(folder: Path, seed: str) -> None:
+def put_message_faults_between(folder: Path, seed: str) -> None:
     """All messages to others, and what the coordinator asks of its own database."""
-    post = Post(Forecast(folder), random.Random(seed))
+    delivery = FaultyDelivery(MessageFaultFile(folder), random.Random(seed))
 
-    def transport(*arguments: Any, **others: Any) -> WeatheredTransport:
-        return WeatheredTransport(LaneTransport(*arguments, **others), post)
+    def transport(*arguments: Any, **others: Any) -> FaultyTransport:
+        return FaultyTransport(LaneTransport(*arguments, **others), delivery)
 
-    def participant(inner: Participant[Any, Any]) -> WeatheredParticipant:
-        return WeatheredParticipant(LocalParticipant(inner), post)
+    def participant(inner: Participant[Any, Any]) -> FaultyParticipant:
+        return FaultyParticipant(LocalParticipant(inner), delivery)
 
     member.LaneTransport = transport  # type: ignore[attr-defined, assignment]
     gacha_root.LocalParticipant = participant  # type: ignore[attr-defined, assignment]

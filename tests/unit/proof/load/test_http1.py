@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from proof.bench.load.http1 import Answer, Connection, MalformedAnswer, connect, parse_answer
-from tests.unit.proof.bench.piecewise_server import piecewise_server
+from proof.load.http1 import Answer, Connection, MalformedAnswer, connect, parse_answer
+from tests.unit.proof.load.piecewise_server import piecewise_server
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\nx-request-id: 1\r\n\r\n"
 ANSWER = HEAD + b'{"a":"\r\n\r\n"'

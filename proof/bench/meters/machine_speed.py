@@ -21,7 +21,7 @@ _ECHO = "import os\nwhile byte := os.read(0, 1): os.write(1, byte)"
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
+class MachineSpeed:
     """`additions_ms` is the CPU time of a million additions in Python; `wake_up_us` is half
     of a byte's way through a pipe to a process on another core (if there is one) and back."""
 
@@ -29,14 +29,14 @@ class Speed:
     wake_up_us: float
 
 
-def measure_speed() -> Speed:
+def measure_speed() -> MachineSpeed:
     """Takes about a quarter of a second."""
-    return Speed(_additions_ms(), _wake_up_us())
+    return MachineSpeed(_additions_ms(), _wake_up_us())
 
 
-def median_speed(speeds: Sequence[Speed]) -> Speed:
+def median_speed(speeds: Sequence[MachineSpeed]) -> MachineSpeed:
     """Of each on its own; there must be one."""
-    return Speed(
+    return MachineSpeed(
         statistics.median(speed.additions_ms for speed in speeds),
         statistics.median(speed.wake_up_us for speed in speeds),
     )

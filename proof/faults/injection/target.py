@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from proof.faults.injection.arming import Armory
-from proof.faults.injection.message_faults import Forecast
+from proof.faults.injection.armed_failpoints import FailpointControl
+from proof.faults.injection.message_faults import MessageFaultFile
 from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
 RUNNER = ("-m", "proof.faults.processes.runner")
@@ -17,14 +17,14 @@ BACK_SECONDS = 30.0
 
 
 class Target:
-    """A running mesh with its armory and its weather."""
+    """A running mesh, its failpoints and its message faults."""
 
     def __init__(self, folder: Path, mutant: str = "") -> None:
         """Starts it, in `folder`. Call it from the main thread."""
         runner = [*RUNNER, "--mutant", mutant] if mutant else RUNNER
         self.mesh: Mesh = start_mesh(folder, runner, NO_RATE_LIMITS)
-        self.armory = Armory(folder / "faults")
-        self.forecast = Forecast(folder / "faults")
+        self.failpoints = FailpointControl(folder / "faults")
+        self.message_faults = MessageFaultFile(folder / "faults")
 
     def instances(self, *roles: str) -> list[str]:
         """The names of the roles' instances."""

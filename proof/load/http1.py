@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def close(self, cause: ConnectionError | None = None) -> None:
-        """Breaks it; `on_end` is told the cause a moment later. Idempotent."""
+        """Breaks it; `on_end` gets the cause a moment later. Idempotent."""
         self._cause = self._cause or cause
         if self._transport is not None:
             self._transport.abort()
@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         received = self._received + data if self._received else data
         try:
             if not self._is_asked:
-                raise MalformedAnswer(f"an answer that nobody asked for: {received[:200]!r}")
+                raise MalformedAnswer(f"an answer without a request: {received[:200]!r}")
             answer = parse_answer(received)
         except MalformedAnswer as error:
             self.close(error)

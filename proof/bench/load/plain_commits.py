@@ -1,8 +1,9 @@
 """Two plain local commits: the least that keeping two databases in step could cost.
 
-`python -m proof.bench.meters.baseline`, its orders on standard input. Each client is a thread with
-a connection to either server; an operation is one UPDATE and COMMIT on the first, then
-one on the second, as plain psycopg2 does them, with nothing that ties the two together.
+`python -m proof.bench.load.plain_commits` reads its settings as one line of JSON from
+standard input. Each client is a thread with a connection to either server. An operation is
+one UPDATE and COMMIT on the first, then one on the second, as plain psycopg2 does them, with
+nothing that ties the two together.
 The tables are the measurement's own; no two clients touch the same row.
 """
 
@@ -18,7 +19,7 @@ import orjson
 import psycopg2
 from psycopg2.extensions import connection as PostgresConnection  # noqa: N812 (it is a class)
 
-from proof.bench.load.window import Window, tell_result
+from proof.bench.load.window import Window, write_result
 
 ROWS_OF_A_CLIENT = 64
 CONNECT_TIMEOUT_SECONDS = 5
@@ -34,7 +35,7 @@ _UPDATE = "UPDATE bench_commit SET value = value + 1 WHERE id = %s"
 
 
 @dataclass(frozen=True, slots=True)
-class BaselineOrders:
+class PlainCommitSettings:
     """One point of measurement. `urls` are the databases, as psycopg2 takes them."""
 
     urls: Sequence[str]
@@ -68,9 +69,9 @@ def _execute(url: str, statements: str, parameters: tuple[object, ...] = ()) -> 
 
 
 def _keep_committing(
-    orders: BaselineOrders, number: int, window: Window, stop: threading.Event
+    settings: PlainCommitSettings, number: int, window: Window, stop: threading.Event
 ) -> None:
-    connections = [connect(url) for url in orders.urls]
+    connections = [connect(url) for url in settings.urls]
     first_row = number * ROWS_OF_A_CLIENT
     rows = itertools.cycle(range(first_row, first_row + ROWS_OF_A_CLIENT))
     try:
@@ -81,27 +82,27 @@ def _keep_committing(
                 with connection.cursor() as cursor:
                     cursor.execute(_UPDATE, (row,))
                 connection.commit()
-            window.note(time.perf_counter() - began_at)
+            window.record(time.perf_counter() - began_at)
     except psycopg2.Error as error:
         # The client ends here: what is wrong with a database does not pass by itself.
-        window.note_error(f"{type(error).__name__}: {error}")
+        window.record_error(f"{type(error).__name__}: {error}")
     finally:
         for connection in connections:
             connection.close()
 
 
-def run(orders: BaselineOrders, window: Window) -> None:
+def run(settings: PlainCommitSettings, window: Window) -> None:
     """Ends when standard input does."""
     stop = threading.Event()
     clients = [
-        threading.Thread(target=_keep_committing, args=(orders, number, window, stop))
-        for number in range(orders.client_count)
+        threading.Thread(target=_keep_committing, args=(settings, number, window, stop))
+        for number in range(settings.client_count)
     ]
     for client in clients:
         client.start()
-    time.sleep(orders.warm_up_seconds)
+    time.sleep(settings.warm_up_seconds)
     window.open()
-    time.sleep(orders.window_seconds)
+    time.sleep(settings.window_seconds)
     window.close()
     sys.stdin.read()
     stop.set()
@@ -110,10 +111,10 @@ def run(orders: BaselineOrders, window: Window) -> None:
 
 
 def main() -> None:
-    orders = BaselineOrders(**orjson.loads(sys.stdin.readline()))
+    settings = PlainCommitSettings(**orjson.loads(sys.stdin.readline()))
     window = Window()
-    run(orders, window)
-    tell_result(window.result())
+    run(settings, window)
+    write_result(window.result())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import os
 
-from proof.bench.meters.yardstick import Speed, measure_speed, median_speed
+from proof.bench.meters.machine_speed import MachineSpeed, measure_speed, median_speed
 
 
 def test_speed_is_measured_and_this_process_may_run_anywhere_again() -> None:
@@ -14,5 +14,5 @@ def test_speed_is_measured_and_this_process_may_run_anywhere_again() -> None:
 
 
 def test_each_median_is_taken_on_its_own() -> None:
-    speeds = [Speed(1.0, 30.0), Speed(2.0, 10.0), Speed(3.0, 20.0)]
-    assert median_speed(speeds) == Speed(2.0, 20.0)
+    speeds = [MachineSpeed(1.0, 30.0), MachineSpeed(2.0, 10.0), MachineSpeed(3.0, 20.0)]
+    assert median_speed(speeds) == MachineSpeed(2.0, 20.0)

@@ -19,7 +19,7 @@ REFUSED = "INSUFFICIENT_CURRENCY"
 
 
 @dataclass(slots=True)
-class Player:
+class PullingPlayer:
     """Somebody with a token, and a number of pulls that the wallet pays for."""
 
     user_id: str
@@ -35,7 +35,7 @@ class Player:
 class Settled:
     """A pull whose outcome its player knows."""
 
-    player: Player
+    player: PullingPlayer
     key: str
     count: int
     succeeded: bool
@@ -44,8 +44,8 @@ class Settled:
 
 
 @dataclass
-class Load:
-    """Runs players against one gateway until it is told to stop."""
+class PullLoad:
+    """Runs players against one gateway until `stop`."""
 
     gateway: str
     seed: int
@@ -64,7 +64,7 @@ class Load:
             base_url=self.gateway, timeout=15, verify=True if self.trust is None else self.trust
         )
 
-    async def player(self, client: httpx.AsyncClient, gems: int) -> Player:
+    async def player(self, client: httpx.AsyncClient, gems: int) -> PullingPlayer:
         """A new player with that much currency."""
         name = f"load-{uuid4().hex[:16]}"
         credentials = {"username": name, "password": PASSWORD}
@@ -75,7 +75,9 @@ class Load:
         login = await client.post("/login", json=credentials)
         login.raise_for_status()
         tokens = login.json()
-        player = Player(registered.json()["userId"], tokens["token"], tokens["refresh_token"])
+        player = PullingPlayer(
+            registered.json()["userId"], tokens["token"], tokens["refresh_token"]
+        )
         purchase = {"amount": gems, "paymentMethod": "credit_card"}
         bought = await client.post("/buy-currency", json=purchase, headers=player.headers)
         bought.raise_for_status()
@@ -94,7 +96,7 @@ class Load:
         except httpx.TransportError:
             return None
 
-    async def run(self, players: list[Player], connections: int) -> None:
+    async def run(self, players: list[PullingPlayer], connections: int) -> None:
         """Pulls over that many connections until `stop`; every pull that began is settled."""
         async with self.client() as client:
             await asyncio.gather(
@@ -106,7 +108,7 @@ class Load:
         self._stop.set()
 
     async def pull(
-        self, client: httpx.AsyncClient, player: Player, count: int, key: str
+        self, client: httpx.AsyncClient, player: PullingPlayer, count: int, key: str
     ) -> Settled:
         """Sends one pull until its outcome is known. Raises TimeoutError after SETTLE_SECONDS."""
         async with asyncio.timeout(SETTLE_SECONDS):
@@ -122,7 +124,7 @@ class Load:
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def _keep_pulling(
-        self, client: httpx.AsyncClient, players: list[Player], number: int
+        self, client: httpx.AsyncClient, players: list[PullingPlayer], number: int
     ) -> None:
         choose = random.Random(f"{self.seed}/{number}")
         while not self._stop.is_set():
@@ -130,7 +132,7 @@ class Load:
             self.settled.append(await self.pull(client, player, count, uuid4().hex))
 
     async def _send(
-        self, client: httpx.AsyncClient, player: Player, count: int, key: str
+        self, client: httpx.AsyncClient, player: PullingPlayer, count: int, key: str
     ) -> httpx.Response | None:
         try:
             return await client.post(

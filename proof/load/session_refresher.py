@@ -14,34 +14,34 @@ from uuid import uuid4
 
 import orjson
 
-from proof.bench.load.http1 import Answer
-from proof.faults.load.players import Player
-from proof.faults.load.rest import Rest
 from proof.invariants import query
+from proof.load.http1 import Answer
+from proof.load.rest_connection import RestConnection
+from proof.load.seeded_players import SeededPlayer
 from proof.stack import Mesh
 
 LINE = "POST /refresh"
 OK = 200
 LATER = (409, 429, 499)
 PAUSE_SECONDS = 0.05
-HURRIED, HURRY_SECONDS = 0.3, (0.005, 0.01, 0.02, 0.05)
+SHORT_DEADLINE_SHARE, SHORT_DEADLINES_SECONDS = 0.3, (0.005, 0.01, 0.02, 0.05)
 """How often of 1, and for how long, somebody waits who does not wait for the answer."""
 STORED = "SELECT session_id::text, generation, ending FROM player_session"
 
 
-class Sessions:
+class SessionRefresher:
     """Of all players of a run. Use it in one event loop."""
 
     def __init__(
-        self, mesh: Mesh, players: Sequence[Player], seed: int, find: Callable[[str], None]
+        self, mesh: Mesh, players: Sequence[SeededPlayer], seed: int, find: Callable[[str], None]
     ) -> None:
-        """`find` is told of each refusal that no session deserved."""
+        """`find` is called with each refusal that no session deserved."""
         self._mesh, self._players, self._find = mesh, players, find
         self._chance = random.Random(f"{seed}/sessions")
 
     async def keep_refreshing(self) -> None:
         """One player after the other, until cancelled; each far more often than need be."""
-        with closing(Rest(self._mesh.gateway, self._mesh.trust)) as rest:
+        with closing(RestConnection(self._mesh.gateway, self._mesh.trust)) as rest:
             while True:
                 for player in self._players:
                     if player.is_logged_in:
@@ -49,7 +49,7 @@ class Sessions:
                     await asyncio.sleep(PAUSE_SECONDS)
 
     def wrong(self) -> list[str]:
-        """Sessions that are not as their clients saw them. It reads the database."""
+        """Sessions that are not as their clients saw them. Reads the database."""
         before = {player.session_id: player.rotation_count for player in self._players}
         stored = {
             str(session_id): rest for session_id, *rest in query(self._mesh, "account", STORED)
@@ -63,7 +63,7 @@ class Sessions:
             )
         ]
 
-    async def _refresh(self, rest: Rest, player: Player) -> None:
+    async def _refresh(self, rest: RestConnection, player: SeededPlayer) -> None:
         key = uuid4().hex
         body = orjson.dumps({"refresh_token": player.refresh_token})
         while True:
@@ -77,11 +77,17 @@ class Sessions:
                 return
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _send(self, rest: Rest, player: Player, key: str, body: bytes) -> Answer | None:
-        if self._chance.random() >= HURRIED:
+    async def _send(
+        self, rest: RestConnection, player: SeededPlayer, key: str, body: bytes
+    ) -> Answer | None:
+        if self._chance.random() >= SHORT_DEADLINE_SHARE:
             return await rest.send(LINE, player.token, key, body)
         return await rest.send(
-            LINE, player.token, key, body, patience_seconds=self._chance.choice(HURRY_SECONDS)
+            LINE,
+            player.token,
+            key,
+            body,
+            patience_seconds=self._chance.choice(SHORT_DEADLINES_SECONDS),
         )
 
 

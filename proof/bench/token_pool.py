@@ -1,4 +1,4 @@
-"""The players of a run: registered through REST like any other, each with gems enough.
+"""The players of a run and their tokens: registered through REST, each with gems enough.
 
 Making one costs two password hashes, so they are made once and used at every point.
 """
@@ -37,8 +37,8 @@ class _Tokens:
         return cls(answer["token"], answer["refresh_token"], asked_at + answer["expires_in"])
 
 
-class Players:
-    """Players of one mesh, who stay logged in for as long as they are asked for tokens."""
+class TokenPool:
+    """The players of one mesh and their tokens, which are refreshed when they are taken."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Players:
         seconds += AROUND_SECONDS
         with self._client() as client, ThreadPoolExecutor(MAKERS) as makers:
             self._tokens = list(
-                makers.map(lambda tokens: self._lasting(client, tokens, seconds), self._tokens)
+                makers.map(lambda tokens: self._refreshed(client, tokens, seconds), self._tokens)
             )
         return [tokens.access for tokens in self._tokens]
 
@@ -86,7 +86,7 @@ class Players:
         _post(client, "/buy-currency", purchase, tokens.access)
         return tokens
 
-    def _lasting(self, client: httpx.Client, tokens: _Tokens, seconds: float) -> _Tokens:
+    def _refreshed(self, client: httpx.Client, tokens: _Tokens, seconds: float) -> _Tokens:
         now = self._clock()
         if tokens.good_until - now > seconds:
             return tokens

@@ -1,4 +1,4 @@
-"""Players of the bench stay logged in."""
+"""TokenPool of the bench stay logged in."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proof.bench.errors import BenchFailed
-from proof.bench.players import AROUND_SECONDS, Players
+from proof.bench.token_pool import AROUND_SECONDS, TokenPool
 
 TOKEN_SECONDS = 900
 
@@ -76,13 +76,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def players(gateway: Gateway, clock: Clock) -> Players:
-    made = Players(f"http://127.0.0.1:{gateway.server_port}", None, clock=clock)
+def players(gateway: Gateway, clock: Clock) -> TokenPool:
+    made = TokenPool(f"http://127.0.0.1:{gateway.server_port}", None, clock=clock)
     assert len(list(made.make(3))) == 3
     return made
 
 
-def test_tokens_that_last_are_used_again(players: Players, clock: Clock) -> None:
+def test_tokens_that_last_are_used_again(players: TokenPool, clock: Clock) -> None:
     first = players.tokens(10)
     clock.now = TOKEN_SECONDS - AROUND_SECONDS - 11
     assert players.tokens(10) == first
@@ -90,7 +90,7 @@ def test_tokens_that_last_are_used_again(players: Players, clock: Clock) -> None
 
 
 def test_tokens_that_would_not_last_are_refreshed_over_and_over(
-    players: Players, clock: Clock
+    players: TokenPool, clock: Clock
 ) -> None:
     seen = set(players.tokens(10))
     for _ in range(3):
@@ -101,6 +101,6 @@ def test_tokens_that_would_not_last_are_refreshed_over_and_over(
         seen |= set(tokens)
 
 
-def test_a_window_longer_than_a_token_lasts_is_refused(players: Players) -> None:
+def test_a_window_longer_than_a_token_lasts_is_refused(players: TokenPool) -> None:
     with pytest.raises(BenchFailed, match="measure less at once"):
         players.tokens(TOKEN_SECONDS)

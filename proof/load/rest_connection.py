@@ -3,12 +3,12 @@
 import asyncio
 import ssl
 
-from proof.bench.load.http1 import Answer, Connection, connect
+from proof.load.http1 import Answer, Connection, connect
 
 ANSWER_TIMEOUT_SECONDS = 14.0
 
 
-class _Line:
+class _Exchanges:
     """One connection, whose exchanges can be waited for. It is of no use after one that
     was not answered."""
 
@@ -48,14 +48,14 @@ class _Line:
             self._answer.set_exception(cause)
 
 
-class Rest:
-    """One request at a time."""
+class RestConnection:
+    """A keep-alive connection that sends one request at a time."""
 
     def __init__(self, gateway: str, trust: ssl.SSLContext | None = None) -> None:
         """`gateway` is http://HOST:PORT, or https:// with whom to `trust`."""
         self._host, _, self._port = gateway.partition("://")[2].rpartition(":")
         self._trust = trust
-        self._line: _Line | None = None
+        self._line: _Exchanges | None = None
 
     async def send(
         self,
@@ -75,7 +75,7 @@ class Rest:
         )
         if self._line is not None and self._line.has_ended:
             self._line = None
-        used, self._line = self._line or _Line(), None
+        used, self._line = self._line or _Exchanges(), None
         try:
             async with asyncio.timeout(patience_seconds):
                 answer = await used.exchange(

@@ -12,8 +12,8 @@ CONNECTION_LOST = "connection lost"
 """An open connection to the gateway ended before its answer: no mesh can save that call."""
 
 
-class Way(StrEnum):
-    """How a call came into the mesh."""
+class ClientKind(StrEnum):
+    """Which client made a call."""
 
     REST = "rest"
     CLIENT = "mesh client"
@@ -24,7 +24,7 @@ class Way(StrEnum):
 class Call:
     """`answer` is OK or a code and a reason; `target` is the instance of a plain call."""
 
-    way: Way
+    client_kind: ClientKind
     began_at: float
     seconds: float
     answer: str
@@ -47,13 +47,13 @@ class Figures:
 
 
 @dataclass
-class Calls:
+class CallLog:
     """Those of one run, in the order in which they ended."""
 
     all: list[Call] = field(default_factory=list)
 
-    def add(self, way: Way, began_at: float, answer: str, target: str = "") -> None:
-        self.all.append(Call(way, began_at, time.monotonic() - began_at, answer, target))
+    def add(self, client_kind: ClientKind, began_at: float, answer: str, target: str = "") -> None:
+        self.all.append(Call(client_kind, began_at, time.monotonic() - began_at, answer, target))
 
     @contextmanager
     def window(self) -> Iterator[list[Call]]:
@@ -65,8 +65,8 @@ class Calls:
 
 
 def figures(calls: Sequence[Call]) -> Figures:
-    """Errors are counted with the way that they were seen in."""
+    """Errors are counted by the kind of client that saw them."""
     seconds = sorted(call.seconds for call in calls) or [0.0]
-    errors = Counter(f"{call.way}: {call.answer}" for call in calls if call.answer != OK)
+    errors = Counter(f"{call.client_kind}: {call.answer}" for call in calls if call.answer != OK)
     p99 = seconds[min(len(seconds) - 1, len(seconds) * 99 // 100)]
     return Figures(len(calls), errors, seconds[-1], p99)

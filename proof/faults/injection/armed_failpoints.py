@@ -41,7 +41,7 @@ class Bug(Exception):
     """What nobody foresaw."""
 
 
-class ArmedReach:
+class ArmedFailpoints:
     """A `mesh.failpoints.Reach` that acts where the harness says."""
 
     def __init__(self, folder: Path, instance: str) -> None:
@@ -76,14 +76,14 @@ def _act(action: Action) -> None:
     elif action is Action.STALL:
         os.kill(os.getpid(), signal.SIGSTOP)
     elif action is Action.ERROR:
-        raise Unavailable("What was asked here failed, says the harness.")
+        raise Unavailable("The fault harness made this call fail.")
     elif action is Action.BUG:
         raise Bug
     else:
         raise Overlooked
 
 
-class Armory:
+class FailpointControl:
     """The harness's side."""
 
     def __init__(self, folder: Path) -> None:

@@ -25,8 +25,8 @@ TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(slots=True, eq=False)
-class Player:
-    """Somebody with tokens; `is_broke` after something was refused for lack of gems.
+class SeededPlayer:
+    """A player with tokens; `is_out_of_gems` after something was refused for lack of gems.
 
     `items` are the numbers of those that the harness knows are owned and not being given.
     """
@@ -37,7 +37,7 @@ class Player:
     token: str = field(default="", repr=False)
     rotation_count: int = 0
     is_logged_in: bool = True
-    is_broke: bool = True
+    is_out_of_gems: bool = True
     items: list[int] = field(default_factory=list)
 
     @property
@@ -50,9 +50,9 @@ class Player:
         self.rotation_count += 1
 
 
-def make_players(mesh: Mesh, count: int) -> list[Player]:
+def make_players(mesh: Mesh, count: int) -> list[SeededPlayer]:
     """That many, with empty wallets, and tokens that last 15 minutes: see
-    `proof.faults.load.sessions` for who stays longer."""
+    `proof.load.session_refresher` for who stays longer."""
     with (
         closing(psycopg2.connect(mesh.database_url("account"))) as connection,
         connection,
@@ -69,11 +69,11 @@ def make_players(mesh: Mesh, count: int) -> list[Player]:
     return players
 
 
-def _insert(cursor: psycopg2.extensions.cursor) -> Player:
+def _insert(cursor: psycopg2.extensions.cursor) -> SeededPlayer:
     now = datetime.now(UTC)
     salt, secret = os.urandom(SECRET_BYTES), os.urandom(SECRET_BYTES)
     session, token = sessions.begin(str(uuid4()), str(uuid4()), salt, secret, now)
-    player = Player(session.user_id, session.session_id, token.text)
+    player = SeededPlayer(session.user_id, session.session_id, token.text)
     new = NewPlayer(player.username, f"{player.username}@example.com")
     accounts_storage.insert_player(cursor, player.user_id, str(uuid4()), new, "no password fits")
     sessions_storage.insert_session(cursor, session)
