@@ -33,7 +33,7 @@ from mesh.txn.model import (
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery
 from tests.storage.conftest import empty
-from tests.storage.txn.test_coordinator import TABLE, House, Local, Wire, WiredLog, apply, work
+from tests.storage.txn.coordinator_house import TABLE, House, Local, Wire, WiredLog, apply, work
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 

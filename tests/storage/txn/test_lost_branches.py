@@ -33,7 +33,7 @@ from mesh.txn.model import No, Operation, RedoRefused
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery
 from tests.storage.conftest import empty, migrations_of
-from tests.storage.txn.test_coordinator import TABLE, Local, Wire, WiredLog, apply
+from tests.storage.txn.coordinator_house import TABLE, Local, Wire, WiredLog, apply
 
 GEMS, PRICE = 200, 160
 

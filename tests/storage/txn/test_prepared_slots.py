@@ -23,7 +23,7 @@ from mesh.txn.model import NoPreparedSlot, Operation, new_gid
 from mesh.txn.participant import Participant
 from proof.postgres_server import PostgresServer, start_postgres
 from tests.storage.conftest import empty
-from tests.storage.txn.test_coordinator import TABLE, House, Wire, apply, many, work
+from tests.storage.txn.coordinator_house import TABLE, House, Wire, apply, many, work
 
 SLOTS = 2
 AT_ONCE_SECONDS = 2.0
