@@ -32,6 +32,10 @@ POLL_SECONDS = 0.05
 RUNNER = ("-m", "deploy.local", "up")
 
 
+class MeshNotUp(AssertionError):
+    """A mesh did not come up; the message has what its runner printed."""
+
+
 class Mesh:
     """A whole mesh of the embedded profile, run by the real runner, made by `start_mesh`.
 
@@ -105,13 +109,13 @@ class Mesh:
         return mesh
 
     def wait_until_up(self) -> None:
-        """Raises AssertionError, with what the runner said, when it ends or takes too long."""
+        """Raises MeshNotUp when the runner ends or takes too long."""
         deadline = time.monotonic() + MESH_START_TIMEOUT_SECONDS
         while mesh_file.read(self.layout.mesh) is None:
             has_ended = self._runner.poll() is not None
             if has_ended or time.monotonic() > deadline:
                 self.kill()
-                raise AssertionError(f"the mesh did not come up:\n{self.output.read_text()}")
+                raise MeshNotUp(f"The mesh did not come up:\n{self.output.read_text()}")
             time.sleep(POLL_SECONDS)
 
     def kill_process(self, name: str) -> None:

@@ -30,7 +30,7 @@ from proof.bench.tables import flood as flood_tables
 from proof.bench.tables import report
 from proof.bench.token_pool import TokenPool
 from proof.invariants import broken_invariants
-from proof.stack import Mesh
+from proof.stack import Mesh, MeshNotUp
 
 WIDTH_OF_FILES = 150
 LONGEST_WINDOW_SECONDS = 600
@@ -105,7 +105,9 @@ def bench(
     and beside ghz straight at gacha_svc."""
     if only == FLOOD:
         raise typer.Exit(_flood(seconds, rounds, mesh_file))
-    plan, left_out = without_missing_ghz(plan_of(connections, seconds, rounds, player_count, only))
+    plan, left_out = without_missing_ghz(
+        plan_of(connections, seconds, rounds, player_count, only), ghz.find_ghz()
+    )
     is_terminal = sys.stdout.isatty()
     console = Console(highlight=False, width=None if is_terminal else WIDTH_OF_FILES)
     figures = _measure(console, plan, left_out, mesh_file)
@@ -129,9 +131,9 @@ def _flood(seconds: float, rounds: int, mesh_file: Path | None) -> int:
     return 1 if broken or whole.error_count else 0
 
 
-def without_missing_ghz(plan: Plan) -> tuple[Plan, list[str]]:
-    """What can be measured here, and what is left out."""
-    if GHZ not in plan.kinds or ghz.find_ghz() is not None:
+def without_missing_ghz(plan: Plan, program: str | None) -> tuple[Plan, list[str]]:
+    """What can be measured here, and what is left out. `program` is ghz's path."""
+    if GHZ not in plan.kinds or program is not None:
         return plan, []
     return replace(plan, kinds=[kind for kind in plan.kinds if kind != GHZ]), [NO_GHZ]
 
@@ -177,7 +179,7 @@ def _register_players(console: Console, mesh: Mesh, count: int) -> TokenPool:
 def main() -> None:
     try:
         app()
-    except BenchFailed as error:
+    except (BenchFailed, MeshNotUp) as error:
         sys.exit(str(error))
 
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from proof.chaos.call_log import figures
 from proof.chaos.faults import Fault, faults_of
 from proof.chaos.run import Chaos, FaultResult, invariants
 from proof.load.seeded_players import make_players
-from proof.stack import RUNNER, Mesh, start_mesh
+from proof.stack import RUNNER, Mesh, MeshNotUp, start_mesh
 
 PLAYER_COUNT = 40
 GATEWAY_COUNT = 2
@@ -44,22 +45,34 @@ def main(
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     seed = seed or random.SystemRandom().randrange(1, 2**31)
     typer.echo(f"Seed {seed}.")
+    typer.echo(f"Starting a mesh, profile {profile}.", err=True)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         # The user that PostgreSQL runs as passes through.
         Path(folder).chmod(0o755)
-        mesh = start_mesh(
-            Path(folder) / "var", (*RUNNER, "--gateways", str(GATEWAY_COUNT), "--profile", profile)
-        )
         try:
-            faults = [
-                fault
-                for fault in faults_of(mesh)
-                if not only or any(word in fault.name for word in only)
-            ]
+            mesh = start_mesh(
+                Path(folder) / "var",
+                (*RUNNER, "--gateways", str(GATEWAY_COUNT), "--profile", profile),
+            )
+        except MeshNotUp as error:
+            sys.exit(str(error))
+        try:
+            faults = _chosen(faults_of(mesh), only or [])
+            typer.echo(
+                f"{len(faults)} faults, each at least once, for {minutes:g} minutes.", err=True
+            )
             is_well = asyncio.run(_run(mesh, faults, minutes * 60, seed, retries=retries))
         finally:
             mesh.stop()
     raise typer.Exit(0 if is_well else 1)
+
+
+def _chosen(faults: Sequence[Fault], words: Sequence[str]) -> list[Fault]:
+    """Those whose names have one of the words in them; all when there are none."""
+    chosen = [fault for fault in faults if not words or any(word in fault.name for word in words)]
+    if not chosen:
+        raise typer.BadParameter(f"no fault has {' or '.join(words)} in its name")
+    return chosen
 
 
 async def _run(

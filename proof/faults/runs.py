@@ -32,10 +32,17 @@ def run(folder: Path, seconds: float, seed: int, only: Sequence[str], reporter: 
     """One run on a mesh of its own, with the faults whose names have one of the words `only`
     in them. Whether nothing was found."""
     stalls = STALLS_SECONDS if seconds >= LONG_RUN_SECONDS else SHORT_STALLS_SECONDS
+    size = Size(stalls_seconds=stalls)
+    faults = chosen(all_faults(), only)
+    reporter.say("Starting a mesh.")
     target = Target(folder / "mesh")
     try:
-        campaign = Campaign(target, folder, seed, Size(stalls_seconds=stalls))
-        deck = FaultDeck(chosen(all_faults(), only), random.Random(seed))
+        campaign = Campaign(target, folder, seed, size)
+        deck = FaultDeck(faults, random.Random(seed))
+        reporter.say(
+            f"{size.player_count} players over {size.connection_count} connections; "
+            f"rounds out of {len(faults)} faults for {seconds:.0f} s."
+        )
         asyncio.run(_harm(campaign, deck, seconds, reporter))
     finally:
         target.stop()
@@ -57,6 +64,7 @@ async def _harm(campaign: Campaign, deck: FaultDeck, seconds: float, reporter: R
                 if fault not in came:
                     deck.put_back(fault)
             reporter.show_round(campaign, faults, len(came))
+        reporter.say("Comparing every answer with what is stored.")
         await campaign.check_all_answers()
 
 

@@ -25,6 +25,7 @@ class Size:
 
 def fuzz(folder: Path, size: Size, seed: int, reporter: Reporter) -> bool:
     """Whether a mesh of its own in `folder` went through it unharmed."""
+    reporter.say("Starting a mesh.")
     target = FuzzedMesh(folder)
     try:
         is_well = True
@@ -42,7 +43,10 @@ def fuzz(folder: Path, size: Size, seed: int, reporter: Reporter) -> bool:
                 seed=seed,
             )
             reporter.say(f"{run.case_count} REST requests.")
-            is_well &= reporter.show_findings("REST", [] if run.is_well else [run.output])
+            findings = [] if run.is_well else [run.output]
+            if not run.case_count:
+                findings.append(f"{size.rest_seconds} s were too short for any request")
+            is_well &= reporter.show_findings("REST", findings)
         return reporter.show_findings("afterwards", target.problems()) and is_well
     finally:
         target.stop()
