@@ -35,9 +35,17 @@ class RegistryLeaving(Unavailable):
 class RegistryRpc:
     """The service's methods; each is described in its proto."""
 
-    def __init__(self, store: Store, *, max_watchers: int = MAX_WATCHERS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        max_watchers: int = MAX_WATCHERS,
+        sign_of_life_seconds: float = SIGN_OF_LIFE_SECONDS,
+    ) -> None:
+        """A watcher gets a message at least every `sign_of_life_seconds`."""
         self._store = store
         self._max_watchers = max_watchers
+        self._sign_of_life_seconds = sign_of_life_seconds
         self._watcher_count = 0
 
     async def register(self, request: pb.RegisterRequest, call: Call) -> pb.RegisterResponse:
@@ -110,7 +118,7 @@ class RegistryRpc:
                 unchanged=news is None,
             )
             try:
-                async with asyncio.timeout(SIGN_OF_LIFE_SECONDS):
+                async with asyncio.timeout(self._sign_of_life_seconds):
                     whole = await self._store.snapshot_after(whole.revision)
             except TimeoutError:
                 continue

@@ -57,8 +57,10 @@ def assign(
     wanted: dict[str, int],
     randomness: random.Random,
     say: Callable[[str], None],
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> dict[str, int]:
     """A port for each name: the one in `wanted`, else last run's if it is free, else a new one.
+    Waits for a port that is taken for `patience_seconds`.
 
     What was chosen is remembered in the file. Raises LocalRunError when a wanted port is
     taken or cannot be opened: those are known to people, and must not move.
@@ -70,8 +72,8 @@ def assign(
     for name in names:
         port = wanted.get(name) or remembered.get(name)
         if name in wanted:
-            _require_free(name, wanted[name])
-        elif port is None or port in taken_by_us or not _becomes_free(port):
+            _require_free(name, wanted[name], patience_seconds)
+        elif port is None or port in taken_by_us or not _becomes_free(port, patience_seconds):
             if port is not None:
                 say(f"Port {port} of {name} is taken by now; it gets another.")
             port = next(other for other in others if other not in taken_by_us)
@@ -85,21 +87,21 @@ def assign(
     return assigned
 
 
-def _require_free(name: str, port: int) -> None:
+def _require_free(name: str, port: int, patience_seconds: float) -> None:
     if port < 1024 and os.geteuid() != 0 and not is_free(port):
         raise LocalRunError(
             f"Port {port} for {name} may not be opened by an ordinary user, or is taken. "
             "Choose one above 1023: `make up PORT=9000`."
         )
-    if not _becomes_free(port):
+    if not _becomes_free(port, patience_seconds):
         raise LocalRunError(
             f"Port {port}, which {name} needs, is taken{_by_whom(port)}. Choose another with "
             "`make up PORT=9000` (or MESH_PORT_GATEWAY=9000), or PORT=0 for any free one."
         )
 
 
-def _becomes_free(port: int) -> bool:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def _becomes_free(port: int, patience_seconds: float) -> bool:
+    deadline = time.monotonic() + patience_seconds
     while not is_free(port):
         if time.monotonic() > deadline:
             return False

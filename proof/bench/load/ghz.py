@@ -38,9 +38,9 @@ class GhzRun:
     cpu_seconds: float
 
 
-def find_ghz() -> str | None:
+def find_ghz(repository: Path = REPOSITORY) -> str | None:
     """Its path, on PATH or among the repository's own tools."""
-    places = [os.environ.get("PATH", os.defpath), str(REPOSITORY / ".tools" / "bin")]
+    places = [os.environ.get("PATH", os.defpath), str(repository / ".tools" / "bin")]
     return shutil.which("ghz", path=os.pathsep.join(places))
 
 
