@@ -184,7 +184,7 @@ async def test_right_logins_of_one_account_at_once_do_not_wait_for_one_another(
     logins = [house.log_in("mira", HOME, is_right=True, instance=each % 2) for each in range(40)]
     assert all(await asyncio.gather(*logins))
     assert not house.refusals
-    assert not any(guard._turns for guard in house.guards)
+    assert not any(guard.turn_count for guard in house.guards)
 
 
 async def test_a_stranger_keeps_nobody_out_of_where_they_are_at_home(house: House) -> None:

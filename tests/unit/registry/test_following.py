@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import Unavailable
@@ -29,8 +30,18 @@ class Store(MemoryStore):
         return await super().snapshot_after(revision)
 
 
+class Switch:
+    """A registry's store, in front of one that may be exchanged, as when etcd lost its data."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+
 @asynccontextmanager
-async def followed(store: MemoryStore) -> AsyncIterator[Following]:
+async def followed(store: Any) -> AsyncIterator[Following]:
     following = Following(
         store, first_list_seconds=0.0, settle_seconds=SETTLE_SECONDS, pause_seconds=0.01
     )
@@ -77,8 +88,9 @@ async def test_who_is_missing_in_another_list_has_time_to_come_back() -> None:
     first, second = MemoryStore(), MemoryStore()
     await first.register(A)
     await first.register(B)
-    async with followed(first) as following:
-        following._store = second  # a registry's store that has begun another list
+    switch = Switch(first)
+    async with followed(switch) as following:
+        switch.store = second
         await first.register(OTHER)
         await until(lambda: OTHER in (following.instances or ()))
         await second.register(A)

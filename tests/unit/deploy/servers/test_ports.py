@@ -14,11 +14,6 @@ from deploy.local.servers import ports
 NAMES = ["gateway", "registry", "cache"]
 
 
-@pytest.fixture(autouse=True)
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "PATIENCE_SECONDS", 0.0)
-
-
 @pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.socket() as listener:
@@ -36,6 +31,7 @@ def assign(
         wanted=wanted or {},
         randomness=random.Random(),
         say=(said if said is not None else []).append,
+        patience_seconds=0.0,
     )
 
 

@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from mesh.calling.transport import Transport
 from mesh.calls import Metadata
 from mesh.process.server import Server
 from tests.unit.mesh.echo import (
@@ -34,7 +33,7 @@ class House:
         self.echo = Echo()
         self.max_calls_of_a_kind = max_calls_of_a_kind
         self.server = self._new_server("127.0.0.1:0")
-        self.transport: Transport = self.callers.transport(way.kind)
+        self.transport = self.callers.transport(way.kind)
 
     def _new_server(self, listen: str) -> Server:
         return echo_server(

@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 
 from mesh.lanes.lane import Lane
+from mesh.lanes.limits import MAX_LANES
 from mesh.lanes.transport import LaneTransport
 from mesh.process.server import Server
 from protos.mesh.v1 import lane_pb2
@@ -15,11 +16,17 @@ from tests.unit.mesh.echo import ECHO, Callers, Echo, echo_server
 class House:
     """A running server, and a transport that leads to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_lanes: int = MAX_LANES) -> None:
         self.callers = Callers()
         self.echo = Echo()
-        self.server: Server = echo_server(self.callers.key, self.echo)
-        self.transport = LaneTransport(self.callers.identity.token)
+        self.server: Server = echo_server(self.callers.key, self.echo, max_lanes=max_lanes)
+        self.transport = LaneTransport(self._token)
+        self.opening_count = 0
+        """How often the transport has shown its token, which opens a lane."""
+
+    def _token(self) -> str:
+        self.opening_count += 1
+        return self.callers.identity.token()
 
     @property
     def address(self) -> str:
@@ -51,7 +58,10 @@ class ScriptedStream:
         pass
 
     def say(self, batch: lane_pb2.ReplyBatch) -> None:
-        self._incoming.put_nowait(batch.SerializeToString())
+        self.say_bytes(batch.SerializeToString())
+
+    def say_bytes(self, message: bytes) -> None:
+        self._incoming.put_nowait(message)
 
     def answer(self, *call_ids: int) -> None:
         reply = lane_pb2.LaneReply

@@ -184,7 +184,7 @@ async def test_what_the_server_should_never_say_ends_the_lane() -> None:
     lane = Lane(stream)
     calls = begin(lane, b"sent")
     await until(lambda: bool(stream.written))
-    stream._incoming.put_nowait(b"\xff\xff")
+    stream.say_bytes(b"\xff\xff")
     with pytest.raises(ConnectionBroken):
         await calls[0]
     assert not lane.takes_calls

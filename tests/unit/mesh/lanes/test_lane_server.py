@@ -64,7 +64,7 @@ async def test_too_much_metadata_fails_its_call_alone(house: House) -> None:
 
 async def test_calls_that_come_together_open_one_lane(house: House) -> None:
     await asyncio.gather(*(house.call(b"hi") for _ in range(50)))
-    assert len(house.server._lanes._lanes) == 1
+    assert house.opening_count == 1
 
 
 async def test_a_streaming_method_is_not_carried(house: House) -> None:
@@ -110,13 +110,16 @@ async def test_only_a_process_of_the_mesh_opens_a_lane(house: House, opener: str
     await transport.close()
 
 
-async def test_a_server_has_a_bound_on_its_lanes(house: House) -> None:
-    house.server._lanes._max_lanes = 1
+async def test_a_server_has_a_bound_on_its_lanes() -> None:
+    house = House(max_lanes=1)
+    await house.server.start()
     await house.call(b"hi")
     second = LaneTransport(house.callers.identity.token)
     with pytest.raises(ConnectionBroken):
         await second.connect(house.address, 5.0)
     await second.close()
+    await house.transport.close()
+    await house.server.stop(0)
 
 
 async def test_who_breaks_the_rules_loses_the_lane_and_nobody_else_does(house: House) -> None:

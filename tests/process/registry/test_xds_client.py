@@ -15,7 +15,7 @@ import pytest
 
 from deploy.local import xds_file
 from mesh.contract.instances import Instance, InstanceState
-from tests.unit.registry import xds_client
+from tests.process.registry import xds_client
 from tests.unit.registry.running import RunningRegistry
 
 REPEATED = "/gacha.v1.GachaService/ListItems"

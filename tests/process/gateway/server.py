@@ -1,5 +1,5 @@
 """A real gateway over a fake caller, whose answers pages of ORIGIN may read:
-`python -m tests.unit.gateway.listening.server LISTEN WAIT_SECONDS [ORIGIN]`.
+`python -m tests.process.gateway.server LISTEN WAIT_SECONDS [ORIGIN]`.
 
 Prints its port, and what became of its calls when it ends.
 """

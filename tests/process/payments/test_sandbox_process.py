@@ -12,18 +12,16 @@ import pytest
 
 from account_svc.adapters.payments.provider import Charge, ChargeOrder, ChargeState, ProviderAway
 from account_svc.adapters.payments.sandbox import SandboxProvider
+from tests.process.payments.sandbox_process import address_of, process_settings, start_process
 from tests.unit.payments.running import (
     NOBODY,
     PATIENCE_SECONDS,
     SECRET_KEY,
     WEBHOOK_SECRET,
     Receiver,
-    address_of,
     order,
-    process_settings,
     receiver,
     soon,
-    start_process,
     until,
 )
 

@@ -25,7 +25,7 @@ async def serving(
     """The server and a client of it; what the test has not ended is killed."""
     arguments = (
         "-m",
-        "tests.unit.gateway.listening.server",
+        "tests.process.gateway.server",
         "127.0.0.1:0",
         str(wait_seconds),
         *origins,

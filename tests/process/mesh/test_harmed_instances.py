@@ -20,7 +20,8 @@ from mesh.calling.client import AllInstancesUnavailable, ServiceClient
 from mesh.contract.instances import Instance
 from mesh.deadlines import Deadline
 from mesh.errors import Internal, MeshError, ResourceExhausted
-from tests.unit.mesh.echo import READ, Callers, EchoProcess
+from tests.process.mesh.echo_process import EchoProcess
+from tests.unit.mesh.echo import READ, Callers
 
 CALLERS = 16
 DEADLINE_SECONDS = 10.0
