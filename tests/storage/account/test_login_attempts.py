@@ -253,7 +253,7 @@ async def test_who_goes_away_before_the_answer_has_not_tried(house: House) -> No
         (outcome,) = await asyncio.gather(attempt, return_exceptions=True)
         assert isinstance(outcome, asyncio.CancelledError)
     assert await house.query("SELECT sum(failure_count) FROM login_attempt") == [(0,)]
-    assert not house.guards[0]._turns
+    assert house.guards[0].turn_count == 0
 
 
 async def test_what_says_nothing_any_more_is_removed_and_nothing_else(house: House) -> None:
