@@ -11,7 +11,8 @@ from xdist.scheduler import LoadGroupScheduling
 
 from proof.etcd_cluster import EtcdCluster, need_etcd, start_etcd
 from proof.leaks import find_leaks
-from proof.stack import NO_RATE_LIMITS, Mesh, PostgresServer, start_mesh, start_postgres
+from proof.postgres_server import PostgresServer, start_postgres
+from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
 FOLDERS_BY_WEIGHT = ("proof", "e2e", "storage", "unit", "architecture")
 """Programs that harm meshes, meshes of a module's own, databases, what starts little."""

@@ -95,8 +95,8 @@ def end_sessions(cursor: Cursor, user_id: str, ending: Ending, now: datetime) ->
     return cursor.rowcount
 
 
-def forget_sessions(cursor: Cursor, now: datetime) -> int:
-    """Removes sessions that have been over for KEPT_DAYS; how many, at most MAX_FORGOTTEN."""
+def forget_sessions(cursor: Cursor, now: datetime, max_count: int = MAX_FORGOTTEN) -> int:
+    """Removes sessions that have been over for KEPT_DAYS; how many, at most `max_count`."""
     cursor.execute(
         """
         DELETE FROM player_session WHERE session_id IN (
@@ -104,7 +104,7 @@ def forget_sessions(cursor: Cursor, now: datetime) -> int:
             ORDER BY over_at LIMIT %s FOR UPDATE SKIP LOCKED
         )
         """,
-        (now - timedelta(days=KEPT_DAYS), MAX_FORGOTTEN),
+        (now - timedelta(days=KEPT_DAYS), max_count),
     )
     return cursor.rowcount
 

@@ -67,6 +67,11 @@ class LoginGuard:
         self._clean_at = 0.0
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
+    @property
+    def turn_count(self) -> int:
+        """How many accounts or pairs have an attempt that runs or waits here now."""
+        return len(self._turns)
+
     async def attempt(
         self, username: str, address: str, verify: Callable[[], Awaitable[bool]]
     ) -> bool:

@@ -58,14 +58,17 @@ class Sessions:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         random_bytes: Callable[[int], bytes] = os.urandom,
+        max_forgotten: int = storage.MAX_FORGOTTEN,
     ) -> None:
         """`count_refresh` is called with the outcome of each request to refresh, which is one
-        of REFRESH_OUTCOMES. `clock` gives a time with a time zone."""
+        of REFRESH_OUTCOMES. `clock` gives a time with a time zone. `max_forgotten` bounds the
+        rows that one `forget_old` removes."""
         self._database = database
         self._signer = signer
         self._count_refresh = count_refresh
         self._clock = clock
         self._random_bytes = random_bytes
+        self._max_forgotten = max_forgotten
         self._forget_at = clock()
 
     def new(self, user_id: str) -> tuple[Session, RefreshToken]:
@@ -140,8 +143,10 @@ class Sessions:
         now = self._clock()
         if now < self._forget_at:
             return
-        count = await self._database.autocommit(lambda cursor: storage.forget_sessions(cursor, now))
-        if count < storage.MAX_FORGOTTEN:
+        count = await self._database.autocommit(
+            lambda cursor: storage.forget_sessions(cursor, now, self._max_forgotten)
+        )
+        if count < self._max_forgotten:
             self._forget_at = now + FORGET_INTERVAL
 
     def _judge(

@@ -94,6 +94,10 @@ class Breaker:
     def probe_is_out(self) -> bool:
         return self._probe_serial is not None
 
+    def is_probe(self, serial: int) -> bool:
+        """Whether the attempt of that number is the probe that is out."""
+        return serial == self._probe_serial
+
     def admits(self, now: float) -> bool:
         """Whether an attempt may begin unforced: closed, or half-open with no probe out."""
         return not self.is_open or (now >= self._retry_at and not self.probe_is_out)
@@ -112,7 +116,7 @@ class Breaker:
 
     def end(self, serial: int, result: AttemptResult, began_at: float, now: float) -> None:
         """The attempt of that number ends, which began at `began_at`."""
-        is_probe = serial == self._probe_serial
+        is_probe = self.is_probe(serial)
         is_forced = is_probe and began_at < self._retry_at
         if is_probe:
             self._probe_serial = None

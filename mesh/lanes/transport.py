@@ -151,6 +151,11 @@ class LaneTransport:
             timeout_seconds = deadline.remaining_seconds()
         return await lane.call(method, request, metadata, timeout_seconds)
 
+    @property
+    def connected_addresses(self) -> frozenset[str]:
+        """The addresses that it keeps a connection for."""
+        return self._connections.addresses
+
     def retain(self, addresses: Iterable[str]) -> None:
         self._connections.retain(addresses)
 

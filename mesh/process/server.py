@@ -15,7 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from mesh.contract.methods import Method
 from mesh.errors import MeshError
-from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES
+from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES, MAX_LANES
 from mesh.lanes.service import LaneService
 from mesh.process.listening import ListenFailed
 from mesh.process.reflection import Reflection
@@ -51,6 +51,7 @@ class Server:
         observe_replies: Callable[[int], None] = lambda count: None,
         streams: Sequence[grpc.GenericRpcHandler] = (),
         described_in: Sequence[str] = (),
+        max_lanes: int = MAX_LANES,
     ) -> None:
         """`services` are full proto names, for health and reflection; `is_ready` is
         asked every second whether all that the server depends on answers;
@@ -64,7 +65,7 @@ class Server:
         self._dispatcher = dispatcher
         self._is_ready = is_ready
         self._security = security
-        self._lanes = LaneService(dispatcher, observe_replies=observe_replies)
+        self._lanes = LaneService(dispatcher, max_lanes=max_lanes, observe_replies=observe_replies)
         self._streams = tuple(streams)
         self._described_in = tuple(described_in)
         self._health = health.aio.HealthServicer()

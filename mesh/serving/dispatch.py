@@ -128,7 +128,7 @@ class Dispatcher:
             error.metadata["method"] = path
             raise
         except Exception as error:
-            raise _told(error, path, _ids(metadata, trace_id), key) from error
+            raise _as_mesh_error(error, path, _ids(metadata, trace_id), key) from error
         finally:
             bulkhead.leave()
 
@@ -144,7 +144,7 @@ class Dispatcher:
             async for answer in method.function(decoded, call):
                 yield method.encode(answer)
         except Exception as error:
-            raise _told(error, path, _ids(metadata, trace_id)) from error
+            raise _as_mesh_error(error, path, _ids(metadata, trace_id)) from error
         finally:
             self._streams.leave()
 
@@ -206,7 +206,7 @@ def _key_of(method: Method, request: Any) -> str:
     return key if is_fit_key(key) else ""
 
 
-def _told(error: Exception, path: str, ids: Mapping[str, str], key: str = "") -> MeshError:
+def _as_mesh_error(error: Exception, path: str, ids: Mapping[str, str], key: str = "") -> MeshError:
     """What the caller is told of an error, after it was logged."""
     told = _logged(error, path, ids)
     if key:

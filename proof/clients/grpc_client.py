@@ -50,6 +50,10 @@ class GrpcClient(Client):
         except grpc.RpcError as error:
             return refusal_of(error)
 
+    def channel(self, service: str) -> grpc.Channel:
+        """The channel to the server of that service, for calls with metadata of their own."""
+        return self._servers[service].channel
+
     def close(self) -> None:
         for server in self._servers.values():
             server.close()

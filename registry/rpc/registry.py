@@ -31,9 +31,17 @@ class NotYourService(PermissionDenied):
 class RegistryRpc:
     """The service's methods; each is described in its proto."""
 
-    def __init__(self, store: Store, *, max_watchers: int = MAX_WATCHERS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        max_watchers: int = MAX_WATCHERS,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+    ) -> None:
+        """A watcher gets a message at least every `keepalive_seconds`."""
         self._store = store
         self._max_watchers = max_watchers
+        self._keepalive_seconds = keepalive_seconds
         self._watcher_count = 0
 
     async def register(self, request: pb.RegisterRequest, call: Call) -> pb.RegisterResponse:
@@ -100,7 +108,7 @@ class RegistryRpc:
                 unchanged=changed is None,
             )
             try:
-                async with asyncio.timeout(KEEPALIVE_SECONDS):
+                async with asyncio.timeout(self._keepalive_seconds):
                     whole = await self._store.snapshot_after(whole.revision)
             except TimeoutError:
                 continue

@@ -45,6 +45,11 @@ class MemoryStore:
         self._changed = asyncio.Event()
         self._is_closed = False
 
+    @property
+    def entries(self) -> tuple[Instance, ...]:
+        """The instances on the list now."""
+        return self._snapshot.entries
+
     async def register(self, entry: Instance) -> str:
         lease_id = self._leases.register(entry, self._clock())
         self._publish()

@@ -21,11 +21,11 @@ def run(
     port: Annotated[int, typer.Option()],
     mutant: Annotated[str, typer.Option()] = "",
 ) -> None:
-    """Runs a mesh whose services are those of `proof.faults.processes.process`, until a signal."""
+    """Runs a mesh of `proof.faults.processes.service_process` until a signal."""
     programs = {
         role: (
             "-m",
-            "proof.faults.processes.process",
+            "proof.faults.processes.service_process",
             role,
             str(folder.resolve() / "faults"),
             *mutant.split(),

@@ -192,7 +192,7 @@ def test_who_calls_a_service_itself_is_not_believed_about_an_address(
 ) -> None:
     username = new_player().username
     assert log_in(at(HOME), username).status_code == 200
-    channel = first_instance._servers["account.v1.AccountService"].channel
+    channel = first_instance.channel("account.v1.AccountService")
     login: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(LOGIN)
     request = account_pb2.LoginRequest(username=username, password="a guess").SerializeToString()
 

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.local.errors import LocalRunError
 from deploy.local.servers import postgres
-from proof.stack import PostgresServer, start_postgres
+from proof.postgres_server import PostgresServer, start_postgres
 
 
 @pytest.fixture

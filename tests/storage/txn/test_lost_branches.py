@@ -26,14 +26,13 @@ from mesh.errors import Aborted, DataLoss, InDoubt
 from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
-from mesh.txn import recovery
 from mesh.txn.coordinator import Committed, Coordinator, OperationPair
-from mesh.txn.decisions import DecisionLog
+from mesh.txn.decisions import MAX_LISTED, DecisionLog
 from mesh.txn.model import No, Operation, RedoRefused
 from mesh.txn.participant import Participant
-from mesh.txn.recovery import BranchRecovery, DecisionRecovery
+from mesh.txn.recovery import MAX_ALARMS, BranchRecovery, DecisionRecovery
 from tests.storage.conftest import empty, migrations_of
-from tests.storage.txn.test_coordinator import TABLE, Local, Wire, WiredLog, apply
+from tests.storage.txn.coordinator_house import TABLE, Local, Wire, WiredLog, apply
 
 GEMS, PRICE = 200, 160
 
@@ -65,11 +64,22 @@ class House:
         first, second = Account("first", self.first, wire), Local("second", self.second, wire)  # type: ignore[arg-type]
         return Coordinator("coordinator-1", first, second, WiredLog(self.gacha, wire))
 
-    def recovery(self, min_age_seconds: float = 0) -> DecisionRecovery:
+    def recovery(
+        self,
+        min_age_seconds: float = 0,
+        *,
+        max_alarms: int = MAX_ALARMS,
+        max_listed: int = MAX_LISTED,
+    ) -> DecisionRecovery:
         wire = Wire()
         first, second = Account("first", self.first, wire), Local("second", self.second, wire)  # type: ignore[arg-type]
         return DecisionRecovery(
-            self.coordinator(wire), self.decisions, first, second, min_age_seconds=min_age_seconds
+            self.coordinator(wire),
+            DecisionLog(self.gacha, max_listed=max_listed),
+            first,
+            second,
+            min_age_seconds=min_age_seconds,
+            max_alarms=max_alarms,
         )
 
     async def new_player(self, gems: int = GEMS) -> str:
@@ -332,11 +342,8 @@ async def test_a_second_branch_that_is_missing_is_an_alarm_and_is_not_redone(
 
 
 async def test_what_cannot_be_redone_is_complained_of_a_bounded_number_of_times_and_holds_up_none(
-    house: House, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
+    house: House, logs: list[EventDict]
 ) -> None:
-    monkeypatch.setattr(recovery, "MAX_ALARMS", 2)
-    monkeypatch.setattr(decision_log, "MAX_LISTED", 3)
-    monkeypatch.setattr(recovery, "MAX_LISTED", 3)
     lost = []
     for _ in range(4):
         user_id = await house.new_player()
@@ -345,7 +352,7 @@ async def test_what_cannot_be_redone_is_complained_of_a_bounded_number_of_times_
         await house.spend(user_id, GEMS)
     behind = pull(await house.new_player())
     await house.decide_and_die(behind)
-    recovering = house.recovery()
+    recovering = house.recovery(max_alarms=2, max_listed=3)
     await recovering.run_once()
     assert errors(logs) == [*["fail_decision_recovery"] * 2, "fail_more_decision_recoveries"]
     assert await house.given() == set()

@@ -2,82 +2,22 @@
 
 import asyncio
 import re
-from dataclasses import replace
-from typing import Any
 
-import orjson
 import pytest
-import structlog
-from structlog.testing import capture_logs
 
-from gateway_http.app import Gateway
-from gateway_http.compose import Limits
-from gateway_http.errors import STATUS_BY_CODE
 from mesh.errors import (
-    BY_CODE,
-    AlreadyExists,
-    FailedPrecondition,
-    FieldViolation,
     Internal,
-    InvalidArgument,
-    MeshError,
-    Overloaded,
-    ResourceExhausted,
 )
 from protos.account.v1 import account_pb2
 from protos.gacha.v1 import gacha_pb2
 from tests.unit.gateway.fakes import (
-    LIMITS,
     FakeCaller,
     FakeProtocol,
     FakeScope,
-    calls_router,
-    counted_ids,
-    plain_edge,
 )
+from tests.unit.gateway.requests import TOKEN, ask, gateway
 
-TOKEN = {"authorization": "Bearer t"}
 PULL = "/gacha.v1.GachaService/Pull"
-BUY = "/account.v1.AccountService/BuyCurrency"
-ITEMS = "/gacha.v1.CatalogService/ListItems"
-
-
-def gateway(caller: FakeCaller, max_in_flight: int = 100, limits: Limits = LIMITS) -> Gateway:
-    return Gateway(
-        calls_router(caller, limits),
-        edge=plain_edge(),
-        is_leaving=lambda: False,
-        max_body_bytes=1024,
-        max_in_flight=max_in_flight,
-        new_id=counted_ids(),
-        log=structlog.get_logger(),
-    )
-
-
-async def ask(
-    caller: FakeCaller,
-    method: str,
-    path: str,
-    *chunks: bytes,
-    query: str = "",
-    headers: dict[str, str] | None = None,
-) -> FakeProtocol:
-    protocol = FakeProtocol(*chunks)
-    scope = FakeScope(method, path, query, headers or {})
-    await gateway(caller).__rsgi__(scope, protocol)
-    assert protocol.status != 0
-    return protocol
-
-
-def error_of(protocol: FakeProtocol) -> dict[str, Any]:
-    body: dict[str, Any] = orjson.loads(protocol.body)
-    assert list(body)[:5] == ["status", "message", "code", "reason", "requestId"]
-    assert body["status"] == "error"
-    assert body["requestId"] == protocol.headers["x-request-id"]
-    assert protocol.headers["content-type"] == "application/json"
-    assert protocol.headers["content-length"] == str(len(protocol.body))
-    assert protocol.headers["cache-control"] == "no-store"
-    return body
 
 
 async def test_a_pull_goes_to_its_service_and_comes_back_as_promised() -> None:
@@ -115,236 +55,6 @@ async def test_the_old_way_to_pull_is_get() -> None:
     request = gacha_pb2.PullRequest.FromString(caller.calls[0].request)
     assert not request.HasField("count")
     assert re.fullmatch("[0-9a-f]{32}", request.idempotency_key)
-
-
-async def test_a_get_ignores_a_body() -> None:
-    protocol = await ask(FakeCaller(), "GET", "/items", b"nonsense")
-    assert (protocol.status, protocol.read_count) == (200, 0)
-
-
-@pytest.mark.parametrize("code", list(BY_CODE), ids=lambda code: code.name)
-async def test_an_error_of_a_service_has_the_status_of_its_code(code: Any) -> None:
-    error = BY_CODE[code]("Something is so.", reason="SOME_REASON")
-    protocol = await ask(FakeCaller({ITEMS: error}), "GET", "/items")
-    assert protocol.status == STATUS_BY_CODE[code]
-    body = error_of(protocol)
-    assert (body["code"], "fields" in body) == (code.name, False)
-    assert ("www-authenticate" in protocol.headers) == (protocol.status == 401)
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "expected"),
-    [
-        (
-            FailedPrecondition("Insufficient currency", reason="INSUFFICIENT_CURRENCY"),
-            400,
-            {
-                "message": "Insufficient currency",
-                "code": "FAILED_PRECONDITION",
-                "reason": "INSUFFICIENT_CURRENCY",
-            },
-        ),
-        (
-            InvalidArgument("Used before.", reason="IDEMPOTENCY_KEY_REUSED"),
-            422,
-            {"code": "INVALID_ARGUMENT", "reason": "IDEMPOTENCY_KEY_REUSED"},
-        ),
-        (AlreadyExists("Taken.", reason="USERNAME_TAKEN"), 409, {"reason": "USERNAME_TAKEN"}),
-        (MeshError("Odd."), 500, {"code": "INTERNAL"}),
-        (
-            InvalidArgument.of_field("payment_method", "must be short"),
-            400,
-            {
-                "message": "paymentMethod must be short",
-                "fields": [{"field": "paymentMethod", "message": "must be short"}],
-            },
-        ),
-        (
-            InvalidArgument(
-                "Two.", fields=(FieldViolation("payment_method", "a"), FieldViolation("x", "b"))
-            ),
-            400,
-            {
-                "message": "Two.",
-                "fields": [
-                    {"field": "paymentMethod", "message": "a"},
-                    {"field": "x", "message": "b"},
-                ],
-            },
-        ),
-    ],
-)
-async def test_an_error_of_a_service_is_told_in_the_words_of_rest(
-    error: MeshError, status: int, expected: dict[str, Any]
-) -> None:
-    protocol = await ask(FakeCaller({BUY: error}), "POST", "/buy-currency", headers=TOKEN)
-    assert protocol.status == status
-    body = error_of(protocol)
-    assert {name: body[name] for name in expected} == expected
-
-
-async def test_busy_says_when_to_come_back() -> None:
-    error = ResourceExhausted("Busy.", retry_after_seconds=1.2)
-    protocol = await ask(FakeCaller({ITEMS: error}), "GET", "/items")
-    assert (protocol.status, protocol.headers["retry-after"]) == (429, "2")
-
-
-@pytest.mark.parametrize("error", [Internal("secret"), MeshError("secret"), ValueError("secret")])
-async def test_what_is_our_fault_is_told_by_its_trace_id_alone(error: Exception) -> None:
-    with capture_logs() as logs:
-        protocol = await ask(FakeCaller({ITEMS: error}), "GET", "/items")
-    assert protocol.status == 500
-    body = error_of(protocol)
-    assert body["code"] == "INTERNAL"
-    assert b"secret" not in protocol.body
-    assert body["message"] == f"Internal error; quote trace id {body['traceId']}."
-    assert [line["trace_id"] for line in logs] == [body["traceId"]]
-
-
-async def test_an_answer_that_cannot_be_read_is_our_fault() -> None:
-    protocol = await ask(FakeCaller({ITEMS: b"\xff"}), "GET", "/items")
-    assert (protocol.status, error_of(protocol)["code"]) == (500, "INTERNAL")
-
-
-BAD_REQUESTS = [
-    ("GET", "/nope", b"", {}, 404, "NOT_FOUND", "ROUTE_NOT_FOUND"),
-    ("POST", "/login/", b"{}", {}, 404, "NOT_FOUND", "ROUTE_NOT_FOUND"),
-    ("DELETE", "/login", b"", {}, 405, "UNIMPLEMENTED", "METHOD_NOT_ALLOWED"),
-    ("HEAD", "/gacha/pull/b", b"", TOKEN, 405, "UNIMPLEMENTED", "METHOD_NOT_ALLOWED"),
-    ("POST", "/login", b"{", {}, 400, "INVALID_ARGUMENT", "MALFORMED_BODY"),
-    ("POST", "/login", b"[]", {}, 400, "INVALID_ARGUMENT", "MALFORMED_BODY"),
-    ("POST", "/login", b'{"user":1}', {}, 400, "INVALID_ARGUMENT", "INVALID_FIELD"),
-    ("POST", "/login", b" " * 1025, {}, 413, "OUT_OF_RANGE", "REQUEST_TOO_LARGE"),
-    (
-        *("POST", "/login", b"{}", {"content-length": "1025"}),
-        *(413, "OUT_OF_RANGE", "REQUEST_TOO_LARGE"),
-    ),
-    (
-        *("POST", "/login", b"{}", {"content-length": "9" * 5000}),
-        *(413, "OUT_OF_RANGE", "REQUEST_TOO_LARGE"),
-    ),
-    (
-        *("POST", "/login", b"{}", {"content-type": "text/plain"}),
-        *(415, "INVALID_ARGUMENT", "UNSUPPORTED_MEDIA_TYPE"),
-    ),
-    (
-        *("POST", "/login", b"{}", {"content-type": "application/json; charset=latin1"}),
-        *(415, "INVALID_ARGUMENT", "UNSUPPORTED_MEDIA_TYPE"),
-    ),
-    (
-        *("POST", "/login", b"{}", {"content-encoding": "gzip"}),
-        *(415, "INVALID_ARGUMENT", "UNSUPPORTED_MEDIA_TYPE"),
-    ),
-    ("GET", "/items", b"", {"grpc-timeout": "5"}, 400, "INVALID_ARGUMENT", "INVALID_FIELD"),
-    (
-        "GET",
-        "/items",
-        b"",
-        {"grpc-timeout": "123456789S"},
-        400,
-        "INVALID_ARGUMENT",
-        "INVALID_FIELD",
-    ),
-    (
-        *("POST", "/buy-currency", b"{}", {**TOKEN, "idempotency-key": "a b"}),
-        *(400, "INVALID_ARGUMENT", "INVALID_FIELD"),
-    ),
-    (
-        *("POST", "/buy-currency", b"{}", {**TOKEN, "idempotency-key": "k" * 129}),
-        *(400, "INVALID_ARGUMENT", "INVALID_FIELD"),
-    ),
-    ("GET", "/currency", b"", {}, 401, "UNAUTHENTICATED", "TOKEN_MISSING"),
-    (
-        *("GET", "/currency", b"", {"authorization": "Bearer \u00e9"}),
-        *(401, "UNAUTHENTICATED", "TOKEN_INVALID"),
-    ),
-    (
-        *("GET", "/currency", b"", {"authorization": "Bearer " + "t" * 5000}),
-        *(401, "UNAUTHENTICATED", "TOKEN_INVALID"),
-    ),
-]
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body", "headers", "status", "code", "reason"),
-    BAD_REQUESTS,
-    ids=lambda each: str(each)[:30],
-)
-async def test_a_bad_request_is_refused_before_any_service_is_asked(
-    method: str,
-    path: str,
-    body: bytes,
-    headers: dict[str, str],
-    status: int,
-    code: str,
-    reason: str,
-) -> None:
-    caller = FakeCaller()
-    protocol = await ask(caller, method, path, body, headers=headers)
-    assert protocol.status == status
-    if method != "HEAD":
-        told = error_of(protocol)
-        assert (told["code"], told["reason"]) == (code, reason)
-    assert ("allow" in protocol.headers) == (status == 405)
-    assert caller.calls == []
-
-
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        None,
-        "application/json",
-        "application/json;charset=UTF-8",
-        'Application/JSON; Charset="utf-8"',
-        "application/json; version=1",
-    ],
-)
-async def test_json_is_taken_by_any_of_its_names(content_type: str | None) -> None:
-    headers = {} if content_type is None else {"content-type": content_type}
-    protocol = await ask(FakeCaller(), "POST", "/login", b"{}", headers=headers)
-    assert protocol.status == 200
-
-
-async def test_an_empty_body_needs_no_media_type() -> None:
-    protocol = await ask(FakeCaller(), "POST", "/login", headers={"content-type": "text/plain"})
-    assert protocol.status == 200
-
-
-async def test_a_body_that_is_too_large_is_read_no_further_than_a_client_may_hope() -> None:
-    chunks = [b" " * 64 * 1024] * 1000
-    for headers in ({}, {"content-length": "65536000"}):
-        protocol = await ask(FakeCaller(), "POST", "/login", *chunks, headers=headers)
-        assert protocol.status == 413
-        assert 64 <= protocol.read_count <= 66
-
-
-async def test_a_client_that_asks_before_it_sends_too_much_is_answered_at_once() -> None:
-    headers = {"content-length": "2000", "expect": "100-continue"}
-    protocol = await ask(FakeCaller(), "POST", "/login", b" " * 2000, headers=headers)
-    assert (protocol.status, protocol.read_count) == (413, 0)
-
-
-async def test_what_is_refused_for_its_head_has_its_body_taken_off_the_connection() -> None:
-    chunks = [b" " * 64 * 1024] * 1000
-    for headers in ({"content-length": "65536000"}, {"transfer-encoding": "chunked"}):
-        protocol = await ask(FakeCaller(), "POST", "/nope", *chunks, headers=headers)
-        assert (protocol.status, protocol.read_count) == (404, 65)
-    few = await ask(FakeCaller(), "PUT", "/items", b"{}", headers={"content-length": "2"})
-    assert (few.status, few.read_count) == (405, 1)
-
-
-@pytest.mark.parametrize(
-    "headers", [{"content-length": "2", "expect": "100-continue"}, {"content-length": "0"}, {}]
-)
-async def test_where_there_is_no_body_yet_nothing_is_read(headers: dict[str, str]) -> None:
-    protocol = await ask(FakeCaller(), "POST", "/nope", b"{}", headers=headers)
-    assert (protocol.status, protocol.read_count) == (404, 0)
-
-
-async def test_a_body_of_exactly_the_bound_is_taken() -> None:
-    body = b'{"username":"u"}'.ljust(1024)
-    for headers in ({}, {"content-length": "1024"}):
-        assert (await ask(FakeCaller(), "POST", "/login", body, headers=headers)).status == 200
 
 
 async def test_head_answers_like_get_without_the_body() -> None:
@@ -461,53 +171,8 @@ async def test_a_server_that_stops_cancels_the_call_too() -> None:
     assert caller.cancelled_count == 1
 
 
-@pytest.mark.parametrize(
-    ("headers", "told"),
-    [
-        ({}, (408, "REQUEST_TIMEOUT")),
-        ({"grpc-timeout": "10m"}, (504, "DEADLINE_EXCEEDED")),
-    ],
-)
-async def test_a_body_that_does_not_come_is_not_waited_for_beyond_the_deadline(
-    headers: dict[str, str], told: tuple[int, str]
-) -> None:
-    class Silent(FakeProtocol):
-        async def __call__(self) -> bytes:
-            await asyncio.sleep(30)
-            return b""
-
-    protocol = Silent()
-    scope = FakeScope("POST", "/login", "", {"content-length": "5", **headers})
-    await gateway(FakeCaller(), limits=replace(LIMITS, deadline_seconds=0.02)).__rsgi__(
-        scope, protocol
-    )
-    assert (protocol.status, error_of(protocol)["reason"]) == told
-
-
-async def test_requests_beyond_the_bound_are_told_to_come_back() -> None:
-    caller = FakeCaller(wait_seconds=0.05)
-    serving = gateway(caller, max_in_flight=2)
-    protocols = [FakeProtocol() for _ in range(3)]
-    await asyncio.gather(
-        *(serving.__rsgi__(FakeScope("GET", "/items"), protocol) for protocol in protocols)
-    )
-    assert [protocol.status for protocol in protocols] == [200, 200, 429]
-    assert protocols[2].headers["retry-after"] == "1"
-    again = FakeProtocol()
-    await serving.__rsgi__(FakeScope("GET", "/items"), again)
-    assert again.status == 200
-
-
 async def test_the_integers_of_an_answer_are_numbers() -> None:
     answer = account_pb2.GetCurrencyResponse(user_id="u", currency_balance=2**53 - 1)
     caller = FakeCaller({"/account.v1.AccountService/GetCurrency": answer.SerializeToString()})
     protocol = await ask(caller, "GET", "/currency", headers=TOKEN)
     assert protocol.body == b'{"userId":"u","currencyBalance":9007199254740991}'
-
-
-async def test_what_would_be_refused_for_want_of_room_is_refused_before_its_body_is_read() -> None:
-    caller = FakeCaller(refusal=Overloaded("Come back.", retry_after_seconds=1.2))
-    answer = await ask(caller, "POST", "/login", b"not even JSON")
-    assert (answer.status, answer.headers["retry-after"]) == (429, "2")
-    assert error_of(answer)["reason"] == "OVERLOADED"
-    assert (caller.calls, answer.read_count) == ([], 0)

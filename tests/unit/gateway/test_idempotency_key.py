@@ -11,7 +11,7 @@ from gateway_http.exchange import idempotency_key_header
 from mesh.errors import InDoubt, Internal, MeshError, Overloaded
 from protos.account.v1 import account_pb2
 from tests.unit.gateway.fakes import FakeCaller, FakeHeaders, FakeProtocol
-from tests.unit.gateway.test_app import BUY, ITEMS, TOKEN, ask
+from tests.unit.gateway.requests import BUY, ITEMS, TOKEN, ask
 
 BODY = b'{"amount":1,"paymentMethod":"credit_card"}'
 

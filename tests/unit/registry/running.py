@@ -15,7 +15,7 @@ from mesh.process.server import Server
 from mesh.serving.dispatch import Dispatcher
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
-from registry.rpc.registry import RegistryRpc
+from registry.rpc.registry import KEEPALIVE_SECONDS, RegistryRpc
 from registry.rpc.xds.service import DiscoveryService
 from registry.rpc.xds.targets import load_targets
 from registry.storage.memory import MemoryStore
@@ -53,6 +53,7 @@ class RunningRegistry:
         first_list_seconds: float = 0.0,
         settle_seconds: float = SETTLE_SECONDS,
         shared: MemoryStore | None = None,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
     ) -> "RunningRegistry":
         """`shared` is the store of another one, as registries share theirs through etcd."""
         store = shared or MemoryStore(lease_seconds=lease_seconds)
@@ -62,7 +63,7 @@ class RunningRegistry:
                 {service: key.public_key() for service, key in KEYS.items()}
             ),
         )
-        rpc = RegistryRpc(store, max_watchers=max_watchers)
+        rpc = RegistryRpc(store, max_watchers=max_watchers, keepalive_seconds=keepalive_seconds)
         dispatcher = Dispatcher(methods_of(SERVICE, rpc), authenticator)
         cache = InstanceCache(
             store, first_list_seconds=first_list_seconds, settle_seconds=settle_seconds

@@ -12,7 +12,7 @@ from gateway_http.transcoding.raw_parts import LONGEST_HEADER, RawParts
 from mesh.errors import InvalidArgument
 from protos.account.v1.payment_events_pb2 import ReceivePaymentEventRequest
 from tests.unit.gateway.fakes import FakeCaller, FakeProtocol, FakeScope, contracts, counted_ids
-from tests.unit.gateway.test_app import gateway
+from tests.unit.gateway.requests import gateway
 
 METHOD = "/account.v1.PaymentEventService/ReceivePaymentEvent"
 OPERATION = next(each for each in contracts().operations if each.path == METHOD)

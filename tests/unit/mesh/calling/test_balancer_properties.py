@@ -96,7 +96,7 @@ class AnyMesh(RuleBasedStateMachine):
 
     @invariant()
     def there_is_one_probe_at_a_time(self) -> None:
-        probes = [a for a in self.running if a.breaker._probe_serial == a.serial]
+        probes = [a for a in self.running if a.breaker.is_probe(a.serial)]
         assert len({id(probe.breaker) for probe in probes}) == len(probes)
 
 

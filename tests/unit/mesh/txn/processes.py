@@ -10,7 +10,7 @@ from typing import Any
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.txn.coordinator import Answer, Coordinator, OperationPair
-from mesh.txn.decisions import BEGINNING, Decision, DecisionLog, Place
+from mesh.txn.decisions import BEGINNING, MAX_LISTED, Decision, DecisionLog, Place
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import Operation, Outcome, Vote
 from mesh.txn.participant import RETENTION_SECONDS, Branch, Participant
@@ -49,6 +49,7 @@ class LogClient(DecisionLog):
 
     def __init__(self, process: Process, log: Log) -> None:
         self._process, self._log = process, log
+        self.max_listed = MAX_LISTED
 
     async def decide(
         self, gid: str, wanted: Outcome, first_operations: bytes | None = None
