@@ -3,20 +3,21 @@
 Guarantees: every answer has an x-request-id, a content-length, the security headers, and
 the state of the limit that it fell under; every error is the JSON error of
 `gateway_http.errors`; an unknown exception is logged with its traceback and the client
-sees the request id alone; bodies and the number of requests under way are bounded. A
+sees the trace id alone; bodies and the number of requests under way are bounded. A
 gateway that is leaving closes each HTTP/1 connection after its next answer, so that
 clients go elsewhere of themselves. Source: the RSGI specification 1.5 of granian.
 """
 
+import logging
 from collections.abc import Callable
 
 from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defined]
 from structlog.typing import FilteringBoundLogger
 
 from gateway_http.edge.edge import Edge
-from gateway_http.edge.headers import request_id_of
+from gateway_http.edge.headers import ids_of
 from gateway_http.errors import error_response
-from gateway_http.exchange import HeaderList, LimitClass, Request, Response
+from gateway_http.exchange import HeaderList, LimitClass, Request, RequestIds, Response
 from gateway_http.listening.bodies import Body
 from gateway_http.listening.rsgi import HTTPProtocol, Scope
 from gateway_http.transcoding.router import Router
@@ -51,8 +52,8 @@ class Gateway:
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answers one request."""
-        request_id = request_id_of(scope.headers, self._new_id)
-        headers: HeaderList = [("x-request-id", request_id)]
+        ids = ids_of(scope.headers, self._new_id)
+        headers: HeaderList = [("x-request-id", ids.request_id)]
         body = Body(scope, protocol, self._max_body_bytes)
         self._in_flight += 1
         try:
@@ -62,14 +63,14 @@ class Gateway:
                     reason="OVERLOADED",
                     retry_after_seconds=RETRY_AFTER_SECONDS,
                 )
-            response = await self._respond(scope, protocol, body, request_id, headers)
+            response = await self._respond(scope, protocol, body, ids, headers)
         except MeshError as error:
-            response = self._refused(error, scope, request_id)
+            response = self._refused(error, scope, ids)
         except (ProtocolClosed, ProtocolError):
-            response = self._refused(Cancelled("The client went away."), scope, request_id)
+            response = self._refused(Cancelled("The client went away."), scope, ids)
         except Exception as error:  # noqa: BLE001 - the boundary of a request
-            self._log.error("fail_request", request_id=request_id, exc_info=error)
-            response = error_response(_our_fault(request_id), request_id)
+            self._log.error("fail_request", exc_info=error, **ids.log_fields())
+            response = error_response(Internal.of_trace(ids.trace_id), ids)
         finally:
             self._in_flight -= 1
         await body.discard()
@@ -83,7 +84,7 @@ class Gateway:
         scope: Scope,
         protocol: HTTPProtocol,
         body: Body,
-        request_id: str,
+        ids: RequestIds,
         told: HeaderList,
     ) -> Response:
         """`told` takes the headers that the answer has whatever comes of it."""
@@ -104,7 +105,7 @@ class Gateway:
                 variables=variables,
                 query=scope.query_string,
                 headers=scope.headers,
-                request_id=request_id,
+                ids=ids,
                 read_body=body.read,
                 disconnected=protocol.client_disconnect,
                 client_address=client_address,
@@ -120,27 +121,26 @@ class Gateway:
         asked = self._edge.response_headers.preflight(scope, verbs)
         return Response(204, b"", headers=[("allow", verbs), *asked])
 
-    def _refused(self, error: MeshError, scope: Scope, request_id: str) -> Response:
-        response = error_response(error, request_id)
+    def _refused(self, error: MeshError, scope: Scope, ids: RequestIds) -> Response:
+        response = error_response(error, ids)
         if response.status >= 500:
-            self._log.warning(
-                "refuse_request",
-                request_id=request_id,
+            is_bug = error.code is Code.INTERNAL and error.__cause__ is not None
+            self._log.log(
+                logging.ERROR if is_bug else logging.WARNING,
+                "fail_request" if is_bug else "refuse_request",
                 method=scope.method,
                 path=scope.path[:200],
                 code=error.code.name,
                 reason=error.reason,
+                exc_info=error.__cause__,
+                **ids.log_fields(),
             )
         if error.code in (Code.INTERNAL, Code.UNKNOWN):
             # Whatever it says was not written for players.
-            return error_response(_our_fault(request_id), request_id)
+            fault = Internal.of_trace(ids.trace_id)
+            fault.metadata = error.metadata
+            return error_response(fault, ids)
         return response
-
-
-def _our_fault(request_id: str) -> Internal:
-    return Internal(
-        f"Something went wrong here; whoever runs this finds it by the request id {request_id}."
-    )
 
 
 def _send(

@@ -75,7 +75,6 @@ def add_operations(
                 encoders.of(operation.response),
                 callers[operation.host],
                 maximum_seconds=limits.deadline_seconds,
-                new_id=new_id,
             )
             # A GET that changes something is a promise to old clients; HEAD is none.
             also_head = binding.verb == "GET" and not operation.has_side_effects

@@ -12,7 +12,7 @@
     +-- FailedPrecondition     9   the request is right, the state is not
     +-- Aborted               10   lost a race and changed nothing; try again
     +-- Unimplemented         12
-    +-- Internal              13   our bug; the caller learns the request id alone
+    +-- Internal              13   our bug; the caller learns the trace id alone
     +-- Unavailable           14   this instance cannot answer; another may
     |   +-- DependencyAway         what stands behind the instance cannot; the instance serves
     |       +-- NoKeysYet          it cannot tell yet who anybody is: nothing was begun
@@ -166,6 +166,11 @@ class Unimplemented(MeshError):
 
 class Internal(MeshError):
     CODE, REASON = Code.INTERNAL, "INTERNAL"
+
+    @classmethod
+    def of_trace(cls, trace_id: str) -> "Internal":
+        """What a caller learns of a bug: the id by which the logs have it."""
+        return cls(f"Internal error; quote trace id {trace_id}.")
 
 
 class Unavailable(MeshError):

@@ -19,26 +19,31 @@ from deploy.local.secrets.credentials import signing_keys_in
 OWNER = "account_svc"
 
 
+Revoke = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KID",
+        help="Remove this key at once, for it leaked. Players with a token of it log in again.",
+    ),
+]
+Prune = Annotated[
+    bool, typer.Option("--prune", help="Only remove keys of which nothing valid is left.")
+]
+Instances = Annotated[
+    int,
+    typer.Option(
+        metavar="COUNT",
+        help="Fail unless the registry lists so many instances of account_svc; for the mesh of a "
+        "folder, as many as it has.",
+    ),
+]
+
+
 def rotate_keys(
     folder: Folder = DEFAULT_FOLDER,
-    revoke: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KID",
-            help="Remove this key at once, for it leaked. Players with a token of it log in again.",
-        ),
-    ] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Only remove keys of which nothing valid is left.")
-    ] = False,
-    instances: Annotated[
-        int,
-        typer.Option(
-            metavar="COUNT",
-            help="Fail unless the registry lists so many instances of account_svc; for the mesh "
-            "of a folder, as many as it has.",
-        ),
-    ] = 1,
+    revoke: Revoke = None,
+    prune: Prune = False,
+    instances: Instances = 1,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Change the key that players' tokens are signed with, while the mesh serves.

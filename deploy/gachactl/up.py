@@ -4,11 +4,19 @@ import asyncio
 import os
 import signal
 from dataclasses import replace
-from typing import Annotated
 
 import typer
 
 from deploy.gachactl import detached
+from deploy.gachactl.mesh_options import (
+    Detach,
+    Gateways,
+    Port,
+    Profile,
+    ReadyFd,
+    Tls,
+    WithParent,
+)
 from deploy.gachactl.mesh_report import print_examples, print_mesh, print_mesh_json
 from deploy.gachactl.output import Format, FormatOption, say_with_time
 from deploy.gachactl.target import Folder, layout_of, running_mesh
@@ -20,77 +28,16 @@ from deploy.local.supervision import run_lock
 from deploy.local.supervision.parent_death import die_with_parent
 from deploy.local.topology import PROFILES, Topology
 
-MAX_PORT = 65_535
-MAX_GATEWAYS = 16
-
-
-def _port(text: str) -> int:
-    return _number(text, 0, MAX_PORT, "--port 9000 (make: PORT=9000), or 0 for any free port")
-
-
-def _gateway_count(text: str) -> int:
-    return _number(text, 1, MAX_GATEWAYS, "--gateways 2 (make: GATEWAYS=2)")
-
-
-def _number(text: str, lowest: int, highest: int, example: str) -> int:
-    # A default comes as the number that it is.
-    number = int(text) if str(text).isascii() and str(text).isdigit() else -1
-    if lowest <= number <= highest:
-        return number
-    raise LocalRunError(f"{text!r} is not a number from {lowest} to {highest}: use {example}.")
-
-
-def _profile(text: str) -> str:
-    if text in PROFILES:
-        return text
-    choices = " or ".join(f"--profile {name} (make: PROFILE={name})" for name in PROFILES)
-    raise LocalRunError(f"There is no profile {text!r}: use {choices}.")
-
 
 def up(
     folder: Folder = DEFAULT_FOLDER,
-    port: Annotated[
-        int,
-        typer.Option(
-            parser=_port,
-            metavar="PORT",
-            envvar="MESH_PORT_GATEWAY",
-            help="The gateway's port; 0 for any free one. All other ports are free ones, kept "
-            "from run to run.",
-        ),
-    ] = 8080,
-    gateways: Annotated[
-        int,
-        typer.Option(
-            parser=_gateway_count,
-            metavar="COUNT",
-            help="How many gateways, each a process with a port of its own; the first has PORT.",
-        ),
-    ] = 1,
-    profile: Annotated[
-        str,
-        typer.Option(
-            parser=_profile,
-            metavar="PROFILE",
-            help="embedded: one registry, and nothing needed on the machine. ha: three "
-            "registries over an etcd of three members, whose binary must be installed.",
-        ),
-    ] = "embedded",
-    tls: Annotated[
-        bool,
-        typer.Option(
-            "--tls",
-            help="Give every process a certificate of a CA of this mesh's own, and serve HTTPS. "
-            "The profile ha always does.",
-        ),
-    ] = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Return when all is ready, and go on running.")
-    ] = False,
-    with_parent: Annotated[
-        bool, typer.Option("--with-parent", help="Stop when the process that called this ends.")
-    ] = False,
-    ready_fd: Annotated[int, typer.Option(hidden=True)] = -1,
+    port: Port = 8080,
+    gateways: Gateways = 1,
+    profile: Profile = "embedded",
+    tls: Tls = False,
+    detach: Detach = False,
+    with_parent: WithParent = False,
+    ready_fd: ReadyFd = -1,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Start the mesh, and keep it running until Ctrl-C.

@@ -16,11 +16,17 @@ from gacha_svc.domain.pulls import (
 )
 from gacha_svc.storage import pulls as storage
 from gacha_svc.use_cases.catalog import CatalogCache
-from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
+from mesh.contract.idempotency import (
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    checked_key,
+    operation_id,
+)
 from mesh.contract.pages import checked_page_size, key_of
 from mesh.deadlines import Deadline
-from mesh.errors import FailedPrecondition, InDoubt, MeshError, NotFound
+from mesh.errors import FailedPrecondition, MeshError, NotFound
 from mesh.postgres.database import Database
+from mesh.saga.answering import ANSWER_SECONDS
 from mesh.txn.coordinator import OperationPair
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import DUPLICATE, No
@@ -54,8 +60,8 @@ class Pulls:
 
         Idempotent by `idempotency_key`. Raises BannerNotFound, CatalogEmpty,
         InvalidArgument, InsufficientCurrency, FailedPrecondition, IdempotencyKeyReused;
-        InDoubt and DeadlineExceeded when the outcome is not known: the same key tells it
-        later.
+        IdempotencyKeyInUse, InDoubt and DeadlineExceeded when the outcome is not known: the
+        same key tells it later.
         """
         pull_id = operation_id(PULL, user_id, checked_key(idempotency_key))
         catalog = await self._catalog.current()
@@ -110,8 +116,10 @@ class Pulls:
         """The first answer of a pull that was done before.
 
         The account may know of it a moment before this database does, until the
-        transaction's second Commit has come or recovery has sent it.
+        transaction's second Commit has come or recovery has sent it. Raises
+        IdempotencyKeyInUse shortly before the deadline, so that the answer still arrives.
         """
+        patience = deadline.shortened_to(deadline.remaining_seconds() - ANSWER_SECONDS)
         while True:
             found = await self._database.autocommit(
                 lambda cursor: storage.find_pulls(cursor, [pull_id])
@@ -121,11 +129,9 @@ class Pulls:
                 if (stored.banner_id, stored.count) != (asked.banner_id, asked.count):
                     raise IdempotencyKeyReused
                 return pulled(found[0].items)
-            if deadline.is_over():
-                raise InDoubt(
-                    "The pull is being completed; repeat it with the same idempotency key."
-                )
-            await asyncio.sleep(min(STORED_PULL_PAUSE_SECONDS, deadline.remaining_seconds()))
+            if patience.is_over():
+                raise IdempotencyKeyInUse
+            await asyncio.sleep(min(STORED_PULL_PAUSE_SECONDS, patience.remaining_seconds()))
 
 
 def _refused(refusal: No) -> MeshError:

@@ -17,9 +17,9 @@ from gateway_http.transcoding.contracts import Binding, Operation, UnsupportedCo
 from gateway_http.transcoding.decoding import WELL_KNOWN, Decoder, FieldReader
 from gateway_http.transcoding.documents import parse_object
 from gateway_http.transcoding.json_values import Refused, text_of_boolean
+from mesh.contract.idempotency import IDEMPOTENCY_KEY, is_fit_key
 from mesh.errors import InvalidArgument
 
-IDEMPOTENCY_KEY = "idempotency_key"
 MOST_PARAMETERS = 100
 
 
@@ -34,9 +34,8 @@ class RequestBinding:
         self._decoder = decoder
         self._new_id = new_id
         fields = operation.request.fields_by_name
-        self._idempotency_key = (
-            decoder.by_key[IDEMPOTENCY_KEY] if has_idempotency_key(operation.request) else None
-        )
+        self.takes_key = has_idempotency_key(operation.request)
+        self._idempotency_key = decoder.by_key[IDEMPOTENCY_KEY] if self.takes_key else None
         self._repeated = {field.name for field in fields.values() if field.is_repeated}
         self._booleans = {field.name for field in fields.values() if field.type == field.TYPE_BOOL}
         if not binding.takes_body:
@@ -108,6 +107,8 @@ class RequestBinding:
         key, given = _pop(document, field)
         if given is not None:
             given = _read(field, key, given)
+            if given and not is_fit_key(str(given)):
+                raise Refused("must be 1 to 128 visible ASCII characters without spaces", key)
         if given and idempotency_key is not None and given != idempotency_key:
             raise Refused(f"must be the same as {field.json_name}, or left out", "Idempotency-Key")
         document[field.json_name] = idempotency_key or given or self._new_id()

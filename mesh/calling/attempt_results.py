@@ -8,8 +8,9 @@
     UNAVAILABLE sent by the server   an answer         ends with it: something behind the
     that says that the instance                        instance is out, not the instance
     serves (DependencyAway)
-    OUTCOME_UNKNOWN sent by the      an answer         next instance, which may know more
-    server
+    OUTCOME_UNKNOWN or               an answer         next instance, which may know more
+    IDEMPOTENCY_KEY_IN_USE sent by
+    the server
     a broken connection              a break           same instance again, then the next
     DEADLINE_EXCEEDED sent by the    an answer         next instance
     server
@@ -30,6 +31,7 @@ Pure.
 
 from mesh.calling.breaker import AttemptResult
 from mesh.calling.transport import ConnectionBroken, NoAnswer, NotCarried
+from mesh.contract.idempotency import IdempotencyKeyInUse
 from mesh.contract.terms import Terms
 from mesh.errors import DeadlineExceeded, InDoubt, MeshError, NoKeysYet, Overloaded, Unavailable
 
@@ -74,6 +76,6 @@ def may_go_on(error: MeshError, method: str, terms: Terms) -> bool:
         return True
     return terms.repeats and (
         isinstance(error, DeadlineExceeded)
-        or error.reason == InDoubt.REASON
+        or error.reason in (InDoubt.REASON, IdempotencyKeyInUse.REASON)
         or (isinstance(error, Unavailable) and error.speaks_of_instance)
     )

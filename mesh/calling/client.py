@@ -37,7 +37,7 @@ from mesh.calling.breaker import AttemptResult, BreakerLimits
 from mesh.calling.holdoffs import HoldOffs
 from mesh.calling.transport import Transport
 from mesh.calling.unary import UnaryTransport
-from mesh.calls import ALL_INSTANCES_UNAVAILABLE, Metadata
+from mesh.calls import ALL_INSTANCES_UNAVAILABLE, TRACEPARENT, Metadata
 from mesh.contract.instances import Instance
 from mesh.contract.terms import Terms, terms_of_path
 from mesh.deadlines import Deadline
@@ -53,6 +53,7 @@ from mesh.errors import (
     Unauthenticated,
     Unavailable,
 )
+from mesh.tracing import current_traceparent
 
 ATTEMPT_TIMEOUT_SECONDS = 2.0
 PAUSES_SECONDS = (0.0, 0.02, 0.06)
@@ -129,6 +130,9 @@ class ServiceClient:
         self, method: str, request: bytes, metadata: Metadata, deadline: Deadline
     ) -> bytes:
         """See `mesh.calls.Caller`."""
+        traceparent = current_traceparent()
+        if traceparent and TRACEPARENT not in metadata:
+            metadata = {**metadata, TRACEPARENT: traceparent}
         sending = _Sending(method, request, metadata, deadline, terms_of_path(method))
         try:
             return await self._call(sending)

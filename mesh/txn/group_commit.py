@@ -10,6 +10,7 @@ Guarantees:
 - What is BUSY is tried again, after a pause that grows, until its caller's deadline.
 - An operation whose caller went away before its batch left costs nothing more; once it
   has left, it is finished.
+- A lone operation keeps its call's trace; a batch of several has a trace of its own.
 - The queue is bounded, for all and for each owner: what exceeds it is refused at once.
 """
 
@@ -33,6 +34,7 @@ from mesh.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from mesh.tracing import begin_trace, current_traceparent
 from mesh.txn.coordinator import Answer, Coordinator, OperationPair
 from mesh.txn.metrics import TransactionMetrics
 from mesh.txn.model import BUSY, MAX_OPERATIONS, No
@@ -55,6 +57,7 @@ class _Waiting:
     deadline: Deadline
     answer: "asyncio.Future[Answer]"
     pause_seconds: float = FIRST_PAUSE_SECONDS
+    traceparent: str = field(default_factory=current_traceparent)
 
 
 @dataclass(slots=True)
@@ -154,6 +157,7 @@ class GroupCommit:
     async def _settle(self, batch: Sequence[_Waiting]) -> None:
         """Answers every one of the batch, or makes it wait for another turn."""
         self._metrics.observe_operations(len(batch))
+        begin_trace(batch[0].traceparent if len(batch) == 1 else "")
         deadline = Deadline.latest(waiting.deadline for waiting in batch)
         try:
             answers = await self._coordinator.run(

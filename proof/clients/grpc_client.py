@@ -63,7 +63,7 @@ def refusal_of(error: Any) -> Answer:
     for detail in status.details if status is not None else ():
         info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         if detail.Unpack(info):
-            details.append({"reason": info.reason, "domain": info.domain})
+            details.append(json_format.MessageToDict(info))
         elif detail.Unpack(bad):
             fields = tuple(violation.field for violation in bad.field_violations)
     raw = status.SerializeToString() if status is not None else b""

@@ -84,5 +84,6 @@ def answer_of(response: httpx.Response) -> Answer:
     if response.status_code == 200:
         return good(body, response.content)
     assert body["requestId"] == response.headers["x-request-id"]
+    assert ("idempotencyKey" in body) == ("idempotency-key" in response.headers)
     fields = tuple(each["field"] for each in body.get("fields", []))
     return Answer(body["code"], body["reason"], body["message"], fields, body, response.content)

@@ -24,7 +24,7 @@ from mesh.contract.access import ADMIN
 from mesh.identity.keys import load_private_key
 
 SIGNING_KEY_FILE = "%Y%m%dT%H%M%SZ.pem"
-"""account_svc knows a key by the moment of its making (docs/operations.md)."""
+"""account_svc requires the time of its making as the name of a key (docs/operations.md)."""
 IDENTITIES = ("account_svc", "gacha_svc", "gateway_http", ADMIN)
 """Those that call services in their own name; the registry calls nobody."""
 

@@ -43,8 +43,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "fsync": "on",
         "shared_buffers": "128MB",
         "logging_collector": "off",
-        # A statement that fails, and an error's details, hold what players only may know:
-        # emails and hashes of passwords. The log tells of the error alone.
+        # A failed statement and an error's details hold emails and hashes of passwords, so the
+        # log has the error's message alone.
         "log_min_error_statement": "panic",
         "log_error_verbosity": "terse",
         "log_timezone": "UTC",

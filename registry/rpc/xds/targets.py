@@ -19,7 +19,8 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
-IDEMPOTENCY_KEY = "idempotency_key"
+from mesh.contract.idempotency import IDEMPOTENCY_KEY
+
 _SUFFIX = "_svc"
 _IDEMPOTENT = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 

@@ -116,7 +116,11 @@ def load(mesh: Mesh, player: Player) -> Iterator[tuple[Counter[str], set[str]]]:
 
     def log_in_and_pull(rest: RestClient) -> None:
         while not stop.is_set():
-            token = rest.login(player.username, PASSWORD).body["token"]
+            login = rest.login(player.username, PASSWORD)
+            if not login.ok:
+                answers[f"login: {login.message}"] += 1
+                continue
+            token = login.body["token"]
             kids.add(kid_of(token))
             for answer in (rest.pull(token), rest.currency(token), rest.inventory(token)):
                 answers["new token" if answer.ok else f"new token: {answer.message}"] += 1

@@ -102,8 +102,9 @@ async def test_a_pull_goes_to_its_service_and_comes_back_as_promised() -> None:
         banner_id="standard", count=10, idempotency_key="k1"
     )
     assert call.metadata["authorization"] == "Bearer t"
-    assert call.metadata["x-request-id"] == "r1"
+    assert call.metadata["traceparent"] == f"00-{1:032x}-{0:016x}-00"
     assert protocol.headers["x-request-id"] == "r1"
+    assert protocol.headers["idempotency-key"] == '"k1"'
     assert protocol.headers["cache-control"] == "no-store"
 
 
@@ -189,14 +190,15 @@ async def test_busy_says_when_to_come_back() -> None:
 
 
 @pytest.mark.parametrize("error", [Internal("secret"), MeshError("secret"), ValueError("secret")])
-async def test_what_is_our_fault_is_told_by_its_request_id_alone(error: Exception) -> None:
+async def test_what_is_our_fault_is_told_by_its_trace_id_alone(error: Exception) -> None:
     with capture_logs() as logs:
         protocol = await ask(FakeCaller({ITEMS: error}), "GET", "/items")
     assert protocol.status == 500
     body = error_of(protocol)
     assert body["code"] == "INTERNAL"
     assert b"secret" not in protocol.body
-    assert [line["request_id"] for line in logs] == [body["requestId"]]
+    assert body["message"] == f"Internal error; quote trace id {body['traceId']}."
+    assert [line["trace_id"] for line in logs] == [body["traceId"]]
 
 
 async def test_an_answer_that_cannot_be_read_is_our_fault() -> None:
@@ -389,8 +391,9 @@ async def test_a_fit_request_id_is_kept_and_another_replaced(given: str, is_kept
     caller = FakeCaller()
     protocol = await ask(caller, "GET", "/items", headers={"x-request-id": given})
     told = protocol.headers["x-request-id"]
-    assert (told == given) is is_kept
-    assert caller.calls[0].metadata["x-request-id"] == told
+    trace_id = caller.calls[0].metadata["traceparent"].split("-")[1]
+    assert told == (given if is_kept else trace_id)
+    assert "x-request-id" not in caller.calls[0].metadata
 
 
 @pytest.mark.parametrize(
@@ -429,7 +432,7 @@ async def test_only_what_a_service_needs_is_passed_on() -> None:
     sent = {"cookie": "a", "x-forwarded-for": "198.51.100.7", "x-client-address": "198.51.100.7"}
     await ask(caller, "GET", "/currency", headers={**TOKEN, **sent})
     metadata = caller.calls[0].metadata
-    assert set(metadata) == {"authorization", "x-client-address", "x-request-id", "traceparent"}
+    assert set(metadata) == {"authorization", "x-client-address", "traceparent"}
     assert metadata["x-client-address"] == "192.0.2.1"
 
 

@@ -74,6 +74,9 @@ def test_what_the_reference_transcodes_to_http_is_bound_to_the_same_message(
         assert bound == message
 
 
+UNFIT_KEY = "must be 1 to 128 visible ASCII characters without spaces"
+
+
 def _json(message: Any) -> bytes:
     return json_format.MessageToJson(message).encode()
 
@@ -89,8 +92,8 @@ def _query(message: Any) -> str:
         ("", {}),
         ("count=10", {"count": 10}),
         ("count=1e1", {"count": 10}),
-        ("idempotencyKey=a%20b+c", {"idempotency_key": "a b c"}),
-        ("idempotency_key=%C3%A9", {"idempotency_key": "é"}),
+        ("idempotencyKey=a%2Fb%2Bc", {"idempotency_key": "a/b+c"}),
+        ("idempotency_key=k", {"idempotency_key": "k"}),
     ],
 )
 def test_a_query_gives_the_fields_that_the_path_does_not(
@@ -112,6 +115,10 @@ def test_a_query_gives_the_fields_that_the_path_does_not(
         ("bannerId=other", "bannerId", "must be the same as in the path, or left out"),
         ("banner_id=other", "banner_id", "must be the same as in the path, or left out"),
         ("idempotencyKey=%00", "idempotencyKey", "must not contain the character NUL"),
+        *(
+            (f"idempotencyKey={key}", "idempotencyKey", UNFIT_KEY)
+            for key in ("a%20b", "a+b", "%C3%A9", "%0A", "k" * 129)
+        ),
         ("n" * 500 + "=1", "n" * 100, "is not a field of this request"),
     ],
 )

@@ -16,6 +16,7 @@ from mesh.calling.client import (
 )
 from mesh.calling.transport import ConnectionBroken, NoAnswer
 from mesh.calls import Metadata
+from mesh.contract.idempotency import IdempotencyKeyInUse
 from mesh.contract.instances import Instance
 from mesh.deadlines import Deadline
 from mesh.errors import (
@@ -32,6 +33,7 @@ from mesh.errors import (
     Unavailable,
 )
 from mesh.lanes.limits import LaneFull, MessageTooLarge
+from mesh.tracing import begin_trace
 
 READ = "/account.v1.AccountService/GetCurrency"
 WRITE = "/account.v1.AccountService/BuyCurrency"
@@ -51,6 +53,7 @@ class ScriptedTransport:
         self.refusing = set(refusing)
         self.calls: list[str] = []
         self.connects: list[str] = []
+        self.metadata: list[Metadata] = []
         self.timeouts: list[float] = []
         self.retained: set[str] = set()
         self.is_closed = False
@@ -70,6 +73,7 @@ class ScriptedTransport:
         timeout_seconds: float,
     ) -> bytes:
         self.calls.append(address)
+        self.metadata.append(metadata)
         self.timeouts.append(timeout_seconds)
         self.on_call()
         steps = self.script[address]
@@ -137,6 +141,30 @@ async def test_an_idempotent_call_survives_a_broken_connection_on_its_instance()
     scene = Scene({"host:1": [b"a"], "host:2": [broken(), broken(), b"b"]})
     assert await scene.call() == b"b"
     assert scene.transport.calls == ["host:2"] * 3
+
+
+async def test_a_key_in_use_is_asked_of_the_next_instance_and_then_told() -> None:
+    in_use = IdempotencyKeyInUse()
+    scene = Scene({"host:1": [b"the first answer"], "host:2": [in_use]})
+    assert await scene.call() == b"the first answer"
+    scene = Scene({"host:1": [in_use], "host:2": [in_use]})
+    with pytest.raises(Aborted) as caught:
+        await scene.call()
+    assert (caught.value.reason, caught.value.retry_after_seconds) == (in_use.reason, 1.0)
+    assert scene.transport.calls == ["host:2", "host:1"]
+
+
+async def test_a_call_within_a_call_carries_its_trace() -> None:
+    scene = Scene({"host:1": [b"a"], "host:2": [b"b"]})
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+    async def within_a_call() -> None:
+        begin_trace(traceparent)
+        await scene.call()
+
+    await asyncio.create_task(within_a_call())
+    await scene.call()
+    assert scene.transport.metadata == [{"traceparent": traceparent}, {}]
 
 
 async def test_an_idempotent_call_moves_on_after_three_attempts() -> None:
