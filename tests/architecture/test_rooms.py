@@ -28,12 +28,9 @@ LONGER_MODULES = {
     "tests/unit/mesh/lanes/test_lanes.py",
 }
 LONGER_FUNCTIONS = {
-    "deploy/gachactl/keys.py rotate_keys",
-    "deploy/gachactl/up.py up",
     "proof/bench/tables/flood.py show",
     "tests/unit/gateway/transcoding/every_kind.py every_kind",
 }
-"""Of gachactl's commands it is the parameters that are long: each is an option with its help."""
 CIRCLES = {
     "deploy.local": {"deploy.local.layout", "deploy.local.secrets"},
     "gateway_http": {"gateway_http.config", "gateway_http.edge"},
