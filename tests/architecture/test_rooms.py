@@ -32,7 +32,7 @@ LONGER_FUNCTIONS = {
     "tests/unit/gateway/transcoding/every_kind.py every_kind",
 }
 CIRCLES = {
-    "deploy.local": {"deploy.local.commands", "deploy.local.run"},
+    "deploy.local": {"deploy.local.layout", "deploy.local.secrets"},
     "gateway_http": {"gateway_http.config", "gateway_http.edge"},
     "proof.faults": {"proof.faults.injection", "proof.faults.target"},
     "tests": {"tests.e2e", "tests.unit"},
