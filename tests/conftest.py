@@ -1,6 +1,7 @@
 """What tests of every kind may ask for."""
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadGroupScheduling
 
+from deploy.local.servers.ports import HIGHEST, LOWEST, RANGE_VARIABLE
 from proof.etcd_cluster import EtcdCluster, need_etcd, start_etcd
 from proof.leaks import find_leaks
 from proof.postgres_server import PostgresServer, start_postgres
@@ -72,6 +74,16 @@ class ByModuleOrMesh(LoadGroupScheduling):  # type: ignore[misc]  # xdist is unt
     def _split_scope(self, nodeid: str) -> str:
         group = super()._split_scope(nodeid)
         return nodeid.partition("::")[0] if group == nodeid else group
+
+
+def pytest_configure() -> None:
+    """Gives each of several processes ports of its own: what starts at once in two of them never
+    collides."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None:
+        size = (HIGHEST - LOWEST) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        lowest = LOWEST + size * int(worker.removeprefix("gw"))
+        os.environ[RANGE_VARIABLE] = f"{lowest}-{lowest + size}"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModuleOrMesh:
