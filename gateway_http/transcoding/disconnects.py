@@ -1,7 +1,7 @@
-"""Ends work that nobody waits for any more.
+"""Cancels a call when its client disconnects.
 
-To watch a connection takes a task and a future for each request. Nearly all are
-answered before anybody could leave, so the watch begins only for those that take long.
+Watching a connection costs a task and a future for each request. Nearly all requests are
+answered at once, so the watch starts only for those that take long.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ async def unless_disconnected(
     *,
     watch_after_seconds: float = WATCH_AFTER_SECONDS,
 ) -> Result:
-    """What `work` gives, unless `disconnected` returns first: then work is cancelled.
+    """The result of `work`, which is cancelled if `disconnected` returns first.
 
-    Raises Cancelled with the reason CLIENT_DISCONNECTED, and whatever `work` raises.
+    Raises Cancelled with the reason CLIENT_DISCONNECTED, and the errors of `work`.
     """
     task = asyncio.current_task()
     assert task is not None, "a coroutine runs in a task"
@@ -41,7 +41,7 @@ async def unless_disconnected(
     except asyncio.CancelledError:
         if watching and watching[0].done() and not watching[0].cancelled():
             task.uncancel()
-            raise Cancelled("The client went away.", reason="CLIENT_DISCONNECTED") from None
+            raise Cancelled("The client disconnected.", reason="CLIENT_DISCONNECTED") from None
         raise
     finally:
         timer.cancel()
