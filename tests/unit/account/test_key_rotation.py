@@ -176,7 +176,7 @@ async def test_a_key_that_an_instance_does_not_see_is_told_after_a_while(world: 
         elsewhere, token_seconds=TOKEN_SECONDS, clock=lambda: world.now, monotonic=lambda: world.now
     )
     with pytest.raises(
-        RotationFailed, match=r"account_svc-2 has not seen it yet.*nothing is refused"
+        RotationFailed, match=r"account_svc-2 has not seen it yet.*no token is refused"
     ):
         await world.rotation.rotate()
     assert world.first in world.signing()
