@@ -61,7 +61,7 @@ from tests.unit.gacha.catalog_files import RULES, SECOND_BANNER, SMALL, faults_o
             "ten_pull_guarantee: super rare",
             "ten_pull_guarantee: rare",
             [
-                "14: banners[0].ten_pull_guarantee promises nothing, since every pull is rare or "
+                "14: banners[0].ten_pull_guarantee has no effect, because every pull is rare or "
                 "above; leave it out"
             ],
             id="an empty promise",
