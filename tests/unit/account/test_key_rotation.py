@@ -236,7 +236,7 @@ async def test_a_superseded_or_an_unused_key_is_revoked_and_none_is_made(world: 
     world.now += 1
     await world.rotation.revoke(unused)
     assert world.kids() == [second]
-    assert "nobody is logged out" in world.said[-1]
+    assert "no player is affected" in world.said[-1]
 
 
 @pytest.mark.parametrize("wanted", ["", "A", "unknown-key", "*"])
@@ -268,7 +268,7 @@ async def test_an_instance_that_does_not_answer_is_named() -> None:
 
     listed = (Instance("account_svc-1", "account_svc", "127.0.0.1:1"),)
     transport = Away()
-    with pytest.raises(MissingView, match=r"account_svc-1 does not say .* \(UNAVAILABLE\)"):
+    with pytest.raises(MissingView, match=r"account_svc-1 does not report .* \(UNAVAILABLE\)"):
         await InstanceViews(lambda: listed, transport, dict).ask()
     await transport.close()
 

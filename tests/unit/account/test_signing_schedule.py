@@ -140,5 +140,5 @@ def test_a_files_name_is_the_moment_of_its_making_whatever_the_zone() -> None:
      "20270131T194501Z.pem.pem", "٢٠٢٧0131T194501Z.pem"],
 )  # fmt: skip
 def test_any_other_name_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="moment of its making"):
+    with pytest.raises(ValueError, match="time of its creation"):
         signing_keys.made_at_of(name)
