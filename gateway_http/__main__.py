@@ -20,8 +20,10 @@ from gateway_http.describing.pages import Presence
 from gateway_http.edge.edge import Edge, edge_of
 from gateway_http.edge.rate_limits.cache import CachedCounts
 from gateway_http.edge.rate_limits.sharing import Sharing
-from gateway_http.listening.listener import EmbeddedServer, handed_socket, listening_socket
-from gateway_http.listening.renewal import RenewingServer
+from gateway_http.listening.bounds import Bounds
+from gateway_http.listening.server import HttpServer
+from gateway_http.listening.sockets import handed_socket, listening_socket
+from gateway_http.listening.tls import CurrentCertificate
 from gateway_http.transcoding.contracts import import_generated, load_contracts
 from mesh.calling.client import ServiceClient
 from mesh.calling.unary import UnaryTransport
@@ -39,7 +41,6 @@ from mesh.process.lifecycle import (
 )
 from mesh.process.metrics import LaneMetrics, metrics_served, process_registry
 from mesh.tls.certificates import CertificateMetrics, Certificates
-from mesh.tls.material import TlsFiles
 from mesh.tls.security import security_of
 from protos import DESCRIPTORS
 
@@ -92,8 +93,6 @@ async def serve(settings: GatewaySettings) -> None:
     gateway = Gateway(
         router,
         edge=edge,
-        is_leaving=lambda: presence.draining,
-        max_body_bytes=settings.max_body_bytes,
         max_in_flight=settings.max_in_flight,
         new_id=_new_id,
         log=log,
@@ -111,7 +110,7 @@ async def serve(settings: GatewaySettings) -> None:
                 identity.token,
                 transport=UnaryTransport(security=security),
             )
-            server = _http_server(gateway, listener, settings.rest_files, expiries)
+            server = _http_server(gateway, listener, settings, presence, expiries)
             await _serve_until(stop, server, presence, registration, settings.notice_seconds)
     finally:
         if sharing is not None:
@@ -125,14 +124,24 @@ async def serve(settings: GatewaySettings) -> None:
 def _http_server(
     gateway: Gateway,
     listener: socket.socket,
-    files: TlsFiles | None,
+    settings: GatewaySettings,
+    presence: Presence,
     expiries: CertificateMetrics,
-) -> EmbeddedServer | RenewingServer:
+) -> HttpServer:
     """Of HTTPS where there is a certificate, and otherwise of plain HTTP."""
-    if files is None:
-        return EmbeddedServer(gateway, listener)
-    certificates = Certificates(files, observe_expiry=expiries.observer("rest"))
-    return RenewingServer(gateway, listener, files, certificates)
+    files, certificate = settings.rest_files, None
+    if files is not None:
+        certificates = Certificates(files, observe_expiry=expiries.observer("rest"))
+        certificate = CurrentCertificate(files, certificates)
+    return HttpServer(
+        gateway,
+        listener,
+        bounds=Bounds(
+            max_body_bytes=settings.max_body_bytes, body_seconds=settings.deadline_seconds
+        ),
+        certificate=certificate,
+        is_leaving=lambda: presence.draining,
+    )
 
 
 def _sharing(settings: GatewaySettings, edge: Edge) -> Sharing | None:
@@ -146,7 +155,7 @@ def _sharing(settings: GatewaySettings, edge: Edge) -> Sharing | None:
 
 async def _serve_until(
     stop: asyncio.Event,
-    server: EmbeddedServer | RenewingServer,
+    server: HttpServer,
     presence: Presence,
     registration: Registration,
     notice_seconds: float,

@@ -75,6 +75,7 @@ def add_operations(
                 encoders.of(operation.response),
                 callers[operation.host],
                 maximum_seconds=limits.deadline_seconds,
+                max_body_bytes=limits.max_body_bytes,
                 new_id=new_id,
             )
             # A GET that changes something is a promise to old clients; HEAD is none.

@@ -66,8 +66,7 @@ def idempotency_key_of(headers: Headers) -> str | None:
     """The Idempotency-Key, or None. Raises InvalidArgument when it is unfit."""
     if "idempotency-key" not in headers:
         return None
-    # A value that is not ASCII cannot be read, but it is there: no key would charge twice.
-    given = headers.get("idempotency-key") or ""
+    given = headers.get("idempotency-key", "")
     if not _VISIBLE.fullmatch(given):
         raise InvalidArgument.of_field(
             "Idempotency-Key", "must be 1 to 128 visible ASCII characters"

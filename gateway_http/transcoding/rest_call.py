@@ -12,11 +12,10 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from gateway_http.edge import headers
-from gateway_http.errors import RequestTimeout, in_json_names
+from gateway_http.errors import RequestTooLarge, in_json_names
 from gateway_http.exchange import HeaderList, LimitClass, Request, Response
 from gateway_http.transcoding.binding import RequestBinding
 from gateway_http.transcoding.contracts import Operation
-from gateway_http.transcoding.disconnects import unless_disconnected
 from gateway_http.transcoding.encoding import Encoder
 from gateway_http.transcoding.raw_parts import RawParts
 from mesh.calls import (
@@ -27,8 +26,8 @@ from mesh.calls import (
     SheddingCaller,
 )
 from mesh.contract.terms import Work
-from mesh.deadlines import Deadline, within
-from mesh.errors import DeadlineExceeded, Internal, MeshError, Unauthenticated
+from mesh.deadlines import Deadline
+from mesh.errors import Internal, MeshError, Unauthenticated
 
 
 class RestCall:
@@ -43,9 +42,11 @@ class RestCall:
         caller: SheddingCaller,
         *,
         maximum_seconds: float,
+        max_body_bytes: int,
         new_id: Callable[[], str],
     ) -> None:
         """`maximum_seconds` bounds the deadline beside what the method declares;
+        `max_body_bytes` is what a body that is too large exceeded;
         `new_id` gives 32 hexadecimal digits."""
         self._path = operation.path
         self._needs_token = operation.rule.needs_token
@@ -57,6 +58,7 @@ class RestCall:
         self._caller = caller
         self._maximum_seconds = min(maximum_seconds, operation.terms.max_seconds)
         self._default_seconds = min(maximum_seconds, operation.terms.default_seconds)
+        self._max_body_bytes = max_body_bytes
         self._new_id = new_id
         self._json_names = {field.name: field.json_name for field in operation.request.fields}
         self._headers = _caching(operation)
@@ -68,24 +70,19 @@ class RestCall:
         done for it.
         """
         self._caller.refuse_early(self._path)
-        deadline = Deadline.after(
-            headers.timeout_seconds_of(
-                request.headers, self._default_seconds, self._maximum_seconds
-            )
-        )
+        deadline = self._deadline(request)
         metadata = self._metadata(request)
-        body = await self._body(request, deadline)
+        body = self._body(request)
         message = self._binding.bind(
             request.variables,
-            request.query,
+            request.received.query,
             body,
             headers.idempotency_key_of(request.headers),
         )
         self._raw_parts.put(message, body, request.headers)
         try:
-            reply = await unless_disconnected(
-                self._caller.call(self._path, message.SerializeToString(), metadata, deadline),
-                request.disconnected,
+            reply = await self._caller.call(
+                self._path, message.SerializeToString(), metadata, deadline
             )
         except MeshError as error:
             raise in_json_names(error, self._json_names) from None
@@ -113,17 +110,20 @@ class RestCall:
             )
         return metadata
 
-    async def _body(self, request: Request, deadline: Deadline) -> bytes:
+    def _deadline(self, request: Request) -> Deadline:
+        seconds = headers.timeout_seconds_of(
+            request.headers, self._default_seconds, self._maximum_seconds
+        )
+        if "grpc-timeout" in request.headers:  # the caller's own time, which began with the head
+            seconds -= request.received.waited_seconds
+        return Deadline.after(seconds)
+
+    def _body(self, request: Request) -> bytes:
         if not (self._binding.takes_body or self._raw_parts.has_body):
             return b""
-        try:
-            body = await within(deadline, request.read_body())
-        except TimeoutError:
-            if "grpc-timeout" in request.headers:  # the caller's own time, however soon it ends
-                raise DeadlineExceeded(
-                    "The call's deadline has passed; nothing was begun."
-                ) from None
-            raise RequestTimeout from None
+        if request.received.is_too_large:
+            raise RequestTooLarge(self._max_body_bytes)
+        body = request.received.body
         if body and self._binding.takes_body:
             headers.check_json(request.headers)
         return body
