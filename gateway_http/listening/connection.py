@@ -187,10 +187,13 @@ class HttpConnection(asyncio.Protocol):
         self._task, self._phase = None, None
         closes = request.is_last or self._is_half_closed or self._served.is_leaving()
         self._write(response, closes=closes, with_body=request.method != "HEAD")
-        if closes:
-            self._linger()
-        else:
+        if not closes:
             self._go_on()
+        elif request.is_last and not request.is_too_large:
+            self._begin_closing()  # the client asked for that, and sends nothing more
+            self._transport.close()
+        else:
+            self._linger()
 
     def _write(self, response: Response, *, closes: bool, with_body: bool = True) -> None:
         status = response.status
