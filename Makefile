@@ -1,9 +1,10 @@
 # `make help` lists what there is. The work is done elsewhere: the environment in
-# deploy/local/environment.sh, the mesh in deploy/local.
+# deploy/local/environment.sh; operators' targets are shortcuts for deploy/gachactl.
 
 PYTHON := .venv/bin/python
+GACHACTL := $(PYTHON) -m deploy.gachactl
 .DEFAULT_GOAL := help
-.PHONY: help up down status roll renew rotate-keys tx sagas logins admin-token clean test check bench faults chaos fuzz generate embedded dev
+.PHONY: help up down status roll renew rotate-keys tx sagas logins admin-token clean test check bench faults chaos fuzz generate picture lock embedded dev
 
 # PORT counts only when it is given to make: it is a common variable of other programs.
 PROFILE_OPTION = $(if $(filter command line,$(origin PROFILE)),--profile $(PROFILE))
@@ -12,47 +13,49 @@ GATEWAYS_OPTION = $(if $(filter command line,$(origin GATEWAYS)),--gateways $(GA
 PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
 
 # These never wait for an installation: without an environment nothing can be running.
-IF_MADE = [ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet (.venv)."; exit 0; }; exec $(PYTHON) -m
+IF_MADE = [ ! -e .venv.unfinished ] || { echo "The environment (.venv) is not complete: its installation was broken off, or goes on. 'make up' or 'make test' completes it." >&2; exit 1; }; \
+	[ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet (.venv)."; exit 0; }; exec $(GACHACTL)
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target line; do printf '  make %-11s %s\n' "$$target" "$$line"; done
 
 up: embedded ## run the whole mesh until Ctrl-C (PORT=9000 another port, GATEWAYS=2, PROFILE=ha, TLS=1, DETACH=1)
-	@exec $(PYTHON) -m deploy.local up $(PORT_OPTION) $(GATEWAYS_OPTION) $(PROFILE_OPTION) $(TLS_OPTION) $(if $(DETACH),--detach,--with-parent)
+	@exec $(GACHACTL) up $(PORT_OPTION) $(GATEWAYS_OPTION) $(PROFILE_OPTION) $(TLS_OPTION) $(if $(DETACH),--detach,--with-parent)
 
 down: ## stop a mesh that runs, and wait until all of it is gone
-	@$(IF_MADE) deploy.local down
+	@$(IF_MADE) down
 
 status: ## show what runs where, and whether it is healthy
-	@$(IF_MADE) deploy.local status
+	@$(IF_MADE) status
 
 roll: ## restart every process of a running mesh one by one, while it serves
-	@$(IF_MADE) deploy.local roll
+	@$(IF_MADE) roll
 
 renew: ## issue the certificates of a mesh with TLS=1 anew, while it serves
-	@$(IF_MADE) deploy.local renew
+	@$(IF_MADE) renew
 
 rotate-keys: ## change the key that signs players' tokens, while the mesh serves (REVOKE=kid for one that leaked, PRUNE=1)
-	@$(IF_MADE) deploy.local rotate-keys $(if $(filter command line,$(origin REVOKE)),--revoke="$$REVOKE") $(if $(PRUNE),--prune)
+	@$(IF_MADE) rotate-keys $(if $(filter command line,$(origin REVOKE)),--revoke="$$REVOKE") $(if $(PRUNE),--prune)
 
 # Through the environment, where make puts it, so that no character of it is the shell's.
 tx: ## list transactions in flight and in doubt (GID=... settles one by the protocol, YES=1 unasked)
-	@$(IF_MADE) deploy.tx $(if $(filter command line,$(origin GID)),resolve $(if $(YES),--yes) -- "$$GID",list)
+	@$(IF_MADE) tx $(if $(filter command line,$(origin GID)),resolve $(if $(YES),--yes) -- "$$GID",list)
 
 sagas: ## list purchases and gifts that are under way or parked (ID=... has one tried again)
-	@$(IF_MADE) deploy.sagas $(if $(filter command line,$(origin ID)),retry -- "$$ID",list)
+	@$(IF_MADE) sagas $(if $(filter command line,$(origin ID)),retry -- "$$ID",list)
 
 logins: ## show who fails to log in (NAME=... one account, FORGIVE=1 lets it in again)
-	@$(IF_MADE) deploy.logins $(if $(filter command line,$(origin NAME)),$(if $(FORGIVE),forgive,show) -- "$$NAME",summary)
+	@$(IF_MADE) logins $(if $(filter command line,$(origin NAME)),$(if $(FORGIVE),forgive,show) -- "$$NAME",summary)
 
 admin-token: ## print a token for an operator's calls, valid for a minute (curl -H "Authorization: Bearer ...")
-	@$(IF_MADE) deploy.local admin-token
+	@$(IF_MADE) admin-token
 
 clean: ## forget all data, secrets and logs of the mesh (var/)
-	@$(IF_MADE) deploy.local clean
+	@$(IF_MADE) clean
 
-test: dev ## run all tests, on free ports and in folders of their own (ARGS='-k pull' for some)
-	@exec $(PYTHON) -m pytest $(ARGS)
+# Most tests wait for other processes, so that two run side by side on two cores.
+test: dev ## run all tests, on free ports and in folders of their own (ARGS='-k pull' for some, '-n 0' one by one)
+	@exec $(PYTHON) -m pytest -n 2 $(ARGS)
 
 check: dev ## ruff, strict mypy, import directions, generated code
 	$(PYTHON) -m ruff check .
@@ -75,6 +78,12 @@ chaos: dev ## end or freeze one process after the other under load; callers must
 
 generate: dev ## make the generated code from the protos
 	@exec $(PYTHON) -m protos.generate
+
+picture: dev ## draw the pictures of the code in ARCHITECTURE.md anew
+	@exec $(PYTHON) -m proof.architecture
+
+lock: dev ## bring uv.lock and requirements/ in step with pyproject.toml (UPGRADE=1 takes the newest of all)
+	@exec $(PYTHON) -m deploy.packages.lock $(if $(UPGRADE),--upgrade)
 
 embedded dev:
 	@sh deploy/local/environment.sh $@

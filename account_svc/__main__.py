@@ -1,24 +1,28 @@
-"""The account service: `python -m account_svc [serve | migrate]`."""
+"""The account service: `python -m account_svc [serve | migrate | rotate-keys | logins]`."""
 
+import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from account_svc.adapters.passwords import Passwords
 from account_svc.adapters.payments.choose import choose_provider
+from account_svc.adapters.signing_keys.choose import open_signing_keys
+from account_svc.adapters.signing_keys.folder import SigningKeys
+from account_svc.commands.choose import run_operators_command
 from account_svc.config import AccountSettings
 from account_svc.domain.login_attempts import schedules_with
+from account_svc.domain.payments import PaymentProvider
 from account_svc.domain.purchases import Price
-from account_svc.metrics import LoginMetrics
-from account_svc.rpc.accounts import (
-    AccountRpc,
-    PaymentEventRpc,
-    PurchaseRpc,
-    SessionRpc,
-    decode_debit,
-    encode_debit_result,
-)
+from account_svc.metrics import LoginMetrics, SessionMetrics
+from account_svc.rpc.accounts import AccountRpc
+from account_svc.rpc.debits import decode_debit, encode_debit_result
 from account_svc.rpc.gift_fees import GiftFeeRpc
+from account_svc.rpc.payment_events import PaymentEventRpc
+from account_svc.rpc.purchases import PurchaseRpc
+from account_svc.rpc.sessions import SessionRpc
 from account_svc.rpc.signing_keys import SigningKeyRpc
-from account_svc.session_metrics import SessionMetrics
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.gift_fees import GiftFees
@@ -27,12 +31,14 @@ from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from account_svc.use_cases.sessions import Sessions
-from mesh.contract.terms import Work
+from mesh.config import load
+from mesh.contract.terms import WorkKind
 from mesh.failpoints import Reach, unharmed
 from mesh.postgres.database import Database
 from mesh.process.commands import run_command
-from mesh.process.config import load
 from mesh.process.member import Member
+from mesh.process.runtime import Runtime
+from mesh.process.service import Offered, Service, serve_service
 from mesh.saga.runner import SagaRunner
 from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
@@ -54,75 +60,116 @@ TOKEN_SECONDS = 15 * 60
 """For how long an access token outlives its session at most."""
 
 
+@dataclass(frozen=True, slots=True)
+class _SignIn:
+    """How players prove who they are."""
+
+    signing_keys: SigningKeys
+    passwords: Passwords
+    guard: LoginGuard
+    sessions: Sessions
+    accounts: Accounts
+
+
+@dataclass(frozen=True, slots=True)
+class _Shop:
+    """How players buy gems."""
+
+    provider: PaymentProvider
+    sagas: SagaRunner
+    purchases: Purchases
+
+
 async def serve(settings: AccountSettings, database: Database, reach: Reach = unharmed) -> None:
     """Builds the service and serves until a signal."""
-    signing_keys = settings.signing_keys(TOKEN_SECONDS)
+    async with Runtime() as runtime:
+        member = Member(runtime, settings, SERVICE)
+        sign_in = _sign_in(runtime, settings, database, member)
+        shop = _shop(runtime, settings, database, reach)
+        participant = Participant(database, "account", apply_debits, reach=reach)
+        coordinator = RemoteCoordinator(member.client("gacha_svc"), member.identity.metadata)
+        recovery = BranchRecovery(participant, coordinator, commits=True, reach=reach)
+        service = Service(
+            offered=_offered(database, sign_in, shop, participant),
+            player_keys=sign_in.signing_keys.find,
+            is_ready=database.is_ready,
+            gates={WorkKind.HASHING: sign_in.passwords.check_room},
+        )
+        runtime.run_in_background(sign_in.signing_keys.keep_looking)
+        runtime.run_in_background(partial(keep_recovering, recovery.run_once), "branches")
+        runtime.run_in_background(partial(keep_recovering, shop.sagas.run_once), "sagas")
+        runtime.run_in_background(partial(keep_recovering, sign_in.guard.run_once), "logins")
+        runtime.run_in_background(partial(keep_recovering, sign_in.sessions.forget_old), "sessions")
+        await serve_service(member, settings, service)
+
+
+def _sign_in(
+    runtime: Runtime, settings: AccountSettings, database: Database, member: Member
+) -> _SignIn:
+    signing_keys = open_signing_keys(settings, TOKEN_SECONDS)
     passwords = Passwords()
-    member = Member(settings, SERVICE)
+    runtime.callback(passwords.close)
     guard = LoginGuard(
         database,
         schedules_with(settings.login_free_attempts, settings.login_free_attempts_of_address),
         count_refusal=LoginMetrics(member.metrics).count_refusal,
     )
-    participant = Participant(database, "account", apply_debits, reach=reach)
-    coordinator = RemoteCoordinator(member.client("gacha_svc"), member.identity.metadata)
-    recovery = BranchRecovery(participant, coordinator, commits=True, reach=reach)
-    provider = choose_provider(settings)
-    sagas = SagaRunner(database, [PurchaseSaga(database, provider).definition], reach=reach)
-    price = Price(settings.gem_price_minor, settings.gem_price_currency)
-    purchases = Purchases(database, sagas, provider_name=provider.name, price=price)
     sessions = Sessions(database, signing_keys, SessionMetrics(member.metrics).count_refresh)
     accounts = Accounts(database, passwords, guard, sessions)
-    await member.serve(
-        [
-            (
-                account_pb2.DESCRIPTOR.services_by_name["AccountService"],
-                AccountRpc(accounts, purchases, signing_keys),
-            ),
-            (
-                sessions_pb2.DESCRIPTOR.services_by_name["SessionService"],
-                SessionRpc(accounts, sessions),
-            ),
-            (
-                purchases_pb2.DESCRIPTOR.services_by_name["PurchaseService"],
-                PurchaseRpc(purchases),
-            ),
-            (
-                payment_events_pb2.DESCRIPTOR.services_by_name["PaymentEventService"],
-                PaymentEventRpc(PaymentEvents(database, provider)),
-            ),
-            (
-                gift_fees_pb2.DESCRIPTOR.services_by_name["GiftFeeService"],
-                GiftFeeRpc(GiftFees(database)),
-            ),
-            (
-                signing_keys_pb2.DESCRIPTOR.services_by_name["SigningKeyService"],
-                SigningKeyRpc(signing_keys),
-            ),
-            (
-                participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],
-                ParticipantRpc(participant, decode_debit, encode_debit_result),
-            ),
-        ],
-        player_keys=signing_keys.find,
-        is_ready=database.is_ready,
-        gates={Work.HASHING: passwords.check_room},
-        background=[
-            signing_keys.keep_looking,
-            lambda: keep_recovering(recovery.run_once),
-            lambda: keep_recovering(sagas.run_once),
-            lambda: keep_recovering(guard.run_once),
-            lambda: keep_recovering(sessions.forget_old),
-        ],
-    )
-    await sagas.close()
-    await provider.close()
-    await member.close()
-    passwords.close()
+    return _SignIn(signing_keys, passwords, guard, sessions, accounts)
+
+
+def _shop(runtime: Runtime, settings: AccountSettings, database: Database, reach: Reach) -> _Shop:
+    provider = choose_provider(settings)
+    runtime.push_async_callback(provider.close)
+    sagas = SagaRunner(database, [PurchaseSaga(database, provider).definition], reach=reach)
+    runtime.push_async_callback(sagas.close)
+    price = Price(settings.gem_price_minor, settings.gem_price_currency)
+    purchases = Purchases(database, sagas, provider_name=provider.name, price=price)
+    return _Shop(provider, sagas, purchases)
+
+
+def _offered(
+    database: Database, sign_in: _SignIn, shop: _Shop, participant: Participant[Any, Any]
+) -> Offered:
+    """The proto services and what serves them."""
+    sessions, signing_keys = sign_in.sessions, sign_in.signing_keys
+    return [
+        (
+            account_pb2.DESCRIPTOR.services_by_name["AccountService"],
+            AccountRpc(sign_in.accounts, shop.purchases, signing_keys),
+        ),
+        (
+            sessions_pb2.DESCRIPTOR.services_by_name["SessionService"],
+            SessionRpc(sign_in.accounts, sessions),
+        ),
+        (
+            purchases_pb2.DESCRIPTOR.services_by_name["PurchaseService"],
+            PurchaseRpc(shop.purchases),
+        ),
+        (
+            payment_events_pb2.DESCRIPTOR.services_by_name["PaymentEventService"],
+            PaymentEventRpc(PaymentEvents(database, shop.provider)),
+        ),
+        (
+            gift_fees_pb2.DESCRIPTOR.services_by_name["GiftFeeService"],
+            GiftFeeRpc(GiftFees(database)),
+        ),
+        (
+            signing_keys_pb2.DESCRIPTOR.services_by_name["SigningKeyService"],
+            SigningKeyRpc(signing_keys),
+        ),
+        (
+            participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],
+            ParticipantRpc(participant, decode_debit, encode_debit_result),
+        ),
+    ]
 
 
 def main() -> None:
     """Reads the settings and runs the command."""
+    if run_operators_command(sys.argv[1:]):
+        return
     settings = load(AccountSettings)
     database = Database(settings.database_url, connection_count=settings.database_connection_count)
     run_command(

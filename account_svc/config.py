@@ -1,15 +1,13 @@
 """Settings of the account service."""
 
-import sys
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from account_svc.adapters.signing_keys.folder import SigningKeys
 from account_svc.domain.purchases import MAX_PRICE_MINOR
-from mesh.identity.key_files import BadKeyFolder
-from mesh.process.config import ServiceSettings, chosen_secret
+from mesh.config import chosen_secret
+from mesh.process.config import ServiceSettings
 
 
 class AccountSettings(ServiceSettings):
@@ -56,13 +54,6 @@ class AccountSettings(ServiceSettings):
         100, validation_alias="ACCOUNT_LOGIN_FREE_ATTEMPTS_OF_ADDRESS", ge=1
     )
     """The same of an address, whomever it names; more where many players share addresses."""
-
-    def signing_keys(self, token_seconds: int) -> SigningKeys:
-        """What players' tokens are signed with. Ends the process when the folder holds no key."""
-        try:
-            return SigningKeys(self.signing_keys_dir, token_seconds=token_seconds)
-        except BadKeyFolder as error:
-            sys.exit(f"ACCOUNT_SIGNING_KEYS_DIR: {error}")
 
     @field_validator("payment_url")
     @classmethod

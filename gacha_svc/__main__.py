@@ -1,103 +1,133 @@
 """The gacha service: `python -m gacha_svc [serve | migrate]`."""
 
 import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gacha_svc.adapters.account import PlayerKeySet, account_participant
-from gacha_svc.adapters.catalog_file.catalog import parse_catalog
+from gacha_svc.adapters.catalog_file.catalog import read_catalog
 from gacha_svc.adapters.gift_fees import RemoteGiftFees
 from gacha_svc.config import GachaSettings
-from gacha_svc.domain.banners import Catalog
-from gacha_svc.domain.errors import InvalidCatalog
+from gacha_svc.rpc.catalog import CatalogRpc
+from gacha_svc.rpc.draws import decode_draw, encode_draw_result
 from gacha_svc.rpc.gifts import GiftRpc
-from gacha_svc.rpc.pulls import GachaRpc, decode_draw, encode_items
-from gacha_svc.use_cases.catalog import CatalogCache, CatalogDesk
+from gacha_svc.rpc.pulls import GachaRpc
+from gacha_svc.use_cases.catalog import CatalogCache, Catalogs
 from gacha_svc.use_cases.draws import Draws
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
+from mesh.calling.client import ServiceClient
+from mesh.config import load
 from mesh.failpoints import Reach, unharmed
 from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.database import Database
 from mesh.process.commands import run_command
-from mesh.process.config import load
 from mesh.process.member import Member
-from mesh.process.metrics import TransactionMetrics
+from mesh.process.runtime import Runtime
+from mesh.process.service import Offered, Service, serve_service
 from mesh.saga.runner import SagaRunner
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.local import LocalParticipant
+from mesh.txn.metrics import TransactionMetrics
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery, keep_recovering
 from mesh.txn.rpc import CoordinatorRpc, ParticipantRpc
-from protos.gacha.v1 import gacha_pb2, gifts_pb2
+from protos.gacha.v1 import catalog_pb2, gacha_pb2, gifts_pb2
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 
 SERVICE = "gacha_svc"
-INIT_DB = gacha_pb2.DESCRIPTOR.services_by_name["GachaService"].methods_by_name["InitDb"].full_name
+CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
+INIT_DB = CATALOG.methods_by_name["InitDb"].full_name
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class _Transactions:
+    """Both sides of the pull's two-phase commit that live here: the coordinator with its
+    decisions, and this database's part."""
+
+    participant: Participant[Any, Any]
+    decisions: DecisionLog
+    coordinator: Coordinator
+    recover: Sequence[Callable[[], Awaitable[None]]]
 
 
 async def serve(settings: GachaSettings, database: Database, reach: Reach = unharmed) -> None:
     """Builds the service and serves until a signal."""
-    member = Member(settings, SERVICE)
-    account_svc = member.client("account_svc")
-    cache = CatalogCache(database)
-    desk = CatalogDesk(database, cache, lambda: _read_catalog(settings.catalog_file))
+    async with Runtime() as runtime:
+        member = Member(runtime, settings, SERVICE)
+        account_svc = member.client("account_svc")
+        cache = CatalogCache(database)
+        transactions = _transactions(settings, database, member, account_svc, cache, reach)
+        gift_fees = RemoteGiftFees(account_svc, member.identity.metadata)
+        sagas = SagaRunner(database, [GiftSaga(database, gift_fees).definition], reach=reach)
+        runtime.push_async_callback(sagas.close)
+        group_commit = GroupCommit(
+            transactions.coordinator, metrics=TransactionMetrics(member.metrics)
+        )
+        catalogs = Catalogs(database, cache, lambda: read_catalog(settings.catalog_file))
+        player_keys = PublishedKeys(PlayerKeySet(account_svc).fetch)
+        service = Service(
+            offered=_offered(
+                CatalogRpc(catalogs),
+                GachaRpc(Pulls(database, cache, group_commit)),
+                GiftRpc(Gifts(database, gift_fees, sagas, fee_gems=settings.gift_fee_gems)),
+                transactions,
+            ),
+            player_keys=player_keys.find,
+            is_ready=database.is_ready,
+            opened=[INIT_DB] if settings.init_db == "public" else [],
+            warm_up=player_keys.first,
+        )
+        runtime.run_in_background(player_keys.keep_fetching)
+        runtime.run_in_background(cache.keep_refreshing)
+        runtime.run_in_background(partial(keep_recovering, *transactions.recover), "transactions")
+        runtime.run_in_background(partial(keep_recovering, sagas.run_once), "sagas")
+        await serve_service(member, settings, service)
+
+
+def _transactions(
+    settings: GachaSettings,
+    database: Database,
+    member: Member,
+    account_svc: ServiceClient,
+    cache: CatalogCache,
+    reach: Reach,
+) -> _Transactions:
     draws = Draws(cache, secrets.token_bytes)
     participant = Participant(database, "gacha", draws.apply, reach=reach)
     decisions = DecisionLog(database)
     first = account_participant(account_svc, member.identity.metadata)
     second = LocalParticipant(participant)
     coordinator = Coordinator(settings.instance_id, first, second, decisions, reach=reach)
-    group_commit = GroupCommit(coordinator, metrics=TransactionMetrics(member.metrics))
     branches = BranchRecovery(participant, decisions, commits=False, reach=reach)
     decided = DecisionRecovery(coordinator, decisions, first, second, reach=reach)
-    gift_fees = RemoteGiftFees(account_svc, member.identity.metadata)
-    gift_saga = GiftSaga(database, gift_fees)
-    sagas = SagaRunner(database, [gift_saga.definition], reach=reach)
-    gifts = Gifts(database, gift_fees, sagas, fee_gems=settings.gift_fee_gems)
-    player_keys = PublishedKeys(PlayerKeySet(account_svc).fetch)
-    await member.serve(
-        [
-            (
-                gacha_pb2.DESCRIPTOR.services_by_name["GachaService"],
-                GachaRpc(desk, Pulls(database, cache, group_commit)),
-            ),
-            (gifts_pb2.DESCRIPTOR.services_by_name["GiftService"], GiftRpc(gifts)),
-            (
-                participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],
-                ParticipantRpc(participant, decode_draw, encode_items),
-            ),
-            (
-                coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"],
-                CoordinatorRpc(decisions),
-            ),
-        ],
-        player_keys=player_keys.find,
-        is_ready=database.is_ready,
-        background=[
-            player_keys.keep_fetching,
-            cache.keep_refreshing,
-            lambda: keep_recovering(branches.run_once, decided.run_once),
-            lambda: keep_recovering(sagas.run_once),
-        ],
-        opened=[INIT_DB] if settings.init_db == "public" else [],
-        warm_up=player_keys.first,
-    )
-    await sagas.close()
-    await member.close()
+    return _Transactions(participant, decisions, coordinator, (branches.run_once, decided.run_once))
 
 
-def _read_catalog(path: Path) -> Catalog:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidCatalog(
-            [f"{path.name}:1: cannot be read ({error.strerror}); set GACHA_CATALOG_FILE to a file"]
-        ) from error
-    return parse_catalog(content, path.name)
+def _offered(
+    catalog: CatalogRpc, gacha: GachaRpc, gifts: GiftRpc, transactions: _Transactions
+) -> Offered:
+    """The proto services and what serves them."""
+    return [
+        (CATALOG, catalog),
+        (gacha_pb2.DESCRIPTOR.services_by_name["GachaService"], gacha),
+        (gifts_pb2.DESCRIPTOR.services_by_name["GiftService"], gifts),
+        (
+            participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"],
+            ParticipantRpc(transactions.participant, decode_draw, encode_draw_result),
+        ),
+        (
+            coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"],
+            CoordinatorRpc(transactions.decisions),
+        ),
+    ]
 
 
 def main() -> None:

@@ -2,16 +2,17 @@
 
 Guarantees: every answer has an x-request-id, the security headers, and the state of the
 limit that it fell under; every error is the JSON error of `gateway_http.errors`; an unknown
-exception is logged with its traceback and the client sees the request id alone; the number
+exception is logged with its traceback and the client sees the trace id alone; the number
 of requests under way is bounded, and one is under way when all of it has arrived.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway_http.edge.edge import Edge
-from gateway_http.edge.headers import request_id_of
+from gateway_http.edge.headers import ids_of
 from gateway_http.edge.rate_limits.limiter import UNLIMITED
 from gateway_http.errors import error_response
 from gateway_http.exchange import (
@@ -21,6 +22,7 @@ from gateway_http.exchange import (
     HttpRequest,
     LimitClass,
     Request,
+    RequestIds,
     Response,
 )
 from gateway_http.transcoding.router import Router
@@ -52,7 +54,7 @@ class Gateway:
 
     async def answer(self, request: HttpRequest) -> Response:
         """Answers a request that has arrived whole."""
-        request_id = request_id_of(request.headers, self._new_id)
+        ids = ids_of(request.headers, self._new_id)
         admission = UNLIMITED
         self._in_flight += 1
         try:
@@ -67,21 +69,21 @@ class Gateway:
             admission = self._edge.admit(endpoint.limit_class, request, address)
             if admission.refusal is not None:
                 raise admission.refusal
-            response = await endpoint.answer(Request(request, variables, request_id, address))
+            response = await endpoint.answer(Request(request, variables, ids, address))
             admission.succeeded()
         except MeshError as error:
-            response = self._refused(error, request, request_id)
+            response = self._refused(error, request, ids)
         except Exception as error:  # noqa: BLE001 - the boundary of a request
-            self._log.error("fail_request", request_id=request_id, exc_info=error)
-            response = error_response(_our_fault(request_id), request_id)
+            self._log.error("fail_request", exc_info=error, **ids.log_fields())
+            response = error_response(Internal.of_trace(ids.trace_id), ids)
         finally:
             self._in_flight -= 1
-        return self._finished(request, response, request_id, admission.headers)
+        return self._finished(request, response, ids, admission.headers)
 
     def refuse(self, error: MeshError) -> Response:
         """The answer to what could not be read as a request."""
-        request_id = self._new_id()
-        return self._finished(UNREADABLE, error_response(error, request_id), request_id, [])
+        ids = ids_of(UNREADABLE.headers, self._new_id)
+        return self._finished(UNREADABLE, error_response(error, ids), ids, [])
 
     def _endpoint(self, request: HttpRequest) -> tuple[Endpoint, Mapping[str, str]]:
         """What answers the request, be it by an error, and the variables of its path."""
@@ -94,30 +96,35 @@ class Gateway:
         return target.endpoint, variables
 
     def _finished(
-        self, request: HttpRequest, response: Response, request_id: str, limits: HeaderList
+        self, request: HttpRequest, response: Response, ids: RequestIds, limits: HeaderList
     ) -> Response:
         headers = [
-            ("x-request-id", request_id),
+            ("x-request-id", ids.request_id),
             *limits,
             *self._edge.response_headers.of(request, response),
             *response.headers,
         ]
         return Response(response.status, response.body, response.content_type, headers)
 
-    def _refused(self, error: MeshError, request: HttpRequest, request_id: str) -> Response:
-        response = error_response(error, request_id)
+    def _refused(self, error: MeshError, request: HttpRequest, ids: RequestIds) -> Response:
+        response = error_response(error, ids)
         if response.status >= 500:
-            self._log.warning(
-                "refuse_request",
-                request_id=request_id,
+            is_bug = error.code is Code.INTERNAL and error.__cause__ is not None
+            self._log.log(
+                logging.ERROR if is_bug else logging.WARNING,
+                "fail_request" if is_bug else "refuse_request",
                 method=request.method,
                 path=request.path[:200],
                 code=error.code.name,
                 reason=error.reason,
+                exc_info=error.__cause__,
+                **ids.log_fields(),
             )
         if error.code in (Code.INTERNAL, Code.UNKNOWN):
             # Whatever it says was not written for players.
-            return error_response(_our_fault(request_id), request_id)
+            fault = Internal.of_trace(ids.trace_id)
+            fault.metadata = error.metadata
+            return error_response(fault, ids)
         return response
 
 
@@ -147,9 +154,3 @@ class _Refusal:
 
     async def answer(self, _request: Request) -> Response:
         raise self._error
-
-
-def _our_fault(request_id: str) -> Internal:
-    return Internal(
-        f"Something went wrong here; whoever runs this finds it by the request id {request_id}."
-    )

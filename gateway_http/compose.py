@@ -76,7 +76,6 @@ def add_operations(
                 callers[operation.host],
                 maximum_seconds=limits.deadline_seconds,
                 max_body_bytes=limits.max_body_bytes,
-                new_id=new_id,
             )
             # A GET that changes something is a promise to old clients; HEAD is none.
             also_head = binding.verb == "GET" and not operation.has_side_effects

@@ -10,7 +10,8 @@ from pydantic_settings import NoDecode
 
 from gateway_http.edge.client_address import Network, parse_networks
 from gateway_http.edge.rate_limits.policy import Policy, parse_policy
-from mesh.process.config import MemberSettings, host_and_port
+from mesh.config import host_and_port
+from mesh.process.config import MemberSettings
 from mesh.tls.material import TlsFiles
 from mesh.tls.settings import readable, together
 

@@ -1,9 +1,10 @@
 """MeshError as HTTP: the status by the standard map, and one JSON shape for all.
 
-    {"status": "error", "message", "code", "reason", "requestId"}
+    {"status": "error", "message", "code", "reason", "requestId", "traceId"}
 
-with "fields": [{"field", "message"}] when fields of the request are wrong. The
-gateway's own errors are
+with "fields": [{"field", "message"}] when fields of the request are wrong, and
+"idempotencyKey" when the request had a key or was given one: repeat it with that key.
+The gateway's own errors are
 
     RouteNotFound         404   no route has this path
     BadRequest            400   what came is no HTTP/1.1 request
@@ -20,7 +21,8 @@ from typing import Any
 
 import orjson
 
-from gateway_http.exchange import Response
+from gateway_http.exchange import RequestIds, Response, idempotency_key_header
+from mesh.contract.idempotency import IDEMPOTENCY_KEY
 from mesh.errors import (
     Code,
     DeadlineExceeded,
@@ -124,7 +126,7 @@ def status_of(error: MeshError) -> int:
     return STATUS_BY_REASON.get(error.reason) or STATUS_BY_CODE[error.code]
 
 
-def error_response(error: MeshError, request_id: str) -> Response:
+def error_response(error: MeshError, ids: RequestIds) -> Response:
     """The JSON error with the headers that belong to it."""
     status = status_of(error)
     body: dict[str, Any] = {
@@ -132,7 +134,8 @@ def error_response(error: MeshError, request_id: str) -> Response:
         "message": error.message,
         "code": error.code.name,
         "reason": error.reason,
-        "requestId": request_id,
+        "requestId": ids.request_id,
+        "traceId": ids.trace_id,
     }
     if error.fields:
         body["fields"] = [
@@ -140,6 +143,9 @@ def error_response(error: MeshError, request_id: str) -> Response:
             for violation in error.fields
         ]
     headers = [("cache-control", "no-store")]
+    if key := error.metadata.get(IDEMPOTENCY_KEY):
+        body["idempotencyKey"] = key
+        headers.append(idempotency_key_header(key))
     if error.retry_after_seconds is not None:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_seconds)))))
     if status == 401:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, overload
 
+from mesh.tracing import trace_id_of
+
 JSON = "application/json"
 HeaderList = list[tuple[str, str]]
 
@@ -68,6 +70,26 @@ class HttpRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestIds:
+    """`request_id` is the client's name for its request, the trace id if it gave none;
+    `traceparent` is valid (W3C Trace Context)."""
+
+    request_id: str
+    traceparent: str
+
+    @property
+    def trace_id(self) -> str:
+        """The id for logs."""
+        return trace_id_of(self.traceparent)
+
+    def log_fields(self) -> dict[str, str]:
+        """The ids for a log line; the client's own one when it differs."""
+        if self.request_id == self.trace_id:
+            return {"trace_id": self.trace_id}
+        return {"trace_id": self.trace_id, "request_id": self.request_id}
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request whose route is known.
 
@@ -77,7 +99,7 @@ class Request:
 
     received: HttpRequest
     variables: Mapping[str, str]
-    request_id: str
+    ids: RequestIds
     client_address: str
 
     @property
@@ -94,6 +116,12 @@ class Response:
     body: bytes
     content_type: str = JSON
     headers: HeaderList = field(default_factory=list)
+
+
+def idempotency_key_header(key: str) -> tuple[str, str]:
+    """The response header that names a key, as a structured field's string."""
+    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+    return ("idempotency-key", f'"{escaped}"')
 
 
 class Endpoint(Protocol):

@@ -14,7 +14,9 @@ Metadata = Mapping[str, str]
 
 AUTHORIZATION = "authorization"
 REQUEST_ID = "x-request-id"
+"""The client's own name for its request. It ends where the client is connected."""
 TRACEPARENT = "traceparent"
+"""W3C Trace Context; the id for logs is its trace id (`mesh.tracing`)."""
 CLIENT_ADDRESS = "x-client-address"
 """Where a call came from: an IPv4 or IPv6 address in its canonical spelling, or what is none
 where nobody knows. Only the gateway's word is taken for it, on its own lane
@@ -40,6 +42,7 @@ class Caller(Protocol):
         """Sends one request and returns the serialized response.
 
         `method` is a full gRPC path, such as "/account.v1.AccountService/Login".
+        The trace of the call that runs now goes along, unless `metadata` has another.
         Raises MeshError: the one that the server sent, or Unavailable with the
         reason ALL_INSTANCES_UNAVAILABLE, or DeadlineExceeded. Methods whose proto
         declares an idempotency_level are repeated on failures of an instance;

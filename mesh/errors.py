@@ -12,10 +12,11 @@
     +-- FailedPrecondition     9   the request is right, the state is not
     +-- Aborted               10   lost a race and changed nothing; try again
     +-- Unimplemented         12
-    +-- Internal              13   our bug; the caller learns the request id alone
+    +-- Internal              13   our bug; the caller learns the trace id alone
     +-- Unavailable           14   this instance cannot answer; another may
     |   +-- DependencyAway         what stands behind the instance cannot; the instance serves
-    |       +-- InDoubt            it may have taken effect; the request id tells
+    |       +-- NoKeysYet          it cannot tell yet who anybody is: nothing was begun
+    |       +-- InDoubt            it may have taken effect; the idempotency key tells
     +-- DataLoss              15   needs a person
     +-- Unauthenticated       16
 
@@ -166,6 +167,11 @@ class Unimplemented(MeshError):
 class Internal(MeshError):
     CODE, REASON = Code.INTERNAL, "INTERNAL"
 
+    @classmethod
+    def of_trace(cls, trace_id: str) -> "Internal":
+        """What a caller learns of a bug: the id by which the logs have it."""
+        return cls(f"Internal error; quote trace id {trace_id}.")
+
 
 class Unavailable(MeshError):
     """The instance that says so cannot answer; another one may."""
@@ -212,13 +218,13 @@ class DataLoss(MeshError):
 
 
 class InDoubt(DependencyAway):
-    """It is not known yet whether the call took effect; the same request id tells later."""
+    """It is not known yet whether the call took effect; the same idempotency key tells later."""
 
     REASON = "OUTCOME_UNKNOWN"
 
     def __init__(
         self,
-        message: str = "The outcome is not known yet; repeat the call with the same request id.",
+        message: str = "The outcome is unknown yet; repeat the call with the same idempotency key.",
     ) -> None:
         super().__init__(message)
 

@@ -1,14 +1,18 @@
 """Logs: one JSON object a line on standard output.
 
 `event` is verb_object and everything variable is a field of its own. Tokens,
-passwords and addresses of players are never fields.
+passwords and addresses of players are never fields. A line that is written while a call
+runs has its `trace_id`.
 """
 
 import logging
 import sys
+from typing import Any
 
 import orjson
 import structlog
+
+from mesh.tracing import current_traceparent, trace_id_of
 
 _TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 """Without the local variables: those of a request hold its token and its body."""
@@ -21,6 +25,7 @@ def configure_logs(level: str, instance_id: str) -> None:
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         lambda _logger, _name, event: {**event, "instance": instance_id},
@@ -41,6 +46,12 @@ def configure_logs(level: str, instance_id: str) -> None:
         )
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+def _add_trace_id(_logger: object, _name: str, event: structlog.typing.EventDict) -> Any:
+    if trace_id := trace_id_of(current_traceparent()):
+        event.setdefault("trace_id", trace_id)
+    return event
 
 
 def _line(event: object, default: object = None, **_options: object) -> bytes:

@@ -1,10 +1,9 @@
 """The sandbox process: `python -m payment_sandbox`.
 
-Composition root. SIGTERM and SIGINT make it leave: requests under way end, and what
-webhooks have still to tell is told by the next one over the same book.
+Composition root. SIGTERM and SIGINT stop it: requests in flight end, and undelivered
+webhooks are sent by the next process that opens the same book.
 """
 
-import asyncio
 import sqlite3
 import sys
 import time
@@ -14,10 +13,10 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from mesh.config import load
 from mesh.logs import configure_logs
-from mesh.process.config import load
-from mesh.process.lifecycle import run, stop_signal
-from mesh.process.server import ListenFailed
+from mesh.process.listening import ListenFailed
+from mesh.process.runtime import Runtime, run
 from payment_sandbox.app import SandboxApp
 from payment_sandbox.config import SandboxSettings
 from payment_sandbox.faults import Faults
@@ -31,17 +30,16 @@ log = structlog.get_logger()
 
 async def serve(settings: SandboxSettings, book: Book) -> None:
     """Serves until a signal. Raises ListenFailed when the address cannot be had."""
-    stop = stop_signal()
-    pace = Pace(settings.pending_seconds, settings.slow_seconds)
-    provider = Provider(book, pace, clock=time.time, new_id=lambda: uuid4().hex)
-    app = SandboxApp(
-        provider,
-        Faults(settings.faults),
-        pace,
-        secret_key=settings.secret_key.get_secret_value(),
-        clock=time.time,
-    )
-    async with aiohttp.ClientSession() as session:
+    async with Runtime() as runtime:
+        session = await runtime.enter_async_context(aiohttp.ClientSession())
+        pace = Pace(settings.pending_seconds, settings.slow_seconds)
+        app = SandboxApp(
+            Provider(book, pace, clock=time.time, new_id=lambda: uuid4().hex),
+            Faults(settings.faults),
+            pace,
+            secret_key=settings.secret_key.get_secret_value(),
+            clock=time.time,
+        )
         webhooks = Webhooks(
             book,
             session,
@@ -50,12 +48,11 @@ async def serve(settings: SandboxSettings, book: Book) -> None:
             clock=time.time,
         )
         runner = web.AppRunner(app.build(), access_log=None, shutdown_timeout=DRAIN_SECONDS)
+        runtime.push_async_callback(runner.cleanup)
         await runner.setup()
-        try:
-            await _listen(runner, settings.listen)
-            await _until(stop, asyncio.create_task(webhooks.run(), name="webhooks"))
-        finally:
-            await runner.cleanup()
+        await _listen(runner, settings.listen)
+        runtime.run_in_background(webhooks.run, "webhooks")
+        await runtime.until_stopped()
     log.info("leave")
 
 
@@ -70,16 +67,6 @@ async def _listen(runner: web.AppRunner, address: str) -> None:
         ) from None
     host, number = runner.addresses[0][:2]
     log.info("serve", address=f"{host}:{number}")
-
-
-async def _until(stop: asyncio.Event, webhooks: asyncio.Task[None]) -> None:
-    """Returns at the signal; raises what ended the webhooks."""
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait((stopping, webhooks), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if webhooks.done():
-        webhooks.result()
-    webhooks.cancel()
 
 
 def main() -> None:

@@ -95,10 +95,10 @@ class SandboxApp:
         """The application, ready to be run."""
 
         @web.middleware
-        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await self._guard(request, handler)
+        async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._handle(request, handler)
 
-        application = web.Application(middlewares=[guard], client_max_size=MAX_BODY_BYTES)
+        application = web.Application(middlewares=[handle], client_max_size=MAX_BODY_BYTES)
         application.add_routes(
             [
                 web.post("/v1/charges", self._charge),
@@ -112,8 +112,8 @@ class SandboxApp:
         )
         return application
 
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Bounds what is under way, asks for the key, and gives errors their shape."""
+    async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Bounds the requests in flight, checks the key, and answers errors as JSON."""
         self._in_flight += 1
         try:
             if self._in_flight > self._max_in_flight:
@@ -150,17 +150,17 @@ class SandboxApp:
             is_slow=fault.slow or (is_new and behaviour.is_slow),
             is_dropped=fault.dropped or (is_new and behaviour.drops_reply),
         )
-        told = self._told(charge)
+        shown = self._shown(charge)
         if charge.state(self._clock()) is ChargeState.DECLINED:
             message = f"The payment method was declined: {charge.decline_code}."
-            return _refusal(402, charge.decline_code, message, charge=told)
-        return _json(told, status=201 if is_new else 200)
+            return _refusal(402, charge.decline_code, message, charge=shown)
+        return _json(shown, status=201 if is_new else 200)
 
     async def _find(self, request: web.Request) -> web.Response:
         fault = self._draw_fault()
         charge = await self._provider.find(request.match_info["key"])
         await self._harm(request, is_slow=fault.slow, is_dropped=fault.dropped)
-        return _json(self._told(charge))
+        return _json(self._shown(charge))
 
     async def _refund(self, request: web.Request) -> web.Response:
         fault = self._draw_fault()
@@ -170,14 +170,14 @@ class SandboxApp:
             webhook_copies=2 if fault.duplicated else 1,
         )
         await self._harm(request, is_slow=fault.slow, is_dropped=fault.dropped)
-        return _json(self._told(charge))
+        return _json(self._shown(charge))
 
     async def _list(self, request: web.Request) -> web.Response:
         query = _validated(PageQuery, dict(request.query))
         charges, has_more = await self._provider.page(query.after, query.limit)
-        told = [self._told(charge) for charge in charges]
+        shown = [self._shown(charge) for charge in charges]
         next_after = charges[-1].number if has_more else None
-        return _json({"charges": told, "next_after": next_after})
+        return _json({"charges": shown, "next_after": next_after})
 
     async def _show_faults(self, request: web.Request) -> web.Response:
         return _json(self._faults.rates.model_dump())
@@ -192,21 +192,21 @@ class SandboxApp:
         return _json({"status": "ok"})
 
     def _draw_fault(self) -> Fault:
-        """The request's; one that fails it happens here."""
+        """The fault of this request. Raises Away when it is to fail."""
         fault = self._faults.draw()
         if fault.failing:
             raise Away
         return fault
 
     async def _harm(self, request: web.Request, *, is_slow: bool, is_dropped: bool) -> None:
-        """After the deed and before the answer."""
+        """Delays or drops the answer, after the work is done."""
         if is_slow:
             await asyncio.sleep(self._pace.slow_seconds)
         if is_dropped and request.transport is not None:
             # What is answered from here on goes nowhere.
             request.transport.abort()
 
-    def _told(self, charge: Charge) -> Json:
+    def _shown(self, charge: Charge) -> Json:
         return charge_json(charge, charge.state(self._clock()))
 
 

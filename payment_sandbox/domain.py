@@ -29,7 +29,7 @@ class ChargeState(StrEnum):
 
 
 class WebhookStyle(StrEnum):
-    """How the events of a charge are told."""
+    """How the events of a charge are delivered."""
 
     ONCE = "once"
     TWICE = "twice"
@@ -70,7 +70,7 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
 
 
 class SandboxError(Exception):
-    """Told to the client as {"error": {"code", "message"}} with the class's HTTP status."""
+    """Answered as {"error": {"code", "message"}} with the class's HTTP status."""
 
     STATUS: ClassVar[int] = 500
     CODE: ClassVar[str] = "api_error"
@@ -185,7 +185,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """That a charge reached a state, to be told at `due_at`, `copies` times."""
+    """A webhook: the charge reached a state. It is due at `due_at`, `copies` times."""
 
     state: ChargeState
     due_at: float
@@ -208,10 +208,9 @@ def behaviour_of(payment_method: str) -> Behaviour:
 
 
 def announcements(charge: Charge, *, late_seconds: float, copies: int) -> Iterator[Announcement]:
-    """What webhooks tell of a new charge: the states that it passes, each when it does.
+    """The webhooks of a new charge: one for each state that it passes, due when it does.
 
-    Shuffled ones tell that the charge is pending `late_seconds` after they told that it
-    succeeded.
+    SHUFFLED sends "pending" again, `late_seconds` after "succeeded".
     """
     style = behaviour_of(charge.order.payment_method).webhooks
     copies = max(copies, 2 if style is WebhookStyle.TWICE else 1)

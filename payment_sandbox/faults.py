@@ -46,7 +46,7 @@ class Faults:
         self.set(rates)
 
     def set(self, rates: FaultRates) -> None:
-        """From now on; the dice start anew from the seed."""
+        """Sets the rates from now on, and seeds the random numbers again."""
         self.rates = rates
         self._random = Random(rates.seed)
 

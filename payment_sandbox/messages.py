@@ -15,7 +15,7 @@ Json = dict[str, object]
 
 
 def charge_json(charge: Charge, state: ChargeState) -> Json:
-    """The charge, told as being in that state."""
+    """The charge as JSON, in that state."""
     refund = charge.refund
     return {
         "id": charge.charge_id,

@@ -1,4 +1,4 @@
-"""The book: charges, refunds, and what webhooks have still to tell, in one SQLite file.
+"""The book: charges, refunds and undelivered webhooks, in one SQLite file.
 
 What was answered is on disk before it is answered, so that a sandbox that is killed
 remembers it. Every method is one transaction. One thread owns the connection, and what
@@ -81,10 +81,10 @@ class Book:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="book")
 
     async def add_charge(
-        self, charge: Charge, tell: Callable[[Charge], Iterable[NewDelivery]]
+        self, charge: Charge, webhooks: Callable[[Charge], Iterable[NewDelivery]]
     ) -> tuple[Charge, bool]:
-        """The charge of that key, and whether it is this one, just added with what `tell`
-        wants sent. Its number is given here."""
+        """The charge of that key, and whether it is this one, which was added just now with
+        the webhooks that `webhooks` gives for it. The book gives the number."""
 
         def work() -> tuple[Charge, bool]:
             found = self._find("charge.key", charge.key)
@@ -109,7 +109,7 @@ class Book:
             )
             added = self._find("charge.key", charge.key)
             assert added is not None, "what was just added is there"
-            self._add_deliveries(tell(added))
+            self._add_deliveries(webhooks(added))
             return added, True
 
         return await self._transaction(work)
@@ -119,7 +119,7 @@ class Book:
         charge_id: str,
         refund: Refund,
         check: Callable[[Charge | None], None],
-        tell: Callable[[Charge], Iterable[NewDelivery]],
+        webhooks: Callable[[Charge], Iterable[NewDelivery]],
     ) -> Charge:
         """The charge with its refund, which is this one unless `check` let an older one pass.
 
@@ -138,7 +138,7 @@ class Book:
             )
             refunded = self._find("charge.charge_id", charge_id)
             assert refunded is not None, "a charge is never removed"
-            self._add_deliveries(tell(refunded))
+            self._add_deliveries(webhooks(refunded))
             return refunded
 
         return await self._transaction(work)

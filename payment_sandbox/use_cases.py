@@ -1,4 +1,4 @@
-"""What the sandbox does as a provider: take money once, give it back once, tell of both."""
+"""What the sandbox does as a provider: it charges once, refunds once, and sends webhooks."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from payment_sandbox.storage import Book, NewDelivery
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long what takes time takes, in seconds."""
+    """How long delayed things take, in seconds."""
 
     pending_seconds: float
     """Until a pending charge succeeds; also by how much shuffled webhooks are late."""
@@ -61,7 +61,7 @@ class Provider:
         if behaviour.is_away:
             raise Away
         now = self._clock()
-        wanted = Charge(
+        new = Charge(
             number=0,
             charge_id=f"ch_{self._new_id()}",
             key=checked_key(key),
@@ -71,14 +71,13 @@ class Provider:
             settles_at=now + (self._pace.pending_seconds if behaviour.is_pending else 0.0),
         )
 
-        def tell(charge: Charge) -> Iterable[NewDelivery]:
-            told = announcements(
+        def webhooks(charge: Charge) -> Iterable[NewDelivery]:
+            for announcement in announcements(
                 charge, late_seconds=self._pace.pending_seconds, copies=webhook_copies
-            )
-            for announcement in told:
+            ):
                 yield from self._deliveries(charge, announcement)
 
-        charge, is_new = await self._book.add_charge(wanted, tell)
+        charge, is_new = await self._book.add_charge(new, webhooks)
         if charge.order != order:
             raise KeyReused
         return charge, is_new
@@ -110,21 +109,21 @@ class Provider:
             elif charge.state(now) is not ChargeState.SUCCEEDED:
                 raise NotRefundable(charge.state(now))
 
-        def tell(charge: Charge) -> Iterable[NewDelivery]:
+        def webhooks(charge: Charge) -> Iterable[NewDelivery]:
             yield from self._deliveries(
                 charge, Announcement(ChargeState.REFUNDED, now, webhook_copies)
             )
 
         refund = Refund(f"re_{self._new_id()}", key, now)
-        return await self._book.add_refund(charge_id, refund, check, tell)
+        return await self._book.add_refund(charge_id, refund, check, webhooks)
 
     async def page(self, after: int, limit: int) -> tuple[list[Charge], bool]:
         """The charges numbered above `after`, and whether there are more."""
         charges = await self._book.list_charges(after, limit + 1)
         return charges[:limit], len(charges) > limit
 
-    def _deliveries(self, charge: Charge, told: Announcement) -> Iterable[NewDelivery]:
-        """Copies are the same event, by id."""
-        body = event_json(f"evt_{self._new_id()}", charge, told.state, told.due_at)
-        for _ in range(told.copies):
-            yield NewDelivery(body, told.due_at)
+    def _deliveries(self, charge: Charge, announcement: Announcement) -> Iterable[NewDelivery]:
+        """One delivery for each copy. All copies have one event id."""
+        body = event_json(f"evt_{self._new_id()}", charge, announcement.state, announcement.due_at)
+        for _ in range(announcement.copies):
+            yield NewDelivery(body, announcement.due_at)

@@ -1,164 +1,39 @@
-"""Starts what tests run against: PostgreSQL servers, and whole meshes by the real runner.
+"""Whole meshes, started by the real local runner.
 
-Everything gets a folder of its own and free ports, so that it can run beside a `make up`,
-and nothing outlives the test process, even when that is killed.
+Each has its own folder and free ports, so that it can run beside a `make up`. Nothing
+outlives the process that started it, even when that is killed.
 """
 
-import itertools
 import os
-import random
-import secrets
 import signal
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import psycopg2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from psycopg2 import sql
 
 from deploy.local import mesh_file
-from deploy.local.errors import LocalRunError
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.mesh_file import Process
+from deploy.local.parent_bound import bound_to_parent
 from deploy.local.secrets.credentials import signing_keys_in
-from deploy.local.servers import postgres
-from deploy.local.servers.identity import bound_to_parent
-from deploy.local.servers.ports import free_ports
 from mesh.identity.keys import load_private_key
 from mesh.tls.material import TlsFiles
 from proof.leaks import find_leaks
 
-START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 20.0
-START_ATTEMPTS = 5
 MESH_START_TIMEOUT_SECONDS = 110.0
 MESH_STOP_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.05
-RUNNER = ("-m", "deploy.local", "up")
+RUNNER = ("-m", "deploy.gachactl", "up")
 
 
-@dataclass(slots=True)
-class PostgresServer:
-    """A running server, made by `start_postgres`. `pid` is its postmaster's."""
-
-    cluster: postgres.Cluster
-    log: Path
-    process: "subprocess.Popen[bytes]"
-
-    @property
-    def url(self) -> str:
-        """For psycopg2 and psql."""
-        return self.cluster.url
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def create_database(self, name: str) -> str:
-        """Makes an empty database and returns its URL, as `url` is."""
-        self._administer("CREATE DATABASE {} TEMPLATE template0", name)
-        return self.cluster.url_of(name)
-
-    def drop_database(self, name: str) -> None:
-        """Ends whatever is connected to it. Prepared transactions in it are rolled back first."""
-        connection = psycopg2.connect(self.cluster.url_of(name))
-        try:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
-                )
-                for (gid,) in cursor.fetchall():
-                    cursor.execute("ROLLBACK PREPARED %s", (gid,))
-        finally:
-            connection.close()
-        self._administer("DROP DATABASE {} WITH (FORCE)", name)
-
-    def _administer(self, statement: str, name: str) -> None:
-        connection = psycopg2.connect(self.cluster.url_of("postgres"))
-        try:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(sql.SQL(statement).format(sql.Identifier(name)))
-        finally:
-            connection.close()
-
-    def restart(self) -> None:
-        """Starts it again over the same data, at the same port, after `stop` or `kill`."""
-        postgres.prepare(self.cluster)
-        self.process = _launch(self.cluster, self.log)
-        postgres.accept_connections(self.cluster, timeout_seconds=START_TIMEOUT_SECONDS)
-
-    def stop(self) -> None:
-        """Ends clients and shuts down in order. Idempotent."""
-        self._end(signal.SIGINT)
-
-    def kill(self) -> None:
-        """SIGKILL of the postmaster: its other processes go by themselves."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, how: signal.Signals) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-            self.process.wait(STOP_TIMEOUT_SECONDS)
-
-
-def start_postgres(
-    folder: Path,
-    database: str,
-    *,
-    is_durable: bool = False,
-    settings: Mapping[str, str] = MappingProxyType({}),
-) -> PostgresServer:
-    """A new server with an empty `database`, its data in `folder`; takes about a second.
-
-    It has the settings of the real one, with `settings` above them, but unless `is_durable`
-    it does not wait for the disk.
-    Call it from the main thread: the server ends with the thread that started it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    identity = postgres.choose_identity(folder)
-    ports = free_ports(random.Random())
-    for attempt in itertools.count(1):
-        cluster = postgres.Cluster(
-            data=folder / "data",
-            database=database,
-            port=next(ports),
-            password=secrets.token_hex(16),
-            identity=identity,
-            settings=settings,
-            is_durable=is_durable,
-        )
-        postgres.prepare(cluster)
-        server = PostgresServer(cluster, folder / "log", _launch(cluster, folder / "log"))
-        try:
-            postgres.accept_connections(cluster, timeout_seconds=START_TIMEOUT_SECONDS)
-            return server
-        except LocalRunError:
-            # Somebody may have taken the port between the look and the start.
-            server.kill()
-            if attempt == START_ATTEMPTS:
-                raise
-    raise AssertionError("the loop above returns or raises")
-
-
-def _launch(cluster: postgres.Cluster, log: Path) -> "subprocess.Popen[bytes]":
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            cluster.command(),
-            cwd="/",
-            env=postgres.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+class MeshNotUp(AssertionError):
+    """A mesh did not come up; the message has what its runner printed."""
 
 
 class Mesh:
@@ -234,13 +109,13 @@ class Mesh:
         return mesh
 
     def wait_until_up(self) -> None:
-        """Raises AssertionError, with what the runner said, when it ends or takes too long."""
+        """Raises MeshNotUp when the runner ends or takes too long."""
         deadline = time.monotonic() + MESH_START_TIMEOUT_SECONDS
         while mesh_file.read(self.layout.mesh) is None:
             has_ended = self._runner.poll() is not None
             if has_ended or time.monotonic() > deadline:
                 self.kill()
-                raise AssertionError(f"the mesh did not come up:\n{self.output.read_text()}")
+                raise MeshNotUp(f"The mesh did not come up:\n{self.output.read_text()}")
             time.sleep(POLL_SECONDS)
 
     def kill_process(self, name: str) -> None:

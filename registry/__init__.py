@@ -1,1 +1,1 @@
-"""Who is alive, and where."""
+"""The service registry: which instances are live, and where."""

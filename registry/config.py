@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_settings import NoDecode
 
-from mesh.process.config import ServerSettings, addresses, split_addresses
+from mesh.config import addresses, split_addresses
+from mesh.process.config import ServerSettings
 
 
 class RegistrySettings(ServerSettings):

@@ -1,0 +1,1 @@
+"""Units, storage on real servers, whole meshes, and the code itself."""

@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadGroupScheduling
 
 from proof.etcd_cluster import EtcdCluster, need_etcd, start_etcd
 from proof.leaks import find_leaks
-from proof.stack import NO_RATE_LIMITS, Mesh, PostgresServer, start_mesh, start_postgres
+from proof.postgres_server import PostgresServer, start_postgres
+from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
+FOLDERS_BY_WEIGHT = ("proof", "e2e", "storage", "unit", "architecture")
+"""Programs that harm meshes, meshes of a module's own, databases, what starts little."""
 _numbers = itertools.count(1)
 
 
@@ -59,6 +64,39 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     mesh = start_mesh(tmp_path_factory.mktemp("mesh") / "var", environment=NO_RATE_LIMITS)
     yield mesh
     assert mesh.stop() == 0
+
+
+class ByModuleOrMesh(LoadGroupScheduling):  # type: ignore[misc]  # xdist is untyped
+    """A module's tests run in one process, and so do all that ask for the mesh of the run."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        group = super()._split_scope(nodeid)
+        return nodeid.partition("::")[0] if group == nodeid else group
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModuleOrMesh:
+    return ByModuleOrMesh(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts by what the tests start, the longest first, so that with several processes the
+    short modules fill the gaps at the end."""
+    for item in items:
+        if _takes_mesh_of_the_run(item):
+            item.add_marker(pytest.mark.xdist_group("mesh"))
+    items.sort(key=_turn)
+
+
+def _takes_mesh_of_the_run(item: pytest.Item) -> bool:
+    return "mesh" in getattr(item, "fixturenames", ())
+
+
+def _turn(item: pytest.Item) -> int:
+    """0 for the mesh of the run, then by folder."""
+    if _takes_mesh_of_the_run(item):
+        return 0
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return 1 + FOLDERS_BY_WEIGHT.index(folder)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

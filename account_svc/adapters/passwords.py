@@ -1,8 +1,8 @@
 """Passwords are hashed in a process of their own, so that a storm of logins slows nothing else.
 
-What waits is bounded in number and in time: who would wait for longer than that is refused
-at once, and so is who would wait for longer than the call may last. A caller who goes
-away before its turn costs no hash.
+The queue is bounded in number and in time. A call that would wait longer than that, or
+longer than its deadline, is refused at once. A call that is cancelled before its turn costs
+no hash.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Passwords:
         self._seconds_each = FIRST_GUESS_SECONDS
         self._waiting_count = 0
         self._began_at: float | None = None
-        self._nobodys_hash = hasher().hash(uuid4().hex)
+        self._dummy_hash = hasher().hash(uuid4().hex)
 
     def check_room(self, deadline: Deadline, ahead_count: int) -> None:
         """Raises Overloaded when one more password would wait for too long, and
@@ -64,10 +64,10 @@ class Passwords:
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether the password is the one that was hashed. Raises Overloaded.
 
-        Without a hash it does the same work and says no, so that an unknown user is
-        not told by the time.
+        Without a hash it does the same work and returns False, so that the time does not
+        reveal whether a user exists.
         """
-        matches = await self._ask([password, password_hash or self._nobodys_hash])
+        matches = await self._ask([password, password_hash or self._dummy_hash])
         return matches is True and password_hash is not None
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -96,6 +97,20 @@ class StoredPlayer:
     email: str
     password_hash: str = field(repr=False)
     password_change_id: str | None
+
+
+class PasswordHashing(Protocol):
+    """The port to what hashes passwords. Every method may raise Overloaded, after which no
+    password was looked at."""
+
+    async def hash(self, password: str) -> str:
+        """The salted hash to store."""
+        ...
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Whether the password is the one that was hashed; False when there is no hash, after
+        the same work."""
+        ...
 
 
 def checked_player(username: str, email: str) -> NewPlayer:

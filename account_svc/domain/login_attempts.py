@@ -31,7 +31,7 @@ FORGET_SECONDS = 3600.0
 KNOWN_SECONDS = 30 * 24 * 3600.0
 """For how long an address where an account logged in stays one of its own."""
 ANY = b""
-"""In a key, for what is not told apart."""
+"""In a key: all accounts, or all addresses."""
 _MAX_DOUBLINGS = 30
 
 
@@ -102,7 +102,7 @@ class Schedule:
             return 0.0
         doublings = min(standing.failure_count - self.free_count, _MAX_DOUBLINGS)
         whole = min(self.first_wait_seconds * 2.0**doublings, self.longest_wait_seconds)
-        # Another instance's clock may be ahead; nobody is told a longer wait for that.
+        # Another instance's clock may be ahead; that must not make the wait longer.
         return min(whole, max(0.0, standing.last_failed_at + whole - now))
 
 
@@ -151,8 +151,8 @@ def account_key(username: str) -> Key:
 
 
 def address_key(address: str) -> Key | None:
-    """Of an IPv4 address or the /64 of an IPv6 one; None for what is neither, for those
-    whose address nobody knows have nothing in common."""
+    """Of an IPv4 address or the /64 of an IPv6 one; None for what is neither, for callers
+    of unknown address have nothing in common."""
     spelled = canonical(address)
     return None if spelled is None else Key(ANY, _hash(site_of(spelled)))
 

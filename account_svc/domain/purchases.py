@@ -54,11 +54,11 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What was asked. `purchase_id` names the charge and the ledger entry too; `request_id`
+    """What was asked. `purchase_id` names the charge and the ledger entry too; `intent_id`
     is the same for all attempts."""
 
     purchase_id: str
-    request_id: str
+    intent_id: str
     attempt: int
     user_id: str
     amount_gems: int

@@ -5,8 +5,8 @@
 Each successor's secret is computed from its predecessor's and from the session's salt
 (HMAC-SHA256, RFC 2104), so a repeated rotation gives the same token again although nothing
 that could be used is stored: of the current secret there is a hash, and neither a hash nor
-the salt leads to a secret. Whether an older token was ever ours is told by following it
-forward to the current one.
+the salt leads to a secret. To check that an older token is genuine, it is followed forward to
+the current one.
 """
 
 import hashlib

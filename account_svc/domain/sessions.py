@@ -34,7 +34,7 @@ KEPT_ROTATIONS = 16
 MAX_LIVE_SESSIONS = 20
 """Of one player; the one that was refreshed longest ago makes room for another."""
 KEPT_DAYS = 7
-"""For how long it can be told why a session has ended."""
+"""For how long an ended session is kept, so that its refresh can be answered with why."""
 
 
 class Ending(StrEnum):
@@ -72,7 +72,7 @@ class RefreshTokenInvalid(Unauthenticated):
 
 
 class SessionEnded(Unauthenticated):
-    """`cause` in the metadata says why; only who holds a genuine token is told."""
+    """`cause` in the metadata says why. Only genuine tokens get this error."""
 
     REASON = "SESSION_ENDED"
 
@@ -93,6 +93,14 @@ class RefreshTokenReused(Unauthenticated):
             "The refresh token was used before, so somebody else may hold a copy of it, and its "
             "session has ended; log in again, and change the password if you did not do this."
         )
+
+
+REFRESH_OUTCOMES = (
+    "rotated",
+    "repeated",
+    *(error.REASON.lower() for error in (RefreshTokenInvalid, SessionEnded, RefreshTokenReused)),
+)
+"""How a request to refresh may end, as it is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +195,7 @@ def begin(
 def judge(
     session: Session | None, token: RefreshToken, key_hash: bytes, now: datetime
 ) -> Rotated | Repeated | Refused:
-    """What a request to refresh comes to. `session` is the one that the token names, if there
+    """The outcome of a request to refresh. `session` is the one that the token names, if there
     is one; `key_hash` the SHA-256 of the request's key."""
     if session is None or not session.has_given(token):
         return Refused(RefreshTokenInvalid())

@@ -17,11 +17,14 @@ A key that is removed earlier, because it leaked, ends every token that it signe
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Protocol
 
+MAX_SIGNING_KEYS = 32
+"""How many a process reads, the newest first; nobody cleans up a folder that holds more."""
 SETTLE_SECONDS = 30.0
 """Instances look every 5 seconds. A verifier that asked just before asks again 10 seconds after
 an answer that took 3, and the next takes 3 too. That makes 21, and what is left is for files that
@@ -68,6 +71,42 @@ class ScheduledKey:
     kid: str
     made_at: float
     ready_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKey:
+    """What an operator wants to know of a key; times are seconds since 1970, and
+    `removable_at` is None while no newer key has taken over."""
+
+    kid: str
+    file_name: str
+    state: State
+    ready_at: float
+    removable_at: float | None
+
+
+class KeyFiles(Protocol):
+    """The port to the stored signing keys, for whoever changes them; one change at a time."""
+
+    @property
+    def place(self) -> str:
+        """Where they lie, for messages to people."""
+        ...
+
+    def names(self) -> Mapping[str, str]:
+        """The file names of the keys that can be read, by key id, the oldest first."""
+        ...
+
+    def make(self, made_at: datetime) -> str:
+        """Stores a new key in one step, and returns its id.
+
+        Raises FileExistsError when one was made in the same second, and OSError.
+        """
+        ...
+
+    def remove(self, kid: str) -> None:
+        """Removes a key that `names` has. Raises OSError."""
+        ...
 
 
 class Schedule:

@@ -1,1 +1,1 @@
-"""account.v1 and its part in tx.v1: proto to domain and back."""
+"""The service's protos, turned into its domain and back: one module for each proto service."""

@@ -2,8 +2,8 @@
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from account_svc.adapters.signing_keys.folder import ListedKey, SigningKeys
-from account_svc.domain.signing_keys import State
+from account_svc.adapters.signing_keys.folder import SigningKeys
+from account_svc.domain.signing_keys import ListedKey, State
 from mesh.identity.auth import ALGORITHM
 from mesh.identity.keys import key_id, public_octets
 from mesh.serving.dispatch import Call

@@ -67,8 +67,8 @@ def find_player(cursor: Cursor, user_id: str) -> StoredPlayer | None:
 
 
 def lock_player(cursor: Cursor, user_id: str) -> StoredPlayer | None:
-    """The player as they stand, whose password and sessions nobody else changes until the
-    transaction ends."""
+    """The player, locked: no other transaction changes the password or adds sessions until
+    this one ends."""
     cursor.execute(f"{_SELECT} WHERE user_id = %s FOR NO KEY UPDATE", (user_id,))
     return _player(cursor)
 

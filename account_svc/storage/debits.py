@@ -23,7 +23,7 @@ class Debited:
 def take_gems(
     cursor: Cursor, debits: Mapping[str, Debit], operation_ids: Collection[str]
 ) -> Debited:
-    """Locks the wallets that nobody else holds, without waiting, and debits those that can
+    """Locks the wallets that are free, without waiting, and debits those that can
     pay and whose operation is new, with a ledger entry each.
 
     `debits` are by operation id, at most one a player; `operation_ids` are all that are

@@ -90,8 +90,8 @@ def save(cursor: Cursor, rows: Mapping[Key, Row]) -> None:
 
 
 def delete_old(cursor: Cursor, now: float, limit: int) -> int:
-    """Removes up to `limit` rows that say nothing any more, and returns how many. Waits for
-    nobody: those that are locked are left for another time."""
+    """Deletes up to `limit` expired rows, and returns how many. Skips locked rows, so it
+    never waits."""
     cursor.execute(
         """
         DELETE FROM login_attempt USING (

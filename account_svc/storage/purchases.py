@@ -11,14 +11,14 @@ def insert_purchase(cursor: Cursor, purchase: Purchase) -> bool:
     must exist."""
     cursor.execute(
         """
-        INSERT INTO purchase (purchase_id, request_id, attempt, user_id, amount,
+        INSERT INTO purchase (purchase_id, intent_id, attempt, user_id, amount,
                               price_minor, currency, payment_method, provider)
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT DO NOTHING RETURNING 1
         """,
         (
             purchase.purchase_id,
-            purchase.request_id,
+            purchase.intent_id,
             purchase.attempt,
             purchase.user_id,
             purchase.amount_gems,
@@ -40,7 +40,7 @@ def insert_outcome(cursor: Cursor, purchase_id: str, outcome: PurchaseState, rea
 
 
 _SELECT = """
-SELECT purchase.number, purchase_id::text, request_id::text, attempt, purchase.user_id::text,
+SELECT purchase.number, purchase_id::text, intent_id::text, attempt, purchase.user_id::text,
        purchase.amount, price_minor, currency, payment_method, provider,
        coalesce(outcome, 'pending'), coalesce(reason, ''), balance_after,
        extract(epoch FROM now() - purchase.created_at)::float8,
@@ -58,9 +58,9 @@ def find_purchase(cursor: Cursor, purchase_id: str) -> PurchaseRecord | None:
     return next(iter(_records(cursor)), None)
 
 
-def find_last_attempt(cursor: Cursor, request_id: str) -> PurchaseRecord | None:
+def find_last_attempt(cursor: Cursor, intent_id: str) -> PurchaseRecord | None:
     """The newest purchase that a request has made."""
-    cursor.execute(f"{_SELECT} WHERE request_id = %s ORDER BY attempt DESC LIMIT 1", (request_id,))
+    cursor.execute(f"{_SELECT} WHERE intent_id = %s ORDER BY attempt DESC LIMIT 1", (intent_id,))
     return next(iter(_records(cursor)), None)
 
 

@@ -1,8 +1,8 @@
 """Sessions of players in the account database. Every function takes a cursor whose
 transaction is its caller's.
 
-Whoever touches several sessions of a player, or adds one, locks the player's row first
-(`storage.accounts.lock_player`), so that such transactions go one after another.
+A transaction that changes several sessions of a player, or adds one, locks the player's row
+first (`storage.accounts.lock_player`), so that such transactions are serial.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ MAX_FORGOTTEN = 1000
 
 
 def insert_session(cursor: Cursor, session: Session) -> None:
-    """Adds a session of its player. What the player has too many of makes room first."""
+    """Adds a session. First ends or deletes the oldest of a player who has too many."""
     _make_room(cursor, session.user_id, session.created_at)
     cursor.execute(
         """
@@ -45,8 +45,7 @@ def insert_session(cursor: Cursor, session: Session) -> None:
 
 
 def lock_session(cursor: Cursor, session_id: str) -> Session | None:
-    """The session of that id as it stands, which nobody else changes until the transaction
-    ends."""
+    """The session of that id, locked until the transaction ends."""
     cursor.execute(
         """
         SELECT session_id, user_id, salt, generation, secret_hash, rotation_key_hashes,
@@ -96,8 +95,8 @@ def end_sessions(cursor: Cursor, user_id: str, ending: Ending, now: datetime) ->
     return cursor.rowcount
 
 
-def forget_sessions(cursor: Cursor, now: datetime) -> int:
-    """Removes sessions that have been over for KEPT_DAYS; how many, at most MAX_FORGOTTEN."""
+def forget_sessions(cursor: Cursor, now: datetime, max_count: int = MAX_FORGOTTEN) -> int:
+    """Removes sessions that have been over for KEPT_DAYS; how many, at most `max_count`."""
     cursor.execute(
         """
         DELETE FROM player_session WHERE session_id IN (
@@ -105,7 +104,7 @@ def forget_sessions(cursor: Cursor, now: datetime) -> int:
             ORDER BY over_at LIMIT %s FOR UPDATE SKIP LOCKED
         )
         """,
-        (now - timedelta(days=KEPT_DAYS), MAX_FORGOTTEN),
+        (now - timedelta(days=KEPT_DAYS), max_count),
     )
     return cursor.rowcount
 

@@ -18,7 +18,7 @@ def find_balances(cursor: Cursor, user_ids: Collection[str]) -> Mapping[str, int
 
 
 def lock_wallets(cursor: Cursor, user_ids: Collection[str]) -> set[str]:
-    """Locks the wallets that nobody else holds, without waiting, and names them."""
+    """Locks the wallets that are free, without waiting. Returns their players."""
     cursor.execute(
         "SELECT user_id::text FROM wallet WHERE user_id = ANY(%s::uuid[])"
         " ORDER BY user_id FOR UPDATE SKIP LOCKED",

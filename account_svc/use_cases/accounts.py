@@ -1,15 +1,15 @@
 """Players, their passwords, and what their wallets hold."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from uuid import uuid4
 
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.adapters.passwords import Passwords
 from account_svc.domain.accounts import (
     InvalidCredentials,
     NewPlayer,
+    PasswordHashing,
     StoredPlayer,
     UserNotFound,
     WrongPassword,
@@ -18,7 +18,7 @@ from account_svc.domain.accounts import (
     check_password,
     checked_player,
 )
-from account_svc.domain.sessions import Ending
+from account_svc.domain.sessions import Ending, Session
 from account_svc.domain.wallets import LedgerEntry
 from account_svc.storage import accounts as players
 from account_svc.storage import sessions as sessions_storage
@@ -39,31 +39,39 @@ class Accounts:
     """Players and their wallets, over one database."""
 
     def __init__(
-        self, database: Database, passwords: Passwords, guard: LoginGuard, sessions: Sessions
+        self,
+        database: Database,
+        passwords: PasswordHashing,
+        guard: LoginGuard,
+        sessions: Sessions,
+        *,
+        new_user_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._guard = guard
         self._sessions = sessions
+        self._new_user_id = new_user_id
         self._balances = GatheredRead(self._read_balances)
 
     async def register(
-        self, username: str, password: str, email: str, key: str, address: str
+        self, username: str, password: str, email: str, idempotency_key: str, address: str
     ) -> str:
-        """Creates a player and returns its id. Idempotent by `key`; `address` is whoever asks.
+        """Creates a player who asks from `address`, and returns its id.
 
-        Raises InvalidArgument, UsernameTaken, EmailTaken, IdempotencyKeyReused, and where
-        `key` was used before LoginBackoff, for a repeat tells whether its password is right.
+        Idempotent by `idempotency_key`. Raises InvalidArgument, UsernameTaken, EmailTaken,
+        IdempotencyKeyReused; and LoginBackoff where the key was used before, because a repeat
+        tells whether its password is right.
         """
         player = checked_player(username, email)
         check_password(password)
-        registration_id = operation_id("register", "", checked_key(key))
-        if key:
+        registration_id = operation_id("register", "", checked_key(idempotency_key))
+        if idempotency_key:
             stored = await self._registered(registration_id, player, password, address)
             if stored is not None:
                 return stored
         password_hash = await self._passwords.hash(password)
-        user_id = str(uuid4())
+        user_id = self._new_user_id()
         is_new = await self._database.transaction(
             lambda cursor: players.insert_player(
                 cursor, user_id, registration_id, player, password_hash
@@ -93,17 +101,22 @@ class Accounts:
         return grant
 
     async def change_password(
-        self, user_id: str, current_password: str, new_password: str, key: str, address: str
+        self,
+        user_id: str,
+        current_password: str,
+        new_password: str,
+        idempotency_key: str,
+        address: str,
     ) -> Grant:
         """Replaces the password, ends every session of the player, and begins one, for who is
         at `address`.
 
-        Idempotent by `key`: a repeat of the last change begins one more session. Raises
-        InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound, LoginBackoff.
+        Idempotent by `idempotency_key`: a repeat of the last change begins one more session.
+        Raises InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound, LoginBackoff.
         """
         check_given_password(current_password, "current_password")
         check_password(new_password, "new_password")
-        change_id = operation_id("change_password", user_id, checked_key(key))
+        change_id = operation_id("change_password", user_id, checked_key(idempotency_key))
         player = await self._player(user_id)
         if player.password_change_id == change_id:
             return await self._repeat_change(player, new_password, address)
@@ -111,18 +124,10 @@ class Accounts:
             raise WrongPassword
         password_hash = await self._passwords.hash(new_password)
         session, first = self._sessions.new(user_id)
-
-        def change(cursor: Cursor) -> bool:
-            if not _still_has_password(cursor, player):
-                return False
-            players.update_password(cursor, user_id, change_id, password_hash)
-            sessions_storage.end_sessions(
-                cursor, user_id, Ending.PASSWORD_CHANGED, session.created_at
-            )
-            sessions_storage.insert_session(cursor, session)
-            return True
-
-        if not await self._database.transaction(change):
+        is_changed = await self._database.transaction(
+            lambda cursor: _replace_password(cursor, player, change_id, password_hash, session)
+        )
+        if not is_changed:
             player = await self._player(user_id)
             if player.password_change_id != change_id:
                 raise WrongPassword
@@ -161,16 +166,16 @@ class Accounts:
     async def _is_password_of(
         self, player: StoredPlayer | None, password: str, username: str, address: str
     ) -> bool:
-        """Every guess at a player's password comes through here, and waits if there were many;
-        of nobody's too, which do the same work. Raises LoginBackoff, Overloaded."""
+        """Every check of a password goes through here and is slowed down after failures. An
+        unknown player costs the same work. Raises LoginBackoff, Overloaded."""
         password_hash = player.password_hash if player else None
         return await self._guard.attempt(
             username, address, lambda: self._passwords.verify(password_hash, password)
         )
 
     async def _begin_session(self, player: StoredPlayer) -> Grant | None:
-        """None when the password has been changed since the player was read: whoever proved
-        that they know the old one is nobody's player any more."""
+        """None when the password was changed since the player was read: a login with the old
+        password begins no session."""
         session, first = self._sessions.new(player.user_id)
 
         def begin(cursor: Cursor) -> bool:
@@ -210,6 +215,21 @@ class Accounts:
         return await self._database.autocommit(
             lambda cursor: wallets.find_balances(cursor, user_ids)
         )
+
+
+def _replace_password(
+    cursor: Cursor, player: StoredPlayer, change_id: str, password_hash: str, session: Session
+) -> bool:
+    """Ends every session of the player and begins this one. False, and nothing changes, when
+    the password was changed since the player was read."""
+    if not _still_has_password(cursor, player):
+        return False
+    players.update_password(cursor, player.user_id, change_id, password_hash)
+    sessions_storage.end_sessions(
+        cursor, player.user_id, Ending.PASSWORD_CHANGED, session.created_at
+    )
+    sessions_storage.insert_session(cursor, session)
+    return True
 
 
 def _still_has_password(cursor: Cursor, player: StoredPlayer) -> bool:

@@ -14,7 +14,7 @@ from mesh.txn.model import BUSY, DUPLICATE, No, Operation, Vote, Yes
 def apply_debits(cursor: Cursor, operations: Sequence[Operation[Debit]]) -> list[Vote[int]]:
     """The account's part of a batch of pulls, inside its branch.
 
-    A YES tells the balance after. NO: USER_NOT_FOUND; BUSY when another transaction
+    A YES carries the balance after. NO: USER_NOT_FOUND; BUSY when another transaction
     holds the wallet, or another operation of this batch; DUPLICATE when the operation
     was applied before; INSUFFICIENT_CURRENCY. One statement, whatever the batch.
     """

@@ -49,7 +49,7 @@ class Reservation:
 
 
 class LoginGuard:
-    """Stands before every use of a password; the subjects are in one database."""
+    """Goes before every check of a password; the subjects are in one database."""
 
     def __init__(
         self,
@@ -67,15 +67,20 @@ class LoginGuard:
         self._clean_at = 0.0
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
+    @property
+    def turn_count(self) -> int:
+        """How many accounts or pairs have an attempt that runs or waits here now."""
+        return len(self._turns)
+
     async def attempt(
         self, username: str, address: str, verify: Callable[[], Awaitable[bool]]
     ) -> bool:
-        """Whether the password is right, by `verify`, which is called once at most.
+        """Whether the password is right. `verify` is called at most once.
 
         Attempts on one account from one address take turns, so that right ones that come
         together do not count against one another. Raises LoginBackoff, and whatever
-        `verify` does. Overloaded means that it looked at no password, and who gives the call
-        up meanwhile learns nothing of one: neither counts. Everything else does.
+        `verify` raises. An attempt does not count when `verify` raises Overloaded, for no
+        password was checked, nor when the call is cancelled, for its caller learns nothing.
         """
         async with self._turn(username, address):
             reservation = await self.reserve(username, address)
@@ -89,8 +94,8 @@ class LoginGuard:
             return is_right
 
     async def reserve(self, username: str, address: str) -> Reservation:
-        """Counts an attempt on that account from that address, as one that failed, until
-        `succeeded` or `given_back` is told of it. Raises LoginBackoff, and counts nothing.
+        """Counts an attempt on that account from that address as a failed one, until
+        `succeeded` or `given_back` is called. Raises LoginBackoff, and then counts nothing.
         """
         account, origin = account_key(username), address_key(address)
         pair = None if origin is None else pair_key(account, origin)
@@ -98,7 +103,7 @@ class LoginGuard:
         stored = await self._database.autocommit(lambda cursor: storage.find(cursor, keys))
         is_known = pair is not None and stored.get(pair, Row()).known_until > self._clock()
         asked = pair if pair is not None and is_known else account
-        # Who is at home waits for nobody else at the address, yet counts there.
+        # A known pair skips the limit of its address, but counts towards it.
         waiting = [asked] if is_known or origin is None else [asked, origin]
         counted = [asked] if origin is None else [asked, origin]
         # Refused here, most attempts of an attack take no lock and write nothing.
@@ -120,16 +125,16 @@ class LoginGuard:
         return Reservation(await self._database.transaction(count), pair)
 
     async def succeeded(self, reservation: Reservation) -> None:
-        """The password was right: forgives the account here, and makes this address one where
-        it is at home."""
+        """The password was right: clears the failures of the account at this address, and makes
+        the two a known pair."""
         await self._settle(reservation, is_success=True)
 
     async def given_back(self, reservation: Reservation) -> None:
-        """Nobody learns anything of the password, so nothing was tried."""
+        """The caller learns nothing of the password: takes the attempt back."""
         await self._settle(reservation, is_success=False)
 
     async def run_once(self) -> None:
-        """Forgets what is old, now and then: call it every second or so."""
+        """Deletes old rows, once in SECONDS_BETWEEN_CLEANUPS. Call it about every second."""
         now = self._clock()
         if now < self._clean_at:
             return
@@ -142,7 +147,7 @@ class LoginGuard:
                 return
 
     def _turn(self, username: str, address: str) -> asyncio.Lock:
-        """Lives for as long as somebody has it or waits for it."""
+        """The lock of an account at an address; it lives while it is held or waited for."""
         account, origin = account_key(username), address_key(address)
         key = account if origin is None else pair_key(account, origin)
         return self._turns.setdefault(key, asyncio.Lock())

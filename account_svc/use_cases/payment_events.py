@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from account_svc.adapters.payments.provider import PaymentProvider
+from account_svc.domain.payments import PaymentProvider
 from mesh.postgres.database import Database
 from mesh.saga.log import wake
 

@@ -20,7 +20,7 @@ from enum import StrEnum
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.adapters.payments.provider import (
+from account_svc.domain.payments import (
     Charge,
     ChargeOrder,
     ChargeState,

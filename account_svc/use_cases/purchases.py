@@ -2,13 +2,13 @@
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.adapters.payments.provider import (
+from account_svc.domain.accounts import UserNotFound
+from account_svc.domain.payments import (
     PaymentDeclined,
     PaymentMethodExpired,
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
-from account_svc.domain.accounts import UserNotFound
 from account_svc.domain.purchases import (
     PURCHASE,
     Price,
@@ -46,9 +46,14 @@ class Purchases:
         self._price = price
 
     async def buy(
-        self, user_id: str, amount_gems: int, payment_method: str, key: str, deadline: Deadline
+        self,
+        user_id: str,
+        amount_gems: int,
+        payment_method: str,
+        idempotency_key: str,
+        deadline: Deadline,
     ) -> PurchaseRecord:
-        """Has the player pay, and credits the wallet. Idempotent by `key`.
+        """Has the player pay, and credits the wallet. Idempotent by `idempotency_key`.
 
         Gives a pending purchase when it is not done shortly before the deadline; it goes on
         by itself. One that ended without being credited is tried anew by its key. Raises
@@ -58,10 +63,10 @@ class Purchases:
         it later.
         """
         check_purchase(amount_gems, payment_method)
-        request_id = operation_id(PURCHASE, user_id, checked_key(key))
+        intent_id = operation_id(PURCHASE, user_id, checked_key(idempotency_key))
 
         def begin(cursor: Cursor) -> tuple[PurchaseRecord, Saga | None]:
-            return self._begin(cursor, user_id, request_id, amount_gems, payment_method)
+            return self._begin(cursor, user_id, intent_id, amount_gems, payment_method)
 
         begun, saga = await self._database.transaction(begin)
         if not begun.purchase.is_asked_by(amount_gems, payment_method):
@@ -96,13 +101,13 @@ class Purchases:
         self,
         cursor: Cursor,
         user_id: str,
-        request_id: str,
+        intent_id: str,
         amount_gems: int,
         payment_method: str,
     ) -> tuple[PurchaseRecord, Saga | None]:
         """The purchase, and its saga if it was begun just now. What cannot be credited is
         refused before anybody pays for it. Raises UserNotFound, BalanceLimit."""
-        last = storage.find_last_attempt(cursor, request_id)
+        last = storage.find_last_attempt(cursor, intent_id)
         if last is not None and not (
             last.state.may_be_tried_again and last.purchase.is_asked_by(amount_gems, payment_method)
         ):
@@ -114,8 +119,8 @@ class Purchases:
             raise BalanceLimit
         attempt = 1 if last is None else last.purchase.attempt + 1
         purchase = Purchase(
-            operation_id(PURCHASE, request_id, str(attempt)),
-            request_id,
+            operation_id(PURCHASE, intent_id, str(attempt)),
+            intent_id,
             attempt,
             user_id,
             amount_gems,

@@ -1,9 +1,8 @@
-"""Sessions of players: they are refreshed, they end, and they are forgotten.
+"""Refreshes, ends and deletes sessions of players.
 
-A token is judged and what follows from it is stored in one transaction, under the lock of
-its session's row. So of any number of requests with one token, one rotates it, and the
-others are told the same successor; and a session that must end has ended, durably, before
-the caller is told why.
+A token is judged, and the result is stored, in one transaction that locks the session's row.
+So of any number of requests with one token, one rotates it, and the others get the same
+successor. A session that must end has ended durably before the caller is answered.
 """
 
 import os
@@ -59,14 +58,17 @@ class Sessions:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         random_bytes: Callable[[int], bytes] = os.urandom,
+        max_forgotten: int = storage.MAX_FORGOTTEN,
     ) -> None:
-        """`count_refresh` is told what each request to refresh came to, as
-        `account_svc.session_metrics.OUTCOMES` has it; `clock` has a time zone."""
+        """`count_refresh` is called with the outcome of each request to refresh, which is one
+        of REFRESH_OUTCOMES. `clock` gives a time with a time zone. `max_forgotten` bounds the
+        rows that one `forget_old` removes."""
         self._database = database
         self._signer = signer
         self._count_refresh = count_refresh
         self._clock = clock
         self._random_bytes = random_bytes
+        self._max_forgotten = max_forgotten
         self._forget_at = clock()
 
     def new(self, user_id: str) -> tuple[Session, RefreshToken]:
@@ -80,14 +82,15 @@ class Sessions:
         token = self._signer.sign(session.user_id, sid=session.session_id)
         return Grant(token, refresh_token.text, self._signer.lifetime_seconds)
 
-    async def refresh(self, refresh_token: str, key: str) -> Grant:
-        """The token's successor. Idempotent by `key`, but the access token is signed anew.
+    async def refresh(self, refresh_token: str, idempotency_key: str) -> Grant:
+        """The token's successor.
 
-        Raises InvalidArgument, RefreshTokenInvalid, SessionEnded, RefreshTokenReused.
+        Idempotent by `idempotency_key`, but the access token is signed anew. Raises
+        InvalidArgument, RefreshTokenInvalid, SessionEnded, RefreshTokenReused.
         """
         if not refresh_token:
             raise _no_token("must be given")
-        key_hash = sha256(checked_key(key).encode()).digest()
+        key_hash = sha256(checked_key(idempotency_key).encode()).digest()
         presented = parse(refresh_token)
         if presented is None:
             self._count_refresh(RefreshTokenInvalid.REASON.lower())
@@ -140,14 +143,16 @@ class Sessions:
         now = self._clock()
         if now < self._forget_at:
             return
-        count = await self._database.autocommit(lambda cursor: storage.forget_sessions(cursor, now))
-        if count < storage.MAX_FORGOTTEN:
+        count = await self._database.autocommit(
+            lambda cursor: storage.forget_sessions(cursor, now, self._max_forgotten)
+        )
+        if count < self._max_forgotten:
             self._forget_at = now + FORGET_INTERVAL
 
     def _judge(
         self, cursor: Cursor, presented: RefreshToken, key_hash: bytes
     ) -> tuple[Session | None, Rotated | Repeated | Refused]:
-        """What the token comes to, once what follows from it is stored."""
+        """Judges the token, and stores what follows. Returns the session as it was."""
         session = storage.lock_session(cursor, presented.session_id)
         judged = domain.judge(session, presented, key_hash, self._clock())
         if not isinstance(judged, Repeated) and judged.session is not None:

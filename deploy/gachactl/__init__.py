@@ -1,1 +1,1 @@
-"""One program for operators: `gachactl`."""
+"""The operators' program: `gachactl`, or `python -m deploy.gachactl`."""

@@ -1,1 +1,1 @@
-"""Runs the whole mesh on one machine: `python -m deploy.local up|down|status|clean`."""
+"""Runs a whole mesh on one machine; `gachactl up` starts it."""

@@ -1,27 +1,28 @@
-"""Which processes a mesh on one machine consists of, and what each is told.
+"""Which processes a mesh on one machine consists of, and the settings of each.
 
 Two PostgreSQL servers, one cache, one registry (three in the ha profile, with the three
 members of etcd that they share), two of each service, a gateway or more, and
 a payment sandbox, which stands for the provider outside and knows nothing of the mesh. An
-instance keeps its name and its address for as long as the mesh runs, however often it
-is started again.
+instance keeps its name and its address while the mesh runs, however often it is restarted.
 """
 
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from deploy.local.data_tier import cache_process, etcd_process, postgres_process
+from deploy.local.inherited_environment import inherited_environment
 from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.parent_bound import bound_to_parent
 from deploy.local.secrets.credentials import IDENTITIES, Credentials
 from deploy.local.secrets.mesh_certificates import PlainText
-from deploy.local.servers import etcd, postgres, valkey
-from deploy.local.servers.identity import Identity, bound_to_parent
+from deploy.local.servers import etcd
 from deploy.local.servers.ports import HOST
 from deploy.local.servers.postgres import Cluster
+from deploy.local.servers.server_user import ServerUser
 from deploy.local.supervision import readiness
-from deploy.local.supervision.processes import STOP_ETCD, STOP_POSTGRES, ProcessSpec
+from deploy.local.supervision.processes import ProcessSpec
 from deploy.local.topology import (
     CACHE,
     CACHE_BUS,
@@ -29,17 +30,12 @@ from deploy.local.topology import (
     GATEWAY,
     PAYMENT_SANDBOX,
     TWO_OF_EACH,
-    Shape,
+    Topology,
+    database_server,
     metrics_name,
     peer_name,
 )
 
-OWN_SETTINGS = (
-    *("PAYMENT_", "SANDBOX_SECRET_", "SANDBOX_WEBHOOK_"),
-    *("REGISTRY_ETCD", "MESH_TLS_", "GATEWAY_TLS_"),
-)
-"""Variables that begin so are the profile's own to set: a second secret beside its file would
-be refused, and another mesh's etcd would list its instances here."""
 GRPC_EXPERIMENTS = "-event_engine_client,-event_engine_listener"
 """gRPC's older way to read and write sockets, in the thread that waits for them: a third
 less CPU for a message on a lane (docs/adr/0015)."""
@@ -57,18 +53,18 @@ LOCAL_LIMITS = {
     "GATEWAY_TRUSTED_PROXIES": f"{HOST},::1",
 }
 """Of gateways whose clients are all on this machine, so that all players have one address,
-and whoever forwards to them is on it too. What the environment says goes before."""
+and proxies are on it too. The environment overrides these."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedProfile:
-    """`ports` has one for each of instance_names(shape)."""
+    """`ports` has one for each of instance_names(topology)."""
 
     layout: Layout
     ports: Mapping[str, int]
     credentials: Credentials
-    identity: Identity
-    shape: Shape = TWO_OF_EACH
+    server_user: ServerUser
+    topology: Topology = TWO_OF_EACH
     certificates: PlainText = field(default_factory=PlainText)
 
     @property
@@ -78,9 +74,9 @@ class EmbeddedProfile:
             database: Cluster(
                 data=self.layout.postgres / database,
                 database=database,
-                port=self.ports[f"postgres-{database}"],
+                port=self.ports[database_server(database)],
                 password=self.credentials.postgres_password,
-                identity=self.identity,
+                user=self.server_user,
             )
             for database in DATABASES.values()
         }
@@ -91,7 +87,7 @@ class EmbeddedProfile:
     @property
     def etcd_cluster(self) -> etcd.Cluster:
         """Without members in a profile whose registry keeps its leases in memory."""
-        members = self.shape.etcd_members()
+        members = self.topology.etcd_members()
         return etcd.Cluster(
             self.layout.etcd,
             client_ports={name: self.ports[name] for name in members},
@@ -101,22 +97,24 @@ class EmbeddedProfile:
     @property
     def registry_addresses(self) -> list[str]:
         """host:port of every registry."""
-        return [self.address(name) for name in self.shape.registries()]
+        return [self.address(name) for name in self.topology.registries()]
 
     def data_tier(self) -> list[ProcessSpec]:
-        servers = [self._server(cluster) for cluster in self.clusters.values()]
-        members = [self._etcd_member(name) for name in self.shape.etcd_members()]
-        return [*servers, self._cache(), *members]
+        layout, etcd_cluster = self.layout, self.etcd_cluster
+        servers = [postgres_process(layout, each) for each in self.clusters.values()]
+        cache = cache_process(layout, self.ports[CACHE], self.ports[CACHE_BUS])
+        members = [etcd_process(layout, etcd_cluster, name) for name in etcd_cluster.names]
+        return [*servers, cache, *members]
 
     def registries(self) -> list[ProcessSpec]:
-        members = [self.address(name) for name in self.shape.etcd_members()]
+        members = [self.address(name) for name in self.topology.etcd_members()]
         settings = {"REGISTRY_ETCD": ",".join(members)} if members else {}
-        return [self._instance("registry", name, settings) for name in self.shape.registries()]
+        return [self._instance("registry", name, settings) for name in self.topology.registries()]
 
     def services(self) -> list[ProcessSpec]:
         return [
             self._instance(role, name, self.settings_of(role))
-            for role, name in self.shape.services()
+            for role, name in self.topology.services()
         ]
 
     def gateways(self) -> list[ProcessSpec]:
@@ -124,11 +122,11 @@ class EmbeddedProfile:
         chosen = {name: os.environ.get(name, value) for name, value in settings.items()}
         return [
             self._instance("gateway_http", name, chosen | self.certificates.https_settings_of(name))
-            for name in self.shape.gateways()
+            for name in self.topology.gateways()
         ]
 
     def settings_of(self, role: str) -> dict[str, str]:
-        """What a service is told beside what every instance is."""
+        """The settings of a service beside those that every instance has."""
         url = self.clusters[DATABASES[role]].url
         settings = {"DATABASE_URL": url}
         if role == "account_svc":
@@ -140,12 +138,12 @@ class EmbeddedProfile:
                 "PAYMENT_WEBHOOK_SECRET_FILE": str(self.credentials.payment_webhook_secret),
             }
         else:
-            settings["GACHA_INIT_DB"] = self.shape.init_db
+            settings["GACHA_INIT_DB"] = self.topology.init_db
         return settings
 
     def payment_sandbox(self) -> ProcessSpec:
         address = self.address(PAYMENT_SANDBOX)
-        gateway = self.certificates.reach.url(self.address(GATEWAY))
+        gateway = self.certificates.client.url(self.address(GATEWAY))
         settings = {
             "SANDBOX_INSTANCE_ID": PAYMENT_SANDBOX,
             "SANDBOX_LISTEN": address,
@@ -153,23 +151,23 @@ class EmbeddedProfile:
             "SANDBOX_WEBHOOK_URL": f"{gateway}/webhooks/payments",
             "SANDBOX_SECRET_KEY_FILE": str(self.credentials.payment_secret_key),
             "SANDBOX_WEBHOOK_SECRET_FILE": str(self.credentials.payment_webhook_secret),
-            **self.certificates.believers_settings(),
+            **self.certificates.trust_settings(),
         }
         return ProcessSpec(
             name=PAYMENT_SANDBOX,
             role="payment_sandbox",
             address=address,
             command=bound_to_parent([sys.executable, "-m", "payment_sandbox"]),
-            environment=_inherited() | settings,
+            environment=inherited_environment() | settings,
             folder=REPOSITORY,
             log=self.layout.log(PAYMENT_SANDBOX),
             make_ready=lambda: readiness.is_payment_sandbox_ready(address),
         )
 
     def environment(self, name: str, settings: Mapping[str, str]) -> dict[str, str]:
-        """What an instance of the mesh is told."""
+        """The environment of an instance of the mesh, with `settings` above the common ones."""
         return {
-            **_inherited(),
+            **inherited_environment(),
             "GRPC_EXPERIMENTS": GRPC_EXPERIMENTS,
             "MESH_INSTANCE_ID": name,
             "MESH_LISTEN": self.address(name),
@@ -189,72 +187,17 @@ class EmbeddedProfile:
 
     def _instance(self, role: str, name: str, settings: Mapping[str, str]) -> ProcessSpec:
         address = self.address(name)
+        program = self.topology.programs.get(role, ("-m", role))
         ready = readiness.is_gateway_ready if role == "gateway_http" else readiness.is_serving
         return ProcessSpec(
             name=name,
             role=role,
             address=address,
-            command=bound_to_parent([sys.executable, *self.shape.programs.get(role, ("-m", role))]),
+            command=bound_to_parent([sys.executable, *program]),
             environment=self.environment(name, settings),
             folder=REPOSITORY,
             log=self.layout.log(name),
-            make_ready=lambda: ready(address, self.certificates.reach),
+            make_ready=lambda: ready(address, self.certificates.client),
             metrics_address=self.address(metrics_name(name)),
             is_handed_its_socket=role == "gateway_http",
         )
-
-    def _server(self, cluster: Cluster) -> ProcessSpec:
-        name = f"postgres-{cluster.database}"
-        return ProcessSpec(
-            name=name,
-            role="postgres",
-            address=self.address(name),
-            command=cluster.command(),
-            environment=postgres.environment(),
-            folder=Path("/"),
-            log=self.layout.log(name),
-            make_ready=lambda: readiness.is_postgres_ready(cluster),
-            before_start=lambda: postgres.prepare(cluster),
-            stop_steps=STOP_POSTGRES,
-        )
-
-    def _etcd_member(self, name: str) -> ProcessSpec:
-        address = self.address(name)
-        return ProcessSpec(
-            name=name,
-            role="etcd",
-            address=address,
-            command=self.etcd_cluster.command(name),
-            environment=etcd.environment(),
-            folder=self.layout.etcd,
-            log=self.layout.log(name),
-            make_ready=lambda: readiness.is_etcd_ready(address),
-            stop_steps=STOP_ETCD,
-        )
-
-    def _cache(self) -> ProcessSpec:
-        port = self.ports[CACHE]
-        return ProcessSpec(
-            name=CACHE,
-            role="cache",
-            address=self.address(CACHE),
-            command=valkey.command(self.layout.cache, port, self.ports[CACHE_BUS]),
-            environment=dict(os.environ),
-            folder=self.layout.cache,
-            log=self.layout.log(CACHE),
-            make_ready=lambda: readiness.is_cache_ready(port),
-        )
-
-
-def _inherited() -> dict[str, str]:
-    """This process's environment, with nothing in it that would redirect a process."""
-    return {
-        "MESH_LOG_LEVEL": "info",
-        **{
-            variable: value
-            for variable, value in postgres.environment().items()
-            if not (variable.lower().endswith("_proxy") or variable.startswith(OWN_SETTINGS))
-        },
-        "PYTHONPATH": str(REPOSITORY),
-        "PYTHONUNBUFFERED": "1",
-    }

@@ -1,13 +1,16 @@
 #!/bin/sh
 # Makes .venv what the commands need: `sh deploy/local/environment.sh embedded|dev`.
-# Does nothing, in a few milliseconds, when it is so already. POSIX sh, because it runs
-# before there is anything else.
+# Does nothing, in a few milliseconds, when it is so already. Installs the versions of
+# requirements/, with uv, or with pip where uv cannot be had (INSTALLER=pip forces pip).
+# POSIX sh, because it runs before there is anything else.
+#
+# .venv.unfinished stands from the first step to the last. When it stands at the start, an
+# installation was broken off, and .venv is made anew.
 set -eu
 
 cd "$(dirname "$0")/../.."
 case "$1" in
-    embedded) extras=embedded ;;
-    dev) extras=embedded,dev ;;
+    embedded | dev) ;;
     *) echo "usage: environment.sh embedded|dev" >&2; exit 2 ;;
 esac
 
@@ -15,14 +18,17 @@ say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
 # Scripts in .venv/bin hold its path, so that a copied or moved checkout needs a new one.
-wanted="$(pwd) $(cksum <pyproject.toml)"
-is_installed() { [ "$(cat ".venv/.installed-$1" 2>/dev/null || true)" = "$wanted" ]; }
+wanted="$(pwd) $(cat pyproject.toml requirements/*.txt | cksum)"
+is_installed() {
+    [ ! -e .venv.unfinished ] &&
+        [ "$(cat ".venv/.installed-$1" 2>/dev/null || true)" = "$wanted" ]
+}
 if is_installed dev || is_installed "$1"; then exit 0; fi
 
 # Two commands may be started at once in a fresh checkout.
 if command -v flock >/dev/null 2>&1; then
     exec 9>.venv.lock
-    flock 9
+    flock -n 9 || { say "Another command is making .venv: waiting for it."; flock 9; }
     if is_installed dev || is_installed "$1"; then exit 0; fi
 fi
 
@@ -47,22 +53,58 @@ find_python() {
         "python3-venv), make sure that it is on PATH, and try again."
 }
 
-if ! .venv/bin/python -c "$is_new_enough" 2>/dev/null ||
-    { [ -f .venv/.made-at ] && [ "$(cat .venv/.made-at)" != "$(pwd)" ]; }; then
+make_venv() {
     python="$(find_python)"
     say "Making the environment .venv with $python."
+    : >.venv.unfinished
     rm -rf .venv
     "$python" -m venv .venv || fail "$python could not make .venv: its message above says why."
     pwd >.venv/.made-at
+}
+
+run_pip() { .venv/bin/python -m pip "$@" --disable-pip-version-check --no-input; }
+
+# uv reads no pip.conf: what pip is told about the index and certificates is handed on.
+hand_on_settings_of_pip() {
+    index="${PIP_INDEX_URL:-$(run_pip config get global.index-url 2>/dev/null || true)}"
+    if [ -n "$index" ]; then export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"; fi
+    if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"; fi
+}
+
+install_with_uv() {
+    hand_on_settings_of_pip
+    # Copies: a hard link into the cache would let a change here reach other environments.
+    export VIRTUAL_ENV="$PWD/.venv" UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy
+    .venv/bin/uv pip sync --require-hashes "requirements/$1.txt" &&
+        .venv/bin/uv pip install --no-deps --editable .
+}
+
+install_with_pip() {
+    run_pip install --require-hashes --requirement "requirements/$1.txt" &&
+        run_pip install --no-deps --editable .
+}
+
+choose_installer() {
+    if [ "${INSTALLER:-uv}" = pip ]; then return; fi
+    run_pip install --quiet --only-binary :all: --require-hashes \
+        --requirement requirements/uv.txt && installer=uv ||
+        say "uv could not be installed: pip does its work, and takes longer."
+}
+
+if [ -e .venv.unfinished ] || ! .venv/bin/python -c "$is_new_enough" 2>/dev/null ||
+    { [ -f .venv/.made-at ] && [ "$(cat .venv/.made-at)" != "$(pwd)" ]; }; then
+    make_venv
 fi
 
-say "Installing the packages into .venv; the first time this takes about a minute."
-log=.venv/install.log
-if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
-    --editable ".[$extras]" >"$log" 2>&1; then
-    tail -n 15 "$log" >&2
-    fail "The packages could not be installed; all of pip's words are in $log. Is the network" \
-        "(or the mirror that PIP_INDEX_URL names) reachable? Then try again."
-fi
+: >.venv.unfinished
+rm -f .venv/.installed-*
+say "Installing the packages of requirements/$1.txt into .venv; the first time this takes" \
+    "about a minute."
+installer=pip
+choose_installer
+"install_with_$installer" "$1" ||
+    fail "The packages could not be installed; $installer says above why. Is the network (or the" \
+        "mirror that PIP_INDEX_URL or pip's configuration names) reachable? Then try again."
 printf '%s\n' "$wanted" >".venv/.installed-$1"
+rm .venv.unfinished
 say "The environment is ready."

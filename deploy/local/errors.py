@@ -1,5 +1,6 @@
-"""What stops the runner, said in sentences that name the remedy."""
+"""Failures of the runner and of operators' commands."""
 
 
 class LocalRunError(Exception):
-    """Nothing can go on as asked; the message is for a person and says what to do."""
+    """A request cannot be carried out; the message is one sentence for a person, with the
+    remedy."""

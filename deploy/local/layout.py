@@ -52,11 +52,6 @@ class Layout:
         return service_key_in(service_keys_in(self.secrets), ADMIN)
 
     @property
-    def signing_keys_lock(self) -> Path:
-        """Locked by whoever changes the keys that sign players' tokens."""
-        return self.secrets / "signing_keys.lock"
-
-    @property
     def certificate_authority(self) -> Path:
         """The key of the mesh's own CA, and its certificate."""
         return self.secrets / "ca"

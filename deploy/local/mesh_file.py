@@ -5,8 +5,8 @@
      "tls": {"ca": FILE, "operator": FOLDER} or null,
      "processes": [{"name", "role", "pid", "address", "metrics"}, ...]}
 
-The URLs hold a password, so that only the file's owner may read it. A pid is null for
-the moment in which a process that died is not running again yet.
+The URLs hold a password, so that only the file's owner may read it. A pid is null
+until a process that died runs again.
 """
 
 import json

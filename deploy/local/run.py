@@ -6,32 +6,27 @@ other way. Whatever fails on the way up, what was started is stopped again befor
 """
 
 import asyncio
-import http.client
 import random
-import signal
 import sys
 from collections.abc import Callable
 
 from deploy.local import embedded_profile, mesh_file, xds_file
-from deploy.local.commands.report import Reporter
+from deploy.local.catalog import introduce_catalog
 from deploy.local.embedded_profile import EmbeddedProfile
-from deploy.local.endpoint import Reach
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.parent_bound import bound_to_parent
 from deploy.local.secrets import credentials, operator
 from deploy.local.secrets.mesh_certificates import certificates_for
 from deploy.local.servers import etcd, ports, postgres
-from deploy.local.servers.identity import bound_to_parent
 from deploy.local.supervision import control, logs, one_shot, roll, visibility
+from deploy.local.supervision.stop_signals import stop_on_signals
 from deploy.local.supervision.supervisor import Supervisor, wait_until_ready
-from deploy.local.topology import DATABASES, GATEWAY, TWO_OF_EACH, Shape, instance_names
+from deploy.local.topology import DATABASES, GATEWAY, TWO_OF_EACH, Topology, instance_names
 
 START_TIMEOUT_SECONDS = 120.0
-CATALOG_TIMEOUT_SECONDS = 30.0
-ONE_REQUEST_SECONDS = 1.0
-"""Signals this close are one request: a Ctrl-C often arrives twice, by way of a parent."""
-
 RUNNER_LOG = "runner.log"
+OnReady = Callable[[mesh_file.Mesh], None]
 
 
 class MeshRun:
@@ -42,23 +37,24 @@ class MeshRun:
         layout: Layout,
         *,
         gateway_port: int,
-        reporter: Reporter,
-        on_ready: Callable[[], None],
-        shape: Shape = TWO_OF_EACH,
+        say: Callable[[str], None],
+        on_ready: OnReady,
+        topology: Topology = TWO_OF_EACH,
     ) -> None:
-        """`gateway_port` 0 means any free one; `on_ready` is called once, when all is healthy."""
-        self._shape = shape
-        self._layout, self._reporter, self._on_ready = layout, reporter, on_ready
+        """`gateway_port` 0 means any free one. `say` gets sentences of progress; `on_ready` is
+        called once, when all is healthy."""
+        self._topology = topology
+        self._layout, self._say, self._on_ready = layout, say, on_ready
         self._gateway_port = gateway_port
         self._is_up = False
-        self._supervisor = Supervisor(say=reporter.say, changed=self._publish)
+        self._supervisor = Supervisor(say=say, changed=self._publish)
 
     async def run(self) -> None:
         """Returns after everything has been stopped on request (SIGINT, SIGTERM, SIGHUP).
 
         Raises LocalRunError when the mesh could not be brought up.
         """
-        stop = self._listen_for_signals()
+        stop = stop_on_signals(self._supervisor.hurry)
         self._profile = await asyncio.to_thread(self._prepare)
         try:
             commands = {"roll": self._roll, "renew": self._renew}
@@ -70,70 +66,52 @@ class MeshRun:
     async def _run_until(self, stop: asyncio.Event) -> None:
         keepers = [
             asyncio.create_task(logs.keep_bounded(self._layout.logs)),
-            asyncio.create_task(self._certificates.keep_renewing(self._reporter.say)),
+            asyncio.create_task(self._certificates.keep_renewing(self._say)),
         ]
         start = asyncio.create_task(self._start())
-        asked = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait([start, asked], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([start, stopping], return_when=asyncio.FIRST_COMPLETED)
             if start.done():
                 start.result()
-                await asked
+                await stopping
         finally:
-            for task in (start, asked, *keepers):
+            for task in (start, stopping, *keepers):
                 task.cancel()
-            await asyncio.gather(start, asked, *keepers, return_exceptions=True)
-
-    def _listen_for_signals(self) -> asyncio.Event:
-        """The first signal asks for an orderly stop, a later one for a quick one."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        heeded_from = 0.0
-
-        def on_signal() -> None:
-            nonlocal heeded_from
-            if not stop.is_set():
-                stop.set()
-                heeded_from = loop.time() + ONE_REQUEST_SECONDS
-            elif loop.time() > heeded_from:
-                self._supervisor.hurry.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, on_signal)
-        return stop
+            await asyncio.gather(start, stopping, *keepers, return_exceptions=True)
 
     def _prepare(self) -> EmbeddedProfile:
-        if self._shape.etcd_members():
-            etcd.binary()  # a missing one is told before anything is made or started
+        if self._topology.etcd_members():
+            etcd.binary()  # reported before anything is made or started
         layout = self._layout
         layout.make_folders()
         layout.mesh.unlink(missing_ok=True)
         logs.begin_run(layout.logs, keep=RUNNER_LOG)
-        self._certificates = certificates_for(layout, self._shape)
-        wanted = {GATEWAY: self._gateway_port} if self._gateway_port else {}
+        self._certificates = certificates_for(layout, self._topology)
+        fixed = {GATEWAY: self._gateway_port} if self._gateway_port else {}
         assigned = ports.assign(
             layout.ports,
-            instance_names(self._shape),
-            wanted=wanted,
+            instance_names(self._topology),
+            fixed=fixed,
             randomness=random.Random(),
-            say=self._reporter.say,
+            say=self._say,
         )
-        identity = postgres.choose_identity(layout.postgres)
-        if identity.argument != "self":
-            self._reporter.say("PostgreSQL does not run as root: it gets an unprivileged user.")
+        server_user = postgres.choose_server_user(layout.postgres)
+        if server_user.argument != "self":
+            self._say("PostgreSQL does not run as root: it gets an unprivileged user.")
         profile = EmbeddedProfile(
             layout,
             assigned,
             credentials.load_or_make(layout.secrets),
-            identity,
-            self._shape,
+            server_user,
+            self._topology,
             self._certificates,
         )
         profile.etcd_cluster.prepare()
         return profile
 
     async def _start(self) -> None:
-        say, profile, supervisor = self._reporter.say, self._profile, self._supervisor
+        say, profile, supervisor = self._say, self._profile, self._supervisor
         certificates = self._certificates
         registries = "etcd and the registries" if profile.etcd_cluster.names else "the registry"
         say(f"Starting the databases, the cache, {registries}, in {self._layout.folder}.")
@@ -150,15 +128,12 @@ class MeshRun:
         await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
         say("Introducing the catalog.")
         gateway = profile.address(GATEWAY)
-        await asyncio.to_thread(_introduce_catalog, gateway, certificates.reach, self._layout)
+        await asyncio.to_thread(introduce_catalog, gateway, certificates.client, self._layout)
         self._is_up = True
         xds_file.write(self._layout.xds, profile.registry_addresses, certificates.operator_files)
         self._publish()
-        mesh = self._describe()
-        self._reporter.show(mesh)
-        self._reporter.invite(mesh)
-        say("Everything is healthy. Ctrl-C (or `make down`) stops it.")
-        self._on_ready()
+        say("Everything is healthy. Ctrl-C, `make down` or `gachactl down` stops it.")
+        self._on_ready(self._describe())
 
     async def _migrate(self, role: str) -> None:
         name = f"{role}-migrate"
@@ -180,9 +155,9 @@ class MeshRun:
     async def _stop(self) -> None:
         self._is_up = False
         self._layout.mesh.unlink(missing_ok=True)
-        self._reporter.say("Stopping everything; data and logs stay.")
+        self._say("Stopping everything; data and logs stay.")
         await self._supervisor.stop(embedded_profile.STOP_ORDER)
-        self._reporter.say("Everything is stopped.")
+        self._say("Everything is stopped.")
 
     async def _roll(self, say: Callable[[str], None]) -> None:
         if not self._is_up:
@@ -205,7 +180,7 @@ class MeshRun:
     def _describe(self) -> mesh_file.Mesh:
         profile = self._profile
         return {
-            "gateway": self._certificates.reach.url(profile.address(GATEWAY)),
+            "gateway": self._certificates.client.url(profile.address(GATEWAY)),
             "registries": profile.registry_addresses,
             "databases": {name: cluster.url for name, cluster in profile.clusters.items()},
             "tls": self._certificates.described(),
@@ -220,16 +195,3 @@ class MeshRun:
                 for each in self._supervisor.processes
             ],
         }
-
-
-def _introduce_catalog(gateway: str, reach: Reach, layout: Layout) -> None:
-    """GET /initdb as an operator, which may be repeated. Raises LocalRunError with the
-    gateway's words."""
-    token = operator.identity(layout.admin_key).token()
-    try:
-        status, body = reach.get(gateway, "/initdb", CATALOG_TIMEOUT_SECONDS, token)
-    except (OSError, http.client.HTTPException) as error:
-        raise LocalRunError(f"The gateway did not answer GET /initdb: {error}") from error
-    if status != http.client.OK:
-        said = body.decode(errors="replace")
-        raise LocalRunError(f"GET /initdb was answered {status}: {said}")

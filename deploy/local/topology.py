@@ -15,7 +15,7 @@ PAYMENT_SANDBOX = "payment_sandbox-1"
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Topology:
     """How many instances each service has, and what runs one: arguments to Python, by role,
     where it is another program than the service's own. Several registries share their leases
     through etcd; without members of that there is one, and it keeps them in memory."""
@@ -54,25 +54,30 @@ class Shape:
         return _numbered("etcd", self.etcd_count)
 
 
-TWO_OF_EACH = Shape()
-PROFILES: Mapping[str, Shape] = MappingProxyType(
+TWO_OF_EACH = Topology()
+PROFILES: Mapping[str, Topology] = MappingProxyType(
     {
         "embedded": TWO_OF_EACH,
-        "ha": Shape(registry_count=3, etcd_count=3, tls=True, init_db="admin"),
+        "ha": Topology(registry_count=3, etcd_count=3, tls=True, init_db="admin"),
     }
 )
 """By the names that people give. The databases and the cache are single in either."""
 
 
-def instance_names(shape: Shape = TWO_OF_EACH) -> list[str]:
+def instance_names(topology: Topology = TWO_OF_EACH) -> list[str]:
     """Of everything that listens, with a name for each port."""
-    services = [name for _, name in shape.services()]
-    servers = [f"postgres-{database}" for database in DATABASES.values()]
-    instances = [*shape.gateways(), *shape.registries(), *services]
+    services = [name for _, name in topology.services()]
+    servers = map(database_server, DATABASES.values())
+    instances = [*topology.gateways(), *topology.registries(), *services]
     metrics = map(metrics_name, instances)
-    members = shape.etcd_members()
+    members = topology.etcd_members()
     etcd = [*members, *map(peer_name, members)]
     return [*instances, *metrics, *servers, *etcd, CACHE, CACHE_BUS, PAYMENT_SANDBOX]
+
+
+def database_server(database: str) -> str:
+    """The name of the PostgreSQL server of a database."""
+    return f"postgres-{database}"
 
 
 def metrics_name(instance: str) -> str:

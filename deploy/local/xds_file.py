@@ -13,7 +13,7 @@ from mesh.tls.material import TlsFiles
 
 def write(path: Path, registries: Sequence[str], files: TlsFiles | None = None) -> None:
     """Replaces the file in one step. `registries` are host:port, the preferred first; `files`
-    are those of the client's certificate, where the mesh wants one (gRFC A65)."""
+    are those of the client's certificate, where the mesh requires one (gRFC A65)."""
     bootstrap = {
         "xds_servers": [
             {

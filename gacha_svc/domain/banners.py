@@ -1,17 +1,15 @@
-"""Items and banners, as the catalog defines them and the database stores them.
+"""Items and banners, as the catalog defines them.
 
-Guaranteed of every `Banner` and `Catalog` that exists: rates add up to exactly
-100 %, every rarity has an item to give, promises can be kept, and every item id
-leads to an item of the right rarity. Rates are whole parts per million (ppm), so
-that what is published is, to the last digit, what is drawn from.
+Guaranteed of every `Banner` that exists: its rates add up to exactly 100 %, every rarity
+has an item to give, and its promises can be kept. Rates are whole parts per million (ppm),
+so that what is published is, to the last digit, what is drawn from.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import cached_property
-from types import MappingProxyType
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -19,9 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 from gacha_svc.domain.rarities import RARITIES, Rarity
 from gacha_svc.domain.schema import (
     CERTAIN_PPM,
-    MAX_BANNERS,
     MAX_GEMS,
-    MAX_ITEMS,
     Fault,
     ItemId,
     ItemIds,
@@ -180,75 +176,3 @@ class Banner(Model):
                 ("rules", len(RARITIES) - 1, field),
                 "cannot be, since the lowest rarity gets what the others leave; leave it out",
             )
-
-
-class Catalog(Model):
-    """Every item, and the banners in the order in which players see them."""
-
-    items: Annotated[tuple[Item, ...], Field(max_length=MAX_ITEMS), AfterValidator(require_some)]
-    banners: Annotated[
-        tuple[Banner, ...], Field(max_length=MAX_BANNERS), AfterValidator(require_some)
-    ]
-
-    @cached_property
-    def items_by_id(self) -> Mapping[int, Item]:
-        return MappingProxyType({item.id: item for item in self.items})
-
-    @model_validator(mode="after")
-    def _is_sound(self) -> Self:
-        refuse(catalog_faults(dict(enumerate(self.items)), dict(enumerate(self.banners))))
-        return self
-
-
-def catalog_faults(items: Mapping[int, Item], banners: Mapping[int, Banner]) -> Iterator[Fault]:
-    """What is wrong between items and banners, each given by its position in the catalog."""
-    items_by_id: dict[int, Item] = {}
-    for position, item in items.items():
-        if item.id in items_by_id:
-            yield Fault(("items", position, "id"), f"{item.id} is taken; give another number")
-        items_by_id.setdefault(item.id, item)
-    first_by_id: dict[str, Banner] = {}
-    first_by_kind: dict[str, Banner] = {}
-    for position, banner in banners.items():
-        if banner.id in first_by_id:
-            yield Fault(("banners", position, "id"), f"{banner.id} is taken; give another id")
-        first_by_id.setdefault(banner.id, banner)
-        model = first_by_kind.setdefault(banner.kind, banner)
-        yield from _reference_faults(position, banner, items_by_id)
-        yield from _kind_faults(position, banner, model)
-
-
-def _reference_faults(
-    position: int, banner: Banner, items_by_id: Mapping[int, Item]
-) -> Iterator[Fault]:
-    for rule_position, rule in enumerate(banner.rules):
-        path = ("banners", position, "rules", rule_position)
-        for field, item_ids in (
-            (("item_ids",), rule.item_ids),
-            (("featured", "item_ids"), rule.featured_ids),
-        ):
-            for item_id in item_ids:
-                item = items_by_id.get(item_id)
-                if item is None:
-                    yield Fault(
-                        path + field,
-                        f"names item {item_id}, which does not exist; correct it or add it",
-                    )
-                elif item.rarity is not rule.rarity:
-                    yield Fault(
-                        path + field,
-                        f"names item {item_id}, which is {item.rarity}; list it there instead",
-                    )
-
-
-def _kind_faults(position: int, banner: Banner, model: Banner) -> Iterator[Fault]:
-    """Pity that is carried over must mean the same: else it is gathered where it is easy."""
-    for rule_position, (rule, other) in enumerate(zip(banner.rules, model.rules, strict=True)):
-        path = ("banners", position, "rules", rule_position)
-        for field in ("base_rate_ppm", "soft_pity", "hard_pity"):
-            if getattr(rule, field) != getattr(other, field):
-                yield Fault(
-                    (*path, field),
-                    f"differs from that of {model.id}, with which the kind {banner.kind} shares "
-                    "its pity; make them equal, or give this banner a kind of its own",
-                )

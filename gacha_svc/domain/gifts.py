@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from gacha_svc.domain.banners import Item
 from mesh.contract.idempotency import operation_id
+from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound
 
 GIFT = "gift"
@@ -94,9 +96,9 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Gift:
-    """What was asked. `request_id` is the same for all attempts, which are counted from 1."""
+    """What was asked. `intent_id` is the same for all attempts, which are counted from 1."""
 
-    request_id: str
+    intent_id: str
     sender: Player
     receiver: Player
     item_id: int
@@ -107,7 +109,7 @@ class Gift:
     @property
     def gift_id(self) -> str:
         """Names this attempt, its fee and its saga, for ever."""
-        return operation_id(GIFT, self.request_id, str(self.attempt))
+        return operation_id(GIFT, self.intent_id, str(self.attempt))
 
     def is_asked_by(self, to: str, item_id: int, count: int) -> bool:
         """Whether a request for these would be the one that asked for it."""
@@ -131,6 +133,33 @@ class GiftRecord:
         """What did not arrive concerns its sender alone."""
         is_received = self.state is GiftState.DELIVERED and user_id == self.gift.receiver.user_id
         return user_id == self.gift.sender.user_id or is_received
+
+
+class Players(Protocol):
+    """The port to who knows the players, which is the account service."""
+
+    async def find_players(
+        self, username: str, user_id: str, deadline: Deadline
+    ) -> tuple[Player | None, Player | None]:
+        """The player of that name, in any case, and the player of that id. Raises MeshError."""
+        ...
+
+
+class GiftFees(Protocol):
+    """The port to what takes the fees of gifts, which is the account service."""
+
+    async def charge(self, gift: Gift, deadline: Deadline) -> None:
+        """Takes the fee from the sender's wallet. Idempotent by the gift's id.
+
+        Raises FeeRefused, after which the fee was not taken and never will be. After any
+        other MeshError the outcome is unknown.
+        """
+        ...
+
+    async def refund(self, gift: Gift, deadline: Deadline) -> None:
+        """Gives the fee back if it was taken, and refuses it for ever if it was not.
+        Idempotent by the gift's id. After a MeshError the outcome is unknown."""
+        ...
 
 
 def check_gift(item_id: int, to: str, count: int) -> None:

@@ -1,13 +1,10 @@
 """A pull as its two databases and its player see it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 
-from gacha_svc.domain.banners import Banner, Item
+from gacha_svc.domain.banners import Item
 from gacha_svc.domain.draw import DrawnItem
-from gacha_svc.domain.errors import BannerNotFound, CatalogEmpty
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,40 +61,6 @@ class Holding:
 
     item: Item
     count: int
-
-
-@dataclass(frozen=True)
-class LiveCatalog:
-    """The items and banners in force, as read from the database at one revision."""
-
-    revision: int
-    items: tuple[Item, ...]
-    """Ordered by id."""
-    banners: tuple[Banner, ...]
-    """In the order in which players see them."""
-
-    @cached_property
-    def items_by_id(self) -> Mapping[int, Item]:
-        return {item.id: item for item in self.items}
-
-    @cached_property
-    def banners_by_id(self) -> Mapping[str, Banner]:
-        return {banner.id: banner for banner in self.banners}
-
-    def banner(self, banner_id: str) -> Banner:
-        """Raises CatalogEmpty before the first introduction, and BannerNotFound."""
-        if not self.banners:
-            raise CatalogEmpty
-        found = self.banners_by_id.get(banner_id)
-        if found is None:
-            raise BannerNotFound(banner_id)
-        return found
-
-    def first_banner(self) -> Banner:
-        """Raises CatalogEmpty before the first introduction."""
-        if not self.banners:
-            raise CatalogEmpty
-        return self.banners[0]
 
 
 def pulled(items: tuple[DrawnItem, ...]) -> tuple[PulledItem, ...]:

@@ -16,7 +16,7 @@ class GiftRpc:
     async def send_gift(self, request: pb.SendGiftRequest, call: Call) -> pb.Gift:
         count = request.count if request.HasField("count") else 1
         gift = await self._gifts.send(
-            call.user_id, request.item_id, request.to, count, request.request_id, call.deadline
+            call.user_id, request.item_id, request.to, count, request.idempotency_key, call.deadline
         )
         return _gift(gift)
 

@@ -1,71 +1,25 @@
-"""gacha.v1 and its part in tx.v1: proto to domain and back."""
+"""gacha.v1.GachaService: proto to domain and back."""
 
 from collections.abc import Iterable
 
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import Message
-
-from gacha_svc.domain.banners import Banner
-from gacha_svc.domain.odds import RarityOdds
-from gacha_svc.domain.pulls import Draw, PulledItem, PullRecord
-from gacha_svc.domain.rarities import Rarity
-from gacha_svc.use_cases.catalog import CatalogDesk
+from gacha_svc.domain.pulls import PulledItem, PullRecord
 from gacha_svc.use_cases.pulls import Pulls
-from mesh.contract.identifiers import checked_uuid
-from mesh.errors import InvalidArgument
 from mesh.serving.dispatch import Call
 from protos.gacha.v1 import gacha_pb2 as pb
 
 
 class GachaRpc:
-    """gacha.v1.GachaService."""
+    """A player's pulls, inventory and history."""
 
-    def __init__(self, desk: CatalogDesk, pulls: Pulls) -> None:
-        self._desk = desk
+    def __init__(self, pulls: Pulls) -> None:
         self._pulls = pulls
-
-    async def init_db(self, request: pb.InitDbRequest, call: Call) -> pb.InitDbResponse:
-        catalog = await self._desk.introduce()
-        return pb.InitDbResponse(
-            message="Items and banners are in the database",
-            item_count=len(catalog.items),
-            banner_count=len(catalog.banners),
-        )
-
-    async def list_items(self, request: pb.ListItemsRequest, call: Call) -> pb.ListItemsResponse:
-        items = await self._desk.items()
-        return pb.ListItemsResponse(
-            items=[pb.Item(id=str(item.id), name=item.name, rarity=item.rarity) for item in items]
-        )
-
-    async def get_chances(self, request: pb.GetChancesRequest, call: Call) -> pb.GetChancesResponse:
-        percent = await self._desk.chances_percent(request.banner_id)
-        return pb.GetChancesResponse(
-            chances=pb.Chances(
-                rare=percent[Rarity.RARE],
-                super_rare=percent[Rarity.SUPER_RARE],
-                ultra_rare=percent[Rarity.ULTRA_RARE],
-            )
-        )
-
-    async def list_banners(
-        self, request: pb.ListBannersRequest, call: Call
-    ) -> pb.ListBannersResponse:
-        banners = await self._desk.banners()
-        return pb.ListBannersResponse(
-            banners=[_banner(banner, await self._desk.odds(banner)) for banner in banners]
-        )
-
-    async def get_banner(self, request: pb.GetBannerRequest, call: Call) -> pb.Banner:
-        banner = await self._desk.banner(request.banner_id)
-        return _banner(banner, await self._desk.odds(banner))
 
     async def pull(self, request: pb.PullRequest, call: Call) -> pb.PullResponse:
         count = request.count if request.HasField("count") else 1
         items = await self._pulls.pull(
-            call.user_id, request.banner_id, count, request.request_id, call.deadline
+            call.user_id, request.banner_id, count, request.idempotency_key, call.deadline
         )
-        return pb.PullResponse(pulled_items=_items(items))
+        return pb.PullResponse(pulled_items=item_messages(items))
 
     async def get_inventory(
         self, request: pb.GetInventoryRequest, call: Call
@@ -90,23 +44,8 @@ class GachaRpc:
         )
 
 
-def decode_draw(body: AnyMessage) -> Draw:
-    """The body of an operation of this participant. Raises InvalidArgument."""
-    draw = pb.Draw()
-    if not body.Unpack(draw):
-        raise InvalidArgument.of_field("operations", "must hold gacha.v1.Draw")
-    if draw.count not in (1, 10) or draw.cost < 1:
-        raise InvalidArgument.of_field("operations", "must draw 1 or 10 at a cost of at least 1")
-    user_id = checked_uuid("user_id", draw.user_id)
-    return Draw(user_id, draw.banner_id, draw.count, draw.cost, draw.odds_version)
-
-
-def encode_items(items: tuple[PulledItem, ...]) -> Message:
-    """What a YES tells."""
-    return pb.DrawResult(items=_items(items))
-
-
-def _items(items: Iterable[PulledItem]) -> list[pb.PulledItem]:
+def item_messages(items: Iterable[PulledItem]) -> list[pb.PulledItem]:
+    """The items, in the order in which they were drawn."""
     return [
         pb.PulledItem(item_id=item.item_id, name=item.name, rarity=item.rarity) for item in items
     ]
@@ -129,40 +68,3 @@ def _record(pull: PullRecord) -> pb.PullRecord:
             pity=drawn.pity,
         )
     return written
-
-
-def _banner(banner: Banner, odds: Iterable[RarityOdds]) -> pb.Banner:
-    return pb.Banner(
-        id=banner.id,
-        name=banner.name,
-        description=banner.description,
-        kind=banner.kind,
-        price=banner.price_gems,
-        pull_counts=banner.pull_counts,
-        pull_limit=banner.pull_limit,
-        odds_version=banner.odds_version,
-        odds=[_rarity_odds(rarity) for rarity in odds],
-        ten_pull_guarantee=banner.ten_pull_guarantee or "",
-    )
-
-
-def _rarity_odds(odds: RarityOdds) -> pb.RarityOdds:
-    return pb.RarityOdds(
-        rarity=odds.rarity,
-        base_rate=odds.base_rate_percent,
-        soft_pity_from=odds.soft_pity_from,
-        soft_pity_step=odds.soft_pity_step_percent,
-        hard_pity=odds.hard_pity,
-        consolidated_rate=odds.consolidated_rate_percent,
-        expected_pulls=odds.expected_pulls,
-        featured_share=odds.featured_share_percent,
-        items=[
-            pb.ItemOdds(
-                item_id=item.item_id,
-                name=item.name,
-                featured=item.featured,
-                base_rate=item.base_rate_percent,
-            )
-            for item in odds.items
-        ],
-    )

@@ -1,15 +1,15 @@
 """The catalog in the gacha database: what is in force, and every version of the odds.
 
-Whoever changes it raises the revision in the same transaction, so that a reader who
-knows a revision knows whether what it has is still in force.
+Every change raises the revision in its own transaction. So a reader compares revisions to
+know whether the catalog that it has is still in force.
 """
 
 import json
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from gacha_svc.domain.banners import Banner, Catalog, Item
-from gacha_svc.domain.pulls import LiveCatalog
+from gacha_svc.domain.banners import Banner, Item
+from gacha_svc.domain.catalog import Catalog, LiveCatalog
 
 
 def find_revision(cursor: Cursor) -> int:

@@ -62,14 +62,14 @@ def insert_gift(cursor: Cursor, gift: Gift) -> bool:
     """Records what was asked; False when that attempt of the request is there."""
     cursor.execute(
         """
-        INSERT INTO gift (gift_id, request_id, attempt, sender_id, sender_name,
+        INSERT INTO gift (gift_id, intent_id, attempt, sender_id, sender_name,
                           receiver_id, receiver_name, item_id, count, fee)
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT DO NOTHING RETURNING 1
         """,
         (
             gift.gift_id,
-            gift.request_id,
+            gift.intent_id,
             gift.attempt,
             gift.sender.user_id,
             gift.sender.username,
@@ -94,7 +94,7 @@ def insert_outcome(cursor: Cursor, gift_id: str, reason: str) -> bool:
 
 
 _SELECT_GIFT = """
-SELECT gift.number, gift.request_id::text, gift.attempt, gift.sender_id::text, gift.sender_name,
+SELECT gift.number, gift.intent_id::text, gift.attempt, gift.sender_id::text, gift.sender_name,
        gift.receiver_id::text, gift.receiver_name,
        gift.item_id, gift.count, gift.fee, item.name, item.rarity,
        gift_outcome.delivered, coalesce(gift_outcome.reason, ''), gift.created_at
@@ -108,10 +108,10 @@ def find_gift(cursor: Cursor, gift_id: str) -> GiftRecord | None:
     return next(iter(_records(cursor)), None)
 
 
-def find_last_attempt(cursor: Cursor, request_id: str) -> GiftRecord | None:
+def find_last_attempt(cursor: Cursor, intent_id: str) -> GiftRecord | None:
     """The newest gift that a request has made."""
     cursor.execute(
-        f"{_SELECT_GIFT} WHERE request_id = %s ORDER BY attempt DESC LIMIT 1", (request_id,)
+        f"{_SELECT_GIFT} WHERE intent_id = %s ORDER BY attempt DESC LIMIT 1", (intent_id,)
     )
     return next(iter(_records(cursor)), None)
 
@@ -139,7 +139,7 @@ def _records(cursor: Cursor) -> list[GiftRecord]:
         GiftRecord(
             number,
             Gift(
-                request_id,
+                intent_id,
                 Player(sender_id, sender),
                 Player(receiver_id, receiver),
                 item_id,
@@ -154,7 +154,7 @@ def _records(cursor: Cursor) -> list[GiftRecord]:
         )
         for (
             number,
-            request_id,
+            intent_id,
             attempt,
             sender_id,
             sender,

@@ -30,8 +30,8 @@ class Locked:
 
 
 def lock_pities(cursor: Cursor, pull_ids: Collection[str], keys: Collection[PityKey]) -> Locked:
-    """Locks the pities that nobody else holds, without waiting, and then looks which of the
-    pulls were done. One round trip."""
+    """Locks the pities that are free, without waiting, and then reads which of the pulls were
+    done. One round trip."""
     cursor.execute(
         "SELECT revision, pities, done FROM lock_pities(%s::uuid[], %s::uuid[], %s::text[])",
         (

@@ -1,4 +1,4 @@
-"""What the gacha service does with its catalog: introduce it, keep it current, disclose it."""
+"""Introduces the catalog, keeps it current, and discloses it."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from collections.abc import Callable
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from gacha_svc.domain.banners import Banner, Catalog, Item
+from gacha_svc.domain.banners import Banner, Item
+from gacha_svc.domain.catalog import Catalog, LiveCatalog
 from gacha_svc.domain.odds import RarityOdds, chances_percent, disclose
-from gacha_svc.domain.pulls import LiveCatalog
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.storage import catalog as catalog_storage
 from mesh.errors import MeshError
@@ -59,21 +59,21 @@ class CatalogCache:
             await asyncio.sleep(REFRESH_SECONDS)
 
 
-class CatalogDesk:
-    """Introduces the catalog and tells what is in it."""
+class Catalogs:
+    """Puts catalogs in force, and discloses the one that is."""
 
     def __init__(
-        self, database: Database, cache: CatalogCache, read_file: Callable[[], Catalog]
+        self, database: Database, cache: CatalogCache, read_catalog: Callable[[], Catalog]
     ) -> None:
-        """`read_file` reads and checks the designers' file, and raises InvalidCatalog."""
+        """`read_catalog` blocks, and gives the designers' catalog. It raises InvalidCatalog."""
         self._database = database
         self._cache = cache
-        self._read_file = read_file
+        self._read_catalog = read_catalog
         self._disclosed: dict[str, tuple[RarityOdds, ...]] = {}
 
     async def introduce(self) -> LiveCatalog:
         """Puts the file's catalog in force. Idempotent. Raises InvalidCatalog."""
-        catalog = await asyncio.to_thread(self._read_file)
+        catalog = await asyncio.to_thread(self._read_catalog)
 
         def write_if_new(cursor: Cursor) -> None:
             catalog_storage.lock_catalog(cursor)

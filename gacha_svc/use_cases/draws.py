@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.banners import Banner
+from gacha_svc.domain.catalog import LiveCatalog
 from gacha_svc.domain.draw import draw
 from gacha_svc.domain.errors import BannerPullLimit, OddsChanged
 from gacha_svc.domain.limits import validate_pull_limit
 from gacha_svc.domain.pity import Pity
-from gacha_svc.domain.pulls import Draw, LiveCatalog, Pull, PulledItem, pulled
+from gacha_svc.domain.pulls import Draw, Pull, PulledItem, pulled
 from gacha_svc.domain.randomness import RandomBytes
 from gacha_svc.storage import pulls as storage
 from gacha_svc.storage.pulls import PityKey
@@ -42,7 +43,7 @@ class Draws:
     def apply(self, cursor: Cursor, operations: Sequence[DrawOperation]) -> list[DrawVote]:
         """A vote for each operation, in order.
 
-        A YES tells the items. NO: DUPLICATE when the pull was done before; BUSY when
+        A YES carries the items. NO: DUPLICATE when the pull was done before; BUSY when
         another transaction holds the player's pity, or another operation of this batch
         is the same player's; ODDS_CHANGED when the banner is no longer what the price
         was taken from; BANNER_PULL_LIMIT. The number of statements does not grow with

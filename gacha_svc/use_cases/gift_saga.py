@@ -16,11 +16,10 @@ a fee is kept if and only if its gift was delivered.
 """
 
 from enum import StrEnum
-from typing import Protocol
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from gacha_svc.domain.gifts import GIFT, FeeRefused, Gift, InventoryFull
+from gacha_svc.domain.gifts import GIFT, FeeRefused, Gift, GiftFees, InventoryFull
 from gacha_svc.storage import gifts as storage
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
@@ -35,14 +34,6 @@ class GiftStep(StrEnum):
     REFUNDING = "REFUNDING"
     DELIVERED = "DELIVERED"
     RETURNED = "RETURNED"
-
-
-class GiftFees(Protocol):
-    """The account service, as a gift's saga needs it: `account_client.RemoteGiftFees`."""
-
-    async def charge(self, gift: Gift, deadline: Deadline) -> None: ...
-
-    async def refund(self, gift: Gift, deadline: Deadline) -> None: ...
 
 
 class GiftSaga:

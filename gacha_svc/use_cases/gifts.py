@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -19,6 +18,7 @@ from gacha_svc.domain.gifts import (
     ItemNotOwned,
     Player,
     PlayerNotFound,
+    Players,
     check_gift,
 )
 from gacha_svc.storage import gifts as storage
@@ -40,14 +40,6 @@ _REASONS: dict[str, Callable[[], MeshError]] = {
 """What the sender is told of a gift that was returned."""
 
 
-class Players(Protocol):
-    """Who knows the players: `account_client.RemoteGiftFees`."""
-
-    async def find_players(
-        self, username: str, user_id: str, deadline: Deadline
-    ) -> tuple[Player | None, Player | None]: ...
-
-
 class Gifts:
     """Gifts over the gacha database, the account service and the sagas."""
 
@@ -61,24 +53,31 @@ class Gifts:
         self._fee_gems = fee_gems
 
     async def send(
-        self, user_id: str, item_id: int, to: str, count: int, key: str, deadline: Deadline
+        self,
+        user_id: str,
+        item_id: int,
+        to: str,
+        count: int,
+        idempotency_key: str,
+        deadline: Deadline,
     ) -> GiftRecord:
-        """Moves the items to the player named `to`, for a fee. Idempotent by `key`.
+        """Moves the items to the player named `to`, for a fee.
 
-        Gives a pending gift when it is not done shortly before the deadline; it goes on by
-        itself. Raises InvalidArgument, IdempotencyKeyReused, PlayerNotFound, GiftToSelf,
-        ItemNotOwned, InsufficientCurrency, InventoryFull, after which everything is as it
-        was; and MeshError when it is not known what happened: the same key tells it later.
+        Idempotent by `idempotency_key`. Gives a pending gift when it is not done
+        shortly before the deadline; it goes on by itself. Raises InvalidArgument,
+        IdempotencyKeyReused, PlayerNotFound, GiftToSelf, ItemNotOwned, InsufficientCurrency,
+        InventoryFull, after which everything is as it was; and MeshError when it is not known
+        what happened: the same key tells it later.
         """
         check_gift(item_id, to, count)
-        request_id = operation_id(GIFT, user_id, checked_key(key))
+        intent_id = operation_id(GIFT, user_id, checked_key(idempotency_key))
         begun = await self._database.autocommit(
-            lambda cursor: storage.find_last_attempt(cursor, request_id)
+            lambda cursor: storage.find_last_attempt(cursor, intent_id)
         )
         saga: Saga | None = None
         if begun is None or begun.state is GiftState.RETURNED:
             sender, receiver = await self._both_players(user_id, to, deadline)
-            gift = Gift(request_id, sender, receiver, item_id, count, self._fee_gems)
+            gift = Gift(intent_id, sender, receiver, item_id, count, self._fee_gems)
             begun, saga = await self._begin(gift, deadline)
         if not begun.gift.is_asked_by(to, item_id, count):
             raise IdempotencyKeyReused
@@ -133,7 +132,7 @@ class Gifts:
 
     def _reserve(self, cursor: Cursor, gift: Gift) -> tuple[GiftRecord, Saga | None]:
         storage.wait_briefly_for_locks(cursor)
-        last = storage.find_last_attempt(cursor, gift.request_id)
+        last = storage.find_last_attempt(cursor, gift.intent_id)
         if last is not None:
             if last.state is not GiftState.RETURNED:
                 return last, None

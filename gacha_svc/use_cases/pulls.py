@@ -16,12 +16,18 @@ from gacha_svc.domain.pulls import (
 )
 from gacha_svc.storage import pulls as storage
 from gacha_svc.use_cases.catalog import CatalogCache
-from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
+from mesh.contract.idempotency import (
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    checked_key,
+    operation_id,
+)
 from mesh.contract.pages import checked_page_size, key_of
 from mesh.deadlines import Deadline
-from mesh.errors import FailedPrecondition, InDoubt, MeshError, NotFound
+from mesh.errors import FailedPrecondition, MeshError, NotFound
 from mesh.postgres.database import Database
-from mesh.txn.coordinator import Work
+from mesh.saga.answering import ANSWER_SECONDS
+from mesh.txn.coordinator import OperationPair
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import DUPLICATE, No
 
@@ -48,15 +54,16 @@ class Pulls:
         self._group_commit = group_commit
 
     async def pull(
-        self, user_id: str, banner_id: str, count: int, key: str, deadline: Deadline
+        self, user_id: str, banner_id: str, count: int, idempotency_key: str, deadline: Deadline
     ) -> tuple[PulledItem, ...]:
-        """Charges the player and gives the items, both or neither. Idempotent by `key`.
+        """Charges the player and gives the items, both or neither.
 
-        Raises BannerNotFound, CatalogEmpty, InvalidArgument, InsufficientCurrency,
-        FailedPrecondition, IdempotencyKeyReused; InDoubt and DeadlineExceeded when the
-        outcome is not known: the same key tells it later.
+        Idempotent by `idempotency_key`. Raises BannerNotFound, CatalogEmpty,
+        InvalidArgument, InsufficientCurrency, FailedPrecondition, IdempotencyKeyReused;
+        IdempotencyKeyInUse, InDoubt and DeadlineExceeded when the outcome is not known: the
+        same key tells it later.
         """
-        pull_id = operation_id(PULL, user_id, checked_key(key))
+        pull_id = operation_id(PULL, user_id, checked_key(idempotency_key))
         catalog = await self._catalog.current()
         for _ in range(ODDS_CHANGED_ATTEMPTS):
             banner = catalog.banner(banner_id)
@@ -64,7 +71,8 @@ class Pulls:
             cost_gems = count * banner.price_gems
             asked = Draw(user_id, banner_id, count, cost_gems, banner.odds_version)
             answer = await self._group_commit.submit(
-                Work(pull_id, user_id, first=Debit(user_id, cost_gems), second=asked), deadline
+                OperationPair(pull_id, user_id, first=Debit(user_id, cost_gems), second=asked),
+                deadline,
             )
             if not isinstance(answer, No):
                 items: tuple[PulledItem, ...] = answer.second  # type: ignore[assignment]
@@ -108,8 +116,10 @@ class Pulls:
         """The first answer of a pull that was done before.
 
         The account may know of it a moment before this database does, until the
-        transaction's second Commit has come or recovery has sent it.
+        transaction's second Commit has come or recovery has sent it. Raises
+        IdempotencyKeyInUse shortly before the deadline, so that the answer still arrives.
         """
+        patience = deadline.shortened_to(deadline.remaining_seconds() - ANSWER_SECONDS)
         while True:
             found = await self._database.autocommit(
                 lambda cursor: storage.find_pulls(cursor, [pull_id])
@@ -119,13 +129,13 @@ class Pulls:
                 if (stored.banner_id, stored.count) != (asked.banner_id, asked.count):
                     raise IdempotencyKeyReused
                 return pulled(found[0].items)
-            if deadline.is_over():
-                raise InDoubt("The pull is being completed; repeat it with the same request id.")
-            await asyncio.sleep(min(STORED_PULL_PAUSE_SECONDS, deadline.remaining_seconds()))
+            if patience.is_over():
+                raise IdempotencyKeyInUse
+            await asyncio.sleep(min(STORED_PULL_PAUSE_SECONDS, patience.remaining_seconds()))
 
 
 def _refused(refusal: No) -> MeshError:
-    """What the player is told of a participant's NO."""
+    """The error for a participant's NO."""
     known = _REFUSALS.get(refusal.reason)
     if known is not None:
         return known(refusal.message)

@@ -11,7 +11,7 @@ from gateway_http.describing.field_rules import is_required
 from gateway_http.describing.own_routes import OWN_PATHS
 from gateway_http.describing.schemas import ERROR_SCHEMA, Schemas
 from gateway_http.errors import STATUS_BY_CODE, STATUS_BY_REASON
-from gateway_http.transcoding.binding import REQUEST_ID, has_request_id
+from gateway_http.transcoding.binding import has_idempotency_key
 from gateway_http.transcoding.contracts import (
     Binding,
     Contracts,
@@ -20,6 +20,7 @@ from gateway_http.transcoding.contracts import (
     is_raw_part,
 )
 from mesh.contract.access import Access, Rule
+from mesh.contract.idempotency import IDEMPOTENCY_KEY
 from mesh.errors import Code
 
 _VARIABLE = re.compile(r"\{([^}=]+)(?:=\*)?\}")
@@ -30,14 +31,14 @@ _MEANINGS: dict[int, str] = {
     404: "There is no such thing.",
     405: "The path has no such method; Allow names those that it has.",
     408: "The body did not arrive in time.",
-    409: "It exists already, or somebody else was faster.",
+    409: "It exists already, or the first request with the key is still under way.",
     413: "The body is too large.",
     415: "The body is of a media type or content encoding that is not taken here.",
     422: "The Idempotency-Key came before with another body.",
     429: "Too much at once; Retry-After says when to come back.",
-    500: "Something went wrong inside; report the request id.",
-    503: "No instance can answer now; repeat the request with the same Idempotency-Key.",
-    504: "Time ran out and the outcome is unknown; repeat with the same Idempotency-Key.",
+    500: "Something went wrong inside; report the traceId.",
+    503: "No instance can answer now; repeat the request with the answer's Idempotency-Key.",
+    504: "Time ran out and the outcome is unknown; repeat with the answer's Idempotency-Key.",
 }
 _ALWAYS = (400, 429, 500, 503, 504)
 
@@ -58,7 +59,7 @@ def openapi_document(contracts: Contracts, max_body_bytes: int) -> dict[str, Any
             "version": "1",
             "description": (
                 "Players hold currency and pull from banners. Every error is one JSON object; "
-                "its reason is for programs, its message for people, and its requestId for "
+                "its reason is for programs, its message for people, and its traceId for "
                 f"whoever runs this. Bodies hold at most {max_body_bytes} bytes."
             ),
         },
@@ -123,15 +124,17 @@ def _operation(
         parameters += [
             schemas.parameter(field, "query")
             for field in fields.values()
-            if field.name not in variables and field.name != REQUEST_ID and not is_raw_part(field)
+            if field.name not in variables
+            and field.name != IDEMPOTENCY_KEY
+            and not is_raw_part(field)
         ]
     if binding.raw_body:
         description["requestBody"] = schemas.raw_body(fields[binding.raw_body])
     parameters += [
         schemas.header(field, name) for field in fields.values() for name in header_names_of(field)
     ]
-    if has_request_id(operation.request):
-        parameters.append(_IDEMPOTENCY_KEY)
+    if has_idempotency_key(operation.request):
+        parameters.append(_KEY_PARAMETER)
     if parameters:
         description["parameters"] = parameters
     if operation.rule.access is not Access.PUBLIC:
@@ -147,16 +150,33 @@ def _security(rule: Rule) -> list[dict[str, list[str]]]:
     return [{"admin": []}, {}] if rule.may_be_opened else [{"admin": []}]
 
 
-_IDEMPOTENCY_KEY: dict[str, Any] = {
+_KEY_PARAMETER: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
     "description": (
         "Makes a repeat safe: the same key with the same request gives the first answer again "
-        "and changes nothing. Every request needs a key of its own, such as a UUID."
+        "and changes nothing. Every request needs a key of its own, such as a UUID: 1 to 128 "
+        "visible ASCII characters, within quotes or bare; both are one key. A request without "
+        "one is given one."
     ),
-    "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
-    "example": "7f1f4b0e-6a3b-4c53-9a38-0d1c6d1f2a10",
+    "schema": {
+        "type": "string",
+        "pattern": r'^([!#-~][!-~]{0,127}|"([!#-\[\]-~]|\\["\\]){1,128}")$',
+    },
+    "example": '"7f1f4b0e-6a3b-4c53-9a38-0d1c6d1f2a10"',
+}
+
+
+_REQUEST_ID_HEADER: dict[str, Any] = {
+    "description": "The request's x-request-id, or the trace id if it had none.",
+    "schema": {"type": "string"},
+}
+_KEY_HEADER: dict[str, Any] = {
+    "description": (
+        "Where the operation takes a key: the one to repeat the request with, within quotes."
+    ),
+    "schema": {"type": "string"},
 }
 
 
@@ -170,11 +190,13 @@ def _responses(operation: Operation, binding: Binding, schemas: Schemas) -> dict
     statuses |= {status for code, status in STATUS_BY_CODE.items() if code.name in named}
     statuses |= {status for reason, status in STATUS_BY_REASON.items() if reason in named}
     statuses -= {STATUS_BY_CODE[Code.OK], STATUS_BY_CODE[Code.CANCELLED]}
-    success = {
+    success: dict[str, Any] = {
         "description": schemas.comment(operation.response.full_name) or "Done.",
         "content": {"application/json": {"schema": schemas.reference(operation.response)}},
-        "headers": {"x-request-id": {"schema": {"type": "string"}}},
+        "headers": {"x-request-id": _REQUEST_ID_HEADER},
     }
+    if has_idempotency_key(operation.request):
+        success["headers"]["Idempotency-Key"] = _KEY_HEADER
     errors = {
         str(status): {"$ref": f"#/components/responses/{status}"}
         for status in sorted(statuses)
@@ -186,5 +208,6 @@ def _responses(operation: Operation, binding: Binding, schemas: Schemas) -> dict
 def _error_response(meaning: str) -> dict[str, Any]:
     return {
         "description": meaning,
+        "headers": {"x-request-id": _REQUEST_ID_HEADER, "Idempotency-Key": _KEY_HEADER},
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
     }

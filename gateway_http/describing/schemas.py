@@ -1,7 +1,7 @@
 """JSON Schemas (draft 2020-12) of protobuf messages, as OpenAPI 3.1 embeds them.
 
 A schema says what the codecs do: what an answer always has is required; what a
-request may have is all there is, within the rules that its fields declare. A request id
+request may have is all there is, within the rules that its fields declare. An idempotency key
 is told of as the Idempotency-Key header alone. Descriptions are the comments of the protos.
 """
 
@@ -11,20 +11,34 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gateway_http.describing.field_rules import is_required, narrowed
-from gateway_http.transcoding.binding import REQUEST_ID
 from gateway_http.transcoding.contracts import Contracts, Operation, is_raw_part
 from gateway_http.transcoding.raw_parts import LONGEST_HEADER
+from mesh.contract.idempotency import IDEMPOTENCY_KEY
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
     "description": "Any error.",
-    "required": ["status", "message", "code", "reason", "requestId"],
+    "required": ["status", "message", "code", "reason", "requestId", "traceId"],
     "properties": {
         "status": {"type": "string", "const": "error"},
         "message": {"type": "string", "description": "One sentence for people."},
         "code": {"type": "string", "description": "The name of a google.rpc.Code."},
         "reason": {"type": "string", "description": "For programs: UPPER_SNAKE_CASE."},
-        "requestId": {"type": "string", "description": "What the logs know the request by."},
+        "requestId": {
+            "type": "string",
+            "description": "The x-request-id of this answer: yours, or the trace id.",
+        },
+        "traceId": {
+            "type": "string",
+            "pattern": "^[0-9a-f]{32}$",
+            "description": "The id for logs (W3C Trace Context): quote it in a report.",
+        },
+        "idempotencyKey": {
+            "type": "string",
+            "description": (
+                "The key to repeat this request with: yours, or the one that it was given."
+            ),
+        },
         "fields": {
             "type": "array",
             "description": "The fields that are wrong, when some are.",
@@ -41,6 +55,8 @@ ERROR_SCHEMA: dict[str, Any] = {
         "code": "FAILED_PRECONDITION",
         "reason": "INSUFFICIENT_CURRENCY",
         "requestId": "5a0f6f0c3b0e4e0b8f0d3c1f2a107f1f",
+        "traceId": "5a0f6f0c3b0e4e0b8f0d3c1f2a107f1f",
+        "idempotencyKey": "7f1f4b0e-6a3b-4c53-9a38-0d1c6d1f2a10",
     },
 }
 
@@ -136,7 +152,7 @@ class Schemas:
             for field in message.fields
             if field.name not in left_out
             and not is_raw_part(field)
-            and not (is_request and field.name == REQUEST_ID)
+            and not (is_request and field.name == IDEMPOTENCY_KEY)
         ]
         schema: dict[str, Any] = {
             "type": "object",

@@ -8,24 +8,31 @@ import re
 from collections.abc import Callable
 
 from gateway_http.errors import UnsupportedMediaType
-from gateway_http.exchange import JSON, Headers
+from gateway_http.exchange import JSON, Headers, RequestIds
+from mesh.contract.idempotency import is_fit_key
 from mesh.errors import InvalidArgument
+from mesh.tracing import is_traceparent, trace_id_of
 
 LONGEST_AUTHORIZATION = 4096
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
 _AUTHORIZATION = re.compile(rf"[\x20-\x7e]{{1,{LONGEST_AUTHORIZATION}}}")
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-)
+_QUOTED = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
+_ESCAPED = re.compile(r'\\(["\\])')
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _UNIT_SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
-def request_id_of(headers: Headers, new_id: Callable[[], str]) -> str:
-    """The client's x-request-id, or a new one when it is missing or unfit."""
+def ids_of(headers: Headers, new_id: Callable[[], str]) -> RequestIds:
+    """The client's trace and its x-request-id.
+
+    A trace that is missing or unfit is begun here, with an id of `new_id`; an x-request-id
+    that is missing or unfit becomes the trace id.
+    """
+    traceparent = traceparent_of(headers, new_id)
     given = headers.get("x-request-id")
-    return given if given is not None and _VISIBLE.fullmatch(given) else new_id()
+    is_fit = given is not None and _VISIBLE.fullmatch(given)
+    return RequestIds(given if given and is_fit else trace_id_of(traceparent), traceparent)
 
 
 def traceparent_of(headers: Headers, new_id: Callable[[], str]) -> str:
@@ -34,7 +41,7 @@ def traceparent_of(headers: Headers, new_id: Callable[[], str]) -> str:
     `new_id` gives 32 lower-case hexadecimal digits.
     """
     given = headers.get("traceparent")
-    if given is not None and _TRACEPARENT.fullmatch(given):
+    if given is not None and is_traceparent(given):
         return given
     return f"00-{new_id()}-{new_id()[:16]}-00"
 
@@ -63,15 +70,24 @@ def timeout_seconds_of(headers: Headers, default_seconds: float, maximum_seconds
 
 
 def idempotency_key_of(headers: Headers) -> str | None:
-    """The Idempotency-Key, or None. Raises InvalidArgument when it is unfit."""
+    """The Idempotency-Key, or None. Raises InvalidArgument when it is unfit or given twice.
+
+    `"k"`, a structured field's string, and the bare `k` are one key. Source:
+    draft-ietf-httpapi-idempotency-key-header; RFC 9651, section 3.3.3.
+    """
     if "idempotency-key" not in headers:
         return None
-    given = headers.get("idempotency-key", "")
-    if not _VISIBLE.fullmatch(given):
+    values = headers.get_all("idempotency-key")
+    key = values[0].strip(" ") if len(values) == 1 else ""
+    if key.startswith('"'):
+        quoted = _QUOTED.fullmatch(key)
+        key = _ESCAPED.sub(r"\1", quoted[1]) if quoted else ""
+    if not is_fit_key(key):
         raise InvalidArgument.of_field(
-            "Idempotency-Key", "must be 1 to 128 visible ASCII characters"
+            "Idempotency-Key",
+            "must be given once: 1 to 128 visible ASCII characters, bare or within quotes",
         )
-    return given
+    return key
 
 
 def check_json(headers: Headers) -> None:

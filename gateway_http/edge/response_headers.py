@@ -23,7 +23,7 @@ PREFLIGHT_SECONDS = 600
 ALLOWED_HEADERS = (
     "authorization, content-type, grpc-timeout, idempotency-key, traceparent, x-request-id"
 )
-EXPOSED_HEADERS = "ratelimit, ratelimit-policy, retry-after, x-request-id"
+EXPOSED_HEADERS = "idempotency-key, ratelimit, ratelimit-policy, retry-after, x-request-id"
 ASKED_METHOD = "access-control-request-method"
 
 

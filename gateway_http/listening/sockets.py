@@ -7,7 +7,7 @@ connections: a taken port is refused. Port 0 takes a free one.
 import errno
 import socket
 
-from mesh.process.server import ListenFailed
+from mesh.process.listening import ListenFailed
 
 BACKLOG_CONNECTIONS = 1024
 

@@ -2,7 +2,7 @@
 
 Source: google.api.http (AIP-127). A variable of the path wins, and a body or query
 that gives the same field another value is refused; the other fields come from the
-body, or from the query where there is none. A request with a `request_id` also takes
+body, or from the query where there is none. A request with a `idempotency_key` also takes
 it from the Idempotency-Key header, and gets a new one when it has none, so that the
 call may be tried again on another instance.
 """
@@ -17,9 +17,9 @@ from gateway_http.transcoding.contracts import Binding, Operation, UnsupportedCo
 from gateway_http.transcoding.decoding import WELL_KNOWN, Decoder, FieldReader
 from gateway_http.transcoding.documents import parse_object
 from gateway_http.transcoding.json_values import Refused, text_of_boolean
+from mesh.contract.idempotency import IDEMPOTENCY_KEY, is_fit_key
 from mesh.errors import InvalidArgument
 
-REQUEST_ID = "request_id"
 MOST_PARAMETERS = 100
 
 
@@ -34,7 +34,8 @@ class RequestBinding:
         self._decoder = decoder
         self._new_id = new_id
         fields = operation.request.fields_by_name
-        self._request_id = decoder.by_key[REQUEST_ID] if has_request_id(operation.request) else None
+        self.takes_key = has_idempotency_key(operation.request)
+        self._idempotency_key = decoder.by_key[IDEMPOTENCY_KEY] if self.takes_key else None
         self._repeated = {field.name for field in fields.values() if field.is_repeated}
         self._booleans = {field.name for field in fields.values() if field.type == field.TYPE_BOOL}
         if not binding.takes_body:
@@ -61,7 +62,7 @@ class RequestBinding:
         try:
             for name, text in variables.items():
                 self._take_variable(document, self._decoder.by_key[name], text)
-            self._take_request_id(document, idempotency_key)
+            self._take_idempotency_key(document, idempotency_key)
             return self._decoder.decode(document)
         except Refused as refused:
             raise InvalidArgument.of_field(refused.path[:100], refused.description) from None
@@ -99,21 +100,23 @@ class RequestBinding:
             raise Refused("must be the same as in the path, or left out", key)
         document[field.json_name] = value
 
-    def _take_request_id(self, document: dict[str, Any], idempotency_key: str | None) -> None:
-        field = self._request_id
+    def _take_idempotency_key(self, document: dict[str, Any], idempotency_key: str | None) -> None:
+        field = self._idempotency_key
         if field is None:
             return
         key, given = _pop(document, field)
         if given is not None:
             given = _read(field, key, given)
+            if given and not is_fit_key(str(given)):
+                raise Refused("must be 1 to 128 visible ASCII characters without spaces", key)
         if given and idempotency_key is not None and given != idempotency_key:
             raise Refused(f"must be the same as {field.json_name}, or left out", "Idempotency-Key")
         document[field.json_name] = idempotency_key or given or self._new_id()
 
 
-def has_request_id(request: Descriptor) -> bool:
+def has_idempotency_key(request: Descriptor) -> bool:
     """Whether requests of this type carry a client's key for safe repeats (AIP-155)."""
-    field = request.fields_by_name.get(REQUEST_ID)
+    field = request.fields_by_name.get(IDEMPOTENCY_KEY)
     return field is not None and field.type == field.TYPE_STRING and not field.is_repeated
 
 

@@ -1,19 +1,26 @@
 """Answers a REST route by one call to the service that has the method.
 
 Guarantees: the call ends with its deadline; it is cancelled when the client goes
-away; it carries the token, the request id, the trace and what the method's request
-declares, and nothing else that the client sent, and the client's address as it was seen.
+away; it carries the token, the trace and what the method's request declares, and nothing
+else that the client sent, and the client's address as it was seen; every answer names the
+idempotency key that the call carried.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from gateway_http.edge import headers
 from gateway_http.errors import RequestTooLarge, in_json_names
-from gateway_http.exchange import HeaderList, LimitClass, Request, Response
+from gateway_http.exchange import (
+    HeaderList,
+    LimitClass,
+    Request,
+    Response,
+    idempotency_key_header,
+)
 from gateway_http.transcoding.binding import RequestBinding
 from gateway_http.transcoding.contracts import Operation
 from gateway_http.transcoding.encoding import Encoder
@@ -21,11 +28,12 @@ from gateway_http.transcoding.raw_parts import RawParts
 from mesh.calls import (
     AUTHORIZATION,
     CLIENT_ADDRESS,
-    REQUEST_ID,
     TRACEPARENT,
+    Metadata,
     SheddingCaller,
 )
-from mesh.contract.terms import Work
+from mesh.contract.idempotency import IDEMPOTENCY_KEY
+from mesh.contract.terms import WorkKind
 from mesh.deadlines import Deadline
 from mesh.errors import Internal, MeshError, Unauthenticated
 
@@ -43,11 +51,9 @@ class RestCall:
         *,
         maximum_seconds: float,
         max_body_bytes: int,
-        new_id: Callable[[], str],
     ) -> None:
         """`maximum_seconds` bounds the deadline beside what the method declares;
-        `max_body_bytes` is what a body that is too large exceeded;
-        `new_id` gives 32 hexadecimal digits."""
+        `max_body_bytes` is what a body that is too large exceeded."""
         self._path = operation.path
         self._needs_token = operation.rule.needs_token
         self.limit_class = _limit_class(operation)
@@ -59,7 +65,6 @@ class RestCall:
         self._maximum_seconds = min(maximum_seconds, operation.terms.max_seconds)
         self._default_seconds = min(maximum_seconds, operation.terms.default_seconds)
         self._max_body_bytes = max_body_bytes
-        self._new_id = new_id
         self._json_names = {field.name: field.json_name for field in operation.request.fields}
         self._headers = _caching(operation)
 
@@ -70,32 +75,37 @@ class RestCall:
         done for it.
         """
         self._caller.refuse_early(self._path)
-        deadline = self._deadline(request)
-        metadata = self._metadata(request)
-        body = self._body(request)
-        message = self._binding.bind(
-            request.variables,
-            request.received.query,
-            body,
-            headers.idempotency_key_of(request.headers),
-        )
-        self._raw_parts.put(message, body, request.headers)
+        given_key = headers.idempotency_key_of(request.headers)
+        with _naming(given_key if self._binding.takes_key else None):
+            deadline = self._deadline(request)
+            metadata = self._metadata(request)
+            body = self._body(request)
+            message = self._binding.bind(request.variables, request.received.query, body, given_key)
+            self._raw_parts.put(message, body, request.headers)
+        if not self._binding.takes_key:
+            content = await self._call(message, metadata, deadline)
+            return Response(200, content, headers=self._headers)
+        with _naming(message.idempotency_key):
+            content = await self._call(message, metadata, deadline)
+        named = idempotency_key_header(message.idempotency_key)
+        return Response(200, content, headers=[*self._headers, named])
+
+    async def _call(self, message: Any, metadata: Metadata, deadline: Deadline) -> bytes:
+        """The service's answer as JSON."""
         try:
-            reply = await self._caller.call(
-                self._path, message.SerializeToString(), metadata, deadline
-            )
+            request = message.SerializeToString()
+            reply = await self._caller.call(self._path, request, metadata, deadline)
+            return self._encode(self._decode(reply))
         except MeshError as error:
             raise in_json_names(error, self._json_names) from None
-        try:
-            return Response(200, self._encode(self._decode(reply)), headers=self._headers)
-        except DecodeError:
-            raise Internal("The service's answer could not be read.") from None
+        except Exception as error:
+            # Our bug, and yet the call may have taken effect: the error must name its key.
+            raise Internal("The call or its answer could not be carried.") from error
 
     def _metadata(self, request: Request) -> dict[str, str]:
         metadata = {
             CLIENT_ADDRESS: request.client_address,
-            REQUEST_ID: request.request_id,
-            TRACEPARENT: headers.traceparent_of(request.headers, self._new_id),
+            TRACEPARENT: request.ids.traceparent,
         }
         authorization = headers.authorization_of(request.headers)
         if authorization is not None:
@@ -129,6 +139,17 @@ class RestCall:
         return body
 
 
+@contextmanager
+def _naming(key: str | None) -> Iterator[None]:
+    """Has every error name the idempotency key, if there is one."""
+    try:
+        yield
+    except MeshError as error:
+        if key:
+            error.metadata[IDEMPOTENCY_KEY] = key
+        raise
+
+
 def _caching(operation: Operation) -> HeaderList:
     """What caches are told: for how long they may keep an answer, or nothing, as HTTP has it,
     or never to."""
@@ -143,5 +164,5 @@ def _limit_class(operation: Operation) -> LimitClass:
     passwords. What other secrets a body may hold cannot be guessed."""
     if operation.rule.needs_token:
         return LimitClass.PLAYER
-    is_sign_in = operation.terms.work is Work.HASHING
+    is_sign_in = operation.terms.work_kind is WorkKind.HASHING
     return LimitClass.SIGN_IN if is_sign_in else LimitClass.ADDRESS

@@ -31,7 +31,7 @@ No I/O and no event loop; the clock is an argument. Not safe for threads.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from mesh.calling.breaker import Breaker, BreakerLimits, Outcome
+from mesh.calling.breaker import AttemptResult, Breaker, BreakerLimits
 from mesh.contract.instances import Instance
 
 ATTEMPTS_ON_AN_INSTANCE = 3
@@ -115,16 +115,16 @@ class Balancer:
         )
         return None if member is None else self._begin(member, tries, now)
 
-    def report(self, attempt: Attempt, outcome: Outcome) -> None:
+    def report(self, attempt: Attempt, result: AttemptResult) -> None:
         """Ends an attempt. Only a break leaves its instance open to the same call."""
         is_worth_repeating = (
-            outcome is Outcome.BROKE
+            result is AttemptResult.BROKE
             and attempt.number < ATTEMPTS_ON_AN_INSTANCE
             and not attempt.breaker.is_open
         )
         if not is_worth_repeating:
             attempt.tries.failed_on.add(attempt.instance.id)
-        attempt.breaker.end(attempt.serial, outcome, attempt.began_at, self._clock())
+        attempt.breaker.end(attempt.serial, result, attempt.began_at, self._clock())
 
     def seconds_to_half_open(self) -> float:
         """When the first of the instances that are out may be back; 0 if one is in."""

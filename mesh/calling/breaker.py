@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Outcome(Enum):
+class AttemptResult(Enum):
     """How an attempt on an instance ended."""
 
     ANSWERED = "answered"
@@ -94,6 +94,10 @@ class Breaker:
     def probe_is_out(self) -> bool:
         return self._probe_serial is not None
 
+    def is_probe(self, serial: int) -> bool:
+        """Whether the attempt of that number is the probe that is out."""
+        return serial == self._probe_serial
+
     def admits(self, now: float) -> bool:
         """Whether an attempt may begin unforced: closed, or half-open with no probe out."""
         return not self.is_open or (now >= self._retry_at and not self.probe_is_out)
@@ -110,24 +114,24 @@ class Breaker:
             self._probe_serial = self._serial
         return self._serial
 
-    def end(self, serial: int, outcome: Outcome, began_at: float, now: float) -> None:
+    def end(self, serial: int, result: AttemptResult, began_at: float, now: float) -> None:
         """The attempt of that number ends, which began at `began_at`."""
-        is_probe = serial == self._probe_serial
+        is_probe = self.is_probe(serial)
         is_forced = is_probe and began_at < self._retry_at
         if is_probe:
             self._probe_serial = None
-        if outcome is Outcome.ANSWERED:
+        if result is AttemptResult.ANSWERED:
             self._close()
         elif is_forced:
             self.waiting_since = now
-        elif is_probe == self.is_open and self._is_failure(serial, outcome, now - began_at):
+        elif is_probe == self.is_open and self._is_failure(serial, result, now - began_at):
             self._counted_serial = self._serial
             self._fail(now)
 
-    def _is_failure(self, serial: int, outcome: Outcome, lasted_seconds: float) -> bool:
-        if outcome is Outcome.BROKE:
+    def _is_failure(self, serial: int, result: AttemptResult, lasted_seconds: float) -> bool:
+        if result is AttemptResult.BROKE:
             return self.is_open or serial > self._counted_serial
-        if outcome is Outcome.TIMED_OUT:
+        if result is AttemptResult.TIMED_OUT:
             was_silent = serial > self._answered_serial
             return was_silent and lasted_seconds >= self._limits.silence_seconds
         return False

@@ -6,7 +6,7 @@ over. Any other call is sent once: before it is, a connection must stand, and
 only if none can be made does it move on. What is not known to have stayed
 here is never sent again.
 
-What becomes of an attempt stands in mesh.calling.outcomes.
+What becomes of an attempt stands in mesh.calling.attempt_results.
 
 When no instance is left, the last error is the call's if the instance answered; with
 OVERLOADED if one was held off; and otherwise with ALL_INSTANCES_UNAVAILABLE. Whatever
@@ -15,7 +15,7 @@ nobody's breaker counts what happened further behind.
 
 A refusal is not the outcome of a call that changes something when an earlier attempt was
 sent and not answered for good: that one may still take effect. It is answered as
-OUTCOME_UNKNOWN, and the same request id tells later.
+OUTCOME_UNKNOWN, and the same idempotency key tells later.
 
 An idempotent attempt's timeout is two seconds, or half of what is left if that
 is less; the last ready instance may use all that is left. So an instance that
@@ -31,13 +31,13 @@ from typing import Protocol
 
 import structlog
 
+from mesh.calling.attempt_results import is_overloaded, may_be_alive, may_go_on, result_of
 from mesh.calling.balancer import Attempt, Balancer, Tries
-from mesh.calling.breaker import BreakerLimits, Outcome
+from mesh.calling.breaker import AttemptResult, BreakerLimits
 from mesh.calling.holdoffs import HoldOffs
-from mesh.calling.outcomes import is_overloaded, may_be_alive, may_go_on, outcome_of
 from mesh.calling.transport import Transport
 from mesh.calling.unary import UnaryTransport
-from mesh.calls import ALL_INSTANCES_UNAVAILABLE, Metadata
+from mesh.calls import ALL_INSTANCES_UNAVAILABLE, TRACEPARENT, Metadata
 from mesh.contract.instances import Instance
 from mesh.contract.terms import Terms, terms_of_path
 from mesh.deadlines import Deadline
@@ -53,6 +53,7 @@ from mesh.errors import (
     Unauthenticated,
     Unavailable,
 )
+from mesh.tracing import current_traceparent
 
 ATTEMPT_TIMEOUT_SECONDS = 2.0
 PAUSES_SECONDS = (0.0, 0.02, 0.06)
@@ -129,6 +130,9 @@ class ServiceClient:
         self, method: str, request: bytes, metadata: Metadata, deadline: Deadline
     ) -> bytes:
         """See `mesh.calls.Caller`."""
+        traceparent = current_traceparent()
+        if traceparent and TRACEPARENT not in metadata:
+            metadata = {**metadata, TRACEPARENT: traceparent}
         sending = _Sending(method, request, metadata, deadline, terms_of_path(method))
         try:
             return await self._call(sending)
@@ -139,7 +143,7 @@ class ServiceClient:
     def refuse_early(self, method: str) -> None:
         """See `mesh.calls.SheddingCaller`."""
         terms = terms_of_path(method)
-        held = self._holdoffs.held(terms.work)
+        held = self._holdoffs.held(terms.work_kind)
         if held and all(each in held for each in self._serving_ids):
             raise self._overloaded(terms)
 
@@ -149,7 +153,7 @@ class ServiceClient:
         cause: MeshError | None = None
         is_in_doubt = False
         while not deadline.is_over():
-            tries.failed_on.update(self._holdoffs.held(terms.work))
+            tries.failed_on.update(self._holdoffs.held(terms.work_kind))
             attempt = self._balancer.pick(tries)
             if attempt is None:
                 error = self._none_left(terms, cause)
@@ -182,20 +186,20 @@ class ServiceClient:
         await self._transport.close()
 
     async def _attempt(self, attempt: Attempt, sending: _Sending) -> bytes:
-        outcome = Outcome.GIVEN_UP
+        result = AttemptResult.GIVEN_UP
         try:
             await self._pause_before(attempt, sending.deadline)
             response = await self._send(attempt, sending)
-            outcome = Outcome.ANSWERED
+            result = AttemptResult.ANSWERED
             return response
         except MeshError as error:
-            outcome = outcome_of(error)
+            result = result_of(error)
             if is_overloaded(error, sending.method):
                 hint_seconds = error.retry_after_seconds
-                self._holdoffs.begin(attempt.instance.id, sending.terms.work, hint_seconds)
+                self._holdoffs.begin(attempt.instance.id, sending.terms.work_kind, hint_seconds)
             raise
         finally:
-            self._report(attempt, outcome)
+            self._report(attempt, result)
 
     async def _send(self, attempt: Attempt, sending: _Sending) -> bytes:
         address = attempt.instance.address
@@ -215,17 +219,20 @@ class ServiceClient:
             jittered_seconds = pause_seconds * (1 - self._jitter() / 2)
             await asyncio.sleep(min(jittered_seconds, deadline.remaining_seconds()))
 
-    def _report(self, attempt: Attempt, outcome: Outcome) -> None:
+    def _report(self, attempt: Attempt, result: AttemptResult) -> None:
         was_open = attempt.breaker.is_open
-        self._balancer.report(attempt, outcome)
+        self._balancer.report(attempt, result)
         if attempt.breaker.is_open != was_open:
             event = "close_breaker" if was_open else "open_breaker"
             log.warning(event, service=self._service, target=attempt.instance.id)
 
     def _none_left(self, terms: Terms, cause: MeshError | None) -> MeshError:
-        if self._holdoffs.held(terms.work):
+        if self._holdoffs.held(terms.work_kind):
             return self._overloaded(terms)
-        if cause is not None and outcome_of(cause) in (Outcome.ANSWERED, Outcome.GIVEN_UP):
+        if cause is not None and result_of(cause) in (
+            AttemptResult.ANSWERED,
+            AttemptResult.GIVEN_UP,
+        ):
             return cause
         return self._all_unavailable(cause)
 
@@ -233,7 +240,7 @@ class ServiceClient:
         return ServiceOverloaded(
             f"{self._service} has as many calls of this kind as it can take; "
             "repeat the call in a moment.",
-            retry_after_seconds=self._holdoffs.seconds_left(terms.work),
+            retry_after_seconds=self._holdoffs.seconds_left(terms.work_kind),
         )
 
     def _all_unavailable(self, cause: MeshError | None) -> AllInstancesUnavailable:

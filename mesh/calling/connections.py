@@ -36,8 +36,10 @@ class Connections(Generic[Connection]):
         self._replaced: dict[Connection, asyncio.TimerHandle] = {}
         self._closings: set[asyncio.Task[None]] = set()
 
-    def __contains__(self, address: str) -> bool:
-        return address in self._open
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Those that a connection is kept for."""
+        return frozenset(self._open)
 
     def to(self, address: str) -> Connection:
         """The connection to that address."""

@@ -9,8 +9,8 @@ Pure: no I/O; clock and randomness are arguments.
 
 from collections.abc import Callable, Collection, Iterable
 
-from mesh.contract.terms import Work
-from mesh.serving.bulkheads import LONGEST_HINT_SECONDS, SHORTEST_HINT_SECONDS
+from mesh.contract.retry_hints import bounded_hint_seconds
+from mesh.contract.terms import WorkKind
 
 SPREAD = 0.25
 """A hint is lengthened by up to this share, so that callers do not come back together."""
@@ -24,17 +24,17 @@ class HoldOffs:
         """`clock` is monotonic, in seconds; `jitter` gives numbers in [0, 1)."""
         self._clock = clock
         self._jitter = jitter
-        self._until: dict[Work, dict[str, float]] = {}
+        self._until: dict[WorkKind, dict[str, float]] = {}
 
-    def begin(self, instance_id: str, work: Work, hint_seconds: float | None) -> None:
+    def begin(self, instance_id: str, kind: WorkKind, hint_seconds: float | None) -> None:
         """The instance refused a call of that kind, and said when to come back."""
-        seconds = min(max(hint_seconds or 0.0, SHORTEST_HINT_SECONDS), LONGEST_HINT_SECONDS)
+        seconds = bounded_hint_seconds(hint_seconds or 0.0)
         until = self._clock() + seconds * (1 + SPREAD * self._jitter())
-        self._until.setdefault(work, {})[instance_id] = until
+        self._until.setdefault(kind, {})[instance_id] = until
 
-    def held(self, work: Work) -> Collection[str]:
+    def held(self, kind: WorkKind) -> Collection[str]:
         """The ids of the instances that are not asked for that kind of work now."""
-        held = self._until.get(work)
+        held = self._until.get(kind)
         if not held:
             return _NOBODY
         now = self._clock()
@@ -42,9 +42,9 @@ class HoldOffs:
             del held[instance_id]
         return held.keys()
 
-    def seconds_left(self, work: Work) -> float:
+    def seconds_left(self, kind: WorkKind) -> float:
         """When the first of them may be asked again; 0 when none is held."""
-        held = self._until.get(work, {})
+        held = self._until.get(kind, {})
         return max(0.0, min(held.values(), default=0.0) - self._clock())
 
     def retain(self, instance_ids: Iterable[str]) -> None:

@@ -104,6 +104,11 @@ class UnaryTransport:
         except grpc.aio.AioRpcError as error:
             raise _error_of(error) from error
 
+    @property
+    def connected_addresses(self) -> frozenset[str]:
+        """The addresses that it keeps a connection for."""
+        return self._connections.addresses
+
     def retain(self, addresses: Iterable[str]) -> None:
         self._connections.retain(addresses)
 

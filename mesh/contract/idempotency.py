@@ -1,12 +1,15 @@
-"""Request ids of mutations (AIP-155): one key, one effect, one answer."""
+"""Idempotency keys of mutations (AIP-155): one key, one effect, one answer."""
 
 import re
 from hashlib import sha1
 from uuid import UUID, uuid4
 
-from mesh.errors import InvalidArgument
+from mesh.errors import Aborted, InvalidArgument
 
+IDEMPOTENCY_KEY = "idempotency_key"
+"""The field of a request that has the key, and its name in an error's metadata."""
 MAX_KEY_LENGTH = 128
+RETRY_AFTER_SECONDS = 1.0
 _NAMESPACE = UUID("6d1f5f0c-7a43-5d0e-9a0c-3a6f1f9b7e21").bytes
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_LENGTH}}}")
 
@@ -18,18 +21,43 @@ class IdempotencyKeyReused(InvalidArgument):
 
     def __init__(self) -> None:
         super().__init__(
-            "This request id was used before with another body; use a new one for a new request.",
-            metadata={"field": "request_id"},
+            "This idempotency key was used before with another body; give each request its own.",
+            metadata={"field": IDEMPOTENCY_KEY},
         )
 
 
+class IdempotencyKeyInUse(Aborted):
+    """The first request with the key is still under way; this one changed nothing."""
+
+    REASON = "IDEMPOTENCY_KEY_IN_USE"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The first request with this idempotency key is still under way; "
+            "repeat the call with the same key in a moment.",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
+        )
+
+
+def new_key() -> str:
+    """A key for a request that came without one."""
+    return uuid4().hex
+
+
+def is_fit_key(key: str) -> bool:
+    """Whether it may be a key: 1 to MAX_KEY_LENGTH visible ASCII characters."""
+    return _KEY.fullmatch(key) is not None
+
+
 def checked_key(key: str) -> str:
-    """The caller's key, or a new one when it is empty. Raises InvalidArgument naming request_id."""
+    """The caller's key, or a new one when it is empty. Raises InvalidArgument naming
+    the field idempotency_key."""
     if not key:
-        return uuid4().hex
-    if not _KEY.fullmatch(key):
+        return new_key()
+    if not is_fit_key(key):
         raise InvalidArgument.of_field(
-            "request_id", f"must be 1 to {MAX_KEY_LENGTH} visible ASCII characters without spaces"
+            IDEMPOTENCY_KEY,
+            f"must be 1 to {MAX_KEY_LENGTH} visible ASCII characters without spaces",
         )
     return key
 

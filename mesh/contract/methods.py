@@ -13,6 +13,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from mesh.contract.access import Rule, rule_of
+from mesh.contract.idempotency import IDEMPOTENCY_KEY
 from mesh.contract.terms import UNKNOWN, Terms, terms_of
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
@@ -23,7 +24,8 @@ class Method:
     """One method of a server.
 
     `function` takes the decoded request and a `mesh.serving.dispatch.Call`; it is a
-    coroutine function, or an asynchronous generator function when `streams`.
+    coroutine function, or an asynchronous generator function when `streams`. `takes_key`
+    says whether the request has an idempotency key.
     """
 
     path: str
@@ -33,6 +35,7 @@ class Method:
     function: Callable[[Any, Any], Any]
     encode: Callable[[Any], bytes]
     terms: Terms = UNKNOWN
+    takes_key: bool = False
 
 
 def methods_of(
@@ -58,4 +61,5 @@ def methods_of(
             function=getattr(implementation, _WORD.sub("_", method.name).lower()),
             encode=GetMessageClass(method.output_type).SerializeToString,
             terms=terms_of(method.GetOptions()),
+            takes_key=IDEMPOTENCY_KEY in method.input_type.fields_by_name,
         )

@@ -26,20 +26,20 @@ DEFAULT_DEADLINE_SECONDS = 10.0
 MAX_DEADLINE_SECONDS = 60.0
 
 
-class Work(IntEnum):
-    """A kind of work, which has a bound of its own on every server: mesh.v1.Work."""
+class WorkKind(IntEnum):
+    """A kind of work, which has a bound of its own on every server: mesh.v1.WorkKind."""
 
-    READING = options_pb2.WORK_READING
-    WRITING = options_pb2.WORK_WRITING
-    HASHING = options_pb2.WORK_HASHING
-    SETTLING = options_pb2.WORK_SETTLING
+    READING = options_pb2.WORK_KIND_READING
+    WRITING = options_pb2.WORK_KIND_WRITING
+    HASHING = options_pb2.WORK_KIND_HASHING
+    SETTLING = options_pb2.WORK_KIND_SETTLING
 
 
-BOUNDS: Mapping[Work, int] = {
-    Work.READING: 1024,
-    Work.WRITING: 1024,
-    Work.HASHING: 64,
-    Work.SETTLING: 1024,
+BOUNDS: Mapping[WorkKind, int] = {
+    WorkKind.READING: 1024,
+    WorkKind.WRITING: 1024,
+    WorkKind.HASHING: 64,
+    WorkKind.SETTLING: 1024,
 }
 """How many calls of each kind one server runs at once."""
 
@@ -51,7 +51,7 @@ class Terms:
     `repeats` says that it may be sent again, `changes` that it may change something.
     """
 
-    work: Work = Work.WRITING
+    work_kind: WorkKind = WorkKind.WRITING
     default_seconds: float = DEFAULT_DEADLINE_SECONDS
     max_seconds: float = MAX_DEADLINE_SECONDS
     repeats: bool = False
@@ -74,7 +74,7 @@ def terms_of(options: MethodOptions) -> Terms:
     is_read = options.idempotency_level == options.NO_SIDE_EFFECTS
     max_seconds = limits.max_deadline_ms / 1000 or MAX_DEADLINE_SECONDS
     return Terms(
-        work=Work(limits.work or (Work.READING if is_read else Work.WRITING)),
+        work_kind=WorkKind(limits.work_kind or (WorkKind.READING if is_read else WorkKind.WRITING)),
         default_seconds=limits.default_deadline_ms / 1000
         or min(DEFAULT_DEADLINE_SECONDS, max_seconds),
         max_seconds=max_seconds,

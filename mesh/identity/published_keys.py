@@ -1,6 +1,6 @@
 """The public keys that another service publishes, kept and fetched anew.
 
-They are fetched every FETCH_SECONDS, and earlier after a fetch that failed and for a key id
+They are fetched every `fetch_seconds`, and earlier after a fetch that failed and for a key id
 that is not known, at most once in RETRY_SECONDS and with at most one fetch under way: a flood
 of made-up key ids is no flood of fetches. What was fetched last stands for as long as nobody
 answers. A key that is published no longer is known no longer, from the next answer on.
@@ -29,10 +29,17 @@ is no key set. It has an end of its own."""
 class PublishedKeys:
     """`find` is a `mesh.identity.keys.PublicKeys`. Use it in one event loop alone."""
 
-    def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        fetch: Fetch,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        fetch_seconds: float = FETCH_SECONDS,
+    ) -> None:
         """`clock` is monotonic, in seconds."""
         self._fetch = fetch
         self._clock = clock
+        self._fetch_seconds = fetch_seconds
         self._keys: Mapping[str, Ed25519PublicKey] = {}
         self._failure: MeshError | None = None
         self._began_at: float | None = None
@@ -65,7 +72,8 @@ class PublishedKeys:
         """Fetches for ever, whether anybody asks or not."""
         while True:
             await self._fetched()
-            await asyncio.sleep(FETCH_SECONDS if self._failure is None else self._pause_seconds())
+            has_failed = self._failure is not None
+            await asyncio.sleep(self._pause_seconds() if has_failed else self._fetch_seconds)
 
     def _may_fetch(self) -> bool:
         return self._began_at is None or self._clock() >= self._began_at + self._pause_seconds()

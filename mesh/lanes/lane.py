@@ -116,15 +116,15 @@ class Lane:
         if self._looking is None:
             self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
         try:
-            told = await outcome
+            reply = await outcome
         except asyncio.CancelledError:
             self._withdraw(call)
             raise
         finally:
             call.timer.cancel()
-        if isinstance(told, MeshError):
-            raise told
-        return told
+        if isinstance(reply, MeshError):
+            raise reply
+        return reply
 
     async def close(self) -> None:
         """Breaks the lane and the calls on it. Idempotent."""

@@ -7,6 +7,7 @@ Channels are those of mesh.calling.unary: the same backoff, keepalive and renewa
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextvars import Context
 from typing import Any
 
 import grpc
@@ -57,7 +58,10 @@ class _Connection:
         """The lane, once it stands. Raises ConnectionBroken or NoAnswer, nothing sent."""
         if self.lane is None:
             if self._opening is None:
-                self._opening = asyncio.create_task(self._open(), name="lane-opening")
+                # The lane outlives the call that opens it, and is none of its trace.
+                self._opening = asyncio.create_task(
+                    self._open(), name="lane-opening", context=Context()
+                )
             opening = self._opening
             # A timer of uvloop may come a millisecond early.
             done, _ = await asyncio.wait((opening,), timeout=timeout_seconds + 0.001)
@@ -146,6 +150,11 @@ class LaneTransport:
             lane = await connection.opened(timeout_seconds)
             timeout_seconds = deadline.remaining_seconds()
         return await lane.call(method, request, metadata, timeout_seconds)
+
+    @property
+    def connected_addresses(self) -> frozenset[str]:
+        """The addresses that it keeps a connection for."""
+        return self._connections.addresses
 
     def retain(self, addresses: Iterable[str]) -> None:
         self._connections.retain(addresses)

@@ -1,4 +1,4 @@
-"""The live instances of every service, as the registry last told.
+"""The live instances of every service, as a registry listed them last.
 
 The list outlives the registry: while no registry can be reached, the last list
 stands. Registries that share their leases have one list, so that another of them goes on
@@ -99,7 +99,7 @@ class Directory:
         except TimeoutError as error:
             raise NoRegistry(
                 f"No registry answered within {timeout_seconds:g} s; "
-                f"tried {', '.join(self._registries)}, {self._security.in_words()}."
+                f"tried {', '.join(self._registries)}, {self._security.describe()}."
             ) from error
 
     def instances(self, service: str) -> tuple[Instance, ...]:
@@ -149,16 +149,16 @@ class Directory:
         settling: asyncio.TimerHandle | None = None
         try:
             async with asyncio.timeout(FIRST_SNAPSHOT_SECONDS) as patience:
-                async for told in self._responses(registry):
+                async for response in self._responses(registry):
                     patience.reschedule(loop.time() + SILENCE_SECONDS)
                     if not self._is_current:
                         self._is_current = True
                         log.info("watch_registry", registry=registry)
-                    if told.list_id != self._list_id:
+                    if response.list_id != self._list_id:
                         self._memory.reconnect()
-                    if settling is None or told.list_id != self._list_id:
+                    if settling is None or response.list_id != self._list_id:
                         settling = self._begin_settling(settling)
-                    if self._take(told):
+                    if self._take(response):
                         settling = self._begin_settling(settling)
         finally:
             if settling is not None:
@@ -176,12 +176,12 @@ class Directory:
             async for response in watch(request, metadata=metadata):
                 yield response
 
-    def _take(self, told: registry_pb2.WatchResponse) -> bool:
+    def _take(self, response: registry_pb2.WatchResponse) -> bool:
         """Whether somebody who is not listed now stays until that has settled."""
-        self._list_id, self._revision = told.list_id, told.revision
-        if told.unchanged:
+        self._list_id, self._revision = response.list_id, response.revision
+        if response.unchanged:
             return False
-        stays = self._memory.take([from_message(message) for message in told.instances])
+        stays = self._memory.take([from_message(message) for message in response.instances])
         self._publish()
         return stays
 

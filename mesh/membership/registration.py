@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Registration:
-    """Keeps one instance on the list; a `mesh.process.lifecycle.Leaving`."""
+    """Keeps one instance on the list; a `mesh.process.runtime.Entry`."""
 
     def __init__(
         self,

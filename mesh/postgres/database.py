@@ -58,8 +58,10 @@ class Database:
         connection_count: int = 8,
         connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
         work_timeout_seconds: float = WORK_TIMEOUT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`url` is libpq's, postgresql://..., of one host or several."""
+        self._clock = clock
         let_psycopg2_wait_in_fibers()
         self._connector = Connector(url, connect_timeout_seconds)
         self._work_timeout_seconds = work_timeout_seconds
@@ -98,7 +100,8 @@ class Database:
 
     async def _run(self, work: Callable[[], T]) -> T:
         await self._turn()
-        return await Fiber(work, self._work_timeout_seconds, self._end_turn).outcome
+        fiber = Fiber(work, self._work_timeout_seconds, self._end_turn, self._clock)
+        return await fiber.outcome
 
     async def _turn(self) -> None:
         """Waits until a connection is free, and takes it."""
@@ -150,14 +153,14 @@ class Database:
             with connection.cursor() as cursor:
                 return work(cursor)
         except WaitedTooLong as error:
-            self._lost_at = time.monotonic()
+            self._lost_at = self._clock()
             raise _away() from error
         except psycopg2.Error as error:
             translated = _translated(error)
             if translated is None:
                 raise
             if connection.closed:
-                self._lost_at = time.monotonic()
+                self._lost_at = self._clock()
             raise translated from error
         finally:
             self._give_back(connection)
@@ -167,7 +170,7 @@ class Database:
         is asked for a sign of life first."""
         while self._idle:
             connection, used_at = self._idle.pop()
-            is_fresh = time.monotonic() - used_at < IDLE_BEFORE_CHECK_SECONDS
+            is_fresh = self._clock() - used_at < IDLE_BEFORE_CHECK_SECONDS
             if (is_fresh and used_at > self._lost_at) or _is_alive(connection):
                 return connection
         try:
@@ -184,7 +187,7 @@ class Database:
         except (psycopg2.Error, WaitedTooLong):
             connection.close()
         if not connection.closed:
-            self._idle.append((connection, time.monotonic()))
+            self._idle.append((connection, self._clock()))
 
 
 def _is_alive(connection: Connection) -> bool:
@@ -214,4 +217,6 @@ def _translated(error: psycopg2.Error) -> MeshError | None:
 
 
 def _away() -> DatabaseAway:
-    return DatabaseAway("The database does not answer; repeat the call with the same request id.")
+    return DatabaseAway(
+        "The database does not answer; repeat the call with the same idempotency key."
+    )

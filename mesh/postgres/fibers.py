@@ -45,6 +45,7 @@ class Fiber(greenlet, Generic[T]):
         work: Callable[[], T],
         timeout_seconds: float,
         on_end: Callable[[], None] = _nothing,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Starts at once, and runs until it waits for the first time. What waits when the
         time is over raises WaitedTooLong there. `on_end` is called on the loop's side,
@@ -56,7 +57,8 @@ class Fiber(greenlet, Generic[T]):
         self._work = work
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
-        self._give_up_at = [time.monotonic() + timeout_seconds]
+        self._clock = clock
+        self._give_up_at = [clock() + timeout_seconds]
         self._watched: tuple[Callable[[int], object], int] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._result: list[T] = []
@@ -72,7 +74,7 @@ class Fiber(greenlet, Generic[T]):
     @contextmanager
     def hurried(self, timeout_seconds: float) -> Iterator[None]:
         """See `at_most`."""
-        self._give_up_at.append(time.monotonic() + timeout_seconds)
+        self._give_up_at.append(self._clock() + timeout_seconds)
         try:
             yield
         finally:
@@ -101,7 +103,7 @@ class Fiber(greenlet, Generic[T]):
             self._loop.add_reader(fd, self._go_on, self.switch)
             self._watched = (self._loop.remove_reader, fd)
         self._timer = self._loop.call_later(
-            max(0.0, min(self._give_up_at) - time.monotonic()),
+            max(0.0, min(self._give_up_at) - self._clock()),
             self._go_on,
             self.throw,
             WaitedTooLong(),

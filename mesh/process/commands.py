@@ -10,7 +10,7 @@ from mesh.errors import MeshError
 from mesh.logs import configure_logs
 from mesh.postgres.database import Database
 from mesh.postgres.migrations import MigrationError, migrate, require_current
-from mesh.process.lifecycle import run
+from mesh.process.runtime import run
 
 log = structlog.get_logger()
 

@@ -15,8 +15,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from mesh.contract.methods import Method
 from mesh.errors import MeshError
-from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES
+from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES, MAX_LANES
 from mesh.lanes.service import LaneService
+from mesh.process.listening import ListenFailed
 from mesh.process.reflection import Reflection
 from mesh.serving.contexts import abort, deadline_of, metadata_of
 from mesh.serving.dispatch import Dispatcher
@@ -36,12 +37,8 @@ _OPTIONS = (
 )
 
 
-class ListenFailed(Exception):
-    """The address cannot be listened on."""
-
-
 class Server:
-    """Serves a dispatcher's methods on one address."""
+    """Serves a dispatcher's methods on one address; a `mesh.process.runtime.Server`."""
 
     def __init__(
         self,
@@ -54,6 +51,7 @@ class Server:
         observe_replies: Callable[[int], None] = lambda count: None,
         streams: Sequence[grpc.GenericRpcHandler] = (),
         described_in: Sequence[str] = (),
+        max_lanes: int = MAX_LANES,
     ) -> None:
         """`services` are full proto names, for health and reflection; `is_ready` is
         asked every second whether all that the server depends on answers;
@@ -67,7 +65,7 @@ class Server:
         self._dispatcher = dispatcher
         self._is_ready = is_ready
         self._security = security
-        self._lanes = LaneService(dispatcher, observe_replies=observe_replies)
+        self._lanes = LaneService(dispatcher, max_lanes=max_lanes, observe_replies=observe_replies)
         self._streams = tuple(streams)
         self._described_in = tuple(described_in)
         self._health = health.aio.HealthServicer()
@@ -93,6 +91,11 @@ class Server:
         await self._check_health()
         await self._server.start()
         self._checking = asyncio.create_task(self._keep_checking())
+
+    @property
+    def address(self) -> str:
+        """host:port, with the port that it has once it has started."""
+        return f"{self._listen.rpartition(':')[0]}:{self.port}"
 
     async def refuse_new_calls(self) -> None:
         """Lets health say NOT_SERVING for good; calls are still answered."""

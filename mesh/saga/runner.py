@@ -158,18 +158,18 @@ class SagaRunner:
 
     async def _postpone(self, saga: Saga, reason: str, count: int, seconds: float | None) -> None:
         """Where it cannot be written, the lease runs out."""
-        told = {"kind": saga.kind, "saga_id": saga.saga_id, "state": saga.state, "reason": reason}
+        fields = {"kind": saga.kind, "saga_id": saga.saga_id, "state": saga.state, "reason": reason}
         try:
             held = await self._database.autocommit(
                 lambda cursor: rows.postpone(cursor, saga, reason, count, seconds)
             )
         except MeshError as error:
-            log.warning("fail_saga_postponement", **told | {"reason": error.reason})
+            log.warning("fail_saga_postponement", **fields | {"reason": error.reason})
             return
         if seconds is None and held:
-            log.error("park_saga", **told)
+            log.error("park_saga", **fields)
         else:
-            log.info("postpone_saga", **told)
+            log.info("postpone_saga", **fields)
 
     def _pause_seconds(self, attempt_count: int) -> float:
         """Before the next attempt, after so many before this one."""

@@ -10,14 +10,13 @@ Pure: no I/O; the clock is an argument.
 import time
 from collections.abc import Callable
 
+from mesh.contract.retry_hints import bounded_hint_seconds
 from mesh.errors import Overloaded
 
 SMOOTHING = 0.1
 """The weight of the newest observation."""
 UNKNOWN_HINT_SECONDS = 1.0
 """Where none has left yet."""
-SHORTEST_HINT_SECONDS = 0.1
-LONGEST_HINT_SECONDS = 5.0
 
 
 class Pace:
@@ -46,10 +45,10 @@ class Pace:
 
 
 def hint_seconds(seconds: float) -> float:
-    """A hint within its bounds: never so short that it asks for a storm."""
+    """The hint for that wait, within its bounds; 0 means that nothing is known."""
     if not seconds:
         return UNKNOWN_HINT_SECONDS
-    return min(max(seconds, SHORTEST_HINT_SECONDS), LONGEST_HINT_SECONDS)
+    return bounded_hint_seconds(seconds)
 
 
 class Bulkhead:

@@ -3,23 +3,27 @@
 In order: is there such a method, is there room for its kind of work, who is
 calling, what is asked, the method itself within its deadline, and the answer's
 encoding. Only a MeshError leaves; anything else is logged and becomes INTERNAL with
-the request id and nothing more. What is refused for want of room is counted and not
+the trace id and nothing more. What is refused for want of room is counted and not
 logged, for there may be thousands of them a second.
+
+A request that should have an idempotency key and has none gets one. An error names the
+key in its metadata, so that the caller can repeat the call.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from uuid import uuid4
+from typing import Any
 
 import structlog
 from google.protobuf.message import DecodeError
 
 from mesh.calls import CLIENT_ADDRESS, REQUEST_ID, TRACEPARENT, Metadata, is_fit_request_id
 from mesh.contract.access import Rule
+from mesh.contract.idempotency import IDEMPOTENCY_KEY, is_fit_key, new_key
 from mesh.contract.methods import Method
-from mesh.contract.terms import BOUNDS, Work
+from mesh.contract.terms import BOUNDS, WorkKind
 from mesh.deadlines import Deadline, within
 from mesh.errors import (
     DeadlineExceeded,
@@ -32,6 +36,7 @@ from mesh.errors import (
 )
 from mesh.identity.auth import Authenticator, Identity, Player, Service
 from mesh.serving.bulkheads import Bulkhead
+from mesh.tracing import begin_trace
 
 MAX_STREAMS = 2048
 """On one server; whoever serves a stream has a closer bound."""
@@ -50,8 +55,7 @@ class Call:
     path: str
     identity: Identity
     deadline: Deadline
-    request_id: str
-    traceparent: str
+    trace_id: str
     client_address: str
     """As `mesh.calls.CLIENT_ADDRESS` has it."""
 
@@ -76,9 +80,9 @@ class Dispatcher:
         methods: Iterable[Method],
         authenticator: Authenticator,
         *,
-        bounds: Mapping[Work, int] = BOUNDS,
-        gates: Mapping[Work, Gate] = MappingProxyType({}),
-        count_refusal: Callable[[Work], None] = lambda work: None,
+        bounds: Mapping[WorkKind, int] = BOUNDS,
+        gates: Mapping[WorkKind, Gate] = MappingProxyType({}),
+        count_refusal: Callable[[WorkKind], None] = lambda kind: None,
     ) -> None:
         """`bounds` has the number of calls of each kind that run at once; `gates` say of a
         kind whether there is room, beside that; `count_refusal` is told of every call that
@@ -88,7 +92,8 @@ class Dispatcher:
             method.rule.check(method.path)
         self._authenticator = authenticator
         self._bulkheads = {
-            work: Bulkhead(bounds[work], on_refusal=partial(count_refusal, work)) for work in Work
+            kind: Bulkhead(bounds[kind], on_refusal=partial(count_refusal, kind))
+            for kind in WorkKind
         }
         self._gates = dict(gates)
         self._count_refusal = count_refusal
@@ -107,22 +112,23 @@ class Dispatcher:
     ) -> bytes:
         """Runs one unary call. Raises MeshError alone, and CancelledError when cancelled."""
         method = self._known(path)
-        work = method.terms.work
-        bulkhead, gate = self._bulkheads[work], self._gates.get(work)
+        kind = method.terms.work_kind
+        bulkhead, gate = self._bulkheads[kind], self._gates.get(kind)
         _enter(bulkhead, path)
-        request_id = request_id_of(metadata)
+        trace_id, key = begin_trace(metadata.get(TRACEPARENT, "")), ""
         try:
             if gate is not None:
                 gate(deadline, bulkhead.running_count - 1)
-            decoded, call = await self._prepare(method, request, metadata, deadline, request_id)
+            decoded, call = await self._prepare(method, request, metadata, deadline, trace_id)
+            key = _key_of(method, decoded)
             answer = await within(deadline, method.function(decoded, call))
             return method.encode(answer)
         except Overloaded as error:
-            self._count_refusal(work)
+            self._count_refusal(kind)
             error.metadata["method"] = path
             raise
         except Exception as error:
-            raise _told(error, path, request_id) from error
+            raise _as_mesh_error(error, path, _ids(metadata, trace_id), key) from error
         finally:
             bulkhead.leave()
 
@@ -132,13 +138,13 @@ class Dispatcher:
         """Runs one server-streaming call, which no deadline ends. Raises as `handle` does."""
         method = self._known(path)
         _enter(self._streams, path)
-        request_id = request_id_of(metadata)
+        trace_id = begin_trace(metadata.get(TRACEPARENT, ""))
         try:
-            decoded, call = await self._prepare(method, request, metadata, deadline, request_id)
+            decoded, call = await self._prepare(method, request, metadata, deadline, trace_id)
             async for answer in method.function(decoded, call):
                 yield method.encode(answer)
         except Exception as error:
-            raise _told(error, path, request_id) from error
+            raise _as_mesh_error(error, path, _ids(metadata, trace_id)) from error
         finally:
             self._streams.leave()
 
@@ -154,7 +160,7 @@ class Dispatcher:
         request: bytes,
         metadata: Metadata,
         deadline: Deadline,
-        request_id: str,
+        trace_id: str,
     ) -> tuple[object, Call]:
         path = method.path
         deadline.check()
@@ -169,8 +175,7 @@ class Dispatcher:
             path,
             identity,
             deadline,
-            request_id,
-            metadata.get(TRACEPARENT, ""),
+            trace_id,
             metadata.get(CLIENT_ADDRESS, ""),
         )
         return decoded, call
@@ -184,22 +189,38 @@ def _enter(bulkhead: Bulkhead, path: str) -> None:
         raise
 
 
-def request_id_of(metadata: Metadata) -> str:
-    """The caller's request id if it is fit to be logged, otherwise a new one."""
-    given = metadata.get(REQUEST_ID, "")
-    return given if is_fit_request_id(given) else uuid4().hex
+def _ids(metadata: Metadata, trace_id: str) -> Mapping[str, str]:
+    """The ids of a call that its log lines have; the caller's own one if it is fit."""
+    request_id = metadata.get(REQUEST_ID, "")
+    named = {"request_id": request_id} if is_fit_request_id(request_id) else {}
+    return {"trace_id": trace_id, **named}
 
 
-def _told(error: Exception, path: str, request_id: str) -> MeshError:
+def _key_of(method: Method, request: Any) -> str:
+    """The request's idempotency key, a new one if it has none; empty where none can be."""
+    if not method.takes_key:
+        return ""
+    if not request.idempotency_key:
+        request.idempotency_key = new_key()
+    key: str = request.idempotency_key
+    return key if is_fit_key(key) else ""
+
+
+def _as_mesh_error(error: Exception, path: str, ids: Mapping[str, str], key: str = "") -> MeshError:
     """What the caller is told of an error, after it was logged."""
+    told = _logged(error, path, ids)
+    if key:
+        told.metadata[IDEMPOTENCY_KEY] = key
+    return told
+
+
+def _logged(error: Exception, path: str, ids: Mapping[str, str]) -> MeshError:
     if isinstance(error, TimeoutError):
         error = DeadlineExceeded("The call's deadline has passed; repeat it to learn the outcome.")
     if isinstance(error, NoKeysYet):
         error.metadata["method"] = path
     if isinstance(error, MeshError):
-        log.info("refuse_call", method=path, request_id=request_id, reason=error.reason)
+        log.info("refuse_call", method=path, reason=error.reason, **ids)
         return error
-    log.error("fail_call", method=path, request_id=request_id, exc_info=error)
-    return Internal(
-        f"Something went wrong here; whoever runs this finds it by the request id {request_id}."
-    )
+    log.error("fail_call", method=path, exc_info=error, **ids)
+    return Internal.of_trace(ids["trace_id"])

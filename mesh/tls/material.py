@@ -117,10 +117,10 @@ def _life(certificate: x509.Certificate) -> tuple[float, float]:
 def _check_life(path: Path, leaf: x509.Certificate, now: float) -> None:
     begins_at, ends_at = _life(leaf)
     if now >= ends_at:
-        raise CertificateRefused(f"{path} expired at {_told(ends_at)}: have a new one issued")
+        raise CertificateRefused(f"{path} expired at {_as_utc(ends_at)}: have a new one issued")
     if now < begins_at:
         raise CertificateRefused(
-            f"{path} is not valid before {_told(begins_at)}: look whether this machine's clock "
+            f"{path} is not valid before {_as_utc(begins_at)}: look whether this machine's clock "
             "is right"
         )
 
@@ -171,5 +171,5 @@ def _check_use(path: Path, leaf: x509.Certificate) -> None:
         ) from None
 
 
-def _told(seconds: float) -> str:
+def _as_utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

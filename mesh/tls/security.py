@@ -36,8 +36,8 @@ class Security(Protocol):
         the answer ends that."""
         ...
 
-    def in_words(self) -> str:
-        """What a person has to know who is refused."""
+    def describe(self) -> str:
+        """For an error message: whether connections use TLS, and the setting that decides it."""
         ...
 
     async def close(self) -> None:
@@ -57,7 +57,7 @@ class Plain:
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], object]:
         return lambda: None
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         return "without TLS (MESH_TLS_DIR is not set)"
 
     async def close(self) -> None:
@@ -98,7 +98,7 @@ class MutualTls:
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], object]:
         return self._certificates.subscribe(changed)
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         return "with TLS (MESH_TLS_DIR is set)"
 
     async def close(self) -> None:

@@ -4,6 +4,7 @@ For validators: what is wrong is raised as ValueError, which names the variable.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -60,7 +61,8 @@ def together(files: dict[str, Path | None]) -> dict[str, Path]:
     return chosen
 
 
-def readable(files: TlsFiles) -> TlsFiles:
-    """The same. Raises ValueError when what they hold cannot be used."""
-    read_material(files, time.time())
+def readable(files: TlsFiles, clock: Callable[[], float] = time.time) -> TlsFiles:
+    """The same. Raises ValueError when what they hold cannot be used; `clock` gives seconds
+    since 1970."""
+    read_material(files, clock())
     return files

@@ -32,11 +32,12 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """An operation in both databases; a batch has at most one of a `player`."""
+class OperationPair:
+    """One operation in both databases: the part of the first participant and that of the
+    second, under one id. A batch has at most one of an `owner`."""
 
     id: str
-    player: str
+    owner: str
     first: object
     second: object
 
@@ -87,7 +88,7 @@ class FirstParticipantClient(ParticipantClient, Protocol):
 
 
 class Coordinator:
-    """Runs a batch of work as one transaction over two participants."""
+    """Runs a batch of operations as one transaction over two participants."""
 
     def __init__(
         self,
@@ -110,12 +111,12 @@ class Coordinator:
         self._token = token
         self._done: set[str] = set()
 
-    async def run(self, batch: Sequence[Work], deadline: Deadline) -> Mapping[str, Answer]:
-        """Does each work of the batch in both databases or in neither; answers by its id.
+    async def run(self, batch: Sequence[OperationPair], deadline: Deadline) -> Mapping[str, Answer]:
+        """Does each operation of the batch in both databases or in neither; answers by its id.
 
-        A No is a participant's refusal of that work, which then changed nothing; one
-        that says BUSY may be tried again. Work that the second participant refused
-        makes the others start over without it, under a new gid. Raises InDoubt when it
+        A No is a participant's refusal of that operation, which then changed nothing; one
+        that says BUSY may be tried again. When the second participant refuses one, the
+        others start over without it, under a new gid. Raises InDoubt when it
         is not known whether the batch took effect, and otherwise the MeshError of a
         participant, after which none of it did.
         """
@@ -125,7 +126,7 @@ class Coordinator:
             latest = await self._attempt(pending, deadline)
             answers.update(latest)
             # Whoever is not answered was held back by a neighbour, or by a recoverer.
-            pending = [work for work in pending if work.id not in answers]
+            pending = [pair for pair in pending if pair.id not in answers]
             if pending:
                 deadline.check()
         return answers
@@ -135,17 +136,21 @@ class Coordinator:
         done, self._done = self._done, set()
         return done
 
-    async def _attempt(self, batch: Sequence[Work], deadline: Deadline) -> Mapping[str, Answer]:
+    async def _attempt(
+        self, batch: Sequence[OperationPair], deadline: Deadline
+    ) -> Mapping[str, Answer]:
         """One transaction, under a gid of its own. Who is not answered was not touched."""
         gid = new_gid(self._name, self._clock(), self._token)
-        operations = [Operation(work.id, work.first) for work in batch]
+        operations = [Operation(pair.id, pair.first) for pair in batch]
         firsts = await self._prepare(self._first, gid, operations, deadline)
         refused = _refusals(firsts)
-        funded = [work for work in batch if work.id not in refused]
-        if not funded:
+        accepted = [pair for pair in batch if pair.id not in refused]
+        if not accepted:
             return refused
-        first_operations = self._first.written([Operation(work.id, work.first) for work in funded])
-        operations = [Operation(work.id, work.second) for work in funded]
+        first_operations = self._first.written(
+            [each for each in operations if each.id not in refused]
+        )
+        operations = [Operation(pair.id, pair.second) for pair in accepted]
         try:
             self._reach("coordinator.between_prepares")
             seconds = await self._prepare(self._second, gid, operations, deadline)
@@ -160,7 +165,7 @@ class Coordinator:
             return refused
         await self._commit_both(gid)
         committed = {
-            work.id: Committed(_result(firsts, work), _result(seconds, work)) for work in funded
+            pair.id: Committed(_result(firsts, pair), _result(seconds, pair)) for pair in accepted
         }
         return {**refused, **committed}
 
@@ -222,10 +227,10 @@ class Coordinator:
 
 
 def _refusals(votes: Mapping[str, Vote[object]]) -> dict[str, Answer]:
-    return {work_id: vote for work_id, vote in votes.items() if isinstance(vote, No)}
+    return {pair_id: vote for pair_id, vote in votes.items() if isinstance(vote, No)}
 
 
-def _result(votes: Mapping[str, Vote[object]], work: Work) -> object:
-    vote = votes[work.id]
+def _result(votes: Mapping[str, Vote[object]], pair: OperationPair) -> object:
+    vote = votes[pair.id]
     assert isinstance(vote, Yes), "what was committed was voted for"
     return vote.result

@@ -90,8 +90,10 @@ BEGINNING = Place(datetime.min.replace(tzinfo=UTC), "")
 class DecisionLog:
     """The decisions in the coordinator's database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, max_listed: int = MAX_LISTED) -> None:
         self._database = database
+        self.max_listed = max_listed
+        """The most decisions that one list has."""
 
     async def decide(
         self, gid: str, wanted: Outcome, first_operations: bytes | None = None
@@ -143,7 +145,7 @@ class DecisionLog:
 
     async def unfinished(self, min_age_seconds: float, after: Place = BEGINNING) -> list[Place]:
         """The decisions to commit that are not known to be done, oldest first, at most
-        MAX_LISTED of those behind `after`."""
+        `max_listed` of those behind `after`."""
 
         def select(cursor: Cursor) -> list[Place]:
             cursor.execute(
@@ -153,7 +155,7 @@ class DecisionLog:
                   AND decided_at <= now() - make_interval(secs => %s) AND NOT pg_is_in_recovery()
                 ORDER BY decided_at, gid LIMIT %s
                 """,
-                (*after, min_age_seconds, MAX_LISTED),
+                (*after, min_age_seconds, self.max_listed),
             )
             return [Place(*row) for row in cursor.fetchall()]
 
@@ -161,12 +163,12 @@ class DecisionLog:
 
     async def open_gids(self) -> list[str]:
         """The gids decided to commit that are not known to be done, oldest first; at most
-        MAX_LISTED."""
+        `max_listed`."""
         return [decision.gid for decision in await self.standing([])]
 
     async def standing(self, gids: Collection[str]) -> list[Decision]:
         """The decisions of these gids, and the commits that are not known to be done,
-        of which the oldest MAX_LISTED; oldest first. Decides nothing."""
+        of which the oldest `max_listed`; oldest first. Decides nothing."""
 
         def select(cursor: Cursor) -> list[Decision]:
             cursor.execute(
@@ -177,7 +179,7 @@ class DecisionLog:
                  WHERE outcome = 'commit' AND done_at IS NULL ORDER BY decided_at LIMIT %s)
                 ORDER BY decided_at
                 """,
-                (list(gids), MAX_LISTED),
+                (list(gids), self.max_listed),
             )
             return [Decision(gid, Outcome(said), *times) for gid, said, *times in cursor.fetchall()]
 

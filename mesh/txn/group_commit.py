@@ -1,16 +1,17 @@
-"""Gathers the work that waits into batches, each one transaction.
+"""Gathers the operations that wait into batches, each one transaction.
 
 Guarantees:
 - The next batch leaves when a slot frees and takes whatever waits, up to
   MAX_OPERATIONS. No timer holds back a lone caller.
-- Work of one player is done in the order in which it came, one a batch.
-- A refused work fails no other. A batch that fails as a whole is halved and each
-  half tried by itself, so that one poisonous work is found in a few steps and fails
+- The operations of one owner are done in the order in which they came, one a batch.
+- A refused operation fails no other. A batch that fails as a whole is halved and each
+  half tried by itself, so that one poisonous operation is found in a few steps and fails
   alone.
 - What is BUSY is tried again, after a pause that grows, until its caller's deadline.
-- Work whose caller went away before its batch left costs nothing more; once it has
-  left, it is finished.
-- The queue is bounded, for all and for each player: what exceeds it is refused at once.
+- An operation whose caller went away before its batch left costs nothing more; once it
+  has left, it is finished.
+- A lone operation keeps its call's trace; a batch of several has a trace of its own.
+- The queue is bounded, for all and for each owner: what exceeds it is refused at once.
 """
 
 import asyncio
@@ -33,40 +34,43 @@ from mesh.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from mesh.process.metrics import TransactionMetrics
-from mesh.txn.coordinator import Answer, Coordinator, Work
+from mesh.tracing import begin_trace, current_traceparent
+from mesh.txn.coordinator import Answer, Coordinator, OperationPair
+from mesh.txn.metrics import TransactionMetrics
 from mesh.txn.model import BUSY, MAX_OPERATIONS, No
 
 MAX_IN_FLIGHT = 1
 MAX_WAITING = 4096
-MAX_WAITING_OF_A_PLAYER = 128
+MAX_WAITING_OF_AN_OWNER = 128
 TRANSACTION_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 0.004
 LONGEST_PAUSE_SECONDS = 0.1
 RETRY_AFTER_SECONDS = 1.0
+FAILED = "The operation failed; repeat it with its idempotency key."
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    work: Work
+    pair: OperationPair
     deadline: Deadline
     answer: "asyncio.Future[Answer]"
     pause_seconds: float = FIRST_PAUSE_SECONDS
+    traceparent: str = field(default_factory=current_traceparent)
 
 
 @dataclass(slots=True)
 class _Queues:
-    """Who waits, by player, and whose first is ready to leave."""
+    """What waits, by owner, and which of them are ready to leave."""
 
-    of_player: dict[str, deque[_Waiting]] = field(default_factory=dict)
+    of_owner: dict[str, deque[_Waiting]] = field(default_factory=dict)
     ready: deque[_Waiting] = field(default_factory=deque)
     count: int = 0
 
 
 class GroupCommit:
-    """Runs work through a coordinator, many at a time."""
+    """Runs operations through a coordinator, many at a time."""
 
     def __init__(
         self,
@@ -87,22 +91,22 @@ class GroupCommit:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_scheduled = False
 
-    async def submit(self, work: Work, deadline: Deadline) -> Answer:
-        """Does the work in both databases or in neither.
+    async def submit(self, pair: OperationPair, deadline: Deadline) -> Answer:
+        """Does the operation in both databases or in neither.
 
         Returns No when a participant refused it, which then changed nothing. Raises
         InDoubt and DeadlineExceeded when the outcome is not known, ResourceExhausted
         when too much waits, and what else a participant raised.
         """
-        queue = self._queues.of_player.get(work.player)
+        queue = self._queues.of_owner.get(pair.owner)
         if self._queues.count >= self._max_waiting:
-            raise _too_many("COORDINATOR_BUSY", "Too many pulls are waiting")
-        if queue is not None and len(queue) >= MAX_WAITING_OF_A_PLAYER:
-            raise _too_many("PLAYER_BUSY", "Too many of this player's pulls are waiting")
-        waiting = _Waiting(work, deadline, asyncio.get_running_loop().create_future())
+            raise _too_many("COORDINATOR_BUSY", "Too many operations are waiting")
+        if queue is not None and len(queue) >= MAX_WAITING_OF_AN_OWNER:
+            raise _too_many("OWNER_BUSY", "Too many operations of this caller are waiting")
+        waiting = _Waiting(pair, deadline, asyncio.get_running_loop().create_future())
         self._queues.count += 1
         if queue is None:
-            self._queues.of_player[work.player] = deque([waiting])
+            self._queues.of_owner[pair.owner] = deque([waiting])
             self._make_ready(waiting)
         else:
             queue.append(waiting)
@@ -145,7 +149,7 @@ class GroupCommit:
             log.error("fail_batch", exc_info=error)
             for waiting in batch:
                 if not waiting.answer.done():
-                    self._fail(waiting, Internal("The pull failed; repeat it with its request id."))
+                    self._fail(waiting, Internal(FAILED))
         finally:
             self._free_slots += 1
             self._schedule()
@@ -153,16 +157,17 @@ class GroupCommit:
     async def _settle(self, batch: Sequence[_Waiting]) -> None:
         """Answers every one of the batch, or makes it wait for another turn."""
         self._metrics.observe_operations(len(batch))
+        begin_trace(batch[0].traceparent if len(batch) == 1 else "")
         deadline = Deadline.latest(waiting.deadline for waiting in batch)
         try:
             answers = await self._coordinator.run(
-                [waiting.work for waiting in batch], deadline.shortened_to(TRANSACTION_SECONDS)
+                [waiting.pair for waiting in batch], deadline.shortened_to(TRANSACTION_SECONDS)
             )
         except MeshError as error:
             await self._narrow(batch, error)
             return
         for waiting in batch:
-            answer = answers[waiting.work.id]
+            answer = answers[waiting.pair.id]
             if isinstance(answer, No) and answer.reason == BUSY:
                 self._wait_again(waiting)
             else:
@@ -183,9 +188,9 @@ class GroupCommit:
                 self._fail(waiting, error)
 
     def _wait_again(self, waiting: _Waiting) -> None:
-        """Keeps its place before the player's later work."""
+        """Keeps its place before the owner's later operations."""
         if waiting.deadline.is_over():
-            self._fail(waiting, DeadlineExceeded("The pull waited for another one too long."))
+            self._fail(waiting, DeadlineExceeded("The operation waited for another one too long."))
             return
         self._metrics.count_retry()
         pause_seconds = waiting.pause_seconds * (0.5 + self._jitter() / 2)
@@ -203,8 +208,8 @@ class GroupCommit:
         self._leave(waiting)
 
     def _leave(self, waiting: _Waiting) -> None:
-        """Ends its turn; the player's next one is ready. Leaving twice is leaving once."""
-        queue = self._queues.of_player.get(waiting.work.player)
+        """Ends its turn; the owner's next one is ready. Leaving twice is leaving once."""
+        queue = self._queues.of_owner.get(waiting.pair.owner)
         if not queue or queue[0] is not waiting:
             return
         queue.popleft()
@@ -212,16 +217,16 @@ class GroupCommit:
         if queue:
             self._make_ready(queue[0])
         else:
-            del self._queues.of_player[waiting.work.player]
+            del self._queues.of_owner[waiting.pair.owner]
 
 
 def _is_of_the_batch(error: MeshError) -> bool:
-    """Whether one work may be the cause, so that the others can do without it."""
+    """Whether one operation may be the cause, so that the others can do without it."""
     return not isinstance(error, (Unavailable, ResourceExhausted, DeadlineExceeded))
 
 
 def _may_succeed_later(error: MeshError) -> bool:
-    """Whether nothing took effect and the same work may well do so soon."""
+    """Whether nothing took effect and the same operation may well succeed soon."""
     if isinstance(error, InDoubt) or error.reason == ALL_INSTANCES_UNAVAILABLE:
         return False
     return isinstance(error, (Unavailable, Aborted))

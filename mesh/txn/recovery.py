@@ -117,8 +117,12 @@ class DecisionRecovery:
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
         reach: Reach = unharmed,
         rounds_between_cleanups: int = ROUNDS_BETWEEN_CLEANUPS,
+        max_alarms: int = MAX_ALARMS,
     ) -> None:
+        """A round logs at most `max_alarms` transactions that it could not finish, and
+        counts the others."""
         self._coordinator = coordinator
+        self._max_alarms = max_alarms
         self._decisions = decisions
         self._first = first
         self._second = second
@@ -141,8 +145,8 @@ class DecisionRecovery:
             if done:
                 self._reach("recovery.before_done")
                 await self._decisions.mark_done(done)
-        if self._alarms > MAX_ALARMS:
-            log.error("fail_more_decision_recoveries", count=self._alarms - MAX_ALARMS)
+        if self._alarms > self._max_alarms:
+            log.error("fail_more_decision_recoveries", count=self._alarms - self._max_alarms)
         if self._rounds % self._rounds_between_cleanups == 0:
             await self._decisions.forget_old()
         self._rounds += 1
@@ -155,7 +159,7 @@ class DecisionRecovery:
             self._after = place
             if place.gid not in done and await self._finish(place.gid):
                 done.add(place.gid)
-        if len(places) < MAX_LISTED:
+        if len(places) < self._decisions.max_listed:
             self._after = BEGINNING
 
     async def _finish(self, gid: str) -> bool:
@@ -193,7 +197,7 @@ class DecisionRecovery:
 
     def _alarm(self, event: str, **fields: str) -> None:
         self._alarms += 1
-        if self._alarms <= MAX_ALARMS:
+        if self._alarms <= self._max_alarms:
             log.error(event, **fields)
 
 

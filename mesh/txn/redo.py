@@ -122,7 +122,8 @@ def _refusal(reasons: dict[str, str]) -> MeshError:
     if set(reasons.values()) == {BUSY}:
         return Aborted("Another transaction holds what a lost branch needs.", reason=BUSY)
     named = dict(list(reasons.items())[:MAX_REASONS])
-    told = ", ".join(f"{operation_id} {reason}" for operation_id, reason in named.items())
+    listed = ", ".join(f"{operation_id} {reason}" for operation_id, reason in named.items())
     return RedoRefused(
-        f"{len(reasons)} operations of a lost branch cannot be done again: {told}.", metadata=named
+        f"{len(reasons)} operations of a lost branch cannot be done again: {listed}.",
+        metadata=named,
     )

@@ -22,19 +22,19 @@ from proof.bench.figures import Figures
 from proof.bench.flood import FLOOD
 from proof.bench.load import ghz
 from proof.bench.measure import Meters
+from proof.bench.measured_mesh import running_mesh, started_mesh
 from proof.bench.meters import machine
 from proof.bench.meters.counters import CounterReader
 from proof.bench.plan import GHZ, KINDS, Plan, Run
-from proof.bench.players import Players
 from proof.bench.tables import flood as flood_tables
 from proof.bench.tables import report
-from proof.bench.target import running_mesh, started_mesh
+from proof.bench.token_pool import TokenPool
 from proof.invariants import broken_invariants
-from proof.stack import Mesh
+from proof.stack import Mesh, MeshNotUp
 
 WIDTH_OF_FILES = 150
 LONGEST_WINDOW_SECONDS = 600
-"""Players' tokens are valid for 15 minutes, and are looked after between two windows."""
+"""Access tokens are valid for 15 minutes, and are renewed between two windows."""
 NO_GHZ = f"ghz, which is not installed. To have it: {ghz.INSTALL}"
 
 app = typer.Typer(add_completion=False)
@@ -105,7 +105,9 @@ def bench(
     and beside ghz straight at gacha_svc."""
     if only == FLOOD:
         raise typer.Exit(_flood(seconds, rounds, mesh_file))
-    plan, left_out = without_missing_ghz(plan_of(connections, seconds, rounds, player_count, only))
+    plan, left_out = without_missing_ghz(
+        plan_of(connections, seconds, rounds, player_count, only), ghz.find_ghz()
+    )
     is_terminal = sys.stdout.isatty()
     console = Console(highlight=False, width=None if is_terminal else WIDTH_OF_FILES)
     figures = _measure(console, plan, left_out, mesh_file)
@@ -129,9 +131,9 @@ def _flood(seconds: float, rounds: int, mesh_file: Path | None) -> int:
     return 1 if broken or whole.error_count else 0
 
 
-def without_missing_ghz(plan: Plan) -> tuple[Plan, list[str]]:
-    """What can be measured here, and what is left out."""
-    if GHZ not in plan.kinds or ghz.find_ghz() is not None:
+def without_missing_ghz(plan: Plan, program: str | None) -> tuple[Plan, list[str]]:
+    """What can be measured here, and what is left out. `program` is ghz's path."""
+    if GHZ not in plan.kinds or program is not None:
         return plan, []
     return replace(plan, kinds=[kind for kind in plan.kinds if kind != GHZ]), [NO_GHZ]
 
@@ -153,8 +155,8 @@ def _measure(
         target = nullcontext(running_mesh(mesh_file))
     with target as mesh, closing(CounterReader(mesh.read()["databases"])) as counters:
         facts = machine.facts(mesh, counters, plan.window_seconds, plan.round_count)
-        everybody = _players(console, mesh, plan.player_count)
-        run = Run(plan, Meters(mesh, counters), everybody.tokens)
+        pool = _register_players(console, mesh, plan.player_count)
+        run = Run(plan, Meters(mesh, counters), pool.tokens)
         for what in track(run.samples(), "Measuring", plan.sample_count, console=console):
             console.print(f"[dim]{what}[/dim]")
         console.print("Checking the invariants over all data.")
@@ -167,17 +169,17 @@ def _measure(
         )
 
 
-def _players(console: Console, mesh: Mesh, count: int) -> Players:
-    everybody = Players(mesh.gateway, mesh.trust)
-    for _ in track(everybody.make(count), f"Registering {count} players", count, console=console):
+def _register_players(console: Console, mesh: Mesh, count: int) -> TokenPool:
+    pool = TokenPool(mesh.gateway, mesh.trust)
+    for _ in track(pool.make(count), f"Registering {count} players", count, console=console):
         pass
-    return everybody
+    return pool
 
 
 def main() -> None:
     try:
         app()
-    except BenchFailed as error:
+    except (BenchFailed, MeshNotUp) as error:
         sys.exit(str(error))
 
 

@@ -9,11 +9,11 @@ from proof.bench.load.window import WindowResult
 from proof.bench.meters.batches import BatchSizes
 from proof.bench.meters.counters import Counters
 from proof.bench.meters.cpu import LOAD, CpuUse
-from proof.bench.meters.yardstick import Speed
+from proof.bench.meters.machine_speed import MachineSpeed
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class Usage:
     """What was used and counted between two readings."""
 
     cpu: CpuUse
@@ -122,7 +122,7 @@ class Figures:
     """
 
     machine: Mapping[str, str]
-    speeds: Sequence[Speed]
+    speeds: Sequence[MachineSpeed]
     series: Sequence[Series]
     left_out: Sequence[str]
     broken_invariants: Sequence[str]
@@ -137,7 +137,7 @@ class Figures:
         return sum(point.error_count for each in self.series for point in each.points)
 
 
-def sample_of(result: WindowResult, used: Used, operations: float) -> Sample:
+def sample_of(result: WindowResult, used: Usage, operations: float) -> Sample:
     """`operations` are those between the readings that `used` was taken from, which are not
     at the very moments at which the window opened and closed."""
 

@@ -17,31 +17,31 @@ import psutil
 
 from proof.bench.errors import BenchFailed
 from proof.bench.load.load_process import LoadProcess
-from proof.bench.load.open_loop import PacedOrders, PacedResult
+from proof.bench.load.open_loop import OpenLoopResult, OpenLoopSettings
 from proof.bench.load.scenarios import PULLS, Scenario, request_head
 from proof.bench.load.window import OPENED
-from proof.bench.players import PASSWORD, Players
+from proof.bench.token_pool import PASSWORD, TokenPool
 from proof.stack import Mesh
 
 FLOOD = "flood"
 TIMES_CAPACITY = 100.0
-PULLS_A_SECOND = 100.0
+PULLS_PER_SECOND = 100.0
 PULL_CONNECTIONS = 16
 FLOOD_CONNECTIONS = 256
 CAPACITY_CONNECTIONS = 8
-CAPACITY_A_SECOND = 400.0
+CAPACITY_REQUESTS_PER_SECOND = 400.0
 WARM_UP_SECONDS = 2.0
 SERVED, REFUSED = 200, 429
-PACED = "proof.bench.load.open_loop"
+OPEN_LOOP = "proof.bench.load.open_loop"
 
 
 @dataclass(frozen=True, slots=True)
 class FloodSample:
     """One round. Rates are a second; `cores` is how many each part kept busy under the flood."""
 
-    quiet: PacedResult
-    flooded: PacedResult
-    flood: PacedResult
+    quiet: OpenLoopResult
+    flooded: OpenLoopResult
+    flood: OpenLoopResult
     cores: dict[str, float]
 
     @property
@@ -64,9 +64,9 @@ class FloodFigures:
         """Pulls that were not answered with 200, and logins answered neither that way nor
         refused."""
         return sum(
-            _others(sample.quiet, SERVED)
-            + _others(sample.flooded, SERVED)
-            + _others(sample.flood, SERVED, REFUSED)
+            _unexpected_count(sample.quiet, SERVED)
+            + _unexpected_count(sample.flooded, SERVED)
+            + _unexpected_count(sample.flood, SERVED, REFUSED)
             for sample in self.samples
         )
 
@@ -82,14 +82,14 @@ class FloodRun:
         assert gateway.hostname is not None, "the gateway's URL names its host"
         assert gateway.port is not None, "and its port"
         self._netloc = gateway.netloc
-        self._players = Players(mesh.gateway, mesh.trust)
-        for _ in self._players.make(PULL_CONNECTIONS):
+        self._tokens = TokenPool(mesh.gateway, mesh.trust)
+        for _ in self._tokens.make(PULL_CONNECTIONS):
             pass
-        self._pulls = PacedOrders(
+        self._pulls = OpenLoopSettings(
             host=gateway.hostname,
             port=gateway.port,
             connection_count=PULL_CONNECTIONS,
-            a_second=PULLS_A_SECOND,
+            requests_per_second=PULLS_PER_SECOND,
             warm_up_seconds=WARM_UP_SECONDS,
             window_seconds=seconds,
             heads=[],
@@ -134,17 +134,17 @@ class FloodRun:
 
     def _capacity(self) -> float:
         load = LoadProcess(
-            PACED,
+            OPEN_LOOP,
             replace(
                 self._logins,
                 connection_count=CAPACITY_CONNECTIONS,
-                a_second=CAPACITY_A_SECOND,
+                requests_per_second=CAPACITY_REQUESTS_PER_SECOND,
                 is_least_urgent=False,
             ),
         )
         try:
             load.wait_for(OPENED)
-            result = _paced(load)
+            result = _open_loop_result(load)
         finally:
             load.kill()
         served = result.answer_counts.get(SERVED, 0) / result.duration_seconds
@@ -155,11 +155,11 @@ class FloodRun:
     def _round(self, capacity: float) -> FloodSample:
         quiet = self._measure_pulls()
         flood = LoadProcess(
-            PACED,
+            OPEN_LOOP,
             replace(
                 self._logins,
                 connection_count=FLOOD_CONNECTIONS,
-                a_second=capacity * self._times,
+                requests_per_second=capacity * self._times,
                 window_seconds=self._logins.window_seconds + 2 * WARM_UP_SECONDS,
             ),
         )
@@ -170,17 +170,17 @@ class FloodRun:
             after = self._cpu_seconds(flood.pid)
             seconds = WARM_UP_SECONDS + flooded.duration_seconds
             cores = {part: (after[part] - before[part]) / seconds for part in before}
-            return FloodSample(quiet, flooded, _paced(flood), cores)
+            return FloodSample(quiet, flooded, _open_loop_result(flood), cores)
         finally:
             flood.kill()
 
-    def _measure_pulls(self) -> PacedResult:
-        tokens = self._players.tokens(self._pulls.window_seconds)
+    def _measure_pulls(self) -> OpenLoopResult:
+        tokens = self._tokens.tokens(self._pulls.window_seconds)
         heads = [request_head(PULLS, self._netloc, token) for token in tokens]
-        load = LoadProcess(PACED, replace(self._pulls, heads=heads))
+        load = LoadProcess(OPEN_LOOP, replace(self._pulls, heads=heads))
         try:
             load.wait_for(OPENED)
-            return _paced(load)
+            return _open_loop_result(load)
         finally:
             load.kill()
 
@@ -199,14 +199,14 @@ class FloodRun:
         return seconds
 
 
-def _paced(load: LoadProcess) -> PacedResult:
+def _open_loop_result(load: LoadProcess) -> OpenLoopResult:
     """Raises BenchFailed."""
     fields = load.result()
     counts = {int(status): count for status, count in fields.pop("answer_counts").items()}
-    return PacedResult(answer_counts=counts, **fields)
+    return OpenLoopResult(answer_counts=counts, **fields)
 
 
-def _others(result: PacedResult, *expected: int) -> int:
+def _unexpected_count(result: OpenLoopResult, *expected: int) -> int:
     answered = sum(
         count for status, count in result.answer_counts.items() if status not in expected
     )

@@ -5,14 +5,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from proof.bench.figures import Sample, Used, sample_of
+from proof.bench.figures import Sample, Usage, sample_of
 from proof.bench.load.ghz import run_ghz
 from proof.bench.load.load_process import LoadProcess
 from proof.bench.load.window import CLOSED, OPENED, WindowResult
+from proof.bench.measured_mesh import runner_pid
 from proof.bench.meters.batches import difference, read_batches
 from proof.bench.meters.counters import CounterReader
 from proof.bench.meters.cpu import CpuMeter, used_between
-from proof.bench.target import runner_pid
 from proof.stack import Mesh
 
 REPORT_SECONDS = 1.2
@@ -45,23 +45,23 @@ class _Readings:
         self._first_cpu = self._cpu.read()
         self._counted = meters.counters.read()
 
-    def used_until_now(self) -> Used:
+    def usage_until_now(self) -> Usage:
         """Raises BenchFailed when a process of the mesh ended in between."""
         seconds = time.perf_counter() - self._at_seconds
         cpu = used_between(self._first_cpu, self._cpu.read())
         counted = self._meters.counters.read() - self._counted
         batches = read_batches(self._processes)
-        return Used(cpu, counted, difference(self._batches, batches), seconds)
+        return Usage(cpu, counted, difference(self._batches, batches), seconds)
 
 
-def measure(meters: Meters, module: str, orders: object) -> Sample:
-    """Runs `module` with its orders to the end. Raises BenchFailed."""
-    load = LoadProcess(module, orders)
+def measure(meters: Meters, module: str, settings: object) -> Sample:
+    """Runs `module` with its settings to the end. Raises BenchFailed."""
+    load = LoadProcess(module, settings)
     try:
         load.wait_for(OPENED)
         readings = _Readings(meters, load.pid)
         load.wait_for(CLOSED)
-        used = readings.used_until_now()
+        used = readings.usage_until_now()
         load.stop()
         result = WindowResult(**load.result())
     finally:
@@ -77,6 +77,6 @@ def measure_ghz(meters: Meters, program: str, tokens: Sequence[str], seconds: fl
     readings = _Readings(meters, None)
     run = run_ghz(program, address, tokens, seconds, meters.mesh.operator_files)
     time.sleep(REPORT_SECONDS)
-    used = readings.used_until_now()
+    used = readings.usage_until_now()
     used = dataclasses.replace(used, cpu=used.cpu.with_load(run.cpu_seconds))
     return sample_of(run.result, used, operations=run.result.operation_count)

@@ -6,12 +6,12 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from proof.bench.figures import Point, Sample, Series
+from proof.bench.load.closed_loop import ClosedLoopSettings
 from proof.bench.load.ghz import find_ghz
-from proof.bench.load.load import LoadOrders
+from proof.bench.load.plain_commits import PlainCommitSettings, commit_tables
 from proof.bench.load.scenarios import CURRENCY, ITEMS, PULLS, Scenario, request_head
 from proof.bench.measure import Meters, measure, measure_ghz
-from proof.bench.meters.baseline import BaselineOrders, commit_tables
-from proof.bench.meters.yardstick import Speed, measure_speed
+from proof.bench.meters.machine_speed import MachineSpeed, measure_speed
 
 WARM_UP_SECONDS = 1.5
 """Longer than PostgreSQL's processes take to report their counters."""
@@ -85,7 +85,7 @@ class Run:
         self._tokens_for = tokens_for
         self._loads = {kind: self._load_of(kind) for kind in plan.kinds}
         self._samples: dict[tuple[str, int], list[Sample]] = {}
-        self.speeds: list[Speed] = []
+        self.speeds: list[MachineSpeed] = []
         """Of the machine, at the beginning of every round."""
 
     def samples(self) -> Iterator[str]:
@@ -137,7 +137,7 @@ class Run:
         tokens = self._tokens_for(window_seconds)
         assert gateway.hostname is not None, "the gateway's URL names its host"
         assert gateway.port is not None, "and its port"
-        orders = LoadOrders(
+        settings = ClosedLoopSettings(
             host=gateway.hostname,
             port=gateway.port,
             connection_count=connection_count,
@@ -148,16 +148,16 @@ class Run:
             is_keyed=scenario.is_keyed,
             ca_file=self._meters.mesh.ca_file,
         )
-        return measure(self._meters, "proof.bench.load.load", orders)
+        return measure(self._meters, "proof.bench.load.closed_loop", settings)
 
     def _plain_commits(self, client_count: int) -> Sample:
-        orders = BaselineOrders(
+        settings = PlainCommitSettings(
             urls=self._database_urls(),
             client_count=client_count,
             warm_up_seconds=WARM_UP_SECONDS,
             window_seconds=self._plan.window_seconds_of(COMMITS),
         )
-        return measure(self._meters, "proof.bench.meters.baseline", orders)
+        return measure(self._meters, "proof.bench.load.plain_commits", settings)
 
     def _ghz(self, program: str, worker_count: int) -> Sample:
         seconds = self._plan.window_seconds_of(GHZ)

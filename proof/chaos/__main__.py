@@ -10,17 +10,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import structlog
 import typer
 
-from proof.chaos.calls import figures
+from proof.chaos.call_log import figures
 from proof.chaos.faults import Fault, faults_of
-from proof.chaos.run import Chaos, Seen, invariants
-from proof.faults.load.players import make_players
-from proof.stack import RUNNER, Mesh, start_mesh
+from proof.chaos.run import Chaos, FaultResult, invariants
+from proof.load.seeded_players import make_players
+from proof.stack import RUNNER, Mesh, MeshNotUp, start_mesh
 
 PLAYER_COUNT = 40
 GATEWAY_COUNT = 2
@@ -44,22 +45,34 @@ def main(
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     seed = seed or random.SystemRandom().randrange(1, 2**31)
     typer.echo(f"Seed {seed}.")
+    typer.echo(f"Starting a mesh, profile {profile}.", err=True)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         # The user that PostgreSQL runs as passes through.
         Path(folder).chmod(0o755)
-        mesh = start_mesh(
-            Path(folder) / "var", (*RUNNER, "--gateways", str(GATEWAY_COUNT), "--profile", profile)
-        )
         try:
-            faults = [
-                fault
-                for fault in faults_of(mesh)
-                if not only or any(word in fault.name for word in only)
-            ]
+            mesh = start_mesh(
+                Path(folder) / "var",
+                (*RUNNER, "--gateways", str(GATEWAY_COUNT), "--profile", profile),
+            )
+        except MeshNotUp as error:
+            sys.exit(str(error))
+        try:
+            faults = _chosen(faults_of(mesh), only or [])
+            typer.echo(
+                f"{len(faults)} faults, each at least once, for {minutes:g} minutes.", err=True
+            )
             is_well = asyncio.run(_run(mesh, faults, minutes * 60, seed, retries=retries))
         finally:
             mesh.stop()
     raise typer.Exit(0 if is_well else 1)
+
+
+def _chosen(faults: Sequence[Fault], words: Sequence[str]) -> list[Fault]:
+    """Those whose names have one of the words in them; all when there are none."""
+    chosen = [fault for fault in faults if not words or any(word in fault.name for word in words)]
+    if not chosen:
+        raise typer.BadParameter(f"no fault has {' or '.join(words)} in its name")
+    return chosen
 
 
 async def _run(
@@ -69,28 +82,28 @@ async def _run(
     until = time.monotonic() + seconds
     errors: Counter[str] = Counter()
     typer.echo(HEAD)
-    async for seen in chaos.run(faults, lambda: time.monotonic() < until):
-        errors += seen.errors
-        typer.echo(line(seen))
+    async for result in chaos.run(faults, lambda: time.monotonic() < until):
+        errors += result.errors
+        typer.echo(line(result))
     broken = await invariants(mesh)
-    told = figures(chaos.calls.all)
-    typer.echo(f"\n{told.count} calls; errors that could be spared: {_counts(errors)}.")
+    all_figures = figures(chaos.calls.all)
+    typer.echo(f"\n{all_figures.count} calls; errors that could be spared: {_counts(errors)}.")
     typer.echo(f"Invariants over all data: {'; '.join(broken) or 'all hold'}.")
     return not errors and not broken
 
 
-def line(seen: Seen) -> str:
+def line(result: FaultResult) -> str:
     """A row below HEAD. Of plain channels the errors alone are in it."""
-    out = seen.out_after_seconds
+    out = result.out_after_seconds
     cells = (
-        seen.fault.name,
-        seen.figures.count,
-        _counts(seen.errors),
-        _counts(seen.unavoidable),
-        f"{seen.figures.worst_seconds * 1000:.0f} ms",
-        f"{seen.figures.p99_seconds * 1000:.0f} ms",
+        result.fault.name,
+        result.figures.count,
+        _counts(result.errors),
+        _counts(result.unavoidable),
+        f"{result.figures.worst_seconds * 1000:.0f} ms",
+        f"{result.figures.p99_seconds * 1000:.0f} ms",
         "-" if out is None else f"{out:.2f} s",
-        f"{seen.back_after_seconds:.1f} s",
+        f"{result.back_after_seconds:.1f} s",
     )
     return f"| {' | '.join(map(str, cells))} |"
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import grpc
 import orjson
 
-from deploy.local.endpoint import reach_of
+from deploy.local.mesh_client import client_of
 from mesh.calling.client import ServiceClient
 from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.calls import AUTHORIZATION, Caller, Metadata
@@ -23,10 +23,10 @@ from mesh.errors import MeshError
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.lanes.transport import LaneTransport
 from mesh.membership.discovery import Directory
-from proof.chaos.calls import CONNECTION_LOST, OK, Calls, Way
-from proof.faults.load.players import Player
-from proof.faults.load.rest import Rest
-from proof.faults.load.sessions import Sessions
+from proof.chaos.call_log import CONNECTION_LOST, OK, CallLog, ClientKind
+from proof.load.rest_connection import RestConnection
+from proof.load.seeded_players import SeededPlayer
+from proof.load.session_refresher import SessionRefresher
 from proof.stack import Mesh
 from proof.tokens import key_of
 from protos.account.v1 import account_pb2
@@ -46,7 +46,7 @@ REST_LINES = (
     ("GET /chances", b""),
 )
 
-Once = Callable[[], Awaitable[None]]
+CallOnce = Callable[[], Awaitable[None]]
 
 
 def plain_methods() -> dict[str, tuple[str, bytes]]:
@@ -61,30 +61,36 @@ class Load:
     """All callers of one run. Use it in one event loop."""
 
     def __init__(
-        self, mesh: Mesh, players: Sequence[Player], calls: Calls, seed: int, *, retries: bool
+        self,
+        mesh: Mesh,
+        players: Sequence[SeededPlayer],
+        calls: CallLog,
+        seed: int,
+        *,
+        retries: bool,
     ) -> None:
         """Without `retries` a client stands for the mesh's that tries one instance once: to
         show that the errors are seen."""
         self._mesh, self._players, self._calls = mesh, players, calls
-        self._reach = reach_of(mesh.read())
+        self._mesh_client = client_of(mesh.read())
         self._chance = random.Random(seed)
         self._retries = retries
-        self._sessions = Sessions(mesh, players, seed, self._tell_refusal)
+        self._refresher = SessionRefresher(mesh, players, seed, self._record_refusal)
         self._out: list[Callable[[str], bool]] = []
         self._is_over = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Calls until the context ends, and for the calls that are then under way."""
+        """Calls until the context ends, then waits for the calls under way."""
         async with contextlib.AsyncExitStack() as stack:
             await self._fund()
             callers = [
-                *self._rests(stack),
+                *self._rest_callers(stack),
                 *await self._clients(stack),
                 *self._plain(stack),
             ]
             tasks = [asyncio.create_task(self._keep_calling(each)) for each in callers]
-            refreshing = asyncio.create_task(self._sessions.keep_refreshing())
+            refreshing = asyncio.create_task(self._refresher.keep_refreshing())
             try:
                 yield
             finally:
@@ -95,7 +101,7 @@ class Load:
 
     async def _fund(self) -> None:
         """Nobody is to be refused for lack of gems."""
-        rest = Rest(self._mesh.gateway, self._reach.trust)
+        rest = RestConnection(self._mesh.gateway, self._mesh_client.trust)
         body = orjson.dumps({"amount": GEMS, "paymentMethod": "credit_card"})
         for player in self._players:
             answer = await rest.send("POST /buy-currency", player.token, uuid4().hex, body)
@@ -103,9 +109,9 @@ class Load:
             assert answer.status == 200, answer
         rest.close()
 
-    async def _keep_calling(self, once: Once) -> None:
+    async def _keep_calling(self, call_once: CallOnce) -> None:
         while not self._is_over:
-            await once()
+            await call_once()
             await asyncio.sleep(THINK_SECONDS)
 
     def is_out(self, instance: str) -> bool:
@@ -113,46 +119,46 @@ class Load:
         the list as serving."""
         return any(is_out(instance) for is_out in self._out)
 
-    def _tell_refusal(self, told: str) -> None:
-        self._calls.add(Way.REST, time.monotonic(), told)
+    def _record_refusal(self, detail: str) -> None:
+        self._calls.add(ClientKind.REST, time.monotonic(), detail)
 
-    def _player(self) -> Player:
+    def _player(self) -> SeededPlayer:
         return self._chance.choice(self._players)
 
-    def _rests(self, stack: contextlib.AsyncExitStack) -> Iterator[Once]:
+    def _rest_callers(self, stack: contextlib.AsyncExitStack) -> Iterator[CallOnce]:
         gateways = [each["address"] for each in self._mesh.processes("gateway_http")]
         for number in range(REST_CALLERS):
             address = gateways[number % len(gateways)]
-            rest = Rest(self._reach.url(address), self._reach.trust)
+            rest = RestConnection(self._mesh_client.url(address), self._mesh_client.trust)
             stack.callback(rest.close)
-            yield self._rest(rest)
+            yield self._rest_caller(rest)
 
-    def _rest(self, rest: Rest) -> Once:
+    def _rest_caller(self, rest: RestConnection) -> CallOnce:
 
-        async def once() -> None:
+        async def call_once() -> None:
             line, body = self._chance.choice(REST_LINES)
             token = self._player().token
             began_at = time.monotonic()
             answer = await rest.send(line, token, uuid4().hex, body)
             if answer is None:
-                told = CONNECTION_LOST
+                detail = CONNECTION_LOST
             elif answer.status == 200:
-                told = OK
+                detail = OK
             else:
-                told = f"{answer.status} {orjson.loads(answer.body)['reason']}"
-            self._calls.add(Way.REST, began_at, told)
+                detail = f"{answer.status} {orjson.loads(answer.body)['reason']}"
+            self._calls.add(ClientKind.REST, began_at, detail)
 
-        return once
+        return call_once
 
-    async def _clients(self, stack: contextlib.AsyncExitStack) -> list[Once]:
+    async def _clients(self, stack: contextlib.AsyncExitStack) -> list[CallOnce]:
         identity = ServiceIdentity(key_of(self._mesh, "gateway_http"), "gateway_http")
         registries = [each["address"] for each in self._mesh.processes("registry")]
-        security = self._reach.security
+        security = self._mesh_client.security
         directory = Directory(registries, identity.token, security=security)
         directory.start()
         stack.push_async_callback(directory.close)
         await directory.first_snapshot(DEADLINE_SECONDS)
-        callers: list[Once] = []
+        callers: list[CallOnce] = []
         for service, (method, request) in plain_methods().items():
             transport = LaneTransport(identity.token, security=security)
             client = ServiceClient(service, directory, transport=transport)
@@ -162,38 +168,40 @@ class Load:
             callers += [self._client(used, method, request) for _ in range(CLIENT_CALLERS)]
         return callers
 
-    def _client(self, client: Caller, method: str, request: bytes) -> Once:
-        async def once() -> None:
+    def _client(self, client: Caller, method: str, request: bytes) -> CallOnce:
+        async def call_once() -> None:
             metadata = {AUTHORIZATION: f"Bearer {self._player().token}"}
-            began_at, told = time.monotonic(), OK
+            began_at, detail = time.monotonic(), OK
             try:
                 await client.call(method, request, metadata, Deadline.after(DEADLINE_SECONDS))
             except MeshError as error:
-                told = f"{error.code.name} {error.reason}"
-            self._calls.add(Way.CLIENT, began_at, told)
+                detail = f"{error.code.name} {error.reason}"
+            self._calls.add(ClientKind.CLIENT, began_at, detail)
 
-        return once
+        return call_once
 
-    def _plain(self, stack: contextlib.AsyncExitStack) -> Iterator[Once]:
+    def _plain(self, stack: contextlib.AsyncExitStack) -> Iterator[CallOnce]:
         for service, (method, request) in plain_methods().items():
             for process in self._mesh.processes(service):
-                channel = self._reach.security.channel(process["address"], CHANNEL_OPTIONS)
+                channel = self._mesh_client.security.channel(process["address"], CHANNEL_OPTIONS)
                 stack.push_async_callback(channel.close)
                 yield self._channel(channel, process["name"], method, request)
 
-    def _channel(self, channel: grpc.aio.Channel, name: str, method: str, request: bytes) -> Once:
+    def _channel(
+        self, channel: grpc.aio.Channel, name: str, method: str, request: bytes
+    ) -> CallOnce:
         send: Callable[..., Awaitable[bytes]] = channel.unary_unary(method)
 
-        async def once() -> None:
+        async def call_once() -> None:
             metadata = ((AUTHORIZATION, f"Bearer {self._player().token}"),)
-            began_at, told = time.monotonic(), OK
+            began_at, detail = time.monotonic(), OK
             try:
                 await send(request, timeout=PLAIN_TIMEOUT_SECONDS, metadata=metadata)
             except grpc.aio.AioRpcError as error:
-                told = error.code().name
-            self._calls.add(Way.PLAIN, began_at, told, name)
+                detail = error.code().name
+            self._calls.add(ClientKind.PLAIN, began_at, detail, name)
 
-        return once
+        return call_once
 
 
 class OneTry:

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from deploy.local.commands import status
 from deploy.local.secrets import operator
 from deploy.local.supervision import visibility
-from proof.chaos.calls import CONNECTION_LOST, OK, Call, Calls, Figures, Way, figures
+from deploy.local.supervision.health import HEALTHY, health_of
+from proof.chaos.call_log import CONNECTION_LOST, OK, Call, CallLog, ClientKind, Figures, figures
 from proof.chaos.faults import Fault
 from proof.chaos.load import Load
-from proof.faults.load.players import Player
 from proof.invariants import broken_invariants
+from proof.load.seeded_players import SeededPlayer
 from proof.stack import Mesh
 
 BACK_SECONDS = 60.0
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FaultResult:
     """What became of one fault. Times are from its beginning; `out_after_seconds` is None
     where no client keeps the process on a list, or none was rid of it."""
 
@@ -39,17 +39,17 @@ class Chaos:
     """One run against a healthy mesh, with players that exist in it."""
 
     def __init__(
-        self, mesh: Mesh, players: Sequence[Player], seed: int, *, retries: bool = True
+        self, mesh: Mesh, players: Sequence[SeededPlayer], seed: int, *, retries: bool = True
     ) -> None:
         """For `retries` see `proof.chaos.load.Load`."""
         self._mesh, self._chance = mesh, random.Random(seed)
-        self.calls = Calls()
+        self.calls = CallLog()
         self._load = Load(mesh, players, self.calls, seed, retries=retries)
         self._identity = operator.identity(mesh.layout.admin_key)
 
     async def run(
         self, faults: Sequence[Fault], goes_on: Callable[[], bool]
-    ) -> AsyncIterator[Seen]:
+    ) -> AsyncIterator[FaultResult]:
         """Each fault once in a random order, and then again for as long as it `goes_on`.
         Raises AssertionError when the mesh does not come back."""
         async with self._load.running():
@@ -62,7 +62,7 @@ class Chaos:
                     yield await self._harm(fault)
                 is_first = False
 
-    async def _harm(self, fault: Fault) -> Seen:
+    async def _harm(self, fault: Fault) -> FaultResult:
         await asyncio.sleep(BEFORE_SECONDS)
         fault = fault.aimed(self._mesh)
         with self.calls.window() as window:
@@ -75,10 +75,10 @@ class Chaos:
                 leaving.cancel()
             back_after_seconds = time.monotonic() - began_at
             await asyncio.sleep(AFTER_SECONDS)
-        unavoidable, errors = _sorted_out(fault, window)
+        unavoidable, errors = _split_errors(fault, window)
         out_after_seconds = leaving.result() if not leaving.cancelled() else None
-        told = figures([call for call in window if call.way is not Way.PLAIN])
-        return Seen(fault, told, unavoidable, errors, out_after_seconds, back_after_seconds)
+        seen = figures([call for call in window if call.client_kind is not ClientKind.PLAIN])
+        return FaultResult(fault, seen, unavoidable, errors, out_after_seconds, back_after_seconds)
 
     async def _out(self, fault: Fault, began_at: float) -> float:
         while not any(self._load.is_out(name) for name in fault.names):
@@ -93,8 +93,8 @@ class Chaos:
 
     async def _missing(self) -> list[str]:
         mesh = self._mesh.read()
-        health = await status.health(mesh)
-        unhealthy = [name for name, how in health.items() if how != status.HEALTHY]
+        health = await health_of(mesh)
+        unhealthy = [name for name, how in health.items() if how != HEALTHY]
         out = [name for name in health if self._load.is_out(name)]
         return unhealthy or out or await visibility.unseen(mesh, self._identity.token)
 
@@ -104,15 +104,15 @@ async def invariants(mesh: Mesh) -> list[str]:
     return await asyncio.to_thread(broken_invariants, mesh)
 
 
-def _sorted_out(fault: Fault, calls: Sequence[Call]) -> tuple[Counter[str], Counter[str]]:
+def _split_errors(fault: Fault, calls: Sequence[Call]) -> tuple[Counter[str], Counter[str]]:
     """The errors that nobody could spare the caller, and all others."""
     unavoidable: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     for call in calls:
         if call.answer == OK:
             continue
-        is_of_its_own = call.way is Way.PLAIN and call.target in fault.names
+        is_of_its_own = call.client_kind is ClientKind.PLAIN and call.target in fault.names
         is_cut_off = call.answer == CONNECTION_LOST and fault.cuts_connections
         counted = unavoidable if is_of_its_own or is_cut_off else errors
-        counted[f"{call.way}: {call.answer}"] += 1
+        counted[f"{call.client_kind}: {call.answer}"] += 1
     return unavoidable, errors

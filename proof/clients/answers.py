@@ -24,7 +24,8 @@ class Answer:
     `code` is the name of the gRPC code, OK for an answer, whose `reason`, `message` and
     `fields` are empty. `fields` are the fields of the request that an error names. `body`
     is the JSON as REST writes it; an error's has message, code, reason and status in every
-    client. `raw` are the bytes that came, for comparing two answers to one another.
+    client, and idempotencyKey if it names one. `raw` are the bytes that came, for comparing
+    two answers to one another.
     """
 
     code: str
@@ -50,6 +51,9 @@ def refused(
     """An error of gRPC; `details` are the ErrorInfo of its status, as JSON: one, if any."""
     reason = details[0].get("reason", "") if details else ""
     body = {"status": "error", "message": message, "code": code, "reason": reason}
+    key = details[0].get("metadata", {}).get("idempotency_key") if details else None
+    if key is not None:
+        body["idempotencyKey"] = key
     return Answer(code, reason, message, fields, body, raw)
 
 

@@ -9,6 +9,7 @@ from proof.clients.answers import Answer
 ACCOUNT = "account.v1.AccountService"
 SESSIONS = "account.v1.SessionService"
 PURCHASES = "account.v1.PurchaseService"
+CATALOG = "gacha.v1.CatalogService"
 GACHA = "gacha.v1.GachaService"
 GIFTS = "gacha.v1.GiftService"
 
@@ -17,8 +18,8 @@ Request = Mapping[str, Any]
 
 
 class Client(ABC):
-    """A way into the mesh. `token` is a player's, as Login gave it; `key` is the request id
-    of a mutation, left to the server when it is empty."""
+    """A way into the mesh. `token` is a player's, as Login gave it; `key` is the idempotency
+    key of a mutation, left to the server when it is empty."""
 
     @abstractmethod
     def call(self, method: str, request: Request, token: str = "") -> Answer:
@@ -30,14 +31,14 @@ class Client(ABC):
 
     def register(self, username: str, password: str, email: str, *, key: str = "") -> Answer:
         request = {"username": username, "password": password, "email": email}
-        return self.call(f"{ACCOUNT}/Register", _with(request, requestId=key))
+        return self.call(f"{ACCOUNT}/Register", _with(request, idempotencyKey=key))
 
     def login(self, username: str, password: str) -> Answer:
         return self.call(f"{ACCOUNT}/Login", {"username": username, "password": password})
 
     def refresh(self, refresh_token: str, *, key: str = "") -> Answer:
         request = {"refresh_token": refresh_token}
-        return self.call(f"{SESSIONS}/Refresh", _with(request, requestId=key))
+        return self.call(f"{SESSIONS}/Refresh", _with(request, idempotencyKey=key))
 
     def logout(self, refresh_token: str) -> Answer:
         return self.call(f"{SESSIONS}/Logout", {"refresh_token": refresh_token})
@@ -47,7 +48,7 @@ class Client(ABC):
 
     def change_password(self, token: str, current: str, new: str, *, key: str = "") -> Answer:
         request = {"current_password": current, "new_password": new}
-        return self.call(f"{SESSIONS}/ChangePassword", _with(request, requestId=key), token)
+        return self.call(f"{SESSIONS}/ChangePassword", _with(request, idempotencyKey=key), token)
 
     def key_set(self) -> Answer:
         return self.call(f"{ACCOUNT}/GetKeySet", {})
@@ -59,30 +60,30 @@ class Client(ABC):
         self, token: str, amount: int, payment_method: str = "credit_card", *, key: str = ""
     ) -> Answer:
         request = {"amount": amount, "paymentMethod": payment_method}
-        return self.call(f"{ACCOUNT}/BuyCurrency", _with(request, requestId=key), token)
+        return self.call(f"{ACCOUNT}/BuyCurrency", _with(request, idempotencyKey=key), token)
 
     def ledger(self, token: str, *, page_size: int = 0, page_token: str = "") -> Answer:
         return self.call(f"{ACCOUNT}/ListLedger", _page(page_size, page_token), token)
 
     def init_db(self) -> Answer:
-        return self.call(f"{GACHA}/InitDb", {})
+        return self.call(f"{CATALOG}/InitDb", {})
 
     def items(self) -> Answer:
-        return self.call(f"{GACHA}/ListItems", {})
+        return self.call(f"{CATALOG}/ListItems", {})
 
     def chances(self, banner_id: str = "") -> Answer:
-        return self.call(f"{GACHA}/GetChances", _with({}, bannerId=banner_id))
+        return self.call(f"{CATALOG}/GetChances", _with({}, bannerId=banner_id))
 
     def banners(self) -> Answer:
-        return self.call(f"{GACHA}/ListBanners", {})
+        return self.call(f"{CATALOG}/ListBanners", {})
 
     def banner(self, banner_id: str) -> Answer:
-        return self.call(f"{GACHA}/GetBanner", {"bannerId": banner_id})
+        return self.call(f"{CATALOG}/GetBanner", {"bannerId": banner_id})
 
     def pull(
         self, token: str, banner_id: str = "standard", count: int | None = None, *, key: str = ""
     ) -> Answer:
-        request = _with({"bannerId": banner_id}, requestId=key)
+        request = _with({"bannerId": banner_id}, idempotencyKey=key)
         if count is not None:
             request["count"] = count
         return self.call(f"{GACHA}/Pull", request, token)

@@ -50,6 +50,10 @@ class GrpcClient(Client):
         except grpc.RpcError as error:
             return refusal_of(error)
 
+    def channel(self, service: str) -> grpc.Channel:
+        """The channel to the server of that service, for calls with metadata of their own."""
+        return self._servers[service].channel
+
     def close(self) -> None:
         for server in self._servers.values():
             server.close()
@@ -63,7 +67,7 @@ def refusal_of(error: Any) -> Answer:
     for detail in status.details if status is not None else ():
         info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         if detail.Unpack(info):
-            details.append({"reason": info.reason, "domain": info.domain})
+            details.append(json_format.MessageToDict(info))
         elif detail.Unpack(bad):
             fields = tuple(violation.field for violation in bad.field_violations)
     raw = status.SerializeToString() if status is not None else b""

@@ -7,7 +7,16 @@ from typing import Any
 import httpx
 
 from proof.clients.answers import Answer, good
-from proof.clients.client import ACCOUNT, GACHA, GIFTS, PURCHASES, SESSIONS, Client, Request
+from proof.clients.client import (
+    ACCOUNT,
+    CATALOG,
+    GACHA,
+    GIFTS,
+    PURCHASES,
+    SESSIONS,
+    Client,
+    Request,
+)
 
 TIMEOUT_SECONDS = 20.0
 
@@ -22,11 +31,11 @@ ROUTES = {
     f"{SESSIONS}/Logout": "POST /logout",
     f"{SESSIONS}/LogoutEverywhere": "POST /logout-everywhere",
     f"{SESSIONS}/ChangePassword": "POST /password",
-    f"{GACHA}/InitDb": "GET /initdb",
-    f"{GACHA}/ListItems": "GET /items",
-    f"{GACHA}/GetChances": "GET /chances",
-    f"{GACHA}/ListBanners": "GET /banners",
-    f"{GACHA}/GetBanner": "GET /banners/{bannerId}",
+    f"{CATALOG}/InitDb": "GET /initdb",
+    f"{CATALOG}/ListItems": "GET /items",
+    f"{CATALOG}/GetChances": "GET /chances",
+    f"{CATALOG}/ListBanners": "GET /banners",
+    f"{CATALOG}/GetBanner": "GET /banners/{bannerId}",
     f"{GACHA}/Pull": "POST /gacha/pull/{bannerId}",
     f"{GACHA}/GetInventory": "GET /inventory",
     f"{GACHA}/ListPulls": "GET /pulls",
@@ -57,8 +66,8 @@ class RestClient(Client):
             verb = self._pull_verb
         fields = dict(request)
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        if "requestId" in fields:
-            headers["idempotency-key"] = fields.pop("requestId")
+        if "idempotencyKey" in fields:
+            headers["idempotency-key"] = fields.pop("idempotencyKey")
         names = [name for _, name, _, _ in Formatter().parse(template) if name]
         path = template.format(**{name: fields.pop(name) for name in names})
         content: dict[str, Any] = {"params": fields} if verb == "GET" else {"json": fields}
@@ -75,5 +84,6 @@ def answer_of(response: httpx.Response) -> Answer:
     if response.status_code == 200:
         return good(body, response.content)
     assert body["requestId"] == response.headers["x-request-id"]
+    assert ("idempotencyKey" in body) == ("idempotency-key" in response.headers)
     fields = tuple(each["field"] for each in body.get("fields", []))
     return Answer(body["code"], body["reason"], body["message"], fields, body, response.content)

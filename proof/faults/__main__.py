@@ -1,9 +1,10 @@
-"""The machine that proves the transaction core and the sagas: `python -m proof.faults`.
+"""Faults under load, to prove the transaction core and the sagas: `python -m proof.faults`.
 
 Exit status: 0 when no check failed and, with --mutants, each mutant was caught; else 1.
 """
 
 import random
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +12,12 @@ from typing import Annotated
 import typer
 
 from deploy.local.layout import REPOSITORY
+from proof.faults.campaign import chosen
+from proof.faults.injection.faults import all_faults
 from proof.faults.processes.mutants import MUTANTS
 from proof.faults.report import Reporter
 from proof.faults.runs import run, run_mutants
+from proof.stack import MeshNotUp
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -34,6 +38,10 @@ def main(
     / "faults",
 ) -> None:
     """Harms a mesh under load for a while, and checks after each fault that nothing is lost."""
+    if not chosen(all_faults(), only or []):
+        raise typer.BadParameter(f"no fault has {' or '.join(only or [])} in its name")
+    if unknown := set(mutant or []) - set(MUTANTS):
+        raise typer.BadParameter(f"no mutant is called {', '.join(sorted(unknown))}")
     reporter = Reporter()
     seed = seed or random.SystemRandom().randrange(1, 2**31)
     folder = results.resolve() / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
@@ -42,10 +50,13 @@ def main(
     folder.chmod(0o755)
     reporter.say(f"Seed {seed}; what happens is kept in {folder}.")
     is_well = True
-    if minutes:
-        is_well = run(folder, minutes * 60, seed, only or [], reporter)
-    if mutants or mutant:
-        is_well &= run_mutants(folder, mutant or list(MUTANTS), seed, reporter)
+    try:
+        if minutes:
+            is_well = run(folder, minutes * 60, seed, only or [], reporter)
+        if mutants or mutant:
+            is_well &= run_mutants(folder, mutant or list(MUTANTS), seed, reporter)
+    except MeshNotUp as error:
+        sys.exit(str(error))
     raise typer.Exit(0 if is_well else 1)
 
 

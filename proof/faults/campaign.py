@@ -21,20 +21,20 @@ from mesh.txn import failpoints
 from proof.faults.checks import sagas, settled
 from proof.faults.checks.settled import Reader
 from proof.faults.findings import Check, Findings
-from proof.faults.history import Asked, History
+from proof.faults.history import History, Operation
 from proof.faults.injection import saga_failpoints
-from proof.faults.injection.fault import Fault, Group, Moment
-from proof.faults.load.load import Load
-from proof.faults.load.players import make_players
-from proof.faults.load.sessions import Sessions
-from proof.faults.target import Target
+from proof.faults.injection.fault import Fault, Group, InjectionContext
+from proof.faults.injection.target import Target
+from proof.faults.load.player_load import PlayerLoad
+from proof.load.seeded_players import make_players
+from proof.load.session_refresher import SessionRefresher
 
 AFTER_FAULT_SECONDS = 0.7
 IDLE_GRACE_SECONDS = 30.0
 POLL_SECONDS = 0.05
 READER_PAUSE_SECONDS = 0.1
 REPEATERS = 16
-SHARES = {
+GROUP_SHARES = {
     Group.POINT: 1.0,
     Group.MESSAGES: 0.4,
     Group.KILL: 0.25,
@@ -42,7 +42,7 @@ SHARES = {
     Group.PAYMENTS: 0.25,
 }
 """How often a round has a fault of the group."""
-LOSSES = 0.06
+LOSS_SHARE = 0.06
 """How often a round is the loss of a branch, by itself: a copy of a lost branch's Prepare
 that comes after the loss is what ADR 11 does not cover."""
 
@@ -86,7 +86,7 @@ class Tally:
     reached: set[str] = field(default_factory=set)
 
 
-class Deck:
+class FaultDeck:
     """Draws faults of each group in a random order, all of them before any again."""
 
     def __init__(self, faults: Sequence[Fault], chance: random.Random) -> None:
@@ -96,14 +96,14 @@ class Deck:
 
     def draw(self) -> list[Fault]:
         """The faults of the next round, at least one."""
-        has_others = any(self._all[group] for group in SHARES)
-        if self._all[Group.LOSS] and (not has_others or self._chance.random() < LOSSES):
+        has_others = any(self._all[group] for group in GROUP_SHARES)
+        if self._all[Group.LOSS] and (not has_others or self._chance.random() < LOSS_SHARE):
             return [self._next(Group.LOSS)]
         drawn: list[Fault] = []
         while not drawn:
             drawn = [
                 self._next(group)
-                for group, share in SHARES.items()
+                for group, share in GROUP_SHARES.items()
                 if self._all[group] and self._chance.random() < share
             ]
         return drawn
@@ -130,7 +130,7 @@ class Campaign:
         self.findings = Findings()
         self.tally = Tally()
         players = make_players(target.mesh, size.player_count)
-        self._load = Load(
+        self._load = PlayerLoad(
             target.mesh,
             players,
             self.history,
@@ -138,7 +138,7 @@ class Campaign:
             seed,
             settle_seconds=size.operation_seconds,
         )
-        self._sessions = Sessions(target.mesh, players, seed, self._find_lost_session)
+        self._refresher = SessionRefresher(target.mesh, players, seed, self._find_lost_session)
         self._reader = Reader(target.mesh, self.findings)
         self._checked = {"done": 0, "refused": 0}
 
@@ -149,7 +149,7 @@ class Campaign:
         self._load.start(self._size.connection_count)
         beside = [
             asyncio.create_task(self._keep_reading()),
-            asyncio.create_task(self._sessions.keep_refreshing()),
+            asyncio.create_task(self._refresher.keep_refreshing()),
         ]
         try:
             yield
@@ -160,7 +160,7 @@ class Campaign:
             await asyncio.gather(*beside, return_exceptions=True)
             self.tally.seconds = time.monotonic() - began_at
             self.tally.reads = self._reader.read_count
-            self.tally.reached = self._target.armory.reached() & POINTS
+            self.tally.reached = self._target.failpoints.reached() & POINTS
             self.history.close()
             self._log.close()
 
@@ -174,13 +174,13 @@ class Campaign:
         return [fault for fault, did in zip(faults, came, strict=True) if did]
 
     async def _inject(self, fault: Fault) -> bool:
-        moment = Moment(
+        context = InjectionContext(
             self._target,
             random.Random(self._chance.getrandbits(64)),
             self._size.stalls_seconds,
         )
         began_at = time.time()
-        came = await asyncio.to_thread(fault.inject, moment)
+        came = await asyncio.to_thread(fault.inject, context)
         if came:
             self.tally.injected[fault.kind] += 1
         else:
@@ -205,13 +205,15 @@ class Campaign:
         await asyncio.to_thread(sagas.wait_until_ended, mesh, findings, self._size.sagas_seconds)
         await asyncio.to_thread(settled.check_all, mesh, history, findings)
         await asyncio.to_thread(sagas.check_all, mesh, findings)
-        findings.extend(Check.SESSIONS, await asyncio.to_thread(self._sessions.wrong))
+        findings.extend(Check.SESSIONS, await asyncio.to_thread(self._refresher.wrong))
         done, refused = (
             history.done[self._checked["done"] :],
             history.refused[self._checked["refused"] :],
         )
         await self._check_answers(done, refused)
-        await self._load.repeat([asked for asked in done if not asked.repeat_count], REPEATERS)
+        await self._load.repeat(
+            [operation for operation in done if not operation.repeat_count], REPEATERS
+        )
         self._checked = {"done": len(history.done), "refused": len(history.refused)}
         history.flush()
 
@@ -219,12 +221,12 @@ class Campaign:
         """Everything that was ever answered, once more."""
         await self._check_answers(self.history.done, self.history.refused)
 
-    async def _check_answers(self, done: Sequence[Asked], refused: Sequence[Asked]) -> None:
+    async def _check_answers(self, done: Sequence[Operation], refused: Sequence[Operation]) -> None:
         for check in (settled.check_answers, sagas.check_answers):
             await asyncio.to_thread(check, self._target.mesh, self.findings, done, refused)
 
-    def _find_lost_session(self, told: str) -> None:
-        self.findings.add(Check.SESSIONS, told)
+    def _find_lost_session(self, detail: str) -> None:
+        self.findings.add(Check.SESSIONS, detail)
 
     async def _keep_reading(self) -> None:
         while True:
@@ -241,7 +243,7 @@ def chosen(faults: Mapping[str, Fault], words: Sequence[str]) -> list[Fault]:
     ]
 
 
-def rounds_of(deck: Deck, until: float) -> Iterator[list[Fault]]:
+def rounds_of(deck: FaultDeck, until: float) -> Iterator[list[Fault]]:
     """Draws until the time, on the monotonic clock."""
     while time.monotonic() < until:
         yield deck.draw()

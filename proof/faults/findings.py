@@ -14,15 +14,15 @@ class Check(StrEnum):
     LEDGER = "a balance is the sum of its ledger and never negative"
     SAME_SET = "debits and pulls are the same set, by id, player and amount"
     INVENTORY = "an inventory is the sum of its player's pulls and gifts"
-    SUCCESSES = "what was answered is there, with the very items"
+    SUCCESSES = "what was answered is there, with exactly those items"
     REFUSALS = "what was refused changed nothing"
     FEES = "fees kept and gifts delivered are the same set, by id, player and amount"
     BOOK = "the provider has kept the money of what was credited, once, and of nothing else"
     SAGAS = "purchases and gifts under way end within a bound"
-    ASKED = "nothing is there that nobody asked for"
+    UNREQUESTED = "nothing is stored that nobody requested"
     OUTCOMES = "both branches of a gid have its decision's outcome"
     PREPARED = "prepared branches and open decisions end within a bound"
-    REPEATS = "a repeated request id gives its first answer, byte for byte"
+    REPEATS = "a repeated idempotency key gives its first answer, byte for byte"
     READER = "gacha first, account second: no pull without its debit"
     SETTLED = "who repeats a request learns its outcome within a bound"
     SESSIONS = "who repeats a refresh stays logged in, and sees what is stored"
@@ -34,7 +34,7 @@ class Finding:
     """`after_seconds` since the run began."""
 
     check: Check
-    told: str
+    detail: str
     after_seconds: float
 
 
@@ -47,17 +47,17 @@ class Findings:
     counts: dict[Check, int] = field(default_factory=dict)
     _taken_count: int = 0
 
-    def add(self, check: Check, told: str) -> None:
+    def add(self, check: Check, detail: str) -> None:
         self.counts[check] = self.counts.get(check, 0) + 1
         if self.counts[check] <= MOST_OF_A_CHECK:
-            self.found.append(Finding(check, told[:2000], time.monotonic() - self.began_at))
+            self.found.append(Finding(check, detail[:2000], time.monotonic() - self.began_at))
 
-    def extend(self, check: Check, told: Iterable[str]) -> None:
-        for each in told:
+    def extend(self, check: Check, detail: Iterable[str]) -> None:
+        for each in detail:
             self.add(check, each)
 
     def take_new(self) -> list[Finding]:
-        """Those that were found since this was last asked."""
+        """Those that were found since the last call."""
         new = self.found[self._taken_count :]
         self._taken_count += len(new)
         return new

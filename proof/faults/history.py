@@ -1,4 +1,4 @@
-"""What was asked for and what was answered, kept in memory and in a file.
+"""Requests and their answers, kept in memory and in a file.
 
 The file has one JSON object for each answer, or for the lack of one, in the order in
 which they came; it is only ever added to.
@@ -15,7 +15,7 @@ from mesh.contract.idempotency import operation_id
 
 
 class Kind(StrEnum):
-    """What a player asks for; the value is what names its operations."""
+    """What a player requests; the value names its operations."""
 
     PULL = "pull"
     PURCHASE = "purchase"
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(slots=True, eq=False)
-class Asked:
+class Operation:
     """One operation under one key. `amount` is the count of a pull or a gift, the gems of a
     purchase; `request` is the body that is sent, each time the same."""
 
@@ -42,7 +42,7 @@ class Asked:
     request: bytes
     outcome: Outcome = Outcome.UNKNOWN
     body: bytes = b""
-    """Of the first answer that told of success."""
+    """Of the first successful answer."""
     unknown_count: int = 0
     """The tries after which the outcome was not known."""
     repeat_count: int = 0
@@ -59,27 +59,27 @@ class History:
     """Of one run."""
 
     path: Path
-    done: list[Asked] = field(default_factory=list)
-    refused: list[Asked] = field(default_factory=list)
-    asked_ids: set[str] = field(default_factory=set)
+    done: list[Operation] = field(default_factory=list)
+    refused: list[Operation] = field(default_factory=list)
+    operation_ids: set[str] = field(default_factory=set)
     answers: dict[str, int] = field(default_factory=dict)
     """How often each kind of answer came, by its status and reason."""
 
     def __post_init__(self) -> None:
         self._file = self.path.open("ab")
 
-    def begin(self, asked: Asked) -> None:
-        self.asked_ids.add(asked.id)
+    def begin(self, operation: Operation) -> None:
+        self.operation_ids.add(operation.id)
 
-    def note(self, asked: Asked, status: int, body: bytes) -> None:
+    def note(self, operation: Operation, status: int, body: bytes) -> None:
         """Adds one answer; status 0 is none."""
         line = {
             "at": time.time(),
-            "kind": asked.kind,
-            "id": asked.id,
-            "user": asked.user_id,
-            "key": asked.key,
-            "amount": asked.amount,
+            "kind": operation.kind,
+            "id": operation.id,
+            "user": operation.user_id,
+            "key": operation.key,
+            "amount": operation.amount,
             "status": status,
             "body": body.decode(errors="replace"),
         }

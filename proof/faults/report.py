@@ -40,11 +40,11 @@ class Reporter:
         self.show_findings(findings)
 
     def show_findings(self, findings: Findings) -> None:
-        """Those that were not shown before: a run that is broken off has told what it found."""
+        """Those that were not shown before: an interrupted run has shown what it found."""
         for each in findings.take_new():
             self.console.print(
                 f"[bold red]{each.after_seconds:7.1f} s[/bold red] {escape(str(each.check))}: "
-                f"{escape(each.told)}"
+                f"{escape(each.detail)}"
             )
 
     def show_columns(self, caught: Mapping[str, Findings]) -> None:
@@ -59,8 +59,8 @@ class Reporter:
 def summary(campaign: Campaign, seed: int) -> str:
     """The figures of a run, in Markdown, as docs/protocol.md shows them."""
     tally, history = campaign.tally, campaign.history
-    done = Counter(asked.kind for asked in history.done)
-    repeats = sum(asked.repeat_count for asked in history.done)
+    done = Counter(operation.kind for operation in history.done)
+    repeats = sum(operation.repeat_count for operation in history.done)
     unknown = sum(
         count for answer, count in history.answers.items() if not answer.startswith("200")
     )
@@ -77,7 +77,7 @@ def summary(campaign: Campaign, seed: int) -> str:
         *(f"| {kind}s done | {done[kind]} |" for kind in Kind),
         f"| refused for lack of gems or items, or declined | {len(history.refused)} |",
         f"| other answers and lost ones, settled by repeating | {unknown - len(history.refused)} |",
-        f"| successes asked for again | {repeats} |",
+        f"| successes requested again | {repeats} |",
         f"| looks of the reader | {tally.reads} |",
         f"| anomalies | {campaign.findings.count} |",
     ]

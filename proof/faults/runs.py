@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psycopg2
 
-from proof.faults.campaign import Campaign, Deck, Size, chosen, rounds_of
+from proof.faults.campaign import Campaign, FaultDeck, Size, chosen, rounds_of
 from proof.faults.findings import Findings
 from proof.faults.injection.faults import SHORT_STALLS_SECONDS, STALLS_SECONDS, all_faults
+from proof.faults.injection.target import Target
 from proof.faults.processes.mutants import MUTANTS, Mutant
 from proof.faults.report import Reporter, mutant_table, summary
-from proof.faults.target import Target
 
 LONG_RUN_SECONDS = 600.0
 MUTANT_SECONDS = 100.0
@@ -32,10 +32,17 @@ def run(folder: Path, seconds: float, seed: int, only: Sequence[str], reporter: 
     """One run on a mesh of its own, with the faults whose names have one of the words `only`
     in them. Whether nothing was found."""
     stalls = STALLS_SECONDS if seconds >= LONG_RUN_SECONDS else SHORT_STALLS_SECONDS
+    size = Size(stalls_seconds=stalls)
+    faults = chosen(all_faults(), only)
+    reporter.say("Starting a mesh.")
     target = Target(folder / "mesh")
     try:
-        campaign = Campaign(target, folder, seed, Size(stalls_seconds=stalls))
-        deck = Deck(chosen(all_faults(), only), random.Random(seed))
+        campaign = Campaign(target, folder, seed, size)
+        deck = FaultDeck(faults, random.Random(seed))
+        reporter.say(
+            f"{size.player_count} players over {size.connection_count} connections; "
+            f"rounds out of {len(faults)} faults for {seconds:.0f} s."
+        )
         asyncio.run(_harm(campaign, deck, seconds, reporter))
     finally:
         target.stop()
@@ -49,7 +56,7 @@ def run(folder: Path, seconds: float, seed: int, only: Sequence[str], reporter: 
     return is_well
 
 
-async def _harm(campaign: Campaign, deck: Deck, seconds: float, reporter: Reporter) -> None:
+async def _harm(campaign: Campaign, deck: FaultDeck, seconds: float, reporter: Reporter) -> None:
     async with campaign.running():
         for faults in rounds_of(deck, time.monotonic() + seconds):
             came = await campaign.round(faults)
@@ -57,6 +64,7 @@ async def _harm(campaign: Campaign, deck: Deck, seconds: float, reporter: Report
                 if fault not in came:
                     deck.put_back(fault)
             reporter.show_round(campaign, faults, len(came))
+        reporter.say("Comparing every answer with what is stored.")
         await campaign.check_all_answers()
 
 

@@ -1,10 +1,11 @@
-"""Random input at every door of a mesh: `python -m proof.fuzz`.
+"""Random input at every endpoint of a mesh: `python -m proof.fuzz`.
 
 Exit status: 0 when no answer was our bug, no instance was lost, no process logged a
 failure that nobody had foreseen, and every invariant holds over all data; else 1.
 """
 
 import random
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ import typer
 from deploy.local.layout import REPOSITORY
 from proof.fuzz.report import Reporter
 from proof.fuzz.runs import Size, fuzz
+from proof.stack import MeshNotUp
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -38,7 +40,10 @@ def main(
     folder.chmod(0o755)
     reporter = Reporter()
     reporter.say(f"Seed {seed}; what happens is kept in {folder}.")
-    is_well = fuzz(folder, Size(messages, rest_seconds), seed, reporter)
+    try:
+        is_well = fuzz(folder, Size(messages, rest_seconds), seed, reporter)
+    except MeshNotUp as error:
+        sys.exit(str(error))
     raise typer.Exit(0 if is_well else 1)
 
 

@@ -1,4 +1,4 @@
-"""The mesh that is fuzzed: what it is told of callers, and what must be so afterwards."""
+"""The mesh that is fuzzed: its callers' tokens, and what must hold afterwards."""
 
 import json
 import time
@@ -20,7 +20,7 @@ SERVERS = ("account_svc", "gacha_svc", "registry")
 PURSE_GEMS = 1_000_000
 LOG_IN_SECONDS = 600.0
 """For how long a token, which lasts 15 minutes, is used."""
-A_BUG = "fail_"
+UNEXPECTED_ERROR = "fail_"
 """What processes log, as an error, when something happened that nobody had foreseen."""
 
 
@@ -68,14 +68,14 @@ class FuzzedMesh:
         self._log_in_at = time.monotonic() + LOG_IN_SECONDS
         return self.player.token
 
-    def harm(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What is wrong now: lost instances, bugs in the logs, broken invariants."""
-        return [*self._lost(), *self._bugs(), *broken_invariants(self.mesh)]
+        return [*self._lost_instances(), *self._unexpected_errors(), *broken_invariants(self.mesh)]
 
     def stop(self) -> None:
         self.mesh.stop()
 
-    def _lost(self) -> Iterator[str]:
+    def _lost_instances(self) -> Iterator[str]:
         now = self._pids_now()
         for name, pid in self._pids.items():
             if now.get(name) != pid:
@@ -84,15 +84,18 @@ class FuzzedMesh:
     def _pids_now(self) -> dict[str, int | None]:
         return {each["name"]: each["pid"] for each in self.mesh.read()["processes"]}
 
-    def _bugs(self) -> Iterator[str]:
+    def _unexpected_errors(self) -> Iterator[str]:
         for log in sorted(self.mesh.layout.logs.glob("*.log")):
             for line in log.read_text(errors="replace").splitlines():
-                if A_BUG not in line or not line.startswith("{"):
+                if UNEXPECTED_ERROR not in line or not line.startswith("{"):
                     continue
-                told = json.loads(line)
-                if str(told.get("event")).startswith(A_BUG) and told.get("level") == "error":
-                    kind = (told.get("exception") or [{}])[0]
+                entry = json.loads(line)
+                if (
+                    str(entry.get("event")).startswith(UNEXPECTED_ERROR)
+                    and entry.get("level") == "error"
+                ):
+                    kind = (entry.get("exception") or [{}])[0]
                     yield (
-                        f"{log.stem}: {told['event']} {told.get('method', '')} "
+                        f"{log.stem}: {entry['event']} {entry.get('method', '')} "
                         f"{kind.get('exc_type', '')}: {kind.get('exc_value', '')}"
                     )

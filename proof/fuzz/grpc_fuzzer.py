@@ -1,4 +1,4 @@
-"""Random requests at every gRPC method of every instance, and a judgement of each answer.
+"""Random requests at every gRPC method of every instance, and a verdict on each answer.
 
 An answer is well unless it is of a code that only our bugs have (UNKNOWN, INTERNAL,
 DATA_LOSS), or carries none of our details, as what gRPC says itself when an instance is
@@ -43,7 +43,7 @@ PLAYER = "player"
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Endpoint:
     """One method of one instance."""
 
     instance: str
@@ -56,7 +56,7 @@ class Door:
 
 
 @dataclass(slots=True)
-class Judgement:
+class Verdict:
     """What became of all requests: answers by method and code, and what is wrong."""
 
     answers: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -67,11 +67,11 @@ class Judgement:
         return self.answers.total()
 
 
-def doors_of(instances: Sequence[tuple[str, str]]) -> list[Door]:
+def endpoints_of(instances: Sequence[tuple[str, str]]) -> list[Endpoint]:
     """Every method that the instances, given by name and address, say they serve."""
     import_generated(DESCRIPTORS.read_bytes())
     pool = descriptor_pool.Default()
-    doors = []
+    endpoints = []
     for name, address in instances:
         with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
             for service in ProtoReflectionDescriptorDatabase(channel).get_services():
@@ -79,75 +79,75 @@ def doors_of(instances: Sequence[tuple[str, str]]) -> list[Door]:
                     continue
                 with suppress(KeyError):  # of another project, and not generated here
                     found = pool.FindServiceByName(service)
-                    doors += [Door(name, address, method) for method in found.methods]
-    return doors
+                    endpoints += [Endpoint(name, address, method) for method in found.methods]
+    return endpoints
 
 
 class GrpcFuzzer:
-    """Knocks at doors. `tokens` are by the service that shows them, PLAYER's beside them."""
+    """Sends requests to endpoints. `tokens` are by the service that shows them, and PLAYER's."""
 
     def __init__(
         self,
-        doors: Sequence[Door],
+        endpoints: Sequence[Endpoint],
         tokens: dict[str, Token],
         requests: Requests,
         randomness: Random,
     ) -> None:
-        self._doors = doors
+        self._endpoints = endpoints
         self._tokens = tokens
         self._requests = requests
         self._randomness = randomness
-        self.judgement = Judgement()
+        self.verdict = Verdict()
 
-    async def knock(self, count: int) -> None:
+    async def send(self, count: int) -> None:
         """Sends so many requests."""
-        addresses = {door.address for door in self._doors}
+        addresses = {endpoint.address for endpoint in self._endpoints}
         channels = {
             address: grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
             for address in addresses
         }
         left = iter(range(count))
 
-        async def keep_knocking() -> None:
+        async def keep_sending() -> None:
             for _ in left:
-                door = self._randomness.choice(self._doors)
-                await self._knock_at(door, channels[door.address])
+                endpoint = self._randomness.choice(self._endpoints)
+                await self._send_to(endpoint, channels[endpoint.address])
 
         try:
-            await asyncio.gather(*(keep_knocking() for _ in range(IN_FLIGHT)))
+            await asyncio.gather(*(keep_sending() for _ in range(IN_FLIGHT)))
         finally:
             for channel in channels.values():
                 await channel.close()
 
-    async def _knock_at(self, door: Door, channel: grpc.aio.Channel) -> None:
-        request = self._requests.of(door.method.input_type)
-        metadata = self._metadata(door.method)
+    async def _send_to(self, endpoint: Endpoint, channel: grpc.aio.Channel) -> None:
+        request = self._requests.of(endpoint.method.input_type)
+        metadata = self._metadata(endpoint.method)
         try:
-            if door.method.client_streaming:
-                await self._exchange(door, channel, request, metadata)
-            elif door.method.server_streaming:
-                await self._read_once(door, channel, request, metadata)
+            if endpoint.method.client_streaming:
+                await self._exchange(endpoint, channel, request, metadata)
+            elif endpoint.method.server_streaming:
+                await self._read_once(endpoint, channel, request, metadata)
             else:
                 send: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
-                    door.path
+                    endpoint.path
                 )
                 await send(request, timeout=CALL_SECONDS, metadata=metadata)
             code = grpc.StatusCode.OK
         except grpc.aio.AioRpcError as error:
             code = error.code()
-            self._judge(door, request, error)
-        self.judgement.answers[door.path, code.name] += 1
+            self._judge(endpoint, request, error)
+        self.verdict.answers[endpoint.path, code.name] += 1
 
     async def _read_once(
         self,
-        door: Door,
+        endpoint: Endpoint,
         channel: grpc.aio.Channel,
         request: bytes,
         metadata: tuple[tuple[str, str], ...],
     ) -> None:
-        send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(door.path)
+        send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(endpoint.path)
         call = send(request, timeout=CALL_SECONDS, metadata=metadata)
-        # A watcher that has the newest list is told nothing before the next change.
+        # A watcher that has the newest list gets nothing before the next change.
         with suppress(TimeoutError):
             async with asyncio.timeout(STREAM_SECONDS):
                 await call.read()
@@ -155,13 +155,15 @@ class GrpcFuzzer:
 
     async def _exchange(
         self,
-        door: Door,
+        endpoint: Endpoint,
         channel: grpc.aio.Channel,
         request: bytes,
         metadata: tuple[tuple[str, str], ...],
     ) -> None:
         """A server need not answer a stream, so silence is well; being gone is not."""
-        send: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(door.path)
+        send: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            endpoint.path
+        )
         call = send(timeout=CALL_SECONDS, metadata=metadata)
         try:
             await call.write(request)
@@ -186,11 +188,12 @@ class GrpcFuzzer:
         token = self._tokens.get(self._randomness.choice(callers))
         return () if token is None else ((AUTHORIZATION, f"Bearer {token()}"),)
 
-    def _judge(self, door: Door, request: bytes, error: grpc.aio.AioRpcError) -> None:
+    def _judge(self, endpoint: Endpoint, request: bytes, error: grpc.aio.AioRpcError) -> None:
         code = error.code()
         has_details = any(key == DETAILS_KEY for key, _ in error.trailing_metadata() or ())
-        is_ours = door.method.containing_service.file.name.startswith("protos/")
+        is_ours = endpoint.method.containing_service.file.name.startswith("protos/")
         if code in OUR_BUGS or (is_ours and not has_details and code not in SAID_BY_GRPC):
-            self.judgement.findings.append(
-                f"{door.instance} {door.path} {code.name} ({error.details()}) to {request[:300]!r}"
+            self.verdict.findings.append(
+                f"{endpoint.instance} {endpoint.path} {code.name} ({error.details()})"
+                f" to {request[:300]!r}"
             )

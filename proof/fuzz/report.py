@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from proof.fuzz.grpc_fuzzer import Judgement
+from proof.fuzz.grpc_fuzzer import Verdict
 
 WIDTH_OF_FILES = 150
 SHOWN = 20
@@ -25,16 +25,16 @@ class Reporter:
     def say(self, sentence: str) -> None:
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {escape(sentence)}")
 
-    def show_answers(self, judgement: Judgement) -> None:
+    def show_answers(self, verdict: Verdict) -> None:
         """A line for each method: how many requests, and their answers by code."""
         by_method: dict[str, Counter[str]] = defaultdict(Counter)
-        for (path, code), count in judgement.answers.items():
+        for (path, code), count in verdict.answers.items():
             by_method[path][code] += count
         table = Table("method", "requests", "answers", title="gRPC")
         for path, codes in sorted(by_method.items()):
-            told = ", ".join(f"{code} {count}" for code, count in codes.most_common())
-            table.add_row(path, str(codes.total()), told)
-        table.add_row("all", str(judgement.count), f"{len(judgement.findings)} findings")
+            entry = ", ".join(f"{code} {count}" for code, count in codes.most_common())
+            table.add_row(path, str(codes.total()), entry)
+        table.add_row("all", str(verdict.count), f"{len(verdict.findings)} findings")
         self._console.print(table, soft_wrap=False)
 
     def show_findings(self, where: str, findings: Sequence[str]) -> bool:

@@ -15,10 +15,10 @@ CHECKS = "proof.fuzz.rest_checks"
 
 @dataclass(frozen=True, slots=True)
 class RestRun:
-    """What schemathesis did: how many cases, its whole words, and whether it found nothing."""
+    """What schemathesis did: how many cases, its whole output, and whether it found nothing."""
 
     case_count: int
-    words: str
+    output: str
     is_well: bool
 
 
@@ -43,10 +43,10 @@ def fuzz_rest(gateway: str, token: str, folder: Path, *, seconds: int, seed: int
         timeout=4 * seconds + 120,
         check=False,
     )
-    words = ended.stdout.decode(errors="replace")
-    return RestRun(_cases(report), words, is_well=ended.returncode == 0)
+    output = ended.stdout.decode(errors="replace")
+    return RestRun(_cases(report), output, is_well=ended.returncode == 0)
 
 
 def _cases(report: Path) -> int:
-    told = json.loads(report.read_text())
-    return int(told["test_cases"]["generated"])
+    entry = json.loads(report.read_text())
+    return int(entry["test_cases"]["generated"])

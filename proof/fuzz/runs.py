@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from proof.fuzz.fuzzed_mesh import FuzzedMesh
-from proof.fuzz.grpc_fuzzer import GrpcFuzzer, Judgement, doors_of
+from proof.fuzz.grpc_fuzzer import GrpcFuzzer, Verdict, endpoints_of
 from proof.fuzz.messages import Requests
 from proof.fuzz.report import Reporter
 from proof.fuzz.rest_fuzzer import fuzz_rest
@@ -25,13 +25,14 @@ class Size:
 
 def fuzz(folder: Path, size: Size, seed: int, reporter: Reporter) -> bool:
     """Whether a mesh of its own in `folder` went through it unharmed."""
+    reporter.say("Starting a mesh.")
     target = FuzzedMesh(folder)
     try:
         is_well = True
         if size.message_count:
-            judgement = asyncio.run(_fuzz_grpc(target, size.message_count, seed, reporter))
-            reporter.show_answers(judgement)
-            is_well = reporter.show_findings("gRPC", judgement.findings)
+            verdict = asyncio.run(_fuzz_grpc(target, size.message_count, seed, reporter))
+            reporter.show_answers(verdict)
+            is_well = reporter.show_findings("gRPC", verdict.findings)
         if size.rest_seconds:
             reporter.say(f"REST, for about {size.rest_seconds} s.")
             run = fuzz_rest(
@@ -42,22 +43,25 @@ def fuzz(folder: Path, size: Size, seed: int, reporter: Reporter) -> bool:
                 seed=seed,
             )
             reporter.say(f"{run.case_count} REST requests.")
-            is_well &= reporter.show_findings("REST", [] if run.is_well else [run.words])
-        return reporter.show_findings("afterwards", target.harm()) and is_well
+            findings = [] if run.is_well else [run.output]
+            if not run.case_count:
+                findings.append(f"{size.rest_seconds} s were too short for any request")
+            is_well &= reporter.show_findings("REST", findings)
+        return reporter.show_findings("afterwards", target.problems()) and is_well
     finally:
         target.stop()
 
 
-async def _fuzz_grpc(target: FuzzedMesh, count: int, seed: int, reporter: Reporter) -> Judgement:
-    doors = await asyncio.to_thread(doors_of, target.servers())
+async def _fuzz_grpc(target: FuzzedMesh, count: int, seed: int, reporter: Reporter) -> Verdict:
+    endpoints = await asyncio.to_thread(endpoints_of, target.servers())
     known = (target.player.user_id, target.player.username, target.other.username)
     randomness = Random(seed)
-    fuzzer = GrpcFuzzer(doors, target.tokens(), Requests(randomness, known), randomness)
-    reporter.say(f"{count} gRPC requests at {len(doors)} methods of all instances.")
+    fuzzer = GrpcFuzzer(endpoints, target.tokens(), Requests(randomness, known), randomness)
+    reporter.say(f"{count} gRPC requests at {len(endpoints)} methods of all instances.")
     for batch in _batches(count):
-        await fuzzer.knock(batch)
-        reporter.say(f"{fuzzer.judgement.count} sent, {len(fuzzer.judgement.findings)} findings.")
-    return fuzzer.judgement
+        await fuzzer.send(batch)
+        reporter.say(f"{fuzzer.verdict.count} sent, {len(fuzzer.verdict.findings)} findings.")
+    return fuzzer.verdict
 
 
 def _batches(count: int) -> Iterable[int]:

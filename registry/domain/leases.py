@@ -1,4 +1,4 @@
-"""Leases: who is on the list of live instances, and for how long. Pure.
+"""Leases: which instances are listed as live, and for how long. Pure.
 
 Invariants, at every moment:
 - an instance id has at most one lease, and a lease names one instance;
@@ -51,8 +51,9 @@ class RegistryFull(ResourceExhausted):
 class Snapshot:
     """The whole list, ordered by id, and the revision that it has.
 
-    Revisions may be compared where `list_id` is the same; it is another one after a list
-    was begun anew, in which an instance may be missing that has not come back yet.
+    Revisions can be compared only where `list_id` is the same. A registry that has lost its
+    list begins one with another `list_id`, from which instances may be missing until they
+    register again.
     """
 
     revision: int

@@ -1,4 +1,4 @@
-"""What keeps the leases, and how watchers hear of changes: the interface of every store.
+"""The port to what keeps the leases and lets watchers hear of changes.
 
 A store may be shared by several registries (`registry.adapters.etcd.store.EtcdStore`) or
 live in one (`registry.storage.memory.MemoryStore`). Revisions of one list only ever grow, so
@@ -10,18 +10,24 @@ list is out of reach.
 from typing import Protocol
 
 from mesh.contract.instances import Instance, InstanceState
+from mesh.errors import Unavailable
 from registry.domain.leases import Snapshot
 
 
-class StoreClosed(Exception):
-    """The store takes nothing and tells nothing any more: the process is leaving."""
+class RegistryLeaving(Unavailable):
+    """The store is closed, for its process is leaving; callers go to another registry."""
+
+    REASON = "REGISTRY_LEAVING"
+
+    def __init__(self) -> None:
+        super().__init__("This registry is leaving; ask another.")
 
 
 class Store(Protocol):
     """Keeps the leases, while `run` runs.
 
-    What changes something raises Unavailable, within a second, when what is below does not
-    answer; the list goes on as it was last known.
+    A change raises Unavailable, within a second, when the storage below does not answer;
+    readers then see the list as it was last known.
     """
 
     @property
@@ -47,24 +53,24 @@ class Store(Protocol):
         ...
 
     async def snapshot(self) -> Snapshot:
-        """The list as it stands. Raises StoreClosed, or Unavailable when none is known yet."""
+        """The list as it stands. Raises RegistryLeaving, or Unavailable when none is known yet."""
         ...
 
     async def snapshot_after(self, revision: int) -> Snapshot:
         """The list as it stands, once its revision is another than the given one.
 
-        Changes that come together are told together. Raises StoreClosed.
+        Changes that come together are seen together. Raises RegistryLeaving.
         """
         ...
 
     def has_list(self) -> bool:
-        """Whether a list is known: whether this store is of use to anybody."""
+        """Whether a list is known, so that this store can answer readers."""
         ...
 
     async def run(self) -> None:
-        """Keeps the list true, for ever; what it holds is let go when it is cancelled."""
+        """Keeps the list current until it is cancelled, and then releases what it holds."""
         ...
 
     def close(self) -> None:
-        """Lets every watcher go. Idempotent."""
+        """Ends every watch with RegistryLeaving. Idempotent."""
         ...

@@ -1,25 +1,27 @@
-"""What one watcher has been told, by whichever registry it asked. Pure."""
+"""Where one watcher stands in the list, whichever registry it asked before. Pure."""
 
 from mesh.contract.instances import Instance
 from registry.domain.leases import Snapshot
 
 
-class Told:
-    """Decides what a watcher of one service, or of all, is told of each snapshot.
+class WatchCursor:
+    """Decides which snapshots are sent to a watcher of one service, or of all.
 
-    A watcher that comes from another registry has seen a revision. It is told nothing until
-    this registry knows a later one, so that it never goes back to an older list.
+    A watcher that comes from another registry brings the revision that it has seen. Nothing
+    is sent until this registry knows a later one, so that a watcher never goes back to an
+    older list.
     """
 
     def __init__(self, service: str, list_id: str, revision: int) -> None:
-        """`service` is empty for all; the others are the last list that was seen, or empty."""
+        """`service` is empty for all. `list_id` and `revision` are of the last list that the
+        watcher has seen; empty and 0 for none."""
         self._service = service
         self._list_id = list_id
         self.revision = revision
         self._entries: tuple[Instance, ...] | None = None
 
-    def news(self, whole: Snapshot) -> Snapshot | None:
-        """What to tell now that the list is this; None when the watcher has it already."""
+    def advance(self, whole: Snapshot) -> Snapshot | None:
+        """Moves on to this list. Returns what to send of it; None when the watcher has it."""
         is_same_list = whole.list_id == self._list_id
         if is_same_list and whole.revision <= self.revision:
             return None

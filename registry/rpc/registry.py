@@ -5,17 +5,17 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from mesh.contract.instances import Instance, InstanceState
-from mesh.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
+from mesh.errors import InvalidArgument, PermissionDenied, ResourceExhausted
 from mesh.membership.instance_messages import STATE_NUMBERS, to_message
 from mesh.serving.dispatch import Call
 from protos.registry.v1 import registry_pb2 as pb
 from registry.domain.leases import LeaseExpired, Snapshot
-from registry.domain.store import Store, StoreClosed
-from registry.domain.watch_cursor import Told
+from registry.domain.store import RegistryLeaving, Store
+from registry.domain.watch_cursor import WatchCursor
 
 MAX_WATCHERS = 1_000
 MAX_LEASE_ID_LENGTH = 120
-SIGN_OF_LIFE_SECONDS = 1.0
+KEEPALIVE_SECONDS = 1.0
 
 _STATES: dict[int, InstanceState] = {number: state for state, number in STATE_NUMBERS.items()}
 
@@ -28,16 +28,20 @@ class NotYourService(PermissionDenied):
     REASON = "NOT_YOUR_SERVICE"
 
 
-class RegistryLeaving(Unavailable):
-    REASON = "REGISTRY_LEAVING"
-
-
 class RegistryRpc:
     """The service's methods; each is described in its proto."""
 
-    def __init__(self, store: Store, *, max_watchers: int = MAX_WATCHERS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        max_watchers: int = MAX_WATCHERS,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+    ) -> None:
+        """A watcher gets a message at least every `keepalive_seconds`."""
         self._store = store
         self._max_watchers = max_watchers
+        self._keepalive_seconds = keepalive_seconds
         self._watcher_count = 0
 
     async def register(self, request: pb.RegisterRequest, call: Call) -> pb.RegisterResponse:
@@ -66,7 +70,7 @@ class RegistryRpc:
         return pb.DeregisterResponse()
 
     async def list(self, request: pb.ListRequest, call: Call) -> pb.ListResponse:
-        snapshot = (await self._snapshot()).of_service(request.service)
+        snapshot = (await self._store.snapshot()).of_service(request.service)
         return pb.ListResponse(
             instances=_messages(snapshot), revision=snapshot.revision, list_id=snapshot.list_id
         )
@@ -85,36 +89,30 @@ class RegistryRpc:
             self._watcher_count -= 1
 
     async def _is_own(self, lease_id: str, call: Call) -> bool:
-        """Whether a lease keeps an instance of the calling service listed. That of another
-        service is to its caller as one that never was."""
+        """Whether a lease keeps an instance of the calling service listed. A lease of another
+        service is treated as unknown."""
         instance_id = await self._store.holder(lease_id)
         return instance_id is not None and instance_id.startswith(f"{call.service}-")
 
-    async def _snapshot(self) -> Snapshot:
-        try:
-            return await self._store.snapshot()
-        except StoreClosed as error:
-            raise RegistryLeaving("This registry is leaving; ask another.") from error
-
     async def _changes(self, request: pb.WatchRequest) -> AsyncIterator[pb.WatchResponse]:
-        """Now, whenever the list has changed, and after each second without a change. A slow
-        reader asks for the next snapshot late and so misses those between."""
-        told = Told(request.service, request.list_id, request.revision)
-        whole = await self._snapshot()
+        """One response now, one after each change, and one after each second without a change.
+        A slow reader asks late for the next snapshot, and skips those between."""
+        cursor = WatchCursor(request.service, request.list_id, request.revision)
+        whole = await self._store.snapshot()
         while True:
-            news = told.news(whole)
+            changed = cursor.advance(whole)
             yield pb.WatchResponse(
-                instances=[] if news is None else _messages(news),
-                revision=told.revision,
+                instances=[] if changed is None else _messages(changed),
+                revision=cursor.revision,
                 list_id=whole.list_id,
-                unchanged=news is None,
+                unchanged=changed is None,
             )
             try:
-                async with asyncio.timeout(SIGN_OF_LIFE_SECONDS):
+                async with asyncio.timeout(self._keepalive_seconds):
                     whole = await self._store.snapshot_after(whole.revision)
             except TimeoutError:
                 continue
-            except StoreClosed:
+            except RegistryLeaving:
                 return
 
 

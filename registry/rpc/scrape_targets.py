@@ -1,4 +1,4 @@
-"""`/sd`: where Prometheus reads what each instance counts, as its http_sd wants to be told.
+"""`/sd`: the scrape targets of Prometheus, in the format of its http_sd.
 
 https://prometheus.io/docs/prometheus/latest/http_sd/: always the whole list, 200 and `[]`
 when it is empty; while the answer is an error, Prometheus keeps the list that it has.
@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from mesh.contract.instances import Instance
-from mesh.process.metrics import Page
-from registry.use_cases.following import Following
+from mesh.process.metrics_endpoint import Page
+from registry.use_cases.instance_cache import InstanceCache
 
 PATH = "/sd"
 
@@ -36,11 +36,11 @@ def scrape_targets(instances: Iterable[Instance]) -> list[dict[str, object]]:
     ]
 
 
-def scrape_targets_page(following: Following) -> Page:
+def scrape_targets_page(cache: InstanceCache) -> Page:
     """The page, 503 while there is no list yet."""
 
     def page() -> tuple[HTTPStatus, str, bytes]:
-        instances = following.instances
+        instances = cache.instances
         if instances is None:
             said = b"This registry has just started and has no list yet; ask again.\n"
             return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", said

@@ -1,1 +1,1 @@
-"""Where leases are kept: in memory, or in an etcd that several registries share."""
+"""Leases in the memory of one registry. Those in etcd are in `registry.adapters.etcd`."""

@@ -9,25 +9,27 @@ import structlog
 
 from mesh.contract.instances import Instance, InstanceState
 from registry.domain.leases import LEASE_SECONDS, Leases, Snapshot
-from registry.domain.store import StoreClosed
+from registry.domain.store import RegistryLeaving
 
 SWEEP_SECONDS = 0.2
 log = structlog.get_logger()
 
 
 class MemoryStore:
-    """A `Store` in this process, whose list is another one after each start."""
+    """A `Store` in this process. Each start begins another list."""
 
     def __init__(
         self,
         *,
         clock: Callable[[], float] = time.monotonic,
         new_lease_id: Callable[[], str] = lambda: uuid4().hex,
+        list_id: str = "",
         first_revision: int | None = None,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        """`clock` is monotonic, in seconds. The first revision is, unless given, the
-        wall clock's microseconds, so that a restarted registry goes on above."""
+        """`clock` is monotonic, in seconds. Unless given, the list's id is random, and the
+        first revision is the wall clock's microseconds, so that a restarted registry goes on
+        above the old one."""
         if first_revision is None:
             first_revision = time.time_ns() // 1000
         self.lease_seconds = lease_seconds
@@ -35,7 +37,7 @@ class MemoryStore:
         self._leases = Leases(
             new_lease_id,
             clock(),
-            list_id=uuid4().hex,
+            list_id=list_id or uuid4().hex,
             first_revision=first_revision,
             lease_seconds=lease_seconds,
         )
@@ -43,40 +45,45 @@ class MemoryStore:
         self._changed = asyncio.Event()
         self._is_closed = False
 
+    @property
+    def entries(self) -> tuple[Instance, ...]:
+        """The instances on the list now."""
+        return self._snapshot.entries
+
     async def register(self, entry: Instance) -> str:
         lease_id = self._leases.register(entry, self._clock())
-        self._tell()
+        self._publish()
         log.info("list_instance", target=entry.id, service=entry.service, address=entry.address)
         return lease_id
 
     async def renew(self, lease_id: str, state: InstanceState | None) -> None:
         self._leases.renew(lease_id, state, self._clock())
-        self._tell()
+        self._publish()
 
     async def remove(self, lease_id: str) -> None:
         self._leases.remove(lease_id)
-        self._tell()
+        self._publish()
 
     async def holder(self, lease_id: str) -> str | None:
         return self._leases.holder(lease_id)
 
     async def snapshot(self) -> Snapshot:
         if self._is_closed:
-            raise StoreClosed
+            raise RegistryLeaving
         return self._snapshot
 
     async def snapshot_after(self, revision: int) -> Snapshot:
         while self._snapshot.revision == revision and not self._is_closed:
             await self._changed.wait()
         if self._is_closed:
-            raise StoreClosed
+            raise RegistryLeaving
         return self._snapshot
 
     def sweep(self) -> None:
-        """Takes off the list whose lease has run out."""
+        """Removes the instances whose lease has run out."""
         for entry in self._leases.sweep(self._clock()):
             log.warning("lose_instance", target=entry.id, service=entry.service)
-        self._tell()
+        self._publish()
 
     def has_list(self) -> bool:
         return True
@@ -90,7 +97,7 @@ class MemoryStore:
         self._is_closed = True
         self._changed.set()
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         """Wakes the watchers if the list has changed."""
         if self._leases.revision != self._snapshot.revision:
             self._snapshot = self._leases.snapshot()

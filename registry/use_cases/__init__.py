@@ -1,1 +1,1 @@
-"""What the registry keeps up by itself: its own entry, and the list at hand for readers."""
+"""What the registry keeps up by itself: its own entry, and the list for readers."""

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class OwnEntry:
-    """Keeps one entry in a store; a `mesh.process.lifecycle.Leaving`."""
+    """Keeps one entry in a store; a `mesh.process.runtime.Entry`."""
 
     def __init__(
         self, entry: Instance, store: Store, *, heartbeat_seconds: float = HEARTBEAT_SECONDS
@@ -38,7 +38,7 @@ class OwnEntry:
         self._keeping = asyncio.create_task(self._keep(), name="own-entry")
 
     async def drain(self) -> None:
-        """Tells that no new calls are wanted."""
+        """Lists this registry as draining, so that callers send no new calls."""
         self._entry = replace(self._entry, state=InstanceState.DRAINING)
         await self._keep_once()
 

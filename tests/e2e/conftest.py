@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from proof import players
-from proof.clients.client import ACCOUNT, GACHA, SESSIONS, Client
+from proof.clients.client import ACCOUNT, CATALOG, GACHA, SESSIONS, Client
 from proof.clients.grpc_client import GrpcClient
 from proof.clients.grpcurl_client import GrpcurlClient
 from proof.clients.rest_client import RestClient
@@ -16,11 +16,14 @@ from tests.e2e import harm, tools
 
 def addresses(mesh: Mesh, number: int = 0) -> dict[str, str]:
     """The address of each service's instance of that number."""
-    account_svc = mesh.processes("account_svc")[number]["address"]
+    account_svc, gacha_svc = (
+        mesh.processes(role)[number]["address"] for role in ("account_svc", "gacha_svc")
+    )
     return {
         ACCOUNT: account_svc,
         SESSIONS: account_svc,
-        GACHA: mesh.processes("gacha_svc")[number]["address"],
+        CATALOG: gacha_svc,
+        GACHA: gacha_svc,
     }
 
 

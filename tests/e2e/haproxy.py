@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from deploy.local.layout import REPOSITORY
-from proof.load import Player
+from proof.load.pull_load import PullingPlayer
 
 CONFIGURATION = REPOSITORY / "deploy" / "haproxy" / "haproxy.cfg"
 PROGRAMS = ("haproxy", "/usr/sbin/haproxy")
@@ -111,7 +111,7 @@ class Callers:
 
     KINDS = ("read", "keyed pull", "pull")
 
-    def __init__(self, url: str, players: Sequence[Player]) -> None:
+    def __init__(self, url: str, players: Sequence[PullingPlayer]) -> None:
         self._url = url
         self._players = players
         self._stop = asyncio.Event()
@@ -138,7 +138,7 @@ class Callers:
             while any(self.seen[kind].successes < count for kind, count in wanted.items()):
                 await asyncio.sleep(0.02)
 
-    async def _ask(self, kind: str, player: Player) -> None:
+    async def _ask(self, kind: str, player: PullingPlayer) -> None:
         seen = self.seen[kind]
         async with httpx.AsyncClient(base_url=self._url, timeout=15) as client:
             while not self._stop.is_set():

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from proof.chaos.calls import CONNECTION_LOST, Call, Way, figures
+from proof.chaos.call_log import CONNECTION_LOST, Call, ClientKind, figures
 from proof.chaos.faults import Fault, Harm, faults_of
-from proof.chaos.run import Chaos, Seen, invariants
+from proof.chaos.run import Chaos, FaultResult, invariants
 from proof.etcd_cluster import need_etcd
-from proof.faults.load.players import make_players
+from proof.load.seeded_players import make_players
 from proof.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
 
 FAULTS = (
@@ -24,16 +24,16 @@ FAULTS = (
 PLAYER_COUNT = 10
 
 
-async def _run(mesh: Mesh, faults: Sequence[Fault], *, retries: bool = True) -> list[Seen]:
+async def _run(mesh: Mesh, faults: Sequence[Fault], *, retries: bool = True) -> list[FaultResult]:
     chaos = Chaos(mesh, make_players(mesh, PLAYER_COUNT), seed=3, retries=retries)
-    return [seen async for seen in chaos.run(faults, lambda: False)]
+    return [result async for result in chaos.run(faults, lambda: False)]
 
 
 @pytest.mark.timeout(150)
 async def test_no_caller_notices_that_a_process_was_lost(mesh: Mesh) -> None:
-    seen = await _run(mesh, FAULTS)
-    assert {each.fault: each.errors for each in seen} == {each: Counter() for each in FAULTS}
-    assert all(each.figures.count for each in seen), "there was a load"
+    result = await _run(mesh, FAULTS)
+    assert {each.fault: each.errors for each in result} == {each: Counter() for each in FAULTS}
+    assert all(each.figures.count for each in result), "there was a load"
     assert await invariants(mesh) == []
 
 
@@ -54,16 +54,16 @@ async def test_no_caller_notices_that_all_registries_were_lost(ha_mesh: Mesh) ->
     )
     assert (len(members), len(registries)) == (3, 3)
     faults = [Fault(Harm.KILL, members, is_of_leader=True), Fault(Harm.KILL, registries)]
-    seen = await _run(ha_mesh, faults)
-    assert [each.errors for each in seen] == [Counter(), Counter()]
-    assert all(each.figures.count for each in seen), "there was a load"
+    result = await _run(ha_mesh, faults)
+    assert [each.errors for each in result] == [Counter(), Counter()]
+    assert all(each.figures.count for each in result), "there was a load"
     assert await invariants(ha_mesh) == []
 
 
 @pytest.mark.timeout(120)
 async def test_a_client_that_tries_one_instance_once_is_caught(mesh: Mesh) -> None:
-    [seen] = await _run(mesh, FAULTS[:1], retries=False)
-    assert any(error.startswith(Way.CLIENT) for error in seen.errors), seen.errors
+    [result] = await _run(mesh, FAULTS[:1], retries=False)
+    assert any(error.startswith(ClientKind.CLIENT) for error in result.errors), result.errors
 
 
 @pytest.mark.timeout(30)
@@ -89,9 +89,9 @@ def test_connections_are_cut_by_the_kill_of_a_gateway_alone(
 
 
 def test_figures_name_the_way_of_each_error() -> None:
-    calls = [Call(Way.REST, 0.0, 0.001 * number, "ok") for number in range(1, 201)]
-    calls.append(Call(Way.REST, 0.0, 9.0, CONNECTION_LOST))
-    told = figures(calls)
-    assert (told.count, told.worst_seconds) == (201, 9.0)
-    assert told.p99_seconds == pytest.approx(0.199)
-    assert told.errors == {"rest: connection lost": 1}
+    calls = [Call(ClientKind.REST, 0.0, 0.001 * number, "ok") for number in range(1, 201)]
+    calls.append(Call(ClientKind.REST, 0.0, 9.0, CONNECTION_LOST))
+    detail = figures(calls)
+    assert (detail.count, detail.worst_seconds) == (201, 9.0)
+    assert detail.p99_seconds == pytest.approx(0.199)
+    assert detail.errors == {"rest: connection lost": 1}

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from proof.fuzz.grpc_fuzzer import PLAYER, Door, GrpcFuzzer
+from proof.fuzz.grpc_fuzzer import PLAYER, Endpoint, GrpcFuzzer
 from proof.fuzz.messages import Requests
 from proof.fuzz.report import Reporter
 from proof.fuzz.runs import Size, fuzz
@@ -39,13 +39,13 @@ async def judged(handler: "grpc.RpcMethodHandler[bytes, bytes]") -> list[str]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        door = Door("account_svc-1", f"127.0.0.1:{port}", LOGIN)
+        endpoint = Endpoint("account_svc-1", f"127.0.0.1:{port}", LOGIN)
         randomness = Random(SEED)
-        fuzzer = GrpcFuzzer([door], {PLAYER: lambda: "token"}, Requests(randomness), randomness)
-        await fuzzer.knock(200)
+        fuzzer = GrpcFuzzer([endpoint], {PLAYER: lambda: "token"}, Requests(randomness), randomness)
+        await fuzzer.send(200)
     finally:
         await server.stop(None)
-    return fuzzer.judgement.findings
+    return fuzzer.verdict.findings
 
 
 async def test_a_bug_of_a_method_is_noticed() -> None:

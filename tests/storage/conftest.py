@@ -9,7 +9,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.postgres.database import Database
 from mesh.postgres.migrations import read_migrations
-from proof.stack import PostgresServer
+from proof.postgres_server import PostgresServer
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""Outside payment providers, behind one interface: `provider`."""
+"""Outside payment providers, each an `account_svc.domain.payments.PaymentProvider`."""

@@ -1,9 +1,9 @@
 """The payment provider that the settings name."""
 
-from account_svc.adapters.payments.provider import PaymentProvider
 from account_svc.adapters.payments.sandbox import SandboxProvider
-from account_svc.adapters.payments.stripe_provider import STRIPE_URL, StripeProvider
+from account_svc.adapters.payments.stripe import STRIPE_URL, StripeProvider
 from account_svc.config import AccountSettings
+from account_svc.domain.payments import PaymentProvider
 
 
 def choose_provider(settings: AccountSettings) -> PaymentProvider:

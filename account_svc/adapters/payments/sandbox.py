@@ -17,7 +17,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
-from account_svc.adapters.payments.provider import (
+from account_svc.domain.payments import (
     BadSignature,
     Charge,
     ChargeOrder,

@@ -1,4 +1,4 @@
-"""Reads a private key from a file that nobody but its owner can have read."""
+"""Reads a private key from a file that only its owner may read."""
 
 import os
 import stat

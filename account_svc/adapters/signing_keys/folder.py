@@ -20,12 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from account_svc.adapters.signing_keys.files import RefusedKeyFile, read_private_key_file
 from account_svc.domain import signing_keys as rules
-from account_svc.domain.signing_keys import Schedule, ScheduledKey, State
+from account_svc.domain.signing_keys import MAX_SIGNING_KEYS, ListedKey, Schedule, ScheduledKey
 from mesh.identity.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder, stamps_of
 
-MAX_SIGNING_KEYS = 32
-"""The newest; a folder that holds more has been forgotten by somebody."""
 REMEDY = (
     "Make a key with: openssl genpkey -algorithm ed25519 "
     "-out $(date -u +%Y%m%dT%H%M%SZ).pem, readable for its owner alone"
@@ -40,18 +38,6 @@ class _HeldKey:
     path: Path
     signer: TokenSigner
     scheduled: ScheduledKey
-
-
-@dataclass(frozen=True, slots=True)
-class ListedKey:
-    """What an operator wants to know of a key; times are seconds since 1970, and
-    `removable_at` is None while no newer key has taken over."""
-
-    kid: str
-    file_name: str
-    state: State
-    ready_at: float
-    removable_at: float | None
 
 
 class SigningKeys:

@@ -1,9 +1,9 @@
 """A certificate authority of this mesh alone, and the certificates that it issues.
 
-Its key never leaves the folder of secrets, and whoever reads that may be anybody in the
-mesh. A certificate lives for a day and serves for both ends of a connection; it names this
-machine, and its owner as spiffe://gacha-mesh/SERVICE. Files are replaced one by one, each
-in one step; who reads a key beside a certificate that it is not of, reads again.
+Its key never leaves the folder of secrets; a reader of that folder could pose as any process
+of the mesh. A certificate is valid for a day and for both ends of a connection; it names this
+machine, and its owner as spiffe://gacha-mesh/SERVICE. Files are replaced one by one, each in
+one step; a reader that finds a key and a certificate that do not match reads again.
 """
 
 import ipaddress
@@ -111,7 +111,7 @@ def load_or_make_authority(folder: Path, clock: Callable[[], datetime]) -> Autho
 def make_authority(now: datetime, life: timedelta = CA_LIFE) -> Authority:
     """A new CA, kept nowhere."""
     key = ec.generate_private_key(ec.SECP256R1())
-    # The name tells one from another: of two that are called the same, the wrong one is tried.
+    # Names must differ: of two CAs with the same name, a client may try the wrong one.
     number = x509.random_serial_number() % 2**32
     common_name = f"{TRUST_DOMAIN} local CA {number:08x}"
     usage = x509.KeyUsage(

@@ -19,13 +19,14 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from account_svc.domain.signing_keys import file_name
 from deploy.local.secrets.certificates import now_utc
 from mesh.contract.access import ADMIN
 from mesh.identity.keys import load_private_key
 
+SIGNING_KEY_FILE = "%Y%m%dT%H%M%SZ.pem"
+"""account_svc requires the time of its making as the name of a key (docs/operations.md)."""
 IDENTITIES = ("account_svc", "gacha_svc", "gateway_http", ADMIN)
-"""Who calls services in a name of their own; the registry calls nobody."""
+"""Those that call services in their own name; the registry calls nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def load_or_make(folder: Path, clock: Callable[[], datetime] = now_utc) -> Crede
     postgres_password = folder / "postgres_password"
     signing_keys.mkdir(mode=0o700, exist_ok=True)
     if not any(signing_keys.glob("*.pem")):
-        make_signing_key(signing_keys, clock())
+        _write(signing_keys / f"{clock():{SIGNING_KEY_FILE}}", _ed25519_pem())
     for path in (payment_secret_key, payment_webhook_secret, postgres_password):
         _make_once(path, lambda: secrets.token_hex(24).encode())
     return Credentials(
@@ -84,18 +85,6 @@ def load_or_make(folder: Path, clock: Callable[[], datetime] = now_utc) -> Crede
         payment_webhook_secret,
         postgres_password.read_text().strip(),
     )
-
-
-def make_signing_key(folder: Path, made_at: datetime) -> Path:
-    """A new key beside those that are there, atomically, and its file.
-
-    Raises FileExistsError when one was made in the same second.
-    """
-    path = folder / file_name(made_at)
-    if path.exists():
-        raise FileExistsError(path)
-    _write(path, _ed25519_pem())
-    return path
 
 
 def _make_service_keys(private: Path, public: Path) -> None:

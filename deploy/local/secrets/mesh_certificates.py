@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from deploy.local.endpoint import IN_PLAIN_TEXT, Reach, with_certificates
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import Layout
+from deploy.local.mesh_client import PLAIN_CLIENT, MeshClient, with_certificates
 from deploy.local.mesh_file import Tls
 from deploy.local.secrets.certificates import (
     hosts_of_this_machine,
@@ -19,7 +19,7 @@ from deploy.local.secrets.certificates import (
     now_utc,
     replace_file,
 )
-from deploy.local.topology import Shape
+from deploy.local.topology import Topology
 from mesh.tls.certificates import Certificates
 from mesh.tls.material import TlsFiles
 
@@ -28,22 +28,22 @@ RENEWAL_SECONDS = 8 * 3600.0
 
 
 class PlainText:
-    """What there is of all this in a mesh without certificates: nothing."""
+    """A mesh without certificates: no settings, no files."""
 
-    reach: Reach = IN_PLAIN_TEXT
-    """How the mesh is reached by the runner."""
+    client: MeshClient = PLAIN_CLIENT
+    """Calls the mesh as the runner."""
     operator_files: TlsFiles | None = None
 
     def settings_of(self, name: str) -> dict[str, str]:
-        """What makes an instance show its certificate, and ask for those of others."""
+        """Settings that make an instance show its certificate, and require those of others."""
         return {}
 
     def https_settings_of(self, name: str) -> dict[str, str]:
-        """What makes a gateway serve HTTPS."""
+        """Settings that make a gateway serve HTTPS."""
         return {}
 
-    def believers_settings(self) -> dict[str, str]:
-        """What makes a program that knows nothing of the mesh believe its gateways."""
+    def trust_settings(self) -> dict[str, str]:
+        """Settings that make a program outside the mesh trust its gateways."""
         return {}
 
     def described(self) -> Tls | None:
@@ -55,7 +55,7 @@ class PlainText:
         raise LocalRunError("This mesh has no certificates: start it with `make up TLS=1`.")
 
     async def keep_renewing(self, say: Callable[[str], None]) -> None:
-        """Renews them for ever; says what went wrong, and tries again at the next turn."""
+        """Renews them for ever; reports a failure, and tries again at the next turn."""
 
 
 class MeshCertificates(PlainText):
@@ -76,7 +76,7 @@ class MeshCertificates(PlainText):
         self._issue()
         self.operator_files = self._files(OPERATOR)
         self._operators = Certificates(self.operator_files)
-        self.reach = with_certificates(self._operators, layout.ca_certificate)
+        self.client = with_certificates(self._operators, layout.ca_certificate)
 
     def settings_of(self, name: str) -> dict[str, str]:
         return {"MESH_TLS_DIR": str(self._directory(name))}
@@ -88,7 +88,7 @@ class MeshCertificates(PlainText):
             "GATEWAY_TLS_KEY_FILE": str(files.key),
         }
 
-    def believers_settings(self) -> dict[str, str]:
+    def trust_settings(self) -> dict[str, str]:
         return {"SSL_CERT_FILE": str(self._layout.ca_certificate)}
 
     def described(self) -> Tls:
@@ -124,14 +124,14 @@ class MeshCertificates(PlainText):
 
 
 def _names_of(service: str) -> list[str]:
-    """By which clients dial it through xDS, and then look for it: gacha_svc is gacha too."""
+    """The host names that clients of xDS check: gacha_svc is gacha too."""
     return [service, service.removesuffix("_svc")]
 
 
-def certificates_for(layout: Layout, shape: Shape) -> PlainText:
-    """Those of every instance of a shape, issued now, or none if it has no TLS."""
-    if not shape.tls:
+def certificates_for(layout: Layout, topology: Topology) -> PlainText:
+    """Those of every instance of a topology, issued now, or none if it has no TLS."""
+    if not topology.tls:
         return PlainText()
-    named = [("gateway_http", name) for name in shape.gateways()]
-    named += [("registry", name) for name in shape.registries()]
-    return MeshCertificates(layout, {name: role for role, name in (*named, *shape.services())})
+    named = [("gateway_http", name) for name in topology.gateways()]
+    named += [("registry", name) for name in topology.registries()]
+    return MeshCertificates(layout, {name: role for role, name in (*named, *topology.services())})

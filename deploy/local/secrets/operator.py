@@ -1,4 +1,4 @@
-"""What operators show to the mesh: a token in their own name, signed with their own key."""
+"""The operators' identity: a token in their own name, signed with their own key."""
 
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from mesh.identity.service_identity import ServiceIdentity
 
 
 def identity(key_file: Path) -> ServiceIdentity:
-    """Whoever holds the operators' key. Raises LocalRunError when the file holds none."""
+    """The identity of the holder of the operators' key. Raises LocalRunError when the file has
+    no key."""
     try:
         key = load_private_key(key_file.read_bytes())
     except (OSError, ValueError) as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.errors import LocalRunError
-from deploy.local.servers.identity import bound_to_parent
+from deploy.local.parent_bound import bound_to_parent
 from deploy.local.servers.ports import HOST
 
 HEARTBEAT_MS, ELECTION_MS = 50, 500

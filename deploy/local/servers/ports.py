@@ -1,8 +1,7 @@
 """Ports on 127.0.0.1: free when chosen, and the same from run to run where possible.
 
-They are taken from below the range from which the kernel serves outgoing connections:
-otherwise somebody's connection could sit on an instance's port just while the instance
-is being restarted.
+They lie below the range that the kernel uses for outgoing connections. Otherwise a connection
+could occupy an instance's port while the instance is being restarted.
 """
 
 import json
@@ -20,7 +19,7 @@ from deploy.local.errors import LocalRunError
 HOST = "127.0.0.1"
 LOWEST, HIGHEST = 18_000, 32_000
 MAX_ATTEMPTS = 1_000
-PATIENCE_SECONDS = 3.0
+RELEASE_SECONDS = 3.0
 """How long to wait for a port that the processes of a killed run may still be leaving."""
 
 
@@ -38,15 +37,15 @@ def is_free(port: int) -> bool:
 
 def free_ports(randomness: random.Random) -> Iterator[int]:
     """Different free ports, without end. Raises OSError when none is found."""
-    given: set[int] = set()
+    yielded: set[int] = set()
     while True:
         for _ in range(MAX_ATTEMPTS):
             port = randomness.randrange(LOWEST, HIGHEST)
-            if port not in given and is_free(port):
+            if port not in yielded and is_free(port):
                 break
         else:
             raise OSError(f"no free port between {LOWEST} and {HIGHEST} on {HOST}")
-        given.add(port)
+        yielded.add(port)
         yield port
 
 
@@ -54,52 +53,53 @@ def assign(
     remembered_in: Path,
     names: Sequence[str],
     *,
-    wanted: dict[str, int],
+    fixed: dict[str, int],
     randomness: random.Random,
     say: Callable[[str], None],
+    release_seconds: float = RELEASE_SECONDS,
 ) -> dict[str, int]:
-    """A port for each name: the one in `wanted`, else last run's if it is free, else a new one.
+    """A port for each name: the one in `fixed`, else last run's if it is free, else a new one.
 
-    What was chosen is remembered in the file. Raises LocalRunError when a wanted port is
+    What was chosen is remembered in the file. Raises LocalRunError when a fixed port is
     taken or cannot be opened: those are known to people, and must not move.
     """
     remembered = _read(remembered_in)
     others = free_ports(randomness)
-    taken_by_us = set(wanted.values())
+    taken_by_us = set(fixed.values())
     assigned: dict[str, int] = {}
     for name in names:
-        port = wanted.get(name) or remembered.get(name)
-        if name in wanted:
-            _require_free(name, wanted[name])
-        elif port is None or port in taken_by_us or not _becomes_free(port):
+        port = fixed.get(name) or remembered.get(name)
+        if name in fixed:
+            _require_free(name, fixed[name], release_seconds)
+        elif port is None or port in taken_by_us or not _becomes_free(port, release_seconds):
             if port is not None:
                 say(f"Port {port} of {name} is taken by now; it gets another.")
             port = next(other for other in others if other not in taken_by_us)
         assert port is not None
         taken_by_us.add(port)
         assigned[name] = port
-    kept = remembered | {name: port for name, port in assigned.items() if name not in wanted}
+    kept = remembered | {name: port for name, port in assigned.items() if name not in fixed}
     draft = remembered_in.with_suffix(".new")
     draft.write_text(json.dumps(kept, indent=2) + "\n")
     draft.replace(remembered_in)
     return assigned
 
 
-def _require_free(name: str, port: int) -> None:
+def _require_free(name: str, port: int, release_seconds: float) -> None:
     if port < 1024 and os.geteuid() != 0 and not is_free(port):
         raise LocalRunError(
             f"Port {port} for {name} may not be opened by an ordinary user, or is taken. "
-            "Choose one above 1023: `make up PORT=9000`."
+            "Choose one above 1023: `make up PORT=9000` (or `gachactl up --port 9000`)."
         )
-    if not _becomes_free(port):
+    if not _becomes_free(port, release_seconds):
         raise LocalRunError(
             f"Port {port}, which {name} needs, is taken{_by_whom(port)}. Choose another with "
-            "`make up PORT=9000` (or MESH_PORT_GATEWAY=9000), or PORT=0 for any free one."
+            "`make up PORT=9000` (or `gachactl up --port 9000`), or 0 for any free one."
         )
 
 
-def _becomes_free(port: int) -> bool:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def _becomes_free(port: int, release_seconds: float) -> bool:
+    deadline = time.monotonic() + release_seconds
     while not is_free(port):
         if time.monotonic() > deadline:
             return False

@@ -24,8 +24,9 @@ import psycopg2
 from psycopg2 import sql
 
 from deploy.local.errors import LocalRunError
-from deploy.local.servers import identity
-from deploy.local.servers.identity import Identity, bound_to_parent
+from deploy.local.parent_bound import bound_to_parent
+from deploy.local.servers import server_user
+from deploy.local.servers.server_user import ServerUser
 
 ROLE_NAME = "mesh"
 INITDB_TIMEOUT_SECONDS = 120.0
@@ -42,8 +43,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "fsync": "on",
         "shared_buffers": "128MB",
         "logging_collector": "off",
-        # A statement that fails, and an error's details, hold what players only may know:
-        # emails and hashes of passwords. The log tells of the error alone.
+        # A failed statement and an error's details hold emails and hashes of passwords, so the
+        # log has the error's message alone.
         "log_min_error_statement": "panic",
         "log_error_verbosity": "terse",
         "log_timezone": "UTC",
@@ -63,7 +64,7 @@ class Cluster:
     database: str
     port: int
     password: str
-    identity: Identity
+    user: ServerUser
     settings: Mapping[str, str] = field(default_factory=dict)
     is_durable: bool = True
 
@@ -78,7 +79,7 @@ class Cluster:
     def command(self) -> list[str]:
         """Runs the server in the foreground, for no longer than this process lives.
 
-        If this process dies the server is told to quit at once and recovers from its log
+        If this process dies the server quits at once and recovers from its log
         at the next start: waiting for clients and a checkpoint could outlast a restart.
         """
         settings = {**SETTINGS, "port": str(self.port), **self.settings}
@@ -88,7 +89,7 @@ class Cluster:
         return bound_to_parent(
             [binaries() / "postgres", "-D", self.data, *options],
             parent_death_signal=signal.SIGQUIT,
-            identity=self.identity.argument,
+            user=self.user.argument,
         )
 
 
@@ -105,14 +106,14 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
-def choose_identity(parent_of_data: Path) -> Identity:
+def choose_server_user(parent_of_data: Path) -> ServerUser:
     """Who can run the binaries and enter `parent_of_data`, an existing folder.
 
     Raises LocalRunError when nobody can.
     """
     script = '"$0" --version >/dev/null && cd "$1"'
     command: list[str | Path] = ["/bin/sh", "-c", script, binaries() / "postgres", parent_of_data]
-    return identity.choose(parent_of_data, lambda choice: identity.probe(choice, command))
+    return server_user.choose(parent_of_data, lambda choice: server_user.probe(choice, command))
 
 
 def prepare(cluster: Cluster) -> None:
@@ -123,7 +124,7 @@ def prepare(cluster: Cluster) -> None:
     """
     if not cluster.data.exists():
         _initialize(cluster)
-    _own(cluster.data, cluster.identity)
+    _own(cluster.data, cluster.user)
     end_stragglers(cluster.data)
     (cluster.data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -135,7 +136,7 @@ def _initialize(cluster: Cluster) -> None:
     password_file = draft / "password"
     password_file.touch(mode=0o600)
     password_file.write_text(cluster.password)
-    _own(draft, cluster.identity)
+    _own(draft, cluster.user)
     command: list[str | Path] = [binaries() / "initdb", "-D", draft / "data"]
     command += ["--username", ROLE_NAME, "--auth", "scram-sha-256", "--pwfile", password_file]
     # The built-in locale is the same on every machine, however few it has installed.
@@ -144,7 +145,7 @@ def _initialize(cluster: Cluster) -> None:
     if not cluster.is_durable:
         command.append("--no-sync")
     result = subprocess.run(
-        bound_to_parent(command, identity=cluster.identity.argument),
+        bound_to_parent(command, user=cluster.user.argument),
         cwd=draft,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -160,7 +161,7 @@ def _initialize(cluster: Cluster) -> None:
     shutil.rmtree(draft)
 
 
-def _own(folder: Path, owner: Identity) -> None:
+def _own(folder: Path, owner: ServerUser) -> None:
     """Gives the folder to the server's user; only root can, and only root needs to."""
     if folder.stat().st_uid == owner.owner_uid:
         return

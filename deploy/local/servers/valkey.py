@@ -9,7 +9,7 @@ import importlib.util
 from pathlib import Path
 
 from deploy.local.errors import LocalRunError
-from deploy.local.servers.identity import bound_to_parent
+from deploy.local.parent_bound import bound_to_parent
 
 MAX_MEMORY = "128mb"
 

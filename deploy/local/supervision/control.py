@@ -1,7 +1,7 @@
-"""What a running mesh is asked to do: a socket in its folder, for its owner alone.
+"""Commands to a running mesh, over a socket in its folder that only its owner may use.
 
 A client sends the name of a command in one line, and gets JSON lines: `{"said": SENTENCE}`
-as often as there is something to say, then `{"failed": SENTENCE}` or `{"done": true}`. One
+for each line of progress, then `{"failed": SENTENCE}` or `{"done": true}`. One
 command runs at a time. One whose client has gone away is cancelled.
 """
 
@@ -17,7 +17,7 @@ from deploy.local.errors import LocalRunError
 
 Say = Callable[[str], None]
 Command = Callable[[Say], Awaitable[None]]
-"""Says how it goes on. Raises LocalRunError."""
+"""Reports its progress. Raises LocalRunError."""
 
 
 @contextlib.asynccontextmanager
@@ -33,7 +33,7 @@ async def served(path: Path, commands: Mapping[str, Command]) -> AsyncIterator[N
         try:
             await _answer(reader, writer, commands, turn)
         except (ConnectionError, ValueError):
-            pass  # The client went away, or is none.
+            pass  # The client went away, or speaks something else.
         finally:
             under_way.discard(task)
             writer.close()
@@ -54,27 +54,27 @@ async def _answer(
     commands: Mapping[str, Command],
     turn: asyncio.Lock,
 ) -> None:
-    def tell(**message: object) -> None:
+    def send(**message: object) -> None:
         writer.write(json.dumps(message).encode() + b"\n")
 
     name = (await reader.readline()).decode().strip()
     if name not in commands:
-        tell(failed=f"The running mesh knows no command {name!r}: it may be of another version.")
+        send(failed=f"The running mesh knows no command {name!r}: it may be of another version.")
         return
     if turn.locked():
-        tell(failed="Another command is under way; try again when it is done.")
+        send(failed="Another command is under way; try again when it is done.")
         return
     async with turn:
-        running = asyncio.ensure_future(commands[name](lambda sentence: tell(said=sentence)))
+        running = asyncio.ensure_future(commands[name](lambda sentence: send(said=sentence)))
         gone = asyncio.ensure_future(reader.read())
         try:
             await asyncio.wait([running, gone], return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 return
             running.result()
-            tell(done=True)
+            send(done=True)
         except LocalRunError as error:
-            tell(failed=str(error))
+            send(failed=str(error))
         finally:
             running.cancel()
             gone.cancel()
@@ -83,9 +83,9 @@ async def _answer(
 
 
 def ask(path: Path, command: str, say: Say) -> None:
-    """Has the running mesh carry a command out, and returns when it has.
+    """Runs a command in the running mesh, and returns when it is done.
 
-    Raises LocalRunError, with what was in the way.
+    Raises LocalRunError with the reason of a failure.
     """
     with socket.socket(socket.AF_UNIX) as client:
         try:
@@ -123,7 +123,7 @@ def _bound(path: Path) -> socket.socket:
 
 @contextlib.contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """Another name of the path: a socket's may have hardly more than a hundred bytes."""
+    """Another name of the path, for the kernel limits a socket's to about a hundred bytes."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"

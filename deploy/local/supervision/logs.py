@@ -16,14 +16,14 @@ def begin_run(folder: Path, *, keep: str | None = None) -> None:
             log.replace(log.with_name(f"{log.name}.1"))
 
 
-def bound(folder: Path) -> None:
-    """Copies each log above MAX_BYTES to NAME.log.1 and empties it.
+def bound(folder: Path, max_bytes: int = MAX_BYTES) -> None:
+    """Copies each log above `max_bytes` to NAME.log.1 and empties it.
 
     Its writers go on undisturbed, for they append; lines written between the copy and
     the emptying are lost.
     """
     for log in folder.glob("*.log"):
-        if log.stat().st_size > MAX_BYTES:
+        if log.stat().st_size > max_bytes:
             shutil.copyfile(log, log.with_name(f"{log.name}.1"))
             os.truncate(log, 0)
 

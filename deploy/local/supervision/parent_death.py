@@ -1,9 +1,9 @@
 """Becomes a command that cannot outlive the process that started it.
 
-    python -I -S parent_death.py PARENT_PID SIGNAL IDENTITY COMMAND [ARGUMENT ...]
+    python -I -S parent_death.py PARENT_PID SIGNAL USER COMMAND [ARGUMENT ...]
 
 The kernel sends SIGNAL (a number) to the command when its parent dies, however it
-dies. IDENTITY is `self`, `map:UID:GID` (a user namespace in which the caller is that
+dies. USER is `self`, `map:UID:GID` (a user namespace in which the caller is that
 user, while to the world outside it stays who it is) or `drop:UID:GID`. The command
 replaces this program, so that its pid is the one that the parent knows.
 
@@ -25,9 +25,9 @@ NOT_STARTED = 126
 """Exit status when the command could not be started; stderr says why."""
 
 
-def take_identity(identity: str) -> None:
+def become_user(user: str) -> None:
     """Raises OSError when the kernel does not allow it."""
-    kind, _, ids = identity.partition(":")
+    kind, _, ids = user.partition(":")
     if kind == "self":
         return
     uid, gid = (int(number) for number in ids.split(":"))
@@ -59,13 +59,13 @@ def die_with_parent(parent_pid: int, signal_number: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    parent_pid, signal_number, identity, *command = arguments
+    parent_pid, signal_number, user, *command = arguments
     try:
-        take_identity(identity)
+        become_user(user)
         die_with_parent(int(parent_pid), int(signal_number))
         os.execv(command[0], command)
     except OSError as error:
-        sys.stderr.write(f"{command[0]} could not be started as {identity}: {error}\n")
+        sys.stderr.write(f"{command[0]} could not be started as {user}: {error}\n")
         raise SystemExit(NOT_STARTED) from error
 
 

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from deploy.local.endpoint import IN_PLAIN_TEXT, Reach
+from deploy.local.mesh_client import PLAIN_CLIENT, MeshClient
 from deploy.local.servers import postgres
 from deploy.local.servers.postgres import Cluster
 
@@ -19,11 +19,11 @@ TIMEOUT_SECONDS = 2.0
 SLOT_COUNT = 16_384
 
 
-async def is_serving(address: str, reach: Reach = IN_PLAIN_TEXT) -> bool:
+async def is_serving(address: str, client: MeshClient = PLAIN_CLIENT) -> bool:
     """gRPC health of the whole server (service name "")."""
     # Somebody's proxy for the outside must not stand between processes of one machine.
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-    async with reach.security.channel(address, options) as channel:
+    async with client.security.channel(address, options) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             answer = await stub.Check(
@@ -34,24 +34,24 @@ async def is_serving(address: str, reach: Reach = IN_PLAIN_TEXT) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-async def is_gateway_ready(address: str, reach: Reach = IN_PLAIN_TEXT) -> bool:
+async def is_gateway_ready(address: str, client: MeshClient = PLAIN_CLIENT) -> bool:
     """GET /readyz answers 200."""
-    return await asyncio.to_thread(_is_ok, address, "/readyz", reach)
+    return await asyncio.to_thread(_is_ok, address, "/readyz", client)
 
 
 async def is_payment_sandbox_ready(address: str) -> bool:
     """GET /healthz answers 200."""
-    return await asyncio.to_thread(_is_ok, address, "/healthz", IN_PLAIN_TEXT)
+    return await asyncio.to_thread(_is_ok, address, "/healthz", PLAIN_CLIENT)
 
 
 async def is_etcd_ready(address: str) -> bool:
     """GET /health answers 200: the member knows a leader, and a quorum took its read."""
-    return await asyncio.to_thread(_is_ok, address, "/health", IN_PLAIN_TEXT)
+    return await asyncio.to_thread(_is_ok, address, "/health", PLAIN_CLIENT)
 
 
-def _is_ok(address: str, path: str, reach: Reach) -> bool:
+def _is_ok(address: str, path: str, client: MeshClient) -> bool:
     try:
-        status, _ = reach.get(address, path, TIMEOUT_SECONDS)
+        status, _ = client.get(address, path, TIMEOUT_SECONDS)
     except (OSError, http.client.HTTPException):
         return False
     return status == http.client.OK

@@ -1,8 +1,8 @@
 """A rolling restart: one process after the other, while the others serve.
 
-Nothing is ended before all else is healthy and seen by every caller, so at no time is more
-than one process away. Databases and the cache are left alone: each is alone here, so that
-nobody could serve in its place. So is the payment sandbox, which stands for another company.
+Nothing is ended before all else is healthy and seen by every caller, so at most one
+process is away at any time. Databases and the cache are left alone, for each is the only one
+here. So is the payment sandbox, which stands for another company.
 """
 
 import asyncio
@@ -24,8 +24,9 @@ Unseen = Callable[[], Awaitable[list[str]]]
 async def roll(processes: Sequence[SupervisedProcess], unseen: Unseen, say: Say) -> None:
     """Restarts them by role in ORDER; those of other roles are left alone.
 
-    `unseen` says what is not seen by whom. Raises LocalRunError when the mesh is not whole
-    to begin with, or does not become so after one of them; the others are then left alone.
+    `unseen` has a sentence for each instance that a caller does not see. Raises LocalRunError
+    when the mesh is not whole before the first restart, or after one of them; the others are
+    then left alone.
     """
     rolled = [each for role in ORDER for each in processes if each.spec.role == role]
     await _wait_until_whole(processes, unseen, "Nothing was restarted")
@@ -45,7 +46,7 @@ async def roll(processes: Sequence[SupervisedProcess], unseen: Unseen, say: Say)
 
 
 async def _wait_until_whole(
-    processes: Sequence[SupervisedProcess], unseen: Unseen, told: str
+    processes: Sequence[SupervisedProcess], unseen: Unseen, progress: str
 ) -> None:
     deadline = time.monotonic() + SEEN_SECONDS
     while True:
@@ -57,5 +58,5 @@ async def _wait_until_whole(
         if not missing:
             return
         if time.monotonic() > deadline:
-            raise LocalRunError(f"{told}: {'; '.join(missing)}.")
+            raise LocalRunError(f"{progress}: {'; '.join(missing)}.")
         await asyncio.sleep(POLL_SECONDS)

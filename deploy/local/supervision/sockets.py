@@ -8,7 +8,7 @@ replaced, however it ended, new connections wait in the kernel instead of being 
 import socket
 
 LISTEN_FD = "MESH_LISTEN_FD"
-"""The variable that tells a process the number of its listening socket."""
+"""The variable with the descriptor of a process's listening socket."""
 BACKLOG_CONNECTIONS = 1024
 
 

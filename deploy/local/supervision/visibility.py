@@ -1,6 +1,6 @@
-"""Whether the whole mesh sees the whole mesh: what must be so before a process is ended.
+"""Whether every caller sees every instance: checked before a process is ended.
 
-Asked are every registry, for its list, and every gateway, for what it makes of that list.
+Every registry is asked for its list, and every gateway for the instances that it calls.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import http.client
 import json
 from collections.abc import Callable, Collection, Sequence
 
-from deploy.local.endpoint import Reach, reach_of
+from deploy.local.mesh_client import MeshClient, client_of
 from deploy.local.mesh_file import Mesh
 from mesh.errors import MeshError
 from protos.registry.v1 import registry_pb2
@@ -20,13 +20,17 @@ LISTED = (*SERVICES, "gateway_http")
 
 
 async def unseen(mesh: Mesh, token: Callable[[], str]) -> list[str]:
-    """What is not seen by whom, in words; empty when all is seen. `token` is a service's."""
+    """A sentence for each instance that a caller does not see; empty when all see all. `token`
+    is an operator's or a service's."""
     registries = _addresses(mesh, ("registry",))
     gateways = _addresses(mesh, ("gateway_http",))
-    reach = reach_of(mesh)
+    client = client_of(mesh)
     answers = await asyncio.gather(
-        *(_unlisted(address, _names(mesh, LISTED), token(), reach) for address in registries),
-        *(asyncio.to_thread(_not_called, each, _names(mesh, SERVICES), reach) for each in gateways),
+        *(_unlisted(address, _names(mesh, LISTED), token(), client) for address in registries),
+        *(
+            asyncio.to_thread(_not_called, each, _names(mesh, SERVICES), client)
+            for each in gateways
+        ),
     )
     return [sentence for sentences in answers for sentence in sentences]
 
@@ -39,12 +43,16 @@ def _names(mesh: Mesh, roles: Collection[str]) -> list[str]:
     return [each["name"] for each in mesh["processes"] if each["role"] in roles]
 
 
-async def _unlisted(registry: str, names: Sequence[str], token: str, reach: Reach) -> list[str]:
+async def _unlisted(
+    registry: str, names: Sequence[str], token: str, client: MeshClient
+) -> list[str]:
     try:
-        told = await reach.call(registry, LIST, registry_pb2.ListRequest(), token, TIMEOUT_SECONDS)
+        response = await client.call(
+            registry, LIST, registry_pb2.ListRequest(), token, TIMEOUT_SECONDS
+        )
     except MeshError as error:
         return [f"the registry at {registry} does not answer ({error.code.name})"]
-    answer = registry_pb2.ListResponse.FromString(told)
+    answer = registry_pb2.ListResponse.FromString(response)
     serving = {
         each.id for each in answer.instances if each.state == registry_pb2.INSTANCE_STATE_SERVING
     }
@@ -53,11 +61,11 @@ async def _unlisted(registry: str, names: Sequence[str], token: str, reach: Reac
     ]
 
 
-def _not_called(gateway: str, names: Sequence[str], reach: Reach) -> list[str]:
+def _not_called(gateway: str, names: Sequence[str], client: MeshClient) -> list[str]:
     try:
-        _, body = reach.get(gateway, "/status", TIMEOUT_SECONDS)
-        told = json.loads(body)
-        age_seconds, services = told["registry"]["viewAgeSeconds"], told["services"]
+        _, body = client.get(gateway, "/status", TIMEOUT_SECONDS)
+        status = json.loads(body)
+        age_seconds, services = status["registry"]["viewAgeSeconds"], status["services"]
     except (OSError, http.client.HTTPException, ValueError, KeyError):
         return [f"the gateway at {gateway} does not answer"]
     if age_seconds != 0:

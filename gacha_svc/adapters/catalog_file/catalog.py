@@ -4,23 +4,25 @@ The file is the YAML form of `Catalog`, with one difference: a field that is hel
 parts per million (`base_rate_ppm`) is written in percent, without that ending
 (`base_rate: 0.6`).
 
-Nothing is repaired in silence: what is unknown, repeated or contradictory is refused,
-each fault with its line, as many of them at once as can be told.
+Nothing is repaired in silence. Unknown, repeated and contradictory fields are refused. All
+faults that can be found are reported at once, each with its line.
 """
 
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from gacha_svc.adapters.catalog_file.fault_lines import faults_of, lines_of
+from gacha_svc.adapters.catalog_file.percentages import as_written, path_in_file, with_ppm
 from gacha_svc.adapters.catalog_file.yaml_tree import UnreadableYaml, read_yaml
-from gacha_svc.domain.banners import Banner, Catalog, Item, catalog_faults
+from gacha_svc.domain.banners import Banner, Item
+from gacha_svc.domain.catalog import Catalog, catalog_faults
 from gacha_svc.domain.errors import InvalidCatalog
 from gacha_svc.domain.odds import consolidated_rates
-from gacha_svc.domain.percentages import as_written, path_in_file, with_ppm
 from gacha_svc.domain.rarities import RARITIES
 from gacha_svc.domain.schema import Fault
 
@@ -30,6 +32,17 @@ NEVER = 1e-9
 """The smallest rate that can be written is 1e-6; what is below this is rounding."""
 
 Entry = TypeVar("Entry", bound=BaseModel)
+
+
+def read_catalog(path: Path) -> Catalog:
+    """Reads the catalog from a file; blocks. Raises InvalidCatalog, see `parse_catalog`."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidCatalog(
+            [f"{path.name}:1: cannot be read ({error.strerror}); set GACHA_CATALOG_FILE to a file"]
+        ) from error
+    return parse_catalog(content, path.name)
 
 
 def parse_catalog(text: str | bytes, name: str) -> Catalog:

@@ -1,4 +1,4 @@
-"""What is wrong with a catalog file, told to the designer who wrote it."""
+"""The faults of a catalog file, in words and lines for the designer who wrote it."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from gacha_svc.adapters.catalog_file.percentages import PPM, path_in_file
 from gacha_svc.adapters.catalog_file.yaml_tree import YamlTree
-from gacha_svc.domain.percentages import PPM, path_in_file
 from gacha_svc.domain.schema import FAULTS, Fault, Path
 
 MAX_FAULTS = 50
@@ -25,10 +25,10 @@ _JSON_WORDS = re.compile("|".join(_FILE_WORDS))
 def lines_of(name: str, tree: YamlTree, faults: Iterable[Fault]) -> list[str]:
     """The faults as "<name>:<line>: <field> <reason>", in the order of the file."""
     lines = sorted({(tree.line_of(path), f"{_label(path)} {reason}") for path, reason in faults})
-    told = [f"{name}:{line}: {sentence}" for line, sentence in lines[:MAX_FAULTS]]
+    shown = [f"{name}:{line}: {sentence}" for line, sentence in lines[:MAX_FAULTS]]
     if len(lines) > MAX_FAULTS:
-        told.append(f"{name}: and {len(lines) - MAX_FAULTS} more; correct these first")
-    return told
+        shown.append(f"{name}: and {len(lines) - MAX_FAULTS} more; correct these first")
+    return shown
 
 
 def _label(path: Path) -> str:

@@ -1,8 +1,8 @@
 """Which limits a request falls under, and what is said when one is exceeded.
 
     address   by the client's address  every request
-    sign-in   by the client's address  public calls that change something by a JSON body:
-                                       register, login
+    sign-in   by the client's address  public calls whose proto declares WORK_KIND_HASHING:
+                                       Register, Login
     player    by the player            calls that need a token
 
 The probes /healthz and /readyz fall under none. A request counts against its limits in this

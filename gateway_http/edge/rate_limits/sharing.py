@@ -19,7 +19,7 @@ import structlog
 
 from gateway_http.edge.rate_limits.counters import Counters, Delta
 from gateway_http.edge.rate_limits.policy import Policy
-from mesh.calling.breaker import Breaker, BreakerLimits, Outcome
+from mesh.calling.breaker import AttemptResult, Breaker, BreakerLimits
 
 EXCHANGE_SECONDS = 0.1
 CACHE_TIMEOUT_SECONDS = 1.0
@@ -99,16 +99,16 @@ class Sharing:
         if not outgoing:
             return
         serial = self._breaker.begin()
-        outcome = Outcome.BROKE
+        result = AttemptResult.BROKE
         try:
             async with asyncio.timeout(CACHE_TIMEOUT_SECONDS):
                 for counters, deltas in outgoing:
                     totals = await self._shared.add(counters.policy, deltas)
                     for delta, total in zip(deltas, totals, strict=True):
                         counters.learn(delta.key, delta.window, total.total, total.previous)
-            outcome = Outcome.ANSWERED
+            result = AttemptResult.ANSWERED
         except (OSError, TimeoutError) as error:
             if not self._breaker.is_open:
                 log.warning("miss_limit_cache", error=f"{type(error).__name__}: {error}")
         finally:
-            self._breaker.end(serial, outcome, now, self._clock())
+            self._breaker.end(serial, result, now, self._clock())

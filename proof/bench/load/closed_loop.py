@@ -1,113 +1,88 @@
-"""One connection's part of the load: asks, has the answer, asks again.
+"""The process that makes closed-loop load: `python -m proof.bench.load.closed_loop`.
 
-Closed loop, driven by the answers themselves. A status other than 200 is an error, and
-so is a broken connection and an answer that takes too long; each is followed by a pause.
+It reads its settings as one line of JSON from standard input. Every connection sends its
+next request when it has the answer to the last. Each connection has players of its own and
+takes them in turn, so that no player sends two requests at once. The load goes on after the
+window until standard input ends; then every request that was sent is waited for.
 """
 
 import asyncio
+import itertools
+import secrets
 import ssl
-import time
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from proof.bench.load.http1 import Answer, Connection, connect
-from proof.bench.load.window import Window
+import orjson
+import uvloop
 
-ANSWER_TIMEOUT_SECONDS = 30.0
-PAUSE_AFTER_ERROR_SECONDS = 0.05
-OK = 200
+from proof.bench.load.closed_loop_client import ClosedLoopClient
+from proof.bench.load.scenarios import requests_of
+from proof.bench.load.window import Window, write_result
 
-
-class AnswerLate(ConnectionError):
-    """No answer came in time; the connection was given up."""
-
-
-class Asker:
-    """Sends one request after the other from `start` until `stop`."""
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        requests: Iterator[bytes],
-        window: Window,
-        clock: Callable[[], float] = time.perf_counter,
-        trust: ssl.SSLContext | None = None,
-    ) -> None:
-        """`requests` has no end; `trust` is None for plain HTTP."""
-        self._host = host
-        self._port = port
-        self._requests = requests
-        self._window = window
-        self._trust = trust
-        self._clock = clock
-        self._loop = asyncio.get_running_loop()
-        self._connection: Connection | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._is_waiting = False
-        self._began_at = 0.0
-        self._is_stopping = False
-        self.stopped = asyncio.Event()
-        """Is set after `stop`, once the answer under way has come or failed."""
-
-    def start(self) -> None:
-        self._ask()
-
-    def stop(self) -> None:
-        """Lets the request under way end, and sends no other."""
-        self._is_stopping = True
-        if self._connection is not None and not self._is_waiting:
-            self._ask()
-
-    def give_up_if_late(self) -> None:
-        """To be called now and then: breaks the connection whose answer is overdue."""
-        if self._is_waiting and self._clock() - self._began_at > ANSWER_TIMEOUT_SECONDS:
-            assert self._connection is not None, "an answer is waited for on a connection"
-            self._connection.close(AnswerLate(f"no answer within {ANSWER_TIMEOUT_SECONDS:g} s"))
-
-    def _ask(self) -> None:
-        if self._is_stopping:
-            if self._connection is not None:
-                self._connection.close()
-            self.stopped.set()
-        elif self._connection is None:
-            self._connecting = self._loop.create_task(self._connect())
-        else:
-            self._is_waiting = True
-            self._began_at = self._clock()
-            self._connection.send(next(self._requests))
-
-    async def _connect(self) -> None:
-        try:
-            self._connection = await connect(
-                self._host, self._port, self._take, self._lose, self._trust
-            )
-        except OSError as error:
-            self._fail(error)
-        else:
-            self._ask()
-
-    def _take(self, answer: Answer) -> None:
-        self._is_waiting = False
-        if answer.status == OK:
-            self._window.note(self._clock() - self._began_at)
-            self._ask()
-        else:
-            self._pause_after(f"{answer.status} {answer.body.decode(errors='replace')}")
-
-    def _lose(self, error: ConnectionError) -> None:
-        was_waiting, self._is_waiting, self._connection = self._is_waiting, False, None
-        if was_waiting:
-            self._fail(error)
-        elif not self._is_stopping:  # a new one is made after the pause
-            self._window.note_error(_in_words(error))
-
-    def _fail(self, error: OSError) -> None:
-        self._pause_after(_in_words(error))
-
-    def _pause_after(self, error: str) -> None:
-        self._window.note_error(error)
-        self._loop.call_later(PAUSE_AFTER_ERROR_SECONDS, self._ask)
+LATE_CHECK_SECONDS = 1.0
 
 
-def _in_words(error: OSError) -> str:
-    return f"{type(error).__name__}: {error}"
+@dataclass(frozen=True, slots=True)
+class ClosedLoopSettings:
+    """One point of measurement. `heads` are `scenarios.request_head`, one a player."""
+
+    host: str
+    port: int
+    connection_count: int
+    warm_up_seconds: float
+    window_seconds: float
+    heads: Sequence[str]
+    body: str
+    is_keyed: bool
+    ca_file: str | None = None
+    """Whom to believe that the gateway is; None for plain HTTP."""
+
+
+async def run(settings: ClosedLoopSettings, window: Window) -> None:
+    """Ends when standard input does, and all that was sent has been answered."""
+    trust = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else None
+    clients = [
+        ClosedLoopClient(settings.host, settings.port, requests, window, trust=trust)
+        for requests in _requests_by_connection(settings)
+    ]
+    for client in clients:
+        client.start()
+    watching = asyncio.create_task(_keep_closing_late(clients))
+    await asyncio.sleep(settings.warm_up_seconds)
+    window.open()
+    await asyncio.sleep(settings.window_seconds)
+    window.close()
+    await asyncio.to_thread(sys.stdin.read)
+    for client in clients:
+        client.stop()
+    await asyncio.gather(*(client.stopped.wait() for client in clients))
+    watching.cancel()
+
+
+def _requests_by_connection(settings: ClosedLoopSettings) -> Iterator[Iterator[bytes]]:
+    """The requests of each connection, all with keys that no other run has."""
+    run_id = secrets.token_hex(6)
+    for number in range(settings.connection_count):
+        key = f"bench-{run_id}-{number}-" if settings.is_keyed else ""
+        own = itertools.islice(settings.heads, number, None, settings.connection_count)
+        yield requests_of([head.encode() for head in own], key, settings.body.encode())
+
+
+async def _keep_closing_late(clients: Sequence[ClosedLoopClient]) -> None:
+    while True:
+        await asyncio.sleep(LATE_CHECK_SECONDS)
+        for client in clients:
+            client.give_up_if_late()
+
+
+def main() -> None:
+    settings = ClosedLoopSettings(**orjson.loads(sys.stdin.readline()))
+    window = Window()
+    uvloop.run(run(settings, window))
+    write_result(window.result())
+
+
+if __name__ == "__main__":
+    main()

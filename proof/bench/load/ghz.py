@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.layout import REPOSITORY
-from deploy.local.servers.identity import bound_to_parent
+from deploy.local.parent_bound import bound_to_parent
 from mesh.tls.material import TlsFiles
 from proof.bench.errors import BenchFailed
 from proof.bench.load.window import WindowResult
@@ -38,9 +38,9 @@ class GhzRun:
     cpu_seconds: float
 
 
-def find_ghz() -> str | None:
+def find_ghz(repository: Path = REPOSITORY) -> str | None:
     """Its path, on PATH or among the repository's own tools."""
-    places = [os.environ.get("PATH", os.defpath), str(REPOSITORY / ".tools" / "bin")]
+    places = [os.environ.get("PATH", os.defpath), str(repository / ".tools" / "bin")]
     return shutil.which("ghz", path=os.pathsep.join(places))
 
 
@@ -67,9 +67,9 @@ def run_ghz(
         command += ["--metadata-file", str(metadata), "--concurrency", str(len(tokens))]
         command += ["--connections", str(CONNECTION_COUNT), "--duration", f"{seconds:g}s"]
         command += ["--duration-stop", "wait", "--format", "json", address]
-        before = _children_seconds()
+        before = _child_cpu_seconds()
         said = _run(command, seconds + EXTRA_SECONDS)
-        return GhzRun(result_of(json.loads(said)), _children_seconds() - before)
+        return GhzRun(result_of(json.loads(said)), _child_cpu_seconds() - before)
 
 
 def _transport(files: TlsFiles | None) -> list[str]:
@@ -108,7 +108,7 @@ def _run(command: Sequence[str], timeout_seconds: float) -> bytes:
     return done.stdout
 
 
-def _children_seconds() -> float:
+def _child_cpu_seconds() -> float:
     """CPU of the processes that were started here and waited for."""
     times = os.times()
     return times.children_user + times.children_system

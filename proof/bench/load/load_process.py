@@ -1,4 +1,4 @@
-"""The process that makes a load: told its orders in a line, and asked line by line.
+"""Starts a process that makes load, sends it its settings, and reads its lines.
 
 It is a process of its own so that what it costs can be told apart from what it measures.
 """
@@ -10,18 +10,17 @@ from typing import Any
 import orjson
 
 from deploy.local.layout import REPOSITORY
-from deploy.local.servers.identity import bound_to_parent
+from deploy.local.parent_bound import bound_to_parent
 from proof.bench.errors import BenchFailed
 
 END_TIMEOUT_SECONDS = 60.0
 
 
 class LoadProcess:
-    """A module that reads its orders and tells what comes of them; it cannot outlive this
-    process."""
+    """A Python module run as a child process; it cannot outlive this process."""
 
-    def __init__(self, module: str, orders: object) -> None:
-        """`orders` is the dataclass that the module reads."""
+    def __init__(self, module: str, settings: object) -> None:
+        """`settings` is the dataclass that the module reads."""
         self._module = module
         self._process = subprocess.Popen(
             bound_to_parent([sys.executable, "-m", module]),
@@ -30,7 +29,7 @@ class LoadProcess:
             stdout=subprocess.PIPE,
         )
         assert self._process.stdin is not None, "a pipe was asked for"
-        self._process.stdin.write(orjson.dumps(orders) + b"\n")
+        self._process.stdin.write(orjson.dumps(settings) + b"\n")
         self._process.stdin.flush()
 
     @property

@@ -1,9 +1,11 @@
-"""The process that asks at a rate, whatever the answers do: `python -m proof.bench.load.open_loop`.
+"""The process that makes open-loop load: `python -m proof.bench.load.open_loop`.
 
-Its orders are a line on standard input, its result the last line of standard output.
-Open loop: a request that cannot be sent at its time, for every connection waits for an
-answer, is sent later and its latency counts from its time; or, where `drops`, is not
-sent at all and counted. It says "opened" when its window begins.
+It sends at a fixed rate, whatever the answers do. It reads its settings as one line of JSON
+from standard input; its result is the last line of standard output. It says "opened" when its
+window begins.
+
+When every connection waits for an answer, a request is sent later and its latency counts from
+its due time; where `drops`, it is not sent but counted.
 """
 
 import asyncio
@@ -19,9 +21,9 @@ import orjson
 import uvloop
 
 from mesh.process.priority import LEAST_URGENT, become_less_urgent
-from proof.bench.load.http1 import Answer, Connection, connect
 from proof.bench.load.scenarios import requests_of
-from proof.bench.load.window import OPENED, percentile, tell
+from proof.bench.load.window import OPENED, percentile, write_line
+from proof.load.http1 import Answer, Connection, connect
 
 TICK_SECONDS = 0.002
 LAST_ANSWERS_SECONDS = 12.0
@@ -29,13 +31,13 @@ OK = 200
 
 
 @dataclass(frozen=True, slots=True)
-class PacedOrders:
+class OpenLoopSettings:
     """`heads` are `scenarios.request_head`, used in turn."""
 
     host: str
     port: int
     connection_count: int
-    a_second: float
+    requests_per_second: float
     warm_up_seconds: float
     window_seconds: float
     heads: Sequence[str]
@@ -48,7 +50,7 @@ class PacedOrders:
 
 
 @dataclass(slots=True)
-class PacedResult:
+class OpenLoopResult:
     """What became of the requests whose time was within the window; latencies are of those
     that were answered with 200."""
 
@@ -61,47 +63,49 @@ class PacedResult:
     p99_ms: float = 0.0
 
 
-class PacedLoad:
+class OpenLoop:
     """Asks over a fixed number of connections, each replaced when it breaks."""
 
-    def __init__(self, orders: PacedOrders, requests: Iterator[bytes]) -> None:
-        self._orders = orders
-        ca_file = orders.ca_file
+    def __init__(self, settings: OpenLoopSettings, requests: Iterator[bytes]) -> None:
+        self._settings = settings
+        ca_file = settings.ca_file
         self._trust = ssl.create_default_context(cafile=ca_file) if ca_file else None
         self._requests = requests
         self._idle: list[Connection] = []
-        self._late: deque[float] = deque()
+        self._overdue: deque[float] = deque()
         self._asked_at: dict[Connection, float] = {}
         self._opened_at = 0.0
         self._latencies_seconds: list[float] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self.result = PacedResult()
+        self.result = OpenLoopResult()
         self.waiting_count = 0
 
     async def run(self) -> None:
         """Until the window is over and what was sent is answered, or late."""
-        orders = self._orders
-        await asyncio.gather(*(self._connect() for _ in range(orders.connection_count)))
-        await self._keep_pace(orders.warm_up_seconds)
+        settings = self._settings
+        await asyncio.gather(*(self._connect() for _ in range(settings.connection_count)))
+        await self._offer_at_rate(settings.warm_up_seconds)
         self._opened_at = time.perf_counter()
-        tell(OPENED)
-        await self._keep_pace(orders.window_seconds)
+        write_line(OPENED)
+        await self._offer_at_rate(settings.window_seconds)
         self.result.duration_seconds = time.perf_counter() - self._opened_at
         until = time.perf_counter() + LAST_ANSWERS_SECONDS
         while time.perf_counter() < until:
-            if not (self.waiting_count or self._late):
+            if not (self.waiting_count or self._overdue):
                 break
             await asyncio.sleep(TICK_SECONDS)
         ascending = sorted(self._latencies_seconds)
         self.result.p50_ms = percentile(ascending, 0.50) * 1000
         self.result.p99_ms = percentile(ascending, 0.99) * 1000
 
-    async def _keep_pace(self, seconds: float) -> None:
+    async def _offer_at_rate(self, seconds: float) -> None:
         began_at = time.perf_counter()
         due_count = 0
         while (elapsed_seconds := time.perf_counter() - began_at) < seconds:
-            for number in range(due_count, int(elapsed_seconds * self._orders.a_second)):
-                self._offer(began_at + number / self._orders.a_second)
+            for number in range(
+                due_count, int(elapsed_seconds * self._settings.requests_per_second)
+            ):
+                self._offer(began_at + number / self._settings.requests_per_second)
                 due_count = number + 1
             await asyncio.sleep(TICK_SECONDS)
 
@@ -110,8 +114,8 @@ class PacedLoad:
             self.result.offered_count += 1
         if self._idle:
             self._send(self._idle.pop(), at)
-        elif not self._orders.drops:
-            self._late.append(at)
+        elif not self._settings.drops:
+            self._overdue.append(at)
         elif self._counts(at):
             self.result.unsent_count += 1
 
@@ -125,29 +129,31 @@ class PacedLoad:
 
     async def _connect(self) -> None:
         def take(answer: Answer) -> None:
-            self._note(self._asked_at.pop(connection), answer.status)
-            self._go_on(connection)
+            self._record(self._asked_at.pop(connection), answer.status)
+            self._use(connection)
 
         def lose(_error: ConnectionError) -> None:
             at = self._asked_at.pop(connection, None)
             if at is not None:
-                self._note(at, None)
+                self._record(at, None)
             elif connection in self._idle:
                 self._idle.remove(connection)
             task = asyncio.get_running_loop().create_task(self._connect())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        connection = await connect(self._orders.host, self._orders.port, take, lose, self._trust)
-        self._go_on(connection)
+        connection = await connect(
+            self._settings.host, self._settings.port, take, lose, self._trust
+        )
+        self._use(connection)
 
-    def _go_on(self, connection: Connection) -> None:
-        if self._late:
-            self._send(connection, self._late.popleft())
+    def _use(self, connection: Connection) -> None:
+        if self._overdue:
+            self._send(connection, self._overdue.popleft())
         else:
             self._idle.append(connection)
 
-    def _note(self, at: float, status: int | None) -> None:
+    def _record(self, at: float, status: int | None) -> None:
         self.waiting_count -= 1
         if not self._counts(at):
             return
@@ -161,15 +167,16 @@ class PacedLoad:
 
 
 def main() -> None:
-    orders = PacedOrders(**orjson.loads(sys.stdin.readline()))
-    if orders.is_least_urgent:
+    settings = OpenLoopSettings(**orjson.loads(sys.stdin.readline()))
+    if settings.is_least_urgent:
         become_less_urgent(LEAST_URGENT)
-    key = f"bench-{secrets.token_hex(6)}-" if orders.is_keyed else ""
-    load = PacedLoad(
-        orders, requests_of([head.encode() for head in orders.heads], key, orders.body.encode())
+    key = f"bench-{secrets.token_hex(6)}-" if settings.is_keyed else ""
+    load = OpenLoop(
+        settings,
+        requests_of([head.encode() for head in settings.heads], key, settings.body.encode()),
     )
     uvloop.run(load.run())
-    tell(orjson.dumps(load.result, option=orjson.OPT_NON_STR_KEYS).decode())
+    write_line(orjson.dumps(load.result, option=orjson.OPT_NON_STR_KEYS).decode())
 
 
 if __name__ == "__main__":

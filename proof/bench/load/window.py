@@ -51,12 +51,12 @@ class Window:
         self._first_error = ""
         self._lock = threading.Lock()
 
-    def note(self, latency_seconds: float) -> None:
+    def record(self, latency_seconds: float) -> None:
         """An operation was completed just now."""
         if self._is_open:
             self._latencies_seconds.append(latency_seconds)
 
-    def note_error(self, error: str) -> None:
+    def record_error(self, error: str) -> None:
         """An operation failed, or was refused."""
         with self._lock:
             self._error_count += 1
@@ -66,13 +66,13 @@ class Window:
         """Begins to count, and tells whoever started this process."""
         self._opened_at = self._clock()
         self._is_open = True
-        tell(OPENED)
+        write_line(OPENED)
 
     def close(self) -> None:
         """Ends counting, and tells whoever started this process."""
         self._is_open = False
         self._duration_seconds = self._clock() - self._opened_at
-        tell(CLOSED)
+        write_line(CLOSED)
 
     def result(self) -> WindowResult:
         """For a window that was closed."""
@@ -87,12 +87,12 @@ class Window:
         )
 
 
-def tell(line: str) -> None:
+def write_line(line: str) -> None:
     """Says a line to whoever started this process."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-def tell_result(result: WindowResult) -> None:
+def write_result(result: WindowResult) -> None:
     """The last line that a process that makes load says."""
-    tell(orjson.dumps(result).decode())
+    write_line(orjson.dumps(result).decode())

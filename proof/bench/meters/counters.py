@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from proof.bench.meters.baseline import connect
+from proof.bench.load.plain_commits import connect
 
 _IO_STATISTICS_VERSION = 180_000
 """From PostgreSQL 18 on, flushes of the log are counted in pg_stat_io."""

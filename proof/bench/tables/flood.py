@@ -5,8 +5,8 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
-from proof.bench.flood import PULLS_A_SECOND, REFUSED, SERVED, FloodFigures, FloodSample
-from proof.bench.load.open_loop import PacedResult
+from proof.bench.flood import PULLS_PER_SECOND, REFUSED, SERVED, FloodFigures, FloodSample
+from proof.bench.load.open_loop import OpenLoopResult
 
 
 def show(console: Console, figures: FloodFigures) -> None:
@@ -14,7 +14,7 @@ def show(console: Console, figures: FloodFigures) -> None:
     console.print(
         f"Logins that were served to callers who wait their turn: {figures.capacity:.0f} a second."
     )
-    table = Table(title=f"{PULLS_A_SECOND:.0f} pulls a second, quiet and under a flood of logins")
+    table = Table(title=f"{PULLS_PER_SECOND:.0f} pulls a second, quiet and under a flood of logins")
     for heading in (
         "round",
         "quiet p50 ms",
@@ -42,7 +42,7 @@ def show(console: Console, figures: FloodFigures) -> None:
             f"{sent_count / seconds:.0f}",
             f"{flood.answer_counts.get(SERVED, 0) / seconds:.1f}",
             f"{flood.answer_counts.get(REFUSED, 0) / seconds:.0f}",
-            _in_words(flood, SERVED, REFUSED),
+            _described(flood, SERVED, REFUSED),
         )
     console.print(table)
     cores = Table(title="Cores kept busy under the flood, median of the rounds")
@@ -53,7 +53,7 @@ def show(console: Console, figures: FloodFigures) -> None:
     console.print(cores)
     console.print(
         f"Pulls' p99 under the flood, as a multiple of the quiet one: "
-        f"{figures.median(lambda sample: sample.times_quiet):.2f} (median); wanted: at most 2."
+        f"{figures.median(lambda sample: sample.times_quiet):.2f} (median); target: at most 2."
     )
 
 
@@ -61,7 +61,7 @@ def _cores_of(part: str, sample: FloodSample) -> float:
     return sample.cores.get(part, 0.0)
 
 
-def _in_words(result: PacedResult, *expected: int) -> str:
+def _described(result: OpenLoopResult, *expected: int) -> str:
     """How often each other status came, and how often none."""
     counts = {str(s): n for s, n in sorted(result.answer_counts.items()) if s not in expected}
     counts |= {"lost": result.lost_count} if result.lost_count else {}

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from proof.bench.figures import Figures, Point, Series
-from proof.bench.meters.yardstick import median_speed
+from proof.bench.meters.machine_speed import median_speed
 from proof.bench.tables.series import tables_of
 from proof.bench.tables.targets import comparisons, times_plain_commits
 
@@ -35,7 +35,7 @@ def show(console: Console, figures: Figures) -> None:
             console.print(table)
     for left_out in figures.left_out:
         console.print(f"[yellow]Left out:[/yellow] {escape(left_out)}", soft_wrap=True)
-    _show_wanted(console, figures)
+    _show_targets(console, figures)
     _show_errors(console, figures)
     _show_invariants(console, figures)
 
@@ -49,7 +49,7 @@ def write_json(path: Path, figures: Figures) -> None:
             each.name: [_point_as_json(point) for point in each.points] for each in figures.series
         },
         "lone_pull_p50_in_plain_commits": times_plain_commits(figures),
-        "wanted": list(comparisons(figures)),
+        "targets": list(comparisons(figures)),
         "left_out": figures.left_out,
         "broken_invariants": figures.broken_invariants,
     }
@@ -88,14 +88,14 @@ def _show_machine(console: Console, figures: Figures) -> None:
     )
 
 
-def _show_wanted(console: Console, figures: Figures) -> None:
-    table = Table(title="Summary: what was measured beside what is wanted", title_justify="left")
+def _show_targets(console: Console, figures: Figures) -> None:
+    table = Table(title="Summary: measured figures beside their targets", title_justify="left")
     table.add_column("what")
-    for heading in ("measured", "wanted", "measured /\nwanted"):
+    for heading in ("measured", "target", "measured /\ntarget"):
         table.add_column(heading, justify="right", no_wrap=True)
     for each in comparisons(figures):
         ratio = "-" if each.ratio is None else f"{each.ratio:.2f}"
-        table.add_row(each.what, each.measured, each.wanted, ratio)
+        table.add_row(each.what, each.measured, each.target, ratio)
     if table.row_count:
         console.print(table)
 

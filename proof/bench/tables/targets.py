@@ -1,4 +1,4 @@
-"""The figures that are wanted, beside those that were measured. Nothing is judged here."""
+"""The target figures beside the measured ones. Nothing is judged here."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,19 +8,18 @@ from proof.bench.load.scenarios import PULLS
 from proof.bench.plan import COMMITS
 
 CONNECTIONS = 64
-PULLS_A_SECOND = 3_000.0
+PULLS_PER_SECOND = 3_000.0
 CPU_MS_EACH = 0.5
 LONE_PULL_IN_PLAIN_COMMITS = 2.5
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`ratio` is of the two numbers that `measured` and `wanted` tell, None where there is
-    only one."""
+    """`ratio` is measured divided by target; None where there is only one number."""
 
     what: str
     measured: str
-    wanted: str
+    target: str
     ratio: float | None
 
 
@@ -28,9 +27,9 @@ def comparisons(figures: Figures) -> Iterator[Comparison]:
     """Those for which something was measured."""
     busy = figures.point(PULLS.name, CONNECTIONS)
     if busy is not None and _has_operations(busy):
-        yield from _of_throughput_and_cost(busy)
-    yield from _of_falling_cost(figures)
-    yield from _of_the_lone_pull(figures)
+        yield from _throughput_and_cost(busy)
+    yield from _falling_cost(figures)
+    yield from _lone_pull(figures)
 
 
 def times_plain_commits(figures: Figures) -> float | None:
@@ -39,13 +38,13 @@ def times_plain_commits(figures: Figures) -> float | None:
     return pull_ms / plain_ms if pull_ms and plain_ms else None
 
 
-def _of_throughput_and_cost(busy: Point) -> Iterator[Comparison]:
-    a_second = busy.median(lambda s: s.operations_per_second)
+def _throughput_and_cost(busy: Point) -> Iterator[Comparison]:
+    pulls_per_second = busy.median(lambda s: s.operations_per_second)
     yield Comparison(
         f"pulls a second, {CONNECTIONS} connections",
-        f"{a_second:,.0f}",
-        f"at least {PULLS_A_SECOND:,.0f}",
-        a_second / PULLS_A_SECOND,
+        f"{pulls_per_second:,.0f}",
+        f"at least {PULLS_PER_SECOND:,.0f}",
+        pulls_per_second / PULLS_PER_SECOND,
     )
     mesh_ms = busy.median(lambda s: s.cpu_ms_each)
     all_ms = busy.median(lambda s: s.cpu_ms_each_with_load)
@@ -58,7 +57,7 @@ def _of_throughput_and_cost(busy: Point) -> Iterator[Comparison]:
         )
 
 
-def _of_falling_cost(figures: Figures) -> Iterator[Comparison]:
+def _falling_cost(figures: Figures) -> Iterator[Comparison]:
     series = next((each for each in figures.series if each.name == PULLS.name), None)
     points = [] if series is None else [point for point in series.points if _has_operations(point)]
     costs_ms = [point.median(lambda s: s.cpu_ms_each) for point in points]
@@ -72,7 +71,7 @@ def _of_falling_cost(figures: Figures) -> Iterator[Comparison]:
         )
 
 
-def _of_the_lone_pull(figures: Figures) -> Iterator[Comparison]:
+def _lone_pull(figures: Figures) -> Iterator[Comparison]:
     times = times_plain_commits(figures)
     if times is not None:
         pull_ms, plain_ms = _lone_p50_ms(figures, PULLS.name), _lone_p50_ms(figures, COMMITS)

@@ -11,7 +11,7 @@ import psycopg2
 from proof import invariants, payment_book
 from proof.faults.checks.settled import POLL_SECONDS, SHOWN, SIDES, differences, fetch, in_parts
 from proof.faults.findings import Check, Findings
-from proof.faults.history import Asked, Kind
+from proof.faults.history import Kind, Operation
 from proof.invariants import Row, query
 from proof.payment_book import BookedCharge
 from proof.stack import Mesh
@@ -21,22 +21,22 @@ SELECT kind, saga_id::text, state, attempt_count, reason, is_parked FROM saga
 WHERE due_at IS NOT NULL OR is_parked
 """
 DELIVERED = """
-SELECT request_id::text, gift_id::text, sender_id::text, receiver_name, item_id, count
+SELECT intent_id::text, gift_id::text, sender_id::text, receiver_name, item_id, count
 FROM gift JOIN gift_outcome USING (gift_id)
-WHERE delivered AND request_id = ANY(%s::uuid[])
+WHERE delivered AND intent_id = ANY(%s::uuid[])
 """
 CREDITED = """
-SELECT request_id::text, ledger.user_id::text, ledger.amount, balance_after
+SELECT intent_id::text, ledger.user_id::text, ledger.amount, balance_after
 FROM purchase JOIN ledger ON operation_id = purchase_id
-WHERE request_id = ANY(%s::uuid[])
+WHERE intent_id = ANY(%s::uuid[])
 """
 TWICE_CREDITED = """
-SELECT request_id::text, count(*) FROM purchase JOIN purchase_outcome USING (purchase_id)
-WHERE outcome = 'credited' GROUP BY request_id HAVING count(*) > 1
+SELECT intent_id::text, count(*) FROM purchase JOIN purchase_outcome USING (purchase_id)
+WHERE outcome = 'credited' GROUP BY intent_id HAVING count(*) > 1
 """
 TWICE_DELIVERED = """
-SELECT request_id::text, count(*) FROM gift JOIN gift_outcome USING (gift_id)
-WHERE delivered GROUP BY request_id HAVING count(*) > 1
+SELECT intent_id::text, count(*) FROM gift JOIN gift_outcome USING (gift_id)
+WHERE delivered GROUP BY intent_id HAVING count(*) > 1
 """
 PURCHASES = """
 SELECT purchase_id::text, user_id::text, price_minor, outcome
@@ -55,8 +55,8 @@ def wait_until_ended(mesh: Mesh, findings: Findings, within_seconds: float) -> N
             if not left:
                 return
             if time.monotonic() > deadline:
-                told = f"{len(left)} after {within_seconds:g} s: {left[:SHOWN]}"
-                findings.add(Check.SAGAS, told)
+                detail = f"{len(left)} after {within_seconds:g} s: {left[:SHOWN]}"
+                findings.add(Check.SAGAS, detail)
                 return
         time.sleep(POLL_SECONDS)
 
@@ -72,40 +72,40 @@ def check_all(mesh: Mesh, findings: Findings) -> None:
 
 
 def check_answers(
-    mesh: Mesh, findings: Findings, done: Sequence[Asked], refused: Sequence[Asked]
+    mesh: Mesh, findings: Findings, done: Sequence[Operation], refused: Sequence[Operation]
 ) -> None:
-    """What players were told of purchases and gifts, against what is stored."""
+    """Compares the answers about purchases and gifts with what is stored."""
     # As with pulls: a refusal is of one try, and others of its key may be out of sight.
-    certain = [asked for asked in refused if not asked.unknown_count]
+    certain = [operation for operation in refused if not operation.unknown_count]
     for kind, side, statement in (
         (Kind.GIFT, "gacha", DELIVERED),
         (Kind.PURCHASE, "account", CREDITED),
     ):
-        for some in in_parts([asked for asked in done if asked.kind is kind]):
-            rows = fetch(mesh, side, statement, [asked.id for asked in some])
+        for some in in_parts([operation for operation in done if operation.kind is kind]):
+            rows = fetch(mesh, side, statement, [operation.id for operation in some])
             findings.extend(Check.SUCCESSES, _unkept(some, rows))
-        for some in in_parts([asked for asked in certain if asked.kind is kind]):
-            for row in fetch(mesh, side, statement, [asked.id for asked in some]):
+        for some in in_parts([operation for operation in certain if operation.kind is kind]):
+            for row in fetch(mesh, side, statement, [operation.id for operation in some]):
                 findings.add(Check.REFUSALS, f"a {kind} that was refused: {row}")
 
 
-def _unkept(done: Sequence[Asked], rows: Sequence[Row]) -> Iterator[str]:
-    """The successes that are not there exactly once, as they were told."""
+def _unkept(done: Sequence[Operation], rows: Sequence[Row]) -> Iterator[str]:
+    """The successes that are not there exactly once, as they were answered."""
     stored: dict[object, list[Row]] = {}
-    for request_id, *rest in rows:
-        stored.setdefault(request_id, []).append(tuple(rest))
-    for asked in done:
-        if (kept := stored.get(asked.id, [])) != [_told(asked)]:
-            yield f"{asked.kind} {asked.key}: {asked.body!r}, stored {kept}"
+    for intent_id, *rest in rows:
+        stored.setdefault(intent_id, []).append(tuple(rest))
+    for operation in done:
+        if (kept := stored.get(operation.id, [])) != [_promised(operation)]:
+            yield f"{operation.kind} {operation.key}: {operation.body!r}, stored {kept}"
 
 
-def _told(asked: Asked) -> Row:
+def _promised(operation: Operation) -> Row:
     """The row that an answer promises, without its request."""
-    answer = orjson.loads(asked.body)
-    if asked.kind is Kind.PURCHASE:
-        return (asked.user_id, asked.amount, answer["newBalance"])
-    gift = orjson.loads(asked.request)
-    return (answer["giftId"], asked.user_id, gift["to"], gift["itemId"], asked.amount)
+    answer = orjson.loads(operation.body)
+    if operation.kind is Kind.PURCHASE:
+        return (operation.user_id, operation.amount, answer["newBalance"])
+    gift = orjson.loads(operation.request)
+    return (answer["giftId"], operation.user_id, gift["to"], gift["itemId"], operation.amount)
 
 
 def _book_errors(mesh: Mesh) -> Iterator[str]:

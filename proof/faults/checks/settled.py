@@ -16,7 +16,7 @@ import psycopg2
 
 from proof import invariants
 from proof.faults.findings import Check, Findings
-from proof.faults.history import Asked, History, Kind
+from proof.faults.history import History, Kind, Operation
 from proof.invariants import Row, query
 from proof.stack import Mesh
 
@@ -78,18 +78,22 @@ def check_all(mesh: Mesh, history: History, findings: Findings) -> None:
         findings.add(CHECK_OF.get(name, Check.LEDGER), f"{name}: not so for {rows[:SHOWN]}")
     findings.extend(Check.SAME_SET, differences(mesh, invariants.DEBITS, invariants.PULLS))
     findings.extend(Check.OUTCOMES, _outcomes(mesh))
-    findings.extend(Check.ASKED, _unasked(mesh, history))
+    findings.extend(Check.UNREQUESTED, _unrequested(mesh, history))
 
 
 def check_answers(
-    mesh: Mesh, findings: Findings, done: Sequence[Asked], refused: Sequence[Asked]
+    mesh: Mesh, findings: Findings, done: Sequence[Operation], refused: Sequence[Operation]
 ) -> None:
-    """What players were told of pulls, against what is stored."""
-    for some in in_parts([asked for asked in done if asked.kind is Kind.PULL]):
+    """Compares the answers about pulls with what is stored."""
+    for some in in_parts([operation for operation in done if operation.kind is Kind.PULL]):
         findings.extend(Check.SUCCESSES, _unkept_successes(mesh, some))
     # A refusal is an answer to one try. Only where no other try of the same key is out
     # of sight does it say that nothing was done under the key.
-    certain = [asked for asked in refused if asked.kind is Kind.PULL and not asked.unknown_count]
+    certain = [
+        operation
+        for operation in refused
+        if operation.kind is Kind.PULL and not operation.unknown_count
+    ]
     for some in in_parts(certain):
         findings.extend(Check.REFUSALS, _charged_refusals(mesh, some))
 
@@ -127,32 +131,32 @@ def _outcomes(mesh: Mesh) -> Iterator[str]:
             yield f"{len(undone)} decided, not committed at {side}_svc: {undone[:SHOWN]}"
 
 
-def _unasked(mesh: Mesh, history: History) -> Iterator[str]:
+def _unrequested(mesh: Mesh, history: History) -> Iterator[str]:
     for side, statement in (
         ("gacha", "SELECT pull_id::text FROM pull"),
-        ("gacha", "SELECT request_id::text FROM gift"),
+        ("gacha", "SELECT intent_id::text FROM gift"),
         ("account", "SELECT operation_id::text FROM ledger WHERE kind = 'pull'"),
-        ("account", "SELECT request_id::text FROM purchase"),
+        ("account", "SELECT intent_id::text FROM purchase"),
     ):
-        unasked = {operation for (operation,) in query(mesh, side, statement)}
-        if unasked := unasked - history.asked_ids:
-            yield f"{len(unasked)} at {side}_svc: {sorted(map(str, unasked))[:SHOWN]}"
+        unrequested = {operation for (operation,) in query(mesh, side, statement)}
+        if unrequested := unrequested - history.operation_ids:
+            yield f"{len(unrequested)} at {side}_svc: {sorted(map(str, unrequested))[:SHOWN]}"
 
 
-def _unkept_successes(mesh: Mesh, done: Sequence[Asked]) -> Iterator[str]:
-    pulls = {asked.id: asked for asked in done}
+def _unkept_successes(mesh: Mesh, done: Sequence[Operation]) -> Iterator[str]:
+    pulls = {operation.id: operation for operation in done}
     stored = {
         str(pull_id): (user_id, count, items)
         for pull_id, user_id, count, items in fetch(mesh, "gacha", PULLS_WITH_ITEMS, list(pulls))
     }
-    for pull_id, asked in pulls.items():
-        answered = orjson.loads(asked.body)["pulled_items"]
-        if stored.get(pull_id) != (asked.user_id, asked.amount, answered):
+    for pull_id, operation in pulls.items():
+        answered = orjson.loads(operation.body)["pulled_items"]
+        if stored.get(pull_id) != (operation.user_id, operation.amount, answered):
             yield f"pull {pull_id}: answered {answered}, stored {stored.get(pull_id)}"
 
 
-def _charged_refusals(mesh: Mesh, refused: Sequence[Asked]) -> Iterator[str]:
-    ids = [asked.id for asked in refused]
+def _charged_refusals(mesh: Mesh, refused: Sequence[Operation]) -> Iterator[str]:
+    ids = [operation.id for operation in refused]
     for row in fetch(mesh, "account", ENTRIES, ids):
         yield f"in the ledger: {row}"
     for row in fetch(mesh, "gacha", PULLS_WITH_ITEMS, ids):
@@ -168,9 +172,9 @@ def fetch(mesh: Mesh, side: str, statement: str, ids: Sequence[str]) -> list[Row
             return cursor.fetchall()
 
 
-def in_parts(all_asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
+def in_parts(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
     """So many at a time as one statement is about."""
-    waiting = iter(all_asked)
+    waiting = iter(operations)
     while some := list(islice(waiting, AT_ONCE)):
         yield some
 

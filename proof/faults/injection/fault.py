@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from proof.faults.target import Target
+from proof.faults.injection.target import Target
 
 KILL = "SIGKILL from outside"
 
@@ -23,7 +23,7 @@ class Group(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class InjectionContext:
     """What a fault needs when it is injected."""
 
     target: Target
@@ -38,4 +38,4 @@ class Fault:
     name: str
     group: Group
     kind: str
-    inject: Callable[[Moment], bool]
+    inject: Callable[[InjectionContext], bool]

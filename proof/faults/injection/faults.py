@@ -16,11 +16,11 @@ import psycopg2
 
 from mesh.txn import failpoints
 from proof.faults.injection import saga_failpoints
-from proof.faults.injection.arming import OVERLOOK, Action
-from proof.faults.injection.fault import KILL, Fault, Group, Moment
-from proof.faults.injection.message_faults import Weather
+from proof.faults.injection.armed_failpoints import OVERLOOK, Action
+from proof.faults.injection.fault import KILL, Fault, Group, InjectionContext
+from proof.faults.injection.message_faults import MessageFaults
 from proof.faults.injection.payment_faults import of_payments
-from proof.faults.target import POLL_SECONDS, Target
+from proof.faults.injection.target import POLL_SECONDS, Target
 
 FIRE_SECONDS = 12.0
 """How long a point may take to be reached; the load and the provocation see to it."""
@@ -30,7 +30,7 @@ SHORT_STALLS_SECONDS = (4.0, 6.0)
 HELD_PREFIX = "faults/"
 SLOTS_SECONDS = 3.0
 LOCKS_SECONDS = 3.0
-WEATHER_SECONDS = 5.0
+MESSAGE_FAULT_SECONDS = 5.0
 QUIET_SECONDS = 3.0
 LOCKED_ROWS = 100
 DELAYS_SECONDS = (0.0, 0.02, 0.2, 1.0, 5.0, 12.0, 33.0)
@@ -60,7 +60,7 @@ PROVOCATIONS: Mapping[str, tuple[str, Action]] = {
 """What makes others reach points that are reached when something went wrong already."""
 
 
-def _wait(moment: Moment) -> bool:
+def _wait(context: InjectionContext) -> bool:
     time.sleep(QUIET_SECONDS)
     return True
 
@@ -93,29 +93,29 @@ def _at(point: str, action: Action, roles: Sequence[str], where: str = "") -> Fa
         f"{point}{where} {action}",
         Group.POINT,
         f"{action} at a failpoint",
-        lambda moment: _fire(moment, point, action, roles),
+        lambda context: _fire(context, point, action, roles),
     )
 
 
-def _fire(moment: Moment, point: str, action: Action, roles: Sequence[str]) -> bool:
-    target = moment.target
-    shot = target.armory.arm(target.instances(*roles), point, action)
+def _fire(context: InjectionContext, point: str, action: Action, roles: Sequence[str]) -> bool:
+    target = context.target
+    shot = target.failpoints.arm(target.instances(*roles), point, action)
     shots = [shot]
     for word, (provoking, how) in PROVOCATIONS.items():
         if word in point.removeprefix("coordinator.") and point != provoking:
-            shots.append(target.armory.arm(target.instances("gacha_svc"), provoking, how))
+            shots.append(target.failpoints.arm(target.instances("gacha_svc"), provoking, how))
     instance = _wait_until_fired(target, shot)
-    target.armory.disarm(shots)
+    target.failpoints.disarm(shots)
     if instance is not None and action is Action.STALL:
         with target.stalled(instance):
-            time.sleep(moment.chance.choice(moment.stalls_seconds))
+            time.sleep(context.chance.choice(context.stalls_seconds))
     return instance is not None
 
 
 def _wait_until_fired(target: Target, shot: str) -> str | None:
     deadline = time.monotonic() + FIRE_SECONDS
     while time.monotonic() < deadline:
-        if instance := target.armory.fired(shot):
+        if instance := target.failpoints.fired(shot):
             return instance
         time.sleep(POLL_SECONDS)
     return None
@@ -128,11 +128,11 @@ def _kills() -> Iterator[Fault]:
     yield Fault("all gacha_svc killed", Group.KILL, KILL, _kill_of("gacha_svc", everyone=True))
 
 
-def _kill_of(role: str, *, everyone: bool = False) -> Callable[[Moment], bool]:
-    def kill(moment: Moment) -> bool:
-        instances = moment.target.instances(role)
-        for name in instances if everyone else [moment.chance.choice(instances)]:
-            moment.target.signal(name, signal.SIGKILL)
+def _kill_of(role: str, *, everyone: bool = False) -> Callable[[InjectionContext], bool]:
+    def kill(context: InjectionContext) -> bool:
+        instances = context.target.instances(role)
+        for name in instances if everyone else [context.chance.choice(instances)]:
+            context.target.signal(name, signal.SIGKILL)
         return True
 
     return kill
@@ -141,25 +141,31 @@ def _kill_of(role: str, *, everyone: bool = False) -> Callable[[Moment], bool]:
 def _of_messages() -> Iterator[Fault]:
     for method in ("Prepare", "Commit", "Abort", "Resolve"):
         yield Fault(
-            f"{method} repeated", Group.MESSAGES, REPEATED, _weather([method], repeated=0.6)
+            f"{method} repeated", Group.MESSAGES, REPEATED, _message_faults([method], repeated=0.6)
         )
         yield Fault(
-            f"{method} held back", Group.MESSAGES, HELD_BACK, _weather([method], held_back=0.3)
+            f"{method} held back",
+            Group.MESSAGES,
+            HELD_BACK,
+            _message_faults([method], held_back=0.3),
         )
         yield Fault(
-            f"{method} unanswered", Group.MESSAGES, UNANSWERED, _weather([method], unanswered=0.3)
+            f"{method} unanswered",
+            Group.MESSAGES,
+            UNANSWERED,
+            _message_faults([method], unanswered=0.3),
         )
-    everything = _weather([""], repeated=0.3, held_back=0.1, unanswered=0.1)
+    everything = _message_faults([""], repeated=0.3, held_back=0.1, unanswered=0.1)
     yield Fault("every message disturbed", Group.MESSAGES, DISTURBED, everything)
 
 
-def _weather(methods: Sequence[str], **chances: float) -> Callable[[Moment], bool]:
-    def disturb(moment: Moment) -> bool:
-        until = time.time() + WEATHER_SECONDS
-        moment.target.forecast.write(
-            Weather(until, methods, delays_seconds=DELAYS_SECONDS, **chances)
+def _message_faults(methods: Sequence[str], **chances: float) -> Callable[[InjectionContext], bool]:
+    def disturb(context: InjectionContext) -> bool:
+        until = time.time() + MESSAGE_FAULT_SECONDS
+        context.target.message_faults.write(
+            MessageFaults(until, methods, delays_seconds=DELAYS_SECONDS, **chances)
         )
-        time.sleep(WEATHER_SECONDS)
+        time.sleep(MESSAGE_FAULT_SECONDS)
         return True
 
     return disturb
@@ -183,31 +189,31 @@ def _of_databases() -> Iterator[Fault]:
         yield Fault(f"table {table} locked", Group.DATABASE, LOCKS, _locked(side, whole))
 
 
-def _server_signalled(side: str, how: signal.Signals) -> Callable[[Moment], bool]:
-    def stop(moment: Moment) -> bool:
-        moment.target.signal(f"postgres-{side}", how)
+def _server_signalled(side: str, how: signal.Signals) -> Callable[[InjectionContext], bool]:
+    def stop(context: InjectionContext) -> bool:
+        context.target.signal(f"postgres-{side}", how)
         return True
 
     return stop
 
 
-def _lose_branches(moment: Moment) -> bool:
+def _lose_branches(context: InjectionContext) -> bool:
     """Rolls back first branches whose decision says commit, as a failover to a standby
     without them would; their coordinator stands still meanwhile."""
-    target = moment.target
-    shot = target.armory.arm(
+    target = context.target
+    shot = target.failpoints.arm(
         target.instances("gacha_svc"), "coordinator.after_decision", Action.STALL
     )
     instance = _wait_until_fired(target, shot)
-    target.armory.disarm([shot])
+    target.failpoints.disarm([shot])
     if instance is None:
         return False
     lost_count = 0
     with (
         target.stalled(instance),
         contextlib.suppress(psycopg2.OperationalError),
-        _connect(moment, "account") as account,
-        _connect(moment, "gacha") as gacha,
+        _connect(context, "account") as account,
+        _connect(context, "gacha") as gacha,
         account.cursor() as prepared,
         gacha.cursor() as decided,
     ):
@@ -222,17 +228,17 @@ def _lose_branches(moment: Moment) -> bool:
     return lost_count > 0
 
 
-def _connect(moment: Moment, side: str) -> Any:
-    connection = psycopg2.connect(moment.target.mesh.database_url(side))
+def _connect(context: InjectionContext, side: str) -> Any:
+    connection = psycopg2.connect(context.target.mesh.database_url(side))
     connection.autocommit = True
     return closing(connection)
 
 
-def _use_up_slots(side: str, moment: Moment) -> bool:
+def _use_up_slots(side: str, context: InjectionContext) -> bool:
     """Prepares until PostgreSQL has no slot left, and gives all of them back after a while."""
-    prefix = f"{HELD_PREFIX}{moment.chance.getrandbits(64):x}"
+    prefix = f"{HELD_PREFIX}{context.chance.getrandbits(64):x}"
     try:
-        with _connect(moment, side) as connection, connection.cursor() as cursor:
+        with _connect(context, side) as connection, connection.cursor() as cursor:
             deadline = time.monotonic() + SLOTS_SECONDS
             number = 0
             while time.monotonic() < deadline:
@@ -249,14 +255,14 @@ def _use_up_slots(side: str, moment: Moment) -> bool:
     except psycopg2.Error:
         return False
     finally:
-        _free_slots(moment, side, prefix)
+        _free_slots(context, side, prefix)
 
 
-def _free_slots(moment: Moment, side: str, prefix: str) -> None:
+def _free_slots(context: InjectionContext, side: str, prefix: str) -> None:
     deadline = time.monotonic() + FIRE_SECONDS
     while True:
         try:
-            with _connect(moment, side) as connection, connection.cursor() as cursor:
+            with _connect(context, side) as connection, connection.cursor() as cursor:
                 cursor.execute(
                     "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE %s", (f"{prefix}%",)
                 )
@@ -269,11 +275,11 @@ def _free_slots(moment: Moment, side: str, prefix: str) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def _locked(side: str, statement: str) -> Callable[[Moment], bool]:
-    def hold(moment: Moment) -> bool:
+def _locked(side: str, statement: str) -> Callable[[InjectionContext], bool]:
+    def hold(context: InjectionContext) -> bool:
         with (
             contextlib.suppress(psycopg2.Error),
-            _connect(moment, side) as connection,
+            _connect(context, side) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute("SET lock_timeout = '3s'; BEGIN")

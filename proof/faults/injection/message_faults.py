@@ -1,8 +1,8 @@
-"""Messages of the protocol that come twice, late, or whose answer is lost.
+"""Protocol messages that are duplicated, delayed, or lose their answer.
 
-The harness writes how bad the weather is, and until when, into one file; each process
-reads it at every message. What comes late comes in the background, after its caller
-was told that the connection broke: seconds later, past recovery and past every age
+The harness writes the probabilities, and until when they hold, into one file; each process
+reads it at every message. A delayed message is delivered in the background, after its caller
+saw a broken connection: up to tens of seconds later, past recovery and past every age
 at which the protocol forgets.
 """
 
@@ -26,7 +26,7 @@ from mesh.txn.model import Operation, Vote
 
 PROTOCOL = "/tx.v1."
 LATE_CALL_SECONDS = 3.0
-FILE = "weather.json"
+FILE = "message_faults.json"
 
 PARTICIPANT = f"{PROTOCOL}ParticipantService"
 
@@ -35,7 +35,7 @@ Deliver = Callable[[], Awaitable[T]]
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class MessageFaults:
     """What becomes of a message whose method ends with one of `methods`, by chance.
 
     `delays_seconds` are how late a repeated or a held back message may come.
@@ -49,59 +49,59 @@ class Weather:
     delays_seconds: Sequence[float] = (0.0,)
 
 
-class Forecast:
-    """The weather as the harness has written it last."""
+class MessageFaultFile:
+    """The faults that the harness wrote last."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         self._read_at = 0
-        self._weather = Weather()
+        self._message_faults = MessageFaults()
 
-    def now(self) -> Weather:
-        """Fine when nothing was written, or when it is over."""
+    def now(self) -> MessageFaults:
+        """No faults when nothing was written, or when their time is over."""
         try:
             written_at = self._path.stat().st_mtime_ns
             if written_at != self._read_at:
-                self._weather = Weather(**orjson.loads(self._path.read_bytes()))
+                self._message_faults = MessageFaults(**orjson.loads(self._path.read_bytes()))
                 self._read_at = written_at
         except FileNotFoundError:
-            return Weather()
-        return self._weather if time.time() < self._weather.until else Weather()
+            return MessageFaults()
+        return self._message_faults if time.time() < self._message_faults.until else MessageFaults()
 
-    def write(self, weather: Weather) -> None:
+    def write(self, faults: MessageFaults) -> None:
         draft = self._path.with_suffix(".draft")
-        draft.write_bytes(orjson.dumps(weather))
+        draft.write_bytes(orjson.dumps(faults))
         draft.replace(self._path)
 
 
-class Post:
-    """Carries messages through the weather."""
+class FaultyDelivery:
+    """Delivers messages, and injects the faults into the delivery."""
 
-    def __init__(self, forecast: Forecast, chance: random.Random) -> None:
-        self._forecast = forecast
+    def __init__(self, message_faults: MessageFaultFile, chance: random.Random) -> None:
+        self._file = message_faults
         self._chance = chance
         self._late: set[asyncio.Task[None]] = set()
 
     async def carry(self, method: str, deliver: Deliver[T], deliver_late: Deliver[T]) -> T:
         """What `deliver` answers. Raises what it raises, or ConnectionBroken."""
-        weather = self._forecast.now()
-        if not method.startswith(PROTOCOL) or not method.endswith(tuple(weather.methods)):
+        faults = self._file.now()
+        if not method.startswith(PROTOCOL) or not method.endswith(tuple(faults.methods)):
             return await deliver()
         draw = self._chance.random()
-        if draw < weather.held_back:
-            self._later(deliver_late, weather)
+        if draw < faults.held_back:
+            self._later(deliver_late, faults)
             raise ConnectionBroken(was_sent=True)
-        draw -= weather.held_back
-        if draw < weather.repeated:
-            self._later(deliver_late, weather)
+        draw -= faults.held_back
+        if draw < faults.repeated:
+            self._later(deliver_late, faults)
             return await deliver()
         answer = await deliver()
-        if draw - weather.repeated < weather.unanswered:
+        if draw - faults.repeated < faults.unanswered:
             raise ConnectionBroken(was_sent=True)
         return answer
 
-    def _later(self, deliver: Deliver[T], weather: Weather) -> None:
-        delay_seconds = self._chance.choice(weather.delays_seconds)
+    def _later(self, deliver: Deliver[T], faults: MessageFaults) -> None:
+        delay_seconds = self._chance.choice(faults.delays_seconds)
 
         async def come_late() -> None:
             await asyncio.sleep(delay_seconds)
@@ -113,12 +113,12 @@ class Post:
         task.add_done_callback(self._late.discard)
 
 
-class WeatheredTransport:
-    """A `mesh.calling.transport.Transport` in the weather."""
+class FaultyTransport:
+    """A `mesh.calling.transport.Transport` whose messages suffer the faults."""
 
-    def __init__(self, inner: Transport, post: Post) -> None:
+    def __init__(self, inner: Transport, delivery: FaultyDelivery) -> None:
         self._inner = inner
-        self._post = post
+        self._delivery = delivery
 
     async def connect(self, address: str, timeout_seconds: float) -> None:
         await self._inner.connect(address, timeout_seconds)
@@ -134,7 +134,7 @@ class WeatheredTransport:
         def deliver(seconds: float) -> Awaitable[bytes]:
             return self._inner.call(address, method, request, metadata, seconds)
 
-        return await self._post.carry(
+        return await self._delivery.carry(
             method, lambda: deliver(timeout_seconds), lambda: deliver(LATE_CALL_SECONDS)
         )
 
@@ -145,12 +145,12 @@ class WeatheredTransport:
         await self._inner.close()
 
 
-class WeatheredParticipant:
-    """A `mesh.txn.local.LocalParticipant` in the weather, as if messages went to it too."""
+class FaultyParticipant:
+    """A `mesh.txn.local.LocalParticipant` that suffers the faults as a remote one does."""
 
-    def __init__(self, inner: ParticipantClient, post: Post) -> None:
+    def __init__(self, inner: ParticipantClient, delivery: FaultyDelivery) -> None:
         self._inner = inner
-        self._post = post
+        self._delivery = delivery
 
     async def prepare(
         self,
@@ -174,7 +174,7 @@ class WeatheredParticipant:
     async def _carry(
         self, method: str, deadline: Deadline, deliver: Callable[[Deadline], Awaitable[T]]
     ) -> T:
-        return await self._post.carry(
+        return await self._delivery.carry(
             f"{PARTICIPANT}/{method}",
             lambda: deliver(deadline),
             lambda: deliver(Deadline.after(LATE_CALL_SECONDS)),

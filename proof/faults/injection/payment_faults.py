@@ -8,8 +8,8 @@ import httpx
 
 from payment_sandbox.faults import FaultRates
 from proof import payment_book
-from proof.faults.injection.fault import KILL, Fault, Group, Moment
-from proof.faults.target import Target
+from proof.faults.injection.fault import KILL, Fault, Group, InjectionContext
+from proof.faults.injection.target import Target
 
 HARM_SECONDS = 5.0
 SANDBOX = "payment_sandbox"
@@ -29,12 +29,12 @@ def of_payments() -> Iterator[Fault]:
     yield Fault(f"{SANDBOX} killed", Group.PAYMENTS, KILL, _kill)
 
 
-def _harm(rates: Mapping[str, float]) -> Callable[[Moment], bool]:
-    def harm(moment: Moment) -> bool:
-        seed = moment.chance.getrandbits(32)
-        came = _set(moment.target, FaultRates.model_validate({**rates, "seed": seed}))
+def _harm(rates: Mapping[str, float]) -> Callable[[InjectionContext], bool]:
+    def harm(context: InjectionContext) -> bool:
+        seed = context.chance.getrandbits(32)
+        came = _set(context.target, FaultRates.model_validate({**rates, "seed": seed}))
         time.sleep(HARM_SECONDS)
-        _set(moment.target, FaultRates())
+        _set(context.target, FaultRates())
         return came
 
     return harm
@@ -49,8 +49,8 @@ def _set(target: Target, rates: FaultRates) -> bool:
     return True
 
 
-def _kill(moment: Moment) -> bool:
-    for name in moment.target.instances(SANDBOX):
-        moment.target.signal(name, signal.SIGKILL)
-    payment_book.wait_until_answering(moment.target.mesh)
+def _kill(context: InjectionContext) -> bool:
+    for name in context.target.instances(SANDBOX):
+        context.target.signal(name, signal.SIGKILL)
+    payment_book.wait_until_answering(context.target.mesh)
     return True

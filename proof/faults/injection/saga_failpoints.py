@@ -20,8 +20,8 @@ OF_PURCHASES = (
 )
 NOT_REACHABLE: Mapping[str, str] = {
     f"saga.{GIFT}.*_{GiftStep.REFUNDING}": "an inventory would have to be full: 2^53 - 1 of one "
-    "item; see tests/storage/gacha/test_gifts.py",
+    "item; see tests/storage/gacha/test_gift_recovery.py",
     f"saga.{PURCHASE}.*_{PurchaseStep.REFUNDING}": "a wallet would have to fill up between "
-    "the charge and the credit; see tests/storage/account/test_purchases.py",
+    "the charge and the credit; see tests/storage/account/test_purchase_recovery.py",
 }
 """The points that no run comes to, why, and where they are tested instead."""

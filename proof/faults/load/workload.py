@@ -1,4 +1,4 @@
-"""What players ask for next, and what they own to give away."""
+"""What players request next, and what they own to give away."""
 
 import itertools
 import random
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import orjson
 
-from proof.faults.history import Asked, Kind
-from proof.faults.load.players import Player
+from proof.faults.history import Kind, Operation
+from proof.load.seeded_players import SeededPlayer
 
 SKEW = 1.1
 TEN_PULLS, PURCHASES, PURCHASES_WHEN_BROKE, GIFTS = 0.15, 0.04, 0.7, 0.15
@@ -24,51 +24,53 @@ PAYMENT_METHODS = {
 """With how often each is used."""
 
 
-class Wishes:
-    """Of all players, some of whom want far more than others."""
+class Workload:
+    """The requests of all players, some of whom send far more than others."""
 
-    def __init__(self, players: Sequence[Player]) -> None:
+    def __init__(self, players: Sequence[SeededPlayer]) -> None:
         weights = [1 / rank**SKEW for rank in range(1, len(players) + 1)]
         self._weights = list(itertools.accumulate(weights))
         self._players = players
         self._by_id = {player.user_id: player for player in players}
         self._by_name = {player.username: player for player in players}
 
-    def next(self, chance: random.Random) -> Asked:
+    def next(self, chance: random.Random) -> Operation:
         """Something new, under a key of its own. What is to be given away is not chosen again
         until its gift is refused."""
         player = self._choose(chance)
         key = f"{chance.getrandbits(96):x}"
-        if chance.random() < (PURCHASES_WHEN_BROKE if player.is_broke else PURCHASES):
+        if chance.random() < (PURCHASES_WHEN_BROKE if player.is_out_of_gems else PURCHASES):
             gems = chance.choice(PURCHASE_GEMS)
             [method] = chance.choices(list(PAYMENT_METHODS), [*PAYMENT_METHODS.values()])
             body = orjson.dumps({"amount": gems, "paymentMethod": method})
-            return Asked(Kind.PURCHASE, player.user_id, key, gems, body)
+            return Operation(Kind.PURCHASE, player.user_id, key, gems, body)
         receiver = self._choose(chance)
         if player.items and receiver is not player and chance.random() < GIFTS:
             item_id = player.items.pop(chance.randrange(len(player.items)))
             body = orjson.dumps({"itemId": item_id, "to": receiver.username, "count": 1})
-            return Asked(Kind.GIFT, player.user_id, key, 1, body)
+            return Operation(Kind.GIFT, player.user_id, key, 1, body)
         count = 10 if chance.random() < TEN_PULLS else 1
-        return Asked(Kind.PULL, player.user_id, key, count, orjson.dumps({"count": count}))
+        return Operation(Kind.PULL, player.user_id, key, count, orjson.dumps({"count": count}))
 
-    def learn_success(self, asked: Asked) -> None:
+    def record_success(self, operation: Operation) -> None:
         """What was bought, pulled or given is with whoever has it now."""
-        player = self._by_id[asked.user_id]
-        if asked.kind is Kind.PURCHASE:
-            player.is_broke = False
-        elif asked.kind is Kind.PULL:
-            player.items += [each["item_id"] for each in orjson.loads(asked.body)["pulled_items"]]
+        player = self._by_id[operation.user_id]
+        if operation.kind is Kind.PURCHASE:
+            player.is_out_of_gems = False
+        elif operation.kind is Kind.PULL:
+            player.items += [
+                each["item_id"] for each in orjson.loads(operation.body)["pulled_items"]
+            ]
         else:
-            gift = orjson.loads(asked.request)
+            gift = orjson.loads(operation.request)
             self._by_name[gift["to"]].items.append(gift["itemId"])
 
-    def learn_poverty(self, asked: Asked) -> None:
+    def record_insufficient_currency(self, operation: Operation) -> None:
         """The player cannot pay, and keeps what was to be given."""
-        player = self._by_id[asked.user_id]
-        player.is_broke = True
-        if asked.kind is Kind.GIFT:
-            player.items.append(orjson.loads(asked.request)["itemId"])
+        player = self._by_id[operation.user_id]
+        player.is_out_of_gems = True
+        if operation.kind is Kind.GIFT:
+            player.items.append(orjson.loads(operation.request)["itemId"])
 
-    def _choose(self, chance: random.Random) -> Player:
+    def _choose(self, chance: random.Random) -> SeededPlayer:
         return chance.choices(self._players, cum_weights=self._weights)[0]

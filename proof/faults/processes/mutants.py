@@ -11,9 +11,9 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.adapters.payments.provider import Charge, ChargeOrder
 from account_svc.adapters.payments.sandbox import SandboxProvider
 from account_svc.domain import sessions
+from account_svc.domain.payments import Charge, ChargeOrder
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from mesh.deadlines import Deadline
 from mesh.saga.definition import Move, Saga

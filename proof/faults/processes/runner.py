@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from deploy.local.commands.report import Reporter
+from deploy.gachactl.output import say_with_time
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import Layout
 from deploy.local.run import MeshRun
-from deploy.local.topology import Shape
+from deploy.local.topology import Topology
 
 INSTANCE_COUNTS = {"account_svc": 2, "gacha_svc": 3}
 
@@ -21,11 +21,11 @@ def run(
     port: Annotated[int, typer.Option()],
     mutant: Annotated[str, typer.Option()] = "",
 ) -> None:
-    """Runs a mesh whose services are those of `proof.faults.processes.process`, until a signal."""
+    """Runs a mesh of `proof.faults.processes.service_process` until a signal."""
     programs = {
         role: (
             "-m",
-            "proof.faults.processes.process",
+            "proof.faults.processes.service_process",
             role,
             str(folder.resolve() / "faults"),
             *mutant.split(),
@@ -35,9 +35,9 @@ def run(
     mesh = MeshRun(
         Layout(folder.resolve()),
         gateway_port=port,
-        reporter=Reporter(),
-        on_ready=lambda: None,
-        shape=Shape(INSTANCE_COUNTS, programs),
+        say=say_with_time,
+        on_ready=lambda mesh: None,
+        topology=Topology(INSTANCE_COUNTS, programs),
     )
     try:
         asyncio.run(mesh.run())

@@ -33,7 +33,7 @@ class RegisterRequest(_message.Message):
     USERNAME_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     EMAIL_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     username: _builtins.str
     """3 to 64 characters of A-Z, a-z, 0-9, '_', '-' and '.'; unique without
     regard to case.
@@ -44,7 +44,7 @@ class RegisterRequest(_message.Message):
     """An address that could receive mail; at most 254 characters; unique without
     regard to case.
     """
-    request_id: _builtins.str
+    idempotency_key: _builtins.str
     """Makes a repeat safe: 1 to 128 visible ASCII characters. Given anew by the
     server when empty. REST callers send it as the Idempotency-Key header.
     """
@@ -54,11 +54,11 @@ class RegisterRequest(_message.Message):
         username: _builtins.str = ...,
         password: _builtins.str = ...,
         email: _builtins.str = ...,
-        request_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "password", b"password", "request_id", b"request_id", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "idempotency_key", b"idempotency_key", "password", b"password", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -205,12 +205,12 @@ class BuyCurrencyRequest(_message.Message):
 
     AMOUNT_FIELD_NUMBER: _builtins.int
     PAYMENT_METHOD_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     amount: _builtins.int
     """Gems to buy, 1 to 1,000,000,000."""
     payment_method: _builtins.str
     """How the player pays, 1 to 64 characters, such as "credit_card"."""
-    request_id: _builtins.str
+    idempotency_key: _builtins.str
     """Makes a repeat safe: 1 to 128 visible ASCII characters, unique for this
     player's purchases. Given anew by the server when empty. REST callers send
     it as the Idempotency-Key header.
@@ -220,11 +220,11 @@ class BuyCurrencyRequest(_message.Message):
         *,
         amount: _builtins.int = ...,
         payment_method: _builtins.str = ...,
-        request_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "payment_method", b"payment_method", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "idempotency_key", b"idempotency_key", "payment_method", b"payment_method"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,10 +29,10 @@ class RefreshRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     refresh_token: _builtins.str
     """The session's newest refresh token."""
-    request_id: _builtins.str
+    idempotency_key: _builtins.str
     """Makes a repeat safe: 1 to 128 visible ASCII characters, new for each
     rotation. Given anew by the server when empty. REST callers send it as the
     Idempotency-Key header.
@@ -41,11 +41,11 @@ class RefreshRequest(_message.Message):
         self,
         *,
         refresh_token: _builtins.str = ...,
-        request_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refresh_token", b"refresh_token", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "refresh_token", b"refresh_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -172,12 +172,12 @@ class ChangePasswordRequest(_message.Message):
 
     CURRENT_PASSWORD_FIELD_NUMBER: _builtins.int
     NEW_PASSWORD_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     current_password: _builtins.str
     """The password that Login takes until now."""
     new_password: _builtins.str
     """The password that Login takes from now on: 8 to 128 characters."""
-    request_id: _builtins.str
+    idempotency_key: _builtins.str
     """Makes a repeat safe: 1 to 128 visible ASCII characters, unique for this
     player's changes. Given anew by the server when empty. REST callers send it
     as the Idempotency-Key header.
@@ -187,11 +187,11 @@ class ChangePasswordRequest(_message.Message):
         *,
         current_password: _builtins.str = ...,
         new_password: _builtins.str = ...,
-        request_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_password", b"current_password", "new_password", b"new_password", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_password", b"current_password", "idempotency_key", b"idempotency_key", "new_password", b"new_password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,14 +32,14 @@ class SendGiftRequest(_message.Message):
     ITEM_ID_FIELD_NUMBER: _builtins.int
     TO_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     item_id: _builtins.int
     """The item's number, as GetInventory and ListItems tell it."""
     to: _builtins.str
     """The other player's username, in any case."""
     count: _builtins.int
     """How many of the item, 1 to 100; 1 when it is left out."""
-    request_id: _builtins.str
+    idempotency_key: _builtins.str
     """Makes a repeat safe: 1 to 128 visible ASCII characters, unique for this
     player's gifts. Given anew by the server when empty. REST callers send it
     as the Idempotency-Key header.
@@ -50,11 +50,11 @@ class SendGiftRequest(_message.Message):
         item_id: _builtins.int = ...,
         to: _builtins.str = ...,
         count: _builtins.int | None = ...,
-        request_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count", "item_id", b"item_id", "request_id", b"request_id", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count", "idempotency_key", b"idempotency_key", "item_id", b"item_id", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015

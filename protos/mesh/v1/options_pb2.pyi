@@ -54,47 +54,47 @@ those that mesh.v1.callers names.
 """
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
-class _Work:
+class _WorkKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _WorkEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Work.ValueType], _builtins.type):
+class _WorkKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WorkKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    WORK_UNSPECIFIED: _Work.ValueType  # 0
-    """Nothing was declared: WORK_READING for a method without side effects,
-    otherwise WORK_WRITING.
+    WORK_KIND_UNSPECIFIED: _WorkKind.ValueType  # 0
+    """Nothing was declared: WORK_KIND_READING for a method without side effects,
+    otherwise WORK_KIND_WRITING.
     """
-    WORK_READING: _Work.ValueType  # 1
+    WORK_KIND_READING: _WorkKind.ValueType  # 1
     """Reads, and changes nothing."""
-    WORK_WRITING: _Work.ValueType  # 2
+    WORK_KIND_WRITING: _WorkKind.ValueType  # 2
     """Changes something."""
-    WORK_HASHING: _Work.ValueType  # 3
+    WORK_KIND_HASHING: _WorkKind.ValueType  # 3
     """Hashes a password, which takes a core for tens of milliseconds."""
-    WORK_SETTLING: _Work.ValueType  # 4
+    WORK_KIND_SETTLING: _WorkKind.ValueType  # 4
     """Ends work that was begun, between processes of the mesh: it must find room
     when nothing else does.
     """
 
-class Work(_Work, metaclass=_WorkEnumTypeWrapper):
+class WorkKind(_WorkKind, metaclass=_WorkKindEnumTypeWrapper):
     """What kind of work a method is. Every server bounds how many calls of each kind
     it runs at once, so that a flood of one kind leaves the others their room.
     """
 
-WORK_UNSPECIFIED: Work.ValueType  # 0
-"""Nothing was declared: WORK_READING for a method without side effects,
-otherwise WORK_WRITING.
+WORK_KIND_UNSPECIFIED: WorkKind.ValueType  # 0
+"""Nothing was declared: WORK_KIND_READING for a method without side effects,
+otherwise WORK_KIND_WRITING.
 """
-WORK_READING: Work.ValueType  # 1
+WORK_KIND_READING: WorkKind.ValueType  # 1
 """Reads, and changes nothing."""
-WORK_WRITING: Work.ValueType  # 2
+WORK_KIND_WRITING: WorkKind.ValueType  # 2
 """Changes something."""
-WORK_HASHING: Work.ValueType  # 3
+WORK_KIND_HASHING: WorkKind.ValueType  # 3
 """Hashes a password, which takes a core for tens of milliseconds."""
-WORK_SETTLING: Work.ValueType  # 4
+WORK_KIND_SETTLING: WorkKind.ValueType  # 4
 """Ends work that was begun, between processes of the mesh: it must find room
 when nothing else does.
 """
-Global___Work: _TypeAlias = Work  # noqa: Y015
+Global___WorkKind: _TypeAlias = WorkKind  # noqa: Y015
 
 @_typing.final
 class Limits(_message.Message):
@@ -102,10 +102,10 @@ class Limits(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    WORK_FIELD_NUMBER: _builtins.int
+    WORK_KIND_FIELD_NUMBER: _builtins.int
     DEFAULT_DEADLINE_MS_FIELD_NUMBER: _builtins.int
     MAX_DEADLINE_MS_FIELD_NUMBER: _builtins.int
-    work: Global___Work.ValueType
+    work_kind: Global___WorkKind.ValueType
     """Its kind."""
     default_deadline_ms: _builtins.int
     """The deadline, in milliseconds, of a call whose caller gives none; 10,000
@@ -118,13 +118,13 @@ class Limits(_message.Message):
     def __init__(
         self,
         *,
-        work: Global___Work.ValueType = ...,
+        work_kind: Global___WorkKind.ValueType = ...,
         default_deadline_ms: _builtins.int = ...,
         max_deadline_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_deadline_ms", b"default_deadline_ms", "max_deadline_ms", b"max_deadline_ms", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_deadline_ms", b"default_deadline_ms", "max_deadline_ms", b"max_deadline_ms", "work_kind", b"work_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

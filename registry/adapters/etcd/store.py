@@ -2,8 +2,8 @@
 
 Guaranteed, as long as etcd keeps what it acknowledged:
 - an instance that a registry has taken is listed by every registry, and any of them renews
-  or ends its lease; a lease that nobody renews ends by itself, whichever registry died;
-- a registry lists what it has last heard. While etcd does not answer nobody is taken off
+  or ends its lease; a lease that is not renewed ends by itself, whichever registry died;
+- a registry lists what it has last heard. While etcd does not answer no instance leaves
   the list, and changes are refused with Unavailable within a second; all goes on from
   where it was when etcd is back, whose new leader gives every lease its whole time again;
 - the revision of a snapshot is etcd's at its last change, the same at every registry. The
@@ -36,7 +36,7 @@ from registry.domain.leases import (
     Snapshot,
     validate,
 )
-from registry.domain.store import StoreClosed
+from registry.domain.store import RegistryLeaving
 
 CHANGE_SECONDS = 0.7
 """How long a change may take: below what an instance waits for its registry."""
@@ -91,7 +91,7 @@ class EtcdStore:
         lease = (await self._client.grant(self._lease_seconds, deadline)).ID
         revision, old_lease = await self._table.put(entry, lease, deadline)
         if old_lease not in (0, lease):
-            # Whoever held it is to hear of it. If this fails, `renew` tells them all the same.
+            # The old holder must learn that its lease is gone. If this fails, `renew` says so.
             with contextlib.suppress(EtcdUnavailable, LeaseGone):
                 await self._client.revoke(old_lease, deadline)
         await self._until(lambda view: view.revision >= revision, deadline)
@@ -135,7 +135,7 @@ class EtcdStore:
 
     async def snapshot(self) -> Snapshot:
         if self._is_closed:
-            raise StoreClosed
+            raise RegistryLeaving
         if self._snapshot is None:
             raise NoListYet("This registry has not reached its etcd yet; ask another.")
         return self._snapshot
@@ -175,7 +175,7 @@ class EtcdStore:
             await self._client.close()
 
     async def _follow(self) -> None:
-        """Keeps the list true by one watch until that fails."""
+        """Keeps the list current by one watch until the watch fails."""
         deadline = Deadline.after(LOAD_SECONDS)
         view = self._view
         if (
@@ -196,7 +196,7 @@ class EtcdStore:
                 self._publish(view)
 
     def _publish(self, view: View) -> None:
-        """Wakes whoever waits for the list if it has changed."""
+        """Publishes the list, and wakes watchers, if it has changed."""
         if self._snapshot is not None and self._snapshot.revision == view.revision:
             return
         self._snapshot = view.snapshot()
@@ -218,7 +218,8 @@ class EtcdStore:
             await within(deadline, wait())
 
     def _check_room_for(self, entry: Instance) -> None:
-        """By the list as this registry knows it: several may go over the bound by a few."""
+        """Raises RegistryFull, by the list as this registry knows it: several registries together
+        may exceed the bound by a few."""
         view = self._view
         if view and view.get(entry.id) is None and len(view) >= self._max_instances:
             raise RegistryFull(self._max_instances, self._lease_seconds)

@@ -1,4 +1,4 @@
-"""The list as etcd told it: read once, then kept true by the events of a watch.
+"""The list as etcd has it: read once, then kept current by the events of a watch.
 
 Invariant: it is the list as it stood at `revision`, and the first revision to be watched
 from is the one after that.

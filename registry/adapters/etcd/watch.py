@@ -22,7 +22,7 @@ class WatchLost(Exception):
 
 
 class Compacted(Exception):
-    """The changes that the watch wants are not known any more: read the keys anew."""
+    """etcd has compacted the changes that the watch needs; read the keys again."""
 
 
 class WatchStream:

@@ -63,7 +63,7 @@ def configuration(targets: Iterable[Target]) -> Resources:
 
 def assignments(targets: Iterable[Target], entries: Iterable[Instance]) -> Resources:
     """Where each target's instances are. One without instances has an empty assignment:
-    then a call fails at once, and the first instance is told."""
+    then a call fails at once, and a client learns of the first instance."""
     by_service: dict[str, list[Instance]] = {target.service: [] for target in targets}
     for entry in entries:
         if entry.service in by_service and is_reachable(entry):
@@ -77,7 +77,7 @@ def assignments(targets: Iterable[Target], entries: Iterable[Instance]) -> Resou
 
 
 def is_reachable(entry: Instance) -> bool:
-    """Whether xDS can tell where the instance is: it takes IP addresses alone."""
+    """Whether xDS can carry the address: it takes IP addresses alone."""
     try:
         ip_address(_host_of(entry))
     except ValueError:
@@ -165,7 +165,7 @@ def _outlier_detection() -> Any:
 
 
 def _assignment(service: str, instances: Iterable[Instance]) -> Any:
-    """An instance that is draining is told as such, and gets no new calls. Where two have
+    """A draining instance is marked so, and gets no new calls. Where two have
     one address, as when one was started anew under another name, a serving one counts."""
     by_address: dict[str, Instance] = {}
     for entry in sorted(instances, key=lambda entry: (entry.is_serving, entry.id)):

@@ -12,12 +12,13 @@ import grpc
 import structlog
 
 from mesh.contract.instances import Instance
-from mesh.errors import MeshError, ResourceExhausted, Unavailable
+from mesh.errors import MeshError, ResourceExhausted
 from mesh.serving.contexts import abort
+from registry.domain.store import RegistryLeaving
 from registry.rpc.xds.resources import Resources, assignments, configuration, is_reachable
 from registry.rpc.xds.stream import Stream
 from registry.rpc.xds.targets import Target
-from registry.use_cases.following import Following
+from registry.use_cases.instance_cache import InstanceCache
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 STREAM = f"/{SERVICE}/StreamAggregatedResources"
@@ -39,24 +40,20 @@ class TooManyStreams(ResourceExhausted):
     REASON = "TOO_MANY_STREAMS"
 
 
-class RegistryLeaving(Unavailable):
-    REASON = "REGISTRY_LEAVING"
-
-
 class DiscoveryService(grpc.GenericRpcHandler):
     """Streams the resources of the targets to every client that asks."""
 
     def __init__(
-        self, targets: Sequence[Target], following: Following, *, max_streams: int = MAX_STREAMS
+        self, targets: Sequence[Target], cache: InstanceCache, *, max_streams: int = MAX_STREAMS
     ) -> None:
         self._targets = targets
-        self._following = following
+        self._cache = cache
         self._max_streams = max_streams
         self._configuration = configuration(targets)
         self._resources: Resources = self._configuration
         self._omitted: frozenset[Instance] = frozenset()
         self._streams: set[Stream] = set()
-        following.subscribe(self._take)
+        cache.subscribe(self._take)
 
     def service(self, details: Any) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         if details.method != STREAM:
@@ -77,8 +74,8 @@ class DiscoveryService(grpc.GenericRpcHandler):
             await abort(context, error, {})
 
     def _admit(self) -> None:
-        if self._following.is_over:
-            raise RegistryLeaving("This registry is leaving; ask another.")
+        if self._cache.is_over:
+            raise RegistryLeaving
         if len(self._streams) >= self._max_streams:
             raise TooManyStreams(
                 f"This registry has {self._max_streams} discovery streams and takes no more.",
@@ -86,13 +83,13 @@ class DiscoveryService(grpc.GenericRpcHandler):
             )
 
     def _resources_now(self) -> Resources | None:
-        return None if self._following.is_over else self._resources
+        return None if self._cache.is_over else self._resources
 
     def _take(self) -> None:
-        """Makes the resources once for all streams, and has each look whether they differ."""
-        instances = self._following.instances
+        """Makes the resources once for all streams, and wakes each to send what differs."""
+        instances = self._cache.instances
         if instances is not None:
-            self._tell_of_omitted(instances)
+            self._log_omitted(instances)
             self._resources = {
                 **self._configuration,
                 **assignments(self._targets, instances),
@@ -100,7 +97,7 @@ class DiscoveryService(grpc.GenericRpcHandler):
         for stream in self._streams:
             stream.wake()
 
-    def _tell_of_omitted(self, entries: Sequence[Instance]) -> None:
+    def _log_omitted(self, entries: Sequence[Instance]) -> None:
         wanted = {target.service for target in self._targets}
         omitted = frozenset(
             entry for entry in entries if entry.service in wanted and not is_reachable(entry)

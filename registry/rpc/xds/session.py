@@ -7,7 +7,7 @@ Invariants, for each type of resource on the stream:
   wants differs from what it was sent last; so a response that it refused (NACK) is not
   sent again until there is something else to say;
 - after a response nothing is sent until the client has answered it; changes meanwhile are
-  told together afterwards. A client that reads slowly costs no memory;
+  sent together afterwards. A client that reads slowly costs no memory;
 - a request that answers an older response than the last is left aside, for the answer to
   the last one, with all that is wanted then, is still to come.
 """
@@ -63,7 +63,7 @@ class _Subscription:
 
 
 class Session:
-    """What one client wants, and what it was told."""
+    """What one client subscribes to, and what it was sent."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, _Subscription] = {}

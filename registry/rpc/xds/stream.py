@@ -29,11 +29,11 @@ class Stream:
         self._context = context
         self._resources = resources
         self._session = Session()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def wake(self) -> None:
-        """Has the stream look whether there is something to tell."""
-        self._news.set()
+        """Makes the stream send what has changed, if anything has."""
+        self._changed.set()
 
     async def run(self) -> None:
         """Raises InvalidArgument when the client breaks the protocol."""
@@ -67,11 +67,11 @@ class Stream:
                     version=refusal.version,
                     message=refusal.message,
                 )
-            self._news.set()
+            self._changed.set()
 
     async def _keep_writing(self) -> None:
         while (resources := self._resources()) is not None:
-            self._news.clear()
+            self._changed.clear()
             for response in self._session.responses(resources):
                 await self._context.write(response.SerializeToString())
-            await self._news.wait()
+            await self._changed.wait()

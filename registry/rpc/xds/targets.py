@@ -4,7 +4,7 @@ All of it is read from the protos' descriptors. A service of the mesh is the
 `google.api.default_host` of its proto services, such as gacha_svc; it is reached by that
 name and by the short one, gacha. A method may be repeated by the client's own gRPC, which
 cannot look into a request, only if every request of it may: its proto says that it is
-idempotent, and that does not hang on a request id which the caller may have left out.
+idempotent, and that does not hang on an idempotency key which the caller may have left out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,8 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
-REQUEST_ID = "request_id"
+from mesh.contract.idempotency import IDEMPOTENCY_KEY
+
 _SUFFIX = "_svc"
 _IDEMPOTENT = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 
@@ -70,4 +71,4 @@ def _repeatable(
 def _may_be_repeated(method: MethodDescriptorProto, request: DescriptorProto | None) -> bool:
     if method.options.idempotency_level not in _IDEMPOTENT:
         return False
-    return request is None or REQUEST_ID not in (field.name for field in request.field)
+    return request is None or IDEMPOTENCY_KEY not in (field.name for field in request.field)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from proof.clients.client import ACCOUNT, GACHA, GIFTS, PURCHASES
+from proof.clients.client import ACCOUNT, CATALOG, GACHA, GIFTS, PURCHASES
 from proof.clients.grpc_client import GrpcClient
 from proof.clients.rest_client import RestClient
 from proof.players import NewPlayer, Player
@@ -35,7 +35,7 @@ def inside(mesh: Mesh) -> Iterator[GrpcClient]:
     """Everything that one process of the mesh may call on another."""
     account, gacha = (mesh.processes(role)[0]["address"] for role in ("account_svc", "gacha_svc"))
     services = {ACCOUNT: account, PURCHASES: account, GIFT_FEES: account, PARTICIPANT: account}
-    services |= {GACHA: gacha, GIFTS: gacha, COORDINATOR: gacha}
+    services |= {CATALOG: gacha, GACHA: gacha, GIFTS: gacha, COORDINATOR: gacha}
     with closing(GrpcClient({**services, REGISTRY: mesh.registry})) as client:
         yield client
 

@@ -30,6 +30,7 @@ OWN_SERVICES = {
         "tx.v1.ParticipantService",
     ],
     "gacha_svc": [
+        "gacha.v1.CatalogService",
         "gacha.v1.GachaService",
         "gacha.v1.GiftService",
         "tx.v1.CoordinatorService",
@@ -104,7 +105,7 @@ def test_reflection_tells_the_json_names_that_rest_uses(mesh: Mesh) -> None:
     with closing(ReflectedServer(address)) as reflected:
         pull = reflected.method("gacha.v1.GachaService/Pull").output_type
         assert [field.json_name for field in pull.fields] == ["pulled_items"]
-        banner = reflected.method("gacha.v1.GachaService/GetBanner").output_type
+        banner = reflected.method("gacha.v1.CatalogService/GetBanner").output_type
         assert "oddsVersion" in [field.json_name for field in banner.fields]
 
 

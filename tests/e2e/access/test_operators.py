@@ -2,6 +2,7 @@
 theirs alone."""
 
 import itertools
+import json
 import random
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from deploy.local.layout import REPOSITORY
-from deploy.local.servers.identity import bound_to_parent
+from deploy.local.parent_bound import bound_to_parent
 from deploy.local.servers.ports import HOST, free_ports
 from deploy.local.supervision.sockets import LISTEN_FD
 from proof.players import NewPlayer, Player
@@ -24,12 +25,12 @@ from tests.e2e.access.callers import callers
 from tests.e2e.hostile.refusals import refusal
 
 START_SECONDS = 60.0
-INIT_DB = "gacha.v1.GachaService/InitDb"
+INIT_DB = "gacha.v1.CatalogService/InitDb"
 
 
 def admin_token(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "deploy.local", "admin-token", *arguments],
+        [sys.executable, "-m", "deploy.gachactl", "admin-token", *arguments],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -117,8 +118,10 @@ def test_the_command_prints_a_token_that_opens_initdb(locked: httpx.Client, mesh
     assert made.returncode == 0, made.stderr
     shown = {"authorization": f"Bearer {made.stdout.strip()}"}
     assert locked.get("/initdb", headers=shown).status_code == 200
-    by_key = admin_token("--key-file", str(mesh.layout.admin_key))
+    by_key = admin_token("--key-file", str(mesh.layout.admin_key), "--format", "json")
     assert by_key.returncode == 0, by_key.stderr
+    shown = {"authorization": f"Bearer {json.loads(by_key.stdout)['token']}"}
+    assert locked.get("/initdb", headers=shown).status_code == 200
 
 
 def test_the_command_tells_which_key_is_missing(tmp_path: Path) -> None:

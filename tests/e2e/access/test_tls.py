@@ -46,7 +46,7 @@ def tls_rest(tls_mesh: Mesh) -> Iterator[RestClient]:
 
 def run(mesh: Mesh, *command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", *command, "--folder", str(mesh.layout.folder)],
+        [sys.executable, "-m", "deploy.gachactl", *command, "--folder", str(mesh.layout.folder)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -139,9 +139,9 @@ def test_clients_of_other_languages_find_the_mesh_by_xds(
 
 def test_operators_see_and_settle_as_ever(tls_mesh: Mesh) -> None:
     for command, told in (
-        (("deploy.local", "status"), "healthy"),
-        (("deploy.tx",), "No transaction is in flight"),
-        (("deploy.sagas",), "No saga is under way"),
+        (("status",), "healthy"),
+        (("tx", "list"), "No transaction is in flight"),
+        (("sagas", "list"), "No saga is under way"),
     ):
         done = run(tls_mesh, *command)
         assert done.returncode == 0, done.stderr
@@ -153,11 +153,11 @@ def test_a_command_without_a_certificate_is_told_so(
 ) -> None:
     monkeypatch.setenv("MESH_REGISTRIES", tls_mesh.registry)
     monkeypatch.setenv("MESH_SERVICE_KEY_FILE", str(tls_mesh.layout.admin_key))
-    done = run(tls_mesh, "deploy.tx")
+    done = run(tls_mesh, "tx", "list")
     assert done.returncode != 0
     assert "without TLS (MESH_TLS_DIR is not set)" in done.stderr
     monkeypatch.setenv("MESH_TLS_DIR", str(tls_mesh.layout.certificates / "operator"))
-    assert run(tls_mesh, "deploy.tx").returncode == 0
+    assert run(tls_mesh, "tx", "list").returncode == 0
 
 
 class Asking:
@@ -215,7 +215,7 @@ def test_no_pull_fails_while_every_certificate_is_replaced(
     with asking.going_on():
         for number in range(RENEWAL_COUNT):
             seen, before = asking.done_count, renewed_count(tls_mesh)
-            assert run(tls_mesh, "deploy.local", "renew").returncode == 0
+            assert run(tls_mesh, "renew").returncode == 0
             deadline = monotonic() + TIMEOUT_SECONDS
             while renewed_count(tls_mesh) < before + wanted or asking.done_count < seen + 20:
                 assert monotonic() < deadline, f"renewal {number} was not taken by all"
@@ -229,13 +229,13 @@ def test_a_killed_instance_comes_back_into_the_mesh(tls_mesh: Mesh, tls_rest: Re
     headers = {"authorization": f"Bearer {player.token}"}
     assert tls_rest.http.get("/gacha/pull/standard", headers=headers).status_code == 200
     deadline = monotonic() + TIMEOUT_SECONDS
-    while run(tls_mesh, "deploy.local", "status").returncode != 0:
+    while run(tls_mesh, "status").returncode != 0:
         assert monotonic() < deadline, "it did not become healthy again"
 
 
 def test_a_rolling_restart_works_over_tls(tls_mesh: Mesh) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.local", "roll", "--folder", str(tls_mesh.layout.folder)],
+        [sys.executable, "-m", "deploy.gachactl", "roll", "--folder", str(tls_mesh.layout.folder)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

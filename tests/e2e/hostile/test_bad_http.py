@@ -122,7 +122,7 @@ def test_too_many_parameters_are_refused(rest: RestClient) -> None:
     refusal(response, 400, "INVALID_ARGUMENT", "MALFORMED_QUERY")
 
 
-@pytest.mark.parametrize("key", ["", "a b", "x" * 129, "cl\xe9", "a\tb"])
+@pytest.mark.parametrize("key", ["", "a b", "x" * 129, "cl\xe9", "a\tb", '"k', '"a b"', '""'])
 def test_bad_idempotency_key_is_refused_and_buys_nothing(
     mesh: Mesh, rest: RestClient, new_player: NewPlayer, key: str
 ) -> None:

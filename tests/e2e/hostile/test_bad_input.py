@@ -64,7 +64,7 @@ WRONG_FIELDS = [
     *(Field("/buy-currency", "paymentMethod", value) for value in [*NOT_METHODS, *NOT_TEXT]),
     *(Field("/gacha/pull/standard", "count", value) for value in NOT_COUNTS),
     *(Field("/gacha/pull/standard", "bannerId", value) for value in ["7", text("beginner")]),
-    *(Field("/buy-currency", "requestId", value) for value in NOT_KEYS),
+    *(Field("/buy-currency", "idempotencyKey", value) for value in NOT_KEYS),
     *(Field("/refresh", "refresh_token", value) for value in [None, '""', *NOT_TEXT]),
     *(Field("/logout", "refresh_token", value) for value in [None, '""', '"gmr_"', *NOT_TEXT]),
     *(Field("/password", "current_password", value) for value in [None, text("a\0b"), *NOT_TEXT]),

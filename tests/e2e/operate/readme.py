@@ -5,6 +5,7 @@ An example is a ```sh block with a comment on the line before it:
     <!-- run: rest -->                                  needs curl alone
     <!-- run: grpc expect: "SERVING", pulled_items -->  needs grpcurl too
     <!-- run: ghz expect: [OK] -->                      needs grpcurl and ghz too
+    <!-- run: gachactl -->                              needs the package to be installed
 
 `expect` names what the block prints, in no order.
 """
@@ -13,16 +14,16 @@ import re
 from dataclasses import dataclass
 
 _MARKED = re.compile(
-    r"^<!-- run: (rest|grpc|ghz)(?: expect: (.*?))? -->\s*?\n+```sh\n(.*?)^```$",
+    r"^<!-- run: (rest|grpc|ghz|gachactl)(?: expect: (.*?))? -->\s*?\n+```sh\n(.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_CALL = re.compile(r"\b(?:curl|grpcurl|ghz)\b")
+_CALL = re.compile(r"\b(?:curl|grpcurl|ghz|gachactl)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One block. `kind` is rest, grpc or ghz; `expected` are parts of what it prints."""
+    """One block. `kind` is rest, grpc, ghz or gachactl; `expected` are parts of what it prints."""
 
     kind: str
     expected: tuple[str, ...]

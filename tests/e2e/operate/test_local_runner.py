@@ -26,7 +26,7 @@ SERVICE_ROLES = ["registry", "account_svc", "gacha_svc", "gateway_http"]
 
 
 def runner(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "deploy.local", *map(str, arguments)]
+    command = [sys.executable, "-m", "deploy.gachactl", *map(str, arguments)]
     return subprocess.run(
         command,
         capture_output=True,
@@ -86,7 +86,7 @@ def test_pids_are_those_of_the_processes_themselves(own_mesh: Mesh) -> None:
         command = " ".join(psutil.Process(process["pid"]).cmdline())
         words = {"postgres": "bin/postgres", "cache": "valkey-server"}
         assert words.get(process["role"], f"-m {process['role']}") in command
-        assert "leash" not in command
+        assert "parent_death" not in command
 
 
 def test_databases_answer_at_their_urls_as_they_stand(own_mesh: Mesh) -> None:
@@ -141,6 +141,15 @@ def test_status_shows_every_process_as_healthy(own_mesh: Mesh) -> None:
         assert process["address"] in shown.stdout
 
 
+def test_status_as_json_has_every_process_and_no_secret(own_mesh: Mesh) -> None:
+    shown = runner("status", "--folder", own_mesh.layout.folder, "--format", "json")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    status, mesh = json.loads(shown.stdout), own_mesh.read()
+    assert status["gateway"] == mesh["gateway"]
+    assert status["processes"] == [{**each, "health": "healthy"} for each in mesh["processes"]]
+    assert "postgresql://" not in shown.stdout
+
+
 def test_second_up_beside_a_running_one_says_so(own_mesh: Mesh) -> None:
     for arguments in (["up", "--port", "0"], ["up", "--port", "0", "--detach"]):
         refused = runner(*arguments, "--folder", own_mesh.layout.folder)
@@ -166,6 +175,24 @@ def test_taken_gateway_port_is_named(tmp_path: Path) -> None:
     assert f"Port {port}" in refused.stderr
     assert f"pid {os.getpid()}" in refused.stderr
     assert "make up PORT=" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "variable"),
+    [
+        pytest.param("--profile", "large", "PROFILE=ha", id="profile"),
+        pytest.param("--port", "65536", "PORT=9000", id="port"),
+        pytest.param("--gateways", "none", "GATEWAYS=2", id="gateways"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_that_names_makes_variable_too(
+    tmp_path: Path, option: str, value: str, variable: str
+) -> None:
+    refused = runner("up", "--folder", tmp_path / "var", option, value)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert all(word in refused.stderr for word in (repr(value), option, variable))
+    assert refused.stderr.count("\n") == 1
+    assert not (tmp_path / "var").exists()
 
 
 @pytest.mark.parametrize("name", ["gacha_svc-1", "account_svc-2", "registry-1", "gateway_http-1"])
@@ -233,10 +260,11 @@ def test_an_asked_stop_leaves_nothing(own_mesh: Mesh, asked_by: signal.Signals) 
 def test_detached_run_is_ready_when_up_returns_and_gone_when_down_does(own_mesh: Mesh) -> None:
     own_mesh.stop()
     folder = own_mesh.layout.folder
-    started = runner("up", "--folder", folder, "--port", "0", "--detach")
+    started = runner("up", "--folder", folder, "--port", "0", "--detach", "--format", "json")
     try:
         assert started.returncode == 0, started.stdout + started.stderr
-        assert "curl" in started.stdout
+        assert json.loads(started.stdout)["gateway"] == own_mesh.read()["gateway"]
+        assert "Everything is healthy" in started.stderr
         assert is_ready(own_mesh)
         pid = run_lock.holder_pid(own_mesh.layout.lock)
         assert pid is not None
@@ -245,7 +273,9 @@ def test_detached_run_is_ready_when_up_returns_and_gone_when_down_does(own_mesh:
         stopped = runner("down", "--folder", folder)
     assert stopped.returncode == 0, stopped.stderr
     assert [process for process in everything if process.is_running()] == []
-    assert runner("status", "--folder", folder).returncode == 3
+    asked = runner("status", "--folder", folder, "--format", "json")
+    assert (asked.returncode, asked.stdout) == (3, "")
+    assert "Nothing runs" in asked.stderr
     assert runner("down", "--folder", folder).returncode == 0
 
 

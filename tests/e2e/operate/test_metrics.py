@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from account_svc.session_metrics import OUTCOMES
+from account_svc.domain.sessions import REFRESH_OUTCOMES
 from proof.clients.rest_client import RestClient
 from proof.players import PASSWORD, NewPlayer
 from proof.stack import Mesh
@@ -69,6 +69,6 @@ def test_what_refreshes_came_to_is_counted(
     counts = {
         outcome: after["account_session_refreshes_total", outcome]
         - before["account_session_refreshes_total", outcome]
-        for outcome in OUTCOMES
+        for outcome in REFRESH_OUTCOMES
     }
-    assert counts == {outcome: 2 if outcome == "rotated" else 1 for outcome in OUTCOMES}
+    assert counts == {outcome: 2 if outcome == "rotated" else 1 for outcome in REFRESH_OUTCOMES}

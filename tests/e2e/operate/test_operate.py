@@ -4,6 +4,7 @@ Recovery takes a branch when it is three seconds old: each test is done before.
 """
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -18,10 +19,10 @@ from uuid import uuid4
 import psycopg2
 import pytest
 
+from deploy.gachactl.transactions.listing import State, Transaction, look
+from deploy.gachactl.transactions.resolution import resolve
+from deploy.gachactl.transactions.sides import PULLS, Sides, access_to, connect
 from deploy.local.layout import REPOSITORY
-from deploy.tx.listing import State, Transaction, look
-from deploy.tx.resolution import resolve
-from deploy.tx.sides import Services, Sides, access_to, reach
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
 from mesh.txn.decisions import DecisionLog
@@ -35,7 +36,6 @@ from protos.account.v1 import account_pb2
 from protos.tx.v1 import participant_pb2
 
 PARTICIPANT = "tx.v1.ParticipantService"
-SERVICES = Services("account_svc", "gacha_svc", "gacha_svc")
 TYPES = "type.googleapis.com"
 GEMS, PRICE = 200, 160
 
@@ -95,7 +95,7 @@ def coordinator(mesh: Mesh, rest: RestClient) -> Iterator[Coordinator]:
 
 @pytest.fixture
 async def sides(mesh: Mesh) -> AsyncIterator[Sides]:
-    async with reach(access_to(mesh.layout), SERVICES) as sides:
+    async with connect(access_to(mesh.layout), PULLS) as sides:
         yield sides
 
 
@@ -115,7 +115,7 @@ async def find(sides: Sides, gid: str) -> Transaction | None:
 
 def command(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "deploy.tx", "--folder", str(folder), *arguments],
+        [sys.executable, "-m", "deploy.gachactl", "tx", *arguments, "--folder", str(folder)],
         capture_output=True,
         text=True,
         check=False,
@@ -307,17 +307,30 @@ def test_the_command_lists_and_asks_before_it_settles_a_young_one(
     assert listed.returncode == 0, listed.stderr
 
     gid = coordinator.prepare(player, "account_svc")
+    as_json = json.loads(command("list", "--format", "json", folder=folder).stdout)
+    found = next(each for each in as_json["transactions"] if each["gid"] == gid)
+    assert found["prepared"] == {"account_svc": True, "gacha_svc": False}
+    assert (found["decision"], found["state"]) == (None, "in flight")
+    assert (as_json["failures"], as_json["is_cut"]) == ({}, False)
+
     unasked = command("resolve", gid, folder=folder)
     assert unasked.returncode == 1
     assert "coordinator may still be at work" in unasked.stdout + unasked.stderr
 
     settled = command("resolve", gid, "--yes", folder=folder)
     again = command("resolve", gid, "--yes", folder=folder)
+    third = command("resolve", gid, "--yes", "--format", "json", folder=folder)
     assert settled.returncode == 0, settled.stdout + settled.stderr
     assert "abort" in settled.stdout
     assert again.returncode == 0
     assert "aborted at" in again.stdout
     assert "Nothing was done." in again.stdout
+    assert json.loads(third.stdout) == {
+        "gid": gid,
+        "outcome": "abort",
+        "is_complete": True,
+        "steps": [],
+    }
     assert state_of(rest, player) == (GEMS, 0)
 
 
@@ -350,10 +363,10 @@ def test_the_command_refuses_what_is_no_gid(mesh: Mesh) -> None:
 
 
 def test_the_command_says_when_nothing_runs(tmp_path: Path) -> None:
-    for arguments in (["list"], ["resolve", new_gid("nobody", time.time())], []):
+    for arguments in (["list"], ["resolve", new_gid("nobody", time.time())]):
         asked = command(*arguments, folder=tmp_path)
-        assert asked.returncode == 3
-        assert asked.stdout == f"Nothing runs in {tmp_path}: start it with `make up`.\n"
+        assert (asked.returncode, asked.stdout) == (3, "")
+        assert f"Nothing runs in {tmp_path}: start it with `make up`" in asked.stderr
 
 
 def test_the_command_says_when_no_registry_or_key_is_to_be_had(mesh: Mesh, tmp_path: Path) -> None:
@@ -363,8 +376,8 @@ def test_the_command_says_when_no_registry_or_key_is_to_be_had(mesh: Mesh, tmp_p
         (["--registries", mesh.registry, "--key-file", str(tmp_path / "none")], "cannot be used"),
         (["--registries", mesh.registry], "needs --key-file"),
     ):
-        asked = command(*arguments, "list", folder=tmp_path)
+        asked = command("list", *arguments, folder=tmp_path)
         assert asked.returncode == 1
         assert said in asked.stderr
     whole = ["--registries", mesh.registry, "--key-file", key_file]
-    assert command(*whole, "list", folder=tmp_path).returncode == 0
+    assert command("list", *whole, folder=tmp_path).returncode == 0

@@ -21,6 +21,8 @@ PAGES = ("docs/sessions.md",)
 ADDRESS = "http://127.0.0.1:8080"
 MESH_FILE = "var/mesh.json"
 XDS_FILE = "var/xds.json"
+FOLDER = "--folder var"
+GACHACTL = Path(sys.executable).with_name("gachactl")
 LONG_AND_SHORT_LOAD = ("-n 1000 ", "-n 100 ")
 """One player's pulls go one after another: a tenth of them shows as much."""
 TIMEOUT_SECONDS = 60
@@ -49,6 +51,7 @@ def output_of(mesh: Mesh, page: str) -> dict[Example, str]:
         (ADDRESS, mesh.gateway),
         (MESH_FILE, str(mesh.layout.mesh)),
         (XDS_FILE, str(mesh.layout.xds)),
+        (FOLDER, f"--folder {mesh.layout.folder}"),
         LONG_AND_SHORT_LOAD,
     ):
         script = script.replace(written, meant)
@@ -78,6 +81,8 @@ def output_of(mesh: Mesh, page: str) -> dict[Example, str]:
 def find_programs() -> tuple[list[Path], set[str]]:
     """The folders of what is installed, and the kinds of examples that can run with it."""
     folders, kinds = [Path(sys.executable).parent], {"rest"}
+    if GACHACTL.exists():
+        kinds.add("gachactl")
     for kind, find in (("grpc", tools.grpcurl), ("ghz", tools.ghz)):
         try:
             folders.append(Path(find()).parent)
@@ -92,7 +97,7 @@ def test_readme_starts_with_the_two_commands_and_has_examples(readme: str) -> No
     first_screen = "\n".join(readme.splitlines()[:60])
     assert "make up" in first_screen
     assert "make test" in first_screen
-    assert {example.kind for example in examples(readme)} == {"rest", "grpc", "ghz"}
+    assert {example.kind for example in examples(readme)} == {"rest", "grpc", "ghz", "gachactl"}
 
 
 def test_every_call_that_the_readme_shows_is_run_here(readme: str) -> None:
@@ -100,14 +105,16 @@ def test_every_call_that_the_readme_shows_is_run_here(readme: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="left out: curl is not installed")
-@pytest.mark.parametrize("kind", ["rest", "grpc", "ghz"])
+@pytest.mark.parametrize("kind", ["rest", "grpc", "ghz", "gachactl"])
 def test_examples_print_what_they_should(
     request: pytest.FixtureRequest, readme: str, kind: str
 ) -> None:
-    if kind != "rest":
+    if kind in ("grpc", "ghz"):
         tools.grpcurl()
     if kind == "ghz":
         tools.ghz()
+    if kind == "gachactl" and not GACHACTL.exists():
+        pytest.skip("left out: gachactl is not installed beside the interpreter")
     output: dict[Example, str] = request.getfixturevalue("output")
     wanted = [example for example in examples(readme) if example.kind == kind]
     assert wanted

@@ -113,7 +113,7 @@ def _grpc(gacha: ServiceClient, player: Player) -> Once:
 
 def _roll(mesh: Mesh) -> str:
     ended = subprocess.run(
-        [sys.executable, "-m", "deploy.local", "roll", "--folder", str(mesh.layout.folder)],
+        [sys.executable, "-m", "deploy.gachactl", "roll", "--folder", str(mesh.layout.folder)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

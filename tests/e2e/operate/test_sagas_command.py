@@ -1,5 +1,6 @@
 """An operator looks at sagas, and has one tried again."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ TIMEOUT_SECONDS = 30
 
 
 def sagas(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "deploy.sagas", "--folder", str(folder), *words]
+    command = [sys.executable, "-m", "deploy.gachactl", "sagas", *words, "--folder", str(folder)]
     return subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
     )
@@ -46,10 +47,22 @@ def parked_id(cursor: Cursor) -> str:
 def test_a_parked_saga_is_listed_and_tried_again(
     mesh: Mesh, cursor: Cursor, parked_id: str
 ) -> None:
-    listed = sagas(mesh.layout.folder)
+    listed = sagas(mesh.layout.folder, "list")
     assert listed.returncode == 0
     row = next(line for line in listed.stdout.splitlines() if parked_id in line)
     assert all(word in row for word in ("account", "ASKING", "100", "ASKED_IN_VAIN", "a person"))
+
+    as_json = sagas(mesh.layout.folder, "list", "--format", "json")
+    found = json.loads(as_json.stdout)["sagas"]
+    assert next(each for each in found if each["saga_id"] == parked_id) == {
+        "database": "account",
+        "saga_id": parked_id,
+        "kind": NOBODYS,
+        "state": "ASKING",
+        "attempt_count": 100,
+        "last_failure": "ASKED_IN_VAIN",
+        "waits_for": "a person",
+    }
 
     retried = sagas(mesh.layout.folder, "retry", parked_id.upper())
     assert (retried.returncode, retried.stderr) == (0, "")
@@ -73,5 +86,15 @@ def test_what_cannot_be_tried_again_is_told_in_a_sentence(
 
 
 def test_without_a_mesh_it_says_so(tmp_path: Path) -> None:
-    told = sagas(tmp_path)
-    assert (told.returncode, told.stdout) == (3, "Nothing runs: start a mesh with `make up`.\n")
+    refused = sagas(tmp_path, "list")
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert f"Nothing runs in {tmp_path}: start it with `make up`" in refused.stderr
+
+
+def test_a_mesh_elsewhere_is_reached_by_its_databases(
+    mesh: Mesh, parked_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCOUNT_DATABASE_URL", mesh.database_url("account"))
+    listed = sagas(tmp_path, "list")
+    assert listed.returncode == 0, listed.stderr
+    assert parked_id in listed.stdout

@@ -37,6 +37,7 @@ def gacha(request: pytest.FixtureRequest, mesh: Mesh) -> str:
 
 def test_grpcurl_lists_the_services(gacha: str) -> None:
     assert run(tools.grpcurl(), "-plaintext", gacha, "list").split() == [
+        "gacha.v1.CatalogService",
         "gacha.v1.GachaService",
         "gacha.v1.GiftService",
         "grpc.health.v1.Health",

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from deploy.local.endpoint import reach_of
 from deploy.local.layout import REPOSITORY
+from deploy.local.mesh_client import client_of
 from deploy.local.secrets.certificates import replace_file
 from deploy.local.secrets.credentials import service_key_in, service_keys_in
 from deploy.local.secrets.mesh_certificates import OPERATOR
@@ -32,7 +32,7 @@ from mesh.membership.discovery import Directory
 from mesh.membership.registration import Registration
 from proof.etcd_cluster import need_etcd
 from proof.invariants import broken_invariants
-from proof.load import Load
+from proof.load.pull_load import PullLoad
 from proof.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
 from proof.tokens import key_of
 
@@ -53,7 +53,7 @@ LIVE = """
 import asyncio, sys
 from pathlib import Path
 from mesh.identity.keys import load_private_key
-from mesh.process.config import load
+from mesh.config import load
 from mesh.contract.instances import Instance
 from mesh.membership.registration import Registration
 from mesh.tls.security import security_read_once
@@ -102,7 +102,7 @@ class Callers:
     def __init__(self, mesh: Mesh) -> None:
         self.token = ServiceIdentity(key_of(mesh, PROBE), PROBE).token
         self.registries = mesh.read()["registries"]
-        self.security = reach_of(mesh.read()).security
+        self.security = client_of(mesh.read()).security
         self.directories = [self._directory(turn) for turn in range(3)]
         self.told: list[set[str]] = []
         """The ids of services' instances after each change at any of them."""
@@ -163,9 +163,9 @@ async def callers(ha_mesh: Mesh) -> AsyncIterator[Callers]:
 
 
 @contextlib.asynccontextmanager
-async def pulls(mesh: Mesh) -> AsyncIterator[Load]:
+async def pulls(mesh: Mesh) -> AsyncIterator[PullLoad]:
     """Players who pull all the while; afterwards everything agrees."""
-    load = Load(mesh.gateway, trust=mesh.trust, seed=1)
+    load = PullLoad(mesh.gateway, trust=mesh.trust, seed=1)
     async with load.client() as client:
         players = [await load.player(client, 1_000_000) for _ in range(4)]
     running = asyncio.create_task(load.run(players, CONNECTIONS))
@@ -186,7 +186,7 @@ async def until(holds: Callable[[], bool], timeout_seconds: float = HEALING_SECO
     return time.monotonic() - began
 
 
-async def more_pulls(load: Load, count: int = 20) -> None:
+async def more_pulls(load: PullLoad, count: int = 20) -> None:
     """Waits until that many more were answered."""
     wanted = len(load.settled) + count
     await until(lambda: len(load.settled) >= wanted, 30.0)

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from proof.invariants import broken_invariants, pulls_without_debit, query
-from proof.load import Load, Settled
+from proof.load.pull_load import PullLoad, Settled
 from proof.stack import Mesh
 
 CONNECTIONS = 12
@@ -29,7 +29,7 @@ KILLS = {
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("names", KILLS.values(), ids=KILLS.keys())
 async def test_killed_under_load_nothing_is_lost(mesh: Mesh, names: Sequence[str]) -> None:
-    load = Load(mesh.gateway, trust=mesh.trust, seed=len(names))
+    load = PullLoad(mesh.gateway, trust=mesh.trust, seed=len(names))
     async with load.client() as client:
         rich = [await load.player(client, 1_000_000) for _ in range(6)]
         poor = [await load.player(client, 800) for _ in range(2)]
@@ -45,7 +45,7 @@ async def test_killed_under_load_nothing_is_lost(mesh: Mesh, names: Sequence[str
         await _assert_answers_stand(load, mesh)
 
 
-async def _assert_answers_stand(load: Load, mesh: Mesh) -> None:
+async def _assert_answers_stand(load: PullLoad, mesh: Mesh) -> None:
     """What was acknowledged is stored and is answered again; what was refused was free."""
     successes = [settled for settled in load.settled if settled.succeeded]
     assert successes, "the load did something"
@@ -64,7 +64,7 @@ def _counts(successes: Sequence[Settled]) -> dict[str, int]:
     return counts
 
 
-def _pull_counts(mesh: Mesh, load: Load) -> dict[str, int]:
+def _pull_counts(mesh: Mesh, load: PullLoad) -> dict[str, int]:
     """Single draws stored for each of the load's players."""
     players = {settled.player.user_id for settled in load.settled}
     stored = query(mesh, "gacha", "SELECT user_id::text, sum(count) FROM pull GROUP BY user_id")
@@ -72,7 +72,7 @@ def _pull_counts(mesh: Mesh, load: Load) -> dict[str, int]:
 
 
 async def test_killed_services_are_back_and_found_within_seconds(mesh: Mesh) -> None:
-    async with Load(mesh.gateway, trust=mesh.trust, seed=9).client() as client:
+    async with PullLoad(mesh.gateway, trust=mesh.trust, seed=9).client() as client:
         for name in ("account_svc-1", "account_svc-2"):
             await asyncio.to_thread(mesh.kill_process, name)
         began = time.monotonic()

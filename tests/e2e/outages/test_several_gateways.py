@@ -14,7 +14,7 @@ import pytest
 
 from deploy.local.layout import REPOSITORY
 from proof.invariants import broken_invariants
-from proof.load import Load, Player
+from proof.load.pull_load import PullingPlayer, PullLoad
 from proof.stack import RUNNER, Mesh, start_mesh
 from tests.e2e import haproxy
 from tests.e2e.haproxy import Callers
@@ -50,9 +50,9 @@ def proxy(pair: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 
 @pytest.fixture(scope="module")
-def players(pair: Mesh) -> list[Player]:
-    async def make() -> list[Player]:
-        load = Load(pair.gateway, seed=1)
+def players(pair: Mesh) -> list[PullingPlayer]:
+    async def make() -> list[PullingPlayer]:
+        load = PullLoad(pair.gateway, seed=1)
         async with load.client() as client:
             return [await load.player(client, GEMS) for _ in range(PLAYER_COUNT)]
 
@@ -60,7 +60,7 @@ def players(pair: Mesh) -> list[Player]:
 
 
 @asynccontextmanager
-async def calling(url: str, players: list[Player]) -> AsyncIterator[Callers]:
+async def calling(url: str, players: list[PullingPlayer]) -> AsyncIterator[Callers]:
     """Load before, during and after what happens in the context."""
     callers = Callers(url, players)
     running = asyncio.create_task(callers.run())
@@ -109,7 +109,7 @@ def test_each_gateway_has_a_port_of_its_own_and_all_are_listed(pair: Mesh) -> No
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", ["gateway_http-1", "gateway_http-2"])
 async def test_a_gateway_that_leaves_costs_no_request(
-    pair: Mesh, proxy: str, players: list[Player], name: str
+    pair: Mesh, proxy: str, players: list[PullingPlayer], name: str
 ) -> None:
     async with calling(proxy, players) as callers:
         pid = pid_of(pair, name)
@@ -122,7 +122,7 @@ async def test_a_gateway_that_leaves_costs_no_request(
 
 @pytest.mark.timeout(180)
 async def test_a_gateway_that_dies_costs_only_what_must_not_be_repeated(
-    pair: Mesh, proxy: str, players: list[Player]
+    pair: Mesh, proxy: str, players: list[PullingPlayer]
 ) -> None:
     async with calling(proxy, players) as callers:
         pid = pid_of(pair, "gateway_http-2")

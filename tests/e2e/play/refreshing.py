@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import httpx
 
-from proof.load import Load, Player
+from proof.load.pull_load import PullingPlayer, PullLoad
 
 SETTLE_SECONDS = 40.0
 PAUSE_SECONDS = 0.05
@@ -20,7 +20,7 @@ PATIENCE_SECONDS = (0.005, 0.01, 0.015, 0.02, 0.03, 15.0)
 class Refreshing:
     """Each repeats a refresh with its key until it is answered. For one event loop."""
 
-    def __init__(self, load: Load, players: Sequence[Player]) -> None:
+    def __init__(self, load: PullLoad, players: Sequence[PullingPlayer]) -> None:
         self._load, self._players = load, players
         self._chance = random.Random(load.seed)
         self._is_over = asyncio.Event()
@@ -44,7 +44,7 @@ class Refreshing:
         """Lets what was begun be answered."""
         self._is_over.set()
 
-    async def _keep_refreshing(self, player: Player) -> None:
+    async def _keep_refreshing(self, player: PullingPlayer) -> None:
         token = player.refresh_token
         async with self._load.client() as client:
             while not self._is_over.is_set():

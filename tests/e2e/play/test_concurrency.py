@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from proof.invariants import broken_invariants, query
-from proof.load import Load
+from proof.load.pull_load import PullLoad
 from proof.stack import Mesh
 
 PULLS = 64
@@ -17,7 +17,7 @@ PRICE_GEMS = 160
 
 @pytest.mark.parametrize("count", [1, 10])
 async def test_a_player_who_can_pay_for_ten_gets_ten_of_sixty_four(mesh: Mesh, count: int) -> None:
-    load = Load(mesh.gateway, trust=mesh.trust, seed=1)
+    load = PullLoad(mesh.gateway, trust=mesh.trust, seed=1)
     async with load.client() as client:
         player = await load.player(client, AFFORDED * count * PRICE_GEMS)
 
@@ -38,7 +38,7 @@ async def test_a_player_who_can_pay_for_ten_gets_ten_of_sixty_four(mesh: Mesh, c
 
 
 async def test_both_gacha_instances_share_the_load(mesh: Mesh) -> None:
-    load = Load(mesh.gateway, trust=mesh.trust, seed=2)
+    load = PullLoad(mesh.gateway, trust=mesh.trust, seed=2)
     async with load.client() as client:
         players = await asyncio.gather(*(load.player(client, 1600) for _ in range(8)))
         answers: list[httpx.Response] = await asyncio.gather(
@@ -54,7 +54,7 @@ async def test_both_gacha_instances_share_the_load(mesh: Mesh) -> None:
 
 
 async def test_one_key_sent_many_times_at_once_is_one_pull(mesh: Mesh) -> None:
-    load = Load(mesh.gateway, trust=mesh.trust, seed=3)
+    load = PullLoad(mesh.gateway, trust=mesh.trust, seed=3)
     async with load.client() as client:
         player = await load.player(client, 16_000)
         settled = await asyncio.gather(*(load.pull(client, player, 10, "once") for _ in range(16)))

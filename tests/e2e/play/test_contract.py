@@ -14,7 +14,9 @@ from proof.clients.client import Client
 from proof.clients.rest_client import RestClient
 from proof.players import PASSWORD, NewPlayer, unique_name
 from proof.stack import Mesh
+from tests.e2e.hostile.refusals import without_ids
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 RARITIES = {"rare", "super rare", "ultra rare"}
 
 
@@ -133,7 +135,7 @@ def test_insufficient_currency_is_refused_and_nothing_is_taken(
         "code": "FAILED_PRECONDITION",
         "reason": "INSUFFICIENT_CURRENCY",
     }
-    assert {**answer.body, "requestId": ""} == {**expected, "requestId": ""}
+    assert without_ids(answer.body) == expected
     assert client.currency(token).body["currencyBalance"] == 1599
     assert client.pulls(token).body["pulls"] == []
     assert client.inventory(token).body["items"] == []
@@ -153,6 +155,7 @@ def test_rest_error_is_the_promised_object_and_no_more(
     rest: RestClient, new_player: NewPlayer
 ) -> None:
     headers = {"authorization": f"Bearer {new_player().token}", "x-request-id": "mine-1"}
+    headers |= {"idempotency-key": "k", "traceparent": TRACEPARENT}
     response = rest.http.get("/gacha/pull/standard", headers=headers)
     assert response.status_code == 400
     assert response.headers["x-request-id"] == "mine-1"
@@ -162,6 +165,8 @@ def test_rest_error_is_the_promised_object_and_no_more(
         "code": "FAILED_PRECONDITION",
         "reason": "INSUFFICIENT_CURRENCY",
         "requestId": "mine-1",
+        "traceId": TRACEPARENT.split("-")[1],
+        "idempotencyKey": "k",
     }
 
 

@@ -50,7 +50,7 @@ def test_a_gift_is_sent_and_is_the_same_when_it_is_sent_again(
     sender, item_id = owner(rest, new_player, 100)
     receiver = new_player()
     answers = [
-        send(rest, sender, item_id, receiver.username.upper(), requestId="k") for _ in range(2)
+        send(rest, sender, item_id, receiver.username.upper(), idempotencyKey="k") for _ in range(2)
     ]
     assert answers[0].ok, answers[0]
     assert answers[0].raw == answers[1].raw
@@ -75,14 +75,14 @@ def test_a_gift_whose_fee_cannot_be_paid_changes_nothing_until_it_can(
 ) -> None:
     sender, item_id = owner(rest, new_player, FEE_GEMS - 1)
     receiver = new_player()
-    refused = send(rest, sender, item_id, receiver.username, requestId="k")
+    refused = send(rest, sender, item_id, receiver.username, idempotencyKey="k")
     assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "INSUFFICIENT_CURRENCY")
     assert inventory(rest, sender) == {item_id: 1}
     assert balance(rest, sender) == FEE_GEMS - 1
     [returned] = rest.call(f"{GIFTS}/ListGifts", {}, sender.token).body["gifts"]
     assert (returned["state"], returned["reason"]) == ("returned", "INSUFFICIENT_CURRENCY")
     assert rest.buy_currency(sender.token, 1).ok
-    assert send(rest, sender, item_id, receiver.username, requestId="k").ok
+    assert send(rest, sender, item_id, receiver.username, idempotencyKey="k").ok
     assert (inventory(rest, sender), balance(rest, sender)) == ({}, 0)
 
 
@@ -100,8 +100,8 @@ def test_what_cannot_be_given_is_refused_by_name(rest: RestClient, new_player: N
     wrong = {"itemId": (0, receiver.username, 1), "count": (item_id, receiver.username, 0)}
     for field, (item, to, count) in (wrong | {"to": (item_id, "", 1)}).items():
         assert send(rest, sender, item, to, count=count).fields == (field,)
-    assert send(rest, sender, item_id, receiver.username, requestId="k").ok
-    reused = send(rest, sender, item_id, receiver.username, count=2, requestId="k")
+    assert send(rest, sender, item_id, receiver.username, idempotencyKey="k").ok
+    reused = send(rest, sender, item_id, receiver.username, count=2, idempotencyKey="k")
     assert reused.reason == "IDEMPOTENCY_KEY_REUSED"
     assert balance(rest, sender) == 100 - FEE_GEMS
 

@@ -1,5 +1,6 @@
 """A retry is free: the same key gives the first answer, byte for byte, and changes nothing."""
 
+import httpx
 import pytest
 
 from proof.clients.client import Client
@@ -7,6 +8,14 @@ from proof.clients.rest_client import RestClient
 from proof.players import PASSWORD, NewPlayer, unique_name
 
 REUSED = ("INVALID_ARGUMENT", "IDEMPOTENCY_KEY_REUSED")
+
+
+def pull(rest: RestClient, token: str, key: str | None = None) -> httpx.Response:
+    """Of one from the standard banner; `key` is the header as it is written."""
+    headers = {"authorization": f"Bearer {token}"}
+    if key is not None:
+        headers["idempotency-key"] = key
+    return rest.http.post("/gacha/pull/standard", headers=headers)
 
 
 @pytest.mark.parametrize("count", [1, 10])
@@ -78,7 +87,43 @@ def test_rest_answers_422_to_a_reused_key(rest: RestClient, new_player: NewPlaye
     body["amount"] = 2
     refused = rest.http.post("/buy-currency", json=body, headers=headers)
     assert refused.status_code == 422
-    assert refused.json()["reason"] == "IDEMPOTENCY_KEY_REUSED"
+    error = refused.json()
+    assert (error["reason"], error["idempotencyKey"]) == ("IDEMPOTENCY_KEY_REUSED", "k")
+
+
+def test_a_key_that_the_gateway_made_up_repeats_the_pull(
+    rest: RestClient, new_player: NewPlayer
+) -> None:
+    token = new_player(gems=1600).token
+    first = pull(rest, token)
+    assert first.status_code == 200
+    for _ in range(2):
+        again = pull(rest, token, first.headers["idempotency-key"])
+        assert (again.status_code, again.content) == (200, first.content)
+        assert again.headers["idempotency-key"] == first.headers["idempotency-key"]
+    assert rest.currency(token).body["currencyBalance"] == 1600 - 160
+    assert pull(rest, token).headers["idempotency-key"] != first.headers["idempotency-key"]
+
+
+def test_both_spellings_are_one_key(rest: RestClient, new_player: NewPlayer) -> None:
+    token = new_player(gems=1600).token
+    bare, quoted = pull(rest, token, "k"), pull(rest, token, '"k"')
+    assert (bare.status_code, bare.content) == (200, quoted.content)
+    assert bare.headers["idempotency-key"] == quoted.headers["idempotency-key"] == '"k"'
+    assert rest.currency(token).body["currencyBalance"] == 1600 - 160
+
+
+def test_an_error_names_the_key_to_repeat_with(client: Client, new_player: NewPlayer) -> None:
+    """Also when the server made it up."""
+    token = new_player().token
+    key = client.pull(token).body["idempotencyKey"]
+    assert client.pull(token).body["idempotencyKey"] != key
+    assert client.pull(token, key="mine").body["idempotencyKey"] == "mine"
+    assert client.buy_currency(token, 320).ok
+    first = client.pull(token, key=key)
+    assert first.ok, first
+    assert client.pull(token, key=key).raw == first.raw
+    assert client.currency(token).body["currencyBalance"] == 160
 
 
 def test_keys_are_of_one_player_and_one_kind(client: Client, new_player: NewPlayer) -> None:
@@ -105,7 +150,7 @@ def test_key_may_stand_in_the_body_instead_of_the_header(
 ) -> None:
     token = new_player(gems=320).token
     headers = {"authorization": f"Bearer {token}"}
-    in_body = rest.http.post("/gacha/pull/standard", json={"requestId": "k"}, headers=headers)
+    in_body = rest.http.post("/gacha/pull/standard", json={"idempotencyKey": "k"}, headers=headers)
     assert in_body.status_code == 200
     assert rest.pull(token, key="k").raw == in_body.content
 

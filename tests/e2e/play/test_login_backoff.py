@@ -4,6 +4,7 @@ Players come from loopback addresses of their own, which the gateway does not tr
 proxies, so each is a client like any on the internet.
 """
 
+import json
 import math
 import os
 import subprocess
@@ -29,7 +30,7 @@ from proof.players import PASSWORD, NewPlayer, unique_name
 from proof.stack import Mesh
 from protos.account.v1 import account_pb2
 from tests.e2e import harm
-from tests.e2e.hostile.refusals import refusal
+from tests.e2e.hostile.refusals import refusal, without_ids
 
 HOME, STRANGER, CAFE = "127.0.11.1", "127.0.11.2", "127.0.11.3"
 FREE = Schedules().account.free_count
@@ -148,7 +149,7 @@ def test_an_unknown_name_waits_as_a_known_one_does(
         answer = log_in(at(STRANGER), username, "one more guess")
         waits.append(must_wait(answer))
         message = answer.json()["message"].replace(f" {waits[-1]} ", " some ")
-        told.append({**answer.json(), "requestId": "", "message": message})
+        told.append({**without_ids(answer.json()), "message": message})
     assert told[0] == told[1]
     assert abs(waits[0] - waits[1]) < PATIENCE_SECONDS
 
@@ -191,7 +192,7 @@ def test_who_calls_a_service_itself_is_not_believed_about_an_address(
 ) -> None:
     username = new_player().username
     assert log_in(at(HOME), username).status_code == 200
-    channel = first_instance._servers["account.v1.AccountService"].channel
+    channel = first_instance.channel("account.v1.AccountService")
     login: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(LOGIN)
     request = account_pb2.LoginRequest(username=username, password="a guess").SerializeToString()
 
@@ -220,7 +221,8 @@ def _reason_of(error: grpc.RpcError) -> tuple[str, float]:
 
 def logins(mesh: Mesh, *words: str) -> str:
     """What the operators' command says."""
-    command = [sys.executable, "-m", "deploy.logins", "--folder", str(mesh.layout.folder), *words]
+    command = [sys.executable, "-m", "deploy.gachactl", "logins", *words]
+    command += ["--folder", str(mesh.layout.folder)]
     done = subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True
     )
@@ -233,7 +235,10 @@ def test_an_operator_lets_an_account_in_again(mesh: Mesh, at: At, new_player: Ne
     shown = logins(mesh, "show", username.upper())
     assert "account, at new addresses" in shown
     assert f" {FREE + 8} " in shown
-    assert "account, at new addresses" in logins(mesh)
+    assert "account, at new addresses" in logins(mesh, "summary")
+    as_json = json.loads(logins(mesh, "show", username, "--format", "json"))
+    assert as_json["username"] == username
+    assert FREE + 8 in {each["failure_count"] for each in as_json["failures"]}
     assert "may log in at once" in logins(mesh, "forgive", username)
     assert log_in(at(STRANGER), username).status_code == 200
     assert "had no failures" in logins(mesh, "forgive", username)

@@ -20,7 +20,7 @@ METHODS = {path: method for path, method in methods() if path in OF_PLAYERS}
 OF_THE_CATALOG = {"banner_id", "item_id"}
 """Ids of what belongs to nobody. A gift's item is looked up in the sender's own inventory."""
 NOBODYS = "00000000-0000-4000-8000-000000000000"
-OF_THE_CALLER = {"request_id"}
+OF_THE_CALLER = {"idempotency_key"}
 """What a caller names by themselves; the same name of another player is another request."""
 
 

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from account_svc.adapters.payments.provider import ChargeOrder, ChargeState, ProviderAway
 from account_svc.adapters.payments.sandbox import SandboxProvider
+from account_svc.domain.payments import ChargeOrder, ChargeState, ProviderAway
 from mesh.deadlines import Deadline
 from payment_sandbox.faults import FaultRates
 from proof import payment_book

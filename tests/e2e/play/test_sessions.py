@@ -7,7 +7,7 @@ import pytest
 from proof.clients.client import Client
 from proof.clients.rest_client import RestClient
 from proof.invariants import query
-from proof.load import Load
+from proof.load.pull_load import PullLoad
 from proof.players import PASSWORD, NewPlayer
 from proof.stack import Mesh
 from tests.e2e.hostile.refusals import refusal
@@ -62,7 +62,7 @@ async def test_refreshes_at_once_with_one_token_are_given_one_successor(
     mesh: Mesh, rest: RestClient, new_player: NewPlayer
 ) -> None:
     token = logged_in(rest, new_player().username)
-    load = Load(mesh.gateway, trust=mesh.trust, seed=2)
+    load = PullLoad(mesh.gateway, trust=mesh.trust, seed=2)
     async with load.client() as client:
         answers = await asyncio.gather(
             *(load.refresh(client, token, f"key-{number}") for number in range(AT_ONCE))
@@ -160,7 +160,7 @@ def test_rest_answers_401_to_a_bad_refresh_token(rest: RestClient) -> None:
 @pytest.mark.timeout(180)
 async def test_clients_that_repeat_with_their_key_outlive_every_kill(mesh: Mesh) -> None:
     """Whatever reply is lost, nobody is taken for a thief or logged out."""
-    load = Load(mesh.gateway, trust=mesh.trust, seed=1)
+    load = PullLoad(mesh.gateway, trust=mesh.trust, seed=1)
     async with load.client() as client:
         clients = Refreshing(load, [await load.player(client, 1) for _ in range(CLIENTS)])
     async with asyncio.TaskGroup() as group:

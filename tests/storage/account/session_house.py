@@ -9,7 +9,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from account_svc.adapters.passwords import Passwords
 from account_svc.domain.refresh_tokens import RefreshToken
 from account_svc.domain.sessions import Session, SessionEnded
-from account_svc.storage.sessions import insert_session
+from account_svc.storage.sessions import MAX_FORGOTTEN, insert_session
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Grant, Sessions
@@ -32,12 +32,15 @@ class House:
         self.sessions = self.instance()
         self.accounts = Accounts(database, self.passwords, LoginGuard(database), self.sessions)
 
-    def instance(self, database: Database | None = None) -> Sessions:
+    def instance(
+        self, database: Database | None = None, max_forgotten: int = MAX_FORGOTTEN
+    ) -> Sessions:
         return Sessions(
             database or self.database,
             self.signer,
             self.outcomes.append,
             clock=lambda: self.now,
+            max_forgotten=max_forgotten,
         )
 
     def pass_time(self, **time: float) -> None:

@@ -22,7 +22,7 @@ from account_svc.storage import login_attempts as storage
 from account_svc.use_cases.login_guard import LoginGuard
 from mesh.errors import Overloaded
 from mesh.postgres.database import Database
-from proof.stack import PostgresServer
+from proof.postgres_server import PostgresServer
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held
 
@@ -184,7 +184,7 @@ async def test_right_logins_of_one_account_at_once_do_not_wait_for_one_another(
     logins = [house.log_in("mira", HOME, is_right=True, instance=each % 2) for each in range(40)]
     assert all(await asyncio.gather(*logins))
     assert not house.refusals
-    assert not any(guard._turns for guard in house.guards)
+    assert not any(guard.turn_count for guard in house.guards)
 
 
 async def test_a_stranger_keeps_nobody_out_of_where_they_are_at_home(house: House) -> None:
@@ -253,7 +253,7 @@ async def test_who_goes_away_before_the_answer_has_not_tried(house: House) -> No
         (outcome,) = await asyncio.gather(attempt, return_exceptions=True)
         assert isinstance(outcome, asyncio.CancelledError)
     assert await house.query("SELECT sum(failure_count) FROM login_attempt") == [(0,)]
-    assert not house.guards[0]._turns
+    assert house.guards[0].turn_count == 0
 
 
 async def test_what_says_nothing_any_more_is_removed_and_nothing_else(house: House) -> None:

@@ -84,7 +84,7 @@ async def test_a_wrong_current_password_changes_nothing(house: House) -> None:
         (PASSWORD, "short", "", "new_password"),
         (PASSWORD, "x" * 129, "", "new_password"),
         (PASSWORD, "long enough\0", "", "new_password"),
-        (PASSWORD, OTHER_PASSWORD, "a key", "request_id"),
+        (PASSWORD, OTHER_PASSWORD, "a key", "idempotency_key"),
     ],
 )
 async def test_what_is_wrong_is_named(

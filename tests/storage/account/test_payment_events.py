@@ -6,8 +6,8 @@ import orjson
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.adapters.payments.provider import BadSignature
 from account_svc.adapters.payments.sandbox import SIGNATURE_TOLERANCE_SECONDS, SandboxProvider
+from account_svc.domain.payments import BadSignature
 from account_svc.use_cases.payment_events import PaymentEvents
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database

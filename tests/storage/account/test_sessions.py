@@ -24,7 +24,7 @@ from account_svc.domain.sessions import (
 from account_svc.storage.sessions import MAX_REMEMBERED_SESSIONS, lock_session
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database, DatabaseAway
-from proof.stack import PostgresServer
+from proof.postgres_server import PostgresServer
 from tests.storage.account.session_house import House
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held
@@ -145,7 +145,7 @@ async def test_every_token_that_is_not_genuine_gets_one_answer(house: House) -> 
 async def test_a_refresh_without_a_token_or_with_a_bad_key_names_the_field(house: House) -> None:
     with pytest.raises(InvalidArgument, match="refresh_token"):
         await house.sessions.refresh("", "")
-    with pytest.raises(InvalidArgument, match="request_id"):
+    with pytest.raises(InvalidArgument, match="idempotency_key"):
         await house.sessions.refresh("gmr_", "a key")
 
 
@@ -257,16 +257,14 @@ async def test_sessions_that_have_long_been_over_are_forgotten(house: House) -> 
     assert await house.cause(lively) == ""
 
 
-async def test_each_round_of_forgetting_is_bounded_until_nothing_is_left(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("account_svc.storage.sessions.MAX_FORGOTTEN", 2)
+async def test_each_round_of_forgetting_is_bounded_until_nothing_is_left(house: House) -> None:
+    sessions = house.instance(max_forgotten=2)
     user_id = await house.register()
     await house.add_sessions(user_id, 5)
     house.pass_time(days=IDLE_DAYS + KEPT_DAYS + 1)
     left = []
     for _ in range(4):
-        await house.sessions.forget_old()
+        await sessions.forget_old()
         left.append(await house.count())
     assert left == [3, 1, 0, 0]
 

@@ -11,11 +11,12 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.adapters.catalog_file.catalog import parse_catalog
-from gacha_svc.domain.banners import Banner, Catalog
+from gacha_svc.domain.banners import Banner
+from gacha_svc.domain.catalog import Catalog
 from gacha_svc.domain.errors import BannerNotFound, CatalogEmpty
 from gacha_svc.domain.pulls import Draw, PulledItem
 from gacha_svc.storage import pulls as storage
-from gacha_svc.use_cases.catalog import CatalogCache, CatalogDesk
+from gacha_svc.use_cases.catalog import CatalogCache, Catalogs
 from gacha_svc.use_cases.draws import Draws
 from mesh.postgres.database import Database
 from mesh.txn.model import No, Operation, Vote, Yes
@@ -52,7 +53,7 @@ def cache(database: Database) -> CatalogCache:
 
 @pytest.fixture
 async def draws(database: Database, cache: CatalogCache, catalog: Catalog) -> Draws:
-    await CatalogDesk(database, cache, lambda: catalog).introduce()
+    await Catalogs(database, cache, lambda: catalog).introduce()
     return Draws(cache, secrets.token_bytes)
 
 
@@ -91,8 +92,8 @@ async def rows(database: Database, statement: str) -> list[tuple[object, ...]]:
 async def test_introducing_the_same_catalog_again_changes_nothing(
     database: Database, cache: CatalogCache, catalog: Catalog
 ) -> None:
-    desk = CatalogDesk(database, cache, lambda: catalog)
-    first, *others = await asyncio.gather(*(desk.introduce() for _ in range(4)))
+    catalogs = Catalogs(database, cache, lambda: catalog)
+    first, *others = await asyncio.gather(*(catalogs.introduce() for _ in range(4)))
     assert all(other == first for other in others)
     assert first.revision == 1
     assert first.banners == catalog.banners
@@ -102,9 +103,9 @@ async def test_introducing_the_same_catalog_again_changes_nothing(
 async def test_a_changed_banner_gets_new_odds_and_the_old_ones_stay_on_record(
     database: Database, cache: CatalogCache, catalog: Catalog
 ) -> None:
-    await CatalogDesk(database, cache, lambda: catalog).introduce()
+    await Catalogs(database, cache, lambda: catalog).introduce()
     dearer = changed(catalog, price_gems=catalog.banners[0].price_gems + 1)
-    live = await CatalogDesk(database, cache, lambda: dearer).introduce()
+    live = await Catalogs(database, cache, lambda: dearer).introduce()
     assert live.revision == 2
     assert live.banners[0] == dearer.banners[0]
     versions = {version for (version,) in await rows(database, "SELECT odds_version FROM odds")}
@@ -114,9 +115,9 @@ async def test_a_changed_banner_gets_new_odds_and_the_old_ones_stay_on_record(
 async def test_a_banner_that_left_the_catalog_is_gone_for_players(
     database: Database, cache: CatalogCache, catalog: Catalog
 ) -> None:
-    await CatalogDesk(database, cache, lambda: catalog).introduce()
+    await Catalogs(database, cache, lambda: catalog).introduce()
     fewer = Catalog(items=catalog.items, banners=catalog.banners[1:])
-    live = await CatalogDesk(database, cache, lambda: fewer).introduce()
+    live = await Catalogs(database, cache, lambda: fewer).introduce()
     with pytest.raises(BannerNotFound):
         live.banner(catalog.banners[0].id)
 
@@ -169,7 +170,7 @@ async def test_odds_that_another_process_changed_are_noticed_in_the_branch(
     database: Database, draws: Draws, catalog: Catalog
 ) -> None:
     dearer = changed(catalog, price_gems=catalog.banners[0].price_gems + 1)
-    await CatalogDesk(database, CatalogCache(database), lambda: dearer).introduce()
+    await Catalogs(database, CatalogCache(database), lambda: dearer).introduce()
     (vote,) = await apply(database, draws, operation(catalog.banners[0]))
     assert isinstance(vote, No)
     assert vote.reason == "ODDS_CHANGED"
@@ -212,7 +213,7 @@ async def test_a_limited_banner_counts_single_draws(
     database: Database, cache: CatalogCache, draws: Draws, catalog: Catalog
 ) -> None:
     limited = changed(catalog, pull_limit=11)
-    await CatalogDesk(database, cache, lambda: limited).introduce()
+    await Catalogs(database, cache, lambda: limited).introduce()
     banner = limited.banners[0]
     first = operation(banner, count=10)
     player = first.body.user_id

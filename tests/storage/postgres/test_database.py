@@ -6,7 +6,7 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.postgres.database import Database, DatabaseAway, LockTimeout
-from proof.stack import start_postgres
+from proof.postgres_server import start_postgres
 from tests.storage.holding import held
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.local.errors import LocalRunError
 from deploy.local.servers import postgres
-from proof.stack import PostgresServer, start_postgres
+from proof.postgres_server import PostgresServer, start_postgres
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_server_that_does_not_answer_is_told_with_its_port(tmp_path: Path) -> 
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]
         cluster = postgres.Cluster(
-            tmp_path / "data", "pulls", port, "password", postgres.choose_identity(tmp_path)
+            tmp_path / "data", "pulls", port, "password", postgres.choose_server_user(tmp_path)
         )
         with pytest.raises(LocalRunError, match=f"port {port}"):
             postgres.accept_connections(cluster, timeout_seconds=0)

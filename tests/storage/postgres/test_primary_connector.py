@@ -15,7 +15,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from deploy.local.servers.ports import free_ports
 from mesh.postgres.database import Database, DatabaseAway
-from proof.stack import PostgresServer, start_postgres
+from proof.postgres_server import PostgresServer, start_postgres
 
 
 @pytest.fixture

@@ -35,16 +35,16 @@ async def registries(stores: Stores, etcd_cluster: EtcdCluster) -> list[EtcdStor
 
 
 class Listing:
-    """Notes every list that a store tells, from now on."""
+    """Records every list that a store publishes, from now on."""
 
     def __init__(self, store: EtcdStore) -> None:
         self._store = store
-        self.told: list[list[str]] = []
+        self.seen: list[list[str]] = []
 
     async def run(self) -> None:
         while True:
             snapshot = await self._store.snapshot()
-            self.told.append([entry.id for entry in snapshot.entries])
+            self.seen.append([entry.id for entry in snapshot.entries])
             await self._store.snapshot_after(snapshot.revision)
 
 
@@ -141,7 +141,7 @@ async def test_one_member_of_etcd_is_not_missed(
     await asyncio.sleep(LONGER_THAN_A_LEASE_SECONDS)
     beating.cancel()
     await registries[2].remove(lease_id)
-    assert all("a-1" in told for told in listing.told), listing.told
+    assert all("a-1" in seen for seen in listing.seen), listing.seen
     etcd_cluster.revive()
     await asyncio.sleep(LONGER_THAN_A_LEASE_SECONDS)
     if heart.is_expired:
@@ -150,7 +150,7 @@ async def test_one_member_of_etcd_is_not_missed(
         await registries[0].register(A)
     else:
         await heart.beats()
-        assert all("a-1" in told for told in listing.told), listing.told
+        assert all("a-1" in seen for seen in listing.seen), listing.seen
     for registry in registries:
         await until_ids(registry, ["a-1"], 5.0)
 
@@ -177,7 +177,7 @@ async def test_without_a_quorum_nobody_is_dropped_and_changes_are_refused_in_tim
         assert await ids(registry) == ["a-1"]
     etcd_cluster.revive()
     await heart.beats()
-    assert all(told == ["a-1"] for told in listing.told), listing.told
+    assert all(seen == ["a-1"] for seen in listing.seen), listing.seen
 
 
 async def test_all_of_etcd_may_go_and_come_back(

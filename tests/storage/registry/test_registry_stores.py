@@ -10,7 +10,7 @@ from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import InvalidArgument
 from proof.etcd_cluster import EtcdCluster
 from registry.domain.leases import LeaseExpired, RegistryFull
-from registry.domain.store import Store, StoreClosed
+from registry.domain.store import RegistryLeaving, Store
 from tests.storage.registry.registry_stores import A, B, Heart, Stores, ids, until_ids
 from tests.unit.registry.running import until
 
@@ -88,7 +88,7 @@ async def test_of_many_that_register_one_id_at_once_one_holds_it(store: Store) -
     assert (await store.snapshot()).entries == (holder,)
 
 
-async def test_a_watcher_is_told_of_a_change_and_not_of_a_heartbeat(store: Store) -> None:
+async def test_a_watcher_sees_a_change_and_no_heartbeat(store: Store) -> None:
     lease_id = await store.register(A)
     seen = (await store.snapshot()).revision
     waiting = asyncio.create_task(store.snapshot_after(seen))
@@ -110,7 +110,7 @@ async def test_a_heartbeat_without_a_state_leaves_it_as_it_is(store: Store) -> N
     assert (await store.snapshot()).entries == (A,)
 
 
-async def test_whoever_is_behind_is_told_at_once(store: Store) -> None:
+async def test_a_watcher_that_is_behind_is_answered_at_once(store: Store) -> None:
     seen = (await store.snapshot()).revision
     await store.register(A)
     for revision in (seen, seen - 1000):
@@ -194,8 +194,8 @@ async def test_closing_lets_every_watcher_go(store: Store) -> None:
     store.close()
     store.close()
     await until(lambda: all(task.done() for task in waiting))
-    assert all(isinstance(task.exception(), StoreClosed) for task in waiting)
-    with pytest.raises(StoreClosed):
+    assert all(isinstance(task.exception(), RegistryLeaving) for task in waiting)
+    with pytest.raises(RegistryLeaving):
         await store.snapshot()
 
 

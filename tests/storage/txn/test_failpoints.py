@@ -14,7 +14,7 @@ from mesh.txn import failpoints
 from mesh.txn import participant as branches
 from mesh.txn.participant import Participant
 from tests.storage.conftest import empty
-from tests.storage.txn.test_coordinator import TABLE, House, Wire, apply, work
+from tests.storage.txn.coordinator_house import TABLE, House, Wire, apply, work
 
 POINTS = (
     *failpoints.of_participant("first"),

@@ -17,7 +17,7 @@ from mesh.errors import Aborted, Internal, InvalidArgument, MeshError
 from mesh.postgres.database import Database, LockTimeout
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
-from mesh.txn.coordinator import Coordinator, Work
+from mesh.txn.coordinator import Coordinator, OperationPair
 from mesh.txn.decisions import DECIDABLE_SECONDS, DecisionLog
 from mesh.txn.local import LocalParticipant
 from mesh.txn.model import (
@@ -33,7 +33,7 @@ from mesh.txn.model import (
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery
 from tests.storage.conftest import empty
-from tests.storage.txn.test_coordinator import TABLE, House, Local, Wire, WiredLog, apply, work
+from tests.storage.txn.coordinator_house import TABLE, House, Local, Wire, WiredLog, apply, work
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 
@@ -102,12 +102,12 @@ async def clean_up(house: House, decisions: DecisionLog) -> None:
     await decisions.forget_old()
 
 
-async def standing(decisions: DecisionLog) -> set[str]:
+async def standing(house: House) -> set[str]:
     def select(cursor: psycopg2.extensions.cursor) -> set[str]:
         cursor.execute("SELECT gid FROM tx_decision")
         return {name for (name,) in cursor.fetchall()}
 
-    return await decisions._database.autocommit(select)
+    return await house.second_database.autocommit(select)
 
 
 async def test_a_resolve_and_a_wish_to_commit_choose_one_outcome_however_they_race(
@@ -140,7 +140,7 @@ async def test_a_decision_is_kept_an_hour_after_it_was_done_and_not_after_it_was
     assert await decisions.resolve(name) is Outcome.COMMIT, "whoever asked just before is told"
     await pass_time(house, HOUR + 1)
     await clean_up(house, decisions)
-    assert await standing(decisions) == set()
+    assert await standing(house) == set()
 
 
 async def test_a_gid_stays_known_while_its_decision_is_open_however_old_its_branch(
@@ -198,7 +198,7 @@ async def test_a_coordinator_that_slept_while_its_abort_was_forgotten_cannot_com
     assert await decisions.resolve(name) is Outcome.ABORT
     await pass_time(house, HOUR + 1)
     await clean_up(house, decisions)
-    assert await standing(decisions) == set()
+    assert await standing(house) == set()
     assert await decisions.decide(name, Outcome.COMMIT, b"debits") is Outcome.ABORT
     assert await decisions.operations(name) is None
 
@@ -227,7 +227,7 @@ async def test_a_database_that_was_away_for_a_day_aborts_what_nobody_remembers(
     await house.second.abort(name)
     await pass_time(house, DAY + HOUR)
     await clean_up(house, decisions)
-    assert await standing(decisions) == set()
+    assert await standing(house) == set()
     # The first database comes back, with its branch.
     await BranchRecovery(house.first, decisions, commits=True, min_age_seconds=0).run_once()
     assert await house.applied() == (set(), set())
@@ -358,7 +358,7 @@ async def test_a_bug_in_the_coordinators_own_participant_fails_one_work_and_leav
         LocalParticipant(house.second),
         WiredLog(house.second_database, wire),
     )
-    asked: Work = replace(work(), second="a NUL that PostgreSQL refuses: \0")
+    asked: OperationPair = replace(work(), second="a NUL that PostgreSQL refuses: \0")
     with pytest.raises(MeshError) as raised:
         await coordinator.run([asked], Deadline.after(5))
     assert not isinstance(raised.value, Aborted)

@@ -26,14 +26,13 @@ from mesh.errors import Aborted, DataLoss, InDoubt
 from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
-from mesh.txn import recovery
-from mesh.txn.coordinator import Committed, Coordinator, Work
-from mesh.txn.decisions import DecisionLog
+from mesh.txn.coordinator import Committed, Coordinator, OperationPair
+from mesh.txn.decisions import MAX_LISTED, DecisionLog
 from mesh.txn.model import No, Operation, RedoRefused
 from mesh.txn.participant import Participant
-from mesh.txn.recovery import BranchRecovery, DecisionRecovery
+from mesh.txn.recovery import MAX_ALARMS, BranchRecovery, DecisionRecovery
 from tests.storage.conftest import empty, migrations_of
-from tests.storage.txn.test_coordinator import TABLE, Local, Wire, WiredLog, apply
+from tests.storage.txn.coordinator_house import TABLE, Local, Wire, WiredLog, apply
 
 GEMS, PRICE = 200, 160
 
@@ -65,11 +64,22 @@ class House:
         first, second = Account("first", self.first, wire), Local("second", self.second, wire)  # type: ignore[arg-type]
         return Coordinator("coordinator-1", first, second, WiredLog(self.gacha, wire))
 
-    def recovery(self, min_age_seconds: float = 0) -> DecisionRecovery:
+    def recovery(
+        self,
+        min_age_seconds: float = 0,
+        *,
+        max_alarms: int = MAX_ALARMS,
+        max_listed: int = MAX_LISTED,
+    ) -> DecisionRecovery:
         wire = Wire()
         first, second = Account("first", self.first, wire), Local("second", self.second, wire)  # type: ignore[arg-type]
         return DecisionRecovery(
-            self.coordinator(wire), self.decisions, first, second, min_age_seconds=min_age_seconds
+            self.coordinator(wire),
+            DecisionLog(self.gacha, max_listed=max_listed),
+            first,
+            second,
+            min_age_seconds=min_age_seconds,
+            max_alarms=max_alarms,
         )
 
     async def new_player(self, gems: int = GEMS) -> str:
@@ -86,7 +96,7 @@ class House:
         await self.account.transaction(insert)
         return user_id
 
-    async def decide_and_die(self, *works: Work) -> str:
+    async def decide_and_die(self, *works: OperationPair) -> str:
         """Runs a transaction whose coordinator ends once the decision is durable."""
         wire = Wire(strike_at=3, strike="ended after")
         running = asyncio.create_task(self.coordinator(wire).run(works, Deadline.after(5)))
@@ -155,8 +165,8 @@ def errors(logs: list[EventDict]) -> list[str]:
     return [entry["event"] for entry in logs if entry["log_level"] == "error"]
 
 
-def pull(user_id: str, gems: int = PRICE) -> Work:
-    return Work(str(uuid4()), user_id, Debit(user_id, gems), user_id)
+def pull(user_id: str, gems: int = PRICE) -> OperationPair:
+    return OperationPair(str(uuid4()), user_id, Debit(user_id, gems), user_id)
 
 
 async def test_a_lost_branch_is_redone_from_its_decision_and_then_the_second_commits(
@@ -313,7 +323,7 @@ async def test_a_coordinator_that_finds_its_branch_lost_promises_nothing(house: 
         await house.coordinator(Forgetful()).run([work], Deadline.after(5))
     await house.recovery().run_once()
     again = await house.coordinator(Wire()).run([work], Deadline.after(5))
-    assert again[work.id] == No("DUPLICATE"), "the same request id tells that it was done"
+    assert again[work.id] == No("DUPLICATE"), "the same idempotency key tells that it was done"
     assert await house.debits(user_id) == [(work.id, -PRICE)]
 
 
@@ -332,11 +342,8 @@ async def test_a_second_branch_that_is_missing_is_an_alarm_and_is_not_redone(
 
 
 async def test_what_cannot_be_redone_is_complained_of_a_bounded_number_of_times_and_holds_up_none(
-    house: House, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
+    house: House, logs: list[EventDict]
 ) -> None:
-    monkeypatch.setattr(recovery, "MAX_ALARMS", 2)
-    monkeypatch.setattr(decision_log, "MAX_LISTED", 3)
-    monkeypatch.setattr(recovery, "MAX_LISTED", 3)
     lost = []
     for _ in range(4):
         user_id = await house.new_player()
@@ -345,7 +352,7 @@ async def test_what_cannot_be_redone_is_complained_of_a_bounded_number_of_times_
         await house.spend(user_id, GEMS)
     behind = pull(await house.new_player())
     await house.decide_and_die(behind)
-    recovering = house.recovery()
+    recovering = house.recovery(max_alarms=2, max_listed=3)
     await recovering.run_once()
     assert errors(logs) == [*["fail_decision_recovery"] * 2, "fail_more_decision_recoveries"]
     assert await house.given() == set()

@@ -21,9 +21,9 @@ from mesh.txn import participant as branches
 from mesh.txn.coordinator import Committed
 from mesh.txn.model import NoPreparedSlot, Operation, new_gid
 from mesh.txn.participant import Participant
-from proof.stack import PostgresServer, start_postgres
+from proof.postgres_server import PostgresServer, start_postgres
 from tests.storage.conftest import empty
-from tests.storage.txn.test_coordinator import TABLE, House, Wire, apply, many, work
+from tests.storage.txn.coordinator_house import TABLE, House, Wire, apply, many, work
 
 SLOTS = 2
 AT_ONCE_SECONDS = 2.0

@@ -17,8 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from account_svc.adapters.signing_keys.folder import MAX_SIGNING_KEYS, SigningKeys
-from account_svc.domain.signing_keys import SETTLE_SECONDS, State, file_name
+from account_svc.adapters.signing_keys.choose import open_signing_keys
+from account_svc.adapters.signing_keys.folder import SigningKeys
+from account_svc.config import AccountSettings
+from account_svc.domain.signing_keys import MAX_SIGNING_KEYS, SETTLE_SECONDS, State, file_name
 from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder
 from mesh.identity.keys import key_id
 
@@ -242,3 +244,11 @@ def test_a_process_does_not_start_without_a_key(tmp_path: Path, clock: Clock) ->
     put(tmp_path, clock.now, mode=0o644)
     with pytest.raises(BadKeyFolder, match=r"may be read by others.*openssl genpkey"):
         opened(tmp_path, clock)
+
+
+def test_a_service_without_a_key_ends_and_names_the_setting(tmp_path: Path) -> None:
+    settings = AccountSettings.model_construct(signing_keys_dir=tmp_path)
+    with pytest.raises(SystemExit, match=r"^ACCOUNT_SIGNING_KEYS_DIR: .* holds no key.*openssl"):
+        open_signing_keys(settings, TOKEN_SECONDS)
+    kid = put(tmp_path, 1_800_000_000.0)
+    assert [key.kid for key in open_signing_keys(settings, TOKEN_SECONDS).listed()] == [kid]

@@ -10,17 +10,17 @@ from deploy.local.embedded_profile import STOP_ORDER, EmbeddedProfile
 from deploy.local.layout import Layout
 from deploy.local.secrets.credentials import Credentials
 from deploy.local.secrets.mesh_certificates import certificates_for
-from deploy.local.servers.identity import Identity
+from deploy.local.servers.server_user import ServerUser
 from deploy.local.supervision.processes import ProcessSpec
-from deploy.local.topology import PROFILES, Shape, instance_names
+from deploy.local.topology import PROFILES, Topology, instance_names
 from mesh.tls.material import TlsFiles, read_material
 from proof.etcd_cluster import need_etcd
 
 
-def profile_of(shape: Shape, folder: Path) -> EmbeddedProfile:
+def profile_of(topology: Topology, folder: Path) -> EmbeddedProfile:
     return EmbeddedProfile(
         Layout(folder),
-        dict(zip(instance_names(shape), count(18_000), strict=False)),
+        dict(zip(instance_names(topology), count(18_000), strict=False)),
         Credentials(
             folder / "service_keys",
             folder / "public_keys",
@@ -29,9 +29,9 @@ def profile_of(shape: Shape, folder: Path) -> EmbeddedProfile:
             folder / "payment_webhook_secret",
             "s3cret",
         ),
-        Identity("self", 1000, 1000),
-        shape,
-        certificates_for(Layout(folder), shape),
+        ServerUser("self", 1000, 1000),
+        topology,
+        certificates_for(Layout(folder), topology),
     )
 
 
@@ -63,7 +63,7 @@ def test_every_process_has_a_name_an_address_and_a_log_of_its_own(
     profile: EmbeddedProfile,
 ) -> None:
     specs = everything(profile)
-    assert len(specs) == 10 + 5 * bool(profile.shape.etcd_count)
+    assert len(specs) == 10 + 5 * bool(profile.topology.etcd_count)
     for own in ({spec.name for spec in specs}, {spec.address for spec in specs}):
         assert len(own) == len(specs)
     assert len({spec.log for spec in specs}) == len(specs)
@@ -97,7 +97,7 @@ def test_every_process_holds_the_key_of_its_own_service_alone(profile: EmbeddedP
 
 def test_init_db_is_open_where_users_were_promised_so_alone(profile: EmbeddedProfile) -> None:
     told = {spec.environment.get("GACHA_INIT_DB") for spec in profile.services()}
-    assert told == {None, "admin" if profile.shape.etcd_count else "public"}
+    assert told == {None, "admin" if profile.topology.etcd_count else "public"}
 
 
 def test_the_payment_sandbox_shares_two_secrets_with_the_account_service_and_no_key(
@@ -114,7 +114,7 @@ def test_the_payment_sandbox_shares_two_secrets_with_the_account_service_and_no_
             assert shared is knows
         assert (spec.environment.get("PAYMENT_URL") == f"http://{sandbox.address}") is knows
     gateway = profile.gateways()[0].address
-    url = f"{'https' if profile.shape.tls else 'http'}://{gateway}/webhooks/payments"
+    url = f"{'https' if profile.topology.tls else 'http'}://{gateway}/webhooks/payments"
     assert sandbox.environment["SANDBOX_WEBHOOK_URL"] == url
 
 
@@ -187,7 +187,7 @@ def test_the_registry_of_the_embedded_profile_needs_no_etcd(
 
 
 def test_with_tls_every_instance_has_a_certificate_of_its_own(tmp_path: Path) -> None:
-    profile = profile_of(Shape(gateway_count=2, tls=True), tmp_path)
+    profile = profile_of(Topology(gateway_count=2, tls=True), tmp_path)
     instances = [*profile.registries(), *profile.services(), *profile.gateways()]
     directories = [each.environment["MESH_TLS_DIR"] for each in instances]
     assert len(set(directories)) == len(instances)
@@ -204,6 +204,6 @@ def test_with_tls_every_instance_has_a_certificate_of_its_own(tmp_path: Path) ->
 def test_without_tls_nobody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MESH_TLS_DIR", "/somebody/elses")
     monkeypatch.setenv("GATEWAY_TLS_KEY_FILE", "/somebody/elses")
-    profile = profile_of(Shape(), tmp_path)
+    profile = profile_of(Topology(), tmp_path)
     for each in (*profile.registries(), *profile.services(), *profile.gateways()):
         assert not [name for name in each.environment if "_TLS_" in name]

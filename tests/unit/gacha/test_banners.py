@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
-from gacha_svc.domain.banners import Banner, Catalog
+from gacha_svc.domain.banners import Banner
+from gacha_svc.domain.catalog import Catalog
 from gacha_svc.domain.rarities import RARITIES, Rarity
 from tests.unit.gacha.catalogs import BEGINNER, ITEMS, RATE_UP, banners
 

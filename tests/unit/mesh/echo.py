@@ -1,26 +1,17 @@
-"""A small real server, in this process or in one of its own, that does what each request says.
-
-`python -m tests.unit.mesh.echo LISTEN KEY_FILE WORD [TLS_DIRECTORY]` serves until it is
-killed, and prints its port. With a WORD that is not empty it does that whatever it is asked.
-"""
+"""A small real server, in this process, that does what each request says."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mesh.calling.transport import Transport
 from mesh.calling.unary import UnaryTransport
 from mesh.calls import AUTHORIZATION
 from mesh.contract.access import OF_PLAYERS, Rule, of_services
 from mesh.contract.methods import Method
-from mesh.contract.terms import Work
+from mesh.contract.terms import WorkKind
 from mesh.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -33,8 +24,9 @@ from mesh.errors import (
     Unavailable,
 )
 from mesh.identity.auth import PLAYER_AUDIENCE, Authenticator, TokenSigner
-from mesh.identity.keys import fixed_keys, fixed_service_keys, load_private_key
+from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.service_identity import ServiceIdentity
+from mesh.lanes.limits import MAX_LANES
 from mesh.lanes.transport import LaneTransport
 from mesh.process.server import Server
 from mesh.serving.dispatch import Call, Dispatcher
@@ -114,13 +106,21 @@ def echo_server(
     listen: str = "127.0.0.1:0",
     max_calls_of_a_kind: int = 1024,
     security: Security = PLAIN,
+    max_lanes: int = MAX_LANES,
 ) -> Server:
+    dispatcher = echo_dispatcher(key, echo, max_calls_of_a_kind)
+    return Server(listen, (), dispatcher, _always_ready, security=security, max_lanes=max_lanes)
+
+
+def echo_dispatcher(
+    key: Ed25519PrivateKey, echo: Echo, max_calls_of_a_kind: int = 1024
+) -> Dispatcher:
     def method(path: str, rule: Rule) -> Method:
         return Method(path, rule, False, bytes, echo.answer, bytes)
 
     keys = fixed_keys(key.public_key())
     service_keys = fixed_service_keys({"gacha_svc": key.public_key()})
-    dispatcher = Dispatcher(
+    return Dispatcher(
         [
             method(ECHO, OF_GACHA),
             method(PLAYERS_ECHO, OF_PLAYERS),
@@ -128,9 +128,8 @@ def echo_server(
             Method(STREAM, OF_GACHA, True, bytes, echo.stream, bytes),
         ],
         Authenticator(player_keys=keys, service_keys=service_keys),
-        bounds=dict.fromkeys(Work, max_calls_of_a_kind),
+        bounds=dict.fromkeys(WorkKind, max_calls_of_a_kind),
     )
-    return Server(listen, (), dispatcher, _always_ready, security=security)
 
 
 async def _always_ready() -> bool:
@@ -151,7 +150,9 @@ class Callers:
         token = TokenSigner(self.key, PLAYER_AUDIENCE, 60).sign(USER_ID)
         return {AUTHORIZATION: f"Bearer {token}"}
 
-    def transport(self, kind: str, closing_grace_seconds: float = 0.1) -> Transport:
+    def transport(
+        self, kind: str, closing_grace_seconds: float = 0.1
+    ) -> UnaryTransport | LaneTransport:
         """A "unary" one or a "lane" one."""
         if kind == "unary":
             return UnaryTransport(
@@ -166,40 +167,3 @@ def security_from(tls_directory: Path | None) -> Security:
     if tls_directory is None:
         return PLAIN
     return MutualTls(Certificates(TlsFiles.in_directory(tls_directory)))
-
-
-class EchoProcess:
-    """The server in a process of its own, to be killed and frozen."""
-
-    def __init__(
-        self, callers: Callers, folder: Path, listen: str = "127.0.0.1:0", word: str = ""
-    ) -> None:
-        key_file = folder / "service.pem"
-        key_file.write_bytes(
-            callers.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        )
-        command = [sys.executable, "-m", __name__, listen, str(key_file), word]
-        if callers.tls_directory is not None:
-            command.append(str(callers.tls_directory))
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.address = f"127.0.0.1:{int(self.process.stdout.readline())}"
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-async def _serve(key: Ed25519PrivateKey, listen: str, word: str, tls_directory: str = "") -> None:
-    security = security_from(Path(tls_directory)) if tls_directory else PLAIN
-    server = echo_server(key, Echo(word=word.encode()), listen, security=security)
-    await server.start()
-    print(server.port, flush=True)  # noqa: T201 (what the starter reads)
-    await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    listen, key_file, *rest = sys.argv[1:]
-    uvloop.run(_serve(load_private_key(Path(key_file).read_bytes()), listen, *rest))

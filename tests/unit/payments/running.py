@@ -4,8 +4,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import os
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,8 +14,8 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from account_svc.adapters.payments.provider import ChargeOrder
 from account_svc.adapters.payments.sandbox import SandboxProvider
+from account_svc.domain.payments import ChargeOrder
 from mesh.deadlines import Deadline
 from payment_sandbox.app import SandboxApp
 from payment_sandbox.faults import FaultRates, Faults
@@ -162,36 +160,3 @@ async def receiver() -> AsyncIterator[Receiver]:
     async with served(application) as url:
         taker.url = f"{url}/webhooks/payments"
         yield taker
-
-
-def process_settings(book_file: Path, listen: str, webhook_url: str) -> dict[str, str]:
-    """The environment of a sandbox in a process of its own."""
-    kept = {name: value for name, value in os.environ.items() if "SANDBOX" not in name}
-    return {
-        **kept,
-        "SANDBOX_LISTEN": listen,
-        "SANDBOX_BOOK_FILE": str(book_file),
-        "SANDBOX_WEBHOOK_URL": webhook_url,
-        "SANDBOX_SECRET_KEY": SECRET_KEY,
-        "SANDBOX_WEBHOOK_SECRET": WEBHOOK_SECRET,
-    }
-
-
-async def start_process(environment: dict[str, str]) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "payment_sandbox"),
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def address_of(process: asyncio.subprocess.Process) -> str:
-    """Where it listens, once it does."""
-    assert process.stdout is not None
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        async for line in process.stdout:
-            event = json.loads(line)
-            if event["event"] == "serve":
-                return str(event["address"])
-    raise AssertionError("the sandbox ended before it served")

@@ -9,7 +9,7 @@ import aiohttp
 import orjson
 import pytest
 
-from account_svc.adapters.payments.provider import (
+from account_svc.domain.payments import (
     ChargeState,
     PaymentDeclined,
     PaymentMethodExpired,

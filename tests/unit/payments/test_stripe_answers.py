@@ -8,7 +8,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from account_svc.adapters.payments.provider import (
+from account_svc.adapters.payments.stripe import KEY, StripeProvider
+from account_svc.domain.payments import (
     Charge,
     ChargeState,
     PaymentDeclined,
@@ -17,7 +18,6 @@ from account_svc.adapters.payments.provider import (
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
-from account_svc.adapters.payments.stripe_provider import KEY, StripeProvider
 from mesh.errors import Internal
 from tests.unit.payments.running import WEBHOOK_SECRET, order, served, signature, soon
 

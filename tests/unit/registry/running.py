@@ -15,11 +15,11 @@ from mesh.process.server import Server
 from mesh.serving.dispatch import Dispatcher
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
-from registry.rpc.registry import RegistryRpc
+from registry.rpc.registry import KEEPALIVE_SECONDS, RegistryRpc
 from registry.rpc.xds.service import DiscoveryService
 from registry.rpc.xds.targets import load_targets
 from registry.storage.memory import MemoryStore
-from registry.use_cases.following import SETTLE_SECONDS, Following
+from registry.use_cases.instance_cache import SETTLE_SECONDS, InstanceCache
 
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
 KEYS = {service: Ed25519PrivateKey.generate() for service in ("a", "b")}
@@ -38,7 +38,7 @@ class RunningRegistry:
     store: MemoryStore
     server: Server
     sweeping: asyncio.Task[None]
-    following: Following
+    cache: InstanceCache
     follower: asyncio.Task[None]
     address: str
 
@@ -53,6 +53,7 @@ class RunningRegistry:
         first_list_seconds: float = 0.0,
         settle_seconds: float = SETTLE_SECONDS,
         shared: MemoryStore | None = None,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
     ) -> "RunningRegistry":
         """`shared` is the store of another one, as registries share theirs through etcd."""
         store = shared or MemoryStore(lease_seconds=lease_seconds)
@@ -62,21 +63,21 @@ class RunningRegistry:
                 {service: key.public_key() for service, key in KEYS.items()}
             ),
         )
-        rpc = RegistryRpc(store, max_watchers=max_watchers)
+        rpc = RegistryRpc(store, max_watchers=max_watchers, keepalive_seconds=keepalive_seconds)
         dispatcher = Dispatcher(methods_of(SERVICE, rpc), authenticator)
-        following = Following(
+        cache = InstanceCache(
             store, first_list_seconds=first_list_seconds, settle_seconds=settle_seconds
         )
         discovery = DiscoveryService(
-            load_targets(DESCRIPTORS.read_bytes()), following, max_streams=max_streams
+            load_targets(DESCRIPTORS.read_bytes()), cache, max_streams=max_streams
         )
         server = Server(
             listen, (SERVICE.full_name,), dispatcher, _always_ready, streams=(discovery,)
         )
         await server.start()
-        follower = asyncio.create_task(following.run())
+        follower = asyncio.create_task(cache.run())
         sweeping = asyncio.create_task(store.run())
-        return cls(store, server, sweeping, following, follower, f"127.0.0.1:{server.port}")
+        return cls(store, server, sweeping, cache, follower, f"127.0.0.1:{server.port}")
 
     async def stop(self) -> None:
         """Leaves in good order, as a process does upon SIGTERM."""

@@ -18,7 +18,7 @@ INSTANCE = pb.Instance(id="a-1", service="a", address="127.0.0.1:1")
 
 
 class Client:
-    """Calls a registry, with a service token unless told otherwise."""
+    """Calls a registry, with a service token unless another token is given."""
 
     def __init__(self, address: str) -> None:
         self.transport = UnaryTransport()
@@ -110,7 +110,7 @@ async def test_only_one_service_is_listed_if_asked_for(client: Client) -> None:
     assert [i.id for i in (await client.list()).instances] == ["a-1", "b-1"]
 
 
-async def test_an_unknown_lease_is_told_to_register_again(client: Client) -> None:
+async def test_an_unknown_lease_is_refused_and_the_instance_registers_again(client: Client) -> None:
     with pytest.raises(NotFound) as caught:
         await client.heartbeat("no-such-lease")
     assert caught.value.reason == "LEASE_EXPIRED"

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from mesh.contract.instances import Instance, InstanceState
 from registry.rpc.scrape_targets import scrape_targets_page
 from registry.storage.memory import MemoryStore
-from registry.use_cases.following import Following
+from registry.use_cases.instance_cache import InstanceCache
 from registry.use_cases.own_entry import OwnEntry
 from tests.unit.registry.running import until
 
@@ -17,12 +17,12 @@ SILENT = Instance("b-1", "b", "127.0.0.1:2")
 
 async def test_instances_that_show_what_they_count_are_targets() -> None:
     store = MemoryStore()
-    following = Following(store, first_list_seconds=0.0)
-    page = scrape_targets_page(following)
+    cache = InstanceCache(store, first_list_seconds=0.0)
+    page = scrape_targets_page(cache)
     assert page()[0] is HTTPStatus.SERVICE_UNAVAILABLE
     await store.register(SILENT)
-    task = asyncio.create_task(following.run())
-    await until(lambda: following.instances is not None)
+    task = asyncio.create_task(cache.run())
+    await until(lambda: cache.instances is not None)
     assert page() == (HTTPStatus.OK, "application/json", b"[]")
     await store.register(A)
     await until(lambda: page()[2] != b"[]")

@@ -9,7 +9,7 @@ A = Instance("a", "gacha_svc", "host:1")
 B = Instance("b", "gacha_svc", "host:2")
 
 
-async def test_changes_that_come_together_are_told_together() -> None:
+async def test_changes_that_come_together_are_seen_together() -> None:
     store = MemoryStore()
     seen = (await store.snapshot()).revision
     waiting = asyncio.create_task(store.snapshot_after(seen))

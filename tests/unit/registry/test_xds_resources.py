@@ -100,7 +100,7 @@ def test_a_cluster_asks_the_same_stream_for_its_endpoints_and_leaves_half_of_the
     )
 
 
-def test_instances_are_endpoints_and_draining_ones_are_told_as_such() -> None:
+def test_instances_are_endpoints_and_draining_ones_are_marked() -> None:
     assert endpoints_of(
         entry("b", "127.0.0.1:2", InstanceState.DRAINING),
         entry("a", "127.0.0.1:1"),

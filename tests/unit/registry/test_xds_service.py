@@ -98,7 +98,7 @@ async def test_a_client_finds_a_service_and_hears_of_every_change(
     assert ports(heard) == [7002]
 
 
-async def test_a_refused_response_is_not_repeated_and_the_next_change_is_told(
+async def test_a_refused_response_is_not_repeated_and_the_next_change_is_sent(
     registry: RunningRegistry, channel: grpc.aio.Channel
 ) -> None:
     await registry.store.register(A)
@@ -162,7 +162,7 @@ async def test_before_it_has_a_list_a_registry_tells_no_empty_one() -> None:
         await client.ask(LISTENER, "gacha")
         assert (await client.hear()).type_url == LISTENER
         await registry.store.register(A)
-        assert registry.following.instances is None
+        assert registry.cache.instances is None
         assert ports(await client.hear()) == [7001]
-        await until(lambda: registry.following.instances is not None)
+        await until(lambda: registry.cache.instances is not None)
     await registry.stop()

@@ -62,7 +62,7 @@ def test_a_subscription_is_answered_and_an_ack_is_not(client: Client) -> None:
     assert client.hear(resources(lds="a1 b1")) == []
 
 
-def test_a_change_is_told_and_one_of_what_is_not_wanted_is_not(client: Client) -> None:
+def test_a_change_is_sent_to_subscribers_alone(client: Client) -> None:
     client.ask(ENDPOINTS, "a")
     client.hear(resources(eds="a1 b1"))
     client.ask(ENDPOINTS, "a")
@@ -103,7 +103,7 @@ def test_a_refused_response_is_reported_and_not_sent_again_until_there_is_anothe
     assert client.hear(resources(cds="a2")) == [("Cluster", ["a2"])]
 
 
-def test_changes_before_an_answer_are_told_together_after_it(client: Client) -> None:
+def test_changes_before_an_answer_are_sent_together_after_it(client: Client) -> None:
     client.ask(ENDPOINTS, "a")
     client.hear(resources(eds="a1"))
     assert client.hear(resources(eds="a2")) == []
@@ -141,7 +141,7 @@ def test_an_unknown_name_is_answered_without_it(client: Client) -> None:
     assert client.hear(resources(lds="a1")) == [("Listener", ["a1"])]
 
 
-def test_what_is_gone_is_told_by_a_response_without_it(client: Client) -> None:
+def test_a_removed_resource_is_left_out_of_the_next_response(client: Client) -> None:
     client.ask(LISTENER, "a", "b")
     client.hear(resources(lds="a1 b1"))
     client.ask(LISTENER, "a", "b")
@@ -160,7 +160,7 @@ def test_a_name_that_is_given_up_and_wanted_again_is_answered_again(client: Clie
 
 
 @pytest.mark.parametrize("names", [(), ("*",)])
-def test_all_listeners_are_told_to_who_asks_for_all(client: Client, names: tuple[str, ...]) -> None:
+def test_a_wildcard_is_sent_all_listeners(client: Client, names: tuple[str, ...]) -> None:
     client.ask(LISTENER, *names)
     assert client.hear(resources(lds="a1 b1")) == [("Listener", ["a1", "b1"])]
     client.ask(LISTENER, *names)
@@ -177,20 +177,20 @@ def test_no_names_mean_none_once_there_were_some(client: Client, names: tuple[st
 
 
 @pytest.mark.parametrize("names", [(), ("*",)])
-def test_endpoints_are_never_told_all(client: Client, names: tuple[str, ...]) -> None:
+def test_endpoints_have_no_wildcard(client: Client, names: tuple[str, ...]) -> None:
     client.ask(ENDPOINTS, *names)
     assert [contents for _, contents in client.hear(resources(eds="a1"))] in ([], [[]])
 
 
-def test_types_are_told_in_the_order_that_breaks_nothing(client: Client) -> None:
+def test_types_are_sent_in_the_order_that_breaks_nothing(client: Client) -> None:
     """Eventual consistency considerations."""
     for type_url in (LISTENER, ENDPOINTS, CLUSTER):
         client.ask(type_url, "a")
-    told = client.hear(resources(lds="a1", cds="a1", eds="a1"))
-    assert [kind for kind, _ in told] == ["Cluster", "ClusterLoadAssignment", "Listener"]
+    sent = client.hear(resources(lds="a1", cds="a1", eds="a1"))
+    assert [kind for kind, _ in sent] == ["Cluster", "ClusterLoadAssignment", "Listener"]
 
 
-def test_a_type_that_is_not_known_yet_is_told_when_it_is(client: Client) -> None:
+def test_a_type_that_is_not_known_yet_is_sent_once_it_is(client: Client) -> None:
     client.ask(ENDPOINTS, "a")
     assert client.hear(resources(lds="a1")) == []
     assert client.hear(resources(eds="a1")) == [("ClusterLoadAssignment", ["a1"])]

@@ -17,12 +17,12 @@ def test_every_service_of_the_mesh_has_its_name_and_a_short_one() -> None:
 
 
 def test_reads_may_be_repeated() -> None:
-    assert "/gacha.v1.GachaService/ListItems" in TARGETS["gacha_svc"].repeatable
+    assert "/gacha.v1.CatalogService/ListItems" in TARGETS["gacha_svc"].repeatable
     assert "/account.v1.AccountService/GetCurrency" in TARGETS["account_svc"].repeatable
     assert "/registry.v1.RegistryService/List" in TARGETS["registry"].repeatable
 
 
-def test_what_is_idempotent_by_a_request_id_may_not_for_it_may_be_left_out() -> None:
+def test_what_is_idempotent_by_a_key_may_not_for_it_may_be_left_out() -> None:
     repeatable = {path for target in TARGETS.values() for path in target.repeatable}
     assert repeatable.isdisjoint(
         {

@@ -16,7 +16,7 @@ from deploy.local.secrets.certificates import (
     now_utc,
 )
 from deploy.local.secrets.mesh_certificates import certificates_for
-from deploy.local.topology import Shape
+from deploy.local.topology import Topology
 from mesh.tls.material import TlsFiles, read_material
 
 
@@ -41,7 +41,7 @@ def test_the_ca_is_kept_from_run_to_run_and_replaced_before_it_ends(tmp_path: Pa
 
 def test_keys_are_their_owners_alone(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    certificates_for(layout, Shape(tls=True))
+    certificates_for(layout, Topology(tls=True))
     keys = [*layout.secrets.rglob("*.key")]
     assert len(keys) == len([*layout.certificates.iterdir()]) + 1
     assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
@@ -51,7 +51,7 @@ def test_keys_are_their_owners_alone(tmp_path: Path) -> None:
 
 def test_a_certificate_names_its_service_and_this_machine(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    certificates_for(layout, Shape(tls=True))
+    certificates_for(layout, Topology(tls=True))
     leaf = leaf_of(files_of(layout, "gacha_svc-2"))
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
@@ -62,7 +62,7 @@ def test_a_certificate_names_its_service_and_this_machine(tmp_path: Path) -> Non
 
 def test_renewing_replaces_every_certificate_and_keeps_the_ca(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    certificates = certificates_for(layout, Shape(tls=True))
+    certificates = certificates_for(layout, Topology(tls=True))
     names = sorted(folder.name for folder in layout.certificates.iterdir())
     assert names == [
         *("account_svc-1", "account_svc-2", "gacha_svc-1", "gacha_svc-2"),
@@ -82,4 +82,4 @@ def test_renewing_replaces_every_certificate_and_keeps_the_ca(tmp_path: Path) ->
 
 def test_a_mesh_without_certificates_has_none_to_renew(tmp_path: Path) -> None:
     with pytest.raises(LocalRunError, match="TLS=1"):
-        certificates_for(Layout(tmp_path), Shape()).renew()
+        certificates_for(Layout(tmp_path), Topology()).renew()

@@ -14,11 +14,6 @@ from deploy.local.servers import ports
 NAMES = ["gateway", "registry", "cache"]
 
 
-@pytest.fixture(autouse=True)
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "PATIENCE_SECONDS", 0.0)
-
-
 @pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.socket() as listener:
@@ -28,14 +23,15 @@ def taken_port() -> Iterator[int]:
 
 
 def assign(
-    file: Path, wanted: dict[str, int] | None = None, said: list[str] | None = None
+    file: Path, fixed: dict[str, int] | None = None, said: list[str] | None = None
 ) -> dict[str, int]:
     return ports.assign(
         file,
         NAMES,
-        wanted=wanted or {},
+        fixed=fixed or {},
         randomness=random.Random(),
         say=(said if said is not None else []).append,
+        release_seconds=0.0,
     )
 
 
@@ -60,27 +56,27 @@ def test_a_remembered_port_that_was_taken_moves_and_says_so(
     assert any(str(taken_port) in sentence and "registry" in sentence for sentence in said)
 
 
-def test_a_wanted_port_that_is_taken_is_refused_with_the_remedy(
+def test_a_fixed_port_that_is_taken_is_refused_with_the_remedy(
     tmp_path: Path, taken_port: int
 ) -> None:
     with pytest.raises(LocalRunError) as refusal:
-        assign(tmp_path / "ports.json", wanted={"gateway": taken_port})
+        assign(tmp_path / "ports.json", fixed={"gateway": taken_port})
     assert str(taken_port) in str(refusal.value)
     assert "gateway" in str(refusal.value)
     assert "PORT=" in str(refusal.value)
 
 
-def test_a_wanted_port_is_given_and_not_remembered(tmp_path: Path) -> None:
+def test_a_fixed_port_is_given_and_not_remembered(tmp_path: Path) -> None:
     file = tmp_path / "ports.json"
-    wanted = next(ports.free_ports(random.Random()))
-    assert assign(file, wanted={"gateway": wanted})["gateway"] == wanted
-    assert str(wanted) not in file.read_text()
+    fixed = next(ports.free_ports(random.Random()))
+    assert assign(file, fixed={"gateway": fixed})["gateway"] == fixed
+    assert str(fixed) not in file.read_text()
 
 
-def test_a_wanted_port_is_not_given_to_another_who_had_it(tmp_path: Path) -> None:
+def test_a_fixed_port_is_not_given_to_another_who_had_it(tmp_path: Path) -> None:
     file = tmp_path / "ports.json"
     registry = assign(file)["registry"]
-    assigned = assign(file, wanted={"gateway": registry})
+    assigned = assign(file, fixed={"gateway": registry})
     assert assigned["gateway"] == registry
     assert assigned["registry"] != registry
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from deploy.local.supervision import logs
 
 
@@ -16,14 +14,11 @@ def test_a_new_run_sets_the_last_runs_log_aside(tmp_path: Path) -> None:
     assert (tmp_path / "runner.log").read_text() == "kept"
 
 
-def test_a_log_above_its_bound_is_emptied_under_its_writer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logs, "MAX_BYTES", 10)
+def test_a_log_above_its_bound_is_emptied_under_its_writer(tmp_path: Path) -> None:
     log = tmp_path / "registry-1.log"
     with log.open("ab", buffering=0) as writer:
         writer.write(b"more than ten bytes")
-        logs.bound(tmp_path)
+        logs.bound(tmp_path, max_bytes=10)
         writer.write(b"next")
     assert log.read_bytes() == b"next"
     assert (tmp_path / "registry-1.log.1").read_bytes() == b"more than ten bytes"

@@ -1,5 +1,6 @@
 """The document says what the gateway does."""
 
+import re
 from typing import Any
 
 import orjson
@@ -7,6 +8,9 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway_http.describing.openapi import openapi_document
+from gateway_http.edge.headers import idempotency_key_of
+from gateway_http.exchange import Headers
+from mesh.errors import InvalidArgument
 from tests.unit.gateway.fakes import contracts
 
 
@@ -96,7 +100,7 @@ def test_every_promised_route_is_described(
     assert ("requestBody" in operation) is (verb == "post")
     if verb == "post":
         body = operation["requestBody"]["content"]["application/json"]["schema"]
-        assert [name for name in properties(document, body) if name != "requestId"] == takes
+        assert [name for name in properties(document, body) if name != "idempotencyKey"] == takes
 
 
 @pytest.mark.parametrize(("name", "keys", "kind"), NESTED)
@@ -141,6 +145,42 @@ def test_the_idempotency_key_is_described_where_it_counts(document: dict[str, An
         ("get", "/gacha/pull/{bannerId}"),
         ("post", "/gacha/pull/{bannerId}"),
     }
+
+
+def test_every_answer_to_a_request_with_a_key_may_return_it(document: dict[str, Any]) -> None:
+    pull = document["paths"]["/gacha/pull/{bannerId}"]["post"]["responses"]["200"]["headers"]
+    items = document["paths"]["/items"]["get"]["responses"]["200"]["headers"]
+    assert (set(pull), set(items)) == ({"x-request-id", "Idempotency-Key"}, {"x-request-id"})
+    for response in document["components"]["responses"].values():
+        assert set(response["headers"]) == {"x-request-id", "Idempotency-Key"}
+    error = document["components"]["schemas"]["Error"]
+    assert {"requestId", "traceId", "idempotencyKey"} <= set(error["properties"])
+    assert "idempotencyKey" not in error["required"]
+
+
+@pytest.mark.parametrize(
+    ("key", "is_fit"),
+    [
+        *(("k", True), ("k" * 128, True), ('a"b', True), ('"k"', True), (r'"a\"\\b"', True)),
+        *(("", False), ("k" * 129, False), ("a b", False), ('"k', False), ('""', False)),
+        *(('"' + "k" * 129 + '"', False), ('"a b"', False)),
+    ],
+)
+def test_the_pattern_of_a_key_is_what_the_gateway_takes(
+    document: dict[str, Any], key: str, is_fit: bool
+) -> None:
+    (parameter,) = (
+        each
+        for each in document["paths"]["/register"]["post"]["parameters"]
+        if each["name"] == "Idempotency-Key"
+    )
+    assert bool(re.search(parameter["schema"]["pattern"], key)) is is_fit
+    headers = Headers([("idempotency-key", key)])
+    if is_fit:
+        assert idempotency_key_of(headers)
+    else:
+        with pytest.raises(InvalidArgument, match=r"^Idempotency-Key must"):
+            idempotency_key_of(headers)
 
 
 def test_errors_that_a_proto_names_are_described(document: dict[str, Any]) -> None:

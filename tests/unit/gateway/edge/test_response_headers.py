@@ -99,7 +99,13 @@ async def test_a_listed_origin_may_read_answers_and_others_not(path: str) -> Non
     answer = await ask("GET", path, {"origin": SHOP})
     assert answer.headers["access-control-allow-origin"] == SHOP
     exposed = answer.headers["access-control-expose-headers"].split(", ")
-    assert {"x-request-id", "retry-after", "ratelimit", "ratelimit-policy"} == set(exposed)
+    assert {
+        "idempotency-key",
+        "x-request-id",
+        "retry-after",
+        "ratelimit",
+        "ratelimit-policy",
+    } == set(exposed)
     assert ("vary", "origin") in answer.header_list
     assert "access-control-allow-credentials" not in answer.headers
     for other in ({}, {"origin": "https://evil.example"}, {"origin": f"{SHOP}.evil.example"}):

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from gateway_http.errors import error_response
-from gateway_http.exchange import HttpRequest, Response
+from gateway_http.exchange import HttpRequest, RequestIds, Response
 from gateway_http.listening.bounds import Bounds
 from gateway_http.listening.server import HttpServer
 from gateway_http.listening.sockets import listening_socket
@@ -26,6 +26,7 @@ SHORT = Bounds(
 PATIENT = replace(SHORT, head_seconds=30.0, body_seconds=30.0, idle_seconds=30.0)
 GET = b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n"
 PATIENCE_SECONDS = 20.0
+IDS = RequestIds("r", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Echo:
         return Response(status, request.path.encode() + request.body, headers=[("x-a", "b")])
 
     def refuse(self, error: MeshError) -> Response:
-        return error_response(error, "r")
+        return error_response(error, IDS)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway_http.listening.sockets import handed_socket
-from mesh.process.server import ListenFailed
+from mesh.process.listening import ListenFailed
 from tests.unit.gateway.listening.serving import GET, PATIENCE_SECONDS, PATIENT, running
 
 WAIT = b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n"

@@ -51,7 +51,7 @@ def test_what_the_reference_transcodes_to_http_is_bound_to_the_same_message(
 ) -> None:
     operation = data.draw(st.sampled_from(TRANSCODED))
     message: Any = data.draw(messages(operation.request))
-    for name in ("banner_id", "gift_id", "purchase_id", "request_id"):
+    for name in ("banner_id", "gift_id", "purchase_id", "idempotency_key"):
         # A path has no room for a slash or nothing, and an absent key is made anew.
         if name in operation.request.fields_by_name:
             text = data.draw(
@@ -74,6 +74,9 @@ def test_what_the_reference_transcodes_to_http_is_bound_to_the_same_message(
         assert bound == message
 
 
+UNFIT_KEY = "must be 1 to 128 visible ASCII characters without spaces"
+
+
 def _json(message: Any) -> bytes:
     return json_format.MessageToJson(message).encode()
 
@@ -89,15 +92,15 @@ def _query(message: Any) -> str:
         ("", {}),
         ("count=10", {"count": 10}),
         ("count=1e1", {"count": 10}),
-        ("requestId=a%20b+c", {"request_id": "a b c"}),
-        ("request_id=%C3%A9", {"request_id": "é"}),
+        ("idempotencyKey=a%2Fb%2Bc", {"idempotency_key": "a/b+c"}),
+        ("idempotency_key=k", {"idempotency_key": "k"}),
     ],
 )
 def test_a_query_gives_the_fields_that_the_path_does_not(
     query: str, expected: dict[str, object]
 ) -> None:
     bound = binding_of("Pull", "GET").bind({"banner_id": "b"}, query, b"", None)
-    expected = {"request_id": f"{1:032x}", "banner_id": "b", **expected}
+    expected = {"idempotency_key": f"{1:032x}", "banner_id": "b", **expected}
     assert bound == GetMessageClass(OPERATIONS["Pull"].request)(**expected)
 
 
@@ -111,7 +114,11 @@ def test_a_query_gives_the_fields_that_the_path_does_not(
         ("nope", "nope", "is not a field of this request"),
         ("bannerId=other", "bannerId", "must be the same as in the path, or left out"),
         ("banner_id=other", "banner_id", "must be the same as in the path, or left out"),
-        ("requestId=%00", "requestId", "must not contain the character NUL"),
+        ("idempotencyKey=%00", "idempotencyKey", "must not contain the character NUL"),
+        *(
+            (f"idempotencyKey={key}", "idempotencyKey", UNFIT_KEY)
+            for key in ("a%20b", "a+b", "%C3%A9", "%0A", "k" * 129)
+        ),
         ("n" * 500 + "=1", "n" * 100, "is not a field of this request"),
     ],
 )
@@ -152,10 +159,10 @@ def test_a_body_may_repeat_what_the_path_says(body: bytes) -> None:
         ({"banner_id": "other"}, "banner_id"),
         ({"banner_id": "b", "bannerId": "b"}, "banner_id"),
         ({"bannerId": 5}, "bannerId"),
-        ({"requestId": "other"}, "Idempotency-Key"),
-        ({"request_id": "k", "requestId": "k"}, "request_id"),
-        ({"requestId": 5}, "requestId"),
-        ({"requestId": False}, "requestId"),
+        ({"idempotencyKey": "other"}, "Idempotency-Key"),
+        ({"idempotency_key": "k", "idempotencyKey": "k"}, "idempotency_key"),
+        ({"idempotencyKey": 5}, "idempotencyKey"),
+        ({"idempotencyKey": False}, "idempotencyKey"),
     ],
 )
 def test_a_body_that_contradicts_the_path_or_the_header_is_refused(
@@ -170,21 +177,21 @@ def test_a_body_that_contradicts_the_path_or_the_header_is_refused(
     ("body", "key", "expected"),
     [
         (b"", "from-header", "from-header"),
-        (b'{"requestId":"from-body"}', None, "from-body"),
-        (b'{"request_id":"from-body"}', "from-body", "from-body"),
-        (b'{"requestId":""}', "from-header", "from-header"),
-        (b'{"requestId":""}', None, f"{1:032x}"),
-        (b'{"requestId":null}', None, f"{1:032x}"),
+        (b'{"idempotencyKey":"from-body"}', None, "from-body"),
+        (b'{"idempotency_key":"from-body"}', "from-body", "from-body"),
+        (b'{"idempotencyKey":""}', "from-header", "from-header"),
+        (b'{"idempotencyKey":""}', None, f"{1:032x}"),
+        (b'{"idempotencyKey":null}', None, f"{1:032x}"),
         (b"", None, f"{1:032x}"),
     ],
 )
-def test_the_request_id_comes_from_the_header_or_the_body_or_is_new(
+def test_the_key_comes_from_the_header_or_the_body_or_is_new(
     body: bytes, key: str | None, expected: str
 ) -> None:
-    assert binding_of("BuyCurrency", "POST").bind({}, "", body, key).request_id == expected
+    assert binding_of("BuyCurrency", "POST").bind({}, "", body, key).idempotency_key == expected
 
 
-def test_a_request_without_a_request_id_ignores_the_key() -> None:
+def test_a_request_without_a_key_ignores_the_key() -> None:
     assert binding_of("Login", "POST").bind({}, "", b'{"username":"u"}', "k").username == "u"
 
 

@@ -19,7 +19,7 @@ from tests.unit.gateway.fakes import (
     counted_ids,
     http_request,
 )
-from tests.unit.gateway.test_app import gateway
+from tests.unit.gateway.requests import gateway
 
 METHOD = "/account.v1.PaymentEventService/ReceivePaymentEvent"
 OPERATION = next(each for each in contracts().operations if each.path == METHOD)

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from mesh.calling.balancer import Attempt, Balancer, Tries
-from mesh.calling.breaker import BreakerLimits, Outcome
+from mesh.calling.breaker import AttemptResult, BreakerLimits
 from mesh.contract.instances import Instance, InstanceState
 
 A = Instance("a", "gacha_svc", "host:1")
@@ -30,16 +30,16 @@ class Scene:
         assert attempt is not None
         return attempt
 
-    def call(self, *outcomes: Outcome) -> list[str]:
+    def call(self, *results: AttemptResult) -> list[str]:
         """A call whose attempts end so; the instances that it was tried on."""
         tries = Tries()
         tried: list[str] = []
-        for outcome in outcomes:
+        for result in results:
             attempt = self.balancer.pick(tries)
             if attempt is None:
                 return [*tried, "none left"]
             tried.append(attempt.instance.id)
-            self.balancer.report(attempt, outcome)
+            self.balancer.report(attempt, result)
         return tried
 
     def break_down(self, *ids: str) -> None:
@@ -47,37 +47,39 @@ class Scene:
         for id in ids:
             while id not in self.balancer.open_instances():
                 attempt = self.pick()
-                outcome = Outcome.BROKE if attempt.instance.id in ids else Outcome.ANSWERED
-                self.balancer.report(attempt, outcome)
+                result = (
+                    AttemptResult.BROKE if attempt.instance.id in ids else AttemptResult.ANSWERED
+                )
+                self.balancer.report(attempt, result)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 7])
 def test_calls_are_spread_evenly_in_turn(turns: int) -> None:
     scene = Scene(A, B, C)
-    counts = Counter(scene.call(Outcome.ANSWERED)[0] for _ in range(3 * turns))
+    counts = Counter(scene.call(AttemptResult.ANSWERED)[0] for _ in range(3 * turns))
     assert counts == {"a": turns, "b": turns, "c": turns}
 
 
 def test_a_call_is_tried_three_times_on_its_instance_and_then_on_the_next() -> None:
     scene = Scene(A, B)
-    tried = scene.call(*[Outcome.BROKE] * 7)
+    tried = scene.call(*[AttemptResult.BROKE] * 7)
     assert tried == ["b", "b", "b", "a", "a", "a", "none left"]
 
 
 def test_a_timeout_sends_the_call_to_the_next_instance_at_once() -> None:
     scene = Scene(A, B)
-    assert scene.call(*[Outcome.TIMED_OUT] * 3) == ["b", "a", "none left"]
+    assert scene.call(*[AttemptResult.TIMED_OUT] * 3) == ["b", "a", "none left"]
 
 
 def test_an_answer_that_a_call_cannot_use_sends_it_to_the_next_instance() -> None:
     scene = Scene(A, B)
-    assert scene.call(*[Outcome.ANSWERED] * 3) == ["b", "a", "none left"]
+    assert scene.call(*[AttemptResult.ANSWERED] * 3) == ["b", "a", "none left"]
 
 
 def test_an_instance_that_is_out_is_skipped_and_the_others_share_its_calls() -> None:
     scene = Scene(A, B, C)
     scene.break_down("b")
-    counts = Counter(scene.call(Outcome.ANSWERED)[0] for _ in range(12))
+    counts = Counter(scene.call(AttemptResult.ANSWERED)[0] for _ in range(12))
     assert set(counts) == {"a", "c"}
     assert abs(counts["a"] - counts["c"]) <= 2
 
@@ -89,7 +91,7 @@ def test_an_instance_that_is_back_is_found_by_a_single_probe() -> None:
     picked = [scene.pick() for _ in range(6)]
     probes = [attempt for attempt in picked if attempt.instance is B]
     assert len(probes) == 1
-    scene.balancer.report(probes[0], Outcome.ANSWERED)
+    scene.balancer.report(probes[0], AttemptResult.ANSWERED)
     assert scene.balancer.open_instances() == ()
     assert {scene.pick().instance.id for _ in range(2)} == {"a", "b"}
 
@@ -98,7 +100,7 @@ def test_a_call_whose_probe_broke_goes_on_elsewhere() -> None:
     scene = Scene(A, B)
     scene.break_down("b")
     scene.now += 1.0
-    tried = [scene.call(Outcome.BROKE, Outcome.ANSWERED) for _ in range(2)]
+    tried = [scene.call(AttemptResult.BROKE, AttemptResult.ANSWERED) for _ in range(2)]
     assert ["b", "a"] in tried
 
 
@@ -106,7 +108,7 @@ def test_a_call_leaves_an_instance_whose_breaker_others_have_opened() -> None:
     scene = Scene(A, B)
     tries = Tries()
     first = scene.pick(tries)
-    scene.balancer.report(first, Outcome.BROKE)
+    scene.balancer.report(first, AttemptResult.BROKE)
     scene.break_down(first.instance.id)
     assert scene.pick(tries).instance.id != first.instance.id
 
@@ -116,28 +118,28 @@ def test_a_call_that_breaks_on_an_instance_that_is_out_by_then_does_not_go_back(
     tries = Tries()
     attempt = scene.pick(tries)
     scene.break_down("a")
-    scene.balancer.report(attempt, Outcome.BROKE)
+    scene.balancer.report(attempt, AttemptResult.BROKE)
     assert scene.balancer.pick(tries) is None
 
 
 def test_a_draining_instance_gets_no_calls_while_another_is_ready() -> None:
     scene = Scene(draining(A), B)
-    assert {scene.call(Outcome.ANSWERED)[0] for _ in range(10)} == {"b"}
+    assert {scene.call(AttemptResult.ANSWERED)[0] for _ in range(10)} == {"b"}
 
 
 def test_a_draining_instance_is_better_than_none() -> None:
     scene = Scene(draining(A))
-    assert scene.call(Outcome.ANSWERED) == ["a"]
+    assert scene.call(AttemptResult.ANSWERED) == ["a"]
     scene.balancer.update([draining(A), B])
     scene.break_down("b")
-    assert scene.call(Outcome.ANSWERED) == ["a"]
+    assert scene.call(AttemptResult.ANSWERED) == ["a"]
 
 
 def test_a_call_moves_on_from_an_instance_that_begins_to_drain() -> None:
     scene = Scene(A, B)
     tries = Tries()
     first = scene.pick(tries)
-    scene.balancer.report(first, Outcome.BROKE)
+    scene.balancer.report(first, AttemptResult.BROKE)
     others = [instance for instance in (A, B) if instance != first.instance]
     scene.balancer.update([draining(first.instance), *others])
     assert scene.pick(tries).instance.id == others[0].id
@@ -145,8 +147,8 @@ def test_a_call_moves_on_from_an_instance_that_begins_to_drain() -> None:
 
 def test_a_lone_instance_that_was_restarted_is_found_by_the_next_call() -> None:
     scene = Scene(A)
-    assert scene.call(*[Outcome.BROKE] * 4) == ["a", "a", "a", "none left"]
-    assert scene.call(Outcome.ANSWERED) == ["a"]
+    assert scene.call(*[AttemptResult.BROKE] * 4) == ["a", "a", "a", "none left"]
+    assert scene.call(AttemptResult.ANSWERED) == ["a"]
     assert scene.balancer.open_instances() == ()
 
 
@@ -164,13 +166,13 @@ def test_while_all_are_out_the_one_that_waited_longest_is_tried_first() -> None:
         scene.now += 0.1
     tried = []
     for _ in range(6):
-        tried += scene.call(Outcome.BROKE)
+        tried += scene.call(AttemptResult.BROKE)
         scene.now += 0.01
     assert tried == ["c", "a", "b", "c", "a", "b"]
 
 
 def test_without_instances_none_is_left() -> None:
-    assert Scene().call(Outcome.ANSWERED) == ["none left"]
+    assert Scene().call(AttemptResult.ANSWERED) == ["none left"]
     assert Scene().balancer.seconds_to_half_open() == 1.0
 
 
@@ -196,7 +198,7 @@ def test_an_attempt_may_be_reported_after_its_instance_has_left() -> None:
     tries = Tries()
     attempt = scene.pick(tries)
     scene.balancer.update([])
-    scene.balancer.report(attempt, Outcome.BROKE)
+    scene.balancer.report(attempt, AttemptResult.BROKE)
     assert scene.balancer.pick(tries) is None
 
 
@@ -205,7 +207,7 @@ def test_the_last_ready_instance_is_known_as_such() -> None:
     tries = Tries()
     first = scene.pick(tries)
     assert not first.is_last
-    scene.balancer.report(first, Outcome.TIMED_OUT)
+    scene.balancer.report(first, AttemptResult.TIMED_OUT)
     assert scene.pick(tries).is_last
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from mesh.calling.balancer import Attempt, Balancer, Tries
-from mesh.calling.breaker import Outcome
+from mesh.calling.breaker import AttemptResult
 from mesh.contract.instances import Instance, InstanceState
 from tests.unit.mesh.calling.balancer_model import (
     End,
@@ -17,12 +17,12 @@ from tests.unit.mesh.calling.balancer_model import (
 
 IDS = ("a", "b", "c")
 ENDS = {
-    Outcome.ANSWERED: End.ANSWER,
-    Outcome.BROKE: End.BREAK,
-    Outcome.TIMED_OUT: End.TIMEOUT,
-    Outcome.GIVEN_UP: End.NOTHING,
+    AttemptResult.ANSWERED: End.ANSWER,
+    AttemptResult.BROKE: End.BREAK,
+    AttemptResult.TIMED_OUT: End.TIMEOUT,
+    AttemptResult.GIVEN_UP: End.NOTHING,
 }
-MOSTLY_BREAKS = (Outcome.BROKE, Outcome.BROKE, Outcome.BROKE, *Outcome)
+MOSTLY_BREAKS = (AttemptResult.BROKE, AttemptResult.BROKE, AttemptResult.BROKE, *AttemptResult)
 instance_lists = st.dictionaries(
     st.sampled_from(IDS),
     st.tuples(st.sampled_from(("host:1", "host:2")), st.sampled_from((True, True, False))),
@@ -80,34 +80,37 @@ class BothSides(RuleBasedStateMachine):
         self.now += self.balancer.seconds_to_half_open()
 
     @rule(
-        outcomes=st.lists(st.sampled_from(MOSTLY_BREAKS), min_size=1, max_size=6),
+        results=st.lists(st.sampled_from(MOSTLY_BREAKS), min_size=1, max_size=6),
         seconds=st.sampled_from((0.0, 0.1, 0.6)),
     )
-    def a_whole_call_is_made(self, outcomes: list[Outcome], seconds: float) -> None:
+    def a_whole_call_is_made(self, results: list[AttemptResult], seconds: float) -> None:
         call = Tries(), TriedCall()
-        for outcome in outcomes:
+        for result in results:
             pair = self._begin(call)
             self.now += seconds
-            self._end(pair, outcome)
+            self._end(pair, result)
 
     @rule(
-        outcomes=st.lists(
-            st.sampled_from((Outcome.TIMED_OUT, Outcome.TIMED_OUT, *Outcome)),
+        results=st.lists(
+            st.sampled_from((AttemptResult.TIMED_OUT, AttemptResult.TIMED_OUT, *AttemptResult)),
             min_size=2,
             max_size=9,
         ),
     )
-    def calls_overlap(self, outcomes: list[Outcome]) -> None:
-        pairs = [self._begin((Tries(), TriedCall())) for _ in outcomes]
+    def calls_overlap(self, results: list[AttemptResult]) -> None:
+        pairs = [self._begin((Tries(), TriedCall())) for _ in results]
         self.now += 0.6
-        for pair, outcome in zip(pairs, outcomes, strict=True):
-            self._end(pair, outcome)
+        for pair, result in zip(pairs, results, strict=True):
+            self._end(pair, result)
 
-    @rule(times=st.integers(1, 5), outcome=st.sampled_from((Outcome.BROKE, Outcome.TIMED_OUT)))
-    def probes_fail_one_after_the_other(self, times: int, outcome: Outcome) -> None:
+    @rule(
+        times=st.integers(1, 5),
+        result=st.sampled_from((AttemptResult.BROKE, AttemptResult.TIMED_OUT)),
+    )
+    def probes_fail_one_after_the_other(self, times: int, result: AttemptResult) -> None:
         for _ in range(times):
             self.the_first_cool_down_passes()
-            self.a_whole_call_is_made([outcome], 0.6)
+            self.a_whole_call_is_made([result], 0.6)
 
     @rule(target=attempts, call=calls)
     def an_attempt_begins(self, call: tuple[Tries, TriedCall]) -> Pair | None:
@@ -131,16 +134,16 @@ class BothSides(RuleBasedStateMachine):
         assert attempt.number == model.number
         return Pair(attempt, model)
 
-    @rule(pair=consumes(attempts), outcome=st.sampled_from(MOSTLY_BREAKS))
-    def an_attempt_ends(self, pair: Pair | None, outcome: Outcome) -> None:
-        self._end(pair, outcome)
+    @rule(pair=consumes(attempts), result=st.sampled_from(MOSTLY_BREAKS))
+    def an_attempt_ends(self, pair: Pair | None, result: AttemptResult) -> None:
+        self._end(pair, result)
 
-    def _end(self, pair: Pair | None, outcome: Outcome) -> None:
+    def _end(self, pair: Pair | None, result: AttemptResult) -> None:
         if pair is None:
             return
         self.busy.discard(pair.real.tries)
-        self.balancer.report(pair.real, outcome)
-        self.model.end(pair.model, ENDS[outcome], self.now)
+        self.balancer.report(pair.real, result)
+        self.model.end(pair.model, ENDS[result], self.now)
         assert pair.real.tries.failed_on == pair.model.call.done_with
 
     @invariant()

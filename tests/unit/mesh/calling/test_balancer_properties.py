@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from mesh.calling.balancer import ATTEMPTS_ON_AN_INSTANCE, Attempt, Balancer, Tries
-from mesh.calling.breaker import Outcome
+from mesh.calling.breaker import AttemptResult
 from mesh.contract.instances import Instance, InstanceState
 
 IDS = ("a", "b", "c", "d")
@@ -81,14 +81,14 @@ class AnyMesh(RuleBasedStateMachine):
             if id != chosen.instance.id and is_better and id not in chosen.tries.failed_on:
                 assert id in open_before
 
-    @rule(attempt=consumes(attempts), outcome=st.sampled_from(Outcome))
-    def an_attempt_ends(self, attempt: Attempt | None, outcome: Outcome) -> None:
+    @rule(attempt=consumes(attempts), result=st.sampled_from(AttemptResult))
+    def an_attempt_ends(self, attempt: Attempt | None, result: AttemptResult) -> None:
         if attempt is None:
             return
         self.running.remove(attempt)
-        if outcome in (Outcome.BROKE, Outcome.TIMED_OUT):
+        if result in (AttemptResult.BROKE, AttemptResult.TIMED_OUT):
             self.blemished.add(attempt.instance.id)
-        self.balancer.report(attempt, outcome)
+        self.balancer.report(attempt, result)
 
     @invariant()
     def whoever_always_answered_is_in(self) -> None:
@@ -96,7 +96,7 @@ class AnyMesh(RuleBasedStateMachine):
 
     @invariant()
     def there_is_one_probe_at_a_time(self) -> None:
-        probes = [a for a in self.running if a.breaker._probe_serial == a.serial]
+        probes = [a for a in self.running if a.breaker.is_probe(a.serial)]
         assert len({id(probe.breaker) for probe in probes}) == len(probes)
 
 

@@ -17,12 +17,12 @@ from mesh.contract.methods import Method, methods_of
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.serving.dispatch import Dispatcher
-from protos.gacha.v1 import gacha_pb2
+from protos.gacha.v1 import catalog_pb2
 from protos.mesh.v1 import options_pb2
 from protos.tx.v1 import coordinator_pb2
 
-GACHA = gacha_pb2.DESCRIPTOR.services_by_name["GachaService"]
-INIT_DB = "gacha.v1.GachaService.InitDb"
+CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
+INIT_DB = "gacha.v1.CatalogService.InitDb"
 
 
 class Anything:
@@ -74,11 +74,11 @@ def test_callers_go_with_services_alone(access: options_pb2.Access.ValueType, sa
 
 
 def test_a_method_is_open_where_its_server_opens_it_and_no_other_is() -> None:
-    closed = {method.path: method.rule for method in methods_of(GACHA, Anything())}
-    opened = {method.path: method.rule for method in methods_of(GACHA, Anything(), [INIT_DB])}
+    closed = {method.path: method.rule for method in methods_of(CATALOG, Anything())}
+    opened = {method.path: method.rule for method in methods_of(CATALOG, Anything(), [INIT_DB])}
     changed = {path for path in closed if closed[path] != opened[path]}
-    assert changed == {"/gacha.v1.GachaService/InitDb"}
-    assert opened["/gacha.v1.GachaService/InitDb"] == OPEN
+    assert changed == {"/gacha.v1.CatalogService/InitDb"}
+    assert opened["/gacha.v1.CatalogService/InitDb"] == OPEN
 
 
 def test_what_may_not_be_opened_is_not() -> None:

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.config import load
 from mesh.contract.idempotency import checked_key, operation_id
 from mesh.contract.pages import checked_page_size, key_of
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, InvalidArgument
-from mesh.process.config import ServerSettings, load, read_private_key
+from mesh.process.config import ServerSettings, read_private_key
 from mesh.txn.model import gid_age_seconds, new_gid
 
 
@@ -27,7 +28,7 @@ def test_a_missing_key_is_made_up_anew_each_time() -> None:
 
 @pytest.mark.parametrize("key", ["a b", "\0", "é", "x" * 129, "a\n"])
 def test_a_key_that_cannot_be_a_header_is_refused_by_name(key: str) -> None:
-    with pytest.raises(InvalidArgument, match=r"^request_id"):
+    with pytest.raises(InvalidArgument, match=r"^idempotency_key"):
         checked_key(key)
 
 

@@ -10,7 +10,6 @@ from mesh.contract.access import OF_PLAYERS
 from mesh.contract.methods import Method
 from mesh.deadlines import Deadline
 from mesh.errors import NoKeysYet, Unavailable
-from mesh.identity import published_keys
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_service_keys
 from mesh.identity.published_keys import FIRST_FETCH_SECONDS, RETRY_SECONDS, PublishedKeys
@@ -179,10 +178,8 @@ async def test_a_server_without_keys_names_the_method_that_it_refused(
     assert not caught.value.speaks_of_instance
 
 
-async def test_it_fetches_though_nobody_asks(
-    keys: PublishedKeys, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(published_keys, "FETCH_SECONDS", 0.01)
+async def test_it_fetches_though_nobody_asks(publisher: Publisher) -> None:
+    keys = PublishedKeys(publisher.fetch, fetch_seconds=0.01)
     keeping = asyncio.create_task(keys.keep_fetching())
     try:
         async with asyncio.timeout(10):

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from mesh.config import load
 from mesh.contract.access import of_services
 from mesh.errors import Unauthenticated
 from mesh.identity.auth import Authenticator, Service
@@ -20,7 +21,7 @@ from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadK
 from mesh.identity.keys import fixed_keys, key_id
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.identity.service_keys import ServiceKeyFolder
-from mesh.process.config import ServerSettings, load
+from mesh.process.config import ServerSettings
 
 OF_GACHA = of_services(["gacha_svc"])
 

@@ -8,17 +8,38 @@ from time import monotonic
 
 import pytest
 
+from mesh.calling.transport import NoAnswer, Transport
+from mesh.calling.unary import UnaryTransport
+from mesh.calls import Metadata
 from mesh.contract.instances import Instance, InstanceState
 from mesh.membership.discovery import Directory, NoRegistry
 from mesh.membership.registration import Registration
 from registry.domain.leases import LEASE_SECONDS as LEASE
-from registry.rpc import registry
+from registry.rpc.registry import KEEPALIVE_SECONDS
 from registry.storage.memory import MemoryStore
 from tests.unit.registry.running import LEASE_SECONDS, RunningRegistry, token, until
 
 A = Instance("a-1", "a", "127.0.0.1:1")
 SETTLE_SECONDS = 0.8
 HEARTBEAT_SECONDS = 0.1
+
+
+class StoppableTransport(UnaryTransport):
+    """Sends nothing while `is_stopped`, as that of a process that stands still."""
+
+    is_stopped = False
+
+    async def call(
+        self,
+        address: str,
+        method: str,
+        request: bytes,
+        metadata: Metadata,
+        timeout_seconds: float,
+    ) -> bytes:
+        if self.is_stopped:
+            raise NoAnswer(was_sent=False)
+        return await super().call(address, method, request, metadata, timeout_seconds)
 
 
 class World:
@@ -29,9 +50,15 @@ class World:
         self.registries: list[RunningRegistry] = []
 
     async def registry(
-        self, listen: str = "127.0.0.1:0", *, shared: MemoryStore | None = None
+        self,
+        listen: str = "127.0.0.1:0",
+        *,
+        shared: MemoryStore | None = None,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
     ) -> RunningRegistry:
-        registry = await RunningRegistry.start(listen, shared=shared)
+        registry = await RunningRegistry.start(
+            listen, shared=shared, keepalive_seconds=keepalive_seconds
+        )
         self.registries.append(registry)
         return registry
 
@@ -47,11 +74,17 @@ class World:
         await directory.first_snapshot(5.0)
         return directory
 
-    def registration(self, *registries: RunningRegistry, instance: Instance = A) -> Registration:
+    def registration(
+        self,
+        *registries: RunningRegistry,
+        instance: Instance = A,
+        transport: Transport | None = None,
+    ) -> Registration:
         registration = Registration(
             instance,
             [registry.address for registry in registries],
             token,
+            transport=transport,
             heartbeat_seconds=HEARTBEAT_SECONDS,
             jitter=lambda: 0.0,
         )
@@ -117,7 +150,7 @@ async def test_the_list_outlives_the_registry_and_its_restart(world: World) -> N
     assert directory.instances("a") == (A,)
     second = await world.registry(registry.address)
     await until(lambda: directory.age_seconds() == 0.0)
-    await until(lambda: second.store._snapshot.entries != ())
+    await until(lambda: second.store.entries != ())
     await asyncio.sleep(SETTLE_SECONDS + 0.2)
     assert directory.instances("a") == (A,)
     assert changes == []
@@ -145,12 +178,12 @@ async def test_the_only_instance_stays_for_a_while_when_its_lease_has_run_out(
 ) -> None:
     registry = await world.registry()
     directory = await world.directory(registry)
-    registration = world.registration(registry)
+    transport = StoppableTransport()
+    world.registration(registry, transport=transport)
     await until(lambda: directory.instances("a") == (A,))
     await asyncio.sleep(SETTLE_SECONDS + 0.2)
-    assert registration._keeping is not None
-    registration._keeping.cancel()  # as one that stands still
-    await until(lambda: registry.store._snapshot.entries == ())
+    transport.is_stopped = True
+    await until(lambda: registry.store.entries == ())
     assert directory.instances("a") == (A,)
     await until(lambda: directory.instances("a") == ())
 
@@ -161,7 +194,7 @@ async def test_both_move_on_to_the_next_registry(world: World) -> None:
     world.registration(first, second)
     await until(lambda: directory.instances("a") == (A,))
     await first.stop()
-    await until(lambda: second.store._snapshot.entries != ())
+    await until(lambda: second.store.entries != ())
     await until(lambda: directory.age_seconds() == 0.0)
     await asyncio.sleep(SETTLE_SECONDS + 0.2)
     assert directory.instances("a") == (A,)
@@ -228,11 +261,8 @@ async def test_who_left_is_gone_at_once_for_a_watcher_that_moves_on_within_one_l
     assert A not in directory.instances("a")
 
 
-async def test_a_registry_that_falls_silent_is_left_for_the_next(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry, "SIGN_OF_LIFE_SECONDS", 3600.0)
-    silent, other = await world.registry(), await world.registry()
+async def test_a_registry_that_falls_silent_is_left_for_the_next(world: World) -> None:
+    silent, other = await world.registry(keepalive_seconds=3600.0), await world.registry()
     directory = await world.directory(silent, other)
     world.registration(other)
     await until(lambda: directory.instances("a") == (A,))

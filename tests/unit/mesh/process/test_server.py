@@ -10,17 +10,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh.contract.methods import methods_of
-from mesh.contract.terms import Work
+from mesh.contract.terms import WorkKind
 from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, ResourceExhausted
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.service_identity import ServiceIdentity
-from mesh.process.server import ListenFailed, Server
+from mesh.process.listening import ListenFailed
+from mesh.process.server import Server
 from mesh.serving.dispatch import Call, Dispatcher
 from mesh.status import DETAILS_KEY, from_wire
 from protos.tx.v1 import coordinator_pb2
 
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 SERVICE = coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"]
 RESOLVE = f"/{SERVICE.full_name}/Resolve"
 
@@ -65,7 +68,7 @@ class House:
         self.dispatcher = Dispatcher(
             methods_of(SERVICE, self.coordinator),
             Authenticator(player_keys=fixed_keys(), service_keys=service_keys),
-            bounds=dict.fromkeys(Work, max_calls_of_a_kind),
+            bounds=dict.fromkeys(WorkKind, max_calls_of_a_kind),
         )
         self.server = Server("127.0.0.1:0", [SERVICE.full_name], self.dispatcher, self.is_ready)
 
@@ -99,10 +102,10 @@ async def house() -> AsyncIterator[House]:
 
 
 async def test_a_call_reaches_its_method_with_what_it_must_know(house: House) -> None:
-    answer = await house.call("g", **{"x-request-id": "r-1", "traceparent": "t-1"})
+    answer = await house.call("g", traceparent=TRACEPARENT)
     assert coordinator_pb2.ResolveResponse.FromString(answer).outcome == 2
     (call,) = house.coordinator.calls
-    assert (call.path, call.request_id, call.traceparent) == (RESOLVE, "r-1", "t-1")
+    assert (call.path, call.trace_id) == (RESOLVE, TRACE_ID)
     assert 0 < call.deadline.remaining_seconds() <= 2.1  # timeouts are rounded up on the wire
 
 
@@ -112,12 +115,11 @@ async def test_a_refusal_arrives_with_its_reason(house: House) -> None:
     assert (caught.value.reason, caught.value.metadata) == ("NOT_NOW", {"key": "value"})
 
 
-async def test_a_bug_is_told_by_its_request_id_and_nothing_else(house: House) -> None:
+async def test_a_bug_is_told_by_its_trace_id_and_nothing_else(house: House) -> None:
     with pytest.raises(MeshError) as caught:
-        await house.call("fail", **{"x-request-id": "r-7"})
+        await house.call("fail", traceparent=TRACEPARENT)
     assert caught.value.reason == "INTERNAL"
-    assert "r-7" in caught.value.message
-    assert "secret" not in caught.value.message
+    assert caught.value.message == f"Internal error; quote trace id {TRACE_ID}."
 
 
 async def test_a_malformed_message_is_the_callers_mistake(house: House) -> None:

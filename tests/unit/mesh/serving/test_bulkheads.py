@@ -10,13 +10,14 @@ import protos.gacha.v1.gacha_pb2
 import protos.tx.v1.participant_pb2  # noqa: F401 (puts the methods into the descriptor pool)
 from mesh.calls import AUTHORIZATION
 from mesh.contract.methods import Method
-from mesh.contract.terms import BOUNDS, Terms, Work, terms_of_path
+from mesh.contract.retry_hints import LONGEST_HINT_SECONDS, SHORTEST_HINT_SECONDS
+from mesh.contract.terms import BOUNDS, Terms, WorkKind, terms_of_path
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, Overloaded
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.lanes.limits import MAX_HELD_CALLS
-from mesh.serving.bulkheads import LONGEST_HINT_SECONDS, SHORTEST_HINT_SECONDS, Bulkhead
+from mesh.serving.bulkheads import Bulkhead
 from mesh.serving.dispatch import Call, Dispatcher
 from tests.unit.mesh.echo import OF_GACHA, Callers
 
@@ -78,27 +79,27 @@ def test_who_leaves_makes_room_for_one() -> None:
 
 
 def test_all_kinds_together_are_fewer_than_a_lane_holds() -> None:
-    assert set(BOUNDS) == set(Work)
+    assert set(BOUNDS) == set(WorkKind)
     assert sum(BOUNDS.values()) < MAX_HELD_CALLS
 
 
 @pytest.mark.parametrize(
     ("path", "terms"),
     [
-        ("/account.v1.AccountService/Login", (Work.HASHING, 5.0, 10.0)),
-        ("/account.v1.AccountService/Register", (Work.HASHING, 5.0, 10.0)),
-        ("/account.v1.AccountService/GetCurrency", (Work.READING, 5.0, 10.0)),
-        ("/account.v1.AccountService/BuyCurrency", (Work.WRITING, 10.0, 60.0)),
-        ("/gacha.v1.GachaService/Pull", (Work.WRITING, 10.0, 60.0)),
-        ("/tx.v1.ParticipantService/Commit", (Work.SETTLING, 10.0, 60.0)),
-        ("/nobody.v1.Knows/This", (Work.WRITING, 10.0, 60.0)),
+        ("/account.v1.AccountService/Login", (WorkKind.HASHING, 5.0, 10.0)),
+        ("/account.v1.AccountService/Register", (WorkKind.HASHING, 5.0, 10.0)),
+        ("/account.v1.AccountService/GetCurrency", (WorkKind.READING, 5.0, 10.0)),
+        ("/account.v1.AccountService/BuyCurrency", (WorkKind.WRITING, 10.0, 60.0)),
+        ("/gacha.v1.GachaService/Pull", (WorkKind.WRITING, 10.0, 60.0)),
+        ("/tx.v1.ParticipantService/Commit", (WorkKind.SETTLING, 10.0, 60.0)),
+        ("/nobody.v1.Knows/This", (WorkKind.WRITING, 10.0, 60.0)),
     ],
 )
 def test_protos_say_what_kind_a_method_is_and_how_long_it_may_take(
-    path: str, terms: tuple[Work, float, float]
+    path: str, terms: tuple[WorkKind, float, float]
 ) -> None:
     declared = terms_of_path(path)
-    assert (declared.work, declared.default_seconds, declared.max_seconds) == terms
+    assert (declared.work_kind, declared.default_seconds, declared.max_seconds) == terms
     assert declared.seconds_for(None) == declared.default_seconds
     assert declared.seconds_for(1e6) == declared.max_seconds
     assert declared.seconds_for(0.5) == 0.5
@@ -112,7 +113,7 @@ class Flooded:
         self.release = asyncio.Event()
         self.gate_error: Overloaded | None = None
         self.ahead_counts: list[int] = []
-        self.refusals: Counter[Work] = Counter()
+        self.refusals: Counter[WorkKind] = Counter()
         service_keys = fixed_service_keys({"gacha_svc": self.callers.key.public_key()})
 
         async def wait(request: bytes, call: Call) -> bytes:
@@ -121,13 +122,13 @@ class Flooded:
 
         self.dispatcher = Dispatcher(
             [
-                Method(f"/{work.name}", OF_GACHA, False, bytes, wait, bytes, Terms(work))
-                for work in Work
+                Method(f"/{kind.name}", OF_GACHA, False, bytes, wait, bytes, Terms(kind))
+                for kind in WorkKind
             ],
             Authenticator(player_keys=fixed_keys(), service_keys=service_keys),
-            bounds=dict.fromkeys(Work, room),
-            gates={Work.HASHING: self._gate},
-            count_refusal=lambda work: self.refusals.update([work]),
+            bounds=dict.fromkeys(WorkKind, room),
+            gates={WorkKind.HASHING: self._gate},
+            count_refusal=lambda kind: self.refusals.update([kind]),
         )
 
     def _gate(self, deadline: Deadline, ahead_count: int) -> None:
@@ -135,10 +136,12 @@ class Flooded:
         if self.gate_error is not None:
             raise self.gate_error
 
-    def begin(self, work: Work, metadata: dict[str, str] | None = None) -> "asyncio.Task[bytes]":
+    def begin(
+        self, kind: WorkKind, metadata: dict[str, str] | None = None
+    ) -> "asyncio.Task[bytes]":
         return asyncio.create_task(
             self.dispatcher.handle(
-                f"/{work.name}",
+                f"/{kind.name}",
                 b"",
                 self.callers.metadata if metadata is None else metadata,
                 Deadline.after(30.0),
@@ -146,8 +149,8 @@ class Flooded:
         )
 
 
-@pytest.mark.parametrize("flooded", Work)
-async def test_a_flood_of_one_kind_leaves_the_others_their_room(flooded: Work) -> None:
+@pytest.mark.parametrize("flooded", WorkKind)
+async def test_a_flood_of_one_kind_leaves_the_others_their_room(flooded: WorkKind) -> None:
     server = Flooded(room=3)
     running = [server.begin(flooded) for _ in range(3)]
     await asyncio.sleep(0)
@@ -155,7 +158,7 @@ async def test_a_flood_of_one_kind_leaves_the_others_their_room(flooded: Work) -
         with pytest.raises(Overloaded) as caught:
             await server.begin(flooded)
         assert caught.value.metadata == {"method": f"/{flooded.name}"}
-    others = [server.begin(work) for work in Work if work is not flooded for _ in range(3)]
+    others = [server.begin(kind) for kind in WorkKind if kind is not flooded for _ in range(3)]
     await asyncio.sleep(0)
     server.release.set()
     assert await asyncio.gather(*running, *others) == [b"done"] * 12
@@ -164,17 +167,17 @@ async def test_a_flood_of_one_kind_leaves_the_others_their_room(flooded: Work) -
 
 async def test_what_finds_no_room_is_refused_before_its_token_is_looked_at() -> None:
     server = Flooded(room=1)
-    running = server.begin(Work.READING)
+    running = server.begin(WorkKind.READING)
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
-        await server.begin(Work.READING, {AUTHORIZATION: "Bearer nonsense"})
+        await server.begin(WorkKind.READING, {AUTHORIZATION: "Bearer nonsense"})
     server.gate_error = Overloaded("no room", retry_after_seconds=0.5)
     with pytest.raises(MeshError) as caught:
-        await server.begin(Work.HASHING, {AUTHORIZATION: "Bearer nonsense"})
+        await server.begin(WorkKind.HASHING, {AUTHORIZATION: "Bearer nonsense"})
     assert caught.value is server.gate_error
     assert caught.value.metadata == {"method": "/HASHING"}
     server.gate_error = None
     server.release.set()
-    assert await server.begin(Work.HASHING) == b"done", "who was refused holds no room"
+    assert await server.begin(WorkKind.HASHING) == b"done", "who was refused holds no room"
     assert server.ahead_counts == [0, 0]
     await running

@@ -2,22 +2,19 @@
 
 import asyncio
 from time import monotonic
-from typing import Any
 
 import pytest
 
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded
-from mesh.serving.dispatch import Dispatcher
-from tests.unit.mesh.echo import ECHO, Callers, Echo, echo_server
+from tests.unit.mesh.echo import ECHO, Callers, Echo, echo_dispatcher
 
 
 class House:
     def __init__(self) -> None:
         self.callers = Callers()
         self.echo = Echo()
-        server: Any = echo_server(self.callers.key, self.echo)
-        self.dispatcher: Dispatcher = server._dispatcher
+        self.dispatcher = echo_dispatcher(self.callers.key, self.echo)
 
     async def call(self, request: bytes, seconds: float) -> bytes:
         deadline = Deadline.after(seconds)
@@ -78,8 +75,7 @@ async def test_a_method_that_outlives_its_cancellation_gives_its_answer() -> Non
         return b""
 
     house.echo.answer = stubborn  # type: ignore[method-assign]
-    server: Any = echo_server(house.callers.key, house.echo)
-    house.dispatcher = server._dispatcher
+    house.dispatcher = echo_dispatcher(house.callers.key, house.echo)
     assert await house.call(b"hi", 0.05) == b"after all"
     task = asyncio.current_task()
     assert task is not None

@@ -159,10 +159,20 @@ async def test_an_expired_certificate_is_refused(house: House, kind: str) -> Non
     assert house.echo.calls == []
 
 
+class Unchecked(Certificates):
+    """Has material that a process would refuse to show."""
+
+    def __init__(self, files: TlsFiles, material: Material) -> None:
+        super().__init__(files, look_seconds=NEVER_SECONDS)
+        self._unchecked = material
+
+    @property
+    def current(self) -> Material:
+        return self._unchecked
+
+
 def _showing(house: House, material: Material) -> Security:
-    certificates = _read(house.issue("shown"))
-    certificates._current = material  # what a process would refuse to show
-    return MutualTls(certificates)
+    return MutualTls(Unchecked(house.issue("shown"), material))
 
 
 async def test_no_certificate_is_refused(house: House) -> None:

@@ -7,7 +7,7 @@ from itertools import count
 
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
-from mesh.txn.coordinator import Committed, Coordinator, Work
+from mesh.txn.coordinator import Committed, Coordinator, OperationPair
 from mesh.txn.model import DUPLICATE
 from tests.unit.mesh.txn.databases import AccountSide, Body, GachaSide, Log
 from tests.unit.mesh.txn.loop import HandDrivenLoop
@@ -22,7 +22,7 @@ MAX_MESSAGES = 5_000
 
 @dataclass
 class Pull:
-    """What a player asks for, under one request id, and each answer so far."""
+    """What a player asks for, under one idempotency key, and each answer so far."""
 
     id: str
     player: str
@@ -77,7 +77,7 @@ class House:
         body = Body(pull.player, pull.gems)
         deadline = Deadline.after(PULL_SECONDS, self.loop.time)
         self.loop.create_task(
-            self._ask(process, pull, Work(pull.id, pull.player, body, body), deadline)
+            self._ask(process, pull, OperationPair(pull.id, pull.player, body, body), deadline)
         )
         self.loop.run_ready()
 
@@ -125,7 +125,9 @@ class House:
         self.wire.is_closed = True
         self.loop.end()
 
-    async def _ask(self, process: GachaProcess, pull: Pull, work: Work, deadline: Deadline) -> None:
+    async def _ask(
+        self, process: GachaProcess, pull: Pull, work: OperationPair, deadline: Deadline
+    ) -> None:
         try:
             answer = await process.pull(work, deadline)
         except MeshError as error:

@@ -9,8 +9,8 @@ from typing import Any
 
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
-from mesh.txn.coordinator import Answer, Coordinator, Work
-from mesh.txn.decisions import BEGINNING, Decision, DecisionLog, Place
+from mesh.txn.coordinator import Answer, Coordinator, OperationPair
+from mesh.txn.decisions import BEGINNING, MAX_LISTED, Decision, DecisionLog, Place
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import Operation, Outcome, Vote
 from mesh.txn.participant import RETENTION_SECONDS, Branch, Participant
@@ -49,6 +49,7 @@ class LogClient(DecisionLog):
 
     def __init__(self, process: Process, log: Log) -> None:
         self._process, self._log = process, log
+        self.max_listed = MAX_LISTED
 
     async def decide(
         self, gid: str, wanted: Outcome, first_operations: bytes | None = None
@@ -204,5 +205,5 @@ class GachaProcess(Process):
     def rounds(self) -> Sequence[Callable[[], Any]]:
         return [self._branches.run_once, self._decisions.run_once]
 
-    async def pull(self, work: Work, deadline: Deadline) -> Answer:
+    async def pull(self, work: OperationPair, deadline: Deadline) -> Answer:
         return await self._group_commit.submit(work, deadline)

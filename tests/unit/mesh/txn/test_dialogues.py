@@ -25,5 +25,6 @@ def test_a_dialogue_goes_as_it_was_written_down(path: Path) -> None:
     assert play(text) == text
 
 
-def test_there_are_dialogues() -> None:
+def test_every_dialogue_is_played() -> None:
     assert len(FILES) >= 14
+    assert sorted(DIALOGUES.parent.rglob("*.txt")) == FILES

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from proof.bench.figures import Figures, Point, Sample, Series
 from proof.bench.meters.batches import BatchSizes
-from proof.bench.meters.yardstick import Speed
+from proof.bench.meters.machine_speed import MachineSpeed
 
 BATCHES = {"gacha_svc: operations in a transaction": BatchSizes(4, 50, {8.0: 1, 16.0: 4})}
 
@@ -43,7 +43,7 @@ def figures(*of: Series, broken: tuple[str, ...] = (), left_out: tuple[str, ...]
     """A run that measured those."""
     return Figures(
         machine={"PostgreSQL": "18.6; account: fsync on"},
-        speeds=[Speed(100.0, 5.0)],
+        speeds=[MachineSpeed(100.0, 5.0)],
         series=of,
         left_out=left_out,
         broken_invariants=broken,

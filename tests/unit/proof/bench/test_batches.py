@@ -2,7 +2,8 @@
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from mesh.process.metrics import LaneMetrics, TransactionMetrics
+from mesh.lanes.metrics import LaneMetrics
+from mesh.txn.metrics import TransactionMetrics
 from proof.bench.meters.batches import BatchSizes, difference, parse_batches
 
 SIZES = BatchSizes(batch_count=4, total=44, at_most={1.0: 1, 8.0: 2, 32.0: 4})

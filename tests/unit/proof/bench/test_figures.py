@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from proof.bench.errors import BenchFailed
-from proof.bench.figures import Point, Sample, Used, sample_of
+from proof.bench.figures import Point, Sample, Usage, sample_of
 from proof.bench.load.window import WindowResult
 from proof.bench.meters.batches import BatchSizes
 from proof.bench.meters.counters import Counters
@@ -26,7 +26,7 @@ USE = CpuUse(
 )
 COUNTED = Counters(transactions=600, wal_flushes=300, wal_bytes=400_000)
 BATCHES = {"sent": BatchSizes(2, 6)}
-USED = Used(USE, COUNTED, BATCHES, seconds=4.0)
+USED = Usage(USE, COUNTED, BATCHES, seconds=4.0)
 
 
 def _sample(p50_ms: float = 4.0) -> Sample:

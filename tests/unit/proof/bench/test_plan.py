@@ -62,11 +62,11 @@ def test_without_ghz_the_rest_is_measured_and_its_installation_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(ghz, "REPOSITORY", tmp_path)
-    plan, left_out = without_missing_ghz(plan_of("1", 4, 1, None, "pulls,ghz"))
+    missing = ghz.find_ghz(tmp_path)
+    plan, left_out = without_missing_ghz(plan_of("1", 4, 1, None, "pulls,ghz"), missing)
     assert plan.kinds == ["pulls"]
     assert "go install github.com/bojand/ghz" in left_out[0]
-    assert without_missing_ghz(plan) == (plan, [])
+    assert without_missing_ghz(plan, missing) == (plan, [])
 
 
 def test_a_pull_is_one_request_with_a_key_of_its_own() -> None:

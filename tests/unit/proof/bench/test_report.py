@@ -71,7 +71,7 @@ def test_tools_get_every_sample_and_what_is_derived(tmp_path: Path) -> None:
     write_json(file, _run(sample(800, 7.0), sample(1600, 5.0)))
     document = orjson.loads(file.read_bytes())
     assert document["lone_pull_p50_in_plain_commits"] == 3.0
-    assert document["wanted"][0]["ratio"] == 3.0 / 2.5
+    assert document["targets"][0]["ratio"] == 3.0 / 2.5
     assert document["broken_invariants"] == []
     assert document["speeds"] == [{"additions_ms": 100.0, "wake_up_us": 5.0}]
     (point,) = document["series"]["pulls"]

@@ -1,4 +1,4 @@
-"""Measured beside wanted."""
+"""Measured figures beside their targets."""
 
 from collections.abc import Mapping
 
@@ -34,7 +34,7 @@ def test_a_lone_pull_is_compared_with_lone_commits(
 
 def test_both_numbers_and_their_ratio_are_told() -> None:
     of = figures(series("pulls", {64: [sample(operation_count=12_000)]}))
-    told = [(each.measured, each.wanted, each.ratio) for each in comparisons(of)]
+    told = [(each.measured, each.target, each.ratio) for each in comparisons(of)]
     assert told == [
         ("1,500", "at least 3,000", 0.5),
         ("1.750", "at most 0.5", 3.5),
@@ -45,7 +45,7 @@ def test_both_numbers_and_their_ratio_are_told() -> None:
 def test_the_cost_is_told_from_few_connections_to_many() -> None:
     of = figures(series("pulls", {1: [sample()], 16: [sample()]}))
     (falling,) = comparisons(of)
-    assert (falling.measured, falling.wanted, falling.ratio) == ("1.750, 1.750", "falling", 1.0)
+    assert (falling.measured, falling.target, falling.ratio) == ("1.750, 1.750", "falling", 1.0)
 
 
 def test_of_what_was_not_measured_nothing_is_told() -> None:

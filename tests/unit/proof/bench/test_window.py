@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from proof.bench.load.window import LONGEST_ERROR, Window, WindowResult, percentile, tell_result
+from proof.bench.load.window import LONGEST_ERROR, Window, WindowResult, percentile, write_result
 
 PERCENTILES = {
     "nothing": ([], 0.5, 0.0),
@@ -27,23 +27,23 @@ def test_percentiles_are_values_that_were_measured(
 def test_only_what_completes_while_it_is_open_counts(capsys: pytest.CaptureFixture[str]) -> None:
     times = iter([100.0, 102.0])
     window = Window(clock=lambda: next(times))
-    window.note(9.0)
+    window.record(9.0)
     window.open()
-    window.note(0.001)
-    window.note(0.003)
+    window.record(0.001)
+    window.record(0.003)
     window.close()
-    window.note(9.0)
+    window.record(9.0)
     assert window.result() == WindowResult(2, 2.0, 1.0, 3.0, 0, "")
     assert capsys.readouterr().out == "opened\nclosed\n"
 
 
 def test_errors_count_from_first_to_last_and_the_first_is_kept() -> None:
     window = Window()
-    window.note_error("503 " + "x" * 2 * LONGEST_ERROR)
+    window.record_error("503 " + "x" * 2 * LONGEST_ERROR)
     window.open()
-    window.note_error("500")
+    window.record_error("500")
     window.close()
-    window.note_error("refused")
+    window.record_error("refused")
     result = window.result()
     assert result.error_count == 3
     assert result.first_error == "503 " + "x" * (LONGEST_ERROR - 4)
@@ -51,7 +51,7 @@ def test_errors_count_from_first_to_last_and_the_first_is_kept() -> None:
 
 def test_a_result_is_read_as_it_was_told(capsys: pytest.CaptureFixture[str]) -> None:
     result = WindowResult(10, 2.5, 1.25, 8.5, 1, 'a "quoted" error\nof two lines')
-    tell_result(result)
+    write_result(result)
     line, rest = capsys.readouterr().out.split("\n", 1)
     assert rest == ""
     assert WindowResult(**orjson.loads(line)) == result

@@ -1,0 +1,200 @@
+"""Stripe as a provider, on its official package.
+
+A charge is a PaymentIntent that is confirmed as it is created, and carries our key twice.
+As Stripe's idempotency key it makes a repeated `charge` the authoritative answer: the first
+outcome again, even a failure, for at least 24 hours, after which Stripe may forget the key
+and would charge anew. As metadata it can be searched for ever, but the search is eventually
+consistent: it may not show what was charged in the last minute, or hour on a bad day. So
+None from `find_charge` soon after a charge means "charge again with the same key", and the
+two together leave no gap as long as a key of yesterday is searched for before it is charged
+with again. Sources: docs.stripe.com/api/idempotent_requests and /api/payment_intents/search.
+
+Nobody is there to answer a bank's question (3-D Secure), so that a charge which needs one
+is declined; `error_on_requires_action` says so. What a live client sends as the payment
+method is the id that Stripe.js gave it (`pm_...`). With a test key the names that games are
+developed with stand for Stripe's own test methods, see TEST_METHODS.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import aiohttp
+import stripe
+import structlog
+
+from account_svc.domain.payments import (
+    BadSignature,
+    Charge,
+    ChargeOrder,
+    ChargeState,
+    PaymentDeclined,
+    PaymentEvent,
+    PaymentMethodExpired,
+    ProviderAway,
+    UnsupportedAmount,
+    UnsupportedPaymentMethod,
+)
+from mesh.deadlines import Deadline
+from mesh.errors import Internal, InvalidArgument, MeshError
+
+STRIPE_URL = "https://api.stripe.com"
+CALL_TIMEOUT_SECONDS = 30.0
+MAX_CONNECTIONS = 64
+KEY = "gacha_mesh_key"
+"""The metadata that holds our key."""
+
+TEST_METHODS = {
+    "credit_card": "pm_card_visa",
+    "debit_card": "pm_card_visa_debit",
+    "card_declined": "pm_card_visa_chargeDeclined",
+    "card_insufficient_funds": "pm_card_visa_chargeDeclinedInsufficientFunds",
+    "card_expired": "pm_card_chargeDeclinedExpiredCard",
+}
+"""What a payment method means under a test key (docs.stripe.com/testing)."""
+
+_METHOD_ID = re.compile(r"pm_[A-Za-z0-9_]{1,120}")
+_SEARCHABLE = re.compile(r"[A-Za-z0-9-]{1,64}")
+_EXPIRED = "expired_card"
+_UNSUPPORTED_AMOUNTS = ("amount_too_small", "amount_too_large")
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class StripeProvider:
+    """Make it inside the running loop, and close it there."""
+
+    name = "stripe"
+
+    def __init__(self, *, secret_key: str, webhook_secret: str, url: str = STRIPE_URL) -> None:
+        self._webhook_secret = webhook_secret
+        self._is_test = "_test_" in secret_key
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS))
+        self._client = stripe.StripeClient(
+            secret_key,
+            http_client=stripe.AIOHTTPClient(timeout=CALL_TIMEOUT_SECONDS, session=self._session),
+            base_addresses={"api": url.rstrip("/")},
+            # The saga repeats, durably; a second layer of retries would hide its bounds.
+            max_network_retries=0,
+        )
+
+    async def charge(self, order: ChargeOrder, deadline: Deadline) -> Charge:
+        create = self._client.v1.payment_intents.create_async(
+            {
+                "amount": order.amount_minor,
+                "currency": order.currency.lower(),
+                "payment_method": self._method(order.payment_method),
+                "confirm": True,
+                "error_on_requires_action": True,
+                "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+                "metadata": {KEY: order.key, "user_id": order.user_id},
+                "expand": ["latest_charge"],
+            },
+            {"idempotency_key": order.key},
+        )
+        try:
+            return _charge(order.key, await self._answer(create, deadline))
+        except stripe.CardError as error:
+            return _declined(order.key, error)
+        except stripe.InvalidRequestError as error:
+            if (error.param or "").startswith("payment_method"):
+                raise UnsupportedPaymentMethod.of(order.payment_method) from error
+            if error.code in _UNSUPPORTED_AMOUNTS:
+                raise UnsupportedAmount.refused() from error
+            raise _our_fault(error) from error
+
+    async def find_charge(self, key: str, deadline: Deadline) -> Charge | None:
+        assert _SEARCHABLE.fullmatch(key), "a key is a saga's id, which needs no quoting"
+        search = self._client.v1.payment_intents.search_async(
+            {"query": f"metadata['{KEY}']:'{key}'", "limit": 1, "expand": ["data.latest_charge"]}
+        )
+        try:
+            found = await self._answer(search, deadline)
+        except stripe.InvalidRequestError as error:
+            raise _our_fault(error) from error
+        return _charge(key, found.data[0]) if found.data else None
+
+    async def refund(self, charge: Charge, key: str, deadline: Deadline) -> None:
+        create = self._client.v1.refunds.create_async(
+            {"payment_intent": charge.charge_id, "metadata": {KEY: charge.key}},
+            {"idempotency_key": key},
+        )
+        try:
+            await self._answer(create, deadline)
+        except stripe.InvalidRequestError as error:
+            if error.code != "charge_already_refunded":
+                raise _our_fault(error) from error
+
+    def read_event(self, body: bytes, signature: str) -> PaymentEvent | None:
+        if not signature.isascii():
+            raise BadSignature("The webhook's signature is none of Stripe's.")
+        try:
+            event = self._client.construct_event(body, signature, self._webhook_secret)
+            metadata = event.data.object.to_dict().get("metadata") or {}
+        except stripe.SignatureVerificationError as error:
+            raise BadSignature("The webhook is not signed by Stripe, or too old.") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InvalidArgument("The webhook's body is not an event of Stripe.") from error
+        key = metadata.get(KEY)
+        return PaymentEvent(event.id, key) if isinstance(key, str) else None
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    def _method(self, payment_method: str) -> str:
+        """What Stripe calls it. Raises UnsupportedPaymentMethod."""
+        if _METHOD_ID.fullmatch(payment_method):
+            return payment_method
+        if self._is_test and payment_method in TEST_METHODS:
+            return TEST_METHODS[payment_method]
+        raise UnsupportedPaymentMethod.of(payment_method)
+
+    async def _answer(self, call: Awaitable[T], deadline: Deadline) -> T:
+        """The answer; CardError and InvalidRequestError are left to the caller. Raises
+        ProviderAway for what says nothing about the charge."""
+        seconds = deadline.shortened_to(CALL_TIMEOUT_SECONDS).remaining_seconds()
+        try:
+            async with asyncio.timeout(seconds):
+                return await call
+        except (stripe.AuthenticationError, stripe.PermissionError) as error:
+            # The remedy is another key, and not another request.
+            log.error("refuse_stripe_key", status=error.http_status, code=error.code)
+            raise ProviderAway("Stripe refuses the key of this service.") from error
+        except (stripe.CardError, stripe.InvalidRequestError):
+            raise
+        except stripe.IdempotencyError as error:
+            raise _our_fault(error) from error
+        except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
+            raise ProviderAway("Stripe did not answer.") from error
+
+
+def _charge(key: str, intent: stripe.PaymentIntent) -> Charge:
+    """An intent that still wants a payment method was declined: it is confirmed only once."""
+    latest = intent.latest_charge
+    if isinstance(latest, stripe.Charge) and latest.refunded:
+        return Charge(key, intent.id, ChargeState.REFUNDED)
+    match intent.status:
+        case "succeeded":
+            return Charge(key, intent.id, ChargeState.SUCCEEDED)
+        case "requires_payment_method" | "requires_action" | "canceled":
+            # It has a code only where there is one for what went wrong.
+            reason = _decline_reason(getattr(intent.last_payment_error, "code", None))
+            return Charge(key, intent.id, ChargeState.DECLINED, reason)
+        case _:
+            return Charge(key, intent.id, ChargeState.PENDING)
+
+
+def _declined(key: str, error: stripe.CardError) -> Charge:
+    intent = error.error.payment_intent if error.error is not None else None
+    charge_id = intent.id if intent is not None else ""
+    return Charge(key, charge_id, ChargeState.DECLINED, _decline_reason(error.code))
+
+
+def _decline_reason(code: str | None) -> str:
+    return PaymentMethodExpired.REASON if code == _EXPIRED else PaymentDeclined.REASON
+
+
+def _our_fault(error: stripe.StripeError) -> MeshError:
+    return Internal(f"Stripe refused with {error.http_status} {error.code}: {error.user_message}")

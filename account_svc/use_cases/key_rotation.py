@@ -1,0 +1,197 @@
+"""Changes the key that signs players' tokens, while the mesh serves.
+
+Nothing that is valid is refused: a new key is put beside the others, and each instance
+decides when it signs; a key is removed only when every instance says that nothing valid is
+left of it. A rotation may be interrupted and begun again at any moment. Revoking is the
+exception: it ends what that key signed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from account_svc.domain.key_views import MissingView, Views, states_of
+from account_svc.domain.signing_keys import (
+    MAX_SIGNING_KEYS,
+    SETTLE_SECONDS,
+    KeyFiles,
+    ListedKey,
+    State,
+)
+from account_svc.use_cases.instance_wait import InstanceWait, RotationFailed
+from mesh.identity.key_files import LOOK_SECONDS
+from mesh.identity.published_keys import FETCH_SECONDS
+
+GRACE_SECONDS = 30.0
+"""Beyond the time that is needed at most, for a process that is restarting, say."""
+REFUSED_SECONDS = round(FETCH_SECONDS + LOOK_SECONDS)
+"""Within which a key that is gone is accepted nowhere."""
+MIN_PREFIX_LENGTH = 6
+STILL_SIGNING = "The keys before it go on signing, and nothing is refused"
+STILL_GONE = "Its file is removed all the same; restart a process that still has it"
+LOGGED_OUT = (
+    "Players with an access token that it signed have to refresh it, or to log in again; "
+    "sessions and all other tokens stay."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """What a command did: key ids, and for each kept key from when on it may be removed."""
+
+    made: str | None = None
+    removed: tuple[str, ...] = ()
+    kept: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRotation:
+    """Changes the keys in `files`, and asks the instances by `wait`. The caller makes sure
+    that no other change is under way."""
+
+    files: KeyFiles
+    wait: InstanceWait
+
+    async def rotate(self) -> KeyChange:
+        """Makes a key, waits until it signs everywhere, and removes the keys that may go.
+
+        Takes up the newest key instead when an interrupted rotation left one that does not
+        sign yet. Raises RotationFailed; nothing valid is refused even then.
+        """
+        views = await self._ask()
+        self._report_faults(views)
+        waiting = self._waiting_key(views)
+        if waiting is None:
+            kid = made = self._make(views)
+        else:
+            kid, made = waiting.kid, None
+            self.wait.say(f"Key {kid} ({waiting.file_name}) was made before and does not sign yet.")
+        await self._wait_until_it_signs(kid)
+        return replace(await self.prune(), made=made)
+
+    async def prune(self) -> KeyChange:
+        """Removes every key of which nothing valid is left. Idempotent. Raises
+        RotationFailed."""
+        views = await self._ask()
+        now = self.wait.clock().timestamp()
+        removed, kept = [], {}
+        for kid, name in self.files.names().items():
+            seen = [view.find(kid) for view in views.values()]
+            ends = [key.removable_at for key in seen if key is not None]
+            # An instance that does not know the key cannot say what it signed before.
+            timestamps = [each for each in ends if each is not None]
+            if not timestamps or len(timestamps) < len(views):
+                continue
+            removable_at = datetime.fromtimestamp(max(timestamps), UTC)
+            if max(timestamps) <= now:
+                self.files.remove(kid)
+                removed.append(kid)
+                self.wait.say(f"Removed key {kid} ({name}): all that it signed has expired.")
+            else:
+                kept[kid] = removable_at
+                self.wait.say(
+                    f"Key {kid} ({name}) stays until {removable_at:%H:%M:%S} UTC, for the "
+                    "tokens that it signed. The next rotation, or `rotate-keys --prune` "
+                    "(make: PRUNE=1), removes it then."
+                )
+        return KeyChange(None, tuple(removed), kept)
+
+    async def revoke(self, prefix: str) -> KeyChange:
+        """Removes a key at once, and makes another if it would be missed.
+
+        `prefix` is a key id, or the beginning of one. Raises RotationFailed.
+        """
+        names = self.files.names()
+        kid = _chosen(prefix, names)
+        views = await self._ask()
+        self._report_faults(views)
+        states = states_of(kid, views)
+        is_unused = states <= {State.WAITING}
+        is_superseded = states <= {State.SUPERSEDED}
+        made = None
+        if len(names) == 1 or not (is_unused or is_superseded):
+            made = self._make(views, revoked=kid)
+        self.files.remove(kid)
+        self.wait.say(f"Removed key {kid} ({names[kid]}).")
+        await self._wait_until_it_is_gone(kid)
+        self.wait.say(
+            f"account_svc accepts nothing that it signed any more, and within {REFUSED_SECONDS} s "
+            "no service does."
+        )
+        self.wait.say("It had not signed yet: nobody is logged out." if is_unused else LOGGED_OUT)
+        return KeyChange(made, (kid,))
+
+    async def _ask(self) -> Views:
+        try:
+            return await self.wait.ask()
+        except MissingView as error:
+            raise RotationFailed(f"{error}.") from error
+
+    def _make(self, views: Views, revoked: str = "") -> str:
+        """A new key, and its id."""
+        file_count = len(self.files.names())
+        if file_count >= MAX_SIGNING_KEYS - 1 and not revoked:
+            raise RotationFailed(
+                f"{file_count} keys lie in {self.files.place} already, and {MAX_SIGNING_KEYS} "
+                "are read at most: wait, and remove those that may go with "
+                "`rotate-keys --prune` (make: PRUNE=1)."
+            )
+        try:
+            kid = self.files.make(self.wait.clock())
+        except FileExistsError as error:
+            raise RotationFailed("A key was made in this very second: try again.") from error
+        except OSError as error:
+            raise RotationFailed(f"No key can be written: {error}.") from error
+        others = {key.kid for view in views.values() for key in view.keys} - {revoked}
+        when = f"in about {SETTLE_SECONDS:.0f} s, when all can know it" if others else "at once"
+        self.wait.say(f"Made key {kid} ({self.files.names()[kid]}). It signs {when}.")
+        return kid
+
+    def _waiting_key(self, views: Views) -> ListedKey | None:
+        """The newest key, if it does not sign yet but will soon: left by a rotation that was
+        interrupted, or made by hand."""
+        soon = self.wait.clock().timestamp() + SETTLE_SECONDS + LOOK_SECONDS
+        waiting = [
+            key
+            for view in views.values()
+            for key in view.keys[-1:]
+            if key.state is State.WAITING and key.ready_at <= soon
+        ]
+        return max(waiting, key=lambda key: key.file_name, default=None)
+
+    async def _wait_until_it_signs(self, kid: str) -> None:
+        def lacking(views: Views) -> dict[str, str]:
+            now = self.wait.clock().timestamp()
+            found = {name: view.find(kid) for name, view in views.items()}
+            return {
+                name: "has not seen it yet"
+                if key is None
+                else f"signs with it in {max(0.0, key.ready_at - now):.0f} s"
+                for name, key in found.items()
+                if key is None or key.state is State.WAITING
+            }
+
+        limit_seconds = SETTLE_SECONDS + LOOK_SECONDS + GRACE_SECONDS
+        views = await self.wait.until_done(lacking, limit_seconds, STILL_SIGNING)
+        self.wait.say(f"Key {kid} signs at all of {', '.join(sorted(views))}.")
+
+    async def _wait_until_it_is_gone(self, kid: str) -> None:
+        def lacking(views: Views) -> dict[str, str]:
+            return {name: "still has it" for name, view in views.items() if view.find(kid)}
+
+        await self.wait.until_done(lacking, LOOK_SECONDS + GRACE_SECONDS, STILL_GONE)
+
+    def _report_faults(self, views: Views) -> None:
+        for fault in sorted({fault for view in views.values() for fault in view.faults}):
+            self.wait.say(f"Left out: {fault}.")
+
+
+def _chosen(prefix: str, names: Mapping[str, str]) -> str:
+    found = [kid for kid in names if kid.startswith(prefix)]
+    if len(prefix) >= MIN_PREFIX_LENGTH and len(found) == 1:
+        return found[0]
+    keys = ", ".join(f"{kid} ({name})" for kid, name in names.items()) or "none"
+    raise RotationFailed(
+        f"{prefix!r} is not the id of one key, nor its first {MIN_PREFIX_LENGTH} characters or "
+        f"more. The keys are: {keys}. A token names its key as `kid` in its header."
+    )

@@ -1,0 +1,62 @@
+"""The commands of gachactl, and how their failures end.
+
+Exit status: 0 done as asked; 1 failed, refused, or not all is healthy; 2 wrong usage;
+3 nothing runs. A failure is one sentence on stderr, with the remedy.
+"""
+
+import sys
+
+import psycopg2
+import typer
+
+from deploy.gachactl import keys, lifecycle, logins, sagas
+from deploy.gachactl.target import NothingRuns
+from deploy.gachactl.transactions import commands as transactions
+from deploy.gachactl.transactions.report import described
+from deploy.gachactl.up import up
+from deploy.local.errors import LocalRunError
+from mesh.errors import MeshError
+
+FAILED = 1
+NOTHING_RUNS = 3
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Runs a whole mesh on this machine, and operates a mesh wherever it runs. Several meshes "
+    "may run side by side, each with a folder and a port of its own. Results go to stdout, as "
+    "a table or, with --format json, as one JSON document with stable keys; messages and "
+    "progress go to stderr. Exit status: 0 done, 1 failed or not healthy, 2 wrong usage, "
+    "3 nothing runs.",
+)
+app.command()(up)
+app.command()(lifecycle.down)
+app.command()(lifecycle.status)
+app.command()(lifecycle.roll)
+app.command()(lifecycle.renew)
+app.command("rotate-keys")(keys.rotate_keys)
+app.add_typer(transactions.app, name="tx")
+app.add_typer(sagas.app, name="sagas")
+app.add_typer(logins.app, name="logins")
+app.command("admin-token")(keys.admin_token)
+app.command()(lifecycle.clean)
+
+
+def run() -> None:
+    """Runs the command of the command line, and ends the process."""
+    try:
+        app(prog_name="gachactl")
+    except NothingRuns as error:
+        _end(NOTHING_RUNS, str(error))
+    except LocalRunError as error:
+        _end(FAILED, str(error))
+    except MeshError as error:
+        _end(FAILED, described(error))
+    except psycopg2.Error as error:
+        _end(FAILED, f"A database does not answer, `gachactl status` shows which: {error}".strip())
+
+
+def _end(status: int, sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+    sys.exit(status)

@@ -1,0 +1,113 @@
+"""`gachactl rotate-keys` and `gachactl admin-token`: the keys that tokens are signed with."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.gachactl.output import Format, FormatOption, print_json, print_rows, print_sentence
+from deploy.gachactl.owner import run_owner
+from deploy.gachactl.target import Folder, layout_of, running_mesh
+from deploy.local.errors import LocalRunError
+from deploy.local.layout import DEFAULT_FOLDER, Layout
+from deploy.local.mesh_file import Mesh
+from deploy.local.secrets import operator
+from deploy.local.secrets.credentials import signing_keys_in
+
+OWNER = "account_svc"
+
+
+Revoke = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KID",
+        help="Remove this key at once, for it leaked. Players with a token of it log in again.",
+    ),
+]
+Prune = Annotated[
+    bool, typer.Option("--prune", help="Only remove keys of which nothing valid is left.")
+]
+Instances = Annotated[
+    int,
+    typer.Option(
+        metavar="COUNT",
+        help="Fail unless the registry lists so many instances of account_svc; for the mesh of a "
+        "folder, as many as it has.",
+    ),
+]
+
+
+def rotate_keys(
+    folder: Folder = DEFAULT_FOLDER,
+    revoke: Revoke = None,
+    prune: Prune = False,
+    instances: Instances = 1,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Change the key that players' tokens are signed with, while the mesh serves.
+
+    JSON: {"made": KID or null, "removed": [KID, ...], "kept": {KID: TIME, ...}}, where TIME is
+    when the key may be removed. With MESH_REGISTRIES in the environment it is done where that
+    mesh is: see `python -m account_svc rotate-keys --help`.
+    """
+    if revoke is not None and prune:
+        raise LocalRunError("Give either --revoke (REVOKE=) or --prune (PRUNE=1), not both.")
+    command = ["rotate-keys"]
+    if revoke is not None:
+        command.append(f"--revoke={revoke}")
+    if prune:
+        command.append("--prune")
+    environment: Mapping[str, str] = os.environ
+    if "MESH_REGISTRIES" not in os.environ:
+        layout = layout_of(folder)
+        mesh = running_mesh(layout)
+        instances = len([each for each in mesh["processes"] if each["role"] == OWNER])
+        environment = _environment(layout, mesh)
+    command += ["--instances", str(instances)]
+    result = run_owner(OWNER, command, environment)
+    if output is Format.JSON:
+        print_json(result)
+        return
+    rows = [[result["made"], "made"]] if result["made"] is not None else []
+    rows += [[kid, "removed"] for kid in result["removed"]]
+    rows += [[kid, f"stays until {time}"] for kid, time in result["kept"].items()]
+    print_rows(["key", "what became of it"], rows)
+
+
+def _environment(layout: Layout, mesh: Mesh) -> dict[str, str]:
+    """What the owner's program needs to reach a mesh on this machine."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("MESH_TLS_")
+    }
+    tls = {} if mesh["tls"] is None else {"MESH_TLS_DIR": mesh["tls"]["operator"]}
+    return {
+        **inherited,
+        **tls,
+        "MESH_REGISTRIES": ",".join(mesh["registries"]),
+        "MESH_SERVICE_KEY_FILE": str(layout.admin_key),
+        "ACCOUNT_SIGNING_KEYS_DIR": str(signing_keys_in(layout.secrets)),
+    }
+
+
+def admin_token(
+    folder: Folder = DEFAULT_FOLDER,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="MESH_SERVICE_KEY_FILE",
+            help="The operators' key, for a mesh that does not run in the folder.",
+        ),
+    ] = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Print a bearer token for an operator's calls, valid for a minute.
+
+    JSON: {"token": TOKEN}.
+    """
+    token = operator.identity(key_file or layout_of(folder).admin_key).token()
+    if output is Format.JSON:
+        print_json({"token": token})
+    else:
+        print_sentence(token)

@@ -1,0 +1,82 @@
+"""`gachactl down`, `status`, `roll`, `renew` and `clean`, of a mesh on this machine."""
+
+import asyncio
+import os
+import shutil
+import signal
+
+import typer
+
+from deploy.gachactl.mesh_report import print_mesh, print_mesh_json
+from deploy.gachactl.output import Format, FormatOption, say, say_with_time
+from deploy.gachactl.target import Folder, layout_of, require_runner, running_mesh
+from deploy.local.errors import LocalRunError
+from deploy.local.layout import DEFAULT_FOLDER
+from deploy.local.supervision import control, run_lock
+from deploy.local.supervision.health import HEALTHY, health_of
+
+STOP_TIMEOUT_SECONDS = 90.0
+
+
+def down(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Stop the mesh, and wait until all of it is gone. Idempotent."""
+    layout = layout_of(folder)
+    pid = run_lock.holder_pid(layout.lock)
+    if pid is None:
+        say(f"Nothing runs in {layout.folder}.")
+        return
+    os.kill(pid, signal.SIGTERM)
+    if not run_lock.wait_until_free(layout.lock, timeout_seconds=STOP_TIMEOUT_SECONDS):
+        raise LocalRunError(
+            f"The runner (process {pid}) still runs after {STOP_TIMEOUT_SECONDS:.0f} s. "
+            f"`kill -9 {pid}` ends it and everything that it started."
+        )
+    say("Everything is stopped.")
+
+
+def status(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE) -> None:
+    """Show what runs where, and whether it is healthy.
+
+    JSON: {"gateway": URL, "registries": [ADDRESS, ...], "tls": {"ca", "operator"} or null,
+    "processes": [{"name", "role", "pid", "address", "metrics", "health"}, ...]}; health is
+    healthy, not healthy or not running.
+    """
+    mesh = running_mesh(layout_of(folder))
+    found = asyncio.run(health_of(mesh))
+    if output is Format.JSON:
+        print_mesh_json(mesh, found)
+    else:
+        print_mesh(mesh, found)
+    raise typer.Exit(0 if set(found.values()) == {HEALTHY} else 1)
+
+
+def roll(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Restart every process of the mesh, one after the other, while it serves."""
+    layout = layout_of(folder)
+    running_mesh(layout)
+    control.ask(layout.control, "roll", say_with_time)
+
+
+def renew(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Issue every certificate of a mesh with TLS anew, while it serves."""
+    layout = layout_of(folder)
+    require_runner(layout)
+    control.ask(layout.control, "renew", say_with_time)
+
+
+def clean(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Remove everything of a mesh: databases, secrets, logs and ports. Idempotent."""
+    layout = layout_of(folder)
+    if not layout.folder.exists():
+        return
+    if not layout.lock.exists() and any(layout.folder.iterdir()):
+        raise LocalRunError(f"{layout.folder} is not a mesh's folder: it is left as it is.")
+    with run_lock.hold(layout.lock) as is_ours:
+        if not is_ours:
+            raise LocalRunError("The mesh runs: stop it first with `make down` (`gachactl down`).")
+        try:
+            shutil.rmtree(layout.folder)
+        except PermissionError as error:
+            raise LocalRunError(
+                f"{error.filename} belongs to another user, who must remove it."
+            ) from error

@@ -1,0 +1,76 @@
+"""Results on stdout, as a table or as JSON; messages on stderr.
+
+A reader that went away stops nothing.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+WIDTH_OF_FILES = 200
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="How the result is printed on stdout.")
+]
+
+
+def say(sentence: str) -> None:
+    """A message for a person."""
+    with contextlib.suppress(OSError):
+        _console(to_stderr=True).print(escape(sentence))
+
+
+def say_with_time(sentence: str) -> None:
+    """A line of progress."""
+    with contextlib.suppress(OSError):
+        now = time.strftime("%H:%M:%S")
+        _console(to_stderr=True).print(f"[dim]{now}[/dim] {escape(sentence)}")
+
+
+def print_sentence(sentence: str) -> None:
+    """A result that is a sentence."""
+    with contextlib.suppress(OSError):
+        _console().print(escape(sentence))
+
+
+def print_json(result: object) -> None:
+    """A result as one document, of JSON's own types."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(f"{json.dumps(result, indent=2)}\n")
+        sys.stdout.flush()
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A result as a table without a title."""
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    print_table(table)
+
+
+def print_table(table: Table) -> None:
+    with contextlib.suppress(OSError):
+        _console().print(table, soft_wrap=False)
+
+
+def _console(*, to_stderr: bool = False) -> Console:
+    stream = sys.stderr if to_stderr else sys.stdout
+    width = None if stream.isatty() else WIDTH_OF_FILES
+    return Console(file=stream, highlight=False, soft_wrap=True, width=width)

@@ -1,0 +1,73 @@
+"""Which mesh a command is about.
+
+It is the one that runs in a folder. Where the environment names another one, that counts:
+MESH_REGISTRIES with MESH_SERVICE_KEY_FILE (the operators' key) and with TLS MESH_TLS_DIR, and
+ACCOUNT_DATABASE_URL and GACHA_DATABASE_URL for what is read from the databases.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.local import mesh_file
+from deploy.local.errors import LocalRunError
+from deploy.local.layout import Layout
+from deploy.local.mesh_file import Mesh
+from deploy.local.supervision import run_lock
+from deploy.local.topology import DATABASES
+
+Folder = Annotated[
+    Path, typer.Option(help="Where a mesh keeps its data, logs, secrets and mesh.json.")
+]
+
+
+class NothingRuns(LocalRunError):
+    """There is no mesh to operate."""
+
+
+def layout_of(folder: Path) -> Layout:
+    return Layout(folder.resolve())
+
+
+def require_runner(layout: Layout) -> int:
+    """The pid of the runner of the mesh in a folder. Raises NothingRuns."""
+    pid = run_lock.holder_pid(layout.lock)
+    if pid is None:
+        raise NothingRuns(
+            f"Nothing runs in {layout.folder}: start it with `make up` (or `gachactl up`)."
+        )
+    return pid
+
+
+def running_mesh(layout: Layout) -> Mesh:
+    """What mesh.json says of the mesh in a folder. Raises NothingRuns, and LocalRunError
+    while it is not up."""
+    require_runner(layout)
+    try:
+        mesh = mesh_file.read(layout.mesh)
+    except ValueError as error:
+        raise LocalRunError(
+            f"{layout.mesh} is damaged ({error}): start the mesh again with `make down` and "
+            "`make up`."
+        ) from error
+    if mesh is None:
+        raise LocalRunError("The mesh is starting or stopping: try again when it is up.")
+    return mesh
+
+
+def database_variable(database: str) -> str:
+    """The variable that names a database: ACCOUNT_DATABASE_URL, GACHA_DATABASE_URL."""
+    return f"{database.upper()}_DATABASE_URL"
+
+
+def database_urls(folder: Path) -> Mapping[str, str]:
+    """postgresql:// URLs by the database's name: those of the environment if it has any, or
+    else those of the mesh in the folder. Raises LocalRunError."""
+    variables = {name: database_variable(name) for name in DATABASES.values()}
+    given = {
+        name: os.environ[variable] for name, variable in variables.items() if variable in os.environ
+    }
+    return given or running_mesh(layout_of(folder))["databases"]

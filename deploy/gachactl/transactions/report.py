@@ -1,0 +1,121 @@
+"""Transactions and their settlement for people: a table, and sentences."""
+
+from rich.markup import escape
+from rich.table import Table
+
+from deploy.gachactl.output import print_sentence, print_table
+from deploy.gachactl.transactions.listing import Listing, State, Transaction
+from deploy.gachactl.transactions.resolution import Resolution, Step
+from deploy.gachactl.transactions.sides import Services
+from mesh.errors import MeshError
+from mesh.txn.decisions import Decision
+from mesh.txn.model import AlreadyCommitted, BranchLost, Outcome, RedoRefused
+
+GUIDE = "docs/operations.md"
+
+_DONE = {Outcome.COMMIT: "committed", Outcome.ABORT: "aborted"}
+_PREPARED = {True: "prepared", False: "-", None: "?"}
+
+
+class Reporter:
+    """Prints to standard output."""
+
+    def show(self, listing: Listing, services: Services) -> None:
+        """The table of what is under way, and which services did not answer."""
+        if listing.transactions:
+            self._show_table(listing.transactions, services)
+        elif not listing.failures:
+            print_sentence("No transaction is in flight or in doubt.")
+        if listing.is_cut:
+            print_sentence("There are more than can be listed at once: these are the oldest.")
+        for name, error in listing.failures.items():
+            print_sentence(f"{name} does not answer: {described(error)}")
+        if any(each.state is State.OVERDUE for each in listing.transactions):
+            print_sentence(
+                f"`gachactl tx resolve GID` (make: GID=...) says why one is overdue. See {GUIDE}."
+            )
+
+    def show_resolution(self, resolution: Resolution, before: Transaction | None) -> None:
+        """The decision, and what became of each side."""
+        decision = None if before is None else before.decision
+        print_sentence(_outcome_sentence(resolution.outcome, decision))
+        was_prepared = before.prepared if before is not None else (None, None)
+        for step, prepared in zip(resolution.steps, was_prepared, strict=False):
+            print_sentence(f"{step.service}: {_step_sentence(step, resolution.outcome, prepared)}")
+        if resolution.is_complete:
+            print_sentence(f"The transaction is {_DONE[resolution.outcome]} on both sides.")
+
+    def show_ended(self, gid: str, decision: Decision | None) -> None:
+        """How a transaction ended that no side has prepared, as far as is known."""
+        if decision is None:
+            print_sentence(
+                f"Nothing is known of {gid}: it was never prepared, was aborted by its "
+                "coordinator, or ended more than an hour ago. Nothing was done."
+            )
+            return
+        when = decision.done_at or decision.decided_at
+        print_sentence(
+            f"{gid} was {_DONE[decision.outcome]} at {when:%Y-%m-%d %H:%M:%S} UTC, "
+            "and no side has it prepared. Nothing was done."
+        )
+
+    def _show_table(self, transactions: tuple[Transaction, ...], services: Services) -> None:
+        table = Table(title="Transactions under way", title_justify="left")
+        table.add_column("gid", overflow="fold", min_width=30)
+        table.add_column("coordinator", overflow="fold")
+        table.add_column("age", justify="right", no_wrap=True)
+        for name in (services.first, services.second, "decision", "state"):
+            table.add_column(name, no_wrap=True)
+        for each in transactions:
+            first, second = (_PREPARED[side] for side in each.prepared)
+            row = [each.gid, each.coordinator, _age(each.age_seconds), first, second]
+            table.add_row(*map(escape, [*row, _decision(each), each.state.value]))
+        print_table(table)
+
+
+def described(error: MeshError) -> str:
+    """One sentence, with the reason in capitals that machines read."""
+    return f"{error.message} ({error.reason})"
+
+
+def _age(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
+
+
+def _decision(transaction: Transaction) -> str:
+    if transaction.decision is None:
+        return "?" if transaction.state is State.UNKNOWN else "none"
+    return transaction.decision.outcome.value
+
+
+def _outcome_sentence(outcome: Outcome, before: Decision | None) -> str:
+    if before is not None:
+        return f"The decision stands since {before.decided_at:%H:%M:%S} UTC: {outcome}."
+    if outcome is Outcome.ABORT:
+        return "No decision stood, so abort was forced: it stands now, for good."
+    return "The coordinator has just decided: commit."
+
+
+def _step_sentence(step: Step, outcome: Outcome, prepared: bool | None) -> str:
+    if step.was_lost:
+        return f"was LOST, and has been done again from its decision. See {GUIDE}."
+    if step.error is None:
+        was_settled = (
+            "was committed before" if outcome is Outcome.COMMIT else "had nothing prepared"
+        )
+        return was_settled if prepared is False else _DONE[outcome]
+    if step.error.reason == BranchLost.REASON:
+        return f"LOST. {step.error.message} See {GUIDE}."
+    if step.error.reason == RedoRefused.REASON:
+        return (
+            f"LOST, and cannot be done again: nothing was changed. {described(step.error)} "
+            f"It is tried again every second; see {GUIDE} for what a person has to do."
+        )
+    if step.error.reason == AlreadyCommitted.REASON:
+        return f"was committed, against the decision. See {GUIDE}. {described(step.error)}"
+    return (
+        f"not {_DONE[outcome]} yet: {described(step.error)} The decision stands: recovery goes "
+        "on with it, and this command may be repeated."
+    )

@@ -1,0 +1,101 @@
+"""The services that take part in a transaction, as an operator reaches them.
+
+An operator calls the same methods that the services call of one another, finds them through
+the registry, and shows a token in the operators' name. Nothing here touches a database.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.gachactl.target import running_mesh
+from deploy.local.layout import Layout
+from deploy.local.mesh_client import client_of
+from deploy.local.secrets import operator
+from mesh.calling.client import ServiceClient
+from mesh.calling.unary import UnaryTransport
+from mesh.membership.discovery import Directory
+from mesh.tls.security import Security
+from mesh.txn.clients import RemoteBranches, RemoteCoordinator
+
+REGISTRY_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the registries are (host:port), the file of the operators' key, and how
+    connections are made."""
+
+    registries: tuple[str, ...]
+    key_file: Path
+    security: Security
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services' names in the registry; `first` is committed before `second`."""
+
+    first: str
+    second: str
+    coordinator: str
+
+
+PULLS = Services(first="account_svc", second="gacha_svc", coordinator="gacha_svc")
+"""Those of a pull, the one kind of transaction that there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A participant, by the name of its service."""
+
+    service: str
+    branches: RemoteBranches
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Both participants, in the order of their commits, and the decision log."""
+
+    first: Side
+    second: Side
+    coordinator: RemoteCoordinator
+
+    @property
+    def both(self) -> tuple[Side, Side]:
+        return self.first, self.second
+
+
+def access_to(layout: Layout) -> Access:
+    """The way into the mesh that runs in a folder. Raises LocalRunError."""
+    mesh = running_mesh(layout)
+    return Access(tuple(mesh["registries"]), layout.admin_key, client_of(mesh).security)
+
+
+@asynccontextmanager
+async def connect(access: Access, services: Services) -> AsyncIterator[Sides]:
+    """Connects for as long as the context lasts.
+
+    Raises LocalRunError when the key cannot be read, and NoRegistry when no registry
+    answers.
+    """
+    identity = operator.identity(access.key_file)
+    async with AsyncExitStack() as stack:
+        directory = Directory(access.registries, identity.token, security=access.security)
+        stack.push_async_callback(directory.close)
+        directory.start()
+        await directory.first_snapshot(REGISTRY_SECONDS)
+
+        def client(service: str) -> ServiceClient:
+            made = ServiceClient(
+                service, directory, transport=UnaryTransport(security=access.security)
+            )
+            stack.push_async_callback(made.close)
+            return made
+
+        first, second = (
+            Side(service, RemoteBranches(client(service), identity.metadata))
+            for service in (services.first, services.second)
+        )
+        coordinator = RemoteCoordinator(client(services.coordinator), identity.metadata)
+        yield Sides(first, second, coordinator)

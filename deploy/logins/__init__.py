@@ -1,1 +1,0 @@
-"""The operator's view of failed attempts to log in: who waits, and letting an account in again."""

@@ -1,1 +1,0 @@
-"""The operator's view of transactions, and the way to settle one."""

@@ -1,0 +1,90 @@
+"""gacha.v1.CatalogService: proto to domain and back."""
+
+from collections.abc import Iterable
+
+from gacha_svc.domain.banners import Banner
+from gacha_svc.domain.odds import RarityOdds
+from gacha_svc.domain.rarities import Rarity
+from gacha_svc.use_cases.catalog import Catalogs
+from mesh.serving.dispatch import Call
+from protos.gacha.v1 import catalog_pb2 as pb
+
+
+class CatalogRpc:
+    """Puts the catalog in force, and discloses it."""
+
+    def __init__(self, catalogs: Catalogs) -> None:
+        self._catalogs = catalogs
+
+    async def init_db(self, request: pb.InitDbRequest, call: Call) -> pb.InitDbResponse:
+        catalog = await self._catalogs.introduce()
+        return pb.InitDbResponse(
+            message="Items and banners are in the database",
+            item_count=len(catalog.items),
+            banner_count=len(catalog.banners),
+        )
+
+    async def list_items(self, request: pb.ListItemsRequest, call: Call) -> pb.ListItemsResponse:
+        items = await self._catalogs.items()
+        return pb.ListItemsResponse(
+            items=[pb.Item(id=str(item.id), name=item.name, rarity=item.rarity) for item in items]
+        )
+
+    async def get_chances(self, request: pb.GetChancesRequest, call: Call) -> pb.GetChancesResponse:
+        percent = await self._catalogs.chances_percent(request.banner_id)
+        return pb.GetChancesResponse(
+            chances=pb.Chances(
+                rare=percent[Rarity.RARE],
+                super_rare=percent[Rarity.SUPER_RARE],
+                ultra_rare=percent[Rarity.ULTRA_RARE],
+            )
+        )
+
+    async def list_banners(
+        self, request: pb.ListBannersRequest, call: Call
+    ) -> pb.ListBannersResponse:
+        banners = await self._catalogs.banners()
+        return pb.ListBannersResponse(
+            banners=[_banner(banner, await self._catalogs.odds(banner)) for banner in banners]
+        )
+
+    async def get_banner(self, request: pb.GetBannerRequest, call: Call) -> pb.Banner:
+        banner = await self._catalogs.banner(request.banner_id)
+        return _banner(banner, await self._catalogs.odds(banner))
+
+
+def _banner(banner: Banner, odds: Iterable[RarityOdds]) -> pb.Banner:
+    return pb.Banner(
+        id=banner.id,
+        name=banner.name,
+        description=banner.description,
+        kind=banner.kind,
+        price=banner.price_gems,
+        pull_counts=banner.pull_counts,
+        pull_limit=banner.pull_limit,
+        odds_version=banner.odds_version,
+        odds=[_rarity_odds(rarity) for rarity in odds],
+        ten_pull_guarantee=banner.ten_pull_guarantee or "",
+    )
+
+
+def _rarity_odds(odds: RarityOdds) -> pb.RarityOdds:
+    return pb.RarityOdds(
+        rarity=odds.rarity,
+        base_rate=odds.base_rate_percent,
+        soft_pity_from=odds.soft_pity_from,
+        soft_pity_step=odds.soft_pity_step_percent,
+        hard_pity=odds.hard_pity,
+        consolidated_rate=odds.consolidated_rate_percent,
+        expected_pulls=odds.expected_pulls,
+        featured_share=odds.featured_share_percent,
+        items=[
+            pb.ItemOdds(
+                item_id=item.item_id,
+                name=item.name,
+                featured=item.featured,
+                base_rate=item.base_rate_percent,
+            )
+            for item in odds.items
+        ],
+    )

@@ -1,0 +1,33 @@
+"""How many calls share a message on a lane.
+
+A histogram is observed once a message, never once a call: an observation takes
+0.7 microseconds.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Histogram
+
+from mesh.lanes.limits import MAX_BATCH_CALLS
+
+BUCKETS = tuple(2**power for power in range(MAX_BATCH_CALLS.bit_length()))
+
+
+class LaneMetrics:
+    """Counts the calls of a CallBatch at the client, and the replies of a ReplyBatch at the
+    server.
+
+    A message that only cancels or says goodbye counts as one of none.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Raises ValueError when the registry has them already."""
+        calls = Histogram(
+            "lane_batch_calls",
+            "Calls (side client) or replies (side server) in one message on a lane.",
+            ["side"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self.observe_calls: Callable[[int], None] = calls.labels("client").observe
+        self.observe_replies: Callable[[int], None] = calls.labels("server").observe

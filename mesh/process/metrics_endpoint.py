@@ -1,0 +1,92 @@
+"""The metrics registry of a process, and the HTTP endpoint where Prometheus reads it.
+
+Each process has one registry. Its composition root builds it and hands it to what counts;
+nothing registers itself. The endpoint serves Prometheus's text format from threads of its
+own, so a scrape never waits for the event loop. A process may show further pages there.
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import (
+    CollectorRegistry,
+    ProcessCollector,
+    make_wsgi_app,
+)
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from mesh.process.listening import ListenFailed
+
+Page = Callable[[], tuple[HTTPStatus, str, bytes]]
+"""Gives a page's status, media type and body. It is called in a thread."""
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry that has the process's own CPU, memory and file descriptors."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
+@contextmanager
+def metrics_served(
+    listen: str | None,
+    registry: CollectorRegistry,
+    pages: Mapping[str, Page] = MappingProxyType({}),
+) -> Iterator[str]:
+    """Serves the registry at `listen`, host:port, while the context lasts, and `pages` by
+    their paths; None serves nothing. Gives the address, host:port with the port that it
+    has, or an empty string. Raises ListenFailed."""
+    if listen is None:
+        yield ""
+        return
+    server = _start(listen, _application(registry, pages))
+    try:
+        yield f"{listen.rpartition(':')[0]}:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _application(registry: CollectorRegistry, pages: Mapping[str, Page]) -> Callable[..., Any]:
+    metrics = make_wsgi_app(registry)
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        page = pages.get(environ["PATH_INFO"])
+        if page is None or environ["REQUEST_METHOD"] != "GET":
+            answer: Iterable[bytes] = metrics(environ, start_response)
+            return answer
+        status, media_type, body = page()
+        start_response(f"{status.value} {status.phrase}", [("Content-Type", media_type)])
+        return [body]
+
+    return application
+
+
+class _SilentHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:
+        """A scrape is not worth a line."""
+
+
+class _Server6(ThreadingWSGIServer):
+    address_family = socket.AF_INET6
+
+
+def _start(listen: str, application: Callable[..., Any]) -> WSGIServer:
+    host, _, port = listen.rpartition(":")
+    kind = _Server6 if host.startswith("[") else ThreadingWSGIServer
+    try:
+        server = make_server(host.strip("[]"), int(port), application, kind, _SilentHandler)
+    except OSError as error:
+        raise ListenFailed(
+            f"{listen} cannot be listened on ({error.strerror or error}); "
+            "set MESH_METRICS_LISTEN to a free host:port, or leave it out."
+        ) from error
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server

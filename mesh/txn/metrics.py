@@ -1,0 +1,32 @@
+"""How many operations share a transaction, and how often they had to be tried again."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from mesh.txn.model import MAX_OPERATIONS
+
+BUCKETS = tuple(2**power for power in range(MAX_OPERATIONS.bit_length()))
+
+
+class TransactionMetrics:
+    """Counts what a coordinator's batches become."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Raises ValueError when the registry has them already."""
+        self.observe_operations: Callable[[int], None] = Histogram(
+            "tx_batch_operations",
+            "Operations in one transaction that the coordinator ran.",
+            buckets=BUCKETS,
+            registry=registry,
+        ).observe
+        self.count_halving: Callable[[], None] = Counter(
+            "tx_batch_halvings",
+            "Transactions that failed as a whole and were halved.",
+            registry=registry,
+        ).inc
+        self.count_retry: Callable[[], None] = Counter(
+            "tx_operation_retries",
+            "Operations that were busy or interrupted, and waited for another transaction.",
+            registry=registry,
+        ).inc

@@ -1,0 +1,110 @@
+"""The players of a run and their tokens: registered through REST, each with gems enough.
+
+Making one costs two password hashes, so they are made once and used at every point.
+"""
+
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from proof.bench.errors import BenchFailed
+
+GEMS = 1_000_000_000
+PASSWORD = "a long password of the bench"
+MAKERS = 4
+TIMEOUT_SECONDS = 30.0
+AROUND_SECONDS = 60.0
+"""More than is done beside a window, however busy the machine is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """Of one player. `good_until` is a moment of the clock."""
+
+    access: str
+    refresh: str
+    good_until: float
+
+    @classmethod
+    def of(cls, answer: dict[str, Any], asked_at: float) -> "_Tokens":
+        """As a login or a refresh gives them."""
+        return cls(answer["token"], answer["refresh_token"], asked_at + answer["expires_in"])
+
+
+class TokenPool:
+    """The players of one mesh and their tokens, which are refreshed when they are taken."""
+
+    def __init__(
+        self,
+        gateway: str,
+        trust: ssl.SSLContext | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`trust` believes the gateway's certificate."""
+        self._gateway, self._trust = gateway, trust
+        self._clock = clock
+        self._tokens: list[_Tokens] = []
+
+    def make(self, count: int) -> Iterator[None]:
+        """Yields as each is made. Raises BenchFailed."""
+        with self._client() as client, ThreadPoolExecutor(MAKERS) as makers:
+            for tokens in makers.map(lambda _: self._make(client), range(count)):
+                self._tokens.append(tokens)
+                yield
+
+    def tokens(self, seconds: float) -> Sequence[str]:
+        """One of each player, for a window of so many seconds. Raises BenchFailed."""
+        seconds += AROUND_SECONDS
+        with self._client() as client, ThreadPoolExecutor(MAKERS) as makers:
+            self._tokens = list(
+                makers.map(lambda tokens: self._refreshed(client, tokens, seconds), self._tokens)
+            )
+        return [tokens.access for tokens in self._tokens]
+
+    def _client(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=self._gateway,
+            timeout=TIMEOUT_SECONDS,
+            trust_env=False,
+            verify=self._trust or True,
+        )
+
+    def _make(self, client: httpx.Client) -> _Tokens:
+        name = f"bench-{uuid4().hex[:20]}"
+        credentials = {"username": name, "password": PASSWORD}
+        _post(client, "/register", credentials | {"email": f"{name}@example.com"})
+        asked_at = self._clock()
+        tokens = _Tokens.of(_post(client, "/login", credentials), asked_at)
+        purchase = {"amount": GEMS, "paymentMethod": "credit_card"}
+        _post(client, "/buy-currency", purchase, tokens.access)
+        return tokens
+
+    def _refreshed(self, client: httpx.Client, tokens: _Tokens, seconds: float) -> _Tokens:
+        now = self._clock()
+        if tokens.good_until - now > seconds:
+            return tokens
+        refreshed = _Tokens.of(_post(client, "/refresh", {"refresh_token": tokens.refresh}), now)
+        if refreshed.good_until - now <= seconds:
+            raise BenchFailed(f"Tokens last for less than {seconds:.0f} s: measure less at once.")
+        return refreshed
+
+
+def _post(
+    client: httpx.Client, path: str, body: Mapping[str, object], token: str = ""
+) -> dict[str, Any]:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = client.post(path, json=body, headers=headers)
+    except httpx.TransportError as error:
+        raise BenchFailed(f"POST {path} had no answer: {error}") from error
+    if answer.status_code != httpx.codes.OK:
+        raise BenchFailed(f"POST {path} was answered {answer.status_code}: {answer.text}")
+    fields: dict[str, Any] = answer.json()
+    return fields

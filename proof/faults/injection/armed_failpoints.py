@@ -1,0 +1,121 @@
+"""Armed failpoints: the harness arms one by a file, and the process that reaches it acts.
+
+    armed/INSTANCE/POINT    what is to be done there, and the shot's name
+    fired/SHOT              the instance that did it, written before it was done
+    reached/INSTANCE/POINT  there for every point that an instance has ever reached
+
+A shot is armed at every instance that might reach its point; the first to come there
+takes it, and the harness takes the others back.
+"""
+
+import contextlib
+import itertools
+import os
+import signal
+import time
+from collections.abc import Collection, Iterable
+from enum import StrEnum
+from pathlib import Path
+
+from mesh.errors import Unavailable
+
+OVERLOOK = "overlook"
+"""Ends the name of the point behind every statement of a branch; see `process`."""
+
+
+class Action(StrEnum):
+    """What a process does at an armed point."""
+
+    CRASH = "crash"
+    STALL = "stall"
+    ERROR = "error"
+    BUG = "bug"
+    OVERLOOK = "overlook"
+
+
+class Overlooked(Exception):
+    """A statement fails here, and whoever sent it goes on as if it had not."""
+
+
+class Bug(Exception):
+    """What nobody foresaw."""
+
+
+class ArmedFailpoints:
+    """A `mesh.failpoints.Reach` that acts where the harness says."""
+
+    def __init__(self, folder: Path, instance: str) -> None:
+        self._instance = instance
+        self._fired = folder / "fired"
+        self._armed = folder / "armed" / instance
+        self._reached = folder / "reached" / instance
+        self._known: set[str] = set()
+        for each in (self._fired, self._armed, self._reached):
+            each.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, point: str) -> None:
+        if point not in self._known:
+            self._known.add(point)
+            (self._reached / point).touch()
+        path = self._armed / point
+        if not path.exists():
+            return
+        try:
+            action, shot = path.read_text().split()
+            path.unlink()
+        except FileNotFoundError:
+            return
+        (self._fired / shot).write_text(self._instance)
+        _act(Action(action))
+
+
+def _act(action: Action) -> None:
+    if action is Action.CRASH:
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+    elif action is Action.STALL:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif action is Action.ERROR:
+        raise Unavailable("The fault harness made this call fail.")
+    elif action is Action.BUG:
+        raise Bug
+    else:
+        raise Overlooked
+
+
+class FailpointControl:
+    """The harness's side."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = itertools.count(1)
+        (folder / "fired").mkdir(parents=True, exist_ok=True)
+
+    def arm(self, instances: Iterable[str], point: str, action: Action) -> str:
+        """Arms one shot at every one of the instances, and returns its name."""
+        shot = f"{next(self._numbers)}-{action}-{point}"
+        for instance in instances:
+            armed = self._folder / "armed" / instance
+            armed.mkdir(parents=True, exist_ok=True)
+            draft = self._folder / f"draft-{shot}"
+            draft.write_text(f"{action} {shot}")
+            draft.replace(armed / point)
+        return shot
+
+    def fired(self, shot: str) -> str | None:
+        """The instance that took the shot, and None while nobody has."""
+        try:
+            return (self._folder / "fired" / shot).read_text() or None
+        except FileNotFoundError:
+            return None
+
+    def disarm(self, shots: Collection[str]) -> None:
+        """Takes back these shots wherever they were not taken."""
+        for path in self._folder.glob("armed/*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.read_text().split()[1] in shots:
+                    path.unlink()
+
+    def reached(self) -> set[str]:
+        """Every point that any instance has reached since the mesh was started."""
+        return {path.name for path in self._folder.glob("reached/*/*")}

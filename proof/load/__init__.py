@@ -1,0 +1,1 @@
+"""Load and connections that more than one program of the proof uses."""

@@ -1,0 +1,129 @@
+"""The rooms of the code: how large they are, who imports whom, and that the page shows it."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import grimp
+import pytest
+
+from proof import architecture
+from proof.architecture import Circle
+
+MAX_MODULES_OF_A_ROOM = 14
+MAX_LINES_OF_A_MODULE = 300
+MAX_LINES_OF_A_TEST_MODULE = 400
+MAX_LINES_OF_A_FUNCTION = 45
+
+LONGER_MODULES = {
+    "proof/stack.py",
+    "tests/storage/account/test_purchases.py",
+    "tests/storage/gacha/test_gifts.py",
+    "tests/storage/txn/test_coordinator.py",
+    "tests/unit/gacha/test_catalog.py",
+    "tests/unit/gateway/test_app.py",
+    "tests/unit/mesh/calling/test_client.py",
+    "tests/unit/mesh/calling/test_transport_conformance.py",
+    "tests/unit/mesh/lanes/test_lanes.py",
+}
+LONGER_FUNCTIONS = {
+    "proof/bench/tables/flood.py show",
+    "tests/unit/gateway/transcoding/every_kind.py every_kind",
+}
+CIRCLES = {
+    "deploy.local": {"deploy.local.layout", "deploy.local.secrets"},
+    "gateway_http": {"gateway_http.config", "gateway_http.edge"},
+    "proof.faults": {"proof.faults.injection", "proof.faults.target"},
+    "tests": {"tests.e2e", "tests.unit"},
+}
+"""Children of a package that import one another. Nothing is added here; what is mended goes."""
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return architecture.import_graph()
+
+
+@pytest.fixture(scope="module")
+def sources(repository: Path) -> Mapping[str, str]:
+    """The text of each module of ours that is not generated, by its path."""
+    return {
+        path.relative_to(repository).as_posix(): path.read_text()
+        for package in architecture.PACKAGES
+        for path in (repository / package).rglob("*.py")
+        if not path.stem.endswith("_pb2")
+    }
+
+
+def test_no_package_has_children_that_import_one_another_in_a_circle(
+    graph: grimp.ImportGraph,
+) -> None:
+    found: dict[str, set[str]] = {}
+    for package in architecture.packages_of(graph):
+        arrows = architecture.arrows_between(graph, architecture.children(graph, package))
+        try:
+            architecture.check_no_circle(arrows)
+        except Circle as circle:
+            found[package] = set(circle.rooms)
+    assert found == CIRCLES
+
+
+def test_the_page_shows_the_rooms_as_they_are(graph: grimp.ImportGraph) -> None:
+    page = architecture.PAGE.read_text()
+    drawn = architecture.page_with(page, architecture.drawn(graph))
+    assert drawn == page, "run `make picture`"
+
+
+def test_a_room_holds_about_a_dozen_modules(sources: Mapping[str, str]) -> None:
+    rooms: dict[str, int] = {}
+    for name in sources:
+        room, _, module = name.rpartition("/")
+        rooms[room] = rooms.get(room, 0) + (module != "__init__.py")
+    assert {r: n for r, n in rooms.items() if n > MAX_MODULES_OF_A_ROOM} == {}
+
+
+def test_modules_are_short(sources: Mapping[str, str]) -> None:
+    longer = {
+        name
+        for name, text in sources.items()
+        if text.count("\n")
+        > (MAX_LINES_OF_A_TEST_MODULE if name.startswith("tests/") else MAX_LINES_OF_A_MODULE)
+    }
+    assert longer == LONGER_MODULES
+
+
+def test_functions_are_short(sources: Mapping[str, str]) -> None:
+    longer = {
+        f"{name} {function.name}"
+        for name, text in sources.items()
+        for function in _functions(ast.parse(text))
+        if (function.end_lineno or 0) - function.lineno + 1 > MAX_LINES_OF_A_FUNCTION
+    }
+    assert longer == LONGER_FUNCTIONS
+
+
+def test_a_circle_is_named_in_the_order_of_its_imports() -> None:
+    arrows = {"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": {"b"}}
+    with pytest.raises(Circle) as caught:
+        architecture.check_no_circle(arrows)
+    rooms = caught.value.rooms
+    assert rooms[0] == rooms[-1]
+    assert all(after in arrows[before] for before, after in pairwise(rooms))
+    assert set(rooms) == {"b", "c", "d"}
+
+
+def test_arrows_that_a_longer_way_replaces_are_left_out() -> None:
+    arrows = {"a": {"b", "c", "d"}, "b": {"c"}, "c": set(), "d": {"c"}}
+    assert architecture.reduced(arrows) == {"a": {"b", "d"}, "b": {"c"}, "c": set(), "d": {"c"}}
+
+
+def test_a_page_without_its_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="'house'"):
+        architecture.page_with("# A page\n", {"house": "a picture\n"})
+
+
+def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node

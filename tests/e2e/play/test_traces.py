@@ -1,0 +1,56 @@
+"""One trace id from the socket to the cause, through every process that took part."""
+
+import time
+
+import orjson
+
+from proof.clients.client import GIFTS
+from proof.clients.rest_client import RestClient
+from proof.players import NewPlayer, unique_name
+from proof.stack import Mesh
+from tests.e2e.play.test_gifts import owner, send
+
+LOGS_SECONDS = 10.0
+
+
+def lines_of(mesh: Mesh, service: str, trace_id: str) -> list[dict[str, object]]:
+    """What the instances of a service have logged under that trace id."""
+    return [
+        orjson.loads(line)
+        for process in mesh.processes(service)
+        for line in mesh.layout.log(process["name"]).read_text().splitlines()
+        if trace_id in line
+    ]
+
+
+def test_the_cause_of_a_refusal_is_logged_by_the_trace_id_of_the_answer(
+    mesh: Mesh, rest: RestClient, new_player: NewPlayer
+) -> None:
+    sender, item_id = owner(rest, new_player, 0)
+    receiver = new_player()
+    refused = send(rest, sender, item_id, receiver.username)
+    assert refused.reason == "INSUFFICIENT_CURRENCY"
+    trace_id = refused.body["traceId"]
+    deadline = time.monotonic() + LOGS_SECONDS
+    while not (causes := lines_of(mesh, "account_svc", trace_id)):
+        assert time.monotonic() < deadline, "the account service has no line with the trace id"
+        time.sleep(0.1)
+    assert [(line["event"], line["trace_id"]) for line in causes] == [("refuse_call", trace_id)]
+    assert causes[0]["method"] == "/account.v1.GiftFeeService/ChargeGiftFee"
+    answers = lines_of(mesh, "gacha_svc", trace_id)
+    assert [line["method"] for line in answers] == [f"/{GIFTS}/SendGift"]
+
+
+def test_a_clients_trace_is_kept_and_its_request_id_ends_at_the_gateway(
+    mesh: Mesh, rest: RestClient
+) -> None:
+    trace_id, request_id = f"{time.time_ns():032x}", unique_name()
+    headers = {
+        "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01",
+        "x-request-id": request_id,
+    }
+    refused = rest.http.get("/banners/nowhere", headers=headers)
+    assert (refused.json()["traceId"], refused.json()["requestId"]) == (trace_id, request_id)
+    (line,) = lines_of(mesh, "gacha_svc", trace_id)
+    assert (line["event"], line["reason"]) == ("refuse_call", "BANNER_NOT_FOUND")
+    assert "request_id" not in line

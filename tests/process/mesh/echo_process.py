@@ -1,0 +1,55 @@
+"""The echo server in a process of its own, to be killed and frozen.
+
+`python -m tests.process.mesh.echo_process LISTEN KEY_FILE WORD [TLS_DIRECTORY]` serves until it
+is killed, and prints its port. With a WORD that is not empty it does that whatever it is asked.
+"""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import uvloop
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from mesh.identity.keys import load_private_key
+from mesh.tls.security import PLAIN
+from tests.unit.mesh.echo import Callers, Echo, echo_server, security_from
+
+
+class EchoProcess:
+    """The server in a process of its own, to be killed and frozen."""
+
+    def __init__(
+        self, callers: Callers, folder: Path, listen: str = "127.0.0.1:0", word: str = ""
+    ) -> None:
+        key_file = folder / "service.pem"
+        key_file.write_bytes(
+            callers.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+        command = [sys.executable, "-m", __name__, listen, str(key_file), word]
+        if callers.tls_directory is not None:
+            command.append(str(callers.tls_directory))
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.address = f"127.0.0.1:{int(self.process.stdout.readline())}"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+async def _serve(key: Ed25519PrivateKey, listen: str, word: str, tls_directory: str = "") -> None:
+    security = security_from(Path(tls_directory)) if tls_directory else PLAIN
+    server = echo_server(key, Echo(word=word.encode()), listen, security=security)
+    await server.start()
+    print(server.port, flush=True)  # noqa: T201 (what the starter reads)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    listen, key_file, *rest = sys.argv[1:]
+    uvloop.run(_serve(load_private_key(Path(key_file).read_bytes()), listen, *rest))

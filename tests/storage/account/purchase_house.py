@@ -1,0 +1,179 @@
+"""Instances of the purchase saga over one database, and a provider that a test directs."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from account_svc.adapters.passwords import Passwords
+from account_svc.domain.payments import (
+    Charge,
+    ChargeOrder,
+    ChargeState,
+    PaymentDeclined,
+    PaymentEvent,
+    PaymentMethodExpired,
+    ProviderAway,
+    UnsupportedAmount,
+    UnsupportedPaymentMethod,
+)
+from account_svc.domain.purchases import (
+    Price,
+    PurchaseRecord,
+)
+from account_svc.domain.wallets import MAX_BALANCE_GEMS
+from account_svc.use_cases.login_guard import LoginGuard
+from account_svc.use_cases.purchase_saga import PurchaseSaga
+from account_svc.use_cases.purchases import Purchases
+from mesh.deadlines import Deadline
+from mesh.failpoints import Reach, unharmed
+from mesh.postgres.database import Database
+from mesh.saga.runner import SagaLimits, SagaRunner
+from tests.storage.account.funding import FundedAccounts, sessions_over
+
+QUICK = SagaLimits(
+    step_seconds=2.0, lease_seconds=0.3, first_pause_seconds=0.01, longest_pause_seconds=0.02
+)
+
+
+PRICE = Price(99, "USD")
+
+
+REFUSED = {
+    "declined": (PaymentDeclined, PaymentDeclined.REASON),
+    "expired": (PaymentMethodExpired, PaymentMethodExpired.REASON),
+    "unsupported": (UnsupportedPaymentMethod, UnsupportedPaymentMethod.REASON),
+    "too small": (UnsupportedAmount, UnsupportedAmount.REASON),
+}
+
+
+@dataclass
+class Provider:
+    """A provider that keeps a book, and loses messages."""
+
+    name: str = "fake"
+    book: dict[str, Charge] = field(default_factory=dict)
+    orders: dict[str, ChargeOrder] = field(default_factory=dict)
+    refunds: dict[str, str] = field(default_factory=dict)
+    strikes: list[str] = field(default_factory=list)
+    """What happens to the next messages: "request lost", "reply lost" or nothing."""
+    verdict: str = ""
+    """What becomes of new charges: a key of REFUSED, "pending", or taken when empty."""
+    gate: asyncio.Event | None = None
+    """What messages wait for, where there is one."""
+    on_charge: Callable[[], Coroutine[Any, Any, object]] | None = None
+
+    async def charge(self, order: ChargeOrder, deadline: Deadline) -> Charge:
+        await self._deliver(lambda: self._charge(order))
+        if self.on_charge is not None:
+            await self.on_charge()
+        return self.book[order.key]
+
+    async def find_charge(self, key: str, deadline: Deadline) -> Charge | None:
+        await self._deliver(lambda: None)
+        return self.book.get(key)
+
+    async def refund(self, charge: Charge, key: str, deadline: Deadline) -> None:
+        await self._deliver(lambda: self._refund(charge, key))
+
+    def read_event(self, body: bytes, signature: str) -> PaymentEvent | None:
+        raise AssertionError("nobody sends webhooks here")
+
+    async def close(self) -> None: ...
+
+    def settle(self) -> None:
+        """Pending charges succeed."""
+        for key, charge in self.book.items():
+            self.book[key] = replace(charge, state=ChargeState.SUCCEEDED)
+
+    def kept_minor(self) -> int:
+        """The money that was taken and not given back."""
+        return sum(
+            self.orders[key].amount_minor
+            for key, charge in self.book.items()
+            if charge.state is ChargeState.SUCCEEDED
+        )
+
+    async def _deliver(self, message: Callable[[], None]) -> None:
+        await asyncio.sleep(0)
+        if self.gate is not None:
+            await self.gate.wait()
+        strike = self.strikes.pop(0) if self.strikes else ""
+        if strike != "request lost":
+            message()
+        if strike:
+            raise ProviderAway(strike)
+
+    def _charge(self, order: ChargeOrder) -> None:
+        if order.key in self.book:
+            assert self.orders[order.key] == order, "a key is one order's for ever"
+            return
+        if self.verdict == "unsupported":
+            raise UnsupportedPaymentMethod.of(order.payment_method)
+        if self.verdict == "too small":
+            raise UnsupportedAmount.refused()
+        state, reason = ChargeState.SUCCEEDED, ""
+        if self.verdict == "pending":
+            state = ChargeState.PENDING
+        elif self.verdict:
+            state, reason = ChargeState.DECLINED, REFUSED[self.verdict][1]
+        self.orders[order.key] = order
+        self.book[order.key] = Charge(order.key, f"ch_{len(self.book)}", state, reason)
+
+    def _refund(self, charge: Charge, key: str) -> None:
+        stored = self.book[charge.key]
+        assert stored.charge_id == charge.charge_id
+        assert self.refunds.setdefault(charge.key, key) == key, "refunded under one key"
+        self.book[charge.key] = replace(stored, state=ChargeState.REFUNDED)
+
+
+class House:
+    """One database, one provider, and as many instances as are asked for."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.provider = Provider()
+        self.accounts = FundedAccounts(
+            database, Passwords(), LoginGuard(database), sessions_over(database)
+        )
+
+    def instance(self, reach: Reach = unharmed) -> tuple[Purchases, SagaRunner]:
+        saga = PurchaseSaga(self.database, self.provider)
+        runner = SagaRunner(self.database, [saga.definition], limits=QUICK, reach=reach)
+        name = self.provider.name
+        return Purchases(self.database, runner, provider_name=name, price=PRICE), runner
+
+    async def register(self, username: str = "mira") -> str:
+        return await self.accounts.register(
+            username, "a long password", f"{username}@example.com", "", "192.0.2.1"
+        )
+
+    async def purchases_of(self, user_id: str) -> list[PurchaseRecord]:
+        """Newest first."""
+        records, _ = await self.instance()[0].history(user_id, 0, "")
+        return records
+
+    async def until_ended(self, user_id: str) -> PurchaseRecord:
+        """Drives what is due, as a living instance does, until the newest has ended."""
+        _, runner = self.instance()
+        async with asyncio.timeout(10):
+            while (newest := (await self.purchases_of(user_id))[0]).ended_at is None:
+                await runner.run_once()
+                await asyncio.sleep(0.01)
+        return newest
+
+    async def fill(self, user_id: str) -> None:
+        """Leaves room for one gem in the wallet."""
+        room = MAX_BALANCE_GEMS - await self.accounts.balance(user_id) - 1
+        await self.accounts.give(user_id, room)
+
+
+async def buy(
+    purchases: Purchases,
+    user_id: str,
+    gems: int = 100,
+    method: str = "credit_card",
+    key: str = "k",
+    seconds: float = 10.0,
+) -> PurchaseRecord:
+    return await purchases.buy(user_id, gems, method, key, Deadline.after(seconds))

@@ -1,0 +1,193 @@
+"""What the coordinator does with work that waits together, over two real databases."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from mesh.deadlines import Deadline
+from mesh.errors import DeadlineExceeded, Internal, ResourceExhausted
+from mesh.postgres.database import Database
+from mesh.txn import decisions as decision_log
+from mesh.txn import participant as branches
+from mesh.txn.coordinator import Committed, Coordinator, OperationPair
+from mesh.txn.decisions import DecisionLog
+from mesh.txn.group_commit import GroupCommit
+from mesh.txn.model import No, Vote
+from mesh.txn.participant import Participant
+from mesh.txn.recovery import BranchRecovery
+from tests.storage.conftest import empty
+from tests.storage.txn.coordinator_house import (
+    TABLE,
+    House,
+    Local,
+    Wire,
+    WiredLog,
+    apply,
+    many,
+    work,
+)
+
+
+@pytest.fixture
+def databases(shared_database: Callable[[str, str], Database]) -> tuple[Database, Database]:
+    schema = branches.SCHEMA + TABLE
+    return (
+        shared_database("first_side", schema),
+        shared_database("second_side", schema + decision_log.SCHEMA),
+    )
+
+
+@pytest.fixture
+async def house(databases: tuple[Database, Database]) -> House:
+    first, second = databases
+    await empty(first)
+    await empty(second)
+    return House(
+        first, second, Participant(first, "first", apply), Participant(second, "second", apply)
+    )
+
+
+async def test_work_of_one_player_is_done_one_after_another(house: House) -> None:
+    running, most = 0, 0
+
+    class Counting(Local):
+        async def prepare(self, *arguments: object) -> Sequence[Vote[object]]:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            return await super().prepare(*arguments)  # type: ignore[arg-type]
+
+        async def commit(self, gid: str, deadline: Deadline) -> None:
+            nonlocal running
+            await super().commit(gid, deadline)
+            running -= 1
+
+    wire = Wire()
+    coordinator = Coordinator(
+        "coordinator-1",
+        Counting("first", house.first, wire),
+        Local("second", house.second, wire),
+        WiredLog(house.second_database, wire),
+    )
+    group_commit = GroupCommit(coordinator)
+    answers = await asyncio.gather(
+        *(group_commit.submit(work(), Deadline.after(10)) for _ in range(8))
+    )
+    assert all(isinstance(answer, Committed) for answer in answers)
+    assert most == 1
+
+
+async def test_a_caller_that_goes_away_stops_nothing(house: House) -> None:
+    asked = work()
+    wire = Wire()
+    group_commit = house.group_commit(wire)
+    caller = asyncio.create_task(group_commit.submit(asked, Deadline.after(5)))
+    while not wire.seen:
+        await asyncio.sleep(0)
+    caller.cancel()
+    async with asyncio.timeout(5):
+        while await house.applied() != ({asked.id}, {asked.id}):
+            await asyncio.sleep(0.01)
+    assert await house.prepared_count() == 0
+
+
+async def test_a_caller_that_goes_away_before_its_turn_costs_nothing(house: House) -> None:
+    wire, asked = Wire(), work()
+    group_commit = house.group_commit(wire)
+    caller = asyncio.create_task(group_commit.submit(asked, Deadline.after(5)))
+    await asyncio.sleep(0)
+    caller.cancel()
+    other = OperationPair(str(uuid4()), "other", "other", "other")
+    assert isinstance(await group_commit.submit(other, Deadline.after(5)), Committed)
+    assert await house.applied() == ({other.id}, {other.id})
+
+
+async def test_what_waits_together_goes_together(house: House) -> None:
+    wire = Wire()
+    group_commit = house.group_commit(wire)
+    asked = many(300)
+    answers = await asyncio.gather(*(group_commit.submit(one, Deadline.after(10)) for one in asked))
+    assert all(isinstance(answer, Committed) for answer in answers)
+    assert wire.seen.count("prepare first") == 2, "256 and the rest"
+    ids = {one.id for one in asked}
+    assert await house.applied() == (ids, ids)
+
+
+@pytest.mark.parametrize("side", ["first", "second"])
+async def test_a_refused_work_fails_no_neighbour(house: House, side: str) -> None:
+    group_commit = house.group_commit(Wire())
+    good = many(20)
+    bad = OperationPair(str(uuid4()), "bad", **({"first": "x", "second": "x"} | {side: "refuse"}))
+    answers = await asyncio.gather(
+        *(group_commit.submit(one, Deadline.after(10)) for one in [*good[:10], bad, *good[10:]])
+    )
+    assert answers.pop(10) == No("REFUSED")
+    assert all(isinstance(answer, Committed) for answer in answers)
+    ids = {one.id for one in good}
+    assert await house.applied() == (ids, ids)
+    assert await house.prepared_count() == 0
+
+
+@pytest.mark.parametrize("side", ["first", "second"])
+async def test_a_poisonous_work_is_found_and_fails_alone(house: House, side: str) -> None:
+    group_commit = house.group_commit(Wire())
+    good = many(20)
+    poison = {"first": "x", "second": "x"} | {side: "a NUL that PostgreSQL refuses: \0"}
+    bad = OperationPair(str(uuid4()), "bad", **poison)
+    answers = await asyncio.gather(
+        *(group_commit.submit(one, Deadline.after(10)) for one in [*good[:10], bad, *good[10:]]),
+        return_exceptions=True,
+    )
+    assert isinstance(answers.pop(10), Internal)
+    assert all(isinstance(answer, Committed) for answer in answers)
+    ids = {one.id for one in good}
+    assert await house.applied() == (ids, ids)
+    assert await house.prepared_count() == 0
+
+
+async def test_too_much_work_is_refused_at_once(house: House) -> None:
+    group_commit = GroupCommit(house.coordinator(Wire()), max_waiting=8)
+    answers = await asyncio.gather(
+        *(group_commit.submit(one, Deadline.after(10)) for one in many(12)), return_exceptions=True
+    )
+    assert sum(isinstance(answer, Committed) for answer in answers) == 8
+    refused = [answer for answer in answers if isinstance(answer, ResourceExhausted)]
+    assert len(refused) == 4
+    assert refused[0].retry_after_seconds
+    assert isinstance(await group_commit.submit(work(), Deadline.after(5)), Committed)
+
+
+async def test_one_player_cannot_fill_the_queue(house: House) -> None:
+    group_commit = house.group_commit(Wire())
+    answers = await asyncio.gather(
+        *(group_commit.submit(work(), Deadline.after(20)) for _ in range(130)),
+        return_exceptions=True,
+    )
+    assert [isinstance(answer, ResourceExhausted) for answer in answers[128:]] == [True, True]
+    assert all(isinstance(answer, Committed) for answer in answers[:128])
+
+
+async def test_work_whose_deadline_passed_in_the_queue_is_not_begun(house: House) -> None:
+    wire = Wire()
+    with pytest.raises(DeadlineExceeded):
+        await house.group_commit(wire).submit(work(), Deadline.after(0))
+    assert wire.seen == []
+
+
+async def test_a_branch_that_cannot_be_settled_holds_up_no_other(house: House) -> None:
+    def prepare_by_hand(cursor: Cursor) -> None:
+        cursor.execute("BEGIN; INSERT INTO applied VALUES (gen_random_uuid(), 'x')")
+        cursor.execute("PREPARE TRANSACTION 'first/no gid'")
+
+    await house.first_database.autocommit(prepare_by_hand)
+    wire = Wire(strike_at=2, strike="ended before")
+    caller = asyncio.create_task(house.group_commit(wire).submit(work(), Deadline.after(3)))
+    await wire.ended.wait()
+    caller.cancel()
+
+    decisions = DecisionLog(house.second_database)
+    await BranchRecovery(house.first, decisions, commits=True, min_age_seconds=0).run_once()
+    assert [branch.gid for branch in await house.first.branches(0)] == ["no gid"]

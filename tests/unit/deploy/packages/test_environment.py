@@ -1,0 +1,44 @@
+"""An installation that was broken off is never taken for an environment."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, repository: Path) -> Path:
+    """As much of a checkout as the commands look at before they start Python."""
+    shutil.copy(repository / "Makefile", tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text("#!/bin/sh\necho python runs\n")
+    python.chmod(0o755)
+    return tmp_path
+
+
+def make(checkout: Path, target: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["make", target], cwd=checkout, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@pytest.mark.parametrize("target", ["status", "down", "tx"])
+def test_broken_off_installation_is_said_in_one_sentence(checkout: Path, target: str) -> None:
+    (checkout / ".venv.unfinished").touch()
+    done = make(checkout, target)
+    assert done.returncode != 0
+    assert "The environment (.venv) is not complete" in done.stderr
+    assert "python runs" not in done.stdout
+
+
+def test_finished_environment_is_used(checkout: Path) -> None:
+    assert make(checkout, "status").stdout == "python runs\n"
+
+
+def test_no_environment_means_that_nothing_runs(checkout: Path) -> None:
+    shutil.rmtree(checkout / ".venv")
+    done = make(checkout, "status")
+    assert done.returncode == 0
+    assert "Nothing runs" in done.stdout

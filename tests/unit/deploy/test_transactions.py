@@ -1,0 +1,229 @@
+"""What an operator is shown, and how one transaction is settled, without a mesh."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from deploy.gachactl.transactions.listing import Seen, State, look, transactions
+from deploy.gachactl.transactions.report import Reporter
+from deploy.gachactl.transactions.resolution import resolve
+from deploy.gachactl.transactions.sides import Services, Side, Sides
+from mesh.calls import Metadata
+from mesh.deadlines import Deadline
+from mesh.errors import DataLoss, MeshError, Unavailable
+from mesh.txn.clients import RemoteBranches, RemoteCoordinator
+from mesh.txn.decisions import Decision
+from mesh.txn.model import Outcome, RedoRefused
+from mesh.txn.participant import Branch
+from protos.tx.v1 import coordinator_pb2, participant_pb2
+
+NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
+GID = "gacha_svc-1:1748779200000:0123456789abcdef"
+SERVICES = Services("account_svc", "gacha_svc", "gacha_svc")
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def commit(seconds: float, done: bool = False) -> Decision:
+    return Decision(GID, Outcome.COMMIT, ago(seconds), NOW if done else None)
+
+
+ABORT = Decision(GID, Outcome.ABORT, ago(1), None)
+PREPARED = [Branch(GID, ago(1))]
+OLD = [Branch(GID, ago(4))]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "decisions", "prepared", "state"),
+    [
+        pytest.param(PREPARED, [], [], (True, False), State.IN_FLIGHT, id="young and undecided"),
+        pytest.param(OLD, PREPARED, [], (True, True), State.IN_DOUBT, id="old on one side"),
+        pytest.param(None, OLD, [], (None, True), State.IN_DOUBT, id="one side is away"),
+        pytest.param(OLD, OLD, [ABORT], (True, True), State.ABORTING, id="abort stands"),
+        pytest.param([], OLD, [commit(2)], (False, True), State.COMMITTING, id="commit stands"),
+        pytest.param([], [], [commit(2)], (False, False), State.COMMITTING, id="not yet noted"),
+        pytest.param([], [], [commit(11)], (False, False), State.OVERDUE, id="not done for long"),
+        pytest.param(OLD, OLD, None, (True, True), State.UNKNOWN, id="nobody tells decisions"),
+    ],
+)
+def test_a_transaction_is_in_the_state_that_both_sides_and_the_log_tell(
+    first: Sequence[Branch] | None,
+    second: Sequence[Branch] | None,
+    decisions: Sequence[Decision] | None,
+    prepared: tuple[bool | None, bool | None],
+    state: State,
+) -> None:
+    (found,) = transactions(Seen((first, second), decisions), NOW)
+    assert (found.gid, found.coordinator) == (GID, "gacha_svc-1")
+    assert (found.prepared, found.state) == (prepared, state)
+
+
+def test_what_was_finished_between_two_questions_is_left_out() -> None:
+    assert transactions(Seen((OLD, OLD), [commit(1, done=True)]), NOW) == []
+
+
+def test_the_oldest_comes_first() -> None:
+    gids = [f"gacha_svc-1:1748779200000:{number:016x}" for number in range(3)]
+    listed = [Branch(gids[0], ago(1)), Branch(gids[1], ago(9)), Branch(gids[2], ago(5))]
+    found = transactions(Seen((listed, []), []), NOW)
+    assert [each.gid for each in found] == [gids[1], gids[2], gids[0]]
+    assert [each.age_seconds for each in found] == [9, 5, 1]
+
+
+class Recorder:
+    """A `Caller` for all services, that notes what it is asked and answers as it was told."""
+
+    def __init__(self, outcome: Outcome, errors: dict[str, MeshError] | None = None) -> None:
+        self.seen: list[str] = []
+        self._outcome = outcome
+        self._errors = errors or {}
+
+    def of(self, service: str) -> "Recorded":
+        return Recorded(self, service)
+
+    def answer(self, asked: str) -> bytes:
+        self.seen.append(asked)
+        if asked in self._errors:
+            raise self._errors[asked]
+        if asked == "log Resolve":
+            number = coordinator_pb2.Outcome.Value(f"OUTCOME_{self._outcome.name}")
+            return coordinator_pb2.ResolveResponse(outcome=number).SerializeToString()
+        if asked == "log GetOperations":
+            kept = participant_pb2.Operations(operations=[participant_pb2.Operation(id="debit")])
+            return coordinator_pb2.GetOperationsResponse(operations=kept).SerializeToString()
+        if asked.endswith("ListBranches"):
+            response = participant_pb2.ListBranchesResponse()
+            response.branches.add(gid=GID).prepared_at.FromDatetime(ago(4))
+            response.branches.add(gid="prepared by hand").prepared_at.FromDatetime(ago(5))
+            return response.SerializeToString()
+        return b""
+
+    @property
+    def sides(self) -> Sides:
+        first, second = (
+            Side(service, RemoteBranches(self.of(service), dict)) for service in ("first", "second")
+        )
+        return Sides(first, second, RemoteCoordinator(self.of("log"), dict))
+
+
+class Recorded:
+    def __init__(self, recorder: Recorder, service: str) -> None:
+        self._recorder = recorder
+        self._service = service
+
+    async def call(
+        self, method: str, request: bytes, metadata: Metadata, deadline: Deadline
+    ) -> bytes:
+        name = method.rpartition("/")[2]
+        if name == "ListDecisions":
+            asked = coordinator_pb2.ListDecisionsRequest.FromString(request)
+            assert list(asked.gids) in ([GID], []), "only gids may be asked about"
+        return self._recorder.answer(f"{self._service} {name}")
+
+
+AWAY = Unavailable("nobody answers")
+
+
+async def test_a_commit_goes_to_the_first_side_and_then_to_the_second() -> None:
+    mesh = Recorder(Outcome.COMMIT)
+    resolution = await resolve(mesh.sides, GID)
+    assert mesh.seen == ["log Resolve", "first Commit", "second Commit"]
+    assert resolution.is_complete
+
+
+async def test_the_second_side_is_not_committed_before_the_first_has_confirmed() -> None:
+    mesh = Recorder(Outcome.COMMIT, {"first Commit": AWAY})
+    resolution = await resolve(mesh.sides, GID)
+    assert mesh.seen == ["log Resolve", "first Commit"]
+    assert not resolution.is_complete
+
+
+async def test_an_abort_goes_to_both_sides_even_if_one_is_away() -> None:
+    mesh = Recorder(Outcome.ABORT, {"first Abort": AWAY})
+    resolution = await resolve(mesh.sides, GID)
+    assert mesh.seen == ["log Resolve", "first Abort", "second Abort"]
+    assert [step.error for step in resolution.steps] == [AWAY, None]
+    assert not resolution.is_complete
+
+
+async def test_nothing_is_done_when_the_decision_log_is_away() -> None:
+    mesh = Recorder(Outcome.COMMIT, {"log Resolve": AWAY})
+    with pytest.raises(Unavailable):
+        await resolve(mesh.sides, GID)
+    assert mesh.seen == ["log Resolve"]
+
+
+@pytest.mark.parametrize("away", ["first", "second", "log"])
+async def test_a_listing_without_somebody_shows_the_rest_and_says_who_is_missing(
+    away: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    method = "ListDecisions" if away == "log" else "ListBranches"
+    listing = await look(Recorder(Outcome.ABORT, {f"{away} {method}": AWAY}).sides, NOW)
+    assert listing.failures == {"decision log" if away == "log" else away: AWAY}
+    found = listing.find(GID)
+    assert found is not None
+    assert found.prepared == (None if away == "first" else True, None if away == "second" else True)
+    Reporter().show(listing, SERVICES)
+    shown = capsys.readouterr().out
+    assert GID in shown
+    assert "nobody answers (UNAVAILABLE)" in shown
+
+
+async def test_a_listing_changes_nothing_and_bears_what_was_prepared_by_hand() -> None:
+    mesh = Recorder(Outcome.ABORT)
+    listing = await look(mesh.sides, NOW)
+    assert [each.gid for each in listing.transactions] == ["prepared by hand", GID]
+    assert sorted(mesh.seen) == ["first ListBranches", "log ListDecisions", "second ListBranches"]
+
+
+async def test_a_lost_branch_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    lost = DataLoss("It is neither here nor there.", reason="BRANCH_LOST")
+    mesh = Recorder(Outcome.COMMIT, {"second Commit": lost})
+    (before,) = transactions(Seen(([], []), [commit(60)]), NOW)
+    Reporter().show_resolution(await resolve(mesh.sides, GID), before)
+    told = capsys.readouterr().out
+    assert "The decision stands since 11:59:00 UTC: commit." in told
+    assert "first: was committed before" in told
+    assert "second: LOST. It is neither here nor there. See docs/operations.md." in told
+    assert "on both sides" not in told
+
+
+LOST = DataLoss("It is neither here nor there.", reason="BRANCH_LOST")
+
+
+async def test_a_lost_first_branch_is_redone_before_the_second_commits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mesh = Recorder(Outcome.COMMIT, {"first Commit": LOST})
+    (before,) = transactions(Seen(([], OLD), [commit(60)]), NOW)
+    resolution = await resolve(mesh.sides, GID)
+    assert mesh.seen == [
+        "log Resolve",
+        "first Commit",
+        "log GetOperations",
+        "first Redo",
+        "second Commit",
+    ]
+    assert resolution.is_complete
+    Reporter().show_resolution(resolution, before)
+    told = capsys.readouterr().out
+    assert "first: was LOST, and has been done again from its decision." in told
+    assert "committed on both sides" in told
+
+
+async def test_a_redo_that_is_refused_tells_why_and_stops_before_the_second(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refused = RedoRefused("1 operations cannot be done again: debit INSUFFICIENT_CURRENCY.")
+    mesh = Recorder(Outcome.COMMIT, {"first Commit": LOST, "first Redo": refused})
+    (before,) = transactions(Seen(([], OLD), [commit(60)]), NOW)
+    resolution = await resolve(mesh.sides, GID)
+    assert "second Commit" not in mesh.seen
+    assert not resolution.is_complete
+    Reporter().show_resolution(resolution, before)
+    told = capsys.readouterr().out
+    assert "first: LOST, and cannot be done again: nothing was changed." in told
+    assert "debit INSUFFICIENT_CURRENCY" in told

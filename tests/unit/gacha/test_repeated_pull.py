@@ -1,0 +1,55 @@
+"""A repeated pull waits for the first one's answer, as long as its caller would."""
+
+import asyncio
+import time
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from gacha_svc.use_cases.pulls import Pulls
+from mesh.contract.idempotency import IdempotencyKeyInUse
+from mesh.deadlines import Deadline
+from mesh.txn.model import DUPLICATE, No
+from tests.unit.gacha.catalogs import SR, UR, banner_of, rule
+
+
+class Catalog:
+    """One banner."""
+
+    async def current(self) -> "Catalog":
+        return self
+
+    def banner(self, banner_id: str) -> Any:
+        rarer = (rule(rarity, 10_000) for rarity in (UR, SR))
+        return banner_of(*rarer)
+
+
+class Duplicates:
+    """A group commit in which every pull was done before."""
+
+    async def submit(self, work: object, deadline: Deadline) -> No:
+        return No(DUPLICATE)
+
+
+class Database:
+    """Has no pull yet."""
+
+    read_count = 0
+
+    async def autocommit(self, work: object) -> list[object]:
+        self.read_count += 1
+        return []
+
+
+async def test_it_says_that_the_first_is_under_way_before_its_own_deadline() -> None:
+    database: Any = Database()
+    catalog: Any = Catalog()
+    group_commit: Any = Duplicates()
+    pulls = Pulls(database, catalog, group_commit)
+    began, deadline = time.monotonic(), Deadline.after(0.6)
+    with pytest.raises(IdempotencyKeyInUse):
+        await asyncio.wait_for(pulls.pull(str(uuid4()), "test", 1, "k", deadline), 5)
+    assert database.read_count > 1, "it waits for the first to be done"
+    assert time.monotonic() - began >= 0.25
+    assert not deadline.is_over()

@@ -1,0 +1,266 @@
+"""Who may open a lane, how many there may be, and how a server answers on it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from mesh.calling.transport import ConnectionBroken, NoAnswer
+from mesh.calls import AUTHORIZATION
+from mesh.deadlines import Deadline
+from mesh.errors import FailedPrecondition, InvalidArgument, Unauthenticated, Unimplemented
+from mesh.identity.auth import PLAYER_AUDIENCE, TokenSigner
+from mesh.lanes.lane import Lane
+from mesh.lanes.limits import EXCHANGE, MAX_METADATA_BYTES, MessageTooLarge
+from mesh.lanes.served import ServedLane
+from mesh.lanes.transport import LaneTransport
+from protos.mesh.v1 import lane_pb2
+from tests.unit.mesh.echo import ECHO, STREAM, USER_ID, Callers
+from tests.unit.mesh.lanes.lane_house import House, ScriptedStream, begin
+from tests.unit.registry.running import until
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    await house.server.start()
+    yield house
+    await house.transport.close()
+    await house.server.stop(0)
+
+
+async def test_a_draining_server_gets_no_new_calls_and_answers_the_old() -> None:
+    stream = ScriptedStream()
+    lane = Lane(stream)
+    (sent,) = begin(lane, b"sent")
+    await until(lambda: bool(stream.written))
+    stream.may_write.clear()
+    begin(lane, b"being written")
+    await asyncio.sleep(0.01)
+    (unsent,) = begin(lane, b"unsent")
+    stream.say(lane_pb2.ReplyBatch(draining=True))
+    with pytest.raises(ConnectionBroken) as caught:
+        await unsent
+    assert not caught.value.was_sent
+    with pytest.raises(ConnectionBroken) as caught:
+        await lane.call(ECHO, b"new", {}, 5.0)
+    assert not caught.value.was_sent
+    stream.may_write.set()
+    await until(lambda: len(stream.written) == 3)
+    assert [batch.no_more_calls for batch in stream.written] == [False, False, True]
+    stream.answer(1)
+    assert await sent == b"1"
+    await lane.close()
+
+
+async def test_too_much_metadata_fails_its_call_alone(house: House) -> None:
+    metadata = {**house.callers.metadata, "x": "y" * MAX_METADATA_BYTES}
+    with pytest.raises(MessageTooLarge):
+        await house.transport.call(house.address, ECHO, b"hi", metadata, 5.0)
+    assert await house.call(b"hi") == b"echo hi"
+
+
+async def test_calls_that_come_together_open_one_lane(house: House) -> None:
+    await asyncio.gather(*(house.call(b"hi") for _ in range(50)))
+    assert house.opening_count == 1
+
+
+async def test_a_streaming_method_is_not_carried(house: House) -> None:
+    with pytest.raises(Unimplemented) as caught:
+        await house.call(b"hi", method=STREAM)
+    assert caught.value.reason == "METHOD_STREAMS"
+
+
+async def test_a_lane_lends_nobody_its_openers_rights(house: House) -> None:
+    with pytest.raises(Unauthenticated):
+        await house.transport.call(house.address, ECHO, b"hi", {}, 5.0)
+
+
+@pytest.mark.parametrize("opener", ["nobody", "player", "stranger"])
+async def test_only_a_process_of_the_mesh_opens_a_lane(house: House, opener: str) -> None:
+    tokens = {
+        "nobody": "",
+        "player": TokenSigner(house.callers.key, PLAYER_AUDIENCE, 60).sign(USER_ID),
+        "stranger": Callers().identity.token(),
+    }
+    shown = 0
+
+    def token() -> str:
+        nonlocal shown
+        shown += 1
+        return tokens[opener]
+
+    transport = LaneTransport(token)
+    for _ in range(20):  # in far less than the backoff's 50 ms
+        with pytest.raises(ConnectionBroken) as caught:
+            await transport.call(house.address, ECHO, b"hi", house.callers.metadata, 5.0)
+        assert not caught.value.was_sent
+    assert shown < 20
+    assert house.echo.calls == []
+    tokens[opener] = house.callers.identity.token()
+    async with asyncio.timeout(2.0):
+        while True:
+            try:
+                await transport.call(house.address, ECHO, b"hi", house.callers.metadata, 5.0)
+                break
+            except ConnectionBroken:
+                await asyncio.sleep(0.01)
+    await transport.close()
+
+
+async def test_a_server_has_a_bound_on_its_lanes() -> None:
+    house = House(max_lanes=1)
+    await house.server.start()
+    await house.call(b"hi")
+    second = LaneTransport(house.callers.identity.token)
+    with pytest.raises(ConnectionBroken):
+        await second.connect(house.address, 5.0)
+    await second.close()
+    await house.transport.close()
+    await house.server.stop(0)
+
+
+async def test_who_breaks_the_rules_loses_the_lane_and_nobody_else_does(house: House) -> None:
+    call = lane_pb2.LaneCall(
+        id=7, method=ECHO, request=b"wait", metadata=house.callers.metadata, timeout_ms=5000
+    )
+    twice = lane_pb2.CallBatch(calls=[call, call]).SerializeToString()
+    for message in (twice, b"\xff\xff"):
+        async with grpc.aio.insecure_channel(house.address) as channel:
+            exchange: Any = channel.stream_stream(EXCHANGE)
+            bearer = f"Bearer {house.callers.identity.token()}"
+            stream = exchange(metadata=((AUTHORIZATION, bearer),))
+            assert await stream.read() == b""
+            await stream.write(message)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stream.read()
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await until(lambda: house.echo.cancelled.is_set() or not house.echo.calls)
+    assert await house.call(b"hi") == b"echo hi"
+
+
+class Context:
+    """The server's end of a stream whose client reads when it is told to."""
+
+    def __init__(self) -> None:
+        self.incoming: asyncio.Queue[Any] = asyncio.Queue()
+        self.written: list[lane_pb2.ReplyBatch] = []
+        self.may_write = asyncio.Event()
+        self.read_count = 0
+
+    async def read(self) -> Any:
+        message = await self.incoming.get()
+        await asyncio.sleep(0.001)
+        self.read_count += 1
+        return message
+
+    async def write(self, message: bytes) -> None:
+        await self.may_write.wait()
+        self.written.append(lane_pb2.ReplyBatch.FromString(message))
+
+    def send(self, *call_ids: int, request: bytes = b"hi") -> None:
+        calls = [lane_pb2.LaneCall(id=i, method="m", request=request) for i in call_ids]
+        self.incoming.put_nowait(lane_pb2.CallBatch(calls=calls).SerializeToString())
+
+
+class Answers:
+    """Stands where the dispatcher does; refuses what it is told to refuse."""
+
+    def __init__(self) -> None:
+        self.deadlines: list[Deadline] = []
+
+    def find(self, path: str) -> None:
+        return None
+
+    async def handle(
+        self, path: str, request: bytes, metadata: dict[str, str], deadline: Deadline
+    ) -> bytes:
+        self.deadlines.append(deadline)
+        if request == b"refuse":
+            raise FailedPrecondition("No.")
+        if request == b"bug":
+            raise LookupError("the dispatcher itself is broken")
+        return request
+
+
+@pytest.mark.parametrize("bound", ["calls", "bytes"])
+async def test_whose_replies_are_not_read_has_no_further_calls_read(bound: str) -> None:
+    context = Context()
+    answers: Any = Answers()
+    bounds: dict[str, Any] = (
+        {"max_held_calls": 4} if bound == "calls" else {"max_held_reply_bytes": 40}
+    )
+    serving = asyncio.create_task(ServedLane(context, answers, **bounds).serve())
+    for number in range(10):
+        context.send(2 * number, 2 * number + 1, request=b"x" * 10)
+    await asyncio.sleep(0.05)
+    assert context.read_count <= 4
+    context.may_write.set()
+    await until(lambda: sum(len(batch.replies) for batch in context.written) == 20)
+    context.incoming.put_nowait(grpc.aio.EOF)
+    await asyncio.wait_for(serving, 5.0)
+
+
+async def test_a_failure_within_ends_its_call_alone() -> None:
+    context = Context()
+    context.may_write.set()
+    answers: Any = Answers()
+    serving = asyncio.create_task(ServedLane(context, answers).serve())
+    for call_id, request in enumerate((b"refuse", b"bug", b"hi")):
+        context.send(call_id, request=request)
+    await until(lambda: sum(len(batch.replies) for batch in context.written) == 3)
+    replies = {reply.id: reply for batch in context.written for reply in batch.replies}
+    assert [replies[i].error.code for i in range(3)] == [9, 13, 0]
+    assert replies[2].response == b"hi"
+    assert "broken" not in replies[1].error.message
+    context.incoming.put_nowait(grpc.aio.EOF)
+    await asyncio.wait_for(serving, 5.0)
+
+
+async def test_a_call_without_a_timeout_gets_the_servers() -> None:
+    context = Context()
+    context.may_write.set()
+    answers: Any = Answers()
+    serving = asyncio.create_task(ServedLane(context, answers).serve())
+    context.send(1)
+    await until(lambda: bool(answers.deadlines))
+    assert 9.0 < answers.deadlines[0].remaining_seconds() <= 10.0
+    context.incoming.put_nowait(grpc.aio.EOF)
+    await asyncio.wait_for(serving, 5.0)
+
+
+async def test_a_lane_whose_client_has_no_more_calls_ends_once_all_are_answered() -> None:
+    context = Context()
+    answers: Any = Answers()
+    lane = ServedLane(context, answers)
+    serving = asyncio.create_task(lane.serve())
+    context.send(1, 2)
+    lane.drain()
+    farewell = lane_pb2.CallBatch(no_more_calls=True)
+    context.incoming.put_nowait(farewell.SerializeToString())
+    await asyncio.sleep(0.05)
+    assert not serving.done()
+    context.may_write.set()
+    await asyncio.wait_for(serving, 5.0)
+    assert [batch.draining for batch in context.written].count(True) == 1
+    assert sum(len(batch.replies) for batch in context.written) == 2
+
+
+async def test_a_server_gives_a_sign_of_life_while_all_its_calls_wait(house: House) -> None:
+    with pytest.raises(NoAnswer) as caught:
+        await house.call(b"wait", seconds=1.6)
+    assert not caught.value.was_silent
+
+
+async def test_errors_that_echo_a_lot_leave_the_lane_whole(house: House) -> None:
+    waiting = asyncio.create_task(house.call(b"wait"))
+    await until(lambda: bool(house.echo.calls))
+    echoes = [asyncio.create_task(house.call(b"echo-error 60000")) for _ in range(300)]
+    for echo in echoes:
+        with pytest.raises(InvalidArgument) as caught:
+            await echo
+        assert caught.value.reason == "ECHO"
+    house.echo.release.set()
+    assert await waiting == b"echo wait"

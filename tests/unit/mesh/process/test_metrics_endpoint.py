@@ -1,0 +1,53 @@
+"""The endpoint of a process, as Prometheus reads it."""
+
+import socket
+import urllib.error
+import urllib.request
+from contextlib import closing
+from http import HTTPStatus
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from mesh.lanes.metrics import LaneMetrics
+from mesh.process.listening import ListenFailed
+from mesh.process.metrics_endpoint import Page, metrics_served, process_registry
+
+
+def test_the_endpoint_shows_the_registry_while_it_is_served_and_frees_its_port() -> None:
+    registry = process_registry()
+    LaneMetrics(registry).observe_calls(5)
+    with metrics_served("127.0.0.1:0", registry) as address:
+        text = urllib.request.urlopen(f"http://{address}/metrics", timeout=5).read().decode()
+    names = {family.name for family in text_string_to_metric_families(text)}
+    assert {"lane_batch_calls", "process_cpu_seconds"} <= names
+    with closing(socket.create_server(("127.0.0.1", int(address.rpartition(":")[2])))):
+        pass
+
+
+def test_a_page_is_shown_by_its_path_beside_what_is_counted() -> None:
+    pages: dict[str, Page] = {"/sd": lambda: (HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"no")}
+    with metrics_served("[::1]:0", process_registry(), pages) as address:
+        assert (
+            urllib.request.urlopen(f"http://{address}/metrics", timeout=5).status == HTTPStatus.OK
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://{address}/sd", timeout=5)
+        with refused.value as answer:
+            assert (answer.status, answer.reason) == (503, "Service Unavailable")
+            assert answer.headers["Content-Type"] == "text/plain"
+            assert answer.read() == b"no"
+
+
+def test_without_an_address_nothing_is_served() -> None:
+    with metrics_served(None, CollectorRegistry()) as address:
+        assert address == ""
+
+
+def test_a_taken_address_is_refused_with_the_setting_to_change() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        refused = pytest.raises(ListenFailed, match=f"{address} .*MESH_METRICS_LISTEN")
+        with refused, metrics_served(address, CollectorRegistry()):
+            pass
