@@ -16,7 +16,7 @@ from proof.leaks import find_leaks
 from proof.postgres_server import PostgresServer, start_postgres
 from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
-FOLDERS_BY_WEIGHT = ("proof", "e2e", "storage", "unit", "architecture")
+FOLDERS_BY_WEIGHT = ("proof", "e2e", "process", "storage", "unit", "architecture")
 """Programs that harm meshes, meshes of a module's own, databases, what starts little."""
 _numbers = itertools.count(1)
 
