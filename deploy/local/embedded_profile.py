@@ -131,7 +131,7 @@ class EmbeddedProfile:
         settings = {"DATABASE_URL": url}
         if role == "account_svc":
             settings |= {
-                "ACCOUNT_SIGNING_KEYS_DIR": str(self.credentials.signing_keys),
+                "ACCOUNT_SIGNING_KEYS_DIR": str(self.layout.signing_keys),
                 "PAYMENT_PROVIDER": "sandbox",
                 "PAYMENT_URL": f"http://{self.address(PAYMENT_SANDBOX)}",
                 "PAYMENT_SECRET_KEY_FILE": str(self.credentials.payment_secret_key),
@@ -173,7 +173,7 @@ class EmbeddedProfile:
             "MESH_LISTEN": self.address(name),
             "MESH_METRICS_LISTEN": self.address(metrics_name(name)),
             "MESH_REGISTRIES": ",".join(self.registry_addresses),
-            "MESH_SERVICE_KEYS_DIR": str(self.credentials.public_keys),
+            "MESH_SERVICE_KEYS_DIR": str(self.layout.public_keys),
             **self._own_key(name),
             **self.certificates.settings_of(name),
             **settings,
@@ -183,7 +183,7 @@ class EmbeddedProfile:
         service = name.rpartition("-")[0]
         if service not in IDENTITIES:
             return {}
-        return {"MESH_SERVICE_KEY_FILE": str(self.credentials.service_key(service))}
+        return {"MESH_SERVICE_KEY_FILE": str(self.layout.service_key(service))}
 
     def _instance(self, role: str, name: str, settings: Mapping[str, str]) -> ProcessSpec:
         address = self.address(name)

@@ -102,7 +102,7 @@ class MeshRun:
         profile = EmbeddedProfile(
             layout,
             assigned,
-            credentials.load_or_make(layout.secrets),
+            credentials.load_or_make(layout),
             server_user,
             self._topology,
             self._certificates,

@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.serialization import (
 from deploy.local.layout import REPOSITORY
 from deploy.local.mesh_client import client_of
 from deploy.local.secrets.certificates import replace_file
-from deploy.local.secrets.credentials import service_key_in, service_keys_in
 from deploy.local.secrets.mesh_certificates import OPERATOR
 from mesh.calling.unary import UnaryTransport
 from mesh.contract.instances import Instance, InstanceState
@@ -89,11 +88,11 @@ def _introduce_probe(mesh: Mesh) -> None:
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     replace_file(_probe_key(mesh), private)
-    replace_file(mesh.layout.secrets / "public_keys" / f"{PROBE}.pem", public)
+    replace_file(mesh.layout.public_keys / f"{PROBE}.pem", public)
 
 
 def _probe_key(mesh: Mesh) -> Path:
-    return service_key_in(service_keys_in(mesh.layout.secrets), PROBE)
+    return mesh.layout.service_key(PROBE)
 
 
 class Callers:

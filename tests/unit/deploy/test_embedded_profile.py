@@ -21,14 +21,7 @@ def profile_of(topology: Topology, folder: Path) -> EmbeddedProfile:
     return EmbeddedProfile(
         Layout(folder),
         dict(zip(instance_names(topology), count(18_000), strict=False)),
-        Credentials(
-            folder / "service_keys",
-            folder / "public_keys",
-            folder / "account.pem",
-            folder / "payment_secret_key",
-            folder / "payment_webhook_secret",
-            "s3cret",
-        ),
+        Credentials(folder / "payment_secret_key", folder / "payment_webhook_secret", "s3cret"),
         ServerUser("self", 1000, 1000),
         topology,
         certificates_for(Layout(folder), topology),
@@ -87,12 +80,12 @@ def test_services_get_databases_of_their_own(profile: EmbeddedProfile) -> None:
 
 def test_every_process_holds_the_key_of_its_own_service_alone(profile: EmbeddedProfile) -> None:
     for spec in (*profile.services(), *profile.gateways()):
-        own = profile.credentials.service_keys / f"{spec.role}.pem"
+        own = profile.layout.service_key(spec.role)
         assert spec.environment["MESH_SERVICE_KEY_FILE"] == str(own)
     for spec in profile.registries():
         assert "MESH_SERVICE_KEY_FILE" not in spec.environment
     for spec in (*profile.registries(), *profile.services()):
-        assert spec.environment["MESH_SERVICE_KEYS_DIR"] == str(profile.credentials.public_keys)
+        assert spec.environment["MESH_SERVICE_KEYS_DIR"] == str(profile.layout.public_keys)
 
 
 def test_init_db_is_open_where_users_were_promised_so_alone(profile: EmbeddedProfile) -> None:
