@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from deploy.local.data_tier import cache_process, etcd_process, postgres_process
 from deploy.local.inherited_environment import inherited_environment
@@ -58,7 +59,8 @@ and proxies are on it too. The environment overrides these."""
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedProfile:
-    """`ports` has one for each of instance_names(topology)."""
+    """`ports` has one for each of instance_names(topology). `etcd_program` is needed where the
+    topology has members of etcd."""
 
     layout: Layout
     ports: Mapping[str, int]
@@ -66,6 +68,7 @@ class EmbeddedProfile:
     server_user: ServerUser
     topology: Topology = TWO_OF_EACH
     certificates: PlainText = field(default_factory=PlainText)
+    etcd_program: Path | None = None
 
     @property
     def clusters(self) -> dict[str, Cluster]:
@@ -90,6 +93,7 @@ class EmbeddedProfile:
         members = self.topology.etcd_members()
         return etcd.Cluster(
             self.layout.etcd,
+            self.etcd_program,
             client_ports={name: self.ports[name] for name in members},
             peer_ports={name: self.ports[peer_name(name)] for name in members},
         )

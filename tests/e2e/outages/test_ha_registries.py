@@ -29,11 +29,11 @@ from mesh.contract.instances import Instance, InstanceState
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.membership.discovery import Directory
 from mesh.membership.registration import Registration
-from proof.etcd_cluster import need_etcd
 from proof.invariants import broken_invariants
 from proof.load.pull_load import PullLoad
 from proof.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
 from proof.tokens import key_of
+from tests.needs import need_etcd
 
 CONNECTIONS = 4
 LONGER_THAN_A_LEASE_SECONDS = 4.5

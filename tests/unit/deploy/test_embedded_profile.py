@@ -14,7 +14,6 @@ from deploy.local.servers.server_user import ServerUser
 from deploy.local.supervision.processes import ProcessSpec
 from deploy.local.topology import PROFILES, Topology, instance_names
 from mesh.tls.material import TlsFiles, read_material
-from proof.etcd_cluster import need_etcd
 
 
 def profile_of(topology: Topology, folder: Path) -> EmbeddedProfile:
@@ -25,20 +24,18 @@ def profile_of(topology: Topology, folder: Path) -> EmbeddedProfile:
         ServerUser("self", 1000, 1000),
         topology,
         certificates_for(Layout(folder), topology),
+        Path("/usr/bin/etcd"),
     )
 
 
 @pytest.fixture(params=PROFILES)
 def profile(request: pytest.FixtureRequest, tmp_path: Path) -> EmbeddedProfile:
     """Each of them in turn."""
-    if request.param == "ha":
-        need_etcd()
     return profile_of(PROFILES[request.param], tmp_path)
 
 
 @pytest.fixture
 def ha_profile(tmp_path: Path) -> EmbeddedProfile:
-    need_etcd()
     return profile_of(PROFILES["ha"], tmp_path)
 
 
