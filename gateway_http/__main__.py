@@ -13,10 +13,10 @@ from random import getrandbits
 import structlog
 
 from gateway_http.app import Gateway
-from gateway_http.compose import Limits, compose_router
+from gateway_http.compose import Limits, compose_edge, compose_router
 from gateway_http.config import GatewaySettings
 from gateway_http.describing.pages import Presence
-from gateway_http.edge.edge import Edge, edge_of
+from gateway_http.edge.edge import Edge
 from gateway_http.edge.rate_limits.cache import CachedCounts
 from gateway_http.edge.rate_limits.sharing import Sharing
 from gateway_http.listening.bounds import Bounds
@@ -79,7 +79,7 @@ def _gateway(
         limits=Limits(settings.max_body_bytes, settings.deadline_seconds),
         new_id=_new_id,
     )
-    edge = edge_of(settings, member.metrics)
+    edge = compose_edge(settings, member.metrics)
     _share_limits(runtime, settings, edge)
     return Gateway(
         router,

@@ -11,13 +11,15 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from deploy.local.servers.ports import HIGHEST, LOWEST, RANGE_VARIABLE
-from proof.etcd_cluster import EtcdCluster, need_etcd, start_etcd
+from proof.etcd_cluster import EtcdCluster, start_etcd
 from proof.leaks import find_leaks
 from proof.postgres_server import PostgresServer, start_postgres
 from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
+from tests.needs import need_etcd
 
-FOLDERS_BY_WEIGHT = ("proof", "e2e", "process", "storage", "unit", "architecture")
-"""Programs that harm meshes, meshes of a module's own, databases, what starts little."""
+FOLDERS_BY_WEIGHT = ("proof", "e2e", "storage", "process", "unit", "architecture")
+"""Programs that harm meshes, meshes of a module's own, databases, single processes, and what
+starts none."""
 MESHES_OF_THEIR_OWN = {
     *("test_local_runner", "test_tls", "test_rotation", "test_several_gateways"),
     *("test_ha_registries",),

@@ -11,9 +11,9 @@ import pytest
 from proof.chaos.call_log import CONNECTION_LOST, Call, ClientKind, figures
 from proof.chaos.faults import Fault, Harm, faults_of
 from proof.chaos.run import Chaos, FaultResult, invariants
-from proof.etcd_cluster import need_etcd
 from proof.load.seeded_players import make_players
 from proof.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
+from tests.needs import need_etcd
 
 FAULTS = (
     Fault(Harm.KILL, ("account_svc-1",)),

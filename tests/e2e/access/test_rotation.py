@@ -22,7 +22,6 @@ from account_svc.domain.signing_keys import file_name
 from account_svc.use_cases.key_rotation import REFUSED_SECONDS
 from deploy.local.layout import REPOSITORY
 from deploy.local.secrets.certificates import now_utc
-from deploy.local.secrets.credentials import signing_keys_in
 from mesh.identity.keys import key_id, load_private_key
 from proof.clients.client import Client
 from proof.clients.grpc_client import GrpcClient
@@ -171,7 +170,7 @@ def says(log: Path, words: str) -> bool:
 
 
 def keys_of(mesh: Mesh) -> Path:
-    return signing_keys_in(mesh.layout.secrets)
+    return mesh.layout.signing_keys
 
 
 def test_instances_that_restart_amid_a_rotation_refuse_nothing(
