@@ -150,7 +150,7 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
         (b'{"a":"\\ud83d\\ude00"}', {"a": "\U0001f600"}),
     ],
 )
-def test_a_json_object_is_read_whatever_colons_its_strings_have(
+def test_a_json_object_is_read_with_any_colons_in_its_strings(
     body: bytes, document: dict[str, object]
 ) -> None:
     assert parse_object(body) == document

@@ -81,7 +81,7 @@ async def test_a_refusal_arrives_with_all_its_details(link: Link) -> None:
     assert error.retry_after_seconds == REFUSAL.retry_after_seconds
 
 
-async def test_a_bug_is_told_by_its_trace_id_and_nothing_else(link: Link) -> None:
+async def test_a_bug_is_reported_by_its_trace_id_and_nothing_else(link: Link) -> None:
     with pytest.raises(Internal) as caught:
         await link.call(b"fail", metadata={**link.callers.metadata, "traceparent": TRACEPARENT})
     assert caught.value.message == f"Internal error; quote trace id {TRACE_ID}."
@@ -118,7 +118,7 @@ async def test_the_deadline_travels_and_shrinks(link: Link) -> None:
     assert 0.0 < call.deadline.remaining_seconds() < 2.1
 
 
-async def test_no_answer_in_time_is_told_and_ends_the_method(link: Link) -> None:
+async def test_no_answer_in_time_is_reported_and_ends_the_method(link: Link) -> None:
     await link.transport.connect(link.address, 5.0)
     began = monotonic()
     with pytest.raises(DeadlineExceeded):

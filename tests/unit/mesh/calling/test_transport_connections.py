@@ -113,7 +113,7 @@ async def test_connecting_sends_nothing_and_is_idempotent(link: Link) -> None:
     assert link.echo.calls == []
 
 
-async def test_where_nobody_listens_nothing_was_sent(link: Link) -> None:
+async def test_without_a_listener_nothing_was_sent(link: Link) -> None:
     await link.server.stop(0)
     with pytest.raises(ConnectionBroken) as caught:
         await link.transport.connect(link.address, 5.0)

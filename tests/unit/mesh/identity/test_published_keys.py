@@ -178,7 +178,7 @@ async def test_a_server_without_keys_names_the_method_that_it_refused(
     assert not caught.value.speaks_of_instance
 
 
-async def test_it_fetches_though_nobody_asks(publisher: Publisher) -> None:
+async def test_it_fetches_without_a_caller(publisher: Publisher) -> None:
     keys = PublishedKeys(publisher.fetch, fetch_seconds=0.01)
     keeping = asyncio.create_task(keys.keep_fetching())
     try:

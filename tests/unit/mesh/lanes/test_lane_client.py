@@ -100,7 +100,7 @@ async def test_a_call_withdrawn_before_it_was_sent_is_never_sent() -> None:
     await asyncio.wait((sent, cancelled, kept))
 
 
-async def test_the_server_is_told_of_calls_withdrawn_after_they_were_sent() -> None:
+async def test_the_server_learns_of_calls_withdrawn_after_they_were_sent() -> None:
     stream = ScriptedStream()
     lane = Lane(stream)
     (cancelled,), (late,) = begin(lane, b"cancelled"), begin(lane, b"late", seconds=0.2)
@@ -191,7 +191,7 @@ async def test_what_the_server_should_never_say_ends_the_lane() -> None:
     await lane.close()
 
 
-async def test_a_slow_call_is_told_from_a_silent_server_by_signs_of_life() -> None:
+async def test_a_slow_call_is_distinguished_from_a_silent_server_by_signs_of_life() -> None:
     for gives_signs in (True, False):
         stream = ScriptedStream()
         lane = Lane(stream)

@@ -73,7 +73,7 @@ async def test_a_streaming_method_is_not_carried(link: Link) -> None:
     assert caught.value.reason == "METHOD_STREAMS"
 
 
-async def test_a_lane_lends_nobody_its_openers_rights(link: Link) -> None:
+async def test_a_lane_does_not_lend_its_openers_rights(link: Link) -> None:
     with pytest.raises(Unauthenticated):
         await link.transport.call(link.address, ECHO, b"hi", {}, 5.0)
 
@@ -122,7 +122,7 @@ async def test_a_server_has_a_bound_on_its_lanes() -> None:
     await link.server.stop(0)
 
 
-async def test_who_breaks_the_rules_loses_the_lane_and_nobody_else_does(link: Link) -> None:
+async def test_who_breaks_the_rules_loses_the_lane_and_no_other_client_does(link: Link) -> None:
     call = lane_pb2.LaneCall(
         id=7, method=ECHO, request=b"wait", metadata=link.callers.metadata, timeout_ms=5000
     )

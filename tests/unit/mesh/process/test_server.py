@@ -115,7 +115,7 @@ async def test_a_refusal_arrives_with_its_reason(link: Link) -> None:
     assert (caught.value.reason, caught.value.metadata) == ("NOT_NOW", {"key": "value"})
 
 
-async def test_a_bug_is_told_by_its_trace_id_and_nothing_else(link: Link) -> None:
+async def test_a_bug_is_reported_by_its_trace_id_and_nothing_else(link: Link) -> None:
     with pytest.raises(MeshError) as caught:
         await link.call("fail", traceparent=TRACEPARENT)
     assert caught.value.reason == "INTERNAL"

@@ -92,7 +92,7 @@ async def test_a_call_by_itself_comes_from_who_is_connected(link: Link, caller: 
 
 
 @pytest.mark.parametrize("source", [OWN, "127.0.0.2"])
-async def test_who_is_connected_is_told_by_the_connection(link: Link, source: str) -> None:
+async def test_the_client_address_is_that_of_the_connection(link: Link, source: str) -> None:
     async with (
         relayed(link.server.port, source) as address,
         grpc.aio.insecure_channel(address) as channel,
