@@ -164,7 +164,7 @@ def start_etcd(folder: Path) -> Iterator[EtcdCluster]:
         try:
             made.wait_until_healthy()
         except AssertionError:
-            # Somebody may have taken a port between the look and the start.
+            # Another process may have taken a port between the check and the start.
             made.kill(*MEMBERS)
             if attempt == START_ATTEMPTS:
                 raise

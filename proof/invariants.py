@@ -1,4 +1,4 @@
-"""What must hold over all data, whatever happened to whichever process.
+"""Invariants over all data, which hold after any fault of any process.
 
 Each check reads whole tables and names the rows that break it.
 """
@@ -130,7 +130,7 @@ def broken_rows(mesh: Mesh) -> Iterator[tuple[str, list[Row]]]:
 
 
 def pulls_without_debit(mesh: Mesh) -> list[Row]:
-    """Reads the gacha first and the account second, as anybody may during a load."""
+    """Reads the gacha first and the account second, as any client may during a load."""
     pulls = set(query(mesh, "gacha", PULLS))
     return sorted(pulls - set(query(mesh, "account", DEBITS)))
 

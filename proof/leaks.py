@@ -1,6 +1,6 @@
-"""Looks through log folders for what must never stand in a log: tokens, passwords, emails.
+"""Searches log folders for secrets that must not be in a log: tokens, passwords, emails.
 
-What is found is told by its file, its line and its kind; the secret itself is never repeated.
+A finding has the file, the line and the kind; the secret itself is never shown.
 """
 
 import re

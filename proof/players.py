@@ -19,11 +19,11 @@ class Player:
 
 
 NewPlayer = Callable[..., Player]
-"""`new_player(gems=0)`: somebody who has just registered, and bought so many gems."""
+"""`new_player(gems=0)`: a newly registered player who has bought that many gems."""
 
 
 def unique_name(prefix: str = "player") -> str:
-    """A username that nobody has."""
+    """A unique username."""
     return f"{prefix}-{uuid4().hex[:20]}"
 
 

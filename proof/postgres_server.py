@@ -123,7 +123,7 @@ def start_postgres(
             postgres.accept_connections(cluster, timeout_seconds=START_TIMEOUT_SECONDS)
             return server
         except LocalRunError:
-            # Somebody may have taken the port between the look and the start.
+            # Another process may have taken the port between the check and the start.
             server.kill()
             if attempt == START_ATTEMPTS:
                 raise

@@ -1,4 +1,4 @@
-"""Tokens that nobody should accept, most of them signed with the mesh's real keys."""
+"""Tokens that no service may accept, most of them signed with the mesh's real keys."""
 
 import math
 import time

@@ -29,7 +29,7 @@ def started_mesh() -> Iterator[Mesh]:
     """A mesh of its own, with the settings of the real one, gone when the context ends."""
     parent = FOLDER_OF_DATA if FOLDER_OF_DATA.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="gacha-mesh-bench-", dir=parent))
-    # The user that PostgreSQL runs as passes through; the mesh protects what is within.
+    # PostgreSQL's user must be able to enter this folder; the mesh protects the folders in it.
     folder.chmod(0o755)
     try:
         mesh = start_mesh(folder / "mesh", environment=NO_RATE_LIMITS)

@@ -100,12 +100,12 @@ class Chaos:
 
 
 async def invariants(mesh: Mesh) -> list[str]:
-    """Those that do not hold, once the load has ended."""
+    """The invariants that do not hold, after the end of the load."""
     return await asyncio.to_thread(broken_invariants, mesh)
 
 
 def _split_errors(fault: Fault, calls: Sequence[Call]) -> tuple[Counter[str], Counter[str]]:
-    """The errors that nobody could spare the caller, and all others."""
+    """The unavoidable errors, and all others."""
     unavoidable: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     for call in calls:

@@ -1,4 +1,4 @@
-"""What a call gave, in one shape for every client: that of REST."""
+"""The answer of a call, in REST's shape for every client."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a user can do, whichever way the call goes."""
+"""The operations of a user, over any transport."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The descriptors of a server as its own reflection tells them: no generated code."""
+"""The descriptors of a server from its own reflection, without generated code."""
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -11,8 +11,7 @@ from mesh.tls.material import TlsFiles
 
 
 class ReflectedServer:
-    """A server, which is shown the certificate in `files`, and a pool of the descriptors that
-    it told."""
+    """A server and a pool of its descriptors. `files` has the client certificate for it."""
 
     def __init__(self, address: str, files: TlsFiles | None = None) -> None:
         options = (("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0))

@@ -1,4 +1,4 @@
-"""REST, by httpx. The routes stand here once more, for they are what users were promised."""
+"""REST by httpx. The routes are repeated here, because they are promised to users."""
 
 import ssl
 from string import Formatter

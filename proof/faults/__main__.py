@@ -25,9 +25,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def main(
     minutes: Annotated[float, typer.Option(min=0.0, help="How long; 0 for no run.")] = 5.0,
-    seed: Annotated[int, typer.Option(help="0 for another one each time.")] = 0,
+    seed: Annotated[int, typer.Option(help="0 for a random one.")] = 0,
     only: Annotated[
-        list[str] | None, typer.Option(help="Only faults whose names have this in them.")
+        list[str] | None, typer.Option(help="Only faults whose names contain this.")
     ] = None,
     mutants: Annotated[
         bool, typer.Option("--mutants", help="Then show that each broken rule is noticed.")

@@ -1,4 +1,4 @@
-"""What was found to be wrong, by the check that found it."""
+"""The findings of a run, by the check that made them."""
 
 import time
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ class Check(StrEnum):
     FEES = "fees kept and gifts delivered are the same set, by id, player and amount"
     BOOK = "the provider has kept the money of what was credited, once, and of nothing else"
     SAGAS = "purchases and gifts under way end within a bound"
-    UNREQUESTED = "nothing is stored that nobody requested"
+    UNREQUESTED = "everything that is stored was requested"
     OUTCOMES = "both branches of a gid have its decision's outcome"
     PREPARED = "prepared branches and open decisions end within a bound"
     REPEATS = "a repeated idempotency key gives its first answer, byte for byte"
@@ -63,7 +63,7 @@ class Findings:
         return new
 
     def is_enough(self, check: Check) -> bool:
-        """Whether more findings of the check would tell nothing new."""
+        """Whether more findings of the check would add no information."""
         return self.counts.get(check, 0) >= MOST_OF_A_CHECK
 
     def first(self, check: Check) -> float | None:

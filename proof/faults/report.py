@@ -1,4 +1,4 @@
-"""What a run says: a line for each round, and a summary at the end."""
+"""The output of a run: a line for each round, and a summary at the end."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ WIDTH_OF_FILES = 150
 
 
 class Reporter:
-    """Writes to the terminal, or to whatever stands for it."""
+    """Writes to the given console."""
 
     def __init__(self) -> None:
         width = None if sys.stdout.isatty() else WIDTH_OF_FILES

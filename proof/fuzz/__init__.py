@@ -1,1 +1,1 @@
-"""Random input at every endpoint, and a look at what it did: `make fuzz`."""
+"""Random input at every endpoint, and checks of its effects: `make fuzz`."""

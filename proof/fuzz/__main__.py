@@ -1,7 +1,7 @@
 """Random input at every endpoint of a mesh: `python -m proof.fuzz`.
 
-Exit status: 0 when no answer was our bug, no instance was lost, no process logged a
-failure that nobody had foreseen, and every invariant holds over all data; else 1.
+Exit status: 0 when no answer was our bug, no instance was lost, no process logged an unexpected
+failure, and every invariant holds over all data; else 1.
 """
 
 import random
@@ -27,7 +27,7 @@ def main(
         int,
         typer.Option(min=0, max=720, help="Of REST, with one player's token; 0 for none."),
     ] = 180,
-    seed: Annotated[int, typer.Option(help="0 for another one each time.")] = 0,
+    seed: Annotated[int, typer.Option(help="0 for a random one.")] = 0,
     results: Annotated[Path, typer.Option(help="Where runs leave their logs.")] = REPOSITORY
     / "var"
     / "fuzz",

@@ -21,11 +21,11 @@ PURSE_GEMS = 1_000_000
 LOG_IN_SECONDS = 600.0
 """For how long a token, which lasts 15 minutes, is used."""
 UNEXPECTED_ERROR = "fail_"
-"""What processes log, as an error, when something happened that nobody had foreseen."""
+"""The error events that processes log for unexpected failures."""
 
 
 class FuzzedMesh:
-    """A mesh of its own in `folder`, with two players; one of them does the knocking."""
+    """Its own mesh in `folder`, with two players; one of them sends the random requests."""
 
     def __init__(self, folder: Path) -> None:
         """Starts it. Call it from the main thread."""

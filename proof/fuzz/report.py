@@ -16,7 +16,7 @@ SHOWN = 20
 
 
 class Reporter:
-    """Writes to the terminal, or to whatever stands for it."""
+    """Writes to the given console."""
 
     def __init__(self) -> None:
         width = None if sys.stdout.isatty() else WIDTH_OF_FILES

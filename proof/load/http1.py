@@ -106,7 +106,7 @@ async def connect(
     on_end: Callable[[ConnectionError], None],
     trust: ssl.SSLContext | None = None,
 ) -> Connection:
-    """Over TLS where there is somebody to `trust`. Raises OSError."""
+    """Connects, over TLS if `trust` is given. Raises OSError."""
     _, connection = await asyncio.get_running_loop().create_connection(
         lambda: Connection(on_answer, on_end), host, port, ssl=trust
     )

@@ -1,7 +1,7 @@
-"""Players who pull all the time, and settle every pull whatever answers they get.
+"""Players who pull continuously, and settle every pull.
 
-What is unsettled is sent again with the same key, as the documentation tells
-callers; what was answered is remembered, to be compared with what is stored.
+A pull with an unknown outcome is sent again with the same key, as the documentation says.
+Answers are kept, to be compared with the stored data.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ REFUSED = "INSUFFICIENT_CURRENCY"
 
 @dataclass(slots=True)
 class PullingPlayer:
-    """Somebody with a token, and a number of pulls that the wallet pays for."""
+    """A player with a token, and a number of pulls that the wallet can pay."""
 
     user_id: str
     token: str
@@ -86,7 +86,7 @@ class PullLoad:
     async def refresh(
         self, client: httpx.AsyncClient, refresh_token: str, key: str
     ) -> httpx.Response | None:
-        """What one request to refresh is answered; None when nobody answers."""
+        """The answer of one refresh request; None without an answer."""
         try:
             return await client.post(
                 "/refresh",

@@ -1,1 +1,1 @@
-"""What must hold over all data after a fault."""
+"""Checks over all data after a fault."""

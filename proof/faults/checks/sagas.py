@@ -1,4 +1,4 @@
-"""What must hold of purchases and gifts once nothing is under way, the provider's book included."""
+"""Checks of purchases and gifts once nothing is running, including the provider's book."""
 
 import contextlib
 import time

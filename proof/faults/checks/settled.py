@@ -1,4 +1,4 @@
-"""What must hold over all data once nothing is under way, and the reader of the meanwhile.
+"""Checks over all data once nothing is running, and a reader for the time before.
 
 Comparisons over both databases go by a digest of each side first, so that they cost
 no more when the run is long; whole sets are fetched where digests differ, to name
@@ -124,10 +124,10 @@ def _outcomes(mesh: Mesh) -> Iterator[str]:
         if _digest(mesh, side, COMMITTED) == decided:
             continue
         committed = set(query(mesh, side, COMMITTED))
-        wanted = set(query(mesh, "gacha", DECIDED))
-        if undecided := sorted(committed - wanted):
+        to_commit = set(query(mesh, "gacha", DECIDED))
+        if undecided := sorted(committed - to_commit):
             yield f"{len(undecided)} committed at {side}_svc undecided: {undecided[:SHOWN]}"
-        if undone := sorted(wanted - committed):
+        if undone := sorted(to_commit - committed):
             yield f"{len(undone)} decided, not committed at {side}_svc: {undone[:SHOWN]}"
 
 
@@ -180,7 +180,7 @@ def in_parts(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
 
 
 class Reader:
-    """Reads gacha first and account second, as anybody may at any time."""
+    """Reads gacha first and account second, as any client may at any time."""
 
     RECENT = """
     SELECT pull_id::text, user_id::text, cost FROM pull

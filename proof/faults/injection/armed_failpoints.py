@@ -34,11 +34,11 @@ class Action(StrEnum):
 
 
 class Overlooked(Exception):
-    """A statement fails here, and whoever sent it goes on as if it had not."""
+    """A statement fails here, and its sender ignores that."""
 
 
 class Bug(Exception):
-    """What nobody foresaw."""
+    """An unexpected error."""
 
 
 class ArmedFailpoints:
@@ -103,7 +103,7 @@ class FailpointControl:
         return shot
 
     def fired(self, shot: str) -> str | None:
-        """The instance that took the shot, and None while nobody has."""
+        """The instance that took the shot; None while no instance has."""
         try:
             return (self._folder / "fired" / shot).read_text() or None
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a fault is, to whoever injects it."""
+"""The interface of a fault."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ class InjectionContext:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`kind` is what it counts as; `inject` tells whether it came about."""
+    """`kind` is its group in the counts; `inject` returns whether it took effect."""
 
     name: str
     group: Group

@@ -198,8 +198,8 @@ def _server_signalled(side: str, how: signal.Signals) -> Callable[[InjectionCont
 
 
 def _lose_branches(context: InjectionContext) -> bool:
-    """Rolls back first branches whose decision says commit, as a failover to a standby
-    without them would; their coordinator stands still meanwhile."""
+    """Rolls back first branches whose decision is commit, as a failover to a standby without
+    them would. Their coordinator is frozen during that time."""
     target = context.target
     shot = target.failpoints.arm(
         target.instances("gacha_svc"), "coordinator.after_decision", Action.STALL

@@ -75,9 +75,7 @@ def test_unknown_banner_is_not_found(
 
 @pytest.mark.parametrize("route", ALLOWED)
 @pytest.mark.parametrize("verb", ["DELETE", "PUT", "PATCH"])
-def test_wrong_verb_is_answered_with_the_right_ones(
-    rest: RestClient, verb: str, route: str
-) -> None:
+def test_wrong_verb_gets_the_right_ones(rest: RestClient, verb: str, route: str) -> None:
     response = rest.http.request(verb, route)
     refusal(response, 405, "UNIMPLEMENTED", "METHOD_NOT_ALLOWED")
     assert response.headers["allow"] == ALLOWED[route]

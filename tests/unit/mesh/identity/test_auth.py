@@ -110,9 +110,7 @@ async def test_a_method_without_a_rule_is_closed_to_everybody(
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer ", "Basic dXNlcg==", "token-without-a-scheme"]
 )
-async def test_a_missing_token_is_reported_as_such(
-    authenticator: Authenticator, header: str
-) -> None:
+async def test_a_missing_token_is_reported(authenticator: Authenticator, header: str) -> None:
     with pytest.raises(Unauthenticated) as caught:
         await authenticator.authenticate({"authorization": header}, OF_PLAYERS)
     assert caught.value.reason == "TOKEN_MISSING"
