@@ -22,7 +22,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.deadlines import Deadline, within
 from mesh.errors import MeshError
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
 from mesh.saga import log as rows
 from mesh.saga.definition import Definition, Saga, StillWaiting
@@ -52,7 +52,7 @@ class SagaRunner:
         *,
         limits: SagaLimits | None = None,
         jitter: Callable[[], float] = random.random,
-        reach: Reach = unharmed,
+        failpoint: Failpoint = no_failpoint,
     ) -> None:
         """`jitter` gives numbers in [0, 1). Points are saga.<kind>.before_<state>,
         after_<state> (the step is done and nothing is written) and moved_<state>."""
@@ -60,7 +60,7 @@ class SagaRunner:
         self._definitions = {definition.kind: definition for definition in definitions}
         self._limits = limits or SagaLimits()
         self._jitter = jitter
-        self._reach = reach
+        self._failpoint = failpoint
         self._driving: set[asyncio.Task[Saga]] = set()
 
     def begin(
@@ -128,10 +128,10 @@ class SagaRunner:
         return saga
 
     async def _advance(self, definition: Definition, saga: Saga) -> Saga:
-        self._reach(f"saga.{saga.kind}.before_{saga.state}")
+        self._failpoint(f"saga.{saga.kind}.before_{saga.state}")
         deadline = Deadline.after(self._limits.step_seconds)
         found = await within(deadline, definition.step_of(saga.state)(saga, deadline))
-        self._reach(f"saga.{saga.kind}.after_{saga.state}")
+        self._failpoint(f"saga.{saga.kind}.after_{saga.state}")
 
         def apply(cursor: Cursor) -> Saga:
             state = found.apply(cursor)
@@ -140,7 +140,7 @@ class SagaRunner:
             return rows.move(cursor, saga, state, found.remember, seconds)
 
         moved = await self._database.transaction(apply)
-        self._reach(f"saga.{saga.kind}.moved_{saga.state}")
+        self._failpoint(f"saga.{saga.kind}.moved_{saga.state}")
         return moved
 
     async def _wait_on(self, saga: Saga, reason: str) -> None:

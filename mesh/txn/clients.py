@@ -130,7 +130,7 @@ class RemoteCoordinator:
         return [decision.gid for decision in await self.decisions([])]
 
     async def decisions(self, gids: Collection[str]) -> list[Decision]:
-        """As `DecisionLog.standing`. Raises MeshError when nobody answers."""
+        """As `DecisionLog.list_decisions`. Raises MeshError when nobody answers."""
         answer = await self._call("ListDecisions", coordinator_pb2.ListDecisionsRequest(gids=gids))
         return [
             Decision(

@@ -20,7 +20,7 @@ import structlog
 
 from mesh.deadlines import Deadline
 from mesh.errors import InDoubt, MeshError
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.model import BranchLost, No, Operation, Outcome, Vote, Yes, new_gid, random_token
 
@@ -98,7 +98,7 @@ class Coordinator:
         decisions: DecisionLog,
         *,
         clock: Callable[[], float] = time.time,
-        reach: Reach = unharmed,
+        failpoint: Failpoint = no_failpoint,
         token: Callable[[], str] = random_token,
     ) -> None:
         """`name` is the instance's, and the beginning of its gids; `token` their end."""
@@ -107,7 +107,7 @@ class Coordinator:
         self._second = second
         self._decisions = decisions
         self._clock = clock
-        self._reach = reach
+        self._failpoint = failpoint
         self._token = token
         self._done: set[str] = set()
 
@@ -152,7 +152,7 @@ class Coordinator:
         )
         operations = [Operation(pair.id, pair.second) for pair in accepted]
         try:
-            self._reach("coordinator.between_prepares")
+            self._failpoint("coordinator.between_prepares")
             seconds = await self._prepare(self._second, gid, operations, deadline)
         except MeshError:
             await self._abort(self._first, gid)
@@ -187,9 +187,9 @@ class Coordinator:
     async def _decide(self, gid: str, first_operations: bytes, deadline: Deadline) -> Outcome:
         while True:
             try:
-                self._reach("coordinator.before_decision")
+                self._failpoint("coordinator.before_decision")
                 outcome = await self._decisions.decide(gid, Outcome.COMMIT, first_operations)
-                self._reach("coordinator.after_decision")
+                self._failpoint("coordinator.after_decision")
                 return outcome
             except MeshError as error:
                 log.warning("fail_decision", gid=gid, reason=error.reason)
@@ -205,9 +205,9 @@ class Coordinator:
         deadline = Deadline.after(COMMIT_SECONDS)
         try:
             await self._first.commit(gid, deadline)
-            self._reach("coordinator.between_commits")
+            self._failpoint("coordinator.between_commits")
             await self._second.commit(gid, deadline)
-            self._reach("coordinator.after_commits")
+            self._failpoint("coordinator.after_commits")
         except MeshError as error:
             log.warning("leave_commit_to_recovery", gid=gid, reason=error.reason)
             if error.reason == BranchLost.REASON:

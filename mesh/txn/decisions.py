@@ -114,7 +114,7 @@ class DecisionLog:
                 cursor.execute(_ABORT, (gid,))
             if row := cursor.fetchone():
                 return Outcome(row[0])
-            return _standing_or_abort(cursor, gid)
+            return _existing_or_abort(cursor, gid)
 
         return await self._database.autocommit(insert_once)
 
@@ -164,9 +164,9 @@ class DecisionLog:
     async def open_gids(self) -> list[str]:
         """The gids decided to commit that are not known to be done, oldest first; at most
         `max_listed`."""
-        return [decision.gid for decision in await self.standing([])]
+        return [decision.gid for decision in await self.list_decisions([])]
 
-    async def standing(self, gids: Collection[str]) -> list[Decision]:
+    async def list_decisions(self, gids: Collection[str]) -> list[Decision]:
         """The decisions of these gids, and the commits that are not known to be done,
         of which the oldest `max_listed`; oldest first. Decides nothing."""
 
@@ -199,7 +199,7 @@ class DecisionLog:
         )
 
 
-def _standing_or_abort(cursor: Cursor, gid: str) -> Outcome:
+def _existing_or_abort(cursor: Cursor, gid: str) -> Outcome:
     """What stands where an insert did nothing. Nothing may stand: the gid was too old, or the
     row that was in the way has just been removed for its age. Then it is an abort."""
     for _ in range(2):

@@ -22,7 +22,7 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted, InvalidArgument
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import UNIQUE_VIOLATION, Database
 from mesh.txn.model import (
     GID_MAX_AGE_SECONDS,
@@ -39,7 +39,7 @@ from mesh.txn.model import (
     Yes,
     gid_age_seconds,
 )
-from mesh.txn.pipelined_cursor import OpeningCursor
+from mesh.txn.pipelined_cursor import PipelinedCursor
 from mesh.txn.redo import redo
 
 LOCK_TIMEOUT_MS = 200
@@ -96,7 +96,7 @@ class Participant(Generic[Body, Result]):
         name: str,
         apply: Callable[[Cursor, Sequence[Operation[Body]]], Sequence[Vote[Result]]],
         clock: Callable[[], float] = time.time,
-        reach: Reach = unharmed,
+        failpoint: Failpoint = no_failpoint,
     ) -> None:
         """`apply` does the operations' SQL inside the branch, at least one statement, and
         votes on each, in order; it waits for no lock. `name` goes before the gid in
@@ -105,7 +105,7 @@ class Participant(Generic[Body, Result]):
         self._prefix = f"{name}/"
         self._apply = apply
         self._clock = clock
-        self._reach: Reach = lambda point: reach(f"{name}.{point}")
+        self._failpoint: Failpoint = lambda point: failpoint(f"{name}.{point}")
 
     async def prepare(
         self, gid: str, expires_at_seconds: float, operations: Sequence[Operation[Body]]
@@ -184,8 +184,8 @@ class Participant(Generic[Body, Result]):
     def _prepare(
         self, cursor: Cursor, gid: str, operations: Sequence[Operation[Body]]
     ) -> Sequence[Vote[Result]]:
-        self._reach("before_branch")
-        with cursor.connection.cursor(cursor_factory=OpeningCursor) as opening:
+        self._failpoint("before_branch")
+        with cursor.connection.cursor(cursor_factory=PipelinedCursor) as opening:
             opening.begin_with(_BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid))
             return self._prepare_open(opening, gid, operations)
 
@@ -202,7 +202,7 @@ class Participant(Generic[Body, Result]):
         if not any(isinstance(vote, Yes) for vote in votes):
             cursor.execute("ROLLBACK")
             return votes
-        self._reach("before_prepare")
+        self._failpoint("before_prepare")
         try:
             cursor.execute("PREPARE TRANSACTION %s", (self._prefix + gid,))
         except psycopg2.Error as error:
@@ -217,7 +217,7 @@ class Participant(Generic[Body, Result]):
         # In a transaction that failed earlier PREPARE succeeds, with the tag ROLLBACK.
         if cursor.statusmessage != "PREPARE TRANSACTION":
             raise Aborted("The branch could not be prepared.", reason="NOT_PREPARED")
-        self._reach("after_prepare")
+        self._failpoint("after_prepare")
         return votes
 
     async def _settle(self, work: Callable[[Cursor], bool]) -> None:
@@ -229,10 +229,10 @@ class Participant(Generic[Body, Result]):
         raise Aborted("The branch is being settled by somebody else.", reason="BRANCH_BUSY")
 
     def _commit(self, cursor: Cursor, gid: str) -> bool:
-        self._reach("before_commit")
+        self._failpoint("before_commit")
         try:
             cursor.execute("COMMIT PREPARED %s", (self._prefix + gid,))
-            self._reach("after_commit")
+            self._failpoint("after_commit")
             return True
         except psycopg2.Error as error:
             if error.pgcode == _BRANCH_BUSY:
@@ -244,7 +244,7 @@ class Participant(Generic[Body, Result]):
         return True
 
     def _abort(self, cursor: Cursor, gid: str) -> bool:
-        self._reach("before_abort")
+        self._failpoint("before_abort")
         try:
             cursor.execute("ROLLBACK PREPARED %s", (self._prefix + gid,))
         except psycopg2.Error as error:
@@ -252,7 +252,7 @@ class Participant(Generic[Body, Result]):
                 return False
             if error.pgcode != _NO_SUCH_BRANCH:
                 raise
-        self._reach("before_tombstone")
+        self._failpoint("before_tombstone")
         cursor.execute(f"BEGIN; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
         cursor.execute(
             "INSERT INTO tx_branch (gid, aborted) VALUES (%s, true) ON CONFLICT DO NOTHING", (gid,)
@@ -260,7 +260,7 @@ class Participant(Generic[Body, Result]):
         cursor.execute("COMMIT")
         if self._aborted(cursor, gid) is False:
             raise AlreadyCommitted(f"The branch of {gid} has been committed.")
-        self._reach("after_abort")
+        self._failpoint("after_abort")
         return True
 
     def _aborted(self, cursor: Cursor, gid: str) -> bool | None:

@@ -12,7 +12,7 @@ import structlog
 
 from mesh.deadlines import Deadline
 from mesh.errors import Aborted, DeadlineExceeded, MeshError, ResourceExhausted, Unavailable
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.txn.coordinator import Coordinator, FirstParticipantClient, ParticipantClient
 from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog
 from mesh.txn.model import RECOVERY_AGE_SECONDS, BranchLost, Outcome
@@ -53,7 +53,7 @@ class BranchRecovery:
         *,
         commits: bool,
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
-        reach: Reach = unharmed,
+        failpoint: Failpoint = no_failpoint,
         rounds_between_cleanups: int = ROUNDS_BETWEEN_CLEANUPS,
     ) -> None:
         """`commits` is for the first participant. The second leaves commits to
@@ -62,7 +62,7 @@ class BranchRecovery:
         self._outcomes = outcomes
         self._commits = commits
         self._min_age_seconds = min_age_seconds
-        self._reach = reach
+        self._failpoint = failpoint
         self._rounds_between_cleanups = rounds_between_cleanups
         self._rounds = 0
 
@@ -81,9 +81,9 @@ class BranchRecovery:
         self._rounds += 1
 
     async def _settle(self, gid: str) -> None:
-        self._reach("recovery.before_resolve")
+        self._failpoint("recovery.before_resolve")
         outcome = await self._outcomes.resolve(gid)
-        self._reach("recovery.after_resolve")
+        self._failpoint("recovery.after_resolve")
         if outcome is Outcome.ABORT:
             await self._participant.abort(gid)
         elif self._commits:
@@ -115,7 +115,7 @@ class DecisionRecovery:
         second: ParticipantClient,
         *,
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
-        reach: Reach = unharmed,
+        failpoint: Failpoint = no_failpoint,
         rounds_between_cleanups: int = ROUNDS_BETWEEN_CLEANUPS,
         max_alarms: int = MAX_ALARMS,
     ) -> None:
@@ -127,7 +127,7 @@ class DecisionRecovery:
         self._first = first
         self._second = second
         self._min_age_seconds = min_age_seconds
-        self._reach = reach
+        self._failpoint = failpoint
         self._rounds_between_cleanups = rounds_between_cleanups
         self._after = BEGINNING
         self._alarms = 0
@@ -143,7 +143,7 @@ class DecisionRecovery:
             await self._finish_next(done)
         finally:
             if done:
-                self._reach("recovery.before_done")
+                self._failpoint("recovery.before_done")
                 await self._decisions.mark_done(done)
         if self._alarms > self._max_alarms:
             log.error("fail_more_decision_recoveries", count=self._alarms - self._max_alarms)
@@ -164,13 +164,13 @@ class DecisionRecovery:
 
     async def _finish(self, gid: str) -> bool:
         try:
-            self._reach("recovery.before_commits")
+            self._failpoint("recovery.before_commits")
             was_lost = await commit_or_redo(
                 self._first, self._decisions, gid, Deadline.after(STEP_SECONDS)
             )
             if was_lost:
                 self._alarm("redo_lost_branch", gid=gid)
-            self._reach("recovery.between_commits")
+            self._failpoint("recovery.between_commits")
             await self._second.commit(gid, Deadline.after(STEP_SECONDS))
         except MeshError as error:
             if isinstance(error, _AWAY):
@@ -192,7 +192,7 @@ class DecisionRecovery:
         return False
 
     async def _is_open(self, gid: str) -> bool:
-        standing = await self._decisions.standing([gid])
+        standing = await self._decisions.list_decisions([gid])
         return any(each.gid == gid and each.done_at is None for each in standing)
 
     def _alarm(self, event: str, **fields: str) -> None:

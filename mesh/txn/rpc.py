@@ -130,7 +130,7 @@ class CoordinatorRpc:
             raise InvalidArgument.of_field("gids", f"must be at most {MAX_ASKED}")
         gids = [_gid_of(gid) for gid in request.gids]
         response = coordinator_pb2.ListDecisionsResponse()
-        for decision in await self._decisions.standing(gids):
+        for decision in await self._decisions.list_decisions(gids):
             written = response.decisions.add(gid=decision.gid, outcome=OUTCOMES[decision.outcome])
             written.decided_at.FromDatetime(decision.decided_at)
             if decision.done_at is not None:

@@ -157,7 +157,7 @@ async def test_another_process_finishes_what_one_that_died_began(house: House, p
         if reached == point:
             raise Killed
 
-    dying, living = house.runner(reach=die), house.runner()
+    dying, living = house.runner(failpoint=die), house.runner()
     with pytest.raises(Killed):
         await asyncio.shield(dying.drive(await house.begun(dying)))
     ended = await house.until(living, lambda saga: saga.state == "SETTLED")
