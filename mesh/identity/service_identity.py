@@ -12,8 +12,8 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mesh.calls import AUTHORIZATION, Metadata
-from mesh.identity.auth import SERVICE_AUDIENCE, SERVICE_TOKEN_SECONDS, TokenSigner
 from mesh.identity.keys import load_private_key
+from mesh.identity.tokens import SERVICE_AUDIENCE, SERVICE_TOKEN_SECONDS, TokenSigner
 
 log = structlog.get_logger()
 
