@@ -194,7 +194,7 @@ async def test_a_service_that_is_not_named_is_told_who_is(
         with pytest.raises(PermissionDenied) as caught:
             await authenticator.authenticate(service[1].metadata(), rule)
         assert caught.value.reason == "WRONG_CALLER"
-        assert f"for {named} alone" in caught.value.message
+        assert f"only for {named}" in caught.value.message
         assert "gacha_svc" in caught.value.message
 
 
