@@ -1,7 +1,7 @@
 """Network addresses, in one spelling each.
 
-An IPv4-mapped IPv6 address becomes plain IPv4, so that one client has one address
-whatever kind of socket it uses. Pure.
+An IPv4-mapped IPv6 address becomes plain IPv4, so that one client has one address over both
+kinds of socket. Pure.
 """
 
 from functools import lru_cache

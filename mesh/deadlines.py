@@ -75,7 +75,7 @@ async def within(deadline: Deadline, running: Awaitable[T]) -> T:
         return await running
     except asyncio.CancelledError as error:
         # One cancellation is our own. A further one came from outside and takes precedence:
-        # a task that was told to stop must not go on as if it had only timed out.
+        # a cancelled task must not continue as if it had only timed out.
         if is_over and task.cancelling() - 1 <= cancelling_count:
             raise TimeoutError from error
         raise

@@ -2,7 +2,7 @@
 
     MeshError
     +-- Cancelled              1   the caller went away
-    +-- InvalidArgument        3   the request is wrong, whatever the state
+    +-- InvalidArgument        3   the request is wrong in every state of the system
     +-- DeadlineExceeded       4   time ran out; what happened is unknown
     +-- NotFound               5
     +-- AlreadyExists          6

@@ -60,7 +60,7 @@ class Rule:
     def check(self, method: str) -> None:
         """Raises BadRule, naming the method, unless a server may start with this rule."""
         if self.access is Access.NOBODY:
-            raise BadRule(f"{method} declares no (mesh.v1.access), so nobody could call it")
+            raise BadRule(f"{method} declares no (mesh.v1.access), so no caller could use it")
         if self.access is not Access.SERVICE and (self.callers or self.may_be_opened):
             raise BadRule(f"{method}: callers and may_be_opened need ACCESS_SERVICE")
 

@@ -97,7 +97,7 @@ class PublishedKeys:
                 raise ValueError("the key set is empty")
         except MeshError as error:
             self._note(error)
-        except Exception as error:  # a task must not die unseen
+        except Exception as error:  # without the log entry the task would end unnoticed
             log.error("refuse_key_set", exc_info=error)
             self._note(DataLoss("The published key set cannot be read."))
         else:

@@ -1,9 +1,9 @@
 """The lanes of one server: opening them, and draining them when the server leaves.
 
 Only the services that the lane's proto names may open one. Each call is authenticated by its
-own metadata, so a lane gives nobody the rights of its opener. The client address of a call
-is the opener's address. If the proto says that the opener speaks for clients, it is the
-address that the opener sends with each call.
+own metadata, so a call on a lane does not get the rights of the opener. The client address
+of a call is the opener's address. If the proto says that the opener speaks for clients, it is
+the address that the opener sends with each call.
 """
 
 from collections.abc import Callable

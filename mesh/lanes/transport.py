@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class _Connection:
-    """The channel to one address, and its lane while there is one."""
+    """The channel to one address, and its lane if one is open."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class _Connection:
         except grpc.aio.AioRpcError as error:
             if error.code() not in _ABSENT:
                 self._refuse(error)
-        except Exception as error:  # a task must not die unseen
+        except Exception as error:  # without the log entry the task would end unnoticed
             log.error("fail_lane_opening", target=self._address, exc_info=error)
         finally:
             self._opening = None
@@ -115,7 +115,7 @@ class _Connection:
 
 
 class LaneTransport:
-    """A `mesh.calling.transport.Transport`; use it in one event loop alone."""
+    """A `mesh.calling.transport.Transport`. Use it in one event loop only."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class LaneTransport:
 
     @property
     def connected_addresses(self) -> frozenset[str]:
-        """The addresses that it keeps a connection for."""
+        """The addresses that have a connection."""
         return self._connections.addresses
 
     def retain(self, addresses: Iterable[str]) -> None:

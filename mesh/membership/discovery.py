@@ -145,7 +145,7 @@ class Directory:
                         error=type(error).__name__,
                         detail=error.details() if isinstance(error, grpc.aio.AioRpcError) else "",
                     )
-            except Exception as error:  # a task must not die unseen
+            except Exception as error:  # without the log entry the task would end unnoticed
                 log.error("fail_watch", registry=registry, exc_info=error)
             failures = 0 if self._is_current else failures + 1
             self._lose()

@@ -8,8 +8,8 @@ never committed before the first. So no effect was visible yet, and a redo is no
 Guarantees:
 
 - The operations take effect together, in one transaction of their database, or not at all.
-- Each takes effect once, whatever was applied before and however many processes redo it
-  concurrently, because the transaction consumes the gid and operations are deduplicated by id.
+- Each takes effect once, even if it was applied before or several processes redo it at the
+  same time: the transaction consumes the gid, and operations are deduplicated by id.
 - Operations that can no longer be applied are refused with their reasons and left to a person.
 
 Only the first participant is ever redone. The second one's branch is in the database of the

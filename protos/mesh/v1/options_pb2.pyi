@@ -29,7 +29,7 @@ class _AccessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Access.ValueTy
     ACCESS_UNSPECIFIED: _Access.ValueType  # 0
     """Nothing was declared: no caller is admitted."""
     ACCESS_PUBLIC: _Access.ValueType  # 1
-    """Anybody, without a token."""
+    """Public: no token is needed."""
     ACCESS_PLAYER: _Access.ValueType  # 2
     """A player, with the bearer token that Login gave."""
     ACCESS_SERVICE: _Access.ValueType  # 3
@@ -45,7 +45,7 @@ class Access(_Access, metaclass=_AccessEnumTypeWrapper):
 ACCESS_UNSPECIFIED: Access.ValueType  # 0
 """Nothing was declared: no caller is admitted."""
 ACCESS_PUBLIC: Access.ValueType  # 1
-"""Anybody, without a token."""
+"""Public: no token is needed."""
 ACCESS_PLAYER: Access.ValueType  # 2
 """A player, with the bearer token that Login gave."""
 ACCESS_SERVICE: Access.ValueType  # 3

@@ -187,7 +187,7 @@ async def test_a_service_that_is_not_named_is_told_who_is(
 ) -> None:
     for rule, named in (
         (of_services(["account_svc", "admin"]), "account_svc and admin"),
-        (of_services([]), "nobody"),
+        (of_services([]), "no caller"),
     ):
         # Twice: the token is remembered, and what it opens is asked each time.
         await authenticator.authenticate(service[1].metadata(), of_services(["gacha_svc"]))
