@@ -57,12 +57,12 @@ class Terms:
     repeats: bool = False
     changes: bool = True
 
-    def seconds_for(self, asked_seconds: float | None) -> float:
+    def seconds_for(self, requested_seconds: float | None) -> float:
         """The deadline of a call in seconds: the caller's, within the maximum, or the default
         if the caller gives none."""
-        if asked_seconds is None:
+        if requested_seconds is None:
             return self.default_seconds
-        return min(asked_seconds, self.max_seconds)
+        return min(requested_seconds, self.max_seconds)
 
 
 UNKNOWN = Terms()

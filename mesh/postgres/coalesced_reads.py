@@ -52,13 +52,13 @@ class CoalescedRead(Generic[Key, Value]):
         finally:
             self._reading = None
 
-    async def _answer(self, asked: Mapping[Key, "asyncio.Future[Value | None]"]) -> None:
+    async def _answer(self, batch: Mapping[Key, "asyncio.Future[Value | None]"]) -> None:
         try:
-            found = await self._read(asked.keys())
+            found = await self._read(batch.keys())
         except Exception as error:  # noqa: BLE001 (every waiting caller gets it)
-            for waiting in asked.values():
+            for waiting in batch.values():
                 waiting.set_exception(error)
                 waiting.exception()  # marks it as retrieved: the caller may be gone
             return
-        for key, waiting in asked.items():
+        for key, waiting in batch.items():
             waiting.set_result(found.get(key))

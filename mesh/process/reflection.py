@@ -69,17 +69,17 @@ class Reflection:
         answer = reflection_pb2.ServerReflectionResponse(
             valid_host=request.host, original_request=request
         )
-        asked = request.WhichOneof("message_request")
-        if asked == "list_services":
+        kind = request.WhichOneof("message_request")
+        if kind == "list_services":
             for name in self._services:
                 answer.list_services_response.service.add(name=name)
-        elif asked == "all_extension_numbers_of_type":
+        elif kind == "all_extension_numbers_of_type":
             name = request.all_extension_numbers_of_type
             answer.all_extension_numbers_response.base_type_name = name
             answer.all_extension_numbers_response.extension_number.extend(
                 sorted(self._extensions.get(name, {}))
             )
-        elif (file := self._file_for(request, asked)) is not None:
+        elif (file := self._file_for(request, kind)) is not None:
             answer.file_descriptor_response.file_descriptor_proto.extend(
                 each.SerializeToString() for each in self._with_dependencies(file).values()
             )
@@ -88,13 +88,13 @@ class Reflection:
             answer.error_response.error_message = "There is no such file or symbol here."
         return answer
 
-    def _file_for(self, request: Any, asked: str | None) -> FileDescriptorProto | None:
+    def _file_for(self, request: Any, kind: str | None) -> FileDescriptorProto | None:
         name = None
-        if asked == "file_by_filename":
+        if kind == "file_by_filename":
             name = request.file_by_filename
-        elif asked == "file_containing_symbol":
+        elif kind == "file_containing_symbol":
             name = self._symbols.get(request.file_containing_symbol)
-        elif asked == "file_containing_extension":
+        elif kind == "file_containing_extension":
             extension = request.file_containing_extension
             extensions = self._extensions.get(extension.containing_type, {})
             name = extensions.get(extension.extension_number)
