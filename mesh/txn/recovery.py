@@ -105,7 +105,7 @@ class DecisionRecovery:
     """Finishes the transactions that are decided to commit, in the coordinator's order.
 
     A lost first branch is redone (mesh/txn/redo.py). A transaction that cannot be finished is
-    logged as an error in each round, and listed by `make tx`, until a person resolves it.
+    logged as an error in each round, and listed by `gachactl tx`, until a person resolves it.
     """
 
     def __init__(
