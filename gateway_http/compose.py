@@ -4,14 +4,23 @@ Everything is compiled here, once; what the descriptors ask for and the gateway
 cannot do ends the start and never a request.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import orjson
+from prometheus_client import CollectorRegistry, Counter
 
+from gateway_http.config import GatewaySettings
 from gateway_http.describing.documentation import documentation_pages
 from gateway_http.describing.openapi import openapi_document
 from gateway_http.describing.pages import HealthPage, Presence, ReadyPage, StatusPage, StatusSource
+from gateway_http.edge.client_address import ClientAddresses
+from gateway_http.edge.edge import Edge
+from gateway_http.edge.rate_limits.callers import Callers
+from gateway_http.edge.rate_limits.counters import Counters
+from gateway_http.edge.rate_limits.limiter import RateLimiter
+from gateway_http.edge.response_headers import ResponseHeaders
 from gateway_http.transcoding.binding import RequestBinding
 from gateway_http.transcoding.contracts import Contracts
 from gateway_http.transcoding.decoding import Decoders
@@ -75,7 +84,35 @@ def add_operations(
                 encoders.of(operation.response),
                 callers[operation.host],
                 maximum_seconds=limits.deadline_seconds,
+                max_body_bytes=limits.max_body_bytes,
             )
             # A GET that changes something is a promise to old clients; HEAD is none.
             also_head = binding.verb == "GET" and not operation.has_side_effects
             router.add(binding.verb, binding.template, call, also_head=also_head)
+
+
+def compose_edge(
+    settings: GatewaySettings,
+    registry: CollectorRegistry,
+    clock: Callable[[], float] = time.time,
+) -> Edge:
+    """As the settings have it; `clock` gives seconds since 1970, as other gateways' do."""
+    refusals = Counter(
+        "gateway_rate_limited",
+        "Requests that a rate limit refused, by its name.",
+        ["policy"],
+        registry=registry,
+    )
+    addresses = ClientAddresses(settings.trusted_proxies)
+    limiter = RateLimiter(
+        Counters(settings.address_limit, clock),
+        Counters(settings.sign_in_limit, clock),
+        Counters(settings.player_limit, clock),
+        Callers(),
+        lambda policy: refusals.labels(policy).inc(),
+    )
+    return Edge(
+        addresses,
+        limiter if settings.rate_limits == "on" else None,
+        ResponseHeaders(settings.cors_origins, addresses, hsts_seconds=settings.hsts_seconds),
+    )

@@ -15,9 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from deploy.local.errors import LocalRunError
 from deploy.local.servers import etcd
 from deploy.local.servers.ports import free_ports
 
@@ -146,22 +143,17 @@ def _text(key: bytes) -> str:
     return base64.b64encode(key).decode()
 
 
-def need_etcd() -> None:
-    """Skips the test on a machine without etcd, which `make up` does not need either."""
-    try:
-        etcd.binary()
-    except LocalRunError as error:
-        pytest.skip(str(error))
-
-
 @contextmanager
 def start_etcd(folder: Path) -> Iterator[EtcdCluster]:
-    """Three healthy members with their data in `folder`; takes about a second."""
+    """Three healthy members with their data in `folder`; takes about a second. Raises
+    LocalRunError on a machine without etcd."""
+    program = etcd.binary()
     ports = free_ports(random.Random())
     for attempt in itertools.count(1):
         made = EtcdCluster(
             etcd.Cluster(
                 folder / f"attempt-{attempt}",
+                program,
                 client_ports={name: next(ports) for name in MEMBERS},
                 peer_ports={name: next(ports) for name in MEMBERS},
                 is_durable=False,

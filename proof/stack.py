@@ -20,7 +20,6 @@ from deploy.local import mesh_file
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.mesh_file import Process
 from deploy.local.parent_bound import bound_to_parent
-from deploy.local.secrets.credentials import signing_keys_in
 from mesh.identity.keys import load_private_key
 from mesh.tls.material import TlsFiles
 from proof.leaks import find_leaks
@@ -92,7 +91,7 @@ class Mesh:
 
     def player_key(self) -> Ed25519PrivateKey:
         """The oldest key that players' tokens may be signed with."""
-        oldest = min(signing_keys_in(self.layout.secrets).glob("*.pem"))
+        oldest = min(self.layout.signing_keys.glob("*.pem"))
         return load_private_key(oldest.read_bytes())
 
     def database_url(self, database: str) -> str:
@@ -175,6 +174,9 @@ NO_RATE_LIMITS = MappingProxyType(
     }
 )
 """For a load that is more than players make, all of it from one address."""
+
+BUSY_MACHINE = MappingProxyType({**NO_RATE_LIMITS, "ACCOUNT_HASHING_NICENESS": "0"})
+"""The same where other programs keep the cores busy: nobody waits for a login until they end."""
 
 
 def start_mesh(

@@ -8,7 +8,6 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deploy.local.secrets.credentials import service_key_in, service_keys_in
 from mesh.identity.keys import key_id, load_private_key, public_octets
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.identity.tokens import SERVICE_AUDIENCE
@@ -17,8 +16,7 @@ from proof.stack import Mesh
 
 def key_of(mesh: Mesh, name: str) -> Ed25519PrivateKey:
     """The key of a service, or of the operators (`admin`)."""
-    path = service_key_in(service_keys_in(mesh.layout.secrets), name)
-    return load_private_key(path.read_bytes())
+    return load_private_key(mesh.layout.service_key(name).read_bytes())
 
 
 def token_of(mesh: Mesh, name: str) -> str:

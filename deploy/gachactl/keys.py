@@ -14,7 +14,6 @@ from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
 from deploy.local.mesh_file import Mesh
 from deploy.local.secrets import operator
-from deploy.local.secrets.credentials import signing_keys_in
 
 OWNER = "account_svc"
 
@@ -87,7 +86,7 @@ def _environment(layout: Layout, mesh: Mesh) -> dict[str, str]:
         **tls,
         "MESH_REGISTRIES": ",".join(mesh["registries"]),
         "MESH_SERVICE_KEY_FILE": str(layout.admin_key),
-        "ACCOUNT_SIGNING_KEYS_DIR": str(signing_keys_in(layout.secrets)),
+        "ACCOUNT_SIGNING_KEYS_DIR": str(layout.signing_keys),
     }
 
 

@@ -94,7 +94,9 @@ def _ask(folder: Path, command: str, *usernames: str) -> Any:
     if DATABASE not in urls:
         raise LocalRunError("Failed logins are in the account database: set ACCOUNT_DATABASE_URL.")
     environment = {**os.environ, "DATABASE_URL": urls[DATABASE]}
-    return run_owner(OWNER, ["logins", command, "--", *usernames], environment)
+    # A name may begin with a hyphen.
+    names = ["--", *usernames] if usernames else []
+    return run_owner(OWNER, ["logins", command, *names], environment)
 
 
 def _print(columns: list[str], rows: list[list[str]], otherwise: str) -> None:

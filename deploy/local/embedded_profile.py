@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from deploy.local.data_tier import cache_process, etcd_process, postgres_process
 from deploy.local.inherited_environment import inherited_environment
@@ -58,7 +59,8 @@ and proxies are on it too. The environment overrides these."""
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedProfile:
-    """`ports` has one for each of instance_names(topology)."""
+    """`ports` has one for each of instance_names(topology). `etcd_program` is needed where the
+    topology has members of etcd."""
 
     layout: Layout
     ports: Mapping[str, int]
@@ -66,6 +68,7 @@ class EmbeddedProfile:
     server_user: ServerUser
     topology: Topology = TWO_OF_EACH
     certificates: PlainText = field(default_factory=PlainText)
+    etcd_program: Path | None = None
 
     @property
     def clusters(self) -> dict[str, Cluster]:
@@ -90,6 +93,7 @@ class EmbeddedProfile:
         members = self.topology.etcd_members()
         return etcd.Cluster(
             self.layout.etcd,
+            self.etcd_program,
             client_ports={name: self.ports[name] for name in members},
             peer_ports={name: self.ports[peer_name(name)] for name in members},
         )
@@ -131,7 +135,7 @@ class EmbeddedProfile:
         settings = {"DATABASE_URL": url}
         if role == "account_svc":
             settings |= {
-                "ACCOUNT_SIGNING_KEYS_DIR": str(self.credentials.signing_keys),
+                "ACCOUNT_SIGNING_KEYS_DIR": str(self.layout.signing_keys),
                 "PAYMENT_PROVIDER": "sandbox",
                 "PAYMENT_URL": f"http://{self.address(PAYMENT_SANDBOX)}",
                 "PAYMENT_SECRET_KEY_FILE": str(self.credentials.payment_secret_key),
@@ -173,7 +177,7 @@ class EmbeddedProfile:
             "MESH_LISTEN": self.address(name),
             "MESH_METRICS_LISTEN": self.address(metrics_name(name)),
             "MESH_REGISTRIES": ",".join(self.registry_addresses),
-            "MESH_SERVICE_KEYS_DIR": str(self.credentials.public_keys),
+            "MESH_SERVICE_KEYS_DIR": str(self.layout.public_keys),
             **self._own_key(name),
             **self.certificates.settings_of(name),
             **settings,
@@ -183,7 +187,7 @@ class EmbeddedProfile:
         service = name.rpartition("-")[0]
         if service not in IDENTITIES:
             return {}
-        return {"MESH_SERVICE_KEY_FILE": str(self.credentials.service_key(service))}
+        return {"MESH_SERVICE_KEY_FILE": str(self.layout.service_key(service))}
 
     def _instance(self, role: str, name: str, settings: Mapping[str, str]) -> ProcessSpec:
         address = self.address(name)

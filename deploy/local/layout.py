@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.secrets.credentials import service_key_in, service_keys_in
 from mesh.contract.access import ADMIN
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -49,7 +48,22 @@ class Layout:
     @property
     def admin_key(self) -> Path:
         """What an operator's commands call the mesh with."""
-        return service_key_in(service_keys_in(self.secrets), ADMIN)
+        return self.service_key(ADMIN)
+
+    @property
+    def service_keys(self) -> Path:
+        """The private keys of the services and of the operators."""
+        return self.secrets / "service_keys"
+
+    @property
+    def public_keys(self) -> Path:
+        """What the services are known by."""
+        return self.secrets / "public_keys"
+
+    @property
+    def signing_keys(self) -> Path:
+        """The keys that sign players' tokens."""
+        return self.secrets / "signing_keys"
 
     @property
     def certificate_authority(self) -> Path:
@@ -85,6 +99,10 @@ class Layout:
     @property
     def payment_sandbox(self) -> Path:
         return self.folder / "payment_sandbox"
+
+    def service_key(self, name: str) -> Path:
+        """The private key of a service, or of mesh.contract.access.ADMIN."""
+        return self.service_keys / f"{name}.pem"
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

@@ -81,8 +81,8 @@ class MeshRun:
             await asyncio.gather(start, stopping, *keepers, return_exceptions=True)
 
     def _prepare(self) -> EmbeddedProfile:
-        if self._topology.etcd_members():
-            etcd.binary()  # reported before anything is made or started
+        # A missing etcd is reported before anything is made or started.
+        etcd_program = etcd.binary() if self._topology.etcd_members() else None
         layout = self._layout
         layout.make_folders()
         layout.mesh.unlink(missing_ok=True)
@@ -102,10 +102,11 @@ class MeshRun:
         profile = EmbeddedProfile(
             layout,
             assigned,
-            credentials.load_or_make(layout.secrets),
+            credentials.load_or_make(layout),
             server_user,
             self._topology,
             self._certificates,
+            etcd_program,
         )
         profile.etcd_cluster.prepare()
         return profile

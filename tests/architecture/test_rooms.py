@@ -16,29 +16,6 @@ MAX_LINES_OF_A_MODULE = 300
 MAX_LINES_OF_A_TEST_MODULE = 400
 MAX_LINES_OF_A_FUNCTION = 45
 
-LONGER_MODULES = {
-    "proof/stack.py",
-    "tests/storage/account/test_purchases.py",
-    "tests/storage/gacha/test_gifts.py",
-    "tests/storage/txn/test_coordinator.py",
-    "tests/unit/gacha/test_catalog.py",
-    "tests/unit/gateway/test_app.py",
-    "tests/unit/mesh/calling/test_client.py",
-    "tests/unit/mesh/calling/test_transport_conformance.py",
-    "tests/unit/mesh/lanes/test_lanes.py",
-}
-LONGER_FUNCTIONS = {
-    "proof/bench/tables/flood.py show",
-    "tests/unit/gateway/transcoding/every_kind.py every_kind",
-}
-CIRCLES = {
-    "deploy.local": {"deploy.local.layout", "deploy.local.secrets"},
-    "gateway_http": {"gateway_http.config", "gateway_http.edge"},
-    "proof.faults": {"proof.faults.injection", "proof.faults.target"},
-    "tests": {"tests.e2e", "tests.unit"},
-}
-"""Children of a package that import one another. Nothing is added here; what is mended goes."""
-
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
@@ -59,14 +36,9 @@ def sources(repository: Path) -> Mapping[str, str]:
 def test_no_package_has_children_that_import_one_another_in_a_circle(
     graph: grimp.ImportGraph,
 ) -> None:
-    found: dict[str, set[str]] = {}
     for package in architecture.packages_of(graph):
         arrows = architecture.arrows_between(graph, architecture.children(graph, package))
-        try:
-            architecture.check_no_circle(arrows)
-        except Circle as circle:
-            found[package] = set(circle.rooms)
-    assert found == CIRCLES
+        architecture.check_no_circle(arrows)
 
 
 def test_the_page_shows_the_rooms_as_they_are(graph: grimp.ImportGraph) -> None:
@@ -90,7 +62,7 @@ def test_modules_are_short(sources: Mapping[str, str]) -> None:
         if text.count("\n")
         > (MAX_LINES_OF_A_TEST_MODULE if name.startswith("tests/") else MAX_LINES_OF_A_MODULE)
     }
-    assert longer == LONGER_MODULES
+    assert longer == set()
 
 
 def test_functions_are_short(sources: Mapping[str, str]) -> None:
@@ -100,7 +72,7 @@ def test_functions_are_short(sources: Mapping[str, str]) -> None:
         for function in _functions(ast.parse(text))
         if (function.end_lineno or 0) - function.lineno + 1 > MAX_LINES_OF_A_FUNCTION
     }
-    assert longer == LONGER_FUNCTIONS
+    assert longer == set()
 
 
 def test_a_circle_is_named_in_the_order_of_its_imports() -> None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from deploy.local.layout import Layout
 from deploy.local.secrets.certificates import now_utc
 from mesh.contract.access import ADMIN
 from mesh.identity.keys import load_private_key
@@ -31,72 +32,42 @@ IDENTITIES = ("account_svc", "gacha_svc", "gateway_http", ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """`service_keys` has the folder with a service's key (NAME.pem), which signs what its
-    processes say to others, `signing_keys` the folder of those that sign players' tokens: all
-    are Ed25519 keys (PKCS8, PEM). `public_keys` is the folder that services are known by.
-    account_svc proves itself to the payment provider with what is in `payment_secret_key`, and
-    the provider signs its webhooks with what is in `payment_webhook_secret`.
-    """
+    """account_svc proves itself to the payment provider with what is in `payment_secret_key`,
+    and the provider signs its webhooks with what is in `payment_webhook_secret`."""
 
-    service_keys: Path
-    public_keys: Path
-    signing_keys: Path
     payment_secret_key: Path
     payment_webhook_secret: Path
     postgres_password: str
 
-    def service_key(self, name: str) -> Path:
-        """The private key of a service, or of mesh.contract.access.ADMIN."""
-        return service_key_in(self.service_keys, name)
 
-
-def service_keys_in(secrets_folder: Path) -> Path:
-    """Where the private keys of the services lie."""
-    return secrets_folder / "service_keys"
-
-
-def service_key_in(folder: Path, name: str) -> Path:
-    return folder / f"{name}.pem"
-
-
-def signing_keys_in(secrets_folder: Path) -> Path:
-    """Where the keys lie that sign players' tokens."""
-    return secrets_folder / "signing_keys"
-
-
-def load_or_make(folder: Path, clock: Callable[[], datetime] = now_utc) -> Credentials:
-    """Makes what is missing, atomically. Idempotent; the caller holds the lock of the run."""
-    service_keys, public_keys = service_keys_in(folder), folder / "public_keys"
-    _make_service_keys(service_keys, public_keys)
-    signing_keys = signing_keys_in(folder)
-    payment_secret_key = folder / "payment_secret_key"
-    payment_webhook_secret = folder / "payment_webhook_secret"
-    postgres_password = folder / "postgres_password"
-    signing_keys.mkdir(mode=0o700, exist_ok=True)
-    if not any(signing_keys.glob("*.pem")):
-        _write(signing_keys / f"{clock():{SIGNING_KEY_FILE}}", _ed25519_pem())
+def load_or_make(layout: Layout, clock: Callable[[], datetime] = now_utc) -> Credentials:
+    """Makes what is missing, atomically: the secrets, and the keys where the layout has them,
+    all Ed25519 (PKCS8, PEM). Idempotent; the caller has made the layout's folders and holds its
+    lock."""
+    _make_service_keys(layout)
+    payment_secret_key = layout.secrets / "payment_secret_key"
+    payment_webhook_secret = layout.secrets / "payment_webhook_secret"
+    postgres_password = layout.secrets / "postgres_password"
+    layout.signing_keys.mkdir(mode=0o700, exist_ok=True)
+    if not any(layout.signing_keys.glob("*.pem")):
+        _write(layout.signing_keys / f"{clock():{SIGNING_KEY_FILE}}", _ed25519_pem())
     for path in (payment_secret_key, payment_webhook_secret, postgres_password):
         _make_once(path, lambda: secrets.token_hex(24).encode())
     return Credentials(
-        service_keys,
-        public_keys,
-        signing_keys,
-        payment_secret_key,
-        payment_webhook_secret,
-        postgres_password.read_text().strip(),
+        payment_secret_key, payment_webhook_secret, postgres_password.read_text().strip()
     )
 
 
-def _make_service_keys(private: Path, public: Path) -> None:
+def _make_service_keys(layout: Layout) -> None:
     """A key for each identity, and its public half beside any others that lie there."""
-    for folder in (private, public):
+    for folder in (layout.service_keys, layout.public_keys):
         folder.mkdir(mode=0o700, exist_ok=True)
     for name in IDENTITIES:
-        key_file = service_key_in(private, name)
+        key_file = layout.service_key(name)
         _make_once(key_file, _ed25519_pem)
         pem = _public_pem(key_file.read_bytes())
-        if all(path.read_bytes() != pem for path in public.glob(f"{name}.*pem")):
-            _write(public / f"{name}.pem", pem)
+        if all(path.read_bytes() != pem for path in layout.public_keys.glob(f"{name}.*pem")):
+            _write(layout.public_keys / f"{name}.pem", pem)
 
 
 def _public_pem(private_pem: bytes) -> bytes:

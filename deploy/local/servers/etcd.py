@@ -77,9 +77,11 @@ def environment() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """`folder` holds the data of all members. Ports are by the members' names."""
+    """`folder` holds the data of all members. Ports are by the members' names. `program` is as
+    `binary` found it; None where there are no members."""
 
     folder: Path
+    program: Path | None
     client_ports: Mapping[str, int]
     peer_ports: Mapping[str, int]
     is_durable: bool = True
@@ -113,6 +115,7 @@ class Cluster:
 
     def command(self, name: str) -> list[str]:
         """Runs a member in the foreground, for no longer than this process lives."""
+        assert self.program is not None, "who has members has a program for them"
         client, peer = f"http://{self.address(name)}", self._peer_url(name)
         members = ",".join(f"{each}={self._peer_url(each)}" for each in self.names)
         settings = {
@@ -133,7 +136,9 @@ class Cluster:
         }
         if not self.is_durable:
             settings["unsafe-no-fsync"] = "true"
-        return bound_to_parent([binary(), *(f"--{key}={value}" for key, value in settings.items())])
+        return bound_to_parent(
+            [self.program, *(f"--{key}={value}" for key, value in settings.items())]
+        )
 
     def _peer_url(self, name: str) -> str:
         return f"http://{HOST}:{self.peer_ports[name]}"

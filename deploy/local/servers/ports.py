@@ -18,6 +18,9 @@ from deploy.local.errors import LocalRunError
 
 HOST = "127.0.0.1"
 LOWEST, HIGHEST = 18_000, 32_000
+RANGE_VARIABLE = "LOCAL_PORTS"
+"""Narrows the range, as in LOCAL_PORTS=18000-25000. Runs that start side by side get ranges
+that do not overlap: a port is free from when it is chosen until its server listens."""
 MAX_ATTEMPTS = 1_000
 RELEASE_SECONDS = 3.0
 """How long to wait for a port that the processes of a killed run may still be leaving."""
@@ -36,17 +39,25 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(randomness: random.Random) -> Iterator[int]:
-    """Different free ports, without end. Raises OSError when none is found."""
+    """Different free ports, without end. Raises OSError when none is found, and ValueError for a
+    LOCAL_PORTS that is no range."""
+    lowest, highest = _range()
     yielded: set[int] = set()
     while True:
         for _ in range(MAX_ATTEMPTS):
-            port = randomness.randrange(LOWEST, HIGHEST)
+            port = randomness.randrange(lowest, highest)
             if port not in yielded and is_free(port):
                 break
         else:
-            raise OSError(f"no free port between {LOWEST} and {HIGHEST} on {HOST}")
+            raise OSError(f"no free port between {lowest} and {highest} on {HOST}")
         yielded.add(port)
         yield port
+
+
+def _range() -> tuple[int, int]:
+    text = os.environ.get(RANGE_VARIABLE) or f"{LOWEST}-{HIGHEST}"
+    lowest, highest = (int(bound) for bound in text.split("-"))
+    return lowest, highest
 
 
 def assign(

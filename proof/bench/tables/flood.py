@@ -8,6 +8,19 @@ from rich.table import Table
 from proof.bench.flood import PULLS_PER_SECOND, REFUSED, SERVED, FloodFigures, FloodSample
 from proof.bench.load.open_loop import OpenLoopResult
 
+HEADINGS = (
+    "round",
+    "quiet p50 ms",
+    "quiet p99 ms",
+    "flooded p50 ms",
+    "flooded p99 ms",
+    "p99, times quiet",
+    "logins sent/s",
+    "served/s",
+    "refused/s",
+    "other",
+)
+
 
 def show(console: Console, figures: FloodFigures) -> None:
     """The tables of a whole run."""
@@ -15,35 +28,10 @@ def show(console: Console, figures: FloodFigures) -> None:
         f"Logins that were served to callers who wait their turn: {figures.capacity:.0f} a second."
     )
     table = Table(title=f"{PULLS_PER_SECOND:.0f} pulls a second, quiet and under a flood of logins")
-    for heading in (
-        "round",
-        "quiet p50 ms",
-        "quiet p99 ms",
-        "flooded p50 ms",
-        "flooded p99 ms",
-        "p99, times quiet",
-        "logins sent/s",
-        "served/s",
-        "refused/s",
-        "other",
-    ):
+    for heading in HEADINGS:
         table.add_column(heading, justify="right")
     for number, sample in enumerate(figures.samples, 1):
-        flood = sample.flood
-        seconds = flood.duration_seconds
-        sent_count = flood.offered_count - flood.unsent_count
-        table.add_row(
-            str(number),
-            f"{sample.quiet.p50_ms:.2f}",
-            f"{sample.quiet.p99_ms:.2f}",
-            f"{sample.flooded.p50_ms:.2f}",
-            f"{sample.flooded.p99_ms:.2f}",
-            f"{sample.times_quiet:.2f}",
-            f"{sent_count / seconds:.0f}",
-            f"{flood.answer_counts.get(SERVED, 0) / seconds:.1f}",
-            f"{flood.answer_counts.get(REFUSED, 0) / seconds:.0f}",
-            _described(flood, SERVED, REFUSED),
-        )
+        table.add_row(str(number), *_cells(sample))
     console.print(table)
     cores = Table(title="Cores kept busy under the flood, median of the rounds")
     cores.add_column("part")
@@ -54,6 +42,24 @@ def show(console: Console, figures: FloodFigures) -> None:
     console.print(
         f"Pulls' p99 under the flood, as a multiple of the quiet one: "
         f"{figures.median(lambda sample: sample.times_quiet):.2f} (median); target: at most 2."
+    )
+
+
+def _cells(sample: FloodSample) -> tuple[str, ...]:
+    """One round, under the headings behind its number."""
+    flood = sample.flood
+    seconds = flood.duration_seconds
+    sent_count = flood.offered_count - flood.unsent_count
+    return (
+        f"{sample.quiet.p50_ms:.2f}",
+        f"{sample.quiet.p99_ms:.2f}",
+        f"{sample.flooded.p50_ms:.2f}",
+        f"{sample.flooded.p99_ms:.2f}",
+        f"{sample.times_quiet:.2f}",
+        f"{sent_count / seconds:.0f}",
+        f"{flood.answer_counts.get(SERVED, 0) / seconds:.1f}",
+        f"{flood.answer_counts.get(REFUSED, 0) / seconds:.0f}",
+        _described(flood, SERVED, REFUSED),
     )
 
 

@@ -22,14 +22,13 @@ from account_svc.domain.signing_keys import file_name
 from account_svc.use_cases.key_rotation import REFUSED_SECONDS
 from deploy.local.layout import REPOSITORY
 from deploy.local.secrets.certificates import now_utc
-from deploy.local.secrets.credentials import signing_keys_in
 from mesh.identity.keys import key_id, load_private_key
 from proof.clients.client import Client
 from proof.clients.grpc_client import GrpcClient
 from proof.clients.rest_client import RestClient
 from proof.invariants import broken_invariants
 from proof.players import PASSWORD, Player, register
-from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
+from proof.stack import BUSY_MACHINE, Mesh, start_mesh
 from proof.tokens import Forge
 from tests.e2e import harm
 from tests.e2e.conftest import addresses
@@ -46,7 +45,7 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture(scope="module")
 def own_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A mesh of this module's own, for a key that is revoked logs everybody out."""
-    mesh = start_mesh(tmp_path_factory.mktemp("rotation") / "var", environment=NO_RATE_LIMITS)
+    mesh = start_mesh(tmp_path_factory.mktemp("rotation") / "var", environment=BUSY_MACHINE)
     yield mesh
     assert mesh.stop() == 0
 
@@ -171,7 +170,7 @@ def says(log: Path, words: str) -> bool:
 
 
 def keys_of(mesh: Mesh) -> Path:
-    return signing_keys_in(mesh.layout.secrets)
+    return mesh.layout.signing_keys
 
 
 def test_instances_that_restart_amid_a_rotation_refuse_nothing(

@@ -23,18 +23,17 @@ from cryptography.hazmat.primitives.serialization import (
 from deploy.local.layout import REPOSITORY
 from deploy.local.mesh_client import client_of
 from deploy.local.secrets.certificates import replace_file
-from deploy.local.secrets.credentials import service_key_in, service_keys_in
 from deploy.local.secrets.mesh_certificates import OPERATOR
 from mesh.calling.unary import UnaryTransport
 from mesh.contract.instances import Instance, InstanceState
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.membership.discovery import Directory
 from mesh.membership.registration import Registration
-from proof.etcd_cluster import need_etcd
 from proof.invariants import broken_invariants
 from proof.load.pull_load import PullLoad
-from proof.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
+from proof.stack import BUSY_MACHINE, RUNNER, Mesh, start_mesh
 from proof.tokens import key_of
+from tests.needs import need_etcd
 
 CONNECTIONS = 4
 LONGER_THAN_A_LEASE_SECONDS = 4.5
@@ -77,7 +76,7 @@ def ha_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A mesh of the ha profile, of this module's own."""
     need_etcd()
     folder = tmp_path_factory.mktemp("ha") / "var"
-    mesh = start_mesh(folder, (*RUNNER, "--profile", "ha"), NO_RATE_LIMITS)
+    mesh = start_mesh(folder, (*RUNNER, "--profile", "ha"), BUSY_MACHINE)
     _introduce_probe(mesh)
     yield mesh
     assert mesh.stop() == 0
@@ -89,11 +88,11 @@ def _introduce_probe(mesh: Mesh) -> None:
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     replace_file(_probe_key(mesh), private)
-    replace_file(mesh.layout.secrets / "public_keys" / f"{PROBE}.pem", public)
+    replace_file(mesh.layout.public_keys / f"{PROBE}.pem", public)
 
 
 def _probe_key(mesh: Mesh) -> Path:
-    return service_key_in(service_keys_in(mesh.layout.secrets), PROBE)
+    return mesh.layout.service_key(PROBE)
 
 
 class Callers:

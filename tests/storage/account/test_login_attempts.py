@@ -31,7 +31,7 @@ HOME, STRANGER = "192.0.2.1", "198.51.100.7"
 FREE, FREE_OF_ADDRESS = Schedules().account.free_count, Schedules().address.free_count
 
 
-class House:
+class LoginInstances:
     """Two instances; passwords are right or wrong as a test says."""
 
     def __init__(self, databases: list[Database]) -> None:
@@ -86,160 +86,166 @@ def schema(shared_database: Callable[[str, str], Database], repository: Path) ->
 
 
 @pytest.fixture
-async def house(schema: Database, postgres_server: PostgresServer) -> AsyncIterator[House]:
+async def logins(
+    schema: Database, postgres_server: PostgresServer
+) -> AsyncIterator[LoginInstances]:
     await empty(schema)
     second = Database(postgres_server.cluster.url_of("logins"), connection_count=6)
-    yield House([schema, second])
+    yield LoginInstances([schema, second])
     second.close()
 
 
 async def test_of_guesses_made_together_the_free_ones_alone_reach_a_password(
-    house: House,
+    logins: LoginInstances,
 ) -> None:
-    guesses = [house.log_in("mira", STRANGER, instance=number % 2) for number in range(64)]
+    guesses = [logins.log_in("mira", STRANGER, instance=number % 2) for number in range(64)]
     outcomes = await asyncio.gather(*guesses, return_exceptions=True)
-    assert house.looked_at_count == FREE
+    assert logins.looked_at_count == FREE
     assert outcomes.count(False) == FREE
     refused = [outcome for outcome in outcomes if isinstance(outcome, LoginBackoff)]
-    assert len(refused) == 64 - FREE == len(house.refusals)
+    assert len(refused) == 64 - FREE == len(logins.refusals)
 
 
-async def test_the_same_from_an_address_over_many_accounts(house: House) -> None:
-    house.guards = [house.guard(database, schedules_with(5, 10)) for database in house.databases]
+async def test_the_same_from_an_address_over_many_accounts(logins: LoginInstances) -> None:
+    logins.guards = [logins.guard(database, schedules_with(5, 10)) for database in logins.databases]
     guesses = [
-        house.log_in(f"player-{number}", STRANGER, instance=number % 2) for number in range(64)
+        logins.log_in(f"player-{number}", STRANGER, instance=number % 2) for number in range(64)
     ]
     await asyncio.gather(*guesses, return_exceptions=True)
-    assert house.looked_at_count == 10
-    assert set(house.refusals) == {Kind.ADDRESS}
+    assert logins.looked_at_count == 10
+    assert set(logins.refusals) == {Kind.ADDRESS}
 
 
 async def test_guesses_at_many_accounts_from_many_places_wait_for_no_locks_in_a_circle(
-    house: House,
+    logins: LoginInstances,
 ) -> None:
     guesses = [
-        house.log_in(f"player-{number % 5}", f"192.0.2.{number % 7}", instance=number % 2)
+        logins.log_in(f"player-{number % 5}", f"192.0.2.{number % 7}", instance=number % 2)
         for number in range(120)
     ]
     outcomes = await asyncio.gather(*guesses, return_exceptions=True)
     others = [outcome for outcome in outcomes if not isinstance(outcome, bool | LoginBackoff)]
     assert not others
-    assert house.looked_at_count == 5 * FREE
+    assert logins.looked_at_count == 5 * FREE
 
 
-async def test_each_failure_after_the_free_ones_doubles_the_wait(house: House) -> None:
-    await house.fail("mira", STRANGER, FREE)
-    assert await house.wait_of("mira", STRANGER) == pytest.approx(1)
-    await house.fail("mira", STRANGER, 3)
-    assert await house.wait_of("mira", STRANGER) == pytest.approx(8)
+async def test_each_failure_after_the_free_ones_doubles_the_wait(logins: LoginInstances) -> None:
+    await logins.fail("mira", STRANGER, FREE)
+    assert await logins.wait_of("mira", STRANGER) == pytest.approx(1)
+    await logins.fail("mira", STRANGER, 3)
+    assert await logins.wait_of("mira", STRANGER) == pytest.approx(8)
 
 
-async def test_an_attempt_that_must_wait_is_not_counted(house: House) -> None:
-    await house.fail("mira", STRANGER, FREE)
+async def test_an_attempt_that_must_wait_is_not_counted(logins: LoginInstances) -> None:
+    await logins.fail("mira", STRANGER, FREE)
     for _ in range(20):
-        assert await house.wait_of("mira", STRANGER) == pytest.approx(1)
-    house.now += 1.01
-    assert await house.log_in("mira", STRANGER, is_right=True)
+        assert await logins.wait_of("mira", STRANGER) == pytest.approx(1)
+    logins.now += 1.01
+    assert await logins.log_in("mira", STRANGER, is_right=True)
 
 
-async def test_an_account_that_does_not_exist_waits_the_same(house: House) -> None:
+async def test_an_account_that_does_not_exist_waits_the_same(logins: LoginInstances) -> None:
     """The guard is not told whether it exists, so this is about spellings of one name."""
-    await house.fail("Nobody", STRANGER, FREE)
-    assert await house.wait_of("nOBODY", HOME) == pytest.approx(1)
+    await logins.fail("Nobody", STRANGER, FREE)
+    assert await logins.wait_of("nOBODY", HOME) == pytest.approx(1)
 
 
-async def test_an_hour_without_failures_forgets_them(house: House) -> None:
-    await house.fail("mira", STRANGER, FREE + 4)
-    house.now += FORGET_SECONDS
-    await house.fail("mira", STRANGER, FREE)
-    assert await house.wait_of("mira", STRANGER) == pytest.approx(1)
+async def test_an_hour_without_failures_forgets_them(logins: LoginInstances) -> None:
+    await logins.fail("mira", STRANGER, FREE + 4)
+    logins.now += FORGET_SECONDS
+    await logins.fail("mira", STRANGER, FREE)
+    assert await logins.wait_of("mira", STRANGER) == pytest.approx(1)
 
 
-async def test_a_success_forgives_the_account_and_not_the_address(house: House) -> None:
-    house.guards = [house.guard(database, schedules_with(5, 6)) for database in house.databases]
-    await house.fail("mira", STRANGER, 4)
-    assert await house.log_in("mira", STRANGER, is_right=True)
-    await house.fail("mira", STRANGER, 1)
-    await house.fail("noor", STRANGER, 1)
+async def test_a_success_forgives_the_account_and_not_the_address(logins: LoginInstances) -> None:
+    logins.guards = [logins.guard(database, schedules_with(5, 6)) for database in logins.databases]
+    await logins.fail("mira", STRANGER, 4)
+    assert await logins.log_in("mira", STRANGER, is_right=True)
+    await logins.fail("mira", STRANGER, 1)
+    await logins.fail("noor", STRANGER, 1)
     # Six failures from there; mira is at home there since, and has failed once.
-    assert await house.wait_of("tess", STRANGER) == pytest.approx(1)
-    assert await house.log_in("mira", STRANGER, is_right=True)
+    assert await logins.wait_of("tess", STRANGER) == pytest.approx(1)
+    assert await logins.log_in("mira", STRANGER, is_right=True)
 
 
-async def test_right_passwords_never_wait_however_many_come(house: House) -> None:
+async def test_right_passwords_never_wait_however_many_come(logins: LoginInstances) -> None:
     for _ in range(3):
-        logins = [
-            house.log_in(f"player-{number}", HOME, is_right=True, instance=number % 2)
+        attempts = [
+            logins.log_in(f"player-{number}", HOME, is_right=True, instance=number % 2)
             for number in range(FREE_OF_ADDRESS - 10)
         ]
-        assert all(await asyncio.gather(*logins))
-    assert not house.refusals
-    standings = await house.query("SELECT sum(failure_count) FROM login_attempt")
+        assert all(await asyncio.gather(*attempts))
+    assert not logins.refusals
+    standings = await logins.query("SELECT sum(failure_count) FROM login_attempt")
     assert standings == [(0,)]
 
 
 async def test_right_logins_of_one_account_at_once_do_not_wait_for_one_another(
-    house: House,
+    logins: LoginInstances,
 ) -> None:
-    logins = [house.log_in("mira", HOME, is_right=True, instance=each % 2) for each in range(40)]
-    assert all(await asyncio.gather(*logins))
-    assert not house.refusals
-    assert not any(guard.turn_count for guard in house.guards)
+    attempts = [logins.log_in("mira", HOME, is_right=True, instance=each % 2) for each in range(40)]
+    assert all(await asyncio.gather(*attempts))
+    assert not logins.refusals
+    assert not any(guard.turn_count for guard in logins.guards)
 
 
-async def test_a_stranger_keeps_nobody_out_of_where_they_are_at_home(house: House) -> None:
-    assert await house.log_in("mira", HOME, is_right=True)
-    await house.fail("mira", STRANGER, FREE + 6)
-    assert await house.wait_of("mira", STRANGER) > 10
-    assert await house.log_in("mira", HOME, is_right=True)
+async def test_a_stranger_keeps_nobody_out_of_where_they_are_at_home(
+    logins: LoginInstances,
+) -> None:
+    assert await logins.log_in("mira", HOME, is_right=True)
+    await logins.fail("mira", STRANGER, FREE + 6)
+    assert await logins.wait_of("mira", STRANGER) > 10
+    assert await logins.log_in("mira", HOME, is_right=True)
     # Nor does her success give the stranger new guesses.
-    assert await house.wait_of("mira", STRANGER) > 10
+    assert await logins.wait_of("mira", STRANGER) > 10
 
 
-async def test_who_guesses_from_home_waits_there_and_nowhere_else(house: House) -> None:
-    assert await house.log_in("mira", HOME, is_right=True)
-    await house.fail("mira", HOME, FREE)
-    assert await house.wait_of("mira", HOME) == pytest.approx(1)
-    assert await house.log_in("mira", STRANGER, is_right=True)
+async def test_who_guesses_from_home_waits_there_and_nowhere_else(logins: LoginInstances) -> None:
+    assert await logins.log_in("mira", HOME, is_right=True)
+    await logins.fail("mira", HOME, FREE)
+    assert await logins.wait_of("mira", HOME) == pytest.approx(1)
+    assert await logins.log_in("mira", STRANGER, is_right=True)
 
 
-async def test_who_is_at_home_does_not_wait_for_others_at_the_address(house: House) -> None:
-    house.guards = [house.guard(database, schedules_with(5, 10)) for database in house.databases]
-    assert await house.log_in("mira", HOME, is_right=True)
+async def test_who_is_at_home_does_not_wait_for_others_at_the_address(
+    logins: LoginInstances,
+) -> None:
+    logins.guards = [logins.guard(database, schedules_with(5, 10)) for database in logins.databases]
+    assert await logins.log_in("mira", HOME, is_right=True)
     for number in range(10):
-        await house.fail(f"player-{number}", HOME, 1)
-    assert await house.wait_of("noor", HOME) == pytest.approx(1)
-    assert await house.log_in("mira", HOME, is_right=True)
+        await logins.fail(f"player-{number}", HOME, 1)
+    assert await logins.wait_of("noor", HOME) == pytest.approx(1)
+    assert await logins.log_in("mira", HOME, is_right=True)
 
 
-async def test_home_is_where_somebody_logged_in_within_thirty_days(house: House) -> None:
-    assert await house.log_in("mira", HOME, is_right=True)
-    house.now += KNOWN_SECONDS - 10
-    await house.fail("mira", STRANGER, FREE)
-    assert await house.log_in("mira", HOME, is_right=True)
-    house.now += KNOWN_SECONDS + 10
-    await house.fail("mira", STRANGER, FREE)
-    assert await house.wait_of("mira", HOME) == pytest.approx(1)
+async def test_home_is_where_somebody_logged_in_within_thirty_days(logins: LoginInstances) -> None:
+    assert await logins.log_in("mira", HOME, is_right=True)
+    logins.now += KNOWN_SECONDS - 10
+    await logins.fail("mira", STRANGER, FREE)
+    assert await logins.log_in("mira", HOME, is_right=True)
+    logins.now += KNOWN_SECONDS + 10
+    await logins.fail("mira", STRANGER, FREE)
+    assert await logins.wait_of("mira", HOME) == pytest.approx(1)
 
 
-async def test_without_an_address_only_the_account_counts(house: House) -> None:
-    await house.fail("mira", "unknown", FREE)
-    assert await house.wait_of("mira", "") == pytest.approx(1)
-    assert await house.log_in("noor", "unknown", is_right=True)
-    assert await house.query("SELECT 1 FROM login_attempt WHERE address_hash <> ''") == []
+async def test_without_an_address_only_the_account_counts(logins: LoginInstances) -> None:
+    await logins.fail("mira", "unknown", FREE)
+    assert await logins.wait_of("mira", "") == pytest.approx(1)
+    assert await logins.log_in("noor", "unknown", is_right=True)
+    assert await logins.query("SELECT 1 FROM login_attempt WHERE address_hash <> ''") == []
 
 
-async def test_who_found_no_room_for_a_hash_has_not_tried(house: House) -> None:
+async def test_who_found_no_room_for_a_hash_has_not_tried(logins: LoginInstances) -> None:
     async def find_no_room() -> bool:
         raise Overloaded("No room.", retry_after_seconds=1.0)
 
     for _ in range(3 * FREE):
         with pytest.raises(Overloaded):
-            await house.guards[0].attempt("mira", HOME, find_no_room)
-    assert await house.query("SELECT sum(failure_count) FROM login_attempt") == [(0,)]
+            await logins.guards[0].attempt("mira", HOME, find_no_room)
+    assert await logins.query("SELECT sum(failure_count) FROM login_attempt") == [(0,)]
 
 
-async def test_who_goes_away_before_the_answer_has_not_tried(house: House) -> None:
+async def test_who_goes_away_before_the_answer_has_not_tried(logins: LoginInstances) -> None:
     for _ in range(3 * FREE):
         looking = asyncio.Event()
 
@@ -247,71 +253,73 @@ async def test_who_goes_away_before_the_answer_has_not_tried(house: House) -> No
             looking.set()
             return await asyncio.Event().wait()
 
-        attempt = asyncio.create_task(house.guards[0].attempt("mira", HOME, verify))
+        attempt = asyncio.create_task(logins.guards[0].attempt("mira", HOME, verify))
         await looking.wait()
         attempt.cancel()
         (outcome,) = await asyncio.gather(attempt, return_exceptions=True)
         assert isinstance(outcome, asyncio.CancelledError)
-    assert await house.query("SELECT sum(failure_count) FROM login_attempt") == [(0,)]
-    assert house.guards[0].turn_count == 0
+    assert await logins.query("SELECT sum(failure_count) FROM login_attempt") == [(0,)]
+    assert logins.guards[0].turn_count == 0
 
 
-async def test_what_says_nothing_any_more_is_removed_and_nothing_else(house: House) -> None:
-    await house.log_in("mira", HOME, is_right=True)
-    await house.fail("noor", STRANGER, 1)
-    await house.guards[0].run_once()
+async def test_what_says_nothing_any_more_is_removed_and_nothing_else(
+    logins: LoginInstances,
+) -> None:
+    await logins.log_in("mira", HOME, is_right=True)
+    await logins.fail("noor", STRANGER, 1)
+    await logins.guards[0].run_once()
     # mira's account and home's failures, both none, are gone.
     kept = {account_key("noor"), address_key(STRANGER)}
-    rows = await house.query("SELECT account_hash, address_hash FROM login_attempt")
+    rows = await logins.query("SELECT account_hash, address_hash FROM login_attempt")
     pairs = [row for row in rows if all(map(bytes, row))]
     assert len(rows) == len(kept) + len(pairs) == 3
-    house.now += FORGET_SECONDS + 1
-    await house.guards[0].run_once()
-    assert len(await house.query("SELECT 1 FROM login_attempt")) == 1
-    house.now += KNOWN_SECONDS
-    await house.guards[1].run_once()
-    assert await house.query("SELECT 1 FROM login_attempt") == []
+    logins.now += FORGET_SECONDS + 1
+    await logins.guards[0].run_once()
+    assert len(await logins.query("SELECT 1 FROM login_attempt")) == 1
+    logins.now += KNOWN_SECONDS
+    await logins.guards[1].run_once()
+    assert await logins.query("SELECT 1 FROM login_attempt") == []
 
 
-async def test_cleaning_is_bounded_and_waits_for_nobody(house: House) -> None:
-    await house.query(
+async def test_cleaning_is_bounded_and_waits_for_nobody(logins: LoginInstances) -> None:
+    await logins.query(
         "INSERT INTO login_attempt (account_hash, address_hash)"
         " SELECT sha256(n::text::bytea), '' FROM generate_series(1, 30) AS n RETURNING 1"
     )
-    one, other = house.databases
+    one, other = logins.databases
     async with held(one, lambda cursor: storage.delete_old(cursor, NOW, 20)):
         async with asyncio.timeout(5):
             removed_count = await other.transaction(
                 lambda cursor: storage.delete_old(cursor, NOW, 20)
             )
     assert removed_count == 10
-    assert await house.query("SELECT 1 FROM login_attempt") == []
+    assert await logins.query("SELECT 1 FROM login_attempt") == []
 
 
-async def test_no_name_and_no_address_is_stored(house: House) -> None:
-    await house.log_in("mira", HOME, is_right=True)
-    await house.fail("mira", STRANGER, 2)
-    (stored,) = await house.query("SELECT string_agg(login_attempt::text, ' ') FROM login_attempt")
+async def test_no_name_and_no_address_is_stored(logins: LoginInstances) -> None:
+    await logins.log_in("mira", HOME, is_right=True)
+    await logins.fail("mira", STRANGER, 2)
+    (stored,) = await logins.query("SELECT string_agg(login_attempt::text, ' ') FROM login_attempt")
     for secret in ("mira", HOME, STRANGER):
         assert secret not in stored[0]
         assert secret.encode().hex() not in stored[0]
 
 
-async def test_an_operator_sees_an_account_and_forgives_it(house: House) -> None:
-    house.now = await _time_of(house)
-    await house.log_in("mira", HOME, is_right=True)
-    await house.fail("mira", HOME, 2)
-    await house.fail("mira", STRANGER, FREE + 1)
-    seen = await house.query("SELECT kind, failure_count FROM login_attempts_of('Mira')")
+async def test_an_operator_sees_an_account_and_forgives_it(logins: LoginInstances) -> None:
+    logins.now = await _time_of(logins)
+    await logins.log_in("mira", HOME, is_right=True)
+    await logins.fail("mira", HOME, 2)
+    await logins.fail("mira", STRANGER, FREE + 1)
+    seen = await logins.query("SELECT kind, failure_count FROM login_attempts_of('Mira')")
     assert seen == [("account", FREE + 1), ("pair", 2)]
-    assert await house.query("SELECT forgive_login_attempts('MIRA')") == [(2,)]
-    seen = await house.query("SELECT kind, failure_count FROM login_attempts_of('mira')")
+    assert await logins.query("SELECT forgive_login_attempts('MIRA')") == [(2,)]
+    seen = await logins.query("SELECT kind, failure_count FROM login_attempts_of('mira')")
     assert seen == [("account", 0), ("pair", 0)]
-    assert await house.log_in("mira", STRANGER, is_right=True)
-    known = await house.query("SELECT known_until > now() FROM login_attempts_of('mira')")
+    assert await logins.log_in("mira", STRANGER, is_right=True)
+    known = await logins.query("SELECT known_until > now() FROM login_attempts_of('mira')")
     assert known.count((True,)) == 2
 
 
-async def _time_of(house: House) -> float:
-    ((seconds,),) = await house.query("SELECT extract(epoch FROM now())::float8")
+async def _time_of(logins: LoginInstances) -> float:
+    ((seconds,),) = await logins.query("SELECT extract(epoch FROM now())::float8")
     return float(seconds)

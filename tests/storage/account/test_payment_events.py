@@ -20,7 +20,7 @@ SAGA_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 LATER_SECONDS = 3600.0
 
 
-class House:
+class EventReceiver:
     """The use case over the real reading of the sandbox's webhooks, and one saga."""
 
     def __init__(self, database: Database, provider: SandboxProvider) -> None:
@@ -62,10 +62,10 @@ def schema(shared_database: Callable[[str, str], Database]) -> Database:
 
 
 @pytest.fixture
-async def house(schema: Database) -> AsyncIterator[House]:
+async def receiver(schema: Database) -> AsyncIterator[EventReceiver]:
     await empty(schema)
     provider = SandboxProvider("http://127.0.0.1:1", secret_key="sk", webhook_secret=WEBHOOK_SECRET)
-    yield House(schema, provider)
+    yield EventReceiver(schema, provider)
     await provider.close()
 
 
@@ -74,18 +74,22 @@ def event(key: str = SAGA_ID) -> bytes:
     return orjson.dumps({"id": "evt_1", "data": {"charge": charge}})
 
 
-async def test_an_event_makes_its_waiting_saga_due_however_often_it_comes(house: House) -> None:
-    await house.has_saga()
+async def test_an_event_makes_its_waiting_saga_due_however_often_it_comes(
+    receiver: EventReceiver,
+) -> None:
+    await receiver.has_saga()
     for _ in range(3):
-        assert await house.events.receive(event(), signature(event()))
-    assert await house.is_due()
+        assert await receiver.events.receive(event(), signature(event()))
+    assert await receiver.is_due()
 
 
 @pytest.mark.parametrize("key", [SAGA_ID.upper(), f"urn:uuid:{SAGA_ID}"])
-async def test_an_event_finds_its_saga_by_any_spelling_of_the_key(house: House, key: str) -> None:
-    await house.has_saga()
+async def test_an_event_finds_its_saga_by_any_spelling_of_the_key(
+    receiver: EventReceiver, key: str
+) -> None:
+    await receiver.has_saga()
     body = event(key)
-    assert await house.events.receive(body, signature(body))
+    assert await receiver.events.receive(body, signature(body))
 
 
 FORGERIES: dict[str, Callable[[bytes], str]] = {
@@ -97,16 +101,18 @@ FORGERIES: dict[str, Callable[[bytes], str]] = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-async def test_a_forged_event_is_refused_and_wakes_nothing(house: House, forgery: str) -> None:
-    await house.has_saga()
+async def test_a_forged_event_is_refused_and_wakes_nothing(
+    receiver: EventReceiver, forgery: str
+) -> None:
+    await receiver.has_saga()
     with pytest.raises(BadSignature):
-        await house.events.receive(event(), FORGERIES[forgery](event()))
-    assert not await house.is_due()
+        await receiver.events.receive(event(), FORGERIES[forgery](event()))
+    assert not await receiver.is_due()
 
 
-async def test_a_signed_body_that_is_no_event_is_invalid(house: House) -> None:
+async def test_a_signed_body_that_is_no_event_is_invalid(receiver: EventReceiver) -> None:
     with pytest.raises(InvalidArgument):
-        await house.events.receive(b"{}", signature(b"{}"))
+        await receiver.events.receive(b"{}", signature(b"{}"))
 
 
 NOT_OURS = ["7f1f4b0e-6a3b-4c53-9a38-0d1c6d1f2a10", "order-7", "", "\0", "é" * 1000]
@@ -114,27 +120,27 @@ NOT_OURS = ["7f1f4b0e-6a3b-4c53-9a38-0d1c6d1f2a10", "order-7", "", "\0", "é" * 
 
 @pytest.mark.parametrize("key", NOT_OURS)
 async def test_an_event_about_nothing_of_ours_is_taken_and_wakes_nothing(
-    house: House, key: str
+    receiver: EventReceiver, key: str
 ) -> None:
-    await house.has_saga()
-    assert not await house.events.receive(event(key), signature(event(key)))
-    assert not await house.is_due()
+    await receiver.has_saga()
+    assert not await receiver.events.receive(event(key), signature(event(key)))
+    assert not await receiver.is_due()
 
 
-async def parked(house: House) -> None:
-    await house.has_saga(pause_seconds=None)
+async def parked(receiver: EventReceiver) -> None:
+    await receiver.has_saga(pause_seconds=None)
 
 
-async def ended(house: House) -> None:
-    saga = await house.has_leased_saga()
-    await house.database.autocommit(lambda cursor: rows.move(cursor, saga, "CREDITED", {}, None))
+async def ended(receiver: EventReceiver) -> None:
+    saga = await receiver.has_leased_saga()
+    await receiver.database.autocommit(lambda cursor: rows.move(cursor, saga, "CREDITED", {}, None))
 
 
 @pytest.mark.parametrize("state", [parked, ended], ids=lambda state: state.__name__)
 async def test_a_saga_that_does_not_wait_is_left_as_it_is(
-    house: House, state: Callable[[House], Awaitable[None]]
+    receiver: EventReceiver, state: Callable[[EventReceiver], Awaitable[None]]
 ) -> None:
-    await state(house)
-    before = await house.rows()
-    assert not await house.events.receive(event(), signature(event()))
-    assert await house.rows() == before
+    await state(receiver)
+    before = await receiver.rows()
+    assert not await receiver.events.receive(event(), signature(event()))
+    assert await receiver.rows() == before

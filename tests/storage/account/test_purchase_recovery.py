@@ -25,7 +25,7 @@ from account_svc.use_cases.purchases import Purchases
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
 from mesh.txn.model import Operation
-from tests.storage.account.purchase_house import House, buy
+from tests.storage.account.shop import Shop, buy
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held
 
@@ -40,55 +40,55 @@ def schema(shared_database: Callable[[str, str], Database], repository: Path) ->
 
 
 @pytest.fixture
-async def house(schema: Database) -> House:
+async def shop(schema: Database) -> Shop:
     await empty(schema)
-    return House(schema)
+    return Shop(schema)
 
 
 @pytest.fixture
-async def mira(house: House) -> str:
-    return await house.register()
+async def mira(shop: Shop) -> str:
+    return await shop.register()
 
 
 @pytest.fixture
-def purchases(house: House) -> Purchases:
-    return house.instance()[0]
+def purchases(shop: Shop) -> Purchases:
+    return shop.instance()[0]
 
 
 @pytest.mark.parametrize("strike", ["request lost", "reply lost"])
 async def test_a_provider_that_is_away_is_asked_again_with_the_same_key(
-    house: House, purchases: Purchases, mira: str, strike: str
+    shop: Shop, purchases: Purchases, mira: str, strike: str
 ) -> None:
-    house.provider.strikes = [strike] * 3
+    shop.provider.strikes = [strike] * 3
     buying = asyncio.create_task(buy(purchases, mira))
-    while not await house.purchases_of(mira):
+    while not await shop.purchases_of(mira):
         await asyncio.sleep(0.01)
-    await house.until_ended(mira)
+    await shop.until_ended(mira)
     assert (await buying).balance_after_gems == 100
-    assert (len(house.provider.book), house.provider.kept_minor()) == (1, 99)
+    assert (len(shop.provider.book), shop.provider.kept_minor()) == (1, 99)
 
 
 async def test_a_charge_that_is_pending_is_answered_so_and_credited_later(
-    house: House, purchases: Purchases, mira: str
+    shop: Shop, purchases: Purchases, mira: str
 ) -> None:
-    house.provider.verdict = "pending"
+    shop.provider.verdict = "pending"
     pending = await buy(purchases, mira, seconds=0.4)
     assert (pending.state, pending.ended_at) == (PurchaseState.PENDING, None)
     assert (await buy(purchases, mira, seconds=0.4)).state is PurchaseState.PENDING
-    house.provider.settle()
-    await house.until_ended(mira)
+    shop.provider.settle()
+    await shop.until_ended(mira)
     assert (await buy(purchases, mira)).balance_after_gems == 100
-    assert len(house.provider.book) == 1
+    assert len(shop.provider.book) == 1
 
 
 async def test_a_provider_slower_than_the_caller_goes_on_without_it(
-    house: House, purchases: Purchases, mira: str
+    shop: Shop, purchases: Purchases, mira: str
 ) -> None:
-    house.provider.gate = asyncio.Event()
+    shop.provider.gate = asyncio.Event()
     assert (await buy(purchases, mira, seconds=0.35)).state is PurchaseState.PENDING
-    house.provider.gate.set()
-    assert (await house.until_ended(mira)).state is PurchaseState.CREDITED
-    assert await house.accounts.balance(mira) == 100
+    shop.provider.gate.set()
+    assert (await shop.until_ended(mira)).state is PurchaseState.CREDITED
+    assert await shop.accounts.balance(mira) == 100
 
 
 POINTS = [
@@ -100,7 +100,7 @@ POINTS = [
 
 @pytest.mark.parametrize("point", POINTS)
 async def test_another_instance_finishes_what_one_that_died_began(
-    house: House, mira: str, point: str
+    shop: Shop, mira: str, point: str
 ) -> None:
     died = False
 
@@ -114,76 +114,76 @@ async def test_another_instance_finishes_what_one_that_died_began(
     if to_refund:
 
         async def fill_once() -> None:
-            house.provider.on_charge = None
-            await house.fill(mira)
+            shop.provider.on_charge = None
+            await shop.fill(mira)
 
-        house.provider.on_charge = fill_once
-    dying, _ = house.instance(die)
+        shop.provider.on_charge = fill_once
+    dying, _ = shop.instance(die)
     with suppress(MeshError):
         await buy(dying, mira, seconds=0.4)
-    ended = await house.until_ended(mira)
+    ended = await shop.until_ended(mira)
     assert died
     assert ended.state is (PurchaseState.REFUNDED if to_refund else PurchaseState.CREDITED)
-    assert house.provider.kept_minor() == (0 if to_refund else 99)
-    assert len(house.provider.refunds) == int(to_refund)
+    assert shop.provider.kept_minor() == (0 if to_refund else 99)
+    assert len(shop.provider.refunds) == int(to_refund)
 
 
 async def test_a_wallet_that_a_pull_holds_delays_the_credit_and_refunds_nothing(
-    house: House, purchases: Purchases, mira: str
+    shop: Shop, purchases: Purchases, mira: str
 ) -> None:
-    await house.accounts.give(mira, 100)
+    await shop.accounts.give(mira, 100)
 
     def pull(cursor: Cursor) -> None:
         apply_debits(cursor, [Operation(str(uuid4()), Debit(mira, 1))])
 
-    async with held(house.database, pull):
+    async with held(shop.database, pull):
         assert (await buy(purchases, mira, seconds=0.4)).state is PurchaseState.PENDING
-        assert house.provider.kept_minor() == 99
-    assert (await house.until_ended(mira)).state is PurchaseState.CREDITED
-    assert (await house.accounts.balance(mira), house.provider.refunds) == (199, {})
+        assert shop.provider.kept_minor() == 99
+    assert (await shop.until_ended(mira)).state is PurchaseState.CREDITED
+    assert (await shop.accounts.balance(mira), shop.provider.refunds) == (199, {})
 
 
 async def test_gems_that_the_wallet_cannot_hold_any_more_are_refunded_once(
-    house: House, purchases: Purchases, mira: str
+    shop: Shop, purchases: Purchases, mira: str
 ) -> None:
     async def fill_once() -> None:
-        house.provider.on_charge = None
-        await house.fill(mira)
-        house.provider.strikes = ["reply lost"]
+        shop.provider.on_charge = None
+        await shop.fill(mira)
+        shop.provider.strikes = ["reply lost"]
 
-    house.provider.on_charge = fill_once
+    shop.provider.on_charge = fill_once
     with suppress(BalanceLimit):
         await buy(purchases, mira, seconds=0.5)
-    refunded = await house.until_ended(mira)
+    refunded = await shop.until_ended(mira)
     assert (refunded.state, refunded.reason) == (PurchaseState.REFUNDED, "BALANCE_LIMIT")
-    assert (house.provider.kept_minor(), len(house.provider.refunds)) == (0, 1)
+    assert (shop.provider.kept_minor(), len(shop.provider.refunds)) == (0, 1)
     with pytest.raises(BalanceLimit):
         await buy(purchases, mira)
-    assert len(house.provider.book) == 1, "what cannot be credited is not charged for"
+    assert len(shop.provider.book) == 1, "what cannot be credited is not charged for"
 
 
 async def test_a_charge_that_somebody_else_gave_back_credits_nothing(
-    house: House, purchases: Purchases, mira: str
+    shop: Shop, purchases: Purchases, mira: str
 ) -> None:
-    house.provider.verdict = "pending"
+    shop.provider.verdict = "pending"
     await buy(purchases, mira, seconds=0.35)
-    for key, charge in house.provider.book.items():
-        house.provider.book[key] = replace(charge, state=ChargeState.REFUNDED)
-    ended = await house.until_ended(mira)
+    for key, charge in shop.provider.book.items():
+        shop.provider.book[key] = replace(charge, state=ChargeState.REFUNDED)
+    ended = await shop.until_ended(mira)
     assert (ended.state, ended.reason) == (PurchaseState.REFUNDED, "PAYMENT_REFUNDED")
-    assert await house.accounts.balance(mira) == 0
+    assert await shop.accounts.balance(mira) == 0
 
 
 async def test_a_purchase_is_never_charged_by_another_provider_than_it_began_with(
-    house: House, purchases: Purchases, mira: str
+    shop: Shop, purchases: Purchases, mira: str
 ) -> None:
-    house.provider.gate = asyncio.Event()
-    house.provider.strikes = ["request lost"]
+    shop.provider.gate = asyncio.Event()
+    shop.provider.strikes = ["request lost"]
     await buy(purchases, mira, seconds=0.35)
-    house.provider.name = "other"
-    house.provider.gate.set()
-    _, runner = house.instance()
-    [pending] = await house.purchases_of(mira)
+    shop.provider.name = "other"
+    shop.provider.gate.set()
+    _, runner = shop.instance()
+    [pending] = await shop.purchases_of(mira)
     async with asyncio.timeout(10):
         while True:
             await runner.run_once()
@@ -191,22 +191,22 @@ async def test_a_purchase_is_never_charged_by_another_provider_than_it_began_wit
             if saga is not None and saga.reason == "PAYMENT_PROVIDER_CHANGED":
                 break
             await asyncio.sleep(0.01)
-    assert house.provider.book == {}
-    house.provider.name = "fake"
-    assert (await house.until_ended(mira)).state is PurchaseState.CREDITED
+    assert shop.provider.book == {}
+    shop.provider.name = "fake"
+    assert (await shop.until_ended(mira)).state is PurchaseState.CREDITED
 
 
 async def test_an_old_charge_is_searched_for_before_it_is_made(
-    house: House, purchases: Purchases, mira: str
+    shop: Shop, purchases: Purchases, mira: str
 ) -> None:
-    house.provider.verdict = "pending"
+    shop.provider.verdict = "pending"
     pending = await buy(purchases, mira, seconds=0.35)
-    await house.database.autocommit(
+    await shop.database.autocommit(
         lambda cursor: cursor.execute(
             "UPDATE purchase SET created_at = created_at - interval '2 days'"
         )
     )
-    house.provider.settle()
+    shop.provider.settle()
     # A provider that has forgotten the key would charge anew.
-    house.provider.orders[pending.purchase.purchase_id] = ChargeOrder("", "", 99, "", "")
-    assert (await house.until_ended(mira)).state is PurchaseState.CREDITED
+    shop.provider.orders[pending.purchase.purchase_id] = ChargeOrder("", "", 99, "", "")
+    assert (await shop.until_ended(mira)).state is PurchaseState.CREDITED

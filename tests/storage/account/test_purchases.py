@@ -22,7 +22,7 @@ from account_svc.use_cases.purchases import Purchases
 from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
-from tests.storage.account.purchase_house import REFUSED, House, buy
+from tests.storage.account.shop import REFUSED, Shop, buy
 from tests.storage.conftest import empty, migrations_of
 
 
@@ -32,86 +32,86 @@ def schema(shared_database: Callable[[str, str], Database], repository: Path) ->
 
 
 @pytest.fixture
-async def house(schema: Database) -> House:
+async def shop(schema: Database) -> Shop:
     await empty(schema)
-    return House(schema)
+    return Shop(schema)
 
 
 @pytest.fixture
-async def mira(house: House) -> str:
-    return await house.register()
+async def mira(shop: Shop) -> str:
+    return await shop.register()
 
 
 @pytest.fixture
-def purchases(house: House) -> Purchases:
-    return house.instance()[0]
+def purchases(shop: Shop) -> Purchases:
+    return shop.instance()[0]
 
 
 async def test_a_purchase_charges_its_price_and_credits_its_gems(
-    house: House, purchases: Purchases, mira: str
+    shop: Shop, purchases: Purchases, mira: str
 ) -> None:
     bought = await buy(purchases, mira, 150)
     assert (bought.state, bought.balance_after_gems) == (PurchaseState.CREDITED, 150)
-    order = house.provider.orders[bought.purchase.purchase_id]
+    order = shop.provider.orders[bought.purchase.purchase_id]
     assert (order.amount_minor, order.currency, order.user_id) == (149, "USD", mira)
-    [entry], _ = await house.accounts.ledger(mira, 0, "")
+    [entry], _ = await shop.accounts.ledger(mira, 0, "")
     assert (entry.operation_id, entry.kind) == (bought.purchase.purchase_id, "purchase")
 
 
-async def test_one_key_is_one_purchase_however_often_and_at_once(house: House, mira: str) -> None:
-    instances = [house.instance()[0] for _ in range(3)]
+async def test_one_key_is_one_purchase_however_often_and_at_once(shop: Shop, mira: str) -> None:
+    instances = [shop.instance()[0] for _ in range(3)]
     answers = await asyncio.gather(*(buy(each, mira) for each in instances * 3))
     await buy(instances[0], mira, 7, key="k2")
     answers.append(await buy(instances[0], mira))
     assert {answer.balance_after_gems for answer in answers} == {100}
-    assert await house.accounts.balance(mira) == 107
-    assert len(house.provider.book) == 2
+    assert await shop.accounts.balance(mira) == 107
+    assert len(shop.provider.book) == 2
 
 
 @pytest.mark.parametrize(("gems", "method"), [(101, "credit_card"), (100, "paypal")])
 @pytest.mark.parametrize("verdict", ["", "declined"])
 async def test_a_key_with_another_body_is_refused_however_the_first_ended(
-    house: House, purchases: Purchases, mira: str, gems: int, method: str, verdict: str
+    shop: Shop, purchases: Purchases, mira: str, gems: int, method: str, verdict: str
 ) -> None:
-    house.provider.verdict = verdict
+    shop.provider.verdict = verdict
     with suppress(PaymentDeclined):
         await buy(purchases, mira)
     with pytest.raises(IdempotencyKeyReused):
         await buy(purchases, mira, gems, method)
-    assert len(await house.purchases_of(mira)) == 1
+    assert len(await shop.purchases_of(mira)) == 1
 
 
-async def test_two_players_may_use_the_same_key(house: House, purchases: Purchases) -> None:
-    first, second = await house.register(), await house.register("noor")
+async def test_two_players_may_use_the_same_key(shop: Shop, purchases: Purchases) -> None:
+    first, second = await shop.register(), await shop.register("noor")
     assert (await buy(purchases, first, 1)).balance_after_gems == 1
     assert (await buy(purchases, second, 2)).balance_after_gems == 2
 
 
 @pytest.mark.parametrize("verdict", REFUSED)
 async def test_a_refused_charge_costs_nothing_and_its_key_tries_anew(
-    house: House, purchases: Purchases, mira: str, verdict: str
+    shop: Shop, purchases: Purchases, mira: str, verdict: str
 ) -> None:
-    house.provider.verdict = verdict
+    shop.provider.verdict = verdict
     kind, reason = REFUSED[verdict]
     with pytest.raises(kind) as caught:
         await buy(purchases, mira)
-    [failed] = await house.purchases_of(mira)
+    [failed] = await shop.purchases_of(mira)
     assert (caught.value.reason, failed.reason) == (reason, reason)
     assert caught.value.metadata["purchase_id"] == failed.purchase.purchase_id
-    assert (failed.state, house.provider.kept_minor()) == (PurchaseState.FAILED, 0)
-    house.provider.verdict = ""
+    assert (failed.state, shop.provider.kept_minor()) == (PurchaseState.FAILED, 0)
+    shop.provider.verdict = ""
     again = await buy(purchases, mira)
     assert (again.purchase.attempt, again.state) == (2, PurchaseState.CREDITED)
-    assert await house.accounts.balance(mira) == 100
+    assert await shop.accounts.balance(mira) == 100
 
 
 async def test_what_a_full_wallet_cannot_hold_is_refused_before_it_is_charged(
-    house: House, purchases: Purchases, mira: str
+    shop: Shop, purchases: Purchases, mira: str
 ) -> None:
-    await house.fill(mira)
+    await shop.fill(mira)
     with pytest.raises(BalanceLimit):
         await buy(purchases, mira, 2)
-    assert house.provider.book == {}
+    assert shop.provider.book == {}
     assert (await buy(purchases, mira, 1)).balance_after_gems == MAX_BALANCE_GEMS
 
 
@@ -121,16 +121,16 @@ async def test_amounts_out_of_bounds_are_refused_by_name(purchases: Purchases, g
         await buy(purchases, str(uuid4()), gems)
 
 
-async def test_a_player_who_does_not_exist_buys_nothing(house: House, purchases: Purchases) -> None:
+async def test_a_player_who_does_not_exist_buys_nothing(shop: Shop, purchases: Purchases) -> None:
     with pytest.raises(UserNotFound):
         await buy(purchases, str(uuid4()))
-    assert house.provider.book == {}
+    assert shop.provider.book == {}
 
 
 async def test_players_see_their_own_purchases_page_by_page(
-    house: House, purchases: Purchases, mira: str
+    shop: Shop, purchases: Purchases, mira: str
 ) -> None:
-    noor = await house.register("noor")
+    noor = await shop.register("noor")
     bought = [await buy(purchases, mira, gems, key=str(gems)) for gems in (1, 2, 3)]
     page, token = await purchases.history(mira, 2, "")
     rest, end = await purchases.history(mira, 2, token)

@@ -25,7 +25,7 @@ from account_svc.storage.sessions import MAX_REMEMBERED_SESSIONS, lock_session
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database, DatabaseAway
 from proof.postgres_server import PostgresServer
-from tests.storage.account.session_house import House
+from tests.storage.account.account_service import AccountService
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held
 
@@ -40,95 +40,99 @@ def schema(shared_database: Callable[[str, str], Database], repository: Path) ->
 
 
 @pytest.fixture
-async def house(schema: Database) -> House:
+async def service(schema: Database) -> AccountService:
     await empty(schema)
-    return House(schema)
+    return AccountService(schema)
 
 
-async def test_a_login_begins_a_session_that_its_access_token_names(house: House) -> None:
-    user_id = await house.register()
-    grant = await house.login()
+async def test_a_login_begins_a_session_that_its_access_token_names(
+    service: AccountService,
+) -> None:
+    user_id = await service.register()
+    grant = await service.login()
     claims = jwt.decode(grant.token, options={"verify_signature": False})
     token = parse(grant.refresh_token)
     assert token is not None
     assert (claims["sub"], claims["sid"]) == (user_id, token.session_id)
     assert claims["exp"] - claims["iat"] == grant.expires_in_seconds == 900
-    refreshed = await house.sessions.refresh(grant.refresh_token, "")
+    refreshed = await service.sessions.refresh(grant.refresh_token, "")
     again = jwt.decode(refreshed.token, options={"verify_signature": False})
     assert (again["sub"], again["sid"]) == (user_id, token.session_id)
 
 
-async def test_tokens_follow_one_another_and_each_is_good_once(house: House) -> None:
-    await house.register()
-    token = (await house.login()).refresh_token
+async def test_tokens_follow_one_another_and_each_is_good_once(service: AccountService) -> None:
+    await service.register()
+    token = (await service.login()).refresh_token
     given = [token]
     for _ in range(5):
-        house.pass_time(minutes=14)
-        token = (await house.sessions.refresh(token, "")).refresh_token
+        service.pass_time(minutes=14)
+        token = (await service.sessions.refresh(token, "")).refresh_token
         given.append(token)
     assert len(set(given)) == 6
-    assert house.outcomes == ["rotated"] * 5
+    assert service.outcomes == ["rotated"] * 5
 
 
 async def test_of_many_refreshes_at_once_one_rotates_and_all_get_its_token(
-    house: House, postgres_server: PostgresServer
+    service: AccountService, postgres_server: PostgresServer
 ) -> None:
-    await house.register()
-    token = (await house.login()).refresh_token
+    await service.register()
+    token = (await service.login()).refresh_token
     presented = parse(token)
     assert presented is not None
     url = postgres_server.cluster.url_of(DATABASE)
     databases = [Database(url, connection_count=8) for _ in range(2)]
-    instances = [house.instance(database) for database in databases]
-    async with held(house.database, lambda cursor: lock_session(cursor, presented.session_id)):
+    instances = [service.instance(database) for database in databases]
+    async with held(service.database, lambda cursor: lock_session(cursor, presented.session_id)):
         refreshes = [
             asyncio.create_task(instances[number % 2].refresh(token, f"key-{number}"))
             for number in range(AT_ONCE)
         ]
-        await house.are_waiting(16)
+        await service.are_waiting(16)
     grants = await asyncio.gather(*refreshes)
     assert len({grant.refresh_token for grant in grants}) == 1
-    assert sorted(house.outcomes) == ["repeated"] * (AT_ONCE - 1) + ["rotated"]
-    assert await house.count("generation = 1") == 1
+    assert sorted(service.outcomes) == ["repeated"] * (AT_ONCE - 1) + ["rotated"]
+    assert await service.count("generation = 1") == 1
     for database in databases:
         database.close()
 
 
 @pytest.mark.parametrize(("key", "is_repeat"), [("mine", True), ("another", False)])
 async def test_a_repeat_that_comes_late_needs_its_key(
-    house: House, key: str, is_repeat: bool
+    service: AccountService, key: str, is_repeat: bool
 ) -> None:
-    await house.register()
-    token = (await house.login()).refresh_token
-    first = await house.sessions.refresh(token, "mine")
-    house.pass_time(seconds=REPEAT_SECONDS + 1)
+    await service.register()
+    token = (await service.login()).refresh_token
+    first = await service.sessions.refresh(token, "mine")
+    service.pass_time(seconds=REPEAT_SECONDS + 1)
     if is_repeat:
-        again = await house.sessions.refresh(token, key)
+        again = await service.sessions.refresh(token, key)
         assert again.refresh_token == first.refresh_token
-        assert await house.cause(first.refresh_token) == ""
+        assert await service.cause(first.refresh_token) == ""
     else:
         with pytest.raises(RefreshTokenReused):
-            await house.sessions.refresh(token, key)
-        assert await house.cause(first.refresh_token) == "reused"
+            await service.sessions.refresh(token, key)
+        assert await service.cause(first.refresh_token) == "reused"
 
 
-async def test_a_token_used_twice_has_ended_its_session_when_that_is_told(house: House) -> None:
-    await house.register()
-    stolen, others = (await house.login()).refresh_token, await house.login()
-    second = (await house.sessions.refresh(stolen, "")).refresh_token
-    third = (await house.sessions.refresh(second, "")).refresh_token
+async def test_a_token_used_twice_has_ended_its_session_when_that_is_told(
+    service: AccountService,
+) -> None:
+    await service.register()
+    stolen, others = (await service.login()).refresh_token, await service.login()
+    second = (await service.sessions.refresh(stolen, "")).refresh_token
+    third = (await service.sessions.refresh(second, "")).refresh_token
     with pytest.raises(RefreshTokenReused):
-        await house.sessions.refresh(stolen, "")
-    assert await house.count("ending = 'reused'") == 1
+        await service.sessions.refresh(stolen, "")
+    assert await service.count("ending = 'reused'") == 1
     for token in (stolen, second, third):
-        assert await house.cause(token) == "reused"
-    assert house.outcomes == ["rotated"] * 2 + ["refresh_token_reused"] + ["session_ended"] * 3
-    assert await house.cause(others.refresh_token) == ""
+        assert await service.cause(token) == "reused"
+    assert service.outcomes == ["rotated"] * 2 + ["refresh_token_reused"] + ["session_ended"] * 3
+    assert await service.cause(others.refresh_token) == ""
 
 
-async def test_every_token_that_is_not_genuine_gets_one_answer(house: House) -> None:
-    await house.register()
-    grant = await house.login()
+async def test_every_token_that_is_not_genuine_gets_one_answer(service: AccountService) -> None:
+    await service.register()
+    grant = await service.login()
     token = parse(grant.refresh_token)
     assert token is not None
     forged = RefreshToken(token.session_id, token.generation, b"x" * 32).text
@@ -136,150 +140,158 @@ async def test_every_token_that_is_not_genuine_gets_one_answer(house: House) -> 
     told = set()
     for text in (forged, unknown, "gmr_", "x", grant.token, grant.refresh_token[:-1], "\0"):
         with pytest.raises(RefreshTokenInvalid) as refused:
-            await house.sessions.refresh(text, "")
+            await service.sessions.refresh(text, "")
         told.add((refused.value.message, str(refused.value.metadata)))
     assert len(told) == 1
-    assert await house.cause(grant.refresh_token) == ""
+    assert await service.cause(grant.refresh_token) == ""
 
 
-async def test_a_refresh_without_a_token_or_with_a_bad_key_names_the_field(house: House) -> None:
+async def test_a_refresh_without_a_token_or_with_a_bad_key_names_the_field(
+    service: AccountService,
+) -> None:
     with pytest.raises(InvalidArgument, match="refresh_token"):
-        await house.sessions.refresh("", "")
+        await service.sessions.refresh("", "")
     with pytest.raises(InvalidArgument, match="idempotency_key"):
-        await house.sessions.refresh("gmr_", "a key")
+        await service.sessions.refresh("gmr_", "a key")
 
 
-async def test_logging_out_ends_the_session_and_no_other(house: House) -> None:
-    await house.register()
-    here, there = (await house.login()).refresh_token, (await house.login()).refresh_token
-    newest = (await house.sessions.refresh(here, "")).refresh_token
+async def test_logging_out_ends_the_session_and_no_other(service: AccountService) -> None:
+    await service.register()
+    here, there = (await service.login()).refresh_token, (await service.login()).refresh_token
+    newest = (await service.sessions.refresh(here, "")).refresh_token
     for token in (here, newest):
-        await house.sessions.logout(token)
-    assert await house.cause(newest) == "logged_out"
-    assert await house.cause(there) == ""
+        await service.sessions.logout(token)
+    assert await service.cause(newest) == "logged_out"
+    assert await service.cause(there) == ""
 
 
 async def test_logging_out_with_a_token_that_is_nobodys_succeeds_and_ends_nothing(
-    house: House,
+    service: AccountService,
 ) -> None:
-    await house.register()
-    grant = await house.login()
+    await service.register()
+    grant = await service.login()
     token = parse(grant.refresh_token)
     assert token is not None
-    await house.sessions.logout(RefreshToken(token.session_id, 0, b"x" * 32).text)
-    await house.sessions.logout(RefreshToken(str(uuid4()), 0, b"x" * 32).text)
-    assert await house.cause(grant.refresh_token) == ""
+    await service.sessions.logout(RefreshToken(token.session_id, 0, b"x" * 32).text)
+    await service.sessions.logout(RefreshToken(str(uuid4()), 0, b"x" * 32).text)
+    assert await service.cause(grant.refresh_token) == ""
     with pytest.raises(InvalidArgument, match="refresh_token"):
-        await house.sessions.logout("gmr_")
+        await service.sessions.logout("gmr_")
 
 
-async def test_logging_out_everywhere_ends_all_of_one_player(house: House) -> None:
-    user_id, _ = await house.register(), await house.register("noor")
-    mine = [(await house.login()).refresh_token for _ in range(3)]
-    others = (await house.login("noor")).refresh_token
-    await house.sessions.logout_everywhere(user_id)
-    await house.sessions.logout_everywhere(user_id)
-    assert {await house.cause(token) for token in mine} == {"logged_out_everywhere"}
-    assert await house.cause(others) == ""
-    assert await house.cause((await house.login()).refresh_token) == ""
+async def test_logging_out_everywhere_ends_all_of_one_player(service: AccountService) -> None:
+    user_id, _ = await service.register(), await service.register("noor")
+    mine = [(await service.login()).refresh_token for _ in range(3)]
+    others = (await service.login("noor")).refresh_token
+    await service.sessions.logout_everywhere(user_id)
+    await service.sessions.logout_everywhere(user_id)
+    assert {await service.cause(token) for token in mine} == {"logged_out_everywhere"}
+    assert await service.cause(others) == ""
+    assert await service.cause((await service.login()).refresh_token) == ""
     with pytest.raises(UserNotFound):
-        await house.sessions.logout_everywhere(str(uuid4()))
+        await service.sessions.logout_everywhere(str(uuid4()))
 
 
 async def test_a_session_that_was_ended_by_a_clock_ahead_stays_ended_as_it_was(
-    house: House,
+    service: AccountService,
 ) -> None:
-    user_id = await house.register()
-    token = (await house.login()).refresh_token
-    house.pass_time(seconds=5)
-    await house.sessions.logout(token)
-    house.pass_time(seconds=-4)
-    await house.sessions.logout_everywhere(user_id)
-    assert await house.cause(token) == "logged_out"
+    user_id = await service.register()
+    token = (await service.login()).refresh_token
+    service.pass_time(seconds=5)
+    await service.sessions.logout(token)
+    service.pass_time(seconds=-4)
+    await service.sessions.logout_everywhere(user_id)
+    assert await service.cause(token) == "logged_out"
 
 
 async def test_an_operator_ends_a_players_sessions_as_the_page_says(
-    house: House, repository: Path
+    service: AccountService, repository: Path
 ) -> None:
-    await house.register()
-    token = (await house.login()).refresh_token
+    await service.register()
+    token = (await service.login()).refresh_token
     page = (repository / "docs" / "sessions.md").read_text()
     statement = page.partition("```sql\n")[2].partition("```")[0]
-    await house.database.transaction(lambda cursor: cursor.execute(statement))
-    assert await house.cause(token) == "logged_out_everywhere"
+    await service.database.transaction(lambda cursor: cursor.execute(statement))
+    assert await service.cause(token) == "logged_out_everywhere"
 
 
-async def test_the_session_refreshed_longest_ago_makes_room_for_a_login(house: House) -> None:
-    user_id = await house.register()
-    first, second, *rest = await house.add_sessions(user_id, MAX_LIVE_SESSIONS)
-    kept = await house.sessions.refresh(first.text, "")
-    assert await house.count("ended_at IS NULL") == MAX_LIVE_SESSIONS
-    await house.login()
-    assert await house.count("ended_at IS NULL") == MAX_LIVE_SESSIONS
-    assert await house.cause(second.text) == "displaced"
-    assert await house.cause(kept.refresh_token) == ""
-    assert {await house.cause(token.text) for token in rest} == {""}
+async def test_the_session_refreshed_longest_ago_makes_room_for_a_login(
+    service: AccountService,
+) -> None:
+    user_id = await service.register()
+    first, second, *rest = await service.add_sessions(user_id, MAX_LIVE_SESSIONS)
+    kept = await service.sessions.refresh(first.text, "")
+    assert await service.count("ended_at IS NULL") == MAX_LIVE_SESSIONS
+    await service.login()
+    assert await service.count("ended_at IS NULL") == MAX_LIVE_SESSIONS
+    assert await service.cause(second.text) == "displaced"
+    assert await service.cause(kept.refresh_token) == ""
+    assert {await service.cause(token.text) for token in rest} == {""}
 
 
-async def test_logins_at_once_leave_no_more_sessions_than_there_may_be(house: House) -> None:
-    user_id = await house.register()
-    await house.add_sessions(user_id, MAX_LIVE_SESSIONS)
-    await asyncio.gather(*(house.login() for _ in range(6)))
-    assert await house.count("ended_at IS NULL") == MAX_LIVE_SESSIONS
+async def test_logins_at_once_leave_no_more_sessions_than_there_may_be(
+    service: AccountService,
+) -> None:
+    user_id = await service.register()
+    await service.add_sessions(user_id, MAX_LIVE_SESSIONS)
+    await asyncio.gather(*(service.login() for _ in range(6)))
+    assert await service.count("ended_at IS NULL") == MAX_LIVE_SESSIONS
 
 
-async def test_what_is_remembered_of_a_player_is_bounded(house: House) -> None:
-    user_id = await house.register()
-    tokens = await house.add_sessions(user_id, MAX_REMEMBERED_SESSIONS + 5)
-    assert await house.count() == MAX_REMEMBERED_SESSIONS
+async def test_what_is_remembered_of_a_player_is_bounded(service: AccountService) -> None:
+    user_id = await service.register()
+    tokens = await service.add_sessions(user_id, MAX_REMEMBERED_SESSIONS + 5)
+    assert await service.count() == MAX_REMEMBERED_SESSIONS
     with pytest.raises(RefreshTokenInvalid):
-        await house.sessions.refresh(tokens[0].text, "")
-    assert await house.cause(tokens[-1].text) == ""
+        await service.sessions.refresh(tokens[0].text, "")
+    assert await service.cause(tokens[-1].text) == ""
 
 
-async def test_sessions_that_have_long_been_over_are_forgotten(house: House) -> None:
-    await house.register()
-    ended, idle = (await house.login()).refresh_token, (await house.login()).refresh_token
-    await house.sessions.logout(ended)
-    house.pass_time(days=KEPT_DAYS - 1)
-    lively = (await house.login()).refresh_token
-    await house.sessions.forget_old()
-    assert await house.count() == 3
-    house.pass_time(days=2)
-    await house.sessions.forget_old()
-    assert await house.count() == 2
-    house.pass_time(days=IDLE_DAYS - KEPT_DAYS - 1)
-    assert await house.cause(idle) == "idle"
-    lively = (await house.sessions.refresh(lively, "")).refresh_token
-    house.pass_time(days=KEPT_DAYS + 1)
-    await house.sessions.forget_old()
-    assert await house.count() == 1
-    assert await house.cause(lively) == ""
+async def test_sessions_that_have_long_been_over_are_forgotten(service: AccountService) -> None:
+    await service.register()
+    ended, idle = (await service.login()).refresh_token, (await service.login()).refresh_token
+    await service.sessions.logout(ended)
+    service.pass_time(days=KEPT_DAYS - 1)
+    lively = (await service.login()).refresh_token
+    await service.sessions.forget_old()
+    assert await service.count() == 3
+    service.pass_time(days=2)
+    await service.sessions.forget_old()
+    assert await service.count() == 2
+    service.pass_time(days=IDLE_DAYS - KEPT_DAYS - 1)
+    assert await service.cause(idle) == "idle"
+    lively = (await service.sessions.refresh(lively, "")).refresh_token
+    service.pass_time(days=KEPT_DAYS + 1)
+    await service.sessions.forget_old()
+    assert await service.count() == 1
+    assert await service.cause(lively) == ""
 
 
-async def test_each_round_of_forgetting_is_bounded_until_nothing_is_left(house: House) -> None:
-    sessions = house.instance(max_forgotten=2)
-    user_id = await house.register()
-    await house.add_sessions(user_id, 5)
-    house.pass_time(days=IDLE_DAYS + KEPT_DAYS + 1)
+async def test_each_round_of_forgetting_is_bounded_until_nothing_is_left(
+    service: AccountService,
+) -> None:
+    sessions = service.instance(max_forgotten=2)
+    user_id = await service.register()
+    await service.add_sessions(user_id, 5)
+    service.pass_time(days=IDLE_DAYS + KEPT_DAYS + 1)
     left = []
     for _ in range(4):
         await sessions.forget_old()
-        left.append(await house.count())
+        left.append(await service.count())
     assert left == [3, 1, 0, 0]
 
 
-async def test_nothing_that_is_stored_could_be_used(house: House) -> None:
-    await house.register()
-    given = [await house.login()]
+async def test_nothing_that_is_stored_could_be_used(service: AccountService) -> None:
+    await service.register()
+    given = [await service.login()]
     for _ in range(3):
-        given.append(await house.sessions.refresh(given[-1].refresh_token, ""))
+        given.append(await service.sessions.refresh(given[-1].refresh_token, ""))
 
     def dump(cursor: Cursor) -> str:
         cursor.execute("SELECT row_to_json(player_session)::text FROM player_session")
         return str(cursor.fetchall())
 
-    stored = await house.database.autocommit(dump)
+    stored = await service.database.autocommit(dump)
     for grant in given:
         token = parse(grant.refresh_token)
         assert token is not None
@@ -298,12 +310,14 @@ async def test_nothing_that_is_stored_could_be_used(house: House) -> None:
         "UPDATE player_session SET ended_at = now() WHERE ended_at IS NULL",
     ],
 )
-async def test_no_statement_revives_a_session_or_an_old_token(house: House, statement: str) -> None:
-    await house.register()
-    await house.login()
-    await house.sessions.logout((await house.login()).refresh_token)
+async def test_no_statement_revives_a_session_or_an_old_token(
+    service: AccountService, statement: str
+) -> None:
+    await service.register()
+    await service.login()
+    await service.sessions.logout((await service.login()).refresh_token)
     with pytest.raises(psycopg2.IntegrityError):
-        await house.database.transaction(lambda cursor: cursor.execute(statement))
+        await service.database.transaction(lambda cursor: cursor.execute(statement))
 
 
 class DiesBeforeCommit(Database):
@@ -328,16 +342,16 @@ class DiesAfterCommit(Database):
 
 @pytest.mark.parametrize("dying", [DiesBeforeCommit, DiesAfterCommit])
 async def test_a_refresh_whose_answer_was_lost_is_repeated_by_its_key(
-    house: House, postgres_server: PostgresServer, dying: type[Database]
+    service: AccountService, postgres_server: PostgresServer, dying: type[Database]
 ) -> None:
     database = dying(postgres_server.cluster.url_of(DATABASE))
-    await house.register()
-    first = parse((await house.login()).refresh_token)
+    await service.register()
+    first = parse((await service.login()).refresh_token)
     assert first is not None
     with pytest.raises(DatabaseAway):
-        await house.instance(database).refresh(first.text, "mine")
-    house.pass_time(hours=1)
-    again = await house.sessions.refresh(first.text, "mine")
-    assert await house.count("generation = 1") == 1
-    assert await house.cause(again.refresh_token) == ""
+        await service.instance(database).refresh(first.text, "mine")
+    service.pass_time(hours=1)
+    again = await service.sessions.refresh(first.text, "mine")
+    assert await service.count("generation = 1") == 1
+    assert await service.cause(again.refresh_token) == ""
     database.close()

@@ -21,13 +21,13 @@ from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, MeshError
 from mesh.postgres.database import Database
 from tests.storage.conftest import empty, migrations_of
-from tests.storage.gacha.gift_house import (
+from tests.storage.gacha.gift_service import (
     FEE_GEMS,
     MIRA,
     NOOR,
     SHIELD,
     SWORD,
-    House,
+    GiftService,
     send,
 )
 from tests.storage.holding import held
@@ -43,7 +43,7 @@ def schema(shared_database: Callable[[str, str], Database], repository: Path) ->
 
 
 @pytest.fixture
-async def house(schema: Database) -> House:
+async def service(schema: Database) -> GiftService:
     """Mira owns three swords and a shield."""
     await empty(schema)
     await schema.autocommit(
@@ -51,42 +51,42 @@ async def house(schema: Database) -> House:
             "INSERT INTO item VALUES (1, 'Sword', 'rare', 1), (2, 'Shield', 'ultra rare', 2)"
         )
     )
-    house = House(schema)
-    await house.owns(MIRA, SWORD, 3)
-    await house.owns(MIRA, SHIELD, 1)
-    return house
+    service = GiftService(schema)
+    await service.owns(MIRA, SWORD, 3)
+    await service.owns(MIRA, SHIELD, 1)
+    return service
 
 
 @pytest.fixture
-def gifts(house: House) -> Gifts:
-    return house.instance()[0]
+def gifts(service: GiftService) -> Gifts:
+    return service.instance()[0]
 
 
 async def test_without_the_fee_the_items_come_back_and_the_key_may_be_tried_anew(
-    house: House, gifts: Gifts
+    service: GiftService, gifts: Gifts
 ) -> None:
-    house.account.balances[MIRA.user_id] = FEE_GEMS - 1
+    service.account.balances[MIRA.user_id] = FEE_GEMS - 1
     with pytest.raises(InsufficientCurrency):
         await send(gifts)
-    returned = await house.gift_of(MIRA)
+    returned = await service.gift_of(MIRA)
     assert (returned.state, returned.reason) == (GiftState.RETURNED, "INSUFFICIENT_CURRENCY")
-    assert await house.held(MIRA) == 3
-    house.account.balances[MIRA.user_id] = FEE_GEMS
+    assert await service.held(MIRA) == 3
+    service.account.balances[MIRA.user_id] = FEE_GEMS
     sent = await send(gifts)
     assert sent.gift.gift_id != returned.gift.gift_id
-    assert (await house.held(MIRA), await house.held(NOOR)) == (2, 1)
+    assert (await service.held(MIRA), await service.held(NOOR)) == (2, 1)
     assert await send(gifts) == sent
 
 
 async def test_what_cannot_be_delivered_is_returned_with_its_fee(
-    house: House, gifts: Gifts
+    service: GiftService, gifts: Gifts
 ) -> None:
-    await house.owns(NOOR, SWORD, MAX_HOLDING_COUNT)
+    await service.owns(NOOR, SWORD, MAX_HOLDING_COUNT)
     with pytest.raises(InventoryFull):
         await send(gifts)
-    assert (await house.held(MIRA), await house.held(NOOR)) == (3, MAX_HOLDING_COUNT)
-    assert (house.account.kept, house.account.balances[MIRA.user_id]) == ({}, 100)
-    assert (await house.gift_of(MIRA)).reason == "INVENTORY_FULL"
+    assert (await service.held(MIRA), await service.held(NOOR)) == (3, MAX_HOLDING_COUNT)
+    assert (service.account.kept, service.account.balances[MIRA.user_id]) == ({}, 100)
+    assert (await service.gift_of(MIRA)).reason == "INVENTORY_FULL"
 
 
 LOST = ["request lost", "reply lost"]
@@ -95,19 +95,19 @@ LOST = ["request lost", "reply lost"]
 @pytest.mark.parametrize("strike", LOST)
 @pytest.mark.parametrize("is_full", [False, True], ids=["delivered", "returned"])
 async def test_a_lost_message_is_sent_again_and_takes_effect_once(
-    house: House, gifts: Gifts, strike: str, is_full: bool
+    service: GiftService, gifts: Gifts, strike: str, is_full: bool
 ) -> None:
-    house.account.strikes = [strike, strike, "", strike] if is_full else [strike, strike]
+    service.account.strikes = [strike, strike, "", strike] if is_full else [strike, strike]
     if is_full:
-        await house.owns(NOOR, SWORD, MAX_HOLDING_COUNT)
+        await service.owns(NOOR, SWORD, MAX_HOLDING_COUNT)
     pending = await send(gifts, deadline=Deadline.after(0.31))
     assert pending.state is GiftState.PENDING
-    assert await house.held(MIRA) == 2
-    ended = await house.until_ended()
+    assert await service.held(MIRA) == 2
+    ended = await service.until_ended()
     assert ended.state is (GiftState.RETURNED if is_full else GiftState.DELIVERED)
-    assert await house.held(MIRA) == (3 if is_full else 2)
-    assert house.account.kept == ({} if is_full else {ended.gift.gift_id: FEE_GEMS})
-    assert house.account.strikes == []
+    assert await service.held(MIRA) == (3 if is_full else 2)
+    assert service.account.kept == ({} if is_full else {ended.gift.gift_id: FEE_GEMS})
+    assert service.account.strikes == []
 
 
 POINTS = [
@@ -135,13 +135,13 @@ PASSED = {
     ("end", "point"), [(end, point) for end, points in PASSED.items() for point in points]
 )
 async def test_another_instance_finishes_what_one_that_died_began(
-    house: House, end: str, point: str
+    service: GiftService, end: str, point: str
 ) -> None:
     if end == "without the fee":
-        house.account.balances[MIRA.user_id] = 0
+        service.account.balances[MIRA.user_id] = 0
     if end == "inventory full":
-        await house.owns(NOOR, SWORD, MAX_HOLDING_COUNT)
-    gems_before = sum(house.account.balances.values())
+        await service.owns(NOOR, SWORD, MAX_HOLDING_COUNT)
+    gems_before = sum(service.account.balances.values())
     deaths: list[str] = []
 
     def die(reached: str) -> None:
@@ -149,58 +149,58 @@ async def test_another_instance_finishes_what_one_that_died_began(
             deaths.append(reached)
             raise Killed
 
-    dying, _ = house.instance(failpoint=die)
+    dying, _ = service.instance(failpoint=die)
     with suppress(Killed, MeshError):
         await send(dying, deadline=Deadline.after(0.4))
     assert deaths == [point]
-    ended = await house.until_ended()
+    ended = await service.until_ended()
     state, received = ENDS[end]
     assert ended.state is state
-    assert await house.held(NOOR) == received
+    assert await service.held(NOOR) == received
     is_delivered = state is GiftState.DELIVERED
-    assert await house.held(MIRA) == (2 if is_delivered else 3)
-    assert house.account.kept == ({ended.gift.gift_id: FEE_GEMS} if is_delivered else {})
-    gems_after = sum(house.account.balances.values()) + sum(house.account.kept.values())
+    assert await service.held(MIRA) == (2 if is_delivered else 3)
+    assert service.account.kept == ({ended.gift.gift_id: FEE_GEMS} if is_delivered else {})
+    gems_after = sum(service.account.balances.values()) + sum(service.account.kept.values())
     assert gems_after == gems_before
 
 
-async def test_instances_that_race_for_a_gift_move_it_once(house: House) -> None:
-    house.account.strikes = ["reply lost"]
-    gifts, _ = house.instance()
+async def test_instances_that_race_for_a_gift_move_it_once(service: GiftService) -> None:
+    service.account.strikes = ["reply lost"]
+    gifts, _ = service.instance()
     await send(gifts, deadline=Deadline.after(0.0))
-    runners = [house.instance()[1] for _ in range(6)]
+    runners = [service.instance()[1] for _ in range(6)]
     async with asyncio.timeout(10):
-        while (await house.gift_of(MIRA)).state is GiftState.PENDING:
+        while (await service.gift_of(MIRA)).state is GiftState.PENDING:
             await asyncio.gather(*(runner.run_once() for runner in runners))
             await asyncio.sleep(0)
-    assert (await house.held(MIRA), await house.held(NOOR)) == (2, 1)
-    assert sum(house.account.kept.values()) == FEE_GEMS
+    assert (await service.held(MIRA), await service.held(NOOR)) == (2, 1)
+    assert sum(service.account.kept.values()) == FEE_GEMS
 
 
 async def test_a_pull_that_is_being_committed_is_waited_for_and_not_for_ever(
-    house: House, gifts: Gifts
+    service: GiftService, gifts: Gifts
 ) -> None:
     def pull(cursor: Cursor) -> None:
         storage.put_items(cursor, MIRA.user_id, SWORD, 1)
 
-    async with held(house.database, pull):
+    async with held(service.database, pull):
         with pytest.raises(DeadlineExceeded):
             await send(gifts, deadline=Deadline.after(0.1))
         sending = asyncio.create_task(send(gifts))
     assert (await sending).state is GiftState.DELIVERED
-    assert (await house.held(MIRA), await house.held(NOOR)) == (3, 1)
+    assert (await service.held(MIRA), await service.held(NOOR)) == (3, 1)
 
 
 async def test_a_receiver_whose_inventory_is_held_gets_the_gift_later(
-    house: House, gifts: Gifts
+    service: GiftService, gifts: Gifts
 ) -> None:
-    await house.owns(NOOR, SWORD, 1)
+    await service.owns(NOOR, SWORD, 1)
 
     def pull(cursor: Cursor) -> None:
         storage.put_items(cursor, NOOR.user_id, SWORD, 1)
 
-    async with held(house.database, pull):
+    async with held(service.database, pull):
         pending = await send(gifts, deadline=Deadline.after(0.8))
         assert pending.state is GiftState.PENDING
-    assert (await house.until_ended()).state is GiftState.DELIVERED
-    assert await house.held(NOOR) == 3
+    assert (await service.until_ended()).state is GiftState.DELIVERED
+    assert await service.held(NOOR) == 3

@@ -21,14 +21,14 @@ from mesh.deadlines import Deadline
 from mesh.errors import InvalidArgument, MeshError
 from mesh.postgres.database import Database
 from tests.storage.conftest import empty, migrations_of
-from tests.storage.gacha.gift_house import (
+from tests.storage.gacha.gift_service import (
     FEE_GEMS,
     MIRA,
     NOOR,
     OLE,
     SHIELD,
     SWORD,
-    House,
+    GiftService,
     send,
     soon,
 )
@@ -40,7 +40,7 @@ def schema(shared_database: Callable[[str, str], Database], repository: Path) ->
 
 
 @pytest.fixture
-async def house(schema: Database) -> House:
+async def service(schema: Database) -> GiftService:
     """Mira owns three swords and a shield."""
     await empty(schema)
     await schema.autocommit(
@@ -48,51 +48,53 @@ async def house(schema: Database) -> House:
             "INSERT INTO item VALUES (1, 'Sword', 'rare', 1), (2, 'Shield', 'ultra rare', 2)"
         )
     )
-    house = House(schema)
-    await house.owns(MIRA, SWORD, 3)
-    await house.owns(MIRA, SHIELD, 1)
-    return house
+    service = GiftService(schema)
+    await service.owns(MIRA, SWORD, 3)
+    await service.owns(MIRA, SHIELD, 1)
+    return service
 
 
 @pytest.fixture
-def gifts(house: House) -> Gifts:
-    return house.instance()[0]
+def gifts(service: GiftService) -> Gifts:
+    return service.instance()[0]
 
 
-async def test_a_gift_moves_the_items_and_takes_the_fee(house: House, gifts: Gifts) -> None:
+async def test_a_gift_moves_the_items_and_takes_the_fee(service: GiftService, gifts: Gifts) -> None:
     sent = await send(gifts, count=2)
     assert (sent.state, sent.reason, sent.gift.fee_gems) == (GiftState.DELIVERED, "", FEE_GEMS)
     assert (sent.gift.sender, sent.gift.receiver, sent.item.name) == (MIRA, NOOR, "Sword")
-    assert (await house.held(MIRA), await house.held(NOOR)) == (1, 2)
-    assert house.account.kept == {sent.gift.gift_id: FEE_GEMS}
+    assert (await service.held(MIRA), await service.held(NOOR)) == (1, 2)
+    assert service.account.kept == {sent.gift.gift_id: FEE_GEMS}
 
 
-async def test_the_last_of_an_item_may_be_given_and_comes_back(house: House, gifts: Gifts) -> None:
+async def test_the_last_of_an_item_may_be_given_and_comes_back(
+    service: GiftService, gifts: Gifts
+) -> None:
     await send(gifts, SHIELD)
-    assert (await house.held(MIRA, SHIELD), await house.held(NOOR, SHIELD)) == (0, 1)
+    assert (await service.held(MIRA, SHIELD), await service.held(NOOR, SHIELD)) == (0, 1)
     await gifts.send(NOOR.user_id, SHIELD, "MIRA", 1, "", soon())
-    assert (await house.held(MIRA, SHIELD), await house.held(NOOR, SHIELD)) == (1, 0)
+    assert (await service.held(MIRA, SHIELD), await service.held(NOOR, SHIELD)) == (1, 0)
 
 
-async def test_one_key_is_one_gift_however_often_and_at_once(house: House) -> None:
-    instances = [house.instance()[0] for _ in range(3)]
+async def test_one_key_is_one_gift_however_often_and_at_once(service: GiftService) -> None:
+    instances = [service.instance()[0] for _ in range(3)]
     answers = await asyncio.gather(*(send(gifts) for gifts in instances * 3))
     answers.append(await send(instances[0], to="NOOR"))
     assert all(answer == answers[0] for answer in answers)
-    assert await house.held(NOOR) == 1
-    assert house.account.balances[MIRA.user_id] == 100 - FEE_GEMS
+    assert await service.held(NOOR) == 1
+    assert service.account.balances[MIRA.user_id] == 100 - FEE_GEMS
 
 
 @pytest.mark.parametrize(
     "other", [{"item_id": SHIELD}, {"to": "ole"}, {"count": 2}], ids=["item", "player", "count"]
 )
 async def test_a_key_with_another_gift_is_refused(
-    house: House, gifts: Gifts, other: dict[str, object]
+    service: GiftService, gifts: Gifts, other: dict[str, object]
 ) -> None:
     await send(gifts)
     with pytest.raises(IdempotencyKeyReused):
         await send(gifts, **other)  # type: ignore[arg-type]
-    assert await house.held(MIRA) == 2
+    assert await service.held(MIRA) == 2
 
 
 REFUSED: dict[str, tuple[dict[str, object], type[MeshError]]] = {
@@ -111,17 +113,17 @@ REFUSED: dict[str, tuple[dict[str, object], type[MeshError]]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 async def test_a_gift_that_cannot_be_is_refused_and_may_be_tried_anew(
-    house: House, gifts: Gifts, name: str
+    service: GiftService, gifts: Gifts, name: str
 ) -> None:
     changes, error = REFUSED[name]
     with pytest.raises(error):
         await send(gifts, **changes)  # type: ignore[arg-type]
-    assert (await house.held(MIRA), house.account.decided) == (3, {})
+    assert (await service.held(MIRA), service.account.decided) == (3, {})
     assert (await send(gifts)).state is GiftState.DELIVERED
 
 
-async def test_one_item_is_given_once_whoever_asks_for_it(house: House) -> None:
-    gifts = [house.instance()[0] for _ in range(4)]
+async def test_one_item_is_given_once_whoever_asks_for_it(service: GiftService) -> None:
+    gifts = [service.instance()[0] for _ in range(4)]
     attempts = [
         send(instance, SHIELD, to=to, key=f"{to}-{number}")
         for number, instance in enumerate(gifts)
@@ -129,14 +131,14 @@ async def test_one_item_is_given_once_whoever_asks_for_it(house: House) -> None:
     ]
     answers = await asyncio.gather(*attempts, return_exceptions=True)
     assert [isinstance(answer, ItemNotOwned) for answer in answers].count(True) == 7
-    held = [await house.held(player, SHIELD) for player in (MIRA, NOOR, OLE)]
+    held = [await service.held(player, SHIELD) for player in (MIRA, NOOR, OLE)]
     assert (held[0], sum(held)) == (0, 1)
 
 
 async def test_a_gift_is_shown_to_its_players_and_one_under_way_to_its_sender(
-    house: House, gifts: Gifts
+    service: GiftService, gifts: Gifts
 ) -> None:
-    house.account.strikes = ["request lost"]
+    service.account.strikes = ["request lost"]
     pending = await send(gifts, deadline=Deadline.after(0.0))
     gift_id = pending.gift.gift_id
     assert await gifts.find(MIRA.user_id, gift_id) == pending
@@ -144,7 +146,7 @@ async def test_a_gift_is_shown_to_its_players_and_one_under_way_to_its_sender(
         with pytest.raises(GiftNotFound):
             await gifts.find(other.user_id, gift_id)
     assert await gifts.history(NOOR.user_id, 0, "") == ([], "")
-    delivered = await house.until_ended()
+    delivered = await service.until_ended()
     assert await gifts.find(NOOR.user_id, gift_id) == delivered
     assert await gifts.history(NOOR.user_id, 0, "") == ([delivered], "")
     for user_id, asked in ((OLE.user_id, gift_id), (MIRA.user_id, str(uuid4()))):
@@ -152,8 +154,8 @@ async def test_a_gift_is_shown_to_its_players_and_one_under_way_to_its_sender(
             await gifts.find(user_id, asked)
 
 
-async def test_gifts_are_read_page_by_page_newest_first(house: House, gifts: Gifts) -> None:
-    await house.owns(NOOR, SHIELD, 5)
+async def test_gifts_are_read_page_by_page_newest_first(service: GiftService, gifts: Gifts) -> None:
+    await service.owns(NOOR, SHIELD, 5)
     sent = [
         await send(gifts, key="1"),
         await gifts.send(NOOR.user_id, SHIELD, "Mira", 1, "2", soon()),

@@ -19,7 +19,15 @@ from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import BUSY, No, Vote
 from mesh.txn.participant import Participant
 from tests.storage.conftest import empty
-from tests.storage.txn.coordinator_house import TABLE, House, Local, Wire, WiredLog, apply, work
+from tests.storage.txn.transaction_cluster import (
+    TABLE,
+    Local,
+    TransactionCluster,
+    Wire,
+    WiredLog,
+    apply,
+    work,
+)
 
 
 @pytest.fixture
@@ -32,20 +40,20 @@ def databases(shared_database: Callable[[str, str], Database]) -> tuple[Database
 
 
 @pytest.fixture
-async def house(databases: tuple[Database, Database]) -> House:
+async def cluster(databases: tuple[Database, Database]) -> TransactionCluster:
     first, second = databases
     await empty(first)
     await empty(second)
-    return House(
+    return TransactionCluster(
         first, second, Participant(first, "first", apply), Participant(second, "second", apply)
     )
 
 
-async def test_a_transaction_takes_effect_in_both_databases(house: House) -> None:
+async def test_a_transaction_takes_effect_in_both_databases(cluster: TransactionCluster) -> None:
     wire, asked = Wire(), work()
-    answer = await house.group_commit(wire).submit(asked, Deadline.after(5))
+    answer = await cluster.group_commit(wire).submit(asked, Deadline.after(5))
     assert answer == Committed("player", "player")
-    assert await house.applied() == ({asked.id}, {asked.id})
+    assert await cluster.applied() == ({asked.id}, {asked.id})
     assert wire.seen == [
         "prepare first",
         "prepare second",
@@ -56,12 +64,14 @@ async def test_a_transaction_takes_effect_in_both_databases(house: House) -> Non
 
 
 @pytest.mark.parametrize("side", ["first", "second"])
-async def test_a_refusal_of_either_side_changes_nothing(house: House, side: str) -> None:
+async def test_a_refusal_of_either_side_changes_nothing(
+    cluster: TransactionCluster, side: str
+) -> None:
     asked = work(**{side: "refuse"})
-    answer = await house.group_commit(Wire()).submit(asked, Deadline.after(5))
+    answer = await cluster.group_commit(Wire()).submit(asked, Deadline.after(5))
     assert answer == No("REFUSED")
-    assert await house.applied() == (set(), set())
-    assert await house.prepared_count() == 0
+    assert await cluster.applied() == (set(), set())
+    assert await cluster.prepared_count() == 0
 
 
 STRIKES = ["message lost", "answer lost", "ended before", "ended after"]
@@ -69,21 +79,21 @@ STRIKES = ["message lost", "answer lost", "ended before", "ended after"]
 
 @pytest.mark.parametrize(("strike", "at"), list(itertools.product(STRIKES, range(1, 6))))
 async def test_whatever_is_lost_or_ends_both_databases_agree(
-    house: House, strike: str, at: int
+    cluster: TransactionCluster, strike: str, at: int
 ) -> None:
     asked = work()
     wire = Wire(strike_at=at, strike=strike)
-    caller = asyncio.create_task(house.group_commit(wire).submit(asked, Deadline.after(3)))
+    caller = asyncio.create_task(cluster.group_commit(wire).submit(asked, Deadline.after(3)))
     killed = asyncio.create_task(wire.ended.wait())
     await asyncio.wait({caller, killed}, return_when=asyncio.FIRST_COMPLETED)
     killed.cancel()
     answer = caller.exception() or caller.result() if caller.done() else None
     caller.cancel()
     assert len(wire.seen) >= at, "the strike came"
-    await house.recover()
-    first, second = await house.applied()
+    await cluster.recover()
+    first, second = await cluster.applied()
     assert first == second
-    assert await house.prepared_count() == 0
+    assert await cluster.prepared_count() == 0
     if isinstance(answer, Committed):
         assert first == {asked.id}
     decided = "decide commit" in wire.seen[: at - 1] or (
@@ -92,28 +102,32 @@ async def test_whatever_is_lost_or_ends_both_databases_agree(
     if decided:
         assert first == {asked.id}, "what was decided is done"
     # The caller tries again with the same operation, as one with the same idempotency key does.
-    again = await house.group_commit(Wire()).submit(asked, Deadline.after(5))
+    again = await cluster.group_commit(Wire()).submit(asked, Deadline.after(5))
     assert again == (No("DUPLICATE") if first else Committed("player", "player"))
-    assert await house.applied() == ({asked.id}, {asked.id})
+    assert await cluster.applied() == ({asked.id}, {asked.id})
 
 
-async def test_a_recoverer_that_is_faster_makes_the_coordinator_start_anew(house: House) -> None:
+async def test_a_recoverer_that_is_faster_makes_the_coordinator_start_anew(
+    cluster: TransactionCluster,
+) -> None:
     class Impatient(Wire):
         async def carry(self, name: str, deliver: Callable[[], object]) -> object:
             if name == "decide commit" and "decide commit" not in self.seen:
-                await house.recover()
+                await cluster.recover()
             return await super().carry(name, deliver)
 
     asked = work()
     wire = Impatient()
-    answer = await house.group_commit(wire).submit(asked, Deadline.after(5))
+    answer = await cluster.group_commit(wire).submit(asked, Deadline.after(5))
     assert answer == Committed("player", "player")
     assert wire.seen.count("prepare first") == 2
-    assert await house.applied() == ({asked.id}, {asked.id})
-    assert await house.prepared_count() == 0
+    assert await cluster.applied() == ({asked.id}, {asked.id})
+    assert await cluster.prepared_count() == 0
 
 
-async def test_a_busy_participant_is_asked_again_until_the_deadline(house: House) -> None:
+async def test_a_busy_participant_is_asked_again_until_the_deadline(
+    cluster: TransactionCluster,
+) -> None:
     answers = iter([[No(BUSY)], [No(BUSY)]])
 
     class Busy(Local):
@@ -124,9 +138,9 @@ async def test_a_busy_participant_is_asked_again_until_the_deadline(house: House
     wire, asked = Wire(), work()
     coordinator = Coordinator(
         "coordinator-1",
-        Busy("first", house.first, wire),
-        Local("second", house.second, wire),
-        WiredLog(house.second_database, wire),
+        Busy("first", cluster.first, wire),
+        Local("second", cluster.second, wire),
+        WiredLog(cluster.second_database, wire),
     )
     assert await GroupCommit(coordinator).submit(asked, Deadline.after(5)) == Committed(
         "player", "player"

@@ -19,10 +19,10 @@ from mesh.txn.model import No, Vote
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery
 from tests.storage.conftest import empty
-from tests.storage.txn.coordinator_house import (
+from tests.storage.txn.transaction_cluster import (
     TABLE,
-    House,
     Local,
+    TransactionCluster,
     Wire,
     WiredLog,
     apply,
@@ -41,16 +41,16 @@ def databases(shared_database: Callable[[str, str], Database]) -> tuple[Database
 
 
 @pytest.fixture
-async def house(databases: tuple[Database, Database]) -> House:
+async def cluster(databases: tuple[Database, Database]) -> TransactionCluster:
     first, second = databases
     await empty(first)
     await empty(second)
-    return House(
+    return TransactionCluster(
         first, second, Participant(first, "first", apply), Participant(second, "second", apply)
     )
 
 
-async def test_work_of_one_player_is_done_one_after_another(house: House) -> None:
+async def test_work_of_one_player_is_done_one_after_another(cluster: TransactionCluster) -> None:
     running, most = 0, 0
 
     class Counting(Local):
@@ -68,9 +68,9 @@ async def test_work_of_one_player_is_done_one_after_another(house: House) -> Non
     wire = Wire()
     coordinator = Coordinator(
         "coordinator-1",
-        Counting("first", house.first, wire),
-        Local("second", house.second, wire),
-        WiredLog(house.second_database, wire),
+        Counting("first", cluster.first, wire),
+        Local("second", cluster.second, wire),
+        WiredLog(cluster.second_database, wire),
     )
     group_commit = GroupCommit(coordinator)
     answers = await asyncio.gather(
@@ -80,45 +80,47 @@ async def test_work_of_one_player_is_done_one_after_another(house: House) -> Non
     assert most == 1
 
 
-async def test_a_caller_that_goes_away_stops_nothing(house: House) -> None:
+async def test_a_caller_that_goes_away_stops_nothing(cluster: TransactionCluster) -> None:
     asked = work()
     wire = Wire()
-    group_commit = house.group_commit(wire)
+    group_commit = cluster.group_commit(wire)
     caller = asyncio.create_task(group_commit.submit(asked, Deadline.after(5)))
     while not wire.seen:
         await asyncio.sleep(0)
     caller.cancel()
     async with asyncio.timeout(5):
-        while await house.applied() != ({asked.id}, {asked.id}):
+        while await cluster.applied() != ({asked.id}, {asked.id}):
             await asyncio.sleep(0.01)
-    assert await house.prepared_count() == 0
+    assert await cluster.prepared_count() == 0
 
 
-async def test_a_caller_that_goes_away_before_its_turn_costs_nothing(house: House) -> None:
+async def test_a_caller_that_goes_away_before_its_turn_costs_nothing(
+    cluster: TransactionCluster,
+) -> None:
     wire, asked = Wire(), work()
-    group_commit = house.group_commit(wire)
+    group_commit = cluster.group_commit(wire)
     caller = asyncio.create_task(group_commit.submit(asked, Deadline.after(5)))
     await asyncio.sleep(0)
     caller.cancel()
     other = OperationPair(str(uuid4()), "other", "other", "other")
     assert isinstance(await group_commit.submit(other, Deadline.after(5)), Committed)
-    assert await house.applied() == ({other.id}, {other.id})
+    assert await cluster.applied() == ({other.id}, {other.id})
 
 
-async def test_what_waits_together_goes_together(house: House) -> None:
+async def test_what_waits_together_goes_together(cluster: TransactionCluster) -> None:
     wire = Wire()
-    group_commit = house.group_commit(wire)
+    group_commit = cluster.group_commit(wire)
     asked = many(300)
     answers = await asyncio.gather(*(group_commit.submit(one, Deadline.after(10)) for one in asked))
     assert all(isinstance(answer, Committed) for answer in answers)
     assert wire.seen.count("prepare first") == 2, "256 and the rest"
     ids = {one.id for one in asked}
-    assert await house.applied() == (ids, ids)
+    assert await cluster.applied() == (ids, ids)
 
 
 @pytest.mark.parametrize("side", ["first", "second"])
-async def test_a_refused_work_fails_no_neighbour(house: House, side: str) -> None:
-    group_commit = house.group_commit(Wire())
+async def test_a_refused_work_fails_no_neighbour(cluster: TransactionCluster, side: str) -> None:
+    group_commit = cluster.group_commit(Wire())
     good = many(20)
     bad = OperationPair(str(uuid4()), "bad", **({"first": "x", "second": "x"} | {side: "refuse"}))
     answers = await asyncio.gather(
@@ -127,13 +129,15 @@ async def test_a_refused_work_fails_no_neighbour(house: House, side: str) -> Non
     assert answers.pop(10) == No("REFUSED")
     assert all(isinstance(answer, Committed) for answer in answers)
     ids = {one.id for one in good}
-    assert await house.applied() == (ids, ids)
-    assert await house.prepared_count() == 0
+    assert await cluster.applied() == (ids, ids)
+    assert await cluster.prepared_count() == 0
 
 
 @pytest.mark.parametrize("side", ["first", "second"])
-async def test_a_poisonous_work_is_found_and_fails_alone(house: House, side: str) -> None:
-    group_commit = house.group_commit(Wire())
+async def test_a_poisonous_work_is_found_and_fails_alone(
+    cluster: TransactionCluster, side: str
+) -> None:
+    group_commit = cluster.group_commit(Wire())
     good = many(20)
     poison = {"first": "x", "second": "x"} | {side: "a NUL that PostgreSQL refuses: \0"}
     bad = OperationPair(str(uuid4()), "bad", **poison)
@@ -144,12 +148,12 @@ async def test_a_poisonous_work_is_found_and_fails_alone(house: House, side: str
     assert isinstance(answers.pop(10), Internal)
     assert all(isinstance(answer, Committed) for answer in answers)
     ids = {one.id for one in good}
-    assert await house.applied() == (ids, ids)
-    assert await house.prepared_count() == 0
+    assert await cluster.applied() == (ids, ids)
+    assert await cluster.prepared_count() == 0
 
 
-async def test_too_much_work_is_refused_at_once(house: House) -> None:
-    group_commit = GroupCommit(house.coordinator(Wire()), max_waiting=8)
+async def test_too_much_work_is_refused_at_once(cluster: TransactionCluster) -> None:
+    group_commit = GroupCommit(cluster.coordinator(Wire()), max_waiting=8)
     answers = await asyncio.gather(
         *(group_commit.submit(one, Deadline.after(10)) for one in many(12)), return_exceptions=True
     )
@@ -160,8 +164,8 @@ async def test_too_much_work_is_refused_at_once(house: House) -> None:
     assert isinstance(await group_commit.submit(work(), Deadline.after(5)), Committed)
 
 
-async def test_one_player_cannot_fill_the_queue(house: House) -> None:
-    group_commit = house.group_commit(Wire())
+async def test_one_player_cannot_fill_the_queue(cluster: TransactionCluster) -> None:
+    group_commit = cluster.group_commit(Wire())
     answers = await asyncio.gather(
         *(group_commit.submit(work(), Deadline.after(20)) for _ in range(130)),
         return_exceptions=True,
@@ -170,24 +174,28 @@ async def test_one_player_cannot_fill_the_queue(house: House) -> None:
     assert all(isinstance(answer, Committed) for answer in answers[:128])
 
 
-async def test_work_whose_deadline_passed_in_the_queue_is_not_begun(house: House) -> None:
+async def test_work_whose_deadline_passed_in_the_queue_is_not_begun(
+    cluster: TransactionCluster,
+) -> None:
     wire = Wire()
     with pytest.raises(DeadlineExceeded):
-        await house.group_commit(wire).submit(work(), Deadline.after(0))
+        await cluster.group_commit(wire).submit(work(), Deadline.after(0))
     assert wire.seen == []
 
 
-async def test_a_branch_that_cannot_be_settled_holds_up_no_other(house: House) -> None:
+async def test_a_branch_that_cannot_be_settled_holds_up_no_other(
+    cluster: TransactionCluster,
+) -> None:
     def prepare_by_hand(cursor: Cursor) -> None:
         cursor.execute("BEGIN; INSERT INTO applied VALUES (gen_random_uuid(), 'x')")
         cursor.execute("PREPARE TRANSACTION 'first/no gid'")
 
-    await house.first_database.autocommit(prepare_by_hand)
+    await cluster.first_database.autocommit(prepare_by_hand)
     wire = Wire(strike_at=2, strike="ended before")
-    caller = asyncio.create_task(house.group_commit(wire).submit(work(), Deadline.after(3)))
+    caller = asyncio.create_task(cluster.group_commit(wire).submit(work(), Deadline.after(3)))
     await wire.ended.wait()
     caller.cancel()
 
-    decisions = DecisionLog(house.second_database)
-    await BranchRecovery(house.first, decisions, commits=True, min_age_seconds=0).run_once()
-    assert [branch.gid for branch in await house.first.branches(0)] == ["no gid"]
+    decisions = DecisionLog(cluster.second_database)
+    await BranchRecovery(cluster.first, decisions, commits=True, min_age_seconds=0).run_once()
+    assert [branch.gid for branch in await cluster.first.branches(0)] == ["no gid"]

@@ -14,7 +14,7 @@ from mesh.txn import failpoints
 from mesh.txn import participant as branches
 from mesh.txn.participant import Participant
 from tests.storage.conftest import empty
-from tests.storage.txn.coordinator_house import TABLE, House, Wire, apply, work
+from tests.storage.txn.transaction_cluster import TABLE, TransactionCluster, Wire, apply, work
 
 POINTS = (
     *failpoints.of_participant("first"),
@@ -26,7 +26,7 @@ POINTS = (
 DECISION, SECOND_COMMIT = 3, 5
 """The numbers of these messages in a transaction that goes well."""
 
-Build = Callable[[Failpoint], House]
+Build = Callable[[Failpoint], TransactionCluster]
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def databases(shared_database: Callable[[str, str], Database]) -> tuple[Database
 
 @pytest.fixture
 async def build(databases: tuple[Database, Database]) -> Build:
-    """Makes a house over empty databases whose every part calls the given function."""
+    """Makes a cluster over empty databases whose every part calls the given function."""
     first, second = databases
     await empty(first)
     await empty(second)
-    return lambda failpoint: House(
+    return lambda failpoint: TransactionCluster(
         first,
         second,
         Participant(first, "first", apply, failpoint=failpoint),
@@ -53,17 +53,17 @@ async def build(databases: tuple[Database, Database]) -> Build:
     )
 
 
-async def pass_every_point(house: House) -> None:
+async def pass_every_point(cluster: TransactionCluster) -> None:
     """A transaction that succeeds, one that is refused, and one of each outcome that
     recovery has to end; what fails on the way is left to the next round of recovery."""
     for strike_at in (0, DECISION, SECOND_COMMIT):
         wire = Wire(strike_at=strike_at, strike="message lost")
         with contextlib.suppress(MeshError):
-            await house.coordinator(wire).run([work()], Deadline.after(0.3))
+            await cluster.coordinator(wire).run([work()], Deadline.after(0.3))
         with contextlib.suppress(MeshError):
-            await house.recover()
+            await cluster.recover()
     with contextlib.suppress(MeshError):
-        await house.coordinator(Wire()).run([work(second="refuse")], Deadline.after(0.3))
+        await cluster.coordinator(Wire()).run([work(second="refuse")], Deadline.after(0.3))
 
 
 async def test_every_point_is_passed(build: Build) -> None:
@@ -84,10 +84,10 @@ async def test_an_error_at_any_point_leaves_both_databases_alike(
             was_raised = True
             raise Unavailable("what was asked here failed")
 
-    house = build(fail_once)
-    await pass_every_point(house)
+    cluster = build(fail_once)
+    await pass_every_point(cluster)
     assert was_raised
-    await house.recover()
-    first, second = await house.applied()
+    await cluster.recover()
+    first, second = await cluster.applied()
     assert first == second
-    assert await house.prepared_count() == 0
+    assert await cluster.prepared_count() == 0

@@ -32,7 +32,7 @@ from mesh.txn.model import No, Operation, RedoRefused
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import MAX_ALARMS, BranchRecovery, DecisionRecovery
 from tests.storage.conftest import empty, migrations_of
-from tests.storage.txn.coordinator_house import TABLE, Local, Wire, WiredLog, apply
+from tests.storage.txn.transaction_cluster import TABLE, Local, Wire, WiredLog, apply
 
 GEMS, PRICE = 200, 160
 
@@ -51,7 +51,7 @@ class Account(Local):
         await self._wire.carry("redo", lambda: self._participant.redo(gid, debits))  # type: ignore[arg-type]
 
 
-class House:
+class DebitCluster:
     """Players who pay in one database for what is recorded in the other."""
 
     def __init__(self, account: Database, gacha: Database) -> None:
@@ -148,10 +148,10 @@ def databases(
 
 
 @pytest.fixture
-async def house(databases: tuple[Database, Database]) -> House:
+async def cluster(databases: tuple[Database, Database]) -> DebitCluster:
     for database in databases:
         await empty(database)
-    return House(*databases)
+    return DebitCluster(*databases)
 
 
 @pytest.fixture
@@ -170,75 +170,75 @@ def pull(user_id: str, gems: int = PRICE) -> OperationPair:
 
 
 async def test_a_lost_branch_is_redone_from_its_decision_and_then_the_second_commits(
-    house: House, logs: list[EventDict]
+    cluster: DebitCluster, logs: list[EventDict]
 ) -> None:
-    users = [await house.new_player() for _ in range(3)]
+    users = [await cluster.new_player() for _ in range(3)]
     works = [pull(user_id) for user_id in users]
-    gid = await house.decide_and_die(*works)
-    await house.lose(gid)
-    await house.recovery().run_once()
+    gid = await cluster.decide_and_die(*works)
+    await cluster.lose(gid)
+    await cluster.recovery().run_once()
     for user_id, work in zip(users, works, strict=True):
-        assert await house.balance(user_id) == GEMS - PRICE
-        assert await house.debits(user_id) == [(work.id, -PRICE)]
-    assert await house.given() == {work.id for work in works}
-    assert await house.open_gids() == []
+        assert await cluster.balance(user_id) == GEMS - PRICE
+        assert await cluster.debits(user_id) == [(work.id, -PRICE)]
+    assert await cluster.given() == {work.id for work in works}
+    assert await cluster.open_gids() == []
     assert errors(logs) == ["redo_lost_branch"], "a person wants to know what the database forgot"
 
 
-async def test_the_decision_keeps_the_operations_until_it_is_done(house: House) -> None:
-    gid = await house.decide_and_die(pull(await house.new_player()))
-    assert await house.decisions.operations(gid)
-    await house.recovery().run_once()
-    assert await house.decisions.operations(gid) is None
+async def test_the_decision_keeps_the_operations_until_it_is_done(cluster: DebitCluster) -> None:
+    gid = await cluster.decide_and_die(pull(await cluster.new_player()))
+    assert await cluster.decisions.operations(gid)
+    await cluster.recovery().run_once()
+    assert await cluster.decisions.operations(gid) is None
 
 
-async def test_only_what_was_funded_is_redone(house: House) -> None:
-    rich, poor = await house.new_player(), await house.new_player(gems=0)
+async def test_only_what_was_funded_is_redone(cluster: DebitCluster) -> None:
+    rich, poor = await cluster.new_player(), await cluster.new_player(gems=0)
     paid, unpaid = pull(rich), pull(poor)
-    gid = await house.decide_and_die(paid, unpaid)
-    await house.lose(gid)
-    await house.recovery().run_once()
-    assert await house.given() == {paid.id}
-    assert await house.debits(poor) == []
+    gid = await cluster.decide_and_die(paid, unpaid)
+    await cluster.lose(gid)
+    await cluster.recovery().run_once()
+    assert await cluster.given() == {paid.id}
+    assert await cluster.debits(poor) == []
 
 
-async def test_a_redo_that_is_repeated_takes_nothing_twice(house: House) -> None:
-    user_id = await house.new_player(gems=10 * PRICE)
+async def test_a_redo_that_is_repeated_takes_nothing_twice(cluster: DebitCluster) -> None:
+    user_id = await cluster.new_player(gems=10 * PRICE)
     work = pull(user_id)
-    gid = await house.decide_and_die(work)
-    await house.lose(gid)
+    gid = await cluster.decide_and_die(work)
+    await cluster.lose(gid)
     debit = Operation(work.id, Debit(user_id, PRICE))
     for _ in range(3):
-        await house.first.redo(gid, [debit])
-    assert await house.debits(user_id) == [(work.id, -PRICE)]
+        await cluster.first.redo(gid, [debit])
+    assert await cluster.debits(user_id) == [(work.id, -PRICE)]
 
 
-async def test_any_number_of_recoverers_may_redo_at_the_same_time(house: House) -> None:
-    users = [await house.new_player(gems=10 * PRICE) for _ in range(4)]
+async def test_any_number_of_recoverers_may_redo_at_the_same_time(cluster: DebitCluster) -> None:
+    users = [await cluster.new_player(gems=10 * PRICE) for _ in range(4)]
     works = [pull(user_id) for user_id in users]
-    gid = await house.decide_and_die(*works)
-    await house.lose(gid)
-    await asyncio.gather(*(house.recovery().run_once() for _ in range(5)))
-    await house.recovery().run_once()
+    gid = await cluster.decide_and_die(*works)
+    await cluster.lose(gid)
+    await asyncio.gather(*(cluster.recovery().run_once() for _ in range(5)))
+    await cluster.recovery().run_once()
     for user_id, work in zip(users, works, strict=True):
-        assert await house.debits(user_id) == [(work.id, -PRICE)]
-    assert await house.given() == {work.id for work in works}
-    assert await house.open_gids() == []
+        assert await cluster.debits(user_id) == [(work.id, -PRICE)]
+    assert await cluster.given() == {work.id for work in works}
+    assert await cluster.open_gids() == []
 
 
 async def test_money_that_was_spent_meanwhile_is_not_taken_and_nothing_is_half_done(
-    house: House, logs: list[EventDict]
+    cluster: DebitCluster, logs: list[EventDict]
 ) -> None:
-    broke, other = await house.new_player(), await house.new_player()
+    broke, other = await cluster.new_player(), await cluster.new_player()
     works = [pull(broke), pull(other)]
-    gid = await house.decide_and_die(*works)
-    await house.lose(gid)
-    await house.spend(broke, GEMS)
+    gid = await cluster.decide_and_die(*works)
+    await cluster.lose(gid)
+    await cluster.spend(broke, GEMS)
     for _ in range(2):
-        await house.recovery().run_once()
-    assert await house.balance(other) == GEMS, "all of the branch or nothing"
-    assert await house.given() == set(), "nobody sees the second before the first"
-    assert await house.open_gids() == [gid], "it stays on the list"
+        await cluster.recovery().run_once()
+    assert await cluster.balance(other) == GEMS, "all of the branch or nothing"
+    assert await cluster.given() == set(), "nobody sees the second before the first"
+    assert await cluster.open_gids() == [gid], "it stays on the list"
     complaints = [entry for entry in logs if entry["event"] == "fail_decision_recovery"]
     assert len(complaints) == 2, "once in each round"
     assert complaints[0]["reason"] == "REDO_REFUSED"
@@ -246,144 +246,150 @@ async def test_money_that_was_spent_meanwhile_is_not_taken_and_nothing_is_half_d
     assert works[1].id not in complaints[0]["message"]
 
     with pytest.raises(RedoRefused) as refused:
-        await house.first.redo(gid, [Operation(works[0].id, Debit(broke, PRICE))])
+        await cluster.first.redo(gid, [Operation(works[0].id, Debit(broke, PRICE))])
     assert refused.value.metadata == {works[0].id: "INSUFFICIENT_CURRENCY"}
 
     # A person gives the player the gems, and recovery does the rest.
     given = BalanceChange(str(uuid4()), broke, "purchase", PRICE)
-    await house.account.transaction(lambda cursor: wallets.change_balances(cursor, [given]))
-    await house.recovery().run_once()
-    assert await house.given() == {work.id for work in works}
-    assert (await house.balance(broke), await house.balance(other)) == (0, GEMS - PRICE)
+    await cluster.account.transaction(lambda cursor: wallets.change_balances(cursor, [given]))
+    await cluster.recovery().run_once()
+    assert await cluster.given() == {work.id for work in works}
+    assert (await cluster.balance(broke), await cluster.balance(other)) == (0, GEMS - PRICE)
 
 
 async def test_a_wallet_that_another_pull_holds_postpones_the_redo(
-    house: House, logs: list[EventDict]
+    cluster: DebitCluster, logs: list[EventDict]
 ) -> None:
-    user_id = await house.new_player(gems=2 * PRICE)
-    gid = await house.decide_and_die(pull(user_id))
-    await house.lose(gid)
-    holding = await house.decide_and_die(pull(user_id))
+    user_id = await cluster.new_player(gems=2 * PRICE)
+    gid = await cluster.decide_and_die(pull(user_id))
+    await cluster.lose(gid)
+    holding = await cluster.decide_and_die(pull(user_id))
     with pytest.raises(Aborted, match="holds what a lost branch needs"):
-        await house.first.redo(gid, [Operation(str(uuid4()), Debit(user_id, PRICE))])
-    await house.recovery().run_once()
-    await house.recovery().run_once()
-    assert await house.balance(user_id) == 0
-    assert await house.open_gids() == []
-    assert holding not in await house.open_gids()
+        await cluster.first.redo(gid, [Operation(str(uuid4()), Debit(user_id, PRICE))])
+    await cluster.recovery().run_once()
+    await cluster.recovery().run_once()
+    assert await cluster.balance(user_id) == 0
+    assert await cluster.open_gids() == []
+    assert holding not in await cluster.open_gids()
     assert errors(logs) == ["redo_lost_branch"], "to wait for a lock is no alarm"
 
 
-async def test_a_branch_that_is_still_prepared_is_not_redone_beside_itself(house: House) -> None:
-    user_id = await house.new_player(gems=2 * PRICE)
+async def test_a_branch_that_is_still_prepared_is_not_redone_beside_itself(
+    cluster: DebitCluster,
+) -> None:
+    user_id = await cluster.new_player(gems=2 * PRICE)
     work = pull(user_id)
-    gid = await house.decide_and_die(work)
+    gid = await cluster.decide_and_die(work)
     with pytest.raises(Aborted):
-        await house.first.redo(gid, [Operation(work.id, Debit(user_id, PRICE))])
-    await house.recovery().run_once()
-    assert await house.debits(user_id) == [(work.id, -PRICE)]
+        await cluster.first.redo(gid, [Operation(work.id, Debit(user_id, PRICE))])
+    await cluster.recovery().run_once()
+    assert await cluster.debits(user_id) == [(work.id, -PRICE)]
 
 
-async def test_what_was_aborted_is_never_redone(house: House) -> None:
-    user_id = await house.new_player()
+async def test_what_was_aborted_is_never_redone(cluster: DebitCluster) -> None:
+    user_id = await cluster.new_player()
     work = pull(user_id)
-    gid = await house.decide_and_die(work)
-    await house.first.abort(gid)
+    gid = await cluster.decide_and_die(work)
+    await cluster.first.abort(gid)
     with pytest.raises(DataLoss):
-        await house.first.redo(gid, [Operation(work.id, Debit(user_id, PRICE))])
-    assert await house.debits(user_id) == []
+        await cluster.first.redo(gid, [Operation(work.id, Debit(user_id, PRICE))])
+    assert await cluster.debits(user_id) == []
 
 
 async def test_a_gid_that_was_forgotten_after_its_branch_took_effect_is_found_applied(
-    house: House,
+    cluster: DebitCluster,
 ) -> None:
-    user_id = await house.new_player(gems=10 * PRICE)
+    user_id = await cluster.new_player(gems=10 * PRICE)
     work = pull(user_id)
-    gid = await house.decide_and_die(work)
-    await house.first.commit(gid)
-    await house.account.autocommit(lambda cursor: cursor.execute("DELETE FROM tx_branch"))
-    await house.recovery().run_once()
-    assert await house.debits(user_id) == [(work.id, -PRICE)]
-    assert await house.given() == {work.id}
-    assert await house.open_gids() == []
+    gid = await cluster.decide_and_die(work)
+    await cluster.first.commit(gid)
+    await cluster.account.autocommit(lambda cursor: cursor.execute("DELETE FROM tx_branch"))
+    await cluster.recovery().run_once()
+    assert await cluster.debits(user_id) == [(work.id, -PRICE)]
+    assert await cluster.given() == {work.id}
+    assert await cluster.open_gids() == []
 
 
-async def test_a_coordinator_that_finds_its_branch_lost_promises_nothing(house: House) -> None:
-    user_id = await house.new_player()
+async def test_a_coordinator_that_finds_its_branch_lost_promises_nothing(
+    cluster: DebitCluster,
+) -> None:
+    user_id = await cluster.new_player()
     work = pull(user_id)
 
     class Forgetful(Wire):
         async def carry(self, name: str, deliver: Callable[[], object]) -> object:
             if name == "commit first":
-                (branch,) = await house.first.branches(0)
-                await house.lose(branch.gid)
+                (branch,) = await cluster.first.branches(0)
+                await cluster.lose(branch.gid)
             return await super().carry(name, deliver)
 
     with pytest.raises(InDoubt):
-        await house.coordinator(Forgetful()).run([work], Deadline.after(5))
-    await house.recovery().run_once()
-    again = await house.coordinator(Wire()).run([work], Deadline.after(5))
+        await cluster.coordinator(Forgetful()).run([work], Deadline.after(5))
+    await cluster.recovery().run_once()
+    again = await cluster.coordinator(Wire()).run([work], Deadline.after(5))
     assert again[work.id] == No("DUPLICATE"), "the same idempotency key tells that it was done"
-    assert await house.debits(user_id) == [(work.id, -PRICE)]
+    assert await cluster.debits(user_id) == [(work.id, -PRICE)]
 
 
 async def test_a_second_branch_that_is_missing_is_an_alarm_and_is_not_redone(
-    house: House, logs: list[EventDict]
+    cluster: DebitCluster, logs: list[EventDict]
 ) -> None:
-    work = pull(await house.new_player())
-    gid = await house.decide_and_die(work)
-    await house.gacha.autocommit(
+    work = pull(await cluster.new_player())
+    gid = await cluster.decide_and_die(work)
+    await cluster.gacha.autocommit(
         lambda cursor: cursor.execute("ROLLBACK PREPARED %s", (f"second/{gid}",))
     )
-    await house.recovery().run_once()
+    await cluster.recovery().run_once()
     assert errors(logs) == ["lose_branch"]
-    assert await house.open_gids() == [gid]
-    assert await house.given() == set()
+    assert await cluster.open_gids() == [gid]
+    assert await cluster.given() == set()
 
 
 async def test_what_cannot_be_redone_is_complained_of_a_bounded_number_of_times_and_holds_up_none(
-    house: House, logs: list[EventDict]
+    cluster: DebitCluster, logs: list[EventDict]
 ) -> None:
     lost = []
     for _ in range(4):
-        user_id = await house.new_player()
-        lost.append(await house.decide_and_die(pull(user_id)))
-        await house.lose(lost[-1])
-        await house.spend(user_id, GEMS)
-    behind = pull(await house.new_player())
-    await house.decide_and_die(behind)
-    recovering = house.recovery(max_alarms=2, max_listed=3)
+        user_id = await cluster.new_player()
+        lost.append(await cluster.decide_and_die(pull(user_id)))
+        await cluster.lose(lost[-1])
+        await cluster.spend(user_id, GEMS)
+    behind = pull(await cluster.new_player())
+    await cluster.decide_and_die(behind)
+    recovering = cluster.recovery(max_alarms=2, max_listed=3)
     await recovering.run_once()
     assert errors(logs) == [*["fail_decision_recovery"] * 2, "fail_more_decision_recoveries"]
-    assert await house.given() == set()
+    assert await cluster.given() == set()
     await recovering.run_once()
-    assert await house.given() == {behind.id}, "four that are stuck fill a page, but not the next"
+    assert await cluster.given() == {behind.id}, "four that are stuck fill a page, but not the next"
 
 
 async def test_branch_recovery_leaves_a_lost_branch_to_the_decisions_recovery(
-    house: House,
+    cluster: DebitCluster,
 ) -> None:
-    work = pull(await house.new_player())
-    gid = await house.decide_and_die(work)
-    await house.lose(gid)
-    for participant, commits in ((house.first, True), (house.second, False)):
+    work = pull(await cluster.new_player())
+    gid = await cluster.decide_and_die(work)
+    await cluster.lose(gid)
+    for participant, commits in ((cluster.first, True), (cluster.second, False)):
         await BranchRecovery(
-            participant, house.decisions, commits=commits, min_age_seconds=0
+            participant, cluster.decisions, commits=commits, min_age_seconds=0
         ).run_once()
-    assert [branch.gid for branch in await house.second.branches(0)] == [gid]
-    await house.recovery().run_once()
-    assert await house.given() == {work.id}
+    assert [branch.gid for branch in await cluster.second.branches(0)] == [gid]
+    await cluster.recovery().run_once()
+    assert await cluster.given() == {work.id}
 
 
-async def test_a_transaction_that_is_whole_leaves_no_operations_behind(house: House) -> None:
-    user_id = await house.new_player()
-    coordinator = house.coordinator(Wire())
+async def test_a_transaction_that_is_whole_leaves_no_operations_behind(
+    cluster: DebitCluster,
+) -> None:
+    user_id = await cluster.new_player()
+    coordinator = cluster.coordinator(Wire())
     answers = await coordinator.run([pull(user_id)], Deadline.after(5))
     assert [type(answer) for answer in answers.values()] == [Committed]
-    await house.decisions.mark_done(coordinator.take_done())
+    await cluster.decisions.mark_done(coordinator.take_done())
 
     def kept(cursor: Cursor) -> list[tuple[object, ...]]:
         cursor.execute("SELECT first_operations FROM tx_decision")
         return cursor.fetchall()
 
-    assert await house.gacha.autocommit(kept) == [(None,)]
+    assert await cluster.gacha.autocommit(kept) == [(None,)]

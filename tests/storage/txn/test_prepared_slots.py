@@ -23,7 +23,7 @@ from mesh.txn.model import NoPreparedSlot, Operation, new_gid
 from mesh.txn.participant import Participant
 from proof.postgres_server import PostgresServer, start_postgres
 from tests.storage.conftest import empty
-from tests.storage.txn.coordinator_house import TABLE, House, Wire, apply, many, work
+from tests.storage.txn.transaction_cluster import TABLE, TransactionCluster, Wire, apply, many, work
 
 SLOTS = 2
 AT_ONCE_SECONDS = 2.0
@@ -45,14 +45,14 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresS
 
 
 @pytest.fixture
-async def house(small_server: PostgresServer) -> AsyncIterator[House]:
+async def cluster(small_server: PostgresServer) -> AsyncIterator[TransactionCluster]:
     first, second = (
         Database(small_server.cluster.url_of(name), connection_count=4)
         for name in ("first", "second")
     )
     await empty(first)
     await empty(second)
-    yield House(
+    yield TransactionCluster(
         first, second, Participant(first, "first", apply), Participant(second, "second", apply)
     )
     first.close()
@@ -86,29 +86,29 @@ def free(others: Connection, count: int) -> None:
             cursor.execute("ROLLBACK PREPARED %s", (f"somebody else's {number}",))
 
 
-async def prepare(house: House) -> str:
+async def prepare(cluster: TransactionCluster) -> str:
     """Prepares a new operation on the first side, and returns its gid."""
     gid = new_gid("coordinator-1", time.time())
     operation = Operation(work().id, "player")
-    await house.first.prepare(gid, time.time() + 10, [operation])
+    await cluster.first.prepare(gid, time.time() + 10, [operation])
     return gid
 
 
 async def test_a_prepare_without_a_slot_is_refused_and_leaves_nothing(
-    house: House, others: Connection
+    cluster: TransactionCluster, others: Connection
 ) -> None:
     occupy(others, SLOTS)
     with pytest.raises(NoPreparedSlot) as refused:
-        await prepare(house)
+        await prepare(cluster)
     error = refused.value
     assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "NO_PREPARED_SLOT")
     assert error.retryable
     assert error.retry_after_seconds
-    assert await house.first.branches(0) == []
+    assert await cluster.first.branches(0) == []
     free(others, 1)
-    gid = await prepare(house)
-    assert [branch.gid for branch in await house.first.branches(0)] == [gid]
-    await house.first.abort(gid)
+    gid = await prepare(cluster)
+    assert [branch.gid for branch in await cluster.first.branches(0)] == [gid]
+    await cluster.first.abort(gid)
 
 
 def test_the_hint_when_to_come_back_crosses_the_wire() -> None:
@@ -118,28 +118,30 @@ def test_the_hint_when_to_come_back_crosses_the_wire() -> None:
     assert read.retry_after_seconds == 1.0
 
 
-async def test_a_gid_that_found_no_slot_may_be_used(house: House, others: Connection) -> None:
+async def test_a_gid_that_found_no_slot_may_be_used(
+    cluster: TransactionCluster, others: Connection
+) -> None:
     """Its row in tx_branch went with it: nothing was consumed."""
     occupy(others, SLOTS)
     gid = new_gid("coordinator-1", time.time())
     operation = Operation(work().id, "player")
     with pytest.raises(NoPreparedSlot):
-        await house.first.prepare(gid, time.time() + 10, [operation])
+        await cluster.first.prepare(gid, time.time() + 10, [operation])
     free(others, 1)
-    await house.first.prepare(gid, time.time() + 10, [operation])
-    await house.first.commit(gid)
-    assert await house.applied() == ({operation.id}, set())
+    await cluster.first.prepare(gid, time.time() + 10, [operation])
+    await cluster.first.commit(gid)
+    assert await cluster.applied() == ({operation.id}, set())
 
 
 @pytest.mark.parametrize(
     "taken", [1, 2], ids=["the second side finds none", "the first side finds none"]
 )
 async def test_all_who_wait_are_told_at_once_and_all_goes_on_when_a_slot_is_free(
-    house: House, others: Connection, taken: int
+    cluster: TransactionCluster, others: Connection, taken: int
 ) -> None:
     occupy(others, taken)
     wire = Wire()
-    group_commit = house.group_commit(wire)
+    group_commit = cluster.group_commit(wire)
     waiting = many(40)
     began_at = time.monotonic()
     answers = await asyncio.gather(
@@ -150,24 +152,26 @@ async def test_all_who_wait_are_told_at_once_and_all_goes_on_when_a_slot_is_free
     # They were refused together: nobody was to blame, so the batch was not taken apart.
     assert wire.seen.count("prepare first") == 1
     assert "decide commit" not in wire.seen
-    assert await house.prepared_count() == 0
-    assert await house.applied() == (set(), set())
+    assert await cluster.prepared_count() == 0
+    assert await cluster.applied() == (set(), set())
 
     free(others, taken)
     # The very same work, for a refusal changed nothing, and the very same group commit.
     again = await asyncio.gather(*(group_commit.submit(one, Deadline.after(10)) for one in waiting))
     assert all(isinstance(answer, Committed) for answer in again)
     ids = {one.id for one in waiting}
-    assert await house.applied() == (ids, ids)
-    assert await house.prepared_count() == 0
+    assert await cluster.applied() == (ids, ids)
+    assert await cluster.prepared_count() == 0
 
 
-async def test_recovery_settles_what_holds_the_slots(house: House) -> None:
+async def test_recovery_settles_what_holds_the_slots(cluster: TransactionCluster) -> None:
     """Branches whose coordinator died free their slots without anybody's help."""
     for _ in range(SLOTS):
-        await prepare(house)
+        await prepare(cluster)
     with pytest.raises(NoPreparedSlot):
-        await prepare(house)
-    await house.recover()
-    assert await house.prepared_count() == 0
-    assert isinstance(await house.group_commit(Wire()).submit(work(), Deadline.after(5)), Committed)
+        await prepare(cluster)
+    await cluster.recover()
+    assert await cluster.prepared_count() == 0
+    assert isinstance(
+        await cluster.group_commit(Wire()).submit(work(), Deadline.after(5)), Committed
+    )

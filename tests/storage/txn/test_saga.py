@@ -29,7 +29,7 @@ class Killed(BaseException):
     """What a process that ends does to its tasks."""
 
 
-class House:
+class OrderSaga:
     """Asks somebody outside, and then makes a change of its own."""
 
     def __init__(self, database: Database) -> None:
@@ -101,47 +101,49 @@ def schema(shared_database: Callable[[str, str], Database]) -> Database:
 
 
 @pytest.fixture
-async def house(schema: Database) -> House:
+async def orders(schema: Database) -> OrderSaga:
     await empty(schema)
-    return House(schema)
+    return OrderSaga(schema)
 
 
-async def test_a_saga_goes_from_step_to_step_to_its_end(house: House) -> None:
-    runner = house.runner()
-    saga = await house.begun(runner, wanted=3)
+async def test_a_saga_goes_from_step_to_step_to_its_end(orders: OrderSaga) -> None:
+    runner = orders.runner()
+    saga = await orders.begun(runner, wanted=3)
     ended = await runner.drive(saga)
     assert (ended.state, dict(ended.body)) == ("SETTLED", {"wanted": 3, "answer": 1})
-    assert await house.effects() == 1
+    assert await orders.effects() == 1
     await runner.run_once()
-    assert len(house.asked) == 1, "what has ended is not taken up again"
+    assert len(orders.asked) == 1, "what has ended is not taken up again"
 
 
-async def test_one_id_is_one_saga(house: House) -> None:
-    runner = house.runner()
-    await house.begun(runner)
-    again = await house.database.transaction(
+async def test_one_id_is_one_saga(orders: OrderSaga) -> None:
+    runner = orders.runner()
+    await orders.begun(runner)
+    again = await orders.database.transaction(
         lambda cursor: runner.begin(cursor, "order", SAGA_ID, {})
     )
     assert again is None
 
 
-async def test_what_a_transaction_that_failed_began_is_not_there(house: House) -> None:
-    runner = house.runner()
+async def test_what_a_transaction_that_failed_began_is_not_there(orders: OrderSaga) -> None:
+    runner = orders.runner()
 
     def begin_and_fail(cursor: Cursor) -> None:
         runner.begin(cursor, "order", SAGA_ID, {})
         raise LookupError
 
     with pytest.raises(LookupError):
-        await house.database.transaction(begin_and_fail)
+        await orders.database.transaction(begin_and_fail)
     assert await runner.find(SAGA_ID) is None
 
 
-async def test_a_change_may_choose_another_way_when_it_sees_what_is_there(house: House) -> None:
-    runner = house.runner()
-    saga = await house.begun(runner, impossible=True)
+async def test_a_change_may_choose_another_way_when_it_sees_what_is_there(
+    orders: OrderSaga,
+) -> None:
+    runner = orders.runner()
+    saga = await orders.begun(runner, impossible=True)
     assert (await runner.drive(saga)).state == "UNDONE"
-    assert await house.effects() == 0
+    assert await orders.effects() == 0
 
 
 POINTS = [
@@ -152,97 +154,99 @@ POINTS = [
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_another_process_finishes_what_one_that_died_began(house: House, point: str) -> None:
+async def test_another_process_finishes_what_one_that_died_began(
+    orders: OrderSaga, point: str
+) -> None:
     def die(reached: str) -> None:
         if reached == point:
             raise Killed
 
-    dying, living = house.runner(failpoint=die), house.runner()
+    dying, living = orders.runner(failpoint=die), orders.runner()
     with pytest.raises(Killed):
-        await asyncio.shield(dying.drive(await house.begun(dying)))
-    ended = await house.until(living, lambda saga: saga.state == "SETTLED")
-    assert ended.body["answer"] == len(house.asked)
-    assert await house.effects() == 1
+        await asyncio.shield(dying.drive(await orders.begun(dying)))
+    ended = await orders.until(living, lambda saga: saga.state == "SETTLED")
+    assert ended.body["answer"] == len(orders.asked)
+    assert await orders.effects() == 1
 
 
-async def test_one_that_slept_longer_than_its_lease_changes_nothing(house: House) -> None:
-    sleeping, living = house.runner(), house.runner()
-    asleep = await house.begun(sleeping)
-    await house.until(living, lambda saga: saga.state == "SETTLED")
+async def test_one_that_slept_longer_than_its_lease_changes_nothing(orders: OrderSaga) -> None:
+    sleeping, living = orders.runner(), orders.runner()
+    asleep = await orders.begun(sleeping)
+    await orders.until(living, lambda saga: saga.state == "SETTLED")
     woken = await sleeping.drive(asleep)
     assert woken.state == "ASKING", "it was lost to the other"
-    assert (await house.state(living)).state == "SETTLED"
-    assert await house.effects() == 1
+    assert (await orders.state(living)).state == "SETTLED"
+    assert await orders.effects() == 1
 
 
-async def test_many_that_take_up_the_same_saga_make_its_change_once(house: House) -> None:
-    first = house.runner()
-    saga = await house.begun(first)
-    others = [house.runner() for _ in range(5)]
+async def test_many_that_take_up_the_same_saga_make_its_change_once(orders: OrderSaga) -> None:
+    first = orders.runner()
+    saga = await orders.begun(first)
+    others = [orders.runner() for _ in range(5)]
     await asyncio.gather(*(runner.drive(saga) for runner in (first, *others)))
-    assert (await house.state(first)).state == "SETTLED"
-    assert await house.effects() == 1
+    assert (await orders.state(first)).state == "SETTLED"
+    assert await orders.effects() == 1
 
 
-async def test_what_fails_is_tried_again_and_remembers_why(house: House) -> None:
+async def test_what_fails_is_tried_again_and_remembers_why(orders: OrderSaga) -> None:
     failures = [Unavailable("away", reason="AWAY"), LookupError("a bug")]
 
     def fail_at_first() -> None:
         if failures:
             raise failures.pop(0)
 
-    house.outside = fail_at_first
-    runner = house.runner()
-    given_back = await runner.drive(await house.begun(runner))
+    orders.outside = fail_at_first
+    runner = orders.runner()
+    given_back = await runner.drive(await orders.begun(runner))
     assert given_back.state == "ASKING"
-    waiting = await house.state(runner)
+    waiting = await orders.state(runner)
     assert (waiting.attempt_count, waiting.reason, waiting.lease) == (1, "AWAY", "")
-    ended = await house.until(runner, lambda saga: saga.state == "SETTLED")
+    ended = await orders.until(runner, lambda saga: saga.state == "SETTLED")
     assert (ended.attempt_count, ended.reason) == (0, "")
 
 
-async def test_what_fails_too_often_waits_for_a_person(house: House) -> None:
+async def test_what_fails_too_often_waits_for_a_person(orders: OrderSaga) -> None:
     def fail() -> None:
         raise Unavailable("away", reason="AWAY")
 
-    house.outside = fail
-    runner = house.runner()
-    await runner.drive(await house.begun(runner))
-    parked = await house.until(runner, lambda saga: saga.is_parked)
-    assert len(house.asked) == QUICK.max_attempts
+    orders.outside = fail
+    runner = orders.runner()
+    await runner.drive(await orders.begun(runner))
+    parked = await orders.until(runner, lambda saga: saga.is_parked)
+    assert len(orders.asked) == QUICK.max_attempts
     await runner.run_once()
-    assert await house.database.autocommit(rows.list_open) == [parked]
-    house.outside = lambda: None
-    assert await house.database.autocommit(lambda cursor: rows.retry(cursor, SAGA_ID))
-    await house.until(runner, lambda saga: saga.state == "SETTLED")
+    assert await orders.database.autocommit(rows.list_open) == [parked]
+    orders.outside = lambda: None
+    assert await orders.database.autocommit(lambda cursor: rows.retry(cursor, SAGA_ID))
+    await orders.until(runner, lambda saga: saga.state == "SETTLED")
 
 
-async def test_a_step_that_does_not_end_in_time_is_tried_again(house: House) -> None:
+async def test_a_step_that_does_not_end_in_time_is_tried_again(orders: OrderSaga) -> None:
     async def hang(saga: Saga, deadline: Deadline) -> Move:
         await asyncio.sleep(60)
         raise AssertionError("unreachable")
 
     runner = SagaRunner(
-        house.database,
+        orders.database,
         [Definition("order", "ASKING", {"ASKING": State(hang, {"AGREED"})})],
         limits=SagaLimits(step_seconds=0.05),
     )
-    await runner.drive(await house.begun(runner))
-    assert (await house.state(runner)).reason == "TIMEOUT"
+    await runner.drive(await orders.begun(runner))
+    assert (await orders.state(runner)).reason == "TIMEOUT"
 
 
 @pytest.mark.parametrize("is_held", [True, False], ids=["held", "free"])
 async def test_waking_makes_a_saga_due_as_soon_as_nobody_holds_it(
-    house: House, is_held: bool
+    orders: OrderSaga, is_held: bool
 ) -> None:
-    runner = house.runner()
-    saga = await house.begun(runner)
+    runner = orders.runner()
+    saga = await orders.begun(runner)
 
     async def wake() -> bool:
-        return await house.database.autocommit(lambda cursor: rows.wake(cursor, SAGA_ID))
+        return await orders.database.autocommit(lambda cursor: rows.wake(cursor, SAGA_ID))
 
     async def give_back() -> None:
-        await house.database.autocommit(
+        await orders.database.autocommit(
             lambda cursor: rows.postpone(cursor, saga, "LATER", 1, 3600.0)
         )
 
@@ -252,32 +256,32 @@ async def test_waking_makes_a_saga_due_as_soon_as_nobody_holds_it(
     else:
         await give_back()
         assert await wake()
-    await house.until(runner, lambda saga: saga.state == "SETTLED")
+    await orders.until(runner, lambda saga: saga.state == "SETTLED")
     assert not await wake(), "there is nothing left to do"
 
 
-async def test_waiting_for_somebody_outside_is_no_failure(house: House) -> None:
+async def test_waiting_for_somebody_outside_is_no_failure(orders: OrderSaga) -> None:
     def wait() -> None:
-        if len(house.asked) <= 3 * QUICK.max_attempts:
+        if len(orders.asked) <= 3 * QUICK.max_attempts:
             raise StillWaiting("not yet")
 
-    house.outside = wait
-    runner = house.runner()
-    await runner.drive(await house.begun(runner))
-    ended = await house.until(runner, lambda saga: saga.state == "SETTLED" or saga.is_parked)
+    orders.outside = wait
+    runner = orders.runner()
+    await runner.drive(await orders.begun(runner))
+    ended = await orders.until(runner, lambda saga: saga.state == "SETTLED" or saga.is_parked)
     assert ended.state == "SETTLED"
 
 
-async def test_only_so_many_are_driven_at_a_time(house: House) -> None:
-    runner = SagaRunner(house.database, [house.definition], limits=SagaLimits(max_running=0))
-    saga = await house.begun(runner)
-    await house.database.autocommit(lambda cursor: rows.postpone(cursor, saga, "LATER", 1, 0.0))
+async def test_only_so_many_are_driven_at_a_time(orders: OrderSaga) -> None:
+    runner = SagaRunner(orders.database, [orders.definition], limits=SagaLimits(max_running=0))
+    saga = await orders.begun(runner)
+    await orders.database.autocommit(lambda cursor: rows.postpone(cursor, saga, "LATER", 1, 0.0))
     await runner.run_once()
     await runner.close()
-    assert house.asked == []
+    assert orders.asked == []
 
 
-async def test_no_more_are_leased_than_were_asked_for_whatever_the_plan(house: House) -> None:
+async def test_no_more_are_leased_than_were_asked_for_whatever_the_plan(orders: OrderSaga) -> None:
     """Where the planner has nothing better than to go through the whole table too."""
 
     def lease(cursor: Cursor) -> list[Saga]:
@@ -293,4 +297,4 @@ async def test_no_more_are_leased_than_were_asked_for_whatever_the_plan(house: H
         )
         return rows.lease_due(cursor, ["order"], 5, 10.0)
 
-    assert len(await house.database.transaction(lease)) == 5
+    assert len(await orders.database.transaction(lease)) == 5

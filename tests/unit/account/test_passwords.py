@@ -1,8 +1,6 @@
-"""Hashing in a process of its own: its answers, its death, its priority, and its bounds."""
+"""The queue before the process that hashes: its bounds, and whom it refuses."""
 
 import asyncio
-import os
-import signal
 import threading
 from collections.abc import Iterator
 
@@ -17,7 +15,6 @@ from account_svc.adapters.passwords import (
 )
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, Overloaded
-from mesh.process.priority import BACKGROUND
 from tests.unit.registry.running import until
 
 LONG = 60.0
@@ -53,52 +50,11 @@ class Scene:
 
 
 @pytest.fixture
-def passwords() -> Iterator[Passwords]:
-    passwords = Passwords()
-    yield passwords
-    passwords.close()
-
-
-@pytest.fixture
 def scene() -> Iterator[Scene]:
     scene = Scene()
     yield scene
     scene.process.release.set()
     scene.passwords.close()
-
-
-async def test_a_password_is_told_from_every_other(passwords: Passwords) -> None:
-    for password in ("a long password", 'quotes " and \n lines', "\u5bc6\u7801 \N{FIRE}"):
-        hashed = await passwords.hash(password)
-        assert hashed.startswith("$argon2id$")
-        assert await passwords.verify(hashed, password)
-        assert not await passwords.verify(hashed, password + " ")
-    assert not await passwords.verify(None, "a long password")
-    assert not await passwords.verify("no hash", "a long password")
-
-
-async def test_a_process_that_was_killed_is_started_again_for_the_same_password() -> None:
-    process = HashingProcess()
-    passwords = Passwords(process=process)
-    hashed = await passwords.hash("a long password")
-    first_pid = process.pid
-    assert first_pid is not None
-    os.kill(first_pid, signal.SIGKILL)
-    assert await passwords.verify(hashed, "a long password")
-    assert process.pid not in (None, first_pid)
-    passwords.close()
-    assert process.pid is None
-
-
-async def test_hashing_is_less_urgent_than_the_service_and_in_a_session_of_its_own() -> None:
-    process = HashingProcess()
-    passwords = Passwords(process=process)
-    await passwords.hash("a long password")
-    assert process.pid is not None
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert os.getpriority(os.PRIO_PROCESS, process.pid) == max(own, BACKGROUND)
-    assert os.getsid(process.pid) == process.pid
-    passwords.close()
 
 
 async def test_what_waits_is_bounded_in_number(scene: Scene) -> None:

@@ -14,38 +14,28 @@ from deploy.local.servers.server_user import ServerUser
 from deploy.local.supervision.processes import ProcessSpec
 from deploy.local.topology import PROFILES, Topology, instance_names
 from mesh.tls.material import TlsFiles, read_material
-from proof.etcd_cluster import need_etcd
 
 
 def profile_of(topology: Topology, folder: Path) -> EmbeddedProfile:
     return EmbeddedProfile(
         Layout(folder),
         dict(zip(instance_names(topology), count(18_000), strict=False)),
-        Credentials(
-            folder / "service_keys",
-            folder / "public_keys",
-            folder / "account.pem",
-            folder / "payment_secret_key",
-            folder / "payment_webhook_secret",
-            "s3cret",
-        ),
+        Credentials(folder / "payment_secret_key", folder / "payment_webhook_secret", "s3cret"),
         ServerUser("self", 1000, 1000),
         topology,
         certificates_for(Layout(folder), topology),
+        Path("/usr/bin/etcd"),
     )
 
 
 @pytest.fixture(params=PROFILES)
 def profile(request: pytest.FixtureRequest, tmp_path: Path) -> EmbeddedProfile:
     """Each of them in turn."""
-    if request.param == "ha":
-        need_etcd()
     return profile_of(PROFILES[request.param], tmp_path)
 
 
 @pytest.fixture
 def ha_profile(tmp_path: Path) -> EmbeddedProfile:
-    need_etcd()
     return profile_of(PROFILES["ha"], tmp_path)
 
 
@@ -87,12 +77,12 @@ def test_services_get_databases_of_their_own(profile: EmbeddedProfile) -> None:
 
 def test_every_process_holds_the_key_of_its_own_service_alone(profile: EmbeddedProfile) -> None:
     for spec in (*profile.services(), *profile.gateways()):
-        own = profile.credentials.service_keys / f"{spec.role}.pem"
+        own = profile.layout.service_key(spec.role)
         assert spec.environment["MESH_SERVICE_KEY_FILE"] == str(own)
     for spec in profile.registries():
         assert "MESH_SERVICE_KEY_FILE" not in spec.environment
     for spec in (*profile.registries(), *profile.services()):
-        assert spec.environment["MESH_SERVICE_KEYS_DIR"] == str(profile.credentials.public_keys)
+        assert spec.environment["MESH_SERVICE_KEYS_DIR"] == str(profile.layout.public_keys)
 
 
 def test_init_db_is_open_where_users_were_promised_so_alone(profile: EmbeddedProfile) -> None:

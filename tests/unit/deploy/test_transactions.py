@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from deploy.gachactl.transactions.listing import Seen, State, look, transactions
+from deploy.gachactl.transactions.as_json import listing_json
+from deploy.gachactl.transactions.listing import Listing, Seen, State, look, transactions
 from deploy.gachactl.transactions.report import Reporter
 from deploy.gachactl.transactions.resolution import resolve
 from deploy.gachactl.transactions.sides import Services, Side, Sides
@@ -177,6 +178,24 @@ async def test_a_listing_changes_nothing_and_bears_what_was_prepared_by_hand() -
     listing = await look(mesh.sides, NOW)
     assert [each.gid for each in listing.transactions] == ["prepared by hand", GID]
     assert sorted(mesh.seen) == ["first ListBranches", "log ListDecisions", "second ListBranches"]
+
+
+async def test_a_listing_as_json_has_each_side_by_its_service() -> None:
+    listing = await look(Recorder(Outcome.ABORT, {"second ListBranches": AWAY}).sides, NOW)
+    written = listing_json(listing, SERVICES)
+    assert written["failures"] == {"second": "nobody answers (UNAVAILABLE)"}
+    assert written["is_cut"] is False
+    found = [each for each in listing.transactions if each.gid == GID]
+    assert listing_json(Listing(tuple(found), {}, False), SERVICES)["transactions"] == [
+        {
+            "gid": GID,
+            "coordinator": "gacha_svc-1",
+            "age_seconds": 4.0,
+            "prepared": {"account_svc": True, "gacha_svc": None},
+            "decision": None,
+            "state": "in doubt",
+        }
+    ]
 
 
 async def test_a_lost_branch_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:

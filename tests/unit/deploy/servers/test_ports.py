@@ -41,6 +41,12 @@ def test_free_ports_are_different_and_free() -> None:
     assert all(ports.is_free(port) for port in found)
 
 
+def test_free_ports_are_of_the_range_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ports.RANGE_VARIABLE, "18500-18600")
+    found = islice(ports.free_ports(random.Random()), 20)
+    assert all(18_500 <= port < 18_600 for port in found)
+
+
 def test_ports_are_the_same_in_the_next_run(tmp_path: Path) -> None:
     file = tmp_path / "ports.json"
     assert assign(file) == assign(file)

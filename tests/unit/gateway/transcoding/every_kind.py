@@ -29,6 +29,20 @@ def every_kind() -> Descriptor:
     for number, value in enumerate(("COLOR_UNSPECIFIED", "COLOR_RED", "COLOR_BLUE")):
         color.value.add(name=value, number=number)
     message = file.message_type.add(name="EveryKind")
+    _add_scalars(message)
+    _add_messages(message)
+    _add_maps(message)
+    _add_choice(message)
+    pool = DescriptorPool()
+    for needed in (timestamp_pb2, duration_pb2):
+        dependency = FileDescriptorProto()
+        needed.DESCRIPTOR.CopyToProto(dependency)
+        pool.Add(dependency)
+    pool.Add(file)
+    return pool.FindMessageTypeByName("kinds.EveryKind")
+
+
+def _add_scalars(message: DescriptorProto) -> None:
     for name in SCALARS:
         kind = FieldDescriptorProto.Type.Value(f"TYPE_{name.upper()}")
         _add(message, f"one_{name}", kind)
@@ -36,12 +50,18 @@ def every_kind() -> Descriptor:
         _add_optional(message, f"maybe_{name}", kind)
     _add(message, "one_color", FieldDescriptorProto.TYPE_ENUM, ".kinds.Color")
     _add(message, "many_color", FieldDescriptorProto.TYPE_ENUM, ".kinds.Color", repeated=True)
+
+
+def _add_messages(message: DescriptorProto) -> None:
     for name, well_known in (("timestamp", "Timestamp"), ("duration", "Duration")):
         full_name = f".google.protobuf.{well_known}"
         _add(message, f"one_{name}", FieldDescriptorProto.TYPE_MESSAGE, full_name)
         _add(message, f"many_{name}", FieldDescriptorProto.TYPE_MESSAGE, full_name, repeated=True)
     _add(message, "child", FieldDescriptorProto.TYPE_MESSAGE, ".kinds.EveryKind")
     _add(message, "children", FieldDescriptorProto.TYPE_MESSAGE, ".kinds.EveryKind", repeated=True)
+
+
+def _add_maps(message: DescriptorProto) -> None:
     _add_map(message, "texts", FieldDescriptorProto.TYPE_INT64, FieldDescriptorProto.TYPE_STRING)
     _add_map(message, "counts", FieldDescriptorProto.TYPE_STRING, FieldDescriptorProto.TYPE_INT64)
     _add_map(message, "flags", FieldDescriptorProto.TYPE_BOOL, FieldDescriptorProto.TYPE_DOUBLE)
@@ -53,7 +73,11 @@ def every_kind() -> Descriptor:
         *(message, "family", FieldDescriptorProto.TYPE_UINT32, FieldDescriptorProto.TYPE_MESSAGE),
         ".kinds.EveryKind",
     )
-    # The choice's index must come before those of the optional fields, which protoc adds last.
+
+
+def _add_choice(message: DescriptorProto) -> None:
+    """A oneof of two fields."""
+    # Its index must come before those of the optional fields, which protoc adds last.
     message.oneof_decl.insert(0, message.oneof_decl.add(name="choice"))
     del message.oneof_decl[-1]
     for field in message.field:
@@ -62,13 +86,6 @@ def every_kind() -> Descriptor:
     for name in ("chosen_text", "chosen_word"):
         _add(message, name, FieldDescriptorProto.TYPE_STRING)
         message.field[-1].oneof_index = 0
-    pool = DescriptorPool()
-    for needed in (timestamp_pb2, duration_pb2):
-        dependency = FileDescriptorProto()
-        needed.DESCRIPTOR.CopyToProto(dependency)
-        pool.Add(dependency)
-    pool.Add(file)
-    return pool.FindMessageTypeByName("kinds.EveryKind")
 
 
 def _add(

@@ -1,16 +1,6 @@
-"""The machine's speed is taken by work that is really done."""
+"""Measures of a machine's speed are summed up."""
 
-import os
-
-from proof.bench.meters.machine_speed import MachineSpeed, measure_speed, median_speed
-
-
-def test_speed_is_measured_and_this_process_may_run_anywhere_again() -> None:
-    cores = os.sched_getaffinity(0)
-    speed = measure_speed()
-    assert os.sched_getaffinity(0) == cores
-    assert 1 < speed.additions_ms < 10_000
-    assert 0.1 < speed.wake_up_us < 100_000
+from proof.bench.meters.machine_speed import MachineSpeed, median_speed
 
 
 def test_each_median_is_taken_on_its_own() -> None:

@@ -1,4 +1,4 @@
-"""A house of sessions: one account database, a clock that tests move, and several instances."""
+"""The use cases of sessions over one database: a clock that tests move, and several instances."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ PASSWORD = "a long password"
 HOME = "192.0.2.1"
 
 
-class House:
+class AccountService:
     """One account database, and instances of the service that share a clock."""
 
     def __init__(self, database: Database) -> None:

@@ -84,7 +84,7 @@ class Account:
         self.balances[gift.sender.user_id] += self.kept.pop(gift.gift_id, 0)
 
 
-class House:
+class GiftService:
     """One database, one account service, and as many instances as are asked for."""
 
     def __init__(self, database: Database) -> None:

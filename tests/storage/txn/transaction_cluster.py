@@ -125,7 +125,7 @@ class WiredLog(DecisionLog):
 
 
 @dataclass
-class House:
+class TransactionCluster:
     """Two databases with their participants and the decision log in the second."""
 
     first_database: Database

@@ -127,7 +127,7 @@ class Provider:
         self.book[charge.key] = replace(stored, state=ChargeState.REFUNDED)
 
 
-class House:
+class Shop:
     """One database, one provider, and as many instances as are asked for."""
 
     def __init__(self, database: Database) -> None:

@@ -1,0 +1,55 @@
+"""Hashing in a process of its own: its answers, its death and its priority."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from account_svc.adapters.hashing_process import HashingProcess
+from account_svc.adapters.passwords import Passwords
+from mesh.process.priority import BACKGROUND
+
+
+@pytest.fixture
+def passwords() -> Iterator[Passwords]:
+    passwords = Passwords()
+    yield passwords
+    passwords.close()
+
+
+async def test_a_password_is_told_from_every_other(passwords: Passwords) -> None:
+    for password in ("a long password", 'quotes " and \n lines', "\u5bc6\u7801 \N{FIRE}"):
+        hashed = await passwords.hash(password)
+        assert hashed.startswith("$argon2id$")
+        assert await passwords.verify(hashed, password)
+        assert not await passwords.verify(hashed, password + " ")
+    assert not await passwords.verify(None, "a long password")
+    assert not await passwords.verify("no hash", "a long password")
+
+
+async def test_a_process_that_was_killed_is_started_again_for_the_same_password() -> None:
+    process = HashingProcess()
+    passwords = Passwords(process=process)
+    hashed = await passwords.hash("a long password")
+    first_pid = process.pid
+    assert first_pid is not None
+    os.kill(first_pid, signal.SIGKILL)
+    assert await passwords.verify(hashed, "a long password")
+    assert process.pid not in (None, first_pid)
+    passwords.close()
+    assert process.pid is None
+
+
+@pytest.mark.parametrize("niceness", [0, BACKGROUND, 15])
+async def test_hashing_has_the_priority_of_its_setting_in_a_session_of_its_own(
+    niceness: int,
+) -> None:
+    process = HashingProcess(niceness)
+    passwords = Passwords(process=process)
+    await passwords.hash("a long password")
+    assert process.pid is not None
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == max(own, niceness)
+    assert os.getsid(process.pid) == process.pid
+    passwords.close()
