@@ -19,16 +19,17 @@ from gateway_http.describing.pages import Presence
 from gateway_http.edge.edge import Edge
 from gateway_http.edge.rate_limits.cache import CachedCounts
 from gateway_http.edge.rate_limits.sharing import Sharing
-from gateway_http.listening.listener import EmbeddedServer, handed_socket, listening_socket
-from gateway_http.listening.renewal import RenewingServer
-from gateway_http.serving import HttpFront, HttpServer
+from gateway_http.listening.bounds import Bounds
+from gateway_http.listening.server import HttpServer
+from gateway_http.listening.sockets import handed_socket, listening_socket
+from gateway_http.listening.tls import CurrentCertificate
+from gateway_http.serving import HttpFront
 from gateway_http.transcoding.contracts import import_generated, load_contracts
 from mesh.config import load
 from mesh.logs import configure_logs
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime, run
 from mesh.tls.certificates import CertificateMetrics, Certificates
-from mesh.tls.material import TlsFiles
 from protos import DESCRIPTORS
 
 SERVICE = "gateway_http"
@@ -47,7 +48,7 @@ async def serve(settings: GatewaySettings) -> None:
         await member.know_others(FIRST_LIST_SECONDS)
 
         def make_server() -> HttpServer:
-            return _http_server(gateway, listener, settings.rest_files, member.certificate_metrics)
+            return _http_server(gateway, listener, settings, presence, member.certificate_metrics)
 
         await member.serve(HttpFront(runtime, presence, make_server))
 
@@ -83,8 +84,6 @@ def _gateway(
     return Gateway(
         router,
         edge=edge,
-        is_leaving=lambda: presence.draining,
-        max_body_bytes=settings.max_body_bytes,
         max_in_flight=settings.max_in_flight,
         new_id=_new_id,
         log=structlog.get_logger(),
@@ -103,14 +102,24 @@ def _share_limits(runtime: Runtime, settings: GatewaySettings, edge: Edge) -> No
 def _http_server(
     gateway: Gateway,
     listener: socket.socket,
-    files: TlsFiles | None,
+    settings: GatewaySettings,
+    presence: Presence,
     expiries: CertificateMetrics,
 ) -> HttpServer:
     """Of HTTPS where there is a certificate, and otherwise of plain HTTP."""
-    if files is None:
-        return EmbeddedServer(gateway, listener)
-    certificates = Certificates(files, observe_expiry=expiries.observer("rest"))
-    return RenewingServer(gateway, listener, files, certificates)
+    files, certificate = settings.rest_files, None
+    if files is not None:
+        certificates = Certificates(files, observe_expiry=expiries.observer("rest"))
+        certificate = CurrentCertificate(files, certificates)
+    return HttpServer(
+        gateway,
+        listener,
+        bounds=Bounds(
+            max_body_bytes=settings.max_body_bytes, body_seconds=settings.deadline_seconds
+        ),
+        certificate=certificate,
+        is_leaving=lambda: presence.draining,
+    )
 
 
 def _new_id() -> str:

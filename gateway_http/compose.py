@@ -84,6 +84,7 @@ def add_operations(
                 encoders.of(operation.response),
                 callers[operation.host],
                 maximum_seconds=limits.deadline_seconds,
+                max_body_bytes=limits.max_body_bytes,
             )
             # A GET that changes something is a promise to old clients; HEAD is none.
             also_head = binding.verb == "GET" and not operation.has_side_effects

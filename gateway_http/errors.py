@@ -7,10 +7,12 @@ with "fields": [{"field", "message"}] when fields of the request are wrong, and
 The gateway's own errors are
 
     RouteNotFound         404   no route has this path
+    BadRequest            400   what came is no HTTP/1.1 request
     MethodNotAllowed      405   the path has routes, for other verbs
-    RequestTimeout        408   the body did not arrive in the time that the gateway gives
+    RequestTimeout        408   the request did not arrive in the time that the gateway gives
     RequestTooLarge       413   OUT_OF_RANGE, for no later try will fit either
     UnsupportedMediaType  415   the body is not JSON
+    HeadTooLarge          431   OUT_OF_RANGE too
 """
 
 import math
@@ -58,6 +60,7 @@ STATUS_BY_REASON: dict[str, int] = {
     "REQUEST_TOO_LARGE": 413,
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "IDEMPOTENCY_KEY_REUSED": 422,
+    "HEAD_TOO_LARGE": 431,
 }
 """Reasons for which HTTP has a more exact status than their code gives."""
 
@@ -83,7 +86,23 @@ class RequestTimeout(DeadlineExceeded):
     REASON = "REQUEST_TIMEOUT"
 
     def __init__(self) -> None:
-        super().__init__("The body did not arrive in time; send the request again.")
+        super().__init__("The request did not arrive in time; send it again.")
+
+
+class BadRequest(InvalidArgument):
+    REASON = "BAD_REQUEST"
+
+    def __init__(self) -> None:
+        super().__init__("This is no valid HTTP/1.1 request.")
+
+
+class HeadTooLarge(MeshError):
+    CODE, REASON = Code.OUT_OF_RANGE, "HEAD_TOO_LARGE"
+
+    def __init__(self, maximum_bytes: int) -> None:
+        super().__init__(
+            f"The request's head must have fewer headers, and at most {maximum_bytes} bytes."
+        )
 
 
 class RequestTooLarge(MeshError):

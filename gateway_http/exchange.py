@@ -1,9 +1,9 @@
 """A request and its response, as the parts of the gateway see them."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, overload
 
 from mesh.tracing import trace_id_of
 
@@ -11,14 +11,31 @@ JSON = "application/json"
 HeaderList = list[tuple[str, str]]
 
 
-class Headers(Protocol):
-    """The request's headers, by lower-case name; the first of several with one name."""
+class Headers:
+    """The headers of a request, by lower-case name. Their bytes are read as Latin-1."""
 
-    def __contains__(self, key: str) -> bool: ...
+    __slots__ = ("_first", "_pairs")
 
-    def get(self, key: str, default: str | None = None) -> str | None: ...
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Names must be in lower case."""
+        self._pairs = list(pairs)
+        # The first of several with one name wins, so it is written last.
+        self._first = dict(reversed(self._pairs))
 
-    def get_all(self, key: str) -> list[str]: ...
+    def __contains__(self, name: str) -> bool:
+        return name in self._first
+
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+    @overload
+    def get(self, name: str, default: None = None) -> str | None: ...
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The value of the first header with that name."""
+        return self._first.get(name, default)
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of all headers with that name, in their order."""
+        return [value for each, value in self._pairs if each == name]
 
 
 class LimitClass(Enum):
@@ -50,40 +67,55 @@ class RequestIds:
         return {"trace_id": self.trace_id, "request_id": self.request_id}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request whose route is known.
+@dataclass(slots=True)
+class HttpRequest:
+    """A complete request, as it came over its connection.
 
-    `path` and `variables` are percent-decoded, `query` is not. `read_body` gives the
-    whole body, or raises RequestTooLarge as soon as it is known to be too large;
-    `disconnected` returns when the client has gone away; `client_address` is its address,
-    without a port.
+    `path` is percent-decoded, `query` is not. `client` is host:port of who is connected.
+    `is_too_large` says that the body exceeded the bound; then `body` is empty.
+    `is_last` says that the connection closes after the answer. `waited_seconds` is how long
+    the body took to arrive after the head.
     """
 
+    method: str
     path: str
-    variables: Mapping[str, str]
     query: str
     headers: Headers
+    client: str
+    scheme: str
+    body: bytes = b""
+    is_too_large: bool = False
+    is_last: bool = False
+    waited_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request whose route is known.
+
+    `received` is what came over the connection, `variables` are those of the path,
+    percent-decoded. `client_address` is the client's address, without a port.
+    """
+
+    received: HttpRequest
+    variables: Mapping[str, str]
     ids: RequestIds
-    read_body: Callable[[], Awaitable[bytes]]
-    disconnected: Callable[[], Awaitable[None]]
     client_address: str
+
+    @property
+    def headers(self) -> Headers:
+        """Those of the request."""
+        return self.received.headers
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is sent back; content-length and x-request-id are added by whoever sends it."""
+    """What is sent back; content-length and date are added by whoever sends it."""
 
     status: int
     body: bytes
     content_type: str = JSON
     headers: HeaderList = field(default_factory=list)
-
-
-def idempotency_key_header(key: str) -> tuple[str, str]:
-    """The response header that names a key, as a structured field's string."""
-    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
-    return ("idempotency-key", f'"{escaped}"')
 
 
 class Endpoint(Protocol):
@@ -95,3 +127,9 @@ class Endpoint(Protocol):
     async def answer(self, request: Request) -> Response:
         """Raises MeshError, which becomes the JSON error."""
         ...
+
+
+def idempotency_key_header(key: str) -> tuple[str, str]:
+    """The response header that names a key, as a structured field's string."""
+    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+    return ("idempotency-key", f'"{escaped}"')

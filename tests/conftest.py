@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
-from xdist.scheduler import LoadGroupScheduling
+from xdist.scheduler import LoadScopeScheduling
 
 from deploy.local.servers.ports import HIGHEST, LOWEST, RANGE_VARIABLE
 from proof.etcd_cluster import EtcdCluster, start_etcd
@@ -17,9 +17,13 @@ from proof.postgres_server import PostgresServer, start_postgres
 from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
 from tests.needs import need_etcd
 
-FOLDERS_BY_WEIGHT = ("proof", "e2e", "storage", "process", "unit", "architecture")
-"""Programs that harm meshes, meshes of a module's own, databases, single processes, and what
-starts none."""
+FOLDERS_BY_WEIGHT = ("proof", "e2e", "process", "storage", "unit", "architecture")
+"""Programs that harm meshes, meshes, single processes, databases, and what starts no process."""
+MESHES_OF_THEIR_OWN = {
+    *("test_local_runner", "test_tls", "test_rotation", "test_several_gateways"),
+    *("test_ha_registries",),
+}
+"""The modules of tests/e2e that start one; all others share the mesh of the run."""
 _numbers = itertools.count(1)
 
 
@@ -70,12 +74,12 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     assert mesh.stop() == 0
 
 
-class ByModuleOrMesh(LoadGroupScheduling):  # type: ignore[misc]  # xdist is untyped
-    """A module's tests run in one process, and so do all that ask for the mesh of the run."""
+class ByModuleOrMesh(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
+    """A module's tests run in one process, and so do all modules that share the mesh of the run."""
 
     def _split_scope(self, nodeid: str) -> str:
-        group = super()._split_scope(nodeid)
-        return nodeid.partition("::")[0] if group == nodeid else group
+        module = nodeid.partition("::")[0]
+        return "mesh of the run" if _shares_mesh(module) else module
 
 
 def pytest_configure() -> None:
@@ -95,19 +99,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModul
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sorts by what the tests start, the longest first, so that with several processes the
     short modules fill the gaps at the end."""
-    for item in items:
-        if _takes_mesh_of_the_run(item):
-            item.add_marker(pytest.mark.xdist_group("mesh"))
     items.sort(key=_turn)
 
 
-def _takes_mesh_of_the_run(item: pytest.Item) -> bool:
-    return "mesh" in getattr(item, "fixturenames", ())
+def _shares_mesh(nodeid: str) -> bool:
+    path = Path(nodeid.partition("::")[0])
+    return "e2e" in path.parts and path.stem not in MESHES_OF_THEIR_OWN
 
 
 def _turn(item: pytest.Item) -> int:
     """0 for the mesh of the run, then by folder."""
-    if _takes_mesh_of_the_run(item):
+    if _shares_mesh(item.nodeid):
         return 0
     folder = item.path.relative_to(Path(__file__).parent).parts[0]
     return 1 + FOLDERS_BY_WEIGHT.index(folder)

@@ -4,10 +4,9 @@ it may send, and what browsers are told."""
 from dataclasses import dataclass
 
 from gateway_http.edge.client_address import ClientAddresses
-from gateway_http.edge.rate_limits.limiter import RateLimiter
+from gateway_http.edge.rate_limits.limiter import UNLIMITED, Admission, RateLimiter
 from gateway_http.edge.response_headers import ResponseHeaders
-from gateway_http.exchange import HeaderList, LimitClass
-from gateway_http.listening.rsgi import Scope
+from gateway_http.exchange import HttpRequest, LimitClass
 from mesh.addresses import site_of
 
 
@@ -20,16 +19,10 @@ class Edge:
     response_headers: ResponseHeaders
 
     def admit(
-        self, limit_class: LimitClass, scope: Scope, client_address: str, told: HeaderList
-    ) -> str | None:
-        """Counts a request; adds to `told` the headers of its limits. Returns the token to
-        give to `succeeded` when a service has done what was asked. Raises RateLimited."""
+        self, limit_class: LimitClass, request: HttpRequest, client_address: str
+    ) -> Admission:
+        """Counts a request against its limits."""
         if self.limiter is None:
-            return None
-        authorization = scope.headers.get("authorization")
-        return self.limiter.admit(limit_class, site_of(client_address), authorization, told)
-
-    def succeeded(self, token: str) -> None:
-        """A service has done the call that bore a token which `admit` returned."""
-        if self.limiter is not None:
-            self.limiter.succeeded(token)
+            return UNLIMITED
+        authorization = request.headers.get("authorization")
+        return self.limiter.admit(limit_class, site_of(client_address), authorization)

@@ -11,8 +11,7 @@ that the API knows. Credentials are never allowed, for players show tokens and n
 from collections.abc import Iterable
 
 from gateway_http.edge.client_address import ClientAddresses
-from gateway_http.exchange import JSON, HeaderList, Response
-from gateway_http.listening.rsgi import Scope
+from gateway_http.exchange import JSON, HeaderList, HttpRequest, Response
 
 ON_EVERY_ANSWER: HeaderList = [
     ("x-content-type-options", "nosniff"),
@@ -39,24 +38,27 @@ class ResponseHeaders:
         self._hsts = ("strict-transport-security", f"max-age={hsts_seconds}")
         self._has_hsts = hsts_seconds > 0
 
-    def of(self, scope: Scope, response: Response) -> HeaderList:
+    def of(self, request: HttpRequest, response: Response) -> HeaderList:
         """Those of one answer."""
         headers = list(ON_EVERY_ANSWER)
         if response.content_type == JSON:
             headers.append(DATA_POLICY)
-        if self._has_hsts and self._is_secure(scope):
+        if self._has_hsts and self._is_secure(request):
             headers.append(self._hsts)
         if self._origins:
             headers.append(("vary", "origin"))
-            origin = scope.headers.get("origin")
+            origin = request.headers.get("origin")
             if origin in self._origins:
                 headers.append(("access-control-allow-origin", origin))
                 headers.append(("access-control-expose-headers", EXPOSED_HEADERS))
         return headers
 
-    def preflight(self, scope: Scope, allowed: str) -> HeaderList:
+    def preflight(self, request: HttpRequest, allowed: str) -> HeaderList:
         """What a browser that asks before it sends is told besides; `allowed` are verbs."""
-        if ASKED_METHOD not in scope.headers or scope.headers.get("origin") not in self._origins:
+        if (
+            ASKED_METHOD not in request.headers
+            or request.headers.get("origin") not in self._origins
+        ):
             return []
         return [
             ("access-control-allow-methods", allowed),
@@ -64,8 +66,8 @@ class ResponseHeaders:
             ("access-control-max-age", str(PREFLIGHT_SECONDS)),
         ]
 
-    def _is_secure(self, scope: Scope) -> bool:
-        if scope.scheme == "https":
+    def _is_secure(self, request: HttpRequest) -> bool:
+        if request.scheme == "https":
             return True
-        said = scope.headers.get("x-forwarded-proto")
-        return said == "https" and self._addresses.is_proxy(scope.client)
+        said = request.headers.get("x-forwarded-proto")
+        return said == "https" and self._addresses.is_proxy(request.client)

@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf.message_factory import GetMessageClass
 
 from gateway_http.edge import headers
-from gateway_http.errors import RequestTimeout, in_json_names
+from gateway_http.errors import RequestTooLarge, in_json_names
 from gateway_http.exchange import (
     HeaderList,
     LimitClass,
@@ -23,7 +23,6 @@ from gateway_http.exchange import (
 )
 from gateway_http.transcoding.binding import RequestBinding
 from gateway_http.transcoding.contracts import Operation
-from gateway_http.transcoding.disconnects import unless_disconnected
 from gateway_http.transcoding.encoding import Encoder
 from gateway_http.transcoding.raw_parts import RawParts
 from mesh.calls import (
@@ -35,8 +34,8 @@ from mesh.calls import (
 )
 from mesh.contract.idempotency import IDEMPOTENCY_KEY
 from mesh.contract.terms import WorkKind
-from mesh.deadlines import Deadline, within
-from mesh.errors import DeadlineExceeded, Internal, MeshError, Unauthenticated
+from mesh.deadlines import Deadline
+from mesh.errors import Internal, MeshError, Unauthenticated
 
 
 class RestCall:
@@ -51,8 +50,10 @@ class RestCall:
         caller: SheddingCaller,
         *,
         maximum_seconds: float,
+        max_body_bytes: int,
     ) -> None:
-        """`maximum_seconds` bounds the deadline beside what the method declares."""
+        """`maximum_seconds` bounds the deadline beside what the method declares; a body above
+        `max_body_bytes` was not kept, and is refused."""
         self._path = operation.path
         self._needs_token = operation.rule.needs_token
         self.limit_class = _limit_class(operation)
@@ -63,6 +64,7 @@ class RestCall:
         self._caller = caller
         self._maximum_seconds = min(maximum_seconds, operation.terms.max_seconds)
         self._default_seconds = min(maximum_seconds, operation.terms.default_seconds)
+        self._max_body_bytes = max_body_bytes
         self._json_names = {field.name: field.json_name for field in operation.request.fields}
         self._headers = _caching(operation)
 
@@ -75,31 +77,25 @@ class RestCall:
         self._caller.refuse_early(self._path)
         given_key = headers.idempotency_key_of(request.headers)
         with _naming(given_key if self._binding.takes_key else None):
-            deadline = Deadline.after(
-                headers.timeout_seconds_of(
-                    request.headers, self._default_seconds, self._maximum_seconds
-                )
-            )
+            deadline = self._deadline(request)
             metadata = self._metadata(request)
-            body = await self._body(request, deadline)
-            message = self._binding.bind(request.variables, request.query, body, given_key)
+            body = self._body(request)
+            query = request.received.query
+            message = self._binding.bind(request.variables, query, body, given_key)
             self._raw_parts.put(message, body, request.headers)
         if not self._binding.takes_key:
-            content = await self._call(message, metadata, deadline, request)
+            content = await self._call(message, metadata, deadline)
             return Response(200, content, headers=self._headers)
         with _naming(message.idempotency_key):
-            content = await self._call(message, metadata, deadline, request)
+            content = await self._call(message, metadata, deadline)
         named = idempotency_key_header(message.idempotency_key)
         return Response(200, content, headers=[*self._headers, named])
 
-    async def _call(
-        self, message: Any, metadata: Metadata, deadline: Deadline, request: Request
-    ) -> bytes:
+    async def _call(self, message: Any, metadata: Metadata, deadline: Deadline) -> bytes:
         """The service's answer as JSON."""
         try:
-            reply = await unless_disconnected(
-                self._caller.call(self._path, message.SerializeToString(), metadata, deadline),
-                request.disconnected,
+            reply = await self._caller.call(
+                self._path, message.SerializeToString(), metadata, deadline
             )
             return self._encode(self._decode(reply))
         except MeshError as error:
@@ -126,17 +122,21 @@ class RestCall:
             )
         return metadata
 
-    async def _body(self, request: Request, deadline: Deadline) -> bytes:
+    def _deadline(self, request: Request) -> Deadline:
+        seconds = headers.timeout_seconds_of(
+            request.headers, self._default_seconds, self._maximum_seconds
+        )
+        if "grpc-timeout" in request.headers:
+            # The caller's own time began with the head, and the body may have come late.
+            seconds -= request.received.waited_seconds
+        return Deadline.after(seconds)
+
+    def _body(self, request: Request) -> bytes:
         if not (self._binding.takes_body or self._raw_parts.has_body):
             return b""
-        try:
-            body = await within(deadline, request.read_body())
-        except TimeoutError:
-            if "grpc-timeout" in request.headers:  # the caller's own time, however soon it ends
-                raise DeadlineExceeded(
-                    "The call's deadline has passed; nothing was begun."
-                ) from None
-            raise RequestTimeout from None
+        if request.received.is_too_large:
+            raise RequestTooLarge(self._max_body_bytes)
+        body = request.received.body
         if body and self._binding.takes_body:
             headers.check_json(request.headers)
         return body

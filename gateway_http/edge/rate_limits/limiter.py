@@ -11,6 +11,8 @@ the limit that has the least left.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from gateway_http.edge.rate_limits.callers import Callers
 from gateway_http.edge.rate_limits.counters import Counters, Standing
@@ -34,6 +36,24 @@ class RateLimited(ResourceExhausted):
             f"{_SAID_OF[standing.policy.name]}; try again in {standing.whole_seconds} s.",
             retry_after_seconds=standing.seconds,
         )
+
+
+def _learn_nothing() -> None:
+    """The request tells nothing about whose its token is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How the limits answer a request. `headers` belong to its response whatever comes of it.
+    `refusal` is to be raised in place of serving it. `succeeded` is called when a service has
+    done what was asked, which verified the token."""
+
+    headers: HeaderList
+    refusal: RateLimited | None = None
+    succeeded: Callable[[], None] = _learn_nothing
+
+
+UNLIMITED = Admission([])
 
 
 class RateLimiter:
@@ -63,17 +83,13 @@ class RateLimiter:
         return self._address, self._sign_in, self._player
 
     def admit(
-        self,
-        limit_class: LimitClass,
-        client_address: str,
-        authorization: str | None,
-        told: HeaderList,
-    ) -> str | None:
-        """Counts a request, and adds to `told` the headers of its answer, also when it
-        raises RateLimited. Returns the token that `succeeded` should hear of, if any."""
+        self, limit_class: LimitClass, client_address: str, authorization: str | None
+    ) -> Admission:
+        """Counts a request."""
         if limit_class is LimitClass.UNLIMITED:
-            return None
-        standing, counters, unknown = self._address.take(client_address), self._address, None
+            return UNLIMITED
+        standing, counters = self._address.take(client_address), self._address
+        succeeded = _learn_nothing
         if standing.admitted and limit_class is not LimitClass.ADDRESS:
             key = client_address
             if limit_class is LimitClass.SIGN_IN:
@@ -81,19 +97,18 @@ class RateLimiter:
             elif authorization is not None:
                 counters = self._player
                 key, is_known = self._callers.of(authorization)
-                unknown = None if is_known else authorization
+                if not is_known:
+                    succeeded = partial(self._callers.believe, authorization)
             if counters is not self._address:
                 standing = _narrower(standing, counters.take(key))
-        told.append(("ratelimit-policy", self._policies[counters]))
-        told.append(("ratelimit", standing.header))
-        if not standing.admitted:
-            self._count_refusal(standing.policy.name)
-            raise RateLimited(standing)
-        return unknown
-
-    def succeeded(self, token: str) -> None:
-        """A service has done the call that bore this token, so it was verified."""
-        self._callers.believe(token)
+        headers = [
+            ("ratelimit-policy", self._policies[counters]),
+            ("ratelimit", standing.header),
+        ]
+        if standing.admitted:
+            return Admission(headers, succeeded=succeeded)
+        self._count_refusal(standing.policy.name)
+        return Admission(headers, RateLimited(standing))
 
 
 def _narrower(one: Standing, other: Standing) -> Standing:

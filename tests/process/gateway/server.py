@@ -15,7 +15,9 @@ import uvloop
 
 from gateway_http.app import Gateway
 from gateway_http.describing.pages import Presence
-from gateway_http.listening.listener import EmbeddedServer, listening_socket
+from gateway_http.listening.bounds import Bounds
+from gateway_http.listening.server import HttpServer
+from gateway_http.listening.sockets import listening_socket
 from mesh.errors import FailedPrecondition
 from protos.account.v1 import account_pb2
 from protos.gacha.v1 import gacha_pb2
@@ -45,13 +47,11 @@ async def serve(listen: str, wait_seconds: float, *origins: str) -> None:
     gateway = Gateway(
         router_for(caller, presence=Presence("gateway-1", listen, lambda: 0.0)),
         edge=plain_edge(*origins),
-        is_leaving=lambda: False,
-        max_body_bytes=64 * 1024,
         max_in_flight=64,
         new_id=lambda: uuid4().hex,
         log=structlog.get_logger(),
     )
-    server = EmbeddedServer(gateway, listener)
+    server = HttpServer(gateway, listener, bounds=Bounds())
     serving: asyncio.Task[Any] = asyncio.create_task(server.serve())
     await stop.wait()
     server.leave()

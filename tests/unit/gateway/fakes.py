@@ -1,16 +1,17 @@
-"""What stands at the gateway's seams in its tests: callers, the list of who is alive, RSGI."""
+"""What stands at the gateway's seams in its tests: callers, the list of who is alive, requests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
+from gateway_http.app import Gateway
 from gateway_http.compose import Limits, add_operations, compose_router
 from gateway_http.describing.pages import Presence
 from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.edge import Edge
 from gateway_http.edge.response_headers import ResponseHeaders
+from gateway_http.exchange import Headers, HttpRequest
 from gateway_http.transcoding.contracts import Contracts, load_contracts
 from gateway_http.transcoding.router import Router
 from mesh.calls import Metadata
@@ -124,36 +125,30 @@ def router_for(
     )
 
 
-@dataclass
-class FakeScope:
-    """The head of a request."""
-
-    method: str
-    path: str
-    query_string: str = ""
-    headers: Any = field(default_factory=dict)
-    http_version: str = "1.1"
-    scheme: str = "http"
-    client: str = "192.0.2.1:5000"
-
-    def __post_init__(self) -> None:
-        self.headers = FakeHeaders(self.headers)
-
-
-class FakeHeaders:
-    """A request's headers, one of each name."""
-
-    def __init__(self, values: dict[str, str]) -> None:
-        self._values = values
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._values
-
-    def get(self, key: str, default: str | None = None) -> str | None:
-        return self._values.get(key, default)
-
-    def get_all(self, key: str) -> list[str]:
-        return [self._values[key]] if key in self._values else []
+def http_request(
+    method: str,
+    path: str,
+    *,
+    query: str = "",
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
+    is_too_large: bool = False,
+    waited_seconds: float = 0.0,
+    client: str = "192.0.2.1:5000",
+    scheme: str = "http",
+) -> HttpRequest:
+    """A request as it comes from its connection."""
+    return HttpRequest(
+        method,
+        path,
+        query,
+        Headers((headers or {}).items()),
+        client,
+        scheme,
+        body,
+        is_too_large,
+        waited_seconds=waited_seconds,
+    )
 
 
 def plain_edge(*origins: str) -> Edge:
@@ -162,39 +157,17 @@ def plain_edge(*origins: str) -> Edge:
     return Edge(addresses, None, ResponseHeaders(origins, addresses, hsts_seconds=0))
 
 
-class FakeProtocol:
-    """A client that sends `chunks` and keeps what it is sent."""
+@dataclass
+class Answer:
+    """A response, its headers by name too."""
 
-    def __init__(self, *chunks: bytes) -> None:
-        self.chunks = chunks
-        self.read_count = 0
-        self.gone = asyncio.Event()
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.header_list: list[tuple[str, str]] = []
-        self.body = b""
+    status: int
+    body: bytes
+    headers: dict[str, str]
+    header_list: list[tuple[str, str]]
 
-    async def __call__(self) -> bytes:
-        self.read_count = len(self.chunks)
-        return b"".join(self.chunks)
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        # As granian has it: a body is read once.
-        assert self.read_count == 0, "the body was read before"
-        return self._arriving()
-
-    async def _arriving(self) -> AsyncIterator[bytes]:
-        for chunk in self.chunks:
-            self.read_count += 1
-            yield chunk
-
-    async def client_disconnect(self) -> None:
-        await self.gone.wait()
-
-    def response_empty(self, status: int, headers: list[tuple[str, str]]) -> None:
-        self.response_bytes(status, headers, b"")
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        assert self.status == 0, "a request is answered once"
-        self.status, self.headers, self.body = status, dict(headers), body
-        self.header_list = list(headers)
+async def answer_of(gateway: Gateway, request: HttpRequest) -> Answer:
+    response = await gateway.answer(request)
+    header_list = [*response.headers, ("content-type", response.content_type)]
+    return Answer(response.status, response.body, dict(header_list), header_list)

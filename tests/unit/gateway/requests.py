@@ -9,25 +9,25 @@ from gateway_http.app import Gateway
 from gateway_http.compose import Limits
 from tests.unit.gateway.fakes import (
     LIMITS,
+    Answer,
     FakeCaller,
-    FakeProtocol,
-    FakeScope,
+    answer_of,
     calls_router,
     counted_ids,
+    http_request,
     plain_edge,
 )
 
+TOKEN = {"authorization": "Bearer t"}
+PULL = "/gacha.v1.GachaService/Pull"
 BUY = "/account.v1.AccountService/BuyCurrency"
 ITEMS = "/gacha.v1.CatalogService/ListItems"
-TOKEN = {"authorization": "Bearer t"}
 
 
 def gateway(caller: FakeCaller, max_in_flight: int = 100, limits: Limits = LIMITS) -> Gateway:
     return Gateway(
         calls_router(caller, limits),
         edge=plain_edge(),
-        is_leaving=lambda: False,
-        max_body_bytes=1024,
         max_in_flight=max_in_flight,
         new_id=counted_ids(),
         log=structlog.get_logger(),
@@ -38,23 +38,28 @@ async def ask(
     caller: FakeCaller,
     method: str,
     path: str,
-    *chunks: bytes,
-    query: str = "",
+    body: bytes = b"",
+    *,
     headers: dict[str, str] | None = None,
-) -> FakeProtocol:
-    protocol = FakeProtocol(*chunks)
-    scope = FakeScope(method, path, query, headers or {})
-    await gateway(caller).__rsgi__(scope, protocol)
-    assert protocol.status != 0
-    return protocol
+    is_too_large: bool = False,
+    waited_seconds: float = 0.0,
+) -> Answer:
+    request = http_request(
+        method,
+        path,
+        headers=headers,
+        body=body,
+        is_too_large=is_too_large,
+        waited_seconds=waited_seconds,
+    )
+    return await answer_of(gateway(caller), request)
 
 
-def error_of(protocol: FakeProtocol) -> dict[str, Any]:
-    body: dict[str, Any] = orjson.loads(protocol.body)
+def error_of(response: Answer) -> dict[str, Any]:
+    body: dict[str, Any] = orjson.loads(response.body)
     assert list(body)[:5] == ["status", "message", "code", "reason", "requestId"]
     assert body["status"] == "error"
-    assert body["requestId"] == protocol.headers["x-request-id"]
-    assert protocol.headers["content-type"] == "application/json"
-    assert protocol.headers["content-length"] == str(len(protocol.body))
-    assert protocol.headers["cache-control"] == "no-store"
+    assert body["requestId"] == response.headers["x-request-id"]
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["cache-control"] == "no-store"
     return body

@@ -9,8 +9,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway_http.describing.openapi import openapi_document
 from gateway_http.edge.headers import idempotency_key_of
+from gateway_http.exchange import Headers
 from mesh.errors import InvalidArgument
-from tests.unit.gateway.fakes import FakeHeaders, contracts
+from tests.unit.gateway.fakes import contracts
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ def test_the_pattern_of_a_key_is_what_the_gateway_takes(
         if each["name"] == "Idempotency-Key"
     )
     assert bool(re.search(parameter["schema"]["pattern"], key)) is is_fit
-    headers = FakeHeaders({"idempotency-key": key})
+    headers = Headers([("idempotency-key", key)])
     if is_fit:
         assert idempotency_key_of(headers)
     else:

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway_http.edge.client_address import ClientAddresses, parse_networks
-from tests.unit.gateway.fakes import FakeHeaders
+from gateway_http.exchange import Headers
 
 TRUSTED = "10.0.0.0/8, 127.0.0.1, fd00::/8"
 
@@ -35,12 +35,12 @@ TRUSTED = "10.0.0.0/8, 127.0.0.1, fd00::/8"
 def test_the_client_is_the_last_address_that_no_trusted_proxy_has(
     peer: str, forwarded: str | None, client: str
 ) -> None:
-    headers = FakeHeaders({} if forwarded is None else {"x-forwarded-for": forwarded})
+    headers = Headers([] if forwarded is None else [("x-forwarded-for", forwarded)])
     assert ClientAddresses(parse_networks(TRUSTED)).of(peer, headers) == client
 
 
 def test_without_trusted_proxies_nothing_that_is_said_counts() -> None:
-    headers = FakeHeaders({"x-forwarded-for": "198.51.100.1"})
+    headers = Headers([("x-forwarded-for", "198.51.100.1")])
     assert ClientAddresses(()).of("127.0.0.1:80", headers) == "127.0.0.1"
 
 

@@ -7,7 +7,14 @@ from gateway_http.app import Gateway
 from gateway_http.edge.client_address import ClientAddresses, parse_networks
 from gateway_http.edge.edge import Edge
 from gateway_http.edge.response_headers import ResponseHeaders
-from tests.unit.gateway.fakes import FakeCaller, FakeProtocol, FakeScope, counted_ids, router_for
+from tests.unit.gateway.fakes import (
+    Answer,
+    FakeCaller,
+    answer_of,
+    counted_ids,
+    http_request,
+    router_for,
+)
 
 SHOP = "https://shop.example"
 TOKEN = {"authorization": "Bearer t"}
@@ -20,24 +27,18 @@ async def ask(
     *,
     body: bytes = b"",
     scheme: str = "http",
-    http_version: str = "1.1",
-    is_leaving: bool = False,
     hsts_seconds: int = 60,
-) -> FakeProtocol:
+) -> Answer:
     addresses = ClientAddresses(parse_networks("192.0.2.1"))
     gateway = Gateway(
         router_for(FakeCaller()),
         edge=Edge(addresses, None, ResponseHeaders({SHOP}, addresses, hsts_seconds=hsts_seconds)),
-        is_leaving=lambda: is_leaving,
-        max_body_bytes=1024,
         max_in_flight=100,
         new_id=counted_ids(),
         log=structlog.get_logger(),
     )
-    protocol = FakeProtocol(body)
-    scope = FakeScope(method, path, headers=headers or {}, scheme=scheme, http_version=http_version)
-    await gateway.__rsgi__(scope, protocol)
-    return protocol
+    request = http_request(method, path, headers=headers, body=body, scheme=scheme)
+    return await answer_of(gateway, request)
 
 
 @pytest.mark.parametrize(
@@ -124,14 +125,3 @@ async def test_preflights_are_answered_for_listed_origins() -> None:
     for headers in ({"origin": "https://evil.example", **asked}, {"origin": SHOP}, {}):
         answer = await ask("OPTIONS", "/gacha/pull/standard", headers)
         assert "access-control-allow-methods" not in answer.headers
-
-
-@pytest.mark.parametrize(
-    ("is_leaving", "http_version", "connection"),
-    [(False, "1.1", None), (True, "1.1", "close"), (True, "1", "close"), (True, "2", None)],
-)
-async def test_a_gateway_that_leaves_sends_its_clients_elsewhere(
-    is_leaving: bool, http_version: str, connection: str | None
-) -> None:
-    answer = await ask("GET", "/items", http_version=http_version, is_leaving=is_leaving)
-    assert answer.headers.get("connection") == connection

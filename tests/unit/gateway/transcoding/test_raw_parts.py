@@ -11,7 +11,14 @@ from gateway_http.transcoding.decoding import Decoders
 from gateway_http.transcoding.raw_parts import LONGEST_HEADER, RawParts
 from mesh.errors import InvalidArgument
 from protos.account.v1.payment_events_pb2 import ReceivePaymentEventRequest
-from tests.unit.gateway.fakes import FakeCaller, FakeProtocol, FakeScope, contracts, counted_ids
+from tests.unit.gateway.fakes import (
+    Answer,
+    FakeCaller,
+    answer_of,
+    contracts,
+    counted_ids,
+    http_request,
+)
 from tests.unit.gateway.requests import gateway
 
 METHOD = "/account.v1.PaymentEventService/ReceivePaymentEvent"
@@ -80,8 +87,8 @@ def test_a_body_that_names_no_raw_field_ends_the_start(raw_body: str) -> None:
 
 async def test_a_webhook_reaches_its_service_as_it_was_sent() -> None:
     caller = FakeCaller()
-    protocol = await sent(caller, {"stripe-signature": "s", "content-type": "text/plain"})
-    assert protocol.status == 200
+    answer = await sent(caller, {"stripe-signature": "s", "content-type": "text/plain"})
+    assert answer.status == 200
     request = ReceivePaymentEventRequest.FromString(caller.calls[0].request)
     assert (request.event.data, request.event.content_type) == (BODY, "text/plain")
     assert request.signature == "s"
@@ -89,12 +96,14 @@ async def test_a_webhook_reaches_its_service_as_it_was_sent() -> None:
 
 async def test_a_raw_body_is_bounded_as_all_bodies_are() -> None:
     caller = FakeCaller()
-    protocol = await sent(caller, {"content-length": "65537"}, b"x" * 65537)
-    assert (protocol.status, caller.calls) == (413, [])
+    answer = await sent(caller, {}, b"", is_too_large=True)
+    assert (answer.status, caller.calls) == (413, [])
 
 
-async def sent(caller: FakeCaller, headers: dict[str, str], body: bytes = BODY) -> FakeProtocol:
-    protocol = FakeProtocol(body)
-    scope = FakeScope("POST", "/webhooks/payments", headers=headers)
-    await gateway(caller).__rsgi__(scope, protocol)
-    return protocol
+async def sent(
+    caller: FakeCaller, headers: dict[str, str], body: bytes = BODY, *, is_too_large: bool = False
+) -> Answer:
+    request = http_request(
+        "POST", "/webhooks/payments", headers=headers, body=body, is_too_large=is_too_large
+    )
+    return await answer_of(gateway(caller), request)

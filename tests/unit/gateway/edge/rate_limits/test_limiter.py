@@ -17,7 +17,14 @@ from gateway_http.edge.rate_limits.limiter import RateLimiter
 from gateway_http.edge.rate_limits.policy import Policy
 from gateway_http.edge.response_headers import ResponseHeaders
 from mesh.errors import Unauthenticated
-from tests.unit.gateway.fakes import FakeCaller, FakeProtocol, FakeScope, counted_ids, router_for
+from tests.unit.gateway.fakes import (
+    Answer,
+    FakeCaller,
+    answer_of,
+    counted_ids,
+    http_request,
+    router_for,
+)
 
 CURRENCY = "/account.v1.AccountService/GetCurrency"
 PLAYER_QUOTA, SIGN_IN_QUOTA, ADDRESS_QUOTA = 3, 2, 8
@@ -38,19 +45,18 @@ class Limited:
     def __init__(self, caller: FakeCaller | None = None) -> None:
         addresses = ClientAddresses(parse_networks("127.0.0.0/8"))
         self.refused: list[str] = []
-        self.limiter = RateLimiter(
+        self.callers = Callers()
+        limiter = RateLimiter(
             address=_counters("address", ADDRESS_QUOTA),
             sign_in=_counters("sign-in", SIGN_IN_QUOTA),
             player=_counters("player", PLAYER_QUOTA),
-            callers=Callers(),
+            callers=self.callers,
             count_refusal=self.refused.append,
         )
         headers = ResponseHeaders((), addresses, hsts_seconds=0)
         self.gateway = Gateway(
             router_for(caller or FakeCaller(), presence=Presence("g", "127.0.0.1:1", lambda: 0.0)),
-            edge=Edge(addresses, self.limiter, headers),
-            is_leaving=lambda: False,
-            max_body_bytes=1024,
+            edge=Edge(addresses, limiter, headers),
             max_in_flight=100,
             new_id=counted_ids(),
             log=structlog.get_logger(),
@@ -64,20 +70,18 @@ class Limited:
         *,
         body: bytes = b"",
         client: str = "192.0.2.1:5000",
-    ) -> FakeProtocol:
-        protocol = FakeProtocol(body)
-        scope = FakeScope(method, path, headers=headers or {}, client=client)
-        await self.gateway.__rsgi__(scope, protocol)
-        return protocol
+    ) -> Answer:
+        request = http_request(method, path, headers=headers, body=body, client=client)
+        return await answer_of(self.gateway, request)
 
 
-def reason(protocol: FakeProtocol) -> Any:
-    return orjson.loads(protocol.body)["reason"]
+def reason(answer: Answer) -> Any:
+    return orjson.loads(answer.body)["reason"]
 
 
 async def test_a_player_over_the_limit_is_told_how_long_to_wait() -> None:
     limited = Limited()
-    limited.limiter.succeeded(token("p")["authorization"])
+    limited.callers.believe(token("p")["authorization"])
     for left in (2, 1, 0):
         answer = await limited.ask("GET", "/currency", token("p"))
         assert answer.status == 200

@@ -1,0 +1,221 @@
+"""One connection of HTTP/1.1: requests in, answers out in the same order, one at a time.
+
+Guarantees: the application gets complete requests alone, so that one that breaks off has no
+effect. What a client sends while it is being answered waits in its socket. A client that
+goes away cancels the work that nobody waits for. A connection that is closed after an
+answer is read on for a moment, because a client that is still sending would otherwise lose
+the answer (RFC 9112, 9.6). Each wait has a bound, which the server checks each second.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Protocol, cast
+
+import structlog
+
+from gateway_http.exchange import HttpRequest, Response
+from gateway_http.listening.bounds import Bounds
+from gateway_http.listening.request_reader import Phase, RequestReader
+from mesh.errors import MeshError
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+WITHOUT_BODY = frozenset({204, 304})
+_STATUS_LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n" for each in HTTPStatus}
+
+log = structlog.get_logger()
+
+
+class Application(Protocol):
+    """What answers the requests."""
+
+    async def answer(self, request: HttpRequest) -> Response:
+        """Never raises but when it is cancelled, because the client has gone."""
+        ...
+
+    def refuse(self, error: MeshError) -> Response:
+        """The answer to what could not be read as a request."""
+        ...
+
+
+@dataclass(slots=True)
+class Served:
+    """What the connections of a server share. `date` is the value of the Date header;
+    `is_leaving` says that each connection closes after its next answer; `ended` is called
+    when a connection has ended."""
+
+    application: Application
+    bounds: Bounds
+    is_leaving: Callable[[], bool]
+    ended: Callable[[], None]
+    loop: asyncio.AbstractEventLoop
+    date: str = ""
+    connections: "set[HttpConnection]" = field(default_factory=set)
+
+
+class HttpConnection(asyncio.Protocol):
+    """Of one client, from its first byte to its end."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._transport: asyncio.Transport
+        self._reader: RequestReader
+        self._task: asyncio.Task[None] | None = None
+        self._phase: Phase | None = Phase.IDLE
+        self._due = math.inf
+        self._held = b""
+        self._can_write = True
+        self._is_half_closed = False
+        self._is_closing = False
+        self._discarded_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        served = self._served
+        self._transport = cast(asyncio.Transport, transport)
+        host, port = transport.get_extra_info("peername")[:2]
+        is_tls = transport.get_extra_info("sslcontext") is not None
+        self._reader = RequestReader(
+            served.bounds,
+            client=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            scheme="https" if is_tls else "http",
+            clock=served.loop.time,
+        )
+        self._due = served.loop.time() + served.bounds.head_seconds
+        served.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_closing:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > self._served.bounds.max_discarded_bytes:
+                self._transport.abort()
+        elif self._task is not None or not self._can_write:
+            self._held += data
+            self._transport.pause_reading()
+        else:
+            self._reader.feed(data)
+            self._go_on()
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more. That does not say whether it still reads."""
+        self._is_half_closed = True
+        if self._task is None or not self._transport.can_write_eof():
+            return False  # closes it, and what has not arrived whole is forgotten
+        self._due = self._served.loop.time() + self._served.bounds.half_closed_seconds
+        return True
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._served.connections.discard(self)
+        self._served.ended()
+
+    def pause_writing(self) -> None:
+        self._can_write = False
+
+    def resume_writing(self) -> None:
+        self._can_write = True
+        if self._task is None and not self._is_closing:
+            self._go_on()
+
+    def leave(self) -> None:
+        """Closes it if no request is under way; otherwise its answer will."""
+        if self._task is None and self._reader.phase is Phase.IDLE and not self._is_closing:
+            self._begin_closing()
+            self._transport.close()
+
+    def end_if_late(self, now: float) -> None:
+        """Ends a wait whose bound has passed; `now` is of the event loop's clock."""
+        if now < self._due:
+            return
+        if self._task is not None or self._is_closing or not self._can_write:
+            self._transport.abort()
+            return
+        self._reader.end_late()
+        if self._reader.phase is Phase.IDLE and not self._reader.requests:
+            self._begin_closing()
+            self._transport.close()
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Does what comes next, when no request is under way."""
+        reader = self._reader
+        if not self._can_write:  # until the client has read what it asked for
+            self._due = self._served.loop.time() + self._served.bounds.idle_seconds
+        elif reader.requests:
+            self._due = math.inf
+            request = reader.requests.popleft()
+            self._task = self._served.loop.create_task(self._answer(request))
+        elif reader.failure is not None:
+            self._write(self._served.application.refuse(reader.failure), closes=True)
+            self._linger()
+        elif self._held:
+            held, self._held = self._held, b""
+            self._transport.resume_reading()
+            reader.feed(held)
+            self._go_on()
+        else:
+            self._wait()
+
+    def _wait(self) -> None:
+        """For more of a request; each part of it has its own bound."""
+        reader, bounds = self._reader, self._served.bounds
+        if reader.awaits_continue:
+            reader.awaits_continue = False
+            self._transport.write(CONTINUE)
+        if reader.phase is not self._phase:
+            self._phase = reader.phase
+            if reader.phase is Phase.IDLE:
+                seconds = bounds.idle_seconds
+            elif reader.phase is Phase.HEAD:
+                seconds = bounds.head_seconds
+            elif reader.phase is Phase.BODY:
+                seconds = bounds.body_seconds
+            else:
+                seconds = bounds.discard_seconds
+            self._due = self._served.loop.time() + seconds
+
+    async def _answer(self, request: HttpRequest) -> None:
+        try:
+            response = await self._served.application.answer(request)
+        except Exception as error:
+            log.error("fail_answer", exc_info=error)
+            self._transport.abort()
+            return
+        self._task, self._phase = None, None
+        closes = request.is_last or self._is_half_closed or self._served.is_leaving()
+        self._write(response, closes=closes, with_body=request.method != "HEAD")
+        if not closes:
+            self._go_on()
+        elif request.is_last and not request.is_too_large:
+            self._begin_closing()  # the client asked for that, and sends nothing more
+            self._transport.close()
+        else:
+            self._linger()
+
+    def _write(self, response: Response, *, closes: bool, with_body: bool = True) -> None:
+        status = response.status
+        lines = [_STATUS_LINES[status], f"date: {self._served.date}\r\n"]
+        lines += [f"{name}: {value}\r\n" for name, value in response.headers]
+        if status not in WITHOUT_BODY:
+            lines.append(f"content-type: {response.content_type}\r\n")
+            lines.append(f"content-length: {len(response.body)}\r\n")
+        lines.append("connection: close\r\n\r\n" if closes else "\r\n")
+        head = "".join(lines).encode("latin-1")
+        self._transport.write(head + response.body if with_body else head)
+
+    def _linger(self) -> None:
+        """Says that nothing more is written, and reads on until the client has read that."""
+        self._begin_closing()
+        if self._transport.can_write_eof() and not self._is_half_closed:
+            self._transport.write_eof()
+            self._transport.resume_reading()
+        else:
+            self._transport.close()
+
+    def _begin_closing(self) -> None:
+        self._is_closing = True
+        self._held = b""
+        self._due = self._served.loop.time() + self._served.bounds.discard_seconds

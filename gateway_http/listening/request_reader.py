@@ -1,0 +1,227 @@
+"""Bytes of a connection in, complete requests out. Pure: no socket, no clock of its own.
+
+Guarantees: a request comes out only when all of it has arrived and was well formed. One
+that breaks off (the connection ends, a chunk's size is no number) never comes out. Heads,
+bodies and what is thrown away of them are bounded. The parser is llhttp, Node's, in its
+strict mode: Content-Length beside Transfer-Encoding, or twice, is an error.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from urllib.parse import unquote
+
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserInvalidURLError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+    parse_url,
+)
+
+from gateway_http.errors import BadRequest, HeadTooLarge, RequestTimeout
+from gateway_http.exchange import Headers, HttpRequest
+from gateway_http.listening.bounds import Bounds
+from mesh.errors import MeshError
+
+VERSIONS = frozenset({"1.0", "1.1"})
+
+
+class Phase(Enum):
+    """What of a request has come: nothing, a part of its head, of its body, or of a body
+    that is too large."""
+
+    IDLE = "idle"
+    HEAD = "head"
+    BODY = "body"
+    DISCARDING = "discarding"
+
+
+class _Stop(Exception):
+    """Ends the parsing of a connection from within a callback of the parser."""
+
+
+class RequestReader:
+    """Reads the requests of one connection.
+
+    `requests` are complete and wait for their answers, in order. After them comes the answer
+    to `failure`, if there is one. `is_over` says that nothing more is read.
+    `awaits_continue` says that the client waits for "100 Continue" before it sends its body.
+    """
+
+    def __init__(
+        self, bounds: Bounds, *, client: str, scheme: str, clock: Callable[[], float]
+    ) -> None:
+        """`client` is host:port of who is connected; `clock` gives seconds."""
+        self.requests: deque[HttpRequest] = deque()
+        self.failure: MeshError | None = None
+        self.is_over = False
+        self.awaits_continue = False
+        self.phase = Phase.IDLE
+        self._bounds = bounds
+        self._client = client
+        self._scheme = scheme
+        self._clock = clock
+        self._parser = HttpRequestParser(self)
+        self._url = b""
+        self._pairs: list[tuple[str, str]] = []
+        self._request: HttpRequest | None = None
+        self._chunks: list[bytes] = []
+        self._body_bytes = 0
+        self._fed_bytes = 0
+        self._last_fed_bytes = 0
+        self._head_at = 0.0
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next bytes; those after the end of reading are ignored."""
+        if self.is_over:
+            return
+        self._last_fed_bytes = len(data)
+        self._fed_bytes += self._last_fed_bytes
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self.is_over = True  # the request itself is answered as any other
+        except HttpParserCallbackError as error:
+            if not isinstance(error.__context__, _Stop):
+                raise
+        except HttpParserError:
+            if not self.is_over:
+                self._fail(BadRequest())
+        if not self.is_over:
+            self._check_what_was_fed()
+
+    def end_late(self) -> None:
+        """The time for what is being read has passed."""
+        if self.phase is Phase.DISCARDING:
+            self._give_up_body()
+        elif self.phase is not Phase.IDLE:
+            self._fail(RequestTimeout())
+
+    def on_message_begin(self) -> None:
+        """Called by the parser, as are all `on_` methods."""
+        self._url = b""
+        self._pairs = []
+        self._request = None
+        self.phase = Phase.HEAD
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._request is not None:
+            return  # a trailer, which nothing here reads
+        if len(self._pairs) == self._bounds.max_headers:
+            self._stop(HeadTooLarge(self._bounds.max_head_bytes))
+        self._pairs.append((name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")))
+
+    def on_headers_complete(self) -> None:
+        self._check_head()
+        headers = Headers(self._pairs)
+        path, query = self._target()
+        request = self._request = HttpRequest(
+            method=self._parser.get_method().decode("ascii"),
+            path=path,
+            query=query,
+            headers=headers,
+            client=self._client,
+            scheme=self._scheme,
+            is_last=not self._parser.should_keep_alive() or self._parser.should_upgrade(),
+        )
+        length = headers.get("content-length")
+        if length is None and "transfer-encoding" not in headers:
+            return
+        self._begin_body(request, 0 if length is None else int(length))
+
+    def on_body(self, chunk: bytes) -> None:
+        self._body_bytes += len(chunk)
+        if self.phase is Phase.DISCARDING:
+            return
+        if self._body_bytes <= self._bounds.max_body_bytes:
+            self._chunks.append(chunk)
+            return
+        self._chunks.clear()
+        self.phase = Phase.DISCARDING
+
+    def on_message_complete(self) -> None:
+        request = self._request
+        assert request is not None, "llhttp ends no message before its head"
+        if self.phase is Phase.DISCARDING:
+            request.is_too_large = True
+        elif self._chunks:
+            request.body = b"".join(self._chunks)
+            self._chunks.clear()
+        if self.phase is not Phase.HEAD:
+            request.waited_seconds = self._clock() - self._head_at
+        self._fed_bytes = 0
+        self._complete(request)
+
+    def _check_what_was_fed(self) -> None:
+        if self.phase is Phase.IDLE:
+            return
+        if self.phase is Phase.HEAD:
+            if self._fed_bytes > self._bounds.max_head_bytes:
+                self._fail(HeadTooLarge(self._bounds.max_head_bytes))
+        elif self._fed_bytes > self._bounds.max_body_bytes + self._bounds.max_discarded_bytes:
+            self._give_up_body()
+
+    def _check_head(self) -> None:
+        most_bytes = self._bounds.max_head_bytes
+        # Adding up costs; what was fed is at least as much, but for what came with it.
+        if self._fed_bytes + self._last_fed_bytes > most_bytes:
+            head_bytes = len(self._url) + sum(
+                len(name) + len(value) + 4 for name, value in self._pairs
+            )
+            if head_bytes > most_bytes:
+                self._stop(HeadTooLarge(most_bytes))
+        if self._parser.get_http_version() not in VERSIONS:
+            self._stop(BadRequest())
+
+    def _target(self) -> tuple[str, str]:
+        """The path, percent-decoded, and the query, which is not."""
+        url = self._url
+        if not url.startswith((b"/", b"*")):
+            try:
+                parsed = parse_url(url)
+            except HttpParserInvalidURLError:
+                self._stop(BadRequest())
+            url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
+        path, _, query = url.partition(b"?")
+        decoded = path.decode("utf-8", "replace")
+        return (unquote(decoded) if "%" in decoded else decoded), query.decode("utf-8", "replace")
+
+    def _begin_body(self, request: HttpRequest, declared_bytes: int) -> None:
+        self._body_bytes = 0
+        self._head_at = self._clock()
+        self.phase = Phase.BODY
+        is_too_large = declared_bytes > self._bounds.max_body_bytes
+        if is_too_large:
+            self.phase = Phase.DISCARDING
+        if request.headers.get("expect", "").lower() == "100-continue":
+            if is_too_large:
+                self._give_up_body()
+                raise _Stop
+            self.awaits_continue = True
+
+    def _complete(self, request: HttpRequest) -> None:
+        self.awaits_continue = False
+        self.phase = Phase.IDLE
+        self.is_over = request.is_last
+        self.requests.append(request)
+
+    def _give_up_body(self) -> None:
+        """The request is answered although its body has not ended; nothing is read after it."""
+        request = self._request
+        assert request is not None, "a body has a head"
+        request.is_too_large = request.is_last = True
+        self._complete(request)
+
+    def _fail(self, error: MeshError) -> None:
+        self.failure = error
+        self.is_over = True
+        self._chunks.clear()
+
+    def _stop(self, error: MeshError) -> None:
+        self._fail(error)
+        raise _Stop

@@ -1,0 +1,168 @@
+"""The HTTP/1.1 server of the gateway, on a listening socket in this process's event loop.
+
+Guarantees: no accepted connection is dropped while the server leaves; their number and
+every wait of theirs are bounded; over TLS each new connection gets the certificate that is
+current. `HttpConnection` says what holds for each connection.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from email.utils import formatdate
+
+import structlog
+
+from gateway_http.listening.bounds import Bounds
+from gateway_http.listening.connection import Application, HttpConnection, Served
+from gateway_http.listening.tls import CurrentCertificate
+
+ACCEPTS_AT_ONCE = 64
+RETRY_SECONDS = 1.0
+"""How long it waits when the system has no room for a connection."""
+
+log = structlog.get_logger()
+
+
+def _never() -> bool:
+    return False
+
+
+class HttpServer:
+    """Serves an application until it is told to leave.
+
+    `stop_accepting()` takes no further connection, and serves those that there are.
+    `leave()` ends the idle ones and lets requests under way end; then `serve()` returns.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        listener: socket.socket,
+        *,
+        bounds: Bounds,
+        certificate: CurrentCertificate | None = None,
+        is_leaving: Callable[[], bool] = _never,
+        check_seconds: float = 1.0,
+    ) -> None:
+        """It owns the listening socket, which must not block, and the certificate; without
+        one it speaks plain HTTP. While `is_leaving` is true, connections close after their
+        next answer. Bounds of time are checked every `check_seconds`. Needs a running loop."""
+        self._loop = asyncio.get_running_loop()
+        self.listener = listener
+        self._certificate = certificate
+        self._check_seconds = check_seconds
+        self._is_leaving = False
+        self._is_accepting = False
+        self._is_shut = False
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._served = Served(
+            application,
+            bounds,
+            lambda: self._is_leaving or is_leaving(),
+            self._ended,
+            self._loop,
+        )
+
+    async def serve(self) -> None:
+        """Returns after `leave`, when the last connection has ended."""
+        self._accept_from_now_on()
+        if self._certificate is not None:
+            self._certificate.start()
+        try:
+            while not self._is_leaving or self.connection_count > 0:
+                self._check()
+                self._changed.clear()
+                timer = self._loop.call_later(self._check_seconds, self._changed.set)
+                await self._changed.wait()
+                timer.cancel()
+        finally:
+            self.stop_accepting()
+            if self._certificate is not None:
+                await self._certificate.close()
+
+    def stop_accepting(self) -> None:
+        """Closes the listening socket. Others that hold it go on; if nobody does, callers are
+        refused. Idempotent."""
+        if not self._is_shut:
+            self._is_shut = True
+            self._pause_accepting()
+            self.listener.close()
+
+    def leave(self) -> None:
+        """Makes `serve()` return once the requests under way have ended. Idempotent."""
+        self._is_leaving = True
+        self.stop_accepting()
+        for task in self._handshakes:
+            task.cancel()
+        for connection in tuple(self._served.connections):
+            connection.leave()
+        self._changed.set()
+
+    def _check(self) -> None:
+        self._served.date = formatdate(usegmt=True)
+        now = self._loop.time()
+        for connection in tuple(self._served.connections):
+            connection.end_if_late(now)
+
+    def _ended(self) -> None:
+        if self._is_leaving:
+            self._changed.set()
+        self._accept_from_now_on()
+
+    @property
+    def connection_count(self) -> int:
+        """Those that it has, handshakes that are under way included."""
+        return len(self._served.connections) + len(self._handshakes)
+
+    def _accept_from_now_on(self) -> None:
+        if not (self._is_accepting or self._is_shut):
+            self._is_accepting = True
+            self._loop.add_reader(self.listener, self._accept)
+
+    def _pause_accepting(self) -> None:
+        if self._is_accepting:
+            self._is_accepting = False
+            self._loop.remove_reader(self.listener)
+
+    def _accept(self) -> None:
+        """Takes what waits in the listening socket. It is one step of the event loop, so a
+        connection is taken wholly or not at all."""
+        for _ in range(ACCEPTS_AT_ONCE):
+            if self.connection_count >= self._served.bounds.max_connections:
+                self._pause_accepting()  # the others wait in the socket until one ends
+                return
+            try:
+                connection, _ = self.listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("fail_accept", exc_info=error)
+                self._pause_accepting()
+                self._loop.call_later(RETRY_SECONDS, self._accept_from_now_on)
+                return
+            task = self._loop.create_task(self._connect(connection))
+            self._handshakes.add(task)
+            task.add_done_callback(self._connected)
+
+    def _connected(self, task: "asyncio.Task[None]") -> None:
+        self._handshakes.discard(task)
+        self._ended()
+
+    async def _connect(self, connection: socket.socket) -> None:
+        """Makes a connection of a socket, after its handshake over TLS."""
+        connection.setblocking(False)
+        context = None if self._certificate is None else self._certificate.context
+        seconds = None if context is None else self._served.bounds.head_seconds
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: HttpConnection(self._served),
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=seconds,
+            )
+        except (OSError, ssl.SSLError, TimeoutError) as error:
+            # Nobody here can mend what a client sends in place of a handshake.
+            log.debug("refuse_handshake", error=str(error))
+            connection.close()

@@ -1,0 +1,134 @@
+"""A server over a small application, in the test's own event loop, and raw clients of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+from gateway_http.errors import error_response
+from gateway_http.exchange import HttpRequest, RequestIds, Response
+from gateway_http.listening.bounds import Bounds
+from gateway_http.listening.server import HttpServer
+from gateway_http.listening.sockets import listening_socket
+from gateway_http.listening.tls import CurrentCertificate
+from mesh.errors import MeshError
+
+SHORT = Bounds(
+    max_head_bytes=1024,
+    max_body_bytes=100,
+    max_discarded_bytes=400_000,
+    head_seconds=0.4,
+    body_seconds=0.4,
+    idle_seconds=0.4,
+    discard_seconds=0.2,
+    half_closed_seconds=0.1,
+)
+PATIENT = replace(SHORT, head_seconds=30.0, body_seconds=30.0, idle_seconds=30.0)
+GET = b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n"
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass
+class Echo:
+    """Answers with the path and the body; what /wait asks for comes once `go_on` is set."""
+
+    requests: list[HttpRequest] = field(default_factory=list)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def answer(self, request: HttpRequest) -> Response:
+        self.requests.append(request)
+        self.asked.set()
+        if request.path == "/wait":
+            try:
+                await self.go_on.wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        if request.path == "/large":
+            return Response(200, b"x" * 20_000_000)
+        if request.path == "/bug":
+            raise ValueError("a bug")
+        status = 204 if request.path == "/nothing" else 200
+        return Response(status, request.path.encode() + request.body, headers=[("x-a", "b")])
+
+    def refuse(self, error: MeshError) -> Response:
+        return error_response(error, RequestIds("r", f"00-{1:032x}-{1:016x}-00"))
+
+
+@dataclass
+class Running:
+    """A server that serves, and where."""
+
+    server: HttpServer
+    application: Echo
+    address: tuple[str, int]
+    serving: "asyncio.Task[None]"
+    is_leaving: bool = False
+
+    async def connect(self) -> "Client":
+        return Client(*await asyncio.open_connection(*self.address))
+
+    async def end(self) -> None:
+        self.server.leave()
+        await asyncio.wait_for(self.serving, PATIENCE_SECONDS)
+
+
+class Client:
+    """A connection on which anything may be written."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def write(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """The status, the headers and the body of the next answer."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            first, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.split(": ", 1) for line in lines if line)
+            body = await self.reader.readexactly(int(headers.get("content-length", "0")))
+        return int(first.split(" ")[1]), headers, body
+
+    async def ask(self, data: bytes) -> tuple[int, bytes]:
+        """Sends a request, and gives the status and the body of its answer."""
+        self.write(data)
+        status, _, body = await self.answer()
+        return status, body
+
+    async def rest(self) -> bytes:
+        """Everything until the server has closed the connection."""
+        with suppress(ConnectionError):
+            return await asyncio.wait_for(self.reader.read(), PATIENCE_SECONDS)
+        return b""
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def reset(self) -> None:
+        self.writer.transport.abort()
+
+
+@asynccontextmanager
+async def running(
+    bounds: Bounds = PATIENT, certificate: CurrentCertificate | None = None
+) -> AsyncIterator[Running]:
+    listener = listening_socket("127.0.0.1:0")
+    address, application = listener.getsockname(), Echo()
+    server = HttpServer(
+        application,
+        listener,
+        bounds=bounds,
+        certificate=certificate,
+        is_leaving=lambda: run.is_leaving,
+        check_seconds=0.05,
+    )
+    run = Running(server, application, address, asyncio.create_task(server.serve()))
+    try:
+        yield run
+    finally:
+        application.go_on.set()
+        await run.end()

@@ -1,0 +1,207 @@
+"""What a client may do to a connection, over real sockets."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.gateway.listening.serving import GET, PATIENCE_SECONDS, PATIENT, SHORT, running
+from tests.unit.registry.running import until
+
+POST = b"POST /a HTTP/1.1\r\nhost: x\r\n"
+WAIT = b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+async def test_answers_have_what_http_asks_for() -> None:
+    async with running() as run:
+        client = await run.connect()
+        client.write(GET)
+        status, headers, body = await client.answer()
+        assert (status, headers.pop("date")[-3:], body) == (200, "GMT", b"/hello")
+        assert headers == {"x-a": "b", "content-type": "application/json", "content-length": "6"}
+        client.write(b"HEAD /hello HTTP/1.1\r\nhost: x\r\n\r\n")
+        head = (await client.reader.readuntil(b"\r\n\r\n")).decode()
+        assert "content-length: 6" in head
+        client.write(b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n")
+        status, headers, body = await client.answer()
+        assert (status, body) == (204, b"")
+        assert "content-length" not in headers
+        (peer, *_) = {request.client for request in run.application.requests}
+        host, port = client.writer.get_extra_info("sockname")
+        assert peer == f"{host}:{port}"
+        client.close()
+
+
+async def test_requests_that_come_together_are_answered_in_their_order() -> None:
+    async with running() as run:
+        client = await run.connect()
+        client.write(WAIT + GET + POST + b"content-length: 4\r\n\r\nbody")
+        await run.application.asked.wait()
+        client.write(GET * 3)
+        assert len(run.application.requests) == 1
+        run.application.go_on.set()
+        bodies = [(await client.answer())[2] for _ in range(6)]
+        assert bodies == [b"/wait", b"/hello", b"/abody", b"/hello", b"/hello", b"/hello"]
+        client.close()
+
+
+BROKEN = {
+    "head": POST,
+    "sized body": POST + b"content-length: 4\r\n\r\nbod",
+    "chunked body": POST + b"transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n",
+    "chunked body before its last line": POST
+    + b"transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n",
+}
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "half-close", "bad chunk"])
+@pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN)
+async def test_a_request_that_breaks_off_is_never_executed(sent: bytes, how: str) -> None:
+    async with running() as run:
+        client = await run.connect()
+        client.write(GET)  # so that the connection is known to stand
+        await client.answer()
+        client.write(sent)
+        await asyncio.sleep(0.02)
+        if how == "bad chunk":
+            client.write(b"\0zz\r\n")
+        elif how == "half-close":
+            client.writer.write_eof()
+        elif how == "close":
+            client.close()
+        else:
+            client.reset()
+        if how in ("bad chunk", "half-close") and sent != BROKEN["sized body"]:
+            rest = await client.rest()
+            assert rest == b"" or rest.startswith(b"HTTP/1.1 400 ")
+        client.reset()
+    assert [request.path for request in run.application.requests[:2]] in (
+        ["/hello"],
+        # Any four bytes are a body of four.
+        ["/hello", "/a"] if (how, sent) == ("bad chunk", BROKEN["sized body"]) else ["/hello"],
+    )
+
+
+SILENT = {
+    "nothing": b"",
+    "empty lines": b"\r\n\r\n",
+    "half a preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM",
+    "half a head": POST,
+    "half a body": POST + b"content-length: 4\r\n\r\nbod",
+    "half a large body": POST + b"content-length: 400\r\n\r\nbod",
+    "after an answer": GET,
+}
+
+
+@pytest.mark.parametrize("sent", SILENT.values(), ids=SILENT)
+async def test_a_silent_connection_is_closed(sent: bytes) -> None:
+    async with running(SHORT) as run:
+        client = await run.connect()
+        client.write(sent)
+        await client.rest()
+        client.close()
+        await until(lambda: run.server.connection_count == 0)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(POST, b"408"), (POST + b"content-length: 40\r\n\r\n", b"408")],
+    ids=["head", "body"],
+)
+async def test_who_trickles_is_answered_in_time(sent: bytes, status: bytes) -> None:
+    async with running(SHORT) as run:
+        client = await run.connect()
+        client.write(sent)
+
+        async def trickle() -> None:
+            while True:
+                client.write(b"a")
+                await asyncio.sleep(0.05)
+
+        trickling = asyncio.create_task(trickle())
+        answer = await client.rest()
+        trickling.cancel()
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert b"\r\nconnection: close\r\n" in answer
+        assert run.application.requests == []
+        client.close()
+
+
+async def test_a_head_that_is_too_large_is_refused() -> None:
+    async with running() as run:
+        client = await run.connect()
+        client.write(b"GET / HTTP/1.1\r\na: " + b"x" * 300_000)
+        assert (await client.rest()).startswith(b"HTTP/1.1 431 ")
+        assert run.application.requests == []
+        client.close()
+
+
+async def test_who_sends_far_too_much_gets_an_answer_all_the_same() -> None:
+    async with running() as run:
+        client = await run.connect()
+        client.write(POST + b"content-length: 99999999\r\n\r\n" + b"x" * 600_000)
+        status, headers, body = await client.answer()
+        assert (status, body, headers["connection"]) == (200, b"/a", "close")
+        assert run.application.requests[0].is_too_large
+        client.close()
+
+
+async def test_a_client_that_asks_first_is_told_to_go_on() -> None:
+    async with running() as run:
+        client = await run.connect()
+        client.write(POST + b"expect: 100-continue\r\ncontent-length: 4\r\n\r\n")
+        assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert await client.ask(b"body") == (200, b"/abody")
+        client.write(POST + b"expect: 100-continue\r\ncontent-length: 101\r\n\r\n")
+        assert (await client.rest()).startswith(b"HTTP/1.1 200 ")
+        assert run.application.requests[1].is_too_large
+        client.close()
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "half-close"])
+async def test_a_client_that_goes_away_cancels_its_work(how: str) -> None:
+    async with running() as run:
+        client = await run.connect()
+        client.write(WAIT)
+        await run.application.asked.wait()
+        if how == "half-close":
+            client.writer.write_eof()
+        elif how == "close":
+            client.close()
+        else:
+            client.reset()
+        await asyncio.wait_for(run.application.cancelled.wait(), PATIENCE_SECONDS)
+        client.close()
+
+
+async def test_who_only_stops_sending_gets_an_answer_that_comes_soon() -> None:
+    async with running(replace(PATIENT, half_closed_seconds=30.0)) as run:
+        client = await run.connect()
+        client.write(WAIT)
+        client.writer.write_eof()
+        await run.application.asked.wait()
+        await asyncio.sleep(0.02)
+        run.application.go_on.set()
+        assert (await client.rest()).endswith(b"/wait")
+        client.close()
+
+
+async def test_who_reads_no_answer_is_cut_off() -> None:
+    async with running(SHORT) as run:
+        client = await run.connect()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.write(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n" * 3)
+        await until(lambda: run.application.requests != [])
+        await until(lambda: run.server.connection_count == 0)
+        assert len(run.application.requests) == 1
+        client.reset()
+
+
+async def test_a_bug_of_the_application_ends_its_connection_alone() -> None:
+    async with running() as run:
+        client, other = await run.connect(), await run.connect()
+        client.write(b"GET /bug HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert await client.rest() == b""
+        assert await other.ask(GET) == (200, b"/hello")
+        client.close()
+        other.close()
