@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from account_svc.adapters.hashing_process import HashingProcess
 from account_svc.adapters.passwords import Passwords
 from account_svc.adapters.payments.choose import choose_provider
 from account_svc.adapters.signing_keys.choose import open_signing_keys
@@ -107,7 +108,7 @@ def _sign_in(
     runtime: Runtime, settings: AccountSettings, database: Database, member: Member
 ) -> _SignIn:
     signing_keys = open_signing_keys(settings, TOKEN_SECONDS)
-    passwords = Passwords()
+    passwords = Passwords(process=HashingProcess(settings.hashing_niceness))
     runtime.callback(passwords.close)
     guard = LoginGuard(
         database,

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from account_svc.domain.purchases import MAX_PRICE_MINOR
 from mesh.config import chosen_secret
 from mesh.process.config import ServiceSettings
+from mesh.process.priority import BACKGROUND
 
 
 class AccountSettings(ServiceSettings):
@@ -47,6 +48,13 @@ class AccountSettings(ServiceSettings):
         "USD", validation_alias="ACCOUNT_GEM_PRICE_CURRENCY", pattern=r"^[A-Z]{3}$"
     )
     """ISO 4217."""
+
+    hashing_niceness: int = Field(
+        BACKGROUND, validation_alias="ACCOUNT_HASHING_NICENESS", ge=0, le=19
+    )
+    """The priority of the process that hashes passwords, as nice(1) counts it. At 0 a flood of
+    logins slows pulls on the same cores; at 10 logins wait while other
+    work keeps all cores busy."""
 
     login_free_attempts: int = Field(5, validation_alias="ACCOUNT_LOGIN_FREE_ATTEMPTS", ge=1)
     """How many attempts on an account may fail before the next one has to wait."""

@@ -175,6 +175,9 @@ NO_RATE_LIMITS = MappingProxyType(
 )
 """For a load that is more than players make, all of it from one address."""
 
+BUSY_MACHINE = MappingProxyType({**NO_RATE_LIMITS, "ACCOUNT_HASHING_NICENESS": "0"})
+"""The same where other programs keep the cores busy: nobody waits for a login until they end."""
+
 
 def start_mesh(
     folder: Path,

@@ -14,11 +14,12 @@ from deploy.local.servers.ports import HIGHEST, LOWEST, RANGE_VARIABLE
 from proof.etcd_cluster import EtcdCluster, start_etcd
 from proof.leaks import find_leaks
 from proof.postgres_server import PostgresServer, start_postgres
-from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
+from proof.stack import BUSY_MACHINE, Mesh, start_mesh
 from tests.needs import need_etcd
 
-FOLDERS_BY_WEIGHT = ("proof", "e2e", "process", "storage", "unit", "architecture")
-"""Programs that harm meshes, meshes, single processes, databases, and what starts no process."""
+FOLDERS_BY_WEIGHT = ("proof", "e2e", "storage", "process", "unit", "architecture")
+"""Programs that harm meshes, meshes of a module's own, databases, single processes, and what
+starts none."""
 MESHES_OF_THEIR_OWN = {
     *("test_local_runner", "test_tls", "test_rotation", "test_several_gateways"),
     *("test_ha_registries",),
@@ -69,7 +70,7 @@ def repository() -> Path:
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """One whole mesh for the whole run; tests that kill parts of it leave it healthy. They
     ask faster than players may, so nothing is limited."""
-    mesh = start_mesh(tmp_path_factory.mktemp("mesh") / "var", environment=NO_RATE_LIMITS)
+    mesh = start_mesh(tmp_path_factory.mktemp("mesh") / "var", environment=BUSY_MACHINE)
     yield mesh
     assert mesh.stop() == 0
 

@@ -1,4 +1,6 @@
-"""The program that hashes passwords, for one account_svc: `python -m account_svc.adapters.hashing`.
+"""The program that hashes passwords, for one account_svc.
+
+Usage: `python -m account_svc.adapters.hashing NICENESS`.
 
 Argon2id (RFC 9106). Each line of standard input is a request in JSON, ["password"] to
 hash it or ["password", "hash"] to verify it; each line of standard output the answer,
@@ -15,7 +17,7 @@ import sys
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
-from mesh.process.priority import BACKGROUND, become_less_urgent
+from mesh.process.priority import become_less_urgent
 
 MEMORY_KIB = 19_456
 ROUNDS = 2
@@ -41,7 +43,7 @@ def main() -> None:
     # Who ends the service, by a key or by its group, leaves it to end this one.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    become_less_urgent(BACKGROUND)
+    become_less_urgent(int(sys.argv[1]))
     for line in sys.stdin:
         sys.stdout.write(json.dumps(answer(json.loads(line))) + "\n")
         sys.stdout.flush()

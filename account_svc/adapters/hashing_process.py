@@ -11,6 +11,7 @@ import weakref
 from pathlib import Path
 
 from mesh.errors import Internal
+from mesh.process.priority import BACKGROUND
 
 COMMAND = (sys.executable, "-m", "account_svc.adapters.hashing")
 FOLDER = Path(__file__).resolve().parents[2]
@@ -26,7 +27,9 @@ class HashingFailed(Internal):
 class HashingProcess:
     """Ask it from one thread at a time; asking blocks for as long as a hash takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, niceness: int = BACKGROUND) -> None:
+        """`niceness` is the process's priority, 0 to 19 (see `mesh.process.priority`)."""
+        self._command = (*COMMAND, str(niceness))
         self._process: subprocess.Popen[str] | None = None
         self._ending: weakref.finalize[..., HashingProcess] | None = None
 
@@ -55,7 +58,7 @@ class HashingProcess:
         """The line that was answered; an empty one when the process is gone."""
         if self._process is None:
             self._process = subprocess.Popen(
-                COMMAND, cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                self._command, cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
             self._ending = weakref.finalize(self, _end, self._process)
         assert self._process.stdin is not None, "a pipe was asked for"

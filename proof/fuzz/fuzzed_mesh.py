@@ -13,7 +13,7 @@ from proof.clients.rest_client import RestClient
 from proof.fuzz.grpc_fuzzer import PLAYER, Token
 from proof.invariants import broken_invariants, query
 from proof.players import PASSWORD, Player, register
-from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
+from proof.stack import BUSY_MACHINE, Mesh, start_mesh
 from proof.tokens import key_of
 
 SERVERS = ("account_svc", "gacha_svc", "registry")
@@ -29,7 +29,7 @@ class FuzzedMesh:
 
     def __init__(self, folder: Path) -> None:
         """Starts it. Call it from the main thread."""
-        self.mesh: Mesh = start_mesh(folder / "mesh", environment=NO_RATE_LIMITS)
+        self.mesh: Mesh = start_mesh(folder / "mesh", environment=BUSY_MACHINE)
         with closing(RestClient(self.mesh.gateway)) as rest:
             self.player: Player = register(rest, PURSE_GEMS)
             self.other: Player = register(rest)

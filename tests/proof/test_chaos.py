@@ -12,7 +12,7 @@ from proof.chaos.call_log import CONNECTION_LOST, Call, ClientKind, figures
 from proof.chaos.faults import Fault, Harm, faults_of
 from proof.chaos.run import Chaos, FaultResult, invariants
 from proof.load.seeded_players import make_players
-from proof.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
+from proof.stack import BUSY_MACHINE, RUNNER, Mesh, start_mesh
 from tests.needs import need_etcd
 
 FAULTS = (
@@ -42,7 +42,7 @@ def ha_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """Registries over etcd, and certificates everywhere."""
     need_etcd()
     folder = tmp_path_factory.mktemp("ha") / "var"
-    mesh = start_mesh(folder, (*RUNNER, "--profile", "ha"), NO_RATE_LIMITS)
+    mesh = start_mesh(folder, (*RUNNER, "--profile", "ha"), BUSY_MACHINE)
     yield mesh
     assert mesh.stop() == 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from proof.faults.injection.armed_failpoints import FailpointControl
 from proof.faults.injection.message_faults import MessageFaultFile
-from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
+from proof.stack import BUSY_MACHINE, Mesh, start_mesh
 
 RUNNER = ("-m", "proof.faults.processes.runner")
 POLL_SECONDS = 0.05
@@ -22,7 +22,7 @@ class Target:
     def __init__(self, folder: Path, mutant: str = "") -> None:
         """Starts it, in `folder`. Call it from the main thread."""
         runner = [*RUNNER, "--mutant", mutant] if mutant else RUNNER
-        self.mesh: Mesh = start_mesh(folder, runner, NO_RATE_LIMITS)
+        self.mesh: Mesh = start_mesh(folder, runner, BUSY_MACHINE)
         self.failpoints = FailpointControl(folder / "faults")
         self.message_faults = MessageFaultFile(folder / "faults")
 

@@ -28,7 +28,7 @@ from proof.clients.grpc_client import GrpcClient
 from proof.clients.rest_client import RestClient
 from proof.invariants import broken_invariants
 from proof.players import PASSWORD, Player, register
-from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
+from proof.stack import BUSY_MACHINE, Mesh, start_mesh
 from proof.tokens import Forge
 from tests.e2e import harm
 from tests.e2e.conftest import addresses
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture(scope="module")
 def own_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A mesh of this module's own, for a key that is revoked logs everybody out."""
-    mesh = start_mesh(tmp_path_factory.mktemp("rotation") / "var", environment=NO_RATE_LIMITS)
+    mesh = start_mesh(tmp_path_factory.mktemp("rotation") / "var", environment=BUSY_MACHINE)
     yield mesh
     assert mesh.stop() == 0
 

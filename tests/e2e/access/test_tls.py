@@ -18,7 +18,7 @@ from deploy.local.secrets.certificates import make_authority, now_utc
 from proof import players
 from proof.clients.grpcurl_client import transport_options
 from proof.clients.rest_client import RestClient
-from proof.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
+from proof.stack import BUSY_MACHINE, RUNNER, Mesh, start_mesh
 from tests.e2e import haproxy, tools
 
 GEMS = 16_000
@@ -32,7 +32,7 @@ WITH_CERTIFICATES = ("registry", "account_svc", "gacha_svc", "gateway_http")
 @pytest.fixture(scope="module")
 def tls_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     folder = tmp_path_factory.mktemp("tls_mesh") / "var"
-    mesh = start_mesh(folder, (*RUNNER, "--tls"), environment=NO_RATE_LIMITS)
+    mesh = start_mesh(folder, (*RUNNER, "--tls"), environment=BUSY_MACHINE)
     yield mesh
     assert mesh.stop() == 0
 

@@ -31,7 +31,7 @@ from mesh.membership.discovery import Directory
 from mesh.membership.registration import Registration
 from proof.invariants import broken_invariants
 from proof.load.pull_load import PullLoad
-from proof.stack import NO_RATE_LIMITS, RUNNER, Mesh, start_mesh
+from proof.stack import BUSY_MACHINE, RUNNER, Mesh, start_mesh
 from proof.tokens import key_of
 from tests.needs import need_etcd
 
@@ -76,7 +76,7 @@ def ha_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A mesh of the ha profile, of this module's own."""
     need_etcd()
     folder = tmp_path_factory.mktemp("ha") / "var"
-    mesh = start_mesh(folder, (*RUNNER, "--profile", "ha"), NO_RATE_LIMITS)
+    mesh = start_mesh(folder, (*RUNNER, "--profile", "ha"), BUSY_MACHINE)
     _introduce_probe(mesh)
     yield mesh
     assert mesh.stop() == 0

@@ -41,12 +41,15 @@ async def test_a_process_that_was_killed_is_started_again_for_the_same_password(
     assert process.pid is None
 
 
-async def test_hashing_is_less_urgent_than_the_service_and_in_a_session_of_its_own() -> None:
-    process = HashingProcess()
+@pytest.mark.parametrize("niceness", [0, BACKGROUND, 15])
+async def test_hashing_has_the_priority_of_its_setting_in_a_session_of_its_own(
+    niceness: int,
+) -> None:
+    process = HashingProcess(niceness)
     passwords = Passwords(process=process)
     await passwords.hash("a long password")
     assert process.pid is not None
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert os.getpriority(os.PRIO_PROCESS, process.pid) == max(own, BACKGROUND)
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == max(own, niceness)
     assert os.getsid(process.pid) == process.pid
     passwords.close()
