@@ -58,7 +58,7 @@ from protos.tx.v1 import participant_pb2
 SERVICE = "account_svc"
 MIGRATIONS = Path(__file__).parent / "migrations"
 TOKEN_SECONDS = 15 * 60
-"""For how long an access token outlives its session at most."""
+"""How long an access token can outlive its session at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def _shop(
 def _offered(
     database: Database, sign_in: _SignIn, shop: _Shop, participant: Participant[Any, Any]
 ) -> Offered:
-    """The proto services and what serves them."""
+    """The proto services with their implementations."""
     sessions, signing_keys = sign_in.sessions, sign_in.signing_keys
     return [
         (

@@ -25,25 +25,25 @@ class AccountSettings(ServiceSettings):
         pattern=r"^https?://[!-~]+$",
         validate_default=True,
     )
-    """Where the provider is; Stripe's own address unless it says otherwise."""
+    """The provider's address; for Stripe the default is its public address."""
     payment_secret_key_file: Path | None = Field(None, validation_alias="PAYMENT_SECRET_KEY_FILE")
     payment_secret_key: SecretStr = Field(
         None, validation_alias="PAYMENT_SECRET_KEY", validate_default=True
     )
-    """What this service proves itself to the provider with."""
+    """The secret that authenticates this service to the provider."""
     payment_webhook_secret_file: Path | None = Field(
         None, validation_alias="PAYMENT_WEBHOOK_SECRET_FILE"
     )
     payment_webhook_secret: SecretStr = Field(
         None, validation_alias="PAYMENT_WEBHOOK_SECRET", validate_default=True
     )
-    """What the provider signs its webhooks with."""
+    """The secret that signs the provider's webhooks."""
 
     gem_price_minor: int = Field(
         99, validation_alias="ACCOUNT_GEM_PRICE_MINOR", ge=1, le=MAX_PRICE_MINOR
     )
-    """What 100 gems cost, in the smallest unit of the currency; a purchase under way keeps the
-    price that it began with."""
+    """The price of 100 gems, in the smallest unit of the currency. A change does not affect
+    running purchases."""
     gem_price_currency: str = Field(
         "USD", validation_alias="ACCOUNT_GEM_PRICE_CURRENCY", pattern=r"^[A-Z]{3}$"
     )
@@ -57,11 +57,12 @@ class AccountSettings(ServiceSettings):
     work keeps all cores busy."""
 
     login_free_attempts: int = Field(5, validation_alias="ACCOUNT_LOGIN_FREE_ATTEMPTS", ge=1)
-    """How many attempts on an account may fail before the next one has to wait."""
+    """How many attempts on an account may fail before the next one must wait."""
     login_free_attempts_of_address: int = Field(
         100, validation_alias="ACCOUNT_LOGIN_FREE_ATTEMPTS_OF_ADDRESS", ge=1
     )
-    """The same of an address, whomever it names; more where many players share addresses."""
+    """The same for an address, for all accounts together; raise it if many players share
+    addresses."""
 
     @field_validator("payment_url")
     @classmethod

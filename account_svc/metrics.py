@@ -1,4 +1,4 @@
-"""What account_svc counts of its own: logins that had to wait, and refreshed sessions."""
+"""Metrics of account_svc: refused login attempts, and refreshed sessions."""
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -7,33 +7,31 @@ from account_svc.domain.sessions import REFRESH_OUTCOMES
 
 
 class LoginMetrics:
-    """Attempts to log in that were refused because too many before them had failed, by whom
-    the wait is held against."""
+    """Attempts to log in that were refused after too many failures, by the kind of subject."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Raises ValueError when the registry has them already."""
         refused = Counter(
             "account_login_backoffs",
-            "Attempts to log in that were refused because too many before them had failed.",
+            "Attempts to log in that were refused after too many failures.",
             ["subject"],
             registry=registry,
         )
         self._children = {kind: refused.labels(kind.value) for kind in Kind}
 
     def count_refusal(self, kind: Kind) -> None:
-        """Counts one refusal, by the subject that had to wait longest."""
+        """Counts one refusal; `kind` is the subject with the longest wait."""
         self._children[kind].inc()
 
 
 class SessionMetrics:
-    """Requests to refresh a session, by their outcome. `refresh_token_reused` counts tokens
-    of which somebody holds a copy."""
+    """Requests to refresh a session, by outcome. `refresh_token_reused` counts copied tokens."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Raises ValueError when the registry has them already."""
         refreshes = Counter(
             "account_session_refreshes",
-            "Requests to refresh a session, by what they came to.",
+            "Requests to refresh a session, by outcome.",
             ["outcome"],
             registry=registry,
         )

@@ -49,8 +49,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 @dataclass(frozen=True, slots=True)
 class _Transactions:
-    """Both sides of the pull's two-phase commit that live here: the coordinator with its
-    decisions, and this database's part."""
+    """The parts of the pull's two-phase commit in this process: the coordinator with its
+    decisions, and the participant of this database."""
 
     participant: Participant[Any, Any]
     decisions: DecisionLog
@@ -118,7 +118,7 @@ def _transactions(
 def _offered(
     catalog: CatalogRpc, gacha: GachaRpc, gifts: GiftRpc, transactions: _Transactions
 ) -> Offered:
-    """The proto services and what serves them."""
+    """The proto services with their implementations."""
     return [
         (CATALOG, catalog),
         (gacha_pb2.DESCRIPTOR.services_by_name["GachaService"], gacha),

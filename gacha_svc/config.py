@@ -19,6 +19,6 @@ class GachaSettings(ServiceSettings):
         12, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100
     )
     init_db: Literal["public", "admin"] = Field("admin", validation_alias="GACHA_INIT_DB")
-    """Who may call InitDb: everybody, or an operator alone."""
+    """Who may call InitDb: everyone, or only an operator."""
     gift_fee_gems: int = Field(20, validation_alias="GACHA_GIFT_FEE_GEMS", ge=1, le=1_000_000_000)
-    """What a player pays for sending a gift; one under way keeps the fee that it began with."""
+    """The fee for sending a gift. A change does not affect running gifts."""

@@ -1,9 +1,10 @@
 """The gateway process: `python -m gateway_http`.
 
-Composition root: settings, then the list of who is alive, then a client for each
-service that the descriptors name, then the routes, then HTTP. How it starts and leaves
-is mesh.process.runtime's: upon SIGTERM and SIGINT, /readyz says 503 and the registry says
-draining, callers get a moment to notice, the requests under way end, and it exits 0.
+Composition root: it builds the settings, the list of live instances, a client for each
+service that the descriptors name, the routes, and the HTTP server. mesh.process.runtime
+starts and stops the process: after SIGTERM or SIGINT, /readyz answers 503 and the registry
+lists the gateway as draining; after a short wait the requests in flight finish, and the
+process exits with 0.
 """
 
 import socket
@@ -37,14 +38,14 @@ FIRST_LIST_SECONDS = 3.0
 
 
 async def serve(settings: GatewaySettings) -> None:
-    """Serves until a signal. Raises ListenFailed when the address cannot be had."""
+    """Serves until a signal. Raises ListenFailed when it cannot listen on the address."""
     async with Runtime(notice_seconds=settings.notice_seconds) as runtime:
         listener = _listener(settings)
         runtime.callback(listener.close)
         member = Member(runtime, settings, SERVICE)
         presence = Presence(settings.instance_id, _address_of(listener), time.monotonic)
         gateway = _gateway(runtime, settings, member, presence)
-        # A registry may come later; until then /readyz says what is missing.
+        # The registry may start later; until then /readyz names the missing services.
         await member.know_others(FIRST_LIST_SECONDS)
 
         def make_server() -> HttpServer:
@@ -91,7 +92,7 @@ def _gateway(
 
 
 def _share_limits(runtime: Runtime, settings: GatewaySettings, edge: Edge) -> None:
-    """Begins to count together with the other gateways, where there is a cache to do it by."""
+    """Starts to share request counts with the other gateways, if a cache is configured."""
     if edge.limiter is None or not settings.cache_nodes:
         return
     sharing = Sharing(CachedCounts(settings.cache_nodes), edge.limiter.counters)
@@ -106,7 +107,7 @@ def _http_server(
     presence: Presence,
     expiries: CertificateMetrics,
 ) -> HttpServer:
-    """Of HTTPS where there is a certificate, and otherwise of plain HTTP."""
+    """Serves HTTPS if there is a certificate, and plain HTTP otherwise."""
     files, certificate = settings.rest_files, None
     if files is not None:
         certificates = Certificates(files, observe_expiry=expiries.observer("rest"))
@@ -127,7 +128,7 @@ def _new_id() -> str:
 
 
 def main() -> None:
-    """Runs the process to its end."""
+    """Runs the process until it exits."""
     settings = load(GatewaySettings)
     configure_logs(settings.log_level, settings.instance_id)
     run(serve(settings))

@@ -1,7 +1,7 @@
-"""Puts the gateway together from the descriptors, the callers and what is alive.
+"""Builds the gateway from the descriptors, the callers and the list of live instances.
 
-Everything is compiled here, once; what the descriptors ask for and the gateway
-cannot do ends the start and never a request.
+Everything is compiled here, once. A descriptor that the gateway cannot support stops the
+start; it never fails a request.
 """
 
 import time
@@ -33,7 +33,7 @@ from mesh.calls import SheddingCaller
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what a client may ask for."""
+    """Bounds on requests."""
 
     max_body_bytes: int
     deadline_seconds: float
@@ -86,7 +86,7 @@ def add_operations(
                 maximum_seconds=limits.deadline_seconds,
                 max_body_bytes=limits.max_body_bytes,
             )
-            # A GET that changes something is a promise to old clients; HEAD is none.
+            # Old clients use some GET routes that change data. HEAD must never change data.
             also_head = binding.verb == "GET" and not operation.has_side_effects
             router.add(binding.verb, binding.template, call, also_head=also_head)
 

@@ -42,7 +42,7 @@ def _origins(given: Any) -> Any:
     for origin in origins:
         if not _ORIGIN.fullmatch(origin):
             raise ValueError(
-                f"{origin!r} is no origin: give https://host or https://host:port, without a path"
+                f"{origin!r} is not an origin: use https://host or https://host:port without a path"
             )
     return origins
 
@@ -61,10 +61,10 @@ PlayerPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "pla
 
 
 class GatewaySettings(MemberSettings):
-    """What the gateway needs to know beside what every process does."""
+    """The gateway's settings besides those of every process."""
 
     listen_fd: int | None = Field(None, ge=3, validation_alias="MESH_LISTEN_FD")
-    """A socket that listens already, handed down by whoever started the gateway."""
+    """A listening socket that the parent process passed to the gateway."""
     max_body_bytes: int = Field(
         64 * 1024, ge=1024, le=16 * 1024 * 1024, validation_alias="GATEWAY_MAX_BODY_BYTES"
     )
@@ -73,8 +73,8 @@ class GatewaySettings(MemberSettings):
     )
     max_in_flight: int = Field(1024, ge=1, le=100_000, validation_alias="GATEWAY_MAX_IN_FLIGHT")
     notice_seconds: float = Field(1.0, ge=0.0, le=60.0, validation_alias="GATEWAY_NOTICE_SECONDS")
-    """How long it goes on serving after it was told to leave, so that whoever asks /readyz
-    has noticed."""
+    """How long the gateway serves after a stop signal, so that load balancers can read
+    /readyz first."""
     rate_limits: Literal["on", "off"] = Field("on", validation_alias="GATEWAY_RATE_LIMITS")
     address_limit: Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "address"))] = (
         Field(Policy("address", 10_000, 10), validation_alias="GATEWAY_LIMIT_ADDRESS")
@@ -88,7 +88,7 @@ class GatewaySettings(MemberSettings):
     cache_nodes: Annotated[tuple[tuple[str, int], ...], NoDecode, BeforeValidator(_nodes)] = Field(
         (), validation_alias="MESH_CACHE_NODES"
     )
-    """Some nodes of the cache's cluster; with none, each gateway limits for itself."""
+    """Some nodes of the cache's cluster. If empty, each gateway limits by its own counts."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
         (), validation_alias="GATEWAY_TRUSTED_PROXIES"
     )
@@ -98,13 +98,13 @@ class GatewaySettings(MemberSettings):
     hsts_seconds: int = Field(
         31_536_000, ge=0, le=63_072_000, validation_alias="GATEWAY_HSTS_SECONDS"
     )
-    """For Strict-Transport-Security, which is sent over TLS alone; 0 sends none."""
+    """For Strict-Transport-Security, which is sent only over TLS; 0 turns it off."""
     rest_certificate_file: Path | None = Field(None, validation_alias="GATEWAY_TLS_CERT_FILE")
     rest_key_file: Path | None = Field(None, validation_alias="GATEWAY_TLS_KEY_FILE")
     rest_files: TlsFiles | None = Field(
         None, validation_alias="GATEWAY_TLS_*", validate_default=True, init=False
     )
-    """What clients of REST are shown; None serves plain HTTP."""
+    """The certificate for REST clients; None serves plain HTTP."""
 
     @field_validator("rest_files", mode="before")
     @classmethod

@@ -1,16 +1,16 @@
-"""MeshError as HTTP: the status by the standard map, and one JSON shape for all.
+"""MeshError as an HTTP answer: the standard status, and one JSON shape for all errors.
 
     {"status": "error", "message", "code", "reason", "requestId", "traceId"}
 
-with "fields": [{"field", "message"}] when fields of the request are wrong, and
-"idempotencyKey" when the request had a key or was given one: repeat it with that key.
+"fields": [{"field", "message"}] is added when fields of the request are wrong, and
+"idempotencyKey" when the request has a key, the client's or a new one: repeat it with that key.
 The gateway's own errors are
 
     RouteNotFound         404   no route has this path
-    BadRequest            400   what came is no HTTP/1.1 request
+    BadRequest            400   the input is not an HTTP/1.1 request
     MethodNotAllowed      405   the path has routes, for other verbs
     RequestTimeout        408   the request did not arrive in the time that the gateway gives
-    RequestTooLarge       413   OUT_OF_RANGE, for no later try will fit either
+    RequestTooLarge       413   OUT_OF_RANGE, because a retry cannot succeed
     UnsupportedMediaType  415   the body is not JSON
     HeadTooLarge          431   OUT_OF_RANGE too
 """
@@ -62,7 +62,7 @@ STATUS_BY_REASON: dict[str, int] = {
     "IDEMPOTENCY_KEY_REUSED": 422,
     "HEAD_TOO_LARGE": 431,
 }
-"""Reasons for which HTTP has a more exact status than their code gives."""
+"""Reasons that have a more exact HTTP status than their code."""
 
 
 class RouteNotFound(NotFound):
@@ -79,7 +79,7 @@ class MethodNotAllowed(Unimplemented):
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self.allow = ", ".join(sorted(allowed))
-        super().__init__(f"This route has no such method; use {self.allow}.")
+        super().__init__(f"This route does not support the method; use {self.allow}.")
 
 
 class RequestTimeout(DeadlineExceeded):
@@ -158,7 +158,7 @@ def error_response(error: MeshError, ids: RequestIds) -> Response:
 def in_json_names(error: MeshError, json_names: Mapping[str, str]) -> MeshError:
     """The same error, its fields named as JSON names them.
 
-    Services know fields by their proto names, the players' clients do not.
+    Services report the proto names of fields; REST clients know only the JSON names.
     `json_names` has a name for each field of the request.
     """
     if not any(json_names.get(each.field, each.field) != each.field for each in error.fields):

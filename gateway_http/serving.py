@@ -1,7 +1,7 @@
-"""The HTTP server as the process's runtime knows it: a `mesh.process.runtime.Server`.
+"""The HTTP server as a `mesh.process.runtime.Server`.
 
-Any server fits behind it that can stop accepting connections while it serves those that it
-has, and then end once the requests under way have.
+It works with any server that can stop accepting connections while it serves the open ones, and
+can stop once the requests in flight have ended.
 """
 
 import asyncio
@@ -12,32 +12,32 @@ from gateway_http.describing.pages import Presence
 from mesh.process.runtime import Runtime
 
 FIRST_REQUEST_SECONDS = 0.3
-"""How long a connection that was the last to be accepted has to send its request."""
+"""How long the last accepted connection has to send its request."""
 
 
 class HttpServer(Protocol):
     """Serves the gateway on a listening socket."""
 
     async def serve(self) -> object:
-        """Serves until `leave`. Raises what ended it."""
+        """Serves until `leave`. Raises the error that stopped it."""
         ...
 
     def stop_accepting(self) -> None:
-        """Takes no further connection; those that it has are served on. Idempotent."""
+        """Accepts no more connections, and serves the open ones on. Idempotent."""
         ...
 
     def leave(self) -> None:
-        """Makes `serve` return once the requests under way have ended."""
+        """Makes `serve` return once the requests in flight have ended."""
         ...
 
 
 class HttpFront:
-    """Starts and ends an HTTP server in the order that loses no request."""
+    """Starts and stops an HTTP server without losing a request."""
 
     def __init__(
         self, runtime: Runtime, presence: Presence, make_server: Callable[[], HttpServer]
     ) -> None:
-        """`make_server` makes the server when it is to serve."""
+        """`start` calls `make_server`."""
         self._runtime = runtime
         self._presence = presence
         self._make_server = make_server
@@ -50,17 +50,17 @@ class HttpFront:
         return self._presence.address
 
     async def start(self) -> None:
-        """Begins to serve, in the background of the runtime. Raises what the server raises
-        when it is made."""
+        """Starts to serve, in a background task of the runtime. Raises the errors of
+        `make_server`."""
         self._server = self._make_server()
         self._serving = self._runtime.run_in_background(self._serve, "http")
 
     async def refuse_new_calls(self) -> None:
-        """Lets /readyz say that the gateway is leaving; requests are still answered."""
+        """Makes /readyz answer 503; requests are still served."""
         self._presence.draining = True
 
     async def stop(self, grace_seconds: float) -> None:
-        """Ends when the requests under way have, or after the grace at the latest."""
+        """Returns when the requests in flight have ended, or after the grace period."""
         self._presence.draining = True
         if self._server is None or self._serving is None or self._serving.done():
             return

@@ -1,1 +1,1 @@
-"""A payment provider to develop and test against; as far as the mesh knows, another company."""
+"""A payment provider for development and tests; to the mesh it is an external company."""

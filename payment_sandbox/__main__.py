@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 async def serve(settings: SandboxSettings, book: Book) -> None:
-    """Serves until a signal. Raises ListenFailed when the address cannot be had."""
+    """Serves until a signal. Raises ListenFailed when it cannot listen on the address."""
     async with Runtime() as runtime:
         session = await runtime.enter_async_context(aiohttp.ClientSession())
         pace = Pace(settings.pending_seconds, settings.slow_seconds)
@@ -62,7 +62,7 @@ async def _listen(runner: web.AppRunner, address: str) -> None:
         await web.TCPSite(runner, host.strip("[]"), int(port)).start()
     except OSError as error:
         raise ListenFailed(
-            f"{address} cannot be listened on ({error.strerror or error}); "
+            f"Cannot listen on {address} ({error.strerror or error}); "
             "set SANDBOX_LISTEN to a free host:port of this machine."
         ) from None
     host, number = runner.addresses[0][:2]
@@ -70,7 +70,7 @@ async def _listen(runner: web.AppRunner, address: str) -> None:
 
 
 def main() -> None:
-    """Runs the process to its end."""
+    """Runs the process until it exits."""
     settings = load(SandboxSettings)
     configure_logs(settings.log_level, settings.instance_id)
     try:

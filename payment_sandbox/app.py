@@ -1,15 +1,15 @@
 """The sandbox over HTTP.
 
-    POST /v1/charges               takes money; Idempotency-Key; 201, 200 when repeated, 402
+    POST /v1/charges               makes a charge; Idempotency-Key; 201, 200 when repeated, 402
                                    with the charge when it was declined
     GET  /v1/charges/{key}         the charge of an idempotency key
-    POST /v1/charges/{id}/refund   gives it back; Idempotency-Key
+    POST /v1/charges/{id}/refund   refunds it; Idempotency-Key
     GET  /v1/charges               all charges with their refunds; ?after=NUMBER&limit=COUNT
-    GET, PUT /v1/faults            faults at random: see payment_sandbox.faults
-    GET  /healthz                  200 when the book can be read; the only one without a key
+    GET, PUT /v1/faults            random faults: see payment_sandbox.faults
+    GET  /healthz                  200 when the book can be read; needs no key
 
 Every other call needs `Authorization: Bearer KEY`. Errors are {"error": {"code",
-"message"}}. Bodies and the number of requests under way are bounded.
+"message"}}. Bodies and the number of requests in flight are bounded.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class SandboxApp:
         self._in_flight = 0
 
     def build(self) -> web.Application:
-        """The application, ready to be run."""
+        """The application, ready to run."""
 
         @web.middleware
         async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -192,7 +192,7 @@ class SandboxApp:
         return _json({"status": "ok"})
 
     def _draw_fault(self) -> Fault:
-        """The fault of this request. Raises Away when it is to fail."""
+        """The fault of this request. Raises Away if the fault is a failure."""
         fault = self._faults.draw()
         if fault.failing:
             raise Away
@@ -203,7 +203,7 @@ class SandboxApp:
         if is_slow:
             await asyncio.sleep(self._pace.slow_seconds)
         if is_dropped and request.transport is not None:
-            # What is answered from here on goes nowhere.
+            # The connection is closed, so the answer is discarded.
             request.transport.abort()
 
     def _shown(self, charge: Charge) -> Json:

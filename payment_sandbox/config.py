@@ -11,7 +11,7 @@ from payment_sandbox.faults import FaultRates
 
 
 class SandboxSettings(BaseSettings):
-    """It knows no secret of the mesh but the two that a provider shares with its customer."""
+    """It has only the two secrets that a provider shares with its customer."""
 
     instance_id: str = Field(
         "payment_sandbox-1",

@@ -1,8 +1,8 @@
 """Charges and refunds, and how each payment method makes the sandbox behave. Pure.
 
-A charge is named by its caller's idempotency key for ever, and given back at most once
-and whole. A pending charge becomes a succeeded one by the clock alone, so that it does so
-even if the sandbox was dead at that moment.
+The caller's idempotency key names a charge permanently. A charge is refunded at most once, and
+as a whole. A pending charge becomes a succeeded one only by the clock, so that it does so even
+if the sandbox is down at that time.
 """
 
 import re
@@ -20,7 +20,7 @@ _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_LENGTH}}}")
 
 
 class ChargeState(StrEnum):
-    """What has become of a charge."""
+    """The state of a charge."""
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
@@ -38,8 +38,8 @@ class WebhookStyle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What a payment method does. `is_away` fails before anything was charged; `is_slow`
-    and `drops_reply` harm the answer to the request that made the charge, and no later one.
+    """The effect of a payment method. `is_away` fails before anything is charged. `is_slow` and
+    `drops_reply` affect the answer to the request that makes the charge, and no later one.
     """
 
     decline_code: str = ""
@@ -142,7 +142,7 @@ class Away(SandboxError):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Money to take; `amount_minor` is in the smallest unit of `currency` (ISO 4217)."""
+    """A charge to make; `amount_minor` is in the smallest unit of `currency` (ISO 4217)."""
 
     amount_minor: int
     currency: str
@@ -152,7 +152,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """A charge that was given back, whole."""
+    """A refund of a whole charge."""
 
     refund_id: str
     key: str
@@ -185,7 +185,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A webhook: the charge reached a state. It is due at `due_at`, `copies` times."""
+    """A webhook for a new state of a charge. It is due at `due_at`, `copies` times."""
 
     state: ChargeState
     due_at: float
@@ -208,7 +208,7 @@ def behaviour_of(payment_method: str) -> Behaviour:
 
 
 def announcements(charge: Charge, *, late_seconds: float, copies: int) -> Iterator[Announcement]:
-    """The webhooks of a new charge: one for each state that it passes, due when it does.
+    """The webhooks of a new charge: one for each of its states, due when it reaches that state.
 
     SHUFFLED sends "pending" again, `late_seconds` after "succeeded".
     """

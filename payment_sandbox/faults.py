@@ -1,7 +1,7 @@
-"""Faults at random, for runs in which everything goes wrong now and then.
+"""Random faults of requests, for fault tests.
 
-They come on top of what a payment method does by itself, to every request about a charge
-or a refund. The same seed and the same order of requests give the same faults.
+They apply to every request about a charge or a refund, in addition to the payment method's own
+behaviour. The same seed and the same order of requests give the same faults.
 """
 
 from random import Random
@@ -13,23 +13,23 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class FaultRates(BaseModel):
-    """How often each fault happens, as probabilities; and the seed of the dice."""
+    """The probability of each fault, and the seed of the random numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     slow: Probability = 0.0
-    """The answer takes the sandbox's slow seconds."""
+    """The answer is delayed by the sandbox's slow seconds."""
     dropped: Probability = 0.0
-    """What was asked is done, and the connection is cut instead of an answer."""
+    """The request takes effect, and the connection is closed without an answer."""
     failing: Probability = 0.0
-    """503, and nothing was done."""
+    """The answer is 503, and the request has no effect."""
     duplicated: Probability = 0.0
     """The webhooks of a charge or refund are sent twice."""
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 
 class Fault(BaseModel):
-    """What happens to one request."""
+    """The faults of one request."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,7 +40,7 @@ class Fault(BaseModel):
 
 
 class Faults:
-    """The dice, which may be exchanged while the sandbox runs."""
+    """Draws the faults; the rates can be changed while the sandbox runs."""
 
     def __init__(self, rates: FaultRates) -> None:
         self.set(rates)
@@ -51,7 +51,8 @@ class Faults:
         self._random = Random(rates.seed)
 
     def draw(self) -> Fault:
-        """The next request's. One number a kind, so that one rate does not move another's."""
+        """The faults of the next request. Draws one number for each kind, so that a change of
+        one rate does not change the other faults."""
         return Fault(
             slow=self._random.random() < self.rates.slow,
             dropped=self._random.random() < self.rates.dropped,

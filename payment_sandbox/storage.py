@@ -1,8 +1,8 @@
 """The book: charges, refunds and undelivered webhooks, in one SQLite file.
 
-What was answered is on disk before it is answered, so that a sandbox that is killed
-remembers it. Every method is one transaction. One thread owns the connection, and what
-waits for it is bounded by the requests under way.
+A change is on disk before its answer is sent, so that it survives a kill of the sandbox. Every
+method is one transaction. One thread owns the connection; the number of requests in flight
+bounds its queue.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One that is to be sent now, after `attempt_count` attempts that failed."""
+    """A delivery that is due, after `attempt_count` failed attempts."""
 
     number: int
     body: bytes
@@ -69,10 +69,10 @@ class Delivery:
 
 
 class Book:
-    """Durable over a kill; used by one process at a time."""
+    """Survives a kill of its process. For one process at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the file, or makes it. Raises sqlite3.Error."""
+        """Opens or creates the file. Raises sqlite3.Error."""
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
@@ -83,8 +83,8 @@ class Book:
     async def add_charge(
         self, charge: Charge, webhooks: Callable[[Charge], Iterable[NewDelivery]]
     ) -> tuple[Charge, bool]:
-        """The charge of that key, and whether it is this one, which was added just now with
-        the webhooks that `webhooks` gives for it. The book gives the number."""
+        """Adds the charge with the webhooks from `webhooks`, unless its key is stored. Returns
+        the key's charge, and whether it was added now. The book assigns the number."""
 
         def work() -> tuple[Charge, bool]:
             found = self._find("charge.key", charge.key)
@@ -108,7 +108,7 @@ class Book:
                 ),
             )
             added = self._find("charge.key", charge.key)
-            assert added is not None, "what was just added is there"
+            assert added is not None, "the charge was just added"
             self._add_deliveries(webhooks(added))
             return added, True
 
@@ -121,15 +121,15 @@ class Book:
         check: Callable[[Charge | None], None],
         webhooks: Callable[[Charge], Iterable[NewDelivery]],
     ) -> Charge:
-        """The charge with its refund, which is this one unless `check` let an older one pass.
+        """Adds the refund unless the charge has one. Returns the charge with its refund.
 
-        `check` is given the charge as it is, and raises what forbids a refund.
+        `check` receives the stored charge, and raises an error if it must not be refunded.
         """
 
         def work() -> Charge:
             found = self._find("charge.charge_id", charge_id)
             check(found)
-            assert found is not None, "the check refuses a charge that is not there"
+            assert found is not None, "the check refuses an unknown charge"
             if found.refund is not None:
                 return found
             self._connection.execute(
@@ -144,15 +144,15 @@ class Book:
         return await self._transaction(work)
 
     async def find_charge(self, key: str) -> Charge | None:
-        """By its idempotency key."""
+        """The charge with that idempotency key."""
         return await self._transaction(lambda: self._find("charge.key", key))
 
     async def find_refunded_with(self, key: str) -> Charge | None:
-        """The charge that a refund of that key gave back."""
+        """The charge whose refund has that key."""
         return await self._transaction(lambda: self._find("refund.key", key))
 
     async def list_charges(self, after: int, limit: int) -> list[Charge]:
-        """Those with numbers above `after`, in their order."""
+        """The charges with numbers above `after`, in order."""
 
         def work() -> list[Charge]:
             rows = self._connection.execute(
@@ -164,7 +164,7 @@ class Book:
         return await self._transaction(work)
 
     async def due_deliveries(self, now: float, limit: int) -> list[Delivery]:
-        """The most overdue first."""
+        """The due deliveries, the most overdue first."""
 
         def work() -> list[Delivery]:
             rows = self._connection.execute(
@@ -179,8 +179,8 @@ class Book:
     async def settle_deliveries(
         self, done: Sequence[int], postponed: Sequence[tuple[int, float]]
     ) -> None:
-        """Forgets those that are done with, by number; the others failed once more and are
-        due again at the time given."""
+        """Deletes the finished deliveries, by number. Counts one more failure for the others,
+        which are due again at the given time."""
 
         def work() -> None:
             self._connection.executemany(
@@ -195,7 +195,7 @@ class Book:
         await self._transaction(work)
 
     def close(self) -> None:
-        """Ends when the running work has."""
+        """Returns when the running work has ended."""
         self._thread.shutdown(wait=True)
         self._connection.close()
 
@@ -213,7 +213,7 @@ class Book:
         return await asyncio.get_running_loop().run_in_executor(self._thread, whole)
 
     def _find(self, column: str, value: str) -> Charge | None:
-        """`column` is one of ours, never anything from outside."""
+        """`column` is a name from this module, never input."""
         row = self._connection.execute(
             f"SELECT {CHARGE_COLUMNS} WHERE {column} = ?",
             (value,),

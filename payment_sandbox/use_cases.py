@@ -1,4 +1,4 @@
-"""What the sandbox does as a provider: it charges once, refunds once, and sends webhooks."""
+"""The provider's operations: it charges once, refunds once, and sends webhooks."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from payment_sandbox.storage import Book, NewDelivery
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long delayed things take, in seconds."""
+    """The delays, in seconds."""
 
     pending_seconds: float
-    """Until a pending charge succeeds; also by how much shuffled webhooks are late."""
+    """Until a pending charge succeeds; also the delay of shuffled webhooks."""
     slow_seconds: float
-    """Until a slow answer comes."""
+    """Until a slow answer is sent."""
 
 
 class Provider:
@@ -43,7 +43,7 @@ class Provider:
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
-        """`clock` gives Unix seconds, `new_id` never the same twice."""
+        """`clock` returns Unix seconds; `new_id` returns unique ids."""
         self._book = book
         self._pace = pace
         self._clock = clock
@@ -52,10 +52,10 @@ class Provider:
     async def charge(
         self, key: str, order: Order, *, webhook_copies: int = 1
     ) -> tuple[Charge, bool]:
-        """The charge of that key, and whether it was made just now. Idempotent.
+        """Makes the charge of the key. Returns it, and whether it was made now. Idempotent.
 
-        A declined charge is one too. Raises BadRequest, UnsupportedMethod, Away, after all
-        of which nothing was done; and KeyReused when the key's charge is another order's.
+        A declined charge is a charge too. Raises BadRequest, UnsupportedMethod, Away; nothing
+        was done then. Raises KeyReused when the key has a charge for another order.
         """
         behaviour = behaviour_of(order.payment_method)
         if behaviour.is_away:
@@ -90,10 +90,10 @@ class Provider:
         return charge
 
     async def refund(self, charge_id: str, key: str, *, webhook_copies: int = 1) -> Charge:
-        """Gives the whole charge back. Idempotent by `key`.
+        """Refunds the whole charge. Idempotent by `key`.
 
-        Raises BadRequest, NoSuchCharge, NotRefundable, AlreadyRefunded when it was given
-        back under another key, and KeyReused when the key gave back another charge.
+        Raises BadRequest, NoSuchCharge, NotRefundable, AlreadyRefunded when it was refunded
+        under another key, and KeyReused when the key refunded another charge.
         """
         now = self._clock()
         other = await self._book.find_refunded_with(checked_key(key))

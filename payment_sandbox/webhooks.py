@@ -1,11 +1,11 @@
-"""Sends webhooks, signed, until they are taken or given up.
+"""Sends signed webhooks until they are accepted or given up.
 
-A webhook is taken by any answer of 2xx. Otherwise it is sent again, later each time, up
-to MAX_ATTEMPTS. What is to be sent is in the book, so that a sandbox that was killed goes
-on with it; what was sent just before may then come twice.
+Any 2xx answer accepts a webhook. Otherwise it is sent again, with growing pauses, up to
+MAX_ATTEMPTS times. Unsent webhooks are in the book, so that a restarted sandbox sends them; the
+last ones before a kill may arrive twice.
 
-The signature is that of Stripe: `Sandbox-Signature: t=UNIX_SECONDS,v1=HEX`, where HEX is
-the HMAC-SHA256, by the webhook secret, of the timestamp, a dot and the body.
+The signature has Stripe's form: `Sandbox-Signature: t=UNIX_SECONDS,v1=HEX`, where HEX is the
+HMAC-SHA256 of the timestamp, a dot and the body, with the webhook secret as the key.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Webhooks:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def send_due(self) -> int:
-        """Sends what is due now, up to MAX_AT_ONCE; returns how many that were."""
+        """Sends the due webhooks, up to MAX_AT_ONCE; returns how many."""
         deliveries = await self._book.due_deliveries(self._clock(), MAX_AT_ONCE)
         if not deliveries:
             return 0

@@ -1,1 +1,1 @@
-"""Programs that measure the mesh and harm it: bench, faults, chaos, fuzz, and what they share."""
+"""Programs that measure and harm the mesh: bench, faults, chaos and fuzz, with shared modules."""

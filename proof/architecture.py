@@ -1,8 +1,8 @@
 """Draws the rooms of the code, and the imports between them, into ARCHITECTURE.md.
 
-`make picture` (`python -m proof.architecture`) rewrites what stands between the markers there,
-and a test compares it with the code. A *room* is a folder of modules. An arrow says that one
-room imports another. An arrow is left out where a longer way of arrows says the same.
+`make picture` (`python -m proof.architecture`) rewrites the text between the markers there, and
+a test compares it with the code. A *room* is a folder of modules. An arrow means that one room
+imports another. An arrow is left out if a longer path of arrows implies it.
 """
 
 import ast
@@ -17,14 +17,14 @@ PAGE = ROOT / "ARCHITECTURE.md"
 SERVICES = ("account_svc", "gacha_svc", "registry", "gateway_http", "payment_sandbox")
 PACKAGES = ("protos", "mesh", *SERVICES, "deploy", "proof", "tests")
 DESCRIBED = ("mesh", "gateway_http", "deploy.local")
-"""Whose rooms the page has a table of."""
+"""The packages whose rooms the page lists in a table."""
 
 Arrows = Mapping[str, Collection[str]]
 """Each room with the rooms that it imports."""
 
 
 class Circle(Exception):
-    """Some rooms import one another in a circle: `rooms` names them in that order."""
+    """Some rooms import one another in a circle; `rooms` has them in that order."""
 
     def __init__(self, rooms: list[str]) -> None:
         super().__init__(" -> ".join(rooms))
@@ -32,17 +32,17 @@ class Circle(Exception):
 
 
 def import_graph() -> grimp.ImportGraph:
-    """Every import between our packages; those of others are left out."""
+    """Every import between our packages; imports of other packages are left out."""
     return grimp.build_graph(*PACKAGES, cache_dir=None)
 
 
 def packages_of(graph: grimp.ImportGraph) -> list[str]:
-    """Every folder with modules or folders in it, outermost first. Generated code is none."""
+    """Every folder with modules or folders, outermost first, except generated code."""
     return sorted(m for m in graph.modules if graph.find_children(m) and not _is_generated(m))
 
 
 def arrows_between(graph: grimp.ImportGraph, nodes: Mapping[str, str]) -> dict[str, set[str]]:
-    """The arrows between nodes; `nodes` has the node of each module that takes part."""
+    """The arrows between nodes; `nodes` has the node of each module in the picture."""
     arrows: dict[str, set[str]] = {node: set() for node in nodes.values()}
     for module, node in nodes.items():
         for imported in graph.find_modules_directly_imported_by(module):
@@ -75,7 +75,7 @@ def rooms(graph: grimp.ImportGraph, package: str) -> dict[str, str]:
 
 
 def check_no_circle(arrows: Arrows) -> None:
-    """Raises Circle where following the arrows leads back."""
+    """Raises Circle if the arrows form a circle."""
     try:
         graphlib.TopologicalSorter(arrows).prepare()
     except graphlib.CycleError as error:

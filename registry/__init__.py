@@ -1,1 +1,1 @@
-"""The service registry: which instances are live, and where."""
+"""The service registry: the live instances and their addresses."""

@@ -26,13 +26,13 @@ from registry.use_cases.instance_cache import SETTLE_SECONDS, InstanceCache
 from registry.use_cases.own_entry import OwnEntry
 
 NAME = "registry"
-"""What its own entry is listed under."""
+"""The service name of the registry's own entry."""
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
 
 
 class RegistryEntry:
-    """The registry's own entry. When it drains, those who watch the list are sent elsewhere
-    as well."""
+    """The registry's own entry. When it drains, the watchers of the list are also sent to other
+    registries."""
 
     def __init__(self, entry: OwnEntry, store: Store) -> None:
         self._entry = entry
@@ -50,7 +50,7 @@ class RegistryEntry:
 
 
 def store_of(settings: RegistrySettings) -> Store:
-    """In etcd where that is set, and otherwise in this process."""
+    """The store: in etcd if that is configured, otherwise in this process."""
     members = settings.etcd_members()
     if not members:
         return MemoryStore()
@@ -96,7 +96,7 @@ def _server(settings: RegistrySettings, base: Base, store: Store, cache: Instanc
 
 
 def main() -> None:
-    """Runs the process to its end."""
+    """Runs the process until it exits."""
     settings = load(RegistrySettings)
     configure_logs(settings.log_level, settings.instance_id)
     run(serve(settings))

@@ -10,12 +10,12 @@ from mesh.process.config import ServerSettings
 
 
 class RegistrySettings(ServerSettings):
-    """What every server needs, and where the leases are kept."""
+    """The settings of every server, and the place of the leases."""
 
     etcd: Annotated[str, NoDecode, AfterValidator(addresses)] | None = Field(
         None, validation_alias="REGISTRY_ETCD"
     )
 
     def etcd_members(self) -> list[str]:
-        """The members of the etcd cluster; none when the leases are kept in memory."""
+        """The members of the etcd cluster; empty if the leases are in memory."""
         return [] if self.etcd is None else split_addresses(self.etcd)

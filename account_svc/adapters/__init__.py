@@ -1,1 +1,1 @@
-"""What the service reaches outside its database: payment providers, key files, password hashing."""
+"""Adapters to everything outside the database: payment providers, key files, password hashing."""

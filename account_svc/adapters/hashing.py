@@ -2,12 +2,12 @@
 
 Usage: `python -m account_svc.adapters.hashing NICENESS`.
 
-Argon2id (RFC 9106). Each line of standard input is a request in JSON, ["password"] to
-hash it or ["password", "hash"] to verify it; each line of standard output the answer,
-a text or a boolean. It ends when its input does, so that it never outlives the service.
+Argon2id (RFC 9106). Each line of standard input is a JSON request: ["password"] hashes it,
+["password", "hash"] verifies it. Each line of standard output is the answer, a string or a
+boolean. The program exits at the end of its input, so it never outlives the service.
 
-It is a process, not a thread, for a thread of low priority that is interrupted while it
-holds Python's interpreter lock would hold up the event loop beside it.
+It is a process and not a thread: a thread of low priority could be preempted while it holds
+Python's interpreter lock, and would block the event loop.
 """
 
 import json
@@ -40,7 +40,7 @@ def answer(request: list[str]) -> str | bool:
 
 
 def main() -> None:
-    # Who ends the service, by a key or by its group, leaves it to end this one.
+    # Ctrl-C reaches the whole process group; the service stops this process.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     become_less_urgent(int(sys.argv[1]))

@@ -1,7 +1,7 @@
-"""One process of `account_svc.adapters.hashing`, as the service sees it.
+"""Runs one process of `account_svc.adapters.hashing` for the service.
 
-It is started when it is first needed, and again when it has died. What it was asked
-changes nothing anywhere, so it is asked once more.
+The process starts at the first request, and again after it has died. A request has no side
+effects, so it is then sent once more.
 """
 
 import json
@@ -25,7 +25,7 @@ class HashingFailed(Internal):
 
 
 class HashingProcess:
-    """Ask it from one thread at a time; asking blocks for as long as a hash takes."""
+    """Call `ask` from one thread at a time; it blocks for as long as a hash takes."""
 
     def __init__(self, niceness: int = BACKGROUND) -> None:
         """`niceness` is the process's priority, 0 to 19 (see `mesh.process.priority`)."""
@@ -35,7 +35,7 @@ class HashingProcess:
 
     @property
     def pid(self) -> int | None:
-        """None before it was first asked, and after it was ended."""
+        """None before the first request and after `end`."""
         return None if self._process is None else self._process.pid
 
     def ask(self, request: list[str]) -> str | bool:
@@ -49,13 +49,13 @@ class HashingProcess:
         raise HashingFailed("The password could not be hashed; try again in a moment.")
 
     def end(self) -> None:
-        """Idempotent; the next question starts it again."""
+        """Stops the process. Idempotent; the next request starts it again."""
         if self._ending is not None:
             self._ending()
         self._process = self._ending = None
 
     def _exchange(self, line: str) -> str:
-        """The line that was answered; an empty one when the process is gone."""
+        """The answer line; empty when the process has died."""
         if self._process is None:
             self._process = subprocess.Popen(
                 self._command, cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -72,7 +72,7 @@ class HashingProcess:
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """The process ends with its input."""
+    """Closes the process's input, at which it exits."""
     try:
         process.communicate(timeout=END_TIMEOUT_SECONDS)
     except (subprocess.TimeoutExpired, BrokenPipeError):

@@ -1,8 +1,7 @@
-"""Passwords are hashed in a process of their own, so that a storm of logins slows nothing else.
+"""Hashes passwords in a separate process, so that a storm of logins slows nothing else.
 
-The queue is bounded in number and in time. A call that would wait longer than that, or
-longer than its deadline, is refused at once. A call that is cancelled before its turn costs
-no hash.
+The queue is bounded in length and in waiting time. A call that would wait longer than that, or
+past its deadline, is refused at once. A call that is cancelled before its turn computes no hash.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ from mesh.serving.bulkheads import hint_seconds
 MAX_WAITING = 64
 MAX_WAIT_SECONDS = 1.0
 FIRST_GUESS_SECONDS = 0.05
-"""What a hash is taken to cost before one was done."""
+"""The assumed duration of a hash before the first one."""
 SMOOTHING = 0.2
 """The weight of the newest observation."""
 
@@ -36,7 +35,7 @@ class Passwords:
     ) -> None:
         self._clock = clock
         self._process = process or HashingProcess()
-        # It waits for the process, and nothing else.
+        # The thread only waits for the process.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="password")
         self._seconds_each = FIRST_GUESS_SECONDS
         self._waiting_count = 0
@@ -44,10 +43,9 @@ class Passwords:
         self._dummy_hash = hasher().hash(uuid4().hex)
 
     def check_room(self, deadline: Deadline, ahead_count: int) -> None:
-        """Raises Overloaded when one more password would wait for too long, and
-        DeadlineExceeded when only this caller has too little time, which is no reason to
-        turn others away. `ahead_count` are the calls that came before and may need a hash,
-        whether they wait for it yet or not."""
+        """Raises Overloaded when one more password would wait too long for any caller, and
+        DeadlineExceeded when only this caller has too little time. `ahead_count` is the number
+        of earlier calls that may need a hash, also of those that do not wait for it yet."""
         seconds_each = self._seconds_each_now()
         wait_seconds = ahead_count * seconds_each
         if wait_seconds > MAX_WAIT_SECONDS:
@@ -71,7 +69,7 @@ class Passwords:
         return matches is True and password_hash is not None
 
     def close(self) -> None:
-        """Ends when the running work has."""
+        """Returns when the running hash has finished."""
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._process.end()
 
@@ -80,7 +78,7 @@ class Passwords:
             raise self._overloaded(MAX_WAITING)
         self._waiting_count += 1
         try:
-            # One whose caller has gone by its turn is cancelled, and never begun.
+            # If its caller has left before its turn, the work is cancelled and never starts.
             return await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._answer, request
             )
@@ -97,7 +95,7 @@ class Passwords:
             self._began_at = None
 
     def _seconds_each_now(self) -> float:
-        """One that has been under way for longer than others took says how it is now."""
+        """The average; or the time of the running hash so far, if that is longer."""
         return max(self._seconds_each, self._running_seconds())
 
     def _running_seconds(self) -> float:

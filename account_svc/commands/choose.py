@@ -1,4 +1,4 @@
-"""Which operators' command the process was started with, if any."""
+"""Runs the operators' command in the process's arguments, if there is one."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence

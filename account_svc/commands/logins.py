@@ -1,7 +1,7 @@
 """`python -m account_svc logins summary | show NAME | forgive NAME`.
 
-Shows who has failed to log in within the last hour, and lets an account in again. Reads and
-writes the database of DATABASE_URL, and prints one JSON object:
+Shows the failed logins of the last hour, and unblocks an account. Reads and writes the database
+of DATABASE_URL, and prints one JSON object:
 
     summary       {"failures": [{"kind", "subject_count", "most_failures"}, ...]}
     show NAME     {"username", "failures": [{"kind", "failure_count", "last_failed_at",
@@ -54,13 +54,13 @@ def main(arguments: Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m account_svc logins",
-        description="Show who has failed to log in, and let an account in again.",
+        description="Show failed logins, and unblock an account.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("summary", help="count who has failed within the last hour")
+    commands.add_parser("summary", help="count the failed logins of the last hour")
     for name, what in (
         ("show", "show the failures of one account"),
-        ("forgive", "let an account log in again at once"),
+        ("forgive", "allow an account to log in again at once"),
     ):
         command = commands.add_parser(name, help=what)
         command.add_argument("username", help="in any case")

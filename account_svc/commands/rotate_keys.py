@@ -1,10 +1,10 @@
 """`python -m account_svc rotate-keys [--revoke KID | --prune]`.
 
-Changes the key that players' tokens are signed with, while the mesh serves. Prints one JSON
-object, `{"made": KID or null, "removed": [KID, ...], "kept": {KID: TIME, ...}}`; TIME (ISO
-8601, UTC) is when the key may be removed. Progress goes to stderr.
+Changes the key that signs players' tokens, while the mesh serves. Prints one JSON object,
+`{"made": KID or null, "removed": [KID, ...], "kept": {KID: TIME, ...}}`; TIME (ISO 8601, UTC)
+is when the key may be removed. Progress goes to stderr.
 
-It finds the instances by the registry and calls them as an operator: MESH_REGISTRIES,
+It finds the instances in the registry and calls them as an operator. It needs MESH_REGISTRIES,
 MESH_SERVICE_KEY_FILE (the operators' key), ACCOUNT_SIGNING_KEYS_DIR, and with TLS MESH_TLS_DIR.
 """
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         with lock_folder(settings.signing_keys_dir) as is_ours:
             if not is_ours:
-                sys.exit("Another rotation is under way: wait for it.")
+                sys.exit("Another rotation is running: wait until it ends.")
             change = asyncio.run(_change(settings, options))
     except OSError as error:
         sys.exit(f"ACCOUNT_SIGNING_KEYS_DIR: {error}.")
@@ -72,23 +72,23 @@ def main(arguments: Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m account_svc rotate-keys",
-        description="Change the key that players' tokens are signed with, while the mesh serves.",
+        description="Change the key that signs players' tokens, while the mesh serves.",
     )
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
         "--revoke",
         metavar="KID",
-        help="remove this key at once, for it leaked; its tokens end",
+        help="remove this leaked key at once; its tokens become invalid",
     )
     either.add_argument(
-        "--prune", action="store_true", help="only remove keys of which nothing valid is left"
+        "--prune", action="store_true", help="only remove keys whose tokens have all expired"
     )
     parser.add_argument(
         "--instances",
         type=int,
         default=1,
         metavar="COUNT",
-        help="fail unless the registry lists so many instances of account_svc (default: 1)",
+        help="fail if the registry lists fewer instances of account_svc (default: 1)",
     )
     return parser
 

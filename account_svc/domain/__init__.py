@@ -1,1 +1,1 @@
-"""Players, their wallets and what moves them; pure."""
+"""Players, their sessions and their wallets; pure."""

@@ -38,7 +38,7 @@ class EmailTaken(AlreadyExists):
 
     def __init__(self) -> None:
         super().__init__(
-            "The email is registered already; log in, or use another one.",
+            "The email is already registered; log in, or use another one.",
             metadata={"field": "email"},
         )
 
@@ -51,7 +51,7 @@ class InvalidCredentials(Unauthenticated):
 
 
 class WrongPassword(PermissionDenied):
-    """Of a player whose token is good, so it is no 401: that would make a client refresh."""
+    """The player's token is valid, so this is not a 401: a client would refresh its token."""
 
     REASON = "WRONG_PASSWORD"
 
@@ -73,7 +73,7 @@ class UserNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class NewPlayer:
-    """Somebody who wants to register. Unique are the username and the email, without case."""
+    """A player to register. Username and email are each unique, ignoring case."""
 
     username: str
     email: str
@@ -89,8 +89,7 @@ class NewPlayer:
 
 @dataclass(frozen=True, slots=True)
 class StoredPlayer:
-    """A player as registered, with the hash of the password, and the operation that last
-    changed it."""
+    """A registered player, with the password's hash and the operation that last changed it."""
 
     user_id: str
     username: str
@@ -100,16 +99,15 @@ class StoredPlayer:
 
 
 class PasswordHashing(Protocol):
-    """The port to what hashes passwords. Every method may raise Overloaded, after which no
-    password was looked at."""
+    """The port to password hashing. Every method may raise Overloaded; then no password was
+    checked."""
 
     async def hash(self, password: str) -> str:
         """The salted hash to store."""
         ...
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether the password is the one that was hashed; False when there is no hash, after
-        the same work."""
+        """Whether the password matches the hash. Without a hash: False, after the same work."""
         ...
 
 
@@ -122,7 +120,7 @@ def checked_player(username: str, email: str) -> NewPlayer:
     if not email or len(email) > MAX_EMAIL_LENGTH or "\0" in email:
         raise InvalidArgument.of_field("email", f"must be 1 to {MAX_EMAIL_LENGTH} characters")
     try:
-        # Names under .test are accepted, for they are what people try things with (RFC 2606).
+        # Names under .test are accepted, because they are reserved for tests (RFC 2606).
         address = validate_email(email, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
         raise InvalidArgument.of_field("email", f"must be an email address: {error}") from error
@@ -130,7 +128,7 @@ def checked_player(username: str, email: str) -> NewPlayer:
 
 
 def check_password(password: str, name: str = "password") -> None:
-    """Raises InvalidArgument naming the field, which is `name`."""
+    """Raises InvalidArgument naming the field `name`."""
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH or "\0" in password:
         raise InvalidArgument.of_field(
             name,
@@ -139,14 +137,13 @@ def check_password(password: str, name: str = "password") -> None:
 
 
 def check_login(username: str, password: str) -> None:
-    """Refuses what no player can have, naming the field. Raises InvalidArgument."""
+    """Raises InvalidArgument naming a field that no player can have."""
     if not username or len(username) > MAX_EMAIL_LENGTH or "\0" in username:
         raise InvalidArgument.of_field("username", f"must be 1 to {MAX_EMAIL_LENGTH} characters")
     check_given_password(password)
 
 
 def check_given_password(password: str, name: str = "password") -> None:
-    """Refuses what no player's password can be. Raises InvalidArgument naming the field, which
-    is `name`."""
+    """Raises InvalidArgument naming the field `name` for what cannot be a player's password."""
     if not password or len(password) > MAX_PASSWORD_LENGTH or "\0" in password:
         raise InvalidArgument.of_field(name, f"must be 1 to {MAX_PASSWORD_LENGTH} characters")

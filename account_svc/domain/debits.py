@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 PULL = "pull"
-"""The kind of its ledger entry."""
+"""The kind of a debit's ledger entry."""
 
 INSUFFICIENT_CURRENCY = "INSUFFICIENT_CURRENCY"
 

@@ -23,12 +23,12 @@ class InsufficientCurrency(FailedPrecondition):
 
 
 class GiftFeeRefunded(FailedPrecondition):
-    """The fee was given back before it was asked for."""
+    """The refund came before the charge."""
 
     REASON = "GIFT_FEE_REFUNDED"
 
     def __init__(self) -> None:
-        super().__init__("The fee was refunded already; name another fee.")
+        super().__init__("The fee was already refunded; use another fee id.")
 
 
 REFUSALS: Mapping[str, Callable[[], MeshError]] = {
@@ -36,7 +36,7 @@ REFUSALS: Mapping[str, Callable[[], MeshError]] = {
     USER_NOT_FOUND: UserNotFound,
     GiftFeeRefunded.REASON: GiftFeeRefunded,
 }
-"""The errors that stand for what is stored of a fee that was never taken."""
+"""The errors by the stored reason of a fee that was never taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class GiftFee:
 
 @dataclass(frozen=True, slots=True)
 class StoredGiftFee:
-    """A fee and what became of it; `refusal` is empty when it was taken."""
+    """A fee and its outcome; `refusal` is empty when it was taken."""
 
     fee: GiftFee
     refusal: str
@@ -59,7 +59,7 @@ class StoredGiftFee:
 
 @dataclass(frozen=True, slots=True)
 class PlayerName:
-    """A player as others know them."""
+    """A player's public identity."""
 
     user_id: str
     username: str

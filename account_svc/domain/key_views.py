@@ -1,4 +1,4 @@
-"""The signing keys as each running instance of account_svc knows them. Pure."""
+"""The signing keys known to each running instance of account_svc. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from account_svc.domain.signing_keys import ListedKey, State
 
 
 class MissingView(Exception):
-    """An instance does not answer, or is not there; the message names it and the remedy."""
+    """An instance does not answer or is missing; the message has its name and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The keys of one instance, the oldest first, and a sentence for each file it left out."""
+    """The keys of one instance, the oldest first, and a sentence for each file it skipped."""
 
     keys: tuple[ListedKey, ...]
     faults: tuple[str, ...] = ()
@@ -22,7 +22,7 @@ class View:
 
 
 Views = Mapping[str, View]
-"""By the ids of the instances."""
+"""Views by instance id."""
 
 
 def states_of(kid: str, views: Views) -> set[State]:

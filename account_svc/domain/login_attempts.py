@@ -1,22 +1,21 @@
-"""How failed attempts to log in slow down the next ones. Pure.
+"""Failed attempts to log in delay the next ones. Pure.
 
-What is counted, and who has to wait for it:
+Attempts are counted by three kinds of subjects:
 
-    subject  who is counted together                       free  waits from  up to
-    -------  --------------------------------------------  ----  ----------  ------
-    account  everybody who names the account, wherever        5  1 s         15 min
-             they are, but for its pairs
-    pair     those who name the account at an address         5  1 s         15 min
-             where it logged in within the last 30 days
-    address  everybody at the address, whomever they name,  100  1 s         1 min
-             but pairs need not wait for it
+    subject  attempts that it counts                       free  first wait  longest
+    -------  --------------------------------------------  ----  ----------  -------
+    account  on the account from any address,                 5  1 s         15 min
+             except those of its pairs
+    pair     on the account from an address where it          5  1 s         15 min
+             logged in within the last 30 days
+    address  from the address on any account;               100  1 s         1 min
+             pairs skip this limit
 
-- Each failure after the free ones doubles the wait; an hour without any forgets them all.
-- An attempt counts as a failure from its beginning. A success takes that back and leaves
-  nothing of it, not even its time; for the account or the pair it clears all of them.
-- So of attempts made together, each sees those before it, and at most the free ones
-  reach a password.
-- A stranger's failures never make a pair wait: a player gets in where they always do.
+- Each failure after the free ones doubles the wait. An hour without a failure clears all.
+- An attempt counts as a failure from its start. A success undoes that completely, also its
+  time; it clears all failures of the account or the pair.
+- So concurrent attempts see one another, and at most the free ones check a password.
+- A stranger's failures never delay a pair: players can log in from their known addresses.
 """
 
 from dataclasses import dataclass, replace
@@ -29,14 +28,14 @@ from mesh.errors import ResourceExhausted
 
 FORGET_SECONDS = 3600.0
 KNOWN_SECONDS = 30 * 24 * 3600.0
-"""For how long an address where an account logged in stays one of its own."""
+"""How long an address stays known for an account that logged in there."""
 ANY = b""
-"""In a key: all accounts, or all addresses."""
+"""Stands in a key for all accounts, or all addresses."""
 _MAX_DOUBLINGS = 30
 
 
 class LoginBackoff(ResourceExhausted):
-    """Too many attempts failed; no password was looked at."""
+    """Too many attempts failed; the password was not checked."""
 
     REASON = "LOGIN_BACKOFF"
 
@@ -58,8 +57,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """What a subject is stored by: SHA-256 of the account's name, and of the address. In the
-    order of their keys subjects are locked."""
+    """The stored key of a subject: SHA-256 of the account's name and of the address. Subjects
+    are locked in the order of their keys."""
 
     account_hash: bytes
     address_hash: bytes
@@ -73,8 +72,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The failures of a subject that are not forgotten, and when the last one was, in
-    seconds since 1970."""
+    """The counted failures of a subject, and the time of the last one in seconds since 1970."""
 
     failure_count: int = 0
     last_failed_at: float = 0.0
@@ -96,38 +94,39 @@ class Schedule:
         assert 0 < self.first_wait_seconds <= self.longest_wait_seconds < FORGET_SECONDS
 
     def wait_seconds(self, standing: Standing, now: float) -> float:
-        """How long from now until an attempt is allowed; 0 when it is."""
+        """Seconds until an attempt is allowed; 0 if it is allowed now."""
         standing = remembered(standing, now)
         if standing.failure_count < self.free_count:
             return 0.0
         doublings = min(standing.failure_count - self.free_count, _MAX_DOUBLINGS)
         whole = min(self.first_wait_seconds * 2.0**doublings, self.longest_wait_seconds)
-        # Another instance's clock may be ahead; that must not make the wait longer.
+        # Another instance's clock may be ahead; that must not lengthen the wait.
         return min(whole, max(0.0, standing.last_failed_at + whole - now))
 
 
 def remembered(standing: Standing, now: float) -> Standing:
-    """What is left of it by now."""
+    """The standing now: empty if the last failure is too old."""
     return CLEAR if now - standing.last_failed_at >= FORGET_SECONDS else standing
 
 
 def after_attempt(standing: Standing, now: float) -> Standing:
-    """With one more attempt, which counts as a failure until it is taken back."""
+    """The standing with one more attempt, which counts as a failure until it is taken back."""
     return Standing(remembered(standing, now).failure_count + 1, now)
 
 
 def taken_back(standing: Standing, before: Standing) -> Standing:
-    """Without an attempt that found `before` when it began, whatever came meanwhile."""
+    """The standing without one attempt, which found `before` at its start; keeps the later
+    failures of others."""
     if standing.failure_count <= 1:
         return CLEAR
-    # The earlier of the two: a successful attempt must not keep older failures fresh.
+    # Use the earlier time: a successful attempt must not prolong older failures.
     last_failed_at = min(standing.last_failed_at, before.last_failed_at or standing.last_failed_at)
     return Standing(standing.failure_count - 1, last_failed_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedules:
-    """One for each kind of subject; a pair has its account's."""
+    """The schedule for each kind of subject; pairs use the accounts' schedule."""
 
     account: Schedule = Schedule(5, first_wait_seconds=1.0, longest_wait_seconds=900.0)
     address: Schedule = Schedule(100, first_wait_seconds=1.0, longest_wait_seconds=60.0)
@@ -137,7 +136,7 @@ class Schedules:
 
 
 def schedules_with(account_free_count: int, address_free_count: int) -> Schedules:
-    """The usual ones with other numbers of free attempts."""
+    """The default schedules with these numbers of free attempts."""
     usual = Schedules()
     return Schedules(
         replace(usual.account, free_count=account_free_count),
@@ -146,19 +145,19 @@ def schedules_with(account_free_count: int, address_free_count: int) -> Schedule
 
 
 def account_key(username: str) -> Key:
-    """Of an account, in any case, whether there is one or not."""
+    """The key of an account, ignoring case; the account need not exist."""
     return Key(_hash(username.lower()), ANY)
 
 
 def address_key(address: str) -> Key | None:
-    """Of an IPv4 address or the /64 of an IPv6 one; None for what is neither, for callers
-    of unknown address have nothing in common."""
+    """The key of an IPv4 address, or of an IPv6 address's /64. None for anything else: callers
+    with unknown addresses must not be counted together."""
     spelled = canonical(address)
     return None if spelled is None else Key(ANY, _hash(site_of(spelled)))
 
 
 def pair_key(account: Key, address: Key) -> Key:
-    """Of an account at an address."""
+    """The key of an account at an address."""
     return Key(account.account_hash, address.address_hash)
 
 

@@ -1,9 +1,8 @@
-"""The port to outside payment providers: what a purchase needs of any of them.
+"""The port to outside payment providers: what a purchase needs from each of them.
 
-A provider cannot be locked and its replies can be lost. So a charge is named by the
-caller's key, for ever: asking again with the same key is how an unknown reply is
-resolved, and nothing is ever charged twice under one key. A refund gives back the
-whole of one charge, and is named by its key too.
+A provider cannot be locked, and its replies can be lost. So the caller's key names a charge
+permanently. A call with the same key resolves an unknown outcome, and nothing is charged twice
+under one key. A refund returns one whole charge, and has a key too.
 """
 
 from dataclasses import dataclass
@@ -21,19 +20,19 @@ from mesh.errors import (
 
 
 class ProviderAway(DependencyAway):
-    """The provider did not answer: it is not known whether it did what was asked."""
+    """The provider did not answer: the outcome of the request is unknown."""
 
     REASON = "PAYMENT_PROVIDER_UNAVAILABLE"
 
 
 class UnsupportedPaymentMethod(InvalidArgument):
-    """The provider takes no such method; nothing was charged."""
+    """The provider does not accept the method; nothing was charged."""
 
     REASON = "PAYMENT_METHOD_UNSUPPORTED"
 
     @classmethod
     def of(cls, payment_method: str) -> "UnsupportedPaymentMethod":
-        """The error for one that was asked for, naming the field."""
+        """The error for a requested method, naming the field."""
         description = f"{payment_method!r} is not supported here; choose another payment method"
         return cls(
             f"payment_method {description}",
@@ -43,14 +42,14 @@ class UnsupportedPaymentMethod(InvalidArgument):
 
 
 class UnsupportedAmount(InvalidArgument):
-    """The provider takes no charge so small, or so large; nothing was charged."""
+    """The amount is too small or too large for the provider; nothing was charged."""
 
     REASON = "PAYMENT_AMOUNT_UNSUPPORTED"
 
     @classmethod
     def refused(cls) -> "UnsupportedAmount":
         """The error, naming the field."""
-        description = "costs less or more than the payment provider takes; buy another amount"
+        description = "is outside the payment provider's limits; buy another amount"
         return cls(
             f"amount {description}",
             metadata={"field": "amount"},
@@ -65,7 +64,7 @@ class PaymentDeclined(FailedPrecondition):
 
 
 class PaymentMethodExpired(PaymentDeclined):
-    """The method is past its date; nothing was charged."""
+    """The method has expired; nothing was charged."""
 
     REASON = "PAYMENT_METHOD_EXPIRED"
 
@@ -77,7 +76,7 @@ class BadSignature(Unauthenticated):
 
 
 class ChargeState(StrEnum):
-    """What has become of a charge."""
+    """The state of a charge."""
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
@@ -87,7 +86,7 @@ class ChargeState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChargeOrder:
-    """Money to take once; `amount_minor` is in the smallest unit of `currency` (ISO 4217)."""
+    """A charge to make once; `amount_minor` is in the smallest unit of `currency` (ISO 4217)."""
 
     key: str
     user_id: str
@@ -98,8 +97,8 @@ class ChargeOrder:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A charge as its provider reports it; `decline_reason` is the REASON of an error above,
-    and empty unless it was declined."""
+    """A charge as reported by its provider. `decline_reason` is the REASON of an error above;
+    it is empty unless the charge was declined."""
 
     key: str
     charge_id: str
@@ -111,7 +110,7 @@ class Charge:
 class PaymentEvent:
     """A webhook about a charge. It may come late, twice or out of order.
 
-    It is a reason to ask for the charge, and no proof of its state.
+    It is a reason to fetch the charge, not a proof of its state.
     """
 
     event_id: str
@@ -119,7 +118,7 @@ class PaymentEvent:
 
 
 class PaymentProvider(Protocol):
-    """One provider. Every method but `read_event` may raise ProviderAway."""
+    """One provider. Every method except `read_event` may raise ProviderAway."""
 
     @property
     def name(self) -> str:
@@ -127,30 +126,30 @@ class PaymentProvider(Protocol):
         ...
 
     async def charge(self, order: ChargeOrder, deadline: Deadline) -> Charge:
-        """Takes the money, or returns the charge that the key made before.
+        """Makes the charge, or returns the earlier charge of the key.
 
-        Idempotent by `order.key`. Raises UnsupportedPaymentMethod and
-        UnsupportedAmount, after which there is no charge and never will be one.
+        Idempotent by `order.key`. Raises UnsupportedPaymentMethod and UnsupportedAmount; then
+        there is no charge under the key, and never will be.
         """
         ...
 
     async def find_charge(self, key: str, deadline: Deadline) -> Charge | None:
-        """The charge of that key as it is now; None when the provider never saw the key."""
+        """The present state of the key's charge; None when the provider never saw the key."""
         ...
 
     async def refund(self, charge: Charge, key: str, deadline: Deadline) -> None:
-        """Gives the whole charge back. Idempotent by `key`; a charge that was refunded
-        already is success."""
+        """Refunds the whole charge. Idempotent by `key`. Succeeds if the charge is already
+        refunded."""
         ...
 
     def read_event(self, body: bytes, signature: str) -> PaymentEvent | None:
-        """Checks and reads a webhook; None for one that is about no charge of ours.
+        """Checks and reads a webhook; None if it does not concern one of our charges.
 
-        `body` is exactly what arrived, `signature` the provider's header. Raises
-        BadSignature, and InvalidArgument for what cannot be read.
+        `body` is the exact received body, `signature` the provider's header. Raises
+        BadSignature, and InvalidArgument for a malformed body.
         """
         ...
 
     async def close(self) -> None:
-        """Ends its connections."""
+        """Closes its connections."""
         ...

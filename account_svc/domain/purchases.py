@@ -1,4 +1,4 @@
-"""Gems that are bought: what a purchase is, how it ends, and what it costs."""
+"""Purchases of gems: their data, their outcomes and their price."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,9 +9,9 @@ from mesh.errors import InvalidArgument, NotFound
 MAX_PURCHASE_GEMS = 1_000_000_000
 MAX_PAYMENT_METHOD_LENGTH = 64
 GEMS_PRICED = 100
-"""How many gems a price is of."""
+"""The number of gems that a price is for."""
 MAX_PRICE_MINOR = 10_000
-"""Of so many gems; the largest purchase then stays within what a provider takes."""
+"""For GEMS_PRICED gems. It keeps the largest purchase within the providers' limits."""
 
 PURCHASE = "purchase"
 """The kind of its saga and of its ledger entry."""
@@ -23,7 +23,7 @@ class PurchaseNotFound(NotFound):
     REASON = "PURCHASE_NOT_FOUND"
 
     def __init__(self) -> None:
-        super().__init__("There is no such purchase among yours; list your purchases.")
+        super().__init__("You have no such purchase; list your purchases.")
 
 
 class PurchaseState(StrEnum):
@@ -36,26 +36,26 @@ class PurchaseState(StrEnum):
 
     @property
     def may_be_tried_again(self) -> bool:
-        """Whether it has ended and kept no money."""
+        """Whether it has ended without keeping money."""
         return self in (PurchaseState.FAILED, PurchaseState.REFUNDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What GEMS_PRICED gems cost, in the smallest unit of `currency` (ISO 4217)."""
+    """The price of GEMS_PRICED gems, in the smallest unit of `currency` (ISO 4217)."""
 
     amount_minor: int
     currency: str
 
     def of(self, amount_gems: int) -> int:
-        """What so many cost, rounded up to the whole unit."""
+        """The price of `amount_gems`, rounded up to the whole unit."""
         return -(-amount_gems * self.amount_minor // GEMS_PRICED)
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What was asked. `purchase_id` names the charge and the ledger entry too; `intent_id`
-    is the same for all attempts."""
+    """A requested purchase. `purchase_id` is also the id of its charge and its ledger entry;
+    `intent_id` is the same for all attempts."""
 
     purchase_id: str
     intent_id: str
@@ -67,15 +67,15 @@ class Purchase:
     payment_method: str
     provider: str
 
-    def is_asked_by(self, amount_gems: int, payment_method: str) -> bool:
-        """Whether a request for these would be the one that asked for it."""
+    def matches(self, amount_gems: int, payment_method: str) -> bool:
+        """Whether these are the parameters of the purchase's request."""
         return (self.amount_gems, self.payment_method) == (amount_gems, payment_method)
 
 
 @dataclass(frozen=True, slots=True)
 class PurchaseRecord:
-    """A purchase as stored; `number` grows with every purchase of the database, `reason` says
-    why it was not credited, `balance_after_gems` what was owned right after it was."""
+    """A stored purchase. `number` grows with every purchase of the database, `reason` says why
+    it was not credited, `balance_after_gems` is the balance right after the credit."""
 
     number: int
     purchase: Purchase

@@ -1,12 +1,12 @@
-"""Refresh tokens: how they are written, and how one follows from another. Pure.
+"""Refresh tokens: their format, and how each token's successor is computed. Pure.
 
     gmr_ + base64url(session id 16 bytes | generation 4 bytes | secret 32 bytes)
 
-Each successor's secret is computed from its predecessor's and from the session's salt
-(HMAC-SHA256, RFC 2104), so a repeated rotation gives the same token again although nothing
-that could be used is stored: of the current secret there is a hash, and neither a hash nor
-the salt leads to a secret. To check that an older token is genuine, it is followed forward to
-the current one.
+The successor's secret is computed from the predecessor's secret and the session's salt
+(HMAC-SHA256, RFC 2104). So a repeated rotation returns the same token again, although no secret
+is stored: the database has only the salt and a hash of the current secret, and no secret can be
+computed from them. An older token is genuine if computing its successors leads to the current
+token.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 PREFIX = "gmr_"
-"""Also what scanners for leaked secrets may look for."""
+"""Scanners for leaked secrets can search for this prefix."""
 SECRET_BYTES = 32
 MAX_GENERATION = 10_000
-"""How often a session may be refreshed: what following a token forward costs at most."""
+"""How often a session may be refreshed. It bounds the work of following a token forward."""
 
 _ID_BYTES, _GENERATION_BYTES = 16, 4
 _TOKEN = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{69}}[AQgw]")
@@ -36,7 +36,7 @@ class RefreshToken:
 
     @property
     def text(self) -> str:
-        """As its client holds it: 74 characters."""
+        """The client's form of the token: 74 characters."""
         octets = (
             UUID(self.session_id).bytes
             + self.generation.to_bytes(_GENERATION_BYTES, "big")
@@ -46,15 +46,15 @@ class RefreshToken:
 
     @property
     def secret_hash(self) -> bytes:
-        """What is stored of it. A fast hash will do, for the secret cannot be guessed."""
+        """The stored hash. A fast hash is enough, because the secret cannot be guessed."""
         return hashlib.sha256(self.secret).digest()
 
     def successor(self, salt: bytes) -> "RefreshToken":
-        """The one token that follows this one in a session with that salt."""
+        """The next token after this one in a session with that salt."""
         return self.forward(salt, self.generation + 1)
 
     def forward(self, salt: bytes, generation: int) -> "RefreshToken":
-        """What this token has become at `generation`, which is not below its own."""
+        """The token at `generation`, which must not be below this token's."""
         assert self.generation <= generation <= MAX_GENERATION, "the caller has compared them"
         secret = self.secret
         for following in range(self.generation + 1, generation + 1):
@@ -64,8 +64,8 @@ class RefreshToken:
 
 
 def parse(text: str) -> RefreshToken | None:
-    """The token that was written so; None for what no token looks like. Each token has one
-    spelling."""
+    """The token with this text; None for a text without a token's format. Each token has
+    exactly one text."""
     if not _TOKEN.fullmatch(text):
         return None
     octets = urlsafe_b64decode(text.removeprefix(PREFIX) + "==")

@@ -1,18 +1,18 @@
-"""Sessions of players: what a presented refresh token means, and what becomes of its session.
+"""Sessions of players: decides what a refresh token may do, and what happens to its session.
 
-A session is what one login began, and what others call a family of refresh tokens. Exactly
-one token is current; using it makes its successor current (rotation, RFC 9700 4.14.2). So
+A session starts with one login; it is a family of refresh tokens. Exactly one token is current.
+Using it makes its successor current (rotation, RFC 9700 4.14.2):
 
-- a token that was never ours changes nothing, whatever session it names;
-- the current token gives its successor, and no two tokens follow from one;
-- one that was replaced gives the same successor again to whoever repeats the request that
-  replaced it, by its key, while that was one of the last `KEPT_ROTATIONS`: a copy that was
-  delayed harms nobody; and the one just before the current, by the token alone, for
-  `REPEAT_SECONDS`;
-- any other genuine token is held by somebody besides the session's own client, for that one
-  has gone on: the session ends. So a thief and a victim cannot both stay.
+- A forged token changes nothing, whichever session it names.
+- The current token gives its successor. A token has only one successor.
+- A replaced token gives the same successor again if the request repeats the idempotency key of
+  the request that replaced it, and that was one of the last `KEPT_ROTATIONS`. So a delayed copy
+  of a request does no harm. The token just before the current one does so for `REPEAT_SECONDS`
+  without the key too.
+- Any other genuine token is a copy, because the session's own client has a newer one: the
+  session ends. So a thief and the victim cannot both keep it.
 
-The module does no I/O: it judges a row at a time, and its callers hold the row's lock.
+The module does no I/O. It judges one row at a time, and its callers hold the row's lock.
 """
 
 from dataclasses import dataclass, field, replace
@@ -24,17 +24,17 @@ from account_svc.domain.refresh_tokens import MAX_GENERATION, SECRET_BYTES, Refr
 from mesh.errors import Unauthenticated
 
 IDLE_DAYS = 14
-"""A session ends when it was not refreshed for so long."""
+"""A session ends after so many days without a refresh."""
 MAX_DAYS = 30
-"""A session ends so long after its login, however it is used."""
+"""A session ends so many days after its login, even if it is used."""
 REPEAT_SECONDS = 30.0
-"""For how long a rotation may be repeated without its request's key."""
+"""How long a rotation may be repeated without its request's key."""
 KEPT_ROTATIONS = 16
-"""Of how many the keys are known: more than a client makes while a request may be under way."""
+"""How many rotations keep their keys: more than a client makes while a request is in flight."""
 MAX_LIVE_SESSIONS = 20
-"""Of one player; the one that was refreshed longest ago makes room for another."""
+"""Per player. A new session replaces the one that was refreshed longest ago."""
 KEPT_DAYS = 7
-"""For how long an ended session is kept, so that its refresh can be answered with why."""
+"""How long an ended session is kept, so that a refresh gets the reason as its answer."""
 
 
 class Ending(StrEnum):
@@ -55,7 +55,7 @@ _WHY = {
     Ending.LOGGED_OUT_EVERYWHERE: "the player logged out everywhere",
     Ending.PASSWORD_CHANGED: "the password was changed",
     Ending.REUSED: "one of its refresh tokens was used twice",
-    Ending.DISPLACED: f"the player has begun more than {MAX_LIVE_SESSIONS} sessions",
+    Ending.DISPLACED: f"the player started more than {MAX_LIVE_SESSIONS} sessions",
     Ending.WORN_OUT: f"it was refreshed {MAX_GENERATION} times",
     Ending.IDLE: f"it was not refreshed for {IDLE_DAYS} days",
     Ending.TOO_OLD: f"{MAX_DAYS} days have passed since the login",
@@ -63,7 +63,7 @@ _WHY = {
 
 
 class RefreshTokenInvalid(Unauthenticated):
-    """One answer for what is malformed, unknown, forgotten or forged."""
+    """The token is malformed, unknown, deleted or forged; all four get the same answer."""
 
     REASON = "REFRESH_TOKEN_INVALID"
 
@@ -78,20 +78,20 @@ class SessionEnded(Unauthenticated):
 
     def __init__(self, ending: Ending) -> None:
         super().__init__(
-            f"The session has ended, for {_WHY[ending]}; log in again.",
+            f"The session has ended because {_WHY[ending]}; log in again.",
             metadata={"cause": ending.value},
         )
 
 
 class RefreshTokenReused(Unauthenticated):
-    """The session has ended just now because of this call."""
+    """This call has ended the session."""
 
     REASON = "REFRESH_TOKEN_REUSED"
 
     def __init__(self) -> None:
         super().__init__(
-            "The refresh token was used before, so somebody else may hold a copy of it, and its "
-            "session has ended; log in again, and change the password if you did not do this."
+            "The refresh token was used before, so its session has ended: another client may have "
+            "a copy. Log in again, and change the password if you did not use the token twice."
         )
 
 
@@ -100,14 +100,14 @@ REFRESH_OUTCOMES = (
     "repeated",
     *(error.REASON.lower() for error in (RefreshTokenInvalid, SessionEnded, RefreshTokenReused)),
 )
-"""How a request to refresh may end, as it is counted."""
+"""The outcomes of a refresh request, as the metric counts them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session as it is stored. Hashes are SHA-256; `rotated_at` is when the current token
-    was first given, and `rotation_key_hashes` are those of the keys of the last requests that
-    rotated, at most KEPT_ROTATIONS, newest first."""
+    """A stored session. Hashes are SHA-256. `rotated_at` is when the current token was issued;
+    `rotation_key_hashes` are of the idempotency keys of the last rotations, at most
+    KEPT_ROTATIONS, newest first."""
 
     session_id: str
     user_id: str
@@ -131,19 +131,19 @@ class Session:
         return Ending.IDLE if now >= self.idle_ends_at else None
 
     def ended(self, ending: Ending, now: datetime) -> "Session":
-        """This session once it has ended."""
+        """This session, ended."""
         return replace(self, ended_at=now, ending=ending)
 
     def has_given(self, token: RefreshToken) -> bool:
-        """Whether the token is the current one or was once. It takes as many steps as it is
-        behind."""
+        """Whether the token is or was the current one. Takes one step for each generation that
+        it is behind."""
         if token.generation > self.generation:
             return False
         current = token.forward(self.salt, self.generation)
         return compare_digest(current.secret_hash, self.secret_hash)
 
     def rotated(self, successor: RefreshToken, key_hash: bytes, now: datetime) -> "Session":
-        """This session once `successor` is current."""
+        """This session with `successor` as the current token."""
         return replace(
             self,
             generation=successor.generation,
@@ -156,7 +156,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """The token was current: `session` is to be stored and `successor` to be given."""
+    """The token was current: store `session` and return `successor`."""
 
     session: Session
     successor: RefreshToken
@@ -164,14 +164,14 @@ class Rotated:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """The rotation was done before: `successor` is to be given once more."""
+    """The rotation was done before: return `successor` again."""
 
     successor: RefreshToken
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing is given. `session`, when there is one, has ended just now and is to be stored."""
+    """No token is returned. `session`, if there is one, has just ended and must be stored."""
 
     error: RefreshTokenInvalid | SessionEnded | RefreshTokenReused
     session: Session | None = None
@@ -195,8 +195,8 @@ def begin(
 def judge(
     session: Session | None, token: RefreshToken, key_hash: bytes, now: datetime
 ) -> Rotated | Repeated | Refused:
-    """The outcome of a request to refresh. `session` is the one that the token names, if there
-    is one; `key_hash` the SHA-256 of the request's key."""
+    """The outcome of a refresh request. `session` is the token's session, if it exists;
+    `key_hash` is the SHA-256 of the request's idempotency key."""
     if session is None or not session.has_given(token):
         return Refused(RefreshTokenInvalid())
     ending = session.ending_at(now)
@@ -213,7 +213,7 @@ def judge(
 
 
 def _is_repeat(session: Session, token: RefreshToken, key_hash: bytes, now: datetime) -> bool:
-    """Of the request that replaced the token, which is a genuine one."""
+    """Whether this repeats the request that replaced the token, which is genuine."""
     rotations_since = session.generation - token.generation - 1
     if rotations_since < len(session.rotation_key_hashes) and compare_digest(
         session.rotation_key_hashes[rotations_since], key_hash

@@ -1,19 +1,17 @@
-"""Which of several keys signs, and when one may go. Pure.
+"""Decides which of several keys signs, and when a key may be removed. Pure.
 
-Invariant: no token is refused during its life, although instances read the keys at different
-moments and verifiers fetch what is published at others. It holds because
+Invariant: no token is refused during its life, although instances read the keys, and verifiers
+fetch them, at different times. It holds because
 
-1. a key signs only SETTLE_SECONDS after this process first saw it, and after it was made.
-   That is longer than it takes for every other instance to see it too, and for every
-   verifier to fetch it from one of them;
-2. a key that a newer one took over from stays published for `overlap_seconds` after that,
-   which is longer than a token lives; each instance says when that is over, and a key may be
-   removed when all of them say so;
-3. a process that has just started knows nothing of what was seen when. It counts a key as
-   known to all if its predecessor may have been removed by now, and only then: so it
-   neither signs with a key that is about to go, nor with one that others may not know.
+1. A key signs only SETTLE_SECONDS after this process first saw it, and after it was made. By
+   then every other instance has seen it, and every verifier has fetched it from one of them.
+2. A replaced key stays published for `overlap_seconds`, which is longer than a token's life.
+   Each instance reports when that time is over; a key may be removed when all of them do.
+3. A process that has just started does not know when the keys were first seen. It treats a key
+   as known to all only if the key's predecessor may already be removed. So it does not sign
+   with a key that is about to be removed, nor with one that others may not know.
 
-A key that is removed earlier, because it leaked, ends every token that it signed.
+Removing a leaked key earlier makes every token that it signed invalid.
 """
 
 import re
@@ -24,29 +22,29 @@ from enum import StrEnum
 from typing import Protocol
 
 MAX_SIGNING_KEYS = 32
-"""How many a process reads, the newest first; nobody cleans up a folder that holds more."""
+"""How many keys a process reads, the newest first. It ignores the others in the folder."""
 SETTLE_SECONDS = 30.0
-"""Instances look every 5 seconds. A verifier that asked just before asks again 10 seconds after
-an answer that took 3, and the next takes 3 too. That makes 21, and what is left is for files that
-are copied from one machine to the next."""
+"""Instances read the folder every 5 seconds. In the worst case a verifier fetched the keys just
+before: that took 3 seconds, it waits 10 seconds, and the next fetch takes 3 again. The sum is 21;
+the rest is for copying files between machines."""
 MARGIN_SECONDS = 60.0
-"""By which the overlap exceeds a token's life: instances do not switch in the same moment, nor
-do their clocks agree to the second."""
+"""By how much the overlap exceeds a token's life, because instances switch at different times
+and their clocks differ by some seconds."""
 
 _FILE_NAME = "%Y%m%dT%H%M%SZ.pem"
 _EXACT_FILE_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z\.pem")
-_MUST_BE = "it must be the moment of its making, such as 20270131T194500Z.pem"
+_MUST_BE = "it must be the time of its creation, such as 20270131T194500Z.pem"
 
 
 def file_name(made_at: datetime) -> str:
-    """The name of the file of a key that is made then, such as 20270131T194500Z.pem."""
+    """The file name of a key made at that time, such as 20270131T194500Z.pem."""
     return made_at.astimezone(UTC).strftime(_FILE_NAME)
 
 
 def made_at_of(name: str) -> float:
-    """When the key of a file of that name was made, in seconds since 1970.
+    """The creation time in a key's file name, in seconds since 1970.
 
-    Raises ValueError when the name is no moment.
+    Raises ValueError when the name is not a time.
     """
     if not _EXACT_FILE_NAME.fullmatch(name):
         raise ValueError(_MUST_BE)
@@ -57,7 +55,7 @@ def made_at_of(name: str) -> float:
 
 
 class State(StrEnum):
-    """What becomes of a key, in this order."""
+    """The states of a key, in their order."""
 
     WAITING = "waiting"
     SIGNING = "signing"
@@ -75,8 +73,8 @@ class ScheduledKey:
 
 @dataclass(frozen=True, slots=True)
 class ListedKey:
-    """What an operator wants to know of a key; times are seconds since 1970, and
-    `removable_at` is None while no newer key has taken over."""
+    """A key as shown to an operator. Times are seconds since 1970; `removable_at` is None while
+    no newer key has replaced it."""
 
     kid: str
     file_name: str
@@ -86,39 +84,39 @@ class ListedKey:
 
 
 class KeyFiles(Protocol):
-    """The port to the stored signing keys, for whoever changes them; one change at a time."""
+    """The port to the stored signing keys, for changing them; one change at a time."""
 
     @property
     def place(self) -> str:
-        """Where they lie, for messages to people."""
+        """The location of the keys, for messages."""
         ...
 
     def names(self) -> Mapping[str, str]:
-        """The file names of the keys that can be read, by key id, the oldest first."""
+        """The file names of the readable keys, by key id, the oldest first."""
         ...
 
     def make(self, made_at: datetime) -> str:
-        """Stores a new key in one step, and returns its id.
+        """Stores a new key atomically, and returns its id.
 
-        Raises FileExistsError when one was made in the same second, and OSError.
+        Raises FileExistsError when a key was made in the same second, and OSError.
         """
         ...
 
     def remove(self, kid: str) -> None:
-        """Removes a key that `names` has. Raises OSError."""
+        """Removes a key from `names`. Raises OSError."""
         ...
 
 
 class Schedule:
-    """Of the keys that a process knows, at least one."""
+    """The schedule of the keys that a process knows, at least one."""
 
     def __init__(self, keys: Iterable[ScheduledKey], overlap_seconds: float) -> None:
         self.keys = sorted(keys, key=lambda key: key.made_at)
-        assert self.keys, "somebody must sign"
+        assert self.keys, "a schedule needs a key"
         self._overlap_seconds = overlap_seconds
 
     def signing(self, now: float) -> ScheduledKey:
-        """The newest that is ready. When none is, the oldest, which the most know."""
+        """The newest key that is ready. If none is, the oldest, which most instances know."""
         ready = [key for key in self.keys if key.ready_at <= now]
         return ready[-1] if ready else self.keys[0]
 
@@ -129,8 +127,8 @@ class Schedule:
         return State.SUPERSEDED if key.made_at < signing.made_at else State.WAITING
 
     def removable_at(self, key: ScheduledKey, now: float) -> float | None:
-        """From when on nothing valid is signed with it, by this process's own knowledge;
-        None while no newer key has taken over. In seconds since 1970."""
+        """When its last token has expired, as far as this process knows, in seconds since 1970;
+        None while no newer key has replaced it."""
         took_over = [
             newer.ready_at
             for newer in self.keys
@@ -140,19 +138,19 @@ class Schedule:
 
 
 def overlap_seconds(token_seconds: float) -> float:
-    """How long a key stays published after a newer one took over."""
+    """How long a key stays published after a newer one has replaced it."""
     return token_seconds + MARGIN_SECONDS
 
 
 def seen_first(kid: str, made_at: float, seen_at: float) -> ScheduledKey:
-    """A key that came while this process ran, or of which no more can be said."""
+    """A key that appeared while this process ran, or that has no known history."""
     return ScheduledKey(kid, made_at, max(made_at, seen_at) + SETTLE_SECONDS)
 
 
 def found_at_start(
     kid: str, made_at: float, started_at: float, overlap_seconds: float
 ) -> ScheduledKey:
-    """A key that was there when this process started."""
+    """A key that existed when this process started."""
     if made_at + SETTLE_SECONDS + overlap_seconds <= started_at:
         return ScheduledKey(kid, made_at, started_at)
     return seen_first(kid, made_at, started_at)

@@ -1,4 +1,4 @@
-"""Wallets and the ledger that explains them."""
+"""Wallets, and the ledger of their changes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +27,7 @@ class BalanceChange:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """A balance change that was recorded; `number` counts a player's entries from 1."""
+    """A recorded balance change; `number` counts a player's entries from 1."""
 
     number: int
     operation_id: str

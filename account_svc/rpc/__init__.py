@@ -1,1 +1,1 @@
-"""The service's protos, turned into its domain and back: one module for each proto service."""
+"""Converts between protos and domain types: one module for each proto service."""

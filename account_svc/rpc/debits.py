@@ -1,4 +1,4 @@
-"""What tx.v1.ParticipantService carries here: account.v1.Debit and its result."""
+"""The operation of tx.v1.ParticipantService here: account.v1.Debit and its result."""
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
@@ -10,7 +10,7 @@ from protos.account.v1 import account_pb2
 
 
 def decode_debit(body: AnyMessage) -> Debit:
-    """The body of an operation that this participant prepares. Raises InvalidArgument."""
+    """Reads the body of an operation to prepare. Raises InvalidArgument."""
     debit = account_pb2.Debit()
     if not body.Unpack(debit):
         raise InvalidArgument.of_field("operations", "must hold account.v1.Debit")
@@ -20,5 +20,5 @@ def decode_debit(body: AnyMessage) -> Debit:
 
 
 def encode_debit_result(balance_after_gems: int) -> Message:
-    """The result that a YES vote carries."""
+    """The result in a YES vote."""
     return account_pb2.DebitResult(balance_after=balance_after_gems)

@@ -8,7 +8,7 @@ from protos.account.v1 import gift_fees_pb2 as pb
 
 
 class GiftFeeRpc:
-    """What the gacha service asks for when a player sends a gift."""
+    """The gacha service's calls when a player sends a gift."""
 
     def __init__(self, fees: GiftFees) -> None:
         self._fees = fees

@@ -8,7 +8,7 @@ from protos.account.v1 import purchases_pb2
 
 
 class PurchaseRpc:
-    """A player's purchases, which AccountService.BuyCurrency began."""
+    """A player's purchases, which AccountService.BuyCurrency starts."""
 
     def __init__(self, purchases: Purchases) -> None:
         self._purchases = purchases

@@ -7,7 +7,7 @@ from protos.account.v1 import sessions_pb2
 
 
 class SessionRpc:
-    """Refreshing and ending sessions, and changing the password that they began with."""
+    """Refreshes and ends sessions, and changes the password."""
 
     def __init__(self, accounts: Accounts, sessions: Sessions) -> None:
         self._accounts = accounts

@@ -1,4 +1,4 @@
-"""account.v1.SigningKeyService, and what GetKeySet says."""
+"""account.v1.SigningKeyService, and the keys in GetKeySet."""
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -31,7 +31,7 @@ class SigningKeyRpc:
 
 
 def json_web_key(key: Ed25519PublicKey) -> account_pb2.JsonWebKey:
-    """As JSON Web Key Sets have it."""
+    """The key as a JSON Web Key (RFC 8037)."""
     return account_pb2.JsonWebKey(
         kty="OKP",
         crv="Ed25519",

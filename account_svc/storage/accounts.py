@@ -1,5 +1,5 @@
-"""Players in the account database. Every function takes a cursor whose transaction
-is its caller's."""
+"""Players in the account database. Every function runs in the caller's transaction, by its
+cursor."""
 
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -8,7 +8,7 @@ from account_svc.domain.accounts import EmailTaken, NewPlayer, StoredPlayer, Use
 from mesh.postgres.database import UNIQUE_VIOLATION
 
 _SELECT = "SELECT user_id, username, email, password_hash, password_change_id FROM player"
-"""What `_player` reads."""
+"""The columns that `_player` reads."""
 _TAKEN = {"player_username_unique": UsernameTaken, "player_email_unique": EmailTaken}
 
 
@@ -17,7 +17,7 @@ def insert_player(
 ) -> bool:
     """Adds a player with an empty wallet; False when this registration was made before.
 
-    Raises UsernameTaken and EmailTaken, after which the transaction is failed.
+    Raises UsernameTaken and EmailTaken; the transaction has failed then.
     """
     try:
         cursor.execute(
@@ -49,7 +49,7 @@ def insert_player(
 
 
 def find_player_by_registration(cursor: Cursor, registration_id: str) -> StoredPlayer | None:
-    """The player that a registration made."""
+    """The player of that registration."""
     cursor.execute(f"{_SELECT} WHERE registration_id = %s", (registration_id,))
     return _player(cursor)
 
@@ -74,7 +74,7 @@ def lock_player(cursor: Cursor, user_id: str) -> StoredPlayer | None:
 
 
 def update_password(cursor: Cursor, user_id: str, change_id: str, password_hash: str) -> None:
-    """Gives the player another password; `change_id` is the operation that does so."""
+    """Replaces the player's password hash; `change_id` is the id of the operation."""
     cursor.execute(
         "UPDATE player SET password_hash = %s, password_change_id = %s WHERE user_id = %s",
         (password_hash, change_id, user_id),

@@ -1,5 +1,4 @@
-"""Batches of debits. Every function takes a cursor whose transaction
-is its caller's."""
+"""Batches of debits. Every function runs in the caller's transaction, by its cursor."""
 
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from mesh.postgres.sql_arrays import array_of_plain
 
 @dataclass(frozen=True, slots=True)
 class Debited:
-    """What became of a batch of debits: the players whose wallets were to be had, the
-    operations that had been applied before, and the balance that each debit left now."""
+    """The outcome of a batch of debits: the players whose wallets were free, the operations
+    that had been applied before, and the balance after each new debit."""
 
     locked: Set[str]
     applied: Set[str]
@@ -23,11 +22,11 @@ class Debited:
 def take_gems(
     cursor: Cursor, debits: Mapping[str, Debit], operation_ids: Collection[str]
 ) -> Debited:
-    """Locks the wallets that are free, without waiting, and debits those that can
-    pay and whose operation is new, with a ledger entry each.
+    """Locks the free wallets without waiting. Debits those that can pay and whose operation is
+    new, and adds a ledger entry for each.
 
-    `debits` are by operation id, at most one a player; `operation_ids` are all that are
-    asked about. One round trip.
+    `debits` are by operation id, at most one per player; `operation_ids` are all operations
+    to check for repeats. One round trip.
     """
     cursor.execute(
         "SELECT locked, applied, debited, balances"

@@ -1,5 +1,5 @@
-"""Fees for gifts in the account database. Every function takes a cursor whose transaction
-is its caller's."""
+"""Fees for gifts in the account database. Every function runs in the caller's transaction, by
+its cursor."""
 
 from collections.abc import Collection
 
@@ -9,7 +9,7 @@ from account_svc.domain.gift_fees import GiftFee, PlayerName, StoredGiftFee
 
 
 def insert_gift_fee(cursor: Cursor, fee: GiftFee, refusal: str) -> bool:
-    """Records what became of a fee; False when one of that id is there."""
+    """Records the outcome of a fee; False when the id is already stored."""
     cursor.execute(
         """
         INSERT INTO gift_fee (fee_id, user_id, amount, refusal)
@@ -34,7 +34,7 @@ def find_gift_fee(cursor: Cursor, fee_id: str) -> StoredGiftFee | None:
 
 
 def insert_gift_fee_refund(cursor: Cursor, fee_id: str, refund_id: str) -> None:
-    """Records that a fee was given back; it was not before."""
+    """Records a refund. The fee must not be refunded yet."""
     cursor.execute(
         "INSERT INTO gift_fee_refund (fee_id, refund_id) VALUES (%s, %s)", (fee_id, refund_id)
     )
@@ -43,7 +43,7 @@ def insert_gift_fee_refund(cursor: Cursor, fee_id: str, refund_id: str) -> None:
 def find_player_names(
     cursor: Cursor, username_keys: Collection[str], user_ids: Collection[str]
 ) -> list[PlayerName]:
-    """The players of those names, lower-cased, and of those ids."""
+    """The players with those lower-cased names, and those with those ids."""
     cursor.execute(
         "SELECT user_id::text, username FROM player"
         " WHERE username_key = ANY(%s) OR user_id = ANY(%s::uuid[])",

@@ -1,7 +1,7 @@
 """Failed attempts to log in, in the account database.
 
-Every function takes a cursor whose transaction is its caller's. Rows are locked in the
-order of their keys, so that no two transactions wait for one another.
+Every function runs in the caller's transaction, by its cursor. Rows are locked in the order of
+their keys, so that transactions cannot deadlock.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,15 +15,15 @@ from account_svc.domain.login_attempts import CLEAR, FORGET_SECONDS, Key, Standi
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is stored of a subject. `known_until` is in seconds since 1970; 0 unless it is a
-    pair that has logged in."""
+    """The stored row of a subject. `known_until` is in seconds since 1970; 0 unless the subject
+    is a pair that has logged in."""
 
     standing: Standing = CLEAR
     known_until: float = 0.0
 
 
 def find(cursor: Cursor, keys: Iterable[Key]) -> Mapping[Key, Row]:
-    """Those of the subjects that are stored."""
+    """The rows of those subjects that are stored."""
     execute_values(
         cursor,
         """
@@ -39,7 +39,7 @@ def find(cursor: Cursor, keys: Iterable[Key]) -> Mapping[Key, Row]:
 
 
 def lock(cursor: Cursor, keys: Iterable[Key]) -> Mapping[Key, Row]:
-    """All of the subjects, locked until the transaction ends, which does not wait for the disk."""
+    """The rows of all subjects, locked until the transaction ends. It commits asynchronously."""
     cursor.execute("SET LOCAL synchronous_commit = off")
     execute_values(
         cursor,
@@ -58,7 +58,7 @@ def lock(cursor: Cursor, keys: Iterable[Key]) -> Mapping[Key, Row]:
 
 
 def save(cursor: Cursor, rows: Mapping[Key, Row]) -> None:
-    """Of subjects that are locked."""
+    """Stores the rows of locked subjects."""
     execute_values(
         cursor,
         """
@@ -108,7 +108,7 @@ def delete_old(cursor: Cursor, now: float, limit: int) -> int:
 
 
 _ALL = 1000
-"""More than any of these statements is given, so that each is one statement."""
+"""More rows than these calls ever pass, so that each is one statement."""
 
 
 def _values(keys: Iterable[Key]) -> list[tuple[bytes, bytes]]:

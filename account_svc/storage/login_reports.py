@@ -1,7 +1,7 @@
-"""What operators see of failed logins, in the account database.
+"""Reports of failed logins for operators, from the account database.
 
-Names and addresses are stored as digests alone: an account is found by its name, and an
-address is never shown. Every function takes a cursor whose transaction is its caller's.
+Only digests of names and addresses are stored: an account is found by its name, and addresses
+are never shown. Every function runs in the caller's transaction, by its cursor.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 @dataclass(frozen=True, slots=True)
 class FailedSubjects:
-    """How many of a kind have failed within the last hour, and how often the worst of them.
+    """How many subjects of a kind failed in the last hour, and the most failures of one.
 
     `kind` is account (at new addresses), pair (an account at a known address) or address.
     """
@@ -24,8 +24,8 @@ class FailedSubjects:
 
 @dataclass(frozen=True, slots=True)
 class AccountFailures:
-    """The failures of one account, at new addresses or at one known address; the times are
-    None for never."""
+    """The failures of one account, at new addresses or at one known address. A time is None
+    for never."""
 
     kind: str
     failure_count: int
@@ -40,8 +40,8 @@ def summary(cursor: Cursor) -> list[FailedSubjects]:
 
 
 def failures_of(cursor: Cursor, username: str) -> list[AccountFailures]:
-    """Empty for an account that has neither failed nor logged in lately. The username may be
-    in any case."""
+    """The account's failures; empty if it has neither failed nor logged in lately. Ignores the
+    case of the username."""
     cursor.execute(
         """
         SELECT kind, failure_count, date_trunc('second', last_failed_at),
@@ -54,8 +54,8 @@ def failures_of(cursor: Cursor, username: str) -> list[AccountFailures]:
 
 
 def forgive(cursor: Cursor, username: str) -> int:
-    """Lets the account log in again at once; returns how many of its subjects had failures.
-    Idempotent."""
+    """Clears the account's failures, so that it can log in at once; returns how many of its
+    subjects had failures. Idempotent."""
     cursor.execute("SELECT forgive_login_attempts(%s)", (username,))
     ((forgiven_count,),) = cursor.fetchall()
     return int(forgiven_count)

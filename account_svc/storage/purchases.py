@@ -1,5 +1,5 @@
-"""Purchases in the account database. Every function takes a cursor whose transaction
-is its caller's."""
+"""Purchases in the account database. Every function runs in the caller's transaction, by its
+cursor."""
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -7,8 +7,8 @@ from account_svc.domain.purchases import Purchase, PurchaseRecord, PurchaseState
 
 
 def insert_purchase(cursor: Cursor, purchase: Purchase) -> bool:
-    """Records what was asked; False when that attempt of the request is there. The player
-    must exist."""
+    """Records a requested purchase; False when that attempt is already stored. The player must
+    exist."""
     cursor.execute(
         """
         INSERT INTO purchase (purchase_id, intent_id, attempt, user_id, amount,
@@ -32,7 +32,7 @@ def insert_purchase(cursor: Cursor, purchase: Purchase) -> bool:
 
 
 def insert_outcome(cursor: Cursor, purchase_id: str, outcome: PurchaseState, reason: str) -> None:
-    """Records how a purchase ended; it had not before. `reason` is empty when it was credited."""
+    """Records the outcome of a purchase that had none. `reason` is empty when it was credited."""
     cursor.execute(
         "INSERT INTO purchase_outcome (purchase_id, outcome, reason) VALUES (%s, %s, %s)",
         (purchase_id, outcome, reason),
@@ -49,7 +49,7 @@ FROM purchase LEFT JOIN purchase_outcome USING (purchase_id)
 LEFT JOIN ledger ON ledger.operation_id = purchase_id
 """
 FACT_COUNT = 9
-"""How many columns after the number are the purchase's own."""
+"""How many columns after the number belong to the purchase."""
 
 
 def find_purchase(cursor: Cursor, purchase_id: str) -> PurchaseRecord | None:
@@ -59,7 +59,7 @@ def find_purchase(cursor: Cursor, purchase_id: str) -> PurchaseRecord | None:
 
 
 def find_last_attempt(cursor: Cursor, intent_id: str) -> PurchaseRecord | None:
-    """The newest purchase that a request has made."""
+    """The newest purchase of a request."""
     cursor.execute(f"{_SELECT} WHERE intent_id = %s ORDER BY attempt DESC LIMIT 1", (intent_id,))
     return next(iter(_records(cursor)), None)
 

@@ -1,8 +1,8 @@
-"""Sessions of players in the account database. Every function takes a cursor whose
-transaction is its caller's.
+"""Sessions of players in the account database. Every function runs in the caller's
+transaction, by its cursor.
 
-A transaction that changes several sessions of a player, or adds one, locks the player's row
-first (`storage.accounts.lock_player`), so that such transactions are serial.
+A transaction that adds a session, or changes several sessions of a player, locks the player's
+row first (`storage.accounts.lock_player`). So such transactions run one after another.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from account_svc.domain.sessions import KEPT_DAYS, MAX_LIVE_SESSIONS, Ending, Session
 
 MAX_REMEMBERED_SESSIONS = 100
-"""Of one player, those that are over included, so that logging in often fills no disk."""
+"""Per player, including ended sessions, so that frequent logins cannot fill the disk."""
 MAX_FORGOTTEN = 1000
-"""Rows that one call removes."""
+"""The most rows that one call removes."""
 
 
 def insert_session(cursor: Cursor, session: Session) -> None:
-    """Adds a session. First ends or deletes the oldest of a player who has too many."""
+    """Adds a session. First ends or deletes the player's oldest ones if there are too many."""
     _make_room(cursor, session.user_id, session.created_at)
     cursor.execute(
         """
@@ -61,7 +61,7 @@ def lock_session(cursor: Cursor, session_id: str) -> Session | None:
 
 
 def update_session(cursor: Cursor, session: Session) -> None:
-    """Stores what became of a session that `lock_session` gave."""
+    """Stores a changed session from `lock_session`."""
     cursor.execute(
         """
         UPDATE player_session
@@ -83,8 +83,8 @@ def update_session(cursor: Cursor, session: Session) -> None:
 
 
 def end_sessions(cursor: Cursor, user_id: str, ending: Ending, now: datetime) -> int:
-    """Ends every session of the player that lives; how many there were."""
-    # One that another instance has ended, by a clock that is ahead, has ended all the same.
+    """Ends every live session of the player; returns how many."""
+    # A session that another instance ended has ended, even if that instance's clock is ahead.
     cursor.execute(
         """
         UPDATE player_session SET ended_at = %s, ending = %s
@@ -96,7 +96,7 @@ def end_sessions(cursor: Cursor, user_id: str, ending: Ending, now: datetime) ->
 
 
 def forget_sessions(cursor: Cursor, now: datetime, max_count: int = MAX_FORGOTTEN) -> int:
-    """Removes sessions that have been over for KEPT_DAYS; how many, at most `max_count`."""
+    """Removes sessions that ended KEPT_DAYS ago; returns how many, at most `max_count`."""
     cursor.execute(
         """
         DELETE FROM player_session WHERE session_id IN (
@@ -110,7 +110,7 @@ def forget_sessions(cursor: Cursor, now: datetime, max_count: int = MAX_FORGOTTE
 
 
 def _make_room(cursor: Cursor, user_id: str, now: datetime) -> None:
-    """Leaves the player one session fewer than there may be, of each kind."""
+    """Makes room for one more session within both bounds, on live and on all sessions."""
     cursor.execute(
         """
         UPDATE player_session SET ended_at = %s, ending = %s

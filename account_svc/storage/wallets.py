@@ -1,5 +1,4 @@
-"""Wallets and the ledger. Every function takes a cursor whose transaction
-is its caller's."""
+"""Wallets and the ledger. Every function runs in the caller's transaction, by its cursor."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -9,7 +8,7 @@ from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceChange, LedgerEn
 
 
 def find_balances(cursor: Cursor, user_ids: Collection[str]) -> Mapping[str, int]:
-    """Gems in the wallets of those of the players that there are."""
+    """Gems in the wallets of the players that exist."""
     cursor.execute(
         "SELECT user_id::text, balance FROM wallet WHERE user_id = ANY(%s::uuid[])",
         (list(user_ids),),
@@ -18,7 +17,7 @@ def find_balances(cursor: Cursor, user_ids: Collection[str]) -> Mapping[str, int
 
 
 def lock_wallets(cursor: Cursor, user_ids: Collection[str]) -> set[str]:
-    """Locks the wallets that are free, without waiting. Returns their players."""
+    """Locks the free wallets without waiting. Returns their players."""
     cursor.execute(
         "SELECT user_id::text FROM wallet WHERE user_id = ANY(%s::uuid[])"
         " ORDER BY user_id FOR UPDATE SKIP LOCKED",

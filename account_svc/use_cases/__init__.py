@@ -1,1 +1,1 @@
-"""What the account service does; each operation owns its transactions."""
+"""The operations of the account service; each owns its transactions."""

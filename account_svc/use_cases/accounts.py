@@ -1,4 +1,4 @@
-"""Players, their passwords, and what their wallets hold."""
+"""Players, their passwords and their balances."""
 
 from collections.abc import Callable, Collection, Mapping
 from uuid import uuid4
@@ -57,11 +57,11 @@ class Accounts:
     async def register(
         self, username: str, password: str, email: str, idempotency_key: str, address: str
     ) -> str:
-        """Creates a player who asks from `address`, and returns its id.
+        """Creates a player and returns the id. `address` is the client's address.
 
         Idempotent by `idempotency_key`. Raises InvalidArgument, UsernameTaken, EmailTaken,
-        IdempotencyKeyReused; and LoginBackoff where the key was used before, because a repeat
-        tells whether its password is right.
+        IdempotencyKeyReused. Raises LoginBackoff when the key was used before, because a repeat
+        reveals whether its password is right.
         """
         player = checked_player(username, email)
         check_password(password)
@@ -80,11 +80,12 @@ class Accounts:
         if is_new:
             return user_id
         stored = await self._registered(registration_id, player, password, address)
-        assert stored is not None, "a registration that conflicted is there"
+        assert stored is not None, "a conflicting registration is stored"
         return stored
 
     async def login(self, username: str, password: str, address: str) -> Grant:
-        """Begins a session of the player, who is at `address`. Repeated, it begins another.
+        """Starts a session of the player; `address` is the client's address. Not idempotent: a
+        repeat starts another session.
 
         Raises InvalidArgument, InvalidCredentials, LoginBackoff.
         """
@@ -108,10 +109,10 @@ class Accounts:
         idempotency_key: str,
         address: str,
     ) -> Grant:
-        """Replaces the password, ends every session of the player, and begins one, for who is
-        at `address`.
+        """Replaces the password, ends every session of the player, and starts a new one.
+        `address` is the client's address.
 
-        Idempotent by `idempotency_key`: a repeat of the last change begins one more session.
+        Idempotent by `idempotency_key`: a repeat of the last change starts one more session.
         Raises InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound, LoginBackoff.
         """
         check_given_password(current_password, "current_password")
@@ -166,16 +167,16 @@ class Accounts:
     async def _is_password_of(
         self, player: StoredPlayer | None, password: str, username: str, address: str
     ) -> bool:
-        """Every check of a password goes through here and is slowed down after failures. An
-        unknown player costs the same work. Raises LoginBackoff, Overloaded."""
+        """Whether the password is right. Every check of a password goes through here, and waits
+        after failures. An unknown player costs the same work. Raises LoginBackoff, Overloaded."""
         password_hash = player.password_hash if player else None
         return await self._guard.attempt(
             username, address, lambda: self._passwords.verify(password_hash, password)
         )
 
     async def _begin_session(self, player: StoredPlayer) -> Grant | None:
-        """None when the password was changed since the player was read: a login with the old
-        password begins no session."""
+        """Starts a session. None when the password was changed since the player was read, so
+        that a login with the old password starts no session."""
         session, first = self._sessions.new(player.user_id)
 
         def begin(cursor: Cursor) -> bool:
@@ -188,7 +189,7 @@ class Accounts:
         return self._sessions.grant(session, first) if is_begun else None
 
     async def _repeat_change(self, player: StoredPlayer, new_password: str, address: str) -> Grant:
-        """A session after the player's last change of the password, which was this one."""
+        """Starts a session for a repeat of the player's last password change."""
         if not await self._is_password_of(player, new_password, player.username, address):
             raise IdempotencyKeyReused
         grant = await self._begin_session(player)
@@ -199,7 +200,7 @@ class Accounts:
     async def _registered(
         self, registration_id: str, player: NewPlayer, password: str, address: str
     ) -> str | None:
-        """The id of the player that this registration made before, if it did."""
+        """The id of the player that this registration made before, if any."""
         stored = await self._database.autocommit(
             lambda cursor: players.find_player_by_registration(cursor, registration_id)
         )
@@ -220,8 +221,8 @@ class Accounts:
 def _replace_password(
     cursor: Cursor, player: StoredPlayer, change_id: str, password_hash: str, session: Session
 ) -> bool:
-    """Ends every session of the player and begins this one. False, and nothing changes, when
-    the password was changed since the player was read."""
+    """Stores the password, ends every session of the player and starts this one. False, without
+    any change, when the password was changed since the player was read."""
     if not _still_has_password(cursor, player):
         return False
     players.update_password(cursor, player.user_id, change_id, password_hash)
@@ -233,7 +234,7 @@ def _replace_password(
 
 
 def _still_has_password(cursor: Cursor, player: StoredPlayer) -> bool:
-    """Whether the password is what it was when the player was read; it stays so until the
+    """Whether the password is unchanged since the player was read. Locks it until the
     transaction ends."""
     stands = players.lock_player(cursor, player.user_id)
     return stands is not None and stands.password_hash == player.password_hash

@@ -12,11 +12,11 @@ from mesh.txn.model import BUSY, DUPLICATE, No, Operation, Vote, Yes
 
 
 def apply_debits(cursor: Cursor, operations: Sequence[Operation[Debit]]) -> list[Vote[int]]:
-    """The account's part of a batch of pulls, inside its branch.
+    """Debits a batch of pulls, inside their branch, by one statement.
 
-    A YES carries the balance after. NO: USER_NOT_FOUND; BUSY when another transaction
-    holds the wallet, or another operation of this batch; DUPLICATE when the operation
-    was applied before; INSUFFICIENT_CURRENCY. One statement, whatever the batch.
+    A YES vote has the balance after the debit. Reasons of a NO: USER_NOT_FOUND; BUSY when
+    another transaction or another operation of this batch holds the wallet; DUPLICATE when
+    the operation was applied before; INSUFFICIENT_CURRENCY.
     """
     by_user: dict[str, Operation[Debit]] = {}
     for operation in operations:

@@ -1,8 +1,8 @@
-"""Fees for gifts: taken once, given back once, and refused for good.
+"""Fees for gifts: taken at most once, refunded at most once, and refused permanently.
 
-Invariant: of what is asked about one fee, in whatever order the messages come and
-however often, the first answer that was stored stands. A refusal is stored too: the same
-fee is not taken later from a wallet that has filled up meanwhile.
+Invariant: the first stored outcome of a fee is final, in whichever order its messages arrive
+and however often. A refusal is stored too: the same fee is not taken later from a wallet that
+has since received gems.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ WALLET_BUSY_PAUSE_SECONDS = 0.02
 
 
 class GiftFees:
-    """The fees of one database, and who the players of a gift are."""
+    """The fees of one database, and the players of gifts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -41,7 +41,7 @@ class GiftFees:
     async def find_players(
         self, usernames: Sequence[str], user_ids: Sequence[str]
     ) -> list[PlayerName]:
-        """Those that there are. Raises InvalidArgument."""
+        """The players that exist. Raises InvalidArgument."""
         check_player_count("usernames", len(usernames))
         check_player_count("user_ids", len(user_ids))
         keys = [username.lower() for username in usernames if "\0" not in username]
@@ -50,11 +50,11 @@ class GiftFees:
         )
 
     async def charge(self, fee: GiftFee, deadline: Deadline) -> int:
-        """Takes the fee and returns the balance right after. Idempotent by its id.
+        """Takes the fee and returns the balance right after it. Idempotent by its id.
 
         Raises InvalidArgument, IdempotencyKeyReused, InsufficientCurrency, UserNotFound,
-        GiftFeeRefunded, and DeadlineExceeded when another transaction held the wallet all
-        the time.
+        GiftFeeRefunded, and DeadlineExceeded when other transactions held the wallet until the
+        deadline.
         """
         check_fee(fee.amount_gems)
         stored = await self._once_the_wallet_is_free(lambda cursor: _charge(cursor, fee), deadline)
@@ -68,11 +68,11 @@ class GiftFees:
         return balances[fee.fee_id]
 
     async def refund(self, fee: GiftFee, deadline: Deadline) -> None:
-        """Gives the fee back if it was taken, and refuses it for ever if it was not.
-        Idempotent by its id.
+        """Refunds the fee if it was taken, and refuses it permanently if it was not. Idempotent
+        by its id.
 
-        Raises InvalidArgument, IdempotencyKeyReused, BalanceLimit, and DeadlineExceeded
-        when another transaction held the wallet all the time.
+        Raises InvalidArgument, IdempotencyKeyReused, BalanceLimit, and DeadlineExceeded when
+        other transactions held the wallet until the deadline.
         """
         check_fee(fee.amount_gems)
         await self._once_the_wallet_is_free(lambda cursor: _refund(cursor, fee), deadline)
@@ -84,13 +84,13 @@ class GiftFees:
             stored = await self._database.transaction(work)
             if stored is not None:
                 return stored
-            # Waiting here and not in the database leaves its connections to those who can go on.
+            # Waiting here and not in the database keeps its connections free for other calls.
             deadline.check()
             await asyncio.sleep(WALLET_BUSY_PAUSE_SECONDS)
 
 
 def _charge(cursor: Cursor, fee: GiftFee) -> StoredGiftFee | None:
-    """What became of the fee; None while another transaction holds the wallet."""
+    """The fee's outcome; None while another transaction holds the wallet."""
     if wallets.lock_wallets(cursor, [fee.user_id]):
         stored = _find(cursor, fee)
         if stored is not None:
@@ -104,7 +104,7 @@ def _charge(cursor: Cursor, fee: GiftFee) -> StoredGiftFee | None:
 
 
 def _refund(cursor: Cursor, fee: GiftFee) -> StoredGiftFee | None:
-    """What became of the fee; None while another transaction holds the wallet."""
+    """The fee's outcome; None while another transaction holds the wallet."""
     if not wallets.lock_wallets(cursor, [fee.user_id]):
         if wallets.existing_wallets(cursor, [fee.user_id]):
             return None
@@ -123,7 +123,7 @@ def _refund(cursor: Cursor, fee: GiftFee) -> StoredGiftFee | None:
 
 
 def _find(cursor: Cursor, fee: GiftFee) -> StoredGiftFee | None:
-    """Raises IdempotencyKeyReused when the id is another fee's."""
+    """The stored fee. Raises IdempotencyKeyReused when the id belongs to a different fee."""
     stored = gift_fees.find_gift_fee(cursor, fee.fee_id)
     if stored is not None and stored.fee != fee:
         raise IdempotencyKeyReused
@@ -131,9 +131,9 @@ def _find(cursor: Cursor, fee: GiftFee) -> StoredGiftFee | None:
 
 
 def _decided(cursor: Cursor, fee: GiftFee, refusal: str) -> StoredGiftFee:
-    """Stores what becomes of the fee, or finds what became of it a moment ago."""
+    """Stores the fee's outcome, or returns the outcome that another call has just stored."""
     if gift_fees.insert_gift_fee(cursor, fee, refusal):
         return StoredGiftFee(fee, refusal, is_refunded=False)
     stored = _find(cursor, fee)
-    assert stored is not None, "a fee that conflicted is there"
+    assert stored is not None, "a conflicting fee is stored"
     return stored

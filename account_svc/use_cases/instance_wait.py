@@ -1,4 +1,4 @@
-"""Waits until every instance of account_svc has taken up a change of the signing keys."""
+"""Waits until every instance of account_svc has applied a change of the signing keys."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,12 +12,12 @@ REPORT_SECONDS = 10.0
 
 
 class RotationFailed(Exception):
-    """The keys cannot be changed as asked; the message is for a person and has the remedy."""
+    """The keys cannot be changed as requested; the message is for operators, with the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceWait:
-    """Polls the instances with `ask`, and reports progress in sentences with `say`."""
+    """Polls the instances with `ask`, and reports progress with `say`, in sentences."""
 
     ask: Callable[[], Awaitable[Views]]
     say: Callable[[str], None]
@@ -27,10 +27,11 @@ class InstanceWait:
     async def until_done(
         self, lacking: Callable[[Views], Mapping[str, str]], limit_seconds: float, remark: str
     ) -> Views:
-        """Returns the views once `lacking` is empty; it has what is missing by instance.
+        """Returns the views once `lacking` returns an empty mapping. `lacking` maps an instance
+        to what it still lacks.
 
         An instance that does not answer counts as lacking. Raises RotationFailed after
-        `limit_seconds`, with what is missing and with `remark`.
+        `limit_seconds`; its message has the lacking instances and `remark`.
         """
         began_at = reported_at = self.clock().timestamp()
         while True:

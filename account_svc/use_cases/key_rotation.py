@@ -1,9 +1,9 @@
 """Changes the key that signs players' tokens, while the mesh serves.
 
-Nothing that is valid is refused: a new key is put beside the others, and each instance
-decides when it signs; a key is removed only when every instance says that nothing valid is
-left of it. A rotation may be interrupted and begun again at any moment. Revoking is the
-exception: it ends what that key signed.
+A rotation refuses no valid token: it adds a new key beside the others, and each instance
+decides when the key signs. It removes a key only when every instance reports that all of the
+key's tokens have expired. It may be interrupted and restarted at any time. Revoking is the
+exception: it makes the key's tokens invalid.
 """
 
 from collections.abc import Mapping
@@ -23,21 +23,21 @@ from mesh.identity.key_files import LOOK_SECONDS
 from mesh.identity.published_keys import FETCH_SECONDS
 
 GRACE_SECONDS = 30.0
-"""Beyond the time that is needed at most, for a process that is restarting, say."""
+"""Added to the longest time needed, for example for a process that restarts."""
 REFUSED_SECONDS = round(FETCH_SECONDS + LOOK_SECONDS)
-"""Within which a key that is gone is accepted nowhere."""
+"""A removed key is accepted nowhere after this time."""
 MIN_PREFIX_LENGTH = 6
-STILL_SIGNING = "The keys before it go on signing, and nothing is refused"
-STILL_GONE = "Its file is removed all the same; restart a process that still has it"
+STILL_SIGNING = "The earlier keys go on signing, and no token is refused"
+STILL_GONE = "Its file is removed; restart a process that still has the key"
 LOGGED_OUT = (
-    "Players with an access token that it signed have to refresh it, or to log in again; "
-    "sessions and all other tokens stay."
+    "Players with an access token that it signed must refresh it or log in again; "
+    "sessions and all other tokens stay valid."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """What a command did: key ids, and for each kept key from when on it may be removed."""
+    """The result of a command: key ids, and for each kept key the time when it may be removed."""
 
     made: str | None = None
     removed: tuple[str, ...] = ()
@@ -46,17 +46,17 @@ class KeyChange:
 
 @dataclass(frozen=True, slots=True)
 class KeyRotation:
-    """Changes the keys in `files`, and asks the instances by `wait`. The caller makes sure
-    that no other change is under way."""
+    """Changes the keys in `files`, and polls the instances with `wait`. The caller ensures that
+    no other change is running."""
 
     files: KeyFiles
     wait: InstanceWait
 
     async def rotate(self) -> KeyChange:
-        """Makes a key, waits until it signs everywhere, and removes the keys that may go.
+        """Makes a key, waits until it signs everywhere, and removes the expired keys.
 
-        Takes up the newest key instead when an interrupted rotation left one that does not
-        sign yet. Raises RotationFailed; nothing valid is refused even then.
+        If an interrupted rotation left a key that does not sign yet, it uses that one. Raises
+        RotationFailed; no valid token is refused even then.
         """
         views = await self._ask()
         self._report_faults(views)
@@ -70,15 +70,14 @@ class KeyRotation:
         return replace(await self.prune(), made=made)
 
     async def prune(self) -> KeyChange:
-        """Removes every key of which nothing valid is left. Idempotent. Raises
-        RotationFailed."""
+        """Removes every key whose tokens have all expired. Idempotent. Raises RotationFailed."""
         views = await self._ask()
         now = self.wait.clock().timestamp()
         removed, kept = [], {}
         for kid, name in self.files.names().items():
             seen = [view.find(kid) for view in views.values()]
             ends = [key.removable_at for key in seen if key is not None]
-            # An instance that does not know the key cannot say what it signed before.
+            # An instance that does not know the key cannot know what the key signed before.
             timestamps = [each for each in ends if each is not None]
             if not timestamps or len(timestamps) < len(views):
                 continue
@@ -97,9 +96,9 @@ class KeyRotation:
         return KeyChange(None, tuple(removed), kept)
 
     async def revoke(self, prefix: str) -> KeyChange:
-        """Removes a key at once, and makes another if it would be missed.
+        """Removes a key at once, and makes another one if the rest could not sign.
 
-        `prefix` is a key id, or the beginning of one. Raises RotationFailed.
+        `prefix` is a key id or its first characters. Raises RotationFailed.
         """
         names = self.files.names()
         kid = _chosen(prefix, names)
@@ -115,10 +114,10 @@ class KeyRotation:
         self.wait.say(f"Removed key {kid} ({names[kid]}).")
         await self._wait_until_it_is_gone(kid)
         self.wait.say(
-            f"account_svc accepts nothing that it signed any more, and within {REFUSED_SECONDS} s "
+            f"account_svc accepts none of its tokens any more; within {REFUSED_SECONDS} s "
             "no service does."
         )
-        self.wait.say("It had not signed yet: nobody is logged out." if is_unused else LOGGED_OUT)
+        self.wait.say("It had not signed yet: no player is affected." if is_unused else LOGGED_OUT)
         return KeyChange(made, (kid,))
 
     async def _ask(self) -> Views:
@@ -128,28 +127,28 @@ class KeyRotation:
             raise RotationFailed(f"{error}.") from error
 
     def _make(self, views: Views, revoked: str = "") -> str:
-        """A new key, and its id."""
+        """Makes a new key, and returns its id."""
         file_count = len(self.files.names())
         if file_count >= MAX_SIGNING_KEYS - 1 and not revoked:
             raise RotationFailed(
-                f"{file_count} keys lie in {self.files.place} already, and {MAX_SIGNING_KEYS} "
-                "are read at most: wait, and remove those that may go with "
+                f"{self.files.place} already has {file_count} keys, and at most "
+                f"{MAX_SIGNING_KEYS} are read: wait, and remove the expired ones with "
                 "`rotate-keys --prune` (make: PRUNE=1)."
             )
         try:
             kid = self.files.make(self.wait.clock())
         except FileExistsError as error:
-            raise RotationFailed("A key was made in this very second: try again.") from error
+            raise RotationFailed("A key was made in the same second: try again.") from error
         except OSError as error:
             raise RotationFailed(f"No key can be written: {error}.") from error
         others = {key.kid for view in views.values() for key in view.keys} - {revoked}
-        when = f"in about {SETTLE_SECONDS:.0f} s, when all can know it" if others else "at once"
+        when = f"in about {SETTLE_SECONDS:.0f} s, when all know it" if others else "at once"
         self.wait.say(f"Made key {kid} ({self.files.names()[kid]}). It signs {when}.")
         return kid
 
     def _waiting_key(self, views: Views) -> ListedKey | None:
-        """The newest key, if it does not sign yet but will soon: left by a rotation that was
-        interrupted, or made by hand."""
+        """The newest key if it does not sign yet but will soon: an interrupted rotation left it,
+        or an operator made it."""
         soon = self.wait.clock().timestamp() + SETTLE_SECONDS + LOOK_SECONDS
         waiting = [
             key

@@ -1,10 +1,9 @@
-"""Lets an attempt to log in begin, or says when it may.
+"""Admits an attempt to log in, or refuses it with the time to wait.
 
 Guarantees, over all instances and across their restarts (`account_svc.domain.login_attempts`
-has the figures): an attempt is counted before its password is looked at, so attempts made
-together are no way around the wait; a refusal is the same whether there is such an account
-or not, writes nothing, and costs one read. Only a crash of the database may forget the
-attempts of its last moment.
+has the figures): an attempt is counted before its password is checked, so concurrent attempts
+cannot avoid the wait. A refusal does not reveal whether the account exists; it writes nothing,
+and costs one read. A crash of the database may lose the attempts of its last moment.
 """
 
 import asyncio
@@ -41,15 +40,15 @@ STATEMENTS_A_CLEANUP = 20
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """An attempt that may look at the password. `before` has every subject that it was
-    counted for, as it was; `pair` is the account at this address, if that is known."""
+    """An attempt that may check the password. `before` has the earlier standing of every
+    subject that it counts for; `pair` is the account at this address, if that is known."""
 
     before: Mapping[Key, Standing]
     pair: Key | None
 
 
 class LoginGuard:
-    """Goes before every check of a password; the subjects are in one database."""
+    """Guards every check of a password; the subjects are in one database."""
 
     def __init__(
         self,
@@ -69,7 +68,7 @@ class LoginGuard:
 
     @property
     def turn_count(self) -> int:
-        """How many accounts or pairs have an attempt that runs or waits here now."""
+        """How many accounts or pairs have a running or waiting attempt in this process."""
         return len(self._turns)
 
     async def attempt(
@@ -77,10 +76,10 @@ class LoginGuard:
     ) -> bool:
         """Whether the password is right. `verify` is called at most once.
 
-        Attempts on one account from one address take turns, so that right ones that come
-        together do not count against one another. Raises LoginBackoff, and whatever
-        `verify` raises. An attempt does not count when `verify` raises Overloaded, for no
-        password was checked, nor when the call is cancelled, for its caller learns nothing.
+        Attempts on one account from one address run one after another, so that concurrent right
+        ones do not count against one another. Raises LoginBackoff, and the errors of `verify`.
+        An attempt does not count when `verify` raises Overloaded, because no password was
+        checked, nor when the call is cancelled, because its caller learns nothing.
         """
         async with self._turn(username, address):
             reservation = await self.reserve(username, address)
@@ -106,7 +105,7 @@ class LoginGuard:
         # A known pair skips the limit of its address, but counts towards it.
         waiting = [asked] if is_known or origin is None else [asked, origin]
         counted = [asked] if origin is None else [asked, origin]
-        # Refused here, most attempts of an attack take no lock and write nothing.
+        # Most attempts of an attack are refused here, without a lock and without a write.
         self._check(waiting, stored)
 
         def count(cursor: Cursor) -> Mapping[Key, Standing]:
@@ -125,12 +124,12 @@ class LoginGuard:
         return Reservation(await self._database.transaction(count), pair)
 
     async def succeeded(self, reservation: Reservation) -> None:
-        """The password was right: clears the failures of the account at this address, and makes
-        the two a known pair."""
+        """Records a right password: clears the failures of the account at this address, and
+        stores both as a known pair."""
         await self._settle(reservation, is_success=True)
 
     async def given_back(self, reservation: Reservation) -> None:
-        """The caller learns nothing of the password: takes the attempt back."""
+        """Takes the attempt back, because its caller learned nothing about the password."""
         await self._settle(reservation, is_success=False)
 
     async def run_once(self) -> None:
@@ -147,13 +146,13 @@ class LoginGuard:
                 return
 
     def _turn(self, username: str, address: str) -> asyncio.Lock:
-        """The lock of an account at an address; it lives while it is held or waited for."""
+        """The lock of an account at an address; it exists while a task holds or awaits it."""
         account, origin = account_key(username), address_key(address)
         key = account if origin is None else pair_key(account, origin)
         return self._turns.setdefault(key, asyncio.Lock())
 
     def _check(self, waiting: Iterable[Key], rows: Mapping[Key, Row]) -> None:
-        """Raises LoginBackoff for the subject that waits longest."""
+        """Raises LoginBackoff for the subject with the longest wait."""
         now = self._clock()
         waits = [
             (self._schedules.of(key.kind).wait_seconds(rows.get(key, Row()).standing, now), key)

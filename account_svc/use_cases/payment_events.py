@@ -1,8 +1,8 @@
-"""What a webhook of the payment provider does: it wakes the purchase that it is about.
+"""Handles webhooks of the payment provider: each wakes the purchase of its charge.
 
-An event is never believed. It only makes the saga of its charge due now, which asks the
-provider itself. So an event may be lost, repeated, late or out of order, or about nothing
-of ours, and no balance depends on it: without any, the saga's own retry asks later.
+An event's content is not trusted. It only makes the saga of its charge due now, and the saga
+fetches the charge from the provider. So an event may be lost, repeated, late, out of order or
+about an unknown charge, and no balance depends on it: without events, the saga retries later.
 """
 
 from uuid import UUID
@@ -17,19 +17,18 @@ log = structlog.get_logger()
 
 
 class PaymentEvents:
-    """Takes the events of one provider, over one database."""
+    """Receives the events of one provider, over one database."""
 
     def __init__(self, database: Database, provider: PaymentProvider) -> None:
         self._database = database
         self._provider = provider
 
     async def receive(self, body: bytes, signature: str) -> bool:
-        """Makes the saga of the event's charge due, now or once whoever holds it gives it
-        back; whether there is anything to do for it.
+        """Makes the saga of the event's charge due, now or when its present runner releases it.
 
-        Idempotent. False, and harmless, for one that is unknown, parked or ended. `body` is
-        exactly what arrived. Raises BadSignature, and InvalidArgument for a body that cannot
-        be read.
+        Returns whether the saga still has work to do: False, without any effect, for an
+        unknown, parked or ended one. Idempotent. `body` is the exact received body. Raises
+        BadSignature, and InvalidArgument for a malformed body.
         """
         event = self._provider.read_event(body, signature)
         saga_id = None if event is None else _saga_id_of(event.key)
@@ -43,8 +42,7 @@ class PaymentEvents:
 
 
 def _saga_id_of(key: str) -> str | None:
-    """The saga that a charge's key names; None for one that others made up, who may charge
-    through the same provider."""
+    """The saga id in a charge's key; None for the key of another user of the same provider."""
     try:
         return str(UUID(key))
     except ValueError:

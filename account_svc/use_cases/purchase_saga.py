@@ -1,19 +1,19 @@
-"""The saga of a purchase: each step, what it leads to, and what undoes it.
+"""The saga of a purchase: its steps, their outcomes, and its compensation.
 
-    CHARGING    the provider is asked for the money, by the purchase's id
-      -> PAID        it has taken it
-      -> FAILED      it refused to, for good
-      -> REFUNDED    somebody has given the money back at the provider meanwhile
+    CHARGING    charges at the provider, with the purchase's id as the key
+      -> PAID        the charge succeeded
+      -> FAILED      the charge was refused, permanently
+      -> REFUNDED    the charge was already refunded at the provider by an operator
     PAID
       -> CREDITED    the gems are in the wallet: the pivot, and the end
-      -> REFUNDING   the wallet cannot hold them
+      -> REFUNDING   the wallet cannot hold the gems
     REFUNDING
-      -> REFUNDED    the provider has given the money back
+      -> REFUNDED    the provider has refunded the charge
 
-A step may be tried any number of times, by anybody: the provider is asked by keys that are
-the purchase's for ever, and what changes here changes in the transaction that moves the
-saga on, which happens once. A reply that was lost is resolved by asking with the same key.
-So money is kept if and only if its gems were credited.
+Any instance may try a step any number of times: the keys of calls to the provider are fixed for
+the purchase, and local changes commit in the transaction that moves the saga on, which happens
+once. A call with the same key resolves a lost reply. So money is kept if and only if its gems
+were credited.
 """
 
 from enum import StrEnum
@@ -40,13 +40,13 @@ from mesh.saga.definition import Definition, Move, Saga, State, StillWaiting
 
 REFUND = "purchase_refund"
 PAYMENT_REFUNDED = "PAYMENT_REFUNDED"
-"""Why a purchase ended whose charge was given back by somebody else."""
+"""The reason of a purchase whose charge was refunded outside this service."""
 FRESH_SECONDS = 3600.0
-"""For how long every provider still knows a key; later, the charge is searched for first."""
+"""How long every provider remembers a key; after that, the saga first searches the charge."""
 
 
 class PurchaseStep(StrEnum):
-    """Where the saga of a purchase stands."""
+    """The states of a purchase's saga."""
 
     CHARGING = "CHARGING"
     PAID = "PAID"
@@ -57,13 +57,13 @@ class PurchaseStep(StrEnum):
 
 
 class ChargePending(StillWaiting):
-    """The provider has not settled the charge yet; it is asked again later."""
+    """The provider has not settled the charge yet; the saga retries later."""
 
     REASON = "PAYMENT_PENDING"
 
 
 class OtherProvider(DependencyAway):
-    """The purchase was begun with another provider, which alone may charge for it."""
+    """The purchase was started with another provider; only that one may charge for it."""
 
     REASON = "PAYMENT_PROVIDER_CHANGED"
 
@@ -108,7 +108,7 @@ class PurchaseSaga:
                 return Move.to(PurchaseStep.PAID, charge_id=charge.charge_id)
 
     async def _charged(self, record: PurchaseRecord, deadline: Deadline) -> Charge:
-        """What became of the charge, which is made if there is none."""
+        """The charge; makes it if there is none."""
         purchase = record.purchase
         if record.age_seconds > FRESH_SECONDS:
             found = await self._provider.find_charge(purchase.purchase_id, deadline)
@@ -139,7 +139,7 @@ class PurchaseSaga:
         record = await self._database.autocommit(
             lambda cursor: storage.find_purchase(cursor, saga.saga_id)
         )
-        assert record is not None, "a saga is begun in the transaction that stores its purchase"
+        assert record is not None, "one transaction stores the purchase and starts its saga"
         if record.purchase.provider != self._provider.name:
             raise OtherProvider(f"This purchase belongs to {record.purchase.provider}.")
         return record
@@ -157,7 +157,7 @@ def _credit(cursor: Cursor, purchase: Purchase) -> str:
 
 
 def _ending(saga: Saga, outcome: PurchaseState, reason: str) -> Move:
-    """To the end that is named as the outcome is."""
+    """The move to the final state with the name of the outcome."""
 
     def apply(cursor: Cursor) -> str:
         storage.insert_outcome(cursor, saga.saga_id, outcome, reason)

@@ -1,4 +1,4 @@
-"""What the account service does with purchases: makes them, and tells what became of them."""
+"""Makes purchases, and reports their outcomes."""
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -39,7 +39,7 @@ class Purchases:
     def __init__(
         self, database: Database, sagas: SagaRunner, *, provider_name: str, price: Price
     ) -> None:
-        """`provider_name` and `price` are of what is begun from now on."""
+        """`provider_name` and `price` apply to new purchases."""
         self._database = database
         self._sagas = sagas
         self._provider_name = provider_name
@@ -53,14 +53,13 @@ class Purchases:
         idempotency_key: str,
         deadline: Deadline,
     ) -> PurchaseRecord:
-        """Has the player pay, and credits the wallet. Idempotent by `idempotency_key`.
+        """Charges the player, and credits the wallet. Idempotent by `idempotency_key`.
 
-        Gives a pending purchase when it is not done shortly before the deadline; it goes on
-        by itself. One that ended without being credited is tried anew by its key. Raises
-        InvalidArgument, IdempotencyKeyReused, UserNotFound, BalanceLimit, PaymentDeclined,
-        PaymentMethodExpired, UnsupportedPaymentMethod, UnsupportedAmount, after which no money
-        is kept; and another MeshError when it is not known what happened: the same key tells
-        it later.
+        Returns a pending purchase if it has not ended shortly before the deadline; its saga
+        continues in the background. If a purchase ended without a credit, a repeat of its key
+        tries again. Raises InvalidArgument, IdempotencyKeyReused, UserNotFound, BalanceLimit,
+        PaymentDeclined, PaymentMethodExpired, UnsupportedPaymentMethod, UnsupportedAmount; no
+        money is kept then. After any other MeshError the outcome is unknown: repeat the key.
         """
         check_purchase(amount_gems, payment_method)
         intent_id = operation_id(PURCHASE, user_id, checked_key(idempotency_key))
@@ -69,7 +68,7 @@ class Purchases:
             return self._begin(cursor, user_id, intent_id, amount_gems, payment_method)
 
         begun, saga = await self._database.transaction(begin)
-        if not begun.purchase.is_asked_by(amount_gems, payment_method):
+        if not begun.purchase.matches(amount_gems, payment_method):
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
         if ended.state.may_be_tried_again:
@@ -105,11 +104,11 @@ class Purchases:
         amount_gems: int,
         payment_method: str,
     ) -> tuple[PurchaseRecord, Saga | None]:
-        """The purchase, and its saga if it was begun just now. What cannot be credited is
-        refused before anybody pays for it. Raises UserNotFound, BalanceLimit."""
+        """The purchase, and its saga if this call started it. A purchase that cannot be credited
+        is refused before it is charged. Raises UserNotFound, BalanceLimit."""
         last = storage.find_last_attempt(cursor, intent_id)
         if last is not None and not (
-            last.state.may_be_tried_again and last.purchase.is_asked_by(amount_gems, payment_method)
+            last.state.may_be_tried_again and last.purchase.matches(amount_gems, payment_method)
         ):
             return last, None
         balance_gems = wallets.find_balances(cursor, [user_id]).get(user_id)
@@ -133,13 +132,13 @@ class Purchases:
         if storage.insert_purchase(cursor, purchase):
             saga = self._sagas.begin(cursor, PURCHASE, purchase.purchase_id, {})
         record = storage.find_purchase(cursor, purchase.purchase_id)
-        assert record is not None, "the purchase is there, from now or from a moment ago"
+        assert record is not None, "this or an earlier call has stored the purchase"
         return record, saga
 
     async def _end(
         self, begun: PurchaseRecord, saga: Saga | None, deadline: Deadline
     ) -> PurchaseRecord:
-        """The purchase at its end, or as it is when it is time to answer."""
+        """The purchase once it has ended, or its state shortly before the deadline."""
         if begun.state is not PurchaseState.PENDING:
             return begun
 
@@ -162,7 +161,7 @@ class Purchases:
 
 
 def _refused(record: PurchaseRecord) -> MeshError:
-    """What the player is told of a purchase that was not credited."""
+    """The error for a purchase that was not credited."""
     error: MeshError
     match record.reason:
         case BalanceLimit.REASON:

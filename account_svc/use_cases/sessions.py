@@ -1,8 +1,8 @@
 """Refreshes, ends and deletes sessions of players.
 
-A token is judged, and the result is stored, in one transaction that locks the session's row.
-So of any number of requests with one token, one rotates it, and the others get the same
-successor. A session that must end has ended durably before the caller is answered.
+One transaction locks the session's row, judges the token and stores the result. So of any number
+of requests with one token, one rotates it, and the others get the same successor. If the session
+must end, it has ended durably before the caller gets its answer.
 """
 
 import os
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a client of a session is given."""
+    """The tokens that a session's client receives."""
 
     token: str = field(repr=False)
     refresh_token: str = field(repr=False)
@@ -60,9 +60,9 @@ class Sessions:
         random_bytes: Callable[[int], bytes] = os.urandom,
         max_forgotten: int = storage.MAX_FORGOTTEN,
     ) -> None:
-        """`count_refresh` is called with the outcome of each request to refresh, which is one
-        of REFRESH_OUTCOMES. `clock` gives a time with a time zone. `max_forgotten` bounds the
-        rows that one `forget_old` removes."""
+        """Each refresh request calls `count_refresh` with its outcome, one of REFRESH_OUTCOMES.
+        `clock` returns an aware time. `max_forgotten` bounds the rows that one `forget_old`
+        removes."""
         self._database = database
         self._signer = signer
         self._count_refresh = count_refresh
@@ -72,20 +72,20 @@ class Sessions:
         self._forget_at = clock()
 
     def new(self, user_id: str) -> tuple[Session, RefreshToken]:
-        """A session that is nowhere yet, and its first token."""
+        """A session that is not stored yet, and its first token."""
         session_id = str(UUID(bytes=self._random_bytes(16), version=4))
         salt, secret = self._random_bytes(SECRET_BYTES), self._random_bytes(SECRET_BYTES)
         return domain.begin(session_id, user_id, salt, secret, self._clock())
 
     def grant(self, session: Session, refresh_token: RefreshToken) -> Grant:
-        """The refresh token as its client is given it, and an access token, valid from now."""
+        """The text of the refresh token, and a new access token, valid from now."""
         token = self._signer.sign(session.user_id, sid=session.session_id)
         return Grant(token, refresh_token.text, self._signer.lifetime_seconds)
 
     async def refresh(self, refresh_token: str, idempotency_key: str) -> Grant:
-        """The token's successor.
+        """Returns the token's successor.
 
-        Idempotent by `idempotency_key`, but the access token is signed anew. Raises
+        Idempotent by `idempotency_key`, but each call signs a new access token. Raises
         InvalidArgument, RefreshTokenInvalid, SessionEnded, RefreshTokenReused.
         """
         if not refresh_token:
@@ -108,13 +108,13 @@ class Sessions:
         return self.grant(session, judged.successor)
 
     async def logout(self, refresh_token: str) -> None:
-        """Ends the session of the token, if it was ever given one. Idempotent.
+        """Ends the session of the token, if the token is genuine. Idempotent.
 
-        Raises InvalidArgument for what no token looks like.
+        Raises InvalidArgument for a text without a token's format.
         """
         presented = parse(refresh_token)
         if presented is None:
-            raise _no_token("must be as POST /login or POST /refresh gave it")
+            raise _no_token("must be a token from POST /login or POST /refresh")
 
         def end(cursor: Cursor) -> None:
             session = storage.lock_session(cursor, presented.session_id)
@@ -138,8 +138,8 @@ class Sessions:
         log.info("logout_everywhere", user_id=user_id, ended_session_count=count)
 
     async def forget_old(self) -> None:
-        """Removes sessions that have long been over, some at a time; does nothing when it did
-        so a moment ago. Any instance may, at any time."""
+        """Removes a batch of sessions that ended long ago; does nothing if it ran a moment ago.
+        Any instance may call it at any time."""
         now = self._clock()
         if now < self._forget_at:
             return
@@ -152,7 +152,7 @@ class Sessions:
     def _judge(
         self, cursor: Cursor, presented: RefreshToken, key_hash: bytes
     ) -> tuple[Session | None, Rotated | Repeated | Refused]:
-        """Judges the token, and stores what follows. Returns the session as it was."""
+        """Judges the token, and stores the result. Returns the session's earlier state."""
         session = storage.lock_session(cursor, presented.session_id)
         judged = domain.judge(session, presented, key_hash, self._clock())
         if not isinstance(judged, Repeated) and judged.session is not None:

@@ -1,1 +1,1 @@
-"""What the service reaches outside its database: the account service and the catalog file."""
+"""Adapters to everything outside the database: the account service and the catalog file."""

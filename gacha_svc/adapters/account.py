@@ -1,4 +1,4 @@
-"""What the gacha service asks of the account service: its participant, and the players' keys."""
+"""Calls to the account service: its participant, and the keys of player tokens."""
 
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def account_participant(caller: Caller, metadata: Callable[[], Metadata]) -> Rem
 
 
 class PlayerKeySet:
-    """The keys that player tokens may be signed with, as the account service publishes them."""
+    """The published keys of the account service, which sign player tokens."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
@@ -41,8 +41,8 @@ class PlayerKeySet:
     async def fetch(self) -> dict[str, Ed25519PublicKey]:
         """The keys by their ids; a `mesh.identity.published_keys.Fetch`.
 
-        Raises MeshError when nobody answers in KEY_SET_SECONDS, ValueError when the answer
-        is no key set.
+        Raises MeshError without an answer in KEY_SET_SECONDS, and ValueError when the answer is
+        not a key set.
         """
         answer = await self._caller.call(_GET_KEY_SET, b"", {}, Deadline.after(KEY_SET_SECONDS))
         keys = account_pb2.GetKeySetResponse.FromString(answer).keys

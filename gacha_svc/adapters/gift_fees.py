@@ -1,4 +1,4 @@
-"""What a gift asks of the account service: who its players are, and its fee."""
+"""A gift's calls to the account service: it finds the players, and takes the fee."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,14 @@ from protos.account.v1 import gift_fees_pb2 as pb
 
 _SERVICE = "/account.v1.GiftFeeService"
 _FINAL_REFUSALS = frozenset({"INSUFFICIENT_CURRENCY", "USER_NOT_FOUND", "GIFT_FEE_REFUNDED"})
-"""The reasons that the account service remembers of a fee: asking again changes nothing."""
+"""The reasons that the account service stores for a fee: a retry returns the same one."""
 
 
 class RemoteGiftFees:
-    """Asks whichever instance of the account service answers."""
+    """Calls any instance of the account service."""
 
     def __init__(self, caller: Caller, metadata: Callable[[], Metadata]) -> None:
-        """`metadata` shows who is calling."""
+        """`metadata` identifies the caller."""
         self._caller = caller
         self._metadata = metadata
 
@@ -40,8 +40,8 @@ class RemoteGiftFees:
     async def charge(self, gift: Gift, deadline: Deadline) -> None:
         """Takes the fee from the sender's wallet. Idempotent by the gift's id.
 
-        Raises FeeRefused, after which it was not taken and never will be; after any other
-        MeshError it is not known.
+        Raises FeeRefused: the fee was not taken and never will be. After any other MeshError
+        the outcome is unknown.
         """
         request = pb.ChargeGiftFeeRequest(
             fee_id=gift.gift_id, user_id=gift.sender.user_id, amount=gift.fee_gems
@@ -56,8 +56,8 @@ class RemoteGiftFees:
             raise
 
     async def refund(self, gift: Gift, deadline: Deadline) -> None:
-        """Gives the fee back if it was taken, and makes sure that it never will be.
-        Idempotent by the gift's id. After a MeshError it is not known."""
+        """Refunds the fee if it was taken, and ensures that it is never taken later. Idempotent
+        by the gift's id. After a MeshError the outcome is unknown."""
         request = pb.RefundGiftFeeRequest(
             fee_id=gift.gift_id, user_id=gift.sender.user_id, amount=gift.fee_gems
         )

@@ -1,8 +1,8 @@
 """Items and banners, as the catalog defines them.
 
-Guaranteed of every `Banner` that exists: its rates add up to exactly 100 %, every rarity
-has an item to give, and its promises can be kept. Rates are whole parts per million (ppm),
-so that what is published is, to the last digit, what is drawn from.
+Every `Banner` guarantees: its rates add up to exactly 100 %, every rarity has an item, and its
+promises can be kept. Rates are whole parts per million (ppm), so that the published rates are
+exactly those of the draws.
 """
 
 import hashlib
@@ -49,9 +49,9 @@ class SoftPity(Model):
 
 
 class Featured(Model):
-    """The items that a banner is about, and their share of their rarity's draws.
+    """The featured items of a banner, and their share of their rarity's draws.
 
-    After a draw that gave another item, the next of the rarity is featured for certain.
+    After a draw of another item, the next item of the rarity is certain to be featured.
     """
 
     item_ids: Annotated[ItemIds, AfterValidator(require_some)]
@@ -61,7 +61,7 @@ class Featured(Model):
 class RarityRule(Model):
     """How one rarity is drawn on a banner.
 
-    Pulls are counted from the last of this rarity or above, 1 for the first after it.
+    Pulls are counted since the last item of this rarity or above; the next pull is number 1.
     """
 
     rarity: Rarity
@@ -71,7 +71,7 @@ class RarityRule(Model):
     """The pull at which this rarity or above is certain."""
     featured: Featured | None = None
     item_ids: ItemIds = ()
-    """The standard pool; a featured item may stand in it, and counts as featured."""
+    """The standard pool. It may contain featured items, which count as featured."""
 
     @property
     def has_pity(self) -> bool:
@@ -108,7 +108,7 @@ class RarityRule(Model):
 
 
 class Banner(Model):
-    """What can be pulled, at which price and odds."""
+    """A set of items to pull from, with its price and odds."""
 
     id: Slug
     name: Name
@@ -124,7 +124,7 @@ class Banner(Model):
         AfterValidator(require_distinct),
     ] = (1, 10)
     pull_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Pulls that a player has on this banner in all; 0 for no limit."""
+    """The most pulls of a player on this banner; 0 for no limit."""
     ten_pull_guarantee: Rarity | None = None
     """Ten pulls at once give at least one of this rarity or above."""
     rules: Annotated[tuple[RarityRule, ...], Field(max_length=len(RARITIES))]
@@ -132,7 +132,7 @@ class Banner(Model):
 
     @cached_property
     def odds_version(self) -> str:
-        """Names this definition: 12 hexadecimal digits that change with any of it."""
+        """A hash of this definition: 12 hexadecimal digits that change with any field."""
         definition = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(definition.encode()).hexdigest()[:12]
 
@@ -149,13 +149,13 @@ class Banner(Model):
         if not set(self.pull_counts) <= {1, 10}:
             yield Fault(("pull_counts",), "must hold 1, 10 or both, and nothing else")
         if 0 < self.pull_limit < min(self.pull_counts):
-            yield Fault(("pull_limit",), "allows not even one request of pull_counts; raise it")
+            yield Fault(("pull_limit",), "is below every number in pull_counts; raise it")
         if self.ten_pull_guarantee is not None and 10 not in self.pull_counts:
             yield Fault(("ten_pull_guarantee",), "needs 10 in pull_counts; add it")
         if self.ten_pull_guarantee is RARITIES[-1]:
             yield Fault(
                 ("ten_pull_guarantee",),
-                f"promises nothing, since every pull is {RARITIES[-1]} or above; leave it out",
+                f"has no effect, because every pull is {RARITIES[-1]} or above; leave it out",
             )
         if tuple(rule.rarity for rule in self.rules) != RARITIES:
             yield Fault(("rules",), f"must have one rule each for {', '.join(RARITIES)}, in order")
@@ -174,5 +174,5 @@ class Banner(Model):
             field = "soft_pity" if lowest.soft_pity else "hard_pity"
             yield Fault(
                 ("rules", len(RARITIES) - 1, field),
-                "cannot be, since the lowest rarity gets what the others leave; leave it out",
+                "is not allowed, because the lowest rarity gets the remaining rate; leave it out",
             )

@@ -1,7 +1,7 @@
-"""The catalog: every item and every banner, as designers write it and as it is in force.
+"""The catalog: every item and every banner, in the designers' file and in force.
 
-Guaranteed of every `Catalog` that exists: ids are unique, every item id leads to an item
-of the right rarity, and banners that share their pity have equal rates.
+Every `Catalog` guarantees: ids are unique, every item id refers to an item of the right rarity,
+and banners that share their pity have equal rates.
 """
 
 from collections.abc import Iterator, Mapping
@@ -70,7 +70,7 @@ class LiveCatalog:
 
 
 def catalog_faults(items: Mapping[int, Item], banners: Mapping[int, Banner]) -> Iterator[Fault]:
-    """What is wrong between items and banners, each given by its position in the catalog."""
+    """Faults between items and banners, which are each given by position in the catalog."""
     items_by_id: dict[int, Item] = {}
     for position, item in items.items():
         if item.id in items_by_id:
@@ -111,7 +111,8 @@ def _reference_faults(
 
 
 def _kind_faults(position: int, banner: Banner, model: Banner) -> Iterator[Fault]:
-    """Pity that is carried over must mean the same: else it is gathered where it is easy."""
+    """Banners that share pity need equal rates; otherwise players would collect pity on the
+    easier banner."""
     for rule_position, (rule, other) in enumerate(zip(banner.rules, model.rules, strict=True)):
         path = ("banners", position, "rules", rule_position)
         for field in ("base_rate_ppm", "soft_pity", "hard_pity"):

@@ -1,7 +1,7 @@
-"""A pull: which items it gives, and the pity that it leaves behind.
+"""A pull: its items, and the player's pity after it.
 
-Pure: the same banner, pity and random bytes give the same items. The order of the
-rolls is fixed: the rarity, then where it matters the featured share, then the item.
+Pure: the same banner, pity and random bytes give the same items. The order of the rolls is
+fixed: the rarity, then the featured share if the rarity has one, then the item.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from gacha_svc.domain.schema import CERTAIN_PPM
 
 @dataclass(frozen=True, slots=True)
 class DrawnItem:
-    """One item of a pull, with what pity had to do with it."""
+    """One item of a pull, with the effect of pity on it."""
 
     item: Item
     featured: bool
     pity: int
-    """Which pull it was since the last ultra rare of the kind, 1 for the first."""
+    """The number of the pull since the last ultra rare of the kind, 1 for the first."""
 
 
 def draw(
@@ -32,7 +32,7 @@ def draw(
     count: int,
     random_bytes: RandomBytes,
 ) -> tuple[tuple[DrawnItem, ...], Pity]:
-    """Draws `count` (1 or 10) items, in order, and gives the pity after them.
+    """Draws `count` (1 or 10) items, in order, and returns them with the pity after them.
 
     In a ten-pull whose first nine items are all below the banner's guarantee, the tenth
     is drawn among the guaranteed rarity and those above it. For example:
@@ -59,8 +59,8 @@ def _draw_rarity(
 ) -> Rarity:
     """One roll over the rarities, or over `floor` and those above it.
 
-    Where a floor leaves no chance at all, as when only pity gives these rarities, it is
-    the floor itself.
+    If the rates of `floor` and above are all 0, for example because only pity gives these
+    rarities, the result is `floor`.
     """
     weights = rarity_weights(banner, pity.since_ultra_rare + 1, pity.since_super_rare + 1)
     total = CERTAIN_PPM
@@ -80,7 +80,7 @@ def _draw_rarity(
 def _draw_item(rule: RarityRule, pity: Pity, random_bytes: RandomBytes) -> tuple[int, bool, Pity]:
     """The item's id, whether it is featured, and the pity with the guarantee settled.
 
-    A rule without featured items leaves the guarantee for a banner that has some.
+    A rule without featured items keeps the guarantee for a banner that has some.
     """
     if rule.featured is None:
         return _choose(rule.standard_ids, random_bytes), False, pity

@@ -23,7 +23,7 @@ class BannerNotFound(NotFound):
 
     def __init__(self, banner_id: str) -> None:
         super().__init__(
-            "There is no such banner; list the banners for those that there are.",
+            "There is no such banner; list the banners to see the valid ids.",
             metadata={"banner_id": banner_id[:100]},
         )
 
@@ -40,8 +40,8 @@ class CatalogEmpty(FailedPrecondition):
 class InvalidCatalog(FailedPrecondition):
     """The catalog file is wrong.
 
-    `faults` has a line for each, "<file>:<line>: <reason and remedy>"; the message is
-    as many of them as a gRPC trailer holds beside its details (8 KiB in all).
+    `faults` has a line "<file>:<line>: <reason and remedy>" for each fault. The message has as
+    many of them as fit into a gRPC trailer beside its details (8 KiB in all).
     """
 
     MAX_MESSAGE_CHARACTERS = 3_000
@@ -58,7 +58,7 @@ class InvalidCatalog(FailedPrecondition):
 
 
 class BannerPullLimit(FailedPrecondition):
-    """The player has no more pulls on this banner, or fewer than were asked for."""
+    """The player has fewer pulls left on this banner than requested."""
 
     REASON = "BANNER_PULL_LIMIT"
 
@@ -71,7 +71,7 @@ class BannerPullLimit(FailedPrecondition):
 
 
 class InsufficientCurrency(FailedPrecondition):
-    """The wallet holds less than the pull costs; nothing was taken."""
+    """The balance is below the price of the pull; nothing was taken."""
 
     REASON = "INSUFFICIENT_CURRENCY"
 
@@ -85,7 +85,7 @@ class InsufficientCurrency(FailedPrecondition):
 
 
 class OddsChanged(Aborted):
-    """The banner changed between taking the price and the draw; nothing was taken."""
+    """The banner changed between reading the price and the draw; nothing was taken."""
 
     REASON = "ODDS_CHANGED"
 

@@ -1,4 +1,4 @@
-"""Gifts: what one is, how it ends, and why it may be refused. Pure."""
+"""Gifts: their data, their outcomes and their errors. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound
 
 GIFT = "gift"
-"""Its kind, among operations and among sagas."""
+"""The kind of a gift's operation and saga."""
 MAX_GIFT_COUNT = 100
 MAX_ITEM_ID = 2**31 - 1
 MAX_USERNAME_LENGTH = 64
@@ -19,7 +19,7 @@ MAX_HOLDING_COUNT = 2**53 - 1
 
 
 class PlayerNotFound(NotFound):
-    """Nobody has this name."""
+    """No player has this name."""
 
     REASON = "PLAYER_NOT_FOUND"
 
@@ -28,7 +28,7 @@ class PlayerNotFound(NotFound):
 
 
 class ItemNotOwned(FailedPrecondition):
-    """The sender owns fewer of the item than were to be given."""
+    """The sender owns fewer of the item than the gift has."""
 
     REASON = "ITEM_NOT_OWNED"
 
@@ -40,7 +40,7 @@ class ItemNotOwned(FailedPrecondition):
 
 
 class GiftToSelf(InvalidArgument):
-    """The sender and the receiver are one player."""
+    """The sender and the receiver are the same player."""
 
     REASON = "GIFT_TO_SELF"
 
@@ -88,7 +88,7 @@ class GiftState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """A player as others know them."""
+    """A player's public identity."""
 
     user_id: str
     username: str
@@ -96,7 +96,7 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Gift:
-    """What was asked. `intent_id` is the same for all attempts, which are counted from 1."""
+    """A requested gift. `intent_id` is the same for all attempts, which are counted from 1."""
 
     intent_id: str
     sender: Player
@@ -108,19 +108,19 @@ class Gift:
 
     @property
     def gift_id(self) -> str:
-        """Names this attempt, its fee and its saga, for ever."""
+        """The permanent id of this attempt, its fee and its saga."""
         return operation_id(GIFT, self.intent_id, str(self.attempt))
 
-    def is_asked_by(self, to: str, item_id: int, count: int) -> bool:
-        """Whether a request for these would be the one that asked for it."""
-        asked = (to.lower(), item_id, count)
-        return (self.receiver.username.lower(), self.item_id, self.count) == asked
+    def matches(self, to: str, item_id: int, count: int) -> bool:
+        """Whether these are the parameters of the gift's request."""
+        requested = (to.lower(), item_id, count)
+        return (self.receiver.username.lower(), self.item_id, self.count) == requested
 
 
 @dataclass(frozen=True, slots=True)
 class GiftRecord:
-    """A gift as stored; `number` grows with every gift of the database, `reason` says why it
-    was returned."""
+    """A stored gift. `number` grows with every gift of the database; `reason` says why it was
+    returned."""
 
     number: int
     gift: Gift
@@ -130,13 +130,13 @@ class GiftRecord:
     created_at: datetime
 
     def is_shown_to(self, user_id: str) -> bool:
-        """What did not arrive concerns its sender alone."""
+        """Whether the player may see it: only the sender sees a gift that did not arrive."""
         is_received = self.state is GiftState.DELIVERED and user_id == self.gift.receiver.user_id
         return user_id == self.gift.sender.user_id or is_received
 
 
 class Players(Protocol):
-    """The port to who knows the players, which is the account service."""
+    """The port to the players' identities, in the account service."""
 
     async def find_players(
         self, username: str, user_id: str, deadline: Deadline
@@ -146,19 +146,19 @@ class Players(Protocol):
 
 
 class GiftFees(Protocol):
-    """The port to what takes the fees of gifts, which is the account service."""
+    """The port to the fees of gifts, in the account service."""
 
     async def charge(self, gift: Gift, deadline: Deadline) -> None:
         """Takes the fee from the sender's wallet. Idempotent by the gift's id.
 
-        Raises FeeRefused, after which the fee was not taken and never will be. After any
-        other MeshError the outcome is unknown.
+        Raises FeeRefused: the fee was not taken and never will be. After any other MeshError
+        the outcome is unknown.
         """
         ...
 
     async def refund(self, gift: Gift, deadline: Deadline) -> None:
-        """Gives the fee back if it was taken, and refuses it for ever if it was not.
-        Idempotent by the gift's id. After a MeshError the outcome is unknown."""
+        """Refunds the fee if it was taken, and refuses it permanently if it was not. Idempotent
+        by the gift's id. After a MeshError the outcome is unknown."""
         ...
 
 

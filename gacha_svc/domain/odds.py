@@ -1,8 +1,8 @@
-"""The odds that are published, computed from the tables that pulls are drawn from.
+"""The published odds, computed from the rates that pulls are drawn from.
 
-Everything is exact up to the rounding of floating point: nothing is simulated.
-Long-run figures are those of single pulls, one after another on banners of one kind;
-a ten-pull's guarantee, which can only raise them, is not counted.
+All figures are computed and not simulated, so they are exact up to floating-point rounding.
+Long-run figures are for single pulls, one after another on banners of one kind. They leave out
+a ten-pull's guarantee, which can only raise them.
 """
 
 import math
@@ -16,7 +16,7 @@ from gacha_svc.domain.rates import curve_rate_ppm, effective_rate_ppm, rarity_we
 from gacha_svc.domain.schema import CERTAIN_PPM
 
 NEGLIGIBLE = 1e-18
-"""A recursion ends where the chance to get so far is below this."""
+"""A recursion stops when the chance to get so far is below this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Renewal:
     """The long run of one rarity under its own pity alone."""
 
     expected_pulls: float
-    """Pulls from one hit to the next, on average; infinite when there is never a hit."""
+    """Average number of pulls from one hit to the next; infinite if there is never a hit."""
     consolidated_rate: float
     """Hits among all pulls, from 0 to 1."""
 
@@ -52,19 +52,19 @@ class RarityOdds:
     hard_pity: int
     """0 for never."""
     consolidated_rate_percent: float
-    """Of all pulls in the long run, pity counted."""
+    """Percent of all pulls in the long run, including pity."""
     expected_pulls: float
-    """From one of this rarity to the next, on average; infinite when there is none."""
+    """Average pulls from one of this rarity to the next; infinite if there is none."""
     featured_share_percent: float
-    """Of this rarity's draws without a guarantee; 0 when none is featured."""
+    """Percent of this rarity's draws without a guarantee; 0 if no item is featured."""
     items: tuple[ItemOdds, ...]
 
 
 def disclose(banner: Banner, items_by_id: Mapping[int, Item]) -> tuple[RarityOdds, ...]:
     """The banner's odds, highest rarity first.
 
-    Takes milliseconds, and up to two seconds for the longest pity there can be: keep the
-    answer with the banner's `odds_version`.
+    Takes milliseconds, and up to two seconds for the longest allowed pity: cache the result by
+    the banner's `odds_version`.
     """
     rates = consolidated_rates(banner)
     return tuple(
@@ -84,10 +84,10 @@ def renewal(
     soft_pity_step_ppm: int = 0,
     hard_pity: int | None = None,
 ) -> Renewal:
-    """The long run of one pity curve; None or 0 stands for a pity that there is not.
+    """The long run of one pity curve; None or 0 means no such pity.
 
-    The expected wait is the sum over all pulls of the chance to get that far without a
-    hit. While the rate stays at its base, that sum is geometric and has a closed form.
+    The expected wait is the sum, over all pulls, of the chance to get that far without a hit.
+    While the rate is the base rate, that sum is geometric and has a closed form.
     """
     soft_from = soft_pity_from or None if soft_pity_step_ppm > 0 else None
     certain_at = hard_pity or None
@@ -103,7 +103,8 @@ def renewal(
 
 
 def _flat_stretch(rate_ppm: int, pulls: float) -> tuple[float, float]:
-    """The expected number of the first `pulls` that are made, and the chance to pass them."""
+    """The expected number of pulls made out of the first `pulls`, and the chance of no hit in
+    them."""
     if rate_ppm == 0:
         return pulls, 1.0
     if rate_ppm >= CERTAIN_PPM:
@@ -132,10 +133,10 @@ def consolidated_rates(banner: Banner) -> tuple[float, float, float]:
 def _super_rare_rate_between_ultra_rares(banner: Banner) -> float:
     """Super rares in the pulls from one ultra rare to the next, over those pulls.
 
-    Each ultra rare resets both counts, so the stretches between them are independent
-    copies of one another (a renewal reward process). The recursion goes forward through
-    such a stretch and holds, for each count of pulls since the last super rare (where
-    that count changes anything), the chance to be there and to have had no ultra rare yet.
+    Each ultra rare resets both counts, so the intervals between them are independent and
+    identically distributed (a renewal reward process). The recursion goes forward through one
+    interval. For each count of pulls since the last super rare, as far as that count changes a
+    rate, it keeps the chance of that count without an ultra rare so far.
     """
     highest, middle, _ = banner.rules
     super_rare_rates = [effective_rate_ppm(middle, 1)]
@@ -162,9 +163,9 @@ def _super_rare_rate_between_ultra_rares(banner: Banner) -> float:
 
 
 def _super_rare_rate_at_flat_ultra_rare(banner: Banner) -> float:
-    """The same where the ultra rare's rate never changes, so only one count matters.
+    """The same if the ultra rare's rate never changes, so only one count matters.
 
-    A stretch then goes from one super rare or above to the next.
+    An interval then goes from one super rare or above to the next.
     """
     if not banner.rules[1].has_pity:
         return _shares(banner, 1, 1)[1]

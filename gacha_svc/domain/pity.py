@@ -1,9 +1,8 @@
-"""What a player's earlier pulls mean for the next one.
+"""The effect of a player's earlier pulls on the next one.
 
-Pity belongs to a player and a *kind* of banner: banners of one kind share it, so
-that nothing is lost when one banner follows another. A rarity's count starts anew
-when that rarity or one above it is drawn, hence `since_super_rare` never exceeds
-`since_ultra_rare`.
+Pity belongs to a player and a *kind* of banner. Banners of one kind share it, so that a player
+keeps it when one banner follows another. A rarity's count restarts when that rarity or a higher
+one is drawn, so `since_super_rare` never exceeds `since_ultra_rare`.
 """
 
 from dataclasses import dataclass, replace
@@ -13,10 +12,10 @@ from gacha_svc.domain.rarities import Rarity
 
 @dataclass(frozen=True, slots=True)
 class Pity:
-    """Pity before a pull; `Pity()` is that of a player who never pulled.
+    """Pity before a pull; `Pity()` is for a player without pulls.
 
-    Five plain columns: two counts of pulls, at least 0, and for each rarity whether
-    its next item is certain to be a featured one.
+    Five columns: two counts of pulls, at least 0, and for each rarity whether its next item is
+    certain to be featured.
     """
 
     since_ultra_rare: int = 0
@@ -36,7 +35,7 @@ class Pity:
         return self.rare_guaranteed
 
     def after(self, rarity: Rarity) -> "Pity":
-        """The pity once an item of this rarity was drawn."""
+        """The pity after an item of this rarity was drawn."""
         return Pity(
             0 if rarity is Rarity.ULTRA_RARE else self.since_ultra_rare + 1,
             self.since_super_rare + 1 if rarity is Rarity.RARE else 0,
@@ -46,7 +45,7 @@ class Pity:
         )
 
     def with_guarantee(self, rarity: Rarity, guaranteed: bool) -> "Pity":
-        """The pity with this rarity's guarantee given or spent."""
+        """The pity with this rarity's guarantee set or used."""
         if rarity is Rarity.ULTRA_RARE:
             return replace(self, ultra_rare_guaranteed=guaranteed)
         if rarity is Rarity.SUPER_RARE:

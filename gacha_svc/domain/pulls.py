@@ -1,4 +1,4 @@
-"""A pull as its two databases and its player see it."""
+"""The types of a pull: in both databases, and for the player."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ class Debit:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The gacha's part of a pull, at the odds that its price was taken from."""
+    """The gacha's part of a pull, with the odds version that its price belongs to."""
 
     user_id: str
     banner_id: str
@@ -28,7 +28,7 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class PulledItem:
-    """One item that a pull gave, with its name at the time."""
+    """One item of a pull, with its name at the time."""
 
     item_id: int
     name: str
@@ -37,7 +37,7 @@ class PulledItem:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """A draw that was done: what was drawn, by the pull's id."""
+    """A completed draw: its items, with the pull's id."""
 
     pull_id: str
     draw: Draw
@@ -46,7 +46,7 @@ class Pull:
 
 @dataclass(frozen=True, slots=True)
 class PullRecord:
-    """A pull as stored; `number` grows with every pull of the database."""
+    """A stored pull; `number` grows with every pull of the database."""
 
     number: int
     pull_id: str
@@ -64,5 +64,5 @@ class Holding:
 
 
 def pulled(items: tuple[DrawnItem, ...]) -> tuple[PulledItem, ...]:
-    """What a player is answered, of what was drawn."""
+    """The items of a pull in the player's answer."""
     return tuple(PulledItem(drawn.item.id, drawn.item.name, drawn.item.rarity) for drawn in items)

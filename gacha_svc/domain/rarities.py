@@ -19,7 +19,7 @@ class Rarity(StrEnum):
         return len(RARITIES) - 1 - RARITIES.index(self)
 
     def at_least(self, other: "Rarity") -> bool:
-        """Whether this rarity is `other` or above it."""
+        """Whether this rarity is `other` or a higher one."""
         return RARITIES.index(self) <= RARITIES.index(other)
 
 

@@ -1,7 +1,7 @@
-"""The rates that a pull is drawn from.
+"""The rates of a pull.
 
-`draw` draws from these functions and `odds` publishes from them; there are no
-others. All rates are whole parts per million.
+`draw` and `odds` both use these functions, so the published rates are those of the draws. All
+rates are whole parts per million.
 """
 
 from gacha_svc.domain.banners import Banner, RarityRule
@@ -17,8 +17,8 @@ def curve_rate_ppm(
 ) -> int:
     """The rate at the `pull`-th pull since the last hit, 1 for the first after it.
 
-    None stands for a pity that there is not. A pull beyond the hard pity is as certain
-    as the pull at it: pity may have been gathered under another rule.
+    None means no such pity. A pull beyond the hard pity is certain too, because the pity may
+    have been collected under another rule.
     """
     if hard_pity is not None and pull >= hard_pity:
         return CERTAIN_PPM
@@ -44,7 +44,7 @@ def rarity_weights(
 ) -> tuple[int, int, int]:
     """The chance of each rarity at a pull, highest first; together 100 %.
 
-    The arguments count the pull since the last ultra rare, and since the last super
+    The arguments are the numbers of the pull since the last ultra rare, and since the last super
     rare or above.
     """
     return shared_out(
@@ -56,7 +56,7 @@ def rarity_weights(
 def shared_out(ultra_rare_ppm: int, super_rare_ppm: int) -> tuple[int, int, int]:
     """The chance of each rarity at these rates, highest first; together 100 %.
 
-    The highest takes its rate, the next its own or what is left, the lowest the rest.
+    The highest rarity gets its rate, the next its rate or the remainder, the lowest the rest.
     """
     left = CERTAIN_PPM - ultra_rare_ppm
     super_rare = min(left, super_rare_ppm)

@@ -1,7 +1,7 @@
-"""What the catalog's models share: their field types, and how they name a fault.
+"""Shared parts of the catalog's models: field types, and the form of a fault.
 
-A rule that spans several fields is broken with a pydantic error of the type FAULTS,
-whose context names each fault and its place.
+A broken rule over several fields raises a pydantic error of the type FAULTS. Its context has
+each fault with its place.
 """
 
 from collections import Counter
@@ -19,15 +19,15 @@ MAX_PITY_PULLS = 1_000
 MAX_ITEMS = 10_000
 MAX_BANNERS = 100
 FAULTS = "faults"
-"""The type of the pydantic error that carries several."""
+"""The type of the pydantic error that has several faults."""
 
 Entry = TypeVar("Entry")
 Path = tuple[str | int, ...]
-"""The fields and positions that lead to a value."""
+"""The path of fields and positions to a value."""
 
 
 class Fault(NamedTuple):
-    """What is wrong, and where; the reason reads on after the place, and says the remedy."""
+    """A fault and its place. The reason continues a sentence after the place, with the remedy."""
 
     path: Path
     reason: str
@@ -49,7 +49,7 @@ def require_some(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
 
 
 def require_distinct(numbers: tuple[int, ...]) -> tuple[int, ...]:
-    """Sorts them as well: the order in the file shall not count."""
+    """Also sorts them, because their order in the file must not matter."""
     repeated = sorted(number for number, times in Counter(numbers).items() if times > 1)
     if repeated:
         listed = ", ".join(map(str, repeated[:10]))
@@ -79,6 +79,6 @@ RatePpm = Annotated[int, Field(ge=0, le=CERTAIN_PPM)]
 
 
 class Model(BaseModel):
-    """A value that never changes and knows no other fields than its own."""
+    """An immutable value that refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""What tx.v1.ParticipantService carries here: gacha.v1.Draw and its result."""
+"""The operation of tx.v1.ParticipantService here: gacha.v1.Draw and its result."""
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
@@ -11,7 +11,7 @@ from protos.gacha.v1 import gacha_pb2 as pb
 
 
 def decode_draw(body: AnyMessage) -> Draw:
-    """The body of an operation that this participant prepares. Raises InvalidArgument."""
+    """Reads the body of an operation to prepare. Raises InvalidArgument."""
     draw = pb.Draw()
     if not body.Unpack(draw):
         raise InvalidArgument.of_field("operations", "must hold gacha.v1.Draw")
@@ -22,5 +22,5 @@ def decode_draw(body: AnyMessage) -> Draw:
 
 
 def encode_draw_result(items: tuple[PulledItem, ...]) -> Message:
-    """The result that a YES vote carries."""
+    """The result in a YES vote."""
     return pb.DrawResult(items=item_messages(items))

@@ -8,7 +8,7 @@ from protos.gacha.v1 import gifts_pb2 as pb
 
 
 class GiftRpc:
-    """What a player does with gifts."""
+    """A player's gifts."""
 
     def __init__(self, gifts: Gifts) -> None:
         self._gifts = gifts

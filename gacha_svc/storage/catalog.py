@@ -1,7 +1,7 @@
-"""The catalog in the gacha database: what is in force, and every version of the odds.
+"""The catalog in the gacha database: the one in force, and every version of the odds.
 
-Every change raises the revision in its own transaction. So a reader compares revisions to
-know whether the catalog that it has is still in force.
+Every change raises the revision in the same transaction. So a reader compares revisions to know
+whether its catalog is still in force.
 """
 
 import json
@@ -22,7 +22,7 @@ def find_revision(cursor: Cursor) -> int:
 
 def read_catalog(cursor: Cursor) -> LiveCatalog:
     """The catalog in force, all of one revision."""
-    # One statement, so that one snapshot answers for all three.
+    # One statement, so that all three parts come from one snapshot.
     cursor.execute(
         """
         SELECT (SELECT revision FROM catalog_revision),
@@ -44,7 +44,7 @@ def read_catalog(cursor: Cursor) -> LiveCatalog:
 
 
 def lock_catalog(cursor: Cursor) -> None:
-    """Makes others who would change the catalog wait until this transaction ends."""
+    """Blocks other changes of the catalog until this transaction ends."""
     cursor.execute("SELECT revision FROM catalog_revision FOR UPDATE")
 
 

@@ -1,8 +1,8 @@
 """Gifts in the gacha database, and the inventories that they move items between.
 
-Every function takes a cursor whose transaction is its caller's. One that changes an
-inventory locks a single row of it, so that none of them can wait in a circle; a pull that
-is being committed may hold the row, and then they wait no longer than the lock timeout.
+Every function runs in the caller's transaction, by its cursor. A function that changes an
+inventory locks a single row, so that they cannot deadlock. A pull that is being committed may
+hold the row; they then wait no longer than the lock timeout.
 """
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -15,12 +15,13 @@ LOCK_TIMEOUT = "200ms"
 
 
 def wait_briefly_for_locks(cursor: Cursor) -> None:
-    """Makes the rest of the transaction raise LockTimeout where it would wait for long."""
+    """Sets the transaction's lock timeout, so that it raises LockTimeout instead of waiting
+    long."""
     cursor.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
 
 
 def take_items(cursor: Cursor, user_id: str, item_id: int, count: int) -> bool:
-    """Takes them out of an inventory; False, and nothing, when it holds fewer."""
+    """Takes items out of an inventory; False without a change when it holds fewer."""
     owner = (user_id, item_id, count)
     cursor.execute(
         "UPDATE inventory SET count = count - %s"
@@ -37,7 +38,7 @@ def take_items(cursor: Cursor, user_id: str, item_id: int, count: int) -> bool:
 
 
 def put_items(cursor: Cursor, user_id: str, item_id: int, count: int) -> bool:
-    """Adds them to an inventory; False, and nothing, when it cannot hold them."""
+    """Adds items to an inventory; False without a change when it cannot hold them."""
     cursor.execute(
         """
         INSERT INTO inventory (user_id, item_id, count) VALUES (%s, %s, %s)
@@ -59,7 +60,7 @@ def count_held(cursor: Cursor, user_id: str, item_id: int) -> int:
 
 
 def insert_gift(cursor: Cursor, gift: Gift) -> bool:
-    """Records what was asked; False when that attempt of the request is there."""
+    """Records a requested gift; False when that attempt is already stored."""
     cursor.execute(
         """
         INSERT INTO gift (gift_id, intent_id, attempt, sender_id, sender_name,
@@ -84,7 +85,8 @@ def insert_gift(cursor: Cursor, gift: Gift) -> bool:
 
 
 def insert_outcome(cursor: Cursor, gift_id: str, reason: str) -> bool:
-    """Records how a gift ended, returned when there is a reason; False when it has ended."""
+    """Records a gift's outcome: returned if there is a reason, else delivered. False when it has
+    ended before."""
     cursor.execute(
         "INSERT INTO gift_outcome (gift_id, delivered, reason) VALUES (%s, %s, %s)"
         " ON CONFLICT DO NOTHING RETURNING 1",
@@ -109,7 +111,7 @@ def find_gift(cursor: Cursor, gift_id: str) -> GiftRecord | None:
 
 
 def find_last_attempt(cursor: Cursor, intent_id: str) -> GiftRecord | None:
-    """The newest gift that a request has made."""
+    """The newest gift of a request."""
     cursor.execute(
         f"{_SELECT_GIFT} WHERE intent_id = %s ORDER BY attempt DESC LIMIT 1", (intent_id,)
     )
@@ -117,9 +119,9 @@ def find_last_attempt(cursor: Cursor, intent_id: str) -> GiftRecord | None:
 
 
 def list_gifts(cursor: Cursor, user_id: str, before: int | None, limit: int) -> list[GiftRecord]:
-    """Those below the number `before` that a player sent or was given, newest first."""
+    """The gifts that a player sent or received, below the number `before`, newest first."""
     bounds = (user_id, before, before, limit)
-    # Two lists by two indexes, merged; a condition with OR would read all of a player's.
+    # Merges two lists from two indexes. A condition with OR would read all of a player's gifts.
     cursor.execute(
         f"""
         ({_SELECT_GIFT} WHERE sender_id = %s AND (%s::bigint IS NULL OR number < %s)

@@ -1,6 +1,6 @@
-"""Pulls in the gacha database, and what they change: pity and inventories.
+"""Pulls in the gacha database, with the pity and inventories that they change.
 
-Every function takes a cursor whose transaction is its caller's.
+Every function runs in the caller's transaction, by its cursor.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
@@ -21,8 +21,8 @@ PityKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """What a batch found: the revision of the catalog in force, the pities that were to be
-    had, and those of the pulls that were done before."""
+    """The state before a batch: the revision of the catalog in force, the locked pities, and
+    those of its pulls that were done before."""
 
     revision: int
     pities: Mapping[PityKey, Pity]
@@ -30,8 +30,8 @@ class Locked:
 
 
 def lock_pities(cursor: Cursor, pull_ids: Collection[str], keys: Collection[PityKey]) -> Locked:
-    """Locks the pities that are free, without waiting, and then reads which of the pulls were
-    done. One round trip."""
+    """Locks the free pities without waiting, and then reads which of the pulls were done. One
+    round trip."""
     cursor.execute(
         "SELECT revision, pities, done FROM lock_pities(%s::uuid[], %s::uuid[], %s::text[])",
         (
@@ -51,7 +51,7 @@ def lock_pities(cursor: Cursor, pull_ids: Collection[str], keys: Collection[Pity
 
 
 def existing_pities(cursor: Cursor, keys: Collection[PityKey]) -> set[PityKey]:
-    """Those that are stored, locked or not."""
+    """The stored pities, locked or not."""
     cursor.execute(
         "SELECT user_id::text, kind FROM pity"
         " WHERE (user_id, kind) IN (SELECT * FROM unnest(%s::uuid[], %s::text[]))",
@@ -64,7 +64,7 @@ def existing_pities(cursor: Cursor, keys: Collection[PityKey]) -> set[PityKey]:
 
 
 def count_pulls(cursor: Cursor, user_id: str, banner_id: str) -> int:
-    """The player's single draws on a banner so far: a ten-pull is ten."""
+    """The player's number of draws on a banner so far; a ten-pull is ten."""
     cursor.execute(
         "SELECT coalesce(sum(count), 0) FROM pull WHERE user_id = %s AND banner_id = %s",
         (user_id, banner_id),
@@ -74,8 +74,8 @@ def count_pulls(cursor: Cursor, user_id: str, banner_id: str) -> int:
 
 
 def record(cursor: Cursor, pulls: Sequence[Pull], pities: Mapping[PityKey, Pity]) -> None:
-    """Stores the pulls with their items, the pities that they leave, and adds the items to
-    the inventories, in one round trip."""
+    """Stores the pulls with their items and the pities after them, and adds the items to the
+    inventories. One round trip."""
     cursor.execute(
         f"SELECT record_pulls({_RECORD_COLUMNS})",
         [*_pity_columns(pities), *_pull_columns(pulls), *_item_columns(pulls)],
@@ -83,7 +83,7 @@ def record(cursor: Cursor, pulls: Sequence[Pull], pities: Mapping[PityKey, Pity]
 
 
 def find_pulls(cursor: Cursor, pull_ids: Collection[str]) -> list[PullRecord]:
-    """The pulls of those ids that were done, newest first."""
+    """The stored pulls with those ids, newest first."""
     cursor.execute(f"{_SELECT_PULL} WHERE pull_id = ANY(%s::uuid[])", (list(pull_ids),))
     return _records(cursor)
 

@@ -1,1 +1,1 @@
-"""What the gacha service does, one function an operation; owns the transactions."""
+"""The operations of the gacha service; each owns its transactions."""

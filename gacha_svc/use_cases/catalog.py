@@ -1,4 +1,4 @@
-"""Introduces the catalog, keeps it current, and discloses it."""
+"""Puts the catalog in force, keeps the cached one current, and shows it to players."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 class CatalogCache:
     """The catalog in force, as this process last read it.
 
-    Pulls never trust it: their branch compares its revision with the database's.
+    A pull does not rely on it: its branch compares the revision with the database's.
     """
 
     def __init__(self, database: Database) -> None:
@@ -30,11 +30,11 @@ class CatalogCache:
 
     @property
     def latest(self) -> LiveCatalog:
-        """As last read; nothing, at revision -1, before that."""
+        """The catalog as last read; empty, with revision -1, before the first read."""
         return self._catalog
 
     async def current(self) -> LiveCatalog:
-        """At most REFRESH_SECONDS old, and never empty because of its age."""
+        """The catalog, at most REFRESH_SECONDS old. While it is empty, each call reads it again."""
         if not self._catalog.banners:
             await self.refresh()
         return self._catalog
@@ -60,12 +60,12 @@ class CatalogCache:
 
 
 class Catalogs:
-    """Puts catalogs in force, and discloses the one that is."""
+    """Puts catalogs in force, and shows the one in force."""
 
     def __init__(
         self, database: Database, cache: CatalogCache, read_catalog: Callable[[], Catalog]
     ) -> None:
-        """`read_catalog` blocks, and gives the designers' catalog. It raises InvalidCatalog."""
+        """`read_catalog` blocks, and returns the designers' catalog. It raises InvalidCatalog."""
         self._database = database
         self._cache = cache
         self._read_catalog = read_catalog
@@ -104,7 +104,7 @@ class Catalogs:
         return (await self._cache.current()).banner(banner_id)
 
     async def odds(self, banner: Banner) -> tuple[RarityOdds, ...]:
-        """The banner's odds, disclosed; computed once for each version of them."""
+        """The banner's published odds; computed once for each version."""
         disclosed = self._disclosed.get(banner.odds_version)
         if disclosed is None:
             catalog = await self._cache.current()

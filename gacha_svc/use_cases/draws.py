@@ -24,7 +24,7 @@ DrawVote = Vote[tuple[PulledItem, ...]]
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What the database says, once the pities that are to be had are locked."""
+    """The database's state once the free pities are locked."""
 
     catalog: LiveCatalog
     done: Set[str]
@@ -33,21 +33,21 @@ class _State:
 
 
 class Draws:
-    """Draws, records and grants."""
+    """Draws the items of a batch, stores the pulls, and adds the items to inventories."""
 
     def __init__(self, catalog: CatalogCache, random_bytes: RandomBytes) -> None:
-        """`random_bytes` gives that many bytes from a cryptographic source."""
+        """`random_bytes` returns that many bytes from a cryptographic source."""
         self._catalog = catalog
         self._random_bytes = random_bytes
 
     def apply(self, cursor: Cursor, operations: Sequence[DrawOperation]) -> list[DrawVote]:
         """A vote for each operation, in order.
 
-        A YES carries the items. NO: DUPLICATE when the pull was done before; BUSY when
-        another transaction holds the player's pity, or another operation of this batch
-        is the same player's; ODDS_CHANGED when the banner is no longer what the price
-        was taken from; BANNER_PULL_LIMIT. The number of statements does not grow with
-        the batch, but for one more a pull from a banner with a limit.
+        A YES vote has the items. Reasons of a NO: DUPLICATE when the pull was done before; BUSY
+        when another transaction holds the player's pity, or this batch has another operation of
+        the player; ODDS_CHANGED when the banner has changed since its price was read;
+        BANNER_PULL_LIMIT. The number of statements does not grow with the batch, except for one
+        more per pull from a banner with a limit.
         """
         state = self._lock(cursor, operations)
         players: set[str] = set()
@@ -59,18 +59,18 @@ class Draws:
             if refusal is not None:
                 votes.append(refusal)
                 continue
-            asked = operation.body
-            players.add(asked.user_id)
-            banner = state.catalog.banner(asked.banner_id)
-            key = (asked.user_id, banner.kind)
+            request = operation.body
+            players.add(request.user_id)
+            banner = state.catalog.banner(request.banner_id)
+            key = (request.user_id, banner.kind)
             items, pities[key] = draw(
                 banner,
                 state.catalog.items_by_id,
                 state.locked.get(key, Pity()),
-                asked.count,
+                request.count,
                 self._random_bytes,
             )
-            pulls.append(Pull(operation.id, asked, items))
+            pulls.append(Pull(operation.id, request, items))
             votes.append(Yes(pulled(items)))
         if pulls:
             storage.record(cursor, pulls, pities)
@@ -93,19 +93,19 @@ class Draws:
     def _refusal(
         self, cursor: Cursor, state: _State, operation: DrawOperation, players: set[str]
     ) -> No | None:
-        asked = operation.body
+        request = operation.body
         if operation.id in state.done:
             return No(DUPLICATE)
-        banner = _banner_in_force(state.catalog, asked)
+        banner = _banner_in_force(state.catalog, request)
         if banner is None:
             return No(OddsChanged.REASON, OddsChanged().message)
-        key = (asked.user_id, banner.kind)
-        if asked.user_id in players or (key in state.stored and key not in state.locked):
+        key = (request.user_id, banner.kind)
+        if request.user_id in players or (key in state.stored and key not in state.locked):
             return No(BUSY)
         if banner.pull_limit:
-            pulls_made = storage.count_pulls(cursor, asked.user_id, banner.id)
+            pulls_made = storage.count_pulls(cursor, request.user_id, banner.id)
             try:
-                validate_pull_limit(asked.count, banner, pulls_made)
+                validate_pull_limit(request.count, banner, pulls_made)
             except BannerPullLimit as error:
                 return No(error.reason, error.message, error.metadata)
         return None
@@ -119,7 +119,7 @@ def _pity_keys(catalog: LiveCatalog, operations: Sequence[DrawOperation]) -> set
     }
 
 
-def _banner_in_force(catalog: LiveCatalog, asked: Draw) -> Banner | None:
-    """The banner, if its odds and its price are still those that were asked for."""
-    banner = catalog.banners_by_id.get(asked.banner_id)
-    return banner if banner is not None and banner.odds_version == asked.odds_version else None
+def _banner_in_force(catalog: LiveCatalog, request: Draw) -> Banner | None:
+    """The banner, if its odds and its price are still those of the request."""
+    banner = catalog.banners_by_id.get(request.banner_id)
+    return banner if banner is not None and banner.odds_version == request.odds_version else None

@@ -1,18 +1,18 @@
-"""The saga of a gift: each step, what it leads to, and what undoes it.
+"""The saga of a gift: its steps, their outcomes, and its compensation.
 
-    RESERVED    the items are out of the sender's inventory, and in nobody's
+    RESERVED    the items have left the sender's inventory, and are in no other
       -> CHARGED     the account service has taken the fee
-      -> RETURNED    it refused to, for good: the items are back with their sender
+      -> RETURNED    the fee was refused, permanently: the sender has the items again
     CHARGED
       -> DELIVERED   the items are in the receiver's inventory: the pivot, and the end
       -> REFUNDING   the receiver's inventory cannot hold them
     REFUNDING
-      -> RETURNED    the fee is given back, and then the items
+      -> RETURNED    the fee is refunded, and then the items are returned
 
-A step may be tried any number of times, by anybody: what it asks of the account service is
-named by the gift's id, and what it changes here changes in the transaction that moves the
-saga on, which happens once. So an item is in one inventory or under way, never both, and
-a fee is kept if and only if its gift was delivered.
+Any instance may try a step any number of times: calls to the account service have the gift's id,
+and local changes commit in the transaction that moves the saga on, which happens once. So an
+item is in one inventory or in a running gift, never both, and a fee is kept if and only if its
+gift was delivered.
 """
 
 from enum import StrEnum
@@ -27,7 +27,7 @@ from mesh.saga.definition import Definition, Move, Saga, State
 
 
 class GiftStep(StrEnum):
-    """Where the saga of a gift stands."""
+    """The states of a gift's saga."""
 
     RESERVED = "RESERVED"
     CHARGED = "CHARGED"
@@ -81,7 +81,7 @@ class GiftSaga:
         record = await self._database.autocommit(
             lambda cursor: storage.find_gift(cursor, saga.saga_id)
         )
-        assert record is not None, "a saga is begun in the transaction that stores its gift"
+        assert record is not None, "one transaction stores the gift and starts its saga"
         return record.gift
 
 

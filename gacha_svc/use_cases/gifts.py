@@ -1,4 +1,4 @@
-"""What the gacha service does with gifts: sends them, and tells what became of them."""
+"""Sends gifts, and reports their outcomes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,7 +37,7 @@ _REASONS: dict[str, Callable[[], MeshError]] = {
     InsufficientCurrency.REASON: InsufficientCurrency,
     InventoryFull.REASON: InventoryFull,
 }
-"""What the sender is told of a gift that was returned."""
+"""The sender's errors for a returned gift, by its reason."""
 
 
 class Gifts:
@@ -46,7 +46,7 @@ class Gifts:
     def __init__(
         self, database: Database, players: Players, sagas: SagaRunner, *, fee_gems: int
     ) -> None:
-        """`fee_gems` is what a gift that is sent from now on costs its sender."""
+        """`fee_gems` is the sender's fee for new gifts."""
         self._database = database
         self._players = players
         self._sagas = sagas
@@ -63,11 +63,11 @@ class Gifts:
     ) -> GiftRecord:
         """Moves the items to the player named `to`, for a fee.
 
-        Idempotent by `idempotency_key`. Gives a pending gift when it is not done
-        shortly before the deadline; it goes on by itself. Raises InvalidArgument,
+        Idempotent by `idempotency_key`. Returns a pending gift if it has not ended shortly
+        before the deadline; its saga continues in the background. Raises InvalidArgument,
         IdempotencyKeyReused, PlayerNotFound, GiftToSelf, ItemNotOwned, InsufficientCurrency,
-        InventoryFull, after which everything is as it was; and MeshError when it is not known
-        what happened: the same key tells it later.
+        InventoryFull; nothing has changed then. After any other MeshError the outcome is
+        unknown: repeat the key.
         """
         check_gift(item_id, to, count)
         intent_id = operation_id(GIFT, user_id, checked_key(idempotency_key))
@@ -79,7 +79,7 @@ class Gifts:
             sender, receiver = await self._both_players(user_id, to, deadline)
             gift = Gift(intent_id, sender, receiver, item_id, count, self._fee_gems)
             begun, saga = await self._begin(gift, deadline)
-        if not begun.gift.is_asked_by(to, item_id, count):
+        if not begun.gift.matches(to, item_id, count):
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
         if ended.state is GiftState.RETURNED:
@@ -87,7 +87,7 @@ class Gifts:
         return ended
 
     async def find(self, user_id: str, gift_id: str) -> GiftRecord:
-        """A gift that the player sent or was given. Raises GiftNotFound."""
+        """A gift that the player sent or received. Raises GiftNotFound."""
         record = await self._database.autocommit(lambda cursor: storage.find_gift(cursor, gift_id))
         if record is None or not record.is_shown_to(user_id):
             raise GiftNotFound
@@ -121,13 +121,13 @@ class Gifts:
         return sender, receiver
 
     async def _begin(self, gift: Gift, deadline: Deadline) -> tuple[GiftRecord, Saga | None]:
-        """The gift, and its saga if it was begun just now. Raises ItemNotOwned."""
+        """The gift, and its saga if this call started it. Raises ItemNotOwned."""
         while True:
             try:
                 return await self._database.transaction(lambda cursor: self._reserve(cursor, gift))
             except LockTimeout:
-                # A pull that is being committed holds the item, or the same request another
-                # way; the wait in the database was short, so that its connection is free.
+                # A pull that is being committed, or another call with the same request, holds
+                # the item. The lock timeout is short, so that the connection is soon free.
                 deadline.check()
 
     def _reserve(self, cursor: Cursor, gift: Gift) -> tuple[GiftRecord, Saga | None]:
@@ -144,11 +144,11 @@ class Gifts:
                 raise ItemNotOwned(storage.count_held(cursor, sender_id, gift.item_id))
             saga = self._sagas.begin(cursor, GIFT, gift.gift_id, {})
         record = storage.find_gift(cursor, gift.gift_id)
-        assert record is not None, "the gift is there, from now or from a moment ago"
+        assert record is not None, "this or an earlier call has stored the gift"
         return record, saga
 
     async def _end(self, gift: GiftRecord, saga: Saga | None, deadline: Deadline) -> GiftRecord:
-        """The gift at its end, or as it is when it is time to answer."""
+        """The gift once it has ended, or its state shortly before the deadline."""
 
         async def find() -> GiftRecord:
             stands = await self._database.autocommit(
@@ -166,6 +166,6 @@ class Gifts:
 
 
 def _refused(reason: str) -> MeshError:
-    """What the sender is told of a gift that was returned."""
+    """The sender's error for a gift that was returned."""
     known = _REASONS.get(reason)
     return known() if known is not None else FeeRefused(reason)

@@ -1,4 +1,4 @@
-"""What the gacha service does for players: pulls, inventories, history."""
+"""A player's pulls, inventory and history."""
 
 import asyncio
 from collections.abc import Callable
@@ -44,7 +44,7 @@ _REFUSALS: dict[str, Callable[[str], MeshError]] = {
 
 
 class Pulls:
-    """Pulls and what they gave, over the gacha database and the coordinator."""
+    """Pulls and their items, over the gacha database and the coordinator."""
 
     def __init__(
         self, database: Database, catalog: CatalogCache, group_commit: GroupCommit
@@ -56,12 +56,11 @@ class Pulls:
     async def pull(
         self, user_id: str, banner_id: str, count: int, idempotency_key: str, deadline: Deadline
     ) -> tuple[PulledItem, ...]:
-        """Charges the player and gives the items, both or neither.
+        """Charges the player and grants the items: both or neither.
 
-        Idempotent by `idempotency_key`. Raises BannerNotFound, CatalogEmpty,
-        InvalidArgument, InsufficientCurrency, FailedPrecondition, IdempotencyKeyReused;
-        IdempotencyKeyInUse, InDoubt and DeadlineExceeded when the outcome is not known: the
-        same key tells it later.
+        Idempotent by `idempotency_key`. Raises BannerNotFound, CatalogEmpty, InvalidArgument,
+        InsufficientCurrency, FailedPrecondition, IdempotencyKeyReused. After
+        IdempotencyKeyInUse, InDoubt or DeadlineExceeded the outcome is unknown: repeat the key.
         """
         pull_id = operation_id(PULL, user_id, checked_key(idempotency_key))
         catalog = await self._catalog.current()
@@ -69,16 +68,16 @@ class Pulls:
             banner = catalog.banner(banner_id)
             validate_count(count, banner)
             cost_gems = count * banner.price_gems
-            asked = Draw(user_id, banner_id, count, cost_gems, banner.odds_version)
+            request = Draw(user_id, banner_id, count, cost_gems, banner.odds_version)
             answer = await self._group_commit.submit(
-                OperationPair(pull_id, user_id, first=Debit(user_id, cost_gems), second=asked),
+                OperationPair(pull_id, user_id, first=Debit(user_id, cost_gems), second=request),
                 deadline,
             )
             if not isinstance(answer, No):
                 items: tuple[PulledItem, ...] = answer.second  # type: ignore[assignment]
                 return items
             if answer.reason == DUPLICATE:
-                return await self._stored(pull_id, asked, deadline)
+                return await self._stored(pull_id, request, deadline)
             if answer.reason != OddsChanged.REASON:
                 raise _refused(answer)
             catalog = await self._catalog.refresh()
@@ -87,7 +86,7 @@ class Pulls:
     async def inventory(
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[Holding], str]:
-        """A page of what the player owns, and the token of the next page."""
+        """A page of the player's items, and the token of the next page."""
         size = checked_page_size(
             page_size, default=INVENTORY_PAGE_SIZE, maximum=MAX_INVENTORY_PAGE_SIZE
         )
@@ -111,13 +110,13 @@ class Pulls:
         return page, str(page[-1].number) if len(pulls) > size else ""
 
     async def _stored(
-        self, pull_id: str, asked: Draw, deadline: Deadline
+        self, pull_id: str, request: Draw, deadline: Deadline
     ) -> tuple[PulledItem, ...]:
         """The first answer of a pull that was done before.
 
-        The account may know of it a moment before this database does, until the
-        transaction's second Commit has come or recovery has sent it. Raises
-        IdempotencyKeyInUse shortly before the deadline, so that the answer still arrives.
+        The account database may have it before this one does, until the transaction's second
+        Commit arrives or recovery sends it. Raises IdempotencyKeyInUse shortly before the
+        deadline, so that the answer still arrives.
         """
         patience = deadline.shortened_to(deadline.remaining_seconds() - ANSWER_SECONDS)
         while True:
@@ -126,7 +125,7 @@ class Pulls:
             )
             if found:
                 stored = found[0].draw
-                if (stored.banner_id, stored.count) != (asked.banner_id, asked.count):
+                if (stored.banner_id, stored.count) != (request.banner_id, request.count):
                     raise IdempotencyKeyReused
                 return pulled(found[0].items)
             if patience.is_over():

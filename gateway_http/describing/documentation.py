@@ -1,7 +1,7 @@
 """/openapi.json, and the page at /docs that shows it.
 
-The page is Swagger UI from the package swagger-ui-py, served from here: it loads
-nothing from any other host, and its policy forbids that to the browser too.
+The page is Swagger UI from the package swagger-ui-py. The gateway serves all its files; the
+page loads nothing from other hosts, and its content security policy forbids that.
 """
 
 import gzip
@@ -63,7 +63,7 @@ _POLICY = "; ".join(
 
 
 class StaticFile:
-    """One file that never changes while the process lives, compressed once if that helps."""
+    """One file that does not change while the process runs; compressed once if that helps."""
 
     limit_class = LimitClass.ADDRESS
 
@@ -89,7 +89,7 @@ class StaticFile:
 
 
 def documentation_pages(openapi: bytes) -> Iterator[tuple[str, StaticFile]]:
-    """Each path with what answers GET there; `openapi` is the document as JSON."""
+    """Each path with its handler of GET; `openapi` is the document as JSON."""
     yield "/openapi.json", StaticFile(openapi, "application/json")
     yield "/docs", StaticFile(_PAGE, "text/html; charset=utf-8", _POLICY)
     yield "/docs/start.js", StaticFile(_START, "text/javascript; charset=utf-8")

@@ -1,7 +1,6 @@
-"""What the fields of requests may hold, as their protos declare it (mesh.v1.rules), in the
-words of JSON Schema.
+"""The rules of request fields (mesh.v1.rules in the protos) as JSON Schema keywords.
 
-The services refuse what is against a rule; here it is only told.
+This module only describes the rules. The services enforce them.
 """
 
 from typing import Any
@@ -11,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from protos.mesh.v1 import rules_pb2
 
 NO_NUL = "^[^\\u0000]*$"
-"""No text may hold the character NUL, which PostgreSQL cannot store."""
+"""Text must not contain NUL, because PostgreSQL cannot store it."""
 
 
 def is_required(field: FieldDescriptor) -> bool:

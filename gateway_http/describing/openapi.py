@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, from the same descriptors as the routes and the codecs.
 
-Every operation says which token it needs, what it takes, what it gives, and which
-errors the comment on its proto method names.
+Every operation has its token, its parameters and body, its answer, and the errors that the
+comment of its proto method names.
 """
 
 import re
@@ -28,23 +28,23 @@ _MEANINGS: dict[int, str] = {
     400: "The request is wrong, or the state does not allow it.",
     401: "The token or the password is missing or wrong; with TOKEN_EXPIRED, refresh it.",
     403: "The token is for another kind of caller, or the current password is wrong.",
-    404: "There is no such thing.",
-    405: "The path has no such method; Allow names those that it has.",
+    404: "The resource does not exist.",
+    405: "The path does not support the method; Allow names those that it supports.",
     408: "The body did not arrive in time.",
     409: "It exists already, or the first request with the key is still under way.",
     413: "The body is too large.",
-    415: "The body is of a media type or content encoding that is not taken here.",
-    422: "The Idempotency-Key came before with another body.",
-    429: "Too much at once; Retry-After says when to come back.",
-    500: "Something went wrong inside; report the traceId.",
+    415: "The body's media type or content encoding is not supported.",
+    422: "The Idempotency-Key was used before with another body.",
+    429: "Too many requests; Retry-After says when to try again.",
+    500: "Internal error; quote the traceId in a report.",
     503: "No instance can answer now; repeat the request with the answer's Idempotency-Key.",
-    504: "Time ran out and the outcome is unknown; repeat with the answer's Idempotency-Key.",
+    504: "Timeout, the outcome is unknown; repeat with the answer's Idempotency-Key.",
 }
 _ALWAYS = (400, 429, 500, 503, 504)
 
 
 def openapi_document(contracts: Contracts, max_body_bytes: int) -> dict[str, Any]:
-    """The document as JSON values; `max_body_bytes` is told to readers."""
+    """The document as JSON values. `max_body_bytes` appears in its description."""
     schemas = Schemas(contracts)
     paths: dict[str, dict[str, Any]] = {}
     for operation in contracts.operations:
@@ -59,8 +59,8 @@ def openapi_document(contracts: Contracts, max_body_bytes: int) -> dict[str, Any
             "version": "1",
             "description": (
                 "Players hold currency and pull from banners. Every error is one JSON object; "
-                "its reason is for programs, its message for people, and its traceId for "
-                f"whoever runs this. Bodies hold at most {max_body_bytes} bytes."
+                "its reason is for programs, its message for people, and its traceId finds "
+                f"the log lines. Bodies hold at most {max_body_bytes} bytes."
             ),
         },
         "servers": [{"url": "/"}],
@@ -73,7 +73,7 @@ def openapi_document(contracts: Contracts, max_body_bytes: int) -> dict[str, Any
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "The token that POST /login gives, or POST /refresh.",
+                    "description": "The token from POST /login or POST /refresh.",
                 },
                 "admin": {
                     "type": "http",
@@ -93,7 +93,7 @@ def _tags(contracts: Contracts) -> list[dict[str, str]]:
     services = {each.service: each.service_comment for each in contracts.operations}
     return [
         *({"name": _tag(name), "description": comment} for name, comment in services.items()),
-        {"name": "Gateway", "description": "How the gateway itself is."},
+        {"name": "Gateway", "description": "The state of the gateway itself."},
     ]
 
 
@@ -144,7 +144,7 @@ def _operation(
 
 
 def _security(rule: Rule) -> list[dict[str, list[str]]]:
-    """The tokens of which one is needed; {} where none may do too."""
+    """The accepted tokens, of which a call needs one; {} means that no token is needed."""
     if rule.access is Access.PLAYER:
         return [{"player": []}]
     return [{"admin": []}, {}] if rule.may_be_opened else [{"admin": []}]
@@ -155,10 +155,10 @@ _KEY_PARAMETER: dict[str, Any] = {
     "in": "header",
     "required": False,
     "description": (
-        "Makes a repeat safe: the same key with the same request gives the first answer again "
-        "and changes nothing. Every request needs a key of its own, such as a UUID: 1 to 128 "
-        "visible ASCII characters, within quotes or bare; both are one key. A request without "
-        "one is given one."
+        "Makes a repeat safe: the same key with the same request returns the first answer again "
+        "and changes nothing. Use a new key, such as a UUID, for each request: 1 to 128 visible "
+        "ASCII characters, quoted or bare; both are the same key. A request without a key gets "
+        "one from the gateway."
     ),
     "schema": {
         "type": "string",
@@ -173,9 +173,7 @@ _REQUEST_ID_HEADER: dict[str, Any] = {
     "schema": {"type": "string"},
 }
 _KEY_HEADER: dict[str, Any] = {
-    "description": (
-        "Where the operation takes a key: the one to repeat the request with, within quotes."
-    ),
+    "description": ("If the operation takes a key: the key to repeat the request with, in quotes."),
     "schema": {"type": "string"},
 }
 

@@ -1,4 +1,4 @@
-"""The gateway's own pages as OpenAPI describes them; every other path is in the protos."""
+"""OpenAPI operations of the gateway's own pages; every other path is in the protos."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ OWN_PATHS: dict[str, dict[str, Any]] = {
     ),
     "/status": _page(
         "GetStatus",
-        "What is alive",
+        "The live instances",
         _object(
             status={"type": "string", "enum": ["ok", "degraded"]},
             gateway=_object(

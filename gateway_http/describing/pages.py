@@ -1,8 +1,8 @@
-"""The pages that tell how the gateway itself is: /healthz, /readyz and /status.
+"""The gateway's own state: /healthz, /readyz and /status.
 
-/healthz says that the process answers, and nothing else. /readyz says that a call
-to any route could be answered: not while leaving, and not while a needed service
-has no live instance. Both are cheap, and neither calls another process.
+/healthz answers 200 while the process answers at all. /readyz answers 200 while every route
+can be served: the gateway is not leaving, and each needed service has a live instance. Both
+are cheap, and neither calls another process.
 """
 
 import math
@@ -19,10 +19,10 @@ NO_STORE = [("cache-control", "no-store")]
 
 
 class StatusSource(Protocol):
-    """What is known of the mesh; `mesh.membership.discovery.Directory` is one."""
+    """The known live instances; `mesh.membership.discovery.Directory` implements it."""
 
     def instances(self, service: str) -> tuple[Instance, ...]:
-        """The live instances of a service, as last heard."""
+        """The live instances of a service, as the registry last reported them."""
         ...
 
     def services(self) -> tuple[str, ...]:
@@ -30,12 +30,12 @@ class StatusSource(Protocol):
         ...
 
     def age_seconds(self) -> float:
-        """How long ago the registry was last heard of; infinite if never."""
+        """Seconds since the last message from the registry; infinite if there was none."""
         ...
 
 
 class Presence:
-    """The gateway's own state, shared by the pages and whoever ends the process."""
+    """The gateway's own state, which the shutdown changes and the pages show."""
 
     def __init__(self, instance_id: str, address: str, clock: Callable[[], float]) -> None:
         self.instance_id = instance_id
@@ -74,7 +74,7 @@ class ReadyPage:
         missing = missing_services(self._needed, self._source)
         if missing:
             raise Unavailable(
-                f"No live instance is known of {', '.join(missing)}.",
+                f"No live instance of {', '.join(missing)} is known.",
                 reason="NOT_READY",
                 retry_after_seconds=1.0,
             )
@@ -120,7 +120,7 @@ class StatusPage:
 
 
 def missing_services(needed: Iterable[str], source: StatusSource) -> list[str]:
-    """The services of which no instance takes calls."""
+    """The services without an instance that takes calls."""
     return [
         service
         for service in needed

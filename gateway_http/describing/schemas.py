@@ -1,8 +1,8 @@
 """JSON Schemas (draft 2020-12) of protobuf messages, as OpenAPI 3.1 embeds them.
 
-A schema says what the codecs do: what an answer always has is required; what a
-request may have is all there is, within the rules that its fields declare. An idempotency key
-is told of as the Idempotency-Key header alone. Descriptions are the comments of the protos.
+A schema describes what the codecs do. Fields that an answer always has are required. A request
+has no other fields than the listed ones, each within its declared rules. An idempotency key
+appears only as the Idempotency-Key header. Descriptions are the comments of the protos.
 """
 
 from collections.abc import Collection, Iterator
@@ -36,7 +36,7 @@ ERROR_SCHEMA: dict[str, Any] = {
         "idempotencyKey": {
             "type": "string",
             "description": (
-                "The key to repeat this request with: yours, or the one that it was given."
+                "The key to repeat this request with: yours, or the one that the gateway made."
             ),
         },
         "fields": {
@@ -91,7 +91,7 @@ _SCALARS: dict[int, dict[str, Any]] = {
 
 
 class Schemas:
-    """The schemas of all messages that the operations take and give."""
+    """The schemas of all messages in requests and answers."""
 
     def __init__(self, contracts: Contracts) -> None:
         self._comments = contracts.comments
@@ -104,11 +104,11 @@ class Schemas:
                 self.components[message.full_name] = self._message(message)
 
     def comment(self, full_name: str) -> str:
-        """What the proto says of an element."""
+        """The proto's comment on an element."""
         return self._comments.get(full_name, "")
 
     def reference(self, message: Descriptor) -> dict[str, Any]:
-        """Points at a message's schema."""
+        """A `$ref` to a message's schema."""
         return {"$ref": f"#/components/schemas/{message.full_name}"}
 
     def parameter(self, field: FieldDescriptor, place: str) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Schemas:
         }
 
     def raw_body(self, field: FieldDescriptor) -> dict[str, Any]:
-        """A body that is taken as it is."""
+        """A body that is passed on unread."""
         return {
             "description": self.comment(field.full_name),
             "required": True,
@@ -140,7 +140,7 @@ class Schemas:
         }
 
     def body(self, operation: Operation, variables: Collection[str]) -> dict[str, Any]:
-        """The schema of a body, from which the path has already taken `variables`."""
+        """The schema of a body without the fields in `variables`, which the path sets."""
         if not variables:
             return self.reference(operation.request)
         return self._message(operation.request, left_out=variables)
@@ -195,7 +195,7 @@ def _is_always_given(field: FieldDescriptor) -> bool:
 
 
 def _reachable(message: Descriptor) -> Iterator[Descriptor]:
-    """A message and all messages within it, each once, but for those with forms of their own."""
+    """A message and all messages in it, each once, without those that have a special form."""
     seen: dict[str, Descriptor] = {}
     waiting = [message]
     while waiting:

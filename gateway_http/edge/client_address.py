@@ -1,9 +1,8 @@
-"""Who the client is when proxies stand between: X-Forwarded-For, as far as it can be trusted.
+"""Finds the client's address behind proxies, from the trusted part of X-Forwarded-For.
 
-Every proxy appends the address that it was connected from, so the list is true from its
-end on, for as long as those who wrote it are trusted. The client is the last address that
-is no trusted proxy's; what stands before it, anybody may have written. Without trusted
-proxies the header is not looked at.
+Each proxy appends the address of its peer. So the list is read from its end, and an entry is
+true if a trusted proxy wrote it. The client is the last address that is not a trusted proxy's;
+the client can forge every entry before it. Without trusted proxies the header is ignored.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,8 +25,8 @@ class ClientAddresses:
         self._is_trusted = lru_cache(REMEMBERED_ADDRESSES)(self._trusts)
 
     def of(self, peer: str, headers: Headers) -> str:
-        """The client's address, an IPv4 or IPv6 one without a port; `peer` is who is
-        connected, as host:port or [host]:port, and UNKNOWN comes back when it is neither."""
+        """The client's IPv4 or IPv6 address without a port. `peer` is the connection's other
+        end as host:port or [host]:port. Returns UNKNOWN when `peer` has neither form."""
         address = canonical(peer.rpartition(":")[0].strip("[]"))
         if address is None:
             return UNKNOWN
@@ -43,7 +42,7 @@ class ClientAddresses:
         return address
 
     def is_proxy(self, peer: str) -> bool:
-        """Whether who is connected is a trusted proxy, so that its headers are true."""
+        """Whether the peer is a trusted proxy, whose headers are believed."""
         address = canonical(peer.rpartition(":")[0].strip("[]"))
         return address is not None and self._is_trusted(address)
 
@@ -53,12 +52,12 @@ class ClientAddresses:
 
 
 def parse_networks(written: str) -> Sequence[Network]:
-    """Networks or addresses with commas between. Raises ValueError for anything else."""
+    """Reads comma-separated networks or addresses. Raises ValueError for anything else."""
     return tuple(ip_network(part.strip()) for part in written.split(",") if part.strip())
 
 
 def _hops(headers: Headers) -> Iterable[str]:
-    """The forwarded addresses from the last on."""
+    """The forwarded addresses, the last one first."""
     hops = [hop.strip() for each in headers.get_all("x-forwarded-for") for hop in each.split(",")]
     for hop in reversed(hops[-MAX_HOPS:]):
         # Some proxies write a port too.

@@ -1,7 +1,7 @@
-"""The request headers that the gateway understands, each checked before it is passed on.
+"""Reads and checks the request headers that the gateway understands.
 
-Whatever is passed on is visible ASCII of bounded length, so that no header can
-break a call's metadata or a log line.
+Values that are passed on are visible ASCII of bounded length, so that no header can break a
+call's metadata or a log line.
 """
 
 import re
@@ -26,8 +26,8 @@ _UNIT_SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e
 def ids_of(headers: Headers, new_id: Callable[[], str]) -> RequestIds:
     """The client's trace and its x-request-id.
 
-    A trace that is missing or unfit is begun here, with an id of `new_id`; an x-request-id
-    that is missing or unfit becomes the trace id.
+    If the trace is missing or malformed, a new one starts, with an id from `new_id`. If the
+    x-request-id is missing or malformed, it is the trace id.
     """
     traceparent = traceparent_of(headers, new_id)
     given = headers.get("x-request-id")
@@ -36,9 +36,9 @@ def ids_of(headers: Headers, new_id: Callable[[], str]) -> RequestIds:
 
 
 def traceparent_of(headers: Headers, new_id: Callable[[], str]) -> str:
-    """The client's W3C traceparent, or a new one, not sampled, when missing or unfit.
+    """The client's W3C traceparent, or a new unsampled one when it is missing or malformed.
 
-    `new_id` gives 32 lower-case hexadecimal digits.
+    `new_id` returns 32 lower-case hexadecimal digits.
     """
     given = headers.get("traceparent")
     if given is not None and is_traceparent(given):
@@ -53,8 +53,8 @@ def authorization_of(headers: Headers) -> str | None:
 
 
 def timeout_seconds_of(headers: Headers, default_seconds: float, maximum_seconds: float) -> float:
-    """The time that Grpc-Timeout grants, such as 500m or 2S, at most `maximum_seconds`;
-    without it `default_seconds`.
+    """The timeout in Grpc-Timeout, such as 500m or 2S, capped at `maximum_seconds`;
+    `default_seconds` without the header.
 
     Raises InvalidArgument when it is malformed. Source: gRPC over HTTP/2, "Timeout".
     """
@@ -70,14 +70,14 @@ def timeout_seconds_of(headers: Headers, default_seconds: float, maximum_seconds
 
 
 def idempotency_key_of(headers: Headers) -> str | None:
-    """The Idempotency-Key, or None. Raises InvalidArgument when it is unfit or given twice.
+    """The Idempotency-Key, or None. Raises InvalidArgument when it is malformed or given twice.
 
-    `"k"`, a structured field's string, and the bare `k` are one key. Source:
+    `"k"` (the string of a structured field) and the bare `k` are the same key. Source:
     draft-ietf-httpapi-idempotency-key-header; RFC 9651, section 3.3.3.
     """
     if "idempotency-key" not in headers:
         return None
-    # A value that is not ASCII cannot be read, but it is there: no key would charge twice.
+    # A value that is not ASCII is refused. Ignoring it would let a repeat charge twice.
     values = headers.get_all("idempotency-key")
     key = values[0].strip(" ") if len(values) == 1 else ""
     if key.startswith('"'):
@@ -86,13 +86,13 @@ def idempotency_key_of(headers: Headers) -> str | None:
     if not is_fit_key(key):
         raise InvalidArgument.of_field(
             "Idempotency-Key",
-            "must be given once: 1 to 128 visible ASCII characters, bare or within quotes",
+            "must be given once: 1 to 128 visible ASCII characters, bare or in quotes",
         )
     return key
 
 
 def check_json(headers: Headers) -> None:
-    """Raises UnsupportedMediaType unless the body is JSON; without a Content-Type it is."""
+    """Raises UnsupportedMediaType unless the body is JSON. No Content-Type means JSON."""
     if headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaType
     media_type, *parameters = (headers.get("content-type") or JSON).lower().split(";")

@@ -1,11 +1,11 @@
-"""What every answer tells browsers: security headers, and CORS for listed origins.
+"""Headers of every answer for browsers: security headers, and CORS for listed origins.
 
-Answers are data, to be neither sniffed, framed nor run; the page at /docs has a policy
-of its own. Strict-Transport-Security goes only over TLS, as RFC 6797 has it: over TLS to
-here, or to a trusted proxy that says so.
+The security headers forbid browsers to sniff, frame or run an answer; the page at /docs has its
+own policy. Strict-Transport-Security is sent only over TLS (RFC 6797): TLS to the gateway, or
+to a trusted proxy that reports it.
 
-CORS (the Fetch standard): an origin that is listed may read answers and send the headers
-that the API knows. Credentials are never allowed, for players show tokens and no cookies.
+CORS (the Fetch standard): a listed origin may read answers and send the API's headers.
+Credentials are never allowed, because players use tokens and not cookies.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ ASKED_METHOD = "access-control-request-method"
 
 
 class ResponseHeaders:
-    """The headers that depend on who asks and not on what is answered. Pure."""
+    """The headers that depend on the request and not on the answer. Pure."""
 
     def __init__(
         self, origins: Iterable[str], addresses: ClientAddresses, *, hsts_seconds: int
@@ -39,7 +39,7 @@ class ResponseHeaders:
         self._has_hsts = hsts_seconds > 0
 
     def of(self, request: HttpRequest, response: Response) -> HeaderList:
-        """Those of one answer."""
+        """The headers of one answer."""
         headers = list(ON_EVERY_ANSWER)
         if response.content_type == JSON:
             headers.append(DATA_POLICY)
@@ -54,7 +54,7 @@ class ResponseHeaders:
         return headers
 
     def preflight(self, request: HttpRequest, allowed: str) -> HeaderList:
-        """What a browser that asks before it sends is told besides; `allowed` are verbs."""
+        """The additional headers of a preflight answer; `allowed` are the verbs of the path."""
         if (
             ASKED_METHOD not in request.headers
             or request.headers.get("origin") not in self._origins

@@ -1,10 +1,10 @@
 """From the parts of an HTTP request to the request message of a method.
 
-Source: google.api.http (AIP-127). A variable of the path wins, and a body or query
-that gives the same field another value is refused; the other fields come from the
-body, or from the query where there is none. A request with a `idempotency_key` also takes
-it from the Idempotency-Key header, and gets a new one when it has none, so that the
-call may be tried again on another instance.
+Source: google.api.http (AIP-127). Path variables set their fields; a body or query with another
+value for such a field is refused. The other fields come from the body, or from the query if the
+route has no body. A request with an `idempotency_key` field also reads it from the
+Idempotency-Key header. Without either it gets a new key, so that the call may be retried on
+another instance.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,12 +24,12 @@ MOST_PARAMETERS = 100
 
 
 class RequestBinding:
-    """Makes the requests of one operation as one of its routes receives them."""
+    """Builds the request messages of one operation from the requests of one of its routes."""
 
     def __init__(
         self, operation: Operation, binding: Binding, decoder: Decoder, new_id: Callable[[], str]
     ) -> None:
-        """Raises UnsupportedContract when a query could not carry a field that it must."""
+        """Raises UnsupportedContract when a query would have to carry a message field."""
         self.takes_body = binding.takes_body
         self._decoder = decoder
         self._new_id = new_id
@@ -46,7 +46,7 @@ class RequestBinding:
     def bind(
         self, variables: Mapping[str, str], query: str, body: bytes, idempotency_key: str | None
     ) -> Any:
-        """The request message; `query` is as it stands in the URL.
+        """The request message. `query` is the URL's query, still encoded.
 
         Raises InvalidArgument naming the field as the client wrote it.
         """
@@ -121,7 +121,7 @@ def has_idempotency_key(request: Descriptor) -> bool:
 
 
 def _pop(document: dict[str, Any], field: FieldReader) -> tuple[str, Any]:
-    """Takes a field out of the document; gives the name that it had there, and its value."""
+    """Removes a field from the document. Returns the name that it had there, and its value."""
     keys = {field.name, field.json_name} & document.keys()
     if len(keys) > 1:
         raise Refused("must be given once", field.name)
@@ -139,4 +139,4 @@ def _read(field: FieldReader, key: str, value: object) -> object:
 def _check_fits_query(field: FieldDescriptor) -> None:
     message = field.message_type
     if message is not None and message.full_name not in WELL_KNOWN:
-        raise UnsupportedContract(f"{field.full_name}: a query holds no message; take a body")
+        raise UnsupportedContract(f"{field.full_name}: a query cannot hold a message; use a body")

@@ -1,8 +1,8 @@
-"""What the descriptors say about REST: the one source of routes, codecs and documents.
+"""Reads the REST contract from the descriptors; routes, codecs and documents come from it.
 
-Everything is read from the compiled protos, comments included, into a pool of its
-own; no generated module of a service is imported, so the gateway knows no business.
-What the gateway cannot carry is refused here, when it starts, and not at a call.
+Everything, also the comments, is read from the compiled protos into a descriptor pool of its
+own. No generated module of a service is imported, so the gateway contains no business logic. A
+contract that the gateway does not support is refused here, at the start, and not at a call.
 """
 
 import re
@@ -32,12 +32,12 @@ HTTP_BODY = "google.api.HttpBody"
 
 
 class UnsupportedContract(Exception):
-    """A proto asks for something of HTTP that this gateway does not carry."""
+    """A proto uses an HTTP feature that this gateway does not support."""
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One verb and path template by which a method is reached (google.api.HttpRule).
+    """One verb and path template of a method (google.api.HttpRule).
 
     `raw_body` is the field that receives the body unread, or empty.
     """
@@ -50,9 +50,9 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A method that REST reaches; `bindings` are in the proto's order, the main one first.
+    """A method with REST routes; `bindings` are in the proto's order, the main one first.
 
-    `cache_seconds` is for how long caches may keep its answer, 0 where the proto says nothing.
+    `cache_seconds` is how long caches may keep its answer, 0 if the proto does not set it.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Operation:
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether its answer is everybody's and reading alone gives it: caches may keep it."""
+        """Whether caches may keep its answer: it is public, and the method only reads."""
         return self.rule.access is Access.PUBLIC and not self.has_side_effects
 
 
@@ -83,14 +83,14 @@ class Contracts:
     comments: dict[str, str]
 
     def hosts(self) -> tuple[str, ...]:
-        """The services of the mesh that some operation needs, in order of first mention."""
+        """The services of the mesh that the operations call, in order of first use."""
         return tuple(dict.fromkeys(operation.host for operation in self.operations))
 
 
 def load_contracts(serialized: bytes) -> Contracts:
     """Reads a FileDescriptorSet with source comments.
 
-    Raises UnsupportedContract naming the method whose http rule cannot be carried.
+    Raises UnsupportedContract naming the method whose http rule is not supported.
     """
     files = FileDescriptorSet.FromString(serialized).file
     pool = _pool_of(files)
@@ -107,12 +107,12 @@ def load_contracts(serialized: bytes) -> Contracts:
 
 
 def header_names_of(field: FieldDescriptor) -> tuple[str, ...]:
-    """The headers that a field of a request comes from, the preferred one first."""
+    """The headers that set a request field, the preferred one first."""
     return tuple(field.GetOptions().Extensions[options_pb2.http_header])
 
 
 def is_raw_part(field: FieldDescriptor) -> bool:
-    """Whether a field comes from the body as it is, or from a header: never from JSON."""
+    """Whether a field holds the raw body or a header, and never comes from JSON."""
     message = field.message_type
     return bool(header_names_of(field)) or (message is not None and message.full_name == HTTP_BODY)
 
@@ -120,20 +120,20 @@ def is_raw_part(field: FieldDescriptor) -> bool:
 def import_generated(serialized: bytes) -> None:
     """Imports the generated module of every file in a FileDescriptorSet.
 
-    The clients of the mesh look methods up in the pool that these fill, to learn
-    which of them may be repeated.
+    These modules fill the default descriptor pool, where the mesh's clients look up which
+    methods may be repeated.
     """
     for file in FileDescriptorSet.FromString(serialized).file:
         generated_module(file.name)
 
 
 def generated_module(proto: str) -> Any:
-    """The module that protoc makes of a file, such as "google/protobuf/timestamp.proto"."""
+    """The generated module of a file such as "google/protobuf/timestamp.proto"."""
     return import_module(proto.removesuffix(".proto").replace("/", ".") + "_pb2")
 
 
 def _pool_of(files: Sequence[FileDescriptorProto]) -> descriptor_pool.DescriptorPool:
-    """A pool of these files; what they import from Google comes from the default pool."""
+    """A pool of these files; Google's files, which they import, come from the default pool."""
     pool = descriptor_pool.DescriptorPool()
     own = {file.name: file for file in files}
     added: set[str] = set()
@@ -166,7 +166,7 @@ def _operations_of(
         if not method.options.HasExtension(annotations_pb2.http):
             continue
         if method.client_streaming or method.server_streaming:
-            raise UnsupportedContract(f"{full_name}.{method.name}: streams have no REST form here")
+            raise UnsupportedContract(f"{full_name}.{method.name}: REST cannot carry streams")
         operation = Operation(
             name=method.name,
             path=f"/{full_name}/{method.name}",
@@ -196,14 +196,13 @@ def _bindings_of(full_name: str, method: MethodDescriptorProto) -> Iterator[Bind
 def _binding_of(full_name: str, rule: http_pb2.HttpRule) -> Binding:
     verb = rule.WhichOneof("pattern")
     if verb in (None, "custom"):
-        raise UnsupportedContract(f"{full_name}: only the five standard verbs are carried")
+        raise UnsupportedContract(f"{full_name}: only the five standard verbs are supported")
     if rule.response_body:
-        raise UnsupportedContract(f"{full_name}: response_body is not carried")
+        raise UnsupportedContract(f"{full_name}: response_body is not supported")
     return Binding(verb.upper(), getattr(rule, verb), rule.body == "*", rule.body.removeprefix("*"))
 
 
-# Field numbers within FileDescriptorProto and its parts, which is how
-# SourceCodeInfo addresses an element.
+# SourceCodeInfo addresses an element by field numbers within FileDescriptorProto and its parts.
 _MESSAGES, _ENUMS, _SERVICES = 4, 5, 6
 _FIELDS, _NESTED_MESSAGES, _NESTED_ENUMS = 2, 3, 4
 _METHODS = _VALUES = 2

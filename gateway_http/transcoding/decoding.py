@@ -1,11 +1,10 @@
 """From a JSON object to a protobuf message, compiled once for each message type.
 
-Guarantees: what is not exactly a value of the proto's type is refused, with the
-path of the field; unknown fields and fields given twice are refused; null means
-the default. Both the JSON name and the proto's own name of a field are read.
-Messages that contain themselves are followed as deep as the document goes, which
-`gateway_http.transcoding.documents` bounds. Raw parts are read elsewhere
-(`gateway_http.transcoding.raw_parts`).
+Guarantees: a value that does not fit the proto's type is refused, with the path of the field.
+Unknown fields and fields given twice are refused. null means the default. A field has its JSON
+name or its proto name. Recursive messages are read as deep as the document goes;
+`gateway_http.transcoding.documents` bounds that depth. `gateway_http.transcoding.raw_parts`
+reads the raw parts.
 """
 
 from collections.abc import Callable
@@ -28,7 +27,7 @@ WELL_KNOWN: dict[str, Reader] = {
 
 @dataclass(frozen=True, slots=True)
 class FieldReader:
-    """How one field is read; `oneof` names the choice that it belongs to, if any."""
+    """How one field is read; `oneof` names the oneof that it belongs to, if any."""
 
     name: str
     json_name: str
@@ -52,7 +51,7 @@ class Decoder:
         self._has_oneofs = self._has_oneofs or field.oneof is not None
 
     def decode(self, value: object) -> Any:
-        """The message that a JSON object stands for. Raises Refused."""
+        """The message for a JSON object. Raises Refused."""
         if value.__class__ is not dict:
             raise Refused("must be an object")
         values: dict[str, object] = {}
@@ -92,8 +91,7 @@ class Decoders:
     def of(self, descriptor: Descriptor) -> Decoder:
         """The decoder of a message type.
 
-        Raises UnsupportedContract for the well-known types that have a JSON form
-        of their own and no reader here.
+        Raises UnsupportedContract for well-known types whose special JSON form has no reader.
         """
         known = self._decoders.get(descriptor.full_name)
         if known is not None:
@@ -108,7 +106,7 @@ class Decoders:
 
     def _field(self, field: FieldDescriptor) -> FieldReader:
         oneof = field.containing_oneof
-        # An optional field sits in a oneof of its own, which is no choice.
+        # An optional field has a synthetic oneof, which does not count.
         is_choice = oneof is not None and len(oneof.fields) > 1
         return FieldReader(
             name=field.name,

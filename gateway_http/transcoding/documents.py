@@ -1,4 +1,4 @@
-"""A request's body as a JSON object, or the error that says what is wrong with it.
+"""Parses a request's body as a JSON object.
 
 Guarantees: the bytes are valid UTF-8 JSON (RFC 8259) with no lone surrogates, no
 name occurs twice in an object, and objects and arrays nest at most DEEPEST levels.
@@ -21,10 +21,7 @@ class MalformedBody(InvalidArgument):
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The object that a body holds; an empty body is an empty object.
-
-    Raises MalformedBody.
-    """
+    """The object in a body; an empty body is an empty object. Raises MalformedBody."""
     if not body:
         return {}
     try:
@@ -33,18 +30,18 @@ def parse_object(body: bytes) -> dict[str, Any]:
         document = _with_endless_numbers(body, error)
     if document.__class__ is not dict:
         raise MalformedBody('The body must be a JSON object, such as {"amount": 100}.')
-    # Every name has a colon behind it, so when there are no more colons than names
-    # that survived, none was swallowed. More colons may stand in strings: then the
-    # slow reader has the last word.
+    # orjson drops repeated names. A colon follows every name, so if there are no more colons
+    # than names left, none was dropped. More colons may be in strings: then the slow parser
+    # decides.
     if body.count(b":") != _count_names(document, DEEPEST):
         json.loads(body, object_pairs_hook=_refuse_twins, parse_int=str)
     return document
 
 
 def _with_endless_numbers(body: bytes, error: orjson.JSONDecodeError) -> Any:
-    """The document whose only fault is a number beyond every float, which orjson refuses.
+    """Parses a document with a number beyond the range of floats, which orjson refuses.
 
-    It is valid JSON: whoever reads the field says what is wrong with it, and its name.
+    Such a document is valid JSON. The field's reader refuses the number and names the field.
     """
     malformed = MalformedBody(f"The body is not valid JSON: {error}.")
 

@@ -1,9 +1,8 @@
 """From a protobuf message to JSON, compiled once for each message type.
 
-Guarantees: fields without presence are always written, fields with presence only
-when set; every integer is a JSON number, 64-bit ones too, because that is what the
-API promises (amounts stay below 2^53); times are RFC 3339; names are the proto's
-JSON names, in the order of the proto.
+Guarantees: fields without presence are always written, fields with presence only when set.
+Every integer is a JSON number, also 64-bit ones, because the API promises it (amounts stay
+below 2^53). Times are RFC 3339. Names are the proto's JSON names, in the order of the proto.
 """
 
 import base64
@@ -36,10 +35,10 @@ class Encoder:
         self.to_object: Writer = _not_compiled
 
     def compile(self, fields: list[tuple[FieldDescriptor, Writer | None]]) -> None:
-        """Sets the fields with what turns their value into JSON's, None for as it is."""
-        # A dictionary display is the fastest way that Python has from a message to an
-        # object: less than half of what a loop over the fields costs. Its parts are
-        # identifiers of protos that protoc accepted, and literals.
+        """Sets the fields, each with the writer of its value; None writes the value unchanged."""
+        # A dictionary display is the fastest way from a message to an object: it takes less
+        # than half the time of a loop over the fields. The source holds only literals, and
+        # identifiers of protos that protoc accepted.
         members = [_member(field, f"writer_{field.number}", writer) for field, writer in fields]
         writers = {f"writer_{field.number}": writer for field, writer in fields if writer}
         source = f"lambda message: {{{', '.join(members)}}}"
@@ -62,7 +61,7 @@ def _member(field: FieldDescriptor, writer_name: str, writer: Writer | None) -> 
 
 
 def _not_compiled(_message: Any) -> Any:
-    raise AssertionError("an encoder is compiled before it writes")
+    raise AssertionError("compile an encoder before it writes")
 
 
 class Encoders:
@@ -74,8 +73,7 @@ class Encoders:
     def of(self, descriptor: Descriptor) -> Encoder:
         """The encoder of a message type.
 
-        Raises UnsupportedContract for the well-known types that have a JSON form
-        of their own and no writer here.
+        Raises UnsupportedContract for well-known types whose special JSON form has no writer.
         """
         known = self._encoders.get(descriptor.full_name)
         if known is not None:
@@ -90,7 +88,7 @@ class Encoders:
         encoder = self.of(descriptor)
         if encoder.to_object is not _not_compiled:
             return encoder.to_object
-        # A message that contains itself: it is being compiled at this moment.
+        # A recursive message is still being compiled here.
         return lambda message: encoder.to_object(message)
 
     def _writer(self, field: FieldDescriptor) -> Writer | None:
@@ -150,7 +148,7 @@ def _write_double(value: float) -> float | str:
 
 
 def _write_float(value: float) -> float | str:
-    """The shortest decimal that is the same 32-bit number: 0.1, not 0.10000000149011612."""
+    """The shortest decimal for the same 32-bit number: 0.1, not 0.10000000149011612."""
     if math.isfinite(value):
         for digits in (6, 7, 8):
             shortest = float(f"{value:.{digits}g}")

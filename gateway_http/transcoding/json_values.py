@@ -1,8 +1,8 @@
-"""Single values of proto3's JSON mapping, read strictly.
+"""Strict readers of single values in proto3's JSON mapping.
 
-A reader takes what orjson or a query string gave and returns what a protobuf
-field holds, or raises Refused with a description that reads on after the field's
-name. Nothing is rounded, cut or guessed. Source: protobuf.dev/programming-guides/json.
+A reader takes a value from orjson or a query string and returns the value of the protobuf
+field. It raises Refused with a description that continues a sentence after the field's name.
+It never rounds, truncates or guesses. Source: protobuf.dev/programming-guides/json.
 """
 
 import base64
@@ -25,7 +25,7 @@ _URL_SAFE = str.maketrans("-_", "+/")
 
 
 class Refused(Exception):
-    """A value that its field cannot hold; `path` leads to it from where the raiser stood."""
+    """A value that its field cannot hold; `path` is relative to the reader that raised it."""
 
     def __init__(self, description: str, path: str = "") -> None:
         super().__init__(description)
@@ -33,13 +33,13 @@ class Refused(Exception):
         self.path = path
 
     def within(self, name: str) -> "Refused":
-        """The same refusal, seen from one level above."""
+        """The same refusal with `name` put in front of its path."""
         separator = "." if self.path and not self.path.startswith("[") else ""
         return Refused(self.description, f"{name}{separator}{self.path}")
 
 
 def integer_reader(minimum: int, maximum: int) -> Reader:
-    """Reads 5, 5.0, 5e0 and the same in quotes; never a fraction, a boolean or a rounding."""
+    """Reads 5, 5.0, 5e0 and the same in quotes. Refuses fractions and booleans."""
 
     def read(value: object) -> int:
         kind = value.__class__
@@ -51,7 +51,7 @@ def integer_reader(minimum: int, maximum: int) -> Reader:
             number = Decimal(str(value))
         else:
             raise Refused("must be an integer")
-        # The range goes first: turning 1e999999999 into an int would fill the memory.
+        # Check the range first: int() of 1e999999999 would fill the memory.
         if not minimum <= number <= maximum:
             raise Refused(f"must be between {minimum} and {maximum}")
         whole = int(number)
@@ -77,8 +77,8 @@ def read_double(value: object) -> float:
 
 
 def read_float(value: object) -> float:
-    """As `read_double`, within the range of 32 bits; the largest number of these is written
-    3.4028235e38, which is a little more."""
+    """As `read_double`, within the range of 32 bits. The largest 32-bit number is written as
+    3.4028235e38, which is a little more than its value."""
     number = read_double(value)
     try:
         struct.pack("<f", number)
@@ -88,7 +88,7 @@ def read_float(value: object) -> float:
 
 
 def read_boolean(value: object) -> bool:
-    """Reads true or false, and nothing that merely resembles them."""
+    """Reads only true or false."""
     if value is True:
         return True
     if value is False:
@@ -135,7 +135,7 @@ def enum_reader(enum: EnumDescriptor) -> Reader:
 
 
 def text_of_boolean(text: str) -> object:
-    """A boolean as a query string spells it, as JSON would give it."""
+    """Turns the text of a query's boolean into the JSON value."""
     return {"true": True, "false": False}.get(text, text)
 
 

@@ -1,9 +1,9 @@
-"""The parts of a request that its JSON and query never carry: a raw body, and headers.
+"""Request fields that come from the raw body or from headers, and never from JSON or the query.
 
-A field of type google.api.HttpBody that `body:` names in the method's google.api.http
-rule receives the body as it arrived, of any media type; a string field with the option
-mesh.v1.http_header receives the first of its headers that is present. Nothing else
-sets such a field, and what is missing leaves it empty.
+A field of type google.api.HttpBody that `body:` names in the method's google.api.http rule
+receives the body unchanged, with any media type. A string field with the option
+mesh.v1.http_header receives the first of its headers that is present. Nothing else sets such a
+field; it is empty if its part is missing.
 """
 
 import re
@@ -28,7 +28,7 @@ _TEXT = re.compile(rf"[\x20-\x7e]{{0,{LONGEST_HEADER}}}")
 
 
 class RawParts:
-    """Puts them into the requests of one operation as one of its routes receives them."""
+    """Sets the raw fields in the requests of one route of an operation."""
 
     def __init__(self, operation: Operation, binding: Binding) -> None:
         """Raises UnsupportedContract when a field cannot hold its part."""
@@ -44,14 +44,14 @@ class RawParts:
 
     @property
     def has_body(self) -> bool:
-        """Whether the body is taken as it is."""
+        """Whether a field receives the raw body."""
         return bool(self._raw_body)
 
     def put(self, message: Any, body: bytes, headers: Headers) -> None:
-        """Sets the fields of a request that was read from the rest.
+        """Sets the raw fields of `message`.
 
-        Raises InvalidArgument naming the header that is unfit, and UnsupportedMediaType
-        for a body with a content encoding, which a field has no place to tell of.
+        Raises InvalidArgument naming a malformed header, and UnsupportedMediaType for a body
+        with a content encoding, because HttpBody has no field for the encoding.
         """
         for name, header_names in self._headers:
             setattr(message, name, _first(headers, header_names))
@@ -66,7 +66,7 @@ class RawParts:
 def _first(headers: Headers, names: tuple[str, ...]) -> str:
     for name in names:
         if name in headers:
-            # A value that is not ASCII cannot be read, but it is there.
+            # A value that is not ASCII counts as present, and is refused.
             given = headers.get(name)
             if given is None or not _TEXT.fullmatch(given):
                 raise InvalidArgument.of_field(
@@ -87,6 +87,6 @@ def _check_body_field(field: FieldDescriptor, binding: Binding) -> None:
 
 def _check_header_field(field: FieldDescriptor, names: tuple[str, ...]) -> None:
     if field.type != field.TYPE_STRING or field.is_repeated:
-        raise UnsupportedContract(f"{field.full_name}: a header fits into a string")
+        raise UnsupportedContract(f"{field.full_name}: a field for a header must be a string")
     if any(name != name.lower() for name in names):
-        raise UnsupportedContract(f"{field.full_name}: names of headers are lower-case here")
+        raise UnsupportedContract(f"{field.full_name}: header names must be lower-case")

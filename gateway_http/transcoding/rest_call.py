@@ -1,9 +1,8 @@
-"""Answers a REST route by one call to the service that has the method.
+"""Answers a REST route by one call to the service of its method.
 
-Guarantees: the call ends with its deadline; it is cancelled when the client goes
-away; it carries the token, the trace and what the method's request declares, and nothing
-else that the client sent, and the client's address as it was seen; every answer names the
-idempotency key that the call carried.
+Guarantees: the call ends by its deadline, and is cancelled when the client disconnects. It
+carries the client's token, its trace, the fields of the method's request and the observed
+client address, and nothing else from the client. Every answer has the call's idempotency key.
 """
 
 from collections.abc import Callable, Iterator
@@ -52,8 +51,8 @@ class RestCall:
         maximum_seconds: float,
         max_body_bytes: int,
     ) -> None:
-        """`maximum_seconds` bounds the deadline beside what the method declares; a body above
-        `max_body_bytes` was not kept, and is refused."""
+        """`maximum_seconds` bounds the deadline, as does the method's own declaration. A body
+        above `max_body_bytes` was not kept, and is refused."""
         self._path = operation.path
         self._needs_token = operation.rule.needs_token
         self.limit_class = _limit_class(operation)
@@ -69,10 +68,9 @@ class RestCall:
         self._headers = _caching(operation)
 
     async def answer(self, request: Request) -> Response:
-        """Raises MeshError: what is wrong with the request, or what the service says.
+        """Raises MeshError for a wrong request, and the errors of the service.
 
-        What the service would refuse for want of room is refused before anything else is
-        done for it.
+        A call for which the service has no room is refused before any other work.
         """
         self._caller.refuse_early(self._path)
         given_key = headers.idempotency_key_of(request.headers)
@@ -101,8 +99,8 @@ class RestCall:
         except MeshError as error:
             raise in_json_names(error, self._json_names) from None
         except Exception as error:
-            # Our bug, and yet the call may have taken effect: the error must name its key.
-            raise Internal("The call or its answer could not be carried.") from error
+            # A bug, but the call may have taken effect, so the error must have its key.
+            raise Internal("The call or its answer could not be converted.") from error
 
     def _metadata(self, request: Request) -> dict[str, str]:
         metadata = {
@@ -144,7 +142,7 @@ class RestCall:
 
 @contextmanager
 def _naming(key: str | None) -> Iterator[None]:
-    """Has every error name the idempotency key, if there is one."""
+    """Adds the idempotency key, if there is one, to every error."""
     try:
         yield
     except MeshError as error:
@@ -154,8 +152,8 @@ def _naming(key: str | None) -> Iterator[None]:
 
 
 def _caching(operation: Operation) -> HeaderList:
-    """What caches are told: for how long they may keep an answer, or nothing, as HTTP has it,
-    or never to."""
+    """The Cache-Control header: how long caches may keep an answer, or that they must not;
+    no header leaves it to HTTP's defaults."""
     if not operation.is_cacheable:
         return [("cache-control", "no-store")]
     seconds = operation.cache_seconds
@@ -163,8 +161,8 @@ def _caching(operation: Operation) -> HeaderList:
 
 
 def _limit_class(operation: Operation) -> LimitClass:
-    """A public call that has a password hashed is one where strangers try names and
-    passwords. What other secrets a body may hold cannot be guessed."""
+    """A public call that hashes a password can be used to guess names and passwords. Other
+    secrets in bodies are too long to guess."""
     if operation.rule.needs_token:
         return LimitClass.PLAYER
     is_sign_in = operation.terms.work_kind is WorkKind.HASHING

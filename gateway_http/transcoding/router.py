@@ -1,8 +1,8 @@
-"""Finds what answers a verb and a path, compiled once from path templates.
+"""Finds the endpoint for a verb and a path; compiled once from path templates.
 
-Guarantees: a literal segment wins over a variable one; a variable takes exactly one
-segment that is not empty, so a trailing slash is another path; two routes for the
-same paths and verb are refused when they are added.
+Guarantees: a literal segment wins over a variable. A variable matches exactly one segment that
+is not empty, so a trailing slash makes another path. A second route for the same paths and verb
+is refused when it is added.
 """
 
 import re
@@ -19,7 +19,7 @@ _LITERAL = re.compile(r"[A-Za-z0-9._~-]+")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What answers a route; `variables` are the template's, in its order."""
+    """The endpoint of a route; `variables` are the template's, in order."""
 
     endpoint: Endpoint
     variables: tuple[str, ...]
@@ -40,10 +40,10 @@ class Router:
         self._without_variables: dict[str, dict[str, Target]] = {}
 
     def add(self, verb: str, template: str, endpoint: Endpoint, *, also_head: bool = False) -> None:
-        """Adds a route; `template` is of literals and {variable} segments.
+        """Adds a route; `template` consists of literal and {variable} segments.
 
-        `also_head` lets HEAD do what GET does, which is for routes that change nothing.
-        Raises UnsupportedContract for other templates and for a route that exists.
+        `also_head` adds HEAD to a GET route, for routes that change nothing. Raises
+        UnsupportedContract for other templates and for a route that exists.
         """
         node = self._root
         variables: list[str] = []
@@ -55,7 +55,9 @@ class Router:
             elif _LITERAL.fullmatch(segment):
                 node = node.literals.setdefault(segment, _Node())
             else:
-                raise UnsupportedContract(f"{template}: {segment!r} is no literal and no {{name}}")
+                raise UnsupportedContract(
+                    f"{template}: {segment!r} is neither a literal nor {{name}}"
+                )
         for each in (verb, "HEAD") if also_head else (verb,):
             if each in node.targets:
                 raise UnsupportedContract(f"{each} {template} has two routes")
@@ -66,7 +68,7 @@ class Router:
     def match(self, verb: str, path: str) -> tuple[Target, dict[str, str]]:
         """The target for a percent-decoded path, and the values of its variables.
 
-        Raises RouteNotFound, or MethodNotAllowed when only other verbs have the path.
+        Raises RouteNotFound, or MethodNotAllowed when the path has only other verbs.
         """
         target = self._without_variables.get(path, {}).get(verb)
         if target is not None:
@@ -82,7 +84,7 @@ class Router:
         raise MethodNotAllowed({*allowed, "OPTIONS"})
 
     def allowed(self, path: str) -> set[str]:
-        """The verbs that a path has. Raises RouteNotFound when it has none."""
+        """The verbs of a path. Raises RouteNotFound when it has none."""
         found: set[str] = set()
         for targets, _ in _walk(self._root, path.split("/")[1:]):
             found.update(targets)
@@ -100,7 +102,7 @@ def _segments_of(template: str) -> list[str]:
 def _walk(
     node: _Node, segments: list[str], values: tuple[str, ...] = ()
 ) -> Iterator[tuple[dict[str, Target], tuple[str, ...]]]:
-    """Every node that the segments lead to; as deep as the templates are, not the path."""
+    """All nodes that match the segments; at most as deep as the templates."""
     if not segments:
         if node.targets:
             yield node.targets, values

@@ -1,7 +1,7 @@
-"""google.protobuf.Timestamp and Duration as JSON writes them, to the nanosecond.
+"""google.protobuf.Timestamp and Duration in JSON, with nanoseconds.
 
-A Timestamp is RFC 3339 with 0, 3, 6 or 9 digits of fraction, in UTC when written;
-a Duration is seconds with the same digits and an "s".
+A Timestamp is RFC 3339, written in UTC with 0, 3, 6 or 9 digits of fraction. A Duration is
+seconds with the same digits and an "s".
 """
 
 import re
@@ -21,7 +21,7 @@ _LONGEST_SECONDS = 315_576_000_000
 
 
 def read_timestamp(value: object) -> dict[str, int]:
-    """The fields of the Timestamp that a text names. Raises Refused."""
+    """The fields of the Timestamp in a text. Raises Refused."""
     match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise Refused("must be a time in RFC 3339 form, such as 2026-01-31T12:00:00Z")
@@ -31,7 +31,7 @@ def read_timestamp(value: object) -> dict[str, int]:
         zone = timezone(-offset if sign == "-" else offset)
         elapsed = datetime(*map(int, moment), tzinfo=zone) - _EPOCH  # type: ignore[misc,arg-type]
     except ValueError:
-        raise Refused("must be a time that exists") from None
+        raise Refused("must be an existing date and time") from None
     seconds = elapsed.days * 86_400 + elapsed.seconds
     if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
         raise Refused("must be in the years 1 to 9999")
@@ -46,7 +46,7 @@ def write_timestamp(timestamp: Any) -> str:
 
 
 def read_duration(value: object) -> dict[str, int]:
-    """The fields of the Duration that a text names. Raises Refused."""
+    """The fields of the Duration in a text. Raises Refused."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None or int(match[2]) > _LONGEST_SECONDS:
         raise Refused("must be a duration in seconds, such as 1.5s")

@@ -1,5 +1,5 @@
 """Load and cost measurements: `python -m proof.bench`.
 
-The load runs in a process of its own, told what to do in one line of JSON, so that
-what it costs is seen apart. What is printed was measured; nothing is asserted.
+The load runs in its own process, so that its cost is measured separately; the process reads its
+settings as one line of JSON. The programs print measured figures and assert nothing.
 """

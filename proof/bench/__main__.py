@@ -1,8 +1,8 @@
-"""`python -m proof.bench`: pulls and reads a second, how long they take, and what each costs.
+"""`python -m proof.bench`: pulls and reads per second, their latencies, and the cost of each.
 
-Starts a mesh of its own, with the real settings and its data on a disk, unless it is
-told of one that runs. Exit status: 0 when everything was measured, without an error and
-with every invariant intact; 1 otherwise. No figure is judged.
+Starts its own mesh, with the real settings and its data on a disk, or measures a running one
+(--mesh). Exit status: 0 if everything was measured, without an error and with every invariant
+intact; 1 otherwise. It does not judge the figures.
 """
 
 import sys
@@ -53,17 +53,17 @@ def connection_counts_of(text: str) -> list[int]:
 
 def kinds_of(text: str) -> list[str]:
     """`pulls,items` as kinds of load, in the order of a round. Raises typer.BadParameter."""
-    asked = {part.strip() for part in text.split(",")}
-    if not asked <= set(KINDS):
+    requested = {part.strip() for part in text.split(",")}
+    if not requested <= set(KINDS):
         raise typer.BadParameter(f"must be some of {','.join(KINDS)}")
-    return [kind for kind in KINDS if kind in asked]
+    return [kind for kind in KINDS if kind in requested]
 
 
 def plan_of(
     connections: str, seconds: float, rounds: int, player_count: int | None, only: str
 ) -> Plan:
-    """A player for each connection unless told otherwise. Raises typer.BadParameter when it
-    can't be carried out."""
+    """The number of players, by default one per connection. Raises typer.BadParameter when it
+    is too small."""
     counts = connection_counts_of(connections)
     player_count = player_count or max(counts)
     plan = Plan(counts, seconds, rounds, player_count, kinds_of(only))
@@ -75,7 +75,7 @@ def plan_of(
 @app.command()
 def bench(
     connections: Annotated[
-        str, typer.Option(help="How many connections ask at once: one point for each.")
+        str, typer.Option(help="Numbers of concurrent connections: one point for each.")
     ] = "1,16,64,256",
     only: Annotated[
         str, typer.Option(help=f"Some of these kinds of load, or {FLOOD} alone.")
@@ -85,24 +85,24 @@ def bench(
         typer.Option(
             min=1,
             max=LONGEST_WINDOW_SECONDS,
-            help="Of each window; reads and ghz have half of it.",
+            help="Length of each window; half of it for reads and ghz.",
         ),
     ] = 4.0,
     rounds: Annotated[int, typer.Option(min=1, help="Windows for each point.")] = 3,
     player_count: Annotated[
         int | None,
-        typer.Option("--players", min=1, help="Who ask; one for each connection if left out."),
+        typer.Option("--players", min=1, help="Number of players; by default one per connection."),
     ] = None,
     mesh_file: Annotated[
         Path | None,
-        typer.Option("--mesh", help="The var/mesh.json of a mesh that runs, to measure that one."),
+        typer.Option("--mesh", help="The var/mesh.json of a running mesh, to measure that one."),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Where the figures go, for tools.")
+        Path | None, typer.Option("--json", help="File for the figures as JSON.")
     ] = None,
 ) -> None:
-    """Measure pulls and reads through REST, beside two plain commits on the same servers
-    and beside ghz straight at gacha_svc."""
+    """Measure pulls and reads through REST, and compare them with two plain commits on the same
+    servers and with ghz directly at gacha_svc."""
     if only == FLOOD:
         raise typer.Exit(_flood(seconds, rounds, mesh_file))
     plan, left_out = without_missing_ghz(
@@ -132,7 +132,7 @@ def _flood(seconds: float, rounds: int, mesh_file: Path | None) -> int:
 
 
 def without_missing_ghz(plan: Plan, program: str | None) -> tuple[Plan, list[str]]:
-    """What can be measured here, and what is left out. `program` is ghz's path."""
+    """The plan for this machine, and what it leaves out. `program` is ghz's path."""
     if GHZ not in plan.kinds or program is not None:
         return plan, []
     return replace(plan, kinds=[kind for kind in plan.kinds if kind != GHZ]), [NO_GHZ]

@@ -1,5 +1,5 @@
-"""Why a measurement has no result."""
+"""The error of a measurement without a result."""
 
 
 class BenchFailed(Exception):
-    """Nothing can be measured; the message says why, and what to do."""
+    """The measurement failed; the message has the reason and the remedy."""

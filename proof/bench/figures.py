@@ -1,5 +1,5 @@
-"""What was measured: a sample is one window, a point is the samples of one kind of load
-over so many connections, a series is the points of one kind."""
+"""The measured figures: a sample is one window, a point is the samples of one kind of load at
+one number of connections, a series is the points of one kind."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from proof.bench.meters.machine_speed import MachineSpeed
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was used and counted between two readings."""
+    """CPU time and counters between two readings."""
 
     cpu: CpuUse
     counted: Counters
@@ -24,11 +24,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One window. `..._each` is for each operation that was completed in it.
+    """One window. `..._each` is per operation completed in it.
 
-    `elsewhere_cores` is how many cores were busy with what has nothing to do with the
-    measurement: where it is not near zero, throughput and latency are worse for it.
-    `batches` are as `proof.bench.meters.batches.read_batches` names them.
+    `elsewhere_cores` is the number of cores that were busy with unrelated work: if it is not near
+    zero, throughput and latency are worse because of it. `batches` have the names of
+    `proof.bench.meters.batches.read_batches`.
     """
 
     operation_count: int
@@ -58,7 +58,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Of the samples of a point."""
+    """The spread of a point's samples."""
 
     median: float
     lowest: float
@@ -67,7 +67,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A kind of load over so many connections, clients or workers."""
+    """A kind of load at one number of connections, clients or workers."""
 
     connection_count: int
     samples: Sequence[Sample]
@@ -115,10 +115,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All that one run measured.
+    """The figures of one run.
 
-    `speeds` has one of each round; `broken_invariants` is empty when all hold; `left_out`
-    says what was not measured, and why.
+    `speeds` has one entry per round; `broken_invariants` is empty when all hold; `left_out` has
+    what was not measured, with the reason.
     """
 
     machine: Mapping[str, str]
@@ -138,8 +138,8 @@ class Figures:
 
 
 def sample_of(result: WindowResult, used: Usage, operations: float) -> Sample:
-    """`operations` are those between the readings that `used` was taken from, which are not
-    at the very moments at which the window opened and closed."""
+    """`operations` are those between the two readings of `used`, which differ a little from the
+    start and the end of the window."""
 
     def each(amount: float) -> float:
         return amount / operations if operations else 0.0

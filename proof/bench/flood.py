@@ -1,9 +1,9 @@
-"""What a flood of logins does to pulls: the same pulls, without it and under it, in turn.
+"""Measures the effect of a flood of logins on pulls, by windows with and without it.
 
-Pulls come at a steady rate. The flood is a hundred times what the mesh can log in,
-which is measured first. Its generator runs at the lowest priority, for it stands for
-other machines and must not take what is being measured; how much of the flood it got
-to send is told. Every round has a quiet window and a flooded one.
+Pulls arrive at a steady rate. The flood is a hundred times the mesh's capacity for logins,
+which is measured first. Its generator runs at the lowest priority, because it stands for other
+machines and must not take CPU time from the mesh; the share of the flood that it could send is
+reported. Every round has a quiet window and a flooded one.
 """
 
 import statistics
@@ -37,7 +37,7 @@ OPEN_LOOP = "proof.bench.load.open_loop"
 
 @dataclass(frozen=True, slots=True)
 class FloodSample:
-    """One round. Rates are a second; `cores` is how many each part kept busy under the flood."""
+    """One round. Rates are per second; `cores` is how many each part used under the flood."""
 
     quiet: OpenLoopResult
     flooded: OpenLoopResult
@@ -51,7 +51,7 @@ class FloodSample:
 
 @dataclass(frozen=True, slots=True)
 class FloodFigures:
-    """`capacity` is the logins a second that were served to callers who wait their turn."""
+    """`capacity` is the number of logins per second in a closed loop."""
 
     capacity: float
     samples: Sequence[FloodSample]
@@ -110,7 +110,7 @@ class FloodRun:
         )
 
     def measure(self) -> Iterator[FloodFigures]:
-        """What is known after each step, the last time all of it. Raises BenchFailed."""
+        """Yields the figures after each step, the last ones complete. Raises BenchFailed."""
         capacity = self._capacity()
         yield FloodFigures(capacity, ())
         samples: list[FloodSample] = []
@@ -185,7 +185,7 @@ class FloodRun:
             load.kill()
 
     def _cpu_seconds(self, flood_pid: int) -> dict[str, float]:
-        """By part; what hashes is a child of account_svc."""
+        """CPU seconds by part; the hashing process is a child of account_svc."""
         seconds = {"load generator of the flood": _own_seconds(psutil.Process(flood_pid))}
         for process in self._mesh.read()["processes"]:
             if process["pid"] is None:

@@ -1,4 +1,4 @@
-"""One measurement: runs what makes load, and reads what that cost."""
+"""One measurement: runs a load generator, and reads the cost of the load."""
 
 import dataclasses
 import time
@@ -21,18 +21,18 @@ REPORT_SECONDS = 1.2
 
 @dataclass(frozen=True, slots=True)
 class Meters:
-    """What is read before and after a load."""
+    """The meters that are read before and after a load."""
 
     mesh: Mesh
     counters: CounterReader
 
 
 class _Readings:
-    """All meters, read one right after the other. Processes have work with showing their
-    batches, so that these are read outside of the time in which CPU is measured."""
+    """All meters, read one right after the other. Reading batches costs the processes CPU time,
+    so they are read outside the time in which CPU is measured."""
 
     def __init__(self, meters: Meters, load_pid: int | None) -> None:
-        """`load_pid` is None where what makes the load does not run yet."""
+        """`load_pid` is None if the load generator does not run yet."""
         self._meters = meters
         self._processes = meters.mesh.read()["processes"]
         self._cpu = CpuMeter(
@@ -71,7 +71,7 @@ def measure(meters: Meters, module: str, settings: object) -> Sample:
 
 
 def measure_ghz(meters: Meters, program: str, tokens: Sequence[str], seconds: float) -> Sample:
-    """Runs ghz at the first gacha_svc, from its first call to its last. Raises BenchFailed."""
+    """Runs ghz at the first gacha_svc, and measures its whole run. Raises BenchFailed."""
     address = meters.mesh.processes("gacha_svc")[0]["address"]
     time.sleep(REPORT_SECONDS)
     readings = _Readings(meters, None)

@@ -1,4 +1,4 @@
-"""The mesh that is measured: one that is started for it, or one that runs already."""
+"""The measured mesh: a new one, or one that is already running."""
 
 import shutil
 import tempfile
@@ -13,11 +13,11 @@ from proof.bench.errors import BenchFailed
 from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
 FOLDER_OF_DATA = Path("/var/tmp")
-"""Kept over a restart, so it is on a disk: /tmp may be memory, where a flush costs nothing."""
+"""/var/tmp survives a restart, so it is on a disk. /tmp may be memory, where a flush is free."""
 
 
 class RunningMesh(Mesh):
-    """A mesh that somebody else started, and stops."""
+    """A mesh that is started and stopped elsewhere."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -42,7 +42,7 @@ def started_mesh() -> Iterator[Mesh]:
 
 
 def running_mesh(file: Path) -> Mesh:
-    """The mesh that a mesh.json tells of. Raises BenchFailed when it is not up."""
+    """The mesh of a mesh.json file. Raises BenchFailed when it is not up."""
     layout = Layout(file.resolve().parent)
     if mesh_file.read(layout.mesh) is None:
         raise BenchFailed(f"No mesh is up in {layout.folder}: start one with `make up`.")
@@ -50,5 +50,5 @@ def running_mesh(file: Path) -> Mesh:
 
 
 def runner_pid(mesh: Mesh) -> int | None:
-    """Of the local runner that supervises the mesh."""
+    """The pid of the local runner that supervises the mesh."""
     return run_lock.holder_pid(mesh.layout.lock)

@@ -1,4 +1,4 @@
-"""A whole run: which points, how often, in which order."""
+"""A whole run: its points, their number of samples, and their order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from proof.bench.meters.machine_speed import MachineSpeed, measure_speed
 WARM_UP_SECONDS = 1.5
 """Longer than PostgreSQL's processes take to report their counters."""
 OVERHEAD_SECONDS = 0.5
-"""Of the processes that make the load: their starting and ending."""
+"""The time to start and end the load generators."""
 PLAIN_COMMIT_CLIENTS = (1, 16)
 COMMITS = "commits"
 GHZ = "ghz"
 KINDS = (COMMITS, PULLS.name, ITEMS.name, CURRENCY.name, GHZ)
-"""What can be asked for, in the order of a round."""
+"""The kinds of load, in the order of a round."""
 SCENARIOS = {scenario.name: scenario for scenario in (PULLS, ITEMS, CURRENCY)}
 TokensFor = Callable[[float], Sequence[str]]
-"""Tokens of all players for a window of so many seconds."""
+"""Returns the tokens of all players, valid for a window of that many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`window_seconds` is for each point and round, but reads and ghz have half of it; load
-    runs a little longer. `kinds` are some of KINDS."""
+    """`window_seconds` is per point and round, half of it for reads and ghz; load runs a little
+    longer. `kinds` is a subset of KINDS."""
 
     connection_counts: Sequence[int]
     window_seconds: float
@@ -43,12 +43,12 @@ class Plan:
         return self.window_seconds if is_main else self.window_seconds / 2
 
     def counts_of(self, kind: str) -> Sequence[int]:
-        """Over how many connections, clients or workers a kind of load is measured."""
+        """The numbers of connections, clients or workers for a kind of load."""
         return PLAIN_COMMIT_CLIENTS if kind == COMMITS else self.connection_counts
 
     @property
     def points(self) -> Sequence[tuple[str, int]]:
-        """Those of a round, in its order."""
+        """The points of a round, in order."""
         return [(kind, count) for kind in self.kinds for count in self.counts_of(kind)]
 
     @property
@@ -58,7 +58,7 @@ class Plan:
 
     @property
     def duration_seconds(self) -> float:
-        """About how long the measuring takes in all."""
+        """The approximate duration of all measurements."""
         windows = sum(self.window_seconds_of(kind) for kind, _ in self.points)
         around = len(self.points) * (WARM_UP_SECONDS + OVERHEAD_SECONDS)
         return self.round_count * (windows + around)
@@ -75,8 +75,8 @@ class _Load:
 
 
 class Run:
-    """Carries out a plan. Every round has each point once, so that whatever else the
-    machine does in these minutes spoils one sample of each rather than all of one."""
+    """Carries out a plan. Every round has each point once, so that other work of the machine in
+    some minutes spoils one sample of each point and not all samples of one."""
 
     def __init__(self, plan: Plan, meters: Meters, tokens_for: TokensFor) -> None:
         """`plan` has ghz only where it is installed."""
@@ -86,10 +86,10 @@ class Run:
         self._loads = {kind: self._load_of(kind) for kind in plan.kinds}
         self._samples: dict[tuple[str, int], list[Sample]] = {}
         self.speeds: list[MachineSpeed] = []
-        """Of the machine, at the beginning of every round."""
+        """The machine's speed at the beginning of every round."""
 
     def samples(self) -> Iterator[str]:
-        """Takes one sample after the other; says which before each."""
+        """Takes one sample after the other; reports each before it starts."""
         with commit_tables(self._database_urls(), max(PLAIN_COMMIT_CLIENTS)):
             for number in range(1, self._plan.round_count + 1):
                 self.speeds.append(measure_speed())

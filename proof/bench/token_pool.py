@@ -1,6 +1,6 @@
-"""The players of a run and their tokens: registered through REST, each with gems enough.
+"""The players of a run and their tokens, registered through REST with enough gems.
 
-Making one costs two password hashes, so they are made once and used at every point.
+A new player costs two password hashes, so all points use the same players.
 """
 
 import ssl
@@ -20,12 +20,12 @@ PASSWORD = "a long password of the bench"
 MAKERS = 4
 TIMEOUT_SECONDS = 30.0
 AROUND_SECONDS = 60.0
-"""More than is done beside a window, however busy the machine is."""
+"""More than the work around a window takes, even on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:
-    """Of one player. `good_until` is a moment of the clock."""
+    """The tokens of one player. `good_until` is a time of the clock."""
 
     access: str
     refresh: str
@@ -33,7 +33,7 @@ class _Tokens:
 
     @classmethod
     def of(cls, answer: dict[str, Any], asked_at: float) -> "_Tokens":
-        """As a login or a refresh gives them."""
+        """The tokens in the answer of a login or a refresh."""
         return cls(answer["token"], answer["refresh_token"], asked_at + answer["expires_in"])
 
 
@@ -47,20 +47,20 @@ class TokenPool:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`trust` believes the gateway's certificate."""
+        """`trust` verifies the gateway's certificate."""
         self._gateway, self._trust = gateway, trust
         self._clock = clock
         self._tokens: list[_Tokens] = []
 
     def make(self, count: int) -> Iterator[None]:
-        """Yields as each is made. Raises BenchFailed."""
+        """Yields after each new player. Raises BenchFailed."""
         with self._client() as client, ThreadPoolExecutor(MAKERS) as makers:
             for tokens in makers.map(lambda _: self._make(client), range(count)):
                 self._tokens.append(tokens)
                 yield
 
     def tokens(self, seconds: float) -> Sequence[str]:
-        """One of each player, for a window of so many seconds. Raises BenchFailed."""
+        """A token of each player, valid for a window of `seconds`. Raises BenchFailed."""
         seconds += AROUND_SECONDS
         with self._client() as client, ThreadPoolExecutor(MAKERS) as makers:
             self._tokens = list(

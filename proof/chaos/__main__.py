@@ -1,7 +1,7 @@
 """Proof that no single process matters: `python -m proof.chaos`.
 
-Exit status: 0 when no caller saw an error that could be spared it and all invariants hold
-over all data; else 1.
+Exit status: 0 when no caller saw an avoidable error and all invariants hold over all data;
+else 1.
 """
 
 import asyncio
@@ -32,16 +32,16 @@ HEAD = (
 
 
 def main(
-    minutes: Annotated[float, typer.Option(min=0.0, help="Each fault comes once at least.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="0 for another one each time.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0.0, help="Each fault runs at least once.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="0 for a random one.")] = 0,
     only: Annotated[
-        list[str] | None, typer.Option(help="Only faults whose names have this in them.")
+        list[str] | None, typer.Option(help="Only faults whose names contain this.")
     ] = None,
-    profile: Annotated[str, typer.Option(help="That of the mesh, as for make up.")] = "embedded",
-    retries: Annotated[bool, typer.Option(help="Without, errors must be seen.")] = True,
+    profile: Annotated[str, typer.Option(help="The mesh's profile, as for make up.")] = "embedded",
+    retries: Annotated[bool, typer.Option(help="Without retries, callers see errors.")] = True,
 ) -> None:
-    """Harms one process of a mesh after the other under load, and tells what callers saw."""
-    # The table alone goes to the standard output.
+    """Harm one process of a mesh after the other under load, and report what callers saw."""
+    # Only the table goes to standard output.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     seed = seed or random.SystemRandom().randrange(1, 2**31)
     typer.echo(f"Seed {seed}.")
@@ -68,7 +68,7 @@ def main(
 
 
 def _chosen(faults: Sequence[Fault], words: Sequence[str]) -> list[Fault]:
-    """Those whose names have one of the words in them; all when there are none."""
+    """The faults whose names contain one of the words; all if there are no words."""
     chosen = [fault for fault in faults if not words or any(word in fault.name for word in words)]
     if not chosen:
         raise typer.BadParameter(f"no fault has {' or '.join(words)} in its name")
@@ -87,13 +87,13 @@ async def _run(
         typer.echo(line(result))
     broken = await invariants(mesh)
     all_figures = figures(chaos.calls.all)
-    typer.echo(f"\n{all_figures.count} calls; errors that could be spared: {_counts(errors)}.")
+    typer.echo(f"\n{all_figures.count} calls; avoidable errors: {_counts(errors)}.")
     typer.echo(f"Invariants over all data: {'; '.join(broken) or 'all hold'}.")
     return not errors and not broken
 
 
 def line(result: FaultResult) -> str:
-    """A row below HEAD. Of plain channels the errors alone are in it."""
+    """A row below HEAD. For plain channels it has only the errors."""
     out = result.out_after_seconds
     cells = (
         result.fault.name,

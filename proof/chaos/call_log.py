@@ -1,4 +1,4 @@
-"""Every call of a run: when it ended, how long it took, and what its caller saw."""
+"""Every call of a run: its end, its duration, and its answer."""
 
 import time
 from collections import Counter
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 OK = "ok"
 CONNECTION_LOST = "connection lost"
-"""An open connection to the gateway ended before its answer: no mesh can save that call."""
+"""A connection to the gateway closed before the answer; the mesh cannot prevent that error."""
 
 
 class ClientKind(StrEnum):
@@ -38,7 +38,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of the calls within a time."""
+    """The figures of the calls within a period."""
 
     count: int
     errors: Counter[str]
@@ -48,7 +48,7 @@ class Figures:
 
 @dataclass
 class CallLog:
-    """Those of one run, in the order in which they ended."""
+    """The calls of one run, in the order of their ends."""
 
     all: list[Call] = field(default_factory=list)
 
@@ -57,7 +57,7 @@ class CallLog:
 
     @contextmanager
     def window(self) -> Iterator[list[Call]]:
-        """The calls that end within the context are in the list once it has ended."""
+        """After the context, the list has the calls that ended within it."""
         first = len(self.all)
         taken: list[Call] = []
         yield taken

@@ -1,7 +1,7 @@
-"""What is done to whom: each kind of harm, to each process that need not matter.
+"""The faults: each kind of harm, to each process that the mesh can lose.
 
-The databases are left out for as long as each is alone: a mesh whose only copy of its data
-is away cannot answer. They join HARMED when they have replicas.
+The databases are left out as long as they have no replicas: a mesh cannot answer without the
+only copy of its data. Add them to HARMED when they have replicas.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ HARMED = (
     "cache",
     "etcd",
 )
-"""By role; of those that a mesh has not, nothing is harmed."""
+"""Kinds of harm by role; roles that a mesh does not have are skipped."""
 HARMED_TOGETHER = ("registry", "etcd")
-"""Roles without which the mesh goes on altogether."""
+"""Roles that the mesh can lose completely."""
 
 
 class Harm(StrEnum):
-    """What is done."""
+    """The kinds of harm."""
 
     KILL = "SIGKILL"
     FREEZE = "SIGSTOP, 5 s, SIGCONT"
@@ -47,7 +47,7 @@ class Fault:
     harm: Harm
     names: tuple[str, ...]
     is_of_leader: bool = False
-    """Of the one of them, all members of etcd, that leads when it is aimed."""
+    """Harms only the present leader; the names are all members of etcd."""
 
     @property
     def name(self) -> str:
@@ -55,17 +55,18 @@ class Fault:
         return f"{self.harm} of {who}"
 
     def aimed(self, mesh: Mesh) -> "Fault":
-        """With the names of those whom it meets now."""
+        """The same fault with the names of the processes that it harms now."""
         return replace(self, names=(_leader(mesh),)) if self.is_of_leader else self
 
     @property
     def cuts_connections(self) -> bool:
-        """Whether it ends connections of clients outside in the middle of a call, which
-        nothing behind them can repeat."""
+        """Whether it closes external clients' connections during a call, which the mesh cannot
+        repeat."""
         return self.harm is Harm.KILL and self.names[0].startswith("gateway_http")
 
     async def inject(self, mesh: Mesh) -> None:
-        """Returns when a freeze is over, or what was ended runs again, healthy or not."""
+        """Returns when a freeze is over, or when the killed processes run again, even if they
+        are not healthy yet."""
         pids = self._pids(mesh)
         assert len(pids) == len(self.names), f"not all of {self.names} run"
         if self.harm is not Harm.FREEZE:
@@ -95,7 +96,7 @@ class Fault:
 
 
 def faults_of(mesh: Mesh) -> list[Fault]:
-    """Every fault that the mesh has the processes for."""
+    """Every fault whose processes the mesh has."""
     targets: list[tuple[str, ...]] = [
         (each["name"],) for role in HARMED for each in mesh.processes(role)
     ]

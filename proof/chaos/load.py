@@ -1,7 +1,7 @@
-"""Callers that call all the time, and retry nothing.
+"""Callers that call continuously and never retry.
 
-REST goes through the gateway, gRPC by the mesh's own client, which finds the instances
-itself, and by a plain channel at each instance, which shows when that instance is away.
+They use REST through the gateway, gRPC by the mesh's own client, which finds the instances
+itself, and gRPC by a plain channel to each instance, which shows when that instance is down.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ CallOnce = Callable[[], Awaitable[None]]
 
 
 def plain_methods() -> dict[str, tuple[str, bytes]]:
-    """A method to ask of each service, and its request."""
+    """A method of each service, and its request."""
     return {
         "account_svc": (CURRENCY, account_pb2.GetCurrencyRequest().SerializeToString()),
         "gacha_svc": (INVENTORY, gacha_pb2.GetInventoryRequest().SerializeToString()),
@@ -58,7 +58,7 @@ def plain_methods() -> dict[str, tuple[str, bytes]]:
 
 
 class Load:
-    """All callers of one run. Use it in one event loop."""
+    """All callers of one run, in one event loop."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class Load:
         *,
         retries: bool,
     ) -> None:
-        """Without `retries` a client stands for the mesh's that tries one instance once: to
-        show that the errors are seen."""
+        """Without `retries` a client that tries one instance once replaces the mesh's, to show
+        that the load detects the errors."""
         self._mesh, self._players, self._calls = mesh, players, calls
         self._mesh_client = client_of(mesh.read())
         self._chance = random.Random(seed)
@@ -81,7 +81,7 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Calls until the context ends, then waits for the calls under way."""
+        """Calls until the context ends, then waits for the calls in flight."""
         async with contextlib.AsyncExitStack() as stack:
             await self._fund()
             callers = [
@@ -100,12 +100,12 @@ class Load:
                 await asyncio.gather(refreshing, return_exceptions=True)
 
     async def _fund(self) -> None:
-        """Nobody is to be refused for lack of gems."""
+        """Buys gems, so that no pull is refused for lack of them."""
         rest = RestConnection(self._mesh.gateway, self._mesh_client.trust)
         body = orjson.dumps({"amount": GEMS, "paymentMethod": "credit_card"})
         for player in self._players:
             answer = await rest.send("POST /buy-currency", player.token, uuid4().hex, body)
-            assert answer is not None, "nobody answered a purchase"
+            assert answer is not None, "a purchase had no answer"
             assert answer.status == 200, answer
         rest.close()
 
@@ -115,8 +115,8 @@ class Load:
             await asyncio.sleep(THINK_SECONDS)
 
     def is_out(self, instance: str) -> bool:
-        """Whether the mesh's clients call it no more: its breaker is open, or it is not on
-        the list as serving."""
+        """Whether the mesh's clients no longer call it: its breaker is open, or it is not listed
+        as serving."""
         return any(is_out(instance) for is_out in self._out)
 
     def _record_refusal(self, detail: str) -> None:

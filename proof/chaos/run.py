@@ -1,4 +1,4 @@
-"""One fault after another under load, each until the mesh is whole again."""
+"""Runs one fault after another under load, each until the mesh has recovered."""
 
 import asyncio
 import random
@@ -24,8 +24,8 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class FaultResult:
-    """What became of one fault. Times are from its beginning; `out_after_seconds` is None
-    where no client keeps the process on a list, or none was rid of it."""
+    """The result of one fault. Times are from its beginning. `out_after_seconds` is None if no
+    client lists the process, or if no client dropped it."""
 
     fault: Fault
     figures: Figures
@@ -50,8 +50,8 @@ class Chaos:
     async def run(
         self, faults: Sequence[Fault], goes_on: Callable[[], bool]
     ) -> AsyncIterator[FaultResult]:
-        """Each fault once in a random order, and then again for as long as it `goes_on`.
-        Raises AssertionError when the mesh does not come back."""
+        """Runs each fault once in a random order, and continues while `goes_on`. Raises
+        AssertionError when the mesh does not recover."""
         async with self._load.running():
             await self._whole_again()
             is_first = True

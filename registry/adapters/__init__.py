@@ -1,1 +1,1 @@
-"""What the registry reaches outside itself: etcd."""
+"""Adapters of the registry: etcd."""

@@ -1,1 +1,1 @@
-"""Leases and what a watcher has seen; pure."""
+"""Leases, and the positions of watchers; pure."""

@@ -1,11 +1,10 @@
 """Leases: which instances are listed as live, and for how long. Pure.
 
-Invariants, at every moment:
-- an instance id has at most one lease, and a lease names one instance;
-- the revision has grown whenever the list has changed, and only then;
-- an instance whose lease was not renewed for its whole time is off the list
-  after the next sweep, unless the registry itself was not there to hear it:
-  time in which no sweep ran is not held against anybody.
+Invariants, at any time:
+- An instance id has at most one lease, and a lease belongs to one instance.
+- The revision grows whenever the list changes, and only then.
+- An instance that does not renew its lease for its full time leaves the list at the next
+  sweep. Time without sweeps does not count, because the registry could not receive renewals.
 """
 
 import re
@@ -29,7 +28,7 @@ _HOST_AND_PORT = re.compile(
 
 
 class LeaseExpired(NotFound):
-    """The lease ran out, was replaced, or never was. The instance registers again."""
+    """The lease has expired, was replaced or never existed. The instance registers again."""
 
     REASON = "LEASE_EXPIRED"
 
@@ -49,11 +48,11 @@ class RegistryFull(ResourceExhausted):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole list, ordered by id, and the revision that it has.
+    """The whole list, ordered by id, with its revision.
 
-    Revisions can be compared only where `list_id` is the same. A registry that has lost its
-    list begins one with another `list_id`, from which instances may be missing until they
-    register again.
+    Revisions can be compared only for the same `list_id`. A registry that has lost its list
+    starts one with another `list_id`; instances may be missing from it until they register
+    again.
     """
 
     revision: int
@@ -61,7 +60,7 @@ class Snapshot:
     list_id: str = ""
 
     def of_service(self, service: str) -> "Snapshot":
-        """Only the instances of one service; all if it is empty."""
+        """The instances of one service; all if `service` is empty."""
         if not service:
             return self
         chosen = tuple(entry for entry in self.entries if entry.service == service)
@@ -69,7 +68,7 @@ class Snapshot:
 
 
 def validate(entry: Instance) -> None:
-    """Raises InvalidArgument naming the field of the instance that is wrong."""
+    """Raises InvalidArgument naming the invalid field of the instance."""
     for field, value in (("instance.id", entry.id), ("instance.service", entry.service)):
         if not (len(value) <= MAX_NAME_LENGTH and _VISIBLE.fullmatch(value)):
             raise InvalidArgument.of_field(
@@ -119,7 +118,7 @@ class Leases:
         self._swept_at = now
 
     def register(self, entry: Instance, now: float) -> str:
-        """Lists an instance under a new lease, in place of any that it had. Returns its id.
+        """Lists an instance under a new lease, which replaces its earlier one. Returns its id.
 
         Raises RegistryFull, or InvalidArgument naming the field.
         """
@@ -136,7 +135,7 @@ class Leases:
         return lease_id
 
     def renew(self, lease_id: str, state: InstanceState | None, now: float) -> None:
-        """Gives a lease its whole time again, and the instance that state unless None.
+        """Renews a lease for its full time, and sets the instance's state unless it is None.
 
         Raises LeaseExpired. Idempotent.
         """
@@ -149,22 +148,21 @@ class Leases:
             self._revision += 1
 
     def holder(self, lease_id: str) -> str | None:
-        """The id of the instance that a lease keeps listed; None when it keeps none."""
+        """The id of the lease's instance; None for an unknown lease."""
         lease = self._leases.get(lease_id)
         return None if lease is None else lease.entry.id
 
     def remove(self, lease_id: str) -> None:
-        """Takes an instance off the list. Idempotent: an unknown lease changes nothing."""
+        """Removes an instance from the list. Idempotent: an unknown lease changes nothing."""
         lease = self._leases.pop(lease_id, None)
         if lease is not None:
             del self._lease_ids[lease.entry.id]
             self._revision += 1
 
     def sweep(self, now: float) -> tuple[Instance, ...]:
-        """Takes off the list whose lease has run out, and returns them.
+        """Removes the instances whose lease has expired, and returns them.
 
-        To be called several times a second. After a gap every lease has as much
-        time left as it had before it.
+        Call it several times a second. A longer gap between calls does not shorten any lease.
         """
         gap_seconds = now - self._swept_at
         self._swept_at = now
@@ -182,7 +180,7 @@ class Leases:
         return self._revision
 
     def snapshot(self) -> Snapshot:
-        """The list as it stands."""
+        """The present list."""
         entries = sorted(
             (lease.entry for lease in self._leases.values()), key=lambda entry: entry.id
         )

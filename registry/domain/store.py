@@ -1,10 +1,9 @@
-"""The port to what keeps the leases and lets watchers hear of changes.
+"""The port to the store of leases, which notifies watchers of changes.
 
-A store may be shared by several registries (`registry.adapters.etcd.store.EtcdStore`) or
-live in one (`registry.storage.memory.MemoryStore`). Revisions of one list only ever grow, so
-that a watcher can go on from the last one it saw, whichever registry of that list it then
-asks. What a method changed, its own store lists when the method has returned, unless the
-list is out of reach.
+Several registries may share a store (`registry.adapters.etcd.store.EtcdStore`), or each has its
+own (`registry.storage.memory.MemoryStore`). Revisions of one list only grow, so that a watcher
+can continue from its last revision at any registry of that list. When a method returns, its
+store's list shows the change, unless the store cannot update its list.
 """
 
 from typing import Protocol
@@ -15,7 +14,7 @@ from registry.domain.leases import Snapshot
 
 
 class RegistryLeaving(Unavailable):
-    """The store is closed, for its process is leaving; callers go to another registry."""
+    """The store is closed because its process is stopping; callers use another registry."""
 
     REASON = "REGISTRY_LEAVING"
 
@@ -32,43 +31,44 @@ class Store(Protocol):
 
     @property
     def lease_seconds(self) -> float:
-        """How long a lease holds without being renewed."""
+        """How long a lease is valid without a renewal."""
         ...
 
     async def register(self, entry: Instance) -> str:
-        """Lists an instance under a new lease, in place of any that it had, and returns
-        the lease's id. Raises InvalidArgument or RegistryFull."""
+        """Lists an instance under a new lease, which replaces its earlier one. Returns the
+        lease's id. Raises InvalidArgument or RegistryFull."""
         ...
 
     async def renew(self, lease_id: str, state: InstanceState | None) -> None:
-        """Renews a lease; changes the instance's state unless None. Raises LeaseExpired."""
+        """Renews a lease, and sets the instance's state unless it is None. Raises
+        LeaseExpired."""
         ...
 
     async def remove(self, lease_id: str) -> None:
-        """Takes an instance off the list. Idempotent."""
+        """Removes an instance from the list. Idempotent."""
         ...
 
     async def holder(self, lease_id: str) -> str | None:
-        """The id of the instance that a lease keeps listed; None when it keeps none."""
+        """The id of the lease's instance; None for an unknown lease."""
         ...
 
     async def snapshot(self) -> Snapshot:
-        """The list as it stands. Raises RegistryLeaving, or Unavailable when none is known yet."""
+        """The present list. Raises RegistryLeaving, or Unavailable before the first list."""
         ...
 
     async def snapshot_after(self, revision: int) -> Snapshot:
-        """The list as it stands, once its revision is another than the given one.
+        """Waits until the list's revision differs from the given one, and returns the list.
 
-        Changes that come together are seen together. Raises RegistryLeaving.
+        Concurrent changes may arrive as one. Raises RegistryLeaving.
         """
         ...
 
     def has_list(self) -> bool:
-        """Whether a list is known, so that this store can answer readers."""
+        """Whether this store has a list, so that it can answer readers."""
         ...
 
     async def run(self) -> None:
-        """Keeps the list current until it is cancelled, and then releases what it holds."""
+        """Keeps the list current until it is cancelled, and then releases its resources."""
         ...
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ class NotYourService(PermissionDenied):
 
 
 class RegistryRpc:
-    """The service's methods; each is described in its proto."""
+    """The service's methods; the proto documents each."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class RegistryRpc:
         max_watchers: int = MAX_WATCHERS,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
     ) -> None:
-        """A watcher gets a message at least every `keepalive_seconds`."""
+        """A watcher receives a message at least every `keepalive_seconds`."""
         self._store = store
         self._max_watchers = max_watchers
         self._keepalive_seconds = keepalive_seconds
@@ -89,14 +89,14 @@ class RegistryRpc:
             self._watcher_count -= 1
 
     async def _is_own(self, lease_id: str, call: Call) -> bool:
-        """Whether a lease keeps an instance of the calling service listed. A lease of another
+        """Whether a lease belongs to an instance of the calling service. A lease of another
         service is treated as unknown."""
         instance_id = await self._store.holder(lease_id)
         return instance_id is not None and instance_id.startswith(f"{call.service}-")
 
     async def _changes(self, request: pb.WatchRequest) -> AsyncIterator[pb.WatchResponse]:
         """One response now, one after each change, and one after each second without a change.
-        A slow reader asks late for the next snapshot, and skips those between."""
+        A slow reader skips the snapshots between two reads."""
         cursor = WatchCursor(request.service, request.list_id, request.revision)
         whole = await self._store.snapshot()
         while True:
@@ -117,12 +117,12 @@ class RegistryRpc:
 
 
 def _check_own(sent: pb.Instance, caller: str) -> None:
-    """A service lists instances of its own alone. Ids begin with the service's name, so that
-    none takes the place of another's instance either."""
+    """A service may list only its own instances. Their ids begin with the service's name, so
+    that a service cannot replace another's instance."""
     if sent.service != caller:
         raise NotYourService(
-            f"{caller} may register its own instances alone, and this one is said to be of "
-            f"{sent.service or 'no service'}."
+            f"{caller} may register only its own instances, but this one has the service "
+            f"{sent.service!r}."
         )
     if not sent.id.startswith(f"{caller}-"):
         raise InvalidArgument.of_field(
@@ -135,7 +135,7 @@ def _messages(snapshot: Snapshot) -> list[pb.Instance]:
 
 
 def _state_of(number: int, field: str) -> InstanceState | None:
-    """None when it was left out."""
+    """None if it is not set."""
     if number == pb.INSTANCE_STATE_UNSPECIFIED:
         return None
     if number not in _STATES:

@@ -1,7 +1,7 @@
 """`/sd`: the scrape targets of Prometheus, in the format of its http_sd.
 
-https://prometheus.io/docs/prometheus/latest/http_sd/: always the whole list, 200 and `[]`
-when it is empty; while the answer is an error, Prometheus keeps the list that it has.
+https://prometheus.io/docs/prometheus/latest/http_sd/: the answer is always the whole list, 200
+and `[]` if it is empty. After an error, Prometheus keeps its present list.
 """
 
 import json
@@ -16,10 +16,10 @@ PATH = "/sd"
 
 
 def scrape_targets(instances: Iterable[Instance]) -> list[dict[str, object]]:
-    """One target for each instance that shows what it counts, draining ones too.
+    """One target for each instance with a metrics endpoint, also for draining ones.
 
-    `service` and `instance` become labels of all that is scraped. The state is for
-    relabelling alone: as a label it would make every series a new one when it changes.
+    `service` and `instance` become labels of all scraped metrics. The state is only for
+    relabelling: as a label it would start new series when it changes.
     """
     return [
         {
@@ -37,7 +37,7 @@ def scrape_targets(instances: Iterable[Instance]) -> list[dict[str, object]]:
 
 
 def scrape_targets_page(cache: InstanceCache) -> Page:
-    """The page, 503 while there is no list yet."""
+    """The page; 503 before the first list."""
 
     def page() -> tuple[HTTPStatus, str, bytes]:
         instances = cache.instances

@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class MemoryStore:
-    """A `Store` in this process. Each start begins another list."""
+    """A `Store` in this process. Each start creates a new list."""
 
     def __init__(
         self,
@@ -27,9 +27,9 @@ class MemoryStore:
         first_revision: int | None = None,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        """`clock` is monotonic, in seconds. Unless given, the list's id is random, and the
-        first revision is the wall clock's microseconds, so that a restarted registry goes on
-        above the old one."""
+        """`clock` is monotonic, in seconds. By default the list's id is random, and the first
+        revision is the wall clock in microseconds, so that a restarted registry continues above
+        the old revision."""
         if first_revision is None:
             first_revision = time.time_ns() // 1000
         self.lease_seconds = lease_seconds
@@ -47,7 +47,7 @@ class MemoryStore:
 
     @property
     def entries(self) -> tuple[Instance, ...]:
-        """The instances on the list now."""
+        """The listed instances."""
         return self._snapshot.entries
 
     async def register(self, entry: Instance) -> str:
@@ -80,7 +80,7 @@ class MemoryStore:
         return self._snapshot
 
     def sweep(self) -> None:
-        """Removes the instances whose lease has run out."""
+        """Removes the instances whose lease has expired."""
         for entry in self._leases.sweep(self._clock()):
             log.warning("lose_instance", target=entry.id, service=entry.service)
         self._publish()

@@ -1,1 +1,1 @@
-"""What the registry keeps up by itself: its own entry, and the list for readers."""
+"""Background work of the registry: its own entry, and the list for readers."""

@@ -1,10 +1,10 @@
 """The list for readers who hold no lease (xDS, scrape targets): one task keeps it current.
 
-A registry that keeps its leases in memory knows no instance when it starts. It has no list
-until every instance has had the time to register again: readers would drop live instances
-for a list with holes, and keep their old list when there is none. When a store has lost its
-list, or all leases of a service have run out together, the missing instances stay for the
-same time, as they do with callers of the mesh (`mesh.membership.instance_memory`).
+A registry with leases in memory knows no instance when it starts. It provides no list until
+every instance has had the time to register again: readers keep their old list while there is
+none, but would drop live instances that are missing from an incomplete list. When a store has
+lost its list, or all leases of a service expire together, the missing instances stay listed for
+the same time. The mesh's own callers do the same (`mesh.membership.instance_memory`).
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from registry.domain.leases import LEASE_SECONDS, Snapshot
 from registry.domain.store import RegistryLeaving, Store
 
 SETTLE_SECONDS = LEASE_SECONDS + 1.0
-"""Longer than an instance needs to find that its lease is gone, and to register again."""
+"""Longer than an instance needs to notice that its lease is gone and to register again."""
 PAUSE_SECONDS = 0.5
 
 log = structlog.get_logger()
@@ -36,9 +36,9 @@ class InstanceCache:
         settle_seconds: float = SETTLE_SECONDS,
         pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
-        """The first list is read after `first_list_seconds`, 0 for a store that outlives this
-        process. Missing instances are dropped after `settle_seconds`. While the store does
-        not answer, it is asked again every `pause_seconds`."""
+        """Reads the first list after `first_list_seconds`, 0 for a store that outlives this
+        process. Drops missing instances after `settle_seconds`. While the store does not
+        answer, retries every `pause_seconds`."""
         self._store = store
         self._first_list_seconds = first_list_seconds
         self._settle_seconds = settle_seconds
@@ -52,12 +52,12 @@ class InstanceCache:
 
     @property
     def instances(self) -> tuple[Instance, ...] | None:
-        """The last list, ordered by id; None before there is one. May be asked by any thread."""
+        """The last list, ordered by id; None before the first one. Thread-safe."""
         return self._instances
 
     @property
     def is_over(self) -> bool:
-        """Whether the process is leaving: the list will not change any more."""
+        """Whether the process is stopping; the list will not change any more."""
         return self._is_over
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
@@ -66,7 +66,7 @@ class InstanceCache:
         return lambda: self._subscribers.remove(changed)
 
     async def run(self) -> None:
-        """Runs until the store closes. While the store does not answer, the last list stands."""
+        """Runs until the store closes. Keeps the last list while the store does not answer."""
         await asyncio.sleep(self._first_list_seconds)
         is_lost = False
         while not self._is_over:

@@ -1,8 +1,8 @@
-"""The registry's own entry on its list, kept like that of any instance.
+"""Maintains the registry's own entry on its list, like that of any instance.
 
-So `xds:///registry` and Prometheus find every registry that shares the store, and callers
-see one that is leaving. It is written to the store and not by a call to itself: a registry
-lists itself even where nobody can call it yet.
+So `xds:///registry` and Prometheus find every registry that shares the store, and callers see
+when one is leaving. The entry is written directly to the store, so that a registry is listed
+even before it can be called.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class OwnEntry:
         self._keeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to keep the entry, and goes on until `deregister`."""
+        """Starts to maintain the entry, until `deregister`."""
         assert self._keeping is None, "started twice"
         self._keeping = asyncio.create_task(self._keep(), name="own-entry")
 
@@ -43,7 +43,7 @@ class OwnEntry:
         await self._keep_once()
 
     async def deregister(self) -> None:
-        """Takes the entry off the list. Idempotent."""
+        """Removes the entry from the list. Idempotent."""
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
@@ -51,7 +51,7 @@ class OwnEntry:
         if lease_id is not None:
             try:
                 await self._store.remove(lease_id)
-            except MeshError as error:  # the lease runs out by itself
+            except MeshError as error:  # the lease expires by itself
                 log.warning("fail_deregister", target=self._entry.id, reason=error.reason)
 
     async def _keep(self) -> None:

@@ -7,7 +7,7 @@ from account_svc.domain.payments import PaymentProvider
 
 
 def choose_provider(settings: AccountSettings) -> PaymentProvider:
-    """Builds it. Call it inside the running loop, and close the provider there."""
+    """Builds it. Call this inside the running loop, and close the provider there."""
     secret_key = settings.payment_secret_key.get_secret_value()
     webhook_secret = settings.payment_webhook_secret.get_secret_value()
     if settings.payment_provider == "stripe":

@@ -1,8 +1,7 @@
 """The payment sandbox as a provider, over its HTTP interface.
 
-A key is the sandbox's own name of a charge, kept for ever, so `find_charge` is the truth
-at once: None means that the key was never seen, unless a request with it is still on its
-way.
+The sandbox names a charge by its key and keeps it permanently. So `find_charge` is always
+current: None means that the sandbox never saw the key, unless a request with it is in flight.
 """
 
 import hashlib
@@ -38,7 +37,7 @@ MAX_CONNECTIONS = 64
 
 
 class ChargeMessage(BaseModel):
-    """A charge, as far as it matters here."""
+    """The fields of a charge that are used here."""
 
     id: str
     key: str
@@ -53,21 +52,21 @@ class ChargeMessage(BaseModel):
 
 
 class ErrorMessage(BaseModel):
-    """What went wrong."""
+    """The error in an answer."""
 
     code: str
     message: str
 
 
 class RefusalMessage(BaseModel):
-    """Any answer but a success; with the charge, when it was declined."""
+    """An answer that is not a success; it has the charge when that was declined."""
 
     error: ErrorMessage
     charge: ChargeMessage | None = None
 
 
 class EventData(BaseModel):
-    """What an event is about."""
+    """The subject of an event."""
 
     charge: ChargeMessage
 
@@ -80,7 +79,7 @@ class EventMessage(BaseModel):
 
 
 class SandboxProvider:
-    """Make it inside the running loop, and close it there."""
+    """Create and close it inside the running loop."""
 
     name = "sandbox"
 
@@ -92,7 +91,7 @@ class SandboxProvider:
         webhook_secret: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` gives Unix seconds, by which webhooks are too old."""
+        """`clock` returns Unix seconds; it decides whether a webhook is too old."""
         self._url = url.rstrip("/")
         self._webhook_secret = webhook_secret.encode()
         self._clock = clock
@@ -168,7 +167,7 @@ class SandboxProvider:
         key: str | None = None,
         body: dict[str, object] | None = None,
     ) -> tuple[int, bytes]:
-        """The status and the body of an answer. Raises ProviderAway when there is none."""
+        """The status and the body of the answer. Raises ProviderAway without an answer."""
         seconds = deadline.shortened_to(CALL_TIMEOUT_SECONDS).remaining_seconds()
         if seconds <= 0:
             raise ProviderAway("There was no time left to ask the payment provider.")
@@ -192,7 +191,7 @@ Message = TypeVar("Message", bound=BaseModel)
 
 
 def _read(kind: type[Message], answer: bytes) -> Message:
-    """Raises ProviderAway when somebody between has answered instead of the sandbox."""
+    """Raises ProviderAway when a proxy has answered instead of the sandbox."""
     try:
         return kind.model_validate_json(answer)
     except ValidationError as error:
@@ -200,8 +199,8 @@ def _read(kind: type[Message], answer: bytes) -> Message:
 
 
 def _refused(status: int, refusal: RefusalMessage) -> MeshError:
-    """What is no fault of this very request may pass: a key that is refused is set right by
-    a person, too many requests by waiting. Anything else is our bug."""
+    """Maps errors that do not depend on this request to ProviderAway: an operator corrects a
+    refused key, and too many requests pass with time. Any other refusal is our bug."""
     sentence = f"The payment provider refused with {status} {refusal.error.code}"
     if status in (401, 403, 429):
         return ProviderAway(f"{sentence}.")

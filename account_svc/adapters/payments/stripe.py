@@ -1,18 +1,20 @@
 """Stripe as a provider, on its official package.
 
-A charge is a PaymentIntent that is confirmed as it is created, and carries our key twice.
-As Stripe's idempotency key it makes a repeated `charge` the authoritative answer: the first
-outcome again, even a failure, for at least 24 hours, after which Stripe may forget the key
-and would charge anew. As metadata it can be searched for ever, but the search is eventually
-consistent: it may not show what was charged in the last minute, or hour on a bad day. So
-None from `find_charge` soon after a charge means "charge again with the same key", and the
-two together leave no gap as long as a key of yesterday is searched for before it is charged
-with again. Sources: docs.stripe.com/api/idempotent_requests and /api/payment_intents/search.
+A charge is a PaymentIntent that is confirmed when it is created. It has our key twice:
 
-Nobody is there to answer a bank's question (3-D Secure), so that a charge which needs one
-is declined; `error_on_requires_action` says so. What a live client sends as the payment
-method is the id that Stripe.js gave it (`pm_...`). With a test key the names that games are
-developed with stand for Stripe's own test methods, see TEST_METHODS.
+- As Stripe's idempotency key. A repeated `charge` returns the first outcome again, also a
+  failure, for at least 24 hours. After that Stripe may forget the key, and would charge again.
+- As metadata, which can be searched without a time limit. The search is eventually consistent:
+  it may miss charges of the last minute, or of the last hour on a bad day.
+
+So None from `find_charge` soon after a charge means "charge again with the same key". Together
+they leave no gap, as long as a key from yesterday is searched before it is charged again.
+Sources: docs.stripe.com/api/idempotent_requests and /api/payment_intents/search.
+
+The player cannot answer a bank's question here (3-D Secure), so a charge that needs an answer
+is declined (`error_on_requires_action`). A live client sends the id from Stripe.js (`pm_...`)
+as the payment method. With a test key, the names used in development stand for Stripe's test
+methods, see TEST_METHODS.
 """
 
 import asyncio
@@ -43,7 +45,7 @@ STRIPE_URL = "https://api.stripe.com"
 CALL_TIMEOUT_SECONDS = 30.0
 MAX_CONNECTIONS = 64
 KEY = "gacha_mesh_key"
-"""The metadata that holds our key."""
+"""The metadata field that holds our key."""
 
 TEST_METHODS = {
     "credit_card": "pm_card_visa",
@@ -52,7 +54,7 @@ TEST_METHODS = {
     "card_insufficient_funds": "pm_card_visa_chargeDeclinedInsufficientFunds",
     "card_expired": "pm_card_chargeDeclinedExpiredCard",
 }
-"""What a payment method means under a test key (docs.stripe.com/testing)."""
+"""Stripe's method for each payment method under a test key (docs.stripe.com/testing)."""
 
 _METHOD_ID = re.compile(r"pm_[A-Za-z0-9_]{1,120}")
 _SEARCHABLE = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -64,7 +66,7 @@ log = structlog.get_logger()
 
 
 class StripeProvider:
-    """Make it inside the running loop, and close it there."""
+    """Create and close it inside the running loop."""
 
     name = "stripe"
 
@@ -76,7 +78,7 @@ class StripeProvider:
             secret_key,
             http_client=stripe.AIOHTTPClient(timeout=CALL_TIMEOUT_SECONDS, session=self._session),
             base_addresses={"api": url.rstrip("/")},
-            # The saga repeats, durably; a second layer of retries would hide its bounds.
+            # The saga already retries durably; a second layer of retries would hide its bounds.
             max_network_retries=0,
         )
 
@@ -129,7 +131,7 @@ class StripeProvider:
 
     def read_event(self, body: bytes, signature: str) -> PaymentEvent | None:
         if not signature.isascii():
-            raise BadSignature("The webhook's signature is none of Stripe's.")
+            raise BadSignature("The webhook's signature is not in Stripe's format.")
         try:
             event = self._client.construct_event(body, signature, self._webhook_secret)
             metadata = event.data.object.to_dict().get("metadata") or {}
@@ -144,7 +146,7 @@ class StripeProvider:
         await self._session.close()
 
     def _method(self, payment_method: str) -> str:
-        """What Stripe calls it. Raises UnsupportedPaymentMethod."""
+        """Stripe's id of the method. Raises UnsupportedPaymentMethod."""
         if _METHOD_ID.fullmatch(payment_method):
             return payment_method
         if self._is_test and payment_method in TEST_METHODS:
@@ -152,14 +154,14 @@ class StripeProvider:
         raise UnsupportedPaymentMethod.of(payment_method)
 
     async def _answer(self, call: Awaitable[T], deadline: Deadline) -> T:
-        """The answer; CardError and InvalidRequestError are left to the caller. Raises
-        ProviderAway for what says nothing about the charge."""
+        """The answer. Passes CardError and InvalidRequestError on to the caller, and raises
+        ProviderAway for errors that leave the charge's state unknown."""
         seconds = deadline.shortened_to(CALL_TIMEOUT_SECONDS).remaining_seconds()
         try:
             async with asyncio.timeout(seconds):
                 return await call
         except (stripe.AuthenticationError, stripe.PermissionError) as error:
-            # The remedy is another key, and not another request.
+            # An operator must replace the key; the request is correct.
             log.error("refuse_stripe_key", status=error.http_status, code=error.code)
             raise ProviderAway("Stripe refuses the key of this service.") from error
         except (stripe.CardError, stripe.InvalidRequestError):
@@ -171,7 +173,7 @@ class StripeProvider:
 
 
 def _charge(key: str, intent: stripe.PaymentIntent) -> Charge:
-    """An intent that still wants a payment method was declined: it is confirmed only once."""
+    """An intent that still requires a payment method was declined: it is confirmed only once."""
     latest = intent.latest_charge
     if isinstance(latest, stripe.Charge) and latest.refunded:
         return Charge(key, intent.id, ChargeState.REFUNDED)
@@ -179,7 +181,7 @@ def _charge(key: str, intent: stripe.PaymentIntent) -> Charge:
         case "succeeded":
             return Charge(key, intent.id, ChargeState.SUCCEEDED)
         case "requires_payment_method" | "requires_action" | "canceled":
-            # It has a code only where there is one for what went wrong.
+            # Stripe sets the code only for some errors.
             reason = _decline_reason(getattr(intent.last_payment_error, "code", None))
             return Charge(key, intent.id, ChargeState.DECLINED, reason)
         case _:

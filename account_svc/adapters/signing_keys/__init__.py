@@ -1,1 +1,1 @@
-"""The folder of keys that players' tokens are signed with."""
+"""The folder of keys that sign players' tokens."""

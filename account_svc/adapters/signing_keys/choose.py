@@ -8,9 +8,9 @@ from mesh.identity.key_files import BadKeyFolder
 
 
 def open_signing_keys(settings: AccountSettings, token_seconds: int) -> SigningKeys:
-    """The keys that players' tokens are signed with; a token lives for `token_seconds`.
+    """The keys that sign players' tokens; a token is valid for `token_seconds`.
 
-    Ends the process with one sentence when the folder holds no key that can be used.
+    Exits the process with one sentence when the folder has no usable key.
     """
     try:
         return SigningKeys(settings.signing_keys_dir, token_seconds=token_seconds)

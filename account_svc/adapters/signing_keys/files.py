@@ -12,17 +12,17 @@ from mesh.identity.keys import load_private_key
 
 
 class RefusedKeyFile(Exception):
-    """The file is not to be used; the message names it, and says why and what to do."""
+    """The file must not be used; the message has its name, the reason and the remedy."""
 
 
 def read_private_key_file(path: Path) -> Ed25519PrivateKey:
     """The Ed25519 key (PKCS8, PEM, without a password) of a file.
 
-    Who may read it is judged as PostgreSQL judges its ssl_key_file: 0600 or less, or, of a
-    file of root's, 0640 or less, as containers mount secrets. Raises RefusedKeyFile.
+    The permissions follow PostgreSQL's rule for ssl_key_file: at most 0600, or at most 0640 for
+    a file owned by root, as containers mount secrets. Raises RefusedKeyFile.
     """
     try:
-        # What is no file, a pipe for one, must not keep us waiting.
+        # Do not block if the path is a pipe.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             _check_owner(path, os.fstat(descriptor))
@@ -47,5 +47,5 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
     if mode & 0o777 & ~allowed:
         raise RefusedKeyFile(
             f"{path} may be read by others (mode {mode:04o}): chmod 600 it, and replace the key "
-            "if somebody may have read it"
+            "if another user may have read it"
         )

@@ -1,12 +1,12 @@
-"""The keys that players' tokens are signed with, followed in their folder without a restart.
+"""Follows the keys that sign players' tokens in their folder, without a restart.
 
-Each file is an Ed25519 private key (PKCS8, PEM), named after the moment of its making, and
-nobody but its owner may read it. What is added or removed counts within LOOK_SECONDS:
-every key is published at once, and `account_svc.domain.signing_keys` says which one signs.
+Each file is an Ed25519 private key (PKCS8, PEM). Its name is the time of its creation, and only
+its owner may read it. Added and removed files take effect within LOOK_SECONDS: every key is
+published at once, and `account_svc.domain.signing_keys` decides which one signs.
 
-A file that is no such key is left out, with an error in the log, and harms no other. What
-was read before stands while the folder cannot be read, while it holds no key at all, and in
-place of a file that has turned bad; to revoke a key is to remove its file.
+A file without such a key is skipped with an error in the log, and affects no other. The keys
+read before stay in use while the folder cannot be read or holds no key at all; so does the key
+of a file that has become unreadable. Remove its file to revoke a key.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 
 REMEDY = (
     "Make a key with: openssl genpkey -algorithm ed25519 "
-    "-out $(date -u +%Y%m%dT%H%M%SZ).pem, readable for its owner alone"
+    "-out $(date -u +%Y%m%dT%H%M%SZ).pem, readable only by its owner"
 )
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class _HeldKey:
-    """A key file that was read, and what the schedule makes of it."""
+    """A key file that was read, and its place in the schedule."""
 
     path: Path
     signer: TokenSigner
@@ -52,9 +52,9 @@ class SigningKeys:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises BadKeyFolder when the folder holds no key that can be used.
+        """Raises BadKeyFolder when the folder has no usable key.
 
-        `token_seconds` is how long a token lives; `clock` gives seconds since 1970.
+        `token_seconds` is how long a token is valid; `clock` returns seconds since 1970.
         """
         self._folder = folder
         self.lifetime_seconds = token_seconds
@@ -76,7 +76,7 @@ class SigningKeys:
         self._take(read)
 
     def sign(self, subject: str, **more_claims: str) -> str:
-        """A token for a player, by the key whose turn it is."""
+        """A token for a player, signed with the current key."""
         self._look_after(LOOK_SECONDS)
         return self._signing_key().signer.sign(subject, **more_claims)
 
@@ -87,12 +87,12 @@ class SigningKeys:
         return None if held is None else held.signer.public_key
 
     def published(self) -> list[Ed25519PublicKey]:
-        """The keys that a valid token may be signed with, not more than a second old."""
+        """The keys that may have signed a valid token; at most a second old."""
         self._look_after(UNKNOWN_KEY_LOOK_SECONDS)
         return [held.signer.public_key for held in self._keys.values()]
 
     def listed(self) -> list[ListedKey]:
-        """Every key, the oldest first, not more than a second old."""
+        """Every key, the oldest first; at most a second old."""
         self._look_after(UNKNOWN_KEY_LOOK_SECONDS)
         now, schedule = self._clock(), self._schedule
         return [
@@ -108,11 +108,11 @@ class SigningKeys:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """A sentence for each file that was left out."""
+        """A sentence for each skipped file."""
         return self._faults
 
     async def keep_looking(self) -> None:
-        """Looks at the folder every LOOK_SECONDS, for ever."""
+        """Reads the folder every LOOK_SECONDS. Never returns."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
@@ -122,14 +122,14 @@ class SigningKeys:
                 log.error("fail_signing_keys", exc_info=error)
 
     def look(self) -> None:
-        """Takes what the folder holds now."""
+        """Reads the folder's present files."""
         self._looked_at = self._monotonic()
         try:
             stamps = stamps_of(self._folder)
         except OSError as error:
             log.error("fail_signing_key_folder", folder=str(self._folder), error=error.strerror)
             return
-        # What was refused is tried again: there may have been no file handle left, say.
+        # Read refused files again: the process may have been out of file descriptors.
         if stamps == self._stamps and not self._faults:
             return
         self._stamps = stamps
@@ -158,7 +158,7 @@ class SigningKeys:
         self._signing_key()
 
     def _read(self, *, is_start: bool) -> Iterator[tuple[str, _HeldKey]]:
-        """The keys of the files that are there, by their ids. Notes the faults."""
+        """The keys of the present files, by their ids. Collects the faults."""
         faults: list[str] = []
         known = {held.path: held for held in self._keys.values()}
         taken: dict[str, Path] = {}

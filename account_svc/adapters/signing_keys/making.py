@@ -1,4 +1,4 @@
-"""Makes signing keys in their folder, finds their files, and keeps two changes apart."""
+"""Makes signing keys in their folder, finds their files, and allows one change at a time."""
 
 import contextlib
 import fcntl
@@ -16,8 +16,8 @@ from mesh.identity.keys import key_id
 
 
 class KeyFolder:
-    """A folder of signing keys: an `account_svc.domain.signing_keys.KeyFiles`. Its user holds
-    `lock_folder`."""
+    """A folder of signing keys: an `account_svc.domain.signing_keys.KeyFiles`. Hold
+    `lock_folder` while you use it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -41,9 +41,9 @@ class KeyFolder:
 
 
 def make_signing_key(folder: Path, made_at: datetime) -> Path:
-    """Writes a new key beside the others in one step, for its owner alone; returns its file.
+    """Writes a new key atomically, readable only by its owner; returns its file.
 
-    Raises FileExistsError when one was made in the same second, and OSError.
+    Raises FileExistsError when a key was made in the same second, and OSError.
     """
     path = folder / file_name(made_at)
     if path.exists():
@@ -63,10 +63,10 @@ def make_signing_key(folder: Path, made_at: datetime) -> Path:
 
 
 def key_files(folder: Path) -> dict[str, Path]:
-    """The key files that can be read, by the ids of their keys, the oldest first."""
+    """The readable key files, by the ids of their keys, the oldest first."""
     files = {}
     for path in sorted(folder.glob("*.pem")):
-        # The instances report a file that cannot be read, so it is passed over here.
+        # The instances report an unreadable file, so it is skipped here.
         with contextlib.suppress(RefusedKeyFile):
             files[key_id(read_private_key_file(path).public_key())] = path
     return files
@@ -74,7 +74,7 @@ def key_files(folder: Path) -> dict[str, Path]:
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[bool]:
-    """Takes the folder for one change at a time; yields False while another process has it.
+    """Locks the folder for one change; yields False while another process holds the lock.
 
     The kernel frees the lock when its holder dies. Raises OSError when there is no folder.
     """

@@ -1,4 +1,4 @@
-"""What every running instance of account_svc says of the keys that sign players' tokens."""
+"""Collects every running instance's list of the keys that sign players' tokens."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,9 +18,9 @@ LIST = "/account.v1.SigningKeyService/ListSigningKeys"
 
 @dataclass(frozen=True, slots=True)
 class InstanceViews:
-    """Asks all instances; `metadata` shows the caller as an operator.
+    """Calls all instances; `metadata` identifies the caller as an operator.
 
-    `instances` gives the listed ones, of which `min_count` or more must be there. That guards
+    `instances` returns the listed instances, which must be at least `min_count`. That guards
     against a registry that has just started and does not know all of them yet.
     """
 
@@ -30,7 +30,7 @@ class InstanceViews:
     min_count: int = 1
 
     async def ask(self) -> Views:
-        """Changes nothing. Raises MissingView unless all of them answer."""
+        """Only reads. Raises MissingView unless all instances answer."""
         instances = self.instances()
         if len(instances) < self.min_count:
             raise MissingView(
@@ -48,8 +48,8 @@ class InstanceViews:
             )
         except MeshError as error:
             raise MissingView(
-                f"{instance.id} does not say which keys it has ({error.code.name}): "
-                "see whether it is healthy"
+                f"{instance.id} does not report its keys ({error.code.name}): "
+                "check whether it is healthy"
             ) from error
         response = pb.ListSigningKeysResponse.FromString(answer)
         return View(tuple(map(_listed_key, response.keys)), tuple(response.faults))

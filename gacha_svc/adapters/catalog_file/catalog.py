@@ -1,11 +1,10 @@
 """Reads the catalog file that designers write.
 
-The file is the YAML form of `Catalog`, with one difference: a field that is held in
-parts per million (`base_rate_ppm`) is written in percent, without that ending
-(`base_rate: 0.6`).
+The file is the YAML form of `Catalog`, with one difference: a field in parts per million
+(`base_rate_ppm`) is written in percent and without that suffix (`base_rate: 0.6`).
 
-Nothing is repaired in silence. Unknown, repeated and contradictory fields are refused. All
-faults that can be found are reported at once, each with its line.
+No fault is corrected silently. Unknown, repeated and contradictory fields are refused. All
+detectable faults are reported at once, each with its line.
 """
 
 import json
@@ -29,7 +28,7 @@ from gacha_svc.domain.schema import Fault
 MAX_CATALOG_BYTES = 256 * 1024
 """Some thousands of items, read in about two seconds."""
 NEVER = 1e-9
-"""The smallest rate that can be written is 1e-6; what is below this is rounding."""
+"""The smallest rate in a file is 1e-6; anything below this bound is a rounding error."""
 
 Entry = TypeVar("Entry", bound=BaseModel)
 
@@ -48,8 +47,8 @@ def read_catalog(path: Path) -> Catalog:
 def parse_catalog(text: str | bytes, name: str) -> Catalog:
     """Reads the catalog from the content of the file `name`.
 
-    Raises InvalidCatalog, whose message has for each fault, up to a bound,
-    a line "<name>:<line>: <reason and remedy>". At most MAX_CATALOG_BYTES of UTF-8.
+    Raises InvalidCatalog. Its message has a line "<name>:<line>: <reason and remedy>" for each
+    fault, up to a bound. The content is at most MAX_CATALOG_BYTES of UTF-8.
     """
     try:
         tree = read_yaml(_decode(text), as_written)
@@ -84,10 +83,10 @@ def _decode(content: str | bytes) -> str:
 
 
 def _faults_between_the_sound(root: dict[str, object]) -> Iterator[Fault]:
-    """What is wrong between entries that are right by themselves.
+    """Faults between entries that are each valid.
 
-    The models look no further when an entry is wrong. Nothing can be said while an item
-    is wrong, for banners may mean that one.
+    The models stop at an invalid entry. While an item is invalid, references from banners cannot
+    be checked, because they may mean that item.
     """
     items, banners = root.get("items"), root.get("banners")
     if isinstance(items, list) and isinstance(banners, list):
@@ -98,7 +97,7 @@ def _faults_between_the_sound(root: dict[str, object]) -> Iterator[Fault]:
 
 
 def _sound(entries: list[object], model: type[Entry]) -> dict[int, Entry]:
-    """The entries that are right, by position."""
+    """The valid entries, by position."""
     sound: dict[int, Entry] = {}
     for position, entry in enumerate(entries):
         with suppress(ValidationError):
@@ -113,6 +112,6 @@ def _unreachable(catalog: Catalog) -> Iterator[Fault]:
             if rate < NEVER:
                 yield Fault(
                     ("banners", position, "rules", rule_position),
-                    f"can never give anything {rarity}, for rates or pity of the others leave "
+                    f"can never give anything {rarity}, because rates or pity of the others leave "
                     "no room; lower those",
                 )

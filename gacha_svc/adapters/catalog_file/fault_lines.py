@@ -1,4 +1,4 @@
-"""The faults of a catalog file, in words and lines for the designer who wrote it."""
+"""The faults of a catalog file as sentences with line numbers, for game designers."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -40,7 +40,7 @@ def _label(path: Path) -> str:
 
 
 def faults_of(refusal: ValidationError) -> Iterator[Fault]:
-    """Everything that the models found wrong, at its place in the file."""
+    """All faults that the models found, each with its place in the file."""
     for error in refusal.errors(include_url=False):
         path = error["loc"]
         if error["type"] == FAULTS:
@@ -51,7 +51,7 @@ def faults_of(refusal: ValidationError) -> Iterator[Fault]:
 
 
 def _reason_of(error: ErrorDetails) -> str:
-    """The reason in a designer's words; pydantic's own where they are clear enough."""
+    """The reason in terms of the file; pydantic's own message where it is clear enough."""
     kind, limits = error["type"], error.get("ctx", {})
     if kind == "missing":
         return "is missing; add it"

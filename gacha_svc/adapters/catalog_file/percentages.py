@@ -1,7 +1,7 @@
 """Percent in the catalog file, whole parts per million in the models.
 
-A field that a model calls `base_rate_ppm` is `base_rate` in the file. Percentages are
-read digit by digit, never through binary floating point, so 0.6 is exactly 6,000 ppm.
+The model's field `base_rate_ppm` is `base_rate` in the file. Percentages are read as decimals,
+never as binary floating point, so 0.6 is exactly 6,000 ppm.
 """
 
 import re
@@ -14,15 +14,15 @@ _PERCENT = re.compile(r"(100|\d{1,2})(?:\.(\d{1,4}))?", re.ASCII)
 
 
 def as_written(path: Path, text: str) -> str | None:
-    """The text itself where a percentage stands, so that no digit is lost on the way."""
+    """The text of a percentage, unchanged, so that no digit is lost."""
     return text if path and path[-1] in _PERCENT_KEYS else None
 
 
 def with_ppm(value: object, path: Path, faults: list[Fault]) -> object:
     """The value with its percentages in ppm, under the names of the models.
 
-    What is no percentage becomes None, for the models to refuse. Adds a fault for each
-    field that is given in ppm.
+    An invalid percentage becomes None, which the models refuse. Adds a fault for each field that
+    the file gives in ppm.
     """
     if isinstance(value, list):
         return [with_ppm(entry, (*path, i), faults) for i, entry in enumerate(value)]
@@ -50,7 +50,7 @@ def _ppm(percentage: object) -> int | None:
 
 
 def path_in_file(path: Path) -> Path:
-    """A path through the models as it is in the file."""
+    """The path in the file for a path in the models."""
     return tuple(_key_in_file(key) if isinstance(key, str) else key for key in path)
 
 

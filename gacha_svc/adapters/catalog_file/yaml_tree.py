@@ -1,9 +1,9 @@
-"""Reads one YAML document into plain values, and remembers the line of each.
+"""Reads one YAML document into plain values, with the line of each.
 
-Built from the parser's events, so that a file can neither grow beyond its own size
-(aliases are refused), nor nest deeper than MAX_DEPTH, nor make objects (tags are
-refused). Plain scalars follow YAML 1.2: only `true` and `false` are truth values, so
-that an item may be called No or On.
+It builds the values from the parser's events, so that it can refuse aliases (a file cannot
+expand beyond its own size), tags (a file cannot create objects) and nesting beyond MAX_DEPTH.
+Plain scalars follow YAML 1.2: only `true` and `false` are booleans, so an item may have the name
+No or On.
 """
 
 import re
@@ -24,7 +24,7 @@ _TRUTH = {"true": True, "false": False}
 
 
 class UnreadableYaml(Exception):
-    """The text is not the YAML that is wanted; nothing more can be said of it."""
+    """The text is not acceptable YAML, and was not read further."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)
@@ -38,9 +38,9 @@ class YamlTree:
 
     root: object = None
     line_by_path: dict[Path, int] = field(default_factory=dict)
-    """Of each key and each entry of a list, counted from 1."""
+    """The line of each key and each list entry, from 1."""
     faults: list[Fault] = field(default_factory=list)
-    """Keys given twice; of two, the first stands."""
+    """Keys given twice; the first one is used."""
 
     def line_of(self, path: Path) -> int:
         """The line of the value, or of the nearest one around it."""
@@ -50,10 +50,10 @@ class YamlTree:
 
 
 def read_yaml(text: str, scalar_of: Callable[[Path, str], object | None]) -> YamlTree:
-    """Reads the text, whose every plain scalar is offered to `scalar_of` first.
+    """Reads the text. Calls `scalar_of` for every plain scalar.
 
-    `scalar_of` gives the value for a path and the text as written, or None for the
-    usual reading. Raises UnreadableYaml. Bound the text's size before.
+    `scalar_of` gets the path and the text as written, and returns the value, or None for the
+    default. Raises UnreadableYaml. The caller bounds the text's size.
     """
     builder = _Builder(yaml.parse(text, Loader=yaml.SafeLoader), scalar_of)
     try:
@@ -66,7 +66,7 @@ def read_yaml(text: str, scalar_of: Callable[[Path, str], object | None]) -> Yam
         line = text.count("\n", 0, error.position) + 1
         raise UnreadableYaml(line, "holds a control character; remove it") from error
     except (ValueError, OverflowError) as error:
-        # The parser hands what stands in escapes and directives to int() and chr() unchecked.
+        # The parser passes escapes and directives to int() and chr() unchecked.
         raise UnreadableYaml(
             builder.line, "has, here or below, an escape that names no character"
         ) from error
@@ -80,7 +80,7 @@ class _Builder:
         self._scalar_of = scalar_of
         self._tree = YamlTree()
         self.line = 1
-        """Where the last event was."""
+        """The line of the last event."""
 
     def build(self) -> YamlTree:
         next(self._events)

@@ -1,8 +1,8 @@
 """Counts of all gateways in Valkey or Redis, in cluster mode.
 
-A window of a key is one number, which expires by itself. Its hash slot is chosen by the
-whole name, so the keys spread over all nodes. The client learns of the nodes from any one
-that is given, and of their moves and failovers as it goes.
+Each window of a key is one counter, which expires by itself. The whole name determines its
+hash slot, so the keys spread over all nodes. The client needs one node to find the others, and
+follows moved slots and failovers.
 """
 
 from collections.abc import Sequence
@@ -18,21 +18,21 @@ from gateway_http.edge.rate_limits.sharing import Total
 
 SOCKET_TIMEOUT_SECONDS = 0.5
 MAX_CONNECTIONS = 8
-"""To each node: an exchange uses one, and there is one at a time."""
+"""Per node. An exchange uses one, and exchanges never overlap."""
 
 
 class CacheFailed(OSError):
-    """The cache did not do what it was asked."""
+    """A request to the cache failed."""
 
 
 class CachedCounts:
     """A `gateway_http.edge.rate_limits.sharing.SharedCounts`."""
 
     def __init__(self, nodes: Sequence[tuple[str, int]]) -> None:
-        """`nodes` are some nodes of the cluster; nothing is connected yet."""
+        """`nodes` are some nodes of the cluster. Does not connect yet."""
         self._cluster: RedisCluster = RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in nodes],
-            # A slot of a dead node must not fail those of the others.
+            # A dead node must not fail requests for slots on other nodes.
             require_full_coverage=False,
             retry=Retry(NoBackoff(), 1),
             socket_timeout=SOCKET_TIMEOUT_SECONDS,
@@ -41,13 +41,13 @@ class CachedCounts:
         )
 
     async def add(self, policy: Policy, deltas: Sequence[Delta]) -> Sequence[Total]:
-        """Raises CacheFailed; then some of it may have been added."""
+        """Raises CacheFailed; some of the deltas may have been added then."""
         pipeline = self._cluster.pipeline()
         for key, window, requests, is_first in deltas:
             name = f"limit:{policy.name}:{key}:"
             pipeline.incrby(f"{name}{window}", requests)
             if is_first:
-                # Its requests count until the end of the next window; clocks differ a little.
+                # A window counts until the end of the next one; the rest allows for clock skew.
                 pipeline.expire(f"{name}{window}", 3 * policy.window_seconds)
                 pipeline.get(f"{name}{window - 1}")
         try:

@@ -1,12 +1,12 @@
-"""Whose request it is, as far as that can be known without a key to verify tokens with.
+"""Finds the rate limit key of a request, without a key to verify its token.
 
-A token names its player, but anybody can write a name into a token: who counted by it
-would let a stranger use up somebody else's quota. So a token stands for itself, by its
-digest, until a service that verifies tokens has answered a request that bore it; from
-then on it stands for its player, as do all the player's other tokens. A forged token thus
-limits nobody but itself, and many forged ones fall under the limit of their address.
+The gateway does not verify tokens, so a token can name any player: counting by the name would
+let a stranger use up another player's quota. A token therefore counts by its own digest until
+a service that verifies tokens has answered a request with it. After that it counts for its
+player, together with the player's other verified tokens. A forged token uses up only its own
+quota, and many forged tokens fall under the limit of their address.
 
-Bounded: the token that was not seen for longest is forgotten, and stands for itself again.
+Bounded: the least recently seen token is dropped, and counts by its digest again.
 """
 
 from base64 import urlsafe_b64decode
@@ -22,7 +22,7 @@ LONGEST_SUBJECT = 128
 
 
 class Callers:
-    """What each token stands for. For one event loop."""
+    """The rate limit key of each token. For one event loop."""
 
     def __init__(self, *, max_tokens: int = MAX_TOKENS) -> None:
         self._max_tokens = max_tokens
@@ -32,8 +32,8 @@ class Callers:
         return len(self._keys)
 
     def of(self, authorization: str) -> tuple[str, bool]:
-        """The key of whoever sent this Authorization header, and whether the token was
-        believed before."""
+        """The rate limit key of this Authorization header, and whether its token is known to
+        be verified."""
         digest = _digest(authorization)
         key = self._keys.get(digest)
         if key is None:
@@ -42,7 +42,7 @@ class Callers:
         return key, True
 
     def believe(self, authorization: str) -> None:
-        """A service has verified the token and answered. Idempotent."""
+        """Records that a service verified the token and answered. Idempotent."""
         digest, subject = _digest(authorization), _subject(authorization)
         self._keys[digest] = f"token:{digest.hex()}" if subject is None else f"player:{subject}"
         if len(self._keys) > self._max_tokens:

@@ -1,23 +1,22 @@
 """Counts requests of many keys against one policy, by the sliding window counter.
 
-Time is cut into windows of the policy's length. What counts at a moment is all of the
-current window and of the one before it that part which the last `window_seconds` still
-cover, as if its requests had come evenly:
+Time is cut into windows of the policy's length. The count at a moment is the whole current
+window, and the part of the previous window that the last `window_seconds` still cover, as if
+its requests were spread evenly:
 
     used = current + previous * (1 - the fraction of the current window that has passed)
 
-A request is admitted while used + 1 <= quota; one that is refused counts nothing. So
-no window ever has more than the quota, and who stays a little below quota / window is
-never refused.
+A request is admitted while used + 1 <= quota; a refused one is not counted. So no window ever
+holds more than the quota, and a client that stays a little below quota / window is never
+refused.
 
-Counts of windows can be added up, which is why this algorithm was chosen: several
-gateways count by themselves and tell one another, by way of `outgoing` and `learn`, how
-many they admitted. A key is told of only once it has an eighth of its quota in a window
-here (`SHARED_FROM`): nearly none has, and those below it cannot exceed the quota together
-unless there are more than eight gateways.
+This algorithm was chosen because the counts of windows can be added up: each gateway counts by
+itself, and `outgoing` and `learn` exchange the counts of admitted requests. A key is shared
+only once it has used an eighth of its quota in a window here (`SHARED_FROM`). Few keys have,
+and keys below that cannot exceed the quota together unless there are more than eight gateways.
 
-Memory is bounded: the key that was not seen for longest is forgotten. Pure: the clock is
-given, and must be nearly the same for all gateways (seconds since 1970).
+Memory is bounded: the least recently seen key is dropped. Pure: the clock is an argument
+(seconds since 1970), and must be nearly the same for all gateways.
 """
 
 import math
@@ -32,8 +31,8 @@ SHARED_FROM = 1 / 8
 
 
 class Standing(NamedTuple):
-    """What a key has left after a request: `remaining` requests for the next
-    `seconds`; when the request was refused, how long until one would be admitted."""
+    """A key's state after a request: `remaining` requests for the next `seconds`. If the
+    request was refused, `seconds` is the time until one would be admitted."""
 
     policy: Policy
     admitted: bool
@@ -42,18 +41,18 @@ class Standing(NamedTuple):
 
     @property
     def whole_seconds(self) -> int:
-        """At least 1, for the fields of HTTP have no fractions."""
+        """Rounded up, at least 1: header fields have no fractions."""
         return max(1, math.ceil(self.seconds))
 
     @property
     def header(self) -> str:
-        """Its item of the field RateLimit."""
+        """The item for the RateLimit header."""
         return f'"{self.policy.name}";r={self.remaining};t={self.whole_seconds}'
 
 
 class Delta(NamedTuple):
-    """What one window of a key had here since the last time; `is_first` when there may
-    have been none."""
+    """Requests admitted here in one window of a key since the last exchange. `is_first` means
+    that the window may not have been exchanged before."""
 
     key: str
     window: int
@@ -62,7 +61,7 @@ class Delta(NamedTuple):
 
 
 class _Counter:
-    """The windows of one key: what came here, and what the others had at last hearing."""
+    """The windows of one key: local counts, and the other gateways' counts as last received."""
 
     __slots__ = ("others", "own", "previous", "sent", "was_sent", "window")
 
@@ -80,7 +79,7 @@ class _Counter:
         return self.own + self.others
 
     def go_on_to(self, window: int) -> None:
-        """A clock that was set back changes nothing until it has caught up."""
+        """Starts the given window, which is later than the present one."""
         self.previous = self.current if window == self.window + 1 else 0
         self.window = window
         self._begin()
@@ -92,7 +91,7 @@ class Counters:
     def __init__(
         self, policy: Policy, clock: Callable[[], float], *, max_keys: int = MAX_KEYS
     ) -> None:
-        """`clock` gives seconds since 1970."""
+        """`clock` returns seconds since 1970."""
         self.policy = policy
         self._clock = clock
         self._max_keys = max_keys
@@ -105,7 +104,7 @@ class Counters:
         return len(self._counters)
 
     def take(self, key: str) -> Standing:
-        """One request of a key: counted when it is admitted."""
+        """Decides on one request of a key, and counts it if it is admitted."""
         policy = self.policy
         at = self._clock() / policy.window_seconds
         counter = self._at(key, int(at))
@@ -119,7 +118,7 @@ class Counters:
         return Standing(policy, True, int(room) - 1, left * policy.window_seconds)
 
     def outgoing(self, most: int) -> list[Delta]:
-        """What was not told before, at most `most` of it; the rest waits its turn."""
+        """Up to `most` deltas that were not sent yet; the others remain for the next call."""
         deltas: list[Delta] = []
         while self._late and len(deltas) < most:
             (key, window), count = self._late.popitem()
@@ -134,13 +133,13 @@ class Counters:
         return deltas
 
     def forget_outgoing(self) -> None:
-        """Nobody is there to be told."""
+        """Drops the unsent deltas, because the cache is not available."""
         self._changed.clear()
         self._late.clear()
 
     def learn(self, key: str, window: int, total: int, previous: int) -> None:
-        """What all gateways together had in a window, everything that was sent from here
-        included, and in the one before it (0 when that was not asked)."""
+        """Stores the total of all gateways in a window, which includes everything sent from
+        here, and in the previous window (0 if it was not requested)."""
         counter = self._counters.get(key)
         if counter is None:
             return
@@ -168,10 +167,10 @@ class Counters:
         return counter
 
     def _refused_seconds(self, counter: _Counter, left: float) -> float:
-        """Until a request would be admitted, if no other came meanwhile."""
+        """Seconds until a request would be admitted, if no other request arrives first."""
         spare = self.policy.quota - 1 - counter.current
         if spare >= 0:
-            # What counts of the window before has to shrink to the spare.
+            # The share of the previous window must shrink to the spare quota.
             windows = left - spare / counter.previous
         else:
             windows = left + 1 - (self.policy.quota - 1) / counter.current

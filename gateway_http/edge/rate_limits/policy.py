@@ -1,7 +1,7 @@
-"""A rate limit as operators write it and clients are told it: `500;w=10`.
+"""A rate limit in the form of settings and response headers: `500;w=10`.
 
-Source: draft-ietf-httpapi-ratelimit-headers-11, where a policy has a quota (q) and a
-window (w), and what is left of it is r requests for the next t seconds.
+Source: draft-ietf-httpapi-ratelimit-headers-11. A policy has a quota (q) and a window (w); a
+client has r requests left for the next t seconds.
 """
 
 import re
@@ -21,12 +21,12 @@ class Policy:
 
     @property
     def header(self) -> str:
-        """Its item of the field RateLimit-Policy."""
+        """The item for the RateLimit-Policy header."""
         return f'"{self.name}";q={self.quota};w={self.window_seconds}'
 
 
 def parse_policy(name: str, written: str) -> Policy:
-    """Reads `QUOTA;w=SECONDS`. Raises ValueError, which says how it is written."""
+    """Reads `QUOTA;w=SECONDS`. Raises ValueError with the expected form."""
     match = _WRITTEN.fullmatch(written)
     if match is None or int(match[2]) > LONGEST_WINDOW_SECONDS:
         raise ValueError(

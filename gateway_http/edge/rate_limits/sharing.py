@@ -1,13 +1,13 @@
-"""Several gateways as one: each tells a cache what it admitted, and hears of the others.
+"""Shares the counts of admitted requests among several gateways, by a cache.
 
-A few times a second one pipeline takes to the cache what changed, and brings the totals
-back; no request waits for that. Between two exchanges a gateway does not know of what the
-others admit, so that N gateways together may exceed a quota by what N - 1 of them admit
-in `EXCHANGE_SECONDS`, and by an eighth of the quota each while it is below that.
+A few times a second one pipeline adds the new counts to the cache and reads the totals; no
+request waits for it. Between two exchanges a gateway does not know what the others admit. So N
+gateways together may exceed a quota by what N - 1 of them admit in `EXCHANGE_SECONDS`, and by
+an eighth of the quota each while a key is below that.
 
-An exchange that fails is not repeated, for it may have had its effect: then too much is
-let through rather than too little. A cache that is away or slow is left alone by a
-breaker for some seconds, and each gateway limits by what it counted itself.
+A failed exchange is not repeated, because it may have taken effect: the gateways then admit
+too many requests rather than too few. If the cache is down or slow, a breaker skips it for
+some seconds, and each gateway limits by its own counts.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from mesh.calling.breaker import AttemptResult, Breaker, BreakerLimits
 
 EXCHANGE_SECONDS = 0.1
 CACHE_TIMEOUT_SECONDS = 1.0
-"""No request waits for it; to connect and learn the cluster's slots takes some of it."""
+"""No request waits for it. It includes connecting and reading the cluster's slots."""
 MAX_DELTAS = 128
-"""Of a policy in one exchange, at about 14 microseconds each; the rest goes with the next."""
+"""Deltas of a policy in one exchange, about 14 microseconds each; the next takes the rest."""
 BREAKER = BreakerLimits(
     failures=2, cool_down_seconds=1.0, cool_down_bound_seconds=5.0, silence_seconds=0.0
 )
@@ -34,18 +34,18 @@ log = structlog.get_logger()
 
 
 class Total(NamedTuple):
-    """What all gateways had in a delta's window, and in the one before where it was asked."""
+    """Requests of all gateways in a delta's window, and in the previous one if requested."""
 
     total: int
     previous: int
 
 
 class SharedCounts(Protocol):
-    """Where the gateways add up; `gateway_http.edge.rate_limits.cache.CachedCounts` is one."""
+    """Counters shared by all gateways; see `gateway_http.edge.rate_limits.cache.CachedCounts`."""
 
     async def add(self, policy: Policy, deltas: Sequence[Delta]) -> Sequence[Total]:
-        """Adds each delta and gives its total, in the same order. Raises OSError or
-        TimeoutError when that could not be done, and then it may have been done."""
+        """Adds each delta, and returns the totals in the same order. Raises OSError or
+        TimeoutError; the deltas may have been added even then."""
         ...
 
     async def close(self) -> None: ...
@@ -68,11 +68,11 @@ class Sharing:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to exchange, in the background."""
+        """Starts to exchange counts in the background."""
         self._task = asyncio.create_task(self._keep_exchanging(), name="limit-sharing")
 
     async def close(self) -> None:
-        """Ends the exchange, and the connections to the cache."""
+        """Stops the exchange, and closes the connections to the cache."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -87,8 +87,8 @@ class Sharing:
                 log.error("fail_limit_sharing", exc_info=error)
 
     async def exchange(self) -> None:
-        """Tells what changed and takes over the totals, or forgets it all while the cache
-        is left alone."""
+        """Sends the new counts and stores the totals, or drops the new counts while the breaker
+        is open."""
         now = self._clock()
         if not self._breaker.admits(now):
             for counters in self._counters:

@@ -1,1 +1,1 @@
-"""What makes load: connections that ask in a closed or an open loop."""
+"""Load generators: connections in a closed or an open loop."""

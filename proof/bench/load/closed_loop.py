@@ -1,9 +1,9 @@
-"""The process that makes closed-loop load: `python -m proof.bench.load.closed_loop`.
+"""The process that generates closed-loop load: `python -m proof.bench.load.closed_loop`.
 
-It reads its settings as one line of JSON from standard input. Every connection sends its
-next request when it has the answer to the last. Each connection has players of its own and
-takes them in turn, so that no player sends two requests at once. The load goes on after the
-window until standard input ends; then every request that was sent is waited for.
+It reads its settings as one line of JSON from standard input. Each connection sends its next
+request when it has the last answer. Each connection has its own players and uses them in turn,
+so that no player sends two requests at once. The load continues after the window until standard
+input ends; then the process waits for all answers.
 """
 
 import asyncio
@@ -37,11 +37,11 @@ class ClosedLoopSettings:
     body: str
     is_keyed: bool
     ca_file: str | None = None
-    """Whom to believe that the gateway is; None for plain HTTP."""
+    """The CA file to verify the gateway; None for plain HTTP."""
 
 
 async def run(settings: ClosedLoopSettings, window: Window) -> None:
-    """Ends when standard input does, and all that was sent has been answered."""
+    """Returns when standard input has ended and all requests have been answered."""
     trust = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else None
     clients = [
         ClosedLoopClient(settings.host, settings.port, requests, window, trust=trust)
@@ -62,7 +62,7 @@ async def run(settings: ClosedLoopSettings, window: Window) -> None:
 
 
 def _requests_by_connection(settings: ClosedLoopSettings) -> Iterator[Iterator[bytes]]:
-    """The requests of each connection, all with keys that no other run has."""
+    """The requests of each connection, with keys that are unique to this run."""
     run_id = secrets.token_hex(6)
     for number in range(settings.connection_count):
         key = f"bench-{run_id}-{number}-" if settings.is_keyed else ""

@@ -1,8 +1,7 @@
 """One connection of the closed-loop load: sends, waits for the answer, sends again.
 
-The answers themselves drive it; there is no task for each request. A status other than 200
-is an error, and so is a broken connection and an answer that takes too long; each is followed
-by a pause.
+Each answer's callback sends the next request; there is no task for each request. A status other
+than 200, a broken connection and a late answer are errors; a pause follows each.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ OK = 200
 
 
 class AnswerLate(ConnectionError):
-    """No answer came in time; the connection was given up."""
+    """No answer arrived in time; the connection was closed."""
 
 
 class ClosedLoopClient:
@@ -48,19 +47,19 @@ class ClosedLoopClient:
         self._began_at = 0.0
         self._is_stopping = False
         self.stopped = asyncio.Event()
-        """Is set after `stop`, once the answer under way has come or failed."""
+        """Set after `stop`, once the last answer has arrived or failed."""
 
     def start(self) -> None:
         self._send_next()
 
     def stop(self) -> None:
-        """Lets the request under way end, and sends no other."""
+        """Sends no more requests; the last one may finish."""
         self._is_stopping = True
         if self._connection is not None and not self._is_waiting:
             self._send_next()
 
     def give_up_if_late(self) -> None:
-        """To be called now and then: breaks the connection whose answer is overdue."""
+        """Closes the connection if its answer is overdue. Call it regularly."""
         if self._is_waiting and self._clock() - self._began_at > ANSWER_TIMEOUT_SECONDS:
             assert self._connection is not None, "an answer is waited for on a connection"
             self._connection.close(AnswerLate(f"no answer within {ANSWER_TIMEOUT_SECONDS:g} s"))

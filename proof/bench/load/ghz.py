@@ -1,9 +1,9 @@
-"""The same pulls by ghz, a load generator of the field, straight at one gacha_svc.
+"""The same pulls by ghz, a common load generator, directly at one gacha_svc.
 
-No gateway and no lane to it: plain unary gRPC, so what is seen is how the service does
-with clients that batch nothing. ghz's workers have players of their own, as connections
-have elsewhere; its metadata is a template, of which each call takes its worker's token.
-ghz parses that template for every call, so that much of its CPU is its own affair.
+It uses plain unary gRPC without the gateway and without lanes, so it measures the service with
+clients that do not batch. Each of ghz's workers has its own player. ghz's metadata is a template
+that selects the worker's token. ghz parses the template for every call, which is a large part
+of its own CPU time.
 """
 
 import json
@@ -27,27 +27,27 @@ REQUEST = {"banner_id": "standard"}
 INSTALL = "GOBIN=$PWD/.tools/bin go install github.com/bojand/ghz/cmd/ghz@latest"
 EXTRA_SECONDS = 60.0
 CONNECTION_COUNT = 1
-"""A worker's name in ghz has the number of its connection in it."""
+"""The name of a ghz worker contains the number of its connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class GhzRun:
-    """What ghz said, and the CPU seconds that it took."""
+    """ghz's report, and the CPU seconds that it used."""
 
     result: WindowResult
     cpu_seconds: float
 
 
 def find_ghz(repository: Path = REPOSITORY) -> str | None:
-    """Its path, on PATH or among the repository's own tools."""
+    """ghz's path, on PATH or among the repository's tools."""
     places = [os.environ.get("PATH", os.defpath), str(repository / ".tools" / "bin")]
     return shutil.which("ghz", path=os.pathsep.join(places))
 
 
 def metadata_template(tokens: Sequence[str]) -> str:
     """Metadata with one token for each worker, g0c0, g1c0 and so on."""
-    # Raw strings, for ghz reads this as JSON first; and a bare action, for ghz takes
-    # metadata without one as the same for all.
+    # Raw strings, because ghz first parses this as JSON; and a bare action, because ghz treats
+    # metadata without one as constant for all calls.
     choices = "".join(
         f"{{{{if eq .WorkerID `g{number}c0`}}}}{token}{{{{end}}}}"
         for number, token in enumerate(tokens)
@@ -58,7 +58,7 @@ def metadata_template(tokens: Sequence[str]) -> str:
 def run_ghz(
     program: str, address: str, tokens: Sequence[str], seconds: float, files: TlsFiles | None
 ) -> GhzRun:
-    """One worker for each token, for that long. Raises BenchFailed."""
+    """Runs one worker for each token, for `seconds`. Raises BenchFailed."""
     with tempfile.TemporaryDirectory(prefix="gacha-mesh-bench-") as folder:
         metadata = Path(folder) / "metadata.json"
         metadata.touch(mode=0o600)
@@ -109,6 +109,6 @@ def _run(command: Sequence[str], timeout_seconds: float) -> bytes:
 
 
 def _child_cpu_seconds() -> float:
-    """CPU of the processes that were started here and waited for."""
+    """CPU seconds of finished child processes."""
     times = os.times()
     return times.children_user + times.children_system

@@ -1,6 +1,6 @@
-"""Starts a process that makes load, sends it its settings, and reads its lines.
+"""Starts a load generator's process, sends it its settings, and reads its lines.
 
-It is a process of its own so that what it costs can be told apart from what it measures.
+It is a separate process, so that its cost can be subtracted from the measured cost.
 """
 
 import subprocess
@@ -37,18 +37,18 @@ class LoadProcess:
         return self._process.pid
 
     def wait_for(self, line: str) -> None:
-        """Raises BenchFailed when the process ends or says something else."""
+        """Waits for that line. Raises BenchFailed when the process ends or prints another one."""
         said = self._read_line()
         if said != line:
-            raise BenchFailed(f"{self._module} said {said!r} instead of {line!r}.")
+            raise BenchFailed(f"{self._module} printed {said!r} instead of {line!r}.")
 
     def stop(self) -> None:
-        """Tells it to end, if it is one that goes on until then."""
+        """Closes its standard input, at which a closed loop ends."""
         assert self._process.stdin is not None, "a pipe was asked for"
         self._process.stdin.close()
 
     def result(self) -> dict[str, Any]:
-        """The fields of what it tells last, once it has ended. Raises BenchFailed."""
+        """Waits until it has ended. Returns the fields of its last line. Raises BenchFailed."""
         fields: dict[str, Any] = orjson.loads(self._read_line())
         self._process.wait(END_TIMEOUT_SECONDS)
         return fields
@@ -65,5 +65,5 @@ class LoadProcess:
         assert self._process.stdout is not None, "a pipe was asked for"
         line = self._process.stdout.readline()
         if not line:
-            raise BenchFailed(f"{self._module} ended early; what it said stands above.")
+            raise BenchFailed(f"{self._module} ended early; see its output above.")
         return line.decode().rstrip("\n")

@@ -1,11 +1,11 @@
-"""The process that makes open-loop load: `python -m proof.bench.load.open_loop`.
+"""The process that generates open-loop load: `python -m proof.bench.load.open_loop`.
 
-It sends at a fixed rate, whatever the answers do. It reads its settings as one line of JSON
-from standard input; its result is the last line of standard output. It says "opened" when its
+It sends at a fixed rate, independent of the answers. It reads its settings as one line of JSON
+from standard input; its result is the last line of standard output. It prints "opened" when its
 window begins.
 
-When every connection waits for an answer, a request is sent later and its latency counts from
-its due time; where `drops`, it is not sent but counted.
+If every connection waits for an answer, a request is sent late, and its latency counts from its
+due time. With `drops` such a request is counted and not sent.
 """
 
 import asyncio
@@ -46,13 +46,13 @@ class OpenLoopSettings:
     drops: bool
     is_least_urgent: bool
     ca_file: str | None = None
-    """Whom to believe that the gateway is; None for plain HTTP."""
+    """The CA file to verify the gateway; None for plain HTTP."""
 
 
 @dataclass(slots=True)
 class OpenLoopResult:
-    """What became of the requests whose time was within the window; latencies are of those
-    that were answered with 200."""
+    """The outcomes of the requests that were due within the window; latencies are those of
+    answers with status 200."""
 
     duration_seconds: float = 0.0
     offered_count: int = 0
@@ -64,7 +64,7 @@ class OpenLoopResult:
 
 
 class OpenLoop:
-    """Asks over a fixed number of connections, each replaced when it breaks."""
+    """Sends over a fixed number of connections; a broken one is replaced."""
 
     def __init__(self, settings: OpenLoopSettings, requests: Iterator[bytes]) -> None:
         self._settings = settings
@@ -81,7 +81,7 @@ class OpenLoop:
         self.waiting_count = 0
 
     async def run(self) -> None:
-        """Until the window is over and what was sent is answered, or late."""
+        """Returns when the window has ended and each request is answered or late."""
         settings = self._settings
         await asyncio.gather(*(self._connect() for _ in range(settings.connection_count)))
         await self._offer_at_rate(settings.warm_up_seconds)

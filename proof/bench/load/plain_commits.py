@@ -1,10 +1,9 @@
-"""Two plain local commits: the least that keeping two databases in step could cost.
+"""Two plain local commits: a lower bound for the cost of a commit to two databases.
 
 `python -m proof.bench.load.plain_commits` reads its settings as one line of JSON from
-standard input. Each client is a thread with a connection to either server. An operation is
-one UPDATE and COMMIT on the first, then one on the second, as plain psycopg2 does them, with
-nothing that ties the two together.
-The tables are the measurement's own; no two clients touch the same row.
+standard input. Each client is a thread with a connection to each server. An operation is one
+UPDATE and COMMIT on the first server, then one on the second, with plain psycopg2 and without
+coordination. The measurement has its own tables; no two clients use the same row.
 """
 
 import itertools
@@ -84,7 +83,7 @@ def _keep_committing(
                 connection.commit()
             window.record(time.perf_counter() - began_at)
     except psycopg2.Error as error:
-        # The client ends here: what is wrong with a database does not pass by itself.
+        # Stop the client, because the database error is not temporary.
         window.record_error(f"{type(error).__name__}: {error}")
     finally:
         for connection in connections:
@@ -92,7 +91,7 @@ def _keep_committing(
 
 
 def run(settings: PlainCommitSettings, window: Window) -> None:
-    """Ends when standard input does."""
+    """Returns when standard input ends."""
     stop = threading.Event()
     clients = [
         threading.Thread(target=_keep_committing, args=(settings, number, window, stop))

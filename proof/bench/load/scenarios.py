@@ -1,4 +1,4 @@
-"""What a player asks for: each scenario is one request that is sent again and again."""
+"""The requests of the load: each scenario is one request that is sent repeatedly."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`body` is JSON, empty for none; `is_keyed` sends an Idempotency-Key, new each time.
+    """`body` is JSON, empty for none; `is_keyed` sends a new Idempotency-Key each time.
 
-    `name` is what `--only` calls it, `title` what it is called in tables.
+    `name` is the name for `--only`, `title` the one in tables.
     """
 
     name: str
@@ -33,7 +33,7 @@ CURRENCY = Scenario("currency", "GET /currency", "GET", "/currency")
 
 
 def request_head(scenario: Scenario, host: str, token: str) -> str:
-    """The request of one player up to its last header's end."""
+    """The request of one player up to the end of its last header."""
     lines = [
         f"{scenario.method} {scenario.path} HTTP/1.1",
         f"host: {host}",
@@ -45,9 +45,9 @@ def request_head(scenario: Scenario, host: str, token: str) -> str:
 
 
 def requests_of(heads: Sequence[bytes], key: str, body: bytes) -> Iterator[bytes]:
-    """Whole requests without end, by each player in turn; all that is the same in each is
-    made ready before. `key` begins the idempotency keys, which end in 0, 1, 2 ...; an
-    empty one sends none."""
+    """An endless iterator of whole requests, by each player in turn; their constant parts are
+    prepared once. `key` is the prefix of the idempotency keys, followed by 0, 1, 2 ...; an
+    empty one sends no keys."""
     if not key:
         yield from itertools.cycle([b"%s\r\n%s" % (head, body) for head in heads])
     beginnings = itertools.cycle(

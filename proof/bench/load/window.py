@@ -1,8 +1,8 @@
-"""The span of time in which operations count, as the process that makes the load sees it.
+"""The time window in which the load's operations count.
 
-Load runs before and after the window, so that nothing at its start or its end is
-measured, and so that PostgreSQL, whose processes report their counters up to a second
-late, is as late at the end as it was at the beginning. Errors count from first to last.
+Load runs before and after the window, so that its start and its end are not measured.
+PostgreSQL's processes report their counters up to a second late; under steady load the delay is
+the same at both ends of the window. Errors count during the whole run.
 """
 
 import math
@@ -21,7 +21,7 @@ LONGEST_ERROR = 500
 
 @dataclass(frozen=True, slots=True)
 class WindowResult:
-    """What was completed within the window; 0 ms where nothing was."""
+    """The operations completed within the window; latencies are 0 ms if there are none."""
 
     operation_count: int
     duration_seconds: float
@@ -52,30 +52,30 @@ class Window:
         self._lock = threading.Lock()
 
     def record(self, latency_seconds: float) -> None:
-        """An operation was completed just now."""
+        """Records a completed operation."""
         if self._is_open:
             self._latencies_seconds.append(latency_seconds)
 
     def record_error(self, error: str) -> None:
-        """An operation failed, or was refused."""
+        """Records a failed or refused operation."""
         with self._lock:
             self._error_count += 1
             self._first_error = self._first_error or error[:LONGEST_ERROR]
 
     def open(self) -> None:
-        """Begins to count, and tells whoever started this process."""
+        """Starts to count, and prints it for the parent process."""
         self._opened_at = self._clock()
         self._is_open = True
         write_line(OPENED)
 
     def close(self) -> None:
-        """Ends counting, and tells whoever started this process."""
+        """Stops counting, and prints it for the parent process."""
         self._is_open = False
         self._duration_seconds = self._clock() - self._opened_at
         write_line(CLOSED)
 
     def result(self) -> WindowResult:
-        """For a window that was closed."""
+        """The result of a closed window."""
         ascending = sorted(self._latencies_seconds)
         return WindowResult(
             operation_count=len(ascending),
@@ -88,11 +88,11 @@ class Window:
 
 
 def write_line(line: str) -> None:
-    """Says a line to whoever started this process."""
+    """Prints a line for the parent process."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def write_result(result: WindowResult) -> None:
-    """The last line that a process that makes load says."""
+    """Prints the last line of a load generator: its result."""
     write_line(orjson.dumps(result).decode())

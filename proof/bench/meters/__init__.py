@@ -1,1 +1,1 @@
-"""What is read beside the load: CPU, PostgreSQL's counters, batch sizes, the machine's speed."""
+"""Meters of a run: CPU, PostgreSQL's counters, batch sizes, the machine's speed."""

@@ -1,7 +1,7 @@
-"""How much shares a transaction and a message, as the mesh's processes count it.
+"""Batch sizes of transactions and messages, from the metrics of the mesh's processes.
 
-They show histograms in Prometheus's text format; the difference of two readings is what
-a window saw. A percentile of a histogram is known as the bound of its bucket only.
+The metrics are histograms in Prometheus's text format. The difference of two readings is one
+window. A percentile of a histogram is only known as the bound of its bucket.
 """
 
 import http.client
@@ -25,8 +25,8 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class BatchSizes:
-    """A histogram: how many batches there were, what they held in all, and how many were
-    no larger than each bound."""
+    """A histogram: the number of batches, the sum of their sizes, and the number of batches up
+    to each bound."""
 
     batch_count: float = 0.0
     total: float = 0.0
@@ -65,7 +65,7 @@ class BatchSizes:
 
 
 def parse_batches(text: str) -> dict[str, BatchSizes]:
-    """The sizes of each kind of batch in one process's answer; others are passed over."""
+    """The sizes of each kind of batch in one process's metrics; ignores other metrics."""
     found: dict[str, BatchSizes] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -85,7 +85,8 @@ def parse_batches(text: str) -> dict[str, BatchSizes]:
 
 
 def read_batches(processes: Iterable[Process]) -> dict[str, BatchSizes]:
-    """Of every role, over its processes, as "<role>: <kind>". Raises BenchFailed."""
+    """Batch sizes of every role, summed over its processes, by "<role>: <kind>". Raises
+    BenchFailed."""
     totals: dict[str, BatchSizes] = {}
     for process in processes:
         if process["metrics"] is not None:
@@ -99,7 +100,7 @@ def read_batches(processes: Iterable[Process]) -> dict[str, BatchSizes]:
 def difference(
     first: Mapping[str, BatchSizes], last: Mapping[str, BatchSizes]
 ) -> dict[str, BatchSizes]:
-    """What came between two readings; a kind that the first has not seen began with none."""
+    """The batches between two readings. A kind that the first one lacks counts from 0."""
     return {kind: sizes - first.get(kind, BatchSizes()) for kind, sizes in last.items()}
 
 
@@ -110,4 +111,4 @@ def _read(name: str, address: str) -> str:
             connection.request("GET", "/metrics")
             return connection.getresponse().read().decode()
     except (OSError, http.client.HTTPException) as error:
-        raise BenchFailed(f"{name} does not show what it counts: {error}") from error
+        raise BenchFailed(f"{name} does not show its metrics: {error}") from error

@@ -1,7 +1,7 @@
-"""What PostgreSQL counts about itself: transactions, flushes of its log, bytes of log.
+"""PostgreSQL's own counters: transactions, flushes of its log, bytes of log.
 
-Its processes report up to a second late, so that counters are to be compared under a
-load that is steady at both moments. A flush may serve many transactions (group commit).
+Its processes report up to a second late, so compare two readings only if the load was steady at
+both. A flush may serve many transactions (group commit).
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ _FLUSHES_IN_WAL = "(SELECT wal_sync FROM pg_stat_wal)"
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Of one or more databases together. A two-phase commit counts as PostgreSQL does:
-    PREPARE is none, COMMIT PREPARED one; a read that stands alone is one too."""
+    """The counters of one or more databases together. As PostgreSQL counts: PREPARE is no
+    transaction, COMMIT PREPARED is one, and so is a single read."""
 
     transactions: int
     wal_flushes: int
@@ -47,7 +47,7 @@ class Counters:
 
 
 class CounterReader:
-    """Reads the counters of several databases, each on a server of its own."""
+    """Reads the counters of several databases, each on its own server."""
 
     def __init__(self, urls: Mapping[str, str]) -> None:
         """`urls` by the database's name. Raises psycopg2.OperationalError."""

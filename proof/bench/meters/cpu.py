@@ -1,9 +1,8 @@
-"""CPU time by part of the mesh, as the kernel counts it (in steps of 10 ms).
+"""CPU time by part of the mesh, from the kernel's accounting (in steps of 10 ms).
 
-A PostgreSQL server is its postmaster with all its children; what a child used before
-it exited is in the postmaster's own account of the children that it waited for, so that
-nothing is lost. The mesh's processes, what only measures or supervises, and everything
-else on the machine are kept apart.
+A PostgreSQL server is its postmaster with all its children. The time of a finished child is in
+the postmaster's time of waited-for children, so none is lost. The mesh's processes, the
+measuring and supervising processes, and everything else on the machine are counted separately.
 """
 
 import contextlib
@@ -27,8 +26,8 @@ STABLE_ATTEMPTS = 5
 class CpuReading:
     """CPU seconds since the start of each process: `mesh` and `beside` by part.
 
-    `machine` is of all processes and the kernel since the machine was started. `pids` are
-    the mesh's; a reading with others can't be compared with this one.
+    `machine` is the time of all processes and the kernel since the machine started. `pids` are
+    the mesh's; only readings with the same pids can be compared.
     """
 
     mesh: Mapping[str, float]
@@ -47,8 +46,8 @@ class CpuMeter:
         runner_pid: int | None,
         load_pid: int | None,
     ) -> None:
-        """`processes` tells what runs now; `runner_pid` is None where none supervises, and
-        `load_pid` where what makes the load does not live from one reading to the other."""
+        """`processes` returns the running processes. `runner_pid` is None without a supervisor;
+        `load_pid` is None if the load generator does not live from one reading to the other."""
         self._processes = processes
         beside = {LOAD: load_pid, BENCH: os.getpid(), RUNNER: runner_pid}
         self._beside = {part: pid for part, pid in beside.items() if pid is not None}
@@ -82,7 +81,7 @@ class CpuUse:
     elsewhere: float
 
     def with_load(self, seconds: float) -> "CpuUse":
-        """With what a load generator used that no reading knew, and so was elsewhere."""
+        """The same with a load generator's time, which the readings counted as elsewhere."""
         return CpuUse(self.mesh, {LOAD: seconds, **self.beside}, max(0.0, self.elsewhere - seconds))
 
 
@@ -103,7 +102,7 @@ def _own_seconds(pid: int) -> float:
 
 
 def _family_seconds(postmaster_pid: int) -> float:
-    """Repeated while children come and go, so that none is missed or counted twice."""
+    """Repeats while children start or exit, so that none is missed or counted twice."""
     postmaster = psutil.Process(postmaster_pid)
     for _ in range(STABLE_ATTEMPTS):
         children = postmaster.children()
@@ -119,6 +118,6 @@ def _family_seconds(postmaster_pid: int) -> float:
 
 
 def _machine_seconds() -> float:
-    """Of all cores, not idle. Time that a hypervisor took away is in it."""
+    """The time of all cores that was not idle, including time stolen by a hypervisor."""
     times = psutil.cpu_times()
     return float(times.user + times.system + times.nice + times.irq + times.softirq + times.steal)

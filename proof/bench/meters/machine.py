@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""A description of the machine that the figures were measured on."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ DURABILITY = ("fsync", "synchronous_commit", "full_page_writes")
 def facts(
     mesh: Mesh, counters: CounterReader, window_seconds: float, rounds: int
 ) -> dict[str, str]:
-    """By what each is, in the order in which they are shown."""
+    """The facts by name, in the order of their display."""
     settings = counters.settings("server_version", *DURABILITY)
     versions = sorted({of["server_version"] for of in settings.values()})
     instances = [process["role"] for process in mesh.read()["processes"]]
@@ -50,7 +50,7 @@ def _processor() -> str:
 
 
 def _filesystem(folder: Path) -> str:
-    """The type of file system, and the device: on memory a flush would cost nothing."""
+    """The file system's type and device, because a flush to memory would be free."""
     mounts = [
         mount
         for mount in psutil.disk_partitions(all=True)

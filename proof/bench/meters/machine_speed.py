@@ -1,8 +1,8 @@
-"""How fast the machine is just now, by two fixed pieces of work.
+"""Measures the machine's present speed by two fixed pieces of work.
 
-Machines that share their processor with others change their speed from minute to
-minute. Two runs are comparable as far as these two agree: one is plain computing, the
-other is what calls between processes mostly consist of, one waking another up.
+The speed of machines that share their processor changes from minute to minute. Two runs are
+comparable if these two figures agree: one is plain computing, the other is one process waking
+another, which is most of the cost of calls between processes.
 """
 
 import os
@@ -35,7 +35,7 @@ def measure_speed() -> MachineSpeed:
 
 
 def median_speed(speeds: Sequence[MachineSpeed]) -> MachineSpeed:
-    """Of each on its own; there must be one."""
+    """The median of each figure; needs at least one speed."""
     return MachineSpeed(
         statistics.median(speed.additions_ms for speed in speeds),
         statistics.median(speed.wake_up_us for speed in speeds),
@@ -66,7 +66,8 @@ def _wake_up_us() -> float:
 
 @contextmanager
 def _on_another_core(pid: int) -> Iterator[None]:
-    """Keeps this thread and that process apart: side by side they are many times faster."""
+    """Pins this thread and that process to different cores: on one core they are many times
+    faster."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(pid, {max(cores)})
     os.sched_setaffinity(0, {min(cores)})

@@ -1,1 +1,1 @@
-"""What a run prints: tables for people, JSON for tools."""
+"""The output of a run: tables for people, JSON for tools."""

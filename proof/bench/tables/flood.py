@@ -1,4 +1,4 @@
-"""What a flood of logins did to pulls, as tables."""
+"""Tables of the effect of a flood of logins on pulls."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What a run prints: tables for people, and the same figures as JSON for tools."""
+"""The output of a run: tables for people, and the same figures as JSON for tools."""
 
 import dataclasses
 import operator
@@ -15,10 +15,10 @@ from proof.bench.tables.series import tables_of
 from proof.bench.tables.targets import comparisons, times_plain_commits
 
 LEGEND = """\
-[dim]How to read it (more in docs/bench.md). Each connection has players of its own and asks again
-when it has its answer. a second: completed with status 200. p50, p99: of the answers' times
-as the load generator sees them. CPU ms each: CPU time of the mesh's processes, PostgreSQL and
-the cache included, for each operation; what makes and watches the load is shown apart.
+[dim]How to read it (more in docs/bench.md). Each connection has its own players and sends its next
+request when it has its answer. a second: completed with status 200. p50, p99: latencies
+at the load generator. CPU ms each: CPU time of the mesh's processes, with PostgreSQL and
+the cache, for each operation; load generators and meters are shown separately.
 transactions, WAL flushes: as PostgreSQL counts them (pg_stat_database, pg_stat_wal or
 pg_stat_io); a flush is an fsync of the log. Batch sizes: how many operations shared one
 two-phase commit, and calls one message between processes; percentiles of these are the

@@ -1,4 +1,4 @@
-"""The tables of one series, for people: what it did, what that cost, what shared what."""
+"""The tables of one series: throughput, cost, and batch sizes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial

@@ -24,7 +24,7 @@ class Comparison:
 
 
 def comparisons(figures: Figures) -> Iterator[Comparison]:
-    """Those for which something was measured."""
+    """The comparisons with a measured figure."""
     busy = figures.point(PULLS.name, CONNECTIONS)
     if busy is not None and _has_operations(busy):
         yield from _throughput_and_cost(busy)
@@ -84,7 +84,7 @@ def _lone_pull(figures: Figures) -> Iterator[Comparison]:
 
 
 def _lone_p50_ms(figures: Figures, name: str) -> float:
-    """0 where it was not measured, or nothing was completed."""
+    """0 if it was not measured, or no operation completed."""
     point = figures.point(name, 1)
     return 0.0 if point is None else point.median(lambda s: s.p50_ms)
 

@@ -1,9 +1,9 @@
-"""etcd's API, over its gRPC: what the registry needs of it, and no more.
+"""A client for the part of etcd's gRPC API that the registry needs.
 
-Every call has a deadline and is tried at one member after another until it has passed, so
-that neither a dead member, nor a frozen one, nor an election is seen as long as another
-answers in time. Whatever is sent here may take effect twice, or when it seemed to have
-failed: callers send what may be repeated. Who answered last is asked first.
+Every call has a deadline, and tries one member after another until then. So a dead member, a
+frozen one or an election does not fail a call as long as another member answers in time. A call
+may take effect twice, or after it seemed to fail: callers must send only repeatable requests.
+Each call starts with the member that answered last.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from registry.adapters.etcd.watch import WatchStream
 
 ATTEMPT_SECONDS = 0.3
 PAUSE_SECONDS = 0.03
-"""After each try, for a member that refuses does so at once, as all do during an election."""
+"""After each try. Without a pause, an election would use up all tries: members refuse at once."""
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
 REQUIRE_LEADER = (("hasleader", "true"),)
-"""Has a member without a leader refuse at once, and end its streams when it loses one."""
+"""A member without a leader then refuses at once, and ends its streams when it loses one."""
 
 _OPTIONS = (
     *(option for option in CHANNEL_OPTIONS if "message_length" not in option[0]),
@@ -35,17 +35,17 @@ Answer = TypeVar("Answer")
 
 
 class EtcdUnavailable(Unavailable):
-    """No member answered in time, or etcd as a whole refuses: it has no quorum, or no space."""
+    """No member answered in time, or the cluster refuses: it has no quorum or no space."""
 
     REASON = "ETCD_UNAVAILABLE"
 
 
 class LeaseGone(Exception):
-    """etcd has no such lease (any more)."""
+    """etcd does not have the lease, or no longer has it."""
 
 
 class Member:
-    """One member of the cluster, and the methods that it is called by."""
+    """One member of the cluster, with the methods that are called on it."""
 
     def __init__(self, address: str, credentials: grpc.ChannelCredentials | None) -> None:
         self.address = address
@@ -69,7 +69,7 @@ class Member:
     async def keep_alive(
         self, request: pb.LeaseKeepAliveRequest, timeout_seconds: float
     ) -> pb.LeaseKeepAliveResponse:
-        """One renewal, on a stream of its own: one that waits for an answer holds up no other."""
+        """One renewal, on its own stream, so that a slow renewal does not delay others."""
         stream = self._keep_alive(iter([request]), timeout=timeout_seconds, metadata=REQUIRE_LEADER)
         try:
             answer = await stream.read()
@@ -96,7 +96,7 @@ class Member:
 
 
 class EtcdClient:
-    """A client of one cluster. Use it in one event loop alone."""
+    """A client of one cluster, for one event loop."""
 
     def __init__(
         self,
@@ -106,8 +106,8 @@ class EtcdClient:
         first_turn: int = 0,
     ) -> None:
         """`members` are host:port; without `credentials` the connections are plain text.
-        `first_turn` says which member is asked first, so that several clients spread."""
-        assert members, "a cluster has a member"
+        `first_turn` is the index of the first member to call, which spreads several clients."""
+        assert members, "a cluster has at least one member"
         self._members = [Member(address, credentials) for address in members]
         self._turn = first_turn
 
@@ -116,7 +116,7 @@ class EtcdClient:
         return await self._try(lambda member, left: member.range(request, left), deadline)
 
     async def txn(self, request: pb.TxnRequest, deadline: Deadline) -> pb.TxnResponse:
-        """Raises EtcdUnavailable; LeaseGone when a put names a lease that is not there."""
+        """Raises EtcdUnavailable, and LeaseGone when a put names a lease that does not exist."""
         return await self._try(lambda member, left: member.txn(request, left), deadline)
 
     async def grant(self, lease_seconds: int, deadline: Deadline) -> pb.LeaseGrantResponse:
@@ -125,7 +125,7 @@ class EtcdClient:
         return await self._try(lambda member, left: member.grant(request, left), deadline)
 
     async def keep_alive(self, lease: int, deadline: Deadline) -> None:
-        """Gives a lease its whole time again. Raises EtcdUnavailable or LeaseGone."""
+        """Renews a lease for its full time. Raises EtcdUnavailable or LeaseGone."""
         request = pb.LeaseKeepAliveRequest(ID=lease)
         answer = await self._try(lambda member, left: member.keep_alive(request, left), deadline)
         if answer.TTL <= 0:
@@ -137,26 +137,26 @@ class EtcdClient:
         await self._try(lambda member, left: member.revoke(request, left), deadline)
 
     def watch(self, request: pb.WatchCreateRequest) -> WatchStream:
-        """A watch at the member whose turn it is. When it fails, `turn_to_next` is called."""
+        """A watch at the current member. The caller calls `turn_to_next` when it fails."""
         return WatchStream(self._member.channel, request, REQUIRE_LEADER)
 
     @property
     def turn(self) -> int:
-        """Grows with every change of the member that is asked first."""
+        """Grows with every change of the current member."""
         return self._turn
 
     @property
     def address(self) -> str:
-        """Of the member that is asked first."""
+        """The address of the current member."""
         return self._member.address
 
     def turn_to_next(self, failed_turn: int) -> None:
-        """Has the next member asked first, unless somebody has seen to it since that turn."""
+        """Makes the next member the current one, unless it was changed since `failed_turn`."""
         if self._turn == failed_turn:
             self._turn += 1
 
     async def close(self) -> None:
-        """Breaks every connection."""
+        """Closes every connection."""
         await asyncio.gather(*(member.channel.close() for member in self._members))
 
     @property

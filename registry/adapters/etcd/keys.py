@@ -1,8 +1,8 @@
-"""How an instance stands in etcd, and how its lease is named. Pure.
+"""The form of an instance in etcd, and of its lease id. Pure.
 
-An instance is one key, `PREFIXinstances/ID`, attached to its lease. The value is JSON,
-for people who look with etcdctl. The lease id that an instance is given names the
-instance too, so that any registry finds its key with nothing but etcd.
+An instance is one key, `PREFIXinstances/ID`, attached to its lease. The value is JSON, so that
+it is readable with etcdctl. The lease id that an instance receives contains the instance's id,
+so that any registry finds its key without other data.
 """
 
 import json
@@ -19,23 +19,23 @@ _MAX_LEASE = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys under one prefix, which is one mesh."""
+    """The keys of one mesh, under its prefix."""
 
     prefix: str = PREFIX
 
     @property
     def list_id(self) -> bytes:
-        """Made once; gone when etcd has lost its data."""
+        """The key of the list's id. It is written once, and missing if etcd has lost its data."""
         return f"{self.prefix}list_id".encode()
 
     @property
     def instances(self) -> bytes:
-        """What every instance's key begins with."""
+        """The prefix of every instance's key."""
         return f"{self.prefix}instances/".encode()
 
     @property
     def instances_end(self) -> bytes:
-        """The key after all of them: `/` is followed by `0`."""
+        """The first key after all of them: `0` follows `/`."""
         return f"{self.prefix}instances0".encode()
 
     def of_instance(self, instance_id: str) -> bytes:
@@ -57,7 +57,7 @@ class LeaseName:
 
     @classmethod
     def parse(cls, text: str) -> "LeaseName":
-        """Raises LeaseExpired for what no `str` of one ever was."""
+        """Reads the result of `str`. Raises LeaseExpired for any other text."""
         found = _LEASE_ID.fullmatch(text)
         if found is None or not 0 < int(found["lease"], 16) <= _MAX_LEASE:
             raise LeaseExpired
@@ -76,7 +76,7 @@ def encode(entry: Instance) -> bytes:
 
 
 def decode(instance_id: str, value: bytes) -> Instance:
-    """Raises ValueError for what `encode` did not write."""
+    """Reads a value of `encode`. Raises ValueError for any other."""
     try:
         fields = json.loads(value)
         return Instance(

@@ -1,13 +1,13 @@
 """A `Store` that registries share through etcd.
 
-Guaranteed, as long as etcd keeps what it acknowledged:
-- an instance that a registry has taken is listed by every registry, and any of them renews
-  or ends its lease; a lease that is not renewed ends by itself, whichever registry died;
-- a registry lists what it has last heard. While etcd does not answer no instance leaves
-  the list, and changes are refused with Unavailable within a second; all goes on from
-  where it was when etcd is back, whose new leader gives every lease its whole time again;
-- the revision of a snapshot is etcd's at its last change, the same at every registry. The
-  list's id lies in etcd too, so that an etcd which lost its data has another list.
+Guarantees, as long as etcd keeps acknowledged writes:
+- Every registry lists an instance that one registry has accepted, and any of them renews or
+  ends its lease. A lease that is not renewed ends by itself, even if its registry has died.
+- A registry lists the state that it last read. While etcd does not answer, no instance leaves
+  the list, and changes are refused with Unavailable within a second. When etcd is back,
+  everything continues from there: etcd's new leader extends every lease to its full time.
+- The revision of a snapshot is etcd's revision at the last change, the same at every registry.
+  The list's id is in etcd too, so that an etcd without its data has a list with another id.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from registry.domain.leases import (
 from registry.domain.store import RegistryLeaving
 
 CHANGE_SECONDS = 0.7
-"""How long a change may take: below what an instance waits for its registry."""
+"""How long a change may take: less than an instance waits for its registry."""
 LOAD_SECONDS = 2.0
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5)
 
@@ -47,13 +47,13 @@ log = structlog.get_logger()
 
 
 class NoListYet(Unavailable):
-    """This registry has not heard from its etcd since it was started."""
+    """This registry has not read the list from etcd since its start."""
 
     REASON = "NO_LIST_YET"
 
 
 class EtcdStore:
-    """Use it in one event loop alone. It closes the client when `run` ends."""
+    """For one event loop. It closes the client when `run` ends."""
 
     def __init__(
         self,
@@ -65,8 +65,8 @@ class EtcdStore:
         new_list_id: Callable[[], str] = lambda: uuid4().hex,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`prefix` begins the key of everything that is stored; `lease_seconds` is rounded
-        up to whole ones, as etcd counts them. `jitter` gives numbers in [0, 1)."""
+        """`prefix` is the prefix of all keys. `lease_seconds` is rounded up to whole seconds,
+        because etcd has no fractions. `jitter` returns numbers in [0, 1)."""
         self._client = client
         self._table = Table(client, Keys(prefix))
         self._lease_seconds = math.ceil(lease_seconds)
@@ -91,7 +91,7 @@ class EtcdStore:
         lease = (await self._client.grant(self._lease_seconds, deadline)).ID
         revision, old_lease = await self._table.put(entry, lease, deadline)
         if old_lease not in (0, lease):
-            # The old holder must learn that its lease is gone. If this fails, `renew` says so.
+            # The old lease must end. If this fails, `renew` still refuses it.
             with contextlib.suppress(EtcdUnavailable, LeaseGone):
                 await self._client.revoke(old_lease, deadline)
         await self._until(lambda view: view.revision >= revision, deadline)
@@ -108,7 +108,7 @@ class EtcdStore:
         listed = self._view.get(name.instance_id) if self._view else None
         if listed and listed.lease == name.lease and state in (None, listed.entry.state):
             return
-        # Another lease here may be the older one, if this registry is a moment behind.
+        # If this registry is behind, the lease listed here may be the older one.
         revision = await self._table.set_state(name, state, deadline)
         await self._until(lambda view: view.revision >= revision, deadline)
 
@@ -127,7 +127,7 @@ class EtcdStore:
             name = LeaseName.parse(lease_id)
             listed = self._view.get(name.instance_id) if self._view else None
             if listed is None or listed.lease != name.lease:
-                # This registry may be a moment behind; etcd itself knows.
+                # This registry may be behind, so check in etcd.
                 await self._table.set_state(name, None, Deadline.after(CHANGE_SECONDS))
         except LeaseExpired:
             return None
@@ -137,7 +137,7 @@ class EtcdStore:
         if self._is_closed:
             raise RegistryLeaving
         if self._snapshot is None:
-            raise NoListYet("This registry has not reached its etcd yet; ask another.")
+            raise NoListYet("This registry has not reached its etcd yet; call another one.")
         return self._snapshot
 
     async def snapshot_after(self, revision: int) -> Snapshot:
@@ -207,8 +207,8 @@ class EtcdStore:
         self._changed = asyncio.Event()
 
     async def _until(self, holds: Callable[[View], bool], deadline: Deadline) -> None:
-        """Waits until the list shows what was changed, which it does within milliseconds;
-        not at all while it cannot."""
+        """Waits until the list shows the change, usually some milliseconds. Does not wait while
+        the list cannot be updated."""
 
         async def wait() -> None:
             while self._is_current and self._view is not None and not holds(self._view):
@@ -218,8 +218,8 @@ class EtcdStore:
             await within(deadline, wait())
 
     def _check_room_for(self, entry: Instance) -> None:
-        """Raises RegistryFull, by the list as this registry knows it: several registries together
-        may exceed the bound by a few."""
+        """Raises RegistryFull according to this registry's list; several registries together may
+        exceed the bound by a few."""
         view = self._view
         if view and view.get(entry.id) is None and len(view) >= self._max_instances:
             raise RegistryFull(self._max_instances, self._lease_seconds)
@@ -231,7 +231,7 @@ def _lists(view: View, name: LeaseName) -> bool:
 
 
 def _said(error: Exception) -> str:
-    """In words for an operator."""
+    """The error as a sentence for operators."""
     if isinstance(error, grpc.aio.AioRpcError):
         return f"{error.code().name}: {error.details()}"
     return str(error) or type(error).__name__

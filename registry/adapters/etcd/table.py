@@ -1,8 +1,8 @@
-"""The list of instances as keys of etcd: every read and write of it, and nothing kept.
+"""Reads and writes the list of instances in etcd; keeps no state.
 
-Each of them may be repeated when its outcome is not known: a put puts the same again, and
-a change of state is a transaction that compares, so that two registries which change one
-instance at once do so one after the other.
+Each operation may be repeated when its outcome is unknown: a put writes the same value again,
+and a change of state is a compare-and-swap transaction, so that concurrent changes by two
+registries apply one after the other.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ class Table:
         self._names = names
 
     async def load(self, new_list_id: str, deadline: Deadline) -> View:
-        """The list as it stands; it gets that id if it has none, which is to say if etcd is new."""
+        """The present list. If it has no id yet, because etcd is empty, it gets the given one."""
         names = self._names
         read = [
             _range(names.list_id),
@@ -43,7 +43,7 @@ class Table:
         return View(names, list_id, answer.header.revision, listed.kvs)
 
     async def has_list(self, list_id: str, deadline: Deadline) -> bool:
-        """Whether that list is still the one in etcd, so that its revisions go on."""
+        """Whether etcd still has the list with that id, so that its revisions continue."""
         found = await self._client.range(pb.RangeRequest(key=self._names.list_id), deadline)
         return bool(found.kvs) and found.kvs[0].value == list_id.encode()
 
@@ -58,8 +58,8 @@ class Table:
         )
 
     async def put(self, entry: Instance, lease: int, deadline: Deadline) -> tuple[int, int]:
-        """Lists an instance under a lease. Returns the revision, and the lease that it had
-        before, 0 for none."""
+        """Lists an instance under a lease. Returns the revision and the instance's earlier
+        lease, 0 for none."""
         request = pb.PutRequest(
             key=self._names.of_instance(entry.id),
             value=keys.encode(entry),
@@ -77,9 +77,9 @@ class Table:
     async def set_state(
         self, name: LeaseName, state: InstanceState | None, deadline: Deadline
     ) -> int:
-        """Gives an instance that state unless None. Returns the revision of its key.
+        """Sets an instance's state unless it is None. Returns the revision of its key.
 
-        Raises LeaseExpired when it is not listed under this lease.
+        Raises LeaseExpired when the instance is not listed under this lease.
         """
         key = self._names.of_instance(name.instance_id)
         for _ in range(MAX_RACES):
@@ -95,7 +95,7 @@ class Table:
             revision = await self._put_unless_changed(put, found[0].mod_revision, deadline)
             if revision is not None:
                 return revision
-        raise EtcdUnavailable("Others change this instance all the time; repeat the call.")
+        raise EtcdUnavailable("Other calls keep changing this instance; repeat the call.")
 
     async def _put_unless_changed(
         self, put: pb.PutRequest, seen_revision: int, deadline: Deadline

@@ -1,7 +1,6 @@
-"""The list as etcd has it: read once, then kept current by the events of a watch.
+"""A copy of the list in etcd: read once, then kept current by the events of a watch.
 
-Invariant: it is the list as it stood at `revision`, and the first revision to be watched
-from is the one after that.
+Invariant: it is the list at `revision`, and the watch starts at the revision after that.
 """
 
 from collections.abc import Iterable
@@ -27,7 +26,7 @@ class Listed:
 
 
 class View:
-    """Use it in one event loop alone."""
+    """For one event loop."""
 
     def __init__(
         self, names: Keys, list_id: str, revision: int, instances: Iterable[pb.KeyValue]

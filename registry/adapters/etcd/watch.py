@@ -1,7 +1,7 @@
-"""One watch on etcd, for as long as its member shows signs of life.
+"""One watch on etcd, which ends when its member stops responding.
 
-A member that is frozen or cut off says nothing, as one does where nothing changes. So it
-is asked for a sign of life all the time, and left when it gives none.
+A frozen or disconnected member is silent, like one without changes. So the watch keeps
+requesting progress notifications, and ends when they stop.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 1.5
 
 
 class WatchLost(Exception):
-    """The member said nothing for too long, or ended the watch."""
+    """The member sent nothing for too long, or ended the watch."""
 
 
 class Compacted(Exception):
@@ -43,9 +43,9 @@ class WatchStream:
         )
 
     async def responses(self) -> AsyncGenerator[pb.WatchResponse, None]:
-        """The first says that the watch was created, the others carry events.
+        """The first response confirms the watch; the others have events.
 
-        Raises Compacted, WatchLost, or what gRPC raises.
+        Raises Compacted, WatchLost, and gRPC's errors.
         """
         stream = self._open(metadata=self._metadata)
         pinging = asyncio.create_task(self._keep_asking(stream), name="etcd watch")
@@ -66,7 +66,7 @@ class WatchStream:
             stream.cancel()
 
     async def _keep_asking(self, stream: Any) -> None:
-        """What fails here is seen where answers are read."""
+        """Ignores errors here, because reading the responses raises them too."""
         sign_of_life = pb.WatchRequest(progress_request=pb.WatchProgressRequest())
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await stream.write(pb.WatchRequest(create_request=self._request))

@@ -1,6 +1,5 @@
-"""The registry in the words of xDS, so that any gRPC client finds the mesh by `xds:///gacha`.
+"""The registry's xDS interface, by which any gRPC client finds the mesh as `xds:///gacha`.
 
-`targets` says which names there are, `resources` puts the list of instances into xDS's
-resources, `session` is one stream's protocol, and `service` serves it. All but the last
-do no I/O.
+`targets` has the names, `resources` converts the list of instances into xDS resources, `session`
+is the protocol of one stream, `stream` and `service` serve it. Only the last two do I/O.
 """

@@ -1,11 +1,11 @@
 """The list of instances as xDS resources. Pure.
 
-For each name of a target there is a Listener, whose routes stand in it (gRFC A27), and for
-each service a Cluster and a ClusterLoadAssignment. The first two are the same for as long
-as the process runs; only the last follows the list, so a change of it is one small message.
+Each name of a target has a Listener with inline routes (gRFC A27). Each service has a Cluster
+and a ClusterLoadAssignment. Listeners and clusters do not change while the process runs. Only
+the assignments follow the list, so a change is one small message.
 
-gRPC refuses a whole assignment for one address that is no IP address, or that stands in it
-twice; so neither is ever put there.
+gRPC refuses a whole assignment if one address in it is not an IP address or occurs twice, so
+such addresses are left out.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,9 +35,9 @@ CLUSTER = f"{_PREFIX}.cluster.v3.Cluster"
 ENDPOINTS = f"{_PREFIX}.endpoint.v3.ClusterLoadAssignment"
 
 ATTEMPTS = 3
-"""Of a call that may be repeated, the first one included."""
+"""Attempts of a repeatable call, including the first one."""
 MIN_PAUSE_MS, MAX_PAUSE_MS = 25, 250
-"""Between attempts; gRPC takes a random part of it."""
+"""Between attempts; gRPC waits a random part of it."""
 
 OUTLIER_INTERVAL_MS = 2_000
 OUTLIER_MIN_CALLS = 20
@@ -47,11 +47,11 @@ OUTLIER_EJECTION_MS = 5_000
 OUTLIER_MAX_EJECTION_MS = 60_000
 
 Resources = Mapping[str, Mapping[str, AnyMessage]]
-"""By type URL, and by name. A type that is not there is not known yet."""
+"""Resources by type URL and name. A missing type is not known yet."""
 
 
 def configuration(targets: Iterable[Target]) -> Resources:
-    """The resources that follow from the targets alone: listeners and clusters."""
+    """The resources that depend only on the targets: listeners and clusters."""
     listeners: dict[str, AnyMessage] = {}
     clusters: dict[str, AnyMessage] = {}
     for target in targets:
@@ -62,8 +62,8 @@ def configuration(targets: Iterable[Target]) -> Resources:
 
 
 def assignments(targets: Iterable[Target], entries: Iterable[Instance]) -> Resources:
-    """Where each target's instances are. One without instances has an empty assignment:
-    then a call fails at once, and a client learns of the first instance."""
+    """The addresses of each target's instances. A target without instances has an empty
+    assignment: its calls fail at once, and clients are updated when an instance appears."""
     by_service: dict[str, list[Instance]] = {target.service: [] for target in targets}
     for entry in entries:
         if entry.service in by_service and is_reachable(entry):
@@ -77,7 +77,7 @@ def assignments(targets: Iterable[Target], entries: Iterable[Instance]) -> Resou
 
 
 def is_reachable(entry: Instance) -> bool:
-    """Whether xDS can carry the address: it takes IP addresses alone."""
+    """Whether xDS accepts the address: only IP addresses."""
     try:
         ip_address(_host_of(entry))
     except ValueError:
@@ -108,7 +108,7 @@ def _listener(name: str, target: Target) -> Any:
 
 
 def _repeated(path: str, target: Target) -> Any:
-    """The route of one method, which goes to another instance when one is not there."""
+    """The route of one repeatable method, which is retried at another instance."""
     policy = route_components_pb2.RetryPolicy(
         retry_on="unavailable",
         num_retries=UInt32Value(value=ATTEMPTS - 1),
@@ -123,8 +123,8 @@ def _repeated(path: str, target: Target) -> Any:
 
 
 def _once(target: Target) -> Any:
-    """The route of everything else. What never left the client is sent again all the same:
-    that is gRPC's own doing, and safe."""
+    """The route of all other methods. gRPC itself still retries calls that never left the
+    client, which is safe."""
     return route_components_pb2.Route(
         match=route_components_pb2.RouteMatch(prefix=""),
         route=route_components_pb2.RouteAction(cluster=target.service),
@@ -145,11 +145,11 @@ def _cluster(service: str) -> Any:
 
 
 def _outlier_detection() -> Any:
-    """Has a client leave out, for a while, an instance that fails nearly all of its calls.
+    """Outlier detection: a client ejects, for a while, an instance that fails nearly all calls.
 
-    gRPC counts every status but OK as a failure, a player's mistakes too; so only a share
-    that mistakes hardly reach counts, and half of the instances stay whatever happens. A
-    comparison with the mean of all says nothing of two or three, so it is off.
+    gRPC counts every status except OK as a failure, including players' mistakes. So the
+    threshold is a share that mistakes hardly reach, and at least half of the instances stay in
+    use. The success rate algorithm is off, because a mean of two or three instances means little.
     """
     return outlier_detection_pb2.OutlierDetection(
         interval=_duration(OUTLIER_INTERVAL_MS),
@@ -165,8 +165,8 @@ def _outlier_detection() -> Any:
 
 
 def _assignment(service: str, instances: Iterable[Instance]) -> Any:
-    """A draining instance is marked so, and gets no new calls. Where two have
-    one address, as when one was started anew under another name, a serving one counts."""
+    """A draining instance is marked as such, and gets no new calls. If two instances have the
+    same address, for example after a restart under another name, a serving one is used."""
     by_address: dict[str, Instance] = {}
     for entry in sorted(instances, key=lambda entry: (entry.is_serving, entry.id)):
         by_address[entry.address] = entry

@@ -1,8 +1,8 @@
-"""envoy.service.discovery.v3.AggregatedDiscoveryService, served to anybody, as List is:
-clients of other languages have no token of the mesh to open it with.
+"""envoy.service.discovery.v3.AggregatedDiscoveryService, served without authentication.
 
-A stream holds what its client wants and was sent, both bounded; there are at most
-`max_streams`. Each is written to as fast as its client answers, and no faster.
+Like List, it is open to all, because clients in other languages have no token of the mesh. A
+stream stores its client's subscriptions and the versions sent, both bounded; there are at most
+`max_streams`. A stream sends the next response only after its client has answered.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ DESCRIBED_IN = (
     "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto",
     "envoy/extensions/filters/http/router/v3/router.proto",
 )
-"""For reflection, so that people can look at a stream with grpcurl."""
+"""For reflection, so that grpcurl can open a stream."""
 MAX_STREAMS = 1_000
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ class TooManyStreams(ResourceExhausted):
 
 
 class DiscoveryService(grpc.GenericRpcHandler):
-    """Streams the resources of the targets to every client that asks."""
+    """Streams the resources of the targets to clients."""
 
     def __init__(
         self, targets: Sequence[Target], cache: InstanceCache, *, max_streams: int = MAX_STREAMS
@@ -86,7 +86,7 @@ class DiscoveryService(grpc.GenericRpcHandler):
         return None if self._cache.is_over else self._resources
 
     def _take(self) -> None:
-        """Makes the resources once for all streams, and wakes each to send what differs."""
+        """Builds the resources once for all streams, and wakes each to send its changes."""
         instances = self._cache.instances
         if instances is not None:
             self._log_omitted(instances)
@@ -98,9 +98,9 @@ class DiscoveryService(grpc.GenericRpcHandler):
             stream.wake()
 
     def _log_omitted(self, entries: Sequence[Instance]) -> None:
-        wanted = {target.service for target in self._targets}
+        services = {target.service for target in self._targets}
         omitted = frozenset(
-            entry for entry in entries if entry.service in wanted and not is_reachable(entry)
+            entry for entry in entries if entry.service in services and not is_reachable(entry)
         )
         for entry in omitted - self._omitted:
             log.warning("omit_instance_without_ip", target=entry.id, address=entry.address)

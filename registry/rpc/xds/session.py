@@ -1,15 +1,14 @@
 """One stream of aggregated discovery, state of the world (ADS, xDS v3). Pure.
 
 Invariants, for each type of resource on the stream:
-- every response holds all resources that the client wants and that there are: what it
-  wants and does not get is, of listeners and clusters, known not to exist;
-- a response is sent when the client wants a name that it did not before, or when what it
-  wants differs from what it was sent last; so a response that it refused (NACK) is not
-  sent again until there is something else to say;
-- after a response nothing is sent until the client has answered it; changes meanwhile are
-  sent together afterwards. A client that reads slowly costs no memory;
-- a request that answers an older response than the last is left aside, for the answer to
-  the last one, with all that is wanted then, is still to come.
+- Every response has all existing resources that the client subscribes to. A subscribed listener
+  or cluster that is missing from it does not exist.
+- A response is sent when the client subscribes to a new name, or when its resources differ from
+  the last response. So a refused response (NACK) is not sent again until something changes.
+- After a response nothing is sent until the client answers it; changes in that time are sent
+  together afterwards. So a slow client uses no memory for a backlog.
+- A request that answers an older response is ignored, because the answer to the last response,
+  with the full subscription, is still to come.
 """
 
 import hashlib
@@ -23,7 +22,7 @@ from mesh.errors import InvalidArgument
 from registry.rpc.xds.resources import CLUSTER, ENDPOINTS, LISTENER, Resources
 
 ORDER = (CLUSTER, ENDPOINTS, LISTENER)
-"""What is pointed at goes before what points at it."""
+"""The order of sending: a resource is sent before those that refer to it."""
 TYPES_WITH_WILDCARD = (CLUSTER, LISTENER)
 WILDCARD = "*"
 MAX_NAMES = 1_000
@@ -32,7 +31,7 @@ MAX_NAME_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A NACK: the client could not use that version, and goes on with what it had."""
+    """A NACK: the client could not use that version, and keeps its earlier one."""
 
     type_url: str
     version: str
@@ -63,17 +62,17 @@ class _Subscription:
 
 
 class Session:
-    """What one client subscribes to, and what it was sent."""
+    """The subscriptions of one client, and the versions sent to it."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, _Subscription] = {}
         self._nonce = 0
 
     def receive(self, request: DiscoveryRequest) -> Refusal | None:
-        """Takes a request: a subscription, a change of one, an answer. Types that are not
-        served are left aside. Returns what the client refused.
+        """Handles a request: a subscription, a changed one, or an answer. Ignores types that
+        are not served. Returns the client's refusal, if any.
 
-        Raises InvalidArgument when it asks for more names than anybody needs.
+        Raises InvalidArgument when the request has too many names.
         """
         if request.type_url not in ORDER:
             return None
@@ -85,7 +84,7 @@ class Session:
         subscription.is_unanswered = False
         names = frozenset(request.resource_names)
         subscription.has_named |= bool(names)
-        # The old way to want all is a stream on which no name of the type was ever given.
+        # The legacy wildcard: a stream that never had a name of the type subscribes to all.
         wants_all = WILDCARD in names or not subscription.has_named
         subscription.want(
             names - {WILDCARD}, is_wildcard=wants_all and request.type_url in TYPES_WITH_WILDCARD
@@ -95,7 +94,7 @@ class Session:
         return None
 
     def responses(self, resources: Resources) -> Iterator[DiscoveryResponse]:
-        """What is to be sent now, in order; each counts as sent once it was yielded."""
+        """The responses to send now, in order; each counts as sent once it is yielded."""
         for type_url in ORDER:
             subscription = self._subscriptions.get(type_url)
             if subscription is None or subscription.is_unanswered or type_url not in resources:
@@ -121,8 +120,8 @@ class Session:
 
 
 def _version_of(chosen: Mapping[str, AnyMessage]) -> str:
-    """Names what is sent by its content, so that every registry, and one that was started
-    again, gives the same version to the same."""
+    """The version as a hash of the content, so that all registries, also after a restart, give
+    the same content the same version."""
     content = hashlib.sha256()
     for name in sorted(chosen):
         content.update(hashlib.sha256(chosen[name].value).digest())

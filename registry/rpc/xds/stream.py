@@ -1,7 +1,7 @@
-"""One open stream of aggregated discovery: a session, and the gRPC call that carries it.
+"""One open stream of aggregated discovery: a session and its gRPC call.
 
-A request is taken as soon as it is read, and none is kept; a response is written only when
-gRPC has taken the one before.
+Requests are handled as they are read, and not queued. A response is written only when gRPC has
+accepted the previous one.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ log = structlog.get_logger()
 
 
 class Stream:
-    """Serves one client until it goes, or the resources come to an end."""
+    """Serves one client until it disconnects or the process stops."""
 
     def __init__(self, context: Any, resources: Callable[[], Resources | None]) -> None:
-        """`context` is the grpc.aio.ServicerContext of the stream, of raw bytes; `resources`
-        gives those of now, None when there will be no others."""
+        """`context` is the grpc.aio.ServicerContext of the stream, of raw bytes. `resources`
+        returns the present ones, and None when there will be no more changes."""
         self._context = context
         self._resources = resources
         self._session = Session()
         self._changed = asyncio.Event()
 
     def wake(self) -> None:
-        """Makes the stream send what has changed, if anything has."""
+        """Makes the stream send the changes, if any."""
         self._changed.set()
 
     async def run(self) -> None:
@@ -56,7 +56,7 @@ class Stream:
                 request = DiscoveryRequest.FromString(message)
             except DecodeError as error:
                 raise InvalidArgument(
-                    "A message is no DiscoveryRequest.", reason="MALFORMED_MESSAGE"
+                    "A message is not a DiscoveryRequest.", reason="MALFORMED_MESSAGE"
                 ) from error
             refusal = self._session.receive(request)
             if refusal is not None:

@@ -1,10 +1,10 @@
-"""What can be reached by xDS, under which names, and what of it may be repeated.
+"""The targets of xDS: their names, and which of their methods may be repeated.
 
 All of it is read from the protos' descriptors. A service of the mesh is the
-`google.api.default_host` of its proto services, such as gacha_svc; it is reached by that
-name and by the short one, gacha. A method may be repeated by the client's own gRPC, which
-cannot look into a request, only if every request of it may: its proto says that it is
-idempotent, and that does not hang on an idempotency key which the caller may have left out.
+`google.api.default_host` of its proto services, such as gacha_svc; its names are that one and
+the short one, gacha. The client's gRPC retries without looking into a request. So a method is
+repeatable only if every request of it is: its proto declares it idempotent, and that does not
+depend on an idempotency key, which a caller may omit.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,8 +27,8 @@ _IDEMPOTENT = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A service of the mesh, the names that clients dial it by, and the paths of its methods
-    that may be repeated, in the protos' order."""
+    """A service of the mesh, the names by which clients dial it, and the paths of its
+    repeatable methods, in the protos' order."""
 
     service: str
     names: tuple[str, ...]

@@ -87,7 +87,7 @@ def test_prepared_debit_takes_nothing_until_it_is_decided(
     assert rest.buy_currency(player.token, 1).body["newBalance"] == 101
 
 
-def test_resolve_gives_the_same_outcome_for_ever(inside: GrpcClient, account_token: str) -> None:
+def test_resolve_gives_the_same_outcome_permanently(inside: GrpcClient, account_token: str) -> None:
     gid = new_gid()
     for _ in range(3):
         answer = inside.call(f"{COORDINATOR}/Resolve", {"gid": gid}, account_token)

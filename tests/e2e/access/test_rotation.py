@@ -204,7 +204,7 @@ def log_in_everywhere(instances: list[Client], player: Player) -> set[str]:
 
 
 @pytest.mark.parametrize("fault", ["garbage", "readable for others"])
-def test_a_bad_file_is_told_and_harms_nobody(
+def test_a_bad_file_is_reported_and_does_no_harm(
     own_mesh: Mesh, own_rest: RestClient, instances: list[Client], fault: str
 ) -> None:
     player = register(own_rest)
@@ -276,7 +276,7 @@ def test_the_only_key_is_revoked_and_players_log_in_again(
     wait_until(lambda: refusals(instances, token) == set(), 5, "the new token is known")
 
 
-def test_mistakes_are_told_and_change_nothing(own_mesh: Mesh, own_rest: RestClient) -> None:
+def test_mistakes_are_reported_and_change_nothing(own_mesh: Mesh, own_rest: RestClient) -> None:
     before = published(own_rest)
     unknown = rotate_keys(own_mesh, "--revoke=unknown-key")
     assert unknown.returncode == 1
@@ -291,7 +291,7 @@ def test_mistakes_are_told_and_change_nothing(own_mesh: Mesh, own_rest: RestClie
     assert published(own_rest) == before
 
 
-def test_a_mesh_that_does_not_run_is_told(tmp_path: Path) -> None:
+def test_a_mesh_that_does_not_run_is_reported(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "deploy.gachactl", "rotate-keys", "--folder", str(tmp_path)],
         cwd=REPOSITORY,
@@ -303,7 +303,7 @@ def test_a_mesh_that_does_not_run_is_told(tmp_path: Path) -> None:
     assert "start it with `make up`" in ended.stderr
 
 
-def test_made_up_keys_are_refused_and_harm_nobody(
+def test_made_up_keys_are_refused_and_do_no_harm(
     own_mesh: Mesh, own_rest: RestClient, instances: list[Client]
 ) -> None:
     player = register(own_rest)

@@ -87,7 +87,7 @@ def test_haproxy_speaks_https_to_gateways_whose_ca_it_knows_and_to_no_others(
         assert httpx.get(f"{url}/chances").json()["reason"] == "NO_GATEWAY"
 
 
-def test_curl_believes_the_ca_of_the_mesh_and_nobody_else(tls_mesh: Mesh) -> None:
+def test_curl_believes_the_ca_of_the_mesh_and_no_other(tls_mesh: Mesh) -> None:
     url = f"{tls_mesh.gateway}/chances"
     believing = ["curl", "-sS", "--cacert", str(tls_mesh.ca_file), url]
     done = subprocess.run(believing, capture_output=True, check=True, timeout=TIMEOUT_SECONDS)
@@ -148,7 +148,7 @@ def test_operators_see_and_settle_as_ever(tls_mesh: Mesh) -> None:
         assert told in done.stdout
 
 
-def test_a_command_without_a_certificate_is_told_so(
+def test_a_command_without_a_certificate_reports_it(
     tls_mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MESH_REGISTRIES", tls_mesh.registry)

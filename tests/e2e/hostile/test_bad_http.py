@@ -75,7 +75,9 @@ def test_unknown_banner_is_not_found(
 
 @pytest.mark.parametrize("route", ALLOWED)
 @pytest.mark.parametrize("verb", ["DELETE", "PUT", "PATCH"])
-def test_wrong_verb_is_told_the_right_ones(rest: RestClient, verb: str, route: str) -> None:
+def test_wrong_verb_is_answered_with_the_right_ones(
+    rest: RestClient, verb: str, route: str
+) -> None:
     response = rest.http.request(verb, route)
     refusal(response, 405, "UNIMPLEMENTED", "METHOD_NOT_ALLOWED")
     assert response.headers["allow"] == ALLOWED[route]
@@ -200,7 +202,7 @@ def test_what_is_no_http_is_turned_away(mesh: Mesh, request_bytes: bytes) -> Non
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
 
 
-def test_client_that_leaves_in_the_middle_of_its_body_harms_nobody(mesh: Mesh) -> None:
+def test_client_that_leaves_in_the_middle_of_its_body_does_no_harm(mesh: Mesh) -> None:
     gateway = urlsplit(mesh.gateway)
     for _ in range(20):
         with socket.create_connection((gateway.hostname, gateway.port), timeout=10) as connection:

@@ -167,7 +167,7 @@ def test_body_that_is_too_large_is_refused(rest: RestClient, bystander: Player) 
         refusal(response, 413, "OUT_OF_RANGE", "REQUEST_TOO_LARGE")
 
 
-def test_body_that_is_too_large_is_refused_when_its_size_is_not_told(
+def test_body_that_is_too_large_is_refused_when_its_size_is_not_declared(
     rest: RestClient, bystander: Player
 ) -> None:
     headers = {"authorization": f"Bearer {bystander.token}", "content-type": "application/json"}

@@ -53,7 +53,7 @@ def calls_with(client: Client, token: str) -> list[Callable[[], Answer]]:
 
 @pytest.mark.parametrize(("verb", "route"), PLAYERS_ROUTES)
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Basic YTpi", "token"])
-def test_missing_token_is_told(
+def test_missing_token_is_reported(
     rest: RestClient, verb: str, route: str, authorization: str | None
 ) -> None:
     headers = {} if authorization is None else {"authorization": authorization}
@@ -73,7 +73,7 @@ def test_token_that_this_forge_makes_unchanged_is_accepted(client: Client, forge
     assert client.currency(forge.signed()).ok
 
 
-def test_expired_token_is_told_to_be_expired(client: Client, forge: Forge) -> None:
+def test_expired_token_is_reported_as_expired(client: Client, forge: Forge) -> None:
     for call in calls_with(client, forge.expired()):
         answer = call()
         assert (answer.code, answer.reason) == ("UNAUTHENTICATED", "TOKEN_EXPIRED")
@@ -102,7 +102,7 @@ def test_service_token_is_no_players(rest: RestClient, client: Client, forge: Fo
         refusal(response, 403, "PERMISSION_DENIED", "WRONG_CALLER")
 
 
-def test_token_of_nobody_finds_nobody(client: Client, forge: Forge) -> None:
+def test_token_of_an_unknown_player_finds_no_player(client: Client, forge: Forge) -> None:
     token = forge.signed(sub=str(uuid4()))
     for answer in (client.currency(token), client.buy_currency(token, 5), client.pull(token)):
         assert (answer.code, answer.reason) == ("NOT_FOUND", "USER_NOT_FOUND")

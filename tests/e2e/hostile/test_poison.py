@@ -105,7 +105,7 @@ async def wait_until_logins_have_room(mesh: Mesh) -> None:
 
 
 @pytest.mark.timeout(60)
-async def test_who_has_no_time_for_a_login_turns_nobody_else_away(mesh: Mesh) -> None:
+async def test_a_login_without_time_turns_no_other_call_away(mesh: Mesh) -> None:
     await wait_until_logins_have_room(mesh)
     async with httpx.AsyncClient(base_url=mesh.gateway, timeout=30.0) as http:
         for _ in range(30):
@@ -129,7 +129,7 @@ def neighbour(new_player: NewPlayer) -> Player:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("pill", PILLS.values(), ids=PILLS.keys())
-async def test_nobody_else_notices(
+async def test_other_callers_notice_nothing(
     mesh: Mesh, poisoner: Player, neighbour: Player, pill: Pill
 ) -> None:
     pids, lines = harm.pids(mesh), harm.lines_of_harm(mesh)

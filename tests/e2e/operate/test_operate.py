@@ -264,7 +264,7 @@ async def test_a_lost_branch_is_redone_by_recovery(
     assert rest.pulls(player.token).body["pulls"][0]["pullId"] == coordinator.pull_ids[gid]
 
 
-async def test_a_lost_branch_that_cannot_be_redone_waits_for_a_person_and_holds_up_nobody(
+async def test_a_lost_branch_that_cannot_be_redone_waits_for_a_person_and_blocks_no_other(
     coordinator: Coordinator,
     sides: Sides,
     decisions: DecisionLog,
@@ -331,7 +331,7 @@ def test_the_command_lists_and_asks_before_it_settles_a_young_one(
     assert state_of(rest, player) == (GEMS, 0)
 
 
-async def test_the_command_forces_nothing_on_a_gid_that_nobody_knows(
+async def test_the_command_forces_nothing_on_a_gid_that_is_unknown(
     mesh: Mesh, decisions: DecisionLog
 ) -> None:
     gid = new_gid("nobody", time.time() - 60)

@@ -23,7 +23,7 @@ def openapi(rest: RestClient) -> dict[str, Any]:
     return document
 
 
-def test_health_and_readiness_are_told(rest: RestClient) -> None:
+def test_health_and_readiness_are_reported(rest: RestClient) -> None:
     assert rest.http.get("/healthz").json() == {"status": "ok"}
     assert rest.http.get("/readyz").json() == {"status": "ready"}
     assert rest.http.head("/healthz").status_code == 200

@@ -49,7 +49,7 @@ def test_there_is_a_standard_a_limited_and_a_beginners_banner(client: Client) ->
     ]
 
 
-def test_one_banner_is_told_as_the_list_tells_it(client: Client) -> None:
+def test_one_banner_is_shown_as_in_the_list(client: Client) -> None:
     for banner in client.banners().body["banners"]:
         assert client.banner(banner["id"]).body == banner
 

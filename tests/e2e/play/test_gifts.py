@@ -97,7 +97,7 @@ def test_what_cannot_be_given_is_refused_by_name(rest: RestClient, new_player: N
 
 
 @pytest.mark.timeout(180)
-async def test_gifts_under_way_are_finished_whoever_is_killed(
+async def test_gifts_under_way_are_finished_after_any_kill(
     mesh: Mesh, rest: RestClient, new_player: NewPlayer
 ) -> None:
     players = [new_player(gems=10 * PULL_GEMS + 200) for _ in range(4)]

@@ -122,7 +122,7 @@ def refused_count(mesh: Mesh) -> float:
     return total
 
 
-def test_who_guesses_waits_and_is_told_for_how_long(
+def test_a_guessing_client_waits_and_learns_for_how_long(
     mesh: Mesh, at: At, new_player: NewPlayer
 ) -> None:
     username, stranger = new_player().username, at(STRANGER)

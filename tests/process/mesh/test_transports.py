@@ -14,7 +14,7 @@ import pytest
 from deploy.local.secrets.certificates import make_authority, now_utc
 from mesh.calling.transport import ConnectionBroken, NoAnswer
 from tests.process.mesh.echo_process import EchoProcess
-from tests.unit.mesh.calling.transport_house import Way
+from tests.unit.mesh.calling.transport_link import Way
 from tests.unit.mesh.echo import (
     ECHO,
     Callers,

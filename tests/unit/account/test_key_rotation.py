@@ -159,7 +159,7 @@ async def test_an_interrupted_rotation_is_taken_up_again(world: World) -> None:
     assert world.signing() == {made}
 
 
-async def test_a_key_that_is_dated_ahead_keeps_nobody_waiting(world: World) -> None:
+async def test_a_key_that_is_dated_ahead_makes_no_caller_wait(world: World) -> None:
     ahead = world.make(world.now + 1e6)
     world.now += 2
     await world.rotation.rotate()
@@ -168,7 +168,7 @@ async def test_a_key_that_is_dated_ahead_keeps_nobody_waiting(world: World) -> N
     assert world.signing() == {new}
 
 
-async def test_a_key_that_an_instance_does_not_see_is_told_after_a_while(world: World) -> None:
+async def test_a_key_that_an_instance_does_not_see_is_reported_after_a_while(world: World) -> None:
     elsewhere = world.folder.parent / "elsewhere"
     elsewhere.mkdir()
     os.link(next(world.folder.glob("*.pem")), elsewhere / next(world.folder.glob("*.pem")).name)
@@ -176,13 +176,13 @@ async def test_a_key_that_an_instance_does_not_see_is_told_after_a_while(world: 
         elsewhere, token_seconds=TOKEN_SECONDS, clock=lambda: world.now, monotonic=lambda: world.now
     )
     with pytest.raises(
-        RotationFailed, match=r"account_svc-2 has not seen it yet.*nothing is refused"
+        RotationFailed, match=r"account_svc-2 has not seen it yet.*no token is refused"
     ):
         await world.rotation.rotate()
     assert world.first in world.signing()
 
 
-async def test_files_that_are_no_keys_are_told_and_harm_nothing(world: World) -> None:
+async def test_files_that_are_no_keys_are_reported_and_harm_nothing(world: World) -> None:
     bad = world.folder / file_name(datetime.fromtimestamp(world.now - 5, UTC))
     bad.write_text("not a key")
     world.now += LOOK_SECONDS
@@ -193,7 +193,7 @@ async def test_files_that_are_no_keys_are_told_and_harm_nothing(world: World) ->
     }
 
 
-async def test_too_many_keys_are_told_before_another_is_made(world: World) -> None:
+async def test_too_many_keys_are_reported_before_another_is_made(world: World) -> None:
     for number in range(MAX_SIGNING_KEYS - 2):
         world.make(world.now - 1e5 + number)
     with pytest.raises(RotationFailed, match="PRUNE=1"):
@@ -214,7 +214,7 @@ async def test_the_only_key_is_revoked_and_another_signs_at_once(world: World) -
         assert await keys.find(world.first) is None
 
 
-async def test_when_the_key_that_signs_is_revoked_the_one_before_signs_meanwhile(
+async def test_when_the_key_that_signs_is_revoked_the_one_before_signs_until_then(
     world: World,
 ) -> None:
     await world.rotation.rotate()
@@ -236,7 +236,7 @@ async def test_a_superseded_or_an_unused_key_is_revoked_and_none_is_made(world: 
     world.now += 1
     await world.rotation.revoke(unused)
     assert world.kids() == [second]
-    assert "nobody is logged out" in world.said[-1]
+    assert "no player is affected" in world.said[-1]
 
 
 @pytest.mark.parametrize("wanted", ["", "A", "unknown-key", "*"])
@@ -268,7 +268,7 @@ async def test_an_instance_that_does_not_answer_is_named() -> None:
 
     listed = (Instance("account_svc-1", "account_svc", "127.0.0.1:1"),)
     transport = Away()
-    with pytest.raises(MissingView, match=r"account_svc-1 does not say .* \(UNAVAILABLE\)"):
+    with pytest.raises(MissingView, match=r"account_svc-1 does not report .* \(UNAVAILABLE\)"):
         await InstanceViews(lambda: listed, transport, dict).ask()
     await transport.close()
 

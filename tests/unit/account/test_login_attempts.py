@@ -99,7 +99,7 @@ def test_more_failures_never_wait_less(schedule: Schedule, count: int) -> None:
 
 
 @given(schedules, counts, moments)
-def test_who_waits_as_long_as_told_is_let_in(
+def test_an_attempt_after_the_stated_wait_is_allowed(
     schedule: Schedule, count: int, elapsed_seconds: float
 ) -> None:
     standing, now = Standing(count, NOW), NOW + elapsed_seconds
@@ -113,7 +113,7 @@ def test_who_waits_as_long_as_told_is_let_in(
     st.lists(st.booleans(), min_size=1, max_size=12),
     st.randoms(use_true_random=False),
 )
-def test_successes_leave_nothing_behind_in_whatever_order_they_end(
+def test_successes_leave_nothing_behind_in_any_order_of_their_ends(
     failures_before: int, outcomes: list[bool], order: random.Random
 ) -> None:
     first = Standing(failures_before, NOW) if failures_before else CLEAR
@@ -141,7 +141,7 @@ def test_a_success_clears_no_failures_that_came_before_it_at_an_address() -> Non
     assert taken_back(after_attempt(before, NOW), before) == before
 
 
-def test_subjects_are_told_apart_and_named_by_digests_alone() -> None:
+def test_subjects_are_distinguished_and_named_by_digests_alone() -> None:
     account, address = account_key("Mira"), address_key("192.0.2.1")
     assert account == account_key("mIRA") != account_key("noor")
     assert address is not None

@@ -32,7 +32,7 @@ def test_what_was_written_is_read_again(token: RefreshToken) -> None:
 
 
 @given(st.one_of(st.text(), st.text(alphabet="gmr_AZaz09-=", min_size=70, max_size=78)))
-def test_whatever_is_read_is_spelled_in_one_way(text: str) -> None:
+def test_every_readable_token_has_one_spelling(text: str) -> None:
     token = parse(text)
     assert token is None or token.text == text
 

@@ -170,7 +170,7 @@ def test_a_session_ends_when_it_is_idle_and_when_it_is_old(
 
 
 @pytest.mark.parametrize("ending", list(Ending))
-def test_who_holds_a_genuine_token_is_told_why_it_is_over(ending: Ending) -> None:
+def test_a_genuine_token_gets_the_reason_why_its_session_ended(ending: Ending) -> None:
     session, first = new_session()
     judged = refused(judge(session.ended(ending, BEGAN_AT), first, KEY, BEGAN_AT))
     assert judged.error.metadata == {"cause": ending.value}

@@ -113,7 +113,7 @@ async def test_an_unknown_key_has_the_folder_looked_at_once_a_second_at_most(
     assert await keys.find(new) is not None
 
 
-def test_operators_are_told_what_each_key_does(tmp_path: Path, clock: Clock) -> None:
+def test_the_state_of_each_key_is_listed_for_operators(tmp_path: Path, clock: Clock) -> None:
     began_at = clock.now
     old, new = put(tmp_path, began_at - 1e6), put(tmp_path, began_at - 1)
     keys = opened(tmp_path, clock)

@@ -123,7 +123,7 @@ def test_when_the_newest_is_revoked_the_one_before_signs_again() -> None:
     assert again.removable_at(a, 500) is None
 
 
-def test_a_files_name_is_the_moment_of_its_making_whatever_the_zone() -> None:
+def test_a_file_name_is_the_time_of_creation_in_utc_from_any_zone() -> None:
     moment = datetime(2027, 1, 31, 20, 45, 1, tzinfo=timezone(timedelta(hours=1)))
     name = signing_keys.file_name(moment)
     assert name == "20270131T194501Z.pem"
@@ -140,5 +140,5 @@ def test_a_files_name_is_the_moment_of_its_making_whatever_the_zone() -> None:
      "20270131T194501Z.pem.pem", "٢٠٢٧0131T194501Z.pem"],
 )  # fmt: skip
 def test_any_other_name_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="moment of its making"):
+    with pytest.raises(ValueError, match="time of its creation"):
         signing_keys.made_at_of(name)

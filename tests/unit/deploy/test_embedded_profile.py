@@ -191,7 +191,7 @@ def test_with_tls_every_instance_has_a_certificate_of_its_own(tmp_path: Path) ->
     assert Path(sandbox["SSL_CERT_FILE"]).stat().st_mode & 0o777 == 0o644
 
 
-def test_without_tls_nobody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tls_no_process_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MESH_TLS_DIR", "/somebody/elses")
     monkeypatch.setenv("GATEWAY_TLS_KEY_FILE", "/somebody/elses")
     profile = profile_of(Topology(), tmp_path)

@@ -158,7 +158,7 @@ async def test_nothing_is_done_when_the_decision_log_is_away() -> None:
 
 
 @pytest.mark.parametrize("away", ["first", "second", "log"])
-async def test_a_listing_without_somebody_shows_the_rest_and_says_who_is_missing(
+async def test_a_listing_without_one_side_shows_the_rest_and_says_which_is_missing(
     away: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     method = "ListDecisions" if away == "log" else "ListBranches"
@@ -198,7 +198,7 @@ async def test_a_listing_as_json_has_each_side_by_its_service() -> None:
     ]
 
 
-async def test_a_lost_branch_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_lost_branch_is_reported_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     lost = DataLoss("It is neither here nor there.", reason="BRANCH_LOST")
     mesh = Recorder(Outcome.COMMIT, {"second Commit": lost})
     (before,) = transactions(Seen(([], []), [commit(60)]), NOW)

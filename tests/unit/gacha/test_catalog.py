@@ -114,7 +114,7 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(SMALL)), st.integers(0, 12), PIECES), max_size=4))
-def test_whatever_is_written_is_read_or_refused(edits: list[tuple[int, int, str]]) -> None:
+def test_any_text_is_read_or_refused(edits: list[tuple[int, int, str]]) -> None:
     text = SMALL
     for start, length, piece in edits:
         text = text[:start] + piece + text[start + length :]

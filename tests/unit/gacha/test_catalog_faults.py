@@ -61,7 +61,7 @@ from tests.unit.gacha.catalog_files import RULES, SECOND_BANNER, SMALL, faults_o
             "ten_pull_guarantee: super rare",
             "ten_pull_guarantee: rare",
             [
-                "14: banners[0].ten_pull_guarantee promises nothing, since every pull is rare or "
+                "14: banners[0].ten_pull_guarantee has no effect, because every pull is rare or "
                 "above; leave it out"
             ],
             id="an empty promise",
@@ -190,7 +190,7 @@ def test_a_fault_of_a_value_is_reported_with_its_line(
         ),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told_why(content: str | bytes, fault: str) -> None:
+def test_a_file_that_cannot_be_read_is_reported_why(content: str | bytes, fault: str) -> None:
     assert faults_of(content) == (f"catalog.yaml:{fault}",)
 
 
@@ -202,7 +202,7 @@ def test_a_huge_file_is_refused_before_it_is_read() -> None:
     assert time.perf_counter() - started < 1
 
 
-def test_all_faults_are_told_at_once_in_the_order_of_the_file() -> None:
+def test_all_faults_are_reported_at_once_in_the_order_of_the_file() -> None:
     text = SMALL.replace("item_ids: [3]", "item_ids: [9]").replace("0.6", "0.7")
     text = text.replace("base_rate: 0.7", "base_rate: 0.6", 1) + SECOND_BANNER.replace("160", "0")
     assert [fault.split(" ")[:2] for fault in faults_of(text)] == [

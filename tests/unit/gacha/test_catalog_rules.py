@@ -41,7 +41,7 @@ PERCENTAGE = "must be a percentage from 0 to 100 with at most 4 decimals, such a
         pytest.param(
             "[1, 10]\n    pull_limit: 0",
             "[10]\n    pull_limit: 9",
-            ["13: banners[0].pull_limit allows not even one request of pull_counts; raise it"],
+            ["13: banners[0].pull_limit is below every number in pull_counts; raise it"],
             id="a limit below the only count",
         ),
         pytest.param(
@@ -177,7 +177,7 @@ PERCENTAGE = "must be a percentage from 0 to 100 with at most 4 decimals, such a
             "base_rate: 5.1",
             "base_rate: 5.1\n        hard_pity: 1",
             [
-                f"28: {RULES}[2] can never give anything rare, for rates or pity of the others "
+                f"28: {RULES}[2] can never give anything rare, because rates or pity of the others "
                 "leave no room; lower those"
             ],
             id="a pity that leaves no room",
@@ -186,8 +186,8 @@ PERCENTAGE = "must be a percentage from 0 to 100 with at most 4 decimals, such a
             "base_rate: 94.3",
             "base_rate: 94.3\n        hard_pity: 5",
             [
-                f"29: {RULES}[2].hard_pity cannot be, since the lowest rarity gets what the others "
-                "leave; leave it out"
+                f"29: {RULES}[2].hard_pity is not allowed, because the lowest rarity "
+                "gets the remaining rate; leave it out"
             ],
             id="pity for the lowest",
         ),

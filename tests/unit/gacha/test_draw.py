@@ -156,7 +156,7 @@ def test_a_rate_never_falls_while_pity_grows(banner: Banner, pull: int) -> None:
 
 
 @given(banners(), pities(), st.integers(), st.lists(st.sampled_from((1, 10)), max_size=8))
-def test_whatever_is_rolled_pity_and_promises_hold(
+def test_pity_and_promises_hold_for_any_roll(
     banner: Banner, pity: Pity, seed: int, counts: list[int]
 ) -> None:
     source = random.Random(seed).randbytes

@@ -80,7 +80,7 @@ class Echo:
         if word == b"refuse":
             raise REFUSAL
         if word == b"fail":
-            raise LookupError("secret of the house")
+            raise LookupError("secret of the server")
         if word == b"wait":
             await self._wait()
         if word == b"echo-error":

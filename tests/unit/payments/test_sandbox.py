@@ -164,7 +164,7 @@ async def test_one_key_is_one_charge_however_often_and_at_once(sandbox: Sandbox)
     assert len(book["charges"]) == 1
 
 
-async def test_a_new_charge_is_told_from_a_repeated_one(sandbox: Sandbox) -> None:
+async def test_a_new_charge_is_distinguished_from_a_repeated_one(sandbox: Sandbox) -> None:
     statuses = [
         (await ask(sandbox, "POST", "/v1/charges", body=ORDER, key="k"))[0] for _ in range(2)
     ]
@@ -244,7 +244,7 @@ async def test_a_bad_call_is_refused_with_a_json_error(sandbox: Sandbox, name: s
 
 
 @pytest.mark.parametrize("path", ["/v1/charges", "/v1/charges/k", "/v1/faults", "/nowhere"])
-async def test_nothing_is_told_without_the_secret_key(sandbox: Sandbox, path: str) -> None:
+async def test_nothing_is_answered_without_the_secret_key(sandbox: Sandbox, path: str) -> None:
     status, answer = await ask(sandbox, "GET", path, secret_key="guessed")
     assert (status, _code(answer)) == (401, "invalid_api_key")
 
@@ -320,7 +320,7 @@ async def test_webhooks_tell_what_became_of_a_charge(
     assert len({event and event.event_id for event in events}) == (1 if is_twice else len(events))
 
 
-async def test_a_refund_is_told_and_a_duplicating_fault_tells_it_twice(
+async def test_a_refund_is_announced_and_a_duplicating_fault_announces_it_twice(
     sandbox: Sandbox, webhooks: Receiver
 ) -> None:
     charge = await sandbox.client.charge(order(), soon())

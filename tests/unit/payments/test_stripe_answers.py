@@ -66,7 +66,7 @@ def error(kind: str, **more: object) -> dict[str, object]:
     return {"error": {"type": kind, "message": "as Stripe words it", **more}}
 
 
-async def test_a_charge_carries_its_key_twice_and_asks_nobody_anything() -> None:
+async def test_a_charge_carries_its_key_twice_and_asks_no_questions() -> None:
     async with scripted(body=intent("succeeded")) as (stripe, script):
         wanted = order("credit_card", key="saga-7", currency="EUR")
         charge = await stripe.charge(wanted, soon())

@@ -244,7 +244,7 @@ async def test_a_watcher_that_has_missed_a_change_is_sent_the_list_at_once(
     assert [i.id for i in first.instances] == ["a-1"]
 
 
-async def test_a_watcher_of_another_list_is_sent_this_one_whatever_its_revision(
+async def test_a_watcher_of_another_list_is_sent_this_one_for_any_revision(
     channel: grpc.aio.Channel,
 ) -> None:
     other = pb.WatchResponse(list_id="another registry's", revision=2**62)

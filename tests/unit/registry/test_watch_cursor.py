@@ -38,7 +38,7 @@ def test_a_watcher_that_comes_back_is_sent_its_first_list_even_if_unchanged() ->
     assert cursor.advance(Snapshot(8, (A, B), "list")) == Snapshot(8, (A,), "list")
 
 
-def test_another_list_is_sent_whatever_its_revision() -> None:
+def test_another_list_is_sent_for_any_revision() -> None:
     cursor = WatchCursor("", "list", 7)
     assert cursor.advance(Snapshot(3, (A,), "another")) == Snapshot(3, (A,), "another")
     assert cursor.advance(Snapshot(4, (), "another")) == Snapshot(4, (), "another")

@@ -79,7 +79,7 @@ def test_versions_and_nonces_differ_with_each_change(client: Client) -> None:
     assert len({version for version, _ in seen}) == len({nonce for _, nonce in seen}) == 3
 
 
-def test_the_version_names_the_content_whoever_tells_it() -> None:
+def test_the_version_names_the_content_at_every_registry() -> None:
     versions = set()
     for changes in (("a1",), ("a2", "a1")):
         client = Client()

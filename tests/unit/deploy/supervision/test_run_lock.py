@@ -6,7 +6,7 @@ from pathlib import Path
 from deploy.local.supervision import run_lock
 
 
-def test_second_runner_is_told_no_until_the_first_is_done(tmp_path: Path) -> None:
+def test_second_runner_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
     path = tmp_path / "var" / "run.lock"
     with run_lock.hold(path) as first:
         assert first

@@ -80,7 +80,7 @@ def test_a_path_without_a_route_is_not_found(path: str) -> None:
         made.allowed(path)
 
 
-def test_a_wrong_verb_is_told_those_that_the_path_has() -> None:
+def test_a_wrong_verb_is_answered_with_the_verbs_of_the_path() -> None:
     made = router("GET /pull/{id}", "POST /pull/{id}", "PUT /pull/best", "GET /items")
     with pytest.raises(MethodNotAllowed) as caught:
         made.match("DELETE", "/pull/best")

@@ -51,7 +51,7 @@ async def test_an_idempotent_call_survives_a_broken_connection_on_its_instance()
     assert scene.transport.calls == ["host:2"] * 3
 
 
-async def test_a_key_in_use_is_asked_of_the_next_instance_and_then_told() -> None:
+async def test_a_key_in_use_is_retried_at_the_next_instance_and_then_reported() -> None:
     in_use = IdempotencyKeyInUse()
     scene = Scene({"host:1": [b"the first answer"], "host:2": [in_use]})
     assert await scene.call() == b"the first answer"

@@ -67,7 +67,7 @@ async def test_an_instance_without_keys_is_asked_again_at_once() -> None:
     assert scene.client.open_instances() == ()
 
 
-async def test_where_nobody_has_keys_callers_are_told() -> None:
+async def test_callers_get_an_error_when_no_instance_has_keys() -> None:
     scene = Scene({"host:1": [without_keys(READ)], "host:2": [without_keys(READ)]})
     with pytest.raises(NoKeysYet):
         await scene.call()
@@ -99,7 +99,7 @@ async def test_where_all_are_overloaded_nothing_is_sent_until_the_first_hint_has
     scene.client.refuse_early(READ)
 
 
-async def test_an_overload_further_behind_holds_nobody_off() -> None:
+async def test_an_overload_further_behind_holds_no_caller_off() -> None:
     for metadata in ({}, {"method": WRITE}):
         error = ResourceExhausted("no room", reason="OVERLOADED", metadata=metadata)
         scene = Scene({"host:1": [error], "host:2": [error]})

@@ -100,7 +100,7 @@ async def test_the_servers_error_arrives_whole(
     assert caught.value.metadata == {"gems": "1"}
 
 
-async def test_a_server_that_says_unavailable_is_told_from_a_broken_connection(
+async def test_a_server_that_says_unavailable_is_distinguished_from_a_broken_connection(
     server: EchoServer, transport: UnaryTransport
 ) -> None:
     with pytest.raises(Unavailable) as caught:
@@ -117,7 +117,7 @@ async def test_details_that_cannot_be_read_are_left_out(
     assert caught.value.code is Code.INTERNAL
 
 
-async def test_no_answer_in_time_is_told_as_such(
+async def test_no_answer_in_time_is_reported_as_such(
     server: EchoServer, transport: UnaryTransport
 ) -> None:
     with pytest.raises(NoAnswer) as caught:
@@ -137,7 +137,7 @@ async def test_a_connection_lost_during_the_call_may_have_delivered_it(
     assert caught.value.was_sent
 
 
-async def test_where_nobody_listens_no_connection_is_made(
+async def test_without_a_listener_no_connection_is_made(
     transport: UnaryTransport, dead_address: str
 ) -> None:
     with pytest.raises(ConnectionBroken) as caught:

@@ -17,7 +17,7 @@ from mesh.calling.transport import ConnectionBroken, NoAnswer
 from mesh.errors import (
     DeadlineExceeded,
 )
-from tests.unit.mesh.calling.transport_house import House, Way
+from tests.unit.mesh.calling.transport_link import Link, Way
 from tests.unit.mesh.echo import (
     ECHO,
 )
@@ -38,21 +38,21 @@ def way(request: pytest.FixtureRequest, tls_directory: Path) -> Way:
 
 
 @pytest.fixture
-async def house(way: Way) -> AsyncIterator[House]:
-    house = House(way)
-    await house.server.start()
-    yield house
-    await house.close()
+async def link(way: Way) -> AsyncIterator[Link]:
+    link = Link(way)
+    await link.server.start()
+    yield link
+    await link.close()
 
 
-async def test_a_draining_server_answers_what_it_has_and_takes_nothing_new(house: House) -> None:
-    running = house.begin(b"wait")
-    await until(lambda: bool(house.echo.calls))
-    stopping = asyncio.create_task(house.server.stop(20.0))
+async def test_a_draining_server_answers_what_it_has_and_takes_nothing_new(link: Link) -> None:
+    running = link.begin(b"wait")
+    await until(lambda: bool(link.echo.calls))
+    stopping = asyncio.create_task(link.server.stop(20.0))
 
     async def is_refused() -> bool:
         try:
-            await house.call(b"hi", seconds=1.0)
+            await link.call(b"hi", seconds=1.0)
         except ConnectionBroken:
             return True
         return False
@@ -62,67 +62,67 @@ async def test_a_draining_server_answers_what_it_has_and_takes_nothing_new(house
             await asyncio.sleep(0.01)
     assert not running.done()
     began = monotonic()
-    house.echo.release.set()
+    link.echo.release.set()
     assert await running == b"echo wait"
     await stopping
     assert monotonic() - began < 5.0
 
 
-async def test_a_method_may_still_be_cancelled_while_the_server_drains(house: House) -> None:
-    running = house.begin(b"wait")
-    await until(lambda: bool(house.echo.calls))
-    stopping = asyncio.create_task(house.server.stop(20.0))
+async def test_a_method_may_still_be_cancelled_while_the_server_drains(link: Link) -> None:
+    running = link.begin(b"wait")
+    await until(lambda: bool(link.echo.calls))
+    stopping = asyncio.create_task(link.server.stop(20.0))
     await asyncio.sleep(0.1)
     running.cancel()
-    await asyncio.wait_for(house.echo.cancelled.wait(), 5.0)
+    await asyncio.wait_for(link.echo.cancelled.wait(), 5.0)
     await asyncio.wait_for(stopping, 5.0)
 
 
-async def test_idle_connections_do_not_hold_a_stopping_server(house: House) -> None:
-    await house.call(b"hi")
+async def test_idle_connections_do_not_hold_a_stopping_server(link: Link) -> None:
+    await link.call(b"hi")
     began = monotonic()
-    await house.server.stop(20.0)
+    await link.server.stop(20.0)
     assert monotonic() - began < 5.0
 
 
-async def test_a_server_that_stops_at_once_breaks_its_calls(house: House) -> None:
-    running = house.begin(b"wait")
-    await until(lambda: bool(house.echo.calls))
-    await house.server.stop(0)
+async def test_a_server_that_stops_at_once_breaks_its_calls(link: Link) -> None:
+    running = link.begin(b"wait")
+    await until(lambda: bool(link.echo.calls))
+    await link.server.stop(0)
     with pytest.raises(ConnectionBroken) as caught:
         await running
     assert caught.value.was_sent
 
 
-async def test_a_restarted_server_is_found_soon(house: House) -> None:
-    await house.call(b"hi")
-    await house.restart()
+async def test_a_restarted_server_is_found_soon(link: Link) -> None:
+    await link.call(b"hi")
+    await link.restart()
     began = monotonic()
     while True:
         try:
-            assert await house.call(b"hi") == b"echo hi"
+            assert await link.call(b"hi") == b"echo hi"
             break
         except ConnectionBroken:
             await asyncio.sleep(0.01)
     assert monotonic() - began < 5.0
 
 
-async def test_connecting_sends_nothing_and_is_idempotent(house: House) -> None:
-    await house.transport.connect(house.address, 5.0)
-    await house.transport.connect(house.address, 0.001)
-    assert house.echo.calls == []
+async def test_connecting_sends_nothing_and_is_idempotent(link: Link) -> None:
+    await link.transport.connect(link.address, 5.0)
+    await link.transport.connect(link.address, 0.001)
+    assert link.echo.calls == []
 
 
-async def test_where_nobody_listens_nothing_was_sent(house: House) -> None:
-    await house.server.stop(0)
+async def test_without_a_listener_nothing_was_sent(link: Link) -> None:
+    await link.server.stop(0)
     with pytest.raises(ConnectionBroken) as caught:
-        await house.transport.connect(house.address, 5.0)
+        await link.transport.connect(link.address, 5.0)
     assert not caught.value.was_sent
     with pytest.raises(ConnectionBroken):
-        await house.call(b"hi")
+        await link.call(b"hi")
 
 
-async def test_a_peer_that_never_says_a_word_is_given_up_in_time(house: House) -> None:
+async def test_a_peer_that_never_says_a_word_is_given_up_in_time(link: Link) -> None:
     async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
 
@@ -131,39 +131,39 @@ async def test_a_peer_that_never_says_a_word_is_given_up_in_time(house: House) -
     address = f"127.0.0.1:{mute.sockets[0].getsockname()[1]}"
     began = monotonic()
     with pytest.raises((NoAnswer, ConnectionBroken)) as caught:
-        await house.transport.connect(address, 0.2)
+        await link.transport.connect(address, 0.2)
     error: Any = caught.value
     assert not error.was_sent
     with pytest.raises((NoAnswer, ConnectionBroken)):
-        await house.transport.call(address, ECHO, b"hi", {}, 0.2)
+        await link.transport.call(address, ECHO, b"hi", {}, 0.2)
     assert monotonic() - began < 5.0
     mute.close()
     for writer in writers:
         writer.close()
 
 
-async def test_an_unwanted_connection_goes_and_comes_again(house: House) -> None:
-    await house.call(b"hi")
-    house.transport.retain([])
-    await until(lambda: not house.transport.connected_addresses)
-    assert await house.call(b"hi") == b"echo hi"
+async def test_an_unwanted_connection_goes_and_comes_again(link: Link) -> None:
+    await link.call(b"hi")
+    link.transport.retain([])
+    await until(lambda: not link.transport.connected_addresses)
+    assert await link.call(b"hi") == b"echo hi"
 
 
-async def test_a_connection_that_is_wanted_again_stays(house: House) -> None:
-    await house.call(b"hi")
-    house.transport.retain([])
-    house.transport.retain([house.address])
+async def test_a_connection_that_is_wanted_again_stays(link: Link) -> None:
+    await link.call(b"hi")
+    link.transport.retain([])
+    link.transport.retain([link.address])
     await asyncio.sleep(0.2)  # nothing is called meanwhile, so a closed one would not come back
-    assert house.transport.connected_addresses == {house.address}
+    assert link.transport.connected_addresses == {link.address}
 
 
-async def test_closing_ends_the_calls_under_way_and_their_methods(house: House) -> None:
-    running = house.begin(b"wait", seconds=30.0)
-    await until(lambda: bool(house.echo.calls))
-    await house.transport.close()
+async def test_closing_ends_the_calls_under_way_and_their_methods(link: Link) -> None:
+    running = link.begin(b"wait", seconds=30.0)
+    await until(lambda: bool(link.echo.calls))
+    await link.transport.close()
     done, _ = await asyncio.wait((running,), timeout=5.0)
     assert done
-    await asyncio.wait_for(house.echo.cancelled.wait(), 5.0)
+    await asyncio.wait_for(link.echo.cancelled.wait(), 5.0)
 
 
 @pytest.mark.parametrize("loops", ["asyncio", "uvloop"])
@@ -171,16 +171,16 @@ def test_no_answer_never_comes_before_the_time_is_over(way: Way, loops: str) -> 
     """Otherwise the client above takes the instance, and not the deadline, for the cause."""
 
     async def try_short_timeouts() -> None:
-        house = House(way)
-        await house.server.start()
-        await house.transport.connect(house.address, 5.0)
+        link = Link(way)
+        await link.server.start()
+        await link.transport.connect(link.address, 5.0)
         for timeout_us in (0, 1, 50, 200, 400, 1_400, 2_450, 5_300) * 4:
             seconds = timeout_us / 1e6
             began = monotonic()
             with pytest.raises(DeadlineExceeded):
-                await house.call(b"wait", seconds=seconds)
+                await link.call(b"wait", seconds=seconds)
             assert monotonic() - began >= seconds
-        await house.close()
+        await link.close()
 
     runner = uvloop.run if loops == "uvloop" else asyncio.run
     runner(try_short_timeouts())

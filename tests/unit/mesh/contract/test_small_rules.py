@@ -77,7 +77,7 @@ def test_a_deadline_is_passed_on_as_what_is_left() -> None:
     assert Deadline.after(1).remaining_seconds() <= 1 < time.monotonic() + 1
 
 
-def test_every_fault_of_the_settings_is_told_at_once(
+def test_every_fault_of_the_settings_is_reported_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MESH_INSTANCE_ID", "has space")
@@ -90,7 +90,7 @@ def test_every_fault_of_the_settings_is_told_at_once(
         assert variable in told
 
 
-def test_a_bad_key_file_is_told_with_its_variable_and_the_remedy(tmp_path: Path) -> None:
+def test_a_bad_key_file_is_reported_with_its_variable_and_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     path.write_text("nothing")
     with pytest.raises(SystemExit, match=r"KEY_VARIABLE: .*openssl genpkey"):

@@ -103,7 +103,9 @@ async def test_a_method_without_a_rule_is_closed_to_everybody(
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer ", "Basic dXNlcg==", "token-without-a-scheme"]
 )
-async def test_a_missing_token_is_told_as_such(authenticator: Authenticator, header: str) -> None:
+async def test_a_missing_token_is_reported_as_such(
+    authenticator: Authenticator, header: str
+) -> None:
     with pytest.raises(Unauthenticated) as caught:
         await authenticator.authenticate({"authorization": header}, OF_PLAYERS)
     assert caught.value.reason == "TOKEN_MISSING"
@@ -182,7 +184,7 @@ async def test_a_service_cannot_sign_in_the_name_of_another(clock: Clock, signer
     assert caught.value.reason == "TOKEN_INVALID"
 
 
-async def test_a_service_that_is_not_named_is_told_who_is(
+async def test_a_refused_service_learns_which_ones_are_allowed(
     authenticator: Authenticator, service: tuple[Ed25519PrivateKey, ServiceIdentity]
 ) -> None:
     for rule, named in (

@@ -165,20 +165,20 @@ async def test_a_server_without_keys_names_the_method_that_it_refused(
     keys: PublishedKeys, publisher: Publisher
 ) -> None:
     publisher.keys = Unavailable("nobody is there")
-    house = Callers()
+    callers = Callers()
     authenticator = Authenticator(
         player_keys=keys.find,
-        service_keys=fixed_service_keys({"gacha_svc": house.key.public_key()}),
+        service_keys=fixed_service_keys({"gacha_svc": callers.key.public_key()}),
     )
     method = Method(PLAYERS_ECHO, OF_PLAYERS, False, bytes, Echo().answer, bytes)
     dispatcher = Dispatcher([method], authenticator)
     with pytest.raises(NoKeysYet) as caught:
-        await dispatcher.handle(PLAYERS_ECHO, b"hi", house.player_metadata(), Deadline.after(5.0))
+        await dispatcher.handle(PLAYERS_ECHO, b"hi", callers.player_metadata(), Deadline.after(5.0))
     assert caught.value.metadata["method"] == PLAYERS_ECHO
     assert not caught.value.speaks_of_instance
 
 
-async def test_it_fetches_though_nobody_asks(publisher: Publisher) -> None:
+async def test_it_fetches_without_a_caller(publisher: Publisher) -> None:
     keys = PublishedKeys(publisher.fetch, fetch_seconds=0.01)
     keeping = asyncio.create_task(keys.keep_fetching())
     try:

@@ -138,7 +138,7 @@ def test_a_process_does_not_start_with_a_folder_that_is_not_right(tmp_path: Path
         ServiceKeyFolder(tmp_path)
 
 
-def test_the_variable_and_the_remedy_are_told(
+def test_the_variable_and_the_remedy_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MESH_INSTANCE_ID", "registry-1")

@@ -11,17 +11,17 @@ from mesh.lanes.lane import Lane
 from mesh.lanes.limits import LaneFull
 from protos.mesh.v1 import lane_pb2
 from tests.unit.mesh.echo import ECHO
-from tests.unit.mesh.lanes.lane_house import House, ScriptedStream, begin
+from tests.unit.mesh.lanes.lane_link import Link, ScriptedStream, begin
 from tests.unit.registry.running import until
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = House()
-    await house.server.start()
-    yield house
-    await house.transport.close()
-    await house.server.stop(0)
+async def link() -> AsyncIterator[Link]:
+    link = Link()
+    await link.server.start()
+    yield link
+    await link.transport.close()
+    await link.server.stop(0)
 
 
 async def test_calls_that_are_made_together_share_a_message() -> None:
@@ -100,7 +100,7 @@ async def test_a_call_withdrawn_before_it_was_sent_is_never_sent() -> None:
     await asyncio.wait((sent, cancelled, kept))
 
 
-async def test_the_server_is_told_of_calls_withdrawn_after_they_were_sent() -> None:
+async def test_the_server_learns_of_calls_withdrawn_after_they_were_sent() -> None:
     stream = ScriptedStream()
     lane = Lane(stream)
     (cancelled,), (late,) = begin(lane, b"cancelled"), begin(lane, b"late", seconds=0.2)
@@ -191,7 +191,7 @@ async def test_what_the_server_should_never_say_ends_the_lane() -> None:
     await lane.close()
 
 
-async def test_a_slow_call_is_told_from_a_silent_server_by_signs_of_life() -> None:
+async def test_a_slow_call_is_distinguished_from_a_silent_server_by_signs_of_life() -> None:
     for gives_signs in (True, False):
         stream = ScriptedStream()
         lane = Lane(stream)
@@ -210,12 +210,12 @@ async def test_a_slow_call_is_told_from_a_silent_server_by_signs_of_life() -> No
         await lane.close()
 
 
-async def test_metadata_that_cannot_be_written_fails_its_own_call_alone(house: House) -> None:
-    waiting = asyncio.create_task(house.call(b"wait"))
-    await until(lambda: bool(house.echo.calls))
+async def test_metadata_that_cannot_be_written_fails_its_own_call_alone(link: Link) -> None:
+    waiting = asyncio.create_task(link.call(b"wait"))
+    await until(lambda: bool(link.echo.calls))
     for text in ("caf\u00e9", "\udc80"):
         for metadata in ({"x": text}, {text: "x"}):
             with pytest.raises(UnfitMetadata):
-                await house.transport.call(house.address, ECHO, b"hi", metadata, 5.0)
-    house.echo.release.set()
+                await link.transport.call(link.address, ECHO, b"hi", metadata, 5.0)
+    link.echo.release.set()
     assert await waiting == b"echo wait"

@@ -18,17 +18,17 @@ from mesh.lanes.served import ServedLane
 from mesh.lanes.transport import LaneTransport
 from protos.mesh.v1 import lane_pb2
 from tests.unit.mesh.echo import ECHO, STREAM, USER_ID, Callers
-from tests.unit.mesh.lanes.lane_house import House, ScriptedStream, begin
+from tests.unit.mesh.lanes.lane_link import Link, ScriptedStream, begin
 from tests.unit.registry.running import until
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = House()
-    await house.server.start()
-    yield house
-    await house.transport.close()
-    await house.server.stop(0)
+async def link() -> AsyncIterator[Link]:
+    link = Link()
+    await link.server.start()
+    yield link
+    await link.transport.close()
+    await link.server.stop(0)
 
 
 async def test_a_draining_server_gets_no_new_calls_and_answers_the_old() -> None:
@@ -55,34 +55,34 @@ async def test_a_draining_server_gets_no_new_calls_and_answers_the_old() -> None
     await lane.close()
 
 
-async def test_too_much_metadata_fails_its_call_alone(house: House) -> None:
-    metadata = {**house.callers.metadata, "x": "y" * MAX_METADATA_BYTES}
+async def test_too_much_metadata_fails_its_call_alone(link: Link) -> None:
+    metadata = {**link.callers.metadata, "x": "y" * MAX_METADATA_BYTES}
     with pytest.raises(MessageTooLarge):
-        await house.transport.call(house.address, ECHO, b"hi", metadata, 5.0)
-    assert await house.call(b"hi") == b"echo hi"
+        await link.transport.call(link.address, ECHO, b"hi", metadata, 5.0)
+    assert await link.call(b"hi") == b"echo hi"
 
 
-async def test_calls_that_come_together_open_one_lane(house: House) -> None:
-    await asyncio.gather(*(house.call(b"hi") for _ in range(50)))
-    assert house.opening_count == 1
+async def test_calls_that_come_together_open_one_lane(link: Link) -> None:
+    await asyncio.gather(*(link.call(b"hi") for _ in range(50)))
+    assert link.opening_count == 1
 
 
-async def test_a_streaming_method_is_not_carried(house: House) -> None:
+async def test_a_streaming_method_is_not_carried(link: Link) -> None:
     with pytest.raises(Unimplemented) as caught:
-        await house.call(b"hi", method=STREAM)
+        await link.call(b"hi", method=STREAM)
     assert caught.value.reason == "METHOD_STREAMS"
 
 
-async def test_a_lane_lends_nobody_its_openers_rights(house: House) -> None:
+async def test_a_lane_does_not_lend_its_openers_rights(link: Link) -> None:
     with pytest.raises(Unauthenticated):
-        await house.transport.call(house.address, ECHO, b"hi", {}, 5.0)
+        await link.transport.call(link.address, ECHO, b"hi", {}, 5.0)
 
 
 @pytest.mark.parametrize("opener", ["nobody", "player", "stranger"])
-async def test_only_a_process_of_the_mesh_opens_a_lane(house: House, opener: str) -> None:
+async def test_only_a_process_of_the_mesh_opens_a_lane(link: Link, opener: str) -> None:
     tokens = {
         "nobody": "",
-        "player": TokenSigner(house.callers.key, PLAYER_AUDIENCE, 60).sign(USER_ID),
+        "player": TokenSigner(link.callers.key, PLAYER_AUDIENCE, 60).sign(USER_ID),
         "stranger": Callers().identity.token(),
     }
     shown = 0
@@ -95,15 +95,15 @@ async def test_only_a_process_of_the_mesh_opens_a_lane(house: House, opener: str
     transport = LaneTransport(token)
     for _ in range(20):  # in far less than the backoff's 50 ms
         with pytest.raises(ConnectionBroken) as caught:
-            await transport.call(house.address, ECHO, b"hi", house.callers.metadata, 5.0)
+            await transport.call(link.address, ECHO, b"hi", link.callers.metadata, 5.0)
         assert not caught.value.was_sent
     assert shown < 20
-    assert house.echo.calls == []
-    tokens[opener] = house.callers.identity.token()
+    assert link.echo.calls == []
+    tokens[opener] = link.callers.identity.token()
     async with asyncio.timeout(2.0):
         while True:
             try:
-                await transport.call(house.address, ECHO, b"hi", house.callers.metadata, 5.0)
+                await transport.call(link.address, ECHO, b"hi", link.callers.metadata, 5.0)
                 break
             except ConnectionBroken:
                 await asyncio.sleep(0.01)
@@ -111,34 +111,34 @@ async def test_only_a_process_of_the_mesh_opens_a_lane(house: House, opener: str
 
 
 async def test_a_server_has_a_bound_on_its_lanes() -> None:
-    house = House(max_lanes=1)
-    await house.server.start()
-    await house.call(b"hi")
-    second = LaneTransport(house.callers.identity.token)
+    link = Link(max_lanes=1)
+    await link.server.start()
+    await link.call(b"hi")
+    second = LaneTransport(link.callers.identity.token)
     with pytest.raises(ConnectionBroken):
-        await second.connect(house.address, 5.0)
+        await second.connect(link.address, 5.0)
     await second.close()
-    await house.transport.close()
-    await house.server.stop(0)
+    await link.transport.close()
+    await link.server.stop(0)
 
 
-async def test_who_breaks_the_rules_loses_the_lane_and_nobody_else_does(house: House) -> None:
+async def test_who_breaks_the_rules_loses_the_lane_and_no_other_client_does(link: Link) -> None:
     call = lane_pb2.LaneCall(
-        id=7, method=ECHO, request=b"wait", metadata=house.callers.metadata, timeout_ms=5000
+        id=7, method=ECHO, request=b"wait", metadata=link.callers.metadata, timeout_ms=5000
     )
     twice = lane_pb2.CallBatch(calls=[call, call]).SerializeToString()
     for message in (twice, b"\xff\xff"):
-        async with grpc.aio.insecure_channel(house.address) as channel:
+        async with grpc.aio.insecure_channel(link.address) as channel:
             exchange: Any = channel.stream_stream(EXCHANGE)
-            bearer = f"Bearer {house.callers.identity.token()}"
+            bearer = f"Bearer {link.callers.identity.token()}"
             stream = exchange(metadata=((AUTHORIZATION, bearer),))
             assert await stream.read() == b""
             await stream.write(message)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stream.read()
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    await until(lambda: house.echo.cancelled.is_set() or not house.echo.calls)
-    assert await house.call(b"hi") == b"echo hi"
+    await until(lambda: link.echo.cancelled.is_set() or not link.echo.calls)
+    assert await link.call(b"hi") == b"echo hi"
 
 
 class Context:
@@ -248,19 +248,19 @@ async def test_a_lane_whose_client_has_no_more_calls_ends_once_all_are_answered(
     assert sum(len(batch.replies) for batch in context.written) == 2
 
 
-async def test_a_server_gives_a_sign_of_life_while_all_its_calls_wait(house: House) -> None:
+async def test_a_server_gives_a_sign_of_life_while_all_its_calls_wait(link: Link) -> None:
     with pytest.raises(NoAnswer) as caught:
-        await house.call(b"wait", seconds=1.6)
+        await link.call(b"wait", seconds=1.6)
     assert not caught.value.was_silent
 
 
-async def test_errors_that_echo_a_lot_leave_the_lane_whole(house: House) -> None:
-    waiting = asyncio.create_task(house.call(b"wait"))
-    await until(lambda: bool(house.echo.calls))
-    echoes = [asyncio.create_task(house.call(b"echo-error 60000")) for _ in range(300)]
+async def test_errors_that_echo_a_lot_leave_the_lane_whole(link: Link) -> None:
+    waiting = asyncio.create_task(link.call(b"wait"))
+    await until(lambda: bool(link.echo.calls))
+    echoes = [asyncio.create_task(link.call(b"echo-error 60000")) for _ in range(300)]
     for echo in echoes:
         with pytest.raises(InvalidArgument) as caught:
             await echo
         assert caught.value.reason == "ECHO"
-    house.echo.release.set()
+    link.echo.release.set()
     assert await waiting == b"echo wait"

@@ -156,7 +156,7 @@ async def test_the_list_outlives_the_registry_and_its_restart(world: World) -> N
     assert changes == []
 
 
-async def test_whoever_died_with_the_registry_is_gone_after_the_settling_time(
+async def test_an_instance_that_died_with_the_registry_is_gone_after_the_settling_time(
     world: World,
 ) -> None:
     registry = await world.registry()

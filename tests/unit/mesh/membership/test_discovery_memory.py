@@ -16,7 +16,7 @@ def test_within_one_watch_the_last_snapshot_is_the_list() -> None:
     assert memory.merged() == {"b": B}
 
 
-def test_a_registry_that_forgot_everything_takes_nobody_off_the_list() -> None:
+def test_a_registry_that_forgot_everything_takes_no_instance_off_the_list() -> None:
     memory = InstanceMemory()
     memory.reconnect()
     memory.take([A, B])
@@ -25,7 +25,7 @@ def test_a_registry_that_forgot_everything_takes_nobody_off_the_list() -> None:
     assert memory.merged() == {"a": A, "b": B}
 
 
-def test_whoever_did_not_come_back_by_then_is_gone() -> None:
+def test_an_instance_that_did_not_come_back_by_then_is_gone() -> None:
     memory = InstanceMemory()
     memory.take([A, B])
     memory.reconnect()
@@ -52,7 +52,7 @@ def test_an_instance_that_the_new_registry_listed_and_dropped_goes_at_once() -> 
     assert memory.merged() == {"b": B}
 
 
-def test_a_second_loss_before_all_has_settled_still_takes_nobody_off() -> None:
+def test_a_second_loss_before_all_has_settled_still_takes_no_instance_off() -> None:
     memory = InstanceMemory()
     memory.take([A, B])
     memory.reconnect()

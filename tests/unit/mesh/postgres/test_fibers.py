@@ -87,7 +87,7 @@ def test_a_fiber_waits_on_the_loop_of_the_services(
     assert uvloop.run(_echoed(*pair)) == b"ab"
 
 
-def test_a_fiber_that_waited_too_long_is_told_and_goes_on(
+def test_a_fiber_that_waited_too_long_gets_an_error_and_goes_on(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     near, far = pair

@@ -208,7 +208,7 @@ async def test_a_cancellation_is_raised_once_all_is_closed(is_started: bool) -> 
     ]
 
 
-async def test_a_stop_does_not_hide_that_somebody_else_cancelled_the_start() -> None:
+async def test_a_stop_does_not_hide_that_another_task_cancelled_the_start() -> None:
     recorder = Recorder()
 
     async def start() -> None:

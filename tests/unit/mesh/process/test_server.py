@@ -42,7 +42,7 @@ class Coordinator:
         if request.gid == "refuse":
             raise FailedPrecondition("Not now.", reason="NOT_NOW", metadata={"key": "value"})
         if request.gid == "fail":
-            raise LookupError("secret of the house")
+            raise LookupError("secret of the server")
         if request.gid == "wait":
             await self.release.wait()
         return coordinator_pb2.ResolveResponse(outcome=coordinator_pb2.OUTCOME_ABORT)
@@ -58,7 +58,7 @@ class Coordinator:
         return coordinator_pb2.ListDecisionsResponse()
 
 
-class House:
+class Link:
     def __init__(self, max_calls_of_a_kind: int = 100) -> None:
         key = Ed25519PrivateKey.generate()
         service_keys = fixed_service_keys({"account_svc": key.public_key()})
@@ -93,94 +93,97 @@ class House:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = House()
-    await house.server.start()
-    yield house
-    house.coordinator.release.set()
-    await house.server.stop(1)
+async def link() -> AsyncIterator[Link]:
+    link = Link()
+    await link.server.start()
+    yield link
+    link.coordinator.release.set()
+    await link.server.stop(1)
 
 
-async def test_a_call_reaches_its_method_with_what_it_must_know(house: House) -> None:
-    answer = await house.call("g", traceparent=TRACEPARENT)
+async def test_a_call_reaches_its_method_with_what_it_must_know(link: Link) -> None:
+    answer = await link.call("g", traceparent=TRACEPARENT)
     assert coordinator_pb2.ResolveResponse.FromString(answer).outcome == 2
-    (call,) = house.coordinator.calls
+    (call,) = link.coordinator.calls
     assert (call.path, call.trace_id) == (RESOLVE, TRACE_ID)
     assert 0 < call.deadline.remaining_seconds() <= 2.1  # timeouts are rounded up on the wire
 
 
-async def test_a_refusal_arrives_with_its_reason(house: House) -> None:
+async def test_a_refusal_arrives_with_its_reason(link: Link) -> None:
     with pytest.raises(FailedPrecondition) as caught:
-        await house.call("refuse")
+        await link.call("refuse")
     assert (caught.value.reason, caught.value.metadata) == ("NOT_NOW", {"key": "value"})
 
 
-async def test_a_bug_is_told_by_its_trace_id_and_nothing_else(house: House) -> None:
+async def test_a_bug_is_reported_by_its_trace_id_and_nothing_else(link: Link) -> None:
     with pytest.raises(MeshError) as caught:
-        await house.call("fail", traceparent=TRACEPARENT)
+        await link.call("fail", traceparent=TRACEPARENT)
     assert caught.value.reason == "INTERNAL"
     assert caught.value.message == f"Internal error; quote trace id {TRACE_ID}."
 
 
-async def test_a_malformed_message_is_the_callers_mistake(house: House) -> None:
-    metadata = house.identity.metadata()
+async def test_a_malformed_message_is_the_callers_mistake(link: Link) -> None:
+    metadata = link.identity.metadata()
     with pytest.raises(InvalidArgument) as caught:
-        await house.dispatcher.handle(RESOLVE, b"\xff\xff", metadata, Deadline.after(1))
+        await link.dispatcher.handle(RESOLVE, b"\xff\xff", metadata, Deadline.after(1))
     assert caught.value.reason == "MALFORMED_MESSAGE"
 
 
-async def test_an_unknown_method_is_unimplemented(house: House) -> None:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{house.server.port}") as channel:
+async def test_an_unknown_method_is_unimplemented(link: Link) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{link.server.port}") as channel:
         call: Any = channel.unary_unary(f"/{SERVICE.full_name}/Nothing")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_method_that_outlasts_its_deadline_is_ended(house: House) -> None:
+async def test_a_method_that_outlasts_its_deadline_is_ended(link: Link) -> None:
     with pytest.raises(MeshError) as caught:
-        await house.dispatcher.handle(
+        await link.dispatcher.handle(
             RESOLVE,
             coordinator_pb2.ResolveRequest(gid="wait").SerializeToString(),
-            house.identity.metadata(),
+            link.identity.metadata(),
             Deadline.after(0.05),
         )
     assert caught.value.reason == "DEADLINE_EXCEEDED"
 
 
 async def test_calls_beyond_the_bound_are_shed_at_once() -> None:
-    house = House(max_calls_of_a_kind=2)
-    await house.server.start()
-    waiting = [asyncio.create_task(house.call("wait")) for _ in range(2)]
-    while len(house.coordinator.calls) < 2:
+    link = Link(max_calls_of_a_kind=2)
+    await link.server.start()
+    waiting = [asyncio.create_task(link.call("wait")) for _ in range(2)]
+    while len(link.coordinator.calls) < 2:
         await asyncio.sleep(0.01)
     with pytest.raises(ResourceExhausted) as caught:
-        await house.call("g")
+        await link.call("g")
     assert caught.value.reason == "OVERLOADED"
     assert caught.value.retry_after_seconds == 1.0
-    house.coordinator.release.set()
+    link.coordinator.release.set()
     await asyncio.gather(*waiting)
-    await house.call("g")
-    await house.server.stop(1)
+    await link.call("g")
+    await link.server.stop(1)
 
 
-async def test_health_follows_what_the_server_depends_on(house: House) -> None:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{house.server.port}") as channel:
+async def test_health_follows_what_the_server_depends_on(link: Link) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{link.server.port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         watched: Any = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE.full_name))
         assert (await watched.read()).status == health_pb2.HealthCheckResponse.SERVING
-        house.ready = False
+        link.ready = False
         assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        house.ready = True
+        link.ready = True
         assert (await watched.read()).status == health_pb2.HealthCheckResponse.SERVING
-        await house.server.refuse_new_calls()
+        await link.server.refuse_new_calls()
         assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         watched.cancel()
 
 
-async def test_a_port_is_never_shared(house: House) -> None:
+async def test_a_port_is_never_shared(link: Link) -> None:
     second = Server(
-        f"127.0.0.1:{house.server.port}", [SERVICE.full_name], house.dispatcher, house.is_ready
+        f"127.0.0.1:{link.server.port}",
+        [SERVICE.full_name],
+        link.dispatcher,
+        link.is_ready,
     )
     with pytest.raises(ListenFailed, match="MESH_LISTEN"):
         await second.start()

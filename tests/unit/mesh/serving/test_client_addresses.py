@@ -25,7 +25,7 @@ SERVICES = ("account_svc", "gacha_svc", "gateway_http")
 KEYS = {service: Ed25519PrivateKey.generate() for service in SERVICES}
 
 
-class House:
+class Link:
     def __init__(self) -> None:
         self.echo = Echo()
         authenticator = Authenticator(
@@ -56,45 +56,47 @@ async def _is_ready() -> bool:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = House()
-    await house.server.start()
-    yield house
-    await house.server.stop(0)
+async def link() -> AsyncIterator[Link]:
+    link = Link()
+    await link.server.start()
+    yield link
+    await link.server.stop(0)
 
 
-async def test_the_gateway_says_on_its_lane_where_each_call_comes_from(house: House) -> None:
-    await house.call_on_a_lane_of("gateway_http", {CLIENT_ADDRESS: FORGED})
-    assert house.seen == [FORGED]
+async def test_the_gateway_says_on_its_lane_where_each_call_comes_from(
+    link: Link,
+) -> None:
+    await link.call_on_a_lane_of("gateway_http", {CLIENT_ADDRESS: FORGED})
+    assert link.seen == [FORGED]
 
 
 @pytest.mark.parametrize("service", ["account_svc", "gacha_svc"])
 @pytest.mark.parametrize("said", [{CLIENT_ADDRESS: FORGED}, {}])
 async def test_on_another_services_lane_it_is_that_service(
-    house: House, service: str, said: dict[str, str]
+    link: Link, service: str, said: dict[str, str]
 ) -> None:
-    await house.call_on_a_lane_of(service, said)
-    assert house.seen == [OWN]
+    await link.call_on_a_lane_of(service, said)
+    assert link.seen == [OWN]
 
 
 @pytest.mark.parametrize("caller", ["nobody", *SERVICES])
-async def test_a_call_by_itself_comes_from_who_is_connected(house: House, caller: str) -> None:
+async def test_a_call_by_itself_comes_from_who_is_connected(link: Link, caller: str) -> None:
     """The gateway's token too: who may have copied it is connected from elsewhere."""
     said = [(CLIENT_ADDRESS, FORGED), (CLIENT_ADDRESS, "203.0.113.9")]
     if caller != "nobody":
         said.extend(ServiceIdentity(KEYS[caller], caller).metadata().items())
-    async with grpc.aio.insecure_channel(house.address) as channel:
+    async with grpc.aio.insecure_channel(link.address) as channel:
         echo: Any = channel.unary_unary(ECHO)
         await echo(b"hi", metadata=tuple(said))
-    assert house.seen == [OWN]
+    assert link.seen == [OWN]
 
 
 @pytest.mark.parametrize("source", [OWN, "127.0.0.2"])
-async def test_who_is_connected_is_told_by_the_connection(house: House, source: str) -> None:
+async def test_the_client_address_is_that_of_the_connection(link: Link, source: str) -> None:
     async with (
-        relayed(house.server.port, source) as address,
+        relayed(link.server.port, source) as address,
         grpc.aio.insecure_channel(address) as channel,
     ):
         echo: Any = channel.unary_unary(ECHO)
         await echo(b"hi")
-    assert house.seen == [source]
+    assert link.seen == [source]

@@ -10,7 +10,7 @@ from mesh.errors import DeadlineExceeded
 from tests.unit.mesh.echo import ECHO, Callers, Echo, echo_dispatcher
 
 
-class House:
+class Link:
     def __init__(self) -> None:
         self.callers = Callers()
         self.echo = Echo()
@@ -22,26 +22,26 @@ class House:
 
 
 async def test_a_deadline_ends_the_method_and_leaves_no_trace_in_the_task() -> None:
-    house = House()
+    link = Link()
     began = monotonic()
     with pytest.raises(DeadlineExceeded):
-        await house.call(b"wait", 0.05)
+        await link.call(b"wait", 0.05)
     assert monotonic() - began < 5.0
-    assert house.echo.cancelled.is_set()
+    assert link.echo.cancelled.is_set()
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
-    assert await house.call(b"hi", 5.0) == b"echo hi"
+    assert await link.call(b"hi", 5.0) == b"echo hi"
 
 
 async def test_a_deadline_that_was_kept_ends_nothing_later() -> None:
-    assert await House().call(b"hi", 0.05) == b"echo hi"
+    assert await Link().call(b"hi", 0.05) == b"echo hi"
     await asyncio.sleep(0.1)
 
 
 async def test_a_callers_cancellation_is_no_deadline() -> None:
-    house = House()
-    calling = asyncio.create_task(house.call(b"wait", 5.0))
+    link = Link()
+    calling = asyncio.create_task(link.call(b"wait", 5.0))
     await asyncio.sleep(0.02)
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -49,8 +49,8 @@ async def test_a_callers_cancellation_is_no_deadline() -> None:
 
 
 async def test_a_cancellation_in_the_very_moment_of_the_deadline_wins() -> None:
-    house = House()
-    calling = asyncio.create_task(house.call(b"wait", 0.05))
+    link = Link()
+    calling = asyncio.create_task(link.call(b"wait", 0.05))
     asyncio.get_running_loop().call_later(0.04, _cancel_late, calling)
     with pytest.raises(asyncio.CancelledError):
         await calling
@@ -65,7 +65,7 @@ def _cancel_late(task: "asyncio.Task[bytes]") -> None:
 
 
 async def test_a_method_that_outlives_its_cancellation_gives_its_answer() -> None:
-    house = House()
+    link = Link()
 
     async def stubborn(request: bytes, call: object) -> bytes:
         try:
@@ -74,9 +74,9 @@ async def test_a_method_that_outlives_its_cancellation_gives_its_answer() -> Non
             return b"after all"
         return b""
 
-    house.echo.answer = stubborn  # type: ignore[method-assign]
-    house.dispatcher = echo_dispatcher(house.callers.key, house.echo)
-    assert await house.call(b"hi", 0.05) == b"after all"
+    link.echo.answer = stubborn  # type: ignore[method-assign]
+    link.dispatcher = echo_dispatcher(link.callers.key, link.echo)
+    assert await link.call(b"hi", 0.05) == b"after all"
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0

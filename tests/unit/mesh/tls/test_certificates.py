@@ -46,7 +46,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path / "tls")
 
 
-async def test_a_new_certificate_is_taken_and_told(place: Place) -> None:
+async def test_a_new_certificate_is_loaded_and_logged(place: Place) -> None:
     before = place.followed.current
     place.followed.start()
     place.issue(life=timedelta(hours=48))
@@ -86,7 +86,7 @@ def test_files_written_anew_with_the_same_content_are_no_change(place: Place) ->
     assert place.change_count == 0
 
 
-def test_the_last_third_is_told_each_hour(place: Place) -> None:
+def test_the_last_third_is_logged_each_hour(place: Place) -> None:
     life_seconds = LEAF_LIFE.total_seconds()
     with capture_logs() as logged:
         place.followed.look_again()

@@ -32,7 +32,7 @@ def _read(files: TlsFiles) -> Certificates:
 
 
 @dataclass
-class House:
+class Link:
     """A server with a certificate for 127.0.0.1, and whoever calls it."""
 
     folder: Path
@@ -102,15 +102,15 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def link(tmp_path: Path) -> AsyncIterator[Link]:
     authority = make_authority(now_utc())
     files = authority.issue(tmp_path / "server", "gacha_svc", ["127.0.0.1"], now_utc())
-    house = House(tmp_path, authority, Callers(), Echo(), _read(files))
-    await house.server.start()
-    yield house
-    for transport in house.transports:
+    link = Link(tmp_path, authority, Callers(), Echo(), _read(files))
+    await link.server.start()
+    yield link
+    for transport in link.transports:
         await transport.close()
-    await house.server.stop(0)
+    await link.server.stop(0)
 
 
 @pytest.fixture(params=["unary", "lane"])
@@ -118,20 +118,20 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-async def test_a_certificate_of_the_ca_is_let_in(house: House, kind: str) -> None:
-    transport = house.transport(kind, MutualTls(_read(house.issue("account_svc"))))
-    assert await house.call(transport) == b"echo hi"
+async def test_a_certificate_of_the_ca_is_let_in(link: Link, kind: str) -> None:
+    transport = link.transport(kind, MutualTls(_read(link.issue("account_svc"))))
+    assert await link.call(transport) == b"echo hi"
 
 
-async def test_plain_text_is_refused(house: House, kind: str) -> None:
+async def test_plain_text_is_refused(link: Link, kind: str) -> None:
     with pytest.raises(ConnectionBroken):
-        await house.call(house.transport(kind, PLAIN))
-    assert house.echo.calls == []
+        await link.call(link.transport(kind, PLAIN))
+    assert link.echo.calls == []
 
 
-async def test_a_certificate_of_another_ca_is_refused(house: House, kind: str) -> None:
-    stranger = house.issue("stranger", make_authority(now_utc()))
-    own = house.issue("account_svc")
+async def test_a_certificate_of_another_ca_is_refused(link: Link, kind: str) -> None:
+    stranger = link.issue("stranger", make_authority(now_utc()))
+    own = link.issue("account_svc")
     # It believes the server, who does not believe it.
     material = _read(stranger).current
     shown = Material(
@@ -142,21 +142,21 @@ async def test_a_certificate_of_another_ca_is_refused(house: House, kind: str) -
         material.ends_at,
     )
     with pytest.raises(ConnectionBroken):
-        await house.call(house.transport(kind, _showing(house, shown)))
-    assert house.echo.calls == []
+        await link.call(link.transport(kind, _showing(link, shown)))
+    assert link.echo.calls == []
 
 
-async def test_an_expired_certificate_is_refused(house: House, kind: str) -> None:
-    files = house.authority.issue(
-        house.folder / "late", "late", ["127.0.0.1"], now_utc(), timedelta(seconds=-30)
+async def test_an_expired_certificate_is_refused(link: Link, kind: str) -> None:
+    files = link.authority.issue(
+        link.folder / "late", "late", ["127.0.0.1"], now_utc(), timedelta(seconds=-30)
     )
     assert files.ca is not None
     shown = Material(
         files.certificate.read_bytes(), files.key.read_bytes(), files.ca.read_bytes(), 0.0, 1.0
     )
     with pytest.raises(ConnectionBroken):
-        await house.call(house.transport(kind, _showing(house, shown)))
-    assert house.echo.calls == []
+        await link.call(link.transport(kind, _showing(link, shown)))
+    assert link.echo.calls == []
 
 
 class Unchecked(Certificates):
@@ -171,82 +171,82 @@ class Unchecked(Certificates):
         return self._unchecked
 
 
-def _showing(house: House, material: Material) -> Security:
-    return MutualTls(Unchecked(house.issue("shown"), material))
+def _showing(link: Link, material: Material) -> Security:
+    return MutualTls(Unchecked(link.issue("shown"), material))
 
 
-async def test_no_certificate_is_refused(house: House) -> None:
-    context = house.context(house.issue("account_svc"))
+async def test_no_certificate_is_refused(link: Link) -> None:
+    context = link.context(link.issue("account_svc"))
     with pytest.raises(ConnectionResetError):
-        await asyncio.to_thread(house.read_from, context)
+        await asyncio.to_thread(link.read_from, context)
 
 
-async def test_a_server_of_another_ca_is_not_believed(house: House, kind: str) -> None:
+async def test_a_server_of_another_ca_is_not_believed(link: Link, kind: str) -> None:
     stranger = make_authority(now_utc())
-    transport = house.transport(kind, MutualTls(_read(house.issue("stranger", stranger))))
+    transport = link.transport(kind, MutualTls(_read(link.issue("stranger", stranger))))
     with pytest.raises(ConnectionBroken):
-        await house.call(transport)
+        await link.call(transport)
 
 
-async def test_a_server_that_is_not_named_so_is_not_believed(house: House, kind: str) -> None:
-    certificates = _read(house.issue("account_svc"))
-    transport = house.transport(kind, MutualTls(certificates, "somebody.else"))
+async def test_a_server_that_is_not_named_so_is_not_believed(link: Link, kind: str) -> None:
+    certificates = _read(link.issue("account_svc"))
+    transport = link.transport(kind, MutualTls(certificates, "somebody.else"))
     with pytest.raises(ConnectionBroken):
-        await house.call(transport)
+        await link.call(transport)
 
 
-async def test_one_name_may_stand_for_all_servers(house: House, kind: str) -> None:
-    house.authority.issue(house.folder / "server", "gacha_svc", ["mesh.internal"], now_utc())
-    house.served.look_again()
-    certificates = _read(house.issue("account_svc"))
+async def test_one_name_may_stand_for_all_servers(link: Link, kind: str) -> None:
+    link.authority.issue(link.folder / "server", "gacha_svc", ["mesh.internal"], now_utc())
+    link.served.look_again()
+    certificates = _read(link.issue("account_svc"))
     with pytest.raises(ConnectionBroken):
-        await house.call(house.transport(kind, MutualTls(certificates)))
-    named = house.transport(kind, MutualTls(certificates, "mesh.internal"))
-    assert await house.call(named) == b"echo hi"
+        await link.call(link.transport(kind, MutualTls(certificates)))
+    named = link.transport(kind, MutualTls(certificates, "mesh.internal"))
+    assert await link.call(named) == b"echo hi"
 
 
-async def test_servers_show_the_new_certificate_from_the_next_handshake_on(house: House) -> None:
-    files = house.issue("account_svc")
-    before = await asyncio.to_thread(house.shown_serial, files)
-    house.issue("server")
-    house.served.look_again()
-    assert await asyncio.to_thread(house.shown_serial, files) != before
+async def test_servers_show_the_new_certificate_from_the_next_handshake_on(link: Link) -> None:
+    files = link.issue("account_svc")
+    before = await asyncio.to_thread(link.shown_serial, files)
+    link.issue("server")
+    link.served.look_again()
+    assert await asyncio.to_thread(link.shown_serial, files) != before
 
 
-async def test_clients_make_their_connections_anew(house: House, kind: str) -> None:
-    certificates = _read(house.issue("account_svc"))
-    transport = house.transport(kind, MutualTls(certificates))
-    await house.call(transport)
+async def test_clients_make_their_connections_anew(link: Link, kind: str) -> None:
+    certificates = _read(link.issue("account_svc"))
+    transport = link.transport(kind, MutualTls(certificates))
+    await link.call(transport)
     # An old connection goes on; a new one must show what the other CA has issued.
     other = make_authority(now_utc())
-    house.issue("server", other)
-    house.served.look_again()
-    assert await house.call(transport) == b"echo hi"
-    house.issue("account_svc", other)
+    link.issue("server", other)
+    link.served.look_again()
+    assert await link.call(transport) == b"echo hi"
+    link.issue("account_svc", other)
     certificates.look_again()
-    await house.break_connections()
+    await link.break_connections()
     async with asyncio.timeout(5.0):
-        while not await house.is_answered(transport):
+        while not await link.is_answered(transport):
             await asyncio.sleep(0.02)
 
 
-async def test_no_call_fails_while_certificates_are_replaced(house: House, kind: str) -> None:
-    files = house.issue("account_svc")
+async def test_no_call_fails_while_certificates_are_replaced(link: Link, kind: str) -> None:
+    files = link.issue("account_svc")
     certificates = _read(files)
-    transport = house.transport(kind, MutualTls(certificates))
+    transport = link.transport(kind, MutualTls(certificates))
     answers: list[bytes] = []
     is_over = asyncio.Event()
 
     async def keep_calling() -> None:
         while not is_over.is_set():
-            answers.append(await house.call(transport))
+            answers.append(await link.call(transport))
 
     callers = [asyncio.create_task(keep_calling()) for _ in range(8)]
     for _ in range(CHANGE_COUNT):
         began, seen = time.monotonic(), len(answers)
-        house.issue("account_svc")
-        house.issue("server")
-        house.served.look_again()
+        link.issue("account_svc")
+        link.issue("server")
+        link.served.look_again()
         certificates.look_again()
         await until(lambda: len(answers) > seen + 20)  # noqa: B023 (ended before the next)
         assert time.monotonic() - began < 5.0
@@ -255,16 +255,16 @@ async def test_no_call_fails_while_certificates_are_replaced(house: House, kind:
     assert set(answers) == {b"echo hi"}
 
 
-async def test_a_call_under_way_ends_on_its_old_connection(house: House, kind: str) -> None:
-    certificates = _read(house.issue("account_svc"))
-    transport = house.transport(kind, MutualTls(certificates))
-    address = f"127.0.0.1:{house.server.port}"
+async def test_a_call_under_way_ends_on_its_old_connection(link: Link, kind: str) -> None:
+    certificates = _read(link.issue("account_svc"))
+    transport = link.transport(kind, MutualTls(certificates))
+    address = f"127.0.0.1:{link.server.port}"
     running = asyncio.create_task(
-        transport.call(address, ECHO, b"wait", house.callers.metadata, 20.0)
+        transport.call(address, ECHO, b"wait", link.callers.metadata, 20.0)
     )
-    await until(lambda: bool(house.echo.calls))
-    house.issue("account_svc")
+    await until(lambda: bool(link.echo.calls))
+    link.issue("account_svc")
     certificates.look_again()
-    assert await house.call(transport) == b"echo hi"
-    house.echo.release.set()
+    assert await link.call(transport) == b"echo hi"
+    link.echo.release.set()
     assert await running == b"echo wait"

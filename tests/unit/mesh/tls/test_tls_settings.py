@@ -104,7 +104,7 @@ def test_what_is_no_pem_is_refused_by_its_file(files: TlsFiles) -> None:
             read_material(files, time.time())
 
 
-def test_the_life_is_told_in_seconds(files: TlsFiles) -> None:
+def test_the_lifetime_is_reported_in_seconds(files: TlsFiles) -> None:
     material = read_material(files, time.time())
     assert material.ends_at - time.time() == pytest.approx(LEAF_LIFE.total_seconds(), abs=60)
     assert material.begins_at < time.time()

@@ -257,7 +257,7 @@ class DecisionRow:
     def is_open(self) -> bool:
         return self.outcome is Outcome.COMMIT and self.done_at is None
 
-    def told(self, gid: str) -> Decision:
+    def decision(self, gid: str) -> Decision:
         done_at = None if self.done_at is None else _moment(self.done_at)
         return Decision(gid, self.outcome, _moment(self.decided_at), done_at)
 
@@ -292,8 +292,8 @@ class Log:
     def open_gids(self) -> list[str]:
         return [gid for gid, row in self.rows.items() if row.is_open]
 
-    def list_decisions(self, gids: Collection[str]) -> list[Decision]:
-        return [row.told(gid) for gid, row in self.rows.items() if gid in gids or row.is_open]
+    def standing(self, gids: Collection[str]) -> list[Decision]:
+        return [row.decision(gid) for gid, row in self.rows.items() if gid in gids or row.is_open]
 
     def unfinished(self, min_age_seconds: float, after: Place = BEGINNING) -> list[Place]:
         latest = self.clock() - min_age_seconds

@@ -17,9 +17,9 @@ A line with > is a command, what follows it is what it makes happen, and # is a 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
-from tests.unit.mesh.txn.house import House, Pull
 from tests.unit.mesh.txn.invariants import check_at_rest, check_now
 from tests.unit.mesh.txn.processes import GachaProcess, Process
+from tests.unit.mesh.txn.simulation import Pull, Simulation
 from tests.unit.mesh.txn.wire import Message
 
 COMMAND = "> "
@@ -38,94 +38,98 @@ def play(text: str, mutants: Iterable[str] = ()) -> str:
             if line.startswith(COMMAND):
                 lines.append(line)
                 player.do(*line.removeprefix(COMMAND).split())
-                check_now(player.house)
+                check_now(player.simulation)
             elif line.startswith("#") or not line:
                 lines.append(line)
         written = "\n".join(lines) + "\n"
-        check_at_rest(player.house)
+        check_at_rest(player.simulation)
     finally:
-        player.house.end()
+        player.simulation.end()
     return written
 
 
 class Player:
-    """Carries out commands on a house of its own."""
+    """Carries out commands on a simulation of its own."""
 
     def __init__(self, tell: Callable[[str], object], mutants: Iterable[str]) -> None:
-        self.house = House(mutants=mutants, told=lambda line: tell(f"  {line}"))
+        self.simulation = Simulation(mutants=mutants, note=lambda line: tell(f"  {line}"))
         self._sent: list[Message] = []
 
     def do(self, command: str, *arguments: str) -> None:
         getattr(self, f"_{command.replace('-', '_')}")(*arguments)
-        self.house.loop.run_ready()
+        self.simulation.loop.run_ready()
 
     def _buy(self, player: str, gems: str) -> None:
-        self.house.account.buy(player, int(gems))
+        self.simulation.account.buy(player, int(gems))
 
     def _pull(self, pull_id: str, player: str, gems: str, *at: str) -> None:
-        pull = self.house.pulls.get(pull_id) or Pull(pull_id, player, int(gems))
-        process = self._process(at[-1]) if at else self.house.coordinators[0]
+        pull = self.simulation.pulls.get(pull_id) or Pull(pull_id, player, int(gems))
+        process = self._process(at[-1]) if at else self.simulation.coordinators[0]
         assert isinstance(process, GachaProcess)
-        self.house.submit(process, pull)
+        self.simulation.submit(process, pull)
 
     def _deliver(self, how_many: str = "1") -> None:
         if how_many == "all":
-            self.house.deliver_all()
+            self.simulation.deliver_all()
             return
         for _ in range(int(how_many)):
-            self.house.wire.deliver(self._oldest())
-            self.house.loop.run_ready()
+            self.simulation.wire.deliver(self._oldest())
+            self.simulation.loop.run_ready()
 
     def _deliver_of(self, name: str) -> None:
-        self.house.deliver_all_of(self._process(name))
+        self.simulation.deliver_all_of(self._process(name))
 
     def _lose(self) -> None:
-        self.house.wire.lose(self._oldest())
+        self.simulation.wire.lose(self._oldest())
 
     def _lose_reply(self) -> None:
-        self.house.wire.deliver(self._oldest(), is_answered=False)
+        self.simulation.wire.deliver(self._oldest(), is_answered=False)
 
     def _give_up(self) -> None:
-        self.house.wire.give_up(self._oldest())
+        self.simulation.wire.give_up(self._oldest())
 
     def _late(self, which: str) -> None:
-        self.house.wire.repeat(list(self.house.wire.late)[int(which) - 1])
+        self.simulation.wire.repeat(list(self.simulation.wire.late)[int(which) - 1])
 
     def _kill(self, name: str) -> None:
-        self.house.kill(self._process(name))
+        self.simulation.kill(self._process(name))
 
     def _wait(self, seconds: str) -> None:
-        self.house.loop.advance(float(seconds))
+        self.simulation.loop.advance(float(seconds))
 
     def _recover(self, name: str) -> None:
-        self.house.start_recovery(self._process(name))
-        self.house.deliver_all_of(self._process(name))
+        self.simulation.start_recovery(self._process(name))
+        self.simulation.deliver_all_of(self._process(name))
 
     def _begin_recovery(self, name: str) -> None:
-        self.house.start_recovery(self._process(name))
+        self.simulation.start_recovery(self._process(name))
 
     def _forget(self, short: str) -> None:
-        (gid,) = (each for each in self.house.account.prepared if self.house.short(each) == short)
-        self.house.account.lose(gid)
+        (gid,) = (
+            each
+            for each in self.simulation.account.prepared
+            if self.simulation.short(each) == short
+        )
+        self.simulation.account.lose(gid)
 
     def _state(self) -> None:
-        for line in _described(self.house):
-            self.house.told(line)
+        for line in _described(self.simulation):
+            self.simulation.note(line)
 
     def _oldest(self) -> Message:
-        return self.house.wire.in_flight[0]
+        return self.simulation.wire.in_flight[0]
 
     def _process(self, name: str) -> Process:
-        return next(each for each in self.house.processes if each.name == name)
+        return next(each for each in self.simulation.processes if each.name == name)
 
 
-def _described(house: House) -> Iterator[str]:
-    for player, balance in house.account.balances.items():
+def _described(simulation: Simulation) -> Iterator[str]:
+    for player, balance in simulation.account.balances.items():
         yield f"{player} has {balance} gems"
-    for side in (house.account, house.gacha):
+    for side in (simulation.account, simulation.gacha):
         facts = [f"{fact.id} {fact.item or fact.gems}" for fact in side.facts]
         yield f"{side.name}: {', '.join(facts) or 'nothing'}; prepared: {_listed(side.prepared)}"
-    for gid, row in house.log.rows.items():
+    for gid, row in simulation.log.rows.items():
         yield f"decided: {gid} {row.outcome}{'' if row.done_at is None else ', done'}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from mesh.txn.model import Outcome
 from tests.unit.mesh.txn.databases import Side
-from tests.unit.mesh.txn.house import House, Pull
+from tests.unit.mesh.txn.simulation import Pull, Simulation
 
 ROUNDS_TO_SETTLE = 6
 """Rounds of recovery after which all must have ended, once faults have stopped."""
@@ -18,23 +18,23 @@ class Violation(AssertionError):
     """An invariant does not hold. The list says which, and shows what breaks it."""
 
 
-def check_now(house: House) -> None:
+def check_now(simulation: Simulation) -> None:
     """Raises Violation unless all holds that must hold at every moment."""
-    _raise_any(_broken_now(house))
+    _raise_any(_broken_now(simulation))
 
 
-def check_at_rest(house: House) -> None:
+def check_at_rest(simulation: Simulation) -> None:
     """Lets everything settle without faults, then checks what must hold at the end."""
     # Who gives the gems that a redo lacks is a person.
-    for player in house.account.balances:
-        house.account.buy(player, GENEROUS_GEMS)
-    house.account.fails_inside = house.gacha.fails_inside = False
+    for player in simulation.account.balances:
+        simulation.account.buy(player, GENEROUS_GEMS)
+    simulation.account.fails_inside = simulation.gacha.fails_inside = False
     for _ in range(ROUNDS_TO_SETTLE):
-        house.deliver_all()
-        house.loop.advance(ROUND_SECONDS)
-        house.recover_all()
-        check_now(house)
-    _raise_any(_broken_at_rest(house))
+        simulation.deliver_all()
+        simulation.loop.advance(ROUND_SECONDS)
+        simulation.recover_all()
+        check_now(simulation)
+    _raise_any(_broken_at_rest(simulation))
 
 
 def _raise_any(broken: Iterator[str]) -> None:
@@ -43,13 +43,13 @@ def _raise_any(broken: Iterator[str]) -> None:
         raise Violation("; ".join(found))
 
 
-def _broken_now(house: House) -> Iterator[str]:
-    account, gacha = house.account, house.gacha
-    for gid, said in house.log.ever.items():
+def _broken_now(simulation: Simulation) -> Iterator[str]:
+    account, gacha = simulation.account, simulation.gacha
+    for gid, said in simulation.log.ever.items():
         if len(said) > 1:
             yield f"the decision of {gid} has changed"
     for side in (account, gacha):
-        yield from _broken_by_side(side, house)
+        yield from _broken_by_side(side, simulation)
     for player, balance in account.balances.items():
         paid = sum(fact.gems for fact in account.facts if fact.player == player)
         if balance != account.bought[player] - paid or balance < 0:
@@ -61,26 +61,26 @@ def _broken_now(house: House) -> Iterator[str]:
             yield f"{fact} is there without its debit"
 
 
-def _broken_by_side(side: Side, house: House) -> Iterator[str]:
+def _broken_by_side(side: Side, simulation: Simulation) -> Iterator[str]:
     for gid in side.committed:
-        if Outcome.COMMIT not in house.log.ever.get(gid, ()):
+        if Outcome.COMMIT not in simulation.log.ever.get(gid, ()):
             yield f"{gid} was committed at {side.name} without a decision"
     for gid in side.rolled_back:
-        if Outcome.COMMIT in house.log.ever.get(gid, ()):
+        if Outcome.COMMIT in simulation.log.ever.get(gid, ()):
             yield f"{gid} was rolled back at {side.name} against its decision"
     for operation_id, times in Counter(fact.id for fact in side.facts).items():
         if times > 1:
             yield f"{operation_id} took effect {times} times at {side.name}"
 
 
-def _broken_at_rest(house: House) -> Iterator[str]:
-    account, gacha = house.account, house.gacha
+def _broken_at_rest(simulation: Simulation) -> Iterator[str]:
+    account, gacha = simulation.account, simulation.gacha
     for side in (account, gacha):
         if side.prepared:
             yield f"still prepared at {side.name}: {sorted(side.prepared)}"
-    if open_gids := house.log.open_gids():
+    if open_gids := simulation.log.open_gids():
         yield f"decided and not done: {open_gids}"
-    for gid, said in house.log.ever.items():
+    for gid, said in simulation.log.ever.items():
         ended = {side.name for side in (account, gacha) if gid in side.committed}
         if Outcome.COMMIT in said and len(ended) != 2:
             yield f"{gid} was to commit, and did at {sorted(ended)}"
@@ -88,7 +88,7 @@ def _broken_at_rest(house: House) -> Iterator[str]:
     items = {fact.id: fact.item for fact in gacha.facts}
     if debits != items.keys():
         yield f"debits and pulls differ by {sorted(debits ^ items.keys())}"
-    for pull in house.pulls.values():
+    for pull in simulation.pulls.values():
         yield from _broken_by_answers(pull, items)
 
 
@@ -97,6 +97,6 @@ def _broken_by_answers(pull: Pull, items: dict[str, str]) -> Iterator[str]:
         if items.get(pull.id) != item:
             yield f"{pull.id} was answered with {item}, and has {items.get(pull.id)}"
     if pull.is_known and pull.id not in items:
-        yield f"{pull.id} was told to have been done, and was not"
-    if len(pull.refusals) == pull.asked_count and pull.id in items:
+        yield f"{pull.id} was reported as done, and was not"
+    if len(pull.refusals) == pull.request_count and pull.id in items:
         yield f"{pull.id} was refused each time, and charged"

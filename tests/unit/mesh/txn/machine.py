@@ -10,8 +10,8 @@ from mesh.errors import Unavailable
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.model import Outcome
 from tests.unit.mesh.txn.databases import GachaSide, Side
-from tests.unit.mesh.txn.house import House, Pull
 from tests.unit.mesh.txn.invariants import Violation, check_at_rest, check_now
+from tests.unit.mesh.txn.simulation import Pull, Simulation
 from tests.unit.mesh.txn.wire import Message
 
 PLAYERS = ("ada", "bo", "cy")
@@ -36,80 +36,82 @@ class ProtocolMachine(RuleBasedStateMachine):
     @initialize(skews=st.tuples(*[st.sampled_from((0.0, 0.0, -3.0, 3.0))] * 3))
     def start(self, skews: tuple[float, ...]) -> None:
         self.has_failed = False
-        self.house = House(
+        self.simulation = Simulation(
             skews_seconds=skews, mutants=self.mutants, coordinator_class=self.coordinator_class
         )
         for player in PLAYERS:
-            self.house.account.buy(player, FIRST_GEMS)
+            self.simulation.account.buy(player, FIRST_GEMS)
 
-    @precondition(lambda self: len(self.house.pulls) < MAX_PULLS)
+    @precondition(lambda self: len(self.simulation.pulls) < MAX_PULLS)
     @rule(player=st.sampled_from(PLAYERS), price=st.sampled_from(PRICES), pick=picks)
     def pull(self, player: str, price: int, pick: int) -> None:
-        number = len(self.house.pulls) + 1
+        number = len(self.simulation.pulls) + 1
         self._submit(Pull(f"pull-{number}", player, price), pick)
 
-    @precondition(lambda self: self.house.pulls)
+    @precondition(lambda self: self.simulation.pulls)
     @rule(which=picks, pick=picks)
     def pull_again(self, which: int, pick: int) -> None:
-        pulls = list(self.house.pulls.values())
+        pulls = list(self.simulation.pulls.values())
         self._submit(pulls[which % len(pulls)], pick)
 
     @rule(player=st.sampled_from(PLAYERS))
     def buy(self, player: str) -> None:
-        self.house.account.buy(player, 10)
+        self.simulation.account.buy(player, 10)
 
-    @precondition(lambda self: self.house.wire.in_flight)
+    @precondition(lambda self: self.simulation.wire.in_flight)
     @rule(pick=picks)
     def deliver(self, pick: int) -> None:
-        self.house.wire.deliver(self._message(pick))
-        self.house.loop.run_ready()
+        self.simulation.wire.deliver(self._message(pick))
+        self.simulation.loop.run_ready()
 
-    @precondition(lambda self: self.house.wire.in_flight)
+    @precondition(lambda self: self.simulation.wire.in_flight)
     @rule(how_many=st.integers(2, 6))
     def deliver_some(self, how_many: int) -> None:
         for _ in range(how_many):
-            if self.house.wire.in_flight:
-                self.house.wire.deliver(self.house.wire.in_flight[0])
-                self.house.loop.run_ready()
+            if self.simulation.wire.in_flight:
+                self.simulation.wire.deliver(self.simulation.wire.in_flight[0])
+                self.simulation.loop.run_ready()
                 self.hold()
 
-    @precondition(lambda self: self.house.wire.in_flight)
+    @precondition(lambda self: self.simulation.wire.in_flight)
     @rule(pick=picks)
     def deliver_those_of_one_process(self, pick: int) -> None:
-        processes = self.house.processes
-        self.house.deliver_all_of(processes[pick % len(processes)])
+        processes = self.simulation.processes
+        self.simulation.deliver_all_of(processes[pick % len(processes)])
 
-    @precondition(lambda self: self.house.wire.in_flight)
+    @precondition(lambda self: self.simulation.wire.in_flight)
     @rule(pick=picks, seconds=st.sampled_from(STALLS_SECONDS))
     def stall(self, pick: int, seconds: float) -> None:
         """A process stands still in the middle of something, and all others go on."""
-        self.house.loop.advance(seconds)
+        self.simulation.loop.advance(seconds)
         stalled = self._message(pick).sender
-        self.house.recover_all(but=next(p for p in self.house.processes if p.name == stalled.name))
+        self.simulation.recover_all(
+            but=next(p for p in self.simulation.processes if p.name == stalled.name)
+        )
 
-    @precondition(lambda self: self.house.wire.in_flight)
+    @precondition(lambda self: self.simulation.wire.in_flight)
     @rule(pick=picks)
     def lose_the_request(self, pick: int) -> None:
-        self.house.wire.lose(self._message(pick))
-        self.house.loop.run_ready()
+        self.simulation.wire.lose(self._message(pick))
+        self.simulation.loop.run_ready()
 
-    @precondition(lambda self: self.house.wire.in_flight)
+    @precondition(lambda self: self.simulation.wire.in_flight)
     @rule(pick=picks)
     def lose_the_reply(self, pick: int) -> None:
-        self.house.wire.deliver(self._message(pick), is_answered=False)
-        self.house.loop.run_ready()
+        self.simulation.wire.deliver(self._message(pick), is_answered=False)
+        self.simulation.loop.run_ready()
 
-    @precondition(lambda self: self.house.wire.in_flight)
+    @precondition(lambda self: self.simulation.wire.in_flight)
     @rule(pick=picks)
     def give_up(self, pick: int) -> None:
-        self.house.wire.give_up(self._message(pick))
-        self.house.loop.run_ready()
+        self.simulation.wire.give_up(self._message(pick))
+        self.simulation.loop.run_ready()
 
-    @precondition(lambda self: self.house.wire.late)
+    @precondition(lambda self: self.simulation.wire.late)
     @rule(pick=st.integers(0, 23))
     def deliver_a_late_copy(self, pick: int) -> None:
-        late = self.house.wire.late
-        self.house.wire.repeat(late[pick % len(late)])
+        late = self.simulation.wire.late
+        self.simulation.wire.repeat(late[pick % len(late)])
 
     @precondition(lambda self: self._to_abort())
     @rule(pick=picks)
@@ -122,64 +124,64 @@ class ProtocolMachine(RuleBasedStateMachine):
 
     @rule(pick=picks)
     def start_recovery(self, pick: int) -> None:
-        processes = self.house.processes
-        self.house.start_recovery(processes[pick % len(processes)])
+        processes = self.simulation.processes
+        self.simulation.start_recovery(processes[pick % len(processes)])
 
     @rule(pick=picks)
     def kill(self, pick: int) -> None:
-        processes = self.house.processes
-        self.house.kill(processes[pick % len(processes)])
+        processes = self.simulation.processes
+        self.simulation.kill(processes[pick % len(processes)])
 
     @rule(seconds=st.sampled_from(MOMENTS_SECONDS))
     def wait(self, seconds: float) -> None:
-        self.house.loop.advance(seconds)
+        self.simulation.loop.advance(seconds)
 
     @rule(is_first=st.booleans())
     def fail_inside_the_next_prepare(self, is_first: bool) -> None:
         """A statement of it fails, so that its PREPARE is answered with ROLLBACK."""
-        side: Side = self.house.account if is_first else self.house.gacha
+        side: Side = self.simulation.account if is_first else self.simulation.gacha
         side.fails_inside = True
 
-    @precondition(lambda self: self.house.account.prepared)
+    @precondition(lambda self: self.simulation.account.prepared)
     @rule(pick=picks)
     def forget_a_branch_of_the_first(self, pick: int) -> None:
         """No copy of its Prepare comes behind: ADR 0011 says what that would do."""
-        gids = list(self.house.account.prepared)
+        gids = list(self.simulation.account.prepared)
         gid = gids[pick % len(gids)]
-        self.house.account.lose(gid)
-        self.house.wire.drop_copies("account", f"Prepare {gid}")
+        self.simulation.account.lose(gid)
+        self.simulation.wire.drop_copies("account", f"Prepare {gid}")
 
     @invariant()
     def hold(self) -> None:
-        if hasattr(self, "house"):
+        if hasattr(self, "simulation"):
             try:
-                check_now(self.house)
+                check_now(self.simulation)
             except Violation:
                 self.has_failed = True
                 raise
 
     def teardown(self) -> None:
-        if not hasattr(self, "house"):
+        if not hasattr(self, "simulation"):
             return
         try:
             if not self.has_failed:
-                check_at_rest(self.house)
+                check_at_rest(self.simulation)
         finally:
-            self.house.end()
+            self.simulation.end()
 
     def _submit(self, pull: Pull, pick: int) -> None:
-        coordinators = self.house.coordinators
-        self.house.submit(coordinators[pick % len(coordinators)], pull)
+        coordinators = self.simulation.coordinators
+        self.simulation.submit(coordinators[pick % len(coordinators)], pull)
 
     def _to_abort(self) -> list[tuple[Side, str]]:
-        rows = self.house.log.rows
+        rows = self.simulation.log.rows
         return [
             (side, gid)
-            for side in (self.house.account, self.house.gacha)
+            for side in (self.simulation.account, self.simulation.gacha)
             for gid in side.prepared
             if gid in rows and rows[gid].outcome is Outcome.ABORT
         ]
 
     def _message(self, pick: int) -> Message:
-        in_flight = self.house.wire.in_flight
+        in_flight = self.simulation.wire.in_flight
         return in_flight[pick % len(in_flight)]

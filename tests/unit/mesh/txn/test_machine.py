@@ -35,7 +35,7 @@ def silence() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def test_the_protocol_holds_whatever_happens_in_whatever_order() -> None:
+def test_the_protocol_holds_for_any_events_in_any_order() -> None:
     run_state_machine_as_test(ProtocolMachine, settings=SETTINGS)
 
 

@@ -35,9 +35,9 @@ class Message:
 
 @dataclass
 class Wire:
-    """Carries messages when told to. `told` hears of each thing that becomes of one."""
+    """Delivers messages on demand. Calls `note` with a line for each event."""
 
-    told: Callable[[str], None] = lambda line: None
+    note: Callable[[str], None] = lambda line: None
     in_flight: list[Message] = field(default_factory=list)
     late: deque[Message] = field(default_factory=lambda: deque(maxlen=MAX_LATE))
     is_closed: bool = False
@@ -62,23 +62,23 @@ class Wire:
         except MeshError as raised:
             answer, error = None, raised
         shown = error.reason if error is not None else _shown(answer)
-        self.told(f"{message.sender.name} -> {message.receiver}: {message.text} -> {shown}")
+        self.note(f"{message.sender.name} -> {message.receiver}: {message.text} -> {shown}")
         if not is_answered:
-            self.told("  the reply is lost")
+            self.note("  the reply is lost")
             error = Unavailable("the reply was lost")
         _answer(message, answer, error)
 
     def lose(self, message: Message) -> None:
         """The request never arrives, and its sender learns that."""
         self.in_flight.remove(message)
-        self.told(f"{message.sender.name} -> {message.receiver}: {message.text}, which is lost")
+        self.note(f"{message.sender.name} -> {message.receiver}: {message.text}, which is lost")
         _answer(message, None, Unavailable("the request was lost"))
 
     def give_up(self, message: Message) -> None:
         """Its sender waits no longer; the request is still on its way."""
         self.in_flight.remove(message)
         self.late.append(message)
-        self.told(f"{message.sender.name} -> {message.receiver}: {message.text}, given up, late")
+        self.note(f"{message.sender.name} -> {message.receiver}: {message.text}, given up, late")
         _answer(message, None, Unavailable("no reply in time"))
 
     def drop_copies(self, receiver: str, beginning: str) -> None:
@@ -97,7 +97,7 @@ class Wire:
             shown = _shown(message.act())
         except MeshError as error:
             shown = error.reason
-        self.told(f"late: {message.sender.name} -> {message.receiver}: {message.text} -> {shown}")
+        self.note(f"late: {message.sender.name} -> {message.receiver}: {message.text} -> {shown}")
 
 
 def _answer(message: Message, answer: object, error: MeshError | None) -> None:

@@ -58,7 +58,7 @@ def test_a_round_has_each_point_once_and_reads_have_half_the_time() -> None:
     assert plan.duration_seconds == 3 * (4 * (4 + 2) + 2 * (2 + 2))
 
 
-def test_without_ghz_the_rest_is_measured_and_its_installation_is_told(
+def test_without_ghz_the_rest_is_measured_and_its_installation_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -43,7 +43,7 @@ def test_batch_sizes_are_a_mean_and_the_bounds_of_buckets() -> None:
     assert "12.5 (16, 16)" in row
 
 
-def test_errors_are_loud_and_the_first_is_told() -> None:
+def test_errors_are_loud_and_the_first_is_reported() -> None:
     text = _shown(_run(sample(800, 7.0, error="503 [away]")))
     assert "3 ERRORS of pulls through REST, 1 connection; the first: 503 [away]" in text
 
@@ -54,7 +54,7 @@ def test_broken_invariants_are_loud() -> None:
     assert "every invariant holds" not in text
 
 
-def test_what_was_left_out_is_told() -> None:
+def test_what_was_left_out_is_reported() -> None:
     text = _shown(figures(left_out=("ghz, which is not installed",)))
     assert "Left out: ghz, which is not installed" in text
 

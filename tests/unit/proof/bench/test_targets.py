@@ -32,7 +32,7 @@ def test_a_lone_pull_is_compared_with_lone_commits(
     assert times_plain_commits(_run(pulls, commits)) == expected
 
 
-def test_both_numbers_and_their_ratio_are_told() -> None:
+def test_both_numbers_and_their_ratio_are_reported() -> None:
     of = figures(series("pulls", {64: [sample(operation_count=12_000)]}))
     told = [(each.measured, each.target, each.ratio) for each in comparisons(of)]
     assert told == [
@@ -42,13 +42,13 @@ def test_both_numbers_and_their_ratio_are_told() -> None:
     ]
 
 
-def test_the_cost_is_told_from_few_connections_to_many() -> None:
+def test_the_cost_is_distinguished_from_few_connections_to_many() -> None:
     of = figures(series("pulls", {1: [sample()], 16: [sample()]}))
     (falling,) = comparisons(of)
     assert (falling.measured, falling.target, falling.ratio) == ("1.750, 1.750", "falling", 1.0)
 
 
-def test_of_what_was_not_measured_nothing_is_told() -> None:
+def test_targets_without_a_measurement_are_left_out() -> None:
     assert list(comparisons(figures())) == []
     nothing_completed = figures(series("pulls", {64: [sample(0, 0.0, "503")]}))
     assert list(comparisons(nothing_completed)) == []

@@ -49,7 +49,7 @@ def test_errors_count_from_first_to_last_and_the_first_is_kept() -> None:
     assert result.first_error == "503 " + "x" * (LONGEST_ERROR - 4)
 
 
-def test_a_result_is_read_as_it_was_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_result_is_read_as_it_was_printed(capsys: pytest.CaptureFixture[str]) -> None:
     result = WindowResult(10, 2.5, 1.25, 8.5, 1, 'a "quoted" error\nof two lines')
     write_result(result)
     line, rest = capsys.readouterr().out.split("\n", 1)

@@ -45,7 +45,7 @@ def test_no_window_has_more_than_the_quota_and_no_refusal_counts(
 
 
 @given(policies, steps)
-def test_a_refused_client_is_told_when_it_will_be_admitted(
+def test_a_refused_client_learns_when_it_will_be_admitted(
     policy: Policy, steps: list[float]
 ) -> None:
     clock = Clock()
@@ -99,7 +99,7 @@ def test_a_clock_that_is_set_back_gives_no_new_quota() -> None:
     assert not counters.take("a").admitted
 
 
-def test_only_busy_keys_are_told_of_and_each_request_once() -> None:
+def test_only_busy_keys_are_shared_and_each_request_once() -> None:
     clock = Clock(START)
     counters = Counters(Policy("player", 16, 10), clock)
     counters.take("a")
@@ -116,7 +116,7 @@ def test_only_busy_keys_are_told_of_and_each_request_once() -> None:
     assert counters.outgoing(9) == [("a", window, 1, True)]
 
 
-def test_at_most_so_much_is_told_at_a_time_and_the_rest_later() -> None:
+def test_a_bounded_number_of_counts_is_shared_at_a_time() -> None:
     counters = Counters(Policy("player", 1, 10), Clock())
     for key in "abcde":
         counters.take(key)

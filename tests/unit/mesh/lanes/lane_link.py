@@ -13,7 +13,7 @@ from protos.mesh.v1 import lane_pb2
 from tests.unit.mesh.echo import ECHO, Callers, Echo, echo_server
 
 
-class House:
+class Link:
     """A running server, and a transport that leads to it."""
 
     def __init__(self, max_lanes: int = MAX_LANES) -> None:

@@ -25,7 +25,7 @@ class Way:
         return Callers(self.tls_directory)
 
 
-class House:
+class Link:
     """A running server in this process, and a transport that leads to it."""
 
     def __init__(self, way: Way, max_calls_of_a_kind: int = 1024) -> None:

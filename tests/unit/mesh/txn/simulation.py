@@ -22,21 +22,21 @@ MAX_MESSAGES = 5_000
 
 @dataclass
 class Pull:
-    """What a player asks for, under one idempotency key, and each answer so far."""
+    """A player's request under one idempotency key, with each answer so far."""
 
     id: str
     player: str
     gems: int
-    asked_count: int = 0
+    request_count: int = 0
     refusals: list[str] = field(default_factory=list)
     items: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     is_known: bool = False
-    """Somebody was told that it has taken effect, or is about to."""
+    """An answer said that it has taken effect, or will."""
 
 
-class House:
-    """All of it. Nothing moves unless a method is called."""
+class Simulation:
+    """The whole model. Its state changes only when a method is called."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class House:
         skews_seconds: Iterable[float] = (),
         mutants: Iterable[str] = (),
         coordinator_class: type[Coordinator] = Coordinator,
-        told: Callable[[str], object] = lambda line: None,
+        note: Callable[[str], object] = lambda line: None,
     ) -> None:
         self.loop = HandDrivenLoop()
-        self._told = told
-        self.wire = Wire(self.told)
+        self._note = note
+        self.wire = Wire(self.note)
         broken = frozenset(mutants)
         self.account = AccountSide("account", self.now, broken)
         self.gacha = GachaSide("gacha", self.now, broken)
@@ -73,7 +73,7 @@ class House:
     def submit(self, process: GachaProcess, pull: Pull) -> None:
         """A player asks a process, for the first time or again."""
         self.pulls[pull.id] = pull
-        pull.asked_count += 1
+        pull.request_count += 1
         body = Body(pull.player, pull.gems)
         deadline = Deadline.after(PULL_SECONDS, self.loop.time)
         self.loop.create_task(
@@ -93,7 +93,7 @@ class House:
         number = self.processes.index(process)
         make = self._account_process if number == 0 else self._gacha_process
         self.processes[number] = make(number)
-        self.told(f"{process.name} is killed")
+        self.note(f"{process.name} is killed")
 
     def deliver_all(self) -> None:
         """Delivers what is on its way, in order, and what follows from it."""
@@ -132,24 +132,24 @@ class House:
             answer = await process.pull(work, deadline)
         except MeshError as error:
             pull.errors.append(error.reason)
-            self.told(f"{pull.id} is answered: {error.reason}")
+            self.note(f"{pull.id} is answered: {error.reason}")
             return
         if isinstance(answer, Committed):
             pull.items.append(str(answer.second))
-            self.told(f"{pull.id} is answered: {answer.second}")
+            self.note(f"{pull.id} is answered: {answer.second}")
         elif answer.reason == DUPLICATE:
             pull.is_known = True
-            self.told(f"{pull.id} is answered: done before")
+            self.note(f"{pull.id} is answered: done before")
         else:
             pull.refusals.append(answer.reason)
-            self.told(f"{pull.id} is refused: {answer.reason}")
+            self.note(f"{pull.id} is refused: {answer.reason}")
 
-    def told(self, line: str) -> None:
-        """Tells what happened, with short names for gids."""
-        self._told(GID.sub(lambda found: self.short(found[0]), line))
+    def note(self, line: str) -> None:
+        """Records an event, with short names for gids."""
+        self._note(GID.sub(lambda found: self.short(found[0]), line))
 
     def short(self, gid: str) -> str:
-        """g1 for the gid that was seen first, and so on."""
+        """g1 for the first gid, g2 for the second, and so on."""
         return self._short.setdefault(gid, f"g{len(self._short) + 1}")
 
     def _clock_of(self, number: int) -> Callable[[], float]:
