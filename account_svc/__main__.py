@@ -34,7 +34,7 @@ from account_svc.use_cases.purchases import Purchases
 from account_svc.use_cases.sessions import Sessions
 from mesh.config import load
 from mesh.contract.terms import WorkKind
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
 from mesh.process.commands import run_command
 from mesh.process.member import Member
@@ -81,15 +81,17 @@ class _Shop:
     purchases: Purchases
 
 
-async def serve(settings: AccountSettings, database: Database, reach: Reach = unharmed) -> None:
+async def serve(
+    settings: AccountSettings, database: Database, failpoint: Failpoint = no_failpoint
+) -> None:
     """Builds the service and serves until a signal."""
     async with Runtime() as runtime:
         member = Member(runtime, settings, SERVICE)
         sign_in = _sign_in(runtime, settings, database, member)
-        shop = _shop(runtime, settings, database, reach)
-        participant = Participant(database, "account", apply_debits, reach=reach)
+        shop = _shop(runtime, settings, database, failpoint)
+        participant = Participant(database, "account", apply_debits, failpoint=failpoint)
         coordinator = RemoteCoordinator(member.client("gacha_svc"), member.identity.metadata)
-        recovery = BranchRecovery(participant, coordinator, commits=True, reach=reach)
+        recovery = BranchRecovery(participant, coordinator, commits=True, failpoint=failpoint)
         service = Service(
             offered=_offered(database, sign_in, shop, participant),
             player_keys=sign_in.signing_keys.find,
@@ -120,10 +122,12 @@ def _sign_in(
     return _SignIn(signing_keys, passwords, guard, sessions, accounts)
 
 
-def _shop(runtime: Runtime, settings: AccountSettings, database: Database, reach: Reach) -> _Shop:
+def _shop(
+    runtime: Runtime, settings: AccountSettings, database: Database, failpoint: Failpoint
+) -> _Shop:
     provider = choose_provider(settings)
     runtime.push_async_callback(provider.close)
-    sagas = SagaRunner(database, [PurchaseSaga(database, provider).definition], reach=reach)
+    sagas = SagaRunner(database, [PurchaseSaga(database, provider).definition], failpoint=failpoint)
     runtime.push_async_callback(sagas.close)
     price = Price(settings.gem_price_minor, settings.gem_price_currency)
     purchases = Purchases(database, sagas, provider_name=provider.name, price=price)

@@ -22,7 +22,7 @@ from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
 from mesh.calling.client import ServiceClient
 from mesh.config import load
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.database import Database
 from mesh.process.commands import run_command
@@ -58,15 +58,19 @@ class _Transactions:
     recover: Sequence[Callable[[], Awaitable[None]]]
 
 
-async def serve(settings: GachaSettings, database: Database, reach: Reach = unharmed) -> None:
+async def serve(
+    settings: GachaSettings, database: Database, failpoint: Failpoint = no_failpoint
+) -> None:
     """Builds the service and serves until a signal."""
     async with Runtime() as runtime:
         member = Member(runtime, settings, SERVICE)
         account_svc = member.client("account_svc")
         cache = CatalogCache(database)
-        transactions = _transactions(settings, database, member, account_svc, cache, reach)
+        transactions = _transactions(settings, database, member, account_svc, cache, failpoint)
         gift_fees = RemoteGiftFees(account_svc, member.identity.metadata)
-        sagas = SagaRunner(database, [GiftSaga(database, gift_fees).definition], reach=reach)
+        sagas = SagaRunner(
+            database, [GiftSaga(database, gift_fees).definition], failpoint=failpoint
+        )
         runtime.push_async_callback(sagas.close)
         group_commit = GroupCommit(
             transactions.coordinator, metrics=TransactionMetrics(member.metrics)
@@ -98,16 +102,16 @@ def _transactions(
     member: Member,
     account_svc: ServiceClient,
     cache: CatalogCache,
-    reach: Reach,
+    failpoint: Failpoint,
 ) -> _Transactions:
     draws = Draws(cache, secrets.token_bytes)
-    participant = Participant(database, "gacha", draws.apply, reach=reach)
+    participant = Participant(database, "gacha", draws.apply, failpoint=failpoint)
     decisions = DecisionLog(database)
     first = account_participant(account_svc, member.identity.metadata)
     second = LocalParticipant(participant)
-    coordinator = Coordinator(settings.instance_id, first, second, decisions, reach=reach)
-    branches = BranchRecovery(participant, decisions, commits=False, reach=reach)
-    decided = DecisionRecovery(coordinator, decisions, first, second, reach=reach)
+    coordinator = Coordinator(settings.instance_id, first, second, decisions, failpoint=failpoint)
+    branches = BranchRecovery(participant, decisions, commits=False, failpoint=failpoint)
+    decided = DecisionRecovery(coordinator, decisions, first, second, failpoint=failpoint)
     return _Transactions(participant, decisions, coordinator, (branches.run_once, decided.run_once))
 
 

@@ -1,7 +1,7 @@
 """Network addresses, in one spelling each.
 
-An IPv4 address that came over an IPv6 socket is IPv4, so that nobody is two clients by
-the socket that they chose. Pure.
+An IPv4-mapped IPv6 address becomes plain IPv4, so that one client has one address over both
+kinds of socket. Pure.
 """
 
 from functools import lru_cache
@@ -14,7 +14,7 @@ IPV6_SITE_BITS = 64
 
 @lru_cache(REMEMBERED_ADDRESSES)
 def canonical(text: str) -> str | None:
-    """The address in its one spelling, without a zone; None for what is none."""
+    """The canonical spelling of an IP address, without a zone; None if it is not one."""
     try:
         parsed: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -25,16 +25,16 @@ def canonical(text: str) -> str | None:
 
 @lru_cache(REMEMBERED_ADDRESSES)
 def site_of(address: str) -> str:
-    """What one customer has: an IPv4 address itself, of an IPv6 address its /64. Anything
-    else comes back as it is."""
+    """The part of an address that one customer controls: an IPv4 address itself, or the /64
+    network of an IPv6 address. Any other text is returned unchanged."""
     if ":" not in address:
         return address
     return str(ip_network((address, IPV6_SITE_BITS), strict=False))
 
 
 def address_of_peer(peer: str) -> str | None:
-    """Whose connection it is, by what gRPC calls it: ipv4:192.0.2.1:50051 or
-    ipv6:%5B2001:db8::1%5D:50051. None for what has no such address, as a Unix socket."""
+    """The IP address in a gRPC peer name, such as ipv4:192.0.2.1:50051 or
+    ipv6:%5B2001:db8::1%5D:50051. None for a peer without one, such as a Unix socket."""
     kind, _, place = peer.partition(":")
     if kind not in ("ipv4", "ipv6"):
         return None

@@ -1,7 +1,7 @@
-"""Reads settings once from the environment, for a process of whatever kind.
+"""Reads the settings of a process once, from the environment.
 
-A bad or missing setting ends the process with every fault listed at once, each with the
-variable's name.
+A bad or missing setting ends the process. The message lists every fault at once, each with
+its variable's name.
 """
 
 import sys
@@ -28,7 +28,7 @@ def addresses(text: str) -> str:
 
 
 def split_addresses(text: str) -> list[str]:
-    """The addresses of a list that `addresses` took, in their order."""
+    """The addresses of a list that `addresses` has checked, in order."""
     return [address.strip() for address in text.split(",")]
 
 
@@ -36,9 +36,9 @@ MIN_SECRET_LENGTH = 16
 
 
 def chosen_secret(variable: str, value: str | None, file: Path | None) -> str:
-    """A secret that is given in `variable` or in the file that `variable`_FILE names.
+    """The secret in `variable`, or in the file that `variable`_FILE names.
 
-    For a field's validator: raises ValueError, which never repeats the secret.
+    For use in a field's validator. Raises ValueError; its message never contains the secret.
     """
     if value is None and file is None:
         raise ValueError(f"is required, either itself or in the file that {variable}_FILE names")
@@ -63,7 +63,7 @@ def load(kind: type[Settings]) -> Settings:
     try:
         return kind()
     except ValidationError as error:
-        # A default that is refused is told by its field, anything else by its variable.
+        # pydantic names a refused default by its field, and any other fault by its variable.
         variables = {name: field.validation_alias for name, field in kind.model_fields.items()}
         faults = [
             f"  {'.'.join(str(variables.get(str(part)) or part) for part in fault['loc'])}: "

@@ -1,4 +1,4 @@
-"""How long a caller is still willing to wait."""
+"""Deadlines: how much time a call has left."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Deadline:
-    """A moment on a monotonic clock, passed on from call to call as what is left of it."""
+    """A point on a monotonic clock. Calls to other processes pass on the time that is left."""
 
     __slots__ = ("_at", "_clock")
 
@@ -25,11 +25,11 @@ class Deadline:
 
     @staticmethod
     def latest(deadlines: "Iterable[Deadline]") -> "Deadline":
-        """The one that is over last."""
+        """The deadline that passes last."""
         return max(deadlines, key=lambda deadline: deadline._at)
 
     def remaining_seconds(self) -> float:
-        """What is left, never below 0."""
+        """The time left, at least 0."""
         return max(0.0, self._at - self._clock())
 
     def is_over(self) -> bool:
@@ -48,18 +48,22 @@ class Deadline:
 
 
 async def within(deadline: Deadline, running: Awaitable[T]) -> T:
-    """`asyncio.timeout` at a quarter of its cost, which was half of a call's. Raises
-    TimeoutError when `running` did not end in time, and CancelledError when somebody
-    else cancels the task, even in the same moment."""
+    """Awaits `running`, and cancels it when the deadline passes.
+
+    It does what `asyncio.timeout` does at a quarter of the cost, which was half of the cost
+    of a call. Raises TimeoutError when `running` did not end in time, and CancelledError
+    when the task was cancelled from outside, even at the same moment.
+    """
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
+    # Cancellations that were already pending when this began belong to others.
     cancelling_count = task.cancelling()
     is_over = False
     timer: asyncio.TimerHandle
 
     def end() -> None:
         nonlocal is_over, timer
-        # A timer of uvloop may come a millisecond early.
+        # A uvloop timer may fire a millisecond early: then wait for the rest.
         if deadline.is_over():
             is_over = True
             task.cancel()
@@ -70,10 +74,14 @@ async def within(deadline: Deadline, running: Awaitable[T]) -> T:
     try:
         return await running
     except asyncio.CancelledError as error:
+        # One cancellation is our own. A further one came from outside and takes precedence:
+        # a cancelled task must not continue as if it had only timed out.
         if is_over and task.cancelling() - 1 <= cancelling_count:
             raise TimeoutError from error
         raise
     finally:
         timer.cancel()
+        # Takes back our own cancellation, also when `running` swallowed it, so that a timeout
+        # further out still counts only its own.
         if is_over:
             task.uncancel()

@@ -2,27 +2,27 @@
 
     MeshError
     +-- Cancelled              1   the caller went away
-    +-- InvalidArgument        3   the request is wrong, whatever the state
+    +-- InvalidArgument        3   the request is wrong in every state of the system
     +-- DeadlineExceeded       4   time ran out; what happened is unknown
     +-- NotFound               5
     +-- AlreadyExists          6
     +-- PermissionDenied       7
     +-- ResourceExhausted      8   a bound was reached; come back later
-    |   +-- Overloaded             refused at the door: nothing was begun
+    |   +-- Overloaded             refused before any work was done
     +-- FailedPrecondition     9   the request is right, the state is not
     +-- Aborted               10   lost a race and changed nothing; try again
     +-- Unimplemented         12
-    +-- Internal              13   our bug; the caller learns the trace id alone
+    +-- Internal              13   our bug; the caller gets only the trace id
     +-- Unavailable           14   this instance cannot answer; another may
-    |   +-- DependencyAway         what stands behind the instance cannot; the instance serves
-    |       +-- NoKeysYet          it cannot tell yet who anybody is: nothing was begun
-    |       +-- InDoubt            it may have taken effect; the idempotency key tells
+    |   +-- DependencyAway         a dependency is down; the instance itself is healthy
+    |       +-- NoKeysYet          it has no keys to verify tokens with; no work was done
+    |       +-- InDoubt            it may have taken effect; repeat with the same key
     +-- DataLoss              15   needs a person
     +-- Unauthenticated       16
 
-Services add subclasses in their own domain. The module imports nothing of gRPC,
-so that a domain may raise these. Codes are those of google.rpc.Code; the shape
-follows AIP-193.
+Services add subclasses in their own domain. This module does not import gRPC, so that a
+domain may raise these errors. The codes are those of google.rpc.Code; the shape follows
+AIP-193.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ DOMAIN = "gacha-mesh"
 """The domain of every google.rpc.ErrorInfo that the mesh sends."""
 
 INSTANCE, SERVES = "instance", "serves"
-"""In the metadata of an UNAVAILABLE that takes nothing away from the instance that sends it."""
+"""This metadata entry marks an UNAVAILABLE whose sender is healthy: it opens no breaker."""
 
 
 class Code(IntEnum):
@@ -68,12 +68,11 @@ class FieldViolation:
 
 
 class MeshError(Exception):
-    """An error that its caller is told of.
+    """An error that is sent to the caller.
 
-    `message` is one sentence for people and says the remedy; `reason` is for
-    machines, UPPER_SNAKE_CASE; `metadata` are details for machines; `fields`
-    are the fields that are wrong. `retryable` says that the same request may
-    succeed later with nothing changed by its sender.
+    `message` is one sentence for people and names the remedy. `reason` is for machines, in
+    UPPER_SNAKE_CASE. `metadata` has details for machines. `fields` lists the wrong fields.
+    `retryable` says that the same request may succeed later, unchanged.
     """
 
     CODE: ClassVar[Code] = Code.UNKNOWN
@@ -110,7 +109,7 @@ class InvalidArgument(MeshError):
 
     @classmethod
     def of_field(cls, field: str, description: str) -> "InvalidArgument":
-        """The error for one wrong field, whose description reads on after its name."""
+        """The error for one wrong field. The message is the field's name and `description`."""
         return cls(
             f"{field} {description}",
             reason="INVALID_FIELD",
@@ -140,10 +139,10 @@ class ResourceExhausted(MeshError):
 
 
 class Overloaded(ResourceExhausted):
-    """There is no room for one more call of this kind, and nothing of it was begun.
+    """There is no room for another call of this kind. The call did no work.
 
-    A server adds the method's path to the metadata as it leaves, so that the one who
-    called that very method knows that it may be sent to another instance.
+    The server adds the method's path to the metadata. A caller of that same method may
+    therefore send the call to another instance.
     """
 
     REASON = "OVERLOADED"
@@ -169,27 +168,27 @@ class Internal(MeshError):
 
     @classmethod
     def of_trace(cls, trace_id: str) -> "Internal":
-        """What a caller learns of a bug: the id by which the logs have it."""
+        """All that a caller learns of a bug: the trace id to find it in the logs."""
         return cls(f"Internal error; quote trace id {trace_id}.")
 
 
 class Unavailable(MeshError):
-    """The instance that says so cannot answer; another one may."""
+    """The instance that sent this cannot answer; another one may."""
 
     CODE, REASON, retryable = Code.UNAVAILABLE, "UNAVAILABLE", True
 
     @property
     def speaks_of_instance(self) -> bool:
-        """Whether it is the instance that cannot answer, and not something behind it."""
+        """Whether the instance itself is down, and not one of its dependencies."""
         return self.metadata.get(INSTANCE) != SERVES
 
     def absolve_instance(self) -> None:
-        """Has it say, across processes too, that the instance which sends it serves."""
+        """Marks the instance that sends this error as healthy, for remote callers too."""
         self.metadata[INSTANCE] = SERVES
 
 
 class DependencyAway(Unavailable):
-    """Something that the instance needs for this call cannot answer; the instance serves."""
+    """A dependency of this call cannot answer. The instance itself is healthy."""
 
     REASON = "DEPENDENCY_AWAY"
 
@@ -205,9 +204,9 @@ class DependencyAway(Unavailable):
 
 
 class NoKeysYet(DependencyAway):
-    """The instance cannot tell yet who anybody is, and nothing of the call was begun.
+    """The instance has no keys yet to verify tokens with. The call did no work.
 
-    A server adds the method's path to the metadata, as with `Overloaded`.
+    The server adds the method's path to the metadata, as with `Overloaded`.
     """
 
     REASON = "NO_KEYS_YET"
@@ -218,7 +217,8 @@ class DataLoss(MeshError):
 
 
 class InDoubt(DependencyAway):
-    """It is not known yet whether the call took effect; the same idempotency key tells later."""
+    """It is unknown whether the call took effect; a repeat with the same idempotency key
+    returns the outcome later."""
 
     REASON = "OUTCOME_UNKNOWN"
 
@@ -252,4 +252,4 @@ BY_CODE: dict[Code, type[MeshError]] = {
         Unauthenticated,
     )
 }
-"""The class that stands for a code that arrived from elsewhere."""
+"""The class to raise for a code that another process sent."""

@@ -1,16 +1,16 @@
-"""Named points at which a test may end, stop or fail a process.
+"""Failpoints: named points at which a test may kill, freeze or fail a process.
 
-What has to survive such things takes a `Reach` in its constructor and calls it with the
-name of each point that it passes, in whatever thread it is there. A process as people
-run it is never harmed there.
+Code that must survive such faults takes a `Failpoint` in its constructor and calls it with
+the name of each point that it passes, in whichever thread it runs. In production the
+failpoint is `no_failpoint`.
 """
 
 from collections.abc import Callable
 
-Reach = Callable[[str], None]
-"""Called with the name of a point, such as "coordinator.before_decision". What it raises is
-raised there."""
+Failpoint = Callable[[str], None]
+"""Called with the name of a point, such as "coordinator.before_decision". An exception that
+it raises is raised at that point."""
 
 
-def unharmed(point: str) -> None:
-    """Passes every point."""
+def no_failpoint(point: str) -> None:
+    """Does nothing at any point."""

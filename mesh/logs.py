@@ -1,8 +1,7 @@
 """Logs: one JSON object a line on standard output.
 
-`event` is verb_object and everything variable is a field of its own. Tokens,
-passwords and addresses of players are never fields. A line that is written while a call
-runs has its `trace_id`.
+`event` is verb_object; everything variable is a field of its own. Tokens, passwords and
+players' addresses are never logged. A line that is logged during a call has its `trace_id`.
 """
 
 import logging
@@ -15,13 +14,13 @@ import structlog
 from mesh.tracing import current_traceparent, trace_id_of
 
 _TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-"""Without the local variables: those of a request hold its token and its body."""
+"""Leaves out local variables: in a request they hold its token and its body."""
 
 
 def configure_logs(level: str, instance_id: str) -> None:
-    """Sets up structlog, and gives the standard library's loggers the same shape.
+    """Sets up structlog, and makes the standard library's loggers write the same format.
 
-    `level` is one of debug, info, warning, error. Called once, first thing in a process.
+    `level` is one of debug, info, warning, error. Call it once, before anything is logged.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -1,9 +1,9 @@
 """MeshError to google.rpc.Status and back (AIP-193).
 
-What crosses the wire is a status code, a message, and the trailer
-`grpc-status-details-bin` with ErrorInfo, BadRequest and RetryInfo. Whatever an error
-says, it fits into a trailer and into a lane's message: what is too long is cut, and
-what cannot be written is replaced.
+An error crosses the wire as a status code, a message, and the trailer
+`grpc-status-details-bin` with ErrorInfo, BadRequest and RetryInfo. Every error fits into a
+trailer and into a lane's message: long text is cut, and text that cannot be encoded is
+replaced.
 """
 
 from collections.abc import Iterable
@@ -18,18 +18,18 @@ from mesh.errors import BY_CODE, DOMAIN, Code, FieldViolation, MeshError
 
 DETAILS_KEY = "grpc-status-details-bin"
 MAX_MESSAGE_LENGTH = 512
-"""Of an error, in characters."""
+"""The longest error message, in characters."""
 MAX_STATUS_BYTES = 4 * 1024
-"""In base64 with its message beside it, this is within the 16 KiB that metadata may have."""
+"""In base64 and together with its message, this fits into 16 KiB of metadata."""
 
 
 def to_status(error: MeshError) -> status_pb2.Status:
-    """The error as it crosses the wire: of details that are too large, the reason alone."""
+    """The error as it crosses the wire. If the details are too large, only the reason is kept."""
     try:
-        status = _whole(error)
+        status = _full_status(error)
         if status.ByteSize() <= MAX_STATUS_BYTES:
             return status
-    except (TypeError, ValueError):  # a text that is none, or has half of a surrogate pair
+    except (TypeError, ValueError):  # not a str, or with an unpaired surrogate
         pass
     message = error.message.encode("utf-8", "replace")[:MAX_MESSAGE_LENGTH]
     status = status_pb2.Status(code=int(error.code), message=message.decode("utf-8", "ignore"))
@@ -37,7 +37,7 @@ def to_status(error: MeshError) -> status_pb2.Status:
     return status
 
 
-def _whole(error: MeshError) -> status_pb2.Status:
+def _full_status(error: MeshError) -> status_pb2.Status:
     status = status_pb2.Status(code=int(error.code), message=error.message[:MAX_MESSAGE_LENGTH])
     status.details.add().Pack(
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
@@ -57,7 +57,7 @@ def _whole(error: MeshError) -> status_pb2.Status:
 
 
 def from_wire(code: int, message: str, details: bytes | None) -> MeshError:
-    """The error that `to_status` wrote, or the nearest to one that somebody else did."""
+    """The error that `to_status` wrote, or the closest match for another server's status."""
     reason: str | None = None
     metadata: dict[str, str] = {}
     fields: tuple[FieldViolation, ...] = ()
@@ -86,7 +86,7 @@ def from_wire(code: int, message: str, details: bytes | None) -> MeshError:
 
 
 def _details_of(serialized: bytes | None) -> Iterable[Any]:
-    """The details of a google.rpc.Status; none of what a stranger wrote in another form."""
+    """The details of a google.rpc.Status; empty if it is missing or malformed."""
     status = status_pb2.Status()
     with suppress(DecodeError):
         status.ParseFromString(serialized or b"")

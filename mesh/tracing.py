@@ -1,7 +1,7 @@
-"""The trace of a call (W3C Trace Context): one id from the socket to the cause.
+"""The trace of a call (W3C Trace Context): one id across all processes.
 
-A server makes the trace of a call current while it runs the call. Log lines take their
-`trace_id` from there, and so do the calls that it makes to other services.
+While a server runs a call, the call's trace is current. Log lines and calls to other
+services take their trace id from it.
 """
 
 import os
@@ -25,19 +25,19 @@ def trace_id_of(traceparent: str) -> str:
 
 
 def new_traceparent() -> str:
-    """A trace of its own, not sampled."""
+    """A traceparent with a new trace id, not sampled."""
     digits = os.urandom(24).hex()
     return f"00-{digits[:32]}-{digits[32:]}-00"
 
 
 def current_traceparent() -> str:
-    """The trace of the call that runs now, or empty."""
+    """The traceparent of the current call, or empty."""
     return _current.get()
 
 
 def begin_trace(given: str) -> str:
     """Makes the given traceparent current, or a new one if it is not valid; returns its trace
-    id. It is current in this task, and in what the task starts."""
+    id. It is current in this task and in the tasks that it creates."""
     traceparent = given if is_traceparent(given) else new_traceparent()
     _current.set(traceparent)
     return trace_id_of(traceparent)

@@ -8,9 +8,9 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mesh.identity.auth import SERVICE_AUDIENCE
 from mesh.identity.keys import key_id, load_private_key, public_octets
 from mesh.identity.service_identity import ServiceIdentity
+from mesh.identity.tokens import SERVICE_AUDIENCE
 from proof.stack import Mesh
 
 

@@ -3,4 +3,4 @@
 from pathlib import Path
 
 DESCRIPTORS = Path(__file__).with_name("descriptors.binpb")
-"""Every descriptor with its comments, as `python -m protos.generate` leaves them."""
+"""The file with every descriptor and its comments; `python -m protos.generate` writes it."""

@@ -1,8 +1,8 @@
 """Makes the generated code beside each proto: `python -m protos.generate`.
 
-`generate(into)` writes to any folder, so that a test can compare what is
-committed with what the protos say. The contracts of others that we call are
-generated too, and are no part of what we offer: they are in no descriptor set.
+`generate(into)` writes to any folder, so that a test can compare the committed code with the
+protos. Code for third-party protos that we call is generated too; they are not part of our
+API, so the descriptor set does not contain them.
 """
 
 import sys

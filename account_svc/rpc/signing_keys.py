@@ -4,8 +4,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from account_svc.adapters.signing_keys.folder import SigningKeys
 from account_svc.domain.signing_keys import ListedKey, State
-from mesh.identity.auth import ALGORITHM
 from mesh.identity.keys import key_id, public_octets
+from mesh.identity.tokens import ALGORITHM
 from mesh.serving.dispatch import Call
 from protos.account.v1 import account_pb2
 from protos.account.v1 import signing_keys_pb2 as pb

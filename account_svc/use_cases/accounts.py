@@ -27,7 +27,7 @@ from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Grant, Sessions
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
 from mesh.contract.pages import checked_page_size, key_of
-from mesh.postgres.coalesced_reads import GatheredRead
+from mesh.postgres.coalesced_reads import CoalescedRead
 from mesh.postgres.database import Database
 
 LEDGER_PAGE_SIZE = 50
@@ -52,7 +52,7 @@ class Accounts:
         self._guard = guard
         self._sessions = sessions
         self._new_user_id = new_user_id
-        self._balances = GatheredRead(self._read_balances)
+        self._balances = CoalescedRead(self._read_balances)
 
     async def register(
         self, username: str, password: str, email: str, idempotency_key: str, address: str

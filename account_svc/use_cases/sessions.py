@@ -31,7 +31,7 @@ from account_svc.storage import accounts as players
 from account_svc.storage import sessions as storage
 from mesh.contract.idempotency import checked_key
 from mesh.errors import InvalidArgument
-from mesh.identity.auth import Signer
+from mesh.identity.tokens import Signer
 from mesh.postgres.database import Database
 
 FORGET_INTERVAL = timedelta(minutes=1)

@@ -35,7 +35,10 @@ def draw(
     """Draws `count` (1 or 10) items, in order, and returns them with the pity after them.
 
     In a ten-pull whose first nine items are all below the banner's guarantee, the tenth
-    is drawn among the guaranteed rarity and those above it.
+    is drawn among the guaranteed rarity and those above it. For example:
+
+        drawn, pity = draw(banner, items_by_id, pity, 10, secrets.token_bytes)
+        names = [each.item.name for each in drawn]
     """
     assert count in (1, 10), "validate_count comes first"
     promise = banner.ten_pull_guarantee if count == 10 else None

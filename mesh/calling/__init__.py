@@ -1,1 +1,1 @@
-"""Calls to other processes: which instance, over which connection, and when to try again."""
+"""Calls to other processes: choice of instance, connections and retries."""

@@ -1,12 +1,12 @@
-"""What the error that an attempt ended with says: of the instance, and of the call.
+"""What a failed attempt means for the instance's breaker and for the call.
 
     the attempt ended with           for the breaker   an idempotent call
     -------------------------------  ----------------  -------------------------------------
-    a response, or an error of the   an answer         ends with it
+    a response, or an error in the   an answer         ends with it
     request
     UNAVAILABLE sent by the server   a break           same instance again, then the next
-    UNAVAILABLE sent by the server   an answer         ends with it: something behind the
-    that says that the instance                        instance is out, not the instance
+    UNAVAILABLE sent by the server   an answer         ends with it: a dependency is down, the
+    that says that the instance                        instance is healthy
     serves (DependencyAway)
     OUTCOME_UNKNOWN or               an answer         next instance, which may know more
     IDEMPOTENCY_KEY_IN_USE sent by
@@ -35,31 +35,32 @@ from mesh.contract.idempotency import IdempotencyKeyInUse
 from mesh.contract.terms import Terms
 from mesh.errors import DeadlineExceeded, InDoubt, MeshError, NoKeysYet, Overloaded, Unavailable
 
-_AT_THE_DOOR = (Overloaded.REASON, NoKeysYet.REASON)
+_REFUSED_UNSTARTED = (Overloaded.REASON, NoKeysYet.REASON)
 
 
 def was_sent(error: MeshError) -> bool:
-    """Whether an attempt that failed so may have reached its instance."""
+    """Whether the request of an attempt with this error may have reached the instance."""
     return not isinstance(error, ConnectionBroken | NoAnswer | NotCarried) or error.was_sent
 
 
-def is_at_the_door(error: MeshError, method: str) -> bool:
-    """Whether the instance refused this very call before it began anything of it."""
-    return error.reason in _AT_THE_DOOR and error.metadata.get("method") == method
+def is_refused_unstarted(error: MeshError, method: str) -> bool:
+    """Whether the instance refused this call itself (not one further behind) before it did
+    any work for it."""
+    return error.reason in _REFUSED_UNSTARTED and error.metadata.get("method") == method
 
 
 def is_overloaded(error: MeshError, method: str) -> bool:
-    """Whether the instance refused it because it has no room for calls of that kind."""
-    return error.reason == Overloaded.REASON and is_at_the_door(error, method)
+    """Whether the instance refused this call because it has no room for calls of its kind."""
+    return error.reason == Overloaded.REASON and is_refused_unstarted(error, method)
 
 
 def may_be_alive(error: MeshError, method: str) -> bool:
-    """Whether an attempt that failed so may still take effect."""
-    return was_sent(error) and not is_at_the_door(error, method)
+    """Whether an attempt with this error may still take effect."""
+    return was_sent(error) and not is_refused_unstarted(error, method)
 
 
 def result_of(error: MeshError) -> AttemptResult:
-    """What an attempt that failed so says of its instance."""
+    """The result for the breaker of an attempt with this error."""
     if isinstance(error, NoAnswer):
         return AttemptResult.TIMED_OUT if error.was_silent else AttemptResult.ANSWERED
     if isinstance(error, NotCarried):
@@ -69,7 +70,7 @@ def result_of(error: MeshError) -> AttemptResult:
 
 
 def may_go_on(error: MeshError, method: str, terms: Terms) -> bool:
-    """Whether the call may be sent again after this error."""
+    """Whether the call may be sent again after an attempt with this error."""
     if isinstance(error, NotCarried):
         return error.may_fit_elsewhere
     if not may_be_alive(error, method):

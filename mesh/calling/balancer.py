@@ -1,31 +1,29 @@
-"""Which instance a call is tried on, and on which next: a pure state machine.
+"""Chooses the instance for each attempt of a call: a pure state machine.
 
-    question                       answer
+    situation                      choice
     -----------------------------  ----------------------------------------------------------
-    first attempt of a call        the next in turn of the *ready* instances: a counter
-                                   cycles over them
+    first attempt of a call        the next of the *ready* instances, round robin
     after a break                  the same instance again, up to three attempts in all,
-                                   while it is ready and its breaker closed
-    after a timeout, the third     the next ready instance in turn on which this call has
-    break, or a break while the    not yet failed
+                                   while it is ready and its breaker is closed
+    after a timeout, the third     the next ready instance, round robin, on which this call
+    break, or a break while the    has not failed yet
     breaker is open
-    no ready instance is left      draining ones, under the same rules
-    none of these either           a forced probe: of the instances whose breaker is open,
-                                   on which this call has not failed and which no other
-                                   call is probing, the one that has waited longest
-    not even that                  none is left: the call fails at once
+    no ready instance is left      draining instances, by the same rules
+    none of these either           a forced probe: among the instances whose breaker is open,
+                                   on which this call has not failed and which no other call
+                                   is probing, the one that was probed least recently
+    no candidate at all            none: the call fails at once
 
 - *Ready*: on the list, SERVING, and admitted by its breaker (closed, or half-open
   with no probe out); see mesh.calling.breaker for what counts as a failure.
-- So a lone instance that was restarted is found by the next call, and while all
-  instances are out, each is tried by one call at a time and all other calls fail
-  at once.
-- An instance that leaves the list is forgotten with its breaker; one that comes
+- The next call therefore finds a lone instance that was restarted. While all
+  instances are out, one call at a time probes each; all other calls fail at once.
+- When an instance leaves the list, its breaker is dropped. An instance that comes
   back, or changes its address, starts closed. A change of state keeps the breaker.
-- A call makes at most three attempts on an instance, whatever the others do, so
-  it ends after three times as many attempts as there are instances.
+- A call makes at most three attempts on each instance. It ends after at most three
+  times as many attempts as there are instances.
 
-No I/O and no event loop; the clock is an argument. Not safe for threads.
+No I/O and no event loop; the clock is an argument. Not thread-safe.
 """
 
 from collections.abc import Callable, Iterable
@@ -39,7 +37,7 @@ ATTEMPTS_ON_AN_INSTANCE = 3
 
 @dataclass(slots=True, eq=False)
 class Tries:
-    """What one call has tried so far. Made by the caller, kept by the balancer."""
+    """What one call has tried so far. The caller creates it; the balancer updates it."""
 
     attempt_counts: dict[str, int] = field(default_factory=dict)
     failed_on: set[str] = field(default_factory=set)
@@ -48,10 +46,10 @@ class Tries:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attempt:
-    """One attempt of a call on an instance, to be reported once it has ended.
+    """One attempt of a call on an instance. It must be reported when it has ended.
 
     `number` counts this call's attempts on this instance from 1. `is_last` says
-    that no other instance is ready now, should this one fail.
+    that no other instance is ready now if this one fails.
     """
 
     instance: Instance
@@ -79,8 +77,8 @@ class Balancer:
         limits: BreakerLimits | None = None,
         first_turn: int = 0,
     ) -> None:
-        """`clock` is monotonic, in seconds; `first_turn` keeps callers that start
-        together from walking in step."""
+        """`clock` is monotonic, in seconds. Different values of `first_turn` keep callers
+        that start together from choosing the same instances."""
         self._clock = clock
         self._limits = limits or BreakerLimits()
         self._turn = first_turn
@@ -89,7 +87,7 @@ class Balancer:
         self._draining: tuple[_Member, ...] = ()
 
     def update(self, instances: Iterable[Instance]) -> None:
-        """Takes the live instances of the service as they now are."""
+        """Replaces the list of live instances of the service."""
         members: dict[str, _Member] = {}
         for instance in sorted(instances, key=lambda instance: instance.id):
             known = self._members.get(instance.id)
@@ -102,9 +100,9 @@ class Balancer:
         self._draining = tuple(m for m in members.values() if not m.instance.is_serving)
 
     def pick(self, tries: Tries) -> Attempt | None:
-        """Begins the call's next attempt; None when no instance is left for it.
+        """Begins the call's next attempt; None if no instance is left for it.
 
-        Every attempt must be reported.
+        Every attempt must be passed to `report`.
         """
         now = self._clock()
         member = (
@@ -116,7 +114,7 @@ class Balancer:
         return None if member is None else self._begin(member, tries, now)
 
     def report(self, attempt: Attempt, result: AttemptResult) -> None:
-        """Ends an attempt. Only a break leaves its instance open to the same call."""
+        """Ends an attempt. Only after a break may the same call use the instance again."""
         is_worth_repeating = (
             result is AttemptResult.BROKE
             and attempt.number < ATTEMPTS_ON_AN_INSTANCE
@@ -127,7 +125,7 @@ class Balancer:
         attempt.breaker.end(attempt.serial, result, attempt.began_at, self._clock())
 
     def seconds_to_half_open(self) -> float:
-        """When the first of the instances that are out may be back; 0 if one is in."""
+        """Seconds until the first breaker is half-open; 0 if one is closed."""
         now = self._clock()
         waits = (m.breaker.seconds_to_half_open(now) for m in self._members.values())
         return min(waits, default=self._limits.cool_down_seconds)

@@ -1,4 +1,4 @@
-"""Whether one instance is worth a call: closed, open, or half-open.
+"""A circuit breaker for one instance: closed, open, or half-open.
 
     state      event                                        becomes
     ---------  -------------------------------------------  ------------------------------
@@ -6,30 +6,29 @@
     closed     a break, of an attempt that began after      count + 1; at the limit: open
                the last failure was counted
     closed     any other break                              closed, nothing changes
-    closed     a silence                                    count + 1; at the limit: open
+    closed     a silent timeout                             count + 1; at the limit: open
     open       the cool-down passes                         half-open
     open       a forced probe begins                        open, probe out
-    open       anything but an answer to a forced probe     open, same cool-down, the last
+    open       a forced probe ends without an answer        open, same cool-down, the last
                                                             in turn for a forced probe
     half-open  an attempt begins: the probe                 half-open, probe out
-    half-open  a break or a silence of the probe            open, cool-down doubled up to
+    half-open  a break or silent timeout of the probe       open, cool-down doubled up to
                                                             its bound
-    half-open  any other end of the probe, but an answer    half-open, no probe out
+    half-open  the probe ends otherwise, without an answer  half-open, no probe out
     open,      an answer, to a probe or to an attempt that  closed, count 0, the first
     half-open  began before                                 cool-down again
-    open,      a break or a silence of such an attempt      nothing changes
+    open,      a break or silent timeout of such an attempt nothing changes
     half-open
 
-- An *answer* is any reply of the instance, an error of the request included. So
-  whatever a caller sends, an instance that replies to it stays in.
+- An *answer* is any reply of the instance, including an error. A bad request
+  therefore cannot take an instance out.
 - A *break* is UNAVAILABLE or a lost connection. Many calls lose one connection
-  together: that is one incident, and counts once.
-- A *silence* is an attempt that ran into its timeout, had at least
-  `silence_seconds`, and during which the instance answered nothing at all. A
-  slow call on an instance that answers others says nothing about the instance,
-  nor does a caller that gave it too little time.
-- A *forced* probe is one that begins before the cool-down has passed, because
-  no better instance is left.
+  together: that is one incident and counts once.
+- A *silent timeout* is an attempt that timed out after at least `silence_seconds`
+  during which the instance answered no call at all. A slow call does not count if
+  the instance answers others, and neither does a timeout that was too short.
+- A *forced* probe begins before the cool-down has passed, because no better
+  instance is left.
 - There is one probe at a time.
 
 Pure: no I/O; time comes from the attempts.
@@ -95,19 +94,19 @@ class Breaker:
         return self._probe_serial is not None
 
     def is_probe(self, serial: int) -> bool:
-        """Whether the attempt of that number is the probe that is out."""
+        """Whether the attempt with that serial is the current probe."""
         return serial == self._probe_serial
 
     def admits(self, now: float) -> bool:
-        """Whether an attempt may begin unforced: closed, or half-open with no probe out."""
+        """Whether an attempt may begin without force: closed, or half-open without a probe."""
         return not self.is_open or (now >= self._retry_at and not self.probe_is_out)
 
     def seconds_to_half_open(self, now: float) -> float:
-        """0 when it is not open."""
+        """Seconds until it is half-open; 0 if it is not open."""
         return max(0.0, self._retry_at - now) if self.is_open else 0.0
 
     def begin(self) -> int:
-        """An attempt begins, as a probe unless closed. Returns its serial number here."""
+        """Begins an attempt, as a probe unless closed. Returns its serial number."""
         self._serial += 1
         if self.is_open:
             assert not self.probe_is_out, "one probe at a time"
@@ -115,7 +114,7 @@ class Breaker:
         return self._serial
 
     def end(self, serial: int, result: AttemptResult, began_at: float, now: float) -> None:
-        """The attempt of that number ends, which began at `began_at`."""
+        """Ends the attempt with that serial, which began at `began_at` (monotonic seconds)."""
         is_probe = self.is_probe(serial)
         is_forced = is_probe and began_at < self._retry_at
         if is_probe:
@@ -123,6 +122,8 @@ class Breaker:
         if result is AttemptResult.ANSWERED:
             self._close()
         elif is_forced:
+            # A forced probe came early, so its failure must not lengthen the cool-down. It
+            # only goes to the end of the order of forced probes.
             self.waiting_since = now
         elif is_probe == self.is_open and self._is_failure(serial, result, now - began_at):
             self._counted_serial = self._serial
@@ -130,8 +131,10 @@ class Breaker:
 
     def _is_failure(self, serial: int, result: AttemptResult, lasted_seconds: float) -> bool:
         if result is AttemptResult.BROKE:
+            # Attempts that ran when the last failure was counted lost the same connection.
             return self.is_open or serial > self._counted_serial
         if result is AttemptResult.TIMED_OUT:
+            # An answer to any attempt while this one ran shows that the instance is alive.
             was_silent = serial > self._answered_serial
             return was_silent and lasted_seconds >= self._limits.silence_seconds
         return False

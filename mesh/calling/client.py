@@ -1,25 +1,24 @@
-"""Calls one service of the mesh, on whichever instance answers.
+"""Calls one service of the mesh: balancing, retries and hold-offs over its instances.
 
-An idempotent call is tried on an instance and then on the next, in the order
-that mesh.calling.balancer decides, until one answers, none is left, or the deadline is
-over. Any other call is sent once: before it is, a connection must stand, and
-only if none can be made does it move on. What is not known to have stayed
-here is never sent again.
+An idempotent call is tried on one instance after the other, in the order of
+mesh.calling.balancer, until one answers, no instance is left, or the deadline passes. Any
+other call is sent once: the client first makes sure that a connection stands, and moves on
+to the next instance only if none can be made. Such a call is never sent again unless it is
+known not to have been sent.
 
-What becomes of an attempt stands in mesh.calling.attempt_results.
+mesh.calling.attempt_results says what each error of an attempt means.
 
-When no instance is left, the last error is the call's if the instance answered; with
-OVERLOADED if one was held off; and otherwise with ALL_INSTANCES_UNAVAILABLE. Whatever
-UNAVAILABLE leaves here says that the one who passes it on serves: in a chain of calls
-nobody's breaker counts what happened further behind.
+If no instance is left, the call ends with the first of these that applies: OVERLOADED if an
+instance is held off; the last error if the instance answered; ALL_INSTANCES_UNAVAILABLE. Every
+UNAVAILABLE that leaves this client is marked as not the fault of the process that passes it
+on. In a chain of calls, therefore, no breaker counts a failure further behind.
 
-A refusal is not the outcome of a call that changes something when an earlier attempt was
-sent and not answered for good: that one may still take effect. It is answered as
-OUTCOME_UNKNOWN, and the same idempotency key tells later.
+If a call may change something and an earlier attempt was sent but never answered, a later
+refusal is not the outcome: the earlier attempt may still take effect. The call then ends with
+OUTCOME_UNKNOWN; a repeat with the same idempotency key returns the outcome later.
 
-An idempotent attempt's timeout is two seconds, or half of what is left if that
-is less; the last ready instance may use all that is left. So an instance that
-is frozen leaves time for the others.
+The timeout of an attempt is two seconds, or half of the time left if that is less. The last
+ready instance may use all the time left. A frozen instance thus leaves time for the others.
 """
 
 import asyncio
@@ -59,20 +58,20 @@ ATTEMPT_TIMEOUT_SECONDS = 2.0
 PAUSES_SECONDS = (0.0, 0.02, 0.06)
 """Before the first, second and third attempt on one instance; jitter takes off up to half."""
 
-_REFUSED_BY_ANYBODY = (InvalidArgument, Unauthenticated, PermissionDenied)
+_REFUSED_BY_EVERY_INSTANCE = (InvalidArgument, Unauthenticated, PermissionDenied)
 log = structlog.get_logger()
 
 
 class AllInstancesUnavailable(DependencyAway):
-    """No instance of a service is left to try."""
+    """No instance of the service is left to try."""
 
     REASON = ALL_INSTANCES_UNAVAILABLE
 
 
 class ServiceOverloaded(ResourceExhausted):
-    """Every instance that could answer has said lately that it has no room for such calls.
+    """Every instance has recently reported that it has no room for calls of this kind.
 
-    It is no `Overloaded`: whoever passes it on may have begun something.
+    It is not an `Overloaded`: a process that passes it on may already have done some work.
     """
 
     REASON = Overloaded.REASON
@@ -82,11 +81,11 @@ class InstanceList(Protocol):
     """Knows the live instances of each service; `mesh.membership.discovery.Directory` is one."""
 
     def instances(self, service: str) -> tuple[Instance, ...]:
-        """Those of one service, as last heard."""
+        """The instances of one service, by the last list received."""
         ...
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Has `changed` called after every change; the answer ends that."""
+        """Calls `changed` after every change; returns the unsubscribe function."""
         ...
 
 
@@ -100,7 +99,14 @@ class _Sending:
 
 
 class ServiceClient:
-    """A `mesh.calls.SheddingCaller` for one service; use it in one event loop alone."""
+    """A `mesh.calls.SheddingCaller` for one service. Use it in one event loop only.
+
+    client = ServiceClient("account_svc", directory)
+    try:
+        response = await client.call(method, request, metadata, Deadline.after(2.0))
+    finally:
+        await client.close()
+    """
 
     def __init__(
         self,
@@ -113,8 +119,8 @@ class ServiceClient:
         limits: BreakerLimits | None = None,
         attempt_timeout_seconds: float = ATTEMPT_TIMEOUT_SECONDS,
     ) -> None:
-        """`transport` is unary calls unless given; the client closes it. `jitter` gives
-        numbers in [0, 1)."""
+        """`transport` defaults to unary calls; the client closes it. `jitter` returns numbers
+        in [0, 1)."""
         self._service = service
         self._directory = directory
         self._transport = transport or UnaryTransport()
@@ -151,23 +157,28 @@ class ServiceClient:
         method, terms, deadline = sending.method, sending.terms, sending.deadline
         tries = Tries()
         cause: MeshError | None = None
+        # True once an attempt that may change something was sent and not answered for good.
         is_in_doubt = False
         while not deadline.is_over():
+            # Hold-offs are read anew for each attempt: other calls may have added some.
             tries.failed_on.update(self._holdoffs.held(terms.work_kind))
             attempt = self._balancer.pick(tries)
             if attempt is None:
                 error = self._none_left(terms, cause)
-                began_nothing = isinstance(error, ServiceOverloaded) or not may_be_alive(
+                did_no_work = isinstance(error, ServiceOverloaded) or not may_be_alive(
                     error, method
                 )
-                if is_in_doubt and began_nothing:
+                # "No work was done" would be true of this error only, not of the call.
+                if is_in_doubt and did_no_work:
                     raise InDoubt from error
                 raise error from cause
             try:
                 return await self._attempt(attempt, sending)
             except MeshError as error:
                 if not may_go_on(error, method, terms):
-                    if is_in_doubt and not isinstance(error, _REFUSED_BY_ANYBODY):
+                    # Every instance refuses a bad request or token, so the earlier attempt
+                    # was refused too. Any other refusal says nothing about that attempt.
+                    if is_in_doubt and not isinstance(error, _REFUSED_BY_EVERY_INSTANCE):
                         raise InDoubt from error
                     raise
                 is_in_doubt = is_in_doubt or (terms.changes and may_be_alive(error, method))
@@ -177,15 +188,16 @@ class ServiceClient:
         ) from cause
 
     def open_instances(self) -> tuple[str, ...]:
-        """The ids of the instances that are skipped now because they failed."""
+        """The ids of the instances whose breaker is not closed."""
         return self._balancer.open_instances()
 
     async def close(self) -> None:
-        """Ends the calls under way and closes every connection."""
+        """Ends the calls in flight and closes every connection."""
         self._unsubscribe()
         await self._transport.close()
 
     async def _attempt(self, attempt: Attempt, sending: _Sending) -> bytes:
+        # Stands if the caller cancels: a cancellation says nothing about the instance.
         result = AttemptResult.GIVEN_UP
         try:
             await self._pause_before(attempt, sending.deadline)
@@ -207,6 +219,7 @@ class ServiceClient:
         if not attempt.is_last:
             timeout_seconds = min(self._attempt_timeout_seconds, timeout_seconds / 2)
         if not sending.terms.repeats:
+            # Once the request is written it cannot be retried, so connect first.
             await self._transport.connect(address, timeout_seconds)
             timeout_seconds = sending.deadline.remaining_seconds()
         return await self._transport.call(
@@ -238,8 +251,7 @@ class ServiceClient:
 
     def _overloaded(self, terms: Terms) -> ServiceOverloaded:
         return ServiceOverloaded(
-            f"{self._service} has as many calls of this kind as it can take; "
-            "repeat the call in a moment.",
+            f"{self._service} is overloaded with calls of this kind; repeat the call in a moment.",
             retry_after_seconds=self._holdoffs.seconds_left(terms.work_kind),
         )
 

@@ -1,8 +1,8 @@
-"""One connection to each address, made when it is first needed.
+"""One connection to each address, made on first use.
 
-An address that is no longer wanted keeps its connection for a grace in which the
-calls on it may end, or until it is wanted again. A connection that is to be made anew
-has the same grace beside the one that comes after it.
+The connection to an address that is no longer wanted stays open for a grace period, so that
+its calls can end; if the address is wanted again meanwhile, it is kept. A connection that is
+renewed has the same grace period beside its successor.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ CLOSING_GRACE_SECONDS = 60.0
 
 
 class Closable(Protocol):
-    """What is kept."""
+    """A connection."""
 
     def close(self) -> Coroutine[Any, Any, None]:
         """Breaks the connection and the calls on it."""
@@ -25,10 +25,10 @@ Connection = TypeVar("Connection", bound=Closable)
 
 
 class Connections(Generic[Connection]):
-    """Use it in one event loop alone."""
+    """The connections, by address. Use it in one event loop only."""
 
     def __init__(self, connect: Callable[[str], Connection], closing_grace_seconds: float) -> None:
-        """`connect` makes the connection to an address, host:port, without waiting."""
+        """`connect` creates the connection to an address, host:port, without waiting."""
         self._connect = connect
         self._closing_grace_seconds = closing_grace_seconds
         self._open: dict[str, Connection] = {}
@@ -38,7 +38,7 @@ class Connections(Generic[Connection]):
 
     @property
     def addresses(self) -> frozenset[str]:
-        """Those that a connection is kept for."""
+        """The addresses that have a connection."""
         return frozenset(self._open)
 
     def to(self, address: str) -> Connection:
@@ -49,7 +49,7 @@ class Connections(Generic[Connection]):
         return found
 
     def retain(self, addresses: Iterable[str]) -> None:
-        """Closes the connections to all other addresses, after the grace."""
+        """Closes the connections to all other addresses, after the grace period."""
         wanted = set(addresses)
         for address in self._open:
             if address in wanted:
@@ -62,8 +62,8 @@ class Connections(Generic[Connection]):
                 )
 
     def renew(self) -> None:
-        """Has each connection made anew by the next call to its address; those that there
-        are close after the grace."""
+        """Replaces each connection on the next call to its address; the current connections
+        close after the grace period."""
         for timer in self._unwanted.values():
             timer.cancel()
         self._unwanted.clear()

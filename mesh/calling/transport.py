@@ -1,7 +1,7 @@
-"""What carries one call to one instance.
+"""The interface of transports: sending one call to one instance.
 
-Unary gRPC calls and lanes both stand behind this interface; the client above
-them decides where a call goes and whether it is repeated.
+Unary gRPC calls and lanes implement it. `mesh.calling.client` decides on the instance and on
+retries.
 """
 
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ from mesh.errors import DeadlineExceeded, InvalidArgument, MeshError, Unavailabl
 
 
 class ConnectionBroken(Unavailable):
-    """The connection was refused or lost; nobody answered.
+    """The connection was refused, or was lost before an answer came.
 
-    `was_sent` says whether the request may have reached the server. Callers
-    outside may see the message, so it does not tell the address.
+    `was_sent` says whether the request may have reached the server. Outside callers may see
+    the message, so it does not contain the address.
     """
 
     REASON = "CONNECTION_BROKEN"
@@ -30,10 +30,10 @@ class ConnectionBroken(Unavailable):
 
 
 class NoAnswer(DeadlineExceeded):
-    """The attempt's time ran out and the instance had not answered.
+    """The attempt timed out before the instance answered.
 
-    `was_silent` says that nothing else was heard of the instance either; if something
-    was, the call is slow and the instance is there.
+    `was_silent`: the instance answered nothing else either. If it did, the instance is alive
+    and only the call is slow.
     """
 
     def __init__(self, *, was_sent: bool, was_silent: bool = True) -> None:
@@ -43,15 +43,16 @@ class NoAnswer(DeadlineExceeded):
 
 
 class NotCarried(MeshError):
-    """Mixed into what a transport refuses by itself: nothing was sent, and the instance
-    was not heard. `may_fit_elsewhere` says that another connection may take the call."""
+    """Mixin of the errors by which a transport itself refuses a call. Nothing was sent, so the
+    error says nothing about the instance. `may_fit_elsewhere`: another connection may take
+    the call."""
 
     was_sent = False
     may_fit_elsewhere: ClassVar[bool] = False
 
 
 class UnfitMetadata(NotCarried, InvalidArgument):
-    """Metadata that gRPC would not carry."""
+    """Metadata that gRPC cannot send."""
 
     REASON = "METADATA_UNFIT"
 
@@ -60,12 +61,12 @@ class UnfitMetadata(NotCarried, InvalidArgument):
 
 
 class Transport(Protocol):
-    """Carries calls to instances by their addresses, host:port."""
+    """Sends calls to instances by address, host:port."""
 
     async def connect(self, address: str, timeout_seconds: float) -> None:
-        """Returns at once if there is a connection, and otherwise makes one.
+        """Makes a connection if there is none yet.
 
-        Raises ConnectionBroken or NoAnswer, whose `was_sent` is false.
+        Raises ConnectionBroken or NoAnswer, with `was_sent` false.
         """
         ...
 
@@ -77,16 +78,16 @@ class Transport(Protocol):
         metadata: Metadata,
         timeout_seconds: float,
     ) -> bytes:
-        """Sends one request and returns the serialized response; repeats nothing.
+        """Sends one request and returns the serialized response. It does not retry.
 
-        Cancelling it cancels the call. Raises the MeshError that the server sent,
+        Cancelling the task cancels the call. Raises the MeshError that the server sent,
         ConnectionBroken, NoAnswer, or a NotCarried.
         """
         ...
 
     def retain(self, addresses: Iterable[str]) -> None:
-        """Names the addresses that are wanted from now on; the connections to others
-        are closed in their time."""
+        """Keeps the connections to these addresses; the others are closed after a grace
+        period."""
         ...
 
     async def close(self) -> None:

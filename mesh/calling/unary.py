@@ -1,8 +1,8 @@
-"""Unary gRPC calls of raw bytes, over one channel an address.
+"""Unary gRPC calls of raw bytes, over one channel per address.
 
-A channel is made in the running loop by the first call to its address. Its
-reconnect backoff is capped low, so that a restarted instance is found within
-half a second. It is made anew when the process's certificate was renewed.
+The first call to an address creates its channel, in the running loop. The reconnect backoff
+is capped low, so that a restarted instance is found within half a second. Channels are
+replaced when the process's certificate is renewed.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # The client above repeats what may be repeated.
+    # Retries are up to mesh.calling.client.
     ("grpc.enable_retries", 0),
-    # Servers answer with GOAWAY to pings that come more often than each 5 s.
+    # A server closes the connection (GOAWAY) if pings come more often than every 5 s.
     ("grpc.keepalive_time_ms", 6_000),
     # A keepalive ping's own timeout; in grpcio 1.85 keepalive_timeout_ms alone does nothing.
     ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # A proxy from the environment has no place between processes of the mesh.
+    # Ignore proxies from the environment between processes of the mesh.
     ("grpc.enable_http_proxy", 0),
 )
 
@@ -43,7 +43,7 @@ _Method = Callable[..., grpc.aio.UnaryUnaryCall[bytes, bytes]]
 
 
 class _Connection:
-    """The channel to one address, and its callable for every method used so far."""
+    """The channel to one address, with a callable for each method used so far."""
 
     def __init__(self, address: str, security: Security) -> None:
         self.channel = security.channel(address, CHANNEL_OPTIONS)
@@ -60,7 +60,7 @@ class _Connection:
 
 
 class UnaryTransport:
-    """A `mesh.calling.transport.Transport`; use it in one event loop alone."""
+    """A `mesh.calling.transport.Transport`. Use it in one event loop only."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class UnaryTransport:
 
     @property
     def connected_addresses(self) -> frozenset[str]:
-        """The addresses that it keeps a connection for."""
+        """The addresses that have a connection."""
         return self._connections.addresses
 
     def retain(self, addresses: Iterable[str]) -> None:
@@ -118,7 +118,8 @@ class UnaryTransport:
 
 
 def _error_of(error: grpc.aio.AioRpcError) -> MeshError:
-    """What the server sent has details; what gRPC itself says has none."""
+    """The MeshError for a gRPC error. Errors of our servers have details; errors that gRPC
+    itself raises, such as a lost connection, have none."""
     code = error.code()
     details = _details_of(error)
     if details is None and code in _BROKEN:

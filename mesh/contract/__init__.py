@@ -1,1 +1,1 @@
-"""What a proto declares about its methods, and the rules that all services share."""
+"""The options that protos declare on methods, and the rules that all services share."""

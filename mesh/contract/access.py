@@ -1,7 +1,7 @@
 """Who may call a method, as its proto declares it (protos/mesh/v1/options.proto). Pure.
 
-What is not declared is denied: a method without access is closed to everybody, and one
-of services to every service that it does not name.
+Access is denied by default: a method that declares no access admits no caller, and a
+method for services admits only the services that it names.
 """
 
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from protos.mesh.v1 import options_pb2
 
 ADMIN = "admin"
-"""Whom an operator's commands call as."""
+"""The name under which operators' commands call services."""
 ANY_SERVICE = "*"
-"""Among a rule's callers: every service whose key is known. Operators are no service."""
+"""As one of a rule's callers: every service whose key is known. Operators are not included."""
 
 
 class Access(IntEnum):
@@ -28,13 +28,13 @@ class Access(IntEnum):
 
 
 class BadRule(AssertionError):
-    """A method declares nothing, or what contradicts itself: our bug, and no server starts."""
+    """A method declares no rule, or a contradictory one. This is our bug; no server starts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may call one method. `callers` are names of services, for Access.SERVICE;
-    `may_be_opened` says that a server may open the method to everybody."""
+    """Who may call one method. `callers` are service names, for Access.SERVICE.
+    `may_be_opened` allows a server to make the method public."""
 
     access: Access
     callers: frozenset[str] = frozenset()
@@ -48,21 +48,21 @@ class Rule:
 
     @property
     def needs_token(self) -> bool:
-        """Whether a call without a token is refused wherever the method is served."""
+        """Whether every server refuses a call without a token."""
         return self.access is not Access.PUBLIC and not self.may_be_opened
 
     def opened(self) -> "Rule":
-        """The rule once the method was opened. Raises BadRule where it may not be."""
+        """The rule of the method when it is made public. Raises BadRule if that is not allowed."""
         if not self.may_be_opened:
-            raise BadRule("a method was opened whose proto does not say may_be_opened")
+            raise BadRule("a method is opened, but its proto does not declare may_be_opened")
         return OPEN
 
     def check(self, method: str) -> None:
-        """Raises BadRule, naming the method, unless the rule is one that a server may have."""
+        """Raises BadRule, naming the method, unless a server may start with this rule."""
         if self.access is Access.NOBODY:
-            raise BadRule(f"{method} declares no (mesh.v1.access), so nobody could call it")
+            raise BadRule(f"{method} declares no (mesh.v1.access), so no caller could use it")
         if self.access is not Access.SERVICE and (self.callers or self.may_be_opened):
-            raise BadRule(f"{method}: only ACCESS_SERVICE goes with callers and may_be_opened")
+            raise BadRule(f"{method}: callers and may_be_opened need ACCESS_SERVICE")
 
 
 OPEN = Rule(Access.PUBLIC)
@@ -70,12 +70,12 @@ OF_PLAYERS = Rule(Access.PLAYER)
 
 
 def of_services(callers: Iterable[str]) -> Rule:
-    """Open to the services of these names alone."""
+    """Admits only the services with these names."""
     return Rule(Access.SERVICE, frozenset(callers))
 
 
 def rule_of(options: MethodOptions) -> Rule:
-    """The rule that a method's options declare."""
+    """The rule in a method's options."""
     return Rule(
         Access(options.Extensions[options_pb2.access]),
         frozenset(options.Extensions[options_pb2.callers]),

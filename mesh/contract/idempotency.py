@@ -1,4 +1,4 @@
-"""Idempotency keys of mutations (AIP-155): one key, one effect, one answer."""
+"""Idempotency keys of mutations (AIP-155): one key, one effect, one response."""
 
 import re
 from hashlib import sha1
@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from mesh.errors import Aborted, InvalidArgument
 
 IDEMPOTENCY_KEY = "idempotency_key"
-"""The field of a request that has the key, and its name in an error's metadata."""
+"""The request field that holds the key; also the key's name in an error's metadata."""
 MAX_KEY_LENGTH = 128
 RETRY_AFTER_SECONDS = 1.0
 _NAMESPACE = UUID("6d1f5f0c-7a43-5d0e-9a0c-3a6f1f9b7e21").bytes
@@ -15,7 +15,7 @@ _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_LENGTH}}}")
 
 
 class IdempotencyKeyReused(InvalidArgument):
-    """The key came before, with another request."""
+    """The key was used before with another request."""
 
     REASON = "IDEMPOTENCY_KEY_REUSED"
 
@@ -27,7 +27,7 @@ class IdempotencyKeyReused(InvalidArgument):
 
 
 class IdempotencyKeyInUse(Aborted):
-    """The first request with the key is still under way; this one changed nothing."""
+    """The first request with this key is still running; this one changed nothing."""
 
     REASON = "IDEMPOTENCY_KEY_IN_USE"
 
@@ -40,17 +40,17 @@ class IdempotencyKeyInUse(Aborted):
 
 
 def new_key() -> str:
-    """A key for a request that came without one."""
+    """A random key, for a request without one."""
     return uuid4().hex
 
 
 def is_fit_key(key: str) -> bool:
-    """Whether it may be a key: 1 to MAX_KEY_LENGTH visible ASCII characters."""
+    """Whether it is a valid key: 1 to MAX_KEY_LENGTH visible ASCII characters."""
     return _KEY.fullmatch(key) is not None
 
 
 def checked_key(key: str) -> str:
-    """The caller's key, or a new one when it is empty. Raises InvalidArgument naming
+    """The caller's key, or a new one if it is empty. Raises InvalidArgument naming
     the field idempotency_key."""
     if not key:
         return new_key()
@@ -63,10 +63,11 @@ def checked_key(key: str) -> str:
 
 
 def operation_id(kind: str, owner: str, key: str) -> str:
-    """The UUID of the one operation that `key` stands for among `owner`'s of that kind.
+    """The UUID of the operation that `key` identifies among the `owner`'s operations of that
+    kind. Deterministic: the same arguments give the same id.
 
-    It is the UUID of version 5 (RFC 9562), written out here, for a pull cannot wait for
-    the five objects that `uuid.uuid5` makes.
+    It is a version 5 UUID (RFC 9562). `uuid.uuid5` would give the same but creates five
+    objects, which is too slow for a pull.
     """
     name = f"{kind}\n{owner}\n{key}".encode()
     digest = sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""UUIDs as they arrive from elsewhere."""
+"""Validation of UUIDs in requests."""
 
 import re
 
@@ -10,7 +10,8 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 def checked_uuid(field: str, text: str) -> str:
     """The UUID in lower case. Raises InvalidArgument naming the field.
 
-    Only the form of RFC 9562 is one, with its hyphens: nothing has two spellings but for case.
+    Only the hyphenated form of RFC 9562 is accepted, so that two spellings of one UUID can
+    differ only in case.
     """
     canonical = text.lower()
     if not _UUID.fullmatch(canonical):

@@ -13,8 +13,8 @@ class InstanceState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One live process: a mesh-wide unique id, what it serves, its host:port, and the one
-    where it shows what it counts, or an empty string."""
+    """One live process. `id` is unique in the mesh; `service` is the name of what it serves;
+    `address` and `metrics_address` are host:port, the latter empty if it has no metrics."""
 
     id: str
     service: str

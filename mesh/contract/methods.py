@@ -1,7 +1,7 @@
 """The methods that a server offers, each registered once.
 
-A method is its name, its decoder, its function and its encoder, all found by
-way of the proto's descriptor. Whatever carries calls to a server leads here.
+A method consists of a name, a decoder, a function and an encoder, all taken from the proto's
+descriptor. Lanes and unary gRPC calls use the same methods.
 """
 
 import re
@@ -23,8 +23,8 @@ _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 class Method:
     """One method of a server.
 
-    `function` takes the decoded request and a `mesh.serving.dispatch.Call`; it is a
-    coroutine function, or an asynchronous generator function when `streams`. `takes_key`
+    `function` takes the decoded request and a `mesh.serving.dispatch.Call`. It is a
+    coroutine function, or an asynchronous generator function if `streams`. `takes_key`
     says whether the request has an idempotency key.
     """
 
@@ -44,9 +44,9 @@ def methods_of(
     """A `Method` for every rpc of `service`, served by the attribute of
     `implementation` whose name is the rpc's in snake_case.
 
-    `opened` are full names of methods that anybody may call here. Raises AttributeError
-    when one is missing: an incomplete server must not start. Nor must one with a method
-    that does not say who may call it: raises BadRule.
+    `opened` has the full names of methods that this server makes public. Raises
+    AttributeError if an rpc has no implementation, and BadRule if its access rule is
+    missing or wrong, so that such a server does not start.
     """
     for method in service.methods:
         if method.client_streaming:

@@ -1,4 +1,4 @@
-"""Pages of a list (AIP-158), each from the key where the one before ended."""
+"""Pages of a list (AIP-158). A page token holds the last key of the previous page."""
 
 from mesh.errors import InvalidArgument
 
@@ -6,7 +6,7 @@ MAX_KEY_DIGITS = 15
 
 
 def checked_page_size(page_size: int, *, default: int, maximum: int) -> int:
-    """The size to give; 0 asks for the default. Raises InvalidArgument naming page_size."""
+    """The page size to use; 0 means the default. Raises InvalidArgument naming page_size."""
     if page_size == 0:
         return default
     if not 1 <= page_size <= maximum:
@@ -15,7 +15,7 @@ def checked_page_size(page_size: int, *, default: int, maximum: int) -> int:
 
 
 def key_of(page_token: str) -> int | None:
-    """The key of the last row that the caller has; None for the first page.
+    """The key after which the page begins; None for the first page.
 
     Raises InvalidArgument naming page_token.
     """
@@ -23,4 +23,4 @@ def key_of(page_token: str) -> int | None:
         return None
     if page_token.isascii() and page_token.isdigit() and len(page_token) <= MAX_KEY_DIGITS:
         return int(page_token)
-    raise InvalidArgument.of_field("page_token", "must be the next_page_token of the page before")
+    raise InvalidArgument.of_field("page_token", "must be the next_page_token of a previous page")

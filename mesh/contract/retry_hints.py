@@ -1,6 +1,7 @@
-"""Bounds of the hint that an overloaded server gives: after how long a call may come back.
+"""Bounds of the retry hint of an overloaded server: after how long to try again.
 
-A server sends no hint outside of them, and a caller takes none outside of them.
+Servers keep the hints that they send within these bounds; callers clamp the hints that
+they receive.
 """
 
 SHORTEST_HINT_SECONDS = 0.1
@@ -8,5 +9,6 @@ LONGEST_HINT_SECONDS = 5.0
 
 
 def bounded_hint_seconds(seconds: float) -> float:
-    """The hint, kept long enough to avoid a retry storm and short enough to be waited for."""
+    """The hint within its bounds: bounded below to avoid retry storms, above so that callers
+    can wait for it."""
     return min(max(seconds, SHORTEST_HINT_SECONDS), LONGEST_HINT_SECONDS)

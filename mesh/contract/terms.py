@@ -1,15 +1,15 @@
-"""What kind of work a method is, and how long it may take: what its proto says of it.
+"""A method's kind of work and its deadlines, as its proto declares them.
 
-    kind      which methods                                    calls at once on a server
-    --------  -----------------------------------------------  -------------------------
-    READING   NO_SIDE_EFFECTS, unless the proto says otherwise  1,024
-    WRITING   all other methods, unless the proto says otherwise  1,024
-    HASHING   logins and registrations, by their protos            64
-    SETTLING  what ends work that was begun, by their protos    1,024
+    kind      which methods                                      calls at once on a server
+    --------  -------------------------------------------------  -------------------------
+    READING   NO_SIDE_EFFECTS, unless the proto says otherwise   1,024
+    WRITING   all other methods, unless the proto says otherwise 1,024
+    HASHING   logins and registrations, by their protos             64
+    SETTLING  methods that finish work in progress, by protos    1,024
 
-So a flood of one kind leaves the others their room; together they are fewer than
-a lane holds (`mesh.lanes.limits.MAX_HELD_CALLS`), so no flood of one kind keeps a
-lane from being read.
+A flood of one kind therefore leaves room for the others. The sum is below the bound of a
+lane (`mesh.lanes.limits.MAX_HELD_CALLS`), so such a flood does not stop a server from
+reading a lane either.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ MAX_DEADLINE_SECONDS = 60.0
 
 
 class WorkKind(IntEnum):
-    """A kind of work, which has a bound of its own on every server: mesh.v1.WorkKind."""
+    """mesh.v1.WorkKind. Every server bounds each kind separately."""
 
     READING = options_pb2.WORK_KIND_READING
     WRITING = options_pb2.WORK_KIND_WRITING
@@ -46,9 +46,9 @@ BOUNDS: Mapping[WorkKind, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a method's proto declares about calling it.
+    """How a method may be called, by its proto.
 
-    `repeats` says that it may be sent again, `changes` that it may change something.
+    `repeats`: it is safe to retry. `changes`: it may change state.
     """
 
     work_kind: WorkKind = WorkKind.WRITING
@@ -57,19 +57,20 @@ class Terms:
     repeats: bool = False
     changes: bool = True
 
-    def seconds_for(self, asked_seconds: float | None) -> float:
-        """How long a call may take whose caller asks for that, or for nothing."""
-        if asked_seconds is None:
+    def seconds_for(self, requested_seconds: float | None) -> float:
+        """The deadline of a call in seconds: the caller's, within the maximum, or the default
+        if the caller gives none."""
+        if requested_seconds is None:
             return self.default_seconds
-        return min(asked_seconds, self.max_seconds)
+        return min(requested_seconds, self.max_seconds)
 
 
 UNKNOWN = Terms()
-"""Of a method that nobody has declared: the worst is assumed."""
+"""For a method without a descriptor; assumes the worst."""
 
 
 def terms_of(options: MethodOptions) -> Terms:
-    """What a method declares, whose options these are."""
+    """The terms in a method's options."""
     limits = options.Extensions[options_pb2.limits]
     is_read = options.idempotency_level == options.NO_SIDE_EFFECTS
     max_seconds = limits.max_deadline_ms / 1000 or MAX_DEADLINE_SECONDS
@@ -85,7 +86,8 @@ def terms_of(options: MethodOptions) -> Terms:
 
 @cache
 def terms_of_path(path: str) -> Terms:
-    """What the proto of a gRPC path, such as "/account.v1.AccountService/Login", declares."""
+    """The terms of the method with that gRPC path, such as
+    "/account.v1.AccountService/Login"; UNKNOWN if there is no such method."""
     try:
         found = descriptor_pool.Default().FindMethodByName(path.strip("/").replace("/", "."))
     except KeyError:

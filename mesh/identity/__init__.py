@@ -1,1 +1,1 @@
-"""Who is calling: tokens and keys of players and services."""
+"""Identity: tokens and keys of players and services."""

@@ -1,109 +1,70 @@
-"""Who is calling: EdDSA tokens (RFC 8037, RFC 7519) of players and of services.
+"""Authenticates calls by EdDSA tokens (RFC 8037, RFC 7519) of players and services.
 
-A token is accepted if its key id names a known key, its signature holds, it has
-not expired, its audience is the kind of caller that the method is for, and, of a
-service, if the key is that of the service which the token names and the method's
-rule names that service too. No other algorithm is accepted, `none` included. A token
-that was verified is remembered until it expires, for a verification costs about 100
-microseconds, but only for as long as its key is known.
+A token is accepted if all of these hold:
+
+- its key id names a known key, and the signature is valid; no algorithm other than EdDSA is
+  accepted, in particular not `none`;
+- it has not expired;
+- its audience is the kind of caller that the method admits;
+- for a service: the key belongs to the service that the token names, and the method's rule
+  admits that service.
+
+A verification takes about 100 microseconds, so a verified token is cached until it expires,
+but only for as long as its key is known.
 """
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mesh.calls import AUTHORIZATION, Metadata
 from mesh.contract.access import ANY_SERVICE, Access, Rule
 from mesh.contract.identifiers import checked_uuid
 from mesh.errors import InvalidArgument, PermissionDenied, Unauthenticated
-from mesh.identity.keys import PublicKeys, ServiceKeys, key_id
+from mesh.identity.keys import PublicKeys, ServiceKeys
+from mesh.identity.tokens import (
+    ALGORITHM,
+    ISSUER,
+    PLAYER_AUDIENCE,
+    SERVICE_AUDIENCE,
+    SERVICE_TOKEN_SECONDS,
+)
 
-ALGORITHM = "EdDSA"
-ISSUER = "gacha-mesh"
-PLAYER_AUDIENCE = "gacha-mesh/player"
-SERVICE_AUDIENCE = "gacha-mesh/service"
-SERVICE_TOKEN_SECONDS = 60
 MAX_CLOCK_SKEW_SECONDS = 60
-"""By how much a service's clock may be ahead of that of whom it calls."""
+"""By how much a calling service's clock may be ahead of the called one's."""
 MAX_TOKEN_LENGTH = 4096
 REMEMBERED_TOKENS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """A player, by the id that Register gave."""
+    """A player, by the id that Register returned."""
 
     user_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A process of the mesh, by the name of its service, or an operator as
-    mesh.contract.access.ADMIN."""
+    """A service, by name; an operator has the name mesh.contract.access.ADMIN."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
-    """Somebody who showed no token, on a method that needs none."""
+    """A caller of a method that needs no token."""
 
 
 Identity = Player | Service | Anonymous
 
 
-class Signer(Protocol):
-    """Whoever signs tokens, with one key or with several in turn."""
-
-    @property
-    def lifetime_seconds(self) -> int:
-        """How long a token is valid."""
-        ...
-
-    def sign(self, subject: str, **more_claims: str) -> str:
-        """A token for `subject`, valid from now on, that claims more beside that."""
-        ...
-
-
-class TokenSigner:
-    """Signs tokens of one audience with one key."""
-
-    def __init__(
-        self,
-        key: Ed25519PrivateKey,
-        audience: str,
-        lifetime_seconds: int,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._key = key
-        self._audience = audience
-        self.lifetime_seconds = lifetime_seconds
-        self._clock = clock
-        self.public_key = key.public_key()
-        self.key_id = key_id(self.public_key)
-
-    def sign(self, subject: str, **more_claims: str) -> str:
-        """A token for `subject`, valid from now on, that claims more beside that."""
-        now = int(self._clock())
-        claims = {
-            "iss": ISSUER,
-            "aud": self._audience,
-            "sub": subject,
-            "iat": now,
-            "exp": now + self.lifetime_seconds,
-            **more_claims,
-        }
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self.key_id})
-
-
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """A token that was found to be good, and until when it is. `key` is what it was found by."""
+    """A verified token. `key` verified it; `expires_at` is in seconds since 1970."""
 
     identity: Identity
     expires_at: float
@@ -112,7 +73,7 @@ class _Verified:
 
 
 class Authenticator:
-    """Turns a call's metadata into the identity that its method asks for."""
+    """Finds the identity of a caller in a call's metadata."""
 
     def __init__(
         self,
@@ -127,7 +88,7 @@ class Authenticator:
         self._verified: OrderedDict[tuple[Access, str], _Verified] = OrderedDict()
 
     async def authenticate(self, metadata: Metadata, rule: Rule) -> Identity:
-        """Who is calling a method of that rule.
+        """The identity of the caller of a method with that rule.
 
         Raises Unauthenticated with TOKEN_MISSING, TOKEN_EXPIRED or TOKEN_INVALID,
         and PermissionDenied with WRONG_CALLER when the rule does not admit the caller.
@@ -135,7 +96,7 @@ class Authenticator:
         if rule.access is Access.PUBLIC:
             return Anonymous()
         if rule.access is Access.NOBODY:
-            raise PermissionDenied("Nobody may call this method.", reason="WRONG_CALLER")
+            raise PermissionDenied("No caller may use this method.", reason="WRONG_CALLER")
         identity = await self._identify(_bearer(metadata), rule)
         if isinstance(identity, Service) and not rule.admits(identity.name):
             raise _wrong_caller(rule, identity.name)
@@ -154,7 +115,7 @@ class Authenticator:
         return verified.identity
 
     async def _find_key(self, kid: str, access: Access) -> tuple[Ed25519PublicKey, str] | None:
-        """The key, and the service that it proves, which is empty for a player's."""
+        """The key, and the service that it belongs to, empty for players' keys."""
         if access is Access.PLAYER:
             key = await self._player_keys(kid)
             return None if key is None else (key, "")
@@ -183,7 +144,7 @@ class Authenticator:
         return _Verified(Service(service), expires_at, kid, key)
 
     def _claims(self, token: str, key: Ed25519PublicKey, audience: str) -> tuple[str, float]:
-        """The subject and the expiry of a token whose signature holds."""
+        """The subject and the expiry (seconds since 1970) of a token with a valid signature."""
         try:
             claims = jwt.decode(
                 token,
@@ -191,8 +152,8 @@ class Authenticator:
                 algorithms=[ALGORITHM],
                 audience=audience,
                 issuer=ISSUER,
-                # The expiry is checked below, by the clock that was handed in; a signer whose
-                # clock is a little ahead is no reason to refuse.
+                # The expiry is checked below, against the injected clock. `iat` is not checked:
+                # a signer's clock may be slightly ahead.
                 options={
                     "require": ["exp", "iat", "sub"],
                     "verify_exp": False,
@@ -221,9 +182,9 @@ def _wrong_caller(rule: Rule, caller: str) -> PermissionDenied:
     elif ANY_SERVICE in rule.callers:
         who = "services"
     else:
-        who = " and ".join(sorted(rule.callers)) or "nobody"
+        who = " and ".join(sorted(rule.callers)) or "no caller"
     return PermissionDenied(
-        f"This method is for {who} alone, and the token is that of {caller}.",
+        f"This method is only for {who}, but the token belongs to {caller}.",
         reason="WRONG_CALLER",
         metadata={"callers": ",".join(sorted(rule.callers))} if rule.callers else None,
     )
@@ -234,7 +195,7 @@ def _bearer(metadata: Metadata) -> str:
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated(
-            "A bearer token is missing: send 'Authorization: Bearer <token>' as Login gave it.",
+            "A bearer token is missing: send 'Authorization: Bearer <token>' with Login's token.",
             reason="TOKEN_MISSING",
         )
     if len(token) > MAX_TOKEN_LENGTH:
@@ -243,7 +204,7 @@ def _bearer(metadata: Metadata) -> str:
 
 
 def _user_id(subject: str) -> str:
-    """The player's id in its canonical form, as everything is stored by."""
+    """The player's id in the canonical form in which it is stored."""
     try:
         return checked_uuid("sub", subject)
     except InvalidArgument as error:

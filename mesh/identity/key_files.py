@@ -1,28 +1,29 @@
-"""The key files of a folder: which there are, and whether any of them changed.
+"""The key files of a folder, and whether any of them changed.
 
-A key file ends in `.pem`. What begins with a dot is none: Kubernetes keeps what it mounts
-behind links whose names begin so.
+A key file's name ends in `.pem`. Names that begin with a dot are skipped: Kubernetes uses
+such names for the targets of the links that it mounts.
 """
 
 from pathlib import Path
 
 LOOK_SECONDS = 5.0
-"""How often a folder of keys is looked at: a key that was removed is accepted no longer."""
+"""How often a key folder is checked; a removed key is accepted for at most this long."""
 UNKNOWN_KEY_LOOK_SECONDS = 1.0
-"""How often an unknown key id makes us look at most, so that made-up ones cost nothing."""
+"""The shortest interval between checks caused by unknown key ids, so that made-up ids
+cost nothing."""
 MAX_KEY_FILES = 1_000
 MAX_KEY_FILE_BYTES = 16 * 1024
 
 Stamp = tuple[int, int, int, int]
-"""Changes with a file's content, and with who may read it."""
+"""Changes when a file's content or its permissions change."""
 
 
 class BadKeyFolder(Exception):
-    """The folder cannot be read, or holds no key; the message tells what is wrong."""
+    """The folder cannot be read, or holds no key; the message says what is wrong."""
 
 
 def stamps_of(folder: Path) -> dict[Path, Stamp]:
-    """Every key file of a folder in the order of their names, at most MAX_KEY_FILES.
+    """The stamp of every key file of a folder, ordered by name, at most MAX_KEY_FILES.
 
     Raises OSError.
     """

@@ -1,4 +1,4 @@
-"""Ed25519 keys (RFC 8037): their names, their files, and where public ones are found."""
+"""Ed25519 keys (RFC 8037): key ids, key files, and lookup of public keys."""
 
 import hashlib
 from base64 import urlsafe_b64encode
@@ -13,20 +13,20 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 PublicKeys = Callable[[str], Awaitable[Ed25519PublicKey | None]]
-"""Finds a public key by its id; None when there is none of that id. It is asked at every
-call, so a key that it gives no longer is no longer accepted."""
+"""Finds a public key by its id; None if it is unknown. It runs on every authentication, so
+a key is no longer accepted once this stops returning it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceKey:
-    """A public key, and the one service that it proves."""
+    """A public key and the one service that it belongs to."""
 
     service: str
     key: Ed25519PublicKey
 
 
 ServiceKeys = Callable[[str], ServiceKey | None]
-"""As PublicKeys, for the keys of services."""
+"""Like PublicKeys, for the keys of services."""
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -36,12 +36,12 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 
 def public_octets(key: Ed25519PublicKey) -> str:
-    """The key as JSON Web Keys write it: base64url without padding."""
+    """The key as in a JSON Web Key: base64url without padding."""
     return _base64url(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
 
 
 def load_private_key(pem: bytes) -> Ed25519PrivateKey:
-    """Reads a PKCS8 PEM. Raises ValueError when it is no Ed25519 private key."""
+    """Reads a PKCS8 PEM. Raises ValueError if it is not an Ed25519 private key."""
     key = load_pem_private_key(pem, password=None)
     if not isinstance(key, Ed25519PrivateKey):
         raise ValueError("the key is not an Ed25519 private key")
@@ -49,7 +49,7 @@ def load_private_key(pem: bytes) -> Ed25519PrivateKey:
 
 
 def fixed_keys(*keys: Ed25519PublicKey) -> PublicKeys:
-    """A source of keys that never change."""
+    """PublicKeys over a fixed set of keys."""
     by_id = {key_id(key): key for key in keys}
 
     async def find(kid: str) -> Ed25519PublicKey | None:
@@ -59,7 +59,7 @@ def fixed_keys(*keys: Ed25519PublicKey) -> PublicKeys:
 
 
 def fixed_service_keys(keys: Mapping[str, Ed25519PublicKey]) -> ServiceKeys:
-    """As fixed_keys, of services by their names."""
+    """ServiceKeys over a fixed set of keys, by service name."""
     return {key_id(key): ServiceKey(service, key) for service, key in keys.items()}.get
 
 

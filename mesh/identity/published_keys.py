@@ -1,9 +1,9 @@
-"""The public keys that another service publishes, kept and fetched anew.
+"""The public keys that another service publishes: cached, and fetched periodically.
 
-They are fetched every `fetch_seconds`, and earlier after a fetch that failed and for a key id
-that is not known, at most once in RETRY_SECONDS and with at most one fetch under way: a flood
-of made-up key ids is no flood of fetches. What was fetched last stands for as long as nobody
-answers. A key that is published no longer is known no longer, from the next answer on.
+They are fetched every `fetch_seconds`, and earlier after a failed fetch or for an unknown key
+id. Fetches start at most once in RETRY_SECONDS, with at most one in flight, so that a flood
+of made-up key ids causes no flood of fetches. While fetches fail, the last fetched keys stay
+valid. A key that is no longer published is rejected from the next successful fetch on.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from mesh.errors import DataLoss, MeshError, NoKeysYet
 FETCH_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 FIRST_FETCH_SECONDS = 0.25
-"""Between attempts while nothing was ever fetched, and so nobody can be let in."""
+"""Between attempts until the first fetch succeeds. Until then every player is refused."""
 
 log = structlog.get_logger()
 Fetch = Callable[[], Awaitable[Mapping[str, Ed25519PublicKey]]]
-"""The keys by their ids. Raises MeshError when nobody answers, ValueError when the answer
-is no key set. It has an end of its own."""
+"""Returns the keys by their ids. Raises MeshError if the service cannot be reached, and
+ValueError if the response is no key set. It must have a timeout of its own."""
 
 
 class PublishedKeys:
-    """`find` is a `mesh.identity.keys.PublicKeys`. Use it in one event loop alone."""
+    """`find` is a `mesh.identity.keys.PublicKeys`. Use it in one event loop only."""
 
     def __init__(
         self,
@@ -47,13 +47,13 @@ class PublishedKeys:
         self._are_there = asyncio.Event()
 
     async def first(self) -> None:
-        """Returns once there are keys, while `keep_fetching` runs."""
+        """Waits for the first keys. Needs `keep_fetching` to run."""
         await self._are_there.wait()
 
     async def find(self, kid: str) -> Ed25519PublicKey | None:
-        """The key of that id; None when none of that id is published.
+        """The key with that id; None if no such key is published.
 
-        Raises NoKeysYet while nothing was ever fetched.
+        Raises NoKeysYet until the first fetch succeeds.
         """
         found = self._keys.get(kid)
         if found is not None:
@@ -69,7 +69,7 @@ class PublishedKeys:
         return self._keys.get(kid)
 
     async def keep_fetching(self) -> None:
-        """Fetches for ever, whether anybody asks or not."""
+        """Fetches periodically, until cancelled."""
         while True:
             await self._fetched()
             has_failed = self._failure is not None
@@ -82,11 +82,12 @@ class PublishedKeys:
         return RETRY_SECONDS if self._keys else FIRST_FETCH_SECONDS
 
     async def _fetched(self) -> None:
-        """Waits for the fetch that is under way, or for a new one."""
+        """Waits for the fetch in flight, or starts one."""
         if self._fetching is None:
             self._began_at = self._clock()
             self._fetching = asyncio.create_task(self._take(), name="published-keys")
-        # It is nobody's: others may wait for it when this caller goes away.
+        # Not awaited directly: cancelling this caller must not cancel a fetch that others
+        # wait for.
         await asyncio.wait([self._fetching])
 
     async def _take(self) -> None:
@@ -96,7 +97,7 @@ class PublishedKeys:
                 raise ValueError("the key set is empty")
         except MeshError as error:
             self._note(error)
-        except Exception as error:  # a task must not die unseen
+        except Exception as error:  # without the log entry the task would end unnoticed
             log.error("refuse_key_set", exc_info=error)
             self._note(DataLoss("The published key set cannot be read."))
         else:
@@ -109,7 +110,7 @@ class PublishedKeys:
 
     def _note(self, failure: MeshError) -> None:
         if self._failure is None:
-            # When the mesh starts, everybody waits for somebody.
-            tell = log.warning if self._keys else log.info
-            tell("fail_key_set", error=failure.message, kept_key_count=len(self._keys))
+            # While the mesh starts, such a failure is normal.
+            write = log.warning if self._keys else log.info
+            write("fail_key_set", error=failure.message, kept_key_count=len(self._keys))
         self._failure = failure

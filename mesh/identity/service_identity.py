@@ -1,7 +1,7 @@
-"""What a process of the mesh shows to others of its kind: a token in its service's name.
+"""The identity that a process shows to other services: a token with its service's name.
 
-A token lives for a minute and is signed with the service's own key. The key's file is read
-again for every token, so that a new key is taken up within half a minute, without a restart.
+A token is valid for a minute and signed with the service's own key. The key file is read
+again for every token, so that a new key is used within half a minute, without a restart.
 """
 
 import time
@@ -12,14 +12,14 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mesh.calls import AUTHORIZATION, Metadata
-from mesh.identity.auth import SERVICE_AUDIENCE, SERVICE_TOKEN_SECONDS, TokenSigner
 from mesh.identity.keys import load_private_key
+from mesh.identity.tokens import SERVICE_AUDIENCE, SERVICE_TOKEN_SECONDS, TokenSigner
 
 log = structlog.get_logger()
 
 
 class ServiceIdentity:
-    """The name of a service, and the key that proves it."""
+    """A service's name and private key."""
 
     def __init__(
         self,
@@ -29,8 +29,8 @@ class ServiceIdentity:
         *,
         key_file: Path | None = None,
     ) -> None:
-        """`key_file` is where `key` was read from, if it is to be read again; while it
-        holds no key, the last one that it held goes on."""
+        """`key_file` is the file of `key`, if it is to be read again. While the file holds no
+        valid key, the last valid one stays in use."""
         self._key = key
         self._key_file = key_file
         self._name = name
@@ -39,7 +39,7 @@ class ServiceIdentity:
         self._renew_at = 0.0
 
     def token(self) -> str:
-        """A token with at least half of its life before it."""
+        """A token that is valid for at least half of its lifetime from now."""
         if self._clock() >= self._renew_at:
             self._read_key()
             signer = TokenSigner(self._key, SERVICE_AUDIENCE, SERVICE_TOKEN_SECONDS, self._clock)
@@ -48,7 +48,7 @@ class ServiceIdentity:
         return self._token
 
     def metadata(self) -> Metadata:
-        """The metadata of a call that this process makes in its own name."""
+        """The metadata of a call that this process makes as a service."""
         return {AUTHORIZATION: f"Bearer {self.token()}"}
 
     def _read_key(self) -> None:

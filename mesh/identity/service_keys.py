@@ -1,10 +1,10 @@
-"""Which key is whose: the public keys of the services, in a folder of PEM files.
+"""The public keys of the services, in a folder of PEM files.
 
-A file's name up to its first dot is the service whose key it holds: `gacha_svc.pem`, and
-beside it `gacha_svc.next.pem` while keys change. A key proves its own service and no other;
-one that lies under two names proves neither. What is added or removed counts within
-LOOK_SECONDS, without a restart. While the folder itself cannot be read, what was
-last read stands.
+A file's name up to its first dot is the service that the key belongs to: `gacha_svc.pem`, and
+beside it `gacha_svc.next.pem` during a rotation. A key identifies only its own service; a key
+that is stored under two names identifies neither. Added and removed files take effect within
+LOOK_SECONDS, without a restart. While the folder cannot be read, the last read keys stay
+valid.
 """
 
 import re
@@ -29,13 +29,13 @@ from mesh.identity.key_files import (
 from mesh.identity.keys import ServiceKey, key_id
 
 _SERVICE = re.compile(r"[A-Za-z0-9_]{1,64}")
-"""Without a hyphen, which ends the service's name in the id of an instance."""
+"""No hyphen: it separates the service's name from the rest of an instance's id."""
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What was found, by key id, and a sentence for each file that was left out."""
+    """The keys of a folder by key id, and a sentence for each file that was skipped."""
 
     keys: Mapping[str, ServiceKey]
     faults: tuple[str, ...]
@@ -45,7 +45,7 @@ class ServiceKeyFolder:
     """The keys of one folder, used in one thread; `find` is a `mesh.identity.auth.ServiceKeys`."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Raises BadKeyFolder when the folder holds no key, or a file that is none.
+        """Raises BadKeyFolder if the folder holds no key, or a file that is not a valid key.
 
         `clock` is monotonic, in seconds.
         """
@@ -64,7 +64,7 @@ class ServiceKeyFolder:
         self._looked_at = clock()
 
     def find(self, kid: str) -> ServiceKey | None:
-        """The key of that id and the service that it proves; None when there is none."""
+        """The key with that id and its service; None if it is unknown."""
         found = self._keys.get(kid)
         patience_seconds = LOOK_SECONDS if found is not None else UNKNOWN_KEY_LOOK_SECONDS
         if self._clock() < self._looked_at + patience_seconds:
@@ -104,7 +104,7 @@ def _read(paths: Mapping[Path, Stamp]) -> _Read:
             continue
         kid = key_id(key)
         if kid in keys and keys[kid].service != service:
-            faults.append(f"{path} holds the key of {keys[kid].service} too: it proves neither")
+            faults.append(f"{path} holds the key of {keys[kid].service} too: it identifies neither")
             ambiguous.add(kid)
         keys[kid] = ServiceKey(service, key)
     kept = {kid: key for kid, key in keys.items() if kid not in ambiguous}
@@ -115,5 +115,5 @@ def _public_key(path: Path) -> Ed25519PublicKey:
     with path.open("rb") as file:
         key = load_pem_public_key(file.read(MAX_KEY_FILE_BYTES))
     if not isinstance(key, Ed25519PublicKey):
-        raise ValueError("it is a key of another kind")
+        raise ValueError("it is another kind of key")
     return key

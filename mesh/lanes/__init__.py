@@ -1,17 +1,18 @@
-"""Many calls between two processes in one stream: mesh.v1.LaneService.
+"""Lanes: many calls between two processes share one stream (mesh.v1.LaneService).
 
-What is guaranteed, on both sides together:
+Both sides together guarantee:
 
-- A call on a lane ends as it would have by itself: the same authentication,
-  limits, deadline, errors and details, cancellation included.
-- A call leaves at once when the lane is idle, and otherwise with the message
-  that follows the one being written. No timer holds anything back.
-- A call is sent at most once. When a lane breaks, it is known of each call
-  whether it may have arrived (`ConnectionBroken.was_sent`).
-- Everything is bounded: a message, what waits for being sent, what the server
-  takes on before its replies are read. What is too large fails alone.
-- A server that leaves answers every call that it was sent.
+- A call on a lane has the same authentication, limits, deadline, errors and details as a
+  unary call, and can be cancelled.
+- A call is sent at once if the lane is idle, and otherwise in the message after the one
+  being written. There is no timer.
+- A call is sent at most once. When a lane breaks, each call's error says whether the request
+  may have arrived (`ConnectionBroken.was_sent`).
+- Everything is bounded: the size of a message, the queue of unsent calls, and the calls and
+  replies that the server holds. A call that is too large fails alone.
+- A draining server still answers every call that it received.
 
-`transport` is the client's side over all addresses, `lane` one lane of it,
-`service` the server's side; `outbox` is what both gather in, `limits` the bounds.
+`transport` is the client's side for all addresses and `lane` is one lane of it; `service` is
+the server's side and `served` is one lane of it. Both sides queue in an `outbox`; `limits` has
+the bounds.
 """

@@ -1,15 +1,16 @@
-"""One lane, as its client holds it.
+"""The client's side of one lane.
 
-A call waits in the outbox, is sent, and is answered; it may be withdrawn from
-either. One task writes what has gathered, one reads. The lane ends when its
-stream does, whoever ended it, and then every call on it has ended too.
+A call waits in the outbox, is sent, and is answered; it can be withdrawn while it waits and
+after it was sent. One task writes the waiting calls, another reads the replies. The lane ends
+with its stream, whichever side ends it, and every call on the lane ends with it.
 
-While calls are under way and nothing is heard, the server is asked for a sign of
-life. So a call that ran out of its time knows whether it was slow on an instance
-that is there, or whether the instance was silent.
+While calls are in flight and nothing arrives, the client requests a sign of life from the
+server. A call that times out therefore knows whether the instance is alive and the call slow,
+or whether the instance was silent.
 
-Where this very process stood still, timers come before what it has not read yet. A call
-whose time ran out meanwhile waits a moment longer, for it may be answered already.
+If this process itself stood still, its timers fire before it has read what arrived in that
+time. A call whose deadline passed then waits a little longer, because its reply may already
+be in the socket.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ from protos.mesh.v1 import lane_pb2
 
 MAX_TIMEOUT_MS = 3_600_000
 READING_SECONDS = 0.25
-"""How long a process that was held up gives itself to read what came meanwhile."""
+"""How much longer a call waits if this process stood still while its deadline passed."""
 log = structlog.get_logger()
 
 
@@ -50,7 +51,8 @@ class _Call:
 
 
 class Lane:
-    """Carries calls over a stream that the server has greeted; for one event loop alone."""
+    """Sends calls over a stream on which the server's greeting has arrived. Use it in one
+    event loop only."""
 
     def __init__(
         self,
@@ -62,8 +64,8 @@ class Lane:
         observe_calls: Callable[[int], None] = lambda count: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stream` is a grpc.aio.StreamStreamCall of raw bytes; `observe_calls` is told the
-        number of calls in each message."""
+        """`stream` is a grpc.aio.StreamStreamCall of raw bytes. `observe_calls` gets the number
+        of calls in each message, `on_end` is called once when the lane has ended."""
         self._stream = stream
         self._max_unsent_calls = max_unsent_calls
         self._max_unsent_bytes = max_unsent_bytes
@@ -86,7 +88,7 @@ class Lane:
 
     @property
     def takes_calls(self) -> bool:
-        """Whether the server is there and has not said that it is leaving."""
+        """Whether the lane is open and the server is not draining."""
         return not (self._has_ended or self._is_draining)
 
     @property
@@ -96,7 +98,8 @@ class Lane:
     async def call(
         self, method: str, request: bytes, metadata: Metadata, timeout_seconds: float
     ) -> bytes:
-        """See `mesh.calling.transport.Transport.call`. Raises also LaneFull and MessageTooLarge."""
+        """See `mesh.calling.transport.Transport.call`. Also raises LaneFull and MessageTooLarge."""
+        # Checked before it is queued: a call that cannot be written would fail its whole batch.
         size_bytes = checked_call_size(request, metadata)
         if not self.takes_calls:
             raise ConnectionBroken(was_sent=False)
@@ -109,6 +112,7 @@ class Lane:
         outcome: asyncio.Future[bytes | MeshError] = self._loop.create_future()
         expires_at = self._clock() + timeout_seconds
         call = _Call(call_id, method, request, metadata, expires_at, outcome)
+        # `_calls` has every call without a reply; those not written yet are in `_unsent` too.
         self._calls[call_id] = call
         self._unsent.put(call_id, call, size_bytes)
         self._news.set()
@@ -127,7 +131,7 @@ class Lane:
         return reply
 
     async def close(self) -> None:
-        """Breaks the lane and the calls on it. Idempotent."""
+        """Ends the lane and fails the calls on it. Idempotent."""
         self._reading.cancel()
         self._writing.cancel()
         await asyncio.wait((self._reading, self._writing))
@@ -136,13 +140,16 @@ class Lane:
         late_seconds = self._clock() - call.expires_at
         if call.outcome.done():
             return
-        if late_seconds < 0:  # a timer of uvloop may come a millisecond early
+        if late_seconds < 0:  # a uvloop timer may fire a millisecond early
             call.timer = self._loop.call_later(0.001 - late_seconds, self._expire, call)
         elif late_seconds > HELD_UP_SECONDS and not call.has_waited_longer:
+            # The process stood still. The reply may be in the socket, so let the reader run.
+            # This happens once for each call, so that the wait stays bounded.
             call.has_waited_longer = True
             call.timer = self._loop.call_later(READING_SECONDS, self._expire, call)
         else:
             was_sent = self._withdraw(call)
+            # A late timer is no evidence of silence: the delay was on this side.
             was_silent = self._liveness.is_silent(late_seconds)
             call.outcome.set_result(NoAnswer(was_sent=was_sent, was_silent=was_silent))
 
@@ -156,7 +163,9 @@ class Lane:
             self._news.set()
 
     def _withdraw(self, call: _Call) -> bool:
-        """Forgets a call. Returns whether it may have reached the server, which is then told."""
+        """Drops a call. Returns whether it may have reached the server; if so, the next message
+        cancels it there."""
+        # Still in the outbox: it was never written, so there is nothing to cancel.
         if self._unsent.drop(call.id):
             del self._calls[call.id]
             return False
@@ -169,19 +178,22 @@ class Lane:
         try:
             while True:
                 await self._news.wait()
+                # Cleared before writing: a call that arrives during a write sets it again, or
+                # is seen by `_has_news`. Nothing is missed, and each write takes all that waits.
                 self._news.clear()
                 while self._has_news():
                     await self._stream.write(self._next_batch().SerializeToString())
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # the stream has ended, and the reader learns why
-        except Exception as error:  # a lane must not go mute unseen
+            pass  # the stream has ended; the reader gets the reason
+        except Exception as error:  # without the log entry the lane would hang unnoticed
             log.error("fail_lane", side="client", exc_info=error)
         finally:
+            # Makes the reader end too: `_end`, which fails the calls, runs only there.
             self._stream.cancel()
 
     def _has_news(self) -> bool:
-        owes_sentence = self._owes_farewell or self._liveness.owes_question
-        return bool(self._unsent or self._cancelled_ids) or owes_sentence
+        owes_flag = self._owes_farewell or self._liveness.owes_question
+        return bool(self._unsent or self._cancelled_ids) or owes_flag
 
     def _next_batch(self) -> lane_pb2.CallBatch:
         batch = lane_pb2.CallBatch(
@@ -191,6 +203,8 @@ class Lane:
         )
         self._cancelled_ids = []
         self._owes_farewell = self._liveness.owes_question = False
+        # Timeouts are relative, since the clocks of two machines differ. They are computed at
+        # the last moment, so that time spent in the outbox counts.
         now = self._clock()
         add = batch.calls.add
         for call in self._unsent.take():
@@ -212,7 +226,7 @@ class Lane:
                 self._take(lane_pb2.ReplyBatch.FromString(message))
         except grpc.aio.AioRpcError as error:
             log.info("lose_lane", code=error.code().name)
-        except Exception as error:  # a lane must not go mute unseen
+        except Exception as error:  # without the log entry the lane would hang unnoticed
             log.error("fail_lane", side="client", exc_info=error)
         finally:
             self._end()
@@ -220,12 +234,14 @@ class Lane:
     def _take(self, batch: lane_pb2.ReplyBatch) -> None:
         for reply in batch.replies:
             call = self._calls.pop(reply.id, None)
-            # A call that was withdrawn is unknown; one whose task was cancelled is done.
+            # A withdrawn call is no longer in `_calls`; a call whose task was cancelled is done.
             if call is not None and not call.outcome.done():
                 call.outcome.set_result(
                     _error_of(reply) if reply.HasField("error") else reply.response
                 )
         if batch.draining:
+            # Unsent calls fail as not sent, so the client may try them on another instance.
+            # The farewell lets the server end the lane once it has answered the others.
             self._is_draining = True
             self._owes_farewell = True
             self._break_unsent()
@@ -241,6 +257,7 @@ class Lane:
         self._has_ended = True
         self._stream.cancel()
         self._writing.cancel()
+        # Unsent calls first: they are in `_calls` too, but their requests were never written.
         self._break_unsent()
         for call in self._calls.values():
             _break(call, was_sent=True)

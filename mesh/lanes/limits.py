@@ -1,4 +1,4 @@
-"""The bounds of a lane, and what a call is told that goes beyond one."""
+"""The bounds of a lane, and the errors of calls that exceed them."""
 
 from mesh.calling.transport import NotCarried, UnfitMetadata
 from mesh.calling.unary import MAX_MESSAGE_BYTES
@@ -9,27 +9,28 @@ EXCHANGE = "/mesh.v1.LaneService/Exchange"
 
 MAX_BATCH_CALLS = 256
 MAX_BATCH_BYTES = 1024 * 1024
-"""A larger call or reply travels alone."""
+"""A larger call or reply has a message of its own."""
 
 MAX_METADATA_BYTES = 16 * 1024
 ENVELOPE_BYTES = 64 * 1024
-"""What a batch may add to the largest request or response."""
+"""What a batch may add to the size of the largest request or response."""
 MAX_LANE_MESSAGE_BYTES = MAX_MESSAGE_BYTES + ENVELOPE_BYTES
 
 MAX_UNSENT_CALLS = 4096
 MAX_UNSENT_BYTES = 32 * 1024 * 1024
-"""What a client holds for a lane that does not take it."""
+"""What a client queues for a lane that does not accept it."""
 
 MAX_HELD_CALLS = 4096
 MAX_HELD_REPLY_BYTES = 32 * 1024 * 1024
-"""What a server holds for a client that does not read; it reads on once there is less."""
+"""What a server holds for a client that does not read replies. The server stops reading
+calls above this and continues below it."""
 
 MAX_LANES = 1024
-"""On one server."""
+"""How many lanes one server accepts."""
 
 
 class LaneFull(NotCarried, ResourceExhausted):
-    """More calls wait to be sent than are held; the instance does not keep up."""
+    """The queue of unsent calls is full: the instance does not keep up."""
 
     REASON = "LANE_FULL"
     may_fit_elsewhere = True
@@ -42,18 +43,18 @@ class LaneFull(NotCarried, ResourceExhausted):
 
 
 class MessageTooLarge(NotCarried, ResourceExhausted):
-    """A request, a response or metadata above its bound."""
+    """A request, a response or the metadata exceeds its bound."""
 
     REASON = "MESSAGE_TOO_LARGE"
     retryable = False
 
     def __init__(self, what: str, size_bytes: int, bound_bytes: int) -> None:
-        super().__init__(f"The {what} is {size_bytes} bytes; at most {bound_bytes} are carried.")
+        super().__init__(f"The {what} is {size_bytes} bytes; at most {bound_bytes} are allowed.")
 
 
 def checked_call_size(request: bytes, metadata: Metadata) -> int:
-    """The bytes of a call, near enough. Raises MessageTooLarge and UnfitMetadata, so that
-    what could not be written fails alone, and not the message that it would share."""
+    """The approximate size of a call in bytes. Raises MessageTooLarge and UnfitMetadata, so
+    that such a call fails alone and not together with the rest of its message."""
     if len(request) > MAX_MESSAGE_BYTES:
         raise MessageTooLarge("request", len(request), MAX_MESSAGE_BYTES)
     size_bytes = 0

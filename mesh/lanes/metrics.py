@@ -1,7 +1,7 @@
 """How many calls share a message on a lane.
 
-A histogram is observed once a message, never once a call: an observation takes
-0.7 microseconds.
+The histogram is observed once per message and not once per call, because an observation
+takes 0.7 microseconds.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ class LaneMetrics:
     """Counts the calls of a CallBatch at the client, and the replies of a ReplyBatch at the
     server.
 
-    A message that only cancels or says goodbye counts as one of none.
+    A message without calls or replies, such as a cancellation, counts as 0.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Raises ValueError when the registry has them already."""
+        """Raises ValueError if the registry already has them."""
         calls = Histogram(
             "lane_batch_calls",
             "Calls (side client) or replies (side server) in one message on a lane.",

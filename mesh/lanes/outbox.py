@@ -1,4 +1,4 @@
-"""What waits to be written on a lane, in order, until the next message takes it.
+"""The queue of calls or replies that wait for the next message of a lane.
 
 Pure: no I/O and no event loop.
 """
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 class Outbox(Generic[Item]):
-    """Items by the id of their call, first in, first out."""
+    """A FIFO queue of items, each removable by the id of its call."""
 
     def __init__(
         self, *, max_batch_calls: int = MAX_BATCH_CALLS, max_batch_bytes: int = MAX_BATCH_BYTES
@@ -25,12 +25,12 @@ class Outbox(Generic[Item]):
         return len(self._items)
 
     def put(self, call_id: int, item: Item, size_bytes: int) -> None:
-        """Adds an item behind the others. The bound on how many is the caller's to keep."""
+        """Appends an item. The caller enforces the bound on their number."""
         self._items[call_id] = item, size_bytes
         self.size_bytes += size_bytes
 
     def drop(self, call_id: int) -> bool:
-        """Takes one item out. Returns whether it was still there."""
+        """Removes an item. Returns whether it was still queued."""
         dropped = self._items.pop(call_id, None)
         if dropped is None:
             return False
@@ -38,8 +38,8 @@ class Outbox(Generic[Item]):
         return True
 
     def take(self) -> list[Item]:
-        """What the next message carries: all that is there, within the bounds of a batch;
-        an item that is larger by itself comes alone."""
+        """Removes and returns the items of the next message: all that are queued, within the
+        bounds of a batch. An item that exceeds the bounds is returned alone."""
         taken: dict[int, Item] = {}
         taken_bytes = 0
         for call_id, (item, size_bytes) in self._items.items():

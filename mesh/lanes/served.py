@@ -1,8 +1,8 @@
-"""One lane, as its server holds it.
+"""The server's side of one lane.
 
-Each call runs as a task of its own; its reply joins the others that are ready
-when the next message is written. Where replies are not read, no further calls
-are. When the lane ends, so do the calls that are still running on it.
+Each call runs in a task of its own. The next message takes all replies that are ready. While
+the client does not read its replies, the server reads no further calls. When the lane ends,
+the calls that still run on it are cancelled.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class BrokenRules(Exception):
-    """The client sent what no client of this protocol does."""
+    """The client violated the protocol."""
 
 
 class ServedLane:
@@ -46,9 +46,9 @@ class ServedLane:
         max_held_reply_bytes: int = MAX_HELD_REPLY_BYTES,
         observe_replies: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """`context` is the grpc.aio.ServicerContext of the stream, of raw bytes;
-        `client_address` is where every call comes from, None where each says so itself;
-        `observe_replies` is told the number of replies in each message."""
+        """`context` is the grpc.aio.ServicerContext of the stream, of raw bytes.
+        `client_address` is the client of every call; None if each call names its own.
+        `observe_replies` gets the number of replies in each message."""
         self._context = context
         self._dispatcher = dispatcher
         self._client_address = client_address
@@ -66,8 +66,8 @@ class ServedLane:
         self._room = asyncio.Event()
 
     async def serve(self) -> None:
-        """Ends when the client has gone, or has no more calls and all are answered.
-        Raises BrokenRules."""
+        """Returns when the client has disconnected, or when it sends no more calls and all are
+        answered. Raises BrokenRules."""
         reading = asyncio.create_task(self._keep_reading(), name="lane-reader")
         writing = asyncio.create_task(self._keep_writing(reading), name="lane-writer")
         try:
@@ -81,7 +81,7 @@ class ServedLane:
             await asyncio.gather(reading, writing, return_exceptions=True)
 
     def drain(self) -> None:
-        """Asks the client for no new calls."""
+        """Notifies the client that it must send no new calls."""
         self._owes_notice = True
         self._news.set()
 
@@ -92,6 +92,7 @@ class ServedLane:
             except DecodeError as error:
                 raise BrokenRules("a message is no CallBatch") from error
             self._take(batch)
+            # Backpressure: an unread stream makes gRPC's flow control stop the client.
             while self._is_full():
                 self._room.clear()
                 await self._room.wait()
@@ -130,7 +131,7 @@ class ServedLane:
         if task is None:
             return
         task.cancel()
-        self._cancelled.add(task)  # the event loop itself holds tasks weakly
+        self._cancelled.add(task)  # the event loop keeps only weak references to tasks
         task.add_done_callback(self._cancelled.discard)
         self._news.set()
 
@@ -151,10 +152,10 @@ class ServedLane:
                 raise MessageTooLarge("response", size_bytes, MAX_MESSAGE_BYTES)
         except MeshError as error:
             status = to_status(error)
-        except Exception as error:  # one call's failure must not become the lane's
+        except Exception as error:  # one call's failure must not end the lane
             log.error("fail_call", method=path, exc_info=error)
             status = to_status(Internal("Something went wrong here."))
-        # A call that was cancelled and ended in another way has left already.
+        # A cancelled call was already removed; it gets no reply.
         if self._running.pop(call_id, None) is not None:
             size_bytes = len(response or b"") if status is None else status.ByteSize()
             self._replies.put(call_id, (call_id, response, status), size_bytes)

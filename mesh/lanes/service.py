@@ -1,9 +1,9 @@
-"""The lanes of one server: their opening, and their end when the server leaves.
+"""The lanes of one server: opening them, and draining them when the server leaves.
 
-Only the services that the lane's proto names may open one; who makes a call on it is
-asked of the call's own metadata, so a lane lends nobody its opener's rights. Where a call
-comes from is the opener's address, unless the proto says that the opener speaks for
-clients, who are then wherever it says in each call.
+Only the services that the lane's proto names may open one. Each call is authenticated by its
+own metadata, so a call on a lane does not get the rights of the opener. The client address
+of a call is the opener's address. If the proto says that the opener speaks for clients, it is
+the address that the opener sends with each call.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 class LaneService(grpc.GenericRpcHandler):
-    """Leads the calls of every lane into one dispatcher."""
+    """Accepts lanes and runs their calls through one dispatcher."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class LaneService(grpc.GenericRpcHandler):
         max_lanes: int = MAX_LANES,
         observe_replies: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """`observe_replies` is told the number of replies in each message."""
+        """`observe_replies` gets the number of replies in each message."""
         self._dispatcher = dispatcher
         self._observe_replies = observe_replies
         self._max_lanes = max_lanes
@@ -53,7 +53,7 @@ class LaneService(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(self._exchange)
 
     def drain(self) -> None:
-        """Asks every client for no new calls; a lane ends once its calls are answered."""
+        """Notifies every client to send no new calls. A lane ends once its calls are answered."""
         self._is_draining = True
         for lane in self._lanes:
             lane.drain()
@@ -78,7 +78,7 @@ class LaneService(grpc.GenericRpcHandler):
             await abort(context, error, {})
 
     async def _admit(self, context: Any) -> str | None:
-        """Where the calls come from; None where each says so itself."""
+        """The client address of the lane's calls; None if each call names its own."""
         if self._is_draining:
             raise Unavailable("This server is leaving.", reason="DRAINING")
         if len(self._lanes) >= self._max_lanes:

@@ -1,8 +1,8 @@
 """A transport that keeps one lane to each address.
 
-A lane is opened by the first call that needs it, and the calls that come
-meanwhile wait for the same opening; no call is sent before its lane stands.
-Channels are those of mesh.calling.unary: the same backoff, keepalive and renewal.
+The first call to an address opens the lane; further calls wait for the same opening. No call
+is sent before the lane is open. Channels have the same backoff, keepalive and renewal as in
+mesh.calling.unary.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class _Connection:
-    """The channel to one address, and its lane while there is one."""
+    """The channel to one address, and its lane if one is open."""
 
     def __init__(
         self,
@@ -55,15 +55,16 @@ class _Connection:
         self.lane: Lane | None = None
 
     async def opened(self, timeout_seconds: float) -> Lane:
-        """The lane, once it stands. Raises ConnectionBroken or NoAnswer, nothing sent."""
+        """The open lane. Raises ConnectionBroken or NoAnswer, with `was_sent` false."""
         if self.lane is None:
             if self._opening is None:
-                # The lane outlives the call that opens it, and is none of its trace.
+                # The lane outlives the call that opens it, so it must not inherit its trace.
                 self._opening = asyncio.create_task(
                     self._open(), name="lane-opening", context=Context()
                 )
             opening = self._opening
-            # A timer of uvloop may come a millisecond early.
+            # A uvloop timer may fire a millisecond early. `wait` does not cancel the opening:
+            # other calls wait for it too.
             done, _ = await asyncio.wait((opening,), timeout=timeout_seconds + 0.001)
             if not done:
                 raise NoAnswer(was_sent=False)
@@ -79,7 +80,7 @@ class _Connection:
         await self._channel.close()
 
     async def _open(self) -> None:
-        """Sets `lane`, or leaves it unset where none can be had."""
+        """Sets `lane`, or leaves it unset if no lane can be opened."""
         try:
             if asyncio.get_running_loop().time() >= self._refused_until:
                 await self._exchange_greeting()
@@ -88,7 +89,7 @@ class _Connection:
         except grpc.aio.AioRpcError as error:
             if error.code() not in _ABSENT:
                 self._refuse(error)
-        except Exception as error:  # a task must not die unseen
+        except Exception as error:  # without the log entry the task would end unnoticed
             log.error("fail_lane_opening", target=self._address, exc_info=error)
         finally:
             self._opening = None
@@ -105,7 +106,7 @@ class _Connection:
         self.lane = None
 
     def _refuse(self, error: grpc.aio.AioRpcError) -> None:
-        """The server is there and does not want us: a token, a clock or a version is wrong."""
+        """The server answered and refused: a token, a clock or a version is wrong."""
         last = len(REFUSAL_BACKOFF_SECONDS) - 1
         pause_seconds = REFUSAL_BACKOFF_SECONDS[min(self._refusal_count, last)]
         self._refusal_count += 1
@@ -114,7 +115,7 @@ class _Connection:
 
 
 class LaneTransport:
-    """A `mesh.calling.transport.Transport`; use it in one event loop alone."""
+    """A `mesh.calling.transport.Transport`. Use it in one event loop only."""
 
     def __init__(
         self,
@@ -124,8 +125,8 @@ class LaneTransport:
         closing_grace_seconds: float = CLOSING_GRACE_SECONDS,
         observe_calls: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """`token` gives a service token, shown when a lane is opened; `observe_calls` is
-        told the number of calls in each message."""
+        """`token` returns the service token to open a lane with. `observe_calls` gets the
+        number of calls in each message."""
         self._connections = Connections(
             lambda address: _Connection(address, security, token, observe_calls),
             closing_grace_seconds,
@@ -153,7 +154,7 @@ class LaneTransport:
 
     @property
     def connected_addresses(self) -> frozenset[str]:
-        """The addresses that it keeps a connection for."""
+        """The addresses that have a connection."""
         return self._connections.addresses
 
     def retain(self, addresses: Iterable[str]) -> None:

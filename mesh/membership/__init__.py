@@ -1,1 +1,1 @@
-"""Which instances are alive, and this instance's place among them."""
+"""Membership: the list of live instances, and this instance's registration."""

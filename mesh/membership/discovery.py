@@ -1,17 +1,17 @@
-"""The live instances of every service, as a registry listed them last.
+"""Service discovery: the live instances of every service, by the registry's last list.
 
-The list outlives the registry: while no registry can be reached, the last list
-stands. Registries that share their leases have one list, so that another of them goes on
-from the revision that was seen. A registry with another list was restarted, and may know
-only those instances that have come back to it so far; so for `settle_seconds`, longer
-than instances need to register anew, an instance that is missing there stays on
-the list. One that the new registry has listed and then dropped goes at once, unless with it
-a service would have none left: leases that could not be renewed, because all registries or
-their etcd stood still, run out together, and those whose they are come back within a second.
+The list outlives the registry: while no registry can be reached, the last list stays in use.
+Registries that share their leases have one list (one list_id), so a watch on another of them
+continues at the last revision seen. A registry with another list_id was restarted, and may not
+know every instance yet. For `settle_seconds`, which is longer than instances need to register
+again, an instance that is missing there is kept. An instance that the new registry has listed
+and then dropped is removed at once, unless its service would have no instance left. The reason
+for this exception: when all registries or their etcd stand still, all leases expire together,
+and the instances register again within a second.
 
-Several registries are tried in turn, from a random one on, with a backoff that
-is capped at a second. One that is silent for longer than a registry ever is, dead or
-frozen, is left for the next.
+Several registries are tried in turn, starting with a random one, with a backoff of at most a
+second. A registry that is silent for longer than a healthy one ever is counts as dead or
+frozen; the next one is watched instead.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ SETTLE_SECONDS = 4.0
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 FIRST_SNAPSHOT_SECONDS = 2.0
 SILENCE_SECONDS = 2.5
-"""A registry says something each second."""
+"""A healthy registry sends a message every second."""
 
 log = structlog.get_logger()
 
@@ -49,7 +49,16 @@ class NoRegistry(Unavailable):
 
 
 class Directory:
-    """Watches the registry, in one event loop; a `mesh.calling.client.InstanceList`."""
+    """Watches the registry; a `mesh.calling.client.InstanceList`. Use it in one event loop only.
+
+    directory = Directory(["127.0.0.1:7000"], identity.token)
+    directory.start()
+    await directory.first_snapshot(2.0)
+    unsubscribe = directory.subscribe(lambda: print(directory.instances("account_svc")))
+    ...
+    unsubscribe()
+    await directory.close()
+    """
 
     def __init__(
         self,
@@ -61,8 +70,8 @@ class Directory:
         jitter: Callable[[], float] = random.random,
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
-        """`registries` are host:port; `token` gives a service token; `jitter`
-        gives numbers in [0, 1)."""
+        """`registries` are host:port; `token` returns a service token; `jitter` returns numbers
+        in [0, 1)."""
         assert registries, "a directory needs a registry"
         self._registries = tuple(registries)
         self._token = token
@@ -81,18 +90,18 @@ class Directory:
         self._watching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to watch, and goes on until `close`."""
+        """Starts watching, until `close`."""
         assert self._watching is None, "started twice"
         self._watching = asyncio.create_task(self._keep_watching(), name="directory")
 
     async def close(self) -> None:
-        """Stops watching. The last list stands."""
+        """Stops watching and keeps the last list."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
 
     async def first_snapshot(self, timeout_seconds: float) -> None:
-        """Waits until a registry has told its list. Raises NoRegistry when none does in time."""
+        """Waits for the first list. Raises NoRegistry if no registry sends one in time."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._heard.wait()
@@ -111,12 +120,13 @@ class Directory:
         return tuple(sorted(self._by_service))
 
     def age_seconds(self) -> float:
-        """How old the list may be: 0 while a registry is being watched, infinite
-        before the first one was."""
+        """The greatest possible age of the list: 0 while a registry is being watched, infinite
+        before the first list."""
         return 0.0 if self._is_current else self._clock() - self._lost_at
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Has `changed` called after every change of the list; the answer ends that."""
+        """Calls `changed`, without arguments and in the event loop, after every change of the
+        list. Returns the unsubscribe function; call it once."""
         self._subscribers.append(changed)
         return lambda: self._subscribers.remove(changed)
 
@@ -135,7 +145,7 @@ class Directory:
                         error=type(error).__name__,
                         detail=error.details() if isinstance(error, grpc.aio.AioRpcError) else "",
                     )
-            except Exception as error:  # a task must not die unseen
+            except Exception as error:  # without the log entry the task would end unnoticed
                 log.error("fail_watch", registry=registry, exc_info=error)
             failures = 0 if self._is_current else failures + 1
             self._lose()
@@ -144,7 +154,7 @@ class Directory:
             await asyncio.sleep(pause_seconds * (1 - self._jitter() / 2))
 
     async def _watch(self, registry: str) -> None:
-        """Takes what one registry tells until it fails."""
+        """Follows one registry until it fails or falls silent."""
         loop = asyncio.get_running_loop()
         settling: asyncio.TimerHandle | None = None
         try:
@@ -177,7 +187,8 @@ class Directory:
                 yield response
 
     def _take(self, response: registry_pb2.WatchResponse) -> bool:
-        """Whether somebody who is not listed now stays until that has settled."""
+        """Applies a message. Returns whether an instance that is no longer listed is kept until
+        the list has settled."""
         self._list_id, self._revision = response.list_id, response.revision
         if response.unchanged:
             return False
@@ -186,8 +197,8 @@ class Directory:
         return stays
 
     def _begin_settling(self, running: asyncio.TimerHandle | None) -> asyncio.TimerHandle:
-        """Each watch settles, for the one before may have ended before it had; later than
-        it would have, when something else is to settle too."""
+        """Starts the timer of `_settle`, or restarts it if it runs. Every new watch starts it,
+        because the previous watch may have ended before its timer fired."""
         if running is not None:
             running.cancel()
         return asyncio.get_running_loop().call_later(self._settle_seconds, self._settle)

@@ -1,4 +1,4 @@
-"""What stays on the list of instances while registries come and go. Pure."""
+"""Merges the lists of registries that are restarted or replaced. Pure."""
 
 from collections.abc import Iterable
 
@@ -8,13 +8,13 @@ from mesh.contract.instances import Instance
 class InstanceMemory:
     """Merges the snapshots of one registry after another.
 
-    From `reconnect` until `settle`, an instance that the new registry has not
-    listed yet stays as it was known; the registry may have been restarted, and
-    the instance on its way back to it.
+    From `reconnect` until `settle`, an instance that the new registry has not listed yet is
+    kept as last known: the registry may have been restarted, and the instance may not have
+    registered again yet.
 
-    Where the list loses the last serving instance of a service, and that one had not said
-    that it leaves, it stays until `settle` too: nobody else could be called, and far more
-    likely than the death of all is that nobody could renew a lease.
+    If a list lacks the last serving instance of a service, and that instance had not announced
+    that it leaves, it is kept until `settle` too. Without it no call would be possible, and a
+    failure to renew leases is far more likely than the death of all instances.
     """
 
     def __init__(self) -> None:
@@ -22,12 +22,13 @@ class InstanceMemory:
         self._snapshot: dict[str, Instance] = {}
 
     def reconnect(self) -> None:
-        """A new list begins: nothing that is known has been confirmed by it."""
+        """A new list begins; it has not confirmed any known instance yet."""
         self._unconfirmed = self.merged()
         self._snapshot = {}
 
     def take(self, snapshot: Iterable[Instance]) -> bool:
-        """The registry lists these now. Returns whether others stay, until it has settled."""
+        """Applies the registry's list. Returns whether a missing instance is kept until
+        `settle`."""
         before = self.merged()
         self._snapshot = {instance.id: instance for instance in snapshot}
         for id in self._snapshot:
@@ -43,9 +44,9 @@ class InstanceMemory:
         return bool(kept)
 
     def settle(self) -> None:
-        """Whoever has not come back by now is gone."""
+        """Drops the instances that have not been listed again."""
         self._unconfirmed = {}
 
     def merged(self) -> dict[str, Instance]:
-        """The instances by id."""
+        """The listed and the kept instances, by id."""
         return {**self._unconfirmed, **self._snapshot}

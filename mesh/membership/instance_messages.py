@@ -1,4 +1,4 @@
-"""An instance to and from registry.v1.Instance."""
+"""Conversion between Instance and registry.v1.Instance."""
 
 from mesh.contract.instances import Instance, InstanceState
 from protos.registry.v1 import registry_pb2
@@ -10,7 +10,7 @@ STATE_NUMBERS = {
 
 
 def to_message(instance: Instance) -> registry_pb2.Instance:
-    """The instance as it crosses the wire."""
+    """The proto message for an instance."""
     return registry_pb2.Instance(
         id=instance.id,
         service=instance.service,
@@ -21,7 +21,7 @@ def to_message(instance: Instance) -> registry_pb2.Instance:
 
 
 def from_message(message: registry_pb2.Instance) -> Instance:
-    """The instance that arrived; an unspecified or unknown state is SERVING."""
+    """The instance in a proto message; an unspecified or unknown state is SERVING."""
     is_draining = message.state == registry_pb2.INSTANCE_STATE_DRAINING
     state = InstanceState.DRAINING if is_draining else InstanceState.SERVING
     return Instance(message.id, message.service, message.address, state, message.metrics_address)

@@ -1,10 +1,10 @@
-"""One instance's entry in the registry, kept up until it is taken back.
+"""Keeps one instance registered until it leaves.
 
-A heartbeat goes out each second, against a lease of three. A registry that does
-not answer is left for the next, which takes the lease over where registries share them:
-two that are frozen cost less than the lease. One that does not know the lease, because it
-was restarted or the lease ran out, is registered with anew. Nothing here raises for
-the lack of a registry, and leaving takes a bounded time whatever has become of it.
+It sends a heartbeat every second; the lease is three seconds. If a registry does not answer,
+the next one is tried, which takes over the lease if the registries share leases. The lease
+survives two frozen registries in a row. If a registry does not know the lease, because it was
+restarted or the lease expired, the instance registers again. Nothing here raises when no
+registry can be reached, and leaving takes a bounded time in every case.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from protos.registry.v1 import registry_pb2
 SERVICE = "/registry.v1.RegistryService/"
 HEARTBEAT_SECONDS = 1.0
 CALL_TIMEOUT_SECONDS = 0.8
-"""A heartbeat, two calls that are not answered and one that is take less than a lease."""
+"""Two unanswered calls and an answered one fit between a heartbeat and the lease's end."""
 DRAIN_SECONDS = 2.0
 LEAVING_ATTEMPTS = 2
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Registration:
-    """Keeps one instance on the list; a `mesh.process.runtime.Entry`."""
+    """Keeps one instance listed; a `mesh.process.runtime.Entry`."""
 
     def __init__(
         self,
@@ -47,8 +47,8 @@ class Registration:
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`registries` are host:port; `token` gives a service token; `jitter` gives numbers in
-        [0, 1), by which instances spread over the registries."""
+        """`registries` are host:port; `token` returns a service token; `jitter` returns numbers
+        in [0, 1) and spreads instances over the registries."""
         assert registries, "a registration needs a registry"
         self._instance = instance
         self._registries = tuple(registries)
@@ -64,24 +64,24 @@ class Registration:
         self._keeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to register, and goes on until `deregister`."""
+        """Starts registering and sending heartbeats, until `deregister`."""
         assert self._keeping is None, "started twice"
         self._keeping = asyncio.create_task(self._keep(), name="registration")
 
     async def registered(self, timeout_seconds: float) -> bool:
-        """Waits until a registry lists the instance. Returns whether one does."""
+        """Waits until a registry lists the instance. Returns whether one did in time."""
         return await self._until_listed_as(self._instance.state, timeout_seconds)
 
     async def drain(self) -> None:
-        """Tells the registry that no new calls are wanted; waits for two seconds at most."""
+        """Registers the instance as DRAINING; waits for two seconds at most."""
         self._instance = replace(self._instance, state=InstanceState.DRAINING)
         self._hurry.set()
         if not await self._until_listed_as(InstanceState.DRAINING, DRAIN_SECONDS):
             log.warning("fail_drain_notice", target=self._instance.id)
 
     async def deregister(self) -> None:
-        """Takes the entry off the list; asks two registries at most, for less than a second
-        each. Idempotent."""
+        """Removes the entry; tries at most two registries, for less than a second each.
+        Idempotent."""
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
@@ -94,7 +94,7 @@ class Registration:
         for _ in range(min(LEAVING_ATTEMPTS, len(self._registries))):
             try:
                 await self._call("Deregister", registry_pb2.DeregisterRequest(lease_id=lease_id))
-            except MeshError as error:  # at worst, the lease runs out by itself
+            except MeshError as error:  # at worst, the lease expires
                 log.warning("fail_deregister", target=self._instance.id, reason=error.reason)
                 self._turn += 1
             else:

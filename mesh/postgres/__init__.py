@@ -1,1 +1,1 @@
-"""A service's PostgreSQL: connections, transactions on the event loop, migrations."""
+"""PostgreSQL of a service: connections, transactions on the event loop, migrations."""

@@ -1,7 +1,7 @@
-"""Reads that wait at the same time go together.
+"""Coalesces concurrent reads of single keys into reads of key sets.
 
-The next read leaves when the one before it has ended and takes every key that waits, up
-to a bound. There is no timer, and an answer is never older than its question.
+The next read starts when the previous one has ended, and reads every waiting key up to a
+bound. There is no timer. A result is never older than the call that gets it.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class GatheredRead(Generic[Key, Value]):
-    """Turns single questions into questions about sets; for one event loop."""
+class CoalescedRead(Generic[Key, Value]):
+    """Reads single keys in sets. Use it in one event loop only."""
 
     def __init__(self, read: Callable[[Collection[Key]], Awaitable[Mapping[Key, Value]]]) -> None:
-        """`read` is asked by one caller at a time, and leaves out the keys that it does
-        not know."""
+        """`read` returns the values of a set of keys and omits unknown keys. It is never called
+        concurrently."""
         self._read = read
         self._waiting: dict[Key, asyncio.Future[Value | None]] = {}
         self._reading: asyncio.Task[None] | None = None
 
     async def get(self, key: Key) -> Value | None:
-        """The value of a key, None when there is none. Raises what `read` does, and
-        ResourceExhausted when too many wait."""
+        """The value of a key; None if there is none. Raises what `read` raises, and
+        ResourceExhausted if too many keys wait."""
         waiting = self._waiting.get(key)
         if waiting is None:
             if len(self._waiting) >= MAX_WAITING:
@@ -40,8 +40,8 @@ class GatheredRead(Generic[Key, Value]):
                 )
             waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
         if self._reading is None:
-            self._reading = asyncio.create_task(self._keep_reading(), name="gathered-read")
-        # Others may wait for the same answer when this caller goes away.
+            self._reading = asyncio.create_task(self._keep_reading(), name="coalesced-read")
+        # Others may wait for the same result, so cancelling this caller must not cancel it.
         return await asyncio.shield(waiting)
 
     async def _keep_reading(self) -> None:
@@ -52,13 +52,13 @@ class GatheredRead(Generic[Key, Value]):
         finally:
             self._reading = None
 
-    async def _answer(self, asked: Mapping[Key, "asyncio.Future[Value | None]"]) -> None:
+    async def _answer(self, batch: Mapping[Key, "asyncio.Future[Value | None]"]) -> None:
         try:
-            found = await self._read(asked.keys())
-        except Exception as error:  # noqa: BLE001 (everybody who asked is told)
-            for waiting in asked.values():
+            found = await self._read(batch.keys())
+        except Exception as error:  # noqa: BLE001 (every waiting caller gets it)
+            for waiting in batch.values():
                 waiting.set_exception(error)
-                waiting.exception()  # whoever asked may have gone away
+                waiting.exception()  # marks it as retrieved: the caller may be gone
             return
-        for key, waiting in asked.items():
+        for key, waiting in batch.items():
             waiting.set_result(found.get(key))

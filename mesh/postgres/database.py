@@ -1,8 +1,8 @@
-"""A service's PostgreSQL: a small pool of connections, used from the event loop.
+"""PostgreSQL of a service: a small connection pool for use from the event loop.
 
-Work with SQL is written as if it blocked and runs in a fiber (`mesh.postgres.fibers`), at
-most `connection_count` of them at a time; what waits for a connection is bounded, and
-what exceeds the bound is refused at once. Errors are decided by SQLSTATE alone.
+SQL work is written as blocking code and runs in a fiber (`mesh.postgres.fibers`), in at most
+`connection_count` fibers at a time. The queue for a connection is bounded; work beyond the
+bound is refused at once. Errors are classified by SQLSTATE only.
 """
 
 import asyncio
@@ -22,7 +22,8 @@ from mesh.postgres.fibers import Fiber, WaitedTooLong, let_psycopg2_wait_in_fibe
 from mesh.postgres.primary_connector import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MS, Connector
 
 WORK_TIMEOUT_SECONDS = 1.5 * STATEMENT_TIMEOUT_MS / 1000
-"""After which a server that is frozen, and cannot keep its own time, is left."""
+"""After this time a connection is dropped: the server is frozen and cannot enforce its own
+statement timeout."""
 IDLE_BEFORE_CHECK_SECONDS = 1.0
 MAX_WAITING = 1024
 MAX_ATTEMPTS = 4
@@ -37,13 +38,13 @@ log = structlog.get_logger()
 
 
 class DatabaseAway(Unavailable):
-    """The database does not answer, is starting, or is no primary."""
+    """The database does not answer, is starting, or is not a primary."""
 
     REASON = "DATABASE_UNAVAILABLE"
 
 
 class LockTimeout(Aborted):
-    """A lock was not to be had in time; nothing was changed."""
+    """A lock could not be acquired in time; nothing was changed."""
 
     REASON = "LOCK_TIMEOUT"
 
@@ -60,31 +61,31 @@ class Database:
         work_timeout_seconds: float = WORK_TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`url` is libpq's, postgresql://..., of one host or several."""
+        """`url` is a libpq URL, postgresql://..., with one or several hosts."""
         self._clock = clock
         let_psycopg2_wait_in_fibers()
         self._connector = Connector(url, connect_timeout_seconds)
         self._work_timeout_seconds = work_timeout_seconds
         self._free_count = connection_count
         self._waiting: deque[asyncio.Future[None]] = deque()
-        # The one that worked last is taken first: its server process has everything at hand.
+        # LIFO: the connection used last has the warmest caches in its server process.
         self._idle: list[tuple[Connection, float]] = []
         self._lost_at = 0.0
 
     async def transaction(self, work: Callable[[Cursor], T]) -> T:
-        """Runs `work` inside one transaction, and again, up to four times, when
-        PostgreSQL says that it lost a race (SQLSTATE class 40).
+        """Runs `work` in one transaction. Retries it, up to four attempts in all, after a
+        serialization failure or deadlock (SQLSTATE class 40).
 
-        Raises DatabaseAway, LockTimeout, and whatever `work` does. After DatabaseAway
-        it is unknown whether the transaction took effect.
+        Raises DatabaseAway, LockTimeout, and what `work` raises. After DatabaseAway it is
+        unknown whether the transaction took effect.
         """
         return await self._run(lambda: self._transact(work))
 
     async def autocommit(self, work: Callable[[Cursor], T]) -> T:
-        """Runs `work` on a connection whose statements each stand alone.
+        """Runs `work` on a connection in autocommit mode.
 
-        `work` may open a transaction itself; one that it leaves open is rolled back.
-        Raises as `transaction` does, without its repeats.
+        `work` may begin a transaction itself; if it leaves one open, that is rolled back.
+        Raises as `transaction` does, but never retries.
         """
         return await self._run(lambda: self._use(work))
 
@@ -93,7 +94,7 @@ class Database:
         return await self.autocommit(_is_primary)
 
     def close(self) -> None:
-        """Closes every connection that is not in use."""
+        """Closes every idle connection."""
         while self._idle:
             connection, _ = self._idle.pop()
             connection.close()
@@ -104,13 +105,13 @@ class Database:
         return await fiber.outcome
 
     async def _turn(self) -> None:
-        """Waits until a connection is free, and takes it."""
+        """Waits for a free connection slot and takes it."""
         if self._free_count:
             self._free_count -= 1
             return
         if len(self._waiting) >= MAX_WAITING:
             raise ResourceExhausted(
-                "The database has as much work as it can take; repeat the call in a moment.",
+                "The database is overloaded; repeat the call in a moment.",
                 reason="DATABASE_BUSY",
                 retry_after_seconds=1.0,
             )
@@ -119,12 +120,13 @@ class Database:
         try:
             await turn
         except asyncio.CancelledError:
+            # The slot was already handed over when the cancellation came: pass it on.
             if turn.done() and not turn.cancelled():
                 self._end_turn()
             raise
 
     def _end_turn(self) -> None:
-        """Hands the connection to who waits longest."""
+        """Hands the slot to the longest waiting caller, or frees it."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -166,8 +168,8 @@ class Database:
             self._give_back(connection)
 
     def _connection(self) -> Connection:
-        """One that answers: what was idle for a while, or since before another one was lost,
-        is asked for a sign of life first."""
+        """A connection that answers. One that was idle for a while, or was last used before
+        another connection was lost, is tested first."""
         while self._idle:
             connection, used_at = self._idle.pop()
             is_fresh = self._clock() - used_at < IDLE_BEFORE_CHECK_SECONDS
@@ -179,7 +181,7 @@ class Database:
             raise _away() from error
 
     def _give_back(self, connection: Connection) -> None:
-        """Keeps a connection, clean: one with an open transaction must not be used by the next."""
+        """Returns a connection to the pool, after a rollback if a transaction is open."""
         try:
             if connection.info.transaction_status != TRANSACTION_STATUS_IDLE:
                 with connection.cursor() as cursor:
@@ -207,7 +209,8 @@ def _is_primary(cursor: Cursor) -> bool:
 
 
 def _translated(error: psycopg2.Error) -> MeshError | None:
-    """What callers are told of an error that is not the statement's own fault."""
+    """The MeshError for an error of the server or of concurrency; None if the statement itself
+    is at fault."""
     code = error.pgcode
     if code == LOCK_NOT_AVAILABLE:
         return LockTimeout("Another transaction holds what this one needs; try again.")

@@ -1,17 +1,17 @@
-"""Lets code that waits for a database be written as if it blocked, on the event loop.
+"""Runs blocking psycopg2 code on the event loop, in fibers (greenlets).
 
-psycopg2 calls a function of ours whenever it would wait for its socket. Work that runs
-in a fiber (a greenlet) is set aside there until the socket is ready, and the loop goes
-on with something else. So there are no threads to wake up and no lock of the
-interpreter to wait for: on a small machine each of these costs more than the
-statement. Code that runs outside a fiber simply blocks.
+psycopg2 calls our wait callback whenever it would wait for its socket. In a fiber, the callback
+suspends the fiber until the socket is ready; the event loop runs other work meanwhile. There
+are no threads to wake up and no contention for the GIL: on a small machine each of these costs
+more than the statement. Code outside a fiber simply blocks.
 
-A fiber that was started is finished even if nobody waits for it any more.
+A fiber that was started always finishes, even if its awaiter has been cancelled.
 
-A fiber never touches the event loop itself: its loop side does, on the fiber's behalf.
-Greenlets take turns on one C stack, and while a fiber runs, frames of the loop may be set
-aside. libuv keeps in such frames what one poll returned and which timers are due, and
-writes there when a socket is no longer watched or a timer is cancelled.
+A fiber never calls the event loop itself; the loop side does so on the fiber's behalf.
+Greenlets share one C stack: while a fiber runs, C frames of the event loop may be swapped out.
+libuv keeps the results of a poll and the list of due timers in such frames, and writes to them
+when a socket is unwatched or a timer is cancelled. Calling the loop from a fiber would
+therefore corrupt memory.
 """
 
 import asyncio
@@ -30,15 +30,15 @@ T = TypeVar("T")
 
 
 def _nothing() -> None:
-    """What there is to do at an end that nobody waits for."""
+    """No-op callback."""
 
 
 class WaitedTooLong(Exception):
-    """What a fiber waited for gave no answer in time."""
+    """A fiber's socket did not become ready in time."""
 
 
 class Fiber(greenlet, Generic[T]):
-    """One piece of work on the loop that runs now; `outcome` has its end."""
+    """One piece of work on the running loop; `outcome` is the future of its result."""
 
     def __init__(
         self,
@@ -47,28 +47,33 @@ class Fiber(greenlet, Generic[T]):
         on_end: Callable[[], None] = _nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Starts at once, and runs until it waits for the first time. What waits when the
-        time is over raises WaitedTooLong there. `on_end` is called on the loop's side,
-        however it ends and whether or not anybody waits for it."""
+        """Starts `work` at once and runs it until it first waits. A wait that exceeds the
+        timeout raises WaitedTooLong inside `work`. `on_end` is called on the loop side in
+        every case, even if the awaiter was cancelled."""
         super().__init__(self._run)
         assert self.parent is not None, "it is running"
-        assert not isinstance(self.parent, Fiber), "a fiber starts none"
+        # `_loop_side` must be the greenlet of the event loop: only there is the loop called.
+        assert not isinstance(self.parent, Fiber), "a fiber must not start another"
         self._loop_side = self.parent
         self._work = work
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._clock = clock
+        # The fiber's own deadline first, then those of nested `at_most` contexts.
         self._give_up_at = [clock() + timeout_seconds]
         self._watched: tuple[Callable[[int], object], int] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._result: list[T] = []
         self._error: Exception | None = None
         self.outcome: asyncio.Future[T] = self._loop.create_future()
+        # A greenlet starts with an empty context: logs in the fiber need the call's trace.
         self.gr_context = copy_context()
         self._go_on(self.switch)
 
     def wait_for(self, fd: int, *, to_write: bool) -> None:
-        """Returns when the file descriptor is ready. Raises WaitedTooLong. Called within."""
+        """Suspends the fiber until the file descriptor is ready. Raises WaitedTooLong. Call it
+        from inside the fiber only."""
+        # The tuple is the return value of `enter(...)` in `_go_on`, which watches the socket.
         self._loop_side.switch((fd, to_write))
 
     @contextmanager
@@ -87,8 +92,10 @@ class Fiber(greenlet, Generic[T]):
             self._error = error
 
     def _go_on(self, enter: Callable[..., tuple[int, bool]], *arguments: object) -> None:
-        """On the loop's side: enters the fiber, and then waits on its behalf, or ends it."""
+        """Runs on the loop side: resumes the fiber, then waits on its behalf or ends it."""
+        # Before the fiber runs, since it may close the socket, and the number be used again.
         self._stop_watching()
+        # Returns when the fiber waits again (with what it waits for) or has ended.
         awaited = enter(*arguments)
         if self.dead:
             self._end()
@@ -102,6 +109,7 @@ class Fiber(greenlet, Generic[T]):
         else:
             self._loop.add_reader(fd, self._go_on, self.switch)
             self._watched = (self._loop.remove_reader, fd)
+        # On timeout `throw` raises WaitedTooLong at the fiber's wait, inside psycopg2's callback.
         self._timer = self._loop.call_later(
             max(0.0, min(self._give_up_at) - self._clock()),
             self._go_on,
@@ -120,7 +128,7 @@ class Fiber(greenlet, Generic[T]):
 
     def _end(self) -> None:
         self._on_end()
-        if self.outcome.done():  # whoever waited has gone
+        if self.outcome.done():  # the awaiter was cancelled
             return
         if self._error is not None:
             self.outcome.set_exception(self._error)
@@ -130,21 +138,22 @@ class Fiber(greenlet, Generic[T]):
 
 @contextmanager
 def at_most(timeout_seconds: float) -> Iterator[None]:
-    """What waits within the context raises WaitedTooLong once this time is over, if that is
-    before the fiber's own. For code that runs in a fiber."""
+    """Shortens the fiber's deadline within the context: a wait beyond it raises WaitedTooLong.
+    Call it from inside a fiber only."""
     fiber = getcurrent()
-    assert isinstance(fiber, Fiber), "only a fiber can be told to give up"
+    assert isinstance(fiber, Fiber), "only a fiber has a deadline"
     with fiber.hurried(timeout_seconds):
         yield
 
 
 def let_psycopg2_wait_in_fibers() -> None:
-    """For the whole process. Idempotent."""
+    """Installs the wait callback for the whole process. Idempotent."""
     set_wait_callback(_wait)
 
 
 def _wait(connection: Connection) -> None:
     fiber = getcurrent()
+    # Also called outside fibers, since psycopg2 has one callback for the whole process.
     if not isinstance(fiber, Fiber):
         wait_select(connection)
         return

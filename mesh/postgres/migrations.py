@@ -1,8 +1,8 @@
 """Brings a database's schema up to date with numbered SQL files.
 
-Files are named 0001_words.sql and so on, without a gap. Each is applied once, in
-order, in a transaction of its own, under an advisory lock, so that any number of
-processes may try at the same time. A file that was applied must never change.
+Files are named 0001_words.sql and so on, without gaps. Each is applied once, in order and in
+its own transaction. An advisory lock makes it safe to run several processes at once. An
+applied file must never change.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ CREATE TABLE IF NOT EXISTS schema_migration (
 
 
 class MigrationError(Exception):
-    """The files or the database are not what they must be; the message says the remedy."""
+    """The files or the database are in a wrong state; the message names the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One numbered file."""
+    """One numbered SQL file."""
 
     version: int
     name: str
@@ -57,10 +57,10 @@ def read_migrations(folder: Path) -> list[Migration]:
 
 
 async def migrate(database: Database, folder: Path) -> list[str]:
-    """Applies what is missing and returns the names of what was applied.
+    """Applies the missing migrations and returns their names.
 
-    Idempotent. Raises MigrationError when an applied file was changed, or when the
-    database is newer than these files.
+    Idempotent. Raises MigrationError if an applied file was changed, or if the database is
+    newer than these files.
     """
     migrations = read_migrations(folder)
 
@@ -77,7 +77,7 @@ async def migrate(database: Database, folder: Path) -> list[str]:
 
 
 async def require_current(database: Database, folder: Path) -> None:
-    """Raises MigrationError unless every file of the folder was applied."""
+    """Raises MigrationError unless every file of the folder has been applied."""
     migrations = read_migrations(folder)
 
     def missing(cursor: Cursor) -> list[Migration]:

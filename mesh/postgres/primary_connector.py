@@ -1,7 +1,7 @@
-"""Finds the primary among a database's hosts, and connects to it from a fiber.
+"""Finds the primary among a database's hosts and connects to it from a fiber.
 
-libpq tries several hosts by itself, but keeps no time for each where it must not block;
-so each is tried here, beginning with the one that answered last.
+libpq can try several hosts itself, but in non-blocking mode it applies no timeout to each.
+So the hosts are tried here one by one, starting with the one that answered last.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from psycopg2.extensions import parse_dsn
 from mesh.postgres.fibers import WaitedTooLong, at_most
 
 CONNECT_TIMEOUT_SECONDS = 2.0
-"""For each host: what skipping a frozen one costs."""
+"""For each host; skipping a frozen host takes this long."""
 STATEMENT_TIMEOUT_MS = 10_000
 IDLE_TRANSACTION_TIMEOUT_MS = 30_000
 
@@ -30,10 +30,10 @@ _OPTIONS: Mapping[str, object] = {
 
 
 class Connector:
-    """Makes connections whose statements each stand alone (autocommit)."""
+    """Makes connections in autocommit mode."""
 
     def __init__(self, url: str, timeout_seconds: float = CONNECT_TIMEOUT_SECONDS) -> None:
-        """`url` is libpq's, postgresql://..., of one host or several."""
+        """`url` is a libpq URL, postgresql://..., with one or several hosts."""
         arguments = parse_dsn(url)
         hosts = str(arguments.pop("host", "")).split(",")
         ports = str(arguments.pop("port", "5432")).split(",")
@@ -45,11 +45,12 @@ class Connector:
         self._answered_last = 0
 
     def connect(self) -> Connection:
-        """A connection to the first host that answers and takes writes.
+        """A connection to the first host that answers and accepts writes.
 
-        Raises psycopg2.OperationalError, the last host's, when there is none.
+        Raises the last host's psycopg2.OperationalError if there is none.
         """
-        # Others may be connecting meanwhile: each goes round all hosts from where it began.
+        # Concurrent calls may change `_answered_last`: each call tries all hosts once, from
+        # the host where it started.
         failed: psycopg2.OperationalError | None = None
         for index in self._round():
             host, port = self._hosts[index]

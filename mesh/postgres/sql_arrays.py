@@ -1,14 +1,14 @@
-"""Columns of values as the text that PostgreSQL reads arrays from: '{...}'.
+"""Writes a column of values as a PostgreSQL array literal: '{...}'.
 
-psycopg2 would write each value as an expression of its own, which costs both sides
-several times as much as all the rest of a small statement.
+psycopg2 would write each value as a separate expression. For a small statement that costs
+both sides several times as much as everything else.
 """
 
 from collections.abc import Iterable
 
 
 def array_of_plain(values: Iterable[object]) -> str:
-    """For UUIDs, numbers and booleans: whatever has no text that needs quotes."""
+    """For UUIDs, numbers and booleans, whose text needs no quotes."""
     return "{" + ",".join(map(str, values)) + "}"
 
 

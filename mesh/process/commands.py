@@ -1,4 +1,4 @@
-"""What a service's command line offers: `serve`, and `migrate`."""
+"""The command line of a service: `serve` and `migrate`."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -23,10 +23,10 @@ def run_command(
     migrations: Path,
     serve: Callable[[], Awaitable[None]],
 ) -> None:
-    """Runs the command that the process was started with; `serve` when there was none.
+    """Runs the command on the process's command line; `serve` by default.
 
-    `migrate` brings the schema up to date and ends. What fails ends the process with
-    status 1 and one sentence.
+    `migrate` brings the schema up to date and exits. An error ends the process with status 1
+    and one sentence.
     """
     configure_logs(log_level, instance_id)
     command = sys.argv[1] if len(sys.argv) > 1 else "serve"

@@ -1,4 +1,4 @@
-"""Settings that every process of the mesh has; a service's own config.py adds to these.
+"""Settings that all processes of the mesh share; a service's own config.py adds more.
 
 `mesh.config.load` reads them.
 """
@@ -20,7 +20,7 @@ from mesh.tls.settings import TlsSettings
 
 
 class MeshSettings(TlsSettings):
-    """What every process needs to know."""
+    """Settings of every process."""
 
     instance_id: str = Field(validation_alias="MESH_INSTANCE_ID", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     listen: Annotated[str, AfterValidator(host_and_port)] = Field(validation_alias="MESH_LISTEN")
@@ -33,13 +33,13 @@ class MeshSettings(TlsSettings):
 
 
 class ServerSettings(MeshSettings):
-    """What a process needs that serves gRPC."""
+    """Settings of a process that serves gRPC."""
 
     service_keys_dir: Path = Field(validation_alias="MESH_SERVICE_KEYS_DIR")
 
     def service_keys(self) -> ServiceKeyFolder:
-        """By what this process knows the services that call it. Ends the process when the
-        folder holds no key, or something else."""
+        """The public keys of the services that may call this process. Ends the process if the
+        folder holds no key, or a file that is not a valid key."""
         try:
             return ServiceKeyFolder(self.service_keys_dir)
         except BadKeyFolder as error:
@@ -50,7 +50,7 @@ class ServerSettings(MeshSettings):
 
 
 class MemberSettings(MeshSettings):
-    """What a process needs that calls others, whom it finds by the registry."""
+    """Settings of a process that calls services found in the registry."""
 
     registries: Annotated[str, NoDecode, AfterValidator(addresses)] = Field(
         validation_alias="MESH_REGISTRIES"
@@ -58,12 +58,12 @@ class MemberSettings(MeshSettings):
     service_key_file: Path = Field(validation_alias="MESH_SERVICE_KEY_FILE")
 
     def registry_addresses(self) -> list[str]:
-        """The registries, of which any will do."""
+        """The addresses of the registries; they are interchangeable."""
         return split_addresses(self.registries)
 
     def identity(self, service: str) -> ServiceIdentity:
-        """What this process shows, by the key that is the service's own. Ends the process
-        when the file holds none, or when the registry would not take the instance's id."""
+        """The identity of this process, with its service's private key. Ends the process if
+        the key file is invalid, or if the registry would refuse the instance's id."""
         if not self.instance_id.startswith(f"{service}-"):
             sys.exit(
                 f"MESH_INSTANCE_ID: must begin with the service's name, such as {service}-1, "
@@ -75,7 +75,7 @@ class MemberSettings(MeshSettings):
 
 
 class ServiceSettings(MemberSettings, ServerSettings):
-    """What a process needs that does both."""
+    """Settings of a process that serves gRPC and calls other services."""
 
 
 def read_private_key(variable: str, path: Path) -> Ed25519PrivateKey:

@@ -1,4 +1,4 @@
-"""The error of a process that cannot have its address, whatever it speaks there."""
+"""The error of a server that cannot listen on its address, for gRPC and HTTP."""
 
 
 class ListenFailed(Exception):

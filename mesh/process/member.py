@@ -1,7 +1,7 @@
-"""What a process of the mesh is wired with: metrics, TLS, identity, the list of who is alive,
-and clients of other services.
+"""The shared parts of a process: metrics, TLS, identity, the directory, and clients of other
+services.
 
-All of it is closed with the runtime that it is built in. Build it inside a running loop.
+The runtime that they are built in closes all of them. Build them inside a running loop.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 class Base:
-    """What every process of the mesh has, the registry included: metrics and TLS."""
+    """The parts of every process, including the registry: metrics and TLS."""
 
     def __init__(self, runtime: Runtime, settings: MeshSettings, service: str) -> None:
         """`service` is the name that the registry lists its instances under. Raises
@@ -46,8 +46,8 @@ class Base:
         entry_of: Callable[[Instance], Entry],
         pages: Mapping[str, Page] = MappingProxyType({}),
     ) -> None:
-        """Serves until a signal, with the metrics and `pages` beside it, then leaves in order.
-        `entry_of` makes the registry's entry of this instance. Raises ListenFailed."""
+        """Serves until a signal, with an endpoint for metrics and `pages`, then shuts down
+        gracefully. `entry_of` makes this instance's registry entry. Raises ListenFailed."""
         metrics_address = self.runtime.enter_context(
             metrics_served(self._settings.metrics_listen, self.metrics, pages)
         )
@@ -62,11 +62,11 @@ class Base:
 
 
 class Member(Base):
-    """A process that calls others, whom it finds by the registry."""
+    """A process that calls services found in the registry."""
 
     def __init__(self, runtime: Runtime, settings: MemberSettings, service: str) -> None:
-        """Begins to watch the registry. Raises CertificateRefused; ends the process when the
-        key or the instance's id is wrong."""
+        """Starts watching the registry. Raises CertificateRefused; ends the process if the key
+        or the instance's id is wrong."""
         self.identity = settings.identity(service)
         super().__init__(runtime, settings, service)
         self._registries = settings.registry_addresses()
@@ -75,7 +75,7 @@ class Member(Base):
         runtime.push_async_callback(self.directory.close)
 
     def client(self, service: str) -> ServiceClient:
-        """A caller of another service's instances."""
+        """A client of another service."""
         client = ServiceClient(
             service,
             self.directory,
@@ -89,8 +89,8 @@ class Member(Base):
         return client
 
     async def know_others(self, timeout_seconds: float) -> bool:
-        """Waits until a registry has told its list; returns whether one has. A process serves
-        without a registry too: one may come later."""
+        """Waits for the registry's first list; returns whether it arrived in time. A process
+        also serves without a registry, which may start later."""
         try:
             await self.directory.first_snapshot(timeout_seconds)
         except NoRegistry as error:
@@ -99,8 +99,8 @@ class Member(Base):
         return True
 
     async def serve(self, server: Server) -> None:
-        """Serves until a signal, registered as an instance of the service, then leaves in
-        order. Raises ListenFailed."""
+        """Serves until a signal, registered as an instance of the service, then shuts down
+        gracefully. Raises ListenFailed."""
         await self.serve_as(server, self._registration)
 
     def _registration(self, instance: Instance) -> Registration:

@@ -1,8 +1,8 @@
 """The metrics registry of a process, and the HTTP endpoint where Prometheus reads it.
 
-Each process has one registry. Its composition root builds it and hands it to what counts;
-nothing registers itself. The endpoint serves Prometheus's text format from threads of its
-own, so a scrape never waits for the event loop. A process may show further pages there.
+Each process has one metrics registry. Its composition root builds it and passes it to the
+metrics classes; nothing registers itself. The endpoint serves Prometheus's text format from
+its own threads, so a scrape never waits for the event loop. It can serve further pages.
 """
 
 import socket
@@ -24,11 +24,11 @@ from prometheus_client.exposition import ThreadingWSGIServer
 from mesh.process.listening import ListenFailed
 
 Page = Callable[[], tuple[HTTPStatus, str, bytes]]
-"""Gives a page's status, media type and body. It is called in a thread."""
+"""Returns a page's status, media type and body. It is called in a thread."""
 
 
 def process_registry() -> CollectorRegistry:
-    """A registry that has the process's own CPU, memory and file descriptors."""
+    """A registry with the metrics of the process: CPU, memory and file descriptors."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
@@ -40,9 +40,9 @@ def metrics_served(
     registry: CollectorRegistry,
     pages: Mapping[str, Page] = MappingProxyType({}),
 ) -> Iterator[str]:
-    """Serves the registry at `listen`, host:port, while the context lasts, and `pages` by
-    their paths; None serves nothing. Gives the address, host:port with the port that it
-    has, or an empty string. Raises ListenFailed."""
+    """Serves the registry and `pages`, by path, at `listen` (host:port) within the context.
+    Yields the address, host:port with the actual port. If `listen` is None, it serves nothing
+    and yields an empty string. Raises ListenFailed."""
     if listen is None:
         yield ""
         return
@@ -71,7 +71,7 @@ def _application(registry: CollectorRegistry, pages: Mapping[str, Page]) -> Call
 
 class _SilentHandler(WSGIRequestHandler):
     def log_message(self, format: str, *arguments: object) -> None:
-        """A scrape is not worth a line."""
+        """Does not log scrapes."""
 
 
 class _Server6(ThreadingWSGIServer):

@@ -1,8 +1,8 @@
-"""Lets a process have a core only when nothing else wants it.
+"""Lowers the CPU priority of a process.
 
-The urgency of a process (`nice`) counts among those of its session alone where the kernel
-groups processes by session (Linux, sched_autogroup); so the process takes a session of
-its own, whose urgency is set too.
+Linux with sched_autogroup schedules sessions against each other; `nice` then only ranks the
+processes of one session. The process therefore starts its own session and lowers the
+session's priority too.
 """
 
 import os
@@ -11,15 +11,16 @@ from pathlib import Path
 
 LEAST_URGENT = 19
 BACKGROUND = 10
-"""As nice has it: a tenth of what an ordinary process gets where both want a core."""
+"""A nice value: a tenth of the CPU share of an ordinary process that competes for the core."""
 SESSION = Path("/proc/self/autogroup")
 
 
 def become_less_urgent(niceness: int) -> None:
-    """For the whole process, which must not lead a group of processes; it cannot be undone."""
+    """Lowers the priority of the whole process, which must not be a process group leader.
+    It cannot be undone."""
     with suppress(PermissionError):  # it leads its session already
         os.setsid()
-    # Whoever started it may have made it less urgent than this already.
+    # The parent may already have set a lower priority: never raise it.
     os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
     with suppress(OSError):  # no such grouping here
         SESSION.write_text(str(niceness))

@@ -1,9 +1,8 @@
 """Server reflection under v1 and v1alpha, so that tools need no proto files.
 
-It answers from the descriptor set that protoc wrote beside the protos, and so tells the
-JSON names of fields and the comments. grpcio-reflection answers from the descriptors
-inside the generated code instead, where both are missing; it also knows the v1alpha name
-alone, and finds no method by its name.
+It serves the descriptor set that protoc wrote beside the protos, which has the JSON names of
+fields and the comments. grpcio-reflection serves the descriptors inside the generated code,
+which lack both. It also supports only v1alpha, and finds no method by its name.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -30,15 +29,15 @@ OTHERS_FILES = (
     "grpc_reflection/v1alpha/reflection.proto",
     "google/rpc/error_details.proto",
 )
-"""What callers need beside our own: health, reflection, and the details of errors."""
+"""Third-party protos that callers need: health, reflection, and error details."""
 
 
 class Reflection:
-    """Tells which services there are, and every descriptor that their callers may need."""
+    """Lists the services, and serves every descriptor that their callers may need."""
 
     def __init__(self, services: Iterable[str], others_files: Iterable[str] = ()) -> None:
-        """`others_files` are protos of somebody else's, with all that they import, whose
-        generated modules are named after them."""
+        """`others_files` are third-party protos, whose generated modules are named after them;
+        their imports are added too."""
         self._services = sorted({*services, *SERVICE_NAMES})
         self._files: dict[str, FileDescriptorProto] = {}
         self._symbols: dict[str, str] = {}
@@ -50,7 +49,7 @@ class Reflection:
         self._add(_reflection_v1())
 
     def handlers(self) -> Iterator[grpc.GenericRpcHandler]:
-        """One for each name of the service: v1 has the same messages under another name."""
+        """One handler for each of v1 and v1alpha, which have the same messages."""
         handler: grpc.RpcMethodHandler[bytes, Any] = grpc.stream_stream_rpc_method_handler(
             self._answer_all,
             response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
@@ -70,17 +69,17 @@ class Reflection:
         answer = reflection_pb2.ServerReflectionResponse(
             valid_host=request.host, original_request=request
         )
-        asked = request.WhichOneof("message_request")
-        if asked == "list_services":
+        kind = request.WhichOneof("message_request")
+        if kind == "list_services":
             for name in self._services:
                 answer.list_services_response.service.add(name=name)
-        elif asked == "all_extension_numbers_of_type":
+        elif kind == "all_extension_numbers_of_type":
             name = request.all_extension_numbers_of_type
             answer.all_extension_numbers_response.base_type_name = name
             answer.all_extension_numbers_response.extension_number.extend(
                 sorted(self._extensions.get(name, {}))
             )
-        elif (file := self._file_for(request, asked)) is not None:
+        elif (file := self._file_for(request, kind)) is not None:
             answer.file_descriptor_response.file_descriptor_proto.extend(
                 each.SerializeToString() for each in self._with_dependencies(file).values()
             )
@@ -89,13 +88,13 @@ class Reflection:
             answer.error_response.error_message = "There is no such file or symbol here."
         return answer
 
-    def _file_for(self, request: Any, asked: str | None) -> FileDescriptorProto | None:
+    def _file_for(self, request: Any, kind: str | None) -> FileDescriptorProto | None:
         name = None
-        if asked == "file_by_filename":
+        if kind == "file_by_filename":
             name = request.file_by_filename
-        elif asked == "file_containing_symbol":
+        elif kind == "file_containing_symbol":
             name = self._symbols.get(request.file_containing_symbol)
-        elif asked == "file_containing_extension":
+        elif kind == "file_containing_extension":
             extension = request.file_containing_extension
             extensions = self._extensions.get(extension.containing_type, {})
             name = extensions.get(extension.extension_number)
@@ -108,7 +107,7 @@ class Reflection:
         return found
 
     def _add_known(self, name: str) -> None:
-        """Adds the file that a generated module of somebody else's holds."""
+        """Adds the file of a third-party generated module."""
         module = import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2")
         file = FileDescriptorProto()
         module.DESCRIPTOR.CopyToProto(file)
@@ -132,7 +131,7 @@ class Reflection:
 
 
 def _reflection_v1() -> FileDescriptorProto:
-    """grpc/reflection/v1/reflection.proto, which is the older file in another package."""
+    """grpc/reflection/v1/reflection.proto: the v1alpha file with another package name."""
     file = FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(file)
     file.name = file.name.replace("v1alpha", "v1")
@@ -178,7 +177,7 @@ def _symbols_of_enum(scope: str, enum: EnumDescriptorProto) -> Iterator[str]:
 
 
 def _name_fields(message: DescriptorProto) -> None:
-    """Writes the JSON names that the descriptors inside generated code leave out."""
+    """Adds the JSON names that descriptors in generated code lack."""
     for field in message.field:
         if not field.json_name:
             field.json_name = _json_name(field)

@@ -1,16 +1,16 @@
-"""The life of a process: start, serve until a signal, leave in order, close everything.
+"""The lifecycle of a process: start, serve until a signal, shut down gracefully, close all.
 
 Guarantees:
-- What was opened is closed, in reverse order, however the process ends: by a signal (during
-  start-up too), by an exception in any step, by cancellation, or because a background task
-  failed. A close that fails does not keep the others from being closed.
-- SIGTERM and SIGINT make it leave in order: health says NOT_SERVING, the registry says
-  draining, callers get a moment to notice, the calls in flight end, and the entry is taken
-  off the list. A signal during start-up ends the start where it waits.
-- A background task that fails ends the process in the same order, and its error is raised,
-  so that the supervisor starts the process anew.
+- Everything that was opened is closed in reverse order, however the process ends: by a signal
+  (also during start-up), an exception, cancellation, or a failed background task. A failing
+  close does not prevent the others.
+- SIGTERM and SIGINT start a graceful shutdown: health says NOT_SERVING, the registry lists the
+  instance as draining, callers get a moment to notice, running calls end, and the registry entry
+  is removed. A signal during start-up cancels the start.
+- A failed background task shuts the process down in the same order. Its error is raised, so
+  that the supervisor restarts the process.
 
-It knows no gRPC and no HTTP: what it serves is a `Server`.
+It knows neither gRPC nor HTTP: it serves a `Server`.
 """
 
 import asyncio
@@ -36,10 +36,10 @@ log = structlog.get_logger()
 
 
 class Server(Protocol):
-    """What a process serves, on one address."""
+    """A server on one address."""
 
     async def start(self) -> None:
-        """Begins to serve. Raises ListenFailed."""
+        """Starts serving. Raises ListenFailed."""
         ...
 
     @property
@@ -48,13 +48,12 @@ class Server(Protocol):
         ...
 
     async def refuse_new_calls(self) -> None:
-        """Says that the process is leaving, to whoever asks for its health; calls are still
-        answered."""
+        """Makes the health check report NOT_SERVING; calls are still answered."""
         ...
 
     async def stop(self, grace_seconds: float) -> None:
-        """Takes no new calls, and returns when the running ones have ended, or after the
-        grace at the latest. May be called after a start that failed."""
+        """Accepts no new calls. Returns when the running ones have ended, or after the grace
+        period. It may be called after a failed start."""
         ...
 
 
@@ -62,20 +61,20 @@ class Entry(Protocol):
     """This process's entry in the registry."""
 
     def start(self) -> None:
-        """Begins to keep the entry."""
+        """Starts maintaining the entry."""
         ...
 
     async def drain(self) -> None:
-        """Tells the registry that no new calls are wanted."""
+        """Marks the entry as draining."""
         ...
 
     async def deregister(self) -> None:
-        """Takes the entry off the list."""
+        """Removes the entry."""
         ...
 
 
 class Runtime(AsyncExitStack):
-    """One process; use it once, with `async with`, around all that the process does.
+    """One process. Use it once, with `async with`, around everything that the process does.
 
     What is opened inside is registered as with any AsyncExitStack:
 
@@ -87,7 +86,7 @@ class Runtime(AsyncExitStack):
     """
 
     def __init__(self, *, notice_seconds: float = NOTICE_SECONDS) -> None:
-        """`notice_seconds` is how long calls are still taken after the registry was told."""
+        """`notice_seconds` is how long calls are still accepted after the entry is draining."""
         super().__init__()
         self._notice_seconds = notice_seconds
         self._stopping = asyncio.Event()
@@ -96,7 +95,7 @@ class Runtime(AsyncExitStack):
         self._is_start_cancelled = False
 
     async def __aenter__(self) -> Self:
-        """Takes the signals over, for as long as the loop runs."""
+        """Handles the stop signals from now on, as long as the loop runs."""
         await super().__aenter__()
         self._starting = asyncio.current_task()
         for number in STOP_SIGNALS:
@@ -109,7 +108,7 @@ class Runtime(AsyncExitStack):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        """Closes everything. Raises what a background task failed with."""
+        """Closes everything. Raises the error of a failed background task."""
         self._starting = None
         is_start_ended = self._take_back_cancellation() and kind is asyncio.CancelledError
         if is_start_ended:
@@ -120,7 +119,7 @@ class Runtime(AsyncExitStack):
         return is_suppressed or is_start_ended
 
     def stop(self) -> None:
-        """Makes the process leave, as a signal does. Idempotent."""
+        """Starts the shutdown, as a signal does. Idempotent."""
         if self._stopping.is_set():
             return
         self._stopping.set()
@@ -131,16 +130,16 @@ class Runtime(AsyncExitStack):
     def run_in_background(
         self, work: Callable[[], Coroutine[Any, Any, None]], name: str | None = None
     ) -> "asyncio.Task[None]":
-        """Runs `work` in a task of its own, until it is closed with all that was opened. Work
-        may return; when it raises, the process leaves and raises the error."""
+        """Runs `work` in a task that is cancelled when the runtime closes. `work` may return; if
+        it raises, the process shuts down and raises the error."""
         task = asyncio.create_task(work(), name=name or getattr(work, "__qualname__", None))
         task.add_done_callback(self._notice_failure)
         self.push_async_callback(_cancel, task)
         return task
 
     async def serve(self, server: Server, entry_at: Callable[[str], Entry]) -> None:
-        """Serves until `stop`, then leaves in order. `entry_at` makes the registry's entry for
-        the server's address. Raises ListenFailed."""
+        """Serves until `stop`, then shuts down gracefully. `entry_at` makes the registry entry
+        for the server's address. Raises ListenFailed."""
         async with AsyncExitStack() as listed:
             try:
                 await server.start()
@@ -159,13 +158,13 @@ class Runtime(AsyncExitStack):
         log.info("leave")
 
     async def until_stopped(self) -> None:
-        """Ends the start-up: returns at the signal, or when a background task has failed."""
+        """Ends the start-up. Returns at a signal, or when a background task has failed."""
         self._starting = None
         await self._stopping.wait()
 
     def _take_back_cancellation(self) -> bool:
-        """Whether `stop` cancelled the start, and nobody else the task, as asyncio.timeout
-        tells its own cancellation from another's."""
+        """Whether `stop` cancelled the start and the task was not also cancelled from outside;
+        asyncio.timeout uses the same method."""
         task = asyncio.current_task()
         return self._is_start_cancelled and task is not None and task.uncancel() == 0
 
@@ -184,8 +183,8 @@ async def _cancel(task: "asyncio.Task[None]") -> None:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a process's main coroutine to its end; ends the process with one sentence
-    where its address cannot be listened on."""
+    """Runs a process's main coroutine to its end. Ends the process with one sentence if it
+    cannot listen on its address."""
     try:
         uvloop.run(main)
     except ListenFailed as error:
@@ -193,8 +192,8 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def freeze_gc() -> None:
-    """Exempts what the start has built from garbage collection, and makes it rarer: requests
-    leave few cycles behind, and a collection walks over everything."""
+    """Exempts the objects of the start-up from garbage collection, and makes collections
+    rarer: requests leave few reference cycles, and a collection visits every object."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS_BEFORE_COLLECTION, 20, 50)

@@ -1,8 +1,8 @@
 """A gRPC server of the mesh: unary and streaming methods, lanes, health, reflection, drain.
 
-Health says SERVING while what the server depends on answers, and NOT_SERVING
-from the moment it is told to leave. One process has one port, and never shares
-it silently.
+Health says SERVING while the server's dependencies answer, and NOT_SERVING as soon as the
+shutdown starts. A process has one port; SO_REUSEPORT is off, so two servers cannot share it
+unnoticed.
 """
 
 import asyncio
@@ -53,13 +53,13 @@ class Server:
         described_in: Sequence[str] = (),
         max_lanes: int = MAX_LANES,
     ) -> None:
-        """`services` are full proto names, for health and reflection; `is_ready` is
-        asked every second whether all that the server depends on answers;
-        `observe_replies` is told the number of replies in each message on a lane.
+        """`services` are full proto names, for health and reflection. `is_ready` is called
+        every second and returns whether all dependencies answer. `observe_replies` gets the
+        number of replies in each message on a lane.
 
-        `streams` serve methods that no dispatcher can, such as bidirectional ones, and see
-        to bounds and access themselves, as lanes do. `described_in` names the protos of
-        others' that their callers need from reflection."""
+        `streams` serve methods that the dispatcher does not support, such as bidirectional
+        ones; they enforce bounds and access themselves, as lanes do. `described_in` names the
+        third-party protos of these methods, for reflection."""
         self._listen = listen
         self._services = tuple(services)
         self._dispatcher = dispatcher
@@ -74,7 +74,7 @@ class Server:
         self.port = 0
 
     async def start(self) -> None:
-        """Begins to serve. Raises ListenFailed when the address is taken."""
+        """Starts serving. Raises ListenFailed if the address is in use."""
         self._server.add_generic_rpc_handlers(
             (_Handlers(self._dispatcher), self._lanes, *self._streams)
         )
@@ -94,17 +94,17 @@ class Server:
 
     @property
     def address(self) -> str:
-        """host:port, with the port that it has once it has started."""
+        """host:port, with the actual port once it has started."""
         return f"{self._listen.rpartition(':')[0]}:{self.port}"
 
     async def refuse_new_calls(self) -> None:
-        """Lets health say NOT_SERVING for good; calls are still answered."""
+        """Makes health report NOT_SERVING for good; calls are still answered."""
         if self._checking is not None:
             self._checking.cancel()
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Ends when the running calls have, or after the grace at the latest."""
+        """Returns when the running calls have ended, or after the grace period."""
         if self._checking is not None:
             self._checking.cancel()
         self._lanes.drain()
@@ -118,7 +118,7 @@ class Server:
     async def _check_health(self) -> None:
         try:
             ready = await self._is_ready()
-        except Exception as error:  # noqa: BLE001 (whatever fails here means: not ready)
+        except Exception as error:  # noqa: BLE001 (any failure means: not ready)
             log.warning("fail_health_check", error=type(error).__name__)
             ready = False
         state = health_pb2.HealthCheckResponse
@@ -127,7 +127,7 @@ class Server:
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Leads gRPC's own calls into the dispatcher."""
+    """Passes unary and server-streaming gRPC calls to the dispatcher."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher

@@ -1,6 +1,6 @@
-"""A gRPC service as one process: the proto services that it offers, behind one server.
+"""Runs a gRPC service as one process: its proto services behind one server.
 
-A service's composition root builds what is its own and hands it in here.
+The service's composition root builds its own parts and passes them in.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from mesh.serving.dispatch import Dispatcher, Gate
 from mesh.serving.metrics import RefusalMetrics
 
 WARM_UP_SECONDS = 3.0
-"""For how long a newcomer waits for what it needs. Then it serves all the same: it may be
-what others wait for."""
+"""How long a new process waits for its dependencies. Then it serves anyway, because others may
+be waiting for it."""
 
 Offered = Sequence[tuple[ServiceDescriptor, object]]
 log = structlog.get_logger()
@@ -34,13 +34,13 @@ async def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What one service's process serves, and under which conditions.
+    """The parts of one service's process.
 
-    `offered` are proto services with their implementations. `is_ready` is asked every second
-    whether all that the service depends on answers. `opened` are full names of methods, of
-    those that may be opened, which anybody may call here. `gates` are as
-    `mesh.serving.dispatch.Dispatcher` has them. `warm_up` returns when the process has what it
-    needs to answer; it may raise NoRegistry.
+    `offered` are proto services with their implementations. `is_ready` is called every second
+    and returns whether all dependencies answer. `opened` has the full names of methods that
+    this process makes public; their protos must allow it. `gates` are those of
+    `mesh.serving.dispatch.Dispatcher`. `warm_up` returns when the process has what it needs to
+    serve; it may raise NoRegistry.
     """
 
     offered: Offered
@@ -52,8 +52,8 @@ class Service:
 
 
 async def serve_service(member: Member, settings: ServiceSettings, service: Service) -> None:
-    """Serves until a signal, then leaves in order. It listens once it knows of the others and
-    has warmed up, or after WARM_UP_SECONDS. Raises ListenFailed."""
+    """Serves until a signal, then shuts down gracefully. It starts to listen when it has the
+    registry's list and has warmed up, or after WARM_UP_SECONDS. Raises ListenFailed."""
     server = _server(member, settings, service)
     await _warm_up(member, service.warm_up)
     await member.serve(server)
@@ -85,8 +85,8 @@ def _server(member: Member, settings: ServiceSettings, service: Service) -> Serv
 
 
 async def _warm_up(member: Member, warm_up: Callable[[], Awaitable[None]]) -> None:
-    """A process that listens may be called at once, by those who knew its predecessor at the
-    address, and calls others for that."""
+    """Waits for the directory and the warm-up before the process listens. Callers that knew
+    its predecessor at the address call it at once, and it needs other services to answer."""
     try:
         async with asyncio.timeout(WARM_UP_SECONDS):
             if await member.know_others(WARM_UP_SECONDS):

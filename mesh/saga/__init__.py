@@ -1,10 +1,10 @@
-"""Sagas: work in several steps over what cannot be locked together.
+"""Sagas: work in several steps across systems that cannot share a transaction.
 
-A saga is a row of one service's database that says where the work stands. Each step either
-asks somebody outside, under a key that makes asking again harmless, or changes this
-database, in the transaction that moves the saga on. So a saga can be taken up by anybody
-at any moment, whoever died in the middle, and every step takes effect once.
+A saga is a row in one service's database that stores the state of the work. Each step either
+calls an outside system, with a key that makes a repeat harmless, or changes this database in
+the same transaction that moves the saga on. Any instance can therefore continue a saga at any
+time, whichever process died, and every step takes effect once.
 
-`definition` says what a kind of saga consists of, `log` keeps the rows, `runner` drives them;
-`answering` is for the call that began one.
+`definition` describes a kind of saga, `log` stores the rows, `runner` drives them, and
+`answering` serves the call that began one.
 """

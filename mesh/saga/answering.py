@@ -1,4 +1,4 @@
-"""What a call answers whose saga may outlast it."""
+"""The response of a call whose saga may take longer than the call."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from mesh.deadlines import Deadline
 from mesh.saga.definition import Saga
 
 ANSWER_SECONDS = 0.3
-"""How long before the deadline the call stops waiting, so that its answer still arrives."""
+"""How long before its deadline the call stops waiting, so that its response arrives in time."""
 PENDING_PAUSE_SECONDS = 0.05
 
 Record = TypeVar("Record")
@@ -20,9 +20,10 @@ async def record_in_time(
     driving: "asyncio.Task[Saga] | None",
     deadline: Deadline,
 ) -> Record:
-    """The record of a saga once it is not pending, or as it is when it is time to answer.
+    """The record of a saga as soon as it is no longer pending, or the pending record
+    ANSWER_SECONDS before the deadline.
 
-    `driving` is the saga's task if this process drives it; it goes on whatever happens here.
+    `driving` is the saga's task if this process drives it; it continues in every case.
     """
     patience = deadline.shortened_to(deadline.remaining_seconds() - ANSWER_SECONDS)
     if driving is not None:

@@ -1,8 +1,8 @@
-"""What a kind of saga consists of. Pure.
+"""The definition of a kind of saga. Pure.
 
-A saga is in one state at a time. In each state that is not an end there is one step to
-do; what it finds out says which state comes next, among those that its definition
-allows. Past the pivot there is no way back: those states lead to one end only.
+A saga is in one state at a time. Every state except an end state has one step. The step's
+result selects the next state among those that the definition allows. Past the pivot there is
+no way back: those states lead to one end only.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Set
@@ -17,11 +17,11 @@ from mesh.errors import DependencyAway
 
 @dataclass(frozen=True, slots=True)
 class Saga:
-    """A saga as it stands. `body` is JSON: what was asked, and what its steps remembered.
+    """The current state of a saga. `body` is JSON: the request and what its steps remember.
 
-    `attempt_count` is of the step that it is at; `reason` is why the last attempt failed.
-    `lease` names whoever drives it, and no other may move it. `is_parked`: it has failed
-    too often, and waits for a person.
+    `attempt_count` counts the attempts of the current step; `reason` says why the last one
+    failed. `lease` identifies the driver, which alone may move the saga. `is_parked`: it has
+    failed too often and waits for a person.
     """
 
     saga_id: str
@@ -36,11 +36,12 @@ class Saga:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Where a step leads, and what changes in this database on the way, in one transaction.
+    """The result of a step: the next state, and the changes to this database in the same
+    transaction.
 
-    `apply` makes the changes and returns the next state; it may choose another one than
-    was expected as long as the definition allows it, and raises, with a retryable
-    MeshError, what makes the step be tried again later. `remember` is added to the body.
+    `apply` makes the changes and returns the next state, which may be any that the definition
+    allows. If it raises a retryable MeshError, the step is retried later. `remember` is merged
+    into the body.
     """
 
     apply: Callable[[Cursor], str]
@@ -48,25 +49,26 @@ class Move:
 
     @classmethod
     def to(cls, state: str, **remember: Any) -> "Move":
-        """To a state, with nothing else to change."""
+        """A move to a state without other changes."""
         return cls(lambda cursor: state, remember)
 
 
 class StillWaiting(DependencyAway):
-    """Somebody outside has not finished yet. This is no failure, however often it comes."""
+    """An outside system has not finished yet. This never counts as a failure."""
 
     REASON = "STILL_WAITING"
 
 
 Step = Callable[[Saga, Deadline], Awaitable[Move]]
-"""Finds out where to go. It may be done any number of times, by several at once, and must
-not change anything but what is named by a key of the saga. Raises MeshError to be tried
-again later, StillWaiting if nothing has failed; what is final it must turn into a move."""
+"""Does the work of a state and returns the move. It may run any number of times, also
+concurrently, so it may change outside systems only under a key of the saga. It raises
+MeshError to be retried later, or StillWaiting if nothing has failed. A final failure must be
+returned as a move."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is done in a state, and where that may lead."""
+    """The step of a state, and the states that may follow."""
 
     step: Step
     leads_to: Set[str]
@@ -76,7 +78,7 @@ class Definition:
     """A kind of saga."""
 
     def __init__(self, kind: str, begins_in: str, states: Mapping[str, State]) -> None:
-        """States that are led to and have no step are the ends."""
+        """Reachable states without a step are the ends."""
         self.kind = kind
         self.begins_in = begins_in
         self._states = dict(states)
@@ -87,7 +89,7 @@ class Definition:
         assert self.ends, "a saga can end"
 
     def step_of(self, state: str) -> Step:
-        """What is to be done in a state that is no end."""
+        """The step of a state that is not an end."""
         return self._states[state].step
 
     def is_end(self, state: str) -> bool:

@@ -1,14 +1,14 @@
-"""The rows of sagas, and who may move them. Every function takes a cursor whose transaction
-is its caller's.
+"""The rows of sagas, and their leases. Every function runs in the transaction of the given
+cursor; the caller commits.
 
-Invariant: a saga is moved only by the holder of its lease, from the state that the holder
-has seen, so that of all who try at the same moment one succeeds. A lease is a name that is
-given once and a time until which nobody else takes the saga; `due_at` is that time, and
-also when a saga that nobody holds is to be tried next. It is NULL where there is nothing
-to do: at the end, and while a saga is parked for a person. Who wakes a saga that is held
-leaves `is_woken` there, and then it is due as soon as it is given back.
+Invariant: only the holder of its lease moves a saga, and only from the state that the holder
+has read. If several try at the same moment, one succeeds. A lease is a unique name and the
+time `due_at` until which no other process takes the saga. For a saga without a lease, `due_at`
+is the time of its next attempt. It is NULL if there is nothing to do: at the end, and while the
+saga is parked for a person. Waking a leased saga sets `is_woken`; the saga is then due as soon
+as it is given back.
 
-Rows are kept. They are small, and what a request did is told from them.
+Rows are never deleted. They are small, and they answer what became of a request.
 """
 
 import json
@@ -48,8 +48,8 @@ VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))
 ON CONFLICT (saga_id) DO NOTHING
 RETURNING saga_id::text, kind, state, body, attempt_count, reason, lease, is_parked
 """
-# ARRAY has the selection run once. Under IN a plan may run it for each row of the table, and
-# then every run takes its limit anew, for what was taken before is skipped.
+# ARRAY makes the subquery run once. With IN, a plan may run it for each row of the table. Each
+# run would lock up to LIMIT further rows, because SKIP LOCKED skips those already locked.
 _LEASE_DUE = """
 UPDATE saga SET lease = %s, due_at = now() + make_interval(secs => %s)
 WHERE saga_id = ANY(ARRAY(
@@ -72,7 +72,7 @@ MAX_LISTED = 1000
 
 
 class LeaseLost(Aborted):
-    """Somebody else drives the saga now; nothing was changed."""
+    """Another process drives the saga now; nothing was changed."""
 
     REASON = "SAGA_LEASE_LOST"
 
@@ -80,7 +80,7 @@ class LeaseLost(Aborted):
 def insert(
     cursor: Cursor, saga_id: str, kind: str, state: str, body: Mapping[str, Any], seconds: float
 ) -> Saga | None:
-    """A new saga, leased for so long; None when there is one of that id."""
+    """Inserts a saga, leased for `seconds`; None if there is one with that id."""
     cursor.execute(
         _INSERT,
         (saga_id, kind, state, json.dumps(body), uuid4().hex, seconds),
@@ -89,13 +89,13 @@ def insert(
 
 
 def find(cursor: Cursor, saga_id: str) -> Saga | None:
-    """The saga of that id."""
+    """The saga with that id; None if there is none."""
     cursor.execute(f"{_SELECT} WHERE saga_id = %s", (saga_id,))
     return _first(cursor)
 
 
 def lease_due(cursor: Cursor, kinds: Sequence[str], limit: int, seconds: float) -> list[Saga]:
-    """Takes sagas that are due and that nobody holds, the longest due first."""
+    """Leases up to `limit` due sagas for `seconds`, the longest due first."""
     cursor.execute(
         _LEASE_DUE,
         (uuid4().hex, seconds, list(kinds), limit),
@@ -106,22 +106,23 @@ def lease_due(cursor: Cursor, kinds: Sequence[str], limit: int, seconds: float) 
 def move(
     cursor: Cursor, saga: Saga, state: str, remember: Mapping[str, Any], seconds: float | None
 ) -> Saga:
-    """Moves a saga on, and keeps it leased for so long; None ends it. Raises LeaseLost."""
+    """Moves a saga to `state` and renews its lease for `seconds`; None ends the saga. Raises
+    LeaseLost."""
     cursor.execute(
         _MOVE,
         (state, json.dumps(remember), seconds, saga.saga_id, saga.state, saga.lease),
     )
     moved = _first(cursor)
     if moved is None:
-        raise LeaseLost("Somebody else drives this now.")
+        raise LeaseLost("Another process drives this saga now.")
     return moved
 
 
 def postpone(
     cursor: Cursor, saga: Saga, reason: str, attempt_count: int, seconds: float | None
 ) -> bool:
-    """Gives a saga back, to be tried again so much later, or at once if somebody has woken
-    it meanwhile; None parks it. False when the lease was lost, and nothing was changed."""
+    """Releases a saga. It is due in `seconds`, or at once if it was woken; None parks it.
+    Returns False, and changes nothing, if the lease was lost."""
     cursor.execute(
         """
         UPDATE saga SET attempt_count = %s, reason = %s, lease = '', is_woken = false,
@@ -143,8 +144,8 @@ def postpone(
 
 
 def wake(cursor: Cursor, saga_id: str) -> bool:
-    """Makes a saga due now, or as soon as whoever holds it gives it back; False when it has
-    ended, is parked, or never was."""
+    """Makes a saga due now, or as soon as its lease is released. Returns False if it has ended,
+    is parked, or does not exist."""
     cursor.execute(
         "UPDATE saga SET is_woken = lease <> '',"
         " due_at = CASE WHEN lease = '' THEN now() ELSE due_at END"
@@ -155,7 +156,7 @@ def wake(cursor: Cursor, saga_id: str) -> bool:
 
 
 def retry(cursor: Cursor, saga_id: str) -> bool:
-    """Unparks a saga; False when it is not parked."""
+    """Unparks a saga. Returns False if it is not parked."""
     cursor.execute(
         "UPDATE saga SET is_parked = false, attempt_count = 0, due_at = now()"
         " WHERE saga_id = %s AND is_parked",
@@ -165,7 +166,7 @@ def retry(cursor: Cursor, saga_id: str) -> bool:
 
 
 def list_open(cursor: Cursor) -> list[Saga]:
-    """Those that have not ended, the parked ones first and then the longest untouched; at
+    """The sagas that have not ended: parked ones first, then the least recently updated; at
     most MAX_LISTED."""
     cursor.execute(
         f"{_SELECT} WHERE is_parked OR due_at IS NOT NULL"

@@ -1,14 +1,14 @@
 """Drives the sagas of one database, in every instance of its service.
 
 Guarantees:
-- A saga that was begun is driven to an end, whoever dies; while it is under way, one
-  process holds its lease, and only that one can move it. One that was stopped for longer
-  than its lease finds out when it tries, and changes nothing.
-- A step that fails is tried again, after a pause that grows, up to `max_attempts` times in
-  one state; then the saga is parked: it is logged as an error and waits for a person.
-- What waits for somebody outside is asked about without end, and is no failure.
-- While `max_running` are driven here, no more are taken up; they wait in the database. What
-  a caller begins is driven at once, and bounded by the calls that its server takes.
+- A saga that was begun is driven to an end, whichever process dies. One process at a time
+  holds its lease and can move it. A process that was stopped for longer than its lease changes
+  nothing: its next move fails.
+- A failed step is retried after a growing pause, up to `max_attempts` times in one state. Then
+  the saga is parked: it is logged as an error and waits for a person.
+- Waiting for an outside system is retried without limit and never counts as a failure.
+- While `max_running` sagas are driven here, no more are taken from the database. Sagas that a
+  caller begins are driven at once; the server's limit on calls bounds them.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.deadlines import Deadline, within
 from mesh.errors import MeshError
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
 from mesh.saga import log as rows
 from mesh.saga.definition import Definition, Saga, StillWaiting
@@ -32,7 +32,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SagaLimits:
-    """A step has less time than its lease, so that who drives a saga knows when to stop."""
+    """Times and bounds. A step's timeout is below its lease, so that a driver stops before
+    another one may take the saga."""
 
     step_seconds: float = 5.0
     lease_seconds: float = 10.0
@@ -43,7 +44,7 @@ class SagaLimits:
 
 
 class SagaRunner:
-    """Begins sagas, and drives those that are due; for one event loop."""
+    """Begins sagas and drives those that are due. Use it in one event loop only."""
 
     def __init__(
         self,
@@ -52,40 +53,48 @@ class SagaRunner:
         *,
         limits: SagaLimits | None = None,
         jitter: Callable[[], float] = random.random,
-        reach: Reach = unharmed,
+        failpoint: Failpoint = no_failpoint,
     ) -> None:
-        """`jitter` gives numbers in [0, 1). Points are saga.<kind>.before_<state>,
-        after_<state> (the step is done and nothing is written) and moved_<state>."""
+        """`jitter` returns numbers in [0, 1). The failpoints are saga.<kind>.before_<state>,
+        after_<state> (the step is done, nothing is written yet) and moved_<state>."""
         self._database = database
         self._definitions = {definition.kind: definition for definition in definitions}
         self._limits = limits or SagaLimits()
         self._jitter = jitter
-        self._reach = reach
+        self._failpoint = failpoint
         self._driving: set[asyncio.Task[Saga]] = set()
 
     def begin(
         self, cursor: Cursor, kind: str, saga_id: str, body: Mapping[str, Any]
     ) -> Saga | None:
-        """Writes a new saga into the caller's transaction, leased to this process; None when
-        there is one of that id. Once that is committed, `drive` it; if nobody does, it is
-        taken up when the lease is over."""
+        """Inserts a saga in the caller's transaction, leased to this process. Returns None if
+        there is one with that id, so a repeat is harmless. Call `drive` after the commit; if
+        the process dies before, the saga is taken up when its lease expires. For example:
+
+            saga = await database.transaction(
+                lambda cursor: runner.begin(cursor, "purchase", purchase_id, {"amount": 100})
+            )
+            if saga is not None:
+                runner.drive(saga)
+        """
         state = self._definitions[kind].begins_in
         return rows.insert(cursor, saga_id, kind, state, body, self._limits.lease_seconds)
 
     def drive(self, saga: Saga) -> "asyncio.Task[Saga]":
-        """Drives a saga that this process holds, in a task that nobody has to wait for. The
-        task gives the saga at its end, or as it was when it was given back or lost."""
+        """Drives a saga that is leased to this process, in a task that need not be awaited.
+        The task returns the saga in its end state, or as it was when its lease was released
+        or lost."""
         task = asyncio.create_task(self._drive(saga), name=f"saga-{saga.kind}")
         self._driving.add(task)
         task.add_done_callback(self._forget)
         return task
 
     async def find(self, saga_id: str) -> Saga | None:
-        """The saga of that id as it stands."""
+        """The current saga with that id; None if there is none."""
         return await self._database.autocommit(lambda cursor: rows.find(cursor, saga_id))
 
     async def run_once(self) -> None:
-        """Takes up what is due, as far as there is room, and does not wait for it."""
+        """Starts driving the due sagas, up to `max_running`. Does not wait for them."""
         room = self._limits.max_running - len(self._driving)
         if room <= 0:
             return
@@ -97,7 +106,7 @@ class SagaRunner:
             self.drive(saga)
 
     async def close(self) -> None:
-        """Stops driving. What was under way is taken up by others when its lease is over."""
+        """Stops driving. Other instances take up the sagas when their leases expire."""
         driving = list(self._driving)
         for task in driving:
             task.cancel()
@@ -106,7 +115,7 @@ class SagaRunner:
     def _forget(self, task: "asyncio.Task[Saga]") -> None:
         self._driving.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Nobody may be waiting for it; the saga is taken up when its lease is over.
+            # The task may have no awaiter. The saga is taken up when its lease expires.
             log.error("fail_saga_driver", exc_info=error)
 
     async def _drive(self, saga: Saga) -> Saga:
@@ -128,10 +137,10 @@ class SagaRunner:
         return saga
 
     async def _advance(self, definition: Definition, saga: Saga) -> Saga:
-        self._reach(f"saga.{saga.kind}.before_{saga.state}")
+        self._failpoint(f"saga.{saga.kind}.before_{saga.state}")
         deadline = Deadline.after(self._limits.step_seconds)
         found = await within(deadline, definition.step_of(saga.state)(saga, deadline))
-        self._reach(f"saga.{saga.kind}.after_{saga.state}")
+        self._failpoint(f"saga.{saga.kind}.after_{saga.state}")
 
         def apply(cursor: Cursor) -> Saga:
             state = found.apply(cursor)
@@ -140,24 +149,24 @@ class SagaRunner:
             return rows.move(cursor, saga, state, found.remember, seconds)
 
         moved = await self._database.transaction(apply)
-        self._reach(f"saga.{saga.kind}.moved_{saga.state}")
+        self._failpoint(f"saga.{saga.kind}.moved_{saga.state}")
         return moved
 
     async def _wait_on(self, saga: Saga, reason: str) -> None:
-        """Asks again after a pause that grows, and never gives up; half of the attempts
-        are kept for failures."""
+        """Retries after a growing pause, without limit. The count stays at half of
+        `max_attempts`, so that the other half remains for failures."""
         count = min(saga.attempt_count + 1, self._limits.max_attempts // 2)
         await self._postpone(saga, reason, count, self._pause_seconds(saga.attempt_count))
 
     async def _give_back(self, saga: Saga, reason: str) -> None:
-        """Has it tried again later, or parks it when it has failed too often."""
+        """Releases the saga for a later retry, or parks it if it has failed too often."""
         count = saga.attempt_count + 1
         is_enough = count >= self._limits.max_attempts
         pause_seconds = None if is_enough else self._pause_seconds(saga.attempt_count)
         await self._postpone(saga, reason, count, pause_seconds)
 
     async def _postpone(self, saga: Saga, reason: str, count: int, seconds: float | None) -> None:
-        """Where it cannot be written, the lease runs out."""
+        """Releases the saga. If the database is down, the lease expires instead."""
         fields = {"kind": saga.kind, "saga_id": saga.saga_id, "state": saga.state, "reason": reason}
         try:
             held = await self._database.autocommit(
@@ -172,7 +181,7 @@ class SagaRunner:
             log.info("postpone_saga", **fields)
 
     def _pause_seconds(self, attempt_count: int) -> float:
-        """Before the next attempt, after so many before this one."""
+        """The pause after an attempt that `attempt_count` others preceded, with jitter."""
         grown_seconds = self._limits.first_pause_seconds * 2.0 ** min(attempt_count, 30)
         pause_seconds = min(grown_seconds, self._limits.longest_pause_seconds)
         return pause_seconds * (0.5 + self._jitter() / 2)

@@ -1,1 +1,1 @@
-"""The server side of a call: dispatch, access and bounds, whatever carried it."""
+"""The server side of calls: dispatch, access and bounds, for lanes and unary gRPC."""

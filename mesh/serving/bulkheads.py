@@ -1,8 +1,7 @@
-"""How many calls of one kind a server runs at once, and when a refused one may come back.
+"""Bulkheads: bounds on the concurrent calls of one kind, with a retry hint for refused calls.
 
-A call that finds no room is refused at once, before it is authenticated or read.
-The hint says when half of the calls that hold the room will have left, at the pace
-at which they have been leaving.
+A call above the bound is refused at once, before it is authenticated or decoded. The hint
+estimates, from the recent rate of completions, when half of the running calls will have ended.
 
 Pure: no I/O; the clock is an argument.
 """
@@ -16,11 +15,11 @@ from mesh.errors import Overloaded
 SMOOTHING = 0.1
 """The weight of the newest observation."""
 UNKNOWN_HINT_SECONDS = 1.0
-"""Where none has left yet."""
+"""The hint before any call has ended."""
 
 
 class Pace:
-    """How many seconds pass between two ends of a work that goes on without a pause."""
+    """The average interval, in seconds, between completions of continuous work."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -28,11 +27,11 @@ class Pace:
         self._seconds_each = 0.0
 
     def begin(self) -> None:
-        """Work begins, after a pause."""
+        """Work starts after an idle time."""
         self._since = self._clock()
 
     def end_one(self) -> None:
-        """One piece of it ended just now."""
+        """One piece of work has ended."""
         now = self._clock()
         observed_seconds, self._since = now - self._since, now
         if self._seconds_each:
@@ -40,12 +39,12 @@ class Pace:
         self._seconds_each = observed_seconds
 
     def seconds_for(self, count: float) -> float:
-        """How long that many take; 0 while nothing is known."""
+        """The estimated time for `count` completions; 0 before the first completion."""
         return count * self._seconds_each
 
 
 def hint_seconds(seconds: float) -> float:
-    """The hint for that wait, within its bounds; 0 means that nothing is known."""
+    """The retry hint for an estimated wait, within its bounds; 0 means unknown."""
     if not seconds:
         return UNKNOWN_HINT_SECONDS
     return bounded_hint_seconds(seconds)
@@ -67,12 +66,11 @@ class Bulkhead:
         self.running_count = 0
 
     def enter(self) -> None:
-        """A call begins; whoever enters must leave. Raises Overloaded."""
+        """Begins a call; pair it with `leave`. Raises Overloaded."""
         if self.running_count >= self._max_calls:
             self._on_refusal()
             raise Overloaded(
-                "This server has as many calls of this kind as it can take; "
-                "repeat the call in a moment.",
+                "This server is overloaded with calls of this kind; repeat the call in a moment.",
                 retry_after_seconds=hint_seconds(self._pace.seconds_for(self._max_calls / 2)),
             )
         if self.running_count == 0:
@@ -80,6 +78,6 @@ class Bulkhead:
         self.running_count += 1
 
     def leave(self) -> None:
-        """The call ended, however it did."""
+        """Ends a call, successful or not."""
         self.running_count -= 1
         self._pace.end_one()

@@ -1,4 +1,4 @@
-"""What gRPC's context of a call tells a server, and how an error leaves through it."""
+"""Metadata and deadline from gRPC's context of a call, and its abort with an error."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def metadata_of(context: Any) -> Metadata:
-    """The textual metadata, the last value of a key that came twice; the client's address is
-    that of who is connected, whatever was sent for it."""
+    """The textual metadata; for a repeated key, the last value. The client's address is always
+    that of the connected peer; a value that was sent for it is replaced."""
     metadata = {
         key: value for key, value in context.invocation_metadata() if isinstance(value, str)
     }
@@ -31,7 +31,7 @@ def deadline_of(context: Any, terms: Terms) -> Deadline:
 
 
 async def abort(context: Any, error: MeshError, metadata: Metadata) -> None:
-    """Ends the call with the error and all its details. Raises what gRPC ends a call by."""
+    """Ends the call with the error and its details. Always raises gRPC's AbortError."""
     status = to_status(error)
     trailers = [(DETAILS_KEY, status.SerializeToString())]
     request_id = metadata.get(REQUEST_ID, "")

@@ -1,13 +1,12 @@
-"""Where every call of a server goes through, whatever carried it.
+"""The dispatcher: every call of a server passes through it, from a lane or from unary gRPC.
 
-In order: is there such a method, is there room for its kind of work, who is
-calling, what is asked, the method itself within its deadline, and the answer's
-encoding. Only a MeshError leaves; anything else is logged and becomes INTERNAL with
-the trace id and nothing more. What is refused for want of room is counted and not
-logged, for there may be thousands of them a second.
+It finds the method, checks the bound of its kind of work, authenticates the caller, decodes the
+request, runs the method within its deadline, and encodes the response, in this order. Only
+MeshError leaves it; any other exception is logged and becomes INTERNAL with the trace id only.
+Refusals for overload are counted and not logged, since there may be thousands a second.
 
-A request that should have an idempotency key and has none gets one. An error names the
-key in its metadata, so that the caller can repeat the call.
+If a request has an idempotency key field and it is empty, the dispatcher fills in a new key.
+Errors have the key in their metadata, so that the caller can repeat the call.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -39,18 +38,17 @@ from mesh.serving.bulkheads import Bulkhead
 from mesh.tracing import begin_trace
 
 MAX_STREAMS = 2048
-"""On one server; whoever serves a stream has a closer bound."""
+"""How many streams one server runs; each streaming service has a lower bound of its own."""
 
 Gate = Callable[[Deadline, int], None]
-"""Is told of a call's deadline and how many calls of its kind are under way before it.
-Raises Overloaded when there is no room, and DeadlineExceeded when a call with that
-deadline had better not be begun."""
+"""Takes a call's deadline and the number of calls of its kind that run already. Raises
+Overloaded if there is no room, and DeadlineExceeded if the deadline is too short to start."""
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a method knows of the call beside its request."""
+    """The context of a call, passed to the method with the request."""
 
     path: str
     identity: Identity
@@ -84,9 +82,9 @@ class Dispatcher:
         gates: Mapping[WorkKind, Gate] = MappingProxyType({}),
         count_refusal: Callable[[WorkKind], None] = lambda kind: None,
     ) -> None:
-        """`bounds` has the number of calls of each kind that run at once; `gates` say of a
-        kind whether there is room, beside that; `count_refusal` is told of every call that
-        finds none. Raises BadRule for a method that nobody could call."""
+        """`bounds` is the number of concurrent calls of each kind; `gates` are further checks
+        of a kind; `count_refusal` is called for every call refused for want of room. Raises
+        BadRule for a method without an access rule."""
         self._methods = {method.path: method for method in methods}
         for method in self._methods.values():
             method.rule.check(method.path)
@@ -100,17 +98,17 @@ class Dispatcher:
         self._streams = Bulkhead(MAX_STREAMS)
 
     def find(self, path: str) -> Method | None:
-        """The method of that gRPC path, if this server has it."""
+        """The method with that gRPC path; None if this server has none."""
         return self._methods.get(path)
 
     async def authenticate(self, metadata: Metadata, rule: Rule) -> Identity:
-        """Who opens something that carries calls; see `mesh.identity.auth.Authenticator`."""
+        """The identity of the opener of a lane; see `mesh.identity.auth.Authenticator`."""
         return await self._authenticator.authenticate(metadata, rule)
 
     async def handle(
         self, path: str, request: bytes, metadata: Metadata, deadline: Deadline
     ) -> bytes:
-        """Runs one unary call. Raises MeshError alone, and CancelledError when cancelled."""
+        """Runs one unary call. Raises only MeshError, and CancelledError when cancelled."""
         method = self._known(path)
         kind = method.terms.work_kind
         bulkhead, gate = self._bulkheads[kind], self._gates.get(kind)
@@ -135,7 +133,8 @@ class Dispatcher:
     async def stream(
         self, path: str, request: bytes, metadata: Metadata, deadline: Deadline
     ) -> AsyncIterator[bytes]:
-        """Runs one server-streaming call, which no deadline ends. Raises as `handle` does."""
+        """Runs one server-streaming call. The deadline does not end the stream. Raises as
+        `handle` does."""
         method = self._known(path)
         _enter(self._streams, path)
         trace_id = begin_trace(metadata.get(TRACEPARENT, ""))
@@ -190,14 +189,15 @@ def _enter(bulkhead: Bulkhead, path: str) -> None:
 
 
 def _ids(metadata: Metadata, trace_id: str) -> Mapping[str, str]:
-    """The ids of a call that its log lines have; the caller's own one if it is fit."""
+    """The ids for the call's log lines; the caller's request id only if it is valid."""
     request_id = metadata.get(REQUEST_ID, "")
     named = {"request_id": request_id} if is_fit_request_id(request_id) else {}
     return {"trace_id": trace_id, **named}
 
 
 def _key_of(method: Method, request: Any) -> str:
-    """The request's idempotency key, a new one if it has none; empty where none can be."""
+    """The request's idempotency key. Fills in a new key if it is empty. Empty if the method
+    takes no key or the key is malformed."""
     if not method.takes_key:
         return ""
     if not request.idempotency_key:
@@ -207,11 +207,11 @@ def _key_of(method: Method, request: Any) -> str:
 
 
 def _as_mesh_error(error: Exception, path: str, ids: Mapping[str, str], key: str = "") -> MeshError:
-    """What the caller is told of an error, after it was logged."""
-    told = _logged(error, path, ids)
+    """Logs an error and returns the error for the caller."""
+    mesh_error = _logged(error, path, ids)
     if key:
-        told.metadata[IDEMPOTENCY_KEY] = key
-    return told
+        mesh_error.metadata[IDEMPOTENCY_KEY] = key
+    return mesh_error
 
 
 def _logged(error: Exception, path: str, ids: Mapping[str, str]) -> MeshError:

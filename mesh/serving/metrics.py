@@ -1,4 +1,4 @@
-"""How many calls a server refused because it had no room."""
+"""Metrics of the calls that a server refused for want of room."""
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -9,7 +9,7 @@ class RefusalMetrics:
     """Counts refused calls by their kind of work."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Raises ValueError when the registry has them already."""
+        """Raises ValueError if the registry already has them."""
         refused = Counter(
             "grpc_server_refused",
             "Calls that were refused before they were begun, for want of room.",
@@ -19,5 +19,5 @@ class RefusalMetrics:
         self._children = {kind: refused.labels(kind.name.lower()) for kind in WorkKind}
 
     def count(self, kind: WorkKind) -> None:
-        """One more call of that kind was refused."""
+        """Counts one refused call of that kind."""
         self._children[kind].inc()

@@ -1,4 +1,3 @@
-"""Certificates of a process: where they lie, what is taken for good, and their renewal.
-
-Nothing here speaks to anybody; mesh.tls.security does, with what is held here.
+"""TLS of a process: its certificate files, their validation and renewal, and the gRPC channels
+and ports that use them (mesh.tls.security).
 """

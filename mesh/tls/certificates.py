@@ -1,9 +1,8 @@
-"""The certificate that a process uses now, followed as its files change.
+"""The current certificate of a process, reloaded when its files change.
 
-Files are looked at each second. What cannot be used, such as a key that came before its
-certificate, is not taken: what was good goes on, and the files are tried again until they
-are. That a certificate is in the last third of its life, and nobody has replaced it, is
-said in the log each hour.
+Files are checked every second. Unusable content, such as a key that arrived before its
+certificate, is refused: the last valid certificate stays in use, and the files are tried again.
+In the last third of a certificate's life, a warning is logged every hour until it is replaced.
 """
 
 import asyncio
@@ -19,17 +18,17 @@ from mesh.tls.material import CertificateRefused, Material, TlsFiles, read_mater
 LOOK_SECONDS = 1.0
 WARNING_SECONDS = 3600.0
 WARNED_PART = 1 / 3
-"""Of its life, at the end."""
+"""The last part of its life, in which warnings are logged."""
 
 log = structlog.get_logger()
 _Signature = tuple[tuple[int, int, int], ...]
 
 
 class CertificateMetrics:
-    """When the certificates that a process uses expire."""
+    """Metrics of the expiry of a process's certificates."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Raises ValueError when the registry has them already."""
+        """Raises ValueError if the registry already has them."""
         self._expiry = Gauge(
             "mesh_tls_certificate_expiry_seconds",
             "When the certificate expires, in seconds since 1970; use is mesh or rest.",
@@ -38,14 +37,14 @@ class CertificateMetrics:
         )
 
     def observer(self, use: str) -> Callable[[float], None]:
-        """Takes the time of expiry of the certificate of that use."""
+        """Returns a function that records when the certificate for that use expires."""
         observe: Callable[[float], None] = self._expiry.labels(use).set
         return observe
 
 
 class Certificates:
-    """Holds what the files held last that could be used. Use it in one event loop alone;
-    `current` may be asked by any thread."""
+    """Holds the last valid content of the files. Use it in one event loop only; `current` is
+    thread-safe."""
 
     def __init__(
         self,
@@ -55,8 +54,8 @@ class Certificates:
         clock: Callable[[], float] = time.time,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        """Reads the files. Raises CertificateRefused. `observe_expiry` is told when each
-        certificate that is taken expires; `clock` gives seconds since 1970."""
+        """Reads the files. Raises CertificateRefused. `observe_expiry` gets the expiry of each
+        accepted certificate; it and `clock` are in seconds since 1970."""
         self._files = files
         self._observe_expiry = observe_expiry
         self._clock = clock
@@ -71,28 +70,28 @@ class Certificates:
 
     @property
     def current(self) -> Material:
-        """What to use for a new connection."""
+        """The certificate and key for new connections."""
         return self._current
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], object]:
-        """Has `changed` called after each change; the answer ends that, and may be called
-        more than once."""
+        """Calls `changed` after each change; returns the unsubscribe function, which is
+        idempotent."""
         self._subscribers[changed] = None
         return lambda: self._subscribers.pop(changed, None)
 
     def start(self) -> None:
-        """Begins to follow the files, and goes on until `close`."""
+        """Starts following the files, until `close`."""
         assert self._following is None, "started twice"
         self._following = asyncio.create_task(self._follow(), name="certificates")
 
     async def close(self) -> None:
-        """Idempotent."""
+        """Stops following the files. Idempotent."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
 
     def look_again(self) -> None:
-        """Takes what the files hold now, if it is new and can be used."""
+        """Reloads the files now, if they changed and are valid."""
         signature = self._look()
         if signature != self._signature:
             self._take(signature)
@@ -103,11 +102,11 @@ class Certificates:
             await asyncio.sleep(self._look_seconds)
             try:
                 self.look_again()
-            except Exception as error:  # a task must not die unseen
+            except Exception as error:  # without the log entry the task would end unnoticed
                 log.error("fail_certificates", exc_info=error)
 
     def _look(self) -> _Signature:
-        """Changes with any of the files; a file that is away is one that differs."""
+        """Changes when any of the files changes, appears or disappears."""
         paths = (self._files.certificate, self._files.key, self._files.ca)
         return tuple(_look_at(path) for path in paths if path is not None)
 

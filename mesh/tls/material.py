@@ -1,7 +1,7 @@
-"""What a process shows of itself and whom it believes, read from files and checked.
+"""A process's certificate, key and CA, read from files and validated.
 
-What is given back can be used: the key is the certificate's, the certificate is valid now,
-and where there is a CA, it was issued by it and serves for both ends of a connection.
+The result is usable: the key matches the certificate, and the certificate is valid now. If
+there is a CA, it issued the certificate, which is valid for servers and for clients.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,14 +30,13 @@ T = TypeVar("T")
 
 
 class CertificateRefused(ValueError):
-    """The files hold nothing that could be used; the message names the file and the remedy."""
+    """The files are unusable; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files. `certificate` begins with the process's own and may go on with those between
-    it and the CA's; `ca` holds one or more that are believed, and is None where the other
-    end shows none."""
+    """PEM files. `certificate` has the process's own certificate first, then any intermediate
+    ones. `ca` has one or more trusted certificates; it is None if peers show no certificate."""
 
     certificate: Path
     key: Path
@@ -45,13 +44,14 @@ class TlsFiles:
 
     @classmethod
     def in_directory(cls, directory: Path) -> "TlsFiles":
-        """By the names that Kubernetes and cert-manager give to a secret's files."""
+        """The files of a directory, named as Kubernetes and cert-manager name them."""
         return cls(directory / CERTIFICATE_NAME, directory / KEY_NAME, directory / CA_NAME)
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """`begins_at` and `ends_at` bound the certificate's life, in seconds since 1970."""
+    """PEM contents. The certificate is valid from `begins_at` to `ends_at`, in seconds since
+    1970."""
 
     certificate: bytes
     key: bytes

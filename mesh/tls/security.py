@@ -1,10 +1,9 @@
-"""How gRPC connections of the mesh are made: in plain text, or with certificates at both ends.
+"""Creates the gRPC channels and ports of the mesh, in plain text or with mutual TLS.
 
-With certificates, a server takes only clients whose certificate its CA has issued, and a
-client only servers whose certificate names the address that was called (or the one name
-that all servers have). Connections that stand outlive a renewal: servers show the new
-certificate from the next handshake on, and whoever keeps connections is told, to make them
-anew.
+With TLS, a server accepts only clients whose certificate its CA issued. A client accepts only
+servers whose certificate names the address that was called, or the configured common server
+name. Open connections survive a renewal. Servers use the new certificate from the next
+handshake on; subscribers are notified so that they can replace their channels.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,20 +19,20 @@ Options = Sequence[tuple[str, Any]]
 
 
 class Security(Protocol):
-    """Makes channels and opens ports."""
+    """Creates channels and opens ports."""
 
     def channel(self, address: str, options: Options) -> grpc.aio.Channel:
-        """A channel to host:port, made in the running loop. It connects when it is used."""
+        """A channel to host:port, created in the running loop. It connects on first use."""
         ...
 
     def add_port(self, server: grpc.aio.Server, listen: str) -> int:
-        """Has a server listen on host:port, and returns the port. Raises RuntimeError when
-        it cannot be listened on."""
+        """Makes a server listen on host:port; returns the port. Raises RuntimeError if that
+        fails."""
         ...
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], object]:
-        """Has `changed` called when new channels would differ from those that were made;
-        the answer ends that."""
+        """Calls `changed` when existing channels should be replaced; returns the unsubscribe
+        function."""
         ...
 
     def describe(self) -> str:
@@ -41,12 +40,12 @@ class Security(Protocol):
         ...
 
     async def close(self) -> None:
-        """Ends what goes on for its sake. Idempotent."""
+        """Stops its background work. Idempotent."""
         ...
 
 
 class Plain:
-    """Nothing is hidden and nobody is asked who they are."""
+    """Plain text: no encryption and no authentication of peers."""
 
     def channel(self, address: str, options: Options) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(address, options=options)
@@ -61,17 +60,18 @@ class Plain:
         return "without TLS (MESH_TLS_DIR is not set)"
 
     async def close(self) -> None:
-        """There is nothing to end."""
+        """Does nothing."""
 
 
 PLAIN = Plain()
 
 
 class MutualTls:
-    """Both ends show certificates, and check the other's."""
+    """Mutual TLS: both ends show a certificate and verify the other's."""
 
     def __init__(self, certificates: Certificates, server_name: str | None = None) -> None:
-        """`server_name` is looked for in every server's certificate in place of its address."""
+        """`server_name`, if set, must be in every server's certificate, in place of the
+        server's address."""
         self._certificates = certificates
         self._server_name = server_name
         self._credentials: tuple[Material, grpc.ChannelCredentials] | None = None
@@ -84,7 +84,7 @@ class MutualTls:
 
     def add_port(self, server: grpc.aio.Server, listen: str) -> int:
         def configuration() -> grpc.ServerCertificateConfiguration:
-            # Asked at each handshake, in a thread of gRPC's.
+            # gRPC calls it at each handshake, in one of its own threads.
             material = self._certificates.current
             return grpc.ssl_server_certificate_configuration(
                 [(material.key, material.certificate)], root_certificates=material.ca
@@ -116,8 +116,8 @@ class MutualTls:
 
 
 def security_of(settings: TlsSettings, metrics: CertificateMetrics) -> Security:
-    """As the settings have it, with certificates that are followed from now on in the
-    running loop. Raises CertificateRefused."""
+    """The Security for the settings. It follows its certificates' files, in the running loop.
+    Raises CertificateRefused."""
     if settings.tls_files is None:
         return PLAIN
     certificates = Certificates(settings.tls_files, observe_expiry=metrics.observer("mesh"))
@@ -126,7 +126,7 @@ def security_of(settings: TlsSettings, metrics: CertificateMetrics) -> Security:
 
 
 def security_read_once(settings: TlsSettings) -> Security:
-    """The same for a command that ends soon: nothing is followed. Raises CertificateRefused."""
+    """The same for a short-lived command: files are read once. Raises CertificateRefused."""
     if settings.tls_files is None:
         return PLAIN
     return MutualTls(Certificates(settings.tls_files), settings.tls_server_name)

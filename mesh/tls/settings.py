@@ -1,6 +1,6 @@
-"""The settings of transport security: all of a set or none, and read once to be sure.
+"""The TLS settings: a complete set or none. The files are read once to validate them.
 
-For validators: what is wrong is raised as ValueError, which names the variable.
+The validators raise ValueError that names the variable.
 """
 
 import time
@@ -14,7 +14,7 @@ from mesh.tls.material import TlsFiles, read_material
 
 
 class TlsSettings(BaseSettings):
-    """How processes of the mesh know one another's connections; without any, they do not."""
+    """The TLS settings of connections in the mesh; if none is set, connections are plain text."""
 
     tls_directory: Path | None = Field(None, validation_alias="MESH_TLS_DIR")
     """Holds tls.crt, tls.key and ca.crt."""
@@ -24,7 +24,7 @@ class TlsSettings(BaseSettings):
     tls_server_name: str | None = Field(
         None, validation_alias="MESH_TLS_SERVER_NAME", pattern=r"^[A-Za-z0-9.-]{1,253}$"
     )
-    """The host name that every server's certificate has, where addresses are not in them."""
+    """The host name in every server's certificate, if certificates do not name addresses."""
     tls_files: TlsFiles | None = Field(
         None, validation_alias="MESH_TLS_*", validate_default=True, init=False
     )
@@ -52,8 +52,8 @@ class TlsSettings(BaseSettings):
 
 
 def together(files: dict[str, Path | None]) -> dict[str, Path]:
-    """All of the files, by the variables that name them. Raises ValueError that names those
-    which are not set."""
+    """All of the files, by the variables that name them. Raises ValueError that names the
+    variables that are not set."""
     chosen = {name: path for name, path in files.items() if path is not None}
     missing = [name for name in files if name not in chosen]
     if missing:
@@ -62,7 +62,7 @@ def together(files: dict[str, Path | None]) -> dict[str, Path]:
 
 
 def readable(files: TlsFiles, clock: Callable[[], float] = time.time) -> TlsFiles:
-    """The same. Raises ValueError when what they hold cannot be used; `clock` gives seconds
+    """Returns `files`. Raises ValueError if their content is unusable; `clock` is in seconds
     since 1970."""
     read_material(files, clock())
     return files

@@ -1,1 +1,1 @@
-"""Two-phase commit between the databases of the mesh."""
+"""Two-phase commit across the databases of the mesh."""

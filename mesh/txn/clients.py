@@ -1,4 +1,4 @@
-"""The protocol's two services as their callers see them."""
+"""Clients of the protocol's two services, ParticipantService and CoordinatorService."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC
@@ -23,10 +23,10 @@ _OUTCOME_OF: Mapping[int, Outcome] = {number: outcome for outcome, number in OUT
 
 
 class RemoteBranches:
-    """The branches of one participant, settled and listed by whichever instance answers."""
+    """Commits, aborts and lists the branches of one participant, on any of its instances."""
 
     def __init__(self, caller: Caller, metadata: Callable[[], Metadata]) -> None:
-        """`metadata` shows who is calling."""
+        """`metadata` returns the calls' metadata, with this process's token."""
         self._caller = caller
         self._metadata = metadata
 
@@ -39,13 +39,13 @@ class RemoteBranches:
         await self._call("Abort", participant_pb2.AbortRequest(gid=gid), deadline)
 
     async def redo(self, gid: str, written: bytes, deadline: Deadline) -> None:
-        """As `Participant.redo`, with the operations as the decision keeps them."""
+        """As `Participant.redo`, with the serialized operations of the decision."""
         operations = participant_pb2.Operations.FromString(written)
         request = participant_pb2.RedoRequest(gid=gid, operations=operations)
         await self._call("Redo", request, deadline)
 
     async def branches(self, deadline: Deadline) -> list[Branch]:
-        """Those that are prepared now, whatever their age, oldest first; at most MAX_LISTED."""
+        """The prepared branches of any age, oldest first; at most MAX_LISTED."""
         answer = await self._call("ListBranches", participant_pb2.ListBranchesRequest(), deadline)
         return [
             Branch(branch.gid, branch.prepared_at.ToDatetime(UTC))
@@ -59,7 +59,7 @@ class RemoteBranches:
 
 
 class RemoteParticipant(RemoteBranches):
-    """A `ParticipantClient` that asks whichever instance of a service answers."""
+    """A `ParticipantClient` that calls any instance of a service."""
 
     def __init__(
         self,
@@ -68,8 +68,8 @@ class RemoteParticipant(RemoteBranches):
         encode: Callable[[object], Message],
         decode: Callable[[AnyMessage], object],
     ) -> None:
-        """`metadata` shows who is calling; `encode` writes an operation's body and
-        `decode` reads what a YES tells."""
+        """`metadata` returns the calls' metadata, with this process's token. `encode` converts
+        an operation's body to a proto, `decode` the result of a YES from one."""
         super().__init__(caller, metadata)
         self._encode = encode
         self._decode = decode
@@ -108,29 +108,29 @@ class RemoteParticipant(RemoteBranches):
 
 
 class RemoteCoordinator:
-    """Asks whichever instance hosts the decision log."""
+    """Reads and forces decisions, on any instance of the service with the decision log."""
 
     def __init__(self, caller: Caller, metadata: Callable[[], Metadata]) -> None:
         self._caller = caller
         self._metadata = metadata
 
     async def resolve(self, gid: str) -> Outcome:
-        """Forces and returns the outcome. Idempotent. Raises MeshError when nobody answers."""
+        """Forces and returns the outcome. Idempotent. Raises MeshError if no instance answers."""
         answer = await self._call("Resolve", coordinator_pb2.ResolveRequest(gid=gid))
         return _OUTCOME_OF[coordinator_pb2.ResolveResponse.FromString(answer).outcome]
 
     async def operations(self, gid: str) -> bytes | None:
-        """As `DecisionLog.operations`. Raises MeshError when nobody answers."""
+        """As `DecisionLog.operations`. Raises MeshError if no instance answers."""
         answer = await self._call("GetOperations", coordinator_pb2.GetOperationsRequest(gid=gid))
         response = coordinator_pb2.GetOperationsResponse.FromString(answer)
         return response.operations.SerializeToString() if response.HasField("operations") else None
 
     async def open_gids(self) -> list[str]:
-        """As `DecisionLog.open_gids`. Raises MeshError when nobody answers."""
+        """As `DecisionLog.open_gids`. Raises MeshError if no instance answers."""
         return [decision.gid for decision in await self.decisions([])]
 
     async def decisions(self, gids: Collection[str]) -> list[Decision]:
-        """As `DecisionLog.standing`. Raises MeshError when nobody answers."""
+        """As `DecisionLog.list_decisions`. Raises MeshError if no instance answers."""
         answer = await self._call("ListDecisions", coordinator_pb2.ListDecisionsRequest(gids=gids))
         return [
             Decision(

@@ -1,13 +1,13 @@
-"""The side that decides: prepare first, prepare second, decide, commit in that order.
+"""The coordinator: prepare first, prepare second, decide, commit first, commit second.
 
-Invariant: a Commit is sent only for a gid whose decision to commit is durable, and
-to the second participant only after the first has confirmed. So whatever dies and
-whenever, both branches end alike, and who reads the second database before the
-first never sees a second branch without its first.
+Invariant: a Commit is sent only for a gid whose decision to commit is durable, and to the
+second participant only after the first has confirmed. Both branches therefore end alike,
+whichever process dies at any point. A reader that reads the second database before the first
+never sees a second branch without its first.
 
-Any number of recoverers may act on the same gids at the same time: the decision
-log alone chooses, and all else is idempotent. What was decided is the answer, even
-if a Commit's reply is lost: recovery finishes it.
+Any number of recoverers may act on the same gids at the same time: only the decision log
+chooses the outcome, and everything else is idempotent. The decision is the answer even if a
+Commit's reply is lost; recovery finishes the transaction.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import structlog
 
 from mesh.deadlines import Deadline
 from mesh.errors import InDoubt, MeshError
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.model import BranchLost, No, Operation, Outcome, Vote, Yes, new_gid, random_token
 
@@ -33,8 +33,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class OperationPair:
-    """One operation in both databases: the part of the first participant and that of the
-    second, under one id. A batch has at most one of an `owner`."""
+    """One operation on both databases: the first and the second participant's part, under one
+    id. A batch has at most one operation of an `owner`."""
 
     id: str
     owner: str
@@ -44,7 +44,7 @@ class OperationPair:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Both took effect, with what each participant answered."""
+    """Both parts took effect. `first` and `second` are the participants' results."""
 
     first: object
     second: object
@@ -54,7 +54,7 @@ Answer = Committed | No
 
 
 class ParticipantClient(Protocol):
-    """A participant, wherever it is. Bodies and results are the participant's own types."""
+    """A local or remote participant. Bodies and results are the participant's own types."""
 
     async def prepare(
         self,
@@ -76,14 +76,14 @@ class ParticipantClient(Protocol):
 
 
 class FirstParticipantClient(ParticipantClient, Protocol):
-    """The participant that commits first, and is redone when its branch is lost."""
+    """The participant that commits first. A lost branch of it is redone."""
 
     def written(self, operations: Sequence[Operation[object]]) -> bytes:
-        """The operations as the decision keeps them."""
+        """The operations, serialized for the decision log."""
         ...
 
     async def redo(self, gid: str, written: bytes, deadline: Deadline) -> None:
-        """As `Participant.redo`, with the operations as `written` wrote them."""
+        """As `Participant.redo`, with operations serialized by `written`."""
         ...
 
 
@@ -98,48 +98,55 @@ class Coordinator:
         decisions: DecisionLog,
         *,
         clock: Callable[[], float] = time.time,
-        reach: Reach = unharmed,
+        failpoint: Failpoint = no_failpoint,
         token: Callable[[], str] = random_token,
     ) -> None:
-        """`name` is the instance's, and the beginning of its gids; `token` their end."""
+        """`name` is the instance's name, the first part of its gids; `token` returns the last
+        part."""
         self._name = name
         self._first = first
         self._second = second
         self._decisions = decisions
         self._clock = clock
-        self._reach = reach
+        self._failpoint = failpoint
         self._token = token
         self._done: set[str] = set()
 
     async def run(self, batch: Sequence[OperationPair], deadline: Deadline) -> Mapping[str, Answer]:
-        """Does each operation of the batch in both databases or in neither; answers by its id.
+        """Applies each operation of the batch in both databases or in neither. Returns the
+        answers by operation id.
 
-        A No is a participant's refusal of that operation, which then changed nothing; one
-        that says BUSY may be tried again. When the second participant refuses one, the
-        others start over without it, under a new gid. Raises InDoubt when it
-        is not known whether the batch took effect, and otherwise the MeshError of a
-        participant, after which none of it did.
+        A No is a participant's refusal of that operation, which then changed nothing; after a
+        No with BUSY it may be tried again. If the second participant refuses an operation, the
+        others start over without it, under a new gid. Raises InDoubt if it is unknown whether
+        the batch took effect. Raises a participant's MeshError if none of it did. For example:
+
+            pair = OperationPair(pull_id, user_id, first=debit, second=draw)
+            answer = (await coordinator.run([pair], Deadline.after(5.0)))[pull_id]
+            if isinstance(answer, Committed):
+                balance, items = answer.first, answer.second
         """
         answers: dict[str, Answer] = {}
         pending = list(batch)
         while pending:
             latest = await self._attempt(pending, deadline)
             answers.update(latest)
-            # Whoever is not answered was held back by a neighbour, or by a recoverer.
+            # An operation without an answer lost its transaction to another operation's
+            # refusal, or to a recoverer that forced an abort.
             pending = [pair for pair in pending if pair.id not in answers]
             if pending:
                 deadline.check()
         return answers
 
     def take_done(self) -> set[str]:
-        """The gids whose branches this coordinator has seen commit since it was last asked."""
+        """Returns and clears the gids whose branches have both committed since the last call."""
         done, self._done = self._done, set()
         return done
 
     async def _attempt(
         self, batch: Sequence[OperationPair], deadline: Deadline
     ) -> Mapping[str, Answer]:
-        """One transaction, under a gid of its own. Who is not answered was not touched."""
+        """Runs one transaction under a new gid. Operations without an answer changed nothing."""
         gid = new_gid(self._name, self._clock(), self._token)
         operations = [Operation(pair.id, pair.first) for pair in batch]
         firsts = await self._prepare(self._first, gid, operations, deadline)
@@ -152,7 +159,7 @@ class Coordinator:
         )
         operations = [Operation(pair.id, pair.second) for pair in accepted]
         try:
-            self._reach("coordinator.between_prepares")
+            self._failpoint("coordinator.between_prepares")
             seconds = await self._prepare(self._second, gid, operations, deadline)
         except MeshError:
             await self._abort(self._first, gid)
@@ -179,7 +186,7 @@ class Coordinator:
         try:
             votes = await participant.prepare(gid, self._name, operations, deadline)
         except MeshError:
-            # The branch may exist: it is aborted here, or by recovery where that fails too.
+            # The branch may exist: abort it here; if that fails too, recovery does.
             await self._abort(participant, gid)
             raise
         return {operation.id: vote for operation, vote in zip(operations, votes, strict=True)}
@@ -187,9 +194,9 @@ class Coordinator:
     async def _decide(self, gid: str, first_operations: bytes, deadline: Deadline) -> Outcome:
         while True:
             try:
-                self._reach("coordinator.before_decision")
+                self._failpoint("coordinator.before_decision")
                 outcome = await self._decisions.decide(gid, Outcome.COMMIT, first_operations)
-                self._reach("coordinator.after_decision")
+                self._failpoint("coordinator.after_decision")
                 return outcome
             except MeshError as error:
                 log.warning("fail_decision", gid=gid, reason=error.reason)
@@ -198,16 +205,16 @@ class Coordinator:
                 await asyncio.sleep(DECIDE_PAUSE_SECONDS)
 
     async def _commit_both(self, gid: str) -> None:
-        """Commits in order. What fails here is left to recovery: the decision stands.
+        """Commits in order. After a failure recovery finishes it: the decision stands.
 
-        Raises InDoubt when the first branch is lost: it may be that it cannot be redone.
+        Raises InDoubt if the first branch is lost, because a redo may be refused.
         """
         deadline = Deadline.after(COMMIT_SECONDS)
         try:
             await self._first.commit(gid, deadline)
-            self._reach("coordinator.between_commits")
+            self._failpoint("coordinator.between_commits")
             await self._second.commit(gid, deadline)
-            self._reach("coordinator.after_commits")
+            self._failpoint("coordinator.after_commits")
         except MeshError as error:
             log.warning("leave_commit_to_recovery", gid=gid, reason=error.reason)
             if error.reason == BranchLost.REASON:

@@ -1,12 +1,12 @@
-"""The decision log: the one point where the outcome of a transaction is chosen.
+"""The decision log: the only place where the outcome of a transaction is chosen.
 
-Invariant: a gid has at most one row in tx_decision, and it never changes its
-outcome. Live coordinators (who want commit) and recoverers (who want abort) race
-by inserting; the unique key picks the winner, and both act on what stands. A row
-goes only after both branches are done and long after its gid could be in use.
+Invariant: a gid has at most one row in tx_decision, and the row never changes its outcome.
+Live coordinators (which want commit) and recoverers (which want abort) race by inserting. The
+unique key picks the winner, and both act on the stored outcome. A row is removed only after
+both branches are done and long after its gid could be in use.
 
-A decision to commit keeps what the first participant does (mesh/txn/redo.py tells why),
-until it is done.
+Until a decision to commit is done, it keeps the first participant's operations;
+mesh/txn/redo.py says why.
 """
 
 from collections.abc import Collection
@@ -20,22 +20,23 @@ from mesh.postgres.database import Database
 from mesh.txn.model import Outcome, gid_made_at_seconds
 
 RETENTION_SECONDS = 3600
-"""How long a row stays after it was of use: an abort after it was decided, a commit after
-both branches were done. Whatever comes later still finds no row and does no harm:
+"""How long a row is kept after its last use: an abort after it was decided, a commit after
+both branches were done. Later messages find no row and do no harm:
 
-- *A decision to commit*, of a coordinator that was asleep: refused by DECIDABLE_SECONDS.
-  The database's clock says both how old the gid is and when a row goes. So a gid whose
-  abort was removed can be committed only if its coordinator's clock is ahead of that
-  clock by RETENTION_SECONDS - DECIDABLE_SECONDS, 59 minutes.
-- *Resolve* inserts an abort. For a gid that was aborted or never decided this is the answer
-  that stood or would have stood: a database that was away for a day, with its branches,
-  asks so. For one that was committed both branches have ended, so that nobody acts on the
-  answer but one that asked before that; its Abort is refused with ALREADY_COMMITTED.
-- *Commit and Abort* don't ask the log.
+- *A decision to commit* by a coordinator that was suspended is refused, because of
+  DECIDABLE_SECONDS. The age of the gid and the removal of rows use the same clock, the
+  database's. A gid whose abort was removed could be committed only if its coordinator's clock
+  were ahead of that clock by RETENTION_SECONDS - DECIDABLE_SECONDS, 59 minutes.
+- *Resolve* inserts an abort. If the gid was aborted or never decided, this is the same
+  outcome as before; a database that was down for a day resolves its branches this way. If the
+  gid was committed, both branches have ended. Only a caller that saw the branch before that can
+  act on the abort, and its Abort is refused with ALREADY_COMMITTED.
+- *Commit and Abort* do not read the log.
 """
 DECIDABLE_SECONDS = 60
-"""A gid that is older cannot be committed any more. Far above what a transaction takes (a
-Prepare is refused after 30 s, a transaction is given up after 10), far below RETENTION_SECONDS.
+"""An older gid can no longer be committed. This is far above the duration of a transaction (a
+Prepare is refused after 30 s, a transaction is abandoned after 10 s) and far below
+RETENTION_SECONDS.
 """
 MAX_LISTED = 1000
 
@@ -69,7 +70,7 @@ ON CONFLICT DO NOTHING RETURNING outcome
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What stands for a gid; `done_at` is when both branches were known to have committed."""
+    """The decision for a gid. `done_at`: when both branches were known to have committed."""
 
     gid: str
     outcome: Outcome
@@ -78,7 +79,7 @@ class Decision:
 
 
 class Place(NamedTuple):
-    """Where a decision stands in the order of decisions."""
+    """The position of a decision in the order of decisions."""
 
     decided_at: datetime
     gid: str
@@ -93,16 +94,17 @@ class DecisionLog:
     def __init__(self, database: Database, *, max_listed: int = MAX_LISTED) -> None:
         self._database = database
         self.max_listed = max_listed
-        """The most decisions that one list has."""
+        """The maximum length of a list of decisions."""
 
     async def decide(
         self, gid: str, wanted: Outcome, first_operations: bytes | None = None
     ) -> Outcome:
-        """Writes the decision unless one stands, and returns the one that does.
+        """Writes the decision unless there is one already, and returns the stored outcome.
 
-        `first_operations` are kept with a commit; a gid that is too old to be committed
-        is aborted. Durable before it returns; idempotent. After an error it is unknown
-        what stands: ask again, with either wish. Raises InvalidArgument for what is no gid.
+        `first_operations` are stored with a commit. A gid that is too old to be committed is
+        aborted. The outcome is durable when this returns. Idempotent. After an error the
+        stored outcome is unknown: call it again, with either outcome. Raises InvalidArgument
+        if the gid is malformed.
         """
         made_at_seconds = gid_made_at_seconds(gid)
 
@@ -114,17 +116,17 @@ class DecisionLog:
                 cursor.execute(_ABORT, (gid,))
             if row := cursor.fetchone():
                 return Outcome(row[0])
-            return _standing_or_abort(cursor, gid)
+            return _existing_or_abort(cursor, gid)
 
         return await self._database.autocommit(insert_once)
 
     async def resolve(self, gid: str) -> Outcome:
-        """Forces and returns the outcome: abort unless a decision stands. Idempotent."""
+        """Forces and returns the outcome: abort unless there is a decision. Idempotent."""
         return await self.decide(gid, Outcome.ABORT)
 
     async def operations(self, gid: str) -> bytes | None:
-        """What the first participant does for a transaction that is decided to commit;
-        None when it is not, or is known to be done."""
+        """The first participant's operations of a transaction that is decided to commit; None
+        if it is not decided to commit, or is known to be done."""
 
         def select(cursor: Cursor) -> bytes | None:
             cursor.execute("SELECT first_operations FROM tx_decision WHERE gid = %s", (gid,))
@@ -134,7 +136,7 @@ class DecisionLog:
         return await self._database.autocommit(select)
 
     async def mark_done(self, gids: Collection[str]) -> None:
-        """Notes that both branches of these have taken effect. Idempotent."""
+        """Records that both branches of these gids have taken effect. Idempotent."""
         await self._database.autocommit(
             lambda cursor: cursor.execute(
                 "UPDATE tx_decision SET done_at = now(), first_operations = NULL"
@@ -144,8 +146,8 @@ class DecisionLog:
         )
 
     async def unfinished(self, min_age_seconds: float, after: Place = BEGINNING) -> list[Place]:
-        """The decisions to commit that are not known to be done, oldest first, at most
-        `max_listed` of those behind `after`."""
+        """The decisions to commit after `after` that are not known to be done, oldest first;
+        at most `max_listed`. Empty on a standby."""
 
         def select(cursor: Cursor) -> list[Place]:
             cursor.execute(
@@ -164,11 +166,11 @@ class DecisionLog:
     async def open_gids(self) -> list[str]:
         """The gids decided to commit that are not known to be done, oldest first; at most
         `max_listed`."""
-        return [decision.gid for decision in await self.standing([])]
+        return [decision.gid for decision in await self.list_decisions([])]
 
-    async def standing(self, gids: Collection[str]) -> list[Decision]:
-        """The decisions of these gids, and the commits that are not known to be done,
-        of which the oldest `max_listed`; oldest first. Decides nothing."""
+    async def list_decisions(self, gids: Collection[str]) -> list[Decision]:
+        """The decisions of these gids, and the oldest `max_listed` commits that are not known
+        to be done; oldest first. Decides nothing."""
 
         def select(cursor: Cursor) -> list[Decision]:
             cursor.execute(
@@ -186,7 +188,7 @@ class DecisionLog:
         return await self._database.autocommit(select)
 
     async def forget_old(self) -> None:
-        """Removes decisions that nothing hangs on any more; see RETENTION_SECONDS."""
+        """Removes decisions that are no longer needed; see RETENTION_SECONDS."""
         await self._database.autocommit(
             lambda cursor: cursor.execute(
                 """
@@ -199,9 +201,9 @@ class DecisionLog:
         )
 
 
-def _standing_or_abort(cursor: Cursor, gid: str) -> Outcome:
-    """What stands where an insert did nothing. Nothing may stand: the gid was too old, or the
-    row that was in the way has just been removed for its age. Then it is an abort."""
+def _existing_or_abort(cursor: Cursor, gid: str) -> Outcome:
+    """The stored outcome after an insert that did nothing. If there is no row, because the gid
+    was too old or the conflicting row has just been removed, this inserts an abort."""
     for _ in range(2):
         cursor.execute("SELECT outcome FROM tx_decision WHERE gid = %s", (gid,))
         if row := cursor.fetchone():

@@ -1,26 +1,26 @@
-"""The failpoints of the protocol: every moment whose interruption is a case of its own.
+"""The failpoints of the protocol: every point where an interruption is a separate case.
 
-    <participant>.before_branch       a Prepare has arrived, and nothing is done yet
+    <participant>.before_branch       a Prepare has arrived; nothing is done yet
     <participant>.before_prepare      the operations are applied, in an open transaction
-    <participant>.after_prepare       the branch is durable, and nobody has been told
+    <participant>.after_prepare       the branch is durable; no reply has been sent
     <participant>.before_commit       a Commit has arrived
-    <participant>.after_commit        the branch took effect, and nobody has been told
+    <participant>.after_commit        the branch took effect; no reply has been sent
     <participant>.before_abort        an Abort has arrived
-    <participant>.before_tombstone    the branch is undone, and its Prepare not yet refused
-    <participant>.after_abort         the branch is undone, and nobody has been told
+    <participant>.before_tombstone    the branch is undone; its Prepare is not refused yet
+    <participant>.after_abort         the branch is undone; no reply has been sent
     coordinator.between_prepares      the first branch is durable
     coordinator.before_decision       both branches are durable
-    coordinator.after_decision        the decision is durable, and nobody has been told
+    coordinator.after_decision        the decision is durable; no Commit has been sent
     coordinator.between_commits       the first branch took effect
-    coordinator.after_commits         both took effect, and nobody has been told
+    coordinator.after_commits         both took effect; no caller has an answer
     recovery.before_resolve           an old branch was found
-    recovery.after_resolve            its outcome stands, and nothing followed yet
+    recovery.after_resolve            its outcome is durable; nothing followed yet
     recovery.before_commits           a decision was found that is not known to be done
     recovery.between_commits          the first branch of such a decision took effect
-    recovery.before_done              both did, and that is not noted yet
+    recovery.before_done              both took effect; that is not recorded yet
 
-What is raised at one of them counts as the failure of what was just asked or done there:
-after a step it is the loss of its reply.
+An exception raised at a failpoint counts as the failure of that step. After a step it stands
+for the loss of the step's reply.
 """
 
 OF_A_PARTICIPANT = (
@@ -49,5 +49,5 @@ OF_DECISION_RECOVERY = (
 
 
 def of_participant(name: str) -> tuple[str, ...]:
-    """The points that the participant of that name passes."""
+    """The failpoints of the participant with that name."""
     return tuple(f"{name}.{point}" for point in OF_A_PARTICIPANT)

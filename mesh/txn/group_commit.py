@@ -1,17 +1,16 @@
-"""Gathers the operations that wait into batches, each one transaction.
+"""Group commit: runs waiting operations in batches, one transaction each.
 
 Guarantees:
-- The next batch leaves when a slot frees and takes whatever waits, up to
-  MAX_OPERATIONS. No timer holds back a lone caller.
-- The operations of one owner are done in the order in which they came, one a batch.
-- A refused operation fails no other. A batch that fails as a whole is halved and each
-  half tried by itself, so that one poisonous operation is found in a few steps and fails
-  alone.
-- What is BUSY is tried again, after a pause that grows, until its caller's deadline.
-- An operation whose caller went away before its batch left costs nothing more; once it
-  has left, it is finished.
-- A lone operation keeps its call's trace; a batch of several has a trace of its own.
-- The queue is bounded, for all and for each owner: what exceeds it is refused at once.
+- The next batch starts when a slot is free and takes all waiting operations, up to
+  MAX_OPERATIONS. There is no timer, so a lone caller does not wait.
+- The operations of one owner run in order of arrival, one per batch.
+- A refused operation does not affect the others. A batch that fails as a whole is halved and
+  each half retried, so that a poisonous operation is isolated in a few steps and fails alone.
+- A BUSY operation is retried with a growing pause, until its caller's deadline.
+- An operation whose caller is cancelled before its batch starts is dropped; after that it is
+  finished.
+- A lone operation keeps its call's trace; a batch of several gets a new trace.
+- The queue is bounded, in total and per owner; operations beyond a bound are refused at once.
 """
 
 import asyncio
@@ -62,7 +61,7 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Queues:
-    """What waits, by owner, and which of them are ready to leave."""
+    """The waiting operations by owner, and those that may join the next batch."""
 
     of_owner: dict[str, deque[_Waiting]] = field(default_factory=dict)
     ready: deque[_Waiting] = field(default_factory=deque)
@@ -70,7 +69,7 @@ class _Queues:
 
 
 class GroupCommit:
-    """Runs operations through a coordinator, many at a time."""
+    """Runs operations through a coordinator, in batches. Use it in one event loop only."""
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class GroupCommit:
         jitter: Callable[[], float] = random.random,
         metrics: TransactionMetrics | None = None,
     ) -> None:
-        """`jitter` gives numbers in [0, 1). Use it in one event loop."""
+        """`jitter` returns numbers in [0, 1)."""
         self._coordinator = coordinator
         self._free_slots = max_in_flight
         self._max_waiting = max_waiting
@@ -92,11 +91,16 @@ class GroupCommit:
         self._is_scheduled = False
 
     async def submit(self, pair: OperationPair, deadline: Deadline) -> Answer:
-        """Does the operation in both databases or in neither.
+        """Applies the operation in both databases or in neither.
 
-        Returns No when a participant refused it, which then changed nothing. Raises
-        InDoubt and DeadlineExceeded when the outcome is not known, ResourceExhausted
-        when too much waits, and what else a participant raised.
+        Returns No if a participant refused it; it then changed nothing. Raises InDoubt or
+        DeadlineExceeded if the outcome is unknown, ResourceExhausted if too many operations
+        wait, and any other error of a participant. For example:
+
+            pair = OperationPair(pull_id, user_id, first=debit, second=draw)
+            answer = await group_commit.submit(pair, call.deadline)
+            if isinstance(answer, No):
+                raise refusal(answer.reason)
         """
         queue = self._queues.of_owner.get(pair.owner)
         if self._queues.count >= self._max_waiting:
@@ -117,7 +121,8 @@ class GroupCommit:
         self._schedule()
 
     def _schedule(self) -> None:
-        """Lets batches leave once all that arrived at this moment has been taken in."""
+        """Starts batches in the next turn of the loop, after all callers of this turn have
+        joined the queue."""
         if not self._is_scheduled:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._send_batches)
@@ -155,7 +160,7 @@ class GroupCommit:
             self._schedule()
 
     async def _settle(self, batch: Sequence[_Waiting]) -> None:
-        """Answers every one of the batch, or makes it wait for another turn."""
+        """Runs the batch. Each operation gets an answer or an error, or waits for a retry."""
         self._metrics.observe_operations(len(batch))
         begin_trace(batch[0].traceparent if len(batch) == 1 else "")
         deadline = Deadline.latest(waiting.deadline for waiting in batch)
@@ -188,7 +193,7 @@ class GroupCommit:
                 self._fail(waiting, error)
 
     def _wait_again(self, waiting: _Waiting) -> None:
-        """Keeps its place before the owner's later operations."""
+        """Retries the operation after a pause. It stays ahead of its owner's later operations."""
         if waiting.deadline.is_over():
             self._fail(waiting, DeadlineExceeded("The operation waited for another one too long."))
             return
@@ -208,7 +213,7 @@ class GroupCommit:
         self._leave(waiting)
 
     def _leave(self, waiting: _Waiting) -> None:
-        """Ends its turn; the owner's next one is ready. Leaving twice is leaving once."""
+        """Removes the operation and makes the owner's next one ready. Idempotent."""
         queue = self._queues.of_owner.get(waiting.pair.owner)
         if not queue or queue[0] is not waiting:
             return
@@ -221,12 +226,12 @@ class GroupCommit:
 
 
 def _is_of_the_batch(error: MeshError) -> bool:
-    """Whether one operation may be the cause, so that the others can do without it."""
+    """Whether a single operation may be the cause, so that the others may succeed without it."""
     return not isinstance(error, (Unavailable, ResourceExhausted, DeadlineExceeded))
 
 
 def _may_succeed_later(error: MeshError) -> bool:
-    """Whether nothing took effect and the same operation may well succeed soon."""
+    """Whether nothing took effect and a retry soon may succeed."""
     if isinstance(error, InDoubt) or error.reason == ALL_INSTANCES_UNAVAILABLE:
         return False
     return isinstance(error, (Unavailable, Aborted))

@@ -1,4 +1,4 @@
-"""A participant of this process, driven without a message between."""
+"""The participant client for a participant in this process: in-process, no RPC."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -54,6 +54,7 @@ async def _in_time(deadline: Deadline, running: Awaitable[T]) -> T:
     except MeshError:
         raise
     except Exception as error:
-        # As a server does with its own bug, so that the batch is aborted, and halved.
+        # As a remote server would do with a bug of its own. An unknown exception would end the
+        # batch without an abort and without halving.
         log.error("fail_local_participant", exc_info=error)
         raise Internal("The coordinator's own participant failed.") from error

@@ -1,4 +1,4 @@
-"""How many operations share a transaction, and how often they had to be tried again."""
+"""Metrics of transactions: operations per transaction, halvings and retries."""
 
 from collections.abc import Callable
 
@@ -10,10 +10,10 @@ BUCKETS = tuple(2**power for power in range(MAX_OPERATIONS.bit_length()))
 
 
 class TransactionMetrics:
-    """Counts what a coordinator's batches become."""
+    """Metrics of a coordinator's batches."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Raises ValueError when the registry has them already."""
+        """Raises ValueError if the registry already has them."""
         self.observe_operations: Callable[[int], None] = Histogram(
             "tx_batch_operations",
             "Operations in one transaction that the coordinator ran.",

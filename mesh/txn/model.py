@@ -1,7 +1,7 @@
-"""The words of the protocol, and the gid.
+"""The terms of the protocol, and the gid.
 
-A transaction is global and has a gid; its branch is its part in one database;
-its operations share it for speed alone.
+A transaction is global and has a gid. A branch is its part in one database. Its operations
+are independent; they share a transaction only for speed.
 """
 
 import re
@@ -17,7 +17,7 @@ GID_MAX_AGE_SECONDS = 30
 GID_MAX_LENGTH = 199
 MAX_OPERATIONS = 256
 RECOVERY_AGE_SECONDS = 3.0
-"""How old a branch or a decision is before somebody other than its coordinator acts on it."""
+"""The minimum age of a branch or decision before recovery acts on it."""
 
 BUSY = "BUSY"
 DUPLICATE = "DUPLICATE"
@@ -53,7 +53,7 @@ class AlreadyCommitted(FailedPrecondition):
 
 
 class Outcome(StrEnum):
-    """What becomes of a transaction, as tx_decision stores it."""
+    """The outcome of a transaction, as stored in tx_decision."""
 
     COMMIT = "commit"
     ABORT = "abort"
@@ -61,7 +61,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[Body]):
-    """One part of a transaction in one database; `id` is a UUID and its own for ever."""
+    """One operation in one database. `id` is a UUID that is never used for another."""
 
     id: str
     body: Body
@@ -76,7 +76,7 @@ class Yes(Generic[Result]):
 
 @dataclass(frozen=True, slots=True)
 class No:
-    """The operation is not part of the transaction, and why."""
+    """The operation is not part of the transaction; `reason` says why."""
 
     reason: str
     message: str = ""
@@ -87,27 +87,28 @@ Vote = Yes[Result] | No
 
 
 def random_token() -> str:
-    """What makes a gid its own: 64 random bits."""
+    """64 random bits in hexadecimal, which make a gid unique."""
     return secrets.token_hex(8)
 
 
 def new_gid(coordinator: str, now_seconds: float, token: Callable[[], str] = random_token) -> str:
-    """A gid that nobody ever used: <coordinator>:<created_ms>:<random>."""
+    """A new, unique gid: <coordinator>:<created_ms>:<random>."""
     return f"{coordinator}:{int(now_seconds * 1000):013}:{token()}"
 
 
 def is_gid(text: str) -> bool:
-    """Whether `new_gid` may have made it."""
+    """Whether it has the form of a gid."""
     return len(text) <= GID_MAX_LENGTH and _GID.fullmatch(text) is not None
 
 
 def gid_age_seconds(gid: str, now_seconds: float) -> float:
-    """How long ago a gid was made. Raises InvalidArgument when it is no gid."""
+    """The age of a gid. Raises InvalidArgument if it is malformed."""
     return now_seconds - gid_made_at_seconds(gid)
 
 
 def gid_made_at_seconds(gid: str) -> float:
-    """When a gid was made, by its coordinator's clock. Raises InvalidArgument when it is none."""
+    """When a gid was made, in seconds since 1970 by its coordinator's clock. Raises
+    InvalidArgument if it is malformed."""
     if not is_gid(gid):
         raise InvalidArgument.of_field("gid", "must read <coordinator>:<created_ms>:<random>")
     return int(gid.split(":")[1]) / 1000

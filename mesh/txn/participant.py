@@ -1,12 +1,10 @@
-"""One database's side of every transaction, on PostgreSQL's prepared transactions.
+"""One database's side of every transaction, built on PostgreSQL's prepared transactions.
 
-Invariant: of one gid at most one branch ever exists, and once it exists nothing
-but Commit or Abort ends it. A crash at any point leaves either a prepared branch,
-which recovery settles, or no trace.
+Invariant: a gid has at most one branch, ever, and only Commit or Abort ends it. A crash at any
+point leaves either a prepared branch, which recovery settles, or no trace.
 
-How: a branch inserts its gid into tx_branch before anything else, so the gid is
-consumed when, and only when, the branch commits. Abort leaves a tombstone there,
-so that a Prepare that was still on its way is refused.
+A branch first inserts its gid into tx_branch, so the gid is consumed if and only if the branch
+commits. Abort writes a tombstone there, so that a delayed Prepare is refused.
 
 Expects the tables of `SCHEMA`, which each service's first migration has.
 """
@@ -22,7 +20,7 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted, InvalidArgument
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import UNIQUE_VIOLATION, Database
 from mesh.txn.model import (
     GID_MAX_AGE_SECONDS,
@@ -39,23 +37,23 @@ from mesh.txn.model import (
     Yes,
     gid_age_seconds,
 )
-from mesh.txn.pipelined_cursor import OpeningCursor
+from mesh.txn.pipelined_cursor import PipelinedCursor
 from mesh.txn.redo import redo
 
 LOCK_TIMEOUT_MS = 200
 RETENTION_SECONDS = 24 * 3600
-"""How long a gid stays in tx_branch after its branch began, and longer while its decision
-is open. Whatever comes later finds no row and does no harm:
+"""How long a gid stays in tx_branch after its branch began, or longer while its decision is
+open. Later messages find no row and do no harm:
 
-- *Prepare* is refused: its gid is older than GID_MAX_AGE_SECONDS by this service's clock,
-  unless that clock is behind the database's, which removes rows, by a day.
-- *Commit* is repeated while the decision is open, and so finds the row, however long
-  either database was away (a branch's row is as old as its Prepare, even if the branch
-  committed a moment ago). A Commit that comes later still is a copy whose sender has long
-  gone: it is told BRANCH_LOST, and nobody listens.
-- *Abort* writes a new tombstone, which changes nothing and goes a day later.
-- *Redo* is sent while the decision is open. One that comes later still finds each of its
-  operations applied before.
+- *Prepare* is refused: its gid is older than GID_MAX_AGE_SECONDS by this service's clock. It
+  would be accepted only if that clock were a day behind the database's, which removes rows.
+- *Commit* is repeated while the decision is open, and so finds the row, however long either
+  database was down (a branch's row is as old as its Prepare, even if the branch committed just
+  now). A later Commit is a delayed copy, whose sender is gone: its reply BRANCH_LOST reaches
+  no caller.
+- *Abort* writes a new tombstone, which changes nothing and is removed a day later.
+- *Redo* is sent while the decision is open. A later one finds each of its operations already
+  applied.
 """
 MAX_LISTED = 1000
 SETTLE_ATTEMPTS = 20
@@ -96,25 +94,30 @@ class Participant(Generic[Body, Result]):
         name: str,
         apply: Callable[[Cursor, Sequence[Operation[Body]]], Sequence[Vote[Result]]],
         clock: Callable[[], float] = time.time,
-        reach: Reach = unharmed,
+        failpoint: Failpoint = no_failpoint,
     ) -> None:
-        """`apply` does the operations' SQL inside the branch, at least one statement, and
-        votes on each, in order; it waits for no lock. `name` goes before the gid in
-        PostgreSQL, where the participants of several databases may share a server."""
+        """`apply` runs the operations' SQL inside the branch, at least one statement, and
+        returns one vote for each, in order; it must not wait for locks. `name` prefixes the gid
+        in PostgreSQL, because the databases of several participants may share a server."""
         self._database = database
         self._prefix = f"{name}/"
         self._apply = apply
         self._clock = clock
-        self._reach: Reach = lambda point: reach(f"{name}.{point}")
+        self._failpoint: Failpoint = lambda point: failpoint(f"{name}.{point}")
 
     async def prepare(
         self, gid: str, expires_at_seconds: float, operations: Sequence[Operation[Body]]
     ) -> Sequence[Vote[Result]]:
-        """Applies what it can and makes it durable, undecided; one vote for each operation.
+        """Applies the operations that it can and prepares the branch. Returns one vote for
+        each operation, in order.
 
-        Without a YES there is no branch. Not idempotent. Raises GidUsed, GidExpired,
-        LockTimeout and NoPreparedSlot, after each of which there is no branch; after
-        any other error it is unknown.
+        If no vote is Yes, there is no branch. Not idempotent. Raises GidUsed, GidExpired,
+        LockTimeout and NoPreparedSlot; after these there is no branch. After any other error
+        it is unknown whether there is one. For example:
+
+            votes = await participant.prepare(gid, time.time() + 5.0, [Operation(pull_id, debit)])
+            if isinstance(votes[0], Yes):
+                await participant.commit(gid)  # once the decision to commit is durable
         """
         self._check(gid, expires_at_seconds, operations)
         return await self._database.autocommit(
@@ -126,17 +129,17 @@ class Participant(Generic[Body, Result]):
         await self._settle(lambda cursor: self._commit(cursor, gid))
 
     async def abort(self, gid: str) -> None:
-        """Undoes the branch, and refuses its Prepare from now on.
+        """Undoes the branch; a Prepare of this gid is refused from now on.
 
-        Idempotent. Raises AlreadyCommitted, and LockTimeout while its Prepare runs.
+        Idempotent. Raises AlreadyCommitted, and LockTimeout while a Prepare of it runs.
         """
         await self._settle(lambda cursor: self._abort(cursor, gid))
 
     async def redo(self, gid: str, operations: Sequence[Operation[Body]]) -> None:
-        """Does a branch again that was lost after its decision, whole or not at all.
+        """Redoes a branch that was lost after its decision, completely or not at all.
 
         Idempotent. Raises RedoRefused, Aborted and LockTimeout, after which nothing was
-        changed, and BranchLost when the branch was aborted.
+        changed, and BranchLost if the branch was aborted.
         """
         gid_age_seconds(gid, self._clock())
         _check_operations(operations)
@@ -145,25 +148,27 @@ class Participant(Generic[Body, Result]):
                 cursor, _BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid), operations, self._apply
             )
         ):
-            # It was consumed by its branch, by another redo, or by an Abort.
+            # The gid was consumed by its branch, by another redo, or by an Abort; commit()
+            # succeeds after the first two and raises BranchLost after an Abort.
             await self.commit(gid)
 
     async def branches(self, min_age_seconds: float) -> list[Branch]:
-        """The prepared branches of at least that age, oldest first; none on a standby."""
+        """The prepared branches of at least that age, oldest first, at most MAX_LISTED; empty
+        on a standby."""
         return await self._database.autocommit(
             lambda cursor: self._branches(cursor, min_age_seconds)
         )
 
     def forgettable_before(self) -> datetime:
-        """When a branch must have begun for its gid to be forgotten now."""
+        """A gid whose branch began before this time may be removed now."""
         return datetime.fromtimestamp(self._clock() - RETENTION_SECONDS, UTC)
 
     async def forget_old_gids(self, before: datetime, open_gids: Collection[str]) -> None:
-        """Removes rows of tx_branch that nothing hangs on any more; see RETENTION_SECONDS.
+        """Removes rows of tx_branch that are no longer needed; see RETENTION_SECONDS.
 
-        `open_gids` are all that are decided to commit and not known to be done, and
-        `before` was taken before they were asked for. So it does no harm if this comes a
-        day after they were told: what has been decided since is younger than `before`.
+        `open_gids` are all gids that are decided to commit and not known to be done. `before`
+        must have been read before `open_gids`. A delay in between does no harm then, not even
+        of a day: gids decided since are younger than `before`.
         """
         await self._database.autocommit(
             lambda cursor: cursor.execute(
@@ -184,8 +189,8 @@ class Participant(Generic[Body, Result]):
     def _prepare(
         self, cursor: Cursor, gid: str, operations: Sequence[Operation[Body]]
     ) -> Sequence[Vote[Result]]:
-        self._reach("before_branch")
-        with cursor.connection.cursor(cursor_factory=OpeningCursor) as opening:
+        self._failpoint("before_branch")
+        with cursor.connection.cursor(cursor_factory=PipelinedCursor) as opening:
             opening.begin_with(_BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid))
             return self._prepare_open(opening, gid, operations)
 
@@ -202,7 +207,7 @@ class Participant(Generic[Body, Result]):
         if not any(isinstance(vote, Yes) for vote in votes):
             cursor.execute("ROLLBACK")
             return votes
-        self._reach("before_prepare")
+        self._failpoint("before_prepare")
         try:
             cursor.execute("PREPARE TRANSACTION %s", (self._prefix + gid,))
         except psycopg2.Error as error:
@@ -217,22 +222,22 @@ class Participant(Generic[Body, Result]):
         # In a transaction that failed earlier PREPARE succeeds, with the tag ROLLBACK.
         if cursor.statusmessage != "PREPARE TRANSACTION":
             raise Aborted("The branch could not be prepared.", reason="NOT_PREPARED")
-        self._reach("after_prepare")
+        self._failpoint("after_prepare")
         return votes
 
     async def _settle(self, work: Callable[[Cursor], bool]) -> None:
-        """Repeats `work` while somebody else is settling the same branch."""
+        """Repeats `work` while another session settles the same branch."""
         for _ in range(SETTLE_ATTEMPTS):
             if await self._database.autocommit(work):
                 return
             await asyncio.sleep(SETTLE_PAUSE_SECONDS)
-        raise Aborted("The branch is being settled by somebody else.", reason="BRANCH_BUSY")
+        raise Aborted("Another session is settling the branch.", reason="BRANCH_BUSY")
 
     def _commit(self, cursor: Cursor, gid: str) -> bool:
-        self._reach("before_commit")
+        self._failpoint("before_commit")
         try:
             cursor.execute("COMMIT PREPARED %s", (self._prefix + gid,))
-            self._reach("after_commit")
+            self._failpoint("after_commit")
             return True
         except psycopg2.Error as error:
             if error.pgcode == _BRANCH_BUSY:
@@ -244,7 +249,7 @@ class Participant(Generic[Body, Result]):
         return True
 
     def _abort(self, cursor: Cursor, gid: str) -> bool:
-        self._reach("before_abort")
+        self._failpoint("before_abort")
         try:
             cursor.execute("ROLLBACK PREPARED %s", (self._prefix + gid,))
         except psycopg2.Error as error:
@@ -252,7 +257,7 @@ class Participant(Generic[Body, Result]):
                 return False
             if error.pgcode != _NO_SUCH_BRANCH:
                 raise
-        self._reach("before_tombstone")
+        self._failpoint("before_tombstone")
         cursor.execute(f"BEGIN; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
         cursor.execute(
             "INSERT INTO tx_branch (gid, aborted) VALUES (%s, true) ON CONFLICT DO NOTHING", (gid,)
@@ -260,11 +265,12 @@ class Participant(Generic[Body, Result]):
         cursor.execute("COMMIT")
         if self._aborted(cursor, gid) is False:
             raise AlreadyCommitted(f"The branch of {gid} has been committed.")
-        self._reach("after_abort")
+        self._failpoint("after_abort")
         return True
 
     def _aborted(self, cursor: Cursor, gid: str) -> bool | None:
-        """What tx_branch says: aborted, committed (False), or nothing."""
+        """Whether tx_branch has the gid as aborted (True) or committed (False); None if it has
+        no row."""
         cursor.execute("SELECT aborted FROM tx_branch WHERE gid = %s", (gid,))
         row = cursor.fetchone()
         return None if row is None else bool(row[0])

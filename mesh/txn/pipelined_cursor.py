@@ -1,18 +1,18 @@
-"""The first message of a branch."""
+"""Saves the round trip that opens a branch."""
 
 from typing import Any
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 
-class OpeningCursor(Cursor):
-    """Sends the statements that open a branch with the first one after them, for a round
-    trip is half the cost of a small statement."""
+class PipelinedCursor(Cursor):
+    """Sends the statements that open a branch together with the next statement, because a
+    round trip is half the cost of a small statement."""
 
     _opening = b""
 
     def begin_with(self, statements: str, parameters: tuple[object, ...]) -> None:
-        """Keeps these for the next `execute`."""
+        """Keeps the statements for the next `execute`. Sends nothing yet."""
         self._opening = self.mogrify(statements, parameters)
 
     def execute(self, query: Any, parameters: Any = None) -> None:

@@ -1,7 +1,8 @@
-"""Settles what a crash left behind; runs in every instance, at start and every second.
+"""Settles transactions that a crash interrupted. Runs in every instance, at start and then
+every second.
 
-Nobody rolls back by age alone: an old branch is a reason to ask for the outcome,
-and asking forces one. Acting twice, or at the same time as others, changes nothing.
+A branch is never rolled back because of its age alone. For an old branch, recovery resolves
+the gid, which forces an outcome. Repeated and concurrent recovery changes nothing.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import structlog
 
 from mesh.deadlines import Deadline
 from mesh.errors import Aborted, DeadlineExceeded, MeshError, ResourceExhausted, Unavailable
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.txn.coordinator import Coordinator, FirstParticipantClient, ParticipantClient
 from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog
 from mesh.txn.model import RECOVERY_AGE_SECONDS, BranchLost, Outcome
@@ -24,7 +25,7 @@ STEP_SECONDS = 3.0
 ROUNDS_BETWEEN_CLEANUPS = 600
 
 MAX_ALARMS = 20
-"""Transactions that a round complains of by name; beyond that it tells how many there are."""
+"""How many transactions a round logs as errors by gid; beyond that it logs their number."""
 
 log = structlog.get_logger()
 
@@ -32,7 +33,7 @@ _AWAY = (Unavailable, DeadlineExceeded, ResourceExhausted)
 
 
 class Outcomes(Protocol):
-    """The decision log, wherever it is."""
+    """The decision log, local or remote."""
 
     async def resolve(self, gid: str) -> Outcome:
         """As `DecisionLog.resolve`."""
@@ -53,7 +54,7 @@ class BranchRecovery:
         *,
         commits: bool,
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
-        reach: Reach = unharmed,
+        failpoint: Failpoint = no_failpoint,
         rounds_between_cleanups: int = ROUNDS_BETWEEN_CLEANUPS,
     ) -> None:
         """`commits` is for the first participant. The second leaves commits to
@@ -62,13 +63,13 @@ class BranchRecovery:
         self._outcomes = outcomes
         self._commits = commits
         self._min_age_seconds = min_age_seconds
-        self._reach = reach
+        self._failpoint = failpoint
         self._rounds_between_cleanups = rounds_between_cleanups
         self._rounds = 0
 
     async def run_once(self) -> None:
-        """Settles every branch that is old enough; one that cannot be holds up no other.
-        Raises Unavailable when something is away."""
+        """Settles every branch that is old enough. A branch that cannot be settled does not
+        delay the others. Raises Unavailable if a dependency is down."""
         for branch in await self._participant.branches(self._min_age_seconds):
             try:
                 await self._settle(branch.gid)
@@ -81,9 +82,9 @@ class BranchRecovery:
         self._rounds += 1
 
     async def _settle(self, gid: str) -> None:
-        self._reach("recovery.before_resolve")
+        self._failpoint("recovery.before_resolve")
         outcome = await self._outcomes.resolve(gid)
-        self._reach("recovery.after_resolve")
+        self._failpoint("recovery.after_resolve")
         if outcome is Outcome.ABORT:
             await self._participant.abort(gid)
         elif self._commits:
@@ -95,16 +96,16 @@ class BranchRecovery:
     async def _forget(self) -> None:
         before = self._participant.forgettable_before()
         open_gids = await self._outcomes.open_gids()
-        # Where not all of them are told, one that is not may need its row.
+        # The list may be truncated at MAX_LISTED: a missing open gid would lose its row.
         if len(open_gids) < MAX_LISTED:
             await self._participant.forget_old_gids(before, open_gids)
 
 
 class DecisionRecovery:
-    """Finishes the transactions that were decided, in the coordinator's order.
+    """Finishes the transactions that are decided to commit, in the coordinator's order.
 
-    A first branch that is lost is redone (mesh/txn/redo.py). What cannot be finished is
-    complained of in each round, and listed by `make tx`, until a person has acted.
+    A lost first branch is redone (mesh/txn/redo.py). A transaction that cannot be finished is
+    logged as an error in each round, and listed by `gachactl tx`, until a person resolves it.
     """
 
     def __init__(
@@ -115,35 +116,35 @@ class DecisionRecovery:
         second: ParticipantClient,
         *,
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
-        reach: Reach = unharmed,
+        failpoint: Failpoint = no_failpoint,
         rounds_between_cleanups: int = ROUNDS_BETWEEN_CLEANUPS,
         max_alarms: int = MAX_ALARMS,
     ) -> None:
-        """A round logs at most `max_alarms` transactions that it could not finish, and
-        counts the others."""
+        """A round logs at most `max_alarms` transactions that it could not finish by gid, and
+        the number of the others."""
         self._coordinator = coordinator
         self._max_alarms = max_alarms
         self._decisions = decisions
         self._first = first
         self._second = second
         self._min_age_seconds = min_age_seconds
-        self._reach = reach
+        self._failpoint = failpoint
         self._rounds_between_cleanups = rounds_between_cleanups
         self._after = BEGINNING
         self._alarms = 0
         self._rounds = 0
 
     async def run_once(self) -> None:
-        """Commits what was decided and is not known to be done; what cannot be holds up
-        nothing else. Raises Unavailable, DeadlineExceeded or ResourceExhausted when
-        something is away or has too much to do."""
+        """Commits the transactions that are decided and not known to be done. One that cannot
+        be committed does not delay the others. Raises Unavailable, DeadlineExceeded or
+        ResourceExhausted if a dependency is down or overloaded."""
         done = self._coordinator.take_done()
         self._alarms = 0
         try:
             await self._finish_next(done)
         finally:
             if done:
-                self._reach("recovery.before_done")
+                self._failpoint("recovery.before_done")
                 await self._decisions.mark_done(done)
         if self._alarms > self._max_alarms:
             log.error("fail_more_decision_recoveries", count=self._alarms - self._max_alarms)
@@ -152,8 +153,8 @@ class DecisionRecovery:
         self._rounds += 1
 
     async def _finish_next(self, done: set[str]) -> None:
-        """Goes on behind the place where the last round stopped, so that nothing at the
-        front can keep what is behind it from its turn."""
+        """Continues where the last round stopped, so that stuck transactions at the front
+        cannot starve those behind them."""
         places = await self._decisions.unfinished(self._min_age_seconds, self._after)
         for place in places:
             self._after = place
@@ -164,13 +165,13 @@ class DecisionRecovery:
 
     async def _finish(self, gid: str) -> bool:
         try:
-            self._reach("recovery.before_commits")
+            self._failpoint("recovery.before_commits")
             was_lost = await commit_or_redo(
                 self._first, self._decisions, gid, Deadline.after(STEP_SECONDS)
             )
             if was_lost:
                 self._alarm("redo_lost_branch", gid=gid)
-            self._reach("recovery.between_commits")
+            self._failpoint("recovery.between_commits")
             await self._second.commit(gid, Deadline.after(STEP_SECONDS))
         except MeshError as error:
             if isinstance(error, _AWAY):
@@ -180,9 +181,10 @@ class DecisionRecovery:
         return True
 
     async def _explain(self, gid: str, error: MeshError) -> bool:
-        """Complains of a transaction that could not be finished; whether others have."""
+        """Logs a transaction that could not be finished. Returns whether it is done after all,
+        by another recoverer."""
         if isinstance(error, Aborted):
-            # It lost a race and is tried again in the next round.
+            # It lost a race; the next round tries again.
             log.warning("postpone_decision_recovery", gid=gid, reason=error.reason)
             return False
         if error.reason == BranchLost.REASON and not await self._is_open(gid):
@@ -192,7 +194,7 @@ class DecisionRecovery:
         return False
 
     async def _is_open(self, gid: str) -> bool:
-        standing = await self._decisions.standing([gid])
+        standing = await self._decisions.list_decisions([gid])
         return any(each.gid == gid and each.done_at is None for each in standing)
 
     def _alarm(self, event: str, **fields: str) -> None:

@@ -1,21 +1,22 @@
-"""A branch that its database has forgotten is done again, from the decision.
+"""Redoes a branch that its database has lost, from the operations stored with the decision.
 
-A branch is LOST when its decision says commit and it is neither prepared nor on record
-in tx_branch as committed: a standby without it was promoted, a backup was restored, or
-somebody rolled it back by hand. The second participant is still prepared then, for it
-is never committed before the first, so nothing has been shown and nothing is too late.
+A branch is LOST when its decision says commit, and it is neither prepared nor recorded in
+tx_branch as committed: a standby without it was promoted, a backup was restored, or an
+operator rolled it back by hand. The second participant is then still prepared, because it is
+never committed before the first. So no effect was visible yet, and a redo is not too late.
 
-Guarantees: the operations take effect together, in one transaction of their database,
-or not at all; each takes effect once, whatever was applied before and however many redo
-it at the same time, for the transaction consumes the gid and the operations know their
-own ids; and what can no longer be applied is refused with its reasons, and left to a
-person.
+Guarantees:
 
-Only the first participant is ever redone. The second one's branch lies in the database
-of the decision log, and its PREPARE comes before the decision in that one log of
-changes. So wherever the decision is still known, after a crash, a failover or a restore,
-the branch is known as well; a second branch that is missing was removed by hand, and is
-an alarm. docs/adr/0011-lost-branches-are-redone.md tells the whole argument.
+- The operations take effect together, in one transaction of their database, or not at all.
+- Each takes effect once, even if it was applied before or several processes redo it at the
+  same time: the transaction consumes the gid, and operations are deduplicated by id.
+- Operations that can no longer be applied are refused with their reasons and left to a person.
+
+Only the first participant is ever redone. The second one's branch is in the database of the
+decision log, and its PREPARE precedes the decision in the same WAL. Wherever the decision
+survives a crash, a failover or a restore, the branch therefore survives too. A missing second
+branch was removed by hand, and is an alarm. docs/adr/0011-lost-branches-are-redone.md has the
+full argument.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,23 +41,23 @@ from mesh.txn.model import (
 )
 
 MAX_REASONS = 16
-"""Operations that a refusal names: it has to fit into an error's metadata."""
+"""How many operations a refusal names; it must fit into an error's metadata."""
 
 
 class FirstBranches(Protocol):
-    """The first participant, wherever it is."""
+    """The first participant, local or remote."""
 
     async def commit(self, gid: str, deadline: Deadline) -> None:
         """As `Participant.commit`."""
         ...
 
     async def redo(self, gid: str, written: bytes, deadline: Deadline) -> None:
-        """As `Participant.redo`, with the operations as the decision keeps them."""
+        """As `Participant.redo`, with the serialized operations of the decision."""
         ...
 
 
 class KeptOperations(Protocol):
-    """Who knows the decisions."""
+    """The decision log, local or remote."""
 
     async def operations(self, gid: str) -> bytes | None:
         """As `DecisionLog.operations`."""
@@ -66,10 +67,11 @@ class KeptOperations(Protocol):
 async def commit_or_redo(
     first: FirstBranches, decisions: KeptOperations, gid: str, deadline: Deadline
 ) -> bool:
-    """Makes the first branch of a decided transaction take effect; whether it had to be redone.
+    """Makes the first branch of a decided transaction take effect. Returns whether it had to
+    be redone.
 
-    Idempotent. Raises RedoRefused, BranchLost when there is nothing to redo it from, and
-    else as `Participant.commit`; in each case the second branch must wait.
+    Idempotent. Raises RedoRefused, BranchLost if the decision has no operations to redo, and
+    otherwise as `Participant.commit`. After an error the second branch must wait.
     """
     try:
         await first.commit(gid, deadline)
@@ -91,10 +93,11 @@ def redo(
     operations: Sequence[Operation[Body]],
     apply: Callable[[Cursor, Sequence[Operation[Body]]], Sequence[Vote[Result]]],
 ) -> bool:
-    """Applies the operations of a lost branch and commits; False when the gid was consumed.
+    """Applies the operations of a lost branch and commits. Returns False, and changes nothing,
+    if the gid was already consumed.
 
-    `begin` opens the transaction and consumes the gid, as it did for the branch. Raises
-    RedoRefused and Aborted, after which nothing was changed.
+    `begin` opens the transaction and consumes the gid, as for the branch. Raises RedoRefused
+    and Aborted, after which nothing was changed.
     """
     try:
         cursor.execute(begin, begin_values)

@@ -1,4 +1,4 @@
-"""The protocol's two services: proto to participant and decision log, and back."""
+"""The gRPC methods of the protocol's two services, over a participant and a decision log."""
 
 from collections.abc import Callable, Iterable
 from typing import Generic
@@ -14,7 +14,7 @@ from mesh.txn.participant import Participant
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 
 MAX_ASKED = 2 * MAX_LISTED
-"""Enough for every branch that the two participants of a transaction list."""
+"""Enough for all branches that the two participants list."""
 
 MAX_AGE_SECONDS = 10 * 365 * 86_400
 
@@ -33,8 +33,8 @@ class ParticipantRpc(Generic[Body, Result]):
         decode: Callable[[AnyMessage], Body],
         encode: Callable[[Result], Message],
     ) -> None:
-        """`decode` reads an operation's body, raising InvalidArgument for a type that
-        it does not know; `encode` writes what a YES tells."""
+        """`decode` converts an operation's body from a proto and raises InvalidArgument for an
+        unknown type. `encode` converts the result of a YES to a proto."""
         self._participant = participant
         self._decode = decode
         self._encode = encode
@@ -130,7 +130,7 @@ class CoordinatorRpc:
             raise InvalidArgument.of_field("gids", f"must be at most {MAX_ASKED}")
         gids = [_gid_of(gid) for gid in request.gids]
         response = coordinator_pb2.ListDecisionsResponse()
-        for decision in await self._decisions.standing(gids):
+        for decision in await self._decisions.list_decisions(gids):
             written = response.decisions.add(gid=decision.gid, outcome=OUTCOMES[decision.outcome])
             written.decided_at.FromDatetime(decision.decided_at)
             if decision.done_at is not None:
@@ -139,7 +139,7 @@ class CoordinatorRpc:
 
 
 def _seconds(field: str, microseconds: Callable[[], int]) -> float:
-    """A google.protobuf.Timestamp or Duration in seconds, once it is sure to be one."""
+    """A google.protobuf.Timestamp or Duration in seconds. Raises InvalidArgument if invalid."""
     try:
         return microseconds() / 1e6
     except ValueError as error:
@@ -147,6 +147,6 @@ def _seconds(field: str, microseconds: Callable[[], int]) -> float:
 
 
 def _gid_of(gid: str) -> str:
-    """The gid, once it is sure to be one."""
+    """The gid. Raises InvalidArgument if it is malformed."""
     gid_age_seconds(gid, 0.0)
     return gid

@@ -75,6 +75,16 @@ def test_functions_are_short(sources: Mapping[str, str]) -> None:
     assert longer == set()
 
 
+def test_no_module_imports_a_test_module(graph: grimp.ImportGraph) -> None:
+    found = {
+        (importer, module)
+        for module in graph.modules
+        if module.rpartition(".")[2].startswith("test_")
+        for importer in graph.find_modules_that_directly_import(module)
+    }
+    assert found == set()
+
+
 def test_a_circle_is_named_in_the_order_of_its_imports() -> None:
     arrows = {"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": {"b"}}
     with pytest.raises(Circle) as caught:

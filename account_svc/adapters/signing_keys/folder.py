@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from account_svc.adapters.signing_keys.files import RefusedKeyFile, read_private_key_file
 from account_svc.domain import signing_keys as rules
 from account_svc.domain.signing_keys import MAX_SIGNING_KEYS, ListedKey, Schedule, ScheduledKey
-from mesh.identity.auth import PLAYER_AUDIENCE, TokenSigner
 from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder, stamps_of
+from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 
 REMEDY = (
     "Make a key with: openssl genpkey -algorithm ed25519 "
@@ -42,7 +42,7 @@ class _HeldKey:
 
 class SigningKeys:
     """Signs players' tokens, and publishes their public keys: a
-    `mesh.identity.auth.Signer`. Use it in one thread."""
+    `mesh.identity.tokens.Signer`. Use it in one thread."""
 
     def __init__(
         self,

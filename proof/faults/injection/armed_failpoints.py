@@ -42,7 +42,7 @@ class Bug(Exception):
 
 
 class ArmedFailpoints:
-    """A `mesh.failpoints.Reach` that acts where the harness says."""
+    """A `mesh.failpoints.Failpoint` that acts where the harness says."""
 
     def __init__(self, folder: Path, instance: str) -> None:
         self._instance = instance

@@ -53,7 +53,7 @@ def resolve_without_row() -> None:
     ) -> Outcome:
         if wanted is Outcome.COMMIT:
             return await whole_decide(self, gid, wanted, first_operations)
-        stands = {decision.gid: decision.outcome for decision in await self.standing([gid])}
+        stands = {decision.gid: decision.outcome for decision in await self.list_decisions([gid])}
         return stands.get(gid, Outcome.ABORT)
 
     DecisionLog.decide = decide  # type: ignore[method-assign]

@@ -2,7 +2,7 @@
 
 Usage: `python -m proof.faults.processes.service_process ROLE FOLDER [MUTANT]`.
 
-It calls the service's own composition root and gives it a reach that the harness arms.
+It calls the service's own composition root and gives it a failpoint that the harness arms.
 What the root has no argument for is put in between here, from outside: the faults
 behind the transports, short leases, and a statement that fails and is overlooked.
 Nothing of this is known to the services.
@@ -25,7 +25,7 @@ import gacha_svc.__main__ as gacha_root
 from account_svc.config import AccountSettings
 from gacha_svc.config import GachaSettings
 from mesh.config import load
-from mesh.failpoints import Reach
+from mesh.failpoints import Failpoint
 from mesh.lanes.transport import LaneTransport
 from mesh.logs import configure_logs
 from mesh.postgres.database import Database
@@ -55,15 +55,15 @@ def main() -> None:
     role, folder, *mutants = sys.argv[1:]
     kind, serve = COMPOSITION_ROOTS[role]
     settings = load(kind)
-    reach = ArmedFailpoints(Path(folder), settings.instance_id)
+    failpoint = ArmedFailpoints(Path(folder), settings.instance_id)
     put_message_faults_between(Path(folder), f"{settings.instance_id}/{os.getpid()}")
-    put_overlooked_statements_into(reach)
+    put_overlooked_statements_into(failpoint)
     shorten_leases()
     for mutant in mutants:
         MUTANTS[mutant].install()
     configure_logs(settings.log_level, settings.instance_id)
     database = Database(settings.database_url, connection_count=settings.database_connection_count)
-    run(serve(settings, database, reach))
+    run(serve(settings, database, failpoint))
 
 
 def put_message_faults_between(folder: Path, seed: str) -> None:
@@ -90,7 +90,7 @@ def shorten_leases() -> None:
     )
 
 
-def put_overlooked_statements_into(reach: Reach) -> None:
+def put_overlooked_statements_into(failpoint: Failpoint) -> None:
     """Every branch has a point behind its statements at which one more may fail unseen."""
     whole_init = Participant.__init__
 
@@ -102,7 +102,7 @@ def put_overlooked_statements_into(reach: Reach) -> None:
         ) -> Sequence[Vote[Any]]:
             votes = apply(cursor, operations)
             try:
-                reach(f"{name}.{OVERLOOK}")
+                failpoint(f"{name}.{OVERLOOK}")
             except Overlooked:
                 with contextlib.suppress(psycopg2.Error):
                     cursor.execute("SELECT 1 / 0")

@@ -92,7 +92,7 @@ Global___RegisterResponse: _TypeAlias = RegisterResponse  # noqa: Y015
 
 @_typing.final
 class LoginRequest(_message.Message):
-    """A player who wants a token."""
+    """A player's credentials."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -118,7 +118,7 @@ Global___LoginRequest: _TypeAlias = LoginRequest  # noqa: Y015
 
 @_typing.final
 class LoginResponse(_message.Message):
-    """A bearer token, and what gives the next one."""
+    """A bearer token, and the refresh token for the next one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -487,7 +487,7 @@ Global___Debit: _TypeAlias = Debit  # noqa: Y015
 
 @_typing.final
 class DebitResult(_message.Message):
-    """What a Debit's YES tells."""
+    """The result of a Debit's YES."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

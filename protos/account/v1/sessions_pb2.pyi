@@ -3,10 +3,10 @@
 isort:skip_file
 What follows a login: sessions of players, which refresh tokens keep.
 
-A login begins a session. Its access token is short-lived and is not asked
-about anywhere, so it stays good until it expires, whatever becomes of its
-session; the refresh token gives the next one, and is itself replaced each
-time. docs/sessions.md says how clients should use them.
+A login begins a session. Its access token is short-lived. It is verified by
+its signature alone, so it stays valid until it expires, even if its session
+ends. The refresh token is exchanged for the next access token and is replaced
+each time. docs/sessions.md says how clients should use them.
 """
 
 from google.protobuf import descriptor as _descriptor

@@ -55,7 +55,7 @@ Global___ResponseHeader: _TypeAlias = ResponseHeader  # noqa: Y015
 
 @_typing.final
 class KeyValue(_message.Message):
-    """A key as it stands."""
+    """The current state of a key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -68,7 +68,7 @@ class KeyValue(_message.Message):
     mod_revision: _builtins.int
     """The revision of its last change."""
     value: _builtins.bytes
-    """Whatever was put there."""
+    """The stored value."""
     lease: _builtins.int
     """The lease that it is attached to; 0 for none."""
     def __init__(
@@ -599,7 +599,7 @@ Global___LeaseKeepAliveResponse: _TypeAlias = LeaseKeepAliveResponse  # noqa: Y0
 
 @_typing.final
 class WatchRequest(_message.Message):
-    """Something that is said on a stream of watches."""
+    """A message of the client on a stream of watches."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -611,7 +611,7 @@ class WatchRequest(_message.Message):
 
     @_builtins.property
     def progress_request(self) -> Global___WatchProgressRequest:
-        """Asks for an answer, whatever it is: is the member still there?"""
+        """Requests any response, to learn whether the member is alive."""
 
     def __init__(
         self,
@@ -643,7 +643,7 @@ class WatchCreateRequest(_message.Message):
     range_end: _builtins.bytes
     """The key after the last one; empty to watch `key` alone."""
     start_revision: _builtins.int
-    """The first revision to be told of; 0 for the next one."""
+    """The first revision to report; 0 for the next one."""
     def __init__(
         self,
         *,
@@ -661,8 +661,8 @@ Global___WatchCreateRequest: _TypeAlias = WatchCreateRequest  # noqa: Y015
 
 @_typing.final
 class WatchProgressRequest(_message.Message):
-    """Asks for a sign of life. The revision in the answer may be ahead of the changes that
-    the stream has told of, and so says nothing about them.
+    """Requests a sign of life. The revision in the response may be ahead of the changes that
+    the stream has reported, so it says nothing about them.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -34,7 +34,7 @@ class SendGiftRequest(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     item_id: _builtins.int
-    """The item's number, as GetInventory and ListItems tell it."""
+    """The item's number, as in GetInventory and ListItems."""
     to: _builtins.str
     """The other player's username, in any case."""
     count: _builtins.int

@@ -34,9 +34,9 @@ class CallBatch(_message.Message):
     replied to all calls, the server ends the lane.
     """
     asks_for_sign_of_life: _builtins.bool
-    """The client has calls under way and has heard nothing for a while: the server
-    sends a ReplyBatch at once, an empty one if no reply is ready. So a slow call
-    is told from an instance that is gone.
+    """The client has calls in flight and has received nothing for a while: the
+    server sends a ReplyBatch at once, an empty one if no reply is ready. This
+    distinguishes a slow call from a dead instance.
     """
     @_builtins.property
     def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___LaneCall]:
@@ -44,9 +44,8 @@ class CallBatch(_message.Message):
 
     @_builtins.property
     def cancelled_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Calls sent earlier, which nobody waits for any longer: the server ends them
-        and may leave out their replies. Ids of calls that it has answered are no
-        error.
+        """Earlier calls that are cancelled: the server ends them and may omit their
+        replies. Ids of calls that it has already answered are no error.
         """
 
     def __init__(
@@ -138,8 +137,8 @@ class ReplyBatch(_message.Message):
     REPLIES_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     draining: _builtins.bool
-    """The server is leaving: it asks for no new calls on this lane, and still
-    answers those that it has. Sent once.
+    """The server is leaving: the client must send no new calls on this lane. The
+    server still answers the calls that it has. Sent once.
     """
     @_builtins.property
     def replies(self) -> _containers.RepeatedCompositeFieldContainer[Global___LaneReply]:
@@ -161,7 +160,7 @@ Global___ReplyBatch: _TypeAlias = ReplyBatch  # noqa: Y015
 
 @_typing.final
 class LaneReply(_message.Message):
-    """What became of one call."""
+    """The result of one call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

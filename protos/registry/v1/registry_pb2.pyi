@@ -31,7 +31,7 @@ class _InstanceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Instanc
     INSTANCE_STATE_SERVING: _InstanceState.ValueType  # 1
     """It takes calls."""
     INSTANCE_STATE_DRAINING: _InstanceState.ValueType  # 2
-    """It ends the calls that it has and wants no new ones."""
+    """It finishes its calls and takes no new ones."""
 
 class InstanceState(_InstanceState, metaclass=_InstanceStateEnumTypeWrapper):
     """Whether an instance takes calls."""
@@ -41,7 +41,7 @@ INSTANCE_STATE_UNSPECIFIED: InstanceState.ValueType  # 0
 INSTANCE_STATE_SERVING: InstanceState.ValueType  # 1
 """It takes calls."""
 INSTANCE_STATE_DRAINING: InstanceState.ValueType  # 2
-"""It ends the calls that it has and wants no new ones."""
+"""It finishes its calls and takes no new ones."""
 Global___InstanceState: _TypeAlias = InstanceState  # noqa: Y015
 
 @_typing.final
@@ -66,8 +66,8 @@ class Instance(_message.Message):
     state: Global___InstanceState.ValueType
     """Whether it takes calls."""
     metrics_address: _builtins.str
-    """Where Prometheus reads what it counts, at /metrics: host:port, or empty for
-    nowhere.
+    """Where Prometheus reads its metrics, at /metrics: host:port, or empty if it
+    has none.
     """
     def __init__(
         self,
@@ -88,7 +88,7 @@ Global___Instance: _TypeAlias = Instance  # noqa: Y015
 
 @_typing.final
 class RegisterRequest(_message.Message):
-    """An instance that comes up."""
+    """An instance to register."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -254,8 +254,8 @@ class ListResponse(_message.Message):
     revision: _builtins.int
     """Grows with every change of the list; compare those with one list_id alone."""
     list_id: _builtins.str
-    """Names the list; another when a registry began with an empty one. Registries that
-    share their leases have one list.
+    """Names the list. It changes when a registry starts with an empty list.
+    Registries that share their leases have one list.
     """
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
@@ -278,7 +278,7 @@ Global___ListResponse: _TypeAlias = ListResponse  # noqa: Y015
 
 @_typing.final
 class WatchRequest(_message.Message):
-    """Asks to be told of changes."""
+    """Subscribes to the list."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -319,11 +319,11 @@ class WatchResponse(_message.Message):
     revision: _builtins.int
     """Grows with every change of the list; compare those with one list_id alone."""
     list_id: _builtins.str
-    """Names the list, as in ListResponse. While it is the same, whoever is missing has
-    left; on another list, an instance may just not be known yet.
+    """Names the list, as in ListResponse. On the same list, a missing instance has
+    left; on another list, it may not have registered yet.
     """
     unchanged: _builtins.bool
-    """The watcher has the list: by what it asked with, or since the last message."""
+    """The list is the one that the watcher named, or that of the last message."""
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
         """Ordered by id; empty when `unchanged`."""

@@ -69,7 +69,7 @@ Global___ResolveRequest: _TypeAlias = ResolveRequest  # noqa: Y015
 
 @_typing.final
 class ResolveResponse(_message.Message):
-    """What stands."""
+    """The outcome."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -113,7 +113,7 @@ Global___GetOperationsRequest: _TypeAlias = GetOperationsRequest  # noqa: Y015
 
 @_typing.final
 class GetOperationsResponse(_message.Message):
-    """What is left to do."""
+    """The operations to redo."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -137,14 +137,14 @@ Global___GetOperationsResponse: _TypeAlias = GetOperationsResponse  # noqa: Y015
 
 @_typing.final
 class ListDecisionsRequest(_message.Message):
-    """Names transactions to ask about."""
+    """Names the transactions to look up."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GIDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def gids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """At most 2,000 gids, besides the commits that are answered anyway."""
+        """At most 2,000 gids. Open commits are listed in any case."""
 
     def __init__(
         self,
@@ -161,15 +161,15 @@ Global___ListDecisionsRequest: _TypeAlias = ListDecisionsRequest  # noqa: Y015
 
 @_typing.final
 class ListDecisionsResponse(_message.Message):
-    """What stands, oldest first."""
+    """Decisions, oldest first."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DECISIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
-        """The decisions of the gids that were asked about, and every commit that is
-        not known to be done, of which the oldest 1,000.
+        """The decisions of the requested gids, and the oldest 1,000 commits that are
+        not known to be done.
         """
 
     def __init__(
@@ -198,7 +198,7 @@ class Decision(_message.Message):
     gid: _builtins.str
     """The transaction's gid."""
     outcome: Global___Outcome.ValueType
-    """The outcome, for ever."""
+    """The outcome; it never changes."""
     @_builtins.property
     def decided_at(self) -> _timestamp_pb2.Timestamp:
         """When it was decided, by the database's clock."""

@@ -8,8 +8,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.local.secrets.credentials import IDENTITIES
-from mesh.identity.auth import ALGORITHM, ISSUER, PLAYER_AUDIENCE, SERVICE_AUDIENCE
 from mesh.identity.keys import key_id
+from mesh.identity.tokens import ALGORITHM, ISSUER, PLAYER_AUDIENCE, SERVICE_AUDIENCE
 from proof.players import Player
 from proof.stack import Mesh
 from proof.tokens import key_of, token_of

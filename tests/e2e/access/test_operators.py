@@ -110,7 +110,7 @@ def test_refusals_of_initdb_are_the_usual_ones(locked: httpx.Client, bystander: 
     refused = refusal(
         locked.get("/initdb", headers=shown), 403, "PERMISSION_DENIED", "WRONG_CALLER"
     )
-    assert "for admin alone" in refused["message"]
+    assert "only for admin" in refused["message"]
 
 
 def test_the_command_prints_a_token_that_opens_initdb(locked: httpx.Client, mesh: Mesh) -> None:

@@ -338,7 +338,7 @@ async def test_the_command_forces_nothing_on_a_gid_that_is_unknown(
     asked = command("resolve", gid, folder=mesh.layout.folder)
     assert asked.returncode == 1
     assert f"Nothing is known of {gid}" in asked.stdout
-    assert gid not in {each.gid for each in await decisions.standing([gid])}
+    assert gid not in {each.gid for each in await decisions.list_decisions([gid])}
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,12 @@ from proof.clients.rest_client import RestClient
 from proof.invariants import broken_invariants
 from proof.players import NewPlayer, Player
 from proof.stack import Mesh
+from tests.e2e.giving import PULL_GEMS, owner, send
 
-FEE_GEMS, PULL_GEMS = 20, 160
+FEE_GEMS = 20
 ENDED = ("delivered", "returned")
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.1
-
-
-def send(rest: RestClient, sender: Player, item_id: int, to: str, **more: Any) -> Answer:
-    return rest.call(f"{GIFTS}/SendGift", {"itemId": item_id, "to": to, **more}, sender.token)
 
 
 def told(rest: RestClient, player: Player, gift_id: str) -> Answer:
@@ -35,13 +32,6 @@ def inventory(rest: RestClient, player: Player) -> dict[int, int]:
 
 def balance(rest: RestClient, player: Player) -> int:
     return int(rest.currency(player.token).body["currencyBalance"])
-
-
-def owner(rest: RestClient, new_player: NewPlayer, gems_left: int) -> tuple[Player, int]:
-    """Somebody with one item and so many gems, and the item's number."""
-    player = new_player(gems=PULL_GEMS + gems_left)
-    pulled = rest.pull(player.token, "standard").body["pulled_items"]
-    return player, pulled[0]["item_id"]
 
 
 def test_a_gift_is_sent_and_is_the_same_when_it_is_sent_again(

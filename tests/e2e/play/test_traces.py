@@ -8,7 +8,7 @@ from proof.clients.client import GIFTS
 from proof.clients.rest_client import RestClient
 from proof.players import NewPlayer, unique_name
 from proof.stack import Mesh
-from tests.e2e.play.test_gifts import owner, send
+from tests.e2e.giving import owner, send
 
 LOGS_SECONDS = 10.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import browser
-from tests.process.gateway.test_serving import end, serving
+from tests.process.gateway.serving import end, serving
 
 PAGE = """<!DOCTYPE html><title>shop</title><pre id="shown"></pre><script>
 async function ask() {

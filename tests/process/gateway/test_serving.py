@@ -1,52 +1,17 @@
 """A real gateway in a process of its own, and real clients of it."""
 
 import asyncio
-import signal
 import socket
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
 from gateway_http.listening.sockets import listening_socket
 from mesh.process.listening import ListenFailed
+from tests.process.gateway.serving import end, serving
 
 TOKEN = {"authorization": "Bearer t"}
-
-
-@asynccontextmanager
-async def serving(
-    wait_seconds: float = 0.0, *origins: str
-) -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
-    """The server and a client of it; what the test has not ended is killed."""
-    arguments = (
-        "-m",
-        "tests.process.gateway.server",
-        "127.0.0.1:0",
-        str(wait_seconds),
-        *origins,
-    )
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE)
-    assert process.stdout is not None
-    try:
-        port = int(await asyncio.wait_for(process.stdout.readline(), 20))
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            yield process, client
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def end(process: Process) -> str:
-    """Asks it to leave; gives what it said of its calls."""
-    process.send_signal(signal.SIGTERM)
-    output, _ = await asyncio.wait_for(process.communicate(), 15)
-    assert process.returncode == 0
-    return output.decode().strip()
 
 
 async def test_requests_are_answered_over_real_http() -> None:

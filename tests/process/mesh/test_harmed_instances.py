@@ -90,13 +90,15 @@ class Calling:
 
     def __init__(self, client: ServiceClient, callers: Callers) -> None:
         self.client = client
-        self._metadata = callers.metadata
+        self._metadata = callers.identity.metadata
         self.is_over = False
         self.call_count = 0
         self.errors: list[MeshError] = []
 
     async def call(self) -> bytes:
-        return await self.client.call(READ, b"hi", self._metadata, Deadline.after(DEADLINE_SECONDS))
+        return await self.client.call(
+            READ, b"hi", self._metadata(), Deadline.after(DEADLINE_SECONDS)
+        )
 
     async def keep_calling(self) -> None:
         while not self.is_over:

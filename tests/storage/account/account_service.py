@@ -13,7 +13,7 @@ from account_svc.storage.sessions import MAX_FORGOTTEN, insert_session
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Grant, Sessions
-from mesh.identity.auth import PLAYER_AUDIENCE, TokenSigner
+from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 from mesh.postgres.database import Database
 
 PASSWORD = "a long password"

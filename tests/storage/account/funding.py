@@ -9,7 +9,7 @@ from account_svc.domain.wallets import BalanceChange
 from account_svc.storage import wallets
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.sessions import Sessions
-from mesh.identity.auth import PLAYER_AUDIENCE, TokenSigner
+from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 from mesh.postgres.database import Database
 
 

@@ -26,7 +26,7 @@ from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from mesh.deadlines import Deadline
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
 from mesh.saga.runner import SagaLimits, SagaRunner
 from tests.storage.account.funding import FundedAccounts, sessions_over
@@ -137,9 +137,9 @@ class Shop:
             database, Passwords(), LoginGuard(database), sessions_over(database)
         )
 
-    def instance(self, reach: Reach = unharmed) -> tuple[Purchases, SagaRunner]:
+    def instance(self, failpoint: Failpoint = no_failpoint) -> tuple[Purchases, SagaRunner]:
         saga = PurchaseSaga(self.database, self.provider)
-        runner = SagaRunner(self.database, [saga.definition], limits=QUICK, reach=reach)
+        runner = SagaRunner(self.database, [saga.definition], limits=QUICK, failpoint=failpoint)
         name = self.provider.name
         return Purchases(self.database, runner, provider_name=name, price=PRICE), runner
 

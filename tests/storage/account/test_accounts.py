@@ -25,8 +25,9 @@ from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Sessions
 from mesh.contract.access import OF_PLAYERS
 from mesh.contract.idempotency import IdempotencyKeyReused
-from mesh.identity.auth import PLAYER_AUDIENCE, Authenticator, Player, TokenSigner
+from mesh.identity.auth import Authenticator, Player
 from mesh.identity.keys import fixed_keys, fixed_service_keys
+from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 from mesh.postgres.database import Database
 from mesh.txn.model import No, Operation, Vote, Yes
 from tests.storage.account.funding import FundedAccounts

@@ -17,7 +17,7 @@ from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from mesh.deadlines import Deadline
 from mesh.errors import Unavailable
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
 from mesh.saga.runner import SagaLimits, SagaRunner
 
@@ -91,9 +91,9 @@ class GiftService:
         self.database = database
         self.account = Account({player.user_id: 100 for player in (MIRA, NOOR, OLE)})
 
-    def instance(self, reach: Reach = unharmed) -> tuple[Gifts, SagaRunner]:
+    def instance(self, failpoint: Failpoint = no_failpoint) -> tuple[Gifts, SagaRunner]:
         saga = GiftSaga(self.database, self.account)
-        runner = SagaRunner(self.database, [saga.definition], limits=QUICK, reach=reach)
+        runner = SagaRunner(self.database, [saga.definition], limits=QUICK, failpoint=failpoint)
         return Gifts(self.database, self.account, runner, fee_gems=FEE_GEMS), runner
 
     async def owns(self, player: Player, item_id: int, count: int) -> None:

@@ -149,7 +149,7 @@ async def test_another_instance_finishes_what_one_that_died_began(
             deaths.append(reached)
             raise Killed
 
-    dying, _ = service.instance(reach=die)
+    dying, _ = service.instance(failpoint=die)
     with suppress(Killed, MeshError):
         await send(dying, deadline=Deadline.after(0.4))
     assert deaths == [point]

@@ -7,7 +7,7 @@ import pytest
 
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, Unavailable
-from mesh.failpoints import Reach
+from mesh.failpoints import Failpoint
 from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import failpoints
@@ -26,7 +26,7 @@ POINTS = (
 DECISION, SECOND_COMMIT = 3, 5
 """The numbers of these messages in a transaction that goes well."""
 
-Build = Callable[[Reach], TransactionCluster]
+Build = Callable[[Failpoint], TransactionCluster]
 
 
 @pytest.fixture
@@ -44,12 +44,12 @@ async def build(databases: tuple[Database, Database]) -> Build:
     first, second = databases
     await empty(first)
     await empty(second)
-    return lambda reach: TransactionCluster(
+    return lambda failpoint: TransactionCluster(
         first,
         second,
-        Participant(first, "first", apply, reach=reach),
-        Participant(second, "second", apply, reach=reach),
-        reach,
+        Participant(first, "first", apply, failpoint=failpoint),
+        Participant(second, "second", apply, failpoint=failpoint),
+        failpoint,
     )
 
 

@@ -161,7 +161,7 @@ async def test_another_process_finishes_what_one_that_died_began(
         if reached == point:
             raise Killed
 
-    dying, living = orders.runner(reach=die), orders.runner()
+    dying, living = orders.runner(failpoint=die), orders.runner()
     with pytest.raises(Killed):
         await asyncio.shield(dying.drive(await orders.begun(dying)))
     ended = await orders.until(living, lambda saga: saga.state == "SETTLED")

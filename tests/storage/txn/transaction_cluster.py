@@ -12,7 +12,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.deadlines import Deadline
 from mesh.errors import Internal, Unavailable
-from mesh.failpoints import Reach, unharmed
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
 from mesh.txn.coordinator import Coordinator, OperationPair
 from mesh.txn.decisions import DecisionLog
@@ -132,7 +132,7 @@ class TransactionCluster:
     second_database: Database
     first: Participant[str, str]
     second: Participant[str, str]
-    reach: Reach = unharmed
+    failpoint: Failpoint = no_failpoint
 
     def group_commit(self, wire: Wire) -> GroupCommit:
         return GroupCommit(self.coordinator(wire))
@@ -143,7 +143,7 @@ class TransactionCluster:
             Local("first", self.first, wire),
             Local("second", self.second, wire),
             WiredLog(self.second_database, wire),
-            reach=self.reach,
+            failpoint=self.failpoint,
         )
 
     async def recover(self) -> None:
@@ -151,10 +151,10 @@ class TransactionCluster:
         decisions = DecisionLog(self.second_database)
         rounds = (
             BranchRecovery(
-                self.first, decisions, commits=True, min_age_seconds=0, reach=self.reach
+                self.first, decisions, commits=True, min_age_seconds=0, failpoint=self.failpoint
             ),
             BranchRecovery(
-                self.second, decisions, commits=False, min_age_seconds=0, reach=self.reach
+                self.second, decisions, commits=False, min_age_seconds=0, failpoint=self.failpoint
             ),
             self.decision_recovery(Wire()),
         )
@@ -168,7 +168,7 @@ class TransactionCluster:
             Local("first", self.first, wire),
             Local("second", self.second, wire),
             min_age_seconds=min_age_seconds,
-            reach=self.reach,
+            failpoint=self.failpoint,
         )
 
     async def recover_commits(self, gid: str) -> None:

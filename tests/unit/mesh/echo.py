@@ -23,9 +23,10 @@ from mesh.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from mesh.identity.auth import PLAYER_AUDIENCE, Authenticator, TokenSigner
+from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.service_identity import ServiceIdentity
+from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 from mesh.lanes.limits import MAX_LANES
 from mesh.lanes.transport import LaneTransport
 from mesh.process.server import Server

@@ -18,8 +18,8 @@ from gateway_http.transcoding.router import Router
 from mesh.errors import InvalidArgument
 from tests.unit.gateway.fakes import contracts, counted_ids
 from tests.unit.gateway.transcoding.every_kind import every_kind
-from tests.unit.gateway.transcoding.test_codecs import messages
-from tests.unit.gateway.transcoding.test_router import Named
+from tests.unit.gateway.transcoding.messages import messages
+from tests.unit.gateway.transcoding.named_endpoint import Named
 
 OPERATIONS = {operation.name: operation for operation in contracts().operations}
 # The reference has no word for a raw body and for headers: test_raw_parts has.

@@ -6,23 +6,11 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from gateway_http.errors import MethodNotAllowed, RouteNotFound
-from gateway_http.exchange import LimitClass, Request, Response
 from gateway_http.transcoding.contracts import UnsupportedContract, load_contracts
 from gateway_http.transcoding.router import Router
 from protos import DESCRIPTORS
 from protos.mesh.v1 import options_pb2
-
-
-class Named:
-    """An endpoint that is only told apart."""
-
-    limit_class = LimitClass.ADDRESS
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    async def answer(self, request: Request) -> Response:
-        raise AssertionError("never called")
+from tests.unit.gateway.transcoding.named_endpoint import Named
 
 
 def router(*routes: str) -> Router:

@@ -69,7 +69,7 @@ def test_callers_go_with_services_alone(access: options_pb2.Access.ValueType, sa
         options.Extensions[options_pb2.callers].append("gacha_svc")
     else:
         options.Extensions[options_pb2.may_be_opened] = True
-    with pytest.raises(BadRule, match="only ACCESS_SERVICE"):
+    with pytest.raises(BadRule, match="need ACCESS_SERVICE"):
         rule_of(options).check("X")
 
 

@@ -7,17 +7,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from mesh.contract.access import OF_PLAYERS, OPEN, Access, Rule, of_services
 from mesh.errors import PermissionDenied, Unauthenticated
-from mesh.identity.auth import (
-    PLAYER_AUDIENCE,
-    SERVICE_AUDIENCE,
-    Anonymous,
-    Authenticator,
-    Player,
-    Service,
-    TokenSigner,
-)
+from mesh.identity.auth import Anonymous, Authenticator, Player, Service
 from mesh.identity.keys import fixed_keys, fixed_service_keys, key_id
 from mesh.identity.service_identity import ServiceIdentity
+from mesh.identity.tokens import PLAYER_AUDIENCE, SERVICE_AUDIENCE, TokenSigner
 
 HOUR = 3600
 PLAYER_ID = "0d5c3a52-6a3c-4b8a-9d0e-2f5a7c1b9e44"
@@ -194,14 +187,14 @@ async def test_a_refused_service_learns_which_ones_are_allowed(
 ) -> None:
     for rule, named in (
         (of_services(["account_svc", "admin"]), "account_svc and admin"),
-        (of_services([]), "nobody"),
+        (of_services([]), "no caller"),
     ):
         # Twice: the token is remembered, and what it opens is asked each time.
         await authenticator.authenticate(service[1].metadata(), of_services(["gacha_svc"]))
         with pytest.raises(PermissionDenied) as caught:
             await authenticator.authenticate(service[1].metadata(), rule)
         assert caught.value.reason == "WRONG_CALLER"
-        assert f"for {named} alone" in caught.value.message
+        assert f"only for {named}" in caught.value.message
         assert "gacha_svc" in caught.value.message
 
 

@@ -134,7 +134,7 @@ def test_a_process_does_not_start_with_a_folder_that_is_not_right(tmp_path: Path
             ServiceKeyFolder(tmp_path)
         (tmp_path / name).unlink()
     write(tmp_path, "gacha_svc.pem", key)
-    with pytest.raises(BadKeyFolder, match="proves neither"):
+    with pytest.raises(BadKeyFolder, match="identifies neither"):
         ServiceKeyFolder(tmp_path)
 
 

@@ -11,7 +11,7 @@ from mesh.calling.transport import ConnectionBroken, NoAnswer
 from mesh.calls import AUTHORIZATION
 from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, InvalidArgument, Unauthenticated, Unimplemented
-from mesh.identity.auth import PLAYER_AUDIENCE, TokenSigner
+from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 from mesh.lanes.lane import Lane
 from mesh.lanes.limits import EXCHANGE, MAX_METADATA_BYTES, MessageTooLarge
 from mesh.lanes.served import ServedLane

@@ -7,7 +7,7 @@ import pytest
 
 from mesh.errors import ResourceExhausted, Unavailable
 from mesh.postgres import coalesced_reads
-from mesh.postgres.coalesced_reads import GatheredRead
+from mesh.postgres.coalesced_reads import CoalescedRead
 
 
 class Shelf:
@@ -33,7 +33,7 @@ async def settle() -> None:
 
 async def test_what_comes_during_a_read_goes_with_the_next() -> None:
     shelf = Shelf()
-    reads = GatheredRead(shelf.read)
+    reads = CoalescedRead(shelf.read)
     first = asyncio.create_task(reads.get("a"))
     await settle()
     others = [asyncio.create_task(reads.get(key)) for key in ("a", "b", "b", "nobody")]
@@ -46,7 +46,7 @@ async def test_what_comes_during_a_read_goes_with_the_next() -> None:
 
 async def test_a_caller_that_leaves_takes_no_answer_from_another() -> None:
     shelf = Shelf()
-    reads = GatheredRead(shelf.read)
+    reads = CoalescedRead(shelf.read)
     leaving, staying = (asyncio.create_task(reads.get("a")) for _ in range(2))
     await settle()
     leaving.cancel()
@@ -58,7 +58,7 @@ async def test_a_read_that_fails_fails_those_who_asked_and_no_later_one() -> Non
     shelf = Shelf()
     shelf.fails = True
     shelf.open.set()
-    reads = GatheredRead(shelf.read)
+    reads = CoalescedRead(shelf.read)
     with pytest.raises(Unavailable):
         await reads.get("a")
     shelf.fails = False
@@ -67,7 +67,7 @@ async def test_a_read_that_fails_fails_those_who_asked_and_no_later_one() -> Non
 
 async def test_a_read_takes_a_bounded_number_of_keys_and_more_wait_in_turn() -> None:
     shelf = Shelf()
-    reads = GatheredRead(shelf.read)
+    reads = CoalescedRead(shelf.read)
     asking = [
         asyncio.create_task(reads.get(str(number)))
         for number in range(coalesced_reads.MAX_KEYS + 1)
@@ -79,7 +79,7 @@ async def test_a_read_takes_a_bounded_number_of_keys_and_more_wait_in_turn() -> 
 
 
 async def test_beyond_the_bound_a_read_is_refused_at_once() -> None:
-    reads = GatheredRead(Shelf().read)
+    reads = CoalescedRead(Shelf().read)
     asking = [
         asyncio.create_task(reads.get(str(number)))
         for number in range(coalesced_reads.MAX_KEYS + coalesced_reads.MAX_WAITING)

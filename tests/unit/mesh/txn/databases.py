@@ -292,7 +292,7 @@ class Log:
     def open_gids(self) -> list[str]:
         return [gid for gid, row in self.rows.items() if row.is_open]
 
-    def standing(self, gids: Collection[str]) -> list[Decision]:
+    def list_decisions(self, gids: Collection[str]) -> list[Decision]:
         return [row.decision(gid) for gid, row in self.rows.items() if gid in gids or row.is_open]
 
     def unfinished(self, min_age_seconds: float, after: Place = BEGINNING) -> list[Place]:

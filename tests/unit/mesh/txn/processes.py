@@ -75,8 +75,8 @@ class LogClient(DecisionLog):
         gids: list[str] = await self._send("ListOpen", self._log.open_gids)
         return gids
 
-    async def standing(self, gids: Collection[str]) -> list[Decision]:
-        found: list[Decision] = await self._send("List", lambda: self._log.standing(gids))
+    async def list_decisions(self, gids: Collection[str]) -> list[Decision]:
+        found: list[Decision] = await self._send("List", lambda: self._log.list_decisions(gids))
         return found
 
     async def unfinished(self, min_age_seconds: float, after: Place = BEGINNING) -> list[Place]:
