@@ -11,11 +11,12 @@ from gateway_http.app import Gateway
 from gateway_http.describing.pages import Presence
 from gateway_http.edge.client_address import ClientAddresses, parse_networks
 from gateway_http.edge.edge import Edge
-from gateway_http.edge.rate_limits.callers import Callers
 from gateway_http.edge.rate_limits.counters import Counters
 from gateway_http.edge.rate_limits.limiter import RateLimiter
 from gateway_http.edge.rate_limits.policy import Policy
+from gateway_http.edge.rate_limits.token_keys import TokenKeys
 from gateway_http.edge.response_headers import ResponseHeaders
+from gateway_http.exchange import LimitClass
 from mesh.errors import Unauthenticated
 from tests.unit.gateway.fakes import (
     Answer,
@@ -45,12 +46,14 @@ class Limited:
     def __init__(self, caller: FakeCaller | None = None) -> None:
         addresses = ClientAddresses(parse_networks("127.0.0.0/8"))
         self.refused: list[str] = []
-        self.callers = Callers()
+        self.token_keys = TokenKeys()
         limiter = RateLimiter(
-            address=_counters("address", ADDRESS_QUOTA),
-            sign_in=_counters("sign-in", SIGN_IN_QUOTA),
-            player=_counters("player", PLAYER_QUOTA),
-            callers=self.callers,
+            {
+                LimitClass.ADDRESS: _counters("address", ADDRESS_QUOTA),
+                LimitClass.SIGN_IN: _counters("sign-in", SIGN_IN_QUOTA),
+                LimitClass.PLAYER: _counters("player", PLAYER_QUOTA),
+            },
+            self.token_keys,
             count_refusal=self.refused.append,
         )
         headers = ResponseHeaders((), addresses, hsts_seconds=0)
@@ -81,7 +84,7 @@ def reason(answer: Answer) -> Any:
 
 async def test_a_player_over_the_limit_is_told_how_long_to_wait() -> None:
     limited = Limited()
-    limited.callers.believe(token("p")["authorization"])
+    limited.token_keys.believe(token("p")["authorization"])
     for left in (2, 1, 0):
         answer = await limited.ask("GET", "/currency", token("p"))
         assert answer.status == 200
@@ -203,13 +206,13 @@ async def test_clients_behind_a_trusted_proxy_are_told_apart() -> None:
 
 
 def test_what_is_remembered_of_tokens_is_bounded() -> None:
-    callers = Callers(max_tokens=2)
+    token_keys = TokenKeys(max_tokens=2)
     for subject in "abc":
-        callers.believe(token(subject)["authorization"])
-    assert len(callers) == 2
-    key, is_known = callers.of(token("a")["authorization"])
+        token_keys.believe(token(subject)["authorization"])
+    assert len(token_keys) == 2
+    key, is_known = token_keys.of(token("a")["authorization"])
     assert (key.partition(":")[0], is_known) == ("token", False)
-    assert callers.of(token("c")["authorization"]) == ("player:c", True)
+    assert token_keys.of(token("c")["authorization"]) == ("player:c", True)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +229,7 @@ def test_what_is_remembered_of_tokens_is_bounded() -> None:
     ],
 )
 def test_a_token_without_a_subject_stands_for_itself(authorization: str) -> None:
-    callers = Callers()
-    before, _ = callers.of(authorization)
-    callers.believe(authorization)
-    assert callers.of(authorization) == (before, True)
+    token_keys = TokenKeys()
+    before, _ = token_keys.of(authorization)
+    token_keys.believe(authorization)
+    assert token_keys.of(authorization) == (before, True)
