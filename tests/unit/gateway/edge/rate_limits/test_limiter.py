@@ -1,6 +1,7 @@
 """Which limit a request falls under, whose it is, and what its answer says."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -8,6 +9,7 @@ import pytest
 import structlog
 
 from gateway_http.app import Gateway
+from gateway_http.config import ADDRESS, PLAYER, SIGN_IN
 from gateway_http.describing.pages import Presence
 from gateway_http.edge.client_address import ClientAddresses, parse_networks
 from gateway_http.edge.edge import Edge
@@ -36,8 +38,9 @@ def token(subject: str, signature: str = "s") -> dict[str, str]:
     return {"authorization": f"Bearer e30.{claims}.{signature}"}
 
 
-def _counters(name: str, quota: int) -> Counters:
-    return Counters(Policy(name, quota, 10), lambda: 1_700_000_000.0)
+def _counters(policy: Policy, quota: int) -> Counters:
+    small = replace(policy, quota=quota, window_seconds=10)
+    return Counters(small, lambda: 1_700_000_000.0)
 
 
 class Limited:
@@ -49,9 +52,9 @@ class Limited:
         self.token_keys = TokenKeys()
         limiter = RateLimiter(
             {
-                LimitClass.ADDRESS: _counters("address", ADDRESS_QUOTA),
-                LimitClass.SIGN_IN: _counters("sign-in", SIGN_IN_QUOTA),
-                LimitClass.PLAYER: _counters("player", PLAYER_QUOTA),
+                LimitClass.ADDRESS: _counters(ADDRESS, ADDRESS_QUOTA),
+                LimitClass.SIGN_IN: _counters(SIGN_IN, SIGN_IN_QUOTA),
+                LimitClass.PLAYER: _counters(PLAYER, PLAYER_QUOTA),
             },
             self.token_keys,
             count_refusal=self.refused.append,
