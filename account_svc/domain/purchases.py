@@ -68,7 +68,7 @@ class Purchase:
     provider: str
 
     def matches(self, amount_gems: int, payment_method: str) -> bool:
-        """Whether these are the parameters of the purchase's request."""
+        """Whether these are the parameters of the purchase's intent."""
         return (self.amount_gems, self.payment_method) == (amount_gems, payment_method)
 
 

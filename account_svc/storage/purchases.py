@@ -1,6 +1,8 @@
 """Purchases in the account database. Every function runs in the caller's transaction, by its
 cursor."""
 
+from dataclasses import fields
+
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.purchases import Purchase, PurchaseRecord, PurchaseState
@@ -48,8 +50,8 @@ SELECT purchase.number, purchase_id::text, intent_id::text, attempt, purchase.us
 FROM purchase LEFT JOIN purchase_outcome USING (purchase_id)
 LEFT JOIN ledger ON ledger.operation_id = purchase_id
 """
-FACT_COUNT = 9
-"""How many columns after the number belong to the purchase."""
+FACT_COUNT = len(fields(Purchase))
+"""How many columns after the number belong to the purchase, in the order of its fields."""
 
 
 def find_purchase(cursor: Cursor, purchase_id: str) -> PurchaseRecord | None:
@@ -59,7 +61,7 @@ def find_purchase(cursor: Cursor, purchase_id: str) -> PurchaseRecord | None:
 
 
 def find_last_attempt(cursor: Cursor, intent_id: str) -> PurchaseRecord | None:
-    """The newest purchase of a request."""
+    """The newest purchase of an intent."""
     cursor.execute(f"{_SELECT} WHERE intent_id = %s ORDER BY attempt DESC LIMIT 1", (intent_id,))
     return next(iter(_records(cursor)), None)
 

@@ -25,6 +25,7 @@ from account_svc.domain.payments import (
     ChargeOrder,
     ChargeState,
     PaymentProvider,
+    PaymentRefunded,
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
@@ -39,8 +40,6 @@ from mesh.postgres.database import Database
 from mesh.saga.definition import Definition, Move, Saga, State, StillWaiting
 
 REFUND = "purchase_refund"
-PAYMENT_REFUNDED = "PAYMENT_REFUNDED"
-"""The reason of a purchase whose charge was refunded outside this service."""
 FRESH_SECONDS = 3600.0
 """How long every provider remembers a key; after that, the saga first searches the charge."""
 
@@ -103,7 +102,7 @@ class PurchaseSaga:
             case ChargeState.DECLINED:
                 return _ending(saga, PurchaseState.FAILED, charge.decline_reason)
             case ChargeState.REFUNDED:
-                return _ending(saga, PurchaseState.REFUNDED, PAYMENT_REFUNDED)
+                return _ending(saga, PurchaseState.REFUNDED, PaymentRefunded.REASON)
             case ChargeState.SUCCEEDED:
                 return Move.to(PurchaseStep.PAID, charge_id=charge.charge_id)
 

@@ -6,6 +6,7 @@ from account_svc.domain.accounts import UserNotFound
 from account_svc.domain.payments import (
     PaymentDeclined,
     PaymentMethodExpired,
+    PaymentRefunded,
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
@@ -58,8 +59,9 @@ class Purchases:
         Returns a pending purchase if it has not ended shortly before the deadline; its saga
         continues in the background. If a purchase ended without a credit, a repeat of its key
         tries again. Raises InvalidArgument, IdempotencyKeyReused, UserNotFound, BalanceLimit,
-        PaymentDeclined, PaymentMethodExpired, UnsupportedPaymentMethod, UnsupportedAmount; no
-        money is kept then. After any other MeshError the outcome is unknown: repeat the key.
+        PaymentDeclined, PaymentMethodExpired, PaymentRefunded, UnsupportedPaymentMethod,
+        UnsupportedAmount; no money is kept then. After any other MeshError the outcome is
+        unknown: repeat the key.
         """
         check_purchase(amount_gems, payment_method)
         intent_id = operation_id(PURCHASE, user_id, checked_key(idempotency_key))
@@ -172,6 +174,8 @@ def _refused(record: PurchaseRecord) -> MeshError:
             error = UnsupportedAmount.refused()
         case PaymentMethodExpired.REASON:
             error = PaymentMethodExpired("The payment method has expired; use another one.")
+        case PaymentRefunded.REASON:
+            error = PaymentRefunded()
         case reason:
             error = PaymentDeclined(
                 "The payment was declined; use another payment method.", reason=reason

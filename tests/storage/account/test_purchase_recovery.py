@@ -15,6 +15,7 @@ from account_svc.domain.debits import Debit
 from account_svc.domain.payments import (
     ChargeOrder,
     ChargeState,
+    PaymentRefunded,
 )
 from account_svc.domain.purchases import (
     PurchaseState,
@@ -172,6 +173,21 @@ async def test_a_charge_that_somebody_else_gave_back_credits_nothing(
     ended = await shop.until_ended(mira)
     assert (ended.state, ended.reason) == (PurchaseState.REFUNDED, "PAYMENT_REFUNDED")
     assert await shop.accounts.balance(mira) == 0
+
+
+async def test_a_buyer_whose_charge_was_refunded_may_buy_again_with_the_same_key(
+    shop: Shop, purchases: Purchases, mira: str
+) -> None:
+    async def refund() -> None:
+        shop.provider.on_charge = None
+        for key, charge in shop.provider.book.items():
+            shop.provider.book[key] = replace(charge, state=ChargeState.REFUNDED)
+
+    shop.provider.on_charge = refund
+    with pytest.raises(PaymentRefunded, match="refunded at the provider; buy again"):
+        await buy(purchases, mira)
+    assert await shop.accounts.balance(mira) == 0
+    assert (await buy(purchases, mira)).state is PurchaseState.CREDITED
 
 
 async def test_a_purchase_is_never_charged_by_another_provider_than_it_began_with(
