@@ -112,7 +112,7 @@ class ServedLane:
             )
         for call_id in batch.cancelled_ids:
             self._cancel(call_id)
-        if batch.asks_for_sign_of_life:
+        if batch.ping:
             self._owes_sign = True
             self._news.set()
         if batch.no_more_calls:
