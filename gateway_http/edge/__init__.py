@@ -1,1 +1,1 @@
-"""Between a client and the routes: who the client is, what it may send, what browsers are told."""
+"""Between a client and the routes: client addresses, rate limits, headers and CORS."""

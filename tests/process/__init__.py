@@ -1,1 +1,1 @@
-"""One part of ours in a process of its own, started by the test; no mesh."""
+"""One process at a time, started by its test; no mesh."""

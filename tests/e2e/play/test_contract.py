@@ -1,4 +1,4 @@
-"""Each row of the table of REST calls that users were promised, through every client.
+"""The REST calls of the first day, as users were promised them, through every client.
 
 Exact keys, exact words, exact JSON types: what a client of the first day relies on.
 """

@@ -58,6 +58,26 @@ def charged(mesh: Mesh, player: Player) -> list[payment_book.BookedCharge]:
     ]
 
 
+def test_a_purchase_has_these_keys(rest: RestClient, new_player: NewPlayer) -> None:
+    player = new_player()
+    rest.buy_currency(player.token, 100, "credit_card", key="k")
+    ended = until_ended(rest, player)
+    shown = told(rest, player, ended["purchaseId"])
+    assert shown.ok, shown
+    assert shown.body == ended
+    assert set(ended) == {
+        "purchaseId",
+        "state",
+        "reason",
+        "amount",
+        "priceMinor",
+        "currency",
+        "paymentMethod",
+        "createdAt",
+        "endedAt",
+    }
+
+
 @pytest.mark.parametrize("method", CREDITED_AT_ONCE)
 def test_a_purchase_is_paid_and_credited_once(
     mesh: Mesh, rest: RestClient, new_player: NewPlayer, method: str
