@@ -9,8 +9,8 @@ from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.catalog import LiveCatalog
 from gacha_svc.domain.draw import draw
 from gacha_svc.domain.errors import BannerPullLimit, OddsChanged
-from gacha_svc.domain.limits import validate_pull_limit
 from gacha_svc.domain.pity import Pity
+from gacha_svc.domain.pull_counts import check_pull_limit
 from gacha_svc.domain.pulls import Draw, Pull, PulledItem, pulled
 from gacha_svc.domain.randomness import RandomBytes
 from gacha_svc.storage import pulls as storage
@@ -105,7 +105,7 @@ class Draws:
         if banner.pull_limit:
             pulls_made = storage.count_pulls(cursor, request.user_id, banner.id)
             try:
-                validate_pull_limit(request.count, banner, pulls_made)
+                check_pull_limit(request.count, banner, pulls_made)
             except BannerPullLimit as error:
                 return No(error.reason, error.message, error.metadata)
         return None

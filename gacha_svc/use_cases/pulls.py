@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gacha_svc.domain.errors import InsufficientCurrency, OddsChanged
-from gacha_svc.domain.limits import validate_count
+from gacha_svc.domain.pull_counts import check_count
 from gacha_svc.domain.pulls import (
     Debit,
     Draw,
@@ -66,7 +66,7 @@ class Pulls:
         catalog = await self._catalog.current()
         for _ in range(ODDS_CHANGED_ATTEMPTS):
             banner = catalog.banner(banner_id)
-            validate_count(count, banner)
+            check_count(count, banner)
             cost_gems = count * banner.price_gems
             request = Draw(user_id, banner_id, count, cost_gems, banner.odds_version)
             answer = await self._group_commit.submit(
