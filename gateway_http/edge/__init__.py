@@ -1,1 +1,1 @@
-"""Between a client and the routes: who the client is, what it may send, what browsers are told."""
+"""The client's address, headers, CORS and rate limits, before a request reaches its route."""

@@ -1,13 +1,13 @@
-"""Which limits a request falls under, and what is said when one is exceeded.
+"""Applies the rate limits to a request, and describes their state in the response headers.
 
     address   by the client's address  every request
     sign-in   by the client's address  public calls whose proto declares WORK_KIND_HASHING:
                                        Register, Login
     player    by the player            calls that need a token
 
-The probes /healthz and /readyz fall under none. A request counts against its limits in this
-order, and one that is refused counts against those that admitted it. What is told of is
-the limit that has the least left.
+The probes /healthz and /readyz have no limits. A request is counted against its limits in this
+order. If one refuses it, it still counts against the limits before that one. The headers describe
+the limit with the fewest remaining requests.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from gateway_http.edge.rate_limits.counters import Counters, Standing
 from gateway_http.exchange import HeaderList, LimitClass
 from mesh.errors import ResourceExhausted
 
-_SAID_OF = {
+_MESSAGES = {
     "address": "Too many requests from this address",
     "sign-in": "Too many attempts to register or log in from this address",
     "player": "Too many requests by this player",
@@ -27,26 +27,26 @@ _SAID_OF = {
 
 
 class RateLimited(ResourceExhausted):
-    """More requests than a limit admits; `standing` is how it stands."""
+    """A limit is exceeded; `standing` is its state."""
 
     REASON = "RATE_LIMITED"
 
     def __init__(self, standing: Standing) -> None:
         super().__init__(
-            f"{_SAID_OF[standing.policy.name]}; try again in {standing.whole_seconds} s.",
+            f"{_MESSAGES[standing.policy.name]}; try again in {standing.whole_seconds} s.",
             retry_after_seconds=standing.seconds,
         )
 
 
 def _learn_nothing() -> None:
-    """The request tells nothing about whose its token is."""
+    """The answer verifies no new token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """How the limits answer a request. `headers` belong to its response whatever comes of it.
-    `refusal` is to be raised in place of serving it. `succeeded` is called when a service has
-    done what was asked, which verified the token."""
+    """The limits' decision on a request. `headers` belong to every response to it. If `refusal`
+    is set, it is raised and the request is not served. `succeeded` is called when a service has
+    answered with success, which verifies the token."""
 
     headers: HeaderList
     refusal: RateLimited | None = None
@@ -57,7 +57,7 @@ UNLIMITED = Admission([])
 
 
 class RateLimiter:
-    """Counts requests, in the counters of three policies that have these names."""
+    """Counts requests in the counters of the three policies."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class RateLimiter:
         callers: Callers,
         count_refusal: Callable[[str], None],
     ) -> None:
-        """`count_refusal` is told the name of the policy."""
+        """`count_refusal` is called with the name of the policy that refuses."""
         self._address, self._sign_in, self._player = address, sign_in, player
         self._callers = callers
         self._count_refusal = count_refusal
@@ -85,7 +85,7 @@ class RateLimiter:
     def admit(
         self, limit_class: LimitClass, client_address: str, authorization: str | None
     ) -> Admission:
-        """Counts a request."""
+        """Counts a request against its limits."""
         if limit_class is LimitClass.UNLIMITED:
             return UNLIMITED
         standing, counters = self._address.take(client_address), self._address
@@ -112,5 +112,5 @@ class RateLimiter:
 
 
 def _narrower(one: Standing, other: Standing) -> Standing:
-    """The one that refuses, or has less left."""
+    """The limit that refuses, or the one with fewer remaining requests."""
     return other if not other.admitted or other.remaining < one.remaining else one
