@@ -1,6 +1,6 @@
 """Results on stdout, as a table or as JSON; messages on stderr.
 
-A reader that went away stops nothing.
+A closed stdout or stderr does not stop the command.
 """
 
 import contextlib
@@ -32,33 +32,33 @@ FormatOption = Annotated[
 
 
 def say(sentence: str) -> None:
-    """A message for a person."""
+    """Prints a message on stderr."""
     with contextlib.suppress(OSError):
         _console(to_stderr=True).print(escape(sentence))
 
 
 def say_with_time(sentence: str) -> None:
-    """A line of progress."""
+    """Prints a line of progress with the time on stderr."""
     with contextlib.suppress(OSError):
         now = time.strftime("%H:%M:%S")
         _console(to_stderr=True).print(f"[dim]{now}[/dim] {escape(sentence)}")
 
 
 def print_sentence(sentence: str) -> None:
-    """A result that is a sentence."""
+    """Prints a result that is one sentence."""
     with contextlib.suppress(OSError):
         _console().print(escape(sentence))
 
 
 def print_json(result: object) -> None:
-    """A result as one document, of JSON's own types."""
+    """Prints a result as one JSON document."""
     with contextlib.suppress(OSError):
         sys.stdout.write(f"{json.dumps(result, indent=2)}\n")
         sys.stdout.flush()
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A result as a table without a title."""
+    """Prints a result as a table."""
     table = Table(*columns)
     for row in rows:
         table.add_row(*map(escape, row))

@@ -1,8 +1,8 @@
-"""One run of the mesh, from nothing to all healthy, and back to nothing.
+"""One run of the mesh: starts everything, serves, and stops everything.
 
 The order of the start: the databases, the cache, etcd where there is one, and the registries;
-the schemas; the services, the gateway and the payment sandbox; the catalog. Stopping goes the
-other way. Whatever fails on the way up, what was started is stopped again before the run ends.
+the schemas; the services, the gateway and the payment sandbox; the catalog. The order of the
+stop is the reverse. If the start fails, everything that was started is stopped again.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ OnReady = Callable[[mesh_file.Mesh], None]
 
 
 class MeshRun:
-    """Runs one mesh until it is asked to stop. The caller holds the lock of the layout."""
+    """Runs one mesh until it is asked to stop. The caller holds the layout's lock."""
 
     def __init__(
         self,
@@ -41,8 +41,8 @@ class MeshRun:
         on_ready: OnReady,
         topology: Topology = TWO_OF_EACH,
     ) -> None:
-        """`gateway_port` 0 means any free one. `say` gets sentences of progress; `on_ready` is
-        called once, when all is healthy."""
+        """`gateway_port` 0 means any free port. `say` receives progress messages. `on_ready` is
+        called once, when everything is healthy."""
         self._topology = topology
         self._layout, self._say, self._on_ready = layout, say, on_ready
         self._gateway_port = gateway_port
@@ -50,7 +50,7 @@ class MeshRun:
         self._supervisor = Supervisor(say=say, changed=self._publish)
 
     async def run(self) -> None:
-        """Returns after everything has been stopped on request (SIGINT, SIGTERM, SIGHUP).
+        """Runs until SIGINT, SIGTERM or SIGHUP; everything is stopped when it returns.
 
         Raises LocalRunError when the mesh could not be brought up.
         """
@@ -139,7 +139,7 @@ class MeshRun:
     async def _migrate(self, role: str) -> None:
         name = f"{role}-migrate"
         settings = self._profile.settings_of(role)
-        # It serves nothing; the settings want an address all the same.
+        # It does not serve, but the settings require an address.
         environment = {
             **self._profile.environment(f"{role}-1", settings),
             "MESH_INSTANCE_ID": name,

@@ -1,4 +1,4 @@
-"""Log files that cannot fill a disk: the last run's is kept, and each has a bound."""
+"""Bounds log files in size, and keeps those of the last run."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ CHECK_INTERVAL_SECONDS = 5.0
 
 
 def begin_run(folder: Path, *, keep: str | None = None) -> None:
-    """Sets each NAME.log of the last run aside as NAME.log.1, except the file named `keep`."""
+    """Renames each NAME.log of the last run to NAME.log.1, except the file named `keep`."""
     for log in folder.glob("*.log"):
         if log.name != keep:
             log.replace(log.with_name(f"{log.name}.1"))
@@ -19,8 +19,8 @@ def begin_run(folder: Path, *, keep: str | None = None) -> None:
 def bound(folder: Path, max_bytes: int = MAX_BYTES) -> None:
     """Copies each log above `max_bytes` to NAME.log.1 and empties it.
 
-    Its writers go on undisturbed, for they append; lines written between the copy and
-    the emptying are lost.
+    Writers are not disturbed, because they append. Lines written between the copy and the
+    truncation are lost.
     """
     for log in folder.glob("*.log"):
         if log.stat().st_size > max_bytes:

@@ -1,4 +1,4 @@
-"""The failpoints of the sagas, by the states that they stand in; see `mesh.saga.runner`."""
+"""The failpoints of the sagas, by state; see `mesh.saga.runner`."""
 
 from collections.abc import Iterator, Mapping
 
@@ -24,4 +24,4 @@ NOT_REACHABLE: Mapping[str, str] = {
     f"saga.{PURCHASE}.*_{PurchaseStep.REFUNDING}": "a wallet would have to fill up between "
     "the charge and the credit; see tests/storage/account/test_purchase_recovery.py",
 }
-"""The points that no run comes to, why, and where they are tested instead."""
+"""The points that no run reaches, with the reason, and the test that reaches them."""

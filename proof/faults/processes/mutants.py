@@ -1,8 +1,7 @@
-"""The protocol with one of its rules broken, to show that the harness would notice.
+"""Versions of the protocol with one rule broken, to show that the harness detects it.
 
-A mutant is put into every process of a mesh as it starts, and into the databases before
-there is load. Where a second line of defence would hold, another mutant takes that away
-too and says so.
+A mutant is installed in every process when it starts, and in the databases before the load. If a
+second defence hides the broken rule, another mutant also removes that defence, and says so.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +59,7 @@ def resolve_without_row() -> None:
 
 
 def nothing() -> None:
-    """For mutants whose rule stands in SQL."""
+    """Installs nothing, for mutants whose rule is in SQL."""
 
 
 def gid_not_consumed() -> None:
@@ -91,7 +90,7 @@ def decision_after_commit() -> None:
 
 
 class _Blind:
-    """A cursor on which every PREPARE seems to have gone well."""
+    """A cursor on which every PREPARE seems to succeed."""
 
     statusmessage = "PREPARE TRANSACTION"
 
@@ -177,31 +176,31 @@ TWICE_IN_THE_PULLS = (
 
 MUTANTS: Mapping[str, Mutant] = {
     "abort_by_age": Mutant(
-        "recovery rolls back what is old, and asks nobody",
+        "recovery rolls back old branches without calling Resolve",
         abort_by_age,
         ["coordinator.between_commits crash", "coordinator.after_decision crash"],
     ),
     "resolve_without_row": Mutant(
-        "Resolve answers abort where nothing stands, and writes nothing",
+        "Resolve answers abort if there is no decision, and does not store the abort",
         resolve_without_row,
         ["coordinator.before_decision stall"],
     ),
     "account_duplicates_unchecked": Mutant(
-        "account_svc applies an operation again; the ledger's unique key is left",
+        "account_svc applies an operation again; the ledger's unique key is kept",
         nothing,
         ["quiet"],
         {"account": [LEDGER_UNREAD]},
     ),
     "gacha_duplicates_unchecked": Mutant(
-        "neither side looks for an operation that was applied (gacha_svc is asked second, so "
-        "its look alone is never the one that counts), the ledger's unique key is dropped; "
-        "the unique key of the pulls is left",
+        "neither side checks for an applied operation (gacha_svc comes second, so its check "
+        "alone has no effect), and the ledger's unique key is dropped; the unique key of the "
+        "pulls is kept",
         nothing,
         ["quiet"],
         {"account": [LEDGER_UNREAD, TWICE_IN_THE_LEDGER], "gacha": [PULLS_UNREAD]},
     ),
     "duplicates_unchecked": Mutant(
-        "neither side looks, and no unique key is left",
+        "neither side checks for an applied operation, and all unique keys are dropped",
         nothing,
         ["quiet"],
         {
@@ -210,17 +209,17 @@ MUTANTS: Mapping[str, Mutant] = {
         },
     ),
     "gid_not_consumed": Mutant(
-        "a Prepare is taken whatever tx_branch says of its gid",
+        "Prepare accepts a gid that tx_branch already has",
         gid_not_consumed,
         ["Prepare repeated"],
     ),
     "decision_after_commit": Mutant(
-        "the decision is written once both branches have committed",
+        "the decision is written after both branches have committed",
         decision_after_commit,
         ["coordinator.between_commits crash"],
     ),
     "tag_unchecked": Mutant(
-        "PREPARE's tag is not looked at, in a transaction that failed in the middle",
+        "PREPARE's tag is not checked, in a transaction in which a statement failed",
         tag_unchecked,
         ["gacha.overlook overlook", "account.overlook overlook"],
     ),
@@ -230,17 +229,17 @@ MUTANTS: Mapping[str, Mutant] = {
         ["coordinator.between_commits stall"],
     ),
     "asked_again_under_another_key": Mutant(
-        "a charge whose reply was lost is asked for again under another key",
+        "a charge whose reply was lost is requested again with another key",
         asked_again_under_another_key,
         ["payments dropping replies"],
     ),
     "fee_for_each_try": Mutant(
-        "a gift's fee is taken again when its step is tried again",
+        "a gift's fee is taken again when the step is retried",
         fee_for_each_try,
         ["saga.gift.after_RESERVED error"],
     ),
     "repeats_taken_for_thefts": Mutant(
-        "a refresh whose answer was lost is taken for a thief's when it is repeated",
+        "a repeated refresh whose answer was lost counts as theft",
         repeats_taken_for_thefts,
         ["quiet"],
     ),

@@ -1,4 +1,4 @@
-"""Who may open a lane, how many there may be, and how a server answers on it."""
+"""The server's side of a lane: who may open one, how many, and the server's answers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -142,7 +142,7 @@ async def test_who_breaks_the_rules_loses_the_lane_and_no_other_client_does(link
 
 
 class Context:
-    """The server's end of a stream whose client reads when it is told to."""
+    """The server's end of a stream; its client reads when the test says so."""
 
     def __init__(self) -> None:
         self.incoming: asyncio.Queue[Any] = asyncio.Queue()
@@ -166,7 +166,7 @@ class Context:
 
 
 class Answers:
-    """Stands where the dispatcher does; refuses what it is told to refuse."""
+    """Replaces the dispatcher; refuses the calls that the test names."""
 
     def __init__(self) -> None:
         self.deadlines: list[Deadline] = []

@@ -1,4 +1,4 @@
-"""Reads that go together."""
+"""Reads that are combined into one."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ from mesh.postgres.coalesced_reads import CoalescedRead
 
 
 class Shelf:
-    """Answers when told to, and remembers what it was asked."""
+    """Answers when the test says so, and records the requests."""
 
     def __init__(self) -> None:
         self.asked: list[set[str]] = []

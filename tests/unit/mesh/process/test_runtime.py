@@ -1,4 +1,4 @@
-"""A process's life: whatever ends it, what was opened is closed, in reverse order."""
+"""The runtime of a process closes everything in reverse order, however the process ends."""
 
 import asyncio
 import signal
@@ -13,16 +13,16 @@ LEFT_IN_ORDER = ["refuse new calls", "drain", "stop", "deregister", "close b", "
 
 
 class Broken(Exception):
-    """What a step fails with."""
+    """The error of a failing step."""
 
 
 class Recorder:
-    """A server and its entry in the registry, which write down what is asked of them."""
+    """A server and its registry entry that record their calls."""
 
     address = "127.0.0.1:7000"
 
     def __init__(self, start: Callable[[], Awaitable[object]] | None = None) -> None:
-        """`start` is done when the server is to start."""
+        """`start` is called when the server starts."""
         self.events: list[str] = []
         self.is_listed = asyncio.Event()
         self._start = start
@@ -61,7 +61,7 @@ class RecordedEntry:
 
 
 async def live(recorder: Recorder, background: Callable[[], Awaitable[None]] | None = None) -> None:
-    """A process that opens a, then b, and serves."""
+    """Runs a process that opens a, then b, and serves."""
 
     async def work() -> None:
         assert background is not None
