@@ -167,7 +167,7 @@ def _rewritten(function: str, condition: str) -> str:
 
 
 LEDGER_UNREAD = _rewritten("take_gems", "operation_id = ANY(all_ids)")
-PULLS_UNREAD = _rewritten("lock_pities", "pull_id = ANY(pull_ids)")
+PULLS_UNREAD = _rewritten("lock_draws", "pull_id = ANY(pull_ids)")
 TWICE_IN_THE_LEDGER = "ALTER TABLE ledger DROP CONSTRAINT ledger_operation_unique"
 TWICE_IN_THE_PULLS = (
     "ALTER TABLE pull_item DROP CONSTRAINT pull_item_pull_id_fkey",
