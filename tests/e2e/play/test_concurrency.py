@@ -61,3 +61,18 @@ async def test_one_key_sent_many_times_at_once_is_one_pull(mesh: Mesh) -> None:
         balance = (await client.get("/currency", headers=player.headers)).json()["currencyBalance"]
     assert len({one.body for one in settled}) == 1
     assert balance == 16_000 - 10 * PRICE_GEMS
+
+
+async def test_first_pulls_of_a_kind_at_once_count_each_other(mesh: Mesh) -> None:
+    load = PullLoad(mesh.gateway, trust=mesh.trust, seed=4)
+    async with load.client() as client:
+        players = await asyncio.gather(*(load.player(client, 3 * PRICE_GEMS) for _ in range(40)))
+        answers: list[httpx.Response] = await asyncio.gather(
+            *(
+                client.post(f"/gacha/pull/{banner}", headers=player.headers, json={})
+                for player in players
+                for banner in ("standard", "lamplighter", "standard")
+            )
+        )
+    assert {answer.status_code for answer in answers} == {200}
+    assert broken_invariants(mesh) == []
