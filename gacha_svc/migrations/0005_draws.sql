@@ -59,7 +59,6 @@ DECLARE
     free_user_ids   uuid[];
     free_banner_ids text[];
 BEGIN
-    SELECT catalog_revision.revision INTO revision FROM catalog_revision;
     SELECT json_agg(json_build_array(
         held.user_id, held.kind, held.since_ultra_rare, held.since_super_rare,
         held.ultra_rare_guaranteed, held.super_rare_guaranteed, held.rare_guaranteed))
@@ -91,8 +90,10 @@ BEGIN
                 SELECT FROM pull_count WHERE (pull_count.user_id, pull_count.banner_id)
                                            = (wanted.user_id, wanted.banner_id)));
     END IF;
-    -- As above: a pull that just committed is seen.
+    -- As above: a pull that just committed is seen. So is a change of the catalog for which
+    -- another instance refused this pull after it had seen these locks free.
     SELECT array_agg(pull_id::text) INTO done FROM pull WHERE pull_id = ANY(pull_ids);
+    SELECT catalog_revision.revision INTO revision FROM catalog_revision;
     RETURN NEXT;
 END $$;
 

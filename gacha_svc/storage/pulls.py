@@ -94,6 +94,32 @@ def record(
     )
 
 
+def count_draws(cursor: Cursor, user_id: str, banner_id: str) -> int:
+    """The player's draws on a banner with a limit so far, without a lock; 0 before the first."""
+    cursor.execute(
+        "SELECT count_draws(pull_count) FROM pull_count WHERE user_id = %s AND banner_id = %s",
+        (user_id, banner_id),
+    )
+    row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+def find_settled_pull(cursor: Cursor, user_id: str, pull_id: str) -> PullRecord | None:
+    """The player's pull of that id; None if it was not made.
+
+    Raises LockTimeout while a pull of the player is under way, because that may be the one. Call
+    it outside a transaction.
+    """
+    cursor.execute(
+        "BEGIN; SELECT FROM pity WHERE user_id = %s FOR KEY SHARE NOWAIT",
+        (user_id,),
+    )
+    # A later snapshot than that of the locks.
+    found = find_pulls(cursor, [pull_id])
+    cursor.execute("ROLLBACK")
+    return found[0] if found else None
+
+
 def find_pulls(cursor: Cursor, pull_ids: Collection[str]) -> list[PullRecord]:
     """The stored pulls with those ids, newest first."""
     cursor.execute(f"{_SELECT_PULL} WHERE pull_id = ANY(%s::uuid[])", (list(pull_ids),))
