@@ -42,6 +42,17 @@ class PurchaseState(StrEnum):
         return self in (PurchaseState.FAILED, PurchaseState.REFUNDED)
 
 
+class PurchaseStep(StrEnum):
+    """The states of a purchase's saga."""
+
+    CHARGING = "CHARGING"
+    PAID = "PAID"
+    REFUNDING = "REFUNDING"
+    CREDITED = "CREDITED"
+    FAILED = "FAILED"
+    REFUNDED = "REFUNDED"
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """The price of GEMS_PRICED gems, in the smallest unit of `currency` (ISO 4217)."""
