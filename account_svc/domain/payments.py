@@ -75,7 +75,9 @@ class PaymentRefunded(FailedPrecondition):
     REASON = "PAYMENT_REFUNDED"
 
     def __init__(self) -> None:
-        super().__init__("The payment was refunded at the provider; buy again, with a new idempotency key.")
+        super().__init__(
+            "The payment was refunded at the provider; buy again, with a new idempotency key."
+        )
 
 
 class BadSignature(Unauthenticated):
