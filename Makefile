@@ -1,4 +1,4 @@
-# `make help` lists what there is. The work is done elsewhere: the environment in
+# `make help` lists the targets. The work is done elsewhere: the environment is made by
 # deploy/local/environment.sh; operators' targets are shortcuts for deploy/gachactl.
 
 PYTHON := .venv/bin/python
@@ -6,14 +6,14 @@ GACHACTL := $(PYTHON) -m deploy.gachactl
 .DEFAULT_GOAL := help
 .PHONY: help up down status roll renew rotate-keys tx sagas logins admin-token clean test check bench faults chaos fuzz generate picture lock embedded dev
 
-# PORT counts only when it is given to make: it is a common variable of other programs.
+# PORT is used only if it is given to make, because other programs have a variable PORT too.
 PROFILE_OPTION = $(if $(filter command line,$(origin PROFILE)),--profile $(PROFILE))
 TLS_OPTION = $(if $(filter command line,$(origin TLS)),$(if $(filter-out 0,$(TLS)),--tls))
 GATEWAYS_OPTION = $(if $(filter command line,$(origin GATEWAYS)),--gateways $(GATEWAYS))
 PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
 
-# These never wait for an installation: without an environment nothing can be running.
-IF_MADE = [ ! -e .venv.unfinished ] || { echo "The environment (.venv) is not complete: its installation was broken off, or goes on. 'make up' or 'make test' completes it." >&2; exit 1; }; \
+# Targets with IF_MADE never install anything: without an environment nothing can be running.
+IF_MADE = [ ! -e .venv.unfinished ] || { echo "The environment (.venv) is not complete: its installation was interrupted, or is running. 'make up' or 'make test' completes it." >&2; exit 1; }; \
 	[ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet (.venv)."; exit 0; }; exec $(GACHACTL)
 
 help: ## show this list
@@ -22,7 +22,7 @@ help: ## show this list
 up: embedded ## run the whole mesh until Ctrl-C (PORT=9000 another port, GATEWAYS=2, PROFILE=ha, TLS=1, DETACH=1)
 	@exec $(GACHACTL) up $(PORT_OPTION) $(GATEWAYS_OPTION) $(PROFILE_OPTION) $(TLS_OPTION) $(if $(DETACH),--detach,--with-parent)
 
-down: ## stop a mesh that runs, and wait until all of it is gone
+down: ## stop the running mesh, and wait until all its processes have ended
 	@$(IF_MADE) down
 
 status: ## show what runs where, and whether it is healthy
@@ -31,30 +31,30 @@ status: ## show what runs where, and whether it is healthy
 roll: ## restart every process of a running mesh one by one, while it serves
 	@$(IF_MADE) roll
 
-renew: ## issue the certificates of a mesh with TLS=1 anew, while it serves
+renew: ## renew the certificates of a mesh with TLS=1, while it serves
 	@$(IF_MADE) renew
 
-rotate-keys: ## change the key that signs players' tokens, while the mesh serves (REVOKE=kid for one that leaked, PRUNE=1)
+rotate-keys: ## change the key that signs players' tokens, while the mesh serves (REVOKE=kid removes a leaked key, PRUNE=1 expired ones)
 	@$(IF_MADE) rotate-keys $(if $(filter command line,$(origin REVOKE)),--revoke="$$REVOKE") $(if $(PRUNE),--prune)
 
-# Through the environment, where make puts it, so that no character of it is the shell's.
-tx: ## list transactions in flight and in doubt (GID=... settles one by the protocol, YES=1 unasked)
+# GID is passed in the environment, where make puts it, so the shell does not interpret it.
+tx: ## list transactions in flight and in doubt (GID=... settles one by the protocol, YES=1 without asking)
 	@$(IF_MADE) tx $(if $(filter command line,$(origin GID)),resolve $(if $(YES),--yes) -- "$$GID",list)
 
-sagas: ## list purchases and gifts that are under way or parked (ID=... has one tried again)
+sagas: ## list purchases and gifts that are under way or parked (ID=... retries one)
 	@$(IF_MADE) sagas $(if $(filter command line,$(origin ID)),retry -- "$$ID",list)
 
-logins: ## show who fails to log in (NAME=... one account, FORGIVE=1 lets it in again)
+logins: ## show failed logins (NAME=... of one account, FORGIVE=1 unblocks it)
 	@$(IF_MADE) logins $(if $(filter command line,$(origin NAME)),$(if $(FORGIVE),forgive,show) -- "$$NAME",summary)
 
 admin-token: ## print a token for an operator's calls, valid for a minute (curl -H "Authorization: Bearer ...")
 	@$(IF_MADE) admin-token
 
-clean: ## forget all data, secrets and logs of the mesh (var/)
+clean: ## delete all data, secrets and logs of the mesh (var/)
 	@$(IF_MADE) clean
 
-# Most tests wait for other processes, so that two run side by side on two cores.
-test: dev ## run all tests, on free ports and in folders of their own (ARGS='-k pull' for some, '-n 0' one by one)
+# Most tests wait for other processes, so two run in parallel even on two cores.
+test: dev ## run all tests, on free ports and in their own folders (ARGS='-k pull' selects, '-n 0' runs one by one)
 	@exec $(PYTHON) -m pytest -n 2 $(ARGS)
 
 check: dev ## ruff, strict mypy, import directions, generated code
@@ -64,25 +64,25 @@ check: dev ## ruff, strict mypy, import directions, generated code
 	.venv/bin/lint-imports
 	$(PYTHON) -m pytest -q tests/architecture
 
-bench: dev ## measure pulls and reads a second, and what each costs (ARGS='--only pulls --connections 64')
+bench: dev ## measure pulls and reads per second, and the cost of each (ARGS='--only pulls --connections 64')
 	@exec $(PYTHON) -m proof.bench $(ARGS)
 
-faults: dev ## harm a mesh under load for MINUTES=5, and prove that nothing is lost (SEED=..., MUTANTS=1)
+faults: dev ## inject faults into a mesh under load for MINUTES=5, and check that nothing is lost (SEED=..., MUTANTS=1)
 	@exec $(PYTHON) -m proof.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants) $(ARGS)
 
 fuzz: dev ## send random input to every REST route and gRPC method (SEED=..., ARGS='--messages 5000')
 	@exec $(PYTHON) -m proof.fuzz $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-chaos: dev ## end or freeze one process after the other under load; callers must see no error (MINUTES=5, SEED=, PROFILE=ha)
+chaos: dev ## kill or freeze one process after the other under load; callers must see no error (MINUTES=5, SEED=, PROFILE=ha)
 	@exec $(PYTHON) -m proof.chaos $(PROFILE_OPTION) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 generate: dev ## make the generated code from the protos
 	@exec $(PYTHON) -m protos.generate
 
-picture: dev ## draw the pictures of the code in ARCHITECTURE.md anew
+picture: dev ## redraw the pictures of the code in ARCHITECTURE.md
 	@exec $(PYTHON) -m proof.architecture
 
-lock: dev ## bring uv.lock and requirements/ in step with pyproject.toml (UPGRADE=1 takes the newest of all)
+lock: dev ## update uv.lock and requirements/ from pyproject.toml (UPGRADE=1 takes the newest versions)
 	@exec $(PYTHON) -m deploy.packages.lock $(if $(UPGRADE),--upgrade)
 
 embedded dev:

@@ -1,1 +1,1 @@
-"""How the mesh is run."""
+"""Runs and operates a mesh."""

@@ -1,9 +1,9 @@
-"""The gateway's application: one request in, one response out, whatever happens.
+"""The gateway's application: exactly one response for each request.
 
-Guarantees: every answer has an x-request-id, the security headers, and the state of the
-limit that it fell under; every error is the JSON error of `gateway_http.errors`; an unknown
-exception is logged with its traceback and the client sees the trace id alone; the number
-of requests under way is bounded, and one is under way when all of it has arrived.
+Guarantees: every answer has an x-request-id, the security headers, and the state of its rate
+limit. Every error is the JSON error of `gateway_http.errors`. An unknown exception is logged
+with its traceback, and the client sees only the trace id. The number of requests in progress is
+bounded; a request is in progress from when it has arrived completely.
 """
 
 import logging
@@ -44,7 +44,7 @@ class Gateway:
         new_id: Callable[[], str],
         log: FilteringBoundLogger,
     ) -> None:
-        """`new_id` gives 32 hexadecimal digits, never the same twice."""
+        """`new_id` returns 32 hexadecimal digits, unique each time."""
         self._router = router
         self._edge = edge
         self._max_in_flight = max_in_flight
@@ -53,7 +53,7 @@ class Gateway:
         self._in_flight = 0
 
     async def answer(self, request: HttpRequest) -> Response:
-        """Answers a request that has arrived whole."""
+        """Answers a complete request."""
         ids = ids_of(request.headers, self._new_id)
         admission = UNLIMITED
         self._in_flight += 1
@@ -81,12 +81,12 @@ class Gateway:
         return self._finished(request, response, ids, admission.headers)
 
     def refuse(self, error: MeshError) -> Response:
-        """The answer to what could not be read as a request."""
+        """The answer to a request that could not be read."""
         ids = ids_of(UNREADABLE.headers, self._new_id)
         return self._finished(UNREADABLE, error_response(error, ids), ids, [])
 
     def _endpoint(self, request: HttpRequest) -> tuple[Endpoint, Mapping[str, str]]:
-        """What answers the request, be it by an error, and the variables of its path."""
+        """The endpoint for the request (it may answer an error), and the variables of its path."""
         if request.method == "OPTIONS":
             return _Options(self._router, self._edge), {}
         try:
@@ -121,7 +121,7 @@ class Gateway:
                 reason=error.reason,
             )
         if error.code in (Code.INTERNAL, Code.UNKNOWN):
-            # Whatever it says was not written for players.
+            # The exception's text was not written for players.
             fault = Internal.of_trace(ids.trace_id)
             fault.metadata = error.metadata
             return error_response(fault, ids)
@@ -129,7 +129,7 @@ class Gateway:
 
 
 class _Options:
-    """Tells the verbs of a path, and browsers what they may send there."""
+    """Answers OPTIONS: the verbs of a path, and the CORS preflight."""
 
     limit_class = LimitClass.ADDRESS
 
@@ -145,7 +145,7 @@ class _Options:
 
 
 class _Refusal:
-    """Answers what has no route."""
+    """Answers a request without a route with an error."""
 
     limit_class = LimitClass.ADDRESS
 

@@ -1,4 +1,4 @@
-"""A request and its response, as the parts of the gateway see them."""
+"""The types of a request and its response in the gateway."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Headers:
 
 
 class LimitClass(Enum):
-    """Which limits a route falls under besides that of the client's address, if at all."""
+    """The limits of a route, besides the one on the client's address."""
 
     UNLIMITED = "unlimited"
     ADDRESS = "address"
@@ -49,7 +49,7 @@ class LimitClass(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RequestIds:
-    """`request_id` is the client's name for its request, the trace id if it gave none;
+    """`request_id` is the client's id for its request, or the trace id if it sent none.
     `traceparent` is valid (W3C Trace Context)."""
 
     request_id: str
@@ -61,7 +61,7 @@ class RequestIds:
         return trace_id_of(self.traceparent)
 
     def log_fields(self) -> dict[str, str]:
-        """The ids for a log line; the client's own one when it differs."""
+        """The ids for a log line; the client's own id only if it differs."""
         if self.request_id == self.trace_id:
             return {"trace_id": self.trace_id}
         return {"trace_id": self.trace_id, "request_id": self.request_id}
@@ -69,12 +69,12 @@ class RequestIds:
 
 @dataclass(slots=True)
 class HttpRequest:
-    """A complete request, as it came over its connection.
+    """A complete request, as it arrived on its connection.
 
-    `path` is percent-decoded, `query` is not. `client` is host:port of who is connected.
-    `is_too_large` says that the body exceeded the bound; then `body` is empty.
-    `is_last` says that the connection closes after the answer. `waited_seconds` is how long
-    the body took to arrive after the head.
+    `path` is percent-decoded, `query` is not. `client` is host:port of the connection's peer.
+    `is_too_large` means that the body exceeded the bound; then `body` is empty. `is_last` means
+    that the connection closes after the answer. `waited_seconds` is the time between the arrival
+    of the head and of the whole body.
     """
 
     method: str
@@ -93,8 +93,8 @@ class HttpRequest:
 class Request:
     """A request whose route is known.
 
-    `received` is what came over the connection, `variables` are those of the path,
-    percent-decoded. `client_address` is the client's address, without a port.
+    `received` is the request as it arrived. `variables` are the path's variables,
+    percent-decoded. `client_address` is the client's address without a port.
     """
 
     received: HttpRequest
@@ -104,13 +104,13 @@ class Request:
 
     @property
     def headers(self) -> Headers:
-        """Those of the request."""
+        """The headers of the request."""
         return self.received.headers
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is sent back; content-length and date are added by whoever sends it."""
+    """A response; the connection adds content-length and date."""
 
     status: int
     body: bytes
@@ -119,17 +119,17 @@ class Response:
 
 
 class Endpoint(Protocol):
-    """What answers the requests of a route."""
+    """Answers the requests of a route."""
 
     @property
     def limit_class(self) -> LimitClass: ...
 
     async def answer(self, request: Request) -> Response:
-        """Raises MeshError, which becomes the JSON error."""
+        """Answers a request. Raises MeshError, which becomes the JSON error."""
         ...
 
 
 def idempotency_key_header(key: str) -> tuple[str, str]:
-    """The response header that names a key, as a structured field's string."""
+    """The Idempotency-Key response header; the key is a structured field string."""
     escaped = key.replace("\\", "\\\\").replace('"', '\\"')
     return ("idempotency-key", f'"{escaped}"')

@@ -1,4 +1,4 @@
-"""A real etcd of three members, each of which may be killed, frozen and started again."""
+"""A real etcd cluster of three members that can be killed, frozen and restarted."""
 
 import base64
 import itertools
@@ -26,8 +26,8 @@ POLL_SECONDS = 0.05
 
 
 class EtcdCluster:
-    """Made by `start_etcd`. Call it from one thread: the members end with the thread that
-    started them."""
+    """Made by `start_etcd`. Use it from one thread: the members end when the thread that started
+    them ends."""
 
     def __init__(self, cluster: etcd.Cluster) -> None:
         self.cluster = cluster
@@ -39,7 +39,7 @@ class EtcdCluster:
         return [self.cluster.address(name) for name in MEMBERS]
 
     def start(self, *names: str) -> None:
-        """Starts these, over the data that they have."""
+        """Starts these members with their existing data."""
         for name in names:
             with (self.cluster.folder / f"{name}.log").open("ab") as log:
                 self._processes[name] = subprocess.Popen(
@@ -53,21 +53,21 @@ class EtcdCluster:
                 )
 
     def kill(self, *names: str) -> None:
-        """SIGKILL, and returns when they are gone. Idempotent."""
+        """Sends SIGKILL, and returns when they have ended. Idempotent."""
         for name in names:
             self._processes[name].kill()
         for name in names:
             self._processes[name].wait(STOP_TIMEOUT_SECONDS)
 
     def freeze(self, name: str) -> None:
-        """SIGSTOP: its connections stay, and say nothing."""
+        """Sends SIGSTOP: its connections stay open and silent."""
         os.kill(self._processes[name].pid, signal.SIGSTOP)
 
     def thaw(self, name: str) -> None:
         os.kill(self._processes[name].pid, signal.SIGCONT)
 
     def revive(self) -> None:
-        """Has every member run again, but does not wait for it. Idempotent."""
+        """Makes every member run again, without waiting until it answers. Idempotent."""
         for name, process in self._processes.items():
             if process.poll() is None:
                 self.thaw(name)
@@ -75,12 +75,12 @@ class EtcdCluster:
                 self.start(name)
 
     def heal(self) -> None:
-        """Has every member run, and waits until all answer. Idempotent."""
+        """Makes every member run, and waits until all answer. Idempotent."""
         self.revive()
         self.wait_until_healthy()
 
     def wait_until_healthy(self) -> None:
-        """Raises AssertionError when a member does not get there in time."""
+        """Raises AssertionError when a member is not healthy in time."""
         give_up_at = time.monotonic() + START_TIMEOUT_SECONDS
         for name in MEMBERS:
             while not self._is_healthy(name):
@@ -89,7 +89,7 @@ class EtcdCluster:
                 time.sleep(POLL_SECONDS)
 
     def leader(self) -> str:
-        """The name of the member that leads. All members answer."""
+        """The name of the leader. All members must answer."""
         leaders = {
             int(self.ask(name, "maintenance/status", {})["leader"]): name for name in MEMBERS
         }
@@ -97,7 +97,7 @@ class EtcdCluster:
         return next(name for name in MEMBERS if self._member_id(name) == leader)
 
     def compact(self) -> int:
-        """Forgets every change but the last, and returns its revision."""
+        """Compacts the history to the last revision, and returns that revision."""
         name = self._any_running()
         header = self.ask(name, "kv/range", {"key": _text(b"none")})["header"]
         revision = int(header["revision"])
@@ -109,7 +109,7 @@ class EtcdCluster:
         self.ask(self._any_running(), "kv/put", question)
 
     def ask(self, name: str, path: str, question: dict[str, Any]) -> Any:
-        """Through etcd's own JSON, so that what is tested is not what tests with."""
+        """Calls etcd's JSON gateway, so that the test does not use the client under test."""
         request = urllib.request.Request(
             f"http://{self.cluster.address(name)}/v3/{path}", json.dumps(question).encode()
         )
@@ -132,7 +132,7 @@ class EtcdCluster:
             return False
 
     def forget(self) -> None:
-        """Kills all and starts them with no data, as after a disaster."""
+        """Kills all members and starts them without data, as after a disaster."""
         self.kill(*MEMBERS)
         for name in MEMBERS:
             shutil.rmtree(self.cluster.data(name))

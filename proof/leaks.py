@@ -1,4 +1,4 @@
-"""Searches log folders for secrets that must not be in a log: tokens, passwords, emails.
+"""Searches log folders for secrets: tokens, passwords, emails.
 
 A finding has the file, the line and the kind; the secret itself is never shown.
 """
@@ -14,9 +14,9 @@ SECRETS: Mapping[str, re.Pattern[str]] = MappingProxyType(
         "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
         "a refresh token": re.compile(r"gmr_[\w-]{8,}"),
         "a password's hash": re.compile(r"\$argon2id?\$"),
-        # "correct horse" is how the passwords of the tests and of the README begin.
+        # The passwords of the tests and of the README begin with "correct horse".
         "a password": re.compile(r"correct horse|a wrong password|a password that nobody may see"),
-        # All but that of the example which `make up` prints.
+        # All emails except that of the example which `make up` prints.
         "an email": re.compile(r"\b(?!mira@example\.com)[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}"),
     }
 )

@@ -1,4 +1,4 @@
-"""The payment sandbox of a mesh: its book, which is the truth about money, and its faults."""
+"""The payment sandbox of a mesh: its book of all charges, and its faults."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ POLL_SECONDS = 0.05
 
 
 class BookedRefund(TypedDict):
-    """A charge that was given back."""
+    """A refund of a charge."""
 
     id: str
     key: str
@@ -23,7 +23,7 @@ class BookedRefund(TypedDict):
 
 
 class BookedCharge(TypedDict):
-    """A charge as payment_sandbox.messages tells it; `key` is its saga's id."""
+    """A charge as in payment_sandbox.messages; `key` is its saga's id."""
 
     id: str
     key: str
@@ -38,19 +38,19 @@ class BookedCharge(TypedDict):
 
 
 def booked_charges(mesh: Mesh) -> list[BookedCharge]:
-    """Every charge that was ever made, with its refund, oldest first."""
+    """Every charge, with its refund, oldest first."""
     with _client(mesh) as client:
         return list(_pages(client))
 
 
 def set_faults(mesh: Mesh, rates: FaultRates) -> None:
-    """From now on, until it is set again or the sandbox is started anew."""
+    """Sets the faults, until they are set again or the sandbox restarts."""
     with _client(mesh) as client:
         client.put("/v1/faults", json=rates.model_dump()).raise_for_status()
 
 
 def wait_until_answering(mesh: Mesh) -> None:
-    """After a kill. Raises AssertionError when it takes too long."""
+    """Waits until the sandbox answers, after a kill. Raises AssertionError after a timeout."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not _answers(mesh):
         assert time.monotonic() < deadline, "the payment sandbox does not answer"

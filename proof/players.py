@@ -1,4 +1,4 @@
-"""Players of a test's own, so that tests share a mesh and run in any order."""
+"""New players for each test, so that tests can share a mesh and run in any order."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ def unique_name(prefix: str = "player") -> str:
 
 
 def register(client: Client, gems: int = 0) -> Player:
-    """A new player with so many gems."""
+    """Registers a new player with that many gems."""
     name = unique_name()
     registered = client.register(name, PASSWORD, f"{name}@example.com")
     assert registered.ok, registered

@@ -1,6 +1,6 @@
-"""Real PostgreSQL servers of their own, with the settings that `make up` uses.
+"""Real PostgreSQL servers for tests, with the settings of `make up`.
 
-Each has its own folder and a free port, and ends with the thread that started it.
+Each has its own folder and a free port. It ends when the thread that started it ends.
 """
 
 import itertools
@@ -35,7 +35,7 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """For psycopg2 and psql."""
+        """The postgresql:// URL of a database."""
         return self.cluster.url
 
     @property
@@ -43,12 +43,12 @@ class PostgresServer:
         return self.process.pid
 
     def create_database(self, name: str) -> str:
-        """Makes an empty database and returns its URL, as `url` is."""
+        """Makes an empty database, and returns its URL."""
         self._administer("CREATE DATABASE {} TEMPLATE template0", name)
         return self.cluster.url_of(name)
 
     def drop_database(self, name: str) -> None:
-        """Ends whatever is connected to it. Prepared transactions in it are rolled back first."""
+        """Rolls back its prepared transactions, ends its connections, and drops it."""
         connection = psycopg2.connect(self.cluster.url_of(name))
         try:
             connection.autocommit = True
@@ -72,17 +72,17 @@ class PostgresServer:
             connection.close()
 
     def restart(self) -> None:
-        """Starts it again over the same data, at the same port, after `stop` or `kill`."""
+        """Starts it again after `stop` or `kill`, with the same data and port."""
         postgres.prepare(self.cluster)
         self.process = _launch(self.cluster, self.log)
         postgres.accept_connections(self.cluster, timeout_seconds=START_TIMEOUT_SECONDS)
 
     def stop(self) -> None:
-        """Ends clients and shuts down in order. Idempotent."""
+        """Disconnects clients and shuts down in order. Idempotent."""
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
-        """SIGKILL of the postmaster: its other processes go by themselves."""
+        """Sends SIGKILL to the postmaster; its other processes end by themselves."""
         self._end(signal.SIGKILL)
 
     def _end(self, how: signal.Signals) -> None:
@@ -100,8 +100,8 @@ def start_postgres(
 ) -> PostgresServer:
     """A new server with an empty `database`, its data in `folder`; takes about a second.
 
-    It has the settings of the real one, with `settings` above them, but unless `is_durable`
-    it does not wait for the disk.
+    It has the settings of the real one; `settings` override them. Without `is_durable` there is
+    no fsync.
     Call it from the main thread: the server ends with the thread that started it.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Whole meshes, started by the real local runner.
+"""Starts whole meshes with the real local runner.
 
-Each has its own folder and free ports, so that it can run beside a `make up`. Nothing
-outlives the process that started it, even when that is killed.
+Each has its own folder and free ports, so it can run beside a `make up`. All its processes end
+when the process that started it ends, even by SIGKILL.
 """
 
 import os
@@ -32,14 +32,13 @@ RUNNER = ("-m", "deploy.gachactl", "up")
 
 
 class MeshNotUp(AssertionError):
-    """A mesh did not come up; the message has what its runner printed."""
+    """A mesh did not start; the message has the output of its runner."""
 
 
 class Mesh:
     """A whole mesh of the embedded profile, run by the real runner, made by `start_mesh`.
 
-    What runs where is read from its mesh.json at each question, for it changes with every
-    restart.
+    Its processes are read from mesh.json each time, because they change with every restart.
     """
 
     def __init__(
@@ -49,8 +48,8 @@ class Mesh:
         runner: Sequence[str] = RUNNER,
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`runner` are the arguments to Python that run it, before --folder and --port;
-        `environment` is added to that of the tests."""
+        """`runner` are the arguments to Python before --folder and --port. `environment` is added
+        to the tests' environment."""
         self.layout = layout
         self._environment = {**os.environ, **environment}
         self.output = output
@@ -63,43 +62,43 @@ class Mesh:
 
     @property
     def gateway(self) -> str:
-        """The base URL of REST, without a slash at its end."""
+        """The base URL of REST, without a trailing slash."""
         return self.read()["gateway"]
 
     @property
     def ca_file(self) -> str | None:
-        """Of the CA whose certificates the gateways show; None for plain HTTP."""
+        """The file of the CA of the gateways' certificates; None for plain HTTP."""
         tls = self.read()["tls"]
         return None if tls is None else tls["ca"]
 
     @property
     def trust(self) -> ssl.SSLContext | None:
-        """Believes the gateways' certificates; None for plain HTTP."""
+        """Verifies the gateways' certificates; None for plain HTTP."""
         ca_file = self.ca_file
         return None if ca_file is None else ssl.create_default_context(cafile=ca_file)
 
     @property
     def operator_files(self) -> TlsFiles | None:
-        """Of a certificate that the processes let in; None where they ask for none."""
+        """The files of the operator's certificate; None without TLS."""
         tls = self.read()["tls"]
         return None if tls is None else TlsFiles.in_directory(Path(tls["operator"]))
 
     @property
     def registry(self) -> str:
-        """host:port of the first."""
+        """The host:port of the first registry."""
         return self.read()["registries"][0]
 
     def player_key(self) -> Ed25519PrivateKey:
-        """The oldest key that players' tokens may be signed with."""
+        """The oldest signing key of players' tokens."""
         oldest = min(self.layout.signing_keys.glob("*.pem"))
         return load_private_key(oldest.read_bytes())
 
     def database_url(self, database: str) -> str:
-        """For psycopg2 and psql; `database` is account or gacha."""
+        """The postgresql:// URL; `database` is account or gacha."""
         return self.read()["databases"][database]
 
     def processes(self, role: str) -> list[Process]:
-        """Those of one role, in the order of their names."""
+        """The processes of one role, in the order of their names."""
         return [each for each in self.read()["processes"] if each["role"] == role]
 
     def read(self) -> mesh_file.Mesh:
@@ -118,7 +117,7 @@ class Mesh:
             time.sleep(POLL_SECONDS)
 
     def kill_process(self, name: str) -> None:
-        """SIGKILL, and return when the runner has started it again (not: when it is ready)."""
+        """Sends SIGKILL; returns when the runner has restarted it, before it is ready."""
         pid = self._pid_of(name)
         assert pid is not None, f"{name} is not running"
         os.kill(pid, signal.SIGKILL)
@@ -131,29 +130,29 @@ class Mesh:
         return next(each["pid"] for each in self.read()["processes"] if each["name"] == name)
 
     def start_again(self) -> None:
-        """After `stop` or `kill`: over the same data."""
+        """Starts it again after `stop` or `kill`, with the same data."""
         self._runner = self._launch()
         self.wait_until_up()
 
     def stop(self) -> int:
-        """As Ctrl-C does; returns the runner's status. Idempotent. Raises AssertionError when a
-        secret of a player stands in a log, whatever was done to the mesh."""
+        """Stops it like Ctrl-C, and returns the runner's status. Idempotent. Raises AssertionError
+        if a log contains a player's secret."""
         if self._runner.poll() is None:
             self._runner.send_signal(signal.SIGINT)
         status = self._runner.wait(MESH_STOP_TIMEOUT_SECONDS)
         leaks = find_leaks(self.layout.logs)
-        assert not leaks, f"secrets stand in logs of {self.layout.logs}: {leaks[:20]}"
+        assert not leaks, f"secrets are in the logs of {self.layout.logs}: {leaks[:20]}"
         return status
 
     def kill(self) -> None:
-        """SIGKILL of the runner, which takes everything else with it."""
+        """Sends SIGKILL to the runner, which ends all other processes too."""
         self._runner.kill()
         self._runner.wait()
 
     def _launch(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, *self._arguments]
         command += ["--folder", str(self.layout.folder), "--port", "0"]
-        # A runner that was killed left it behind; it must not be taken for the next one's.
+        # A killed runner leaves its mesh.json; it must not be taken for the new runner's.
         self.layout.mesh.unlink(missing_ok=True)
         with self.output.open("ab") as output:
             return subprocess.Popen(
@@ -173,10 +172,10 @@ NO_RATE_LIMITS = MappingProxyType(
         "ACCOUNT_LOGIN_FREE_ATTEMPTS_OF_ADDRESS": "1000000",
     }
 )
-"""For a load that is more than players make, all of it from one address."""
+"""Settings for more load than players make, from one address."""
 
 BUSY_MACHINE = MappingProxyType({**NO_RATE_LIMITS, "ACCOUNT_HASHING_NICENESS": "0"})
-"""The same where other programs keep the cores busy: nobody waits for a login until they end."""
+"""The same for busy machines: password hashing does not wait for other programs."""
 
 
 def start_mesh(
@@ -184,8 +183,8 @@ def start_mesh(
     runner: Sequence[str] = RUNNER,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Mesh:
-    """A mesh on free ports with everything in `folder`, all healthy; takes several seconds.
-    `environment` is added to that of the tests.
+    """Starts a mesh on free ports with everything in `folder`, and waits until it is healthy, which
+    takes several seconds. `environment` is added to the tests' environment.
 
     Call it from the main thread: the mesh is stopped when the thread that started it ends.
     """

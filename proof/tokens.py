@@ -1,4 +1,4 @@
-"""Tokens that no service may accept, most of them signed with the mesh's real keys."""
+"""Invalid tokens, most of them signed with the mesh's real keys."""
 
 import math
 import time
@@ -20,13 +20,13 @@ def key_of(mesh: Mesh, name: str) -> Ed25519PrivateKey:
 
 
 def token_of(mesh: Mesh, name: str) -> str:
-    """A good token of a service, or of an operator (`admin`)."""
+    """A valid token of a service, or of an operator (`admin`)."""
     return ServiceIdentity(key_of(mesh, name), name).token()
 
 
 @dataclass(frozen=True, slots=True)
 class Forge:
-    """Holds what only the mesh should, and a player's good claims to start from."""
+    """Forges tokens: it has the mesh's secret keys, and a player's valid claims."""
 
     player_key: Ed25519PrivateKey
     gacha_key: Ed25519PrivateKey
@@ -41,7 +41,7 @@ class Forge:
         )
 
     def signed(self, key: Ed25519PrivateKey | None = None, kid: str = "", **claims: Any) -> str:
-        """The good token but for these claims, of which those that are None are left out."""
+        """The valid token with these claims changed; claims that are None are removed."""
         changed = {**self.claims, **claims}
         kept = {name: value for name, value in changed.items() if value is not None}
         headers = {"kid": kid or key_id(self.player_key.public_key())}
@@ -56,44 +56,44 @@ class Forge:
         return jwt.encode(self.claims, "", algorithm="none", headers=headers)
 
     def signed_with_the_public_key_as_a_secret(self) -> str:
-        """The classic confusion of algorithms: everybody knows this secret."""
+        """Algorithm confusion: the public key, which everyone knows, is used as HMAC secret."""
         public = self.player_key.public_key()
         secret = public_octets(public)
         headers = {"kid": key_id(public)}
         return jwt.encode(self.claims, secret, algorithm="HS256", headers=headers)
 
     def of_a_service(self) -> str:
-        """What processes of the mesh show to one another."""
+        """A service token."""
         return ServiceIdentity(self.gacha_key, "gacha_svc").token()
 
     def of_a_service_signed_by_the_player_key(self) -> str:
         return self.signed(aud=SERVICE_AUDIENCE)
 
     def invalid(self) -> dict[str, str]:
-        """Every token of which nothing may be believed, by what is wrong with it."""
+        """Every invalid token, by its defect."""
         good = self.signed()
         head, body, signature = good.split(".")
         stranger = Ed25519PrivateKey.generate()
         return {
-            "foreign-signed under our key id": self.signed(stranger),
-            "foreign-signed under its own": self.signed(
+            "signed by a foreign key under our key id": self.signed(stranger),
+            "signed by a foreign key under its own key id": self.signed(
                 stranger, kid=key_id(stranger.public_key())
             ),
             "signed by a service's key": self.signed(self.gacha_key),
             "alg none": self.unsigned(),
             "alg none with a signature": f"{self.unsigned()}{signature}",
             "HS256 with the public key": self.signed_with_the_public_key_as_a_secret(),
-            "of another issuer": self.signed(iss="somebody"),
-            "of another audience": self.signed(aud="somebody"),
+            "of another issuer": self.signed(iss="another"),
+            "of another audience": self.signed(aud="another"),
             "without an audience": self.signed(aud=None),
             "without a subject": self.signed(sub=None),
-            "of a subject that is no player's id": self.signed(sub="somebody"),
+            "of a subject that is not a player's id": self.signed(sub="another"),
             "without an expiry": self.signed(exp=None),
             "with an expiry that is text": self.signed(exp="tomorrow"),
             "with an expiry that never comes": self.signed(exp=math.inf),
             "under an unknown key id": self.signed(kid="unknown"),
             "with its claims changed": f"{head}.{body[:-4]}AAAA.{signature}",
-            "cut short": good[:-10],
+            "truncated": good[:-10],
             "of two parts": f"{head}.{body}",
             "no token at all": "token",
             "of dots": "..",

@@ -1,11 +1,13 @@
 """Purchases in the account database. Every function runs in the caller's transaction, by its
 cursor."""
 
+from collections.abc import Collection
 from dataclasses import fields
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.purchases import Purchase, PurchaseRecord, PurchaseState
+from mesh.postgres.sql_arrays import array_of_plain
 
 
 def insert_purchase(cursor: Cursor, purchase: Purchase) -> bool:
@@ -34,10 +36,19 @@ def insert_purchase(cursor: Cursor, purchase: Purchase) -> bool:
 
 
 def insert_outcome(cursor: Cursor, purchase_id: str, outcome: PurchaseState, reason: str) -> None:
-    """Records the outcome of a purchase that had none. `reason` is empty when it was credited."""
+    """Records the refusal of a purchase that had no outcome."""
     cursor.execute(
         "INSERT INTO purchase_outcome (purchase_id, outcome, reason) VALUES (%s, %s, %s)",
         (purchase_id, outcome, reason),
+    )
+
+
+def insert_outcomes(cursor: Cursor, purchase_ids: Collection[str], outcome: PurchaseState) -> None:
+    """Records the outcome of purchases that had none, which is no refusal."""
+    cursor.execute(
+        "INSERT INTO purchase_outcome (purchase_id, outcome, reason)"
+        " SELECT purchase_id, %s, '' FROM unnest(%s::uuid[]) AS ended (purchase_id)",
+        (outcome, array_of_plain(purchase_ids)),
     )
 
 

@@ -1,7 +1,7 @@
 """The commands of gachactl, and how their failures end.
 
-Exit status: 0 done as asked; 1 failed, refused, or not all is healthy; 2 wrong usage;
-3 nothing runs. A failure is one sentence on stderr, with the remedy.
+Exit status: 0 done; 1 failed, refused, or not everything is healthy; 2 wrong usage;
+3 nothing runs. A failure prints one sentence on stderr, with the remedy.
 """
 
 import sys
@@ -44,7 +44,7 @@ app.command()(lifecycle.clean)
 
 
 def run() -> None:
-    """Runs the command of the command line, and ends the process."""
+    """Runs the command that the arguments name, and exits."""
     try:
         app(prog_name="gachactl")
     except NothingRuns as error:

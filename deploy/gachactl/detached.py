@@ -1,4 +1,4 @@
-"""A run in the background: started, watched until it is ready, and left alone."""
+"""Runs a mesh in the background: starts it, waits until it is ready, and returns."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ POLL_SECONDS = 0.1
 
 def start(layout: Layout, options: Sequence[str]) -> int:
     """Starts `gachactl up` with these options. Returns 0 when the mesh is ready, and the
-    runner's status when it could not get there.
+    runner's exit status when it failed.
 
     The runner's messages go to its log, and to stderr until then.
     """
@@ -53,7 +53,7 @@ def start(layout: Layout, options: Sequence[str]) -> int:
 
 
 def report_ready(descriptor: int) -> None:
-    """Called by the runner. The process that started it may be gone by then."""
+    """Tells the starting process that the mesh is ready. That process may be gone already."""
     with contextlib.suppress(OSError):
         os.write(descriptor, READY)
         os.close(descriptor)

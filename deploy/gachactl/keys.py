@@ -1,4 +1,4 @@
-"""`gachactl rotate-keys` and `gachactl admin-token`: the keys that tokens are signed with."""
+"""`gachactl rotate-keys` and `gachactl admin-token`: signing keys and operators' tokens."""
 
 import os
 from collections.abc import Mapping
@@ -22,18 +22,18 @@ Revoke = Annotated[
     str | None,
     typer.Option(
         metavar="KID",
-        help="Remove this key at once, for it leaked. Players with a token of it log in again.",
+        help="Remove this leaked key at once. Players whose token it signed must log in again.",
     ),
 ]
 Prune = Annotated[
-    bool, typer.Option("--prune", help="Only remove keys of which nothing valid is left.")
+    bool, typer.Option("--prune", help="Only remove keys whose tokens have all expired.")
 ]
 Instances = Annotated[
     int,
     typer.Option(
         metavar="COUNT",
-        help="Fail unless the registry lists so many instances of account_svc; for the mesh of a "
-        "folder, as many as it has.",
+        help="Fail unless the registry lists this many instances of account_svc. For a mesh in "
+        "the folder, all of its instances are expected.",
     ),
 ]
 
@@ -45,11 +45,11 @@ def rotate_keys(
     instances: Instances = 1,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Change the key that players' tokens are signed with, while the mesh serves.
+    """Change the key that signs players' tokens, while the mesh serves.
 
-    JSON: {"made": KID or null, "removed": [KID, ...], "kept": {KID: TIME, ...}}, where TIME is
-    when the key may be removed. With MESH_REGISTRIES in the environment it is done where that
-    mesh is: see `python -m account_svc rotate-keys --help`.
+    JSON: {"made": KID or null, "removed": [KID, ...], "kept": {KID: TIME, ...}}; TIME is when
+    the key may be removed. MESH_REGISTRIES in the environment selects another mesh: see
+    `python -m account_svc rotate-keys --help`.
     """
     if revoke is not None and prune:
         raise LocalRunError("Give either --revoke (REVOKE=) or --prune (PRUNE=1), not both.")
@@ -72,11 +72,11 @@ def rotate_keys(
     rows = [[result["made"], "made"]] if result["made"] is not None else []
     rows += [[kid, "removed"] for kid in result["removed"]]
     rows += [[kid, f"stays until {time}"] for kid, time in result["kept"].items()]
-    print_rows(["key", "what became of it"], rows)
+    print_rows(["key", "result"], rows)
 
 
 def _environment(layout: Layout, mesh: Mesh) -> dict[str, str]:
-    """What the owner's program needs to reach a mesh on this machine."""
+    """The environment in which the owner's program finds a mesh on this machine."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("MESH_TLS_")
     }

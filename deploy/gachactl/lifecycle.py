@@ -19,7 +19,7 @@ STOP_TIMEOUT_SECONDS = 90.0
 
 
 def down(folder: Folder = DEFAULT_FOLDER) -> None:
-    """Stop the mesh, and wait until all of it is gone. Idempotent."""
+    """Stop the mesh, and wait until all its processes have ended. Idempotent."""
     layout = layout_of(folder)
     pid = run_lock.holder_pid(layout.lock)
     if pid is None:
@@ -58,7 +58,7 @@ def roll(folder: Folder = DEFAULT_FOLDER) -> None:
 
 
 def renew(folder: Folder = DEFAULT_FOLDER) -> None:
-    """Issue every certificate of a mesh with TLS anew, while it serves."""
+    """Renew all certificates of a mesh with TLS, while it serves."""
     layout = layout_of(folder)
     require_runner(layout)
     control.ask(layout.control, "renew", say_with_time)

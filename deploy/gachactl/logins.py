@@ -1,4 +1,4 @@
-"""`gachactl logins`: who has failed to log in, and letting an account in again."""
+"""`gachactl logins`: shows failed logins, and unblocks an account."""
 
 import os
 from pathlib import Path
@@ -22,14 +22,14 @@ _KINDS = {
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Shows who has failed to log in within the last hour, and lets an account in again.",
+    help="Shows the failed logins of the last hour, and unblocks an account.",
 )
 Name = Annotated[str, typer.Argument(help="The username, in any case.")]
 
 
 @app.command()
 def summary(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE) -> None:
-    """Show how many have failed within the last hour. Changes nothing.
+    """Count the failed logins of the last hour. Changes nothing.
 
     JSON: {"failures": [{"kind", "subject_count", "most_failures"}, ...]}; kind is account
     (at new addresses), pair (an account at a known address) or address.
@@ -43,7 +43,7 @@ def summary(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE
         for each in result["failures"]
     ]
     columns = ["who", "how many", "most failures of one"]
-    _print(columns, rows, "Nobody has failed to log in within the last hour.")
+    _print(columns, rows, "No login failed within the last hour.")
 
 
 @app.command()
@@ -69,16 +69,16 @@ def show(
         for each in result["failures"]
     ]
     columns = ["who", "failures", "last failure", "known until"]
-    _print(columns, rows, f"{username} has neither failed to log in nor logged in lately.")
+    _print(columns, rows, f"{username} has no failed and no recent logins.")
 
 
 @app.command()
 def forgive(
     username: Name, folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE
 ) -> None:
-    """Let an account log in again at once, wherever it waits.
+    """Allow an account to log in again at once, from every address.
 
-    JSON: {"username", "forgiven_count"}: in how many places it had failures.
+    JSON: {"username", "forgiven_count"}; the count is of the removed failure records.
     """
     result = _ask(folder, "forgive", username)
     if output is Format.JSON:
@@ -86,7 +86,7 @@ def forgive(
     elif result["forgiven_count"]:
         print_sentence(f"{username} may log in at once.")
     else:
-        print_sentence(f"{username} had no failures: it does not wait, though its address may.")
+        print_sentence(f"{username} had no failures. Its address may still have to wait.")
 
 
 def _ask(folder: Path, command: str, *usernames: str) -> Any:

@@ -1,6 +1,6 @@
-"""The options of `gachactl up`, and what is wrong with a bad one.
+"""The options of `gachactl up`, and their validation.
 
-A message names the option and make's variable, for make is how most people call it.
+Error messages name the option and make's variable, because most people use make.
 """
 
 from typing import Annotated
@@ -23,7 +23,7 @@ def _gateway_count(text: str) -> int:
 
 
 def _number(text: str, lowest: int, highest: int, example: str) -> int:
-    # A default comes as the number that it is.
+    # A default is already a number.
     number = int(text) if str(text).isascii() and str(text).isdigit() else -1
     if lowest <= number <= highest:
         return number

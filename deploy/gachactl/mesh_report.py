@@ -1,4 +1,4 @@
-"""What a mesh consists of, for people and for programs."""
+"""Prints the processes of a mesh, as a table or as JSON."""
 
 import contextlib
 import shlex
@@ -26,7 +26,7 @@ Try it:
 
 
 def print_mesh(mesh: Mesh, health: Mapping[str, str] | None = None) -> None:
-    """The table of what runs where. `health` has a word for each name, and adds a column."""
+    """Prints a table of the processes. `health` (a word for each name) adds a column."""
     table = Table(title="Gacha Mesh", title_justify="left")
     for column in ("name", "role", "pid", "address"):
         table.add_column(column, no_wrap=True)
@@ -42,7 +42,7 @@ def print_mesh(mesh: Mesh, health: Mapping[str, str] | None = None) -> None:
 
 
 def print_mesh_json(mesh: Mesh, health: Mapping[str, str] | None = None) -> None:
-    """The same for programs. Database URLs are left out, for they hold a password."""
+    """Prints the same as JSON, without the database URLs, because they hold a password."""
     processes: list[dict[str, object]] = []
     for process in mesh["processes"]:
         written: dict[str, object] = dict(process)
@@ -60,7 +60,7 @@ def print_mesh_json(mesh: Mesh, health: Mapping[str, str] | None = None) -> None
 
 
 def print_examples(mesh: Mesh) -> None:
-    """Three calls to try, which may be pasted as they are."""
+    """Prints three calls to try, ready to be pasted."""
     curl = "curl -s"
     if mesh["tls"] is not None:
         curl += f" --cacert {shlex.quote(mesh['tls']['ca'])}"

@@ -1,9 +1,10 @@
 """Results on stdout, as a table or as JSON; messages on stderr.
 
-A reader that went away stops nothing.
+A closed stdout or stderr does not stop the command.
 """
 
 import contextlib
+import functools
 import json
 import sys
 import time
@@ -15,6 +16,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from mesh.log_output import LogOutput
 
 WIDTH_OF_FILES = 200
 
@@ -32,33 +35,53 @@ FormatOption = Annotated[
 
 
 def say(sentence: str) -> None:
-    """A message for a person."""
+    """Prints a message on stderr."""
     with contextlib.suppress(OSError):
         _console(to_stderr=True).print(escape(sentence))
 
 
 def say_with_time(sentence: str) -> None:
-    """A line of progress."""
+    """Prints a line of progress with the time on stderr."""
     with contextlib.suppress(OSError):
         now = time.strftime("%H:%M:%S")
         _console(to_stderr=True).print(f"[dim]{now}[/dim] {escape(sentence)}")
 
 
+def say_to_log(sentence: str) -> None:
+    """A line of progress of a program that keeps others running. It never raises; sentences
+    that could not be written are counted, and said with the next one that can be."""
+    _standard_error().write(_timed(sentence))
+
+
+@functools.cache
+def _standard_error() -> LogOutput:
+    return LogOutput(
+        sys.stderr.fileno(), lambda count: _timed(f"{count} messages could not be written here.")
+    )
+
+
+def _timed(sentence: str) -> bytes:
+    console = _console(to_stderr=True)
+    with console.capture() as capture:
+        console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {escape(sentence)}", end="")
+    return capture.get().encode(errors="backslashreplace")
+
+
 def print_sentence(sentence: str) -> None:
-    """A result that is a sentence."""
+    """Prints a result that is one sentence."""
     with contextlib.suppress(OSError):
         _console().print(escape(sentence))
 
 
 def print_json(result: object) -> None:
-    """A result as one document, of JSON's own types."""
+    """Prints a result as one JSON document."""
     with contextlib.suppress(OSError):
         sys.stdout.write(f"{json.dumps(result, indent=2)}\n")
         sys.stdout.flush()
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A result as a table without a title."""
+    """Prints a result as a table."""
     table = Table(*columns)
     for row in rows:
         table.add_row(*map(escape, row))

@@ -1,6 +1,6 @@
-"""Runs an operators' command of the service that owns what it is about.
+"""Runs an operators' command of the service that owns the data.
 
-So deploy imports no service. The service's program prints one JSON object on stdout; its
+This way deploy imports no service. The service prints one JSON object on stdout; its
 messages on stderr are passed on.
 """
 
@@ -18,7 +18,7 @@ from deploy.local.layout import REPOSITORY
 def run_owner(service: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Any:
     """The result of `python -m SERVICE ARGUMENTS`, decoded.
 
-    Raises typer.Exit with its status when it fails; by then it has said why.
+    Raises typer.Exit with its status when it fails; it has printed the reason by then.
     """
     done = subprocess.run(
         [sys.executable, "-m", service, *arguments],

@@ -1,7 +1,7 @@
 """`gachactl sagas`: purchases and gifts that are under way or parked.
 
-Retrying is safe at any time: whichever instance takes the saga up calls outside with the same
-idempotency keys.
+Retrying is always safe: every instance that runs the saga makes its calls to other services with
+the same idempotency keys.
 """
 
 from collections.abc import Callable
@@ -32,10 +32,10 @@ app = typer.Typer(
 
 @app.command("list")
 def show_list(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE) -> None:
-    """Show what has not ended in each database, the parked ones first. Changes nothing.
+    """Show the unfinished sagas of each database, parked ones first. Changes nothing.
 
     JSON: {"sagas": [{"database", "saga_id", "kind", "state", "attempt_count", "last_failure",
-    "waits_for"}, ...]}; waits_for is a person (it is parked), its lease, or its next attempt.
+    "waits_for"}, ...]}; waits_for is a person (if it is parked), its lease, or its next attempt.
     """
     found = [
         (database, saga)
@@ -59,7 +59,7 @@ def retry(
     folder: Folder = DEFAULT_FOLDER,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Retry a saga within a second, parked or not. Idempotent.
+    """Make a saga due now, parked or not; it runs within a second. Idempotent.
 
     JSON: {"database", "saga_id"}.
     """

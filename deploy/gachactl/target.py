@@ -1,8 +1,8 @@
-"""Which mesh a command is about.
+"""Finds the mesh that a command works on.
 
-It is the one that runs in a folder. Where the environment names another one, that counts:
-MESH_REGISTRIES with MESH_SERVICE_KEY_FILE (the operators' key) and with TLS MESH_TLS_DIR, and
-ACCOUNT_DATABASE_URL and GACHA_DATABASE_URL for what is read from the databases.
+By default it is the mesh that runs in a folder. The environment can name another one:
+MESH_REGISTRIES with MESH_SERVICE_KEY_FILE (the operators' key) and, with TLS, MESH_TLS_DIR;
+ACCOUNT_DATABASE_URL and GACHA_DATABASE_URL for commands that read the databases.
 """
 
 import os
@@ -43,7 +43,7 @@ def require_runner(layout: Layout) -> int:
 
 
 def running_mesh(layout: Layout) -> Mesh:
-    """What mesh.json says of the mesh in a folder. Raises NothingRuns, and LocalRunError
+    """The content of the folder's mesh.json. Raises NothingRuns, and LocalRunError
     while it is not up."""
     require_runner(layout)
     try:
@@ -64,8 +64,8 @@ def database_variable(database: str) -> str:
 
 
 def database_urls(folder: Path) -> Mapping[str, str]:
-    """postgresql:// URLs by the database's name: those of the environment if it has any, or
-    else those of the mesh in the folder. Raises LocalRunError."""
+    """The postgresql:// URLs by database name: from the environment if it has any, otherwise
+    from the mesh in the folder. Raises LocalRunError."""
     variables = {name: database_variable(name) for name in DATABASES.values()}
     given = {
         name: os.environ[variable] for name, variable in variables.items() if variable in os.environ

@@ -1,4 +1,4 @@
-"""Introduces the catalog into a mesh that has just started."""
+"""Loads the catalog into a mesh that has just started."""
 
 import http.client
 

@@ -1,4 +1,4 @@
-"""How the servers of others run in a mesh: PostgreSQL, Valkey and etcd, each a process."""
+"""Process specifications of the third-party servers: PostgreSQL, Valkey and etcd."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from deploy.local.topology import CACHE, database_server
 
 
 def postgres_process(layout: Layout, cluster: postgres.Cluster) -> ProcessSpec:
-    """The server of one database; its folder is made before the first start."""
+    """The PostgreSQL server of one database; its data folder is made before the first start."""
     name = database_server(cluster.database)
     return ProcessSpec(
         name=name,
@@ -29,7 +29,7 @@ def postgres_process(layout: Layout, cluster: postgres.Cluster) -> ProcessSpec:
 
 
 def etcd_process(layout: Layout, cluster: etcd.Cluster, name: str) -> ProcessSpec:
-    """One member; the caller has prepared the cluster."""
+    """One etcd member. The caller has prepared the cluster."""
     address = cluster.address(name)
     return ProcessSpec(
         name=name,
@@ -45,7 +45,7 @@ def etcd_process(layout: Layout, cluster: etcd.Cluster, name: str) -> ProcessSpe
 
 
 def cache_process(layout: Layout, port: int, bus_port: int) -> ProcessSpec:
-    """The cache, a whole cluster of one node."""
+    """The cache: a cluster of one node."""
     return ProcessSpec(
         name=CACHE,
         role="cache",

@@ -1,9 +1,9 @@
-"""Which processes a mesh on one machine consists of, and the settings of each.
+"""The processes of a mesh on one machine, and the settings of each.
 
 Two PostgreSQL servers, one cache, one registry (three in the ha profile, with the three
-members of etcd that they share), two of each service, a gateway or more, and
-a payment sandbox, which stands for the provider outside and knows nothing of the mesh. An
-instance keeps its name and its address while the mesh runs, however often it is restarted.
+members of etcd that they share), two instances of each service, one or more gateways, and a
+payment sandbox in place of an external payment provider. An instance keeps its name and address
+over restarts, as long as the mesh runs.
 """
 
 import os
@@ -38,8 +38,8 @@ from deploy.local.topology import (
 )
 
 GRPC_EXPERIMENTS = "-event_engine_client,-event_engine_listener"
-"""gRPC's older way to read and write sockets, in the thread that waits for them: a third
-less CPU for a message on a lane (docs/adr/0015)."""
+"""Selects gRPC's older socket I/O, in the thread that polls: a third less CPU for a message on
+a lane (docs/adr/0015)."""
 STOP_ORDER = (
     ("gateway_http",),
     ("account_svc", "gacha_svc"),
@@ -53,14 +53,14 @@ LOCAL_LIMITS = {
     "GATEWAY_LIMIT_SIGN_IN": "6000;w=60",
     "GATEWAY_TRUSTED_PROXIES": f"{HOST},::1",
 }
-"""Of gateways whose clients are all on this machine, so that all players have one address,
-and proxies are on it too. The environment overrides these."""
+"""Settings for gateways whose clients and proxies are all on this machine: all players have the
+same address. The environment overrides these."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedProfile:
-    """`ports` has one for each of instance_names(topology). `etcd_program` is needed where the
-    topology has members of etcd."""
+    """`ports` has a port for each of instance_names(topology). `etcd_program` is needed if the
+    topology has etcd members."""
 
     layout: Layout
     ports: Mapping[str, int]
@@ -72,7 +72,7 @@ class EmbeddedProfile:
 
     @property
     def clusters(self) -> dict[str, Cluster]:
-        """By database."""
+        """The PostgreSQL servers by database name."""
         return {
             database: Cluster(
                 data=self.layout.postgres / database,
@@ -89,7 +89,7 @@ class EmbeddedProfile:
 
     @property
     def etcd_cluster(self) -> etcd.Cluster:
-        """Without members in a profile whose registry keeps its leases in memory."""
+        """The etcd cluster; it has no members if the registry keeps its leases in memory."""
         members = self.topology.etcd_members()
         return etcd.Cluster(
             self.layout.etcd,
@@ -130,7 +130,7 @@ class EmbeddedProfile:
         ]
 
     def settings_of(self, role: str) -> dict[str, str]:
-        """The settings of a service beside those that every instance has."""
+        """The settings of a service that are not common to all instances."""
         url = self.clusters[DATABASES[role]].url
         settings = {"DATABASE_URL": url}
         if role == "account_svc":
@@ -169,7 +169,7 @@ class EmbeddedProfile:
         )
 
     def environment(self, name: str, settings: Mapping[str, str]) -> dict[str, str]:
-        """The environment of an instance of the mesh, with `settings` above the common ones."""
+        """The environment of an instance; `settings` override the common ones."""
         return {
             **inherited_environment(),
             "GRPC_EXPERIMENTS": GRPC_EXPERIMENTS,

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes .venv what the commands need: `sh deploy/local/environment.sh embedded|dev`.
-# Does nothing, in a few milliseconds, when it is so already. Installs the versions of
-# requirements/, with uv, or with pip where uv cannot be had (INSTALLER=pip forces pip).
-# POSIX sh, because it runs before there is anything else.
+# Makes .venv, or brings it up to date: `sh deploy/local/environment.sh embedded|dev`.
+# Returns in a few milliseconds if it is up to date. Installs the versions of
+# requirements/, with uv, or with pip if uv is not available (INSTALLER=pip forces pip).
+# POSIX sh, because it runs before anything is installed.
 #
-# .venv.unfinished stands from the first step to the last. When it stands at the start, an
-# installation was broken off, and .venv is made anew.
+# .venv.unfinished exists from the first step to the last. If it exists at the start, an
+# earlier installation was interrupted, and .venv is made anew.
 set -eu
 
 cd "$(dirname "$0")/../.."
@@ -17,7 +17,7 @@ esac
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
-# Scripts in .venv/bin hold its path, so that a copied or moved checkout needs a new one.
+# Scripts in .venv/bin contain its path, so a copied or moved checkout needs a new .venv.
 wanted="$(pwd) $(cat pyproject.toml requirements/*.txt | cksum)"
 is_installed() {
     [ ! -e .venv.unfinished ] &&
@@ -25,7 +25,7 @@ is_installed() {
 }
 if is_installed dev || is_installed "$1"; then exit 0; fi
 
-# Two commands may be started at once in a fresh checkout.
+# Two commands may start at the same time in a fresh checkout.
 if command -v flock >/dev/null 2>&1; then
     exec 9>.venv.lock
     flock -n 9 || { say "Another command is making .venv: waiting for it."; flock 9; }
@@ -64,7 +64,7 @@ make_venv() {
 
 run_pip() { .venv/bin/python -m pip "$@" --disable-pip-version-check --no-input; }
 
-# uv reads no pip.conf: what pip is told about the index and certificates is handed on.
+# uv does not read pip.conf: pip's settings for the index and certificates are passed to it.
 hand_on_settings_of_pip() {
     index="${PIP_INDEX_URL:-$(run_pip config get global.index-url 2>/dev/null || true)}"
     if [ -n "$index" ]; then export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"; fi
@@ -73,7 +73,7 @@ hand_on_settings_of_pip() {
 
 install_with_uv() {
     hand_on_settings_of_pip
-    # Copies: a hard link into the cache would let a change here reach other environments.
+    # Copies: with hard links into the cache, a change here would change other environments.
     export VIRTUAL_ENV="$PWD/.venv" UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy
     .venv/bin/uv pip sync --require-hashes "requirements/$1.txt" &&
         .venv/bin/uv pip install --no-deps --editable .
@@ -88,7 +88,7 @@ choose_installer() {
     if [ "${INSTALLER:-uv}" = pip ]; then return; fi
     run_pip install --quiet --only-binary :all: --require-hashes \
         --requirement requirements/uv.txt && installer=uv ||
-        say "uv could not be installed: pip does its work, and takes longer."
+        say "uv could not be installed: pip is used instead, and takes longer."
 }
 
 if [ -e .venv.unfinished ] || ! .venv/bin/python -c "$is_new_enough" 2>/dev/null ||

@@ -1,4 +1,4 @@
-"""The environment of this process, as the processes of a mesh may inherit it."""
+"""The part of this process's environment that the processes of a mesh inherit."""
 
 from deploy.local.layout import REPOSITORY
 from deploy.local.servers import postgres
@@ -7,12 +7,12 @@ OWN_SETTINGS = (
     *("PAYMENT_", "SANDBOX_SECRET_", "SANDBOX_WEBHOOK_"),
     *("REGISTRY_ETCD", "MESH_TLS_", "GATEWAY_TLS_"),
 )
-"""Variables that begin so are set by the profile alone: a second secret beside its file would
-be refused, and another mesh's etcd would list its instances here."""
+"""Prefixes of the variables that only the profile sets. An inherited secret beside the secret's
+file would be refused. With an inherited etcd address, another mesh's instances would be listed."""
 
 
 def inherited_environment() -> dict[str, str]:
-    """Without the variables that would redirect a process: proxies, libpq's, OWN_SETTINGS."""
+    """This process's environment without proxies, libpq's variables, and OWN_SETTINGS."""
     return {
         "MESH_LOG_LEVEL": "info",
         **{

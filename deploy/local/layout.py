@@ -1,4 +1,4 @@
-"""Where the runner keeps what: everything lies under one folder, `var/` by default."""
+"""The folder of a mesh, `var/` by default: the paths of everything that the runner keeps."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        """Locked by the runner for as long as it lives; holds its pid."""
+        """Held locked by the runner while it runs; contains its pid."""
         return self.folder / "run.lock"
 
     @property
@@ -29,12 +29,12 @@ class Layout:
 
     @property
     def mesh(self) -> Path:
-        """What runs, for tools; there while the mesh is up."""
+        """The running processes, for tools; exists while the mesh is up."""
         return self.folder / "mesh.json"
 
     @property
     def xds(self) -> Path:
-        """What gRPC clients need to find the mesh by xDS."""
+        """The xDS bootstrap file for gRPC clients."""
         return self.folder / "xds.json"
 
     @property
@@ -47,7 +47,7 @@ class Layout:
 
     @property
     def admin_key(self) -> Path:
-        """What an operator's commands call the mesh with."""
+        """The key with which operators' commands call the mesh."""
         return self.service_key(ADMIN)
 
     @property
@@ -57,7 +57,7 @@ class Layout:
 
     @property
     def public_keys(self) -> Path:
-        """What the services are known by."""
+        """The public keys of the services and of the operators."""
         return self.secrets / "public_keys"
 
     @property
@@ -67,17 +67,17 @@ class Layout:
 
     @property
     def certificate_authority(self) -> Path:
-        """The key of the mesh's own CA, and its certificate."""
+        """The key and the certificate of the mesh's own CA."""
         return self.secrets / "ca"
 
     @property
     def certificates(self) -> Path:
-        """A folder for each who has a certificate."""
+        """The certificates, in one folder for each holder."""
         return self.secrets / "tls"
 
     @property
     def ca_certificate(self) -> Path:
-        """What anybody may read, to believe the mesh."""
+        """The CA certificate, readable by everyone, to verify the mesh."""
         return self.folder / "ca.crt"
 
     @property
@@ -108,7 +108,7 @@ class Layout:
         return self.logs / f"{name}.log"
 
     def make_folders(self) -> None:
-        """Idempotent. An unprivileged database user may pass, but reads no secret and no log."""
+        """Idempotent. An unprivileged database user can traverse, but not read secrets or logs."""
         for folder, mode in (
             (self.folder, 0o755),
             (self.postgres, 0o755),

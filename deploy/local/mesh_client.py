@@ -1,4 +1,4 @@
-"""Calls to a mesh by its operator, in plain text or with a certificate."""
+"""Calls a mesh as its operator, in plain text or with a certificate."""
 
 import contextlib
 import http.client
@@ -19,20 +19,19 @@ from mesh.tls.security import PLAIN, MutualTls, Security
 
 @dataclass(frozen=True, slots=True)
 class MeshClient:
-    """`security` is for gRPC; `trust` believes the gateways' certificates, and is None where
-    they have none."""
+    """`security` is for gRPC. `trust` verifies the gateways' certificates; None for plain text."""
 
     security: Security
     trust: ssl.SSLContext | None
 
     def url(self, address: str) -> str:
-        """Of REST at a gateway's host:port, without a slash at its end."""
+        """The base URL of the gateway at host:port, without a trailing slash."""
         return f"{'http' if self.trust is None else 'https'}://{address}"
 
     def get(
         self, address: str, path: str, timeout_seconds: float, token: str = ""
     ) -> tuple[int, bytes]:
-        """The status and the body of a GET, which bears the token. Raises OSError or
+        """Sends a GET with the token; returns the status and the body. Raises OSError or
         http.client.HTTPException when there is no answer."""
         connection = (
             http.client.HTTPConnection(address, timeout=timeout_seconds)
@@ -48,7 +47,7 @@ class MeshClient:
     async def call(
         self, address: str, method: str, request: Message, token: str, timeout_seconds: float
     ) -> bytes:
-        """What one process answers, host:port, over gRPC. Raises MeshError."""
+        """Calls one process (host:port) over gRPC. Raises MeshError."""
         transport = UnaryTransport(security=self.security)
         metadata = {AUTHORIZATION: f"Bearer {token}"}
         try:
@@ -63,12 +62,12 @@ PLAIN_CLIENT = MeshClient(PLAIN, None)
 
 
 def with_certificates(certificates: Certificates, ca: Path) -> MeshClient:
-    """As who has them; the CA of the gateways' certificates is in a file."""
+    """A client with these certificates; `ca` is the file of the gateways' CA."""
     return MeshClient(MutualTls(certificates), ssl.create_default_context(cafile=str(ca)))
 
 
 def client_of(mesh: Mesh) -> MeshClient:
-    """As the operator whose certificate mesh.json names. Raises LocalRunError."""
+    """A client with the operator's certificate that mesh.json names. Raises LocalRunError."""
     tls = mesh["tls"]
     if tls is None:
         return PLAIN_CLIENT

@@ -1,12 +1,12 @@
-"""`mesh.json`: what runs where, for tools. Present while the mesh is up, and always whole.
+"""`mesh.json`: the running processes, for tools. Exists while the mesh is up; written atomically.
 
     {"gateway": "http://127.0.0.1:8080", "registries": ["host:port", ...],
      "databases": {"account": URL, "gacha": URL},
      "tls": {"ca": FILE, "operator": FOLDER} or null,
      "processes": [{"name", "role", "pid", "address", "metrics"}, ...]}
 
-The URLs hold a password, so that only the file's owner may read it. A pid is null
-until a process that died runs again.
+The URLs hold a password, so only the file's owner may read it. A pid is null
+while a process that died is not yet running again.
 """
 
 import json
@@ -19,7 +19,7 @@ class Process(TypedDict):
     """`role` is account_svc, gacha_svc, registry, gateway_http, payment_sandbox, postgres,
     cache or etcd.
 
-    `metrics` is the host:port where it shows what it counts (`/metrics`), null for none."""
+    `metrics` is the host:port of its `/metrics`; null for none."""
 
     name: str
     role: str
@@ -29,16 +29,15 @@ class Process(TypedDict):
 
 
 class Tls(TypedDict):
-    """`ca` is the file of the CA that all certificates are of; `operator` the folder of a
-    certificate that the mesh lets in, with tls.crt, tls.key and ca.crt."""
+    """`ca` is the file of the CA that issues all certificates. `operator` is the folder of the
+    operator's certificate, with tls.crt, tls.key and ca.crt."""
 
     ca: str
     operator: str
 
 
 class Mesh(TypedDict):
-    """`databases` are postgresql:// URLs as psql takes them, by the name of the database;
-    `tls` is null for a mesh that speaks plain text."""
+    """`databases` are postgresql:// URLs by database name. `tls` is null for a mesh without TLS."""
 
     gateway: str
     registries: list[str]
@@ -48,7 +47,7 @@ class Mesh(TypedDict):
 
 
 def write(path: Path, mesh: Mesh) -> None:
-    """Replaces the file in one step."""
+    """Replaces the file atomically."""
     draft = path.with_suffix(".json.new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -59,7 +58,7 @@ def write(path: Path, mesh: Mesh) -> None:
 
 
 def read(path: Path) -> Mesh | None:
-    """None while no mesh is up. Raises ValueError when the file is not what `write` wrote."""
+    """Returns None while no mesh is up. Raises ValueError if the file is malformed."""
     try:
         mesh: Mesh = json.loads(path.read_text())
     except FileNotFoundError:

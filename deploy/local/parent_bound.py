@@ -1,4 +1,4 @@
-"""Command lines of processes that live no longer than the process that starts them."""
+"""Command lines of processes that end when their parent ends."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ def bound_to_parent(
     parent_death_signal: signal.Signals = signal.SIGKILL,
     user: str = "self",
 ) -> list[str]:
-    """The command line that runs `command` for as long as this process lives, and no longer.
+    """The command line that runs `command` until this process ends.
 
     `user` is what parent_death.py takes.
     """

@@ -1,14 +1,14 @@
-"""How many of everything a mesh has: what the profiles differ in."""
+"""The number of instances of each kind in a mesh; the profiles differ in it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 DATABASES = {"account_svc": "account", "gacha_svc": "gacha"}
-"""The database of each service that has one."""
+"""The database of each service, if it has one."""
 
 GATEWAY = "gateway_http-1"
-"""The gateway that has the port which was asked for."""
+"""The gateway that listens on the requested port."""
 CACHE = "cache-1"
 CACHE_BUS = "cache-1-bus"
 PAYMENT_SANDBOX = "payment_sandbox-1"
@@ -16,9 +16,9 @@ PAYMENT_SANDBOX = "payment_sandbox-1"
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """How many instances each service has, and what runs one: arguments to Python, by role,
-    where it is another program than the service's own. Several registries share their leases
-    through etcd; without members of that there is one, and it keeps them in memory."""
+    """The number of instances of each service. `programs` has Python arguments by role, for roles
+    that do not run the service's own program. Several registries share their leases through
+    etcd. Without etcd members there is one registry, and it keeps its leases in memory."""
 
     instance_counts: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(DATABASES, 2))
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -26,7 +26,7 @@ class Topology:
     registry_count: int = 1
     etcd_count: int = 0
     tls: bool = False
-    """Whether processes of the mesh show one another certificates, and gateways serve HTTPS."""
+    """Whether the mesh uses mutual TLS, and gateways serve HTTPS."""
     init_db: str = "public"
     """Who may call InitDb: users were promised that `curl .../initdb` works on `make up`."""
 
@@ -61,11 +61,11 @@ PROFILES: Mapping[str, Topology] = MappingProxyType(
         "ha": Topology(registry_count=3, etcd_count=3, tls=True, init_db="admin"),
     }
 )
-"""By the names that people give. The databases and the cache are single in either."""
+"""The topologies by profile name. Every profile has one server per database, and one cache."""
 
 
 def instance_names(topology: Topology = TWO_OF_EACH) -> list[str]:
-    """Of everything that listens, with a name for each port."""
+    """A name for each listening port."""
     services = [name for _, name in topology.services()]
     servers = map(database_server, DATABASES.values())
     instances = [*topology.gateways(), *topology.registries(), *services]
@@ -81,12 +81,12 @@ def database_server(database: str) -> str:
 
 
 def metrics_name(instance: str) -> str:
-    """The name of the port where an instance shows what it counts."""
+    """The name of an instance's metrics port."""
     return f"{instance}-metrics"
 
 
 def peer_name(member: str) -> str:
-    """The name of the port where a member of etcd listens to the others."""
+    """The name of the port where an etcd member listens to its peers."""
     return f"{member}-peer"
 
 

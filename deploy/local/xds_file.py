@@ -1,7 +1,7 @@
-"""`xds.json`: what a gRPC client of any language needs to dial `xds:///gacha`.
+"""`xds.json`: with it, a gRPC client of any language can dial `xds:///gacha`.
 
-The bootstrap file of gRPC's xDS (gRFC A27), which GRPC_XDS_BOOTSTRAP points at. The ports
-are kept from run to run, so it stays true over restarts of the mesh.
+The xDS bootstrap file of gRPC (gRFC A27); GRPC_XDS_BOOTSTRAP names it. The ports are kept from
+run to run, so the file stays valid over restarts of the mesh.
 """
 
 import json
@@ -12,8 +12,8 @@ from mesh.tls.material import TlsFiles
 
 
 def write(path: Path, registries: Sequence[str], files: TlsFiles | None = None) -> None:
-    """Replaces the file in one step. `registries` are host:port, the preferred first; `files`
-    are those of the client's certificate, where the mesh requires one (gRFC A65)."""
+    """Replaces the file atomically. `registries` are host:port, in order of preference. `files`
+    are those of the client's certificate, if the mesh requires one (gRFC A65)."""
     bootstrap = {
         "xds_servers": [
             {

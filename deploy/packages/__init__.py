@@ -1,1 +1,1 @@
-"""Which versions of other people's packages are installed, and whether they are safe."""
+"""Locks and audits the versions of third-party packages."""

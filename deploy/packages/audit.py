@@ -1,7 +1,7 @@
-"""Asks whether a locked version has a known vulnerability: `python -m deploy.packages.audit`.
+"""Checks locked versions for known vulnerabilities: `python -m deploy.packages.audit`.
 
-Exits with 1 for a finding, and for a fault of the audit itself. A machine without a way to
-the vulnerability service cannot know: the audit says so in one line and exits with 0.
+Exits with 1 for a finding, and for a failure of the audit itself. If the vulnerability service
+cannot be reached, the audit prints one line and exits with 0.
 """
 
 import json
@@ -28,7 +28,7 @@ class Verdict:
 
 
 def judge(report: str, complaint: str) -> Verdict:
-    """The verdict on what pip-audit wrote: its JSON report, and its standard error."""
+    """The verdict on pip-audit's JSON report and its standard error."""
     if not report.strip():
         if any(word in complaint for word in _UNREACHABLE):
             return Verdict("Audit: the vulnerability service cannot be reached from here.", 0)

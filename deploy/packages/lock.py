@@ -2,7 +2,7 @@
 
 `uv.lock` is the source: one version of each package for all interpreters from 3.11 on, with
 the hashes of its files. What `make` installs are its exports in `requirements/`, because uv
-and pip both read them and take the files from whatever index the machine has; `uv sync`
+and pip both read them and take the files from the machine's own index; `uv sync`
 accepts a lock only from the index that it names.
 """
 
@@ -23,20 +23,20 @@ _EXPORT = ("export", "--frozen", "--quiet", "--no-emit-project", "--no-annotate"
 
 
 def run_uv(*arguments: str) -> str:
-    """What uv prints. Raises `subprocess.CalledProcessError` when it fails; it then has said
-    why."""
+    """Runs uv and returns its output. Raises `subprocess.CalledProcessError` when it fails; uv
+    has printed the reason by then."""
     command = [find_uv_bin(), *arguments, "--no-python-downloads"]
     done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout
 
 
 def export(name: str) -> str:
-    """The text that the file of that name in requirements/ has to have."""
+    """The text for the file of that name in requirements/."""
     return run_uv(*_EXPORT, *EXPORTS[name])
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Keeps locked versions that pyproject.toml still allows; `--upgrade` takes the newest."""
+    """Renews the lock. Keeps versions that are still allowed; `--upgrade` takes the newest."""
     try:
         run_uv("lock", *arguments)
         for name in EXPORTS:

@@ -1,5 +1,4 @@
-"""What stands between a client and the routes, whatever the route: who the client is, what
-it may send, and what browsers are told."""
+"""The parts of the edge that every route shares: client address, response headers, rate limits."""
 
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from mesh.addresses import site_of
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """`limiter` is None where nothing is limited."""
+    """`limiter` is None if there are no rate limits."""
 
     addresses: ClientAddresses
     limiter: RateLimiter | None

@@ -1,1 +1,1 @@
-"""HTTP as the server speaks it: sockets, requests, bodies, certificates."""
+"""The HTTP/1.1 server: sockets, requests, bodies, certificates."""

@@ -1,4 +1,4 @@
-"""How much of a connection and of a request the gateway takes, and for how long it waits."""
+"""The gateway's limits on the size and the duration of connections and requests."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ MAX_BODY_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Bounds of one server. Times are checked each second, so they are exact to a second.
+    """Limits of one server. Times are checked once a second, so they are exact to a second.
 
-    A new connection has `head_seconds` for its TLS handshake, as long for the first byte,
-    and as long for a head from its first byte on. A body has `body_seconds` from the end of
-    its head. A kept-alive connection may be idle for `idle_seconds`, and that is also how
-    long a client may take to read an answer.
+    A new connection has `head_seconds` for its TLS handshake, the same for its first byte, and
+    the same for a head from its first byte on. A body has `body_seconds` from the end of its
+    head. A kept-alive connection may be idle for `idle_seconds`. A client may take as long to
+    read an answer.
 
-    A body above `max_body_bytes` is read on and thrown away, so that the client gets to read
-    the answer (RFC 9112, 9.6): up to `max_discarded_bytes` more, in `discard_seconds`. As
-    much is thrown away of what comes after the last answer of a connection.
-    A client that sends no more than half a connection's end (shutdown) still gets an answer
-    that is ready within `half_closed_seconds`; then it counts as gone.
+    If a body exceeds `max_body_bytes`, the rest is read and discarded, so that the client can
+    read the answer (RFC 9112, 9.6): up to `max_discarded_bytes` more, in `discard_seconds`. The
+    same limits apply to bytes after the last answer of a connection. A client that shuts down
+    its sending side still gets an answer that is ready within `half_closed_seconds`. After that
+    it counts as disconnected.
     """
 
     max_connections: int = 8192

@@ -1,10 +1,10 @@
-"""One connection of HTTP/1.1: requests in, answers out in the same order, one at a time.
+"""One HTTP/1.1 connection: answers its requests in order, one at a time.
 
-Guarantees: the application gets complete requests alone, so that one that breaks off has no
-effect. What a client sends while it is being answered waits in its socket. A client that
-goes away cancels the work that nobody waits for. A connection that is closed after an
-answer is read on for a moment, because a client that is still sending would otherwise lose
-the answer (RFC 9112, 9.6). Each wait has a bound, which the server checks each second.
+Guarantees: the application gets only complete requests, so an incomplete one has no effect.
+While a request is being answered, further bytes wait in the socket. If the client disconnects,
+the work on its request is cancelled. After a last answer, the connection is read for a moment
+before it is closed, because a client that is still sending would otherwise lose the answer
+(RFC 9112, 9.6). Each wait has a time limit, which the server checks once a second.
 """
 
 import asyncio
@@ -29,22 +29,22 @@ log = structlog.get_logger()
 
 
 class Application(Protocol):
-    """What answers the requests."""
+    """Answers the requests of connections."""
 
     async def answer(self, request: HttpRequest) -> Response:
-        """Never raises but when it is cancelled, because the client has gone."""
+        """Raises nothing except CancelledError, when the client has disconnected."""
         ...
 
     def refuse(self, error: MeshError) -> Response:
-        """The answer to what could not be read as a request."""
+        """The answer to a request that could not be read."""
         ...
 
 
 @dataclass(slots=True)
 class Served:
-    """What the connections of a server share. `date` is the value of the Date header;
-    `is_leaving` says that each connection closes after its next answer; `ended` is called
-    when a connection has ended."""
+    """State that the connections of a server share. `date` is the value of the Date header. If
+    `is_leaving` is true, each connection closes after its next answer. `ended` is called when a
+    connection has ended."""
 
     application: Application
     bounds: Bounds
@@ -56,7 +56,7 @@ class Served:
 
 
 class HttpConnection(asyncio.Protocol):
-    """Of one client, from its first byte to its end."""
+    """One client's connection."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -95,13 +95,13 @@ class HttpConnection(asyncio.Protocol):
             self._transport.pause_reading()
         else:
             self._reader.feed(data)
-            self._go_on()
+            self._next_step()
 
     def eof_received(self) -> bool:
-        """The client sends nothing more. That does not say whether it still reads."""
+        """The client has shut down its sending side. It may still read."""
         self._is_half_closed = True
         if self._task is None or not self._transport.can_write_eof():
-            return False  # closes it, and what has not arrived whole is forgotten
+            return False  # closes the connection; an incomplete request is dropped
         self._due = self._served.loop.time() + self._served.bounds.half_closed_seconds
         return True
 
@@ -117,16 +117,16 @@ class HttpConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._can_write = True
         if self._task is None and not self._is_closing:
-            self._go_on()
+            self._next_step()
 
     def leave(self) -> None:
-        """Closes it if no request is under way; otherwise its answer will."""
+        """Closes the connection: at once if it is idle, otherwise after the answer."""
         if self._task is None and self._reader.phase is Phase.IDLE and not self._is_closing:
             self._begin_closing()
             self._transport.close()
 
     def end_if_late(self, now: float) -> None:
-        """Ends a wait whose bound has passed; `now` is of the event loop's clock."""
+        """Ends a wait that has reached its time limit; `now` is the event loop's time."""
         if now < self._due:
             return
         if self._task is not None or self._is_closing or not self._can_write:
@@ -137,12 +137,12 @@ class HttpConnection(asyncio.Protocol):
             self._begin_closing()
             self._transport.close()
         else:
-            self._go_on()
+            self._next_step()
 
-    def _go_on(self) -> None:
-        """Does what comes next, when no request is under way."""
+    def _next_step(self) -> None:
+        """Starts the next step: answer a request, wait for one, or close."""
         reader = self._reader
-        if not self._can_write:  # until the client has read what it asked for
+        if not self._can_write:  # until the client has read the answers
             self._due = self._served.loop.time() + self._served.bounds.idle_seconds
         elif reader.requests:
             self._due = math.inf
@@ -155,12 +155,12 @@ class HttpConnection(asyncio.Protocol):
             held, self._held = self._held, b""
             self._transport.resume_reading()
             reader.feed(held)
-            self._go_on()
+            self._next_step()
         else:
             self._wait()
 
     def _wait(self) -> None:
-        """For more of a request; each part of it has its own bound."""
+        """Waits for more of a request; each part of it has its own time limit."""
         reader, bounds = self._reader, self._served.bounds
         if reader.awaits_continue:
             reader.awaits_continue = False
@@ -188,9 +188,9 @@ class HttpConnection(asyncio.Protocol):
         closes = request.is_last or self._is_half_closed or self._served.is_leaving()
         self._write(response, closes=closes, with_body=request.method != "HEAD")
         if not closes:
-            self._go_on()
+            self._next_step()
         elif request.is_last and not request.is_too_large:
-            self._begin_closing()  # the client asked for that, and sends nothing more
+            self._begin_closing()  # the client asked to close, and sends nothing more
             self._transport.close()
         else:
             self._linger()
@@ -207,7 +207,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport.write(head + response.body if with_body else head)
 
     def _linger(self) -> None:
-        """Says that nothing more is written, and reads on until the client has read that."""
+        """Shuts down the sending side, and reads until the client closes."""
         self._begin_closing()
         if self._transport.can_write_eof() and not self._is_half_closed:
             self._transport.write_eof()

@@ -1,9 +1,9 @@
-"""Bytes of a connection in, complete requests out. Pure: no socket, no clock of its own.
+"""Parses the bytes of a connection into complete requests. Pure: no socket, no clock of its own.
 
-Guarantees: a request comes out only when all of it has arrived and was well formed. One
-that breaks off (the connection ends, a chunk's size is no number) never comes out. Heads,
-bodies and what is thrown away of them are bounded. The parser is llhttp, Node's, in its
-strict mode: Content-Length beside Transfer-Encoding, or twice, is an error.
+Guarantees: it returns only requests that are complete and well formed. It never returns a broken
+one (the connection ended, a chunk's size is not a number). The sizes of heads, of bodies and of
+discarded bytes are bounded. The parser is llhttp, the one of Node, in its strict mode: two
+Content-Length headers, or one beside Transfer-Encoding, are an error.
 """
 
 from collections import deque
@@ -29,8 +29,8 @@ VERSIONS = frozenset({"1.0", "1.1"})
 
 
 class Phase(Enum):
-    """What of a request has come: nothing, a part of its head, of its body, or of a body
-    that is too large."""
+    """What has arrived of a request: nothing, a part of its head, a part of its body, or a part
+    of a body that is too large."""
 
     IDLE = "idle"
     HEAD = "head"
@@ -39,21 +39,21 @@ class Phase(Enum):
 
 
 class _Stop(Exception):
-    """Ends the parsing of a connection from within a callback of the parser."""
+    """Stops the parser from within one of its callbacks."""
 
 
 class RequestReader:
     """Reads the requests of one connection.
 
-    `requests` are complete and wait for their answers, in order. After them comes the answer
-    to `failure`, if there is one. `is_over` says that nothing more is read.
-    `awaits_continue` says that the client waits for "100 Continue" before it sends its body.
+    `requests` are the complete ones that wait for their answers, in order. The answer to
+    `failure`, if it is set, comes after theirs. `is_over` means that nothing more is read.
+    `awaits_continue` means that the client waits for "100 Continue" before it sends its body.
     """
 
     def __init__(
         self, bounds: Bounds, *, client: str, scheme: str, clock: Callable[[], float]
     ) -> None:
-        """`client` is host:port of who is connected; `clock` gives seconds."""
+        """`client` is host:port of the connection's peer; `clock` returns seconds."""
         self.requests: deque[HttpRequest] = deque()
         self.failure: MeshError | None = None
         self.is_over = False
@@ -74,7 +74,7 @@ class RequestReader:
         self._head_at = 0.0
 
     def feed(self, data: bytes) -> None:
-        """Takes the next bytes; those after the end of reading are ignored."""
+        """Parses the next bytes; ignores them when `is_over`."""
         if self.is_over:
             return
         self._last_fed_bytes = len(data)
@@ -82,7 +82,7 @@ class RequestReader:
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
-            self.is_over = True  # the request itself is answered as any other
+            self.is_over = True  # the request itself is answered as usual
         except HttpParserCallbackError as error:
             if not isinstance(error.__context__, _Stop):
                 raise
@@ -93,7 +93,7 @@ class RequestReader:
             self._check_what_was_fed()
 
     def end_late(self) -> None:
-        """The time for what is being read has passed."""
+        """Records a timeout of the part that is being read."""
         if self.phase is Phase.DISCARDING:
             self._give_up_body()
         elif self.phase is not Phase.IDLE:
@@ -111,7 +111,7 @@ class RequestReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._request is not None:
-            return  # a trailer, which nothing here reads
+            return  # trailers are ignored
         if len(self._pairs) == self._bounds.max_headers:
             self._stop(HeadTooLarge(self._bounds.max_head_bytes))
         self._pairs.append((name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")))
@@ -168,7 +168,7 @@ class RequestReader:
 
     def _check_head(self) -> None:
         most_bytes = self._bounds.max_head_bytes
-        # Adding up costs; what was fed is at least as much, but for what came with it.
+        # The exact sum is computed only if this cheap upper bound exceeds the limit.
         if self._fed_bytes + self._last_fed_bytes > most_bytes:
             head_bytes = len(self._url) + sum(
                 len(name) + len(value) + 4 for name, value in self._pairs
@@ -179,7 +179,7 @@ class RequestReader:
             self._stop(BadRequest())
 
     def _target(self) -> tuple[str, str]:
-        """The path, percent-decoded, and the query, which is not."""
+        """The percent-decoded path, and the raw query."""
         url = self._url
         if not url.startswith((b"/", b"*")):
             try:
@@ -211,7 +211,7 @@ class RequestReader:
         self.requests.append(request)
 
     def _give_up_body(self) -> None:
-        """The request is answered although its body has not ended; nothing is read after it."""
+        """Answers the request before its body has ended; nothing is read after it."""
         request = self._request
         assert request is not None, "a body has a head"
         request.is_too_large = request.is_last = True

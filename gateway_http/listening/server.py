@@ -1,8 +1,8 @@
 """The HTTP/1.1 server of the gateway, on a listening socket in this process's event loop.
 
-Guarantees: no accepted connection is dropped while the server leaves; their number and
-every wait of theirs are bounded; over TLS each new connection gets the certificate that is
-current. `HttpConnection` says what holds for each connection.
+Guarantees: a stopping server drops no accepted connection. The number of connections and all
+their waits are bounded. With TLS, each new connection gets the current certificate. For the
+guarantees of one connection, see `HttpConnection`.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from gateway_http.listening.tls import CurrentCertificate
 
 ACCEPTS_AT_ONCE = 64
 RETRY_SECONDS = 1.0
-"""How long it waits when the system has no room for a connection."""
+"""The pause after the system has no file descriptors or memory for a connection."""
 
 log = structlog.get_logger()
 
@@ -29,10 +29,10 @@ def _never() -> bool:
 
 
 class HttpServer:
-    """Serves an application until it is told to leave.
+    """Serves an application until `leave` is called.
 
-    `stop_accepting()` takes no further connection, and serves those that there are.
-    `leave()` ends the idle ones and lets requests under way end; then `serve()` returns.
+    `stop_accepting()` accepts no further connections, and serves the existing ones. `leave()`
+    closes idle connections and lets requests in progress end; then `serve()` returns.
     """
 
     def __init__(
@@ -45,9 +45,10 @@ class HttpServer:
         is_leaving: Callable[[], bool] = _never,
         check_seconds: float = 1.0,
     ) -> None:
-        """It owns the listening socket, which must not block, and the certificate; without
-        one it speaks plain HTTP. While `is_leaving` is true, connections close after their
-        next answer. Bounds of time are checked every `check_seconds`. Needs a running loop."""
+        """Takes ownership of the listening socket, which must be non-blocking, and of the
+        certificate; without a certificate it speaks plain HTTP. While `is_leaving` returns true,
+        connections close after their next answer. Time limits are checked every `check_seconds`.
+        Needs a running loop."""
         self._loop = asyncio.get_running_loop()
         self.listener = listener
         self._certificate = certificate
@@ -66,7 +67,7 @@ class HttpServer:
         )
 
     async def serve(self) -> None:
-        """Returns after `leave`, when the last connection has ended."""
+        """Serves; returns after `leave`, when the last connection has ended."""
         self._accept_from_now_on()
         if self._certificate is not None:
             self._certificate.start()
@@ -83,15 +84,15 @@ class HttpServer:
                 await self._certificate.close()
 
     def stop_accepting(self) -> None:
-        """Closes the listening socket. Others that hold it go on; if nobody does, callers are
-        refused. Idempotent."""
+        """Closes the listening socket. If no other process holds it, new connections are refused.
+        Idempotent."""
         if not self._is_shut:
             self._is_shut = True
             self._pause_accepting()
             self.listener.close()
 
     def leave(self) -> None:
-        """Makes `serve()` return once the requests under way have ended. Idempotent."""
+        """Makes `serve()` return when the requests in progress have ended. Idempotent."""
         self._is_leaving = True
         self.stop_accepting()
         for task in self._handshakes:
@@ -113,7 +114,7 @@ class HttpServer:
 
     @property
     def connection_count(self) -> int:
-        """Those that it has, handshakes that are under way included."""
+        """The number of connections, including those in their TLS handshake."""
         return len(self._served.connections) + len(self._handshakes)
 
     def _accept_from_now_on(self) -> None:
@@ -127,11 +128,11 @@ class HttpServer:
             self._loop.remove_reader(self.listener)
 
     def _accept(self) -> None:
-        """Takes what waits in the listening socket. It is one step of the event loop, so a
-        connection is taken wholly or not at all."""
+        """Accepts the waiting connections, in one step of the event loop. So a connection is never
+        half accepted."""
         for _ in range(ACCEPTS_AT_ONCE):
             if self.connection_count >= self._served.bounds.max_connections:
-                self._pause_accepting()  # the others wait in the socket until one ends
+                self._pause_accepting()  # further connections wait in the socket until one ends
                 return
             try:
                 connection, _ = self.listener.accept()
@@ -151,7 +152,7 @@ class HttpServer:
         self._ended()
 
     async def _connect(self, connection: socket.socket) -> None:
-        """Makes a connection of a socket, after its handshake over TLS."""
+        """Makes a connection from a socket, after the TLS handshake."""
         connection.setblocking(False)
         context = None if self._certificate is None else self._certificate.context
         seconds = None if context is None else self._served.bounds.head_seconds
@@ -163,6 +164,6 @@ class HttpServer:
                 ssl_handshake_timeout=seconds,
             )
         except (OSError, ssl.SSLError, TimeoutError) as error:
-            # Nobody here can mend what a client sends in place of a handshake.
+            # A failed handshake is the client's fault, so it is no error here.
             log.debug("refuse_handshake", error=str(error))
             connection.close()

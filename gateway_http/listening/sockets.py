@@ -1,7 +1,7 @@
-"""The listening socket of the gateway: its own, or one that was handed down.
+"""The listening socket of the gateway: its own, or an inherited one.
 
-It is bound without SO_REUSEPORT, with which a second server would silently take half of the
-connections: a taken port is refused. Port 0 takes a free one.
+It is bound without SO_REUSEPORT, so a taken port is an error. With it, a second server would
+silently take half of the connections. Port 0 chooses a free port.
 """
 
 import errno
@@ -25,7 +25,7 @@ def listening_socket(address: str) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
         try:
-            # Connections of a server that has just left must not hold up the next;
+            # Connections of a server that has just stopped must not block the next one;
             # on Linux this does not let two listeners share a port.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(place)
@@ -47,21 +47,21 @@ def listening_socket(address: str) -> socket.socket:
 
 
 def handed_socket(descriptor: int) -> socket.socket:
-    """The listening socket that this process was started with (docs/adr/0024). Whoever
-    handed it down keeps it, so that connections wait in it while nobody serves.
+    """The listening socket that this process inherited (docs/adr/0024). The parent keeps it
+    open, so connections wait in it while no process serves.
 
     Raises ListenFailed.
     """
     refused = ListenFailed(
-        f"MESH_LISTEN_FD={descriptor} is no listening socket of this process; "
-        "unset it to have the gateway listen on MESH_LISTEN itself."
+        f"MESH_LISTEN_FD={descriptor} is not a listening socket of this process; "
+        "unset it, and the gateway listens on MESH_LISTEN."
     )
     try:
         listener = socket.socket(fileno=descriptor)
     except OSError:
         raise refused from None
     if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        listener.detach()  # whatever it is, it is not ours to close
+        listener.detach()  # the descriptor is not ours to close
         raise refused
     listener.set_inheritable(False)
     listener.setblocking(False)

@@ -1,7 +1,7 @@
-"""The certificate that new HTTPS connections are shown: always the one that is current.
+"""The certificate for new HTTPS connections; follows the files when they are renewed.
 
-Each certificate gets an SSL context of its own. A connection keeps the one that it began
-with, so a renewal touches none that stands.
+Each certificate has its own SSL context. A connection keeps the context that it began with, so a
+renewal does not affect open connections.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class CurrentCertificate:
-    """Holds the SSL context of a server, and follows its files."""
+    """Holds the current SSL context of a server, and reloads it when the files change."""
 
     def __init__(
         self,
@@ -27,8 +27,8 @@ class CurrentCertificate:
         *,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        """`certificates` are of these files; it owns them. Raises ssl.SSLError or OSError when
-        the certificate and its key cannot be read."""
+        """`certificates` must be of these `files`; this object closes them. Raises ssl.SSLError or
+        OSError when the certificate and its key cannot be read."""
         self._files = files
         self._certificates = certificates
         self._retry_seconds = retry_seconds
@@ -37,7 +37,7 @@ class CurrentCertificate:
 
     @property
     def context(self) -> ssl.SSLContext:
-        """For a new connection."""
+        """The SSL context for a new connection."""
         return self._context
 
     def start(self) -> None:
@@ -55,7 +55,7 @@ class CurrentCertificate:
         try:
             self._context = server_context(self._files)
         except (OSError, ssl.SSLError) as error:
-            # The files changed again after they were checked; what was good goes on.
+            # The files changed again after the check: keep the last good context.
             log.warning("fail_https_renewal", error=str(error))
             self._retry = asyncio.get_running_loop().call_later(self._retry_seconds, self._renew)
         else:
@@ -63,7 +63,7 @@ class CurrentCertificate:
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
-    """Of HTTP/1.1 over TLS 1.2 or later. Raises ssl.SSLError or OSError."""
+    """An SSL context for HTTP/1.1 over TLS 1.2 or later. Raises ssl.SSLError or OSError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

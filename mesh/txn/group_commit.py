@@ -154,11 +154,12 @@ class GroupCommit:
     async def _run(self, batch: Sequence[_Waiting]) -> None:
         try:
             await self._settle(batch)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             log.error("fail_batch", exc_info=error)
+            # Each leaves the queue, also if its caller has gone or the batch was cancelled:
+            # an operation that stayed there would block its owner's later ones.
             for waiting in batch:
-                if not waiting.answer.done():
-                    self._fail(waiting, Internal(FAILED))
+                self._fail(waiting, Internal(FAILED))
         finally:
             self._free_slots += 1
             self._schedule()

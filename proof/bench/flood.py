@@ -149,7 +149,7 @@ class FloodRun:
             load.kill()
         served = result.answer_counts.get(SERVED, 0) / result.duration_seconds
         if not served:
-            raise BenchFailed(f"Nobody could log in: {result.answer_counts}")
+            raise BenchFailed(f"No login succeeded: {result.answer_counts}")
         return served
 
     def _round(self, capacity: float) -> FloodSample:

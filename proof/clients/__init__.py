@@ -1,1 +1,1 @@
-"""Every way in which a user may call the mesh, behind one class: `client.Client`."""
+"""Clients for every way to call the mesh, with one interface: `client.Client`."""

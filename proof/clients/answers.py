@@ -21,11 +21,11 @@ _FRACTIONS = {FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT}
 class Answer:
     """An answer, or an error.
 
-    `code` is the name of the gRPC code, OK for an answer, whose `reason`, `message` and
-    `fields` are empty. `fields` are the fields of the request that an error names. `body`
-    is the JSON as REST writes it; an error's has message, code, reason and status in every
-    client, and idempotencyKey if it names one. `raw` are the bytes that came, for comparing
-    two answers to one another.
+    `code` is the name of the gRPC code. It is OK for a success; then `reason`, `message` and
+    `fields` are empty. `fields` are the fields of the request that an error names. `body` is the
+    JSON as REST writes it. With every client, an error's body has message, code, reason and
+    status, and idempotencyKey if it names one. `raw` has the received bytes, to compare two
+    answers.
     """
 
     code: str
@@ -41,14 +41,14 @@ class Answer:
 
 
 def good(body: dict[str, Any], raw: bytes) -> Answer:
-    """An answer that is no error."""
+    """A successful answer."""
     return Answer("OK", "", "", (), body, raw)
 
 
 def refused(
     code: str, message: str, details: list[dict[str, Any]], fields: tuple[str, ...], raw: bytes
 ) -> Answer:
-    """An error of gRPC; `details` are the ErrorInfo of its status, as JSON: one, if any."""
+    """An error of gRPC; `details` has its ErrorInfo as JSON, or is empty."""
     reason = details[0].get("reason", "") if details else ""
     body = {"status": "error", "message": message, "code": code, "reason": reason}
     key = details[0].get("metadata", {}).get("idempotency_key") if details else None

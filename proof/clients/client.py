@@ -1,4 +1,4 @@
-"""The operations of a user, over any transport."""
+"""The operations of a user, with any transport."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ Request = Mapping[str, Any]
 
 
 class Client(ABC):
-    """A way into the mesh. `token` is a player's, as Login gave it; `key` is the idempotency
-    key of a mutation, left to the server when it is empty."""
+    """A connection to the mesh. `token` is a player's token from Login. `key` is the idempotency
+    key of a mutation; if it is empty, the server makes one."""
 
     @abstractmethod
     def call(self, method: str, request: Request, token: str = "") -> Answer:
-        """Calls "<service>/<method>" and returns what it gave, also when that is an error."""
+        """Calls "<service>/<method>"; returns its answer, which may be an error."""
 
     @abstractmethod
     def close(self) -> None:

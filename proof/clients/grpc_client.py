@@ -1,4 +1,4 @@
-"""gRPC straight at the services, with nothing known of them but their addresses."""
+"""gRPC directly to the services; it knows only their addresses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,8 +18,8 @@ TIMEOUT_SECONDS = 20.0
 
 
 class GrpcClient(Client):
-    """`addresses` has a host:port for each service by its full name; `files` are those of the
-    certificate to show."""
+    """`addresses` has a host:port for each service by its full name. `files` are those of the
+    client certificate."""
 
     def __init__(self, addresses: Mapping[str, str], files: TlsFiles | None = None) -> None:
         servers = {address: ReflectedServer(address, files) for address in set(addresses.values())}
@@ -41,7 +41,7 @@ class GrpcClient(Client):
         return good(as_rest(descriptor.output_type, document), raw)
 
     def send(self, method: str, message: bytes, token: str = "") -> bytes | Answer:
-        """Sends these very bytes, and returns those of the reply, or the error."""
+        """Sends serialized bytes; returns the bytes of the reply, or the error."""
         server = self._servers[method.partition("/")[0]]
         send: grpc.UnaryUnaryMultiCallable[bytes, bytes] = server.channel.unary_unary(f"/{method}")
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
@@ -51,7 +51,7 @@ class GrpcClient(Client):
             return refusal_of(error)
 
     def channel(self, service: str) -> grpc.Channel:
-        """The channel to the server of that service, for calls with metadata of their own."""
+        """The channel to the server of that service, for calls with other metadata."""
         return self._servers[service].channel
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class GrpcClient(Client):
 
 
 def refusal_of(error: Any) -> Answer:
-    """What a grpc.RpcError says."""
+    """The answer that describes a grpc.RpcError."""
     details: list[dict[str, Any]] = []
     fields: tuple[str, ...] = ()
     status = rpc_status.from_call(error)

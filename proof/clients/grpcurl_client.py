@@ -18,15 +18,15 @@ _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 
 
 class GrpcurlClient(Client):
-    """`program` is grpcurl's path; `addresses` has a host:port for each service; `files` are
-    those of the certificate to show."""
+    """`program` is grpcurl's path. `addresses` has a host:port for each service. `files` are
+    those of the client certificate."""
 
     def __init__(
         self, program: str, addresses: Mapping[str, str], files: TlsFiles | None = None
     ) -> None:
         self._program = program
         self._transport = transport_options(files)
-        # Tells which numbers of grpcurl's JSON are 64 bits wide; the calls are its own.
+        # Only for the types of the numbers in grpcurl's JSON; grpcurl makes the calls.
         self._servers = {
             name: ReflectedServer(address, files) for name, address in addresses.items()
         }
@@ -55,14 +55,15 @@ class GrpcurlClient(Client):
 
 
 def transport_options(files: TlsFiles | None) -> list[str]:
-    """grpcurl's, for plain text or a certificate."""
+    """grpcurl's options for plain text or for a certificate."""
     if files is None:
         return ["-plaintext"]
     return ["-cacert", str(files.ca), "-cert", str(files.certificate), "-key", str(files.key)]
 
 
 def _refusal(error_output: bytes) -> Answer:
-    """grpcurl prints google.rpc.Status as JSON; anything else is a fault of the call itself."""
+    """Parses the google.rpc.Status that grpcurl prints as JSON. Any other output means that the
+    call itself failed."""
     assert error_output.startswith(b"{"), error_output.decode()
     status = json.loads(error_output)
     details = status.get("details", [])

@@ -1,4 +1,4 @@
-"""REST by httpx. The routes are repeated here, because they are promised to users."""
+"""REST with httpx. The routes are repeated here, because they are promised to users."""
 
 import ssl
 from string import Formatter
@@ -48,13 +48,13 @@ ROUTES = {
 
 
 class RestClient(Client):
-    """The gateway at `base_url`, whose certificate `trust` believes; with `pulls_by_get` as its
-    oldest clients pull."""
+    """A client of the gateway at `base_url`. `trust` verifies its certificate. `pulls_by_get`
+    pulls with GET, as the oldest clients do."""
 
     def __init__(
         self, base_url: str, trust: ssl.SSLContext | None = None, *, pulls_by_get: bool = False
     ) -> None:
-        # Nothing of the environment, such as a proxy, stands between.
+        # Ignore the environment, such as its proxies.
         self.http = httpx.Client(
             base_url=base_url, timeout=TIMEOUT_SECONDS, trust_env=False, verify=trust or True
         )
@@ -78,7 +78,7 @@ class RestClient(Client):
 
 
 def answer_of(response: httpx.Response) -> Answer:
-    """The answer or the error, of which every one has an id that the header has too."""
+    """The answer or the error. Checks that an error's id is also in the header."""
     assert response.headers["content-type"] == "application/json"
     body = response.json()
     if response.status_code == 200:

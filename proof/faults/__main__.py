@@ -1,4 +1,4 @@
-"""Faults under load, to prove the transaction core and the sagas: `python -m proof.faults`.
+"""Injects faults under load, to check transactions and sagas: `python -m proof.faults`.
 
 Exit status: 0 when no check failed and, with --mutants, each mutant was caught; else 1.
 """
@@ -24,20 +24,20 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    minutes: Annotated[float, typer.Option(min=0.0, help="How long; 0 for no run.")] = 5.0,
+    minutes: Annotated[float, typer.Option(min=0.0, help="Length of the run; 0 for no run.")] = 5.0,
     seed: Annotated[int, typer.Option(help="0 for a random one.")] = 0,
     only: Annotated[
         list[str] | None, typer.Option(help="Only faults whose names contain this.")
     ] = None,
     mutants: Annotated[
-        bool, typer.Option("--mutants", help="Then show that each broken rule is noticed.")
+        bool, typer.Option("--mutants", help="Afterwards run all mutants; each must be caught.")
     ] = False,
     mutant: Annotated[list[str] | None, typer.Option(help="Only these mutants.")] = None,
-    results: Annotated[Path, typer.Option(help="Where runs leave their history.")] = REPOSITORY
+    results: Annotated[Path, typer.Option(help="Folder for the history of runs.")] = REPOSITORY
     / "var"
     / "faults",
 ) -> None:
-    """Harms a mesh under load for a while, and checks after each fault that nothing is lost."""
+    """Injects faults into a mesh under load, and checks after each one that nothing is lost."""
     if not chosen(all_faults(), only or []):
         raise typer.BadParameter(f"no fault has {' or '.join(only or [])} in its name")
     if unknown := set(mutant or []) - set(MUTANTS):
@@ -48,7 +48,7 @@ def main(
     folder.mkdir(parents=True)
     # The user that PostgreSQL runs as passes through.
     folder.chmod(0o755)
-    reporter.say(f"Seed {seed}; what happens is kept in {folder}.")
+    reporter.say(f"Seed {seed}; the history is kept in {folder}.")
     is_well = True
     try:
         if minutes:

@@ -1,9 +1,8 @@
-"""Rounds of faults under load, each followed by a look at all data.
+"""Rounds of faults under load; each is followed by checks of all data.
 
-A round injects one fault or several at the same time while players pull, buy and give,
-lets the load run a moment longer, holds it, waits until all is settled, and checks
-everything. Which faults come in which order is drawn from the seed; each comes once before
-any comes again.
+A round injects one or more faults at the same time while players pull, buy and give. Then the
+load runs a moment longer and is paused. When everything is settled, all data is checked. The
+seed determines the order of the faults; each fault is used once before any is used again.
 """
 
 import asyncio
@@ -41,10 +40,10 @@ GROUP_SHARES = {
     Group.DATABASE: 0.35,
     Group.PAYMENTS: 0.25,
 }
-"""How often a round has a fault of the group."""
+"""The share of rounds that have a fault of the group."""
 LOSS_SHARE = 0.06
-"""How often a round is the loss of a branch, by itself: a copy of a lost branch's Prepare
-that comes after the loss is what ADR 11 does not cover."""
+"""The share of rounds that have only the loss of a branch. It is not combined with other faults,
+because ADR 11 does not cover a repeated Prepare that arrives after the loss of its branch."""
 
 POINTS = frozenset(
     (
@@ -61,8 +60,8 @@ POINTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much load, how long stalls last, how long the databases, the sagas and a player may
-    take to settle what was begun."""
+    """The amount of load, the length of stalls, and the time within which the databases, the
+    sagas and a player must settle everything."""
 
     player_count: int = 300
     connection_count: int = 24
@@ -74,12 +73,12 @@ class Size:
 
 @dataclass
 class Tally:
-    """What a run came to."""
+    """The counts of a run."""
 
     injected: Counter[str] = field(default_factory=Counter)
     """By kind."""
     missed: list[str] = field(default_factory=list)
-    """The names of faults that did not come about, once for each time."""
+    """The names of faults that had no effect, once for each time."""
     rounds: int = 0
     seconds: float = 0.0
     reads: int = 0
@@ -87,7 +86,7 @@ class Tally:
 
 
 class FaultDeck:
-    """Draws faults of each group in a random order, all of them before any again."""
+    """Draws the faults of each group in a random order; all are drawn before any is repeated."""
 
     def __init__(self, faults: Sequence[Fault], chance: random.Random) -> None:
         self._chance = chance
@@ -109,7 +108,7 @@ class FaultDeck:
         return drawn
 
     def put_back(self, fault: Fault) -> None:
-        """For one that did not come about."""
+        """Puts back a fault that had no effect."""
         self._left[fault.group].insert(0, fault)
 
     def _next(self, group: Group) -> Fault:
@@ -165,7 +164,7 @@ class Campaign:
             self._log.close()
 
     async def round(self, faults: Sequence[Fault]) -> list[Fault]:
-        """Injects the faults at the same time, then checks; returns those that came about."""
+        """Injects the faults at the same time, then checks; returns those that had an effect."""
         self._load.go_on()
         came = await asyncio.gather(*(self._inject(fault) for fault in faults))
         await asyncio.sleep(AFTER_FAULT_SECONDS)
@@ -191,11 +190,11 @@ class Campaign:
         return came
 
     async def _check(self) -> None:
-        """Holds the load, and looks at everything."""
+        """Pauses the load, and checks everything."""
         self._load.hold()
         deadline = time.monotonic() + self._size.operation_seconds + IDLE_GRACE_SECONDS
         while not self._load.is_idle:
-            assert time.monotonic() < deadline, "every operation has a bound of its own"
+            assert time.monotonic() < deadline, "every operation has its own time limit"
             await asyncio.sleep(POLL_SECONDS)
         await asyncio.to_thread(self._target.wait_until_back)
         mesh, findings, history = self._target.mesh, self.findings, self.history
@@ -218,7 +217,7 @@ class Campaign:
         history.flush()
 
     async def check_all_answers(self) -> None:
-        """Everything that was ever answered, once more."""
+        """Checks every answer of the run once more."""
         await self._check_answers(self.history.done, self.history.refused)
 
     async def _check_answers(self, done: Sequence[Operation], refused: Sequence[Operation]) -> None:
@@ -235,7 +234,7 @@ class Campaign:
 
 
 def chosen(faults: Mapping[str, Fault], words: Sequence[str]) -> list[Fault]:
-    """Those whose names have one of the words in them; all when there are none."""
+    """The faults whose names contain one of the words; all if there are no words."""
     return [
         fault
         for name, fault in faults.items()
@@ -244,6 +243,6 @@ def chosen(faults: Mapping[str, Fault], words: Sequence[str]) -> list[Fault]:
 
 
 def rounds_of(deck: FaultDeck, until: float) -> Iterator[list[Fault]]:
-    """Draws until the time, on the monotonic clock."""
+    """Draws rounds until that time on the monotonic clock."""
     while time.monotonic() < until:
         yield deck.draw()

@@ -9,29 +9,30 @@ MOST_OF_A_CHECK = 20
 
 
 class Check(StrEnum):
-    """Everything that is looked at; the value says what holds when all is well."""
+    """Every check; the value is the invariant that it checks."""
 
     LEDGER = "a balance is the sum of its ledger and never negative"
     SAME_SET = "debits and pulls are the same set, by id, player and amount"
     INVENTORY = "an inventory is the sum of its player's pulls and gifts"
+    FAIRNESS = "pities, guarantees and limits are as the items that were drawn say"
     SUCCESSES = "what was answered is there, with exactly those items"
     REFUSALS = "what was refused changed nothing"
     FEES = "fees kept and gifts delivered are the same set, by id, player and amount"
-    BOOK = "the provider has kept the money of what was credited, once, and of nothing else"
+    BOOK = "the provider kept the money of credited purchases, once, and no other money"
     SAGAS = "purchases and gifts under way end within a bound"
     UNREQUESTED = "everything that is stored was requested"
     OUTCOMES = "both branches of a gid have its decision's outcome"
     PREPARED = "prepared branches and open decisions end within a bound"
     REPEATS = "a repeated idempotency key gives its first answer, byte for byte"
     READER = "gacha first, account second: no pull without its debit"
-    SETTLED = "who repeats a request learns its outcome within a bound"
-    SESSIONS = "who repeats a refresh stays logged in, and sees what is stored"
-    ANSWERS = "no right request is called wrong"
+    SETTLED = "a repeated request gets its outcome within a bound"
+    SESSIONS = "a repeated refresh keeps the session, and returns what is stored"
+    ANSWERS = "no valid request is called invalid"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`after_seconds` since the run began."""
+    """One violation; `after_seconds` counts from the start of the run."""
 
     check: Check
     detail: str
@@ -40,7 +41,7 @@ class Finding:
 
 @dataclass
 class Findings:
-    """Of one run. Each check keeps its first MOST_OF_A_CHECK findings, and counts the others."""
+    """The findings of one run. All are counted; the first MOST_OF_A_CHECK of a check are kept."""
 
     began_at: float = field(default_factory=time.monotonic)
     found: list[Finding] = field(default_factory=list)
@@ -57,13 +58,13 @@ class Findings:
             self.add(check, each)
 
     def take_new(self) -> list[Finding]:
-        """Those that were found since the last call."""
+        """The findings since the last call."""
         new = self.found[self._taken_count :]
         self._taken_count += len(new)
         return new
 
     def is_enough(self, check: Check) -> bool:
-        """Whether more findings of the check would add no information."""
+        """Whether the check has its maximum of findings."""
         return self.counts.get(check, 0) >= MOST_OF_A_CHECK
 
     def first(self, check: Check) -> float | None:

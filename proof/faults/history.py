@@ -1,7 +1,7 @@
 """Requests and their answers, kept in memory and in a file.
 
-The file has one JSON object for each answer, or for the lack of one, in the order in
-which they came; it is only ever added to.
+The file has one JSON object for each answer, or for a missing answer, in order. It is only
+appended to.
 """
 
 import time
@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What a player knows of an operation."""
+    """The outcome of an operation, as its player knows it."""
 
     UNKNOWN = "unknown"
     DONE = "done"
@@ -32,38 +32,40 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """One operation under one key. `amount` is the count of a pull or a gift, the gems of a
-    purchase; `request` is the body that is sent, each time the same."""
+    """One operation under one key. `amount` is the count of a pull or a gift, or the gems of a
+    purchase. `request` is the body, which is the same in every try."""
 
     kind: Kind
     user_id: str
     key: str
     amount: int
     request: bytes
+    banner_id: str = ""
+    """Of a pull."""
     outcome: Outcome = Outcome.UNKNOWN
     body: bytes = b""
-    """Of the first successful answer."""
+    """The body of the first successful answer."""
     unknown_count: int = 0
-    """The tries after which the outcome was not known."""
+    """The number of tries with an unknown outcome."""
     repeat_count: int = 0
 
     @property
     def id(self) -> str:
-        """The id of a pull in both databases; of a purchase or a gift, that of its request,
-        of which there may be several attempts."""
+        """For a pull, its id in both databases. For a purchase or a gift, the id of its request,
+        which may have several attempts."""
         return operation_id(self.kind, self.user_id, self.key)
 
 
 @dataclass
 class History:
-    """Of one run."""
+    """The operations and answers of one run."""
 
     path: Path
     done: list[Operation] = field(default_factory=list)
     refused: list[Operation] = field(default_factory=list)
     operation_ids: set[str] = field(default_factory=set)
     answers: dict[str, int] = field(default_factory=dict)
-    """How often each kind of answer came, by its status and reason."""
+    """The number of answers by status and reason."""
 
     def __post_init__(self) -> None:
         self._file = self.path.open("ab")
@@ -72,7 +74,7 @@ class History:
         self.operation_ids.add(operation.id)
 
     def note(self, operation: Operation, status: int, body: bytes) -> None:
-        """Adds one answer; status 0 is none."""
+        """Adds one answer; status 0 means that none arrived."""
         line = {
             "at": time.time(),
             "kind": operation.kind,

@@ -33,14 +33,14 @@ class Reporter:
         names = ", ".join(fault.name for fault in faults)
         self.say(
             f"round {campaign.tally.rounds}: {names}"
-            f"{'' if came == len(faults) else f' ({len(faults) - came} did not come about)'}"
+            f"{'' if came == len(faults) else f' ({len(faults) - came} had no effect)'}"
             f" | {len(history.done)} done, {len(history.refused)} refused,"
             f" {findings.count} anomalies"
         )
         self.show_findings(findings)
 
     def show_findings(self, findings: Findings) -> None:
-        """Those that were not shown before: an interrupted run has shown what it found."""
+        """Shows the findings that were not shown before, so an interrupted run has shown all."""
         for each in findings.take_new():
             self.console.print(
                 f"[bold red]{each.after_seconds:7.1f} s[/bold red] {escape(str(each.check))}: "
@@ -48,7 +48,7 @@ class Reporter:
             )
 
     def show_columns(self, caught: Mapping[str, Findings]) -> None:
-        """What the columns of the table of mutants stand for."""
+        """Explains the columns of the table of mutants."""
         for check in _checks_of(caught):
             self.console.print(f"  {check.name.lower()}: {check}")
 
@@ -70,7 +70,7 @@ def summary(campaign: Campaign, seed: int) -> str:
         "|---|---|",
         f"| seed | {seed} |",
         f"| minutes | {tally.seconds / 60:.1f} |",
-        f"| rounds, each with a look at all data | {tally.rounds} |",
+        f"| rounds, each with a check of all data | {tally.rounds} |",
         *(f"| fault: {kind} | {count} |" for kind, count in sorted(tally.injected.items())),
         f"| faults in all | {tally.injected.total()} |",
         f"| failpoints reached | {len(tally.reached)} of {len(POINTS)} |",
@@ -78,7 +78,7 @@ def summary(campaign: Campaign, seed: int) -> str:
         f"| refused for lack of gems or items, or declined | {len(history.refused)} |",
         f"| other answers and lost ones, settled by repeating | {unknown - len(history.refused)} |",
         f"| successes requested again | {repeats} |",
-        f"| looks of the reader | {tally.reads} |",
+        f"| checks by the reader | {tally.reads} |",
         f"| anomalies | {campaign.findings.count} |",
     ]
     if missing:
@@ -88,7 +88,7 @@ def summary(campaign: Campaign, seed: int) -> str:
 
 
 def mutant_table(caught: Mapping[str, Findings]) -> Table:
-    """Which check caught which mutant, after how many seconds."""
+    """A table of the checks that caught each mutant, and the seconds that it took."""
     table = Table(title="Mutant by check: seconds until it was caught", title_justify="left")
     table.add_column("mutant", no_wrap=True)
     columns = _checks_of(caught)

@@ -1,4 +1,4 @@
-"""Whole runs, from an empty folder to a verdict: of the protocol as it is, and of mutants."""
+"""Whole runs on a new mesh: of the real protocol, and of its mutants."""
 
 import asyncio
 import random
@@ -29,8 +29,8 @@ MUTANT_SIZE = Size(
 
 
 def run(folder: Path, seconds: float, seed: int, only: Sequence[str], reporter: Reporter) -> bool:
-    """One run on a mesh of its own, with the faults whose names have one of the words `only`
-    in them. Whether nothing was found."""
+    """Runs on its own mesh, with the faults whose names contain one of the words `only`. Returns
+    True if there are no findings."""
     stalls = STALLS_SECONDS if seconds >= LONG_RUN_SECONDS else SHORT_STALLS_SECONDS
     size = Size(stalls_seconds=stalls)
     faults = chosen(all_faults(), only)
@@ -51,7 +51,7 @@ def run(folder: Path, seconds: float, seed: int, only: Sequence[str], reporter: 
     (folder / "summary.md").write_text(summary(campaign, seed) + "\n")
     is_well = not campaign.findings.count
     if is_well:
-        # The databases are of interest only where something is wrong.
+        # The databases are only needed to examine findings.
         shutil.rmtree(folder / "mesh" / "postgres", ignore_errors=True)
     return is_well
 
@@ -69,7 +69,7 @@ async def _harm(campaign: Campaign, deck: FaultDeck, seconds: float, reporter: R
 
 
 def run_mutants(folder: Path, names: Sequence[str], seed: int, reporter: Reporter) -> bool:
-    """Whether each was caught."""
+    """Runs the mutants. Returns True if each was caught."""
     caught: dict[str, Findings] = {}
     for name in names:
         reporter.say(f"Mutant {name}: {MUTANTS[name].description}.")
@@ -81,7 +81,7 @@ def run_mutants(folder: Path, names: Sequence[str], seed: int, reporter: Reporte
 
 
 def run_mutant(folder: Path, name: str, seed: int) -> Findings:
-    """One mutant on a mesh of its own, until it is caught or its time is up."""
+    """Runs one mutant on its own mesh, until it is caught or its time is over."""
     mutant = MUTANTS[name]
     folder.mkdir()
     target = Target(folder / "mesh", name)

@@ -1,1 +1,1 @@
-"""Random input at every endpoint, and checks of its effects: `make fuzz`."""
+"""Sends random input to every endpoint, and checks its effects: `make fuzz`."""

@@ -1,4 +1,4 @@
-"""Random input at every endpoint of a mesh: `python -m proof.fuzz`.
+"""Sends random input to every endpoint of a mesh: `python -m proof.fuzz`.
 
 Exit status: 0 when no answer was our bug, no instance was lost, no process logged an unexpected
 failure, and every invariant holds over all data; else 1.
@@ -25,21 +25,21 @@ def main(
     messages: Annotated[int, typer.Option(min=0, help="gRPC requests; 0 for none.")] = 50_000,
     rest_seconds: Annotated[
         int,
-        typer.Option(min=0, max=720, help="Of REST, with one player's token; 0 for none."),
+        typer.Option(min=0, max=720, help="Length of REST requests, as one player; 0 for none."),
     ] = 180,
     seed: Annotated[int, typer.Option(help="0 for a random one.")] = 0,
-    results: Annotated[Path, typer.Option(help="Where runs leave their logs.")] = REPOSITORY
+    results: Annotated[Path, typer.Option(help="Folder for the logs of runs.")] = REPOSITORY
     / "var"
     / "fuzz",
 ) -> None:
-    """Sends random requests over REST and gRPC, and looks whether anything was harmed."""
+    """Sends random requests over REST and gRPC, and checks that nothing is harmed."""
     seed = seed or random.SystemRandom().randrange(1, 2**31)
     folder = results.resolve() / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
     folder.mkdir(parents=True)
     # The user that PostgreSQL runs as passes through.
     folder.chmod(0o755)
     reporter = Reporter()
-    reporter.say(f"Seed {seed}; what happens is kept in {folder}.")
+    reporter.say(f"Seed {seed}; the logs are kept in {folder}.")
     try:
         is_well = fuzz(folder, Size(messages, rest_seconds), seed, reporter)
     except MeshNotUp as error:

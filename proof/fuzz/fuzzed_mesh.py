@@ -1,4 +1,4 @@
-"""The mesh that is fuzzed: its callers' tokens, and what must hold afterwards."""
+"""The mesh under fuzzing: the tokens of its callers, and the checks afterwards."""
 
 import json
 import time
@@ -19,16 +19,16 @@ from proof.tokens import key_of
 SERVERS = ("account_svc", "gacha_svc", "registry")
 PURSE_GEMS = 1_000_000
 LOG_IN_SECONDS = 600.0
-"""For how long a token, which lasts 15 minutes, is used."""
+"""How long a token is used; it is valid for 15 minutes."""
 UNEXPECTED_ERROR = "fail_"
 """The error events that processes log for unexpected failures."""
 
 
 class FuzzedMesh:
-    """Its own mesh in `folder`, with two players; one of them sends the random requests."""
+    """A mesh in `folder` with two players; one of them sends the random requests."""
 
     def __init__(self, folder: Path) -> None:
-        """Starts it. Call it from the main thread."""
+        """Starts the mesh. Call it from the main thread."""
         self.mesh: Mesh = start_mesh(folder / "mesh", environment=BUSY_MACHINE)
         with closing(RestClient(self.mesh.gateway)) as rest:
             self.player: Player = register(rest, PURSE_GEMS)
@@ -45,7 +45,7 @@ class FuzzedMesh:
         ]
 
     def tokens(self) -> dict[str, Token]:
-        """By who shows them, as they are now; one is no token at all."""
+        """The current token of each caller; one caller has an invalid token."""
         return {
             PLAYER: self.player_token,
             **{name: ServiceIdentity(key_of(self.mesh, name), name).token for name in IDENTITIES},
@@ -53,13 +53,12 @@ class FuzzedMesh:
         }
 
     def player_token(self) -> str:
-        """A token of the player who knocks. A run may take longer than one lasts, and what is
-        tried may end every session, so the player logs in anew."""
+        """A token of the player who sends the requests. The player logs in again from time to time,
+        because tokens expire during a run, and random requests may end all sessions."""
         return self.new_token() if time.monotonic() > self._log_in_at else self.player.token
 
     def new_token(self) -> str:
-        """Another token of that player, who logs in for it, whatever was guessed before in that
-        name."""
+        """Logs the player in again. Failed logins by random requests are forgiven first."""
         query(self.mesh, "account", f"SELECT forgive_login_attempts('{self.player.username}')")
         with closing(RestClient(self.mesh.gateway)) as rest:
             logged_in = rest.login(self.player.username, PASSWORD)

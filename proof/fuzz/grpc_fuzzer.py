@@ -1,8 +1,8 @@
-"""Random requests at every gRPC method of every instance, and a verdict on each answer.
+"""Sends random requests to every gRPC method of every instance, and judges each answer.
 
-An answer is well unless it is of a code that only our bugs have (UNKNOWN, INTERNAL,
-DATA_LOSS), or carries none of our details, as what gRPC says itself when an instance is
-lost. Streams are opened, sent a few requests, read once, and left.
+An answer is wrong if its code is one that only our bugs have (UNKNOWN, INTERNAL, DATA_LOSS), or
+if it lacks our details, like the errors of gRPC itself when an instance is lost. Streams are
+opened, get a few requests, are read once, and are cancelled.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ from protos import DESCRIPTORS
 
 IN_FLIGHT = 24
 HEALTH = "grpc.health.v1.Health"
-"""Left out: grpcio reads its requests by itself, and answers malformed ones as UNKNOWN."""
+"""Not fuzzed: grpcio parses its requests itself, and answers UNKNOWN to malformed ones."""
 CALL_SECONDS = 10.0
 STREAM_SECONDS = 1.0
 RIGHT_CALLER_SHARE = 0.7
 OUR_BUGS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS)
 SAID_BY_GRPC = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED)
-"""What gRPC may answer by itself to a method or a size that the server does not take."""
+"""The answers of gRPC itself to an unknown method or a too large message."""
 
 
 Token = Callable[[], str]
@@ -57,7 +57,7 @@ class Endpoint:
 
 @dataclass(slots=True)
 class Verdict:
-    """What became of all requests: answers by method and code, and what is wrong."""
+    """The result of all requests: answers by method and code, and the findings."""
 
     answers: Counter[tuple[str, str]] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Verdict:
 
 
 def endpoints_of(instances: Sequence[tuple[str, str]]) -> list[Endpoint]:
-    """Every method that the instances, given by name and address, say they serve."""
+    """Every method that the instances list by reflection; `instances` are names and addresses."""
     import_generated(DESCRIPTORS.read_bytes())
     pool = descriptor_pool.Default()
     endpoints = []
@@ -77,14 +77,14 @@ def endpoints_of(instances: Sequence[tuple[str, str]]) -> list[Endpoint]:
             for service in ProtoReflectionDescriptorDatabase(channel).get_services():
                 if service == HEALTH:
                     continue
-                with suppress(KeyError):  # of another project, and not generated here
+                with suppress(KeyError):  # not our service, and not generated here
                     found = pool.FindServiceByName(service)
                     endpoints += [Endpoint(name, address, method) for method in found.methods]
     return endpoints
 
 
 class GrpcFuzzer:
-    """Sends requests to endpoints. `tokens` are by the service that shows them, and PLAYER's."""
+    """Sends requests to endpoints. `tokens` has a token of each service, and of PLAYER."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class GrpcFuzzer:
         self.verdict = Verdict()
 
     async def send(self, count: int) -> None:
-        """Sends so many requests."""
+        """Sends that many requests."""
         addresses = {endpoint.address for endpoint in self._endpoints}
         channels = {
             address: grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
@@ -147,7 +147,7 @@ class GrpcFuzzer:
     ) -> None:
         send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(endpoint.path)
         call = send(request, timeout=CALL_SECONDS, metadata=metadata)
-        # A watcher that has the newest list gets nothing before the next change.
+        # A watcher that has the newest list gets nothing until the next change.
         with suppress(TimeoutError):
             async with asyncio.timeout(STREAM_SECONDS):
                 await call.read()
@@ -160,7 +160,7 @@ class GrpcFuzzer:
         request: bytes,
         metadata: tuple[tuple[str, str], ...],
     ) -> None:
-        """A server need not answer a stream, so silence is well; being gone is not."""
+        """Silence on a stream is valid, because a server need not answer. A lost server is not."""
         send: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
             endpoint.path
         )
@@ -171,7 +171,7 @@ class GrpcFuzzer:
                 async with asyncio.timeout(STREAM_SECONDS):
                     await call.read()
         except asyncio.InvalidStateError:
-            # The server has ended the stream before all was written.
+            # The server has ended the stream before everything was written.
             code = await call.code()
             if code is not grpc.StatusCode.OK:
                 raise grpc.aio.AioRpcError(

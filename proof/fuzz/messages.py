@@ -1,8 +1,8 @@
 """Random requests for a method, made from its descriptor.
 
-Each is one of: a message whose fields hold edges of their types and of what is usual
-here; the bytes of such a message, cut, doubled or with bits flipped; bytes at random.
-The same seed gives the same requests.
+Each request is one of: a message with boundary values of its types and of usual data; the bytes
+of such a message, truncated, doubled or with flipped bits; random bytes. The same seed gives the
+same requests.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,15 +33,15 @@ DOUBLES = (0.0, -0.0, 1e308, -1e308, float("nan"), float("inf"), 5e-324)
 
 
 class Requests:
-    """An endless supply of serialized requests, by the type of the message."""
+    """Generates serialized requests by the type of the message."""
 
     def __init__(self, randomness: Random, known: Sequence[str] = ()) -> None:
-        """`known` are texts that mean something on this mesh, such as ids and usernames."""
+        """`known` are texts that are valid on this mesh, such as ids and usernames."""
         self._randomness = randomness
         self._texts = (*TEXTS, *known)
 
     def of(self, message: Descriptor) -> bytes:
-        """The next one."""
+        """The next request of that type."""
         roll = self._randomness.random()
         if roll < 0.05:
             return self._randomness.randbytes(self._randomness.randrange(200))

@@ -1,4 +1,4 @@
-"""What a run says."""
+"""The output of a run."""
 
 import sys
 import time
@@ -26,7 +26,7 @@ class Reporter:
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {escape(sentence)}")
 
     def show_answers(self, verdict: Verdict) -> None:
-        """A line for each method: how many requests, and their answers by code."""
+        """Prints a line for each method: the number of requests, and the answers by code."""
         by_method: dict[str, Counter[str]] = defaultdict(Counter)
         for (path, code), count in verdict.answers.items():
             by_method[path][code] += count
@@ -38,7 +38,7 @@ class Reporter:
         self._console.print(table, soft_wrap=False)
 
     def show_findings(self, where: str, findings: Sequence[str]) -> bool:
-        """Whether there are none."""
+        """Prints the findings. Returns True if there are none."""
         self.say(f"{where}: {len(findings)} findings.")
         for each in findings[:SHOWN]:
             self._console.print(f"[bold red]{escape(where)}[/bold red] {escape(each)}")

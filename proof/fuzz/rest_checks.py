@@ -1,4 +1,4 @@
-"""What schemathesis looks at beside its own checks; it loads this file by itself."""
+"""Additional checks for schemathesis, which loads this file by itself."""
 
 from typing import Any
 
@@ -7,23 +7,23 @@ from schemathesis import Case, CheckContext, Response
 from schemathesis.generation import GenerationMode
 
 OF_THE_STATE = {"FAILED_PRECONDITION"}
-"""Codes that say that the request is right and the state is not."""
+"""Codes of valid requests that the present state does not allow."""
 
 OF_THE_PAST = {"IDEMPOTENCY_KEY_REUSED"}
 
 OF_THE_SHOP = {"PAYMENT_METHOD_UNSUPPORTED", "PAYMENT_AMOUNT_UNSUPPORTED"}
-"""Reasons that no document can foresee, for they depend on the provider."""
+"""Reasons that the document cannot describe, because they depend on the provider."""
 
 
 @schemathesis.check
-def what_the_document_allows_is_refused_by_the_state_alone(
+def valid_data_is_refused_only_because_of_the_state(
     context: CheckContext, response: Response, case: Case[Any]
 ) -> None:
-    """A refusal of valid data names the state, never a field, which the document had allowed."""
+    """A refusal of data that the document allows must name the state, and never a field."""
     if response.status_code not in (400, 422) or case.meta is None:
         return
     if case.meta.generation.mode is not GenerationMode.POSITIVE:
         return
     error = response.json()
     if error["code"] not in OF_THE_STATE and error["reason"] not in OF_THE_PAST | OF_THE_SHOP:
-        raise AssertionError(f"allowed by the document, and refused: {error['message']}")
+        raise AssertionError(f"allowed by the document, but refused: {error['message']}")

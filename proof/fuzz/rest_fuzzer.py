@@ -1,4 +1,4 @@
-"""Schemathesis over /openapi.json: what the document allows and what it forbids."""
+"""Runs schemathesis with /openapi.json: valid and invalid requests."""
 
 import json
 import os
@@ -15,7 +15,7 @@ CHECKS = "proof.fuzz.rest_checks"
 
 @dataclass(frozen=True, slots=True)
 class RestRun:
-    """What schemathesis did: how many cases, its whole output, and whether it found nothing."""
+    """The result of schemathesis: the number of cases, its output, and whether it found nothing."""
 
     case_count: int
     output: str
@@ -23,9 +23,9 @@ class RestRun:
 
 
 def fuzz_rest(gateway: str, token: str, folder: Path, *, seconds: int, seed: int) -> RestRun:
-    """Tries every operation as the player of that token, for about so many seconds.
+    """Calls every operation with the player's token, for about `seconds`.
 
-    Its own report of every case is left in `folder`.
+    The report of every case is written to `folder`.
     """
     report = folder / "schemathesis.json"
     command = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"]

@@ -1,4 +1,4 @@
-"""A whole run, from an empty folder to a verdict."""
+"""A whole run on a new mesh."""
 
 import asyncio
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ BATCH = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is sent."""
+    """The amount of input."""
 
     message_count: int
     rest_seconds: int
 
 
 def fuzz(folder: Path, size: Size, seed: int, reporter: Reporter) -> bool:
-    """Whether a mesh of its own in `folder` went through it unharmed."""
+    """Fuzzes its own mesh in `folder`. Returns True if nothing was harmed."""
     reporter.say("Starting a mesh.")
     target = FuzzedMesh(folder)
     try:

@@ -1,1 +1,1 @@
-"""Load and connections that more than one program of the proof uses."""
+"""Load generators and connections that several programs of proof use."""

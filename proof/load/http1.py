@@ -1,9 +1,9 @@
-"""A connection that sends ready-made HTTP/1.1 requests, one at a time, at little cost.
+"""A cheap HTTP/1.1 connection that sends prepared requests, one at a time.
 
-It knows what the gateway's answers need and no more: a status, a content-length, and
-a connection that stays open. Anything else is an error, never a wrong figure. Answers
-are handed on within the very call that the event loop makes when bytes arrive: a task,
-a future and a timer for each would cost as much as all the rest.
+It supports only what the gateway's answers have: a status, a content-length, and a connection
+that stays open. Anything else is an error, so it never gives a wrong figure. `on_answer` is
+called directly from the event loop's data callback, because a task, a future and a timer for
+each answer would double the cost.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 class MalformedAnswer(ConnectionError):
-    """The peer does not speak HTTP/1.1 as it is expected here."""
+    """The peer does not send HTTP/1.1 as expected here."""
 
 
 class Answer(NamedTuple):
-    """`is_last` when the peer closes the connection after it."""
+    """An answer. `is_last`: the peer closes the connection after it."""
 
     status: int
     body: bytes
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 def parse_answer(received: bytes) -> Answer | None:
-    """The whole answer, or None while some of it is missing. Raises MalformedAnswer."""
+    """The complete answer, or None while a part is missing. Raises MalformedAnswer."""
     end = received.find(_END_OF_HEAD)
     if end < 0:
         return None
@@ -53,8 +53,8 @@ class Connection(asyncio.Protocol):
     def __init__(
         self, on_answer: Callable[[Answer], None], on_end: Callable[[ConnectionError], None]
     ) -> None:
-        """`on_answer` may send the next request at once; `on_end` is called once, whoever
-        ended the connection, and nothing is called after it."""
+        """`on_answer` may send the next request at once. `on_end` is called once, also when this
+        side closes the connection, and nothing is called after it."""
         self._on_answer = on_answer
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
@@ -70,13 +70,13 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def close(self, cause: ConnectionError | None = None) -> None:
-        """Breaks it; `on_end` gets the cause a moment later. Idempotent."""
+        """Aborts the connection; `on_end` gets the cause a moment later. Idempotent."""
         self._cause = self._cause or cause
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no subclasses, though they have all the methods.
+        # uvloop's transports have all the methods, but are no subclasses.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:

@@ -51,10 +51,10 @@ class PullLoad:
     seed: int
     banner: str = "standard"
     trust: ssl.SSLContext | None = None
-    """Believes the gateway's certificate; None for plain HTTP."""
+    """Verifies the gateway's certificate; None for plain HTTP."""
     settled: list[Settled] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
-    """How often callers saw each kind of error that a retry had to settle."""
+    """The number of errors of each kind that callers saw and retried."""
 
     def __post_init__(self) -> None:
         self._stop = asyncio.Event()
@@ -65,7 +65,7 @@ class PullLoad:
         )
 
     async def player(self, client: httpx.AsyncClient, gems: int) -> PullingPlayer:
-        """A new player with that much currency."""
+        """Registers a player with that many gems."""
         name = f"load-{uuid4().hex[:16]}"
         credentials = {"username": name, "password": PASSWORD}
         registered = await client.post(
@@ -97,14 +97,14 @@ class PullLoad:
             return None
 
     async def run(self, players: list[PullingPlayer], connections: int) -> None:
-        """Pulls over that many connections until `stop`; every pull that began is settled."""
+        """Pulls over that many connections until `stop`; settles every started pull."""
         async with self.client() as client:
             await asyncio.gather(
                 *(self._keep_pulling(client, players, number) for number in range(connections))
             )
 
     def stop(self) -> None:
-        """Lets the pulls that began be settled, and begins no others."""
+        """Starts no more pulls; the started ones are settled."""
         self._stop.set()
 
     async def pull(

@@ -1,4 +1,4 @@
-"""REST as a player's client speaks it, over a connection that is made anew when it breaks."""
+"""A REST connection like a player's client; it is replaced when it breaks."""
 
 import asyncio
 import ssl
@@ -9,8 +9,8 @@ ANSWER_TIMEOUT_SECONDS = 14.0
 
 
 class _Exchanges:
-    """One connection, whose exchanges can be waited for. It is of no use after one that
-    was not answered."""
+    """One connection whose exchanges can be awaited. It cannot be used after an exchange without
+    an answer."""
 
     def __init__(self) -> None:
         self._connection: Connection | None = None
@@ -20,7 +20,7 @@ class _Exchanges:
     async def exchange(
         self, host: str, port: int, request: bytes, trust: ssl.SSLContext | None
     ) -> Answer:
-        """Raises OSError."""
+        """Sends a request and returns its answer. Raises OSError."""
         if self._connection is None:
             self._connection = await connect(host, port, self._take_answer, self._take_end, trust)
         if self._end is not None:
@@ -31,7 +31,7 @@ class _Exchanges:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the other side has closed it."""
+        """Whether the peer has closed it."""
         return self._end is not None
 
     def close(self) -> None:
@@ -52,7 +52,7 @@ class RestConnection:
     """A keep-alive connection that sends one request at a time."""
 
     def __init__(self, gateway: str, trust: ssl.SSLContext | None = None) -> None:
-        """`gateway` is http://HOST:PORT, or https:// with whom to `trust`."""
+        """`gateway` is http://HOST:PORT, or https:// with `trust` to verify it."""
         self._host, _, self._port = gateway.partition("://")[2].rpartition(":")
         self._trust = trust
         self._line: _Exchanges | None = None
@@ -67,7 +67,7 @@ class RestConnection:
         patience_seconds: float = ANSWER_TIMEOUT_SECONDS,
         headers: str = "",
     ) -> Answer | None:
-        """The answer; None when none came. `line` is a method and a path."""
+        """The answer, or None without one. `line` is a method and a path."""
         request = (
             f"{line} HTTP/1.1\r\nhost: {self._host}\r\nauthorization: Bearer {token}\r\n"
             f"idempotency-key: {key}\r\ncontent-type: application/json\r\n"

@@ -1,7 +1,7 @@
-"""The players of a run, put into the account database with sessions of their own.
+"""The players of a run, inserted into the account database with their sessions.
 
-Registering and logging in takes two password hashes each, which hundreds of players need not
-wait for; everything else goes through REST, their access tokens included.
+This saves two password hashes for each of hundreds of players. Everything else goes through
+REST, also their access tokens.
 """
 
 import os
@@ -26,9 +26,9 @@ TIMEOUT_SECONDS = 30.0
 
 @dataclass(slots=True, eq=False)
 class SeededPlayer:
-    """A player with tokens; `is_out_of_gems` after something was refused for lack of gems.
+    """A player with tokens. `is_out_of_gems` is true after a refusal for lack of gems.
 
-    `items` are the numbers of those that the harness knows are owned and not being given.
+    `items` has the ids of items that are known to be owned and are not being given.
     """
 
     user_id: str
@@ -45,14 +45,14 @@ class SeededPlayer:
         return f"faults-{self.user_id}"
 
     def take(self, answer: dict[str, Any]) -> None:
-        """What a refresh gave."""
+        """Stores the tokens of a refresh."""
         self.token, self.refresh_token = answer["token"], answer["refresh_token"]
         self.rotation_count += 1
 
 
 def make_players(mesh: Mesh, count: int) -> list[SeededPlayer]:
-    """That many, with empty wallets, and tokens that last 15 minutes: see
-    `proof.load.session_refresher` for who stays longer."""
+    """Makes that many players, with empty wallets and with tokens that are valid for 15 minutes.
+    `proof.load.session_refresher` renews them in longer runs."""
     with (
         closing(psycopg2.connect(mesh.database_url("account"))) as connection,
         connection,

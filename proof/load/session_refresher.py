@@ -1,9 +1,9 @@
-"""Players stay logged in, whatever is done to the mesh.
+"""Keeps players logged in while faults are injected, and checks their sessions.
 
-Each session is refreshed over and over in the background: a refresh is repeated with its key
-until it is answered, and many a caller goes away before the answer. So many answers are lost,
-and yet nobody may be logged out or taken for a thief, and what is stored of a session is what
-its client has seen.
+Each session is refreshed continuously in the background. A refresh is repeated with its key
+until it is answered, and many callers disconnect before the answer, so many answers are lost.
+Still, no player may be logged out or treated as a thief, and the stored session must be the one
+that its client has seen.
 """
 
 import asyncio
@@ -25,22 +25,22 @@ OK = 200
 LATER = (409, 429, 499)
 PAUSE_SECONDS = 0.05
 SHORT_DEADLINE_SHARE, SHORT_DEADLINES_SECONDS = 0.3, (0.005, 0.01, 0.02, 0.05)
-"""How often of 1, and for how long, somebody waits who does not wait for the answer."""
+"""The share of callers that disconnect before the answer, and after how long they do."""
 STORED = "SELECT session_id::text, generation, ending FROM player_session"
 
 
 class SessionRefresher:
-    """Of all players of a run. Use it in one event loop."""
+    """Refreshes the sessions of all players of a run. Use it in one event loop."""
 
     def __init__(
         self, mesh: Mesh, players: Sequence[SeededPlayer], seed: int, find: Callable[[str], None]
     ) -> None:
-        """`find` is called with each refusal that no session deserved."""
+        """`find` is called with each wrong refusal."""
         self._mesh, self._players, self._find = mesh, players, find
         self._chance = random.Random(f"{seed}/sessions")
 
     async def keep_refreshing(self) -> None:
-        """One player after the other, until cancelled; each far more often than need be."""
+        """Refreshes one player after the other until cancelled, far more often than necessary."""
         with closing(RestConnection(self._mesh.gateway, self._mesh.trust)) as rest:
             while True:
                 for player in self._players:
@@ -49,7 +49,7 @@ class SessionRefresher:
                     await asyncio.sleep(PAUSE_SECONDS)
 
     def wrong(self) -> list[str]:
-        """Sessions that are not as their clients saw them. Reads the database."""
+        """The sessions that differ from what their clients saw. Reads the database."""
         before = {player.session_id: player.rotation_count for player in self._players}
         stored = {
             str(session_id): rest for session_id, *rest in query(self._mesh, "account", STORED)
@@ -92,7 +92,7 @@ class SessionRefresher:
 
 
 def _is_as_seen(stored: Sequence[object] | None, before_count: int, after_count: int) -> bool:
-    """Whether it lives, and is at most one rotation ahead of what its client saw meanwhile."""
+    """Whether the session is valid, and at most one rotation ahead of what its client saw."""
     if stored is None:
         return False
     generation, ending = stored

@@ -1,5 +1,5 @@
 """A short run of the machine that proves the transaction core and the sagas,
-and of four broken rules.
+and of five broken rules.
 
 `make faults` runs it for as long as one likes; this shows in two minutes that nothing
 is lost in a few rounds, and that the checks can fail.
@@ -22,6 +22,7 @@ CAUGHT_BY = {
     "duplicates_unchecked": Check.REPEATS,
     "gacha_committed_first": Check.READER,
     "decision_after_commit": Check.SAME_SET,
+    "guarantees_not_kept": Check.FAIRNESS,
     "repeats_taken_for_thefts": Check.SESSIONS,
 }
 

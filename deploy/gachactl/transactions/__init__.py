@@ -1,1 +1,1 @@
-"""`gachactl tx`: which transactions are under way, and settling one by the protocol."""
+"""`gachactl tx`: lists unfinished transactions, and settles one by the protocol."""

@@ -8,8 +8,8 @@ from mesh.txn.decisions import Decision
 
 
 def listing_json(listing: Listing, services: Services) -> dict[str, object]:
-    """`failures` has a sentence for each service that does not answer; `is_cut` says that
-    there are more."""
+    """`failures` has a sentence for each service that does not answer; `is_cut` means
+    that the list is incomplete."""
     return {
         "transactions": [_transaction_json(each, services) for each in listing.transactions],
         "failures": {name: described(error) for name, error in listing.failures.items()},
@@ -36,7 +36,7 @@ def resolution_json(gid: str, resolution: Resolution) -> dict[str, object]:
 
 
 def ended_json(gid: str, decision: Decision | None) -> dict[str, object]:
-    """Of a transaction that no side has prepared; `outcome` is null when nothing is known."""
+    """For a transaction that no side has prepared. `outcome` is null if it is unknown."""
     outcome = None if decision is None else decision.outcome.value
     return {"gid": gid, "outcome": outcome, "is_complete": decision is not None, "steps": []}
 

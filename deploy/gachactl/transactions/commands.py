@@ -25,7 +25,7 @@ from mesh.tls.settings import TlsSettings
 from mesh.txn.model import gid_age_seconds
 
 YOUNG_SECONDS = 10.0
-"""Below this age a transaction may well be at work: its coordinator may only be slow."""
+"""A younger transaction may still be running: its coordinator may only be slow."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,11 +53,11 @@ def show_list(
     key_file: KeyFile = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Show what is in flight and in doubt on both sides. Changes nothing.
+    """Show the transactions in flight and in doubt on both sides. Changes nothing.
 
     JSON: {"transactions": [{"gid", "coordinator", "age_seconds", "prepared": {SERVICE: true,
     false or null}, "decision": commit, abort or null, "state"}, ...], "failures": {SERVICE:
-    SENTENCE}, "is_cut": whether there are more}.
+    SENTENCE}, "is_cut": true if the list is incomplete}.
     """
     listing = asyncio.run(_look(_access(folder, registries, key_file)))
     if output is Format.JSON:
@@ -77,9 +77,9 @@ def settle(
     key_file: KeyFile = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Force the outcome of one transaction unless it is decided, and carry it out. Idempotent.
+    """Abort one transaction unless it is decided, and carry the decision out. Idempotent.
 
-    Exit status 0 when it has ended alike on both sides. JSON: {"gid", "outcome": commit, abort
+    Exit status 0 when both sides have the same outcome. JSON: {"gid", "outcome": commit, abort
     or null, "is_complete", "steps": [{"service", "error": SENTENCE or null, "was_lost"}, ...]}.
     """
     access = _access(folder, registries, key_file)
@@ -96,7 +96,7 @@ def settle(
 
 
 def _access(folder: Path, registries: str, key_file: Path | None) -> Access:
-    # Failures are reported in sentences; log lines of the calls would stand between them.
+    # Failures are reported in sentences; log lines would stand between them.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     addresses = tuple(part.strip() for part in registries.split(",") if part.strip())
     if not addresses:
@@ -114,7 +114,7 @@ async def _look(access: Access) -> Listing:
 
 
 async def _resolve(access: Access, gid: str, output: Format) -> bool:
-    """Whether the transaction has ended alike on both sides."""
+    """Returns True when both sides have the same outcome."""
     async with connect(access, PULLS) as sides:
         listing = await look(sides, datetime.now(UTC))
         before = listing.find(gid)

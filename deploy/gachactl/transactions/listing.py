@@ -1,7 +1,7 @@
-"""Which transactions are under way, and how far each has come. Listing changes nothing.
+"""Lists the unfinished transactions and their states. Listing changes nothing.
 
-The branches are read before the decisions. So where no decision is shown, none stood when the
-branch was seen; a transaction that ended in between is left out, by its decision.
+The branches are read before the decisions. So a transaction that is shown without a decision
+had none when its branch was read. A transaction that ended between the two reads is left out.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from mesh.txn.participant import MAX_LISTED, Branch
 
 ASK_SECONDS = 5.0
 OVERDUE_SECONDS = 10.0
-"""How long recovery may take with a decision, on a mesh that is well."""
+"""How long recovery may take to carry out a decision, on a healthy mesh."""
 
 
 class State(StrEnum):
-    """How far a transaction has come."""
+    """The state of an unfinished transaction."""
 
     IN_FLIGHT = "in flight"
     IN_DOUBT = "in doubt"
@@ -35,11 +35,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """One transaction that is under way.
+    """One unfinished transaction.
 
-    `prepared` has an answer for each side, in order: None when that side does not
-    answer. `age_seconds` counts from its first branch that is prepared, or else from
-    its decision. `decision` is None when none stands, or when the log does not answer.
+    `prepared` has one entry for each side, in order; None means that the side does not
+    answer. `age_seconds` counts from its first prepared branch, or otherwise from its
+    decision. `decision` is None if there is none, or if the decision log does not answer.
     """
 
     gid: str
@@ -50,13 +50,13 @@ class Transaction:
 
     @property
     def coordinator(self) -> str:
-        """The instance that runs it, by its gid."""
+        """The instance that runs it, read from the gid."""
         return self.gid.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """`failures` has the errors of services that did not answer; `is_cut`: there are more."""
+    """`failures` has the errors of services that did not answer; `is_cut`: it is incomplete."""
 
     transactions: tuple[Transaction, ...]
     failures: Mapping[str, MeshError]
@@ -68,14 +68,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The answers; None stands for no answer."""
+    """What each service answered; None for no answer."""
 
     branches: tuple[Sequence[Branch] | None, Sequence[Branch] | None]
     decisions: Sequence[Decision] | None
 
 
 async def look(sides: Sides, now: datetime) -> Listing:
-    """Asks both participants and then the decision log; a failure is noted, not raised."""
+    """Asks both participants, then the decision log. Failures are returned, not raised."""
     failures: dict[str, MeshError] = {}
 
     async def ask(side: Side) -> Sequence[Branch] | None:
@@ -89,7 +89,7 @@ async def look(sides: Sides, now: datetime) -> Listing:
     listed = [*(first or ()), *(second or ())]
     decisions: Sequence[Decision] | None = None
     try:
-        # What somebody prepared by hand has no gid of ours, and so no decision.
+        # A transaction prepared by hand has no gid of ours, and so no decision.
         gids = {branch.gid for branch in listed if is_gid(branch.gid)}
         decisions = await sides.coordinator.decisions(gids)
     except MeshError as error:
@@ -99,7 +99,7 @@ async def look(sides: Sides, now: datetime) -> Listing:
 
 
 def transactions(seen: Seen, now: datetime) -> list[Transaction]:
-    """What is under way by what was seen, oldest first."""
+    """The unfinished transactions among the answers, oldest first."""
     sides = [
         None if side is None else {branch.gid: branch.prepared_at for branch in side}
         for side in seen.branches

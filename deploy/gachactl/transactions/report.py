@@ -1,4 +1,4 @@
-"""Transactions and their settlement for people: a table, and sentences."""
+"""Prints transactions as a table, and their settlement as sentences."""
 
 from rich.markup import escape
 from rich.table import Table
@@ -21,7 +21,7 @@ class Reporter:
     """Prints to standard output."""
 
     def show(self, listing: Listing, services: Services) -> None:
-        """The table of what is under way, and which services did not answer."""
+        """Prints the unfinished transactions, and the services that did not answer."""
         if listing.transactions:
             self._show_table(listing.transactions, services)
         elif not listing.failures:
@@ -36,7 +36,7 @@ class Reporter:
             )
 
     def show_resolution(self, resolution: Resolution, before: Transaction | None) -> None:
-        """The decision, and what became of each side."""
+        """Prints the decision, and the result of each side."""
         decision = None if before is None else before.decision
         print_sentence(_outcome_sentence(resolution.outcome, decision))
         was_prepared = before.prepared if before is not None else (None, None)
@@ -46,7 +46,7 @@ class Reporter:
             print_sentence(f"The transaction is {_DONE[resolution.outcome]} on both sides.")
 
     def show_ended(self, gid: str, decision: Decision | None) -> None:
-        """How a transaction ended that no side has prepared, as far as is known."""
+        """Prints how a transaction ended that no side has prepared, if that is known."""
         if decision is None:
             print_sentence(
                 f"Nothing is known of {gid}: it was never prepared, was aborted by its "
@@ -74,7 +74,7 @@ class Reporter:
 
 
 def described(error: MeshError) -> str:
-    """One sentence, with the reason in capitals that machines read."""
+    """The error as one sentence, followed by its machine-readable reason."""
     return f"{error.message} ({error.reason})"
 
 

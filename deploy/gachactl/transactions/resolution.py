@@ -1,13 +1,13 @@
 """Settles one transaction by the protocol, as recovery does.
 
 Guarantees:
-- The outcome is what the decision log says; an abort is forced only where no decision
-  stands. No operator can choose the outcome.
+- The decision log determines the outcome. If it has no decision, an abort is forced. An
+  operator cannot choose the outcome.
 - A commit goes to the first participant, and to the second only after the first has
   confirmed; a first branch that is lost is redone from the decision (mesh/txn/redo.py).
-  An abort goes to both, whether or not one of them answers.
-- It may be interrupted anywhere, repeated, and race with recovery and with the live
-  coordinator: all of it is idempotent.
+  An abort goes to both, even if one of them does not answer.
+- It is idempotent: it may be interrupted, repeated, and run concurrently with recovery and
+  with the live coordinator.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ STEP_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The call of one participant, and the error with which it answered, if any.
+    """The call to one participant, and the error that it returned, if any.
 
     `was_lost` says that its branch was lost and has been redone.
     """
@@ -35,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The outcome that stands, and the steps that were taken, in their order."""
+    """The outcome, and the steps that were taken, in order."""
 
     outcome: Outcome
     steps: tuple[Step, ...]
@@ -47,10 +47,10 @@ class Resolution:
 
 
 async def resolve(sides: Sides, gid: str) -> Resolution:
-    """Forces an outcome unless one stands, and carries it out. Idempotent.
+    """Forces an abort unless a decision exists, and carries the outcome out. Idempotent.
 
-    Raises MeshError when the decision log does not answer: then nothing was done, but
-    an abort may stand.
+    Raises MeshError when the decision log does not answer. No participant was called then,
+    but the abort may have been recorded.
     """
     outcome = await sides.coordinator.resolve(gid)
     steps: list[Step] = []

@@ -1,7 +1,7 @@
-"""The services that take part in a transaction, as an operator reaches them.
+"""An operator's connections to the services that take part in a transaction.
 
-An operator calls the same methods that the services call of one another, finds them through
-the registry, and shows a token in the operators' name. Nothing here touches a database.
+An operator finds the services in the registry, authenticates with an operator's token, and
+calls the methods that the services use among themselves. Nothing here touches a database.
 """
 
 from collections.abc import AsyncIterator
@@ -24,8 +24,8 @@ REGISTRY_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the registries are (host:port), the file of the operators' key, and how
-    connections are made."""
+    """How to reach a mesh: its registries (host:port), the operators' key file, and the
+    security of connections."""
 
     registries: tuple[str, ...]
     key_file: Path
@@ -42,12 +42,12 @@ class Services:
 
 
 PULLS = Services(first="account_svc", second="gacha_svc", coordinator="gacha_svc")
-"""Those of a pull, the one kind of transaction that there is."""
+"""The services of a pull, the only kind of transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A participant, by the name of its service."""
+    """A participant and the name of its service."""
 
     service: str
     branches: RemoteBranches
@@ -55,7 +55,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Both participants, in the order of their commits, and the decision log."""
+    """Both participants, in commit order, and the decision log."""
 
     first: Side
     second: Side
@@ -67,14 +67,14 @@ class Sides:
 
 
 def access_to(layout: Layout) -> Access:
-    """The way into the mesh that runs in a folder. Raises LocalRunError."""
+    """How to reach the mesh that runs in a folder. Raises LocalRunError."""
     mesh = running_mesh(layout)
     return Access(tuple(mesh["registries"]), layout.admin_key, client_of(mesh).security)
 
 
 @asynccontextmanager
 async def connect(access: Access, services: Services) -> AsyncIterator[Sides]:
-    """Connects for as long as the context lasts.
+    """Connects until the context ends.
 
     Raises LocalRunError when the key cannot be read, and NoRegistry when no registry
     answers.

@@ -1,1 +1,1 @@
-"""The mesh's own secrets and certificates: made once, kept in files of their owner."""
+"""The mesh's own secrets and certificates: made once, kept in files that only the owner reads."""

@@ -1,9 +1,9 @@
-"""A certificate authority of this mesh alone, and the certificates that it issues.
+"""The certificate authority (CA) of one mesh, and the certificates that it issues.
 
-Its key never leaves the folder of secrets; a reader of that folder could pose as any process
-of the mesh. A certificate is valid for a day and for both ends of a connection; it names this
-machine, and its owner as spiffe://gacha-mesh/SERVICE. Files are replaced one by one, each in
-one step; a reader that finds a key and a certificate that do not match reads again.
+The CA's key never leaves the folder of secrets; a reader of that folder could pose as any process
+of the mesh. A certificate is valid for a day, for clients and servers; it names this machine, and
+its owner as spiffe://gacha-mesh/SERVICE. Each file is replaced atomically, but not the key and
+the certificate together: a reader that finds a mismatch reads again.
 """
 
 import ipaddress
@@ -30,13 +30,13 @@ from mesh.tls.material import TlsFiles
 TRUST_DOMAIN = "gacha-mesh"
 CA_LIFE = timedelta(days=365)
 CA_LEFT_AT_LEAST = timedelta(days=30)
-"""With less than that at a start, another CA is made."""
+"""If the CA has less time left at the start of a run, a new CA is made."""
 LEAF_LIFE = timedelta(hours=24)
 CLOCKS_DIFFER_BY = timedelta(minutes=5)
 
 
 def hosts_of_this_machine() -> list[str]:
-    """Names and addresses by which its processes are called."""
+    """The names and addresses that clients of this machine's processes may use."""
     return ["localhost", "127.0.0.1", "::1", socket.gethostname()]
 
 
@@ -49,7 +49,7 @@ class Authority:
 
     @property
     def pem(self) -> bytes:
-        """What those who believe it keep."""
+        """The CA certificate, for those who trust this CA."""
         return self.certificate.public_bytes(Encoding.PEM)
 
     def issue(
@@ -60,8 +60,8 @@ class Authority:
         now: datetime,
         life: timedelta = LEAF_LIFE,
     ) -> TlsFiles:
-        """Puts a new key, its certificate and the CA's into a directory, in place of those that
-        may be there."""
+        """Writes a new key, its certificate and the CA's certificate into a directory, replacing
+        existing ones."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [_host(host) for host in dict.fromkeys(hosts)]
         spiffe_id = x509.UniformResourceIdentifier(f"spiffe://{TRUST_DOMAIN}/{service}")
@@ -91,12 +91,12 @@ class Authority:
 
 
 def load_or_make_authority(folder: Path, clock: Callable[[], datetime]) -> Authority:
-    """The CA that is kept in a folder, or another where there is none that lives long enough.
+    """The CA in a folder; makes a new one if there is none, or if it expires too soon.
     Idempotent; the caller holds the lock of the run."""
     key_file, certificate_file = folder / "ca.key", folder / "ca.crt"
     if key_file.exists() and certificate_file.exists():
         key = load_pem_private_key(key_file.read_bytes(), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey), "nobody else writes it"
+        assert isinstance(key, ec.EllipticCurvePrivateKey), "the file has an EC key"
         kept = Authority(x509.load_pem_x509_certificate(certificate_file.read_bytes()), key)
         is_pair = key.public_key() == kept.certificate.public_key()
         if is_pair and kept.certificate.not_valid_after_utc - clock() >= CA_LEFT_AT_LEAST:
@@ -109,9 +109,9 @@ def load_or_make_authority(folder: Path, clock: Callable[[], datetime]) -> Autho
 
 
 def make_authority(now: datetime, life: timedelta = CA_LIFE) -> Authority:
-    """A new CA, kept nowhere."""
+    """A new CA. It is not stored."""
     key = ec.generate_private_key(ec.SECP256R1())
-    # Names must differ: of two CAs with the same name, a client may try the wrong one.
+    # CA names must differ: a client may try the wrong one of two CAs with the same name.
     number = x509.random_serial_number() % 2**32
     common_name = f"{TRUST_DOMAIN} local CA {number:08x}"
     usage = x509.KeyUsage(
@@ -136,7 +136,7 @@ def make_authority(now: datetime, life: timedelta = CA_LIFE) -> Authority:
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """In one step, and on the disk when it returns."""
+    """Replaces a file atomically and durably."""
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

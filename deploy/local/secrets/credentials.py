@@ -1,7 +1,7 @@
-"""The mesh's own secrets: made once, kept in files that their owner alone may read.
+"""The mesh's own secrets: made once, kept in files that only their owner may read.
 
-Each service has a key of its own, and so have the operators; beside the private keys lies a
-folder with the public ones, which is all that a process needs to know the others by.
+Each service has a key of its own, and so have the operators. A second folder has only the public
+keys; with these a process recognizes the others.
 """
 
 import os
@@ -25,15 +25,17 @@ from mesh.contract.access import ADMIN
 from mesh.identity.keys import load_private_key
 
 SIGNING_KEY_FILE = "%Y%m%dT%H%M%SZ.pem"
-"""account_svc requires the time of its making as the name of a key (docs/operations.md)."""
+"""A signing key is named after its time of creation; account_svc requires it
+(docs/operations.md)."""
 IDENTITIES = ("account_svc", "gacha_svc", "gateway_http", ADMIN)
-"""Those that call services in their own name; the registry calls nobody."""
+"""The services that call others in their own name; the registry calls no service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """account_svc proves itself to the payment provider with what is in `payment_secret_key`,
-    and the provider signs its webhooks with what is in `payment_webhook_secret`."""
+    """Files of secrets. account_svc authenticates to the payment provider with the content of
+    `payment_secret_key`. The provider signs its webhooks with the content of
+    `payment_webhook_secret`."""
 
     payment_secret_key: Path
     payment_webhook_secret: Path
@@ -41,9 +43,8 @@ class Credentials:
 
 
 def load_or_make(layout: Layout, clock: Callable[[], datetime] = now_utc) -> Credentials:
-    """Makes what is missing, atomically: the secrets, and the keys where the layout has them,
-    all Ed25519 (PKCS8, PEM). Idempotent; the caller has made the layout's folders and holds its
-    lock."""
+    """Makes each missing secret and key atomically. Keys are Ed25519 (PKCS8, PEM) and lie where
+    the layout says. Idempotent; the caller has made the layout's folders and holds its lock."""
     _make_service_keys(layout)
     payment_secret_key = layout.secrets / "payment_secret_key"
     payment_webhook_secret = layout.secrets / "payment_webhook_secret"
@@ -59,7 +60,7 @@ def load_or_make(layout: Layout, clock: Callable[[], datetime] = now_utc) -> Cre
 
 
 def _make_service_keys(layout: Layout) -> None:
-    """A key for each identity, and its public half beside any others that lie there."""
+    """Makes a key for each identity. Other public keys in the folder are kept."""
     for folder in (layout.service_keys, layout.public_keys):
         folder.mkdir(mode=0o700, exist_ok=True)
     for name in IDENTITIES:

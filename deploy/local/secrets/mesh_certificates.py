@@ -1,7 +1,7 @@
-"""A certificate for each instance of a mesh, and for its operator, renewed while it runs.
+"""Certificates of a mesh's instances and of its operator, renewed while the mesh runs.
 
-All are issued anew at each start and every eight hours, so that none is ever in the last
-third of its day; who uses them follows the files.
+All are issued anew at each start and every eight hours, so that every certificate always has at
+least a third of its day left. Their users watch the files and reload them.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ class PlainText:
     """A mesh without certificates: no settings, no files."""
 
     client: MeshClient = PLAIN_CLIENT
-    """Calls the mesh as the runner."""
+    """The client with which the runner calls the mesh."""
     operator_files: TlsFiles | None = None
 
     def settings_of(self, name: str) -> dict[str, str]:
-        """Settings that make an instance show its certificate, and require those of others."""
+        """Settings that make an instance use mutual TLS with its certificate."""
         return {}
 
     def https_settings_of(self, name: str) -> dict[str, str]:
@@ -47,19 +47,19 @@ class PlainText:
         return {}
 
     def described(self) -> Tls | None:
-        """As mesh.json has it."""
+        """The entry `tls` of mesh.json."""
         return None
 
     def renew(self) -> int:
-        """Issues all of them anew. Returns how many. Raises LocalRunError."""
+        """Issues all certificates anew, and returns their number. Raises LocalRunError."""
         raise LocalRunError("This mesh has no certificates: start it with `make up TLS=1`.")
 
     async def keep_renewing(self, say: Callable[[str], None]) -> None:
-        """Renews them for ever; reports a failure, and tries again at the next turn."""
+        """Renews them until it is cancelled. Reports a failure, and tries again next time."""
 
 
 class MeshCertificates(PlainText):
-    """Made before anything is started; the caller holds the lock of the layout."""
+    """Made before any process is started; the caller holds the layout's lock."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class MeshCertificates(PlainText):
         services: Mapping[str, str],
         clock: Callable[[], datetime] = now_utc,
     ) -> None:
-        """Issues all of them. `services` has the service of each instance by its name."""
+        """Issues all certificates. `services` maps the name of each instance to its service."""
         self._layout = layout
         self._clock = clock
         self._owners = {**services, OPERATOR: OPERATOR}
@@ -124,12 +124,12 @@ class MeshCertificates(PlainText):
 
 
 def _names_of(service: str) -> list[str]:
-    """The host names that clients of xDS check: gacha_svc is gacha too."""
+    """The host names that xDS clients check: gacha_svc also has the name gacha."""
     return [service, service.removesuffix("_svc")]
 
 
 def certificates_for(layout: Layout, topology: Topology) -> PlainText:
-    """Those of every instance of a topology, issued now, or none if it has no TLS."""
+    """Issues the certificates of every instance of a topology; PlainText if it has no TLS."""
     if not topology.tls:
         return PlainText()
     named = [("gateway_http", name) for name in topology.gateways()]

@@ -1,4 +1,4 @@
-"""The operators' identity: a token in their own name, signed with their own key."""
+"""The operators' identity: it signs tokens with the operators' key."""
 
 from pathlib import Path
 
@@ -9,8 +9,7 @@ from mesh.identity.service_identity import ServiceIdentity
 
 
 def identity(key_file: Path) -> ServiceIdentity:
-    """The identity of the holder of the operators' key. Raises LocalRunError when the file has
-    no key."""
+    """The identity that this key file gives. Raises LocalRunError when the file has no key."""
     try:
         key = load_private_key(key_file.read_bytes())
     except (OSError, ValueError) as error:

@@ -1,1 +1,1 @@
-"""Servers of others that the mesh needs: PostgreSQL, Valkey, etcd, and where they listen."""
+"""Third-party servers that the mesh needs: PostgreSQL, Valkey, etcd; and their ports."""

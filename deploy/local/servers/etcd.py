@@ -1,7 +1,7 @@
-"""The members of one etcd: what registries share their leases by.
+"""The members of one etcd cluster, through which registries share their leases.
 
-The binary is the machine's own. Its data may be forgotten: it is when the members' ports
-are other ones than those that the data names.
+The binary is the one that the machine has. The data may be lost: `prepare` deletes it if the
+members' ports have changed.
 """
 
 import json
@@ -18,16 +18,16 @@ from deploy.local.parent_bound import bound_to_parent
 from deploy.local.servers.ports import HOST
 
 HEARTBEAT_MS, ELECTION_MS = 50, 500
-"""A new leader within a second, between machines of one network."""
+"""Elects a new leader within a second, on machines of one network."""
 COMPACTION_RETENTION = "10m"
-"""How long changes are kept for watches that go on from a revision."""
+"""How long changes are kept for watches that resume from a revision."""
 VERSION_TIMEOUT_SECONDS = 10.0
 INSTALL = "Install it (on Debian and Ubuntu: apt install etcd-server) and try again."
 _VERSION = re.compile(r"etcd Version: (\d+)\.(\d+)\.(\d+)")
 
 
 def binary() -> Path:
-    """Raises LocalRunError when there is none, or one that may lose data on SIGKILL."""
+    """The path of etcd. Raises LocalRunError if it is missing, or may lose data on SIGKILL."""
     found = shutil.which("etcd")
     if found is None:
         raise LocalRunError(f"etcd, which the ha profile needs, was not found on PATH. {INSTALL}")
@@ -59,15 +59,15 @@ def _version(path: Path) -> tuple[int, int, int] | None:
 
 
 def _is_fit(version: tuple[int, int, int] | None) -> bool:
-    """Earlier ones of 3.5 lost what they had acknowledged when they were killed."""
+    """Earlier releases of 3.5 lost acknowledged writes when they were killed."""
     if version is None or version < (3, 4, 22):
         return False
     return version[:2] != (3, 5) or version >= (3, 5, 6)
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, without etcd's variables: it refuses those that a flag says
-    too, and the others would redirect it."""
+    """This process's environment without etcd's variables. etcd refuses a variable that repeats
+    a flag, and the others would change its configuration."""
     return {
         variable: value
         for variable, value in os.environ.items()
@@ -85,22 +85,22 @@ class Cluster:
     client_ports: Mapping[str, int]
     peer_ports: Mapping[str, int]
     is_durable: bool = True
-    """False does not wait for the disk, for tests."""
+    """False skips fsync, for tests only."""
 
     @property
     def names(self) -> list[str]:
         return list(self.client_ports)
 
     def address(self, name: str) -> str:
-        """Where a member is asked: host:port."""
+        """The client address of a member: host:port."""
         return f"{HOST}:{self.client_ports[name]}"
 
     def data(self, name: str) -> Path:
         return self.folder / name
 
     def prepare(self) -> None:
-        """Before the first member starts: forgets data that names other ports. Idempotent, and
-        nothing without members."""
+        """Deletes data that names other ports. Call it before the first member starts.
+        Idempotent; does nothing without members."""
         if not self.names:
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -114,8 +114,8 @@ class Cluster:
         remembered.write_text(peers)
 
     def command(self, name: str) -> list[str]:
-        """Runs a member in the foreground, for no longer than this process lives."""
-        assert self.program is not None, "who has members has a program for them"
+        """The command of a member: in the foreground, until this process ends."""
+        assert self.program is not None, "a cluster with members has a program"
         client, peer = f"http://{self.address(name)}", self._peer_url(name)
         members = ",".join(f"{each}={self._peer_url(each)}" for each in self.names)
         settings = {

@@ -1,4 +1,4 @@
-"""Ports on 127.0.0.1: free when chosen, and the same from run to run where possible.
+"""Chooses free ports on 127.0.0.1, and keeps them from run to run where possible.
 
 They lie below the range that the kernel uses for outgoing connections. Otherwise a connection
 could occupy an instance's port while the instance is being restarted.
@@ -19,17 +19,17 @@ from deploy.local.errors import LocalRunError
 HOST = "127.0.0.1"
 LOWEST, HIGHEST = 18_000, 32_000
 RANGE_VARIABLE = "LOCAL_PORTS"
-"""Narrows the range, as in LOCAL_PORTS=18000-25000. Runs that start side by side get ranges
-that do not overlap: a port is free from when it is chosen until its server listens."""
+"""Narrows the range, as in LOCAL_PORTS=18000-25000. Runs that start at the same time need ranges
+that do not overlap, because a chosen port stays free until its server listens."""
 MAX_ATTEMPTS = 1_000
 RELEASE_SECONDS = 3.0
-"""How long to wait for a port that the processes of a killed run may still be leaving."""
+"""How long to wait for a port that processes of a killed run may still hold."""
 
 
 def is_free(port: int) -> bool:
     """Whether a server could listen on the port now."""
     with socket.socket() as candidate:
-        # As servers do, so that connections which linger after a stop do not count.
+        # As servers do: connections in TIME_WAIT do not make a port taken.
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             candidate.bind((HOST, port))
@@ -39,8 +39,8 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(randomness: random.Random) -> Iterator[int]:
-    """Different free ports, without end. Raises OSError when none is found, and ValueError for a
-    LOCAL_PORTS that is no range."""
+    """Yields different free ports. Raises OSError when none is found, and ValueError when
+    LOCAL_PORTS is not a range."""
     lowest, highest = _range()
     yielded: set[int] = set()
     while True:
@@ -69,10 +69,10 @@ def assign(
     say: Callable[[str], None],
     release_seconds: float = RELEASE_SECONDS,
 ) -> dict[str, int]:
-    """A port for each name: the one in `fixed`, else last run's if it is free, else a new one.
+    """A port for each name: from `fixed`, else last run's if it is free, else a new one.
 
-    What was chosen is remembered in the file. Raises LocalRunError when a fixed port is
-    taken or cannot be opened: those are known to people, and must not move.
+    The choice is stored in the file. Raises LocalRunError when a fixed port is taken or cannot
+    be opened: people know fixed ports, so they must not change.
     """
     remembered = _read(remembered_in)
     others = free_ports(randomness)
@@ -119,7 +119,7 @@ def _becomes_free(port: int, release_seconds: float) -> bool:
 
 
 def _by_whom(port: int) -> str:
-    """The holder in words, where this user may know it."""
+    """Describes the process that holds the port, if this user may see it."""
     try:
         for connection in psutil.net_connections("tcp"):
             if not connection.laddr or connection.laddr.port != port or not connection.pid:
@@ -132,7 +132,7 @@ def _by_whom(port: int) -> str:
 
 
 def _read(path: Path) -> dict[str, int]:
-    """What was remembered; nothing if the file is missing or was damaged."""
+    """The stored ports; empty if the file is missing or damaged."""
     try:
         remembered = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):

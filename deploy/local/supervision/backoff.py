@@ -1,8 +1,7 @@
-"""When to start a dead process again: at once, unless it keeps dying.
+"""When a dead process is restarted: at once, unless it keeps dying.
 
-A death of a process that had become ready and lived a while is an accident, and it is
-started again at once. Deaths that follow one another wait longer and longer, up to a
-bound, and from the fifth on are called a crash loop.
+A process that had become ready and ran for a while is restarted at once. For deaths in a row,
+the delay grows up to a bound. From the fifth death in a row on it is a crash loop.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ STABLE_SECONDS = 2.0
 
 @dataclass(slots=True)
 class Backoff:
-    """Counts the deaths of one process that follow one another; reads no clock."""
+    """Counts the deaths in a row of one process; reads no clock."""
 
     death_count: int = 0
 

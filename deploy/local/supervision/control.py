@@ -17,12 +17,12 @@ from deploy.local.errors import LocalRunError
 
 Say = Callable[[str], None]
 Command = Callable[[Say], Awaitable[None]]
-"""Reports its progress. Raises LocalRunError."""
+"""A command: reports its progress to its argument. Raises LocalRunError."""
 
 
 @contextlib.asynccontextmanager
 async def served(path: Path, commands: Mapping[str, Command]) -> AsyncIterator[None]:
-    """Answers at `path` until the context ends, which cancels what is under way."""
+    """Serves commands at `path`. The end of the context cancels a running command."""
     under_way: set[asyncio.Task[None]] = set()
     turn = asyncio.Lock()
 
@@ -33,7 +33,7 @@ async def served(path: Path, commands: Mapping[str, Command]) -> AsyncIterator[N
         try:
             await _answer(reader, writer, commands, turn)
         except (ConnectionError, ValueError):
-            pass  # The client went away, or speaks something else.
+            pass  # The client has disconnected, or does not speak this protocol.
         finally:
             under_way.discard(task)
             writer.close()
@@ -73,7 +73,7 @@ async def _answer(
                 return
             running.result()
             send(done=True)
-        except LocalRunError as error:
+        except (LocalRunError, OSError) as error:
             send(failed=str(error))
         finally:
             running.cancel()
@@ -123,7 +123,7 @@ def _bound(path: Path) -> socket.socket:
 
 @contextlib.contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """Another name of the path, for the kernel limits a socket's to about a hundred bytes."""
+    """A short alias of the path: the kernel limits a socket's path to about 100 bytes."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"

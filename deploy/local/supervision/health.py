@@ -1,4 +1,4 @@
-"""The health of each process of a running mesh, asked now."""
+"""Checks the health of each process of a running mesh."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ NOT_RUNNING = "not running"
 
 
 async def health_of(mesh: Mesh) -> dict[str, str]:
-    """By name, one of the words above."""
+    """Maps the name of each process to one of the words above."""
     client = client_of(mesh)
     answers = await asyncio.gather(*(_ask(mesh, process, client) for process in mesh["processes"]))
     return {

@@ -11,7 +11,7 @@ from deploy.local.supervision.processes import ProcessSpec
 
 
 async def _never() -> bool:
-    """A one-shot command is never ready: it ends."""
+    """A one-shot command never becomes ready: it ends."""
     return False
 
 
@@ -24,7 +24,7 @@ async def run(
     log: Path,
     timeout_seconds: float,
 ) -> None:
-    """Raises LocalRunError, with the end of its log, unless the command ends with status 0."""
+    """Runs the command. Raises LocalRunError, with the end of its log, unless it exits with 0."""
     spec = ProcessSpec(name, name, "", command, environment, folder, log, make_ready=_never)
     process = await processes.spawn(spec)
     try:

@@ -1,17 +1,16 @@
-"""Becomes a command that cannot outlive the process that started it.
+"""Replaces itself with a command that cannot outlive its parent.
 
     python -I -S parent_death.py PARENT_PID SIGNAL USER COMMAND [ARGUMENT ...]
 
-The kernel sends SIGNAL (a number) to the command when its parent dies, however it
-dies. USER is `self`, `map:UID:GID` (a user namespace in which the caller is that
-user, while to the world outside it stays who it is) or `drop:UID:GID`. The command
-replaces this program, so that its pid is the one that the parent knows.
+The kernel sends SIGNAL (a number) to the command when its parent dies, for any reason. USER is
+`self`, `map:UID:GID` (the caller becomes that user inside a user namespace, and keeps its own
+user outside) or `drop:UID:GID`. The command replaces this program, so it keeps the pid that the
+parent knows.
 
-The order matters: a change of credentials clears the parent-death signal, so that it
-is set last; and a parent that died before then is noticed by looking at getppid().
-Strictly, the kernel watches the *thread* that forked: start children from one that
-lives as long as the process. It is a script with no import of this project, because
-every start of a process waits for it.
+The order matters. A change of credentials clears the parent-death signal, so the signal is set
+last. A parent that died before that is detected with getppid(). Strictly, the kernel watches the
+*thread* that forked: fork from a thread that lives as long as the process. The script imports
+nothing of this project, because every start of a process waits for it.
 """
 
 import ctypes
@@ -50,7 +49,7 @@ def _map_user(uid: int, gid: int) -> None:
 
 
 def die_with_parent(parent_pid: int, signal_number: int) -> None:
-    """Exits at once when the parent is gone already."""
+    """Exits at once when the parent has died already."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")

@@ -1,4 +1,4 @@
-"""One process: how it is started, when it is ready, how it is stopped."""
+"""One process: its start, its readiness, its stop."""
 
 import asyncio
 import contextlib
@@ -16,29 +16,29 @@ StopSteps = tuple[tuple[signal.Signals, float], ...]
 
 STOP_SERVICE: StopSteps = ((signal.SIGTERM, 15.0),)
 STOP_POSTGRES: StopSteps = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 6.0))
-"""Fast: clients are cut off and a checkpoint is written. Then at once, without one."""
+"""First fast: clients are disconnected and a checkpoint is written. Then immediate: none is."""
 
 STOP_ETCD: StopSteps = ((signal.SIGKILL, 5.0),)
-"""What a member has acknowledged is on its disk. On SIGTERM the one that leads would wait for
-seconds to hand over to others, which are being stopped too."""
+"""SIGKILL loses nothing, because acknowledged writes are on disk. On SIGTERM the leader would
+wait for seconds to hand over to members that are being stopped too."""
 
 LAST_LINE_COUNT = 12
 MAX_TAIL_BYTES = 8192
 
 
 def _nothing() -> None:
-    """What most processes need before a start."""
+    """The default `before_start`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """What the supervisor needs to know about a process; `role` and the addresses are for reports.
+    """The description of a process. `role` and the addresses are for reports.
 
-    `command` must become the process itself (see parent_death.py). `before_start` blocks, and runs
-    before each start. `make_ready` is asked again and again until it says True, and brings
-    the process there if it takes more than waiting; it is idempotent. `stop_steps` are
-    signals, each with the seconds that it gets before the next; SIGKILL comes last. One that
-    `is_handed_its_socket` finds its address listened on: see sockets.py.
+    `command` must become the process itself (see parent_death.py). `before_start` may block, and
+    runs before each start. `make_ready` is idempotent, and is repeated until it returns True; it
+    may do what makes the process ready. `stop_steps` are signals, each with the seconds until the
+    next one; SIGKILL comes last. `is_handed_its_socket`: the process inherits a listening socket
+    (see sockets.py).
     """
 
     name: str
@@ -56,7 +56,7 @@ class ProcessSpec:
 
 
 async def spawn(spec: ProcessSpec, listener: socket | None = None) -> asyncio.subprocess.Process:
-    """Starts it in a session of its own, so that a Ctrl-C at the terminal leaves it alone."""
+    """Starts it in a session of its own, so that a Ctrl-C at the terminal does not reach it."""
     environment, handed = dict(spec.environment), []
     if listener is not None:
         handed = [listener.fileno()]
@@ -75,20 +75,20 @@ async def spawn(spec: ProcessSpec, listener: socket | None = None) -> asyncio.su
 
 
 def kill_session(pid: int) -> None:
-    """SIGKILL to what is left of the session that `spawn` gave to the process."""
+    """Sends SIGKILL to the remaining processes of the session that `spawn` made."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
 def in_words(status: int) -> str:
-    """An exit status as asyncio gives it, negative for a signal."""
+    """Describes an exit status of asyncio, which is negative for a signal."""
     if status >= 0:
         return f"ended with status {status}"
     return f"was ended by {signal.Signals(-status).name}"
 
 
 def last_lines(log: Path) -> str:
-    """The end of a log, for people; empty if there is none."""
+    """The end of a log; empty if the file is missing."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)

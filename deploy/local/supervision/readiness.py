@@ -1,6 +1,6 @@
-"""Whether a process does its work, asked in the way that its kind answers.
+"""Checks whether a process is ready; each kind of process has its own check.
 
-Each question has its own short deadline and is answered False by anything but a yes.
+Each check has a short deadline, and returns False on any failure.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ SLOT_COUNT = 16_384
 
 
 async def is_serving(address: str, client: MeshClient = PLAIN_CLIENT) -> bool:
-    """gRPC health of the whole server (service name "")."""
-    # Somebody's proxy for the outside must not stand between processes of one machine.
+    """The gRPC health of the whole server (service name "") is SERVING."""
+    # A proxy in the environment must not be used between processes of one machine.
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
     async with client.security.channel(address, options) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -62,7 +62,7 @@ async def is_postgres_ready(cluster: Cluster) -> bool:
 
 
 async def is_cache_ready(port: int) -> bool:
-    """Gives a new node all hash slots, and is True when its cluster of one is complete."""
+    """Assigns all hash slots to a new node. Returns True when its cluster is complete."""
     client = Redis(
         host="127.0.0.1",
         port=port,

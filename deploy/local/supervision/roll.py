@@ -1,8 +1,8 @@
-"""A rolling restart: one process after the other, while the others serve.
+"""Rolling restart: restarts one process after the other while the others serve.
 
-Nothing is ended before all else is healthy and seen by every caller, so at most one
-process is away at any time. Databases and the cache are left alone, for each is the only one
-here. So is the payment sandbox, which stands for another company.
+A process is stopped only when all others are healthy and every caller sees them, so at most one
+process is down at any time. Databases and the cache are not restarted, because each is the only
+one here. The payment sandbox is not either, because it stands for another company.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ Unseen = Callable[[], Awaitable[list[str]]]
 
 
 async def roll(processes: Sequence[SupervisedProcess], unseen: Unseen, say: Say) -> None:
-    """Restarts them by role in ORDER; those of other roles are left alone.
+    """Restarts processes by role in ORDER; other roles are not restarted.
 
-    `unseen` has a sentence for each instance that a caller does not see. Raises LocalRunError
-    when the mesh is not whole before the first restart, or after one of them; the others are
-    then left alone.
+    `unseen` returns a sentence for each instance that a caller does not see. Raises LocalRunError
+    when the mesh is not healthy before the first restart, or after one of them; the remaining
+    processes are then not restarted.
     """
     rolled = [each for role in ORDER for each in processes if each.spec.role == role]
     await _wait_until_whole(processes, unseen, "Nothing was restarted")

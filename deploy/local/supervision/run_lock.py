@@ -1,4 +1,4 @@
-"""At most one runner a folder, held by a lock that the kernel frees when its holder dies."""
+"""At most one runner per folder, by a lock that the kernel frees when its holder dies."""
 
 import contextlib
 import fcntl
@@ -28,7 +28,7 @@ def hold(path: Path) -> Iterator[bool]:
 
 
 def holder_pid(path: Path) -> int | None:
-    """The pid of the runner that has the lock; None if nobody has it."""
+    """The pid of the runner that holds the lock; None if the lock is free."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:

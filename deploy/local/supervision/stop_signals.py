@@ -1,10 +1,10 @@
-"""Signals that ask the runner to stop: the first one in order, a later one quickly."""
+"""Stop signals: the first one stops the runner in order, a later one quickly."""
 
 import asyncio
 import signal
 
 ONE_REQUEST_SECONDS = 1.0
-"""Signals this close are one request: a Ctrl-C often arrives twice, by way of a parent."""
+"""Signals within this time are one request: a Ctrl-C often arrives twice, through a parent."""
 
 
 def stop_on_signals(hurry: asyncio.Event) -> asyncio.Event:

@@ -1,8 +1,8 @@
-"""Keeps processes running: a dead one is started again, in the same place, at once.
+"""Keeps processes running: restarts dead ones at once, with the same name and address.
 
-Every process has one task for its whole life. Restarts are bounded by the backoff.
-Stopping is final and in order. What the supervisor cannot do anymore, because it was
-killed itself, the kernel does for it: see parent_death.py.
+Every process has one task over all its restarts. Restarts are limited by the backoff. Nothing
+that fails here, such as a report on a full disk, ends that task. A stop is final and in order.
+If the supervisor is killed, the kernel ends its processes: see parent_death.py.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class SupervisedProcess:
         self._task = asyncio.create_task(self._run(), name=f"supervise {spec.name}")
 
     async def wait_until_ready(self) -> None:
-        """Raises LocalRunError, with the end of its log, when it keeps dying instead."""
+        """Raises LocalRunError, with the end of its log, when it keeps dying."""
         waits = [asyncio.ensure_future(event.wait()) for event in (self._ready, self._looping)]
         try:
             await asyncio.wait([*waits, self._task], return_when=asyncio.FIRST_COMPLETED)
@@ -70,9 +70,7 @@ class SupervisedProcess:
             )
 
     async def stop(self, hurry: asyncio.Event) -> None:
-        """Ends it for good, by its stop steps, of which `hurry` cuts the first one short.
-        Idempotent.
-        """
+        """Stops it for good, by its stop steps. `hurry` shortens the first step. Idempotent."""
         self._is_stopping = True
         process = self._process
         if process is None:
@@ -86,7 +84,7 @@ class SupervisedProcess:
         self.state = State.STOPPED
 
     async def restart(self) -> None:
-        """Ends it in order, and returns when it is gone; it is started again at once.
+        """Stops it in order, and returns when it has ended; it is started again at once.
 
         Raises LocalRunError when it does not run.
         """
@@ -128,7 +126,10 @@ class SupervisedProcess:
     async def _run(self) -> None:
         while not self._is_stopping:
             started = self._clock()
-            how = await self._live()
+            try:
+                how = await self._live()
+            except Exception as error:  # noqa: BLE001 (a process must not be left alone)
+                how = f"could not be supervised: {error!r}"
             if self._is_stopping:
                 return
             if self._is_restarting:
@@ -143,12 +144,12 @@ class SupervisedProcess:
             self.state = State.WAITING
             self._report_death(how, delay_seconds)
             if delay_seconds > 0:
-                self._changed()
+                self._report_change()
                 await asyncio.sleep(delay_seconds)
             self.restart_count += 1
 
     async def _live(self) -> str:
-        """One life, from its start to its death; returns in words how it ended."""
+        """Runs it from its start to its end; returns a description of how it ended."""
         try:
             await asyncio.to_thread(self.spec.before_start)
             if self.spec.is_handed_its_socket and self._listener is None:
@@ -157,7 +158,7 @@ class SupervisedProcess:
         except (LocalRunError, OSError) as error:
             return f"could not be started: {error}"
         self._process, self.pid, self.state = process, process.pid, State.STARTING
-        self._changed()
+        self._report_change()
         readiness = asyncio.create_task(self._become_ready())
         try:
             status = await process.wait()
@@ -169,7 +170,7 @@ class SupervisedProcess:
 
     async def _become_ready(self) -> None:
         while True:
-            if await self.spec.make_ready():
+            if await self._is_made_ready():
                 break
             await asyncio.sleep(READY_POLL_SECONDS)
         self.state = State.READY
@@ -177,6 +178,19 @@ class SupervisedProcess:
         self._ready.set()
         if self.restart_count:
             self._say(f"{self.spec.name} is ready again (pid {self.pid}).")
+
+    async def _is_made_ready(self) -> bool:
+        try:
+            return await self.spec.make_ready()
+        except Exception as error:  # noqa: BLE001 (it is asked again)
+            self._say(f"{self.spec.name} could not be asked whether it is ready: {error!r}")
+            return False
+
+    def _report_change(self) -> None:
+        try:
+            self._changed()
+        except Exception as error:  # noqa: BLE001 (the process goes on all the same)
+            self._say(f"A change of {self.spec.name} could not be reported: {error!r}")
 
     def _report_death(self, how: str, delay_seconds: float) -> None:
         if not self._backoff.is_loop:
@@ -193,7 +207,7 @@ class Supervisor:
     """All processes of one mesh, in the order in which they were started."""
 
     def __init__(self, *, say: Say, changed: Callable[[], None]) -> None:
-        """`changed` is called whenever a process got another pid or lost its own."""
+        """`changed` is called whenever the pid of a process changes."""
         self.processes: list[SupervisedProcess] = []
         self.hurry = asyncio.Event()
         self._say, self._changed = say, changed

@@ -1,6 +1,6 @@
-"""Whether every caller sees every instance: checked before a process is ended.
+"""Checks that every caller sees every instance, before a process is stopped.
 
-Every registry is asked for its list, and every gateway for the instances that it calls.
+It asks every registry for its list, and every gateway for the instances that it calls.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ LISTED = (*SERVICES, "gateway_http")
 
 
 async def unseen(mesh: Mesh, token: Callable[[], str]) -> list[str]:
-    """A sentence for each instance that a caller does not see; empty when all see all. `token`
+    """A sentence for each instance that a caller does not see. `token`
     is an operator's or a service's."""
     registries = _addresses(mesh, ("registry",))
     gateways = _addresses(mesh, ("gateway_http",))

@@ -1,13 +1,13 @@
-"""Which limits a request falls under, and what is said when one is exceeded.
+"""Applies the rate limits to a request, and describes their state in the response headers.
 
     address   by the client's address  every request
     sign-in   by the client's address  public calls whose proto declares WORK_KIND_HASHING:
                                        Register, Login
     player    by the player            calls that need a token
 
-The probes /healthz and /readyz fall under none. A request counts against its limits in this
-order, and one that is refused counts against those that admitted it. The response headers
-show the limit with the least left.
+The probes /healthz and /readyz have no limits. A request is counted against its limits in this
+order. If one refuses it, it still counts against the limits before that one. The headers describe
+the limit with the fewest remaining requests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from mesh.errors import ResourceExhausted
 
 
 class RateLimited(ResourceExhausted):
-    """More requests than a limit admits; `standing` is how it stands."""
+    """A limit is exceeded; `standing` is its state."""
 
     REASON = "RATE_LIMITED"
 
@@ -38,9 +38,9 @@ def _learn_nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """How the limits answer a request. `headers` belong to its response whatever comes of it.
-    `refusal` is to be raised in place of serving it. `succeeded` is called when a service has
-    done what was asked, which verified the token."""
+    """The limits' decision on a request. `headers` belong to every response to it. If `refusal`
+    is set, it is raised and the request is not served. `succeeded` is called when a service has
+    answered with success, which verifies the token."""
 
     headers: HeaderList
     refusal: RateLimited | None = None
@@ -78,7 +78,7 @@ class RateLimiter:
     def admit(
         self, limit_class: LimitClass, client_address: str, authorization: str | None
     ) -> Admission:
-        """Counts a request."""
+        """Counts a request against its limits."""
         if limit_class is LimitClass.UNLIMITED:
             return UNLIMITED
         counted = LimitClass.ADDRESS
@@ -106,5 +106,5 @@ class RateLimiter:
 
 
 def _narrower(one: Standing, other: Standing) -> Standing:
-    """The one that refuses, or has less left."""
+    """The limit that refuses, or the one with fewer remaining requests."""
     return other if not other.admitted or other.remaining < one.remaining else one

@@ -43,11 +43,11 @@ SELECT purchase_id::text, user_id::text, price_minor, outcome
 FROM purchase LEFT JOIN purchase_outcome USING (purchase_id)
 """
 OUTCOME_OF = {"succeeded": "credited", "refunded": "refunded", "declined": "failed"}
-"""What a purchase comes to, by the state of its charge; a pending one is no end."""
+"""The outcome of a purchase by the state of its charge; a pending charge is not final."""
 
 
 def wait_until_ended(mesh: Mesh, findings: Findings, within_seconds: float) -> None:
-    """Returns when every saga has ended, and finds those that do not."""
+    """Waits until every saga has ended; reports those that do not end in time."""
     deadline = time.monotonic() + within_seconds
     while True:
         with contextlib.suppress(psycopg2.OperationalError):
@@ -62,7 +62,7 @@ def wait_until_ended(mesh: Mesh, findings: Findings, within_seconds: float) -> N
 
 
 def check_all(mesh: Mesh, findings: Findings) -> None:
-    """Everything but the answers, when nothing is under way."""
+    """Checks everything except the answers. Nothing may be running."""
     fees = differences(mesh, invariants.FEES_KEPT, invariants.GIFTS_DELIVERED)
     findings.extend(Check.FEES, fees)
     if twice := query(mesh, "gacha", TWICE_DELIVERED):
@@ -75,7 +75,7 @@ def check_answers(
     mesh: Mesh, findings: Findings, done: Sequence[Operation], refused: Sequence[Operation]
 ) -> None:
     """Compares the answers about purchases and gifts with what is stored."""
-    # As with pulls: a refusal is of one try, and others of its key may be out of sight.
+    # As with pulls: a refusal is of one try, and the outcome of other tries may be unknown.
     certain = [operation for operation in refused if not operation.unknown_count]
     for kind, side, statement in (
         (Kind.GIFT, "gacha", DELIVERED),
@@ -90,7 +90,7 @@ def check_answers(
 
 
 def _unkept(done: Sequence[Operation], rows: Sequence[Row]) -> Iterator[str]:
-    """The successes that are not there exactly once, as they were answered."""
+    """The successes that are not stored exactly once as they were answered."""
     stored: dict[object, list[Row]] = {}
     for intent_id, *rest in rows:
         stored.setdefault(intent_id, []).append(tuple(rest))
@@ -100,7 +100,7 @@ def _unkept(done: Sequence[Operation], rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _promised(operation: Operation) -> Row:
-    """The row that an answer promises, without its request."""
+    """The row that must be stored for an answer, without its request."""
     answer = orjson.loads(operation.body)
     if operation.kind is Kind.PURCHASE:
         return (operation.user_id, operation.amount, answer["newBalance"])
@@ -109,8 +109,8 @@ def _promised(operation: Operation) -> Row:
 
 
 def _book_errors(mesh: Mesh) -> Iterator[str]:
-    """Where the provider's book and the purchases differ. The book is read first: a purchase
-    is stored before it is charged."""
+    """The differences between the provider's book and the purchases. The book is read first,
+    because a purchase is stored before it is charged."""
     charges = payment_book.booked_charges(mesh)
     purchases = {str(row[0]): row[1:] for row in query(mesh, "account", PURCHASES)}
     keys = Counter(charge["key"] for charge in charges)
@@ -128,6 +128,6 @@ def _book_errors(mesh: Mesh) -> Iterator[str]:
 
 
 def _owed(charge: BookedCharge) -> Row:
-    """The purchase that a charge must be of."""
+    """The purchase that must exist for a charge."""
     state = "refunded" if charge["refund"] else charge["state"]
     return (charge["customer"], charge["amount_minor"], OUTCOME_OF.get(state))

@@ -1,8 +1,7 @@
-"""Checks over all data once nothing is running, and a reader for the time before.
+"""Checks of all data when nothing is running, and a reader that checks during the load.
 
-Comparisons over both databases go by a digest of each side first, so that they cost
-no more when the run is long; whole sets are fetched where digests differ, to name
-the rows.
+Comparisons of both databases first compare a digest of each side, so they stay cheap in a long
+run. Only if the digests differ, the whole sets are fetched to name the rows.
 """
 
 import contextlib
@@ -15,6 +14,7 @@ import orjson
 import psycopg2
 
 from proof import invariants
+from proof.fairness import CHECKS_OF_DRAWS
 from proof.faults.findings import Check, Findings
 from proof.faults.history import History, Kind, Operation
 from proof.invariants import Row, query
@@ -46,6 +46,7 @@ SELECT operation_id::text, user_id::text, kind, amount, balance_after
 FROM ledger WHERE operation_id = ANY(%s::uuid[])
 """
 CHECK_OF = {
+    **dict.fromkeys(CHECKS_OF_DRAWS, Check.FAIRNESS),
     "an inventory is the sum of its player's pulls and gifts": Check.INVENTORY,
     "a pull has as many items as were paid for": Check.INVENTORY,
     "no decision is left undone": Check.PREPARED,
@@ -56,7 +57,7 @@ CHECK_OF = {
 
 
 def wait_until_settled(mesh: Mesh, findings: Findings, within_seconds: float) -> None:
-    """Returns when no branch is prepared and no decision is open, and finds what still is."""
+    """Waits until no branch is prepared and no decision is open; reports those that remain."""
     deadline = time.monotonic() + within_seconds
     while True:
         with contextlib.suppress(psycopg2.OperationalError):
@@ -73,7 +74,7 @@ def wait_until_settled(mesh: Mesh, findings: Findings, within_seconds: float) ->
 
 
 def check_all(mesh: Mesh, history: History, findings: Findings) -> None:
-    """Everything but the answers, when nothing is under way."""
+    """Checks everything except the answers. Nothing may be running."""
     for name, rows in invariants.broken_rows(mesh):
         findings.add(CHECK_OF.get(name, Check.LEDGER), f"{name}: not so for {rows[:SHOWN]}")
     findings.extend(Check.SAME_SET, differences(mesh, invariants.DEBITS, invariants.PULLS))
@@ -87,8 +88,8 @@ def check_answers(
     """Compares the answers about pulls with what is stored."""
     for some in in_parts([operation for operation in done if operation.kind is Kind.PULL]):
         findings.extend(Check.SUCCESSES, _unkept_successes(mesh, some))
-    # A refusal is an answer to one try. Only where no other try of the same key is out
-    # of sight does it say that nothing was done under the key.
+    # A refusal answers one try. It means that nothing was done under the key only if no other
+    # try of the same key has an unknown outcome.
     certain = [
         operation
         for operation in refused
@@ -99,7 +100,7 @@ def check_answers(
 
 
 def differences(mesh: Mesh, of_account: str, of_gacha: str) -> Iterator[str]:
-    """The rows of either side that the other does not have."""
+    """The rows that only one side has."""
     if _digest(mesh, "account", of_account) == _digest(mesh, "gacha", of_gacha):
         return
     account = sorted(query(mesh, "account", of_account))
@@ -113,7 +114,7 @@ def differences(mesh: Mesh, of_account: str, of_gacha: str) -> Iterator[str]:
 
 
 def _digest(mesh: Mesh, side: str, statement: str) -> Row:
-    """The same for the same rows, whatever their order; differs for others, surely enough."""
+    """A digest of the rows, independent of their order."""
     text = f"SELECT count(*), sum(hashtextextended(one::text, 0)) FROM ({statement}) AS one"
     return query(mesh, side, text)[0]
 
@@ -164,7 +165,7 @@ def _charged_refusals(mesh: Mesh, refused: Sequence[Operation]) -> Iterator[str]
 
 
 def fetch(mesh: Mesh, side: str, statement: str, ids: Sequence[str]) -> list[Row]:
-    """The rows of a statement about some ids."""
+    """The rows of a statement with a list of ids."""
     with closing(psycopg2.connect(mesh.database_url(side))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -173,14 +174,14 @@ def fetch(mesh: Mesh, side: str, statement: str, ids: Sequence[str]) -> list[Row
 
 
 def in_parts(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
-    """So many at a time as one statement is about."""
+    """Splits ids into parts, one for each statement."""
     waiting = iter(operations)
     while some := list(islice(waiting, AT_ONCE)):
         yield some
 
 
 class Reader:
-    """Reads gacha first and account second, as any client may at any time."""
+    """Reads gacha first and account second, at any time, as a client may."""
 
     RECENT = """
     SELECT pull_id::text, user_id::text, cost FROM pull
@@ -197,7 +198,7 @@ class Reader:
         self.read_count = 0
 
     def read_once(self) -> None:
-        """Finds every pull without its debit; nothing while a database is away."""
+        """Reports every pull without its debit; skipped while a database is down."""
         try:
             pulls = set(query(self._mesh, "gacha", self.RECENT))
             new = pulls - self._seen

@@ -1,1 +1,1 @@
-"""Every fault that can be injected, and the means to inject it."""
+"""Every fault that can be injected, and how it is injected."""

@@ -1,11 +1,11 @@
-"""Armed failpoints: the harness arms one by a file, and the process that reaches it acts.
+"""Failpoints that the harness arms through files; the process that reaches one acts.
 
-    armed/INSTANCE/POINT    what is to be done there, and the shot's name
-    fired/SHOT              the instance that did it, written before it was done
-    reached/INSTANCE/POINT  there for every point that an instance has ever reached
+    armed/INSTANCE/POINT    the action, and the shot's name
+    fired/SHOT              the instance that acts, written before it does
+    reached/INSTANCE/POINT  exists for every point that an instance has ever reached
 
-A shot is armed at every instance that might reach its point; the first to come there
-takes it, and the harness takes the others back.
+A shot is armed at every instance that might reach its point. The first instance that reaches it
+takes the shot, and the harness disarms the others.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from pathlib import Path
 from mesh.errors import Unavailable
 
 OVERLOOK = "overlook"
-"""Ends the name of the point behind every statement of a branch; see `process`."""
+"""The last part of the name of the point after a branch's statements; see `service_process`."""
 
 
 class Action(StrEnum):
-    """What a process does at an armed point."""
+    """The action of a process at an armed point."""
 
     CRASH = "crash"
     STALL = "stall"
@@ -34,7 +34,7 @@ class Action(StrEnum):
 
 
 class Overlooked(Exception):
-    """A statement fails here, and its sender ignores that."""
+    """A statement fails here, and its sender ignores the failure."""
 
 
 class Bug(Exception):
@@ -42,7 +42,7 @@ class Bug(Exception):
 
 
 class ArmedFailpoints:
-    """A `mesh.failpoints.Failpoint` that acts where the harness says."""
+    """A `mesh.failpoints.Failpoint` that acts where the harness has armed it."""
 
     def __init__(self, folder: Path, instance: str) -> None:
         self._instance = instance
@@ -84,7 +84,7 @@ def _act(action: Action) -> None:
 
 
 class FailpointControl:
-    """The harness's side."""
+    """Arms and disarms failpoints, in the harness."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -92,7 +92,7 @@ class FailpointControl:
         (folder / "fired").mkdir(parents=True, exist_ok=True)
 
     def arm(self, instances: Iterable[str], point: str, action: Action) -> str:
-        """Arms one shot at every one of the instances, and returns its name."""
+        """Arms one shot at all of the instances, and returns its name."""
         shot = f"{next(self._numbers)}-{action}-{point}"
         for instance in instances:
             armed = self._folder / "armed" / instance
@@ -103,19 +103,19 @@ class FailpointControl:
         return shot
 
     def fired(self, shot: str) -> str | None:
-        """The instance that took the shot; None while no instance has."""
+        """The instance that took the shot; None if there is none yet."""
         try:
             return (self._folder / "fired" / shot).read_text() or None
         except FileNotFoundError:
             return None
 
     def disarm(self, shots: Collection[str]) -> None:
-        """Takes back these shots wherever they were not taken."""
+        """Disarms these shots at the instances that did not take them."""
         for path in self._folder.glob("armed/*/*"):
             with contextlib.suppress(FileNotFoundError):
                 if path.read_text().split()[1] in shots:
                     path.unlink()
 
     def reached(self) -> set[str]:
-        """Every point that any instance has reached since the mesh was started."""
+        """The points that any instance has reached since the start of the mesh."""
         return {path.name for path in self._folder.glob("reached/*/*")}

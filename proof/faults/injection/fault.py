@@ -11,7 +11,7 @@ KILL = "SIGKILL from outside"
 
 
 class Group(StrEnum):
-    """What is taken together: a round has one fault of a group at most, and a loss alone."""
+    """A round has at most one fault of each group; a LOSS is never combined with others."""
 
     POINT = "points"
     KILL = "kills"
@@ -24,7 +24,7 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InjectionContext:
-    """What a fault needs when it is injected."""
+    """What an injection has access to."""
 
     target: Target
     chance: random.Random

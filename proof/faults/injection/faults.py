@@ -1,7 +1,7 @@
 """Every fault that the harness can inject, by its name.
 
-A fault runs in a thread while the load runs. It returns when it is over: what it
-killed is being started again, what it stopped goes on, what it held is free.
+A fault runs in a thread while the load runs. It returns when it is over: killed processes are
+being restarted, frozen ones run again, and held locks and slots are free.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ from proof.faults.injection.payment_faults import of_payments
 from proof.faults.injection.target import POLL_SECONDS, Target
 
 FIRE_SECONDS = 12.0
-"""How long a point may take to be reached; the load and the provocation see to it."""
+"""How long to wait until a point is reached; the load and the provocation reach it."""
 STALLS_SECONDS = (4.0, 12.0, 33.0)
-"""Past recovery and Commit; past a whole transaction; past the age at which a gid is refused."""
+"""Longer than recovery and Commit; than a whole transaction; than the maximum age of a gid."""
 SHORT_STALLS_SECONDS = (4.0, 6.0)
 HELD_PREFIX = "faults/"
 SLOTS_SECONDS = 3.0
@@ -50,7 +50,7 @@ ROLES_OF_POINTS: Mapping[str, Sequence[str]] = {
     **{point: ["gacha_svc"] for point in saga_failpoints.OF_GIFTS},
     **{point: ["account_svc"] for point in saga_failpoints.OF_PURCHASES},
 }
-"""Who reaches each point; branch recovery's are reached on either side, and come apart."""
+"""The roles that reach each point. Points of branch recovery are separate, because both do."""
 
 ABORT_POINTS = tuple(
     f"{side}.{point}"
@@ -74,7 +74,7 @@ QUIET = Fault("quiet", Group.QUIET, "nothing", _wait)
 
 
 def all_faults() -> Mapping[str, Fault]:
-    """By name."""
+    """Every fault by its name."""
     lost = Fault("branches of account lost", Group.LOSS, LOST, _lose_branches)
     every = [QUIET, lost, *_at_points(), *_kills(), *_of_messages(), *_of_databases()]
     every += of_payments()
@@ -203,8 +203,8 @@ def _server_signalled(side: str, how: signal.Signals) -> Callable[[InjectionCont
 
 
 def _lose_branches(context: InjectionContext) -> bool:
-    """Rolls back first branches whose decision is commit, as a failover to a standby without
-    them would. Their coordinator is frozen during that time."""
+    """Rolls back first branches whose decision is commit, as a failover to a standby that lacks
+    them would. The coordinator is frozen while this runs."""
     target = context.target
     shot = target.failpoints.arm(
         target.instances("gacha_svc"), "coordinator.after_decision", Action.STALL
@@ -240,7 +240,7 @@ def _connect(context: InjectionContext, side: str) -> Any:
 
 
 def _use_up_slots(side: str, context: InjectionContext) -> bool:
-    """Prepares until PostgreSQL has no slot left, and gives all of them back after a while."""
+    """Prepares transactions until PostgreSQL has no slot left; frees all after a while."""
     prefix = f"{HELD_PREFIX}{context.chance.getrandbits(64):x}"
     try:
         with _connect(context, side) as connection, connection.cursor() as cursor:

@@ -1,9 +1,8 @@
 """Protocol messages that are duplicated, delayed, or lose their answer.
 
-The harness writes the probabilities, and until when they hold, into one file; each process
-reads it at every message. A delayed message is delivered in the background, after its caller
-saw a broken connection: up to tens of seconds later, past recovery and past every age
-at which the protocol forgets.
+The harness writes the probabilities and their end time into one file; each process reads it at
+every message. A delayed message is delivered in the background, after its caller saw a broken
+connection: up to tens of seconds later, after recovery and after every expiry of the protocol.
 """
 
 import asyncio
@@ -36,9 +35,9 @@ Deliver = Callable[[], Awaitable[T]]
 
 @dataclass(frozen=True, slots=True)
 class MessageFaults:
-    """What becomes of a message whose method ends with one of `methods`, by chance.
+    """The probabilities of each fault, for messages whose method ends with one of `methods`.
 
-    `delays_seconds` are how late a repeated or a held back message may come.
+    `delays_seconds` are the possible delays of a repeated or held back message.
     """
 
     until: float = 0.0
@@ -50,7 +49,7 @@ class MessageFaults:
 
 
 class MessageFaultFile:
-    """The faults that the harness wrote last."""
+    """The faults in the harness's file."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
@@ -58,7 +57,7 @@ class MessageFaultFile:
         self._message_faults = MessageFaults()
 
     def now(self) -> MessageFaults:
-        """No faults when nothing was written, or when their time is over."""
+        """The current faults; none if nothing was written, or after their end time."""
         try:
             written_at = self._path.stat().st_mtime_ns
             if written_at != self._read_at:
@@ -83,7 +82,7 @@ class FaultyDelivery:
         self._late: set[asyncio.Task[None]] = set()
 
     async def carry(self, method: str, deliver: Deliver[T], deliver_late: Deliver[T]) -> T:
-        """What `deliver` answers. Raises what it raises, or ConnectionBroken."""
+        """Returns or raises what `deliver` does, or raises ConnectionBroken."""
         faults = self._file.now()
         if not method.startswith(PROTOCOL) or not method.endswith(tuple(faults.methods)):
             return await deliver()
@@ -114,7 +113,7 @@ class FaultyDelivery:
 
 
 class FaultyTransport:
-    """A `mesh.calling.transport.Transport` whose messages suffer the faults."""
+    """A `mesh.calling.transport.Transport` that injects the faults."""
 
     def __init__(self, inner: Transport, delivery: FaultyDelivery) -> None:
         self._inner = inner
@@ -146,7 +145,7 @@ class FaultyTransport:
 
 
 class FaultyParticipant:
-    """A `mesh.txn.local.LocalParticipant` that suffers the faults as a remote one does."""
+    """A `mesh.txn.local.LocalParticipant` that injects the faults as for a remote one."""
 
     def __init__(self, inner: ParticipantClient, delivery: FaultyDelivery) -> None:
         self._inner = inner

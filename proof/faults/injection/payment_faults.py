@@ -1,4 +1,4 @@
-"""Faults of the payment provider, as the sandbox can be made to commit them."""
+"""Faults of the payment provider, made by the sandbox."""
 
 import signal
 import time
@@ -41,7 +41,7 @@ def _harm(rates: Mapping[str, float]) -> Callable[[InjectionContext], bool]:
 
 
 def _set(target: Target, rates: FaultRates) -> bool:
-    """False while it does not answer."""
+    """Sets the sandbox's faults; returns False while it does not answer."""
     try:
         payment_book.set_faults(target.mesh, rates)
     except httpx.TransportError:

@@ -1,9 +1,8 @@
-"""The failpoints of the sagas, by the states that they stand in; see `mesh.saga.runner`."""
+"""The failpoints of the sagas, by state; see `mesh.saga.runner`."""
 
 from collections.abc import Iterator, Mapping
 
-from account_svc.domain.purchases import PURCHASE
-from account_svc.use_cases.purchase_saga import PurchaseStep
+from account_svc.domain.purchases import PURCHASE, PurchaseStep
 from gacha_svc.domain.gifts import GIFT
 from gacha_svc.use_cases.gift_saga import GiftStep
 
@@ -24,4 +23,4 @@ NOT_REACHABLE: Mapping[str, str] = {
     f"saga.{PURCHASE}.*_{PurchaseStep.REFUNDING}": "a wallet would have to fill up between "
     "the charge and the credit; see tests/storage/account/test_purchase_recovery.py",
 }
-"""The points that no run comes to, why, and where they are tested instead."""
+"""The points that no run reaches, with the reason, and the test that reaches them."""

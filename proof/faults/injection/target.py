@@ -1,4 +1,4 @@
-"""The mesh that is harmed: who is in it, and the means to harm it."""
+"""The mesh under fault: its instances, its failpoints and its message faults."""
 
 import contextlib
 import os
@@ -20,24 +20,24 @@ class Target:
     """A running mesh, its failpoints and its message faults."""
 
     def __init__(self, folder: Path, mutant: str = "") -> None:
-        """Starts it, in `folder`. Call it from the main thread."""
+        """Starts the mesh in `folder`. Call it from the main thread."""
         runner = [*RUNNER, "--mutant", mutant] if mutant else RUNNER
         self.mesh: Mesh = start_mesh(folder, runner, BUSY_MACHINE)
         self.failpoints = FailpointControl(folder / "faults")
         self.message_faults = MessageFaultFile(folder / "faults")
 
     def instances(self, *roles: str) -> list[str]:
-        """The names of the roles' instances."""
+        """The names of the instances of these roles."""
         return [each["name"] for role in roles for each in self.mesh.processes(role)]
 
     def pid(self, name: str) -> int | None:
-        """None while it is not running."""
+        """The pid of an instance; None while it is not running."""
         return next(
             (each["pid"] for each in self.mesh.read()["processes"] if each["name"] == name), None
         )
 
     def signal(self, name: str, how: signal.Signals) -> None:
-        """To one process; nothing when it is not running."""
+        """Sends a signal to one process; does nothing if it is not running."""
         pid = self.pid(name)
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -45,21 +45,21 @@ class Target:
 
     @contextlib.contextmanager
     def stalled(self, name: str) -> Iterator[None]:
-        """The process stands still, or does so by itself, until the context ends."""
+        """The process is stopped, or stops itself, until the context ends."""
         try:
             yield
         finally:
             self.signal(name, signal.SIGCONT)
 
     def wait_until_back(self) -> None:
-        """Returns when every process of the mesh runs; raises AssertionError when one does not."""
+        """Waits until every process of the mesh runs. Raises AssertionError if one does not."""
         deadline = time.monotonic() + BACK_SECONDS
         while any(each["pid"] is None for each in self.mesh.read()["processes"]):
             assert time.monotonic() < deadline, f"not all is back: {self.mesh.read()}"
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """Everything goes on that stands still, and then ends in order."""
+        """Continues all stopped processes, and then stops the mesh in order."""
         for name in self.instances("account_svc", "gacha_svc"):
             self.signal(name, signal.SIGCONT)
         self.mesh.stop()

@@ -1,1 +1,1 @@
-"""Players who pull, buy, give and stay logged in all the time."""
+"""Players who continuously pull, buy, give, and refresh their sessions."""

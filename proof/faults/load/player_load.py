@@ -1,8 +1,8 @@
-"""Players who pull, buy and give all the time, some far more than others.
+"""Players who continuously pull, buy and give, some far more than others.
 
-A try whose outcome is not known is sent again with the same key until it is, as the
-documentation tells callers; some callers go away in the middle of it, some grant
-hardly any time, and some ask again for what they have got long ago.
+As the documentation says, a try with an unknown outcome is sent again with the same key until
+the outcome is known. Some callers disconnect during a request, some set very short deadlines,
+and some repeat requests that were answered long ago.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from proof.stack import Mesh
 
 OK, INTERNAL = 200, 500
 LATER = (409, 429, 499)
-"""Below 500, and yet a reason to send the same again."""
+"""The statuses below 500 after which the same request is sent again."""
 MOST_FAILURES = 8
-"""Answers 500 to one repeat, after which it counts as broken."""
+"""After so many answers 500, a repeated request counts as failed."""
 PENDING = "pending"
 INSUFFICIENT_CURRENCY = "INSUFFICIENT_CURRENCY"
 REFUSALS = {
@@ -33,10 +33,10 @@ REFUSALS = {
     Kind.PURCHASE: ("PAYMENT_DECLINED",),
     Kind.GIFT: (INSUFFICIENT_CURRENCY, "ITEM_NOT_OWNED"),
 }
-"""The reasons for which each may rightly be refused. An item may be one that was given away
-by a request whose outcome its player never learnt."""
+"""The valid reasons to refuse each kind. An item may already be given away by a request whose
+outcome its player does not know."""
 LINES = {
-    Kind.PULL: "POST /gacha/pull/standard",
+    Kind.PULL: "POST /gacha/pull/{banner_id}",
     Kind.PURCHASE: "POST /buy-currency",
     Kind.GIFT: "POST /gifts",
 }
@@ -45,11 +45,11 @@ THINK_SECONDS = 0.05
 TURNS_OF_CLOSING = 3
 SHORT_DEADLINES_SECONDS = (0.02, 0.1, 0.4)
 REPEAT_SHARE, ABANDONED_SHARE, SHORT_DEADLINE_SHARE = 0.05, 0.02, 0.05
-"""How often each comes, of 1."""
+"""The probability of each for an operation."""
 
 
 class PlayerLoad:
-    """Runs over several connections; can be held while the data are looked at."""
+    """Runs over several connections; can be paused while the data is checked."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class PlayerLoad:
         *,
         settle_seconds: float,
     ) -> None:
-        """Who does not learn an outcome within `settle_seconds` gives up, which is a finding."""
+        """A player without an outcome after `settle_seconds` gives up, which is a finding."""
         self._settle_seconds = settle_seconds
         self._mesh, self._workload = mesh, Workload(players)
         self._history, self._findings, self._seed = history, findings, seed
@@ -71,14 +71,14 @@ class PlayerLoad:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, connection_count: int) -> None:
-        """Begins at once."""
+        """Starts the load."""
         self._open.set()
         self._tasks = [
             asyncio.create_task(self._keep_sending(number)) for number in range(connection_count)
         ]
 
     def hold(self) -> None:
-        """Lets what was begun be settled, and begins nothing else until `go_on`."""
+        """Settles the started operations, and starts no others until `go_on`."""
         self._open.clear()
 
     def go_on(self) -> None:
@@ -86,23 +86,23 @@ class PlayerLoad:
 
     @property
     def is_idle(self) -> bool:
-        """Whether all that was begun is settled. Raises what a player raised."""
+        """Whether all started operations are settled. Raises what a player raised."""
         for task in self._tasks:
             if task.done():
                 task.result()
         return self._busy_count == 0
 
     async def stop(self) -> None:
-        """Ends it, whatever is under way."""
+        """Stops at once; operations in progress are cancelled."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # A connection that was broken off closes its socket in the loop's next turns.
+        # An aborted connection closes its socket in the next iterations of the event loop.
         for _ in range(TURNS_OF_CLOSING):
             await asyncio.sleep(0)
 
     async def repeat(self, operations: Sequence[Operation], connection_count: int) -> None:
-        """Asks again for what was done, and finds whatever is not answered as at first."""
+        """Repeats earlier requests, and reports every answer that differs from the first."""
         waiting = iter(operations)
 
         async def repeat_in_turn() -> None:
@@ -164,7 +164,7 @@ class PlayerLoad:
         token = self._players[operation.user_id].token
         timeout_ms = round(deadline_seconds * 1000)
         headers = f"grpc-timeout: {timeout_ms}m\r\n" if timeout_ms else ""
-        line = LINES[operation.kind]
+        line = LINES[operation.kind].format(banner_id=operation.banner_id)
         answer = await rest.send(line, token, operation.key, operation.request, headers=headers)
         if answer is None:
             self._history.note(operation, 0, b"")
@@ -173,7 +173,7 @@ class PlayerLoad:
         return answer
 
     def _take(self, operation: Operation, answer: Answer | None) -> None:
-        """What the player makes of an answer. A pending one is no outcome yet."""
+        """Records an answer. A pending answer is not an outcome yet."""
         if answer is None:
             operation.unknown_count += 1
             self._history.count("no answer")
@@ -201,7 +201,7 @@ class PlayerLoad:
             operation.outcome = Outcome.REFUSED
 
     async def _repeat(self, rest: RestConnection, operation: Operation) -> None:
-        """A repeat may be refused for the moment, but is answered in the end as at first."""
+        """A repeat may be refused temporarily, but must finally get the first answer."""
         pause_seconds = FIRST_PAUSE_SECONDS
         answer: Answer | None = None
         failure_count = 0
@@ -224,5 +224,5 @@ class PlayerLoad:
 
 
 def _is_final(answer: Answer) -> bool:
-    """Whether the same request will never be answered otherwise."""
+    """Whether the same request will always get this answer."""
     return 400 <= answer.status < 500 and answer.status not in LATER

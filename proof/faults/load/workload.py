@@ -1,4 +1,4 @@
-"""What players request next, and what they own to give away."""
+"""Chooses the next requests of players, and tracks the items that they can give."""
 
 import itertools
 import random
@@ -11,7 +11,9 @@ from proof.load.seeded_players import SeededPlayer
 
 SKEW = 1.1
 TEN_PULLS, PURCHASES, PURCHASES_WHEN_BROKE, GIFTS = 0.15, 0.04, 0.7, 0.15
-"""How often each comes, of 1."""
+"""The probability of each."""
+BANNERS = {"standard": 3, "lamplighter": 2}
+"""The weight of each banner's pulls; the second has featured items."""
 PURCHASE_GEMS = (160, 800, 1600, 4800)
 PAYMENT_METHODS = {
     "credit_card": 12,
@@ -21,7 +23,7 @@ PAYMENT_METHODS = {
     "card_webhooks_shuffled": 1,
     "card_declined": 1,
 }
-"""With how often each is used."""
+"""Each with its weight."""
 
 
 class Workload:
@@ -35,8 +37,8 @@ class Workload:
         self._by_name = {player.username: player for player in players}
 
     def next(self, chance: random.Random) -> Operation:
-        """Something new, under a key of its own. What is to be given away is not chosen again
-        until its gift is refused."""
+        """A new request with its own key. An item that is being given is not chosen again until
+        its gift is refused."""
         player = self._choose(chance)
         key = f"{chance.getrandbits(96):x}"
         if chance.random() < (PURCHASES_WHEN_BROKE if player.is_out_of_gems else PURCHASES):
@@ -50,10 +52,12 @@ class Workload:
             body = orjson.dumps({"itemId": item_id, "to": receiver.username, "count": 1})
             return Operation(Kind.GIFT, player.user_id, key, 1, body)
         count = 10 if chance.random() < TEN_PULLS else 1
-        return Operation(Kind.PULL, player.user_id, key, count, orjson.dumps({"count": count}))
+        [banner_id] = chance.choices(list(BANNERS), [*BANNERS.values()])
+        body = orjson.dumps({"count": count})
+        return Operation(Kind.PULL, player.user_id, key, count, body, banner_id)
 
     def record_success(self, operation: Operation) -> None:
-        """What was bought, pulled or given is with whoever has it now."""
+        """Updates the owner of what was bought, pulled or given."""
         player = self._by_id[operation.user_id]
         if operation.kind is Kind.PURCHASE:
             player.is_out_of_gems = False
@@ -66,7 +70,7 @@ class Workload:
             self._by_name[gift["to"]].items.append(gift["itemId"])
 
     def record_insufficient_currency(self, operation: Operation) -> None:
-        """The player cannot pay, and keeps what was to be given."""
+        """The player cannot pay, and keeps the items of a gift."""
         player = self._by_id[operation.user_id]
         player.is_out_of_gems = True
         if operation.kind is Kind.GIFT:

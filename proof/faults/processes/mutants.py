@@ -1,8 +1,7 @@
-"""The protocol with one of its rules broken, to show that the harness would notice.
+"""Versions of the protocol with one rule broken, to show that the harness detects it.
 
-A mutant is put into every process of a mesh as it starts, and into the databases before
-there is load. Where a second line of defence would hold, another mutant takes that away
-too and says so.
+A mutant is installed in every process when it starts, and in the databases before the load. If a
+second defence hides the broken rule, another mutant also removes that defence, and says so.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +59,7 @@ def resolve_without_row() -> None:
 
 
 def nothing() -> None:
-    """For mutants whose rule stands in SQL."""
+    """Installs nothing, for mutants whose rule is in SQL."""
 
 
 def gid_not_consumed() -> None:
@@ -91,7 +90,7 @@ def decision_after_commit() -> None:
 
 
 class _Blind:
-    """A cursor on which every PREPARE seems to have gone well."""
+    """A cursor on which every PREPARE seems to succeed."""
 
     statusmessage = "PREPARE TRANSACTION"
 
@@ -154,20 +153,25 @@ def repeats_taken_for_thefts() -> None:
     sessions._is_repeat = lambda session, token, key_hash, now: False
 
 
-def _rewritten(function: str, condition: str) -> str:
-    """The statement that makes a condition of a function of the database always false."""
+def _rewritten(function: str, part: str, by: str = "false") -> str:
+    """The statement that replaces a part of a function of the database, such as a condition."""
     return f"""
     DO $do$
     DECLARE whole text := pg_get_functiondef('{function}'::regproc);
     BEGIN
-        ASSERT position('{condition}' IN whole) > 0, 'the condition is elsewhere';
-        EXECUTE replace(whole, '{condition}', 'false');
+        ASSERT position('{part}' IN whole) > 0, 'the part is elsewhere';
+        EXECUTE replace(whole, '{part}', '{by}');
     END $do$
     """
 
 
+def _not_updated(column: str) -> str:
+    """The statement after which a draw leaves that column of a pity as it was."""
+    return _rewritten("record_draws", f"{column} = became.{column}", f"{column} = pity.{column}")
+
+
 LEDGER_UNREAD = _rewritten("take_gems", "operation_id = ANY(all_ids)")
-PULLS_UNREAD = _rewritten("lock_pities", "pull_id = ANY(pull_ids)")
+PULLS_UNREAD = _rewritten("lock_draws", "pull_id = ANY(pull_ids)")
 TWICE_IN_THE_LEDGER = "ALTER TABLE ledger DROP CONSTRAINT ledger_operation_unique"
 TWICE_IN_THE_PULLS = (
     "ALTER TABLE pull_item DROP CONSTRAINT pull_item_pull_id_fkey",
@@ -177,31 +181,31 @@ TWICE_IN_THE_PULLS = (
 
 MUTANTS: Mapping[str, Mutant] = {
     "abort_by_age": Mutant(
-        "recovery rolls back what is old, and asks nobody",
+        "recovery rolls back old branches without calling Resolve",
         abort_by_age,
         ["coordinator.between_commits crash", "coordinator.after_decision crash"],
     ),
     "resolve_without_row": Mutant(
-        "Resolve answers abort where nothing stands, and writes nothing",
+        "Resolve answers abort if there is no decision, and does not store the abort",
         resolve_without_row,
         ["coordinator.before_decision stall"],
     ),
     "account_duplicates_unchecked": Mutant(
-        "account_svc applies an operation again; the ledger's unique key is left",
+        "account_svc applies an operation again; the ledger's unique key is kept",
         nothing,
         ["quiet"],
         {"account": [LEDGER_UNREAD]},
     ),
     "gacha_duplicates_unchecked": Mutant(
-        "neither side looks for an operation that was applied (gacha_svc is asked second, so "
-        "its look alone is never the one that counts), the ledger's unique key is dropped; "
-        "the unique key of the pulls is left",
+        "neither side checks for an applied operation (gacha_svc comes second, so its check "
+        "alone has no effect), and the ledger's unique key is dropped; the unique key of the "
+        "pulls is kept",
         nothing,
         ["quiet"],
         {"account": [LEDGER_UNREAD, TWICE_IN_THE_LEDGER], "gacha": [PULLS_UNREAD]},
     ),
     "duplicates_unchecked": Mutant(
-        "neither side looks, and no unique key is left",
+        "neither side checks for an applied operation, and all unique keys are dropped",
         nothing,
         ["quiet"],
         {
@@ -209,18 +213,35 @@ MUTANTS: Mapping[str, Mutant] = {
             "gacha": [PULLS_UNREAD, *TWICE_IN_THE_PULLS],
         },
     ),
+    "super_rares_not_counted": Mutant(
+        "a draw leaves the pity's count of pulls since a super rare as it was",
+        nothing,
+        ["quiet"],
+        {"gacha": [_not_updated("since_super_rare")]},
+    ),
+    "guarantees_not_kept": Mutant(
+        "a draw leaves the guarantees as they were, whether it gave a featured item or not",
+        nothing,
+        ["quiet"],
+        {
+            "gacha": [
+                _not_updated("ultra_rare_guaranteed"),
+                _not_updated("super_rare_guaranteed"),
+            ]
+        },
+    ),
     "gid_not_consumed": Mutant(
-        "a Prepare is taken whatever tx_branch says of its gid",
+        "Prepare accepts a gid that tx_branch already has",
         gid_not_consumed,
         ["Prepare repeated"],
     ),
     "decision_after_commit": Mutant(
-        "the decision is written once both branches have committed",
+        "the decision is written after both branches have committed",
         decision_after_commit,
         ["coordinator.between_commits crash"],
     ),
     "tag_unchecked": Mutant(
-        "PREPARE's tag is not looked at, in a transaction that failed in the middle",
+        "PREPARE's tag is not checked, in a transaction in which a statement failed",
         tag_unchecked,
         ["gacha.overlook overlook", "account.overlook overlook"],
     ),
@@ -230,17 +251,17 @@ MUTANTS: Mapping[str, Mutant] = {
         ["coordinator.between_commits stall"],
     ),
     "asked_again_under_another_key": Mutant(
-        "a charge whose reply was lost is asked for again under another key",
+        "a charge whose reply was lost is requested again with another key",
         asked_again_under_another_key,
         ["payments dropping replies"],
     ),
     "fee_for_each_try": Mutant(
-        "a gift's fee is taken again when its step is tried again",
+        "a gift's fee is taken again when the step is retried",
         fee_for_each_try,
         ["saga.gift.after_RESERVED error"],
     ),
     "repeats_taken_for_thefts": Mutant(
-        "a refresh whose answer was lost is taken for a thief's when it is repeated",
+        "a repeated refresh whose answer was lost counts as theft",
         repeats_taken_for_thefts,
         ["quiet"],
     ),

@@ -1,4 +1,4 @@
-"""The local runner, with the services under fault: `python -m proof.faults.processes.runner`."""
+"""The local runner with services under fault: `python -m proof.faults.processes.runner`."""
 
 import asyncio
 import sys

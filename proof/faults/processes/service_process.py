@@ -2,10 +2,9 @@
 
 Usage: `python -m proof.faults.processes.service_process ROLE FOLDER [MUTANT]`.
 
-It calls the service's own composition root and gives it a failpoint that the harness arms.
-What the root has no argument for is put in between here, from outside: the faults
-behind the transports, short leases, and a statement that fails and is overlooked.
-Nothing of this is known to the services.
+It calls the service's own composition root with a failpoint that the harness arms. Where the
+root has no argument, this module patches it from outside: faults in the transports, short
+leases, and a failing statement whose failure is ignored. The services do not know of this.
 """
 
 import contextlib
@@ -67,7 +66,7 @@ def main() -> None:
 
 
 def put_message_faults_between(folder: Path, seed: str) -> None:
-    """All messages to others, and what the coordinator asks of its own database."""
+    """Injects faults into messages to other services, and to the coordinator's own participant."""
     delivery = FaultyDelivery(MessageFaultFile(folder), random.Random(seed))
 
     def transport(*arguments: Any, **others: Any) -> FaultyTransport:
@@ -81,7 +80,7 @@ def put_message_faults_between(folder: Path, seed: str) -> None:
 
 
 def shorten_leases() -> None:
-    """Every stall outlasts a lease, and a round does not have to wait long for a saga."""
+    """Shortens saga leases: every stall outlasts one, and a round need not wait long."""
     saga_runner.SagaLimits = partial(  # type: ignore[misc, assignment]
         saga_runner.SagaLimits,
         step_seconds=2.0,
@@ -91,7 +90,7 @@ def shorten_leases() -> None:
 
 
 def put_overlooked_statements_into(failpoint: Failpoint) -> None:
-    """Every branch has a point behind its statements at which one more may fail unseen."""
+    """Adds a point after the statements of a branch, where a statement fails unnoticed."""
     whole_init = Participant.__init__
 
     def init(

@@ -158,8 +158,9 @@ async def test_gems_that_the_wallet_cannot_hold_any_more_are_refunded_once(
     refunded = await shop.until_ended(mira)
     assert (refunded.state, refunded.reason) == (PurchaseState.REFUNDED, "BALANCE_LIMIT")
     assert (shop.provider.kept_minor(), len(shop.provider.refunds)) == (0, 1)
-    with pytest.raises(BalanceLimit):
-        await buy(purchases, mira)
+    for key in ("k", "k2"):
+        with pytest.raises(BalanceLimit):
+            await buy(purchases, mira, key=key)
     assert len(shop.provider.book) == 1, "what cannot be credited is not charged for"
 
 

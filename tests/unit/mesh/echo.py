@@ -1,4 +1,4 @@
-"""A small real server, in this process, that does what each request says."""
+"""A small real server in this process; each request says what it does."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -61,7 +61,7 @@ ERRORS: dict[bytes, MeshError] = {
 
 @dataclass
 class Echo:
-    """The implementation, and what it has seen."""
+    """The implementation, and the calls that it has seen."""
 
     release: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -81,6 +81,8 @@ class Echo:
             raise REFUSAL
         if word == b"fail":
             raise LookupError("secret of the server")
+        if word == b"lose-itself":
+            raise asyncio.CancelledError
         if word == b"wait":
             await self._wait()
         if word == b"echo-error":
@@ -138,7 +140,7 @@ async def _always_ready() -> bool:
 
 
 class Callers:
-    """Those who may call, by one key and, with `tls_directory`, by the certificate in it."""
+    """The allowed callers: by one key and, with `tls_directory`, by the certificate in it."""
 
     def __init__(self, tls_directory: Path | None = None) -> None:
         self.tls_directory = tls_directory
@@ -154,7 +156,7 @@ class Callers:
     def transport(
         self, kind: str, closing_grace_seconds: float = 0.1
     ) -> UnaryTransport | LaneTransport:
-        """A "unary" one or a "lane" one."""
+        """A transport of the kind "unary" or "lane"."""
         if kind == "unary":
             return UnaryTransport(
                 security=self.security, closing_grace_seconds=closing_grace_seconds

@@ -1,4 +1,4 @@
-"""One spelling for each address, and what one customer has."""
+"""The canonical form of addresses, and the network of one customer."""
 
 import pytest
 

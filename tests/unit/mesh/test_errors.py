@@ -1,4 +1,4 @@
-"""The tree of errors as it is drawn, against the classes."""
+"""The drawn tree of errors equals the classes."""
 
 import re
 
@@ -11,7 +11,7 @@ WIDTH = 4
 
 
 def drawn() -> dict[str, tuple[str, int | None]]:
-    """The parent of each drawn class, and its code where one stands beside it."""
+    """The parent of each drawn class, and its code if one is drawn."""
     assert mesh.errors.__doc__ is not None
     path = [MeshError.__name__]
     found: dict[str, tuple[str, int | None]] = {}
@@ -24,7 +24,7 @@ def drawn() -> dict[str, tuple[str, int | None]]:
 
 
 def defined() -> dict[str, tuple[str, int | None]]:
-    """The same of the classes; those directly below the root have their codes drawn."""
+    """The same from the classes; only classes directly below the root have a drawn code."""
     classes = [
         each
         for each in vars(mesh.errors).values()

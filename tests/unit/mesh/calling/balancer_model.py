@@ -1,7 +1,7 @@
 """A readable, slow model of mesh.calling.balancer and mesh.calling.breaker.
 
-It shares no code with them. A breaker here remembers everything that happened to its
-instance, in order, and each question is answered by looking through that.
+It shares no code with them. A breaker here keeps the whole history of its instance, and computes
+every answer from that history.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class TriedAttempt:
 
 @dataclass(eq=False)
 class TriedCall:
-    """What a call has been through: how many attempts on each, and where it is done."""
+    """The history of a call: its attempts on each instance, and the instances that it gave up."""
 
     attempts: dict[str, int] = field(default_factory=dict)
     done_with: set[str] = field(default_factory=set)
@@ -52,7 +52,7 @@ class TriedCall:
 
 
 class ModelBreaker:
-    """One instance, by the table of mesh.calling.breaker."""
+    """The breaker of one instance, according to the table of mesh.calling.breaker."""
 
     def __init__(self) -> None:
         self.moment = 0
@@ -133,9 +133,9 @@ class ModelBreaker:
 
 
 class ModelBalancer:
-    """All instances of a service, by the table of mesh.calling.balancer.
+    """All instances of a service, according to the table of mesh.calling.balancer.
 
-    Which of several ready instances has its turn is not modelled: `allowed` tells them all.
+    The order among several ready instances is not modelled: `allowed` returns all of them.
     """
 
     def __init__(self) -> None:
@@ -144,7 +144,7 @@ class ModelBalancer:
         self.breakers: dict[str, ModelBreaker] = {}
 
     def update(self, instances: Mapping[str, tuple[str, bool]]) -> None:
-        """Address, and whether it serves, by id."""
+        """The instances by id: each has an address, and whether it serves."""
         self.breakers = {
             id: self.breakers[id] if self.addresses.get(id) == address else ModelBreaker()
             for id, (address, _) in instances.items()
@@ -153,7 +153,7 @@ class ModelBalancer:
         self.is_serving = {id: serves for id, (_, serves) in instances.items()}
 
     def allowed(self, call: TriedCall, now: float) -> set[str]:
-        """The instances of which the table takes one; empty when none is left."""
+        """The instances that the table allows; empty when none is left."""
         ready = {id for id in self.breakers if self._is_ready(id, call, now)}
         again = call.last
         if (
@@ -183,8 +183,8 @@ class ModelBalancer:
         return self.breakers[id].begin(id, call, now)
 
     def end(self, attempt: TriedAttempt, end: End, now: float) -> None:
-        """A break leaves its instance to the same call, but not the third, and not one of
-        an instance that was out already."""
+        """After a broken attempt the call may try the instance again, except after the third
+        one, or if the instance was already out."""
         was_out = attempt.breaker.is_tripped
         if end is not End.BREAK or attempt.number == ATTEMPTS or was_out:
             attempt.call.done_with.add(attempt.id)

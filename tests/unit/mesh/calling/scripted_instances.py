@@ -31,7 +31,7 @@ Script = dict[str, list[bytes | BaseException]]
 
 
 class ScriptedTransport:
-    """Answers each address's calls from its script; the last entry repeats for ever."""
+    """Answers the calls of each address from its script; the last entry repeats."""
 
     def __init__(self, script: Script, refusing: Iterable[str] = ()) -> None:
         self.script = script

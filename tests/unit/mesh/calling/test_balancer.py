@@ -18,7 +18,7 @@ def draining(instance: Instance) -> Instance:
 
 
 class Scene:
-    """A balancer with a clock of its own."""
+    """A balancer with its own clock."""
 
     def __init__(self, *instances: Instance) -> None:
         self.now = 100.0
@@ -31,7 +31,7 @@ class Scene:
         return attempt
 
     def call(self, *results: AttemptResult) -> list[str]:
-        """A call whose attempts end so; the instances that it was tried on."""
+        """Makes a call whose attempts have these outcomes; returns the instances that it tried."""
         tries = Tries()
         tried: list[str] = []
         for result in results:

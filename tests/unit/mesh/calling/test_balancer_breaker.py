@@ -10,7 +10,7 @@ LIMITS = BreakerLimits(
 
 
 class Driver:
-    """A breaker with a clock of its own."""
+    """A breaker with its own clock."""
 
     def __init__(self) -> None:
         self.breaker = Breaker(LIMITS)

@@ -1,4 +1,4 @@
-"""The balancer beside its model, through any sequence of events."""
+"""The balancer agrees with its model after any sequence of events."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -30,7 +30,7 @@ instance_lists = st.dictionaries(
 
 
 class Pair:
-    """One attempt on both sides."""
+    """One attempt in the balancer and in the model."""
 
     def __init__(self, real: Attempt, model: TriedAttempt) -> None:
         self.real = real
@@ -38,7 +38,7 @@ class Pair:
 
 
 class BothSides(RuleBasedStateMachine):
-    """Whatever is done to the balancer is done to the model, and both must agree."""
+    """Applies each event to the balancer and to the model, and compares them."""
 
     calls = Bundle("calls")
     attempts = Bundle("attempts")

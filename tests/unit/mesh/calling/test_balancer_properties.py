@@ -1,4 +1,4 @@
-"""What holds for the balancer after any sequence of events."""
+"""Invariants of the balancer after any sequence of events."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -71,7 +71,7 @@ class AnyMesh(RuleBasedStateMachine):
         assert set(self.listed) <= tries.failed_on | (probed & set(self.balancer.open_instances()))
 
     def _nothing_better_was_left(self, chosen: Attempt, open_before: tuple[str, ...]) -> None:
-        """A forced probe, or a draining instance, is chosen only for want of a closed one."""
+        """A forced probe or a draining instance is chosen only if no closed one is left."""
         was_open = chosen.instance.id in open_before
         was_forced = was_open and chosen.breaker.seconds_to_half_open(self.now) > 0
         if chosen.instance.is_serving and not was_forced:

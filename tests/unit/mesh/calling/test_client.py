@@ -1,4 +1,4 @@
-"""What the client does with each way an attempt may end, over a scripted transport."""
+"""The client's reaction to each outcome of an attempt, over a scripted transport."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What the client does when an instance refuses at its door: overload, missing keys, full lanes."""
+"""The client's reaction to refusals before dispatch: overload, missing keys, full lanes."""
 
 from collections.abc import Callable
 

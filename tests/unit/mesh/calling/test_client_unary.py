@@ -1,4 +1,4 @@
-"""The gRPC transport against a real server, and against none."""
+"""The gRPC transport with a real server, and without one."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ ERRORS: dict[bytes, MeshError] = {
 
 
 class EchoServer(grpc.GenericRpcHandler):
-    """Answers, refuses or sleeps, as the request says."""
+    """Answers, refuses or sleeps, depending on the request."""
 
     def __init__(self) -> None:
         self.cancelled = asyncio.Event()
@@ -150,7 +150,7 @@ async def test_without_a_listener_no_connection_is_made(
 async def test_a_connection_that_does_not_come_about_is_given_up_in_time(
     transport: UnaryTransport,
 ) -> None:
-    with socket.socket() as mute:  # accepts in the kernel and never says a word
+    with socket.socket() as mute:  # the kernel accepts, and no answer ever comes
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         began = monotonic()
@@ -213,5 +213,5 @@ async def test_a_connection_that_is_wanted_again_stays(
     await transport.connect(address_of(server), 5.0)
     transport.retain([])
     transport.retain([address_of(server)])
-    await asyncio.sleep(0.2)  # nothing is called meanwhile, so a closed one would not come back
+    await asyncio.sleep(0.2)  # no call reopens a closed connection during this time
     assert transport.connected_addresses == {address_of(server)}

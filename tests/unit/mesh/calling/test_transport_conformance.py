@@ -1,4 +1,4 @@
-"""What a call must do on every transport: unary calls and lanes, plain and over TLS.
+"""Calls behave the same on every transport: unary calls and lanes, plain and over TLS.
 
 Each test runs over each of them, against a real server behind real sockets.
 """
@@ -152,7 +152,7 @@ async def test_the_largest_messages_arrive(link: Link) -> None:
     assert (await link.call(request[: -len(b"echo ")], seconds=20.0)).endswith(b"yy")
     response = await link.call(b"large %d" % MAX_MESSAGE_BYTES, seconds=20.0)
     assert len(response) == MAX_MESSAGE_BYTES
-    # The request alone is at its bound; what it is answered with is beyond it.
+    # The request has exactly the maximum size; its answer is larger.
     with pytest.raises(ResourceExhausted):
         await link.call(request, seconds=20.0)
     assert len(link.echo.calls) == 3

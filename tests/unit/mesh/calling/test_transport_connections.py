@@ -1,4 +1,4 @@
-"""What every transport does when a server stops, breaks, or is silent, and how it connects.
+"""How every transport connects, and reacts when a server stops, breaks or is silent.
 
 Each test runs over unary calls and lanes, plain and over TLS, against a real server.
 """
@@ -153,7 +153,7 @@ async def test_a_connection_that_is_wanted_again_stays(link: Link) -> None:
     await link.call(b"hi")
     link.transport.retain([])
     link.transport.retain([link.address])
-    await asyncio.sleep(0.2)  # nothing is called meanwhile, so a closed one would not come back
+    await asyncio.sleep(0.2)  # no call reopens a closed connection during this time
     assert link.transport.connected_addresses == {link.address}
 
 
@@ -168,7 +168,7 @@ async def test_closing_ends_the_calls_under_way_and_their_methods(link: Link) ->
 
 @pytest.mark.parametrize("loops", ["asyncio", "uvloop"])
 def test_no_answer_never_comes_before_the_time_is_over(way: Way, loops: str) -> None:
-    """Otherwise the client above takes the instance, and not the deadline, for the cause."""
+    """Otherwise the client would blame the instance and not the deadline."""
 
     async def try_short_timeouts() -> None:
         link = Link(way)

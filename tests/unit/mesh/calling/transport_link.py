@@ -1,4 +1,4 @@
-"""A server and a transport to it, for each way to call: unary and by lanes, plain and over TLS."""
+"""A server and a transport to it: unary calls or lanes, plain or over TLS."""
 
 import asyncio
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Way:
 
 
 class Link:
-    """A running server in this process, and a transport that leads to it."""
+    """A running server in this process, and a transport to it."""
 
     def __init__(self, way: Way, max_calls_of_a_kind: int = 1024) -> None:
         self.callers = way.callers()

@@ -1,4 +1,4 @@
-"""What a rule admits, and which rules no server starts with."""
+"""The callers that a rule admits, and the rules with which a server refuses to start."""
 
 import pytest
 from google.protobuf.descriptor_pb2 import MethodOptions

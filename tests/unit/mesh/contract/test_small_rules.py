@@ -1,4 +1,4 @@
-"""Idempotency keys, pages, gids, settings: what is accepted and what is named when not."""
+"""Idempotency keys, pages, gids, settings: valid values, and the errors of invalid ones."""
 
 import time
 from pathlib import Path

@@ -189,7 +189,7 @@ async def test_a_refused_service_learns_which_ones_are_allowed(
         (of_services(["account_svc", "admin"]), "account_svc and admin"),
         (of_services([]), "no caller"),
     ):
-        # Twice: the token is remembered, and what it opens is asked each time.
+        # Twice: the token is cached, but its access is checked each time.
         await authenticator.authenticate(service[1].metadata(), of_services(["gacha_svc"]))
         with pytest.raises(PermissionDenied) as caught:
             await authenticator.authenticate(service[1].metadata(), rule)

@@ -1,4 +1,4 @@
-"""Keys that another service publishes: how often it is asked, and what stands meanwhile."""
+"""Keys that another service publishes: how often they are fetched, and their validity between."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ Keys = Mapping[str, Ed25519PublicKey]
 
 
 class Publisher:
-    """Answers when it is let, with what it is told to."""
+    """Answers when the test allows it, with the keys that the test sets."""
 
     def __init__(self) -> None:
         self.keys: Keys | Exception = {"a": KEY}

@@ -1,4 +1,4 @@
-"""Which key is whose, while files come, change and go; and tokens that outlive their keys."""
+"""The owners of keys while files are added, changed and removed; and tokens of removed keys."""
 
 from pathlib import Path
 
@@ -40,14 +40,14 @@ def clock() -> Clock:
 
 
 def write(folder: Path, name: str, key: Ed25519PrivateKey) -> str:
-    """Puts a public key there, and returns its id."""
+    """Writes a public key file, and returns the key's id."""
     pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (folder / name).write_bytes(pem)
     return key_id(key.public_key())
 
 
 def service_of(folder: ServiceKeyFolder, kid: str) -> str:
-    """Whose key it is; empty when it is nobody's."""
+    """The service whose key it is; empty if there is none."""
     found = folder.find(kid)
     return "" if found is None else found.service
 
@@ -172,7 +172,7 @@ async def test_a_token_is_refused_once_its_key_is_gone_though_it_was_remembered(
 async def test_keys_change_with_an_overlap_and_without_a_refusal(
     tmp_path: Path, clock: Clock
 ) -> None:
-    """As docs/operations.md says it, with tokens of the old key under way all the time."""
+    """Follows docs/operations.md, with tokens of the old key in use all the time."""
     old, new = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     key_file, public = tmp_path / "own.pem", tmp_path / "keys"
     public.mkdir()

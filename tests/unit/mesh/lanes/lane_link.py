@@ -1,4 +1,4 @@
-"""A server, a transport of lanes to it, and streams whose messages a test writes."""
+"""A server, a lane transport to it, and streams whose messages a test writes."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from tests.unit.mesh.echo import ECHO, Callers, Echo, echo_server
 
 
 class Link:
-    """A running server, and a transport that leads to it."""
+    """A running server, and a transport to it."""
 
     def __init__(self, max_lanes: int = MAX_LANES) -> None:
         self.callers = Callers()
@@ -39,7 +39,7 @@ class Link:
 
 
 class ScriptedStream:
-    """The client's end of a stream: keeps what is written, gives what the test says."""
+    """The client's end of a stream: records what is written, and reads what the test sets."""
 
     def __init__(self) -> None:
         self.written: list[lane_pb2.CallBatch] = []

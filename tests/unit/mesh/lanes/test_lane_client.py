@@ -1,4 +1,4 @@
-"""What a client's lane shares, bounds, withdraws, and makes of what the server says."""
+"""The client's side of a lane: batching, bounds, cancelled calls, and the server's messages."""
 
 import asyncio
 import time

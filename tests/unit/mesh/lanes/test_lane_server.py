@@ -1,4 +1,4 @@
-"""Who may open a lane, how many there may be, and how a server answers on it."""
+"""The server's side of a lane: who may open one, how many, and the server's answers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,13 @@ import pytest
 from mesh.calling.transport import ConnectionBroken, NoAnswer
 from mesh.calls import AUTHORIZATION
 from mesh.deadlines import Deadline
-from mesh.errors import FailedPrecondition, InvalidArgument, Unauthenticated, Unimplemented
+from mesh.errors import (
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    Unauthenticated,
+    Unimplemented,
+)
 from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 from mesh.lanes.lane import Lane
 from mesh.lanes.limits import EXCHANGE, MAX_METADATA_BYTES, MessageTooLarge
@@ -65,6 +71,12 @@ async def test_too_much_metadata_fails_its_call_alone(link: Link) -> None:
 async def test_calls_that_come_together_open_one_lane(link: Link) -> None:
     await asyncio.gather(*(link.call(b"hi") for _ in range(50)))
     assert link.opening_count == 1
+
+
+async def test_a_call_that_is_cancelled_from_within_is_answered(link: Link) -> None:
+    with pytest.raises(Internal):
+        await link.call(b"lose-itself", seconds=2.0)
+    assert await link.call(b"hi") == b"echo hi"
 
 
 async def test_a_streaming_method_is_not_carried(link: Link) -> None:
@@ -142,7 +154,7 @@ async def test_who_breaks_the_rules_loses_the_lane_and_no_other_client_does(link
 
 
 class Context:
-    """The server's end of a stream whose client reads when it is told to."""
+    """The server's end of a stream; its client reads when the test says so."""
 
     def __init__(self) -> None:
         self.incoming: asyncio.Queue[Any] = asyncio.Queue()
@@ -166,7 +178,7 @@ class Context:
 
 
 class Answers:
-    """Stands where the dispatcher does; refuses what it is told to refuse."""
+    """Replaces the dispatcher; refuses the calls that the test names."""
 
     def __init__(self) -> None:
         self.deadlines: list[Deadline] = []

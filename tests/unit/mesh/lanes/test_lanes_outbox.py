@@ -1,4 +1,4 @@
-"""What gathers between two messages, and how it is split into them."""
+"""How calls that wait for the next message are batched and split."""
 
 from hypothesis import given
 from hypothesis import strategies as st

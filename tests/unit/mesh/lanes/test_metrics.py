@@ -1,4 +1,4 @@
-"""What lanes count."""
+"""The metrics of lanes."""
 
 from prometheus_client import CollectorRegistry
 

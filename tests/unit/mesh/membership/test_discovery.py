@@ -1,4 +1,4 @@
-"""Directory and Registration against real registries that come and go."""
+"""Directory and Registration with real registries that start and stop."""
 
 import asyncio
 import math
@@ -25,7 +25,7 @@ HEARTBEAT_SECONDS = 0.1
 
 
 class StoppableTransport(UnaryTransport):
-    """Sends nothing while `is_stopped`, as that of a process that stands still."""
+    """Sends nothing while `is_stopped`, like that of a frozen process."""
 
     is_stopped = False
 
@@ -43,7 +43,7 @@ class StoppableTransport(UnaryTransport):
 
 
 class World:
-    """Registries, directories and registrations that end with the test."""
+    """Registries, directories and registrations; all end with the test."""
 
     def __init__(self) -> None:
         self._endings: list[Callable[[], Awaitable[None]]] = []
@@ -134,7 +134,7 @@ async def test_draining_and_leaving_are_seen_at_once(world: World) -> None:
         await until(lambda: directory.instances("a") == ())
         return monotonic() - began
 
-    # The quickest of three, for a busy machine may hold up any of them.
+    # The fastest of three, because a busy machine may delay any of them.
     assert min([await seconds_to_leave() for _ in range(3)]) < LEASE_SECONDS
 
 
@@ -282,7 +282,7 @@ async def test_two_frozen_registries_cost_an_instance_less_than_its_lease(
         began = monotonic()
         registration.start()
         assert await registration.registered(10.0)
-        # A heartbeat is due after a second, so that this is what is left of the lease.
+        # A heartbeat is due after a second, so this much of the lease is left.
         assert monotonic() - began < LEASE - 1.0
         await registration.deregister()
 

@@ -1,4 +1,4 @@
-"""What stays on the list while registries come and go."""
+"""The instances that stay on the list while registries start and stop."""
 
 from mesh.contract.instances import Instance, InstanceState
 from mesh.membership.instance_memory import InstanceMemory

@@ -1,4 +1,4 @@
-"""Work that waits in a fiber, and what it must not do there."""
+"""Work that waits in a fiber, and what is forbidden there."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ from mesh.postgres.fibers import Fiber, WaitedTooLong, at_most
 
 
 class WatchfulLoop(asyncio.SelectorEventLoop):
-    """Remembers whether a fiber, instead of its loop side, told it what to watch."""
+    """Records whether a fiber, and not the loop's side, added a reader or writer."""
 
     def __init__(self) -> None:
         super().__init__()

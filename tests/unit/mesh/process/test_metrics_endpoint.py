@@ -1,4 +1,4 @@
-"""The endpoint of a process, as Prometheus reads it."""
+"""A process's metrics endpoint, as Prometheus reads it."""
 
 import socket
 import urllib.error

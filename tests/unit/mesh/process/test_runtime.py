@@ -1,4 +1,4 @@
-"""A process's life: whatever ends it, what was opened is closed, in reverse order."""
+"""The runtime of a process closes everything in reverse order, however the process ends."""
 
 import asyncio
 import signal
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from mesh.background import BackgroundTask, EndedByItself
 from mesh.process.listening import ListenFailed
 from mesh.process.runtime import STOP_SIGNALS, Entry, Runtime
 
@@ -13,16 +14,16 @@ LEFT_IN_ORDER = ["refuse new calls", "drain", "stop", "deregister", "close b", "
 
 
 class Broken(Exception):
-    """What a step fails with."""
+    """The error of a failing step."""
 
 
 class Recorder:
-    """A server and its entry in the registry, which write down what is asked of them."""
+    """A server and its registry entry that record their calls."""
 
     address = "127.0.0.1:7000"
 
     def __init__(self, start: Callable[[], Awaitable[object]] | None = None) -> None:
-        """`start` is done when the server is to start."""
+        """`start` is called when the server starts."""
         self.events: list[str] = []
         self.is_listed = asyncio.Event()
         self._start = start
@@ -61,7 +62,7 @@ class RecordedEntry:
 
 
 async def live(recorder: Recorder, background: Callable[[], Awaitable[None]] | None = None) -> None:
-    """A process that opens a, then b, and serves."""
+    """Runs a process that opens a, then b, and serves."""
 
     async def work() -> None:
         assert background is not None
@@ -159,19 +160,46 @@ async def test_a_background_task_that_fails_ends_the_start() -> None:
     assert recorder.events == ["stop", "close b", "close a"]
 
 
-async def test_a_background_task_may_return() -> None:
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["returns", "is cancelled"])
+async def test_a_background_task_that_ends_by_itself_ends_the_process(is_cancelled: bool) -> None:
     recorder = Recorder()
 
-    async def return_at_once() -> None:
-        pass
+    async def end_once_listed() -> None:
+        await recorder.is_listed.wait()
+        if is_cancelled:
+            raise asyncio.CancelledError
 
-    process = asyncio.create_task(live(recorder, return_at_once))
+    with pytest.raises(EndedByItself):
+        await live(recorder, end_once_listed)
+    assert recorder.events == LEFT_IN_ORDER
+
+
+async def test_a_task_of_a_part_that_fails_ends_the_process() -> None:
+    recorder = Recorder()
+
+    async def fail_once_listed() -> None:
+        await recorder.is_listed.wait()
+        await fail()
+
+    async def live_with_part() -> None:
+        async with Runtime(notice_seconds=0.0) as runtime:
+            part = BackgroundTask(fail_once_listed(), "part")
+            runtime.push_async_callback(part.end)
+            await runtime.serve(recorder, recorder.entry_at)
+
+    with pytest.raises(Broken):
+        await live_with_part()
+
+
+async def test_an_error_of_a_short_lived_task_does_not_end_the_process() -> None:
+    recorder = Recorder()
+    process = asyncio.create_task(live(recorder))
     await recorder.is_listed.wait()
+    asyncio.get_running_loop().call_exception_handler({"message": "a request failed"})
     await asyncio.wait([process], timeout=0.05)
     assert recorder.events == []
     signal.raise_signal(signal.SIGTERM)
     await process
-    assert recorder.events == LEFT_IN_ORDER
 
 
 async def test_a_background_task_ends_before_what_it_was_given_is_closed() -> None:

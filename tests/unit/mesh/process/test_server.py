@@ -1,4 +1,4 @@
-"""A real server and a real channel: dispatch, errors, health, reflection, drain."""
+"""A real server with a real channel: dispatch, errors, health, reflection, drain."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ RESOLVE = f"/{SERVICE.full_name}/Resolve"
 
 
 class Coordinator:
-    """Answers by what the gid says."""
+    """The gid selects the answer."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
@@ -76,7 +76,7 @@ class Link:
         return self.ready
 
     async def call(self, gid: str, **metadata: str) -> bytes:
-        """Through a channel; raises the MeshError that arrived."""
+        """Calls through a channel. Raises the received MeshError."""
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}") as channel:
             call: Any = channel.unary_unary(RESOLVE)
             try:

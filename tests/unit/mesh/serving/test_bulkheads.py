@@ -1,4 +1,4 @@
-"""Room for each kind of work: what one flood leaves the others, and the hints of refusals."""
+"""Bulkheads: a flood of one kind of work leaves room for others; the retry hints of refusals."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a server says of a call's ids: its idempotency key and its trace."""
+"""The ids in a server's answers: the idempotency key and the trace."""
 
 import asyncio
 from typing import Any
@@ -23,7 +23,7 @@ TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 
 
 class Pulls:
-    """A method that keeps what it was asked, and may fail."""
+    """A method that records its requests, and may fail."""
 
     def __init__(self, failure: Exception | None = None, seconds: float = 0.0) -> None:
         self.asked: list[tuple[str, str, str]] = []

@@ -1,4 +1,4 @@
-"""Whose word is taken for where a call comes from: the gateway's, on its own lane."""
+"""The client address of a call is trusted only from the gateway, on its own lane."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -81,7 +81,7 @@ async def test_on_another_services_lane_it_is_that_service(
 
 @pytest.mark.parametrize("caller", ["nobody", *SERVICES])
 async def test_a_call_by_itself_comes_from_who_is_connected(link: Link, caller: str) -> None:
-    """The gateway's token too: who may have copied it is connected from elsewhere."""
+    """Also with the gateway's token, because a stolen token comes from another connection."""
     said = [(CLIENT_ADDRESS, FORGED), (CLIENT_ADDRESS, "203.0.113.9")]
     if caller != "nobody":
         said.extend(ServiceIdentity(KEYS[caller], caller).metadata().items())

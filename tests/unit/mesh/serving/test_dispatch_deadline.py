@@ -1,4 +1,4 @@
-"""A method's time: who ends it, and what is told."""
+"""The deadline of a method: how it ends, and the error."""
 
 import asyncio
 from time import monotonic
@@ -57,7 +57,7 @@ async def test_a_cancellation_in_the_very_moment_of_the_deadline_wins() -> None:
 
 
 def _cancel_late(task: "asyncio.Task[bytes]") -> None:
-    """Holds the event loop until the deadline has passed, so that both come in one turn."""
+    """Blocks the event loop until after the deadline, so both events come in one iteration."""
     give_up_at = monotonic() + 0.05
     while monotonic() < give_up_at:
         pass

@@ -1,4 +1,4 @@
-"""Certificates are followed as their files change, and never exchanged for worse ones."""
+"""Certificates are reloaded when their files change, and never replaced by worse ones."""
 
 import asyncio
 import time
@@ -16,8 +16,8 @@ from tests.unit.registry.running import until
 
 
 class Place:
-    """A directory that certificates are issued into, and who follows it. `clock` runs ahead
-    by `ahead_seconds`."""
+    """A directory of certificates, and the object that follows it. `clock` runs ahead by
+    `ahead_seconds`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,5 +1,5 @@
-"""A real server and real clients, with certificates at both ends: who is let in, and that a
-renewal is noticed by everybody and seen by nobody."""
+"""A real server and real clients with mutual TLS: which clients are accepted, and renewals
+without an interruption."""
 
 import asyncio
 import socket
@@ -27,13 +27,13 @@ CHANGE_COUNT = 10
 
 
 def _read(files: TlsFiles) -> Certificates:
-    """Followed by nobody: each look is asked for."""
+    """Certificates that are not followed: the test triggers each reload."""
     return Certificates(files, look_seconds=NEVER_SECONDS)
 
 
 @dataclass
 class Link:
-    """A server with a certificate for 127.0.0.1, and whoever calls it."""
+    """A server with a certificate for 127.0.0.1, and its callers."""
 
     folder: Path
     authority: Authority
@@ -67,7 +67,7 @@ class Link:
             return False
 
     async def break_connections(self) -> None:
-        """Has another server serve at the same address."""
+        """Replaces the server with another one at the same address."""
         port = self.server.port
         await self.server.stop(0)
         self.server = self.new_server(f"127.0.0.1:{port}")
@@ -77,7 +77,7 @@ class Link:
         return echo_server(self.callers.key, self.echo, listen, security=MutualTls(self.served))
 
     def context(self, files: TlsFiles) -> ssl.SSLContext:
-        """Believes the CA, and shows nothing."""
+        """A client context that trusts the CA and has no certificate."""
         context = ssl.create_default_context(cafile=str(files.ca))
         context.set_alpn_protocols(["h2"])
         return context
@@ -95,7 +95,7 @@ class Link:
         return dict(told)
 
     def shown_serial(self, files: TlsFiles) -> object:
-        """The serial number of the certificate that the server shows to a new connection."""
+        """The serial number of the server's certificate on a new connection."""
         context = self.context(files)
         context.load_cert_chain(files.certificate, files.key)
         return self.read_from(context)["serialNumber"]
@@ -132,7 +132,7 @@ async def test_plain_text_is_refused(link: Link, kind: str) -> None:
 async def test_a_certificate_of_another_ca_is_refused(link: Link, kind: str) -> None:
     stranger = link.issue("stranger", make_authority(now_utc()))
     own = link.issue("account_svc")
-    # It believes the server, who does not believe it.
+    # It accepts the server's certificate, but the server does not accept its own.
     material = _read(stranger).current
     shown = Material(
         material.certificate,
@@ -160,7 +160,7 @@ async def test_an_expired_certificate_is_refused(link: Link, kind: str) -> None:
 
 
 class Unchecked(Certificates):
-    """Has material that a process would refuse to show."""
+    """Certificates without the checks of a real process."""
 
     def __init__(self, files: TlsFiles, material: Material) -> None:
         super().__init__(files, look_seconds=NEVER_SECONDS)
@@ -217,7 +217,7 @@ async def test_clients_make_their_connections_anew(link: Link, kind: str) -> Non
     certificates = _read(link.issue("account_svc"))
     transport = link.transport(kind, MutualTls(certificates))
     await link.call(transport)
-    # An old connection goes on; a new one must show what the other CA has issued.
+    # An old connection continues; a new one needs a certificate of the other CA.
     other = make_authority(now_utc())
     link.issue("server", other)
     link.served.look_again()

@@ -1,4 +1,4 @@
-"""All of the settings of transport security or none, and only files that can be used."""
+"""TLS settings: all of them or none, and only usable files."""
 
 import time
 from datetime import timedelta

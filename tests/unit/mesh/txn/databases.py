@@ -1,9 +1,9 @@
-"""What the two databases hold, and what PostgreSQL makes of the protocol's statements.
+"""A model of the two databases, and of PostgreSQL's behaviour in the protocol.
 
-A transaction is one step here, for nobody sees it half done. A prepared branch and what
-is committed survive everything; an open transaction survives nothing, so that a process
-or a database that dies within one has left no trace. The row of a prepared branch is
-locked: who wants its gid waits, and gives up.
+A transaction is one step here, because it is atomic. Prepared branches and committed rows
+survive everything. An open transaction survives nothing: if its process or database dies, it
+leaves no trace. The row of a prepared branch is locked: a request for its gid waits, and times
+out.
 """
 
 from abc import ABC, abstractmethod
@@ -41,7 +41,7 @@ LIMIT = "BANNER_PULL_LIMIT"
 
 @dataclass(frozen=True)
 class Body:
-    """What a player pays, or is given something for."""
+    """An operation: a player, and the price."""
 
     player: str
     gems: int
@@ -49,7 +49,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Fact:
-    """A debit, or a pull with its item, as its table holds it."""
+    """A row: a debit, or a pull with its item."""
 
     id: str
     player: str
@@ -59,7 +59,7 @@ class Fact:
 
 @dataclass
 class Prepared:
-    """A branch: what it will add, and since when it holds its players' rows."""
+    """A prepared branch: the rows that it will add, and when it locked its players' rows."""
 
     begun_at: float
     facts: list[Fact]
@@ -93,10 +93,10 @@ class Side(ABC):
 
     @abstractmethod
     def add(self, fact: Fact) -> None:
-        """Makes a fact take effect."""
+        """Applies a fact."""
 
     def apply(self, operations: Sequence[Operation[Body]]) -> tuple[list[Vote[object]], list[Fact]]:
-        """What `apply` of a service does: the votes, and what the branch will add."""
+        """Like `apply` of a service: the votes, and the rows that the branch will add."""
         busy = {fact.player for branch in self.prepared.values() for fact in branch.facts}
         known = {fact.id for fact in self.facts}
         if "no duplicate check" in self.mutants:
@@ -149,7 +149,7 @@ class Side(ABC):
             raise BranchLost("neither prepared nor committed")
 
     def abort(self, gid: str, *, is_cut_off: bool = False) -> None:
-        """`is_cut_off`: whoever does it dies between its two statements."""
+        """`is_cut_off`: its process dies between its two statements."""
         if self.prepared.pop(gid, None) is not None:
             self.rolled_back.add(gid)
         if is_cut_off:
@@ -226,7 +226,7 @@ class AccountSide(Side):
 
 
 class GachaSide(Side):
-    """Pulls with their items. Nobody may pull for LIMIT_GEMS."""
+    """Pulls with their items. A pull for LIMIT_GEMS is refused."""
 
     LIMIT_GEMS = 7
 
@@ -264,7 +264,7 @@ class DecisionRow:
 
 @dataclass
 class Log:
-    """The decision log, in the gacha's database. `ever` is what it has said of each gid."""
+    """The decision log, in the gacha's database. `ever` has its answers for each gid."""
 
     clock: Clock
     mutants: frozenset[str] = frozenset()
@@ -319,7 +319,7 @@ class Log:
         }
 
     def _said(self, gid: str, outcome: Outcome) -> Outcome:
-        # An abort of what both sides have ended long ago is of no consequence.
+        # An abort of a transaction that both sides ended long ago has no effect.
         if not (outcome is Outcome.ABORT and gid in self.done):
             self.ever.setdefault(gid, set()).add(outcome)
         return outcome

@@ -1,17 +1,17 @@
-"""Reads a dialogue and plays it: whole exchanges as people read them.
+"""Reads and plays a dialogue: a whole exchange in readable form.
 
-A line with > is a command, what follows it is what it makes happen, and # is a remark.
+A line with > is a command, the lines after it are its effects, and # is a comment.
 
     buy PLAYER GEMS          pull ID PLAYER GEMS [at PROCESS]
-    deliver [COUNT | all]    the oldest messages on their way, and their replies
-    deliver-of PROCESS       all messages of one process, while all else stands still
-    lose, lose-reply, give-up    what becomes of the oldest message
-    late N                   another copy of the Nth request that was sent
+    deliver [COUNT | all]    delivers the oldest messages, and their replies
+    deliver-of PROCESS       delivers all messages of one process, and no others
+    lose, lose-reply, give-up    what happens to the oldest message
+    late N                   delivers another copy of the Nth request
     kill PROCESS             wait SECONDS
-    recover PROCESS          a round of recovery, all of whose messages arrive
-    begin-recovery PROCESS   only its beginning
+    recover PROCESS          a round of recovery; all its messages arrive
+    begin-recovery PROCESS   only starts the round
     forget GID               the account's database loses a branch
-    state                    what the databases hold
+    state                    shows the databases
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -27,9 +27,9 @@ DIALOGUES = Path(__file__).parent / "dialogues"
 
 
 def play(text: str, mutants: Iterable[str] = ()) -> str:
-    """The dialogue with what really happens after each of its commands.
+    """The dialogue with the actual effects after each command.
 
-    Raises Violation when an invariant breaks on the way, or does not hold at the end.
+    Raises Violation when an invariant is broken, during the dialogue or at its end.
     """
     lines: list[str] = []
     player = Player(lines.append, mutants)

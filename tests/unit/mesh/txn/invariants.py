@@ -1,4 +1,4 @@
-"""What must hold: after every step, and once nothing goes wrong any more."""
+"""The invariants: after every step, and after the faults have ended."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ GENEROUS_GEMS = 1000
 
 
 class Violation(AssertionError):
-    """An invariant does not hold. The list says which, and shows what breaks it."""
+    """An invariant is broken. The list has its name and the rows that break it."""
 
 
 def check_now(simulation: Simulation) -> None:
-    """Raises Violation unless all holds that must hold at every moment."""
+    """Raises Violation unless all invariants of every moment hold."""
     _raise_any(_broken_now(simulation))
 
 
 def check_at_rest(simulation: Simulation) -> None:
-    """Lets everything settle without faults, then checks what must hold at the end."""
-    # Who gives the gems that a redo lacks is a person.
+    """Lets everything settle without faults, then checks the invariants of the end."""
+    # A person grants the gems that a redo lacks.
     for player in simulation.account.balances:
         simulation.account.buy(player, GENEROUS_GEMS)
     simulation.account.fails_inside = simulation.gacha.fails_inside = False
@@ -54,7 +54,7 @@ def _broken_now(simulation: Simulation) -> Iterator[str]:
         paid = sum(fact.gems for fact in account.facts if fact.player == player)
         if balance != account.bought[player] - paid or balance < 0:
             yield f"{player} has {balance} after paying {paid} of {account.bought[player]}"
-    # Who reads the gacha first and the account second sees at least this much.
+    # A reader of the gacha first and the account second sees at least this.
     debits = {(fact.id, fact.player, fact.gems) for fact in account.facts}
     for fact in gacha.facts:
         if (fact.id, fact.player, fact.gems) not in debits:

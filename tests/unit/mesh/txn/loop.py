@@ -1,4 +1,4 @@
-"""An event loop whose turns and whose time are moved by hand."""
+"""An event loop that a test advances step by step, with its own clock."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ MAX_TURNS = 10_000
 class HandDrivenLoop(asyncio.SelectorEventLoop):
     """Runs only while `run_ready` does, and its clock moves only in `advance`.
 
-    So whatever runs in it takes the same steps each time, and nothing ever waits.
+    So every run takes the same steps, and nothing waits in real time.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class HandDrivenLoop(asyncio.SelectorEventLoop):
         self._seconds = 0.0
         self._has_work = False
         self._unfinished: set[asyncio.Task[Any]] = set()
-        # What a process that was killed leaves unfinished is nobody's mistake.
+        # The unfinished tasks of a killed process are no error.
         self.set_exception_handler(lambda loop, context: None)
 
     def time(self) -> float:
@@ -33,13 +33,13 @@ class HandDrivenLoop(asyncio.SelectorEventLoop):
 
     def create_task(self, *arguments: Any, **options: Any) -> "asyncio.Task[Any]":
         task: asyncio.Task[Any] = super().create_task(*arguments, **options)
-        # A task of a process that was killed is held by nothing else until the end.
+        # Keeps the tasks of killed processes alive until the end; nothing else references them.
         self._unfinished.add(task)
         task.add_done_callback(self._unfinished.discard)
         return task
 
     def advance(self, seconds: float) -> None:
-        """Moves the clock, and runs what was waiting for it."""
+        """Moves the clock, and runs what becomes due."""
         self._seconds += seconds
         self._has_work = True
         self.run_ready()
@@ -55,7 +55,7 @@ class HandDrivenLoop(asyncio.SelectorEventLoop):
         raise AssertionError("something runs for ever")
 
     def end(self) -> None:
-        """Ends whatever still waits, and the loop."""
+        """Cancels all waiting tasks, and closes the loop."""
         for _ in range(MAX_TURNS):
             if not self._unfinished:
                 break

@@ -1,4 +1,4 @@
-"""Everything that may happen to the protocol, one step at a time, by hypothesis's choice."""
+"""All events of the protocol as steps that hypothesis chooses."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -28,7 +28,7 @@ picks = st.integers(0, 5)
 
 
 class ProtocolMachine(RuleBasedStateMachine):
-    """Players pull, messages travel or don't, processes die, time passes."""
+    """Players pull, messages are delivered or lost, processes die, time passes."""
 
     mutants: Iterable[str] = ()
     coordinator_class: type[Coordinator] = Coordinator
@@ -82,7 +82,7 @@ class ProtocolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.simulation.wire.in_flight)
     @rule(pick=picks, seconds=st.sampled_from(STALLS_SECONDS))
     def stall(self, pick: int, seconds: float) -> None:
-        """A process stands still in the middle of something, and all others go on."""
+        """A process is frozen in the middle of its work, and all others continue."""
         self.simulation.loop.advance(seconds)
         stalled = self._message(pick).sender
         self.simulation.recover_all(
@@ -116,7 +116,7 @@ class ProtocolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._to_abort())
     @rule(pick=picks)
     def cut_off_an_abort(self, pick: int) -> None:
-        """Whoever carries out an abort dies between its two statements."""
+        """A process that carries out an abort dies between its two statements."""
         to_abort = self._to_abort()
         side, gid = to_abort[pick % len(to_abort)]
         with suppress(Unavailable):
@@ -138,14 +138,14 @@ class ProtocolMachine(RuleBasedStateMachine):
 
     @rule(is_first=st.booleans())
     def fail_inside_the_next_prepare(self, is_first: bool) -> None:
-        """A statement of it fails, so that its PREPARE is answered with ROLLBACK."""
+        """A statement in it fails, so its PREPARE is answered with ROLLBACK."""
         side: Side = self.simulation.account if is_first else self.simulation.gacha
         side.fails_inside = True
 
     @precondition(lambda self: self.simulation.account.prepared)
     @rule(pick=picks)
     def forget_a_branch_of_the_first(self, pick: int) -> None:
-        """No copy of its Prepare comes behind: ADR 0011 says what that would do."""
+        """No copy of its Prepare arrives later; ADR 0011 describes that case."""
         gids = list(self.simulation.account.prepared)
         gid = gids[pick % len(gids)]
         self.simulation.account.lose(gid)

@@ -1,4 +1,4 @@
-"""Ways to break the protocol, each of which the machine has to find."""
+"""Broken versions of the protocol; the machine must find each of them."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +12,7 @@ from tests.unit.mesh.txn.machine import ProtocolMachine
 
 
 class DecidesLast(Coordinator):
-    """Sends its Commits first, and writes the decision when they are done."""
+    """Sends its Commits first, and writes the decision after them."""
 
     async def _decide(self, gid: str, first_operations: bytes, deadline: Deadline) -> Outcome:
         await self._commit_both(gid)
@@ -31,9 +31,9 @@ class CommitsSecondFirst(Coordinator):
 
 @dataclass(frozen=True)
 class Mutant:
-    """A rule that is broken: by a side or the log under its name, or by a coordinator.
+    """A broken rule: in a side or the log, selected by name, or in a coordinator.
 
-    One that shows only after hours of a certain order has the `dialogue` that tells of it.
+    A mutant that needs a rare order of events names the `dialogue` that exposes it.
     """
 
     name: str

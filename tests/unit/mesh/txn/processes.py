@@ -1,4 +1,4 @@
-"""The processes: real coordinators and recoverers, whose every step is a message."""
+"""The processes: real coordinators and recoverers; each of their steps is a message."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ Now = Callable[[], float]
 
 
 class Process:
-    """One that may be killed: then nothing of it goes on."""
+    """A process that can be killed; then none of its tasks continues."""
 
     def __init__(self, name: str, wire: Wire, log: Log, clock: Now) -> None:
         """`clock` is the process's own."""
@@ -45,7 +45,7 @@ class Process:
 
 
 class LogClient(DecisionLog):
-    """The decision log, each statement of which is a message to its database."""
+    """The decision log; each of its statements is a message to its database."""
 
     def __init__(self, process: Process, log: Log) -> None:
         self._process, self._log = process, log

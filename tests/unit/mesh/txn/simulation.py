@@ -1,4 +1,4 @@
-"""Two databases, the processes around them, and the players who pull."""
+"""Joins the two databases, the processes, and the players who pull."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -71,7 +71,7 @@ class Simulation:
         return EPOCH + self.loop.time()
 
     def submit(self, process: GachaProcess, pull: Pull) -> None:
-        """A player asks a process, for the first time or again."""
+        """A player sends a request to a process, for the first time or again."""
         self.pulls[pull.id] = pull
         pull.request_count += 1
         body = Body(pull.player, pull.gems)
@@ -82,7 +82,7 @@ class Simulation:
         self.loop.run_ready()
 
     def start_recovery(self, process: Process) -> None:
-        """Begins a round unless one is under way."""
+        """Starts a recovery round unless one is running."""
         if process.round is None or process.round.done():
             process.round = self.loop.create_task(process.recover())
             self.loop.run_ready()
@@ -96,7 +96,7 @@ class Simulation:
         self.note(f"{process.name} is killed")
 
     def deliver_all(self) -> None:
-        """Delivers what is on its way, in order, and what follows from it."""
+        """Delivers all messages in order, and those that follow from them."""
         for _ in range(MAX_MESSAGES):
             if not self.wire.in_flight:
                 return
@@ -105,7 +105,7 @@ class Simulation:
         raise AssertionError("the messages do not end")
 
     def deliver_all_of(self, process: Process) -> None:
-        """The same for one process, while all else stands still."""
+        """Delivers all messages of one process, and no others."""
         for _ in range(MAX_MESSAGES):
             sent = [each for each in self.wire.in_flight if each.sender is process]
             if not sent:

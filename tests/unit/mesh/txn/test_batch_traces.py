@@ -12,7 +12,7 @@ from mesh.txn.model import No
 
 
 class Coordinator:
-    """Refuses everything, and keeps under which trace each batch ran."""
+    """Refuses everything, and records the trace of each batch."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[list[str], str]] = []
@@ -23,7 +23,7 @@ class Coordinator:
 
 
 async def submit(group_commit: GroupCommit, name: str) -> str:
-    """Submits in a call of its own, and gives the call's traceparent."""
+    """Submits in a new call, and returns the call's traceparent."""
 
     async def call() -> str:
         begin_trace("")

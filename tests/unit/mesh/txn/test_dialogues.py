@@ -1,4 +1,4 @@
-"""Whole exchanges, message by message, as they were written down to be read."""
+"""Every dialogue happens exactly as it is written."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The protocol holds whatever happens in whatever order, and the machine sees when it does not."""
+"""The invariants hold after any sequence of events, and the machine finds every mutant."""
 
 import logging
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ UNSHRUNK = settings(
 
 @pytest.fixture(autouse=True)
 def silence() -> Iterator[None]:
-    """Thousands of losses would be logged."""
+    """Switches off the logs, which would have thousands of lost branches."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
     structlog.reset_defaults()

@@ -1,4 +1,4 @@
-"""What transactions count."""
+"""The metrics of transactions."""
 
 from prometheus_client import CollectorRegistry
 

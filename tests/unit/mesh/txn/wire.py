@@ -1,4 +1,4 @@
-"""Messages on their way, and everything that may become of one."""
+"""Messages in flight, and everything that may happen to one."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,7 @@ MAX_LATE = 24
 
 
 class Sender(Protocol):
-    """A process, which may have been killed."""
+    """A process that may have been killed."""
 
     name: str
     is_alive: bool
@@ -24,7 +24,7 @@ class Sender(Protocol):
 
 @dataclass(eq=False)
 class Message:
-    """A request: `act` is what its receiver does with it, and returns the reply."""
+    """A request; `act` is the receiver's handler, and returns the reply."""
 
     sender: Sender
     receiver: str
@@ -45,7 +45,7 @@ class Wire:
     async def carry(
         self, sender: Sender, receiver: str, text: str, act: Callable[[], object]
     ) -> Any:
-        """Sends a request and waits for what becomes of it; for ever, in a dead process."""
+        """Sends a request and waits for its result; in a dead process it never returns."""
         if self.is_closed:
             raise asyncio.CancelledError
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -54,7 +54,7 @@ class Wire:
         return await reply
 
     def deliver(self, message: Message, *, is_answered: bool = True) -> None:
-        """The request arrives; its reply does too, or is lost on the way."""
+        """Delivers a request. Its reply is delivered too, or lost."""
         self.in_flight.remove(message)
         self.late.append(message)
         try:
@@ -69,20 +69,20 @@ class Wire:
         _answer(message, answer, error)
 
     def lose(self, message: Message) -> None:
-        """The request never arrives, and its sender learns that."""
+        """Loses a request, and tells its sender."""
         self.in_flight.remove(message)
         self.note(f"{message.sender.name} -> {message.receiver}: {message.text}, which is lost")
         _answer(message, None, Unavailable("the request was lost"))
 
     def give_up(self, message: Message) -> None:
-        """Its sender waits no longer; the request is still on its way."""
+        """The sender times out; the request is still in flight."""
         self.in_flight.remove(message)
         self.late.append(message)
         self.note(f"{message.sender.name} -> {message.receiver}: {message.text}, given up, late")
         _answer(message, None, Unavailable("no reply in time"))
 
     def drop_copies(self, receiver: str, beginning: str) -> None:
-        """Makes sure that none of these requests arrives once more."""
+        """Drops the copies of these requests, so that none arrives again."""
         kept = [
             each
             for each in self.late
@@ -92,7 +92,7 @@ class Wire:
         self.late.extend(kept)
 
     def repeat(self, message: Message) -> None:
-        """A copy of a request arrives, late, and nobody waits for what it brings."""
+        """Delivers a late copy of a request; no sender waits for its reply."""
         try:
             shown = _shown(message.act())
         except MeshError as error:
