@@ -28,7 +28,7 @@ Page = Callable[[], tuple[HTTPStatus, str, bytes]]
 """Returns a page's status, media type and body. It is called in a thread."""
 
 
-def process_registry() -> CollectorRegistry:
+def process_metrics_registry() -> CollectorRegistry:
     """A registry with the metrics of the process: CPU, memory, file descriptors, and log lines
     that were lost."""
     registry = CollectorRegistry()

@@ -12,11 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mesh.lanes.metrics import LaneMetrics
 from mesh.process.listening import ListenFailed
-from mesh.process.metrics_endpoint import Page, metrics_served, process_registry
+from mesh.process.metrics_endpoint import Page, metrics_served, process_metrics_registry
 
 
 def test_the_endpoint_shows_the_registry_while_it_is_served_and_frees_its_port() -> None:
-    registry = process_registry()
+    registry = process_metrics_registry()
     LaneMetrics(registry).observe_calls(5)
     with metrics_served("127.0.0.1:0", registry) as address:
         text = urllib.request.urlopen(f"http://{address}/metrics", timeout=5).read().decode()
@@ -28,7 +28,7 @@ def test_the_endpoint_shows_the_registry_while_it_is_served_and_frees_its_port()
 
 def test_a_page_is_shown_by_its_path_beside_what_is_counted() -> None:
     pages: dict[str, Page] = {"/sd": lambda: (HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"no")}
-    with metrics_served("[::1]:0", process_registry(), pages) as address:
+    with metrics_served("[::1]:0", process_metrics_registry(), pages) as address:
         assert (
             urllib.request.urlopen(f"http://{address}/metrics", timeout=5).status == HTTPStatus.OK
         )
