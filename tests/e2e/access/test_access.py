@@ -119,7 +119,7 @@ def test_service_may_not_register_for_another(inside: GrpcClient, service_token:
 def test_refusal_names_who_may_call(inside: GrpcClient, service_token: str) -> None:
     refused = inside.call(f"{COORDINATOR}/Resolve", {"gid": new_gid()}, service_token)
     assert refused.reason == "WRONG_CALLER"
-    assert "account_svc and admin alone" in refused.message
+    assert "only for account_svc and admin" in refused.message
     assert "gacha_svc" in refused.message
 
 

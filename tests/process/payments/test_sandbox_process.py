@@ -145,7 +145,7 @@ async def test_a_taken_port_ends_the_process_with_a_clear_sentence(tmp_path: Pat
         process = await start_process(process_settings(tmp_path / "book", address, NOBODY))
         _, errors = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     assert process.returncode == 1
-    assert errors.decode().startswith(f"{address} cannot be listened on")
+    assert errors.decode().startswith(f"Cannot listen on {address}")
 
 
 async def test_wrong_settings_are_all_named_at_once(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from payment_sandbox.webhooks import Webhooks
 
 SECRET_KEY = "sandbox-key-of-the-tests"
 WEBHOOK_SECRET = "webhook-secret-of-the-tests"
-PENDING_SECONDS, SLOW_SECONDS = 30.0, 0.2
+PENDING_SECONDS, SLOW_SECONDS = 30.0, 0.8
 PATIENCE_SECONDS = 20.0
 NOBODY = "http://127.0.0.1:9/webhooks/payments"
 

@@ -267,9 +267,9 @@ async def test_a_server_gives_a_sign_of_life_while_all_its_calls_wait(link: Link
 
 
 async def test_errors_that_echo_a_lot_leave_the_lane_whole(link: Link) -> None:
-    waiting = asyncio.create_task(link.call(b"wait"))
+    waiting = asyncio.create_task(link.call(b"wait", seconds=60.0))
     await until(lambda: bool(link.echo.calls))
-    echoes = [asyncio.create_task(link.call(b"echo-error 60000")) for _ in range(300)]
+    echoes = [asyncio.create_task(link.call(b"echo-error 60000", seconds=60.0)) for _ in range(300)]
     for echo in echoes:
         with pytest.raises(InvalidArgument) as caught:
             await echo
