@@ -1,4 +1,4 @@
-"""The queue before the process that hashes: its bounds, and whom it refuses."""
+"""The queue of the hashing process: its bounds, and its refusals."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ LONG = 60.0
 
 
 class HeldProcess(HashingProcess):
-    """Answers nothing before it is released; remembers what it was asked."""
+    """Does not answer until it is released; records its requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class HeldProcess(HashingProcess):
 
 
 class Scene:
-    """Passwords over a held process, and a clock."""
+    """Passwords with a held process and a clock."""
 
     def __init__(self) -> None:
         self.now = 100.0

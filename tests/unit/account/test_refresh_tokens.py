@@ -1,4 +1,4 @@
-"""Refresh tokens: their spelling, and how one follows from another."""
+"""Refresh tokens: their format, and how the next one is derived."""
 
 from uuid import UUID
 
@@ -50,7 +50,7 @@ def test_every_readable_token_has_one_spelling(text: str) -> None:
         WRITTEN.upper(),
         WRITTEN.replace("A", "+"),
         WRITTEN.replace("A", "é"),
-        # Its last character holds four bits that mean nothing, and must be zero.
+        # The last character has four unused bits, which must be zero.
         f"{WRITTEN[:-1]}x",
         f"{WRITTEN[:-1]}=",
     ],

@@ -1,4 +1,4 @@
-"""The folder of signing keys: what comes, goes and turns bad, while tokens are signed."""
+"""The folder of signing keys: files are added, removed and damaged while tokens are signed."""
 
 import os
 from datetime import UTC, datetime
@@ -54,7 +54,7 @@ def name_at(moment: float) -> str:
 
 
 def put(folder: Path, moment: float, content: bytes | None = None, mode: int = 0o600) -> str:
-    """A key that is made then, and its id; or something else."""
+    """Writes a key with that creation time, or other content; returns the key's id."""
     key = Ed25519PrivateKey.generate()
     path = folder / name_at(moment)
     path.write_bytes(pem_of(key) if content is None else content)
@@ -63,7 +63,7 @@ def put(folder: Path, moment: float, content: bytes | None = None, mode: int = 0
 
 
 def signs(keys: SigningKeys) -> str:
-    """Which key signs now."""
+    """The id of the key that signs now."""
     kid: str = jwt.get_unverified_header(keys.sign("mira"))["kid"]
     return kid
 

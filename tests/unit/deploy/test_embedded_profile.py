@@ -1,4 +1,4 @@
-"""What each process of the profiles on one machine is told."""
+"""The settings of each process, in the profiles on one machine."""
 
 import time
 from itertools import count
@@ -30,7 +30,7 @@ def profile_of(topology: Topology, folder: Path) -> EmbeddedProfile:
 
 @pytest.fixture(params=PROFILES)
 def profile(request: pytest.FixtureRequest, tmp_path: Path) -> EmbeddedProfile:
-    """Each of them in turn."""
+    """Each profile in turn."""
     return profile_of(PROFILES[request.param], tmp_path)
 
 

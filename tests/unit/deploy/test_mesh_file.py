@@ -1,4 +1,4 @@
-"""What tools read of a running mesh."""
+"""mesh.json, which tools read."""
 
 import stat
 from pathlib import Path

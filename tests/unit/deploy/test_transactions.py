@@ -1,4 +1,4 @@
-"""What an operator is shown, and how one transaction is settled, without a mesh."""
+"""The listing of transactions, and the settlement of one, without a mesh."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -75,7 +75,7 @@ def test_the_oldest_comes_first() -> None:
 
 
 class Recorder:
-    """A `Caller` for all services, that notes what it is asked and answers as it was told."""
+    """A `Caller` for all services that records its calls and gives scripted answers."""
 
     def __init__(self, outcome: Outcome, errors: dict[str, MeshError] | None = None) -> None:
         self.seen: list[str] = []

@@ -1,4 +1,4 @@
-"""Which catalog files are accepted, and that reading any file ends well."""
+"""Accepted catalog files; any other file is refused without a crash."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One request in, one response out, over a fake caller."""
+"""One response for each request, with a fake caller."""
 
 import asyncio
 import re

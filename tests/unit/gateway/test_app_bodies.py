@@ -1,4 +1,4 @@
-"""What bodies the gateway reads, how much of them, and for how long."""
+"""The bodies that the gateway reads, their size and their time limit."""
 
 import pytest
 

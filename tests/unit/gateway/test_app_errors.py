@@ -1,4 +1,4 @@
-"""What the gateway answers to bad requests, and to errors of services."""
+"""The gateway's answers to bad requests, and to errors of services."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""The key of a mutation: however it is spelled, every answer returns the one to repeat with."""
+"""The key of a mutation: in either form, every answer returns the key to repeat with."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What Stripe says is understood: scripted answers, in the shapes of its documentation."""
+"""The interpretation of Stripe's answers: scripted ones, as in its documentation."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +26,7 @@ TEST_KEY, LIVE_KEY = "sk_test_of_the_answers", "sk_live_of_the_answers"
 
 @dataclass(slots=True)
 class Script:
-    """Answers every request with one status and body, and keeps what was asked."""
+    """Answers every request with the same status and body, and records the requests."""
 
     status: int = 200
     body: object = None

@@ -1,4 +1,4 @@
-"""The look for secrets in logs finds them, and never repeats them."""
+"""The search for secrets in logs finds them, and never prints them."""
 
 from pathlib import Path
 

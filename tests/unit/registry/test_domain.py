@@ -134,7 +134,7 @@ def test_a_full_registry_takes_no_new_instance_but_renews_old_ones() -> None:
 
 
 class AnyLeases(RuleBasedStateMachine):
-    """Against a model: the moment until which each instance is surely listed."""
+    """Compared with a model: the time until which each instance is certainly listed."""
 
     leases_held = Bundle("leases")
 

@@ -1,4 +1,4 @@
-"""What readers see while leases and whole lists are lost."""
+"""What readers see when leases or whole lists are lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ SETTLE_SECONDS = 0.5
 
 
 class Store(MemoryStore):
-    """One that can be unavailable, or be replaced by another one with another list."""
+    """A store that can be unavailable, or be replaced by one with another list."""
 
     is_away = False
     successor: MemoryStore | None = None

@@ -56,7 +56,7 @@ async def test_a_registry_keeps_its_own_entry_until_it_leaves() -> None:
             await store.snapshot_after(revision)
 
     await until_listed()
-    for _ in range(30):  # the lease runs out, is noticed, and is taken anew
+    for _ in range(30):  # the lease expires, and the entry registers again
         now[0] += 0.9
         store.sweep()
     await until_listed()

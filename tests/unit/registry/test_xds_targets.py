@@ -1,4 +1,4 @@
-"""What can be dialled by xDS, as the protos say it."""
+"""The targets that can be dialled by xDS, from the protos."""
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 

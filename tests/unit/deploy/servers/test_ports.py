@@ -1,4 +1,4 @@
-"""Ports stay where they are, and nobody is sent to one that is taken."""
+"""Ports stay the same from run to run, and a taken port is never assigned."""
 
 import random
 import socket

@@ -1,4 +1,4 @@
-"""The document says what the gateway does."""
+"""The OpenAPI document describes what the gateway does."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ from tests.unit.gateway.fakes import contracts
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    """As it is served, so that what JSON cannot say would show."""
+    """The document as it is served, after a round trip through JSON."""
     read: dict[str, Any] = orjson.loads(orjson.dumps(openapi_document(contracts(), 65536)))
     return read
 

@@ -29,7 +29,7 @@ LEAVING = Instance("gacha_svc-2", "gacha_svc", "127.0.0.1:7003", InstanceState.D
 
 
 class Served:
-    """A gateway whose surroundings a test changes while it serves."""
+    """A gateway whose environment a test changes while it serves."""
 
     def __init__(self) -> None:
         self.directory = FakeDirectory()
@@ -59,7 +59,7 @@ def compiled() -> Served:
 
 @pytest.fixture
 def served(compiled: Served) -> Served:
-    """Compiled once, for that takes a while; reset for each test."""
+    """Compiled once, because that takes a while; reset for each test."""
     compiled.directory.by_service = {"account_svc": (ACCOUNT,), "gacha_svc": (GACHA,)}
     compiled.directory.age = 0.0
     compiled.presence.draining = False

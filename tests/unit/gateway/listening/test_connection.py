@@ -1,4 +1,4 @@
-"""What a client may do to a connection, over real sockets."""
+"""One connection with good and bad clients, over real sockets."""
 
 import asyncio
 from dataclasses import replace
@@ -59,7 +59,7 @@ BROKEN = {
 async def test_a_request_that_breaks_off_is_never_executed(sent: bytes, how: str) -> None:
     async with running() as run:
         client = await run.connect()
-        client.write(GET)  # so that the connection is known to stand
+        client.write(GET)  # so that the connection is known to be established
         await client.answer()
         client.write(sent)
         await asyncio.sleep(0.02)
@@ -77,7 +77,7 @@ async def test_a_request_that_breaks_off_is_never_executed(sent: bytes, how: str
         client.reset()
     assert [request.path for request in run.application.requests[:2]] in (
         ["/hello"],
-        # Any four bytes are a body of four.
+        # Any four bytes are a valid body of length four.
         ["/hello", "/a"] if (how, sent) == ("bad chunk", BROKEN["sized body"]) else ["/hello"],
     )
 

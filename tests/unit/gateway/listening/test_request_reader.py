@@ -1,4 +1,4 @@
-"""Bytes in, complete requests out, whatever pieces they come in; nothing else comes out."""
+"""The reader returns exactly the complete requests, however the bytes are split."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How a server takes connections, and how it leaves without losing one."""
+"""How a server accepts connections, and how it stops without losing one."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A body and headers that reach a field as they arrived, and nothing else that does."""
+"""Only the raw body and headers reach their fields unchanged."""
 
 from typing import Any
 

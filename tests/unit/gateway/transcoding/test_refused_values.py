@@ -1,4 +1,4 @@
-"""What the decoder refuses, and how it names the place."""
+"""The values that the decoder refuses, and the field names in its errors."""
 
 import math
 

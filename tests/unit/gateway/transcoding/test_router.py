@@ -1,4 +1,4 @@
-"""Which route answers which path and verb."""
+"""The route for each path and verb."""
 
 from typing import Any
 

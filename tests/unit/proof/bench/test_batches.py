@@ -1,4 +1,4 @@
-"""Batch sizes, from what processes show to what is told of them."""
+"""Batch sizes, from the processes' metrics to the report."""
 
 from prometheus_client import CollectorRegistry, generate_latest
 

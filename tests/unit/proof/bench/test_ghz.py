@@ -1,4 +1,4 @@
-"""What ghz is told, and what is read of its report."""
+"""The arguments of ghz, and the parsing of its report."""
 
 import json
 from typing import Any

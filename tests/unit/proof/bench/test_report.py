@@ -1,4 +1,4 @@
-"""What people and tools are shown of a run."""
+"""The output of a run, for people and for tools."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What counts as measured, and what percentiles are of it."""
+"""The operations that count in a window, and its percentiles."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""The load generator's own HTTP: whole answers, however they arrive, and no wrong ones."""
+"""The load generator's HTTP client: complete answers in any pieces, and malformed ones."""
 
 import asyncio
 
@@ -38,7 +38,7 @@ def test_what_is_not_one_answer_with_a_length_is_refused(received: bytes) -> Non
 
 
 class Exchange:
-    """A connection's answers and its end, to be waited for."""
+    """A connection whose answers and end can be awaited."""
 
     def __init__(self) -> None:
         self.said: asyncio.Queue[Answer | ConnectionError] = asyncio.Queue()
@@ -77,7 +77,7 @@ async def test_a_peer_that_does_not_keep_to_the_protocol_ends_the_connection(
         connection = await exchange.connect(port)
         connection.send(b"1")
         said = await exchange.next()
-        if said == EXPECTED:  # the second answer was not asked for
+        if said == EXPECTED:  # the second answer has no request
             said = await exchange.next()
         assert isinstance(said, MalformedAnswer)
 

@@ -1,4 +1,4 @@
-"""The sliding window counter: what it never lets through, and what it never refuses."""
+"""The sliding window counter: what it always refuses, and what it never refuses."""
 
 import math
 from collections import Counter
@@ -85,7 +85,7 @@ def test_what_is_said_to_remain_may_be_used_at_once(policy: Policy, steps: list[
 def test_keys_are_limited_each_by_itself_and_the_oldest_is_forgotten() -> None:
     counters = Counters(Policy("player", 1, 10), Clock(), max_keys=2)
     assert [counters.take(key).admitted for key in ("a", "b", "a")] == [True, True, False]
-    counters.take("c")  # b was not seen for longest
+    counters.take("c")  # b is the least recently seen
     assert len(counters) == 2
     assert not counters.take("a").admitted
     assert counters.take("b").admitted
@@ -151,7 +151,7 @@ def test_a_total_that_comes_late_counts_as_the_window_before() -> None:
     counters.take("a")
     counters.learn("a", window, 9, 0)
     assert not counters.take("a").admitted
-    counters.learn("b", window, 9, 0)  # nobody asks for it any more
+    counters.learn("b", window, 9, 0)  # no request uses it any more
     assert len(counters) == 1
 
 

@@ -1,4 +1,4 @@
-"""Which limit a request falls under, whose it is, and what its answer says."""
+"""The limits of a request, the key that it counts for, and the headers of its answer."""
 
 import base64
 from typing import Any
@@ -40,7 +40,7 @@ def _counters(name: str, quota: int) -> Counters:
 
 
 class Limited:
-    """A gateway with small limits, at one moment."""
+    """A gateway with small limits and a stopped clock."""
 
     def __init__(self, caller: FakeCaller | None = None) -> None:
         addresses = ClientAddresses(parse_networks("127.0.0.0/8"))
@@ -194,7 +194,7 @@ async def test_clients_behind_a_trusted_proxy_are_told_apart() -> None:
         forwarded = {"x-forwarded-for": f"10.9.9.9, 198.51.100.{number}"}
         answer = await limited.ask("GET", "/items", forwarded, client="127.0.0.1:5")
         assert answer.status == 200
-    # Nobody else is believed.
+    # The headers of other peers are ignored.
     statuses = [
         (await limited.ask("GET", "/items", {"x-forwarded-for": f"198.51.100.{number}"})).status
         for number in range(ADDRESS_QUOTA + 1)
