@@ -1,1 +1,1 @@
-"""One part of ours in a process of its own, started by the test; no mesh."""
+"""Tests that start one of our programs as a process; no whole mesh."""

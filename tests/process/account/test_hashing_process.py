@@ -1,4 +1,4 @@
-"""Hashing in a process of its own: its answers, its death and its priority."""
+"""The hashing process: its answers, its death and its priority."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Which etcd is taken."""
+"""The choice of the etcd binary."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from deploy.local.servers import etcd
 
 
 def install(folder: Path, said: str) -> None:
-    """An etcd on PATH that says so of its version."""
+    """Installs a fake etcd that prints this version."""
     program = folder / "etcd"
     program.write_text(f"#!/bin/sh\necho '{said}'\n")
     program.chmod(0o755)
@@ -18,7 +18,7 @@ def install(folder: Path, said: str) -> None:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The first folder on PATH, which has no other etcd."""
+    """The first folder on PATH, without any other etcd."""
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin-of-nobody")
     return tmp_path
 

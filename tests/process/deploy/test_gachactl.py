@@ -1,4 +1,4 @@
-"""The operators' program where there is no mesh, or only half an installation."""
+"""gachactl without a mesh, or with an incomplete installation."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A bound_to_parent command ends with whoever started it, and is otherwise what it would be."""
+"""A bound_to_parent command ends with its parent, and otherwise behaves as without it."""
 
 import contextlib
 import os
@@ -92,7 +92,7 @@ def test_root_becomes_somebody_else_who_dies_with_it_too(kind: str) -> None:
         pytest.skip(f"this kernel or container does not allow root to {kind} its user")
     shows_uid = bound_to_parent(["/usr/bin/id", "-u"], user=user.argument)
     assert subprocess.run(shows_uid, capture_output=True, check=True).stdout == b"65534\n"
-    # Field 4 of a fresh prctl read would need the process itself: ask the kernel by dying.
+    # Only the process itself could read its prctl setting, so the test kills the parent.
     survivor = (
         "import subprocess, sys\n"
         "from deploy.local.parent_bound import bound_to_parent\n"

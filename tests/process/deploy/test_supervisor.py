@@ -1,4 +1,4 @@
-"""Processes stay up, and go when they are told to: with real ones, small enough to be quick."""
+"""The supervisor restarts and stops processes; with real, small ones."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ DYING = "raise SystemExit('the reason why')"
 
 
 class Stage:
-    """A supervisor whose words are kept."""
+    """A supervisor whose messages are recorded."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -170,6 +170,6 @@ async def test_children_of_a_dead_process_do_not_stay(stage: Stage) -> None:
     child = Path(f"/proc/{sign.read_text()}/comm")
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    # A zombie may stay if nobody reaps it here; what counts is that it no longer runs.
+    # A zombie may remain if it is not reaped here; it only must not run any more.
     state = child.with_name("stat")
     await until(lambda: not state.exists() or state.read_text().split()[2] == "Z")

@@ -1,4 +1,4 @@
-"""A real gateway in a process of its own, and real clients of it."""
+"""A real gateway process with real clients."""
 
 import asyncio
 import socket
@@ -69,7 +69,7 @@ async def test_a_client_that_leaves_cancels_its_call() -> None:
 
 async def test_requests_under_way_end_before_the_process_does() -> None:
     async with serving(wait_seconds=1.0) as (process, client):
-        # A connection that is kept alive, and idle, must not hold up the leaving.
+        # An idle kept-alive connection must not delay the stop.
         await client.get("/healthz")
         answer = asyncio.create_task(client.get("/currency", headers=TOKEN))
         await asyncio.sleep(0.3)

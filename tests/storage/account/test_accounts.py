@@ -57,7 +57,7 @@ def signer() -> TokenSigner:
 
 @pytest.fixture
 def accounts(database: Database, signer: TokenSigner) -> FundedAccounts:
-    # However long hashes take, no wait is over.
+    # Even if hashing is slow, no wait has ended.
     guard = LoginGuard(database, clock=lambda: NOW)
     return FundedAccounts(database, Passwords(), guard, Sessions(database, signer))
 

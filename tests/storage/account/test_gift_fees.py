@@ -69,7 +69,7 @@ def fee_of(user_id: str, gems: int = 10) -> GiftFee:
 
 
 async def kinds(accounts: FundedAccounts, user_id: str) -> list[tuple[str, int]]:
-    """Newest first, without purchases."""
+    """The kinds of ledger entries, newest first, without purchases."""
     entries, _ = await accounts.ledger(user_id, 100, "")
     return [(each.kind, each.amount_gems) for each in entries if each.kind != "purchase"]
 

@@ -1,4 +1,4 @@
-"""Attempts to log in over two instances that share one real PostgreSQL."""
+"""Login attempts at two instances that share one real PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -32,7 +32,7 @@ FREE, FREE_OF_ADDRESS = Schedules().account.free_count, Schedules().address.free
 
 
 class LoginInstances:
-    """Two instances; passwords are right or wrong as a test says."""
+    """Two instances; the test says whether a password is right."""
 
     def __init__(self, databases: list[Database]) -> None:
         self.now = NOW
@@ -57,7 +57,7 @@ class LoginInstances:
         return await self.guards[instance].attempt(username, address, verify)
 
     async def fail(self, username: str, address: str, count: int) -> None:
-        """Wrong passwords, each as soon as it is allowed."""
+        """Tries wrong passwords, each as soon as it is allowed."""
         for _ in range(count):
             try:
                 await self.log_in(username, address)
@@ -66,7 +66,7 @@ class LoginInstances:
                 await self.log_in(username, address)
 
     async def wait_of(self, username: str, address: str) -> float:
-        """What a refusal says; it must be one."""
+        """The wait of a refusal. Fails if the login is not refused."""
         with pytest.raises(LoginBackoff) as caught:
             await self.log_in(username, address, is_right=True)
         assert caught.value.retry_after_seconds is not None
@@ -145,7 +145,7 @@ async def test_an_attempt_that_must_wait_is_not_counted(logins: LoginInstances) 
 
 
 async def test_an_account_that_does_not_exist_waits_the_same(logins: LoginInstances) -> None:
-    """The guard is not told whether it exists, so this is about spellings of one name."""
+    """The guard does not know whether an account exists, so this tests spellings of one name."""
     await logins.fail("Nobody", STRANGER, FREE)
     assert await logins.wait_of("nOBODY", HOME) == pytest.approx(1)
 
@@ -163,7 +163,7 @@ async def test_a_success_forgives_the_account_and_not_the_address(logins: LoginI
     assert await logins.log_in("mira", STRANGER, is_right=True)
     await logins.fail("mira", STRANGER, 1)
     await logins.fail("noor", STRANGER, 1)
-    # Six failures from there; mira is at home there since, and has failed once.
+    # Six failures from there; since then the address is known for mira, who failed once.
     assert await logins.wait_of("tess", STRANGER) == pytest.approx(1)
     assert await logins.log_in("mira", STRANGER, is_right=True)
 
@@ -196,7 +196,7 @@ async def test_a_stranger_keeps_nobody_out_of_where_they_are_at_home(
     await logins.fail("mira", STRANGER, FREE + 6)
     assert await logins.wait_of("mira", STRANGER) > 10
     assert await logins.log_in("mira", HOME, is_right=True)
-    # Nor does her success give the stranger new guesses.
+    # Her success does not give the stranger new guesses.
     assert await logins.wait_of("mira", STRANGER) > 10
 
 
@@ -268,7 +268,7 @@ async def test_what_says_nothing_any_more_is_removed_and_nothing_else(
     await logins.log_in("mira", HOME, is_right=True)
     await logins.fail("noor", STRANGER, 1)
     await logins.guards[0].run_once()
-    # mira's account and home's failures, both none, are gone.
+    # The records of mira's account and of her home, which have no failures, are deleted.
     kept = {account_key("noor"), address_key(STRANGER)}
     rows = await logins.query("SELECT account_hash, address_hash FROM login_attempt")
     pairs = [row for row in rows if all(map(bytes, row))]

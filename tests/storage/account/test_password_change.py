@@ -36,7 +36,7 @@ async def service(schema: Database) -> AccountService:
 
 
 class SlowPasswords(Passwords):
-    """Whoever verified a password is held up until `go_on`, once `is_verified`."""
+    """Sets `is_verified` when a password is verified, and then waits for `go_on`."""
 
     def __init__(self) -> None:
         super().__init__()

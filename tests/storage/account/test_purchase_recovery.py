@@ -1,5 +1,5 @@
-"""Purchases on a real PostgreSQL: whoever dies, and whatever the provider says or fails to
-say, money is kept if and only if its gems were credited."""
+"""Purchases on a real PostgreSQL with crashes and provider failures: the money is kept if and
+only if its gems were credited."""
 
 import asyncio
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from tests.storage.holding import held
 
 
 class Killed(BaseException):
-    """What a process that ends does to its tasks."""
+    """Ends a task like the death of its process."""
 
 
 @pytest.fixture
@@ -207,6 +207,6 @@ async def test_an_old_charge_is_searched_for_before_it_is_made(
         )
     )
     shop.provider.settle()
-    # A provider that has forgotten the key would charge anew.
+    # A provider that has forgotten the key would charge again.
     shop.provider.orders[pending.purchase.purchase_id] = ChargeOrder("", "", 99, "", "")
     assert (await shop.until_ended(mira)).state is PurchaseState.CREDITED

@@ -1,4 +1,4 @@
-"""Purchases on a real PostgreSQL: what is charged, credited, refused and shown."""
+"""Purchases on a real PostgreSQL: charges, credits, refusals, and their display."""
 
 import asyncio
 from collections.abc import Callable

@@ -321,7 +321,7 @@ async def test_no_statement_revives_a_session_or_an_old_token(
 
 
 class DiesBeforeCommit(Database):
-    """A database whose server process is killed when a transaction has done all its work."""
+    """A database whose server process is killed just before a transaction commits."""
 
     async def transaction(self, work: Callable[[Cursor], T]) -> T:
         def killed(cursor: Cursor) -> T:

@@ -1,5 +1,5 @@
-"""Gifts on a real PostgreSQL: whoever dies, and whatever the account service says or fails
-to say, an item is in one inventory and a fee is kept for a delivered gift alone."""
+"""Gifts on a real PostgreSQL with crashes and failures of the account service: an item is always
+in exactly one inventory, and a fee is kept only for a delivered gift."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from tests.storage.holding import held
 
 
 class Killed(BaseException):
-    """What a process that ends does to its tasks."""
+    """Ends a task like the death of its process."""
 
 
 @pytest.fixture

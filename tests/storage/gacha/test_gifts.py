@@ -1,4 +1,4 @@
-"""Gifts on a real PostgreSQL: what is moved, refused and shown."""
+"""Gifts on a real PostgreSQL: delivery, refusals, and their display."""
 
 import asyncio
 from collections.abc import Callable

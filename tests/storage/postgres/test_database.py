@@ -27,7 +27,7 @@ async def count(database: Database) -> object:
 
 
 async def until_away(database: Database) -> None:
-    """A killed server's children serve on for the moment until they notice."""
+    """Waits until the server is down: its children serve until they notice its death."""
     async with asyncio.timeout(5):
         while await database.is_ready():
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: its settings, and what it survives."""
+"""The embedded PostgreSQL: its settings, and its recovery after kills."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from proof.postgres_server import PostgresServer, start_postgres
 
 @pytest.fixture
 def server(tmp_path: Path) -> PostgresServer:
-    """One of the test's own, to be killed; it ends with the test process at the latest."""
+    """A server for one test, which may kill it; it ends with the test process at the latest."""
     return start_postgres(tmp_path / "server", "pulls")
 
 

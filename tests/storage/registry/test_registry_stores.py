@@ -1,4 +1,4 @@
-"""What every store of a registry promises, in memory and on a real etcd of three members."""
+"""The guarantees of every registry store, in memory and on a real etcd of three members."""
 
 import asyncio
 from collections.abc import AsyncIterator

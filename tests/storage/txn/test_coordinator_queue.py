@@ -1,4 +1,4 @@
-"""What the coordinator does with work that waits together, over two real databases."""
+"""The coordinator's queue and its batches, over two real databases."""
 
 import asyncio
 from collections.abc import Callable, Sequence

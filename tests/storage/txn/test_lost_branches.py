@@ -1,7 +1,7 @@
-"""A branch is lost behind the protocol's back, and its debit is done again, once.
+"""A branch is lost outside the protocol, and its debit is redone exactly once.
 
-The first side is the account's own, with wallets and a ledger. Its branch is rolled back
-by hand after the decision: so it looks after a failover to a standby that lacked it.
+The first side is the real account side, with wallets and a ledger. The test rolls back its
+branch after the decision. A failover to a standby that lacks the branch has the same effect.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Account(Local):
 
 
 class DebitCluster:
-    """Players who pay in one database for what is recorded in the other."""
+    """Players who pay in one database for pulls in the other."""
 
     def __init__(self, account: Database, gacha: Database) -> None:
         self.account, self.gacha = account, gacha
@@ -97,7 +97,7 @@ class DebitCluster:
         return user_id
 
     async def decide_and_die(self, *works: OperationPair) -> str:
-        """Runs a transaction whose coordinator ends once the decision is durable."""
+        """Runs a transaction whose coordinator dies when the decision is durable."""
         wire = Wire(strike_at=3, strike="ended after")
         running = asyncio.create_task(self.coordinator(wire).run(works, Deadline.after(5)))
         await wire.ended.wait()
@@ -249,7 +249,7 @@ async def test_money_that_was_spent_meanwhile_is_not_taken_and_nothing_is_half_d
         await cluster.first.redo(gid, [Operation(works[0].id, Debit(broke, PRICE))])
     assert refused.value.metadata == {works[0].id: "INSUFFICIENT_CURRENCY"}
 
-    # A person gives the player the gems, and recovery does the rest.
+    # A person gives the player the gems, and recovery completes the pull.
     given = BalanceChange(str(uuid4()), broke, "purchase", PRICE)
     await cluster.account.transaction(lambda cursor: wallets.change_balances(cursor, [given]))
     await cluster.recovery().run_once()

@@ -1,4 +1,4 @@
-"""One database's side of the protocol: every answer that it may give, on a real PostgreSQL."""
+"""One participant on a real PostgreSQL: each of its possible answers."""
 
 import time
 from collections.abc import Sequence
@@ -107,7 +107,7 @@ async def test_a_gid_is_used_once_whatever_became_of_it(
         await participant.commit(name)
     elif ending == "aborted":
         await participant.abort(name)
-    # While the first is prepared its row is locked: the second waits, and gives up.
+    # While the first is prepared its row is locked: the second waits, and times out.
     with pytest.raises((GidUsed, LockTimeout)):
         await participant.prepare(name, in_a_moment(), operations(4))
 

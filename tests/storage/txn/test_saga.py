@@ -1,4 +1,4 @@
-"""Sagas on a real PostgreSQL: whoever dies, each step takes effect once."""
+"""Sagas on a real PostgreSQL: despite crashes, each step takes effect once."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,11 +26,11 @@ SCHEMA = f"{rows.SCHEMA}; CREATE TABLE effect (name text PRIMARY KEY)"
 
 
 class Killed(BaseException):
-    """What a process that ends does to its tasks."""
+    """Ends a task like the death of its process."""
 
 
 class OrderSaga:
-    """Asks somebody outside, and then makes a change of its own."""
+    """A saga that calls an outside service, and then makes its own change."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -87,7 +87,7 @@ class OrderSaga:
         return saga
 
     async def until(self, runner: SagaRunner, reached: Callable[[Saga], bool]) -> Saga:
-        """Runs what is due until the saga is as it should be."""
+        """Runs due sagas until the saga has the expected state."""
         async with asyncio.timeout(5):
             while not reached(saga := await self.state(runner)):
                 await runner.run_once()
@@ -282,7 +282,7 @@ async def test_only_so_many_are_driven_at_a_time(orders: OrderSaga) -> None:
 
 
 async def test_no_more_are_leased_than_were_asked_for_whatever_the_plan(orders: OrderSaga) -> None:
-    """Where the planner has nothing better than to go through the whole table too."""
+    """Also when the planner can only scan the whole table."""
 
     def lease(cursor: Cursor) -> list[Saga]:
         cursor.execute(
