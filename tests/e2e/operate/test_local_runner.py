@@ -1,4 +1,4 @@
-"""The local runner on a whole mesh: what it reports is true, and nothing outlives it."""
+"""The local runner with a whole mesh: its reports are true, and no process outlives it."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def own_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A mesh of this module's own, for it is killed and stopped here."""
+    """A mesh for this module, because it is killed and stopped here."""
     mesh = start_mesh(tmp_path_factory.mktemp("runner") / "var")
     yield mesh
     mesh.stop()

@@ -1,5 +1,5 @@
-"""The examples of the README work as they stand, and those of other pages, run as one reader
-would: in order, in one shell."""
+"""The examples of the README and of other pages work as they are written, in order, in one
+shell."""
 
 import os
 import re
@@ -40,8 +40,7 @@ def output(mesh: Mesh, readme: str) -> dict[Example, str]:
 
 
 def output_of(mesh: Mesh, page: str) -> dict[Example, str]:
-    """What each example of a page printed. Those that need what is not installed are left
-    out."""
+    """The output of each example of a page. Examples that need a missing program are skipped."""
     programs, kinds = find_programs()
     run = [example for example in examples(page) if example.kind in kinds]
     script = "".join(
@@ -87,7 +86,7 @@ def find_programs() -> tuple[list[Path], set[str]]:
         try:
             folders.append(Path(find()).parent)
         except pytest.skip.Exception:
-            # What comes after may use the variables of what would have come before.
+            # Later examples may use the variables of earlier ones.
             break
         kinds.add(kind)
     return folders, kinds

@@ -1,4 +1,4 @@
-"""An operator looks at sagas, and has one tried again."""
+"""An operator lists sagas, and retries one."""
 
 import json
 import subprocess

@@ -1,6 +1,6 @@
-"""Each row of the table of REST calls that users were promised, through every client.
+"""Each row of the table of promised REST calls, with every client.
 
-Exact keys, exact words, exact JSON types: what a client of the first day relies on.
+Existing clients rely on the exact keys, texts and JSON types.
 """
 
 import re
@@ -171,7 +171,7 @@ def test_rest_error_is_the_promised_object_and_no_more(
 
 
 def test_integers_are_json_numbers_in_the_bytes(mesh: Mesh, new_player: NewPlayer) -> None:
-    """A client may well read these with a parser that knows no 64-bit strings."""
+    """A client's parser may not accept integers as strings."""
     token = new_player(gems=320).token
     authorization = {"authorization": f"Bearer {token}"}
     with httpx.Client(base_url=mesh.gateway, headers=authorization, trust_env=False) as http:

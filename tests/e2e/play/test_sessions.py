@@ -1,4 +1,4 @@
-"""Sessions of players, whichever way the call goes, and while account_svc is killed."""
+"""Sessions of players, with every client, and while account_svc is killed."""
 
 import asyncio
 
@@ -159,7 +159,7 @@ def test_rest_answers_401_to_a_bad_refresh_token(rest: RestClient) -> None:
 
 @pytest.mark.timeout(180)
 async def test_clients_that_repeat_with_their_key_outlive_every_kill(mesh: Mesh) -> None:
-    """Whatever reply is lost, nobody is taken for a thief or logged out."""
+    """A lost reply never leads to a logout or to a suspicion of theft."""
     load = PullLoad(mesh.gateway, trust=mesh.trust, seed=1)
     async with load.client() as client:
         clients = Refreshing(load, [await load.player(client, 1) for _ in range(CLIENTS)])
