@@ -125,7 +125,7 @@ async def test_under_load_little_more_than_the_quota_is_admitted(gateways: list[
     assert POLICY.quota <= admitted <= POLICY.quota + overshoot
 
 
-async def test_what_is_stored_expires(cache: Cache, gateways: list[Gateway]) -> None:
+async def test_stored_counts_expire(cache: Cache, gateways: list[Gateway]) -> None:
     (total,) = await gateways[0].counts.add(POLICY, [Delta("k", 7, 3, True)])
     assert total == (3, 0)
     (total,) = await gateways[0].counts.add(POLICY, [Delta("k", 8, 2, True)])
@@ -158,7 +158,7 @@ async def test_a_dead_cache_costs_nothing_and_is_used_again_when_it_is_back(
             await asyncio.sleep(0.05)
 
 
-async def test_a_frozen_cache_holds_up_nobody(cache: Cache, gateways: list[Gateway]) -> None:
+async def test_a_frozen_cache_delays_no_request(cache: Cache, gateways: list[Gateway]) -> None:
     first = gateways[0]
     first.take(10)
     await first.sharing.exchange()

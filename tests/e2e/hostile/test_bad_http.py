@@ -189,7 +189,7 @@ def test_huge_headers_do_no_harm(mesh: Mesh, bystander: Player, size: int) -> No
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
-def test_what_is_no_http_is_turned_away(mesh: Mesh, request_bytes: bytes) -> None:
+def test_bytes_that_are_not_http_are_refused(mesh: Mesh, request_bytes: bytes) -> None:
     gateway = urlsplit(mesh.gateway)
     with socket.create_connection((gateway.hostname, gateway.port), timeout=10) as connection:
         connection.sendall(request_bytes)

@@ -108,7 +108,7 @@ def test_cache_is_a_cluster_of_one(own_mesh: Mesh) -> None:
         cluster.close()
 
 
-def test_what_holds_a_secret_is_for_its_owner_alone(own_mesh: Mesh) -> None:
+def test_files_with_secrets_are_readable_by_their_owner_only(own_mesh: Mesh) -> None:
     assert stat.S_IMODE(own_mesh.layout.mesh.stat().st_mode) == 0o600
     assert stat.S_IMODE(own_mesh.layout.secrets.stat().st_mode) == 0o700
     assert stat.S_IMODE(own_mesh.layout.logs.stat().st_mode) == 0o700

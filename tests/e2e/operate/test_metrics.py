@@ -55,7 +55,7 @@ def test_pulls_are_counted_in_transactions_and_on_lanes(
     assert counted("account_svc", "lane_batch_calls_count", "server") >= 1
 
 
-def test_what_refreshes_came_to_is_counted(
+def test_outcomes_of_refreshes_are_counted(
     mesh: Mesh, new_player: NewPlayer, rest: RestClient
 ) -> None:
     before = scraped(mesh, "account_svc")

@@ -76,7 +76,9 @@ def test_a_gift_whose_fee_cannot_be_paid_changes_nothing_until_it_can(
     assert (inventory(rest, sender), balance(rest, sender)) == ({}, 0)
 
 
-def test_what_cannot_be_given_is_refused_by_name(rest: RestClient, new_player: NewPlayer) -> None:
+def test_a_gift_that_cannot_be_sent_is_refused_with_its_reason(
+    rest: RestClient, new_player: NewPlayer
+) -> None:
     sender, item_id = owner(rest, new_player, 100)
     receiver = new_player()
     refusals = {

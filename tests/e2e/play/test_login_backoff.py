@@ -186,7 +186,7 @@ def test_a_right_password_after_the_wait_ends_it(at: At, new_player: NewPlayer) 
     guess(player, username)
 
 
-def test_who_calls_a_service_itself_is_not_believed_about_an_address(
+def test_a_direct_caller_cannot_forge_a_client_address(
     mesh: Mesh, at: At, new_player: NewPlayer, first_instance: GrpcClient
 ) -> None:
     username = new_player().username
@@ -244,7 +244,7 @@ def test_an_operator_lets_an_account_in_again(mesh: Mesh, at: At, new_player: Ne
     assert "has no failed and no recent logins" in logins(mesh, "show", unique_name())
 
 
-def test_what_failed_is_remembered_by_instances_that_were_restarted(
+def test_failed_logins_survive_a_restart_of_the_instances(
     mesh: Mesh, at: At, new_player: NewPlayer
 ) -> None:
     username, stranger = new_player().username, at(STRANGER)

@@ -86,7 +86,9 @@ def test_a_token_used_twice_ends_its_session_and_no_other(
     assert client.refresh(other).ok
 
 
-def test_what_is_no_refresh_token_has_one_answer(client: Client, new_player: NewPlayer) -> None:
+def test_invalid_refresh_tokens_all_get_the_same_answer(
+    client: Client, new_player: NewPlayer
+) -> None:
     player = new_player()
     genuine = logged_in(client, player.username)
     forged = f"{genuine[:-2]}{'BA' if genuine[-2:] != 'BA' else 'CA'}"

@@ -43,6 +43,6 @@ def test_a_program_that_says_no_version_is_refused(programs: Path) -> None:
 
 
 @pytest.mark.usefixtures("programs")
-def test_a_missing_etcd_is_told_with_the_remedy() -> None:
+def test_a_missing_etcd_is_reported_with_the_remedy() -> None:
     with pytest.raises(LocalRunError, match=r"not found on PATH.*apt install etcd-server"):
         etcd.binary()

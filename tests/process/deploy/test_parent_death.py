@@ -78,7 +78,7 @@ def test_command_keeps_the_pid_that_its_parent_knows() -> None:
     assert int(said) == process.pid
 
 
-def test_missing_command_is_told_with_its_name() -> None:
+def test_a_missing_command_is_reported_by_name() -> None:
     result = subprocess.run(bound_to_parent(["/no/such/program"]), capture_output=True, check=False)
     assert result.returncode == 126
     assert b"/no/such/program could not be started" in result.stderr
@@ -86,7 +86,7 @@ def test_missing_command_is_told_with_its_name() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 @pytest.mark.parametrize("kind", ["map", "drop"])
-def test_root_becomes_somebody_else_who_dies_with_it_too(kind: str) -> None:
+def test_a_command_with_another_user_also_ends_with_its_parent(kind: str) -> None:
     user = ServerUser(f"{kind}:65534:65534", 0, 0)
     if not probe(user, ["/bin/true"]):
         pytest.skip(f"this kernel or container does not allow root to {kind} its user")

@@ -87,7 +87,7 @@ async def test_killed_process_is_started_again_at_once(stage: Stage) -> None:
     await until(lambda: stage.heard(f"one is ready again (pid {process.pid})"))
 
 
-async def test_crash_loop_is_told_with_the_log_and_fails_the_start(stage: Stage) -> None:
+async def test_a_crash_loop_is_reported_with_the_log_and_fails_the_start(stage: Stage) -> None:
     [process] = stage.supervisor.start([stage.spec("one", DYING)])
     with pytest.raises(LocalRunError) as failure:
         await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
@@ -129,7 +129,7 @@ async def test_groups_stop_one_after_the_other(stage: Stage) -> None:
     assert not stage.heard("started again")
 
 
-async def test_what_does_not_heed_its_signal_is_killed(stage: Stage) -> None:
+async def test_a_process_that_ignores_its_signal_is_killed(stage: Stage) -> None:
     spec = replace(stage.spec("one", STUBBORN), stop_steps=((signal.SIGTERM, 0.2),))
     [process] = stage.supervisor.start([spec])
     await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)

@@ -38,7 +38,7 @@ async def test_requests_are_answered_over_real_http() -> None:
         assert await end(process) == "calls=4 cancelled=0"
 
 
-async def test_a_connection_goes_on_after_requests_whose_bodies_nobody_wanted() -> None:
+async def test_a_connection_continues_after_requests_with_unused_bodies() -> None:
     async with serving() as (process, client):
         for size_bytes in (1, 5_000, 70_000, 300_000) * 10:
             lost = await client.post("/nope", content=b" " * size_bytes)

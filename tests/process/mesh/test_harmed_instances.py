@@ -202,7 +202,7 @@ async def test_an_instance_that_is_only_slow_or_busy_costs_no_error_and_stays_in
 @pytest.mark.parametrize(
     ("word", "kind"), [("internal", Internal), ("exhausted", ResourceExhausted)]
 )
-async def test_an_error_of_the_request_reaches_its_caller_and_takes_nobody_out(
+async def test_an_error_of_the_request_reaches_its_caller_and_takes_no_instance_out(
     trio: Trio, word: str, kind: type[MeshError]
 ) -> None:
     trio.replace_first(word)

@@ -160,7 +160,9 @@ async def test_no_time_left_is_a_provider_that_is_away(provider: PaymentProvider
         await provider.find_charge("k", Deadline.after(0.0))
 
 
-async def test_nobody_at_the_address_is_a_provider_that_is_away(alone: PaymentProvider) -> None:
+async def test_no_server_at_the_address_counts_as_provider_unavailable(
+    alone: PaymentProvider,
+) -> None:
     with pytest.raises(ProviderAway):
         await alone.charge(order(), soon())
     with pytest.raises(ProviderAway):

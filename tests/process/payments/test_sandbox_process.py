@@ -110,7 +110,7 @@ async def test_every_charge_that_was_answered_is_in_the_book_after_a_kill(
         assert await client.find_charge(key, soon()) == charge
 
 
-async def test_what_was_pending_at_a_kill_succeeds_and_is_told_after_it(
+async def test_a_charge_pending_at_a_kill_succeeds_and_is_reported_afterwards(
     sandbox: Sandbox, webhooks: Receiver
 ) -> None:
     client = await sandbox.start(NOBODY)

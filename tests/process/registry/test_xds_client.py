@@ -151,7 +151,7 @@ async def test_a_dead_one_is_left_out_a_new_one_taken_in_and_a_draining_one_spar
     assert await client.until(lambda outcomes: outcomes == {"c": 20})
 
 
-async def test_what_may_be_repeated_goes_to_the_next_and_a_pull_does_not(
+async def test_a_repeatable_call_goes_to_the_next_instance_and_a_pull_does_not(
     mesh: Mesh, clients: Callable[..., Any]
 ) -> None:
     for method, outcomes in ((REPEATED, {"b"}), (SENT_ONCE, {"b", "UNAVAILABLE"})):

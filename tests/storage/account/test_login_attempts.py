@@ -189,7 +189,7 @@ async def test_right_logins_of_one_account_at_once_do_not_wait_for_one_another(
     assert not any(guard.turn_count for guard in logins.guards)
 
 
-async def test_a_stranger_keeps_nobody_out_of_where_they_are_at_home(
+async def test_a_stranger_cannot_block_players_at_their_known_addresses(
     logins: LoginInstances,
 ) -> None:
     assert await logins.log_in("mira", HOME, is_right=True)
@@ -200,14 +200,16 @@ async def test_a_stranger_keeps_nobody_out_of_where_they_are_at_home(
     assert await logins.wait_of("mira", STRANGER) > 10
 
 
-async def test_who_guesses_from_home_waits_there_and_nowhere_else(logins: LoginInstances) -> None:
+async def test_guesses_from_a_known_address_slow_down_only_that_address(
+    logins: LoginInstances,
+) -> None:
     assert await logins.log_in("mira", HOME, is_right=True)
     await logins.fail("mira", HOME, FREE)
     assert await logins.wait_of("mira", HOME) == pytest.approx(1)
     assert await logins.log_in("mira", STRANGER, is_right=True)
 
 
-async def test_who_is_at_home_does_not_wait_for_others_at_the_address(
+async def test_a_known_pair_does_not_wait_for_others_at_the_address(
     logins: LoginInstances,
 ) -> None:
     logins.guards = [logins.guard(database, schedules_with(5, 10)) for database in logins.databases]
@@ -218,7 +220,7 @@ async def test_who_is_at_home_does_not_wait_for_others_at_the_address(
     assert await logins.log_in("mira", HOME, is_right=True)
 
 
-async def test_home_is_where_somebody_logged_in_within_thirty_days(logins: LoginInstances) -> None:
+async def test_an_address_is_known_for_thirty_days_after_a_login(logins: LoginInstances) -> None:
     assert await logins.log_in("mira", HOME, is_right=True)
     logins.now += KNOWN_SECONDS - 10
     await logins.fail("mira", STRANGER, FREE)
@@ -235,7 +237,9 @@ async def test_without_an_address_only_the_account_counts(logins: LoginInstances
     assert await logins.query("SELECT 1 FROM login_attempt WHERE address_hash <> ''") == []
 
 
-async def test_who_found_no_room_for_a_hash_has_not_tried(logins: LoginInstances) -> None:
+async def test_a_login_refused_by_a_full_hashing_queue_is_no_attempt(
+    logins: LoginInstances,
+) -> None:
     async def find_no_room() -> bool:
         raise Overloaded("No room.", retry_after_seconds=1.0)
 
@@ -245,7 +249,7 @@ async def test_who_found_no_room_for_a_hash_has_not_tried(logins: LoginInstances
     assert await logins.query("SELECT sum(failure_count) FROM login_attempt") == [(0,)]
 
 
-async def test_who_goes_away_before_the_answer_has_not_tried(logins: LoginInstances) -> None:
+async def test_a_login_cancelled_before_its_answer_is_no_attempt(logins: LoginInstances) -> None:
     for _ in range(3 * FREE):
         looking = asyncio.Event()
 
@@ -262,7 +266,7 @@ async def test_who_goes_away_before_the_answer_has_not_tried(logins: LoginInstan
     assert logins.guards[0].turn_count == 0
 
 
-async def test_what_says_nothing_any_more_is_removed_and_nothing_else(
+async def test_only_expired_records_are_removed(
     logins: LoginInstances,
 ) -> None:
     await logins.log_in("mira", HOME, is_right=True)
@@ -281,7 +285,7 @@ async def test_what_says_nothing_any_more_is_removed_and_nothing_else(
     assert await logins.query("SELECT 1 FROM login_attempt") == []
 
 
-async def test_cleaning_is_bounded_and_waits_for_nobody(logins: LoginInstances) -> None:
+async def test_cleaning_is_bounded_and_skips_locked_rows(logins: LoginInstances) -> None:
     await logins.query(
         "INSERT INTO login_attempt (account_hash, address_hash)"
         " SELECT sha256(n::text::bytea), '' FROM generate_series(1, 30) AS n RETURNING 1"

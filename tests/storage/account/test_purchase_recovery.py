@@ -162,7 +162,7 @@ async def test_gems_that_the_wallet_cannot_hold_any_more_are_refunded_once(
     assert len(shop.provider.book) == 1, "what cannot be credited is not charged for"
 
 
-async def test_a_charge_that_somebody_else_gave_back_credits_nothing(
+async def test_a_charge_refunded_elsewhere_credits_nothing(
     shop: Shop, purchases: Purchases, mira: str
 ) -> None:
     shop.provider.verdict = "pending"

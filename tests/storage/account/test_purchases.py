@@ -105,7 +105,7 @@ async def test_a_refused_charge_costs_nothing_and_its_key_tries_anew(
     assert await shop.accounts.balance(mira) == 100
 
 
-async def test_what_a_full_wallet_cannot_hold_is_refused_before_it_is_charged(
+async def test_a_purchase_beyond_the_wallet_limit_is_refused_before_the_charge(
     shop: Shop, purchases: Purchases, mira: str
 ) -> None:
     await shop.fill(mira)

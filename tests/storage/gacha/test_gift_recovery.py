@@ -78,7 +78,7 @@ async def test_without_the_fee_the_items_come_back_and_the_key_may_be_tried_anew
     assert await send(gifts) == sent
 
 
-async def test_what_cannot_be_delivered_is_returned_with_its_fee(
+async def test_an_undeliverable_gift_is_returned_with_its_fee(
     service: GiftService, gifts: Gifts
 ) -> None:
     await service.owns(NOOR, SWORD, MAX_HOLDING_COUNT)
@@ -177,9 +177,7 @@ async def test_instances_that_race_for_a_gift_move_it_once(service: GiftService)
     assert sum(service.account.kept.values()) == FEE_GEMS
 
 
-async def test_a_pull_that_is_being_committed_is_waited_for_and_not_for_ever(
-    service: GiftService, gifts: Gifts
-) -> None:
+async def test_waiting_for_a_pull_in_commit_is_bounded(service: GiftService, gifts: Gifts) -> None:
     def pull(cursor: Cursor) -> None:
         storage.put_items(cursor, MIRA.user_id, SWORD, 1)
 

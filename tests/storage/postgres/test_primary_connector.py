@@ -106,7 +106,7 @@ async def test_work_whose_caller_left_is_finished(server: PostgresServer) -> Non
     used.close()
 
 
-async def test_who_waits_for_a_connection_and_leaves_takes_none(server: PostgresServer) -> None:
+async def test_a_cancelled_waiter_takes_no_connection(server: PostgresServer) -> None:
     used = Database(server.url, connection_count=1)
     sleeping = asyncio.create_task(
         used.autocommit(lambda cursor: cursor.execute("SELECT pg_sleep(0.2)"))

@@ -155,7 +155,7 @@ async def test_one_member_of_etcd_is_not_missed(
         await until_ids(registry, ["a-1"], 5.0)
 
 
-async def test_without_a_quorum_nobody_is_dropped_and_changes_are_refused_in_time(
+async def test_without_a_quorum_no_instance_is_dropped_and_changes_are_refused_in_time(
     stores: Stores, etcd_cluster: EtcdCluster, registries: list[EtcdStore]
 ) -> None:
     lease_id = await registries[0].register(A)

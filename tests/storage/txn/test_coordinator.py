@@ -78,7 +78,7 @@ STRIKES = ["message lost", "answer lost", "ended before", "ended after"]
 
 
 @pytest.mark.parametrize(("strike", "at"), list(itertools.product(STRIKES, range(1, 6))))
-async def test_whatever_is_lost_or_ends_both_databases_agree(
+async def test_both_databases_agree_after_any_loss_or_crash(
     cluster: TransactionCluster, strike: str, at: int
 ) -> None:
     asked = work()

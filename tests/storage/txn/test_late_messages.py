@@ -226,7 +226,7 @@ async def test_a_gid_can_be_committed_for_a_minute(
     assert await decisions.decide(gid(age_seconds), Outcome.COMMIT, b"debits") is outcome
 
 
-async def test_a_database_that_was_away_for_a_day_aborts_what_nobody_remembers(
+async def test_a_branch_of_a_forgotten_abort_is_aborted_after_a_day_down(
     cluster: TransactionCluster, decisions: DecisionLog
 ) -> None:
     name = gid()
@@ -350,7 +350,7 @@ async def test_several_may_settle_one_branch_at_the_same_time(cluster: Transacti
 
 
 @pytest.mark.parametrize("name", ["", "no gid", "c:170000000000:0123456789abcdef"])
-async def test_what_is_no_gid_is_never_decided(decisions: DecisionLog, name: str) -> None:
+async def test_an_invalid_gid_is_never_decided(decisions: DecisionLog, name: str) -> None:
     for wanted in Outcome:
         with pytest.raises(InvalidArgument):
             await decisions.decide(name, wanted)

@@ -226,7 +226,7 @@ async def test_any_number_of_recoverers_may_redo_at_the_same_time(cluster: Debit
     assert await cluster.open_gids() == []
 
 
-async def test_money_that_was_spent_meanwhile_is_not_taken_and_nothing_is_half_done(
+async def test_spent_money_is_not_taken_and_the_redo_changes_nothing(
     cluster: DebitCluster, logs: list[EventDict]
 ) -> None:
     broke, other = await cluster.new_player(), await cluster.new_player()
@@ -286,7 +286,7 @@ async def test_a_branch_that_is_still_prepared_is_not_redone_beside_itself(
     assert await cluster.debits(user_id) == [(work.id, -PRICE)]
 
 
-async def test_what_was_aborted_is_never_redone(cluster: DebitCluster) -> None:
+async def test_an_aborted_transaction_is_never_redone(cluster: DebitCluster) -> None:
     user_id = await cluster.new_player()
     work = pull(user_id)
     gid = await cluster.decide_and_die(work)
@@ -345,7 +345,7 @@ async def test_a_second_branch_that_is_missing_is_an_alarm_and_is_not_redone(
     assert await cluster.given() == set()
 
 
-async def test_what_cannot_be_redone_is_complained_of_a_bounded_number_of_times_and_holds_up_none(
+async def test_a_redo_that_fails_is_logged_a_bounded_number_of_times_and_delays_no_other(
     cluster: DebitCluster, logs: list[EventDict]
 ) -> None:
     lost = []

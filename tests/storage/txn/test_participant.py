@@ -98,9 +98,7 @@ async def test_a_prepare_that_arrives_after_its_abort_is_refused(
 
 
 @pytest.mark.parametrize("ending", ["prepared", "committed", "aborted"])
-async def test_a_gid_is_used_once_whatever_became_of_it(
-    participant: Participant[int, int], ending: str
-) -> None:
+async def test_a_gid_can_be_used_only_once(participant: Participant[int, int], ending: str) -> None:
     name = gid()
     await participant.prepare(name, in_a_moment(), operations(2))
     if ending == "committed":
@@ -125,7 +123,7 @@ async def test_a_prepare_whose_coordinator_gave_up_is_refused(
 
 
 @pytest.mark.parametrize("name", ["", "no gid", "a:1:b", "x" * 200, "c:1700000000000:\0"])
-async def test_what_is_no_gid_is_refused(participant: Participant[int, int], name: str) -> None:
+async def test_an_invalid_gid_is_refused(participant: Participant[int, int], name: str) -> None:
     with pytest.raises(InvalidArgument):
         await participant.prepare(name, in_a_moment(), operations(2))
 

@@ -136,7 +136,7 @@ async def test_a_gid_that_found_no_slot_may_be_used(
 @pytest.mark.parametrize(
     "taken", [1, 2], ids=["the second side finds none", "the first side finds none"]
 )
-async def test_all_who_wait_are_told_at_once_and_all_goes_on_when_a_slot_is_free(
+async def test_all_waiters_are_refused_at_once_and_work_continues_with_a_free_slot(
     cluster: TransactionCluster, others: Connection, taken: int
 ) -> None:
     occupy(others, taken)

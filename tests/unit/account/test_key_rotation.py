@@ -240,7 +240,7 @@ async def test_a_superseded_or_an_unused_key_is_revoked_and_none_is_made(world: 
 
 
 @pytest.mark.parametrize("wanted", ["", "A", "unknown-key", "*"])
-async def test_what_names_no_key_revokes_none(world: World, wanted: str) -> None:
+async def test_an_unknown_key_id_revokes_no_key(world: World, wanted: str) -> None:
     with pytest.raises(RotationFailed, match=world.first):
         await world.rotation.revoke(wanted)
     with pytest.raises(RotationFailed, match="is not the id of one key"):

@@ -57,7 +57,7 @@ def scene() -> Iterator[Scene]:
     scene.passwords.close()
 
 
-async def test_what_waits_is_bounded_in_number(scene: Scene) -> None:
+async def test_the_number_of_waiters_is_bounded(scene: Scene) -> None:
     waiting = scene.begin(MAX_WAITING)
     await until(lambda: bool(scene.process.asked))
     with pytest.raises(Overloaded) as caught:
@@ -67,7 +67,7 @@ async def test_what_waits_is_bounded_in_number(scene: Scene) -> None:
     assert await asyncio.gather(*waiting) == ["hash"] * MAX_WAITING
 
 
-async def test_who_would_wait_for_too_long_or_in_vain_is_refused_before_anything_is_done(
+async def test_a_login_that_would_wait_too_long_is_refused_at_once(
     scene: Scene,
 ) -> None:
     check = scene.passwords.check_room

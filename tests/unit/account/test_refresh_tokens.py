@@ -55,7 +55,7 @@ def test_every_readable_token_has_one_spelling(text: str) -> None:
         f"{WRITTEN[:-1]}=",
     ],
 )
-def test_what_no_token_looks_like_is_none(text: str) -> None:
+def test_a_malformed_refresh_token_is_refused(text: str) -> None:
     assert parse(text) is None
 
 

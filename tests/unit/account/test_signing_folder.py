@@ -181,7 +181,7 @@ def test_a_key_that_others_may_read_is_refused_until_they_may_not(
     assert keys.faults == ()
 
 
-def test_what_is_no_file_or_no_moment_is_refused(tmp_path: Path, clock: Clock) -> None:
+def test_a_damaged_file_or_an_invalid_time_is_refused(tmp_path: Path, clock: Clock) -> None:
     good = put(tmp_path, clock.now - 1e6)
     keys = opened(tmp_path, clock)
     (tmp_path / name_at(clock.now)).mkdir()

@@ -62,7 +62,7 @@ def test_a_transaction_is_in_the_state_that_both_sides_and_the_log_tell(
     assert (found.prepared, found.state) == (prepared, state)
 
 
-def test_what_was_finished_between_two_questions_is_left_out() -> None:
+def test_a_transaction_that_ends_between_two_reads_is_left_out() -> None:
     assert transactions(Seen((OLD, OLD), [commit(1, done=True)]), NOW) == []
 
 

@@ -79,7 +79,7 @@ def test_percentages_are_exact(written: str, rest: str, ppm: int) -> None:
         pytest.param("name: Sky", "name: 2020-01-01", id="a word that old YAML takes for a date"),
     ],
 )
-def test_what_is_unusual_but_right_is_taken(old: str, new: str) -> None:
+def test_unusual_but_valid_catalogs_are_accepted(old: str, new: str) -> None:
     assert old in SMALL
     assert parse_catalog(SMALL.replace(old, new), "c").banners
 

@@ -70,7 +70,7 @@ def test_renewal_gives_known_figures(
     assert found.consolidated_rate * 100 == pytest.approx(consolidated_percent, abs=5e-5)
 
 
-def test_what_never_hits_is_waited_for_forever() -> None:
+def test_an_impossible_hit_has_an_infinite_expected_wait() -> None:
     assert renewal(0).expected_pulls == math.inf
     assert renewal(0).consolidated_rate == 0
 

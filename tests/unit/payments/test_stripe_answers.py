@@ -154,7 +154,7 @@ AWAY = {
 
 
 @pytest.mark.parametrize("name", AWAY)
-async def test_what_says_nothing_about_the_charge_is_a_provider_that_is_away(name: str) -> None:
+async def test_an_answer_without_the_charge_counts_as_provider_unavailable(name: str) -> None:
     async with scripted(*AWAY[name]) as (stripe, script):
         with pytest.raises(ProviderAway):
             await stripe.charge(order(), soon())

@@ -76,7 +76,7 @@ async def test_one_of_several_goes_at_once_and_so_does_one_that_said_so() -> Non
             await until(lambda: cache.instances == ())
 
 
-async def test_who_is_missing_in_another_list_has_time_to_come_back() -> None:
+async def test_an_instance_missing_in_another_list_has_time_to_return() -> None:
     first, second = Store(), MemoryStore()
     await first.register(A)
     await first.register(B)

@@ -46,7 +46,7 @@ def routed(operation: Operation) -> Router:
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_what_the_reference_transcodes_to_http_is_bound_to_the_same_message(
+def test_requests_transcoded_by_the_reference_bind_to_the_same_message(
     data: st.DataObject,
 ) -> None:
     operation = data.draw(st.sampled_from(TRANSCODED))

@@ -34,7 +34,7 @@ def test_an_instance_that_did_not_come_back_by_then_is_gone() -> None:
     assert memory.merged() == {"a": A}
 
 
-def test_what_the_new_registry_says_of_an_instance_wins() -> None:
+def test_the_new_registrys_entry_of_an_instance_wins() -> None:
     memory = InstanceMemory()
     memory.take([A])
     memory.reconnect()

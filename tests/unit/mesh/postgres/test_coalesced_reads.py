@@ -31,7 +31,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_what_comes_during_a_read_goes_with_the_next() -> None:
+async def test_requests_during_a_read_go_with_the_next_read() -> None:
     shelf = Shelf()
     reads = CoalescedRead(shelf.read)
     first = asyncio.create_task(reads.get("a"))

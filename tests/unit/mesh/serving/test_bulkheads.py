@@ -70,7 +70,7 @@ def test_idle_time_is_no_pace() -> None:
     assert timed.hint_seconds() == pytest.approx(0.4)
 
 
-def test_who_leaves_makes_room_for_one() -> None:
+def test_a_finished_call_makes_room_for_one() -> None:
     timed = Timed()
     timed.fill()
     timed.bulkhead.leave()
@@ -165,7 +165,7 @@ async def test_a_flood_of_one_kind_leaves_the_others_their_room(flooded: WorkKin
     assert server.refusals == {flooded: 200}
 
 
-async def test_what_finds_no_room_is_refused_before_its_token_is_looked_at() -> None:
+async def test_a_call_without_room_is_refused_before_its_token_is_checked() -> None:
     server = Flooded(room=1)
     running = server.begin(WorkKind.READING)
     await asyncio.sleep(0)

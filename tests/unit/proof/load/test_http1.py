@@ -32,7 +32,7 @@ def test_a_whole_answer_is_read() -> None:
 
 
 @pytest.mark.parametrize("received", MALFORMED.values(), ids=MALFORMED.keys())
-def test_what_is_not_one_answer_with_a_length_is_refused(received: bytes) -> None:
+def test_bytes_other_than_one_answer_with_a_length_are_refused(received: bytes) -> None:
     with pytest.raises(MalformedAnswer):
         parse_answer(received)
 

@@ -79,7 +79,7 @@ def reason(answer: Answer) -> Any:
     return orjson.loads(answer.body)["reason"]
 
 
-async def test_a_player_over_the_limit_is_told_how_long_to_wait() -> None:
+async def test_a_player_over_the_limit_gets_a_retry_hint() -> None:
     limited = Limited()
     limited.callers.believe(token("p")["authorization"])
     for left in (2, 1, 0):
@@ -106,7 +106,7 @@ async def test_all_tokens_of_a_player_count_together_once_a_service_has_taken_th
     assert [each.status for each in answers] == [200, 200, 200, 429]
 
 
-async def test_a_forged_token_uses_up_nobody_elses_quota() -> None:
+async def test_a_forged_token_uses_up_only_its_own_quota() -> None:
     caller = FakeCaller({CURRENCY: Unauthenticated("no", reason="TOKEN_INVALID")})
     limited = Limited(caller)
     for _ in range(PLAYER_QUOTA):
@@ -170,7 +170,7 @@ async def test_refresh_tokens_cannot_be_guessed_and_count_for_their_address_alon
         ("POST", "/webhooks/payments", 200),
     ],
 )
-async def test_whatever_else_is_asked_is_limited_by_address(
+async def test_all_other_requests_are_limited_by_address(
     method: str, path: str, status: int
 ) -> None:
     limited = Limited()
@@ -188,7 +188,7 @@ async def test_probes_are_never_limited() -> None:
             assert (answer.status, "ratelimit" in answer.headers) == (200, False)
 
 
-async def test_clients_behind_a_trusted_proxy_are_told_apart() -> None:
+async def test_clients_behind_a_trusted_proxy_are_distinguished() -> None:
     limited = Limited()
     for number in range(ADDRESS_QUOTA + 2):
         forwarded = {"x-forwarded-for": f"10.9.9.9, 198.51.100.{number}"}
@@ -202,7 +202,7 @@ async def test_clients_behind_a_trusted_proxy_are_told_apart() -> None:
     assert statuses[-1] == 429
 
 
-def test_what_is_remembered_of_tokens_is_bounded() -> None:
+def test_the_number_of_remembered_tokens_is_bounded() -> None:
     callers = Callers(max_tokens=2)
     for subject in "abc":
         callers.believe(token(subject)["authorization"])
