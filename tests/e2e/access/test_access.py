@@ -116,7 +116,7 @@ def test_service_may_not_register_for_another(inside: GrpcClient, service_token:
     assert (answer.code, answer.reason) == ("PERMISSION_DENIED", "NOT_YOUR_SERVICE")
 
 
-def test_refusal_names_who_may_call(inside: GrpcClient, service_token: str) -> None:
+def test_a_refusal_names_the_allowed_callers(inside: GrpcClient, service_token: str) -> None:
     refused = inside.call(f"{COORDINATOR}/Resolve", {"gid": new_gid()}, service_token)
     assert refused.reason == "WRONG_CALLER"
     assert "account_svc and admin alone" in refused.message

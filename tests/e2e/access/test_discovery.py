@@ -87,7 +87,7 @@ def test_reflection_describes_every_service_and_method_that_it_lists(
 
 
 @pytest.mark.parametrize("reflection", REFLECTION)
-def test_reflection_says_what_it_does_not_know(
+def test_reflection_reports_unknown_symbols(
     server: tuple[str, ReflectedServer], reflection: str
 ) -> None:
     _, reflected = server

@@ -123,7 +123,7 @@ def test_the_command_prints_a_token_that_opens_initdb(locked: httpx.Client, mesh
     assert locked.get("/initdb", headers=shown).status_code == 200
 
 
-def test_the_command_tells_which_key_is_missing(tmp_path: Path) -> None:
+def test_the_command_names_the_missing_key(tmp_path: Path) -> None:
     made = admin_token("--folder", str(tmp_path))
     assert (made.returncode, made.stdout) == (1, "")
     assert "secrets/service_keys/admin.pem cannot be used" in made.stderr

@@ -353,7 +353,7 @@ async def test_decisions_are_asked_for_by_gids_and_not_too_many(
         await sides.coordinator.decisions(gids)
 
 
-def test_the_command_refuses_what_is_no_gid(mesh: Mesh) -> None:
+def test_the_command_refuses_an_invalid_gid(mesh: Mesh) -> None:
     refused = command("resolve", "no gid", folder=mesh.layout.folder)
     assert refused.returncode == 1
     assert "gid must read <coordinator>:<created_ms>:<random>" in refused.stderr

@@ -105,7 +105,7 @@ def test_every_call_that_the_readme_shows_is_run_here(readme: str) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="left out: curl is not installed")
 @pytest.mark.parametrize("kind", ["rest", "grpc", "ghz", "gachactl"])
-def test_examples_print_what_they_should(
+def test_examples_print_the_expected_output(
     request: pytest.FixtureRequest, readme: str, kind: str
 ) -> None:
     if kind in ("grpc", "ghz"):
@@ -124,7 +124,7 @@ def test_examples_print_what_they_should(
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="left out: curl is not installed")
 @pytest.mark.parametrize("page", PAGES)
-def test_examples_of_other_pages_print_what_they_should(mesh: Mesh, page: str) -> None:
+def test_examples_of_other_pages_print_the_expected_output(mesh: Mesh, page: str) -> None:
     text = (REPOSITORY / page).read_text()
     assert unmarked_calls(text) == []
     printed = output_of(mesh, text)

@@ -121,7 +121,7 @@ async def test_a_gateway_that_leaves_costs_no_request(
 
 
 @pytest.mark.timeout(180)
-async def test_a_gateway_that_dies_costs_only_what_must_not_be_repeated(
+async def test_a_gateway_that_dies_costs_only_requests_that_must_not_be_repeated(
     pair: Mesh, proxy: str, players: list[PullingPlayer]
 ) -> None:
     async with calling(proxy, players) as callers:

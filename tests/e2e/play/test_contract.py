@@ -38,7 +38,7 @@ def test_register_tells_the_id_of_the_player(client: Client) -> None:
     assert str(UUID(answer.body["userId"])) == answer.body["userId"]
 
 
-def test_login_gives_a_token_for_15_minutes_and_what_gives_the_next(
+def test_login_gives_a_token_for_15_minutes_and_a_refresh_token(
     client: Client, new_player: NewPlayer
 ) -> None:
     player = new_player()

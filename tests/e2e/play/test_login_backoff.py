@@ -258,7 +258,7 @@ def test_failed_logins_survive_a_restart_of_the_instances(
     assert must_wait(answer) > MINUTE_SECONDS
 
 
-def test_no_log_names_who_failed_or_where(mesh: Mesh, at: At) -> None:
+def test_no_log_names_the_player_or_address_of_a_failed_login(mesh: Mesh, at: At) -> None:
     username = unique_name()
     besiege(mesh, at(CAFE), username)
     for log in mesh.layout.logs.iterdir():

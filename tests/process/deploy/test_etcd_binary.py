@@ -24,13 +24,13 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("version", ["3.4.22", "3.4.30", "3.5.6", "3.5.21", "3.6.0", "4.0.0"])
-def test_a_version_that_keeps_what_it_acknowledged_is_taken(programs: Path, version: str) -> None:
+def test_a_version_that_keeps_acknowledged_writes_is_accepted(programs: Path, version: str) -> None:
     install(programs, f"etcd Version: {version}")
     assert etcd.binary() == programs / "etcd"
 
 
 @pytest.mark.parametrize("version", ["3.3.27", "3.4.21", "3.5.0", "3.5.5", "2.3.8"])
-def test_an_older_version_is_refused_saying_which_would_do(programs: Path, version: str) -> None:
+def test_an_older_version_is_refused_naming_the_accepted_ones(programs: Path, version: str) -> None:
     install(programs, f"etcd Version: {version}")
     with pytest.raises(LocalRunError, match=rf"is {version}; .* apt install etcd-server"):
         etcd.binary()

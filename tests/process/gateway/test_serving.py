@@ -93,6 +93,6 @@ async def test_a_port_is_never_shared() -> None:
 
 
 @pytest.mark.parametrize("address", ["203.0.113.1:0", "no-such-host.invalid:80"])
-def test_an_address_of_another_machine_is_refused_with_what_to_do(address: str) -> None:
+def test_an_address_of_another_machine_is_refused_with_the_remedy(address: str) -> None:
     with pytest.raises(ListenFailed, match="set MESH_LISTEN"):
         listening_socket(address)

@@ -196,7 +196,7 @@ EVENTS: dict[str, object] = {
 }  # fmt: skip
 
 
-async def test_a_signed_webhook_tells_of_which_charge(kind: str, alone: PaymentProvider) -> None:
+async def test_a_signed_webhook_names_its_charge(kind: str, alone: PaymentProvider) -> None:
     body = orjson.dumps(EVENTS[kind])
     event = alone.read_event(body, signature(body))
     assert event is not None

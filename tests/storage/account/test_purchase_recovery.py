@@ -99,7 +99,7 @@ POINTS = [
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_another_instance_finishes_what_one_that_died_began(
+async def test_another_instance_finishes_the_saga_of_a_dead_one(
     shop: Shop, mira: str, point: str
 ) -> None:
     died = False

@@ -134,7 +134,7 @@ PASSED = {
 @pytest.mark.parametrize(
     ("end", "point"), [(end, point) for end, points in PASSED.items() for point in points]
 )
-async def test_another_instance_finishes_what_one_that_died_began(
+async def test_another_instance_finishes_the_saga_of_a_dead_one(
     service: GiftService, end: str, point: str
 ) -> None:
     if end == "without the fee":

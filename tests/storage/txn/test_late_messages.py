@@ -285,7 +285,7 @@ async def test_a_prepare_that_comes_after_its_gid_was_forgotten_is_refused_for_i
 
 
 @pytest.mark.parametrize("skew_seconds", [-31.0, 31.0])
-async def test_a_participant_whose_clock_is_wrong_refuses_rather_than_to_believe(
+async def test_a_participant_with_a_wrong_clock_refuses(
     cluster: TransactionCluster, skew_seconds: float
 ) -> None:
     skewed = Participant(

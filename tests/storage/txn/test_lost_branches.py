@@ -192,7 +192,7 @@ async def test_the_decision_keeps_the_operations_until_it_is_done(cluster: Debit
     assert await cluster.decisions.operations(gid) is None
 
 
-async def test_only_what_was_funded_is_redone(cluster: DebitCluster) -> None:
+async def test_only_funded_operations_are_redone(cluster: DebitCluster) -> None:
     rich, poor = await cluster.new_player(), await cluster.new_player(gems=0)
     paid, unpaid = pull(rich), pull(poor)
     gid = await cluster.decide_and_die(paid, unpaid)

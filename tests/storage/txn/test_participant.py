@@ -148,14 +148,16 @@ async def test_sql_that_fails_leaves_no_branch(
     assert await numbers_in(database) == []
 
 
-async def test_committing_what_was_never_prepared_is_an_alarm(
+async def test_a_commit_of_an_unknown_branch_is_an_alarm(
     participant: Participant[int, int],
 ) -> None:
     with pytest.raises(BranchLost):
         await participant.commit(gid())
 
 
-async def test_committing_what_was_aborted_is_an_alarm(participant: Participant[int, int]) -> None:
+async def test_a_commit_of_an_aborted_branch_is_an_alarm(
+    participant: Participant[int, int],
+) -> None:
     name = gid()
     await participant.prepare(name, in_a_moment(), operations(2))
     await participant.abort(name)
@@ -163,7 +165,7 @@ async def test_committing_what_was_aborted_is_an_alarm(participant: Participant[
         await participant.commit(name)
 
 
-async def test_aborting_what_was_committed_changes_nothing_and_says_so(
+async def test_an_abort_of_a_committed_branch_changes_nothing_and_says_so(
     participant: Participant[int, int], database: Database
 ) -> None:
     name = gid()

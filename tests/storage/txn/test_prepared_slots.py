@@ -164,7 +164,9 @@ async def test_all_waiters_are_refused_at_once_and_work_continues_with_a_free_sl
     assert await cluster.prepared_count() == 0
 
 
-async def test_recovery_settles_what_holds_the_slots(cluster: TransactionCluster) -> None:
+async def test_recovery_settles_the_branches_that_hold_the_slots(
+    cluster: TransactionCluster,
+) -> None:
     """Recovery frees the slots of branches whose coordinator died."""
     for _ in range(SLOTS):
         await prepare(cluster)

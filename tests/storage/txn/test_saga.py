@@ -137,7 +137,7 @@ async def test_a_failed_transaction_leaves_no_saga(orders: OrderSaga) -> None:
     assert await runner.find(SAGA_ID) is None
 
 
-async def test_a_change_may_choose_another_way_when_it_sees_what_is_there(
+async def test_a_change_may_end_in_another_state(
     orders: OrderSaga,
 ) -> None:
     runner = orders.runner()
@@ -154,7 +154,7 @@ POINTS = [
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_another_process_finishes_what_one_that_died_began(
+async def test_another_process_finishes_the_saga_of_a_dead_one(
     orders: OrderSaga, point: str
 ) -> None:
     def die(reached: str) -> None:

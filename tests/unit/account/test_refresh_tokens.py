@@ -26,7 +26,7 @@ def test_a_token_is_written_as_clients_keep_it() -> None:
 
 
 @given(tokens)
-def test_what_was_written_is_read_again(token: RefreshToken) -> None:
+def test_a_token_is_parsed_as_it_was_written(token: RefreshToken) -> None:
     assert len(token.text) == 74
     assert parse(token.text) == token
 

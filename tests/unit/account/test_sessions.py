@@ -81,7 +81,7 @@ def test_a_repeat_too_late_and_without_its_key_ends_the_session() -> None:
     assert judged.session == session.ended(Ending.REUSED, now)
 
 
-def test_a_copy_of_an_older_request_that_comes_late_gives_what_it_gave_and_ends_nothing() -> None:
+def test_a_late_copy_of_an_older_request_gets_its_first_answer_and_ends_nothing() -> None:
     session, token = new_session()
     given = [token]
     for number in range(KEPT_ROTATIONS + 1):

@@ -195,7 +195,7 @@ def test_a_damaged_file_or_an_invalid_time_is_refused(tmp_path: Path, clock: Clo
     assert any("key.pem is not named as a key" in fault for fault in keys.faults)
 
 
-def test_a_key_whose_file_turns_bad_goes_on_signing(tmp_path: Path, clock: Clock) -> None:
+def test_a_key_with_a_damaged_file_continues_to_sign(tmp_path: Path, clock: Clock) -> None:
     moment = clock.now - 1e6
     good = put(tmp_path, moment)
     keys = opened(tmp_path, clock)
@@ -206,7 +206,7 @@ def test_a_key_whose_file_turns_bad_goes_on_signing(tmp_path: Path, clock: Clock
     assert "the key that it held before stands" in fault
 
 
-def test_while_there_is_nothing_to_read_what_was_read_stands(tmp_path: Path, clock: Clock) -> None:
+def test_the_last_keys_stay_valid_while_the_folder_is_missing(tmp_path: Path, clock: Clock) -> None:
     mounted = tmp_path / "keys"
     mounted.mkdir()
     good = put(mounted, clock.now - 1e6)

@@ -143,7 +143,7 @@ def test_the_callers_log_level_is_heeded(
     assert profile.registries()[0].environment["MESH_LOG_LEVEL"] == "debug"
 
 
-def test_every_instance_shows_what_it_counts_at_an_address_of_its_own(
+def test_every_instance_has_its_own_metrics_address(
     profile: EmbeddedProfile,
 ) -> None:
     instances = [*profile.registries(), *profile.services(), *profile.gateways()]

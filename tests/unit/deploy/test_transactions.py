@@ -158,7 +158,7 @@ async def test_nothing_is_done_when_the_decision_log_is_away() -> None:
 
 
 @pytest.mark.parametrize("away", ["first", "second", "log"])
-async def test_a_listing_without_one_side_shows_the_rest_and_says_which_is_missing(
+async def test_a_listing_without_one_side_shows_the_rest_and_names_the_missing_side(
     away: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     method = "ListDecisions" if away == "log" else "ListBranches"
@@ -173,7 +173,7 @@ async def test_a_listing_without_one_side_shows_the_rest_and_says_which_is_missi
     assert "nobody answers (UNAVAILABLE)" in shown
 
 
-async def test_a_listing_changes_nothing_and_bears_what_was_prepared_by_hand() -> None:
+async def test_a_listing_changes_nothing_and_accepts_manually_prepared_transactions() -> None:
     mesh = Recorder(Outcome.ABORT)
     listing = await look(mesh.sides, NOW)
     assert [each.gid for each in listing.transactions] == ["prepared by hand", GID]

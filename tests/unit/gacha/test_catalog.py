@@ -16,7 +16,7 @@ from tests.unit.gacha.catalog_files import SMALL, faults_of
 SHIPPED = (Path(gacha_svc.__file__).parent / "catalog.yaml").read_bytes()
 
 
-def test_the_shipped_catalog_is_what_players_were_promised() -> None:
+def test_the_shipped_catalog_has_the_promised_items_and_banners() -> None:
     catalog = parse_catalog(SHIPPED, "catalog.yaml")
     assert len(catalog.items) >= 40
     assert {item.rarity for item in catalog.items} == set(RARITIES)

@@ -303,7 +303,7 @@ WEBHOOKS = {
 
 
 @pytest.mark.parametrize("method", WEBHOOKS)
-async def test_webhooks_tell_what_became_of_a_charge(
+async def test_webhooks_report_the_outcome_of_a_charge(
     sandbox: Sandbox, webhooks: Receiver, method: str
 ) -> None:
     wanted = order(method)

@@ -166,7 +166,7 @@ def test_every_answer_to_a_request_with_a_key_may_return_it(document: dict[str, 
         *(('"' + "k" * 129 + '"', False), ('"a b"', False)),
     ],
 )
-def test_the_pattern_of_a_key_is_what_the_gateway_takes(
+def test_the_pattern_of_a_key_matches_the_gateways_check(
     document: dict[str, Any], key: str, is_fit: bool
 ) -> None:
     (parameter,) = (

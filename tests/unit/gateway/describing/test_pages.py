@@ -91,7 +91,7 @@ async def test_a_gateway_that_leaves_is_healthy_but_not_ready(served: Served) ->
     assert orjson.loads((await served.get("/status")).body)["gateway"]["state"] == "draining"
 
 
-async def test_the_status_tells_who_is_alive(served: Served) -> None:
+async def test_the_status_lists_the_live_instances(served: Served) -> None:
     served.directory.by_service["gacha_svc"] = (GACHA, LEAVING)
     served.directory.by_service["other"] = (Instance("other-1", "other", "h:1"),)
     served.directory.age = 1.5
@@ -118,7 +118,7 @@ async def test_the_status_tells_who_is_alive(served: Served) -> None:
     }
 
 
-async def test_the_status_tells_what_is_missing(served: Served) -> None:
+async def test_the_status_names_missing_services(served: Served) -> None:
     served.directory.by_service = {}
     served.directory.age = float("inf")
     body = orjson.loads((await served.get("/status")).body)
@@ -153,7 +153,7 @@ async def test_nothing_else_of_the_package_is_served(served: Served, path: str) 
     assert (await served.get(path)).status == 404
 
 
-async def test_files_are_compressed_for_those_who_take_it(served: Served) -> None:
+async def test_files_are_compressed_for_clients_that_accept_it(served: Served) -> None:
     path = "/docs/swagger-ui.css"
     plain = await served.get(path)
     packed = await served.get(path, headers={"accept-encoding": "br, gzip;q=0.8"})

@@ -12,7 +12,7 @@ POST = b"POST /a HTTP/1.1\r\nhost: x\r\n"
 WAIT = b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
-async def test_answers_have_what_http_asks_for() -> None:
+async def test_answers_have_the_headers_that_http_requires() -> None:
     async with running() as run:
         client = await run.connect()
         client.write(GET)

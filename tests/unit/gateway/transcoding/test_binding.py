@@ -148,7 +148,7 @@ def test_a_route_with_a_body_takes_no_query() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"bannerId":"b","count":1}', b'{"banner_id":null,"count":1}'])
-def test_a_body_may_repeat_what_the_path_says(body: bytes) -> None:
+def test_a_body_may_repeat_a_path_variable(body: bytes) -> None:
     assert binding_of("Pull", "POST").bind({"banner_id": "b"}, "", body, "k").banner_id == "b"
 
 

@@ -70,7 +70,7 @@ async def test_many_callers_at_once_are_one_fetch(
     assert publisher.asked_count == 1
 
 
-async def test_a_caller_who_goes_away_leaves_the_fetch_to_the_others(
+async def test_a_cancelled_caller_does_not_cancel_the_shared_fetch(
     keys: PublishedKeys, publisher: Publisher
 ) -> None:
     publisher.is_open.clear()

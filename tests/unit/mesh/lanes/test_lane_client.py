@@ -156,7 +156,7 @@ async def test_a_process_that_stood_still_reads_before_it_gives_calls_up(is_answ
     await lane.close()
 
 
-async def test_a_broken_lane_tells_what_was_sent_from_what_was_not() -> None:
+async def test_a_broken_lane_distinguishes_sent_from_unsent_calls() -> None:
     stream = ScriptedStream()
     ended = asyncio.Event()
     lane = Lane(stream, on_end=ended.set)

@@ -54,7 +54,7 @@ async def test_a_caller_that_leaves_takes_no_answer_from_another() -> None:
     assert await staying == 1
 
 
-async def test_a_read_that_fails_fails_those_who_asked_and_no_later_one() -> None:
+async def test_a_failed_read_fails_its_own_callers_and_no_later_one() -> None:
     shelf = Shelf()
     shelf.fails = True
     shelf.open.set()

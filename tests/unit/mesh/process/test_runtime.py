@@ -107,7 +107,7 @@ async def test_a_signal_during_the_start_ends_it_there() -> None:
     assert not recorder.is_listed.is_set()
 
 
-async def test_a_start_that_fails_in_the_middle_closes_what_it_had_opened() -> None:
+async def test_a_failed_start_closes_everything_that_was_opened() -> None:
     recorder = Recorder()
 
     async def start() -> None:
@@ -174,7 +174,7 @@ async def test_a_background_task_may_return() -> None:
     assert recorder.events == LEFT_IN_ORDER
 
 
-async def test_a_background_task_ends_before_what_it_was_given_is_closed() -> None:
+async def test_a_background_task_ends_before_its_resources_are_closed() -> None:
     events: list[str] = []
 
     async def work() -> None:

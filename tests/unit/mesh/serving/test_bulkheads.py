@@ -95,7 +95,7 @@ def test_all_kinds_together_are_fewer_than_a_lane_holds() -> None:
         ("/nobody.v1.Knows/This", (WorkKind.WRITING, 10.0, 60.0)),
     ],
 )
-def test_protos_say_what_kind_a_method_is_and_how_long_it_may_take(
+def test_protos_declare_the_work_kind_and_time_limit_of_a_method(
     path: str, terms: tuple[WorkKind, float, float]
 ) -> None:
     declared = terms_of_path(path)

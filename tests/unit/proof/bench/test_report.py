@@ -66,7 +66,7 @@ def test_a_missing_measurement_is_a_dash_not_a_zero() -> None:
     assert "median ms" not in text
 
 
-def test_tools_get_every_sample_and_what_is_derived(tmp_path: Path) -> None:
+def test_tools_get_every_sample_and_derived_values(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     write_json(file, _run(sample(800, 7.0), sample(1600, 5.0)))
     document = orjson.loads(file.read_bytes())

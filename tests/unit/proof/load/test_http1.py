@@ -82,7 +82,7 @@ async def test_a_peer_that_does_not_keep_to_the_protocol_ends_the_connection(
         assert isinstance(said, MalformedAnswer)
 
 
-async def test_a_cause_of_closing_is_what_the_end_tells() -> None:
+async def test_the_end_has_the_cause_of_closing() -> None:
     exchange = Exchange()
     async with piecewise_server([[ANSWER]]) as port:
         connection = await exchange.connect(port)
