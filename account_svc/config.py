@@ -10,6 +10,8 @@ from mesh.config import chosen_secret
 from mesh.process.config import ServiceSettings
 from mesh.process.priority import BACKGROUND
 
+ProviderName = Literal["sandbox", "stripe"]
+
 
 class AccountSettings(ServiceSettings):
     """Read once, from the environment."""
@@ -18,7 +20,7 @@ class AccountSettings(ServiceSettings):
     signing_keys_dir: Path = Field(validation_alias="ACCOUNT_SIGNING_KEYS_DIR")
     database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100)
 
-    payment_provider: Literal["sandbox", "stripe"] = Field(validation_alias="PAYMENT_PROVIDER")
+    payment_provider: ProviderName = Field(validation_alias="PAYMENT_PROVIDER")
     payment_url: str | None = Field(
         None,
         validation_alias="PAYMENT_URL",

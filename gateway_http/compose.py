@@ -17,10 +17,11 @@ from gateway_http.describing.openapi import openapi_document
 from gateway_http.describing.pages import HealthPage, Presence, ReadyPage, StatusPage, StatusSource
 from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.edge import Edge
-from gateway_http.edge.rate_limits.callers import Callers
 from gateway_http.edge.rate_limits.counters import Counters
 from gateway_http.edge.rate_limits.limiter import RateLimiter
+from gateway_http.edge.rate_limits.token_keys import TokenKeys
 from gateway_http.edge.response_headers import ResponseHeaders
+from gateway_http.exchange import LimitClass
 from gateway_http.transcoding.binding import RequestBinding
 from gateway_http.transcoding.contracts import Contracts
 from gateway_http.transcoding.decoding import Decoders
@@ -93,7 +94,7 @@ def add_operations(
 
 def compose_edge(
     settings: GatewaySettings,
-    registry: CollectorRegistry,
+    metrics_registry: CollectorRegistry,
     clock: Callable[[], float] = time.time,
 ) -> Edge:
     """As the settings have it; `clock` gives seconds since 1970, as other gateways' do."""
@@ -101,14 +102,17 @@ def compose_edge(
         "gateway_rate_limited",
         "Requests that a rate limit refused, by its name.",
         ["policy"],
-        registry=registry,
+        registry=metrics_registry,
     )
     addresses = ClientAddresses(settings.trusted_proxies)
+    policies = {
+        LimitClass.ADDRESS: settings.address_limit,
+        LimitClass.SIGN_IN: settings.sign_in_limit,
+        LimitClass.PLAYER: settings.player_limit,
+    }
     limiter = RateLimiter(
-        Counters(settings.address_limit, clock),
-        Counters(settings.sign_in_limit, clock),
-        Counters(settings.player_limit, clock),
-        Callers(),
+        {limit_class: Counters(policy, clock) for limit_class, policy in policies.items()},
+        TokenKeys(),
         lambda policy: refusals.labels(policy).inc(),
     )
     return Edge(

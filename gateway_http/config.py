@@ -1,6 +1,7 @@
 """The gateway's settings; MESH_LISTEN is where it serves HTTP, or HTTPS with a certificate."""
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +11,8 @@ from pydantic_settings import NoDecode
 
 from gateway_http.edge.client_address import Network, parse_networks
 from gateway_http.edge.rate_limits.policy import Policy, parse_policy
+from gateway_http.listening.bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES
+from mesh.calling.unary import MAX_MESSAGE_BYTES
 from mesh.config import host_and_port
 from mesh.process.config import MemberSettings
 from mesh.tls.material import TlsFiles
@@ -20,8 +23,10 @@ _ORIGIN = re.compile(
 )
 
 
-def _policy(name: str, given: Any) -> Any:
-    return parse_policy(name, given) if isinstance(given, str) else given
+def _policy(default: Policy, given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    return replace(parse_policy(default.name, given), refusal=default.refusal)
 
 
 def _networks(given: Any) -> Any:
@@ -55,9 +60,15 @@ def _nodes(given: Any) -> Any:
     return tuple((host.strip("[]"), int(port)) for host, _, port in parts)
 
 
-AddressPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "address"))]
-SignInPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "sign-in"))]
-PlayerPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "player"))]
+ADDRESS = Policy("address", 10_000, 10, "Too many requests from this address")
+SIGN_IN = Policy("sign-in", 300, 60, "Too many attempts to register or log in from this address")
+PLAYER = Policy("player", 500, 10, "Too many requests by this player")
+AddressPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, ADDRESS))]
+SignInPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, SIGN_IN))]
+PlayerPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, PLAYER))]
+
+LARGEST_MAX_BODY_BYTES = MAX_MESSAGE_BYTES - MAX_HEAD_BYTES
+"""The body, the path, the query and the headers of a request become one message of the mesh."""
 
 
 class GatewaySettings(MemberSettings):
@@ -66,7 +77,10 @@ class GatewaySettings(MemberSettings):
     listen_fd: int | None = Field(None, ge=3, validation_alias="MESH_LISTEN_FD")
     """A listening socket that the parent process passed to the gateway."""
     max_body_bytes: int = Field(
-        64 * 1024, ge=1024, le=16 * 1024 * 1024, validation_alias="GATEWAY_MAX_BODY_BYTES"
+        MAX_BODY_BYTES,
+        ge=1024,
+        le=LARGEST_MAX_BODY_BYTES,
+        validation_alias="GATEWAY_MAX_BODY_BYTES",
     )
     deadline_seconds: float = Field(
         10.0, gt=0.0, le=300.0, validation_alias="GATEWAY_DEADLINE_SECONDS"
@@ -76,15 +90,9 @@ class GatewaySettings(MemberSettings):
     """How long the gateway serves after a stop signal, so that load balancers can read
     /readyz first."""
     rate_limits: Literal["on", "off"] = Field("on", validation_alias="GATEWAY_RATE_LIMITS")
-    address_limit: Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "address"))] = (
-        Field(Policy("address", 10_000, 10), validation_alias="GATEWAY_LIMIT_ADDRESS")
-    )
-    sign_in_limit: Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, "sign-in"))] = (
-        Field(Policy("sign-in", 300, 60), validation_alias="GATEWAY_LIMIT_SIGN_IN")
-    )
-    player_limit: PlayerPolicy = Field(
-        Policy("player", 500, 10), validation_alias="GATEWAY_LIMIT_PLAYER"
-    )
+    address_limit: AddressPolicy = Field(ADDRESS, validation_alias="GATEWAY_LIMIT_ADDRESS")
+    sign_in_limit: SignInPolicy = Field(SIGN_IN, validation_alias="GATEWAY_LIMIT_SIGN_IN")
+    player_limit: PlayerPolicy = Field(PLAYER, validation_alias="GATEWAY_LIMIT_PLAYER")
     cache_nodes: Annotated[tuple[tuple[str, int], ...], NoDecode, BeforeValidator(_nodes)] = Field(
         (), validation_alias="MESH_CACHE_NODES"
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway_http.describing.pages import Presence
+from mesh.background import BackgroundTask
 from mesh.process.runtime import Runtime
 
 FIRST_REQUEST_SECONDS = 0.3
@@ -42,7 +43,7 @@ class HttpFront:
         self._presence = presence
         self._make_server = make_server
         self._server: HttpServer | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._serving: BackgroundTask | None = None
 
     @property
     def address(self) -> str:
@@ -62,15 +63,13 @@ class HttpFront:
     async def stop(self, grace_seconds: float) -> None:
         """Returns when the requests in flight have ended, or after the grace period."""
         self._presence.draining = True
-        if self._server is None or self._serving is None or self._serving.done():
+        if self._server is None or self._serving is None or self._serving.has_ended:
             return
         self._server.stop_accepting()
         await asyncio.sleep(FIRST_REQUEST_SECONDS)
         self._server.leave()
-        await asyncio.wait((self._serving,), timeout=grace_seconds)
+        await self._serving.finish(grace_seconds)
 
     async def _serve(self) -> None:
         assert self._server is not None, "it serves after its start"
         await self._server.serve()
-        if not self._presence.draining:
-            raise RuntimeError("the HTTP server ended by itself")

@@ -178,11 +178,11 @@ class Unavailable(MeshError):
     CODE, REASON, retryable = Code.UNAVAILABLE, "UNAVAILABLE", True
 
     @property
-    def speaks_of_instance(self) -> bool:
+    def is_about_instance(self) -> bool:
         """Whether the instance itself is down, and not one of its dependencies."""
         return self.metadata.get(INSTANCE) != SERVES
 
-    def absolve_instance(self) -> None:
+    def mark_instance_healthy(self) -> None:
         """Marks the instance that sends this error as healthy, for remote callers too."""
         self.metadata[INSTANCE] = SERVES
 
@@ -200,7 +200,7 @@ class DependencyAway(Unavailable):
         retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(message, metadata=metadata, retry_after_seconds=retry_after_seconds)
-        self.absolve_instance()
+        self.mark_instance_healthy()
 
 
 class NoKeysYet(DependencyAway):

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "ARCHITECTURE.md"
 SERVICES = ("account_svc", "gacha_svc", "registry", "gateway_http", "payment_sandbox")
 PACKAGES = ("protos", "mesh", *SERVICES, "deploy", "proof", "tests")
-DESCRIBED = ("mesh", "gateway_http", "deploy.local")
+DESCRIBED = ("mesh", "gateway_http", "deploy", "deploy.local", "proof", "tests")
 """The packages whose rooms the page lists in a table."""
 
 Arrows = Mapping[str, Collection[str]]

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import psycopg2
 
+from proof.fairness import CHECKS_OF_DRAWS
 from proof.stack import Mesh
 
 SETTLE_SECONDS = 15.0
@@ -94,6 +95,7 @@ CHECKS_OF_GACHA = {
         SELECT gid FROM tx_decision WHERE outcome = 'commit' AND done_at IS NULL
           AND decided_at < now() - interval '10 seconds'
     """,
+    **CHECKS_OF_DRAWS,
 }
 DEBITS = "SELECT operation_id::text, user_id::text, -amount FROM ledger WHERE kind = 'pull'"
 PULLS = "SELECT pull_id::text, user_id::text, cost FROM pull"

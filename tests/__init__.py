@@ -1,1 +1,1 @@
-"""Units, storage on real servers, whole meshes, and the code itself."""
+"""Units, single processes, storage on real servers, whole meshes, and the code itself."""

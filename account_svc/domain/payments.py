@@ -69,6 +69,17 @@ class PaymentMethodExpired(PaymentDeclined):
     REASON = "PAYMENT_METHOD_EXPIRED"
 
 
+class PaymentRefunded(FailedPrecondition):
+    """The charge was refunded at the provider, outside this service; no money was kept."""
+
+    REASON = "PAYMENT_REFUNDED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The payment was refunded at the provider; buy again, with a new idempotency key."
+        )
+
+
 class BadSignature(Unauthenticated):
     """A webhook that the provider did not sign, or signed too long ago."""
 

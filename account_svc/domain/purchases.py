@@ -15,6 +15,8 @@ MAX_PRICE_MINOR = 10_000
 
 PURCHASE = "purchase"
 """The kind of its saga and of its ledger entry."""
+FIRST_ATTEMPT = 1
+"""Of a key, which has no second one. Stored keys may have more attempts; the last one counts."""
 
 
 class PurchaseNotFound(NotFound):
@@ -35,9 +37,20 @@ class PurchaseState(StrEnum):
     REFUNDED = "refunded"
 
     @property
-    def may_be_tried_again(self) -> bool:
+    def is_refused(self) -> bool:
         """Whether it has ended without keeping money."""
         return self in (PurchaseState.FAILED, PurchaseState.REFUNDED)
+
+
+class PurchaseStep(StrEnum):
+    """The states of a purchase's saga."""
+
+    CHARGING = "CHARGING"
+    PAID = "PAID"
+    REFUNDING = "REFUNDING"
+    CREDITED = "CREDITED"
+    FAILED = "FAILED"
+    REFUNDED = "REFUNDED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +81,7 @@ class Purchase:
     provider: str
 
     def matches(self, amount_gems: int, payment_method: str) -> bool:
-        """Whether these are the parameters of the purchase's request."""
+        """Whether these are the parameters of the purchase's intent."""
         return (self.amount_gems, self.payment_method) == (amount_gems, payment_method)
 
 

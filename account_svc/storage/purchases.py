@@ -1,9 +1,13 @@
 """Purchases in the account database. Every function runs in the caller's transaction, by its
 cursor."""
 
+from collections.abc import Collection
+from dataclasses import fields
+
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.purchases import Purchase, PurchaseRecord, PurchaseState
+from mesh.postgres.sql_arrays import array_of_plain
 
 
 def insert_purchase(cursor: Cursor, purchase: Purchase) -> bool:
@@ -32,10 +36,19 @@ def insert_purchase(cursor: Cursor, purchase: Purchase) -> bool:
 
 
 def insert_outcome(cursor: Cursor, purchase_id: str, outcome: PurchaseState, reason: str) -> None:
-    """Records the outcome of a purchase that had none. `reason` is empty when it was credited."""
+    """Records the refusal of a purchase that had no outcome."""
     cursor.execute(
         "INSERT INTO purchase_outcome (purchase_id, outcome, reason) VALUES (%s, %s, %s)",
         (purchase_id, outcome, reason),
+    )
+
+
+def insert_outcomes(cursor: Cursor, purchase_ids: Collection[str], outcome: PurchaseState) -> None:
+    """Records the outcome of purchases that had none, which is no refusal."""
+    cursor.execute(
+        "INSERT INTO purchase_outcome (purchase_id, outcome, reason)"
+        " SELECT purchase_id, %s, '' FROM unnest(%s::uuid[]) AS ended (purchase_id)",
+        (outcome, array_of_plain(purchase_ids)),
     )
 
 
@@ -48,8 +61,8 @@ SELECT purchase.number, purchase_id::text, intent_id::text, attempt, purchase.us
 FROM purchase LEFT JOIN purchase_outcome USING (purchase_id)
 LEFT JOIN ledger ON ledger.operation_id = purchase_id
 """
-FACT_COUNT = 9
-"""How many columns after the number belong to the purchase."""
+FACT_COUNT = len(fields(Purchase))
+"""How many columns after the number belong to the purchase, in the order of its fields."""
 
 
 def find_purchase(cursor: Cursor, purchase_id: str) -> PurchaseRecord | None:
@@ -59,7 +72,7 @@ def find_purchase(cursor: Cursor, purchase_id: str) -> PurchaseRecord | None:
 
 
 def find_last_attempt(cursor: Cursor, intent_id: str) -> PurchaseRecord | None:
-    """The newest purchase of a request."""
+    """The newest purchase of an intent."""
     cursor.execute(f"{_SELECT} WHERE intent_id = %s ORDER BY attempt DESC LIMIT 1", (intent_id,))
     return next(iter(_records(cursor)), None)
 

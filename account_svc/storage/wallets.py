@@ -6,6 +6,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceChange, LedgerEntry
 
+LOCK_TIMEOUT = "200ms"
+
 
 def find_balances(cursor: Cursor, user_ids: Collection[str]) -> Mapping[str, int]:
     """Gems in the wallets of the players that exist."""
@@ -21,6 +23,18 @@ def lock_wallets(cursor: Cursor, user_ids: Collection[str]) -> set[str]:
     cursor.execute(
         "SELECT user_id::text FROM wallet WHERE user_id = ANY(%s::uuid[])"
         " ORDER BY user_id FOR UPDATE SKIP LOCKED",
+        (list(user_ids),),
+    )
+    return {user_id for (user_id,) in cursor.fetchall()}
+
+
+def wait_for_wallets(cursor: Cursor, user_ids: Collection[str]) -> set[str]:
+    """Locks the wallets and returns their players. Waits for each no longer than LOCK_TIMEOUT;
+    then the transaction fails with LockTimeout."""
+    cursor.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+    cursor.execute(
+        "SELECT user_id::text FROM wallet WHERE user_id = ANY(%s::uuid[])"
+        " ORDER BY user_id FOR UPDATE",
         (list(user_ids),),
     )
     return {user_id for (user_id,) in cursor.fetchall()}

@@ -6,7 +6,8 @@ has since received gems.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -27,9 +28,12 @@ from account_svc.domain.wallets import BalanceChange, BalanceLimit
 from account_svc.storage import gift_fees, wallets
 from mesh.contract.idempotency import IdempotencyKeyReused, operation_id
 from mesh.deadlines import Deadline
-from mesh.postgres.database import Database
+from mesh.postgres.database import Database, LockTimeout
 
-WALLET_BUSY_PAUSE_SECONDS = 0.02
+MAX_WAITERS = 2
+"""How many transactions wait in the database for a busy wallet at a time."""
+Lock = Callable[[Cursor, Collection[str]], set[str]]
+"""Locks the wallets of players and returns the players whose wallets it has locked."""
 
 
 class GiftFees:
@@ -37,6 +41,7 @@ class GiftFees:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._room_to_wait = asyncio.Semaphore(MAX_WAITERS)
 
     async def find_players(
         self, usernames: Sequence[str], user_ids: Sequence[str]
@@ -57,7 +62,7 @@ class GiftFees:
         deadline.
         """
         check_fee(fee.amount_gems)
-        stored = await self._once_the_wallet_is_free(lambda cursor: _charge(cursor, fee), deadline)
+        stored = await self._once_the_wallet_is_free(_charge, fee, deadline)
         if stored.refusal:
             raise REFUSALS[stored.refusal]()
         if stored.is_refunded:
@@ -75,23 +80,36 @@ class GiftFees:
         other transactions held the wallet until the deadline.
         """
         check_fee(fee.amount_gems)
-        await self._once_the_wallet_is_free(lambda cursor: _refund(cursor, fee), deadline)
+        await self._once_the_wallet_is_free(_refund, fee, deadline)
 
     async def _once_the_wallet_is_free(
-        self, work: Callable[[Cursor], StoredGiftFee | None], deadline: Deadline
+        self,
+        work: Callable[[Cursor, GiftFee, Lock], StoredGiftFee | None],
+        fee: GiftFee,
+        deadline: Deadline,
     ) -> StoredGiftFee:
-        while True:
-            stored = await self._database.transaction(work)
-            if stored is not None:
-                return stored
-            # Waiting here and not in the database keeps its connections free for other calls.
-            deadline.check()
-            await asyncio.sleep(WALLET_BUSY_PAUSE_SECONDS)
+        """Tries without waiting first. Then it waits in the database, because trying again and
+        again may lose to every pull of a busy player; few wait at a time, so that connections
+        stay free for other calls."""
+        stored = await self._database.transaction(
+            lambda cursor: work(cursor, fee, wallets.lock_wallets)
+        )
+        while stored is None:
+            async with self._room_to_wait:
+                deadline.check()
+                with suppress(LockTimeout):
+                    stored = await self._database.transaction(
+                        lambda cursor: work(cursor, fee, wallets.wait_for_wallets)
+                    )
+        return stored
 
 
-def _charge(cursor: Cursor, fee: GiftFee) -> StoredGiftFee | None:
+def _charge(cursor: Cursor, fee: GiftFee, lock: Lock) -> StoredGiftFee | None:
     """The fee's outcome; None while another transaction holds the wallet."""
-    if wallets.lock_wallets(cursor, [fee.user_id]):
+    stored = _find(cursor, fee)
+    if stored is not None:
+        return stored
+    if lock(cursor, [fee.user_id]):
         stored = _find(cursor, fee)
         if stored is not None:
             return stored
@@ -103,9 +121,12 @@ def _charge(cursor: Cursor, fee: GiftFee) -> StoredGiftFee | None:
     return _decided(cursor, fee, USER_NOT_FOUND)
 
 
-def _refund(cursor: Cursor, fee: GiftFee) -> StoredGiftFee | None:
+def _refund(cursor: Cursor, fee: GiftFee, lock: Lock) -> StoredGiftFee | None:
     """The fee's outcome; None while another transaction holds the wallet."""
-    if not wallets.lock_wallets(cursor, [fee.user_id]):
+    stored = _find(cursor, fee)
+    if stored is not None and (stored.refusal or stored.is_refunded):
+        return stored
+    if not lock(cursor, [fee.user_id]):
         if wallets.existing_wallets(cursor, [fee.user_id]):
             return None
         return _decided(cursor, fee, USER_NOT_FOUND)

@@ -16,8 +16,6 @@ once. A call with the same key resolves a lost reply. So money is kept if and on
 were credited.
 """
 
-from enum import StrEnum
-
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.payments import (
@@ -25,35 +23,23 @@ from account_svc.domain.payments import (
     ChargeOrder,
     ChargeState,
     PaymentProvider,
+    PaymentRefunded,
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
-from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseRecord, PurchaseState
-from account_svc.domain.wallets import BalanceChange, BalanceLimit
+from account_svc.domain.purchases import PURCHASE, PurchaseRecord, PurchaseState, PurchaseStep
+from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import purchases as storage
-from account_svc.storage import wallets
+from account_svc.use_cases.credits import Credits, Paid
 from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline
-from mesh.errors import Aborted, DependencyAway
+from mesh.errors import DependencyAway
 from mesh.postgres.database import Database
-from mesh.saga.definition import Definition, Move, Saga, State, StillWaiting
+from mesh.saga.definition import Definition, Move, Saga, SharedMove, State, StillWaiting
 
 REFUND = "purchase_refund"
-PAYMENT_REFUNDED = "PAYMENT_REFUNDED"
-"""The reason of a purchase whose charge was refunded outside this service."""
 FRESH_SECONDS = 3600.0
 """How long every provider remembers a key; after that, the saga first searches the charge."""
-
-
-class PurchaseStep(StrEnum):
-    """The states of a purchase's saga."""
-
-    CHARGING = "CHARGING"
-    PAID = "PAID"
-    REFUNDING = "REFUNDING"
-    CREDITED = "CREDITED"
-    FAILED = "FAILED"
-    REFUNDED = "REFUNDED"
 
 
 class ChargePending(StillWaiting):
@@ -68,18 +54,13 @@ class OtherProvider(DependencyAway):
     REASON = "PAYMENT_PROVIDER_CHANGED"
 
 
-class WalletBusy(Aborted):
-    """Another transaction holds the wallet; nothing was changed."""
-
-    REASON = "WALLET_BUSY"
-
-
 class PurchaseSaga:
     """The definition of the saga, over the account database and the provider."""
 
     def __init__(self, database: Database, provider: PaymentProvider) -> None:
         self._database = database
         self._provider = provider
+        self._credits = Credits(database)
         step = PurchaseStep
         self.definition = Definition(
             PURCHASE,
@@ -103,7 +84,7 @@ class PurchaseSaga:
             case ChargeState.DECLINED:
                 return _ending(saga, PurchaseState.FAILED, charge.decline_reason)
             case ChargeState.REFUNDED:
-                return _ending(saga, PurchaseState.REFUNDED, PAYMENT_REFUNDED)
+                return _ending(saga, PurchaseState.REFUNDED, PaymentRefunded.REASON)
             case ChargeState.SUCCEEDED:
                 return Move.to(PurchaseStep.PAID, charge_id=charge.charge_id)
 
@@ -123,9 +104,9 @@ class PurchaseSaga:
         )
         return await self._provider.charge(order, deadline)
 
-    async def _credit(self, saga: Saga, deadline: Deadline) -> Move:
-        purchase = (await self._record(saga)).purchase
-        return Move(lambda cursor: _credit(cursor, purchase))
+    async def _credit(self, saga: Saga, deadline: Deadline) -> SharedMove:
+        paid = Paid(saga, (await self._record(saga)).purchase)
+        return SharedMove(lambda: self._credits.credit(paid, deadline))
 
     async def _refund(self, saga: Saga, deadline: Deadline) -> Move:
         purchase = (await self._record(saga)).purchase
@@ -143,17 +124,6 @@ class PurchaseSaga:
         if record.purchase.provider != self._provider.name:
             raise OtherProvider(f"This purchase belongs to {record.purchase.provider}.")
         return record
-
-
-def _credit(cursor: Cursor, purchase: Purchase) -> str:
-    """Raises WalletBusy."""
-    if not wallets.lock_wallets(cursor, [purchase.user_id]):
-        raise WalletBusy("Another transaction holds the wallet; try again.")
-    change = BalanceChange(purchase.purchase_id, purchase.user_id, PURCHASE, purchase.amount_gems)
-    if not wallets.change_balances(cursor, [change]):
-        return PurchaseStep.REFUNDING
-    storage.insert_outcome(cursor, purchase.purchase_id, PurchaseState.CREDITED, "")
-    return PurchaseStep.CREDITED
 
 
 def _ending(saga: Saga, outcome: PurchaseState, reason: str) -> Move:

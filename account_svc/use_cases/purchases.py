@@ -6,10 +6,12 @@ from account_svc.domain.accounts import UserNotFound
 from account_svc.domain.payments import (
     PaymentDeclined,
     PaymentMethodExpired,
+    PaymentRefunded,
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
 from account_svc.domain.purchases import (
+    FIRST_ATTEMPT,
     PURCHASE,
     Price,
     Purchase,
@@ -56,9 +58,10 @@ class Purchases:
         """Charges the player, and credits the wallet. Idempotent by `idempotency_key`.
 
         Returns a pending purchase if it has not ended shortly before the deadline; its saga
-        continues in the background. If a purchase ended without a credit, a repeat of its key
-        tries again. Raises InvalidArgument, IdempotencyKeyReused, UserNotFound, BalanceLimit,
-        PaymentDeclined, PaymentMethodExpired, UnsupportedPaymentMethod, UnsupportedAmount; no
+        continues in the background. A purchase that ended is answered as it ended, also if it
+        was refused: a new attempt needs a new key. Raises InvalidArgument,
+        IdempotencyKeyReused, UserNotFound, BalanceLimit, PaymentDeclined,
+        PaymentMethodExpired, PaymentRefunded, UnsupportedPaymentMethod, UnsupportedAmount; no
         money is kept then. After any other MeshError the outcome is unknown: repeat the key.
         """
         check_purchase(amount_gems, payment_method)
@@ -71,7 +74,7 @@ class Purchases:
         if not begun.purchase.matches(amount_gems, payment_method):
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
-        if ended.state.may_be_tried_again:
+        if ended.state.is_refused:
             raise _refused(ended)
         return ended
 
@@ -105,22 +108,19 @@ class Purchases:
         payment_method: str,
     ) -> tuple[PurchaseRecord, Saga | None]:
         """The purchase, and its saga if this call started it. A purchase that cannot be credited
-        is refused before it is charged. Raises UserNotFound, BalanceLimit."""
-        last = storage.find_last_attempt(cursor, intent_id)
-        if last is not None and not (
-            last.state.may_be_tried_again and last.purchase.matches(amount_gems, payment_method)
-        ):
-            return last, None
+        is refused before it is charged, and is not stored. Raises UserNotFound, BalanceLimit."""
+        stored = storage.find_last_attempt(cursor, intent_id)
+        if stored is not None:
+            return stored, None
         balance_gems = wallets.find_balances(cursor, [user_id]).get(user_id)
         if balance_gems is None:
             raise UserNotFound
         if balance_gems + amount_gems > MAX_BALANCE_GEMS:
             raise BalanceLimit
-        attempt = 1 if last is None else last.purchase.attempt + 1
         purchase = Purchase(
-            operation_id(PURCHASE, intent_id, str(attempt)),
+            operation_id(PURCHASE, intent_id, str(FIRST_ATTEMPT)),
             intent_id,
-            attempt,
+            FIRST_ATTEMPT,
             user_id,
             amount_gems,
             self._price.of(amount_gems),
@@ -161,7 +161,7 @@ class Purchases:
 
 
 def _refused(record: PurchaseRecord) -> MeshError:
-    """The error for a purchase that was not credited."""
+    """The error for a purchase that was not credited. It is the same for every repeat."""
     error: MeshError
     match record.reason:
         case BalanceLimit.REASON:
@@ -171,10 +171,15 @@ def _refused(record: PurchaseRecord) -> MeshError:
         case UnsupportedAmount.REASON:
             error = UnsupportedAmount.refused()
         case PaymentMethodExpired.REASON:
-            error = PaymentMethodExpired("The payment method has expired; use another one.")
+            error = PaymentMethodExpired(
+                "The payment method has expired; use another one, with a new idempotency key."
+            )
+        case PaymentRefunded.REASON:
+            error = PaymentRefunded()
         case reason:
             error = PaymentDeclined(
-                "The payment was declined; use another payment method.", reason=reason
+                "The payment was declined; use another payment method, with a new idempotency key.",
+                reason=reason,
             )
     error.metadata = {**error.metadata, "purchase_id": record.purchase.purchase_id}
     return error

@@ -4,6 +4,7 @@ A closed stdout or stderr does not stop the command.
 """
 
 import contextlib
+import functools
 import json
 import sys
 import time
@@ -15,6 +16,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from mesh.log_output import LogOutput
 
 WIDTH_OF_FILES = 200
 
@@ -42,6 +45,26 @@ def say_with_time(sentence: str) -> None:
     with contextlib.suppress(OSError):
         now = time.strftime("%H:%M:%S")
         _console(to_stderr=True).print(f"[dim]{now}[/dim] {escape(sentence)}")
+
+
+def say_to_log(sentence: str) -> None:
+    """A line of progress of a program that keeps others running. It never raises; sentences
+    that could not be written are counted, and said with the next one that can be."""
+    _standard_error().write(_timed(sentence))
+
+
+@functools.cache
+def _standard_error() -> LogOutput:
+    return LogOutput(
+        sys.stderr.fileno(), lambda count: _timed(f"{count} messages could not be written here.")
+    )
+
+
+def _timed(sentence: str) -> bytes:
+    console = _console(to_stderr=True)
+    with console.capture() as capture:
+        console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {escape(sentence)}", end="")
+    return capture.get().encode(errors="backslashreplace")
 
 
 def print_sentence(sentence: str) -> None:

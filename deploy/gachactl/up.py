@@ -18,7 +18,7 @@ from deploy.gachactl.mesh_options import (
     WithParent,
 )
 from deploy.gachactl.mesh_report import print_examples, print_mesh, print_mesh_json
-from deploy.gachactl.output import Format, FormatOption, say_with_time
+from deploy.gachactl.output import Format, FormatOption, say_to_log
 from deploy.gachactl.target import Folder, layout_of, running_mesh
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
@@ -68,7 +68,7 @@ def _run(layout: Layout, port: int, topology: Topology, on_ready: OnReady) -> No
         if not is_ours:
             _refuse_second(layout)
         mesh = MeshRun(
-            layout, gateway_port=port, say=say_with_time, on_ready=on_ready, topology=topology
+            layout, gateway_port=port, say=say_to_log, on_ready=on_ready, topology=topology
         )
         asyncio.run(mesh.run())
 

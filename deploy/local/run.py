@@ -8,7 +8,8 @@ stop is the reverse. If the start fails, everything that was started is stopped 
 import asyncio
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from deploy.local import embedded_profile, mesh_file, xds_file
 from deploy.local.catalog import introduce_catalog
@@ -25,6 +26,7 @@ from deploy.local.supervision.supervisor import Supervisor, wait_until_ready
 from deploy.local.topology import DATABASES, GATEWAY, TWO_OF_EACH, Topology, instance_names
 
 START_TIMEOUT_SECONDS = 120.0
+KEEPER_PAUSE_SECONDS = 1.0
 RUNNER_LOG = "runner.log"
 OnReady = Callable[[mesh_file.Mesh], None]
 
@@ -47,6 +49,7 @@ class MeshRun:
         self._layout, self._say, self._on_ready = layout, say, on_ready
         self._gateway_port = gateway_port
         self._is_up = False
+        self._is_published = True
         self._supervisor = Supervisor(say=say, changed=self._publish)
 
     async def run(self) -> None:
@@ -64,10 +67,12 @@ class MeshRun:
             await self._stop()
 
     async def _run_until(self, stop: asyncio.Event) -> None:
-        keepers = [
-            asyncio.create_task(logs.keep_bounded(self._layout.logs)),
-            asyncio.create_task(self._certificates.keep_renewing(self._say)),
-        ]
+        kept: dict[str, Callable[[], Awaitable[None]]] = {
+            "The bounding of logs": partial(logs.keep_bounded, self._layout.logs, self._say),
+            "The renewal of certificates": partial(self._certificates.keep_renewing, self._say),
+            "The publishing of mesh.json": self._keep_published,
+        }
+        keepers = [asyncio.create_task(_keep(what, work, self._say)) for what, work in kept.items()]
         start = asyncio.create_task(self._start())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -132,7 +137,7 @@ class MeshRun:
         await asyncio.to_thread(introduce_catalog, gateway, certificates.client, self._layout)
         self._is_up = True
         xds_file.write(self._layout.xds, profile.registry_addresses, certificates.operator_files)
-        self._publish()
+        mesh_file.write(self._layout.mesh, self._describe())
         say("Everything is healthy. Ctrl-C, `make down` or `gachactl down` stops it.")
         self._on_ready(self._describe())
 
@@ -175,8 +180,23 @@ class MeshRun:
         say(f"{count} certificates were issued anew; the processes take them within seconds.")
 
     def _publish(self) -> None:
-        if self._is_up:
+        """Never raises: `_keep_published` tries again what could not be written."""
+        if not self._is_up:
+            return
+        try:
             mesh_file.write(self._layout.mesh, self._describe())
+        except OSError as error:
+            if self._is_published:
+                self._say(f"{self._layout.mesh} could not be written: {error.strerror}.")
+            self._is_published = False
+        else:
+            self._is_published = True
+
+    async def _keep_published(self) -> None:
+        while True:
+            await asyncio.sleep(KEEPER_PAUSE_SECONDS)
+            if not self._is_published:
+                self._publish()
 
     def _describe(self) -> mesh_file.Mesh:
         profile = self._profile
@@ -196,3 +216,17 @@ class MeshRun:
                 for each in self._supervisor.processes
             ],
         }
+
+
+async def _keep(what: str, work: Callable[[], Awaitable[None]], say: Callable[[str], None]) -> None:
+    """Runs the work to its end, and starts it again when it fails. Each failure is said once."""
+    said = ""
+    while True:
+        try:
+            await work()
+            return
+        except Exception as error:  # noqa: BLE001 (the mesh needs it as long as it runs)
+            if repr(error) != said:
+                say(f"{what} failed and goes on: {error!r}")
+            said = repr(error)
+        await asyncio.sleep(KEEPER_PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""The errors of the gacha's domain.
+"""The errors of banners and pulls; those of gifts are in gacha_svc.domain.gifts.
 
 NotFound
 +-- BannerNotFound         BANNER_NOT_FOUND

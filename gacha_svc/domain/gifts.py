@@ -96,7 +96,8 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Gift:
-    """A requested gift. `intent_id` is the same for all attempts, which are counted from 1."""
+    """A requested gift. `intent_id` names its sender and key. A key has one attempt; stored keys
+    may have more, of which the last one counts."""
 
     intent_id: str
     sender: Player

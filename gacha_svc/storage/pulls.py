@@ -15,71 +15,109 @@ from gacha_svc.domain.pulls import Draw, Holding, Pull, PullRecord
 from gacha_svc.domain.rarities import Rarity
 from mesh.postgres.sql_arrays import array_of_plain, array_of_text
 
+MAKE_ROWS_TIMEOUT_MS = 200
 PityKey = tuple[str, str]
 """A player's id and a banner's kind."""
+CountKey = tuple[str, str]
+"""A player's id and the id of a banner with a limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """The state before a batch: the revision of the catalog in force, the locked pities, and
-    those of its pulls that were done before."""
+    """The state before a batch: the revision of the catalog in force, the locked pities and
+    counts of draws, and those of its pulls that were done before."""
 
     revision: int
     pities: Mapping[PityKey, Pity]
+    draw_counts: Mapping[CountKey, int]
+    """A ten-pull is ten draws."""
+    is_row_missing: bool
+    """Whether a pity or a count does not exist."""
     done: Set[str]
 
 
-def lock_pities(cursor: Cursor, pull_ids: Collection[str], keys: Collection[PityKey]) -> Locked:
-    """Locks the free pities without waiting, and then reads which of the pulls were done. One
+def lock(
+    cursor: Cursor,
+    pull_ids: Collection[str],
+    pities: Collection[PityKey],
+    counts: Collection[CountKey],
+) -> Locked:
+    """Locks the free rows without waiting, and then reads which of the pulls were done. One
     round trip."""
     cursor.execute(
-        "SELECT revision, pities, done FROM lock_pities(%s::uuid[], %s::uuid[], %s::text[])",
-        (
-            array_of_plain(pull_ids),
-            array_of_plain(user_id for user_id, _ in keys),
-            array_of_text(kind for _, kind in keys),
-        ),
+        "SELECT revision, pities, counts, is_row_missing, done"
+        " FROM lock_draws(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[], %s::text[])",
+        [array_of_plain(pull_ids), *_key_columns(pities), *_key_columns(counts)],
     )
     row = cursor.fetchone()
     assert row is not None, "the function gives one row"
-    revision, pities, done = row
+    revision, found, counted, is_row_missing, done = row
     return Locked(
         revision,
-        {(user_id, kind): Pity(*state) for user_id, kind, *state in pities or ()},
+        {(user_id, kind): Pity(*state) for user_id, kind, *state in found or ()},
+        {(user_id, banner_id): count for user_id, banner_id, count in counted or ()},
+        is_row_missing,
         set(done or ()),
     )
 
 
-def existing_pities(cursor: Cursor, keys: Collection[PityKey]) -> set[PityKey]:
-    """The stored pities, locked or not."""
+def make_rows(cursor: Cursor, pities: Collection[PityKey], counts: Collection[CountKey]) -> None:
+    """Commits the rows that do not exist, for players without pulls. Idempotent. One round trip,
+    outside a transaction. Raises LockTimeout.
+
+    The commit is asynchronous: a row matters once a branch that changed it is prepared, which
+    makes both durable.
+    """
     cursor.execute(
-        "SELECT user_id::text, kind FROM pity"
-        " WHERE (user_id, kind) IN (SELECT * FROM unnest(%s::uuid[], %s::text[]))",
-        (
-            array_of_plain(user_id for user_id, _ in keys),
-            array_of_text(kind for _, kind in keys),
-        ),
+        "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = %s;"
+        " SELECT make_draw_rows(%s::uuid[], %s::text[], %s::uuid[], %s::text[]); COMMIT",
+        [MAKE_ROWS_TIMEOUT_MS, *_key_columns(pities), *_key_columns(counts)],
     )
-    return {(user_id, kind) for user_id, kind in cursor.fetchall()}
 
 
-def count_pulls(cursor: Cursor, user_id: str, banner_id: str) -> int:
-    """The player's number of draws on a banner so far; a ten-pull is ten."""
+def record(
+    cursor: Cursor,
+    pulls: Sequence[Pull],
+    pities: Mapping[PityKey, Pity],
+    draw_counts: Mapping[CountKey, int],
+) -> None:
+    """Stores the pulls with their items, and the locked pities and counts after them, and adds
+    the items to the inventories. One round trip. A player has one pull at most."""
     cursor.execute(
-        "SELECT coalesce(sum(count), 0) FROM pull WHERE user_id = %s AND banner_id = %s",
+        f"SELECT record_draws({_RECORD_COLUMNS})",
+        [
+            *_pity_columns(pities),
+            *_count_columns(pulls, draw_counts),
+            *_pull_columns(pulls),
+            *_item_columns(pulls),
+        ],
+    )
+
+
+def count_draws(cursor: Cursor, user_id: str, banner_id: str) -> int:
+    """The player's draws on a banner with a limit so far, without a lock; 0 before the first."""
+    cursor.execute(
+        "SELECT count_draws(pull_count) FROM pull_count WHERE user_id = %s AND banner_id = %s",
         (user_id, banner_id),
     )
     row = cursor.fetchone()
     return int(row[0]) if row else 0
 
 
-def record(cursor: Cursor, pulls: Sequence[Pull], pities: Mapping[PityKey, Pity]) -> None:
-    """Stores the pulls with their items and the pities after them, and adds the items to the
-    inventories. One round trip."""
+def find_settled_pull(cursor: Cursor, user_id: str, pull_id: str) -> PullRecord | None:
+    """The player's pull of that id; None if it was not made.
+
+    Raises LockTimeout while a pull of the player is under way, because that may be the one. Call
+    it outside a transaction.
+    """
     cursor.execute(
-        f"SELECT record_pulls({_RECORD_COLUMNS})",
-        [*_pity_columns(pities), *_pull_columns(pulls), *_item_columns(pulls)],
+        "BEGIN; SELECT FROM pity WHERE user_id = %s FOR KEY SHARE NOWAIT",
+        (user_id,),
     )
+    # A later snapshot than that of the locks.
+    found = find_pulls(cursor, [pull_id])
+    cursor.execute("ROLLBACK")
+    return found[0] if found else None
 
 
 def find_pulls(cursor: Cursor, pull_ids: Collection[str]) -> list[PullRecord]:
@@ -113,18 +151,29 @@ def list_inventory(cursor: Cursor, user_id: str, after: int | None, limit: int) 
     ]
 
 
-_RECORD_COLUMNS = ", ".join(["%s"] * 21)
+_RECORD_COLUMNS = ", ".join(["%s"] * 25)
+
+
+def _key_columns(keys: Collection[tuple[str, str]]) -> Iterator[str]:
+    yield array_of_plain(user_id for user_id, _ in keys)
+    yield array_of_text(name for _, name in keys)
 
 
 def _pity_columns(pities: Mapping[PityKey, Pity]) -> Iterator[str]:
-    yield array_of_plain(user_id for user_id, _ in pities)
-    yield array_of_text(kind for _, kind in pities)
+    yield from _key_columns(pities)
     states = pities.values()
     yield array_of_plain(pity.since_ultra_rare for pity in states)
     yield array_of_plain(pity.since_super_rare for pity in states)
     yield array_of_plain(pity.ultra_rare_guaranteed for pity in states)
     yield array_of_plain(pity.super_rare_guaranteed for pity in states)
     yield array_of_plain(pity.rare_guaranteed for pity in states)
+
+
+def _count_columns(pulls: Sequence[Pull], draw_counts: Mapping[CountKey, int]) -> Iterator[str]:
+    yield from _key_columns(draw_counts)
+    yield array_of_plain(draw_counts.values())
+    pull_ids = {(pull.draw.user_id, pull.draw.banner_id): pull.pull_id for pull in pulls}
+    yield array_of_plain(pull_ids[key] for key in draw_counts)
 
 
 def _pull_columns(pulls: Sequence[Pull]) -> Iterator[str]:

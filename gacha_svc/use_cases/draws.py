@@ -1,7 +1,6 @@
 """The gacha's part of a batch of pulls, inside its branch of the transaction."""
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -14,22 +13,13 @@ from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.pulls import Draw, Pull, PulledItem, pulled
 from gacha_svc.domain.randomness import RandomBytes
 from gacha_svc.storage import pulls as storage
-from gacha_svc.storage.pulls import PityKey
+from gacha_svc.storage.pulls import CountKey, Locked, PityKey
 from gacha_svc.use_cases.catalog import CatalogCache
+from mesh.txn.missing_rows import RowsMissing
 from mesh.txn.model import BUSY, DUPLICATE, No, Operation, Vote, Yes
 
 DrawOperation = Operation[Draw]
 DrawVote = Vote[tuple[PulledItem, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """The database's state once the free pities are locked."""
-
-    catalog: LiveCatalog
-    done: Set[str]
-    locked: Mapping[PityKey, Pity]
-    stored: Set[PityKey]
 
 
 class Draws:
@@ -46,77 +36,93 @@ class Draws:
         A YES vote has the items. Reasons of a NO: DUPLICATE when the pull was done before; BUSY
         when another transaction holds the player's pity, or this batch has another operation of
         the player; ODDS_CHANGED when the banner has changed since its price was read;
-        BANNER_PULL_LIMIT. The number of statements does not grow with the batch, except for one
-        more per pull from a banner with a limit.
+        BANNER_PULL_LIMIT. The number of statements does not grow with the batch. Raises
+        RowsMissing for a player's first pull of a kind, or from a banner with a limit.
         """
-        state = self._lock(cursor, operations)
+        catalog, locked = self._lock(cursor, operations)
         players: set[str] = set()
         pulls: list[Pull] = []
         pities: dict[PityKey, Pity] = {}
+        draw_counts: dict[CountKey, int] = {}
         votes: list[DrawVote] = []
         for operation in operations:
-            refusal = self._refusal(cursor, state, operation, players)
+            refusal = _refusal(catalog, locked, operation, players)
             if refusal is not None:
                 votes.append(refusal)
                 continue
             request = operation.body
             players.add(request.user_id)
-            banner = state.catalog.banner(request.banner_id)
+            banner = catalog.banner(request.banner_id)
             key = (request.user_id, banner.kind)
             items, pities[key] = draw(
                 banner,
-                state.catalog.items_by_id,
-                state.locked.get(key, Pity()),
+                catalog.items_by_id,
+                locked.pities[key],
                 request.count,
                 self._random_bytes,
             )
+            if banner.pull_limit:
+                counted = (request.user_id, banner.id)
+                draw_counts[counted] = locked.draw_counts[counted] + request.count
             pulls.append(Pull(operation.id, request, items))
             votes.append(Yes(pulled(items)))
         if pulls:
-            storage.record(cursor, pulls, pities)
+            storage.record(cursor, pulls, pities, draw_counts)
         return votes
 
-    def _lock(self, cursor: Cursor, operations: Sequence[DrawOperation]) -> _State:
+    def _lock(
+        self, cursor: Cursor, operations: Sequence[DrawOperation]
+    ) -> tuple[LiveCatalog, Locked]:
+        """The catalog in force, and the state of the batch's players under it."""
         pull_ids = [operation.id for operation in operations]
         catalog = self._catalog.latest
-        keys = _pity_keys(catalog, operations)
-        found = storage.lock_pities(cursor, pull_ids, keys)
-        if found.revision != catalog.revision:
+        pities, counts = _row_keys(catalog, operations)
+        locked = storage.lock(cursor, pull_ids, pities, counts)
+        if locked.revision != catalog.revision:
             catalog = self._catalog.refreshed(cursor)
-            keys = _pity_keys(catalog, operations)
-            found = storage.lock_pities(cursor, pull_ids, keys)
-        stored: Set[PityKey] = found.pities.keys()
-        if len(found.pities) < len(keys):
-            stored = storage.existing_pities(cursor, keys)
-        return _State(catalog, found.done, found.pities, stored)
+            pities, counts = _row_keys(catalog, operations)
+            locked = storage.lock(cursor, pull_ids, pities, counts)
+        if locked.is_row_missing:
+            raise RowsMissing(lambda cursor: storage.make_rows(cursor, pities, counts))
+        return catalog, locked
 
-    def _refusal(
-        self, cursor: Cursor, state: _State, operation: DrawOperation, players: set[str]
-    ) -> No | None:
-        request = operation.body
-        if operation.id in state.done:
-            return No(DUPLICATE)
-        banner = _banner_in_force(state.catalog, request)
-        if banner is None:
-            return No(OddsChanged.REASON, OddsChanged().message)
-        key = (request.user_id, banner.kind)
-        if request.user_id in players or (key in state.stored and key not in state.locked):
+
+def _refusal(
+    catalog: LiveCatalog, locked: Locked, operation: DrawOperation, players: Set[str]
+) -> No | None:
+    """Why the operation cannot be drawn, if so; `players` have a draw in this batch already."""
+    request = operation.body
+    if operation.id in locked.done:
+        return No(DUPLICATE)
+    banner = _banner_in_force(catalog, request)
+    if banner is None:
+        return No(OddsChanged.REASON, OddsChanged().message)
+    if request.user_id in players or (request.user_id, banner.kind) not in locked.pities:
+        return No(BUSY)
+    if banner.pull_limit:
+        draw_count = locked.draw_counts.get((request.user_id, banner.id))
+        if draw_count is None:
             return No(BUSY)
-        if banner.pull_limit:
-            pulls_made = storage.count_pulls(cursor, request.user_id, banner.id)
-            try:
-                validate_pull_limit(request.count, banner, pulls_made)
-            except BannerPullLimit as error:
-                return No(error.reason, error.message, error.metadata)
-        return None
+        try:
+            validate_pull_limit(request.count, banner, draw_count)
+        except BannerPullLimit as error:
+            return No(error.reason, error.message, error.metadata)
+    return None
 
 
-def _pity_keys(catalog: LiveCatalog, operations: Sequence[DrawOperation]) -> set[PityKey]:
-    return {
-        (operation.body.user_id, banner.kind)
+def _row_keys(
+    catalog: LiveCatalog, operations: Sequence[DrawOperation]
+) -> tuple[set[PityKey], set[CountKey]]:
+    """The pities and the counts of draws that the operations need."""
+    wanted = [
+        (operation.body.user_id, banner)
         for operation in operations
         if (banner := _banner_in_force(catalog, operation.body)) is not None
-    }
+    ]
+    return (
+        {(user_id, banner.kind) for user_id, banner in wanted},
+        {(user_id, banner.id) for user_id, banner in wanted if banner.pull_limit},
+    )
 
 
 def _banner_in_force(catalog: LiveCatalog, request: Draw) -> Banner | None:

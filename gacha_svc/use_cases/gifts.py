@@ -1,7 +1,6 @@
 """Sends gifts, and reports their outcomes."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -64,7 +63,9 @@ class Gifts:
         """Moves the items to the player named `to`, for a fee.
 
         Idempotent by `idempotency_key`. Returns a pending gift if it has not ended shortly
-        before the deadline; its saga continues in the background. Raises InvalidArgument,
+        before the deadline; its saga continues in the background. A gift that ended is answered
+        as it ended, also if it was returned: a new attempt needs a new key, and no player or
+        inventory is looked at for a stored gift. Raises InvalidArgument,
         IdempotencyKeyReused, PlayerNotFound, GiftToSelf, ItemNotOwned, InsufficientCurrency,
         InventoryFull; nothing has changed then. After any other MeshError the outcome is
         unknown: repeat the key.
@@ -75,7 +76,7 @@ class Gifts:
             lambda cursor: storage.find_last_attempt(cursor, intent_id)
         )
         saga: Saga | None = None
-        if begun is None or begun.state is GiftState.RETURNED:
+        if begun is None:
             sender, receiver = await self._both_players(user_id, to, deadline)
             gift = Gift(intent_id, sender, receiver, item_id, count, self._fee_gems)
             begun, saga = await self._begin(gift, deadline)
@@ -132,11 +133,9 @@ class Gifts:
 
     def _reserve(self, cursor: Cursor, gift: Gift) -> tuple[GiftRecord, Saga | None]:
         storage.wait_briefly_for_locks(cursor)
-        last = storage.find_last_attempt(cursor, gift.intent_id)
-        if last is not None:
-            if last.state is not GiftState.RETURNED:
-                return last, None
-            gift = replace(gift, attempt=last.gift.attempt + 1)
+        stored = storage.find_last_attempt(cursor, gift.intent_id)
+        if stored is not None:
+            return stored, None
         saga: Saga | None = None
         if storage.insert_gift(cursor, gift):
             sender_id = gift.sender.user_id

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from gacha_svc.domain.catalog import LiveCatalog
 from gacha_svc.domain.errors import InsufficientCurrency, OddsChanged
-from gacha_svc.domain.limits import validate_count
+from gacha_svc.domain.limits import validate_count, validate_pull_limit
 from gacha_svc.domain.pulls import (
     Debit,
     Draw,
@@ -24,8 +25,8 @@ from mesh.contract.idempotency import (
 )
 from mesh.contract.pages import checked_page_size, key_of
 from mesh.deadlines import Deadline
-from mesh.errors import FailedPrecondition, MeshError, NotFound
-from mesh.postgres.database import Database
+from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, NotFound
+from mesh.postgres.database import Database, LockTimeout
 from mesh.saga.answering import ANSWER_SECONDS
 from mesh.txn.coordinator import OperationPair
 from mesh.txn.group_commit import GroupCommit
@@ -58,26 +59,32 @@ class Pulls:
     ) -> tuple[PulledItem, ...]:
         """Charges the player and grants the items: both or neither.
 
-        Idempotent by `idempotency_key`. Raises BannerNotFound, CatalogEmpty, InvalidArgument,
+        Idempotent by `idempotency_key`: a pull that was made is answered as at first, whatever
+        has changed since. Raises BannerNotFound, CatalogEmpty, InvalidArgument,
         InsufficientCurrency, FailedPrecondition, IdempotencyKeyReused. After
         IdempotencyKeyInUse, InDoubt or DeadlineExceeded the outcome is unknown: repeat the key.
         """
         pull_id = operation_id(PULL, user_id, checked_key(idempotency_key))
         catalog = await self._catalog.current()
         for _ in range(ODDS_CHANGED_ATTEMPTS):
-            banner = catalog.banner(banner_id)
-            validate_count(count, banner)
-            cost_gems = count * banner.price_gems
-            request = Draw(user_id, banner_id, count, cost_gems, banner.odds_version)
+            try:
+                request = await self._request(catalog, user_id, banner_id, count)
+            except (NotFound, InvalidArgument, FailedPrecondition):
+                made = await self._made_before(pull_id, user_id, deadline)
+                if made is None:
+                    raise
+                return _first_answer(made, banner_id, count)
             answer = await self._group_commit.submit(
-                OperationPair(pull_id, user_id, first=Debit(user_id, cost_gems), second=request),
+                OperationPair(
+                    pull_id, user_id, first=Debit(user_id, request.cost_gems), second=request
+                ),
                 deadline,
             )
             if not isinstance(answer, No):
                 items: tuple[PulledItem, ...] = answer.second  # type: ignore[assignment]
                 return items
             if answer.reason == DUPLICATE:
-                return await self._stored(pull_id, request, deadline)
+                return _first_answer(await self._stored(pull_id, deadline), banner_id, count)
             if answer.reason != OddsChanged.REASON:
                 raise _refused(answer)
             catalog = await self._catalog.refresh()
@@ -109,28 +116,68 @@ class Pulls:
         page = pulls[:size]
         return page, str(page[-1].number) if len(pulls) > size else ""
 
-    async def _stored(
-        self, pull_id: str, request: Draw, deadline: Deadline
-    ) -> tuple[PulledItem, ...]:
-        """The first answer of a pull that was done before.
+    async def _request(
+        self, catalog: LiveCatalog, user_id: str, banner_id: str, count: int
+    ) -> Draw:
+        """The draw at the banner's price and odds. Refuses what the branch is known to refuse,
+        because a refusal there costs the other pulls of the batch."""
+        banner = catalog.banner(banner_id)
+        validate_count(count, banner)
+        if banner.pull_limit:
+            draw_count = await self._database.autocommit(
+                lambda cursor: storage.count_draws(cursor, user_id, banner.id)
+            )
+            validate_pull_limit(count, banner, draw_count)
+        return Draw(user_id, banner.id, count, count * banner.price_gems, banner.odds_version)
+
+    async def _made_before(
+        self, pull_id: str, user_id: str, deadline: Deadline
+    ) -> PullRecord | None:
+        """The pull, if it was made; waits while one of the player's is under way. Raises
+        IdempotencyKeyInUse shortly before the deadline."""
+        patience = _patience(deadline)
+        while True:
+            try:
+                return await self._database.autocommit(
+                    lambda cursor: storage.find_settled_pull(cursor, user_id, pull_id)
+                )
+            except LockTimeout:
+                await _pause(patience)
+
+    async def _stored(self, pull_id: str, deadline: Deadline) -> PullRecord:
+        """A pull that was made before.
 
         The account database may have it before this one does, until the transaction's second
         Commit arrives or recovery sends it. Raises IdempotencyKeyInUse shortly before the
-        deadline, so that the answer still arrives.
+        deadline.
         """
-        patience = deadline.shortened_to(deadline.remaining_seconds() - ANSWER_SECONDS)
+        patience = _patience(deadline)
         while True:
             found = await self._database.autocommit(
                 lambda cursor: storage.find_pulls(cursor, [pull_id])
             )
             if found:
-                stored = found[0].draw
-                if (stored.banner_id, stored.count) != (request.banner_id, request.count):
-                    raise IdempotencyKeyReused
-                return pulled(found[0].items)
-            if patience.is_over():
-                raise IdempotencyKeyInUse
-            await asyncio.sleep(min(STORED_PULL_PAUSE_SECONDS, patience.remaining_seconds()))
+                return found[0]
+            await _pause(patience)
+
+
+def _patience(deadline: Deadline) -> Deadline:
+    """The time to wait for a pull that is under way, so that the answer still arrives."""
+    return deadline.shortened_to(deadline.remaining_seconds() - ANSWER_SECONDS)
+
+
+async def _pause(patience: Deadline) -> None:
+    """Raises IdempotencyKeyInUse when patience is over."""
+    if patience.is_over():
+        raise IdempotencyKeyInUse
+    await asyncio.sleep(min(STORED_PULL_PAUSE_SECONDS, patience.remaining_seconds()))
+
+
+def _first_answer(made: PullRecord, banner_id: str, count: int) -> tuple[PulledItem, ...]:
+    """Raises IdempotencyKeyReused when the key now asks for another pull."""
+    if (made.draw.banner_id, made.draw.count) != (banner_id, count):
+        raise IdempotencyKeyReused
+    return pulled(made.items)
 
 
 def _refused(refusal: No) -> MeshError:

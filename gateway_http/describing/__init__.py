@@ -1,1 +1,1 @@
-"""What the gateway tells about itself: OpenAPI, /docs, health and status."""
+"""Pages about the gateway itself: OpenAPI, /docs, health and status."""

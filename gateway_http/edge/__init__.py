@@ -1,1 +1,1 @@
-"""The client's address, headers, CORS and rate limits, before a request reaches its route."""
+"""Between a client and the routes: client addresses, rate limits, headers and CORS."""

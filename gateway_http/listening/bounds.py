@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+MAX_HEAD_BYTES = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -20,9 +23,9 @@ class Bounds:
     """
 
     max_connections: int = 8192
-    max_head_bytes: int = 64 * 1024
+    max_head_bytes: int = MAX_HEAD_BYTES
     max_headers: int = 128
-    max_body_bytes: int = 64 * 1024
+    max_body_bytes: int = MAX_BODY_BYTES
     max_discarded_bytes: int = 4 * 1024 * 1024
     head_seconds: float = 10.0
     body_seconds: float = 10.0

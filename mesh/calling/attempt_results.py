@@ -62,10 +62,10 @@ def may_be_alive(error: MeshError, method: str) -> bool:
 def result_of(error: MeshError) -> AttemptResult:
     """The result for the breaker of an attempt with this error."""
     if isinstance(error, NoAnswer):
-        return AttemptResult.TIMED_OUT if error.was_silent else AttemptResult.ANSWERED
+        return AttemptResult.TIMED_OUT if error.showed_no_life else AttemptResult.ANSWERED
     if isinstance(error, NotCarried):
         return AttemptResult.GIVEN_UP
-    is_break = isinstance(error, Unavailable) and error.speaks_of_instance
+    is_break = isinstance(error, Unavailable) and error.is_about_instance
     return AttemptResult.BROKE if is_break else AttemptResult.ANSWERED
 
 
@@ -78,5 +78,5 @@ def may_go_on(error: MeshError, method: str, terms: Terms) -> bool:
     return terms.repeats and (
         isinstance(error, DeadlineExceeded)
         or error.reason in (InDoubt.REASON, IdempotencyKeyInUse.REASON)
-        or (isinstance(error, Unavailable) and error.speaks_of_instance)
+        or (isinstance(error, Unavailable) and error.is_about_instance)
     )

@@ -125,7 +125,8 @@ class Balancer:
         attempt.breaker.end(attempt.serial, result, attempt.began_at, self._clock())
 
     def seconds_to_half_open(self) -> float:
-        """Seconds until the first breaker is half-open; 0 if one is closed."""
+        """Seconds until the first breaker is half-open; 0 if one is closed. The first cool-down if
+        there is no instance."""
         now = self._clock()
         waits = (m.breaker.seconds_to_half_open(now) for m in self._members.values())
         return min(waits, default=self._limits.cool_down_seconds)

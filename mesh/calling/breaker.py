@@ -26,7 +26,9 @@
   together: that is one incident and counts once.
 - A *silent timeout* is an attempt that timed out after at least `silence_seconds`
   during which the instance answered no call at all. A slow call does not count if
-  the instance answers others, and neither does a timeout that was too short.
+  the instance answers others, and neither does a timeout that was too short. On a
+  lane, `mesh.lanes.liveness.Liveness` must also report the server silent, after
+  its own SILENCE_SECONDS; otherwise the timeout arrives here as an answer.
 - A *forced* probe begins before the cool-down has passed, because no better
   instance is left.
 - There is one probe at a time.
@@ -135,8 +137,8 @@ class Breaker:
             return self.is_open or serial > self._counted_serial
         if result is AttemptResult.TIMED_OUT:
             # An answer to any attempt while this one ran shows that the instance is alive.
-            was_silent = serial > self._answered_serial
-            return was_silent and lasted_seconds >= self._limits.silence_seconds
+            had_no_answer = serial > self._answered_serial
+            return had_no_answer and lasted_seconds >= self._limits.silence_seconds
         return False
 
     def _close(self) -> None:

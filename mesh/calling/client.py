@@ -143,7 +143,7 @@ class ServiceClient:
         try:
             return await self._call(sending)
         except Unavailable as error:
-            error.absolve_instance()
+            error.mark_instance_healthy()
             raise
 
     def refuse_early(self, method: str) -> None:

@@ -32,14 +32,14 @@ class ConnectionBroken(Unavailable):
 class NoAnswer(DeadlineExceeded):
     """The attempt timed out before the instance answered.
 
-    `was_silent`: the instance answered nothing else either. If it did, the instance is alive
-    and only the call is slow.
+    `showed_no_life`: no message of any kind came from the instance for a while. If one came,
+    the instance is alive and only the call is slow.
     """
 
-    def __init__(self, *, was_sent: bool, was_silent: bool = True) -> None:
+    def __init__(self, *, was_sent: bool, showed_no_life: bool = True) -> None:
         super().__init__("No answer came in time; repeat the call to learn the outcome.")
         self.was_sent = was_sent
-        self.was_silent = was_silent
+        self.showed_no_life = showed_no_life
 
 
 class NotCarried(MeshError):

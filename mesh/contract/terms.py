@@ -4,7 +4,8 @@
     --------  -------------------------------------------------  -------------------------
     READING   NO_SIDE_EFFECTS, unless the proto says otherwise   1,024
     WRITING   all other methods, unless the proto says otherwise 1,024
-    HASHING   logins and registrations, by their protos             64
+    HASHING   logins, registrations and changes of a                64
+              password, by their protos
     SETTLING  methods that finish work in progress, by protos    1,024
 
 A flood of one kind therefore leaves room for the others. The sum is below the bound of a

@@ -4,9 +4,9 @@ A call waits in the outbox, is sent, and is answered; it can be withdrawn while 
 after it was sent. One task writes the waiting calls, another reads the replies. The lane ends
 with its stream, whichever side ends it, and every call on the lane ends with it.
 
-While calls are in flight and nothing arrives, the client requests a sign of life from the
-server. A call that times out therefore knows whether the instance is alive and the call slow,
-or whether the instance was silent.
+While calls are in flight and nothing arrives, the client pings the server. A call that times
+out therefore knows whether the instance is alive and the call slow, or whether the instance
+was silent.
 
 If this process itself stood still, its timers fire before it has read what arrived in that
 time. A call whose deadline passed then waits a little longer, because its reply may already
@@ -80,7 +80,7 @@ class Lane:
         self._liveness = Liveness(clock)
         self._looking: asyncio.TimerHandle | None = None
         self._is_draining = False
-        self._owes_farewell = False
+        self._must_send_goaway = False
         self._has_ended = False
         self._news = asyncio.Event()
         self._reading = self._loop.create_task(self._keep_reading(), name="lane-reader")
@@ -150,8 +150,8 @@ class Lane:
         else:
             was_sent = self._withdraw(call)
             # A late timer is no evidence of silence: the delay was on this side.
-            was_silent = self._liveness.is_silent(late_seconds)
-            call.outcome.set_result(NoAnswer(was_sent=was_sent, was_silent=was_silent))
+            showed_no_life = self._liveness.is_silent(late_seconds)
+            call.outcome.set_result(NoAnswer(was_sent=was_sent, showed_no_life=showed_no_life))
 
     def _look(self) -> None:
         self._looking = None
@@ -159,7 +159,7 @@ class Lane:
             return
         self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
         self._liveness.look()
-        if self._liveness.owes_question:
+        if self._liveness.must_ping:
             self._news.set()
 
     def _withdraw(self, call: _Call) -> bool:
@@ -192,17 +192,17 @@ class Lane:
             self._stream.cancel()
 
     def _has_news(self) -> bool:
-        owes_flag = self._owes_farewell or self._liveness.owes_question
-        return bool(self._unsent or self._cancelled_ids) or owes_flag
+        must_send_flag = self._must_send_goaway or self._liveness.must_ping
+        return bool(self._unsent or self._cancelled_ids) or must_send_flag
 
     def _next_batch(self) -> lane_pb2.CallBatch:
         batch = lane_pb2.CallBatch(
             cancelled_ids=self._cancelled_ids,
-            no_more_calls=self._owes_farewell,
-            asks_for_sign_of_life=self._liveness.owes_question,
+            no_more_calls=self._must_send_goaway,
+            ping=self._liveness.must_ping,
         )
         self._cancelled_ids = []
-        self._owes_farewell = self._liveness.owes_question = False
+        self._must_send_goaway = self._liveness.must_ping = False
         # Timeouts are relative, since the clocks of two machines differ. They are computed at
         # the last moment, so that time spent in the outbox counts.
         now = self._clock()
@@ -222,7 +222,7 @@ class Lane:
     async def _keep_reading(self) -> None:
         try:
             while (message := await self._stream.read()) is not grpc.aio.EOF:
-                self._liveness.hear()
+                self._liveness.record_message()
                 self._take(lane_pb2.ReplyBatch.FromString(message))
         except grpc.aio.AioRpcError as error:
             log.info("lose_lane", code=error.code().name)
@@ -243,7 +243,7 @@ class Lane:
             # Unsent calls fail as not sent, so the client may try them on another instance.
             # The farewell lets the server end the lane once it has answered the others.
             self._is_draining = True
-            self._owes_farewell = True
+            self._must_send_goaway = True
             self._break_unsent()
             self._news.set()
 

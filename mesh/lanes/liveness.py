@@ -1,7 +1,7 @@
 """Whether the server of a lane is alive. Pure; the clock is an argument.
 
-Every message from the server is a sign of life. While calls are in flight and no message
-arrives for a while, the client requests one.
+Every message from the server shows that it is alive. While calls are in flight and no message
+arrives for a while, the client sends a ping, which the server answers at once.
 """
 
 from collections.abc import Callable
@@ -19,20 +19,20 @@ class Liveness:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._heard_at = clock()
-        self._is_asked = False
-        self.owes_question = False
-        """Whether the next message must request a sign of life."""
+        self._last_message_at = clock()
+        self._is_pinged = False
+        self.must_ping = False
+        """Whether the next message must be a ping, which the server answers at once."""
 
-    def hear(self) -> None:
-        """A message arrived."""
-        self._heard_at = self._clock()
-        self._is_asked = False
+    def record_message(self) -> None:
+        """Call it when a message has arrived."""
+        self._last_message_at = self._clock()
+        self._is_pinged = False
 
     def look(self) -> None:
         """Call it every LOOK_SECONDS while calls are in flight."""
-        if not self._is_asked and self._clock() - self._heard_at >= LOOK_SECONDS:
-            self._is_asked = self.owes_question = True
+        if not self._is_pinged and self._clock() - self._last_message_at >= LOOK_SECONDS:
+            self._is_pinged = self.must_ping = True
 
     def is_silent(self, lateness_seconds: float) -> bool:
         """Whether the server of a call that times out now is silent.
@@ -42,4 +42,4 @@ class Liveness:
         """
         if lateness_seconds > HELD_UP_SECONDS:
             return False
-        return self._clock() - self._heard_at >= SILENCE_SECONDS
+        return self._clock() - self._last_message_at >= SILENCE_SECONDS

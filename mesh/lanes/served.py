@@ -14,6 +14,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
+from mesh.background import was_asked_to_end
 from mesh.calling.unary import MAX_MESSAGE_BYTES
 from mesh.calls import CLIENT_ADDRESS
 from mesh.contract.terms import UNKNOWN
@@ -112,7 +113,7 @@ class ServedLane:
             )
         for call_id in batch.cancelled_ids:
             self._cancel(call_id)
-        if batch.asks_for_sign_of_life:
+        if batch.ping:
             self._owes_sign = True
             self._news.set()
         if batch.no_more_calls:
@@ -152,7 +153,10 @@ class ServedLane:
                 raise MessageTooLarge("response", size_bytes, MAX_MESSAGE_BYTES)
         except MeshError as error:
             status = to_status(error)
-        except Exception as error:  # one call's failure must not end the lane
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and was_asked_to_end():
+                raise
+            # One call's failure must not end the lane.
             log.error("fail_call", method=path, exc_info=error)
             status = to_status(Internal("Something went wrong here."))
         # A cancelled call was already removed; it gets no reply.

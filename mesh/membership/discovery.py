@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import grpc
 import structlog
 
+from mesh.background import BackgroundTask
 from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.calls import AUTHORIZATION
 from mesh.contract.instances import Instance
@@ -87,18 +88,17 @@ class Directory:
         self._heard = asyncio.Event()
         self._is_current = False
         self._lost_at = -math.inf
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: BackgroundTask | None = None
 
     def start(self) -> None:
         """Starts watching, until `close`."""
         assert self._watching is None, "started twice"
-        self._watching = asyncio.create_task(self._keep_watching(), name="directory")
+        self._watching = BackgroundTask(self._keep_watching(), "directory")
 
     async def close(self) -> None:
         """Stops watching and keeps the last list."""
         if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+            await self._watching.end()
 
     async def first_snapshot(self, timeout_seconds: float) -> None:
         """Waits for the first list. Raises NoRegistry if no registry sends one in time."""

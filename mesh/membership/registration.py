@@ -15,6 +15,7 @@ from dataclasses import replace
 import structlog
 from google.protobuf.message import Message
 
+from mesh.background import BackgroundTask
 from mesh.calling.transport import Transport
 from mesh.calling.unary import UnaryTransport
 from mesh.calls import AUTHORIZATION
@@ -61,12 +62,12 @@ class Registration:
         self._listed_as: InstanceState | None = None
         self._progress = asyncio.Condition()
         self._hurry = asyncio.Event()
-        self._keeping: asyncio.Task[None] | None = None
+        self._keeping: BackgroundTask | None = None
 
     def start(self) -> None:
         """Starts registering and sending heartbeats, until `deregister`."""
         assert self._keeping is None, "started twice"
-        self._keeping = asyncio.create_task(self._keep(), name="registration")
+        self._keeping = BackgroundTask(self._keep(), "registration")
 
     async def registered(self, timeout_seconds: float) -> bool:
         """Waits until a registry lists the instance. Returns whether one did in time."""
@@ -83,8 +84,7 @@ class Registration:
         """Removes the entry; tries at most two registries, for less than a second each.
         Idempotent."""
         if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.wait([self._keeping])
+            await self._keeping.end()
         lease_id, self._lease_id = self._lease_id, None
         if lease_id is not None:
             await self._end(lease_id)

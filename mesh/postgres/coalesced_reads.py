@@ -5,10 +5,11 @@ bound. There is no timer. A result is never older than the call that gets it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Generic, TypeVar
 
-from mesh.errors import ResourceExhausted
+from mesh.background import was_asked_to_end
+from mesh.errors import Internal, ResourceExhausted
 
 MAX_KEYS = 256
 MAX_WAITING = 4096
@@ -56,9 +57,19 @@ class CoalescedRead(Generic[Key, Value]):
         try:
             found = await self._read(batch.keys())
         except Exception as error:  # noqa: BLE001 (every waiting caller gets it)
-            for waiting in batch.values():
-                waiting.set_exception(error)
-                waiting.exception()  # marks it as retrieved: the caller may be gone
+            _fail(batch.values(), error)
+            return
+        except asyncio.CancelledError:
+            # Without this, those who wait for a read that was cancelled would wait for ever.
+            _fail(batch.values(), Internal("The read was cancelled."))
+            if was_asked_to_end():
+                raise
             return
         for key, waiting in batch.items():
             waiting.set_result(found.get(key))
+
+
+def _fail(waiting: "Iterable[asyncio.Future[Value | None]]", error: Exception) -> None:
+    for each in waiting:
+        each.set_exception(error)
+        each.exception()  # marks it as retrieved: the caller may be gone

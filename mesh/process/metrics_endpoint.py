@@ -21,6 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import ThreadingWSGIServer
 
+from mesh.logs import LostLogLines
 from mesh.process.listening import ListenFailed
 
 Page = Callable[[], tuple[HTTPStatus, str, bytes]]
@@ -28,9 +29,11 @@ Page = Callable[[], tuple[HTTPStatus, str, bytes]]
 
 
 def process_registry() -> CollectorRegistry:
-    """A registry with the metrics of the process: CPU, memory and file descriptors."""
+    """A registry with the metrics of the process: CPU, memory, file descriptors, and log lines
+    that were lost."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
+    registry.register(LostLogLines())
     return registry
 
 

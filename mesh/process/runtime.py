@@ -7,8 +7,9 @@ Guarantees:
 - SIGTERM and SIGINT start a graceful shutdown: health says NOT_SERVING, the registry lists the
   instance as draining, callers get a moment to notice, running calls end, and the registry entry
   is removed. A signal during start-up cancels the start.
-- A failed background task shuts the process down in the same order. Its error is raised, so
-  that the supervisor restarts the process.
+- A background task that ends by itself shuts the process down in the same order, be it one of
+  `run_in_background` or any other `mesh.background.BackgroundTask`. Its error is raised, so that
+  the supervisor restarts the process.
 
 It knows neither gRPC nor HTTP: it serves a `Server`.
 """
@@ -25,6 +26,7 @@ from typing import Any, Protocol, Self
 import structlog
 import uvloop
 
+from mesh.background import ENDED_TASK, BackgroundTask, EndedByItself
 from mesh.process.listening import ListenFailed
 
 NOTICE_SECONDS = 0.3
@@ -95,11 +97,13 @@ class Runtime(AsyncExitStack):
         self._is_start_cancelled = False
 
     async def __aenter__(self) -> Self:
-        """Handles the stop signals from now on, as long as the loop runs."""
+        """Handles the stop signals and the ends of background tasks from now on, as long as the
+        loop runs."""
         await super().__aenter__()
         self._starting = asyncio.current_task()
         for number in STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        asyncio.get_running_loop().set_exception_handler(self._handle_loop_error)
         return self
 
     async def __aexit__(
@@ -108,7 +112,7 @@ class Runtime(AsyncExitStack):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        """Closes everything. Raises the error of a failed background task."""
+        """Closes everything. Raises the error of a background task that ended."""
         self._starting = None
         is_start_ended = self._take_back_cancellation() and kind is asyncio.CancelledError
         if is_start_ended:
@@ -128,13 +132,12 @@ class Runtime(AsyncExitStack):
             self._starting.cancel()
 
     def run_in_background(
-        self, work: Callable[[], Coroutine[Any, Any, None]], name: str | None = None
-    ) -> "asyncio.Task[None]":
-        """Runs `work` in a task that is cancelled when the runtime closes. `work` may return; if
-        it raises, the process shuts down and raises the error."""
-        task = asyncio.create_task(work(), name=name or getattr(work, "__qualname__", None))
-        task.add_done_callback(self._notice_failure)
-        self.push_async_callback(_cancel, task)
+        self, work: Callable[[], Coroutine[Any, Any, None]], name: str = ""
+    ) -> BackgroundTask:
+        """Runs `work` in a task that is cancelled when the runtime closes. If it ends before
+        `stop`, the process shuts down and raises its error, or EndedByItself if it returned."""
+        task = BackgroundTask(work(), name or str(getattr(work, "__qualname__", "work")))
+        self.push_async_callback(task.end)
         return task
 
     async def serve(self, server: Server, entry_at: Callable[[str], Entry]) -> None:
@@ -158,7 +161,7 @@ class Runtime(AsyncExitStack):
         log.info("leave")
 
     async def until_stopped(self) -> None:
-        """Ends the start-up. Returns at a signal, or when a background task has failed."""
+        """Ends the start-up. Returns at a signal, or when a background task has ended."""
         self._starting = None
         await self._stopping.wait()
 
@@ -168,18 +171,17 @@ class Runtime(AsyncExitStack):
         task = asyncio.current_task()
         return self._is_start_cancelled and task is not None and task.uncancel() == 0
 
-    def _notice_failure(self, task: "asyncio.Task[None]") -> None:
-        if task.cancelled() or (error := task.exception()) is None:
+    def _handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if ENDED_TASK not in context:
+            loop.default_exception_handler(context)
             return
-        log.error("fail_background_task", task=task.get_name(), exc_info=error)
+        error = context["exception"]
+        if self._stopping.is_set() and isinstance(error, EndedByItself):
+            return
+        log.error("end_background_task", task=context[ENDED_TASK], exc_info=error)
         if not self._stopping.is_set():
             self._failure = error
             self.stop()
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.wait([task])
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

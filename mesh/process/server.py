@@ -13,6 +13,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from mesh.background import BackgroundTask
 from mesh.contract.methods import Method
 from mesh.errors import MeshError
 from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES, MAX_LANES
@@ -70,7 +71,7 @@ class Server:
         self._described_in = tuple(described_in)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
-        self._checking: asyncio.Task[None] | None = None
+        self._checking: BackgroundTask | None = None
         self.port = 0
 
     async def start(self) -> None:
@@ -90,7 +91,7 @@ class Server:
             ) from error
         await self._check_health()
         await self._server.start()
-        self._checking = asyncio.create_task(self._keep_checking())
+        self._checking = BackgroundTask(self._keep_checking(), "health")
 
     @property
     def address(self) -> str:

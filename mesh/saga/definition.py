@@ -7,7 +7,7 @@ no way back: those states lead to one end only.
 
 from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -53,13 +53,27 @@ class Move:
         return cls(lambda cursor: state, remember)
 
 
+@dataclass(frozen=True, slots=True)
+class SharedMove:
+    """The result of a step that shares its transaction with other sagas.
+
+    `carry_out` changes this database and moves the saga by `log.hold` and `log.move_held` in one
+    transaction, and returns the moved saga. It raises MeshError to be retried later, or
+    LeaseLost.
+    """
+
+    carry_out: Callable[[], Awaitable[Saga]]
+
+
 class StillWaiting(DependencyAway):
     """An outside system has not finished yet. This never counts as a failure."""
 
     REASON = "STILL_WAITING"
+    PAUSE_SECONDS: ClassVar[float | None] = None
+    """The pause before the next attempt; None for one that grows."""
 
 
-Step = Callable[[Saga, Deadline], Awaitable[Move]]
+Step = Callable[[Saga, Deadline], Awaitable[Move | SharedMove]]
 """Does the work of a state and returns the move. It may run any number of times, also
 concurrently, so it may change outside systems only under a key of the saga. It raises
 MeshError to be retried later, or StillWaiting if nothing has failed. A final failure must be

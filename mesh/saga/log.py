@@ -12,7 +12,7 @@ Rows are never deleted. They are small, and they answer what became of a request
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -116,6 +116,47 @@ def move(
     if moved is None:
         raise LeaseLost("Another process drives this saga now.")
     return moved
+
+
+def hold(cursor: Cursor, sagas: Sequence[Saga]) -> set[str]:
+    """Locks the sagas whose leases their drivers still hold, until the transaction ends. Returns
+    their ids; only these may be moved."""
+    cursor.execute(
+        """
+        SELECT saga.saga_id::text FROM saga
+        JOIN unnest(%s::uuid[], %s::text[], %s::text[]) AS held (saga_id, state, lease)
+          ON saga.saga_id = held.saga_id
+         AND saga.state = held.state AND saga.lease = held.lease
+        WHERE due_at IS NOT NULL ORDER BY saga.saga_id FOR UPDATE OF saga
+        """,
+        (
+            [saga.saga_id for saga in sagas],
+            [saga.state for saga in sagas],
+            [saga.lease for saga in sagas],
+        ),
+    )
+    return {saga_id for (saga_id,) in cursor.fetchall()}
+
+
+def move_held(
+    cursor: Cursor, states: Mapping[str, str], *, ends: Collection[str]
+) -> Mapping[str, Saga]:
+    """Moves sagas that `hold` has locked to the given states, by id, and ends those whose state
+    is in `ends`. The others keep their leases as they are. Returns the moved sagas by id."""
+    cursor.execute(
+        """
+        UPDATE saga SET state = moved.state, attempt_count = 0, reason = '',
+            due_at = CASE WHEN moved.state = ANY(%s) THEN NULL ELSE due_at END,
+            is_woken = false, updated_at = now(), txid = pg_current_xact_id()
+        FROM unnest(%s::uuid[], %s::text[]) AS moved (saga_id, state)
+        WHERE saga.saga_id = moved.saga_id
+        RETURNING saga.saga_id::text, kind, saga.state, body, attempt_count, reason, lease,
+            is_parked
+        """,
+        (list(ends), list(states), list(states.values())),
+    )
+    moved = [Saga(*row) for row in cursor.fetchall()]
+    return {saga.saga_id: saga for saga in moved}
 
 
 def postpone(

@@ -25,7 +25,7 @@ from mesh.errors import MeshError
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
 from mesh.saga import log as rows
-from mesh.saga.definition import Definition, Saga, StillWaiting
+from mesh.saga.definition import Definition, Move, Saga, SharedMove, StillWaiting
 
 log = structlog.get_logger()
 
@@ -126,7 +126,7 @@ class SagaRunner:
         except rows.LeaseLost:
             log.warning("lose_saga_lease", kind=saga.kind, saga_id=saga.saga_id, state=saga.state)
         except StillWaiting as error:
-            await self._wait_on(saga, error.reason)
+            await self._wait_on(saga, error)
         except TimeoutError:
             await self._give_back(saga, "TIMEOUT")
         except MeshError as error:
@@ -141,22 +141,30 @@ class SagaRunner:
         deadline = Deadline.after(self._limits.step_seconds)
         found = await within(deadline, definition.step_of(saga.state)(saga, deadline))
         self._failpoint(f"saga.{saga.kind}.after_{saga.state}")
+        if isinstance(found, SharedMove):
+            moved = await found.carry_out()
+        else:
+            moved = await self._move(definition, saga, found)
+        self._failpoint(f"saga.{saga.kind}.moved_{saga.state}")
+        return moved
 
+    async def _move(self, definition: Definition, saga: Saga, found: Move) -> Saga:
         def apply(cursor: Cursor) -> Saga:
             state = found.apply(cursor)
             assert definition.allows(saga.state, state), f"{saga.state} does not lead to {state}"
             seconds = None if definition.is_end(state) else self._limits.lease_seconds
             return rows.move(cursor, saga, state, found.remember, seconds)
 
-        moved = await self._database.transaction(apply)
-        self._failpoint(f"saga.{saga.kind}.moved_{saga.state}")
-        return moved
+        return await self._database.transaction(apply)
 
-    async def _wait_on(self, saga: Saga, reason: str) -> None:
-        """Retries after a growing pause, without limit. The count stays at half of
-        `max_attempts`, so that the other half remains for failures."""
+    async def _wait_on(self, saga: Saga, waiting: StillWaiting) -> None:
+        """Retries without limit. The count stays at half of `max_attempts`, so that the other
+        half remains for failures."""
         count = min(saga.attempt_count + 1, self._limits.max_attempts // 2)
-        await self._postpone(saga, reason, count, self._pause_seconds(saga.attempt_count))
+        pause_seconds = waiting.PAUSE_SECONDS
+        if pause_seconds is None:
+            pause_seconds = self._pause_seconds(saga.attempt_count)
+        await self._postpone(saga, waiting.reason, count, pause_seconds)
 
     async def _give_back(self, saga: Saga, reason: str) -> None:
         """Releases the saga for a later retry, or parks it if it has failed too often."""

@@ -6,7 +6,8 @@ MeshError leaves it; any other exception is logged and becomes INTERNAL with the
 Refusals for overload are counted and not logged, since there may be thousands a second.
 
 If a request has an idempotency key field and it is empty, the dispatcher fills in a new key.
-Errors have the key in their metadata, so that the caller can repeat the call.
+Errors have the key in their metadata, so that the caller can repeat the call; only a refusal
+for overload, which comes before the request is decoded, has none.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping

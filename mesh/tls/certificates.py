@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
+from mesh.background import BackgroundTask
 from mesh.tls.material import CertificateRefused, Material, TlsFiles, read_material
 
 LOOK_SECONDS = 1.0
@@ -63,7 +64,7 @@ class Certificates:
         self._subscribers: dict[Callable[[], None], None] = {}
         self._refused: str | None = None
         self._warn_at = 0.0
-        self._following: asyncio.Task[None] | None = None
+        self._following: BackgroundTask | None = None
         self._signature = self._look()
         self._current = read_material(files, clock())
         observe_expiry(self._current.ends_at)
@@ -82,13 +83,12 @@ class Certificates:
     def start(self) -> None:
         """Starts following the files, until `close`."""
         assert self._following is None, "started twice"
-        self._following = asyncio.create_task(self._follow(), name="certificates")
+        self._following = BackgroundTask(self._follow(), "certificates")
 
     async def close(self) -> None:
         """Stops following the files. Idempotent."""
         if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
+            await self._following.end()
 
     def look_again(self) -> None:
         """Reloads the files now, if they changed and are valid."""

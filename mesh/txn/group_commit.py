@@ -2,7 +2,7 @@
 
 Guarantees:
 - The next batch starts when a slot is free and takes all waiting operations, up to
-  MAX_OPERATIONS. There is no timer, so a lone caller does not wait.
+  `max_batch`. There is no timer, so a lone caller does not wait.
 - The operations of one owner run in order of arrival, one per batch.
 - A refused operation does not affect the others. A batch that fails as a whole is halved and
   each half retried, so that a poisonous operation is isolated in a few steps and fails alone.
@@ -76,13 +76,17 @@ class GroupCommit:
         coordinator: Coordinator,
         *,
         max_in_flight: int = MAX_IN_FLIGHT,
+        max_batch: int = MAX_OPERATIONS,
         max_waiting: int = MAX_WAITING,
         jitter: Callable[[], float] = random.random,
         metrics: TransactionMetrics | None = None,
     ) -> None:
-        """`jitter` returns numbers in [0, 1)."""
+        """`max_batch` is at most MAX_OPERATIONS, the bound of a participant. `jitter` returns
+        numbers in [0, 1)."""
+        assert 1 <= max_batch <= MAX_OPERATIONS, "a participant refuses a larger batch"
         self._coordinator = coordinator
         self._free_slots = max_in_flight
+        self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._jitter = jitter
         self._metrics = metrics or TransactionMetrics(CollectorRegistry())
@@ -137,7 +141,7 @@ class GroupCommit:
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
-        while self._queues.ready and len(batch) < MAX_OPERATIONS:
+        while self._queues.ready and len(batch) < self._max_batch:
             waiting = self._queues.ready.popleft()
             if waiting.answer.done():
                 self._leave(waiting)
@@ -150,11 +154,12 @@ class GroupCommit:
     async def _run(self, batch: Sequence[_Waiting]) -> None:
         try:
             await self._settle(batch)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             log.error("fail_batch", exc_info=error)
+            # Each leaves the queue, also if its caller has gone or the batch was cancelled:
+            # an operation that stayed there would block its owner's later ones.
             for waiting in batch:
-                if not waiting.answer.done():
-                    self._fail(waiting, Internal(FAILED))
+                self._fail(waiting, Internal(FAILED))
         finally:
             self._free_slots += 1
             self._schedule()

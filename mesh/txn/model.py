@@ -16,6 +16,7 @@ from mesh.errors import Aborted, DataLoss, FailedPrecondition, InvalidArgument, 
 GID_MAX_AGE_SECONDS = 30
 GID_MAX_LENGTH = 199
 MAX_OPERATIONS = 256
+"""The bound of the protocol: a participant refuses a Prepare with more."""
 RECOVERY_AGE_SECONDS = 3.0
 """The minimum age of a branch or decision before recovery acts on it."""
 

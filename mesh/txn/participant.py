@@ -22,6 +22,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from mesh.errors import Aborted, InvalidArgument
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import UNIQUE_VIOLATION, Database
+from mesh.txn.missing_rows import with_missing_rows
 from mesh.txn.model import (
     GID_MAX_AGE_SECONDS,
     MAX_OPERATIONS,
@@ -97,8 +98,10 @@ class Participant(Generic[Body, Result]):
         failpoint: Failpoint = no_failpoint,
     ) -> None:
         """`apply` runs the operations' SQL inside the branch, at least one statement, and
-        returns one vote for each, in order; it must not wait for locks. `name` prefixes the gid
-        in PostgreSQL, because the databases of several participants may share a server."""
+        returns one vote for each, in order; it must not wait for locks. If a row that it must
+        lock does not exist, it raises RowsMissing and is called again once the row does. `name`
+        prefixes the gid in PostgreSQL, because the databases of several participants may share
+        a server."""
         self._database = database
         self._prefix = f"{name}/"
         self._apply = apply
@@ -121,7 +124,7 @@ class Participant(Generic[Body, Result]):
         """
         self._check(gid, expires_at_seconds, operations)
         return await self._database.autocommit(
-            lambda cursor: self._prepare(cursor, gid, operations)
+            with_missing_rows(lambda cursor: self._prepare(cursor, gid, operations))
         )
 
     async def commit(self, gid: str) -> None:
@@ -144,8 +147,10 @@ class Participant(Generic[Body, Result]):
         gid_age_seconds(gid, self._clock())
         _check_operations(operations)
         if not await self._database.autocommit(
-            lambda cursor: redo(
-                cursor, _BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid), operations, self._apply
+            with_missing_rows(
+                lambda cursor: redo(
+                    cursor, _BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid), operations, self._apply
+                )
             )
         ):
             # The gid was consumed by its branch, by another redo, or by an Abort; commit()

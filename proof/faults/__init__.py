@@ -1,0 +1,1 @@
+"""Injects faults into a mesh under load and checks that nothing is lost: `make faults`."""

@@ -40,6 +40,8 @@ class Operation:
     key: str
     amount: int
     request: bytes
+    banner_id: str = ""
+    """Of a pull."""
     outcome: Outcome = Outcome.UNKNOWN
     body: bytes = b""
     """The body of the first successful answer."""

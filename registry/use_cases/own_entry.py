@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import structlog
 
+from mesh.background import BackgroundTask
 from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import MeshError
 from registry.domain.leases import LeaseExpired
@@ -30,12 +31,12 @@ class OwnEntry:
         self._store = store
         self._heartbeat_seconds = heartbeat_seconds
         self._lease_id: str | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._keeping: BackgroundTask | None = None
 
     def start(self) -> None:
         """Starts to maintain the entry, until `deregister`."""
         assert self._keeping is None, "started twice"
-        self._keeping = asyncio.create_task(self._keep(), name="own-entry")
+        self._keeping = BackgroundTask(self._keep(), "own-entry")
 
     async def drain(self) -> None:
         """Lists this registry as draining, so that callers send no new calls."""
@@ -45,8 +46,7 @@ class OwnEntry:
     async def deregister(self) -> None:
         """Removes the entry from the list. Idempotent."""
         if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.wait([self._keeping])
+            await self._keeping.end()
         lease_id, self._lease_id = self._lease_id, None
         if lease_id is not None:
             try:

@@ -88,3 +88,14 @@ def test_every_link_leads_to_a_file_and_a_heading(repository: Path) -> None:
 )
 def test_a_name_that_leads_nowhere_is_noticed(name: str, exists: bool) -> None:
     assert is_there(name) is exists
+
+
+def test_every_setting_is_on_a_page(repository: Path) -> None:
+    pages = "\n".join(page.read_text() for page in pages_of(repository))
+    settings = {
+        name
+        for config in (*repository.glob("*/config.py"), repository / "mesh/process/config.py")
+        for name in re.findall(r'validation_alias="([A-Z_]+)"', config.read_text())
+    }
+    assert len(settings) > 30, "the services have hardly a setting: look at the pattern"
+    assert sorted(name for name in settings if not re.search(rf"\b{name}\b", pages)) == []

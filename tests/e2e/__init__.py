@@ -1,0 +1,1 @@
+"""A whole mesh, started by the real runner."""

@@ -1,1 +1,1 @@
-"""Tests that start one of our programs as a process; no whole mesh."""
+"""One process at a time, started by its test; no mesh."""

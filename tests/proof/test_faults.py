@@ -1,4 +1,4 @@
-"""A short run of proof.faults, and of four mutants.
+"""A short run of proof.faults, and of five mutants.
 
 `make faults` runs it for any time. This shows in two minutes that nothing is lost in a few
 rounds, and that the checks can fail.
@@ -21,6 +21,7 @@ CAUGHT_BY = {
     "duplicates_unchecked": Check.REPEATS,
     "gacha_committed_first": Check.READER,
     "decision_after_commit": Check.SAME_SET,
+    "guarantees_not_kept": Check.FAIRNESS,
     "repeats_taken_for_thefts": Check.SESSIONS,
 }
 

@@ -1,0 +1,1 @@
+"""What speaks SQL, on real PostgreSQL servers."""

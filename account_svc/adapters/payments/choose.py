@@ -1,5 +1,7 @@
 """The payment provider that the settings name."""
 
+from typing import assert_never
+
 from account_svc.adapters.payments.sandbox import SandboxProvider
 from account_svc.adapters.payments.stripe import STRIPE_URL, StripeProvider
 from account_svc.config import AccountSettings
@@ -10,13 +12,16 @@ def choose_provider(settings: AccountSettings) -> PaymentProvider:
     """Builds it. Call this inside the running loop, and close the provider there."""
     secret_key = settings.payment_secret_key.get_secret_value()
     webhook_secret = settings.payment_webhook_secret.get_secret_value()
-    if settings.payment_provider == "stripe":
-        return StripeProvider(
-            secret_key=secret_key,
-            webhook_secret=webhook_secret,
-            url=settings.payment_url or STRIPE_URL,
-        )
-    assert settings.payment_url is not None, "settings of a sandbox without its URL are refused"
-    return SandboxProvider(
-        settings.payment_url, secret_key=secret_key, webhook_secret=webhook_secret
-    )
+    match settings.payment_provider:
+        case "stripe":
+            return StripeProvider(
+                secret_key=secret_key,
+                webhook_secret=webhook_secret,
+                url=settings.payment_url or STRIPE_URL,
+            )
+        case "sandbox":
+            url = settings.payment_url
+            assert url is not None, "settings of a sandbox without its URL are refused"
+            return SandboxProvider(url, secret_key=secret_key, webhook_secret=webhook_secret)
+        case other:
+            assert_never(other)

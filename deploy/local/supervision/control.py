@@ -73,7 +73,7 @@ async def _answer(
                 return
             running.result()
             send(done=True)
-        except LocalRunError as error:
+        except (LocalRunError, OSError) as error:
             send(failed=str(error))
         finally:
             running.cancel()

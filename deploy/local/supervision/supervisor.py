@@ -1,8 +1,8 @@
 """Keeps processes running: restarts dead ones at once, with the same name and address.
 
-Every process has one task over all its restarts. Restarts are limited by the backoff. A stop is
-final and in order. If the supervisor is killed, the kernel ends its processes: see
-parent_death.py.
+Every process has one task over all its restarts. Restarts are limited by the backoff. Nothing
+that fails here, such as a report on a full disk, ends that task. A stop is final and in order.
+If the supervisor is killed, the kernel ends its processes: see parent_death.py.
 """
 
 import asyncio
@@ -126,7 +126,10 @@ class SupervisedProcess:
     async def _run(self) -> None:
         while not self._is_stopping:
             started = self._clock()
-            how = await self._live()
+            try:
+                how = await self._live()
+            except Exception as error:  # noqa: BLE001 (a process must not be left alone)
+                how = f"could not be supervised: {error!r}"
             if self._is_stopping:
                 return
             if self._is_restarting:
@@ -141,7 +144,7 @@ class SupervisedProcess:
             self.state = State.WAITING
             self._report_death(how, delay_seconds)
             if delay_seconds > 0:
-                self._changed()
+                self._report_change()
                 await asyncio.sleep(delay_seconds)
             self.restart_count += 1
 
@@ -155,7 +158,7 @@ class SupervisedProcess:
         except (LocalRunError, OSError) as error:
             return f"could not be started: {error}"
         self._process, self.pid, self.state = process, process.pid, State.STARTING
-        self._changed()
+        self._report_change()
         readiness = asyncio.create_task(self._become_ready())
         try:
             status = await process.wait()
@@ -167,7 +170,7 @@ class SupervisedProcess:
 
     async def _become_ready(self) -> None:
         while True:
-            if await self.spec.make_ready():
+            if await self._is_made_ready():
                 break
             await asyncio.sleep(READY_POLL_SECONDS)
         self.state = State.READY
@@ -175,6 +178,19 @@ class SupervisedProcess:
         self._ready.set()
         if self.restart_count:
             self._say(f"{self.spec.name} is ready again (pid {self.pid}).")
+
+    async def _is_made_ready(self) -> bool:
+        try:
+            return await self.spec.make_ready()
+        except Exception as error:  # noqa: BLE001 (it is asked again)
+            self._say(f"{self.spec.name} could not be asked whether it is ready: {error!r}")
+            return False
+
+    def _report_change(self) -> None:
+        try:
+            self._changed()
+        except Exception as error:  # noqa: BLE001 (the process goes on all the same)
+            self._say(f"A change of {self.spec.name} could not be reported: {error!r}")
 
     def _report_death(self, how: str, delay_seconds: float) -> None:
         if not self._backoff.is_loop:

@@ -10,20 +10,14 @@ order. If one refuses it, it still counts against the limits before that one. Th
 the limit with the fewest remaining requests.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from gateway_http.edge.rate_limits.callers import Callers
 from gateway_http.edge.rate_limits.counters import Counters, Standing
+from gateway_http.edge.rate_limits.token_keys import TokenKeys
 from gateway_http.exchange import HeaderList, LimitClass
 from mesh.errors import ResourceExhausted
-
-_MESSAGES = {
-    "address": "Too many requests from this address",
-    "sign-in": "Too many attempts to register or log in from this address",
-    "player": "Too many requests by this player",
-}
 
 
 class RateLimited(ResourceExhausted):
@@ -33,13 +27,13 @@ class RateLimited(ResourceExhausted):
 
     def __init__(self, standing: Standing) -> None:
         super().__init__(
-            f"{_MESSAGES[standing.policy.name]}; try again in {standing.whole_seconds} s.",
+            f"{standing.policy.refusal}; try again in {standing.whole_seconds} s.",
             retry_after_seconds=standing.seconds,
         )
 
 
 def _learn_nothing() -> None:
-    """The answer verifies no new token."""
+    """Does nothing: this request does not verify a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +51,29 @@ UNLIMITED = Admission([])
 
 
 class RateLimiter:
-    """Counts requests in the counters of the three policies."""
+    """Counts requests against the limit of their class and against that of their address."""
 
     def __init__(
         self,
-        address: Counters,
-        sign_in: Counters,
-        player: Counters,
-        callers: Callers,
+        counters: Mapping[LimitClass, Counters],
+        token_keys: TokenKeys,
         count_refusal: Callable[[str], None],
     ) -> None:
-        """`count_refusal` is called with the name of the policy that refuses."""
-        self._address, self._sign_in, self._player = address, sign_in, player
-        self._callers = callers
+        """`counters` has an entry for every class except UNLIMITED. `count_refusal` receives the
+        policy's name."""
+        assert counters.keys() == set(LimitClass) - {LimitClass.UNLIMITED}, "a limit for each class"
+        self._counters = dict(counters)
+        self._token_keys = token_keys
         self._count_refusal = count_refusal
-        first = address.policy.header
-        self._policies = {
-            address: first,
-            sign_in: f"{first}, {sign_in.policy.header}",
-            player: f"{first}, {player.policy.header}",
-        }
+        first = counters[LimitClass.ADDRESS].policy.header
+        self._policy_headers = {
+            limit_class: f"{first}, {each.policy.header}" for limit_class, each in counters.items()
+        } | {LimitClass.ADDRESS: first}
 
     @property
     def counters(self) -> Sequence[Counters]:
-        return self._address, self._sign_in, self._player
+        """Those of all classes: what gateways share."""
+        return tuple(self._counters.values())
 
     def admit(
         self, limit_class: LimitClass, client_address: str, authorization: str | None
@@ -88,21 +81,22 @@ class RateLimiter:
         """Counts a request against its limits."""
         if limit_class is LimitClass.UNLIMITED:
             return UNLIMITED
-        standing, counters = self._address.take(client_address), self._address
+        counted = LimitClass.ADDRESS
+        standing = self._counters[counted].take(client_address)
         succeeded = _learn_nothing
         if standing.admitted and limit_class is not LimitClass.ADDRESS:
-            key = client_address
-            if limit_class is LimitClass.SIGN_IN:
-                counters = self._sign_in
-            elif authorization is not None:
-                counters = self._player
-                key, is_known = self._callers.of(authorization)
-                if not is_known:
-                    succeeded = partial(self._callers.believe, authorization)
-            if counters is not self._address:
-                standing = _narrower(standing, counters.take(key))
+            key: str | None = client_address
+            if limit_class is LimitClass.PLAYER:
+                key = None
+                if authorization is not None:
+                    key, is_known = self._token_keys.of(authorization)
+                    if not is_known:
+                        succeeded = partial(self._token_keys.believe, authorization)
+            if key is not None:
+                standing = _narrower(standing, self._counters[limit_class].take(key))
+                counted = limit_class
         headers = [
-            ("ratelimit-policy", self._policies[counters]),
+            ("ratelimit-policy", self._policy_headers[counted]),
             ("ratelimit", standing.header),
         ]
         if standing.admitted:

@@ -13,11 +13,15 @@ _WRITTEN = re.compile(r"\s*([1-9][0-9]{0,8})\s*;\s*w\s*=\s*([1-9][0-9]{0,3})\s*"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`quota` requests in any `window_seconds`; `name` is a token that clients see."""
+    """`quota` requests in any `window_seconds`; `name` is a token that clients see.
+
+    `refusal` tells a client that has used up the quota which limit that was.
+    """
 
     name: str
     quota: int
     window_seconds: int
+    refusal: str = "Too many requests"
 
     @property
     def header(self) -> str:

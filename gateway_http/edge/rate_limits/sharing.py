@@ -19,6 +19,7 @@ import structlog
 
 from gateway_http.edge.rate_limits.counters import Counters, Delta
 from gateway_http.edge.rate_limits.policy import Policy
+from mesh.background import BackgroundTask
 from mesh.calling.breaker import AttemptResult, Breaker, BreakerLimits
 
 EXCHANGE_SECONDS = 0.1
@@ -65,17 +66,16 @@ class Sharing:
         self._counters = counters
         self._clock = clock
         self._breaker = Breaker(BREAKER)
-        self._task: asyncio.Task[None] | None = None
+        self._task: BackgroundTask | None = None
 
     def start(self) -> None:
         """Starts to exchange counts in the background."""
-        self._task = asyncio.create_task(self._keep_exchanging(), name="limit-sharing")
+        self._task = BackgroundTask(self._keep_exchanging(), "limit-sharing")
 
     async def close(self) -> None:
         """Stops the exchange, and closes the connections to the cache."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await self._task.end()
         await self._shared.close()
 
     async def _keep_exchanging(self) -> None:

@@ -14,6 +14,7 @@ import orjson
 import psycopg2
 
 from proof import invariants
+from proof.fairness import CHECKS_OF_DRAWS
 from proof.faults.findings import Check, Findings
 from proof.faults.history import History, Kind, Operation
 from proof.invariants import Row, query
@@ -45,6 +46,7 @@ SELECT operation_id::text, user_id::text, kind, amount, balance_after
 FROM ledger WHERE operation_id = ANY(%s::uuid[])
 """
 CHECK_OF = {
+    **dict.fromkeys(CHECKS_OF_DRAWS, Check.FAIRNESS),
     "an inventory is the sum of its player's pulls and gifts": Check.INVENTORY,
     "a pull has as many items as were paid for": Check.INVENTORY,
     "no decision is left undone": Check.PREPARED,

@@ -33,7 +33,7 @@ class InjectionContext:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`kind` is its group in the counts; `inject` returns whether it took effect."""
+    """`kind` groups it in the summary; `inject` returns whether the fault happened."""
 
     name: str
     group: Group

@@ -52,12 +52,17 @@ ROLES_OF_POINTS: Mapping[str, Sequence[str]] = {
 }
 """The roles that reach each point. Points of branch recovery are separate, because both do."""
 
+ABORT_POINTS = tuple(
+    f"{side}.{point}"
+    for side in ("account", "gacha")
+    for point in ("before_abort", "before_tombstone", "after_abort")
+)
 PROVOCATIONS: Mapping[str, tuple[str, Action]] = {
-    "abort": ("gacha.before_prepare", Action.ERROR),
-    "resolve": ("coordinator.before_decision", Action.CRASH),
-    "commits": ("coordinator.between_commits", Action.CRASH),
+    **dict.fromkeys(ABORT_POINTS, ("gacha.before_prepare", Action.ERROR)),
+    **dict.fromkeys(failpoints.OF_BRANCH_RECOVERY, ("coordinator.before_decision", Action.CRASH)),
+    **dict.fromkeys(failpoints.OF_DECISION_RECOVERY, ("coordinator.between_commits", Action.CRASH)),
 }
-"""The faults that make a process reach a point that is only reached after a failure."""
+"""By point: the fault that makes a run reach it. A run reaches all other points by itself."""
 
 
 def _wait(context: InjectionContext) -> bool:
@@ -101,9 +106,9 @@ def _fire(context: InjectionContext, point: str, action: Action, roles: Sequence
     target = context.target
     shot = target.failpoints.arm(target.instances(*roles), point, action)
     shots = [shot]
-    for word, (provoking, how) in PROVOCATIONS.items():
-        if word in point.removeprefix("coordinator.") and point != provoking:
-            shots.append(target.failpoints.arm(target.instances("gacha_svc"), provoking, how))
+    if point in PROVOCATIONS:
+        provoking, how = PROVOCATIONS[point]
+        shots.append(target.failpoints.arm(target.instances("gacha_svc"), provoking, how))
     instance = _wait_until_fired(target, shot)
     target.failpoints.disarm(shots)
     if instance is not None and action is Action.STALL:

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from account_svc.domain.purchases import PURCHASE
-from account_svc.use_cases.purchase_saga import PurchaseStep
+from account_svc.domain.purchases import PURCHASE, PurchaseStep
 from gacha_svc.domain.gifts import GIFT
 from gacha_svc.use_cases.gift_saga import GiftStep
 

@@ -36,7 +36,7 @@ REFUSALS = {
 """The valid reasons to refuse each kind. An item may already be given away by a request whose
 outcome its player does not know."""
 LINES = {
-    Kind.PULL: "POST /gacha/pull/standard",
+    Kind.PULL: "POST /gacha/pull/{banner_id}",
     Kind.PURCHASE: "POST /buy-currency",
     Kind.GIFT: "POST /gifts",
 }
@@ -164,7 +164,7 @@ class PlayerLoad:
         token = self._players[operation.user_id].token
         timeout_ms = round(deadline_seconds * 1000)
         headers = f"grpc-timeout: {timeout_ms}m\r\n" if timeout_ms else ""
-        line = LINES[operation.kind]
+        line = LINES[operation.kind].format(banner_id=operation.banner_id)
         answer = await rest.send(line, token, operation.key, operation.request, headers=headers)
         if answer is None:
             self._history.note(operation, 0, b"")

@@ -12,6 +12,8 @@ from proof.load.seeded_players import SeededPlayer
 SKEW = 1.1
 TEN_PULLS, PURCHASES, PURCHASES_WHEN_BROKE, GIFTS = 0.15, 0.04, 0.7, 0.15
 """The probability of each."""
+BANNERS = {"standard": 3, "lamplighter": 2}
+"""The weight of each banner's pulls; the second has featured items."""
 PURCHASE_GEMS = (160, 800, 1600, 4800)
 PAYMENT_METHODS = {
     "credit_card": 12,
@@ -50,7 +52,9 @@ class Workload:
             body = orjson.dumps({"itemId": item_id, "to": receiver.username, "count": 1})
             return Operation(Kind.GIFT, player.user_id, key, 1, body)
         count = 10 if chance.random() < TEN_PULLS else 1
-        return Operation(Kind.PULL, player.user_id, key, count, orjson.dumps({"count": count}))
+        [banner_id] = chance.choices(list(BANNERS), [*BANNERS.values()])
+        body = orjson.dumps({"count": count})
+        return Operation(Kind.PULL, player.user_id, key, count, body, banner_id)
 
     def record_success(self, operation: Operation) -> None:
         """Updates the owner of what was bought, pulled or given."""

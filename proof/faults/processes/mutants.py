@@ -153,20 +153,25 @@ def repeats_taken_for_thefts() -> None:
     sessions._is_repeat = lambda session, token, key_hash, now: False
 
 
-def _rewritten(function: str, condition: str) -> str:
-    """The statement that makes a condition of a function of the database always false."""
+def _rewritten(function: str, part: str, by: str = "false") -> str:
+    """The statement that replaces a part of a function of the database, such as a condition."""
     return f"""
     DO $do$
     DECLARE whole text := pg_get_functiondef('{function}'::regproc);
     BEGIN
-        ASSERT position('{condition}' IN whole) > 0, 'the condition is elsewhere';
-        EXECUTE replace(whole, '{condition}', 'false');
+        ASSERT position('{part}' IN whole) > 0, 'the part is elsewhere';
+        EXECUTE replace(whole, '{part}', '{by}');
     END $do$
     """
 
 
+def _not_updated(column: str) -> str:
+    """The statement after which a draw leaves that column of a pity as it was."""
+    return _rewritten("record_draws", f"{column} = became.{column}", f"{column} = pity.{column}")
+
+
 LEDGER_UNREAD = _rewritten("take_gems", "operation_id = ANY(all_ids)")
-PULLS_UNREAD = _rewritten("lock_pities", "pull_id = ANY(pull_ids)")
+PULLS_UNREAD = _rewritten("lock_draws", "pull_id = ANY(pull_ids)")
 TWICE_IN_THE_LEDGER = "ALTER TABLE ledger DROP CONSTRAINT ledger_operation_unique"
 TWICE_IN_THE_PULLS = (
     "ALTER TABLE pull_item DROP CONSTRAINT pull_item_pull_id_fkey",
@@ -206,6 +211,23 @@ MUTANTS: Mapping[str, Mutant] = {
         {
             "account": [LEDGER_UNREAD, TWICE_IN_THE_LEDGER],
             "gacha": [PULLS_UNREAD, *TWICE_IN_THE_PULLS],
+        },
+    ),
+    "super_rares_not_counted": Mutant(
+        "a draw leaves the pity's count of pulls since a super rare as it was",
+        nothing,
+        ["quiet"],
+        {"gacha": [_not_updated("since_super_rare")]},
+    ),
+    "guarantees_not_kept": Mutant(
+        "a draw leaves the guarantees as they were, whether it gave a featured item or not",
+        nothing,
+        ["quiet"],
+        {
+            "gacha": [
+                _not_updated("ultra_rare_guaranteed"),
+                _not_updated("super_rare_guaranteed"),
+            ]
         },
     ),
     "gid_not_consumed": Mutant(

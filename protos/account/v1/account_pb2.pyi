@@ -341,8 +341,8 @@ class LedgerEntry(_message.Message):
     BALANCE_AFTER_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
-    """The operation that caused it, a UUID: a purchase's id, a pull's id, or a
-    gift's id for its fee.
+    """The operation that caused it, a UUID: a purchase's id, a pull's id, a
+    gift's id for its fee, or the refund's own id.
     """
     kind: _builtins.str
     """"purchase", "pull", "gift_fee" or "gift_fee_refund"."""

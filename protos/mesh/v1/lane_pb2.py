@@ -26,7 +26,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19protos/mesh/v1/lane.proto\x12\x07mesh.v1\x1a\x17google/rpc/status.proto\x1a\x1cprotos/mesh/v1/options.proto\"z\n\tCallBatch\x12 \n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x11.mesh.v1.LaneCall\x12\x15\n\rcancelled_ids\x18\x02 \x03(\x04\x12\x15\n\rno_more_calls\x18\x03 \x01(\x08\x12\x1d\n\x15\x61sks_for_sign_of_life\x18\x04 \x01(\x08\"\xaf\x01\n\x08LaneCall\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x31\n\x08metadata\x18\x04 \x03(\x0b\x32\x1f.mesh.v1.LaneCall.MetadataEntry\x12\x12\n\ntimeout_ms\x18\x05 \x01(\r\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\nReplyBatch\x12#\n\x07replies\x18\x01 \x03(\x0b\x32\x12.mesh.v1.LaneReply\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"[\n\tLaneReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\x08response\x18\x02 \x01(\x0cH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome2\x88\x01\n\x0bLaneService\x12y\n\x08\x45xchange\x12\x12.mesh.v1.CallBatch\x1a\x13.mesh.v1.ReplyBatch\"@\xc8\xf3\x18\x03\xda\xf3\x18\x0b\x61\x63\x63ount_svc\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x0cgateway_http\xea\xf3\x18\x0cgateway_http(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19protos/mesh/v1/lane.proto\x12\x07mesh.v1\x1a\x17google/rpc/status.proto\x1a\x1cprotos/mesh/v1/options.proto\"i\n\tCallBatch\x12 \n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x11.mesh.v1.LaneCall\x12\x15\n\rcancelled_ids\x18\x02 \x03(\x04\x12\x15\n\rno_more_calls\x18\x03 \x01(\x08\x12\x0c\n\x04ping\x18\x04 \x01(\x08\"\xaf\x01\n\x08LaneCall\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x31\n\x08metadata\x18\x04 \x03(\x0b\x32\x1f.mesh.v1.LaneCall.MetadataEntry\x12\x12\n\ntimeout_ms\x18\x05 \x01(\r\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\nReplyBatch\x12#\n\x07replies\x18\x01 \x03(\x0b\x32\x12.mesh.v1.LaneReply\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"[\n\tLaneReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\x08response\x18\x02 \x01(\x0cH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome2\x88\x01\n\x0bLaneService\x12y\n\x08\x45xchange\x12\x12.mesh.v1.CallBatch\x1a\x13.mesh.v1.ReplyBatch\"@\xc8\xf3\x18\x03\xda\xf3\x18\x0b\x61\x63\x63ount_svc\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x0cgateway_http\xea\xf3\x18\x0cgateway_http(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,15 +38,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LANESERVICE'].methods_by_name['Exchange']._loaded_options = None
   _globals['_LANESERVICE'].methods_by_name['Exchange']._serialized_options = b'\310\363\030\003\332\363\030\013account_svc\332\363\030\tgacha_svc\332\363\030\014gateway_http\352\363\030\014gateway_http'
   _globals['_CALLBATCH']._serialized_start=93
-  _globals['_CALLBATCH']._serialized_end=215
-  _globals['_LANECALL']._serialized_start=218
-  _globals['_LANECALL']._serialized_end=393
-  _globals['_LANECALL_METADATAENTRY']._serialized_start=346
-  _globals['_LANECALL_METADATAENTRY']._serialized_end=393
-  _globals['_REPLYBATCH']._serialized_start=395
-  _globals['_REPLYBATCH']._serialized_end=462
-  _globals['_LANEREPLY']._serialized_start=464
-  _globals['_LANEREPLY']._serialized_end=555
-  _globals['_LANESERVICE']._serialized_start=558
-  _globals['_LANESERVICE']._serialized_end=694
+  _globals['_CALLBATCH']._serialized_end=198
+  _globals['_LANECALL']._serialized_start=201
+  _globals['_LANECALL']._serialized_end=376
+  _globals['_LANECALL_METADATAENTRY']._serialized_start=329
+  _globals['_LANECALL_METADATAENTRY']._serialized_end=376
+  _globals['_REPLYBATCH']._serialized_start=378
+  _globals['_REPLYBATCH']._serialized_end=445
+  _globals['_LANEREPLY']._serialized_start=447
+  _globals['_LANEREPLY']._serialized_end=538
+  _globals['_LANESERVICE']._serialized_start=541
+  _globals['_LANESERVICE']._serialized_end=677
 # @@protoc_insertion_point(module_scope)

@@ -28,12 +28,12 @@ class CallBatch(_message.Message):
     CALLS_FIELD_NUMBER: _builtins.int
     CANCELLED_IDS_FIELD_NUMBER: _builtins.int
     NO_MORE_CALLS_FIELD_NUMBER: _builtins.int
-    ASKS_FOR_SIGN_OF_LIFE_FIELD_NUMBER: _builtins.int
+    PING_FIELD_NUMBER: _builtins.int
     no_more_calls: _builtins.bool
     """No call follows, only cancelled_ids: the answer to `draining`. Once it has
     replied to all calls, the server ends the lane.
     """
-    asks_for_sign_of_life: _builtins.bool
+    ping: _builtins.bool
     """The client has calls in flight and has received nothing for a while: the
     server sends a ReplyBatch at once, an empty one if no reply is ready. This
     distinguishes a slow call from a dead instance.
@@ -54,11 +54,11 @@ class CallBatch(_message.Message):
         calls: _abc.Iterable[Global___LaneCall] | None = ...,
         cancelled_ids: _abc.Iterable[_builtins.int] | None = ...,
         no_more_calls: _builtins.bool = ...,
-        asks_for_sign_of_life: _builtins.bool = ...,
+        ping: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asks_for_sign_of_life", b"asks_for_sign_of_life", "calls", b"calls", "cancelled_ids", b"cancelled_ids", "no_more_calls", b"no_more_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cancelled_ids", b"cancelled_ids", "no_more_calls", b"no_more_calls", "ping", b"ping"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

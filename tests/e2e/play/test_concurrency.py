@@ -8,11 +8,13 @@ import pytest
 
 from proof.invariants import broken_invariants, query
 from proof.load.pull_load import PullLoad
+from proof.load.seeded_players import SeededPlayer, make_players
 from proof.stack import Mesh
 
 PULLS = 64
 AFFORDED = 10
 PRICE_GEMS = 160
+NEW_PLAYERS = 60
 
 
 @pytest.mark.parametrize("count", [1, 10])
@@ -61,3 +63,25 @@ async def test_one_key_sent_many_times_at_once_is_one_pull(mesh: Mesh) -> None:
         balance = (await client.get("/currency", headers=player.headers)).json()["currencyBalance"]
     assert len({one.body for one in settled}) == 1
     assert balance == 16_000 - 10 * PRICE_GEMS
+
+
+async def test_first_pulls_of_a_kind_at_once_count_each_other(mesh: Mesh) -> None:
+    players = await asyncio.to_thread(make_players, mesh, NEW_PLAYERS)
+    load = PullLoad(mesh.gateway, trust=mesh.trust, seed=4)
+    async with load.client() as client:
+
+        async def post(player: SeededPlayer, path: str, body: dict[str, object]) -> int:
+            headers = {"authorization": f"Bearer {player.token}"}
+            return (await client.post(path, json=body, headers=headers)).status_code
+
+        purchase = {"amount": 3 * PRICE_GEMS, "paymentMethod": "credit_card"}
+        bought = [await post(player, "/buy-currency", purchase) for player in players]
+        pulled = await asyncio.gather(
+            *(
+                post(player, f"/gacha/pull/{banner}", {})
+                for player in players
+                for banner in ("standard", "lamplighter", "standard")
+            )
+        )
+    assert {*bought, *pulled} == {200}
+    assert broken_invariants(mesh) == []

@@ -1,4 +1,4 @@
-"""Each row of the table of promised REST calls, with every client.
+"""The original REST calls, as promised to users, with every client.
 
 Existing clients rely on the exact keys, texts and JSON types.
 """

@@ -60,7 +60,7 @@ def test_a_gift_is_sent_and_is_the_same_when_it_is_sent_again(
     assert read_gift(rest, new_player(), gift["giftId"]).reason == "GIFT_NOT_FOUND"
 
 
-def test_a_gift_whose_fee_cannot_be_paid_changes_nothing_until_it_can(
+def test_a_gift_whose_fee_cannot_be_paid_changes_nothing_and_its_key_says_so_again(
     rest: RestClient, new_player: NewPlayer
 ) -> None:
     sender, item_id = owner(rest, new_player, FEE_GEMS - 1)
@@ -72,7 +72,9 @@ def test_a_gift_whose_fee_cannot_be_paid_changes_nothing_until_it_can(
     [returned] = rest.call(f"{GIFTS}/ListGifts", {}, sender.token).body["gifts"]
     assert (returned["state"], returned["reason"]) == ("returned", "INSUFFICIENT_CURRENCY")
     assert rest.buy_currency(sender.token, 1).ok
-    assert send(rest, sender, item_id, receiver.username, idempotencyKey="k").ok
+    repeated = send(rest, sender, item_id, receiver.username, idempotencyKey="k")
+    assert (repeated.code, repeated.reason) == (refused.code, refused.reason)
+    assert send(rest, sender, item_id, receiver.username, idempotencyKey="k2").ok
     assert (inventory(rest, sender), balance(rest, sender)) == ({}, 0)
 
 

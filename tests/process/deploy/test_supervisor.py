@@ -30,10 +30,15 @@ class Stage:
         self.folder = folder
         self.said: list[str] = []
         self.change_count = 0
+        self.failing_count = 0
+        """How many of the next changes cannot be reported."""
         self.supervisor = Supervisor(say=self.said.append, changed=self._count)
 
     def _count(self) -> None:
         self.change_count += 1
+        if self.failing_count > 0:
+            self.failing_count -= 1
+            raise OSError("no space left")
 
     def spec(self, name: str, program: str, *, role: str = "service") -> ProcessSpec:
         sign = self.folder / f"{name}.ready"
@@ -173,3 +178,44 @@ async def test_children_of_a_dead_process_do_not_stay(stage: Stage) -> None:
     # A zombie may remain if it is not reaped here; it only must not run any more.
     state = child.with_name("stat")
     await until(lambda: not state.exists() or state.read_text().split()[2] == "Z")
+
+
+async def test_a_report_that_fails_leaves_no_process_alone(stage: Stage) -> None:
+    """mesh.json on a full disk, for example."""
+    [process] = stage.supervisor.start([stage.spec("one", OBEDIENT)])
+    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+    first_pid = process.pid
+    assert first_pid is not None
+    stage.failing_count = 1
+    os.kill(first_pid, signal.SIGKILL)
+    await until(lambda: stage.failing_count == 0)
+    await until(lambda: process.state is State.READY)
+    assert process.pid not in (None, first_pid)
+    assert stage.heard("A change of one could not be reported: OSError")
+
+
+async def test_an_unforeseen_error_does_not_end_the_supervision(stage: Stage) -> None:
+    spec = stage.spec("one", OBEDIENT)
+    failures = [RuntimeError("a bug")]
+
+    def fail_once() -> None:
+        if failures:
+            raise failures.pop()
+
+    [process] = stage.supervisor.start([replace(spec, before_start=fail_once)])
+    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+    assert stage.heard("one could not be supervised: RuntimeError")
+
+
+async def test_a_question_that_fails_is_asked_again(stage: Stage) -> None:
+    spec = stage.spec("one", OBEDIENT)
+    failures = [OSError("too many open files")]
+
+    async def fail_once() -> bool:
+        if failures:
+            raise failures.pop()
+        return True
+
+    [process] = stage.supervisor.start([replace(spec, make_ready=fail_once)])
+    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+    assert stage.heard("one could not be asked whether it is ready")

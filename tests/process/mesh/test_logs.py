@@ -1,7 +1,9 @@
 """A log line is one JSON object, and a traceback in it shows no values."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import orjson
 
@@ -50,3 +52,47 @@ def test_a_line_within_a_call_has_its_trace_id() -> None:
     lines = [orjson.loads(line) for line in ended.stdout.splitlines()]
     trace_ids = [line.get("trace_id") for line in lines]
     assert trace_ids == [None, "4bf92f3577b34da6a3ce929d0e0e4736", "of another"]
+
+
+WITHOUT_ROOM = """
+import logging, resource
+import structlog
+from prometheus_client import generate_latest
+from mesh.logs import configure_logs
+from mesh.process.metrics_endpoint import process_registry
+
+configure_logs("info", "somebody-1")
+log = structlog.get_logger()
+class Unprintable:
+    def __str__(self):
+        raise RuntimeError
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+log.info("begin")
+log.error("go_on", exc_info=RuntimeError("it failed"))
+logging.getLogger("library").error("it %s", "failed")
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+log.info("render", value=Unprintable())
+log.info("end", name="\\udc80", value=2**64)
+logging.getLogger("library").error("again")
+metrics = generate_latest(process_registry()).decode()
+assert "mesh_log_lines_lost_total 4.0" in metrics, metrics
+"""
+
+
+def test_a_line_that_cannot_be_written_is_counted_and_raises_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    with file.open("ab") as output:
+        ended = subprocess.run(
+            [sys.executable, "-c", WITHOUT_ROOM],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=30,
+        )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    lost, end, again = [json.loads(line) for line in file.read_bytes().splitlines()]
+    assert (lost["event"], lost["level"], lost["count"]) == ("lose_log_lines", "error", 4)
+    assert (end["event"], end["name"], end["value"]) == ("end", "\udc80", 2**64)
+    assert (again["event"], again["logger"]) == ("again", "library")
+    assert all(line["instance"] == "somebody-1" for line in (lost, end, again))

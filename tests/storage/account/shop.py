@@ -137,9 +137,11 @@ class Shop:
             database, Passwords(), LoginGuard(database), sessions_over(database)
         )
 
-    def instance(self, failpoint: Failpoint = no_failpoint) -> tuple[Purchases, SagaRunner]:
+    def instance(
+        self, failpoint: Failpoint = no_failpoint, *, limits: SagaLimits = QUICK
+    ) -> tuple[Purchases, SagaRunner]:
         saga = PurchaseSaga(self.database, self.provider)
-        runner = SagaRunner(self.database, [saga.definition], limits=QUICK, failpoint=failpoint)
+        runner = SagaRunner(self.database, [saga.definition], limits=limits, failpoint=failpoint)
         name = self.provider.name
         return Purchases(self.database, runner, provider_name=name, price=PRICE), runner
 

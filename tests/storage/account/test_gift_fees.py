@@ -25,6 +25,7 @@ from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, InvalidArgument, MeshError
 from mesh.postgres.database import Database
+from tests.storage.account.busy_wallet import busy_wallet
 from tests.storage.account.funding import FundedAccounts, sessions_over
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held
@@ -193,6 +194,30 @@ async def test_waiting_for_a_locked_wallet_is_bounded(
             await fees.charge(fee, Deadline.after(0.1))
         charging = asyncio.create_task(fees.charge(fee, soon()))
     assert await charging == 90
+
+
+async def test_a_stored_fee_is_answered_while_the_wallet_is_busy(
+    accounts: FundedAccounts, fees: GiftFees, database: Database
+) -> None:
+    user_id = await player(accounts, 10)
+    taken, refused = fee_of(user_id), fee_of(user_id)
+    await fees.charge(taken, soon())
+    with pytest.raises(InsufficientCurrency):
+        await fees.charge(refused, soon())
+    async with held(database, lambda cursor: wallets.lock_wallets(cursor, [user_id])):
+        assert await fees.charge(taken, Deadline.after(0.1)) == 0
+        with pytest.raises(InsufficientCurrency):
+            await fees.charge(refused, Deadline.after(0.1))
+        await fees.refund(refused, Deadline.after(0.1))
+
+
+async def test_a_player_who_pulls_without_a_pause_pays_within_a_second(
+    accounts: FundedAccounts, fees: GiftFees, database: Database
+) -> None:
+    user_id = await player(accounts, 1000)
+    async with busy_wallet(database, user_id):
+        for _ in range(5):
+            await fees.charge(fee_of(user_id), Deadline.after(1.0))
 
 
 async def test_a_refund_that_the_wallet_cannot_hold_is_refused_and_may_be_tried_again(

@@ -15,6 +15,7 @@ from account_svc.domain.debits import Debit
 from account_svc.domain.payments import (
     ChargeOrder,
     ChargeState,
+    PaymentRefunded,
 )
 from account_svc.domain.purchases import (
     PurchaseState,
@@ -157,8 +158,9 @@ async def test_gems_that_the_wallet_cannot_hold_any_more_are_refunded_once(
     refunded = await shop.until_ended(mira)
     assert (refunded.state, refunded.reason) == (PurchaseState.REFUNDED, "BALANCE_LIMIT")
     assert (shop.provider.kept_minor(), len(shop.provider.refunds)) == (0, 1)
-    with pytest.raises(BalanceLimit):
-        await buy(purchases, mira)
+    for key in ("k", "k2"):
+        with pytest.raises(BalanceLimit):
+            await buy(purchases, mira, key=key)
     assert len(shop.provider.book) == 1, "what cannot be credited is not charged for"
 
 
@@ -172,6 +174,21 @@ async def test_a_charge_refunded_elsewhere_credits_nothing(
     ended = await shop.until_ended(mira)
     assert (ended.state, ended.reason) == (PurchaseState.REFUNDED, "PAYMENT_REFUNDED")
     assert await shop.accounts.balance(mira) == 0
+
+
+async def test_a_buyer_whose_charge_was_refunded_may_buy_again_with_the_same_key(
+    shop: Shop, purchases: Purchases, mira: str
+) -> None:
+    async def refund() -> None:
+        shop.provider.on_charge = None
+        for key, charge in shop.provider.book.items():
+            shop.provider.book[key] = replace(charge, state=ChargeState.REFUNDED)
+
+    shop.provider.on_charge = refund
+    with pytest.raises(PaymentRefunded, match="refunded at the provider; buy again"):
+        await buy(purchases, mira)
+    assert await shop.accounts.balance(mira) == 0
+    assert (await buy(purchases, mira)).state is PurchaseState.CREDITED
 
 
 async def test_a_purchase_is_never_charged_by_another_provider_than_it_began_with(

@@ -88,7 +88,7 @@ async def test_two_players_may_use_the_same_key(shop: Shop, purchases: Purchases
 
 
 @pytest.mark.parametrize("verdict", REFUSED)
-async def test_a_refused_charge_costs_nothing_and_its_key_tries_anew(
+async def test_a_refused_charge_costs_nothing_and_its_key_gives_the_same_answer(
     shop: Shop, purchases: Purchases, mira: str, verdict: str
 ) -> None:
     shop.provider.verdict = verdict
@@ -100,9 +100,27 @@ async def test_a_refused_charge_costs_nothing_and_its_key_tries_anew(
     assert caught.value.metadata["purchase_id"] == failed.purchase.purchase_id
     assert (failed.state, shop.provider.kept_minor()) == (PurchaseState.FAILED, 0)
     shop.provider.verdict = ""
-    again = await buy(purchases, mira)
-    assert (again.purchase.attempt, again.state) == (2, PurchaseState.CREDITED)
-    assert await shop.accounts.balance(mira) == 100
+    await shop.fill(mira)
+    with pytest.raises(kind) as repeated:
+        await buy(purchases, mira)
+    assert (repeated.value.message, repeated.value.metadata) == (
+        caught.value.message,
+        caught.value.metadata,
+    ), "the stored refusal comes before the wallet's limit, which was reached since"
+    assert (len(await shop.purchases_of(mira)), shop.provider.kept_minor()) == (1, 0)
+    assert (await buy(purchases, mira, 1, key="k2")).state is PurchaseState.CREDITED
+
+
+async def test_a_refused_purchase_that_is_repeated_at_once_is_charged_for_once(
+    shop: Shop, mira: str
+) -> None:
+    shop.provider.verdict = "declined"
+    instances = [shop.instance()[0] for _ in range(3)]
+    answers = await asyncio.gather(
+        *(buy(each, mira) for each in instances * 3), return_exceptions=True
+    )
+    assert {type(answer) for answer in answers} == {PaymentDeclined}
+    assert len(shop.provider.book) == 1
 
 
 async def test_a_purchase_beyond_the_wallet_limit_is_refused_before_the_charge(

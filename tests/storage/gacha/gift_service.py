@@ -44,13 +44,13 @@ class Account:
     decided: dict[str, str] = field(default_factory=dict)
     strikes: list[str] = field(default_factory=list)
     """What happens to the next messages: "request lost", "reply lost" or nothing."""
+    players: tuple[Player, ...] = (MIRA, NOOR, OLE)
 
     async def find_players(
         self, username: str, user_id: str, deadline: Deadline
     ) -> tuple[Player | None, Player | None]:
-        players = (MIRA, NOOR, OLE)
-        named = [each for each in players if each.username.lower() == username.lower()]
-        known = [each for each in players if each.user_id == user_id]
+        named = [each for each in self.players if each.username.lower() == username.lower()]
+        known = [each for each in self.players if each.user_id == user_id]
         return next(iter(named), None), next(iter(known), None)
 
     async def charge(self, gift: Gift, deadline: Deadline) -> None:

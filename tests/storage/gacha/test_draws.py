@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -11,19 +11,15 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.adapters.catalog_file.catalog import parse_catalog
-from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.catalog import Catalog
 from gacha_svc.domain.errors import BannerNotFound, CatalogEmpty
-from gacha_svc.domain.pulls import Draw, PulledItem
 from gacha_svc.storage import pulls as storage
 from gacha_svc.use_cases.catalog import CatalogCache, Catalogs
 from gacha_svc.use_cases.draws import Draws
 from mesh.postgres.database import Database
-from mesh.txn.model import No, Operation, Vote, Yes
+from mesh.txn.model import No, Yes
 from tests.storage.conftest import empty, migrations_of
-from tests.storage.holding import held
-
-DrawVotes = Sequence[Vote[tuple[PulledItem, ...]]]
+from tests.storage.gacha.drawing import Instance, changed, operation
 
 
 @pytest.fixture
@@ -52,33 +48,9 @@ def cache(database: Database) -> CatalogCache:
 
 
 @pytest.fixture
-async def draws(database: Database, cache: CatalogCache, catalog: Catalog) -> Draws:
+async def instance(database: Database, cache: CatalogCache, catalog: Catalog) -> Instance:
     await Catalogs(database, cache, lambda: catalog).introduce()
-    return Draws(cache, secrets.token_bytes)
-
-
-def operation(banner: Banner, user_id: str = "", count: int = 1) -> Operation[Draw]:
-    cost_gems = count * banner.price_gems
-    asked = Draw(user_id or str(uuid4()), banner.id, count, cost_gems, banner.odds_version)
-    return Operation(str(uuid4()), asked)
-
-
-async def apply(database: Database, draws: Draws, *operations: Operation[Draw]) -> DrawVotes:
-    return await database.transaction(lambda cursor: draws.apply(cursor, operations))
-
-
-def changed(catalog: Catalog, **fields: object) -> Catalog:
-    """The catalog with another first banner."""
-    first, *others = catalog.banners
-    return Catalog.model_validate(
-        {
-            "items": [item.model_dump() for item in catalog.items],
-            "banners": [
-                first.model_dump() | fields,
-                *(banner.model_dump() for banner in others),
-            ],
-        }
-    )
+    return Instance.of(database, secrets.token_bytes, cache)
 
 
 async def rows(database: Database, statement: str) -> list[tuple[object, ...]]:
@@ -130,10 +102,10 @@ async def test_before_the_first_introduction_every_banner_asks_for_it(
 
 
 async def test_a_pull_answers_what_is_stored_and_owned(
-    database: Database, draws: Draws, catalog: Catalog
+    database: Database, instance: Instance, catalog: Catalog
 ) -> None:
     asked = operation(catalog.banners[0], count=10)
-    (vote,) = await apply(database, draws, asked)
+    (vote,) = await instance.apply(asked)
     assert isinstance(vote, Yes)
     (record,) = await database.autocommit(lambda cursor: storage.find_pulls(cursor, [asked.id]))
     answered = [(item.item_id, item.name, item.rarity) for item in vote.result]
@@ -149,43 +121,43 @@ async def test_a_pull_answers_what_is_stored_and_owned(
 
 
 async def test_a_batch_votes_on_each_draw_by_itself(
-    database: Database, draws: Draws, catalog: Catalog
+    database: Database, instance: Instance, catalog: Catalog
 ) -> None:
     banner = catalog.banners[0]
     first = operation(banner)
     same_player = operation(banner, first.body.user_id)
     stale = operation(banner)
     stale = replace(stale, body=replace(stale.body, odds_version="older"))
-    votes = await apply(database, draws, first, same_player, stale, operation(banner))
+    votes = await instance.apply(first, same_player, stale, operation(banner))
     assert isinstance(votes[0], Yes)
     assert votes[1] == No("BUSY")
     assert isinstance(votes[2], No)
     assert votes[2].reason == "ODDS_CHANGED"
     assert isinstance(votes[3], Yes)
-    assert await apply(database, draws, first) == [No("DUPLICATE")]
+    assert await instance.apply(first) == [No("DUPLICATE")]
     assert await rows(database, "SELECT count(*) FROM pull") == [(2,)]
 
 
 async def test_odds_that_another_process_changed_are_noticed_in_the_branch(
-    database: Database, draws: Draws, catalog: Catalog
+    database: Database, instance: Instance, catalog: Catalog
 ) -> None:
     dearer = changed(catalog, price_gems=catalog.banners[0].price_gems + 1)
     await Catalogs(database, CatalogCache(database), lambda: dearer).introduce()
-    (vote,) = await apply(database, draws, operation(catalog.banners[0]))
+    (vote,) = await instance.apply(operation(catalog.banners[0]))
     assert isinstance(vote, No)
     assert vote.reason == "ODDS_CHANGED"
-    (vote,) = await apply(database, draws, operation(dearer.banners[0]))
+    (vote,) = await instance.apply(operation(dearer.banners[0]))
     assert isinstance(vote, Yes)
 
 
 async def test_pity_is_carried_between_banners_of_one_kind(
-    database: Database, draws: Draws, catalog: Catalog
+    database: Database, instance: Instance, catalog: Catalog
 ) -> None:
     banner = catalog.banners[0]
     first = operation(banner)
-    await apply(database, draws, first)
+    await instance.apply(first)
     second = operation(banner, first.body.user_id)
-    await apply(database, draws, second)
+    await instance.apply(second)
     records = await database.autocommit(
         lambda cursor: storage.list_pulls(cursor, first.body.user_id, None, 10)
     )
@@ -195,37 +167,48 @@ async def test_pity_is_carried_between_banners_of_one_kind(
 
 
 async def test_pity_that_another_transaction_holds_is_busy_at_once(
-    database: Database, draws: Draws, catalog: Catalog
+    database: Database, instance: Instance, catalog: Catalog
 ) -> None:
     banner = catalog.banners[0]
     first = operation(banner)
-    await apply(database, draws, first)
+    await instance.apply(first)
 
-    def draw(cursor: Cursor) -> None:
-        draws.apply(cursor, [operation(banner, first.body.user_id)])
-
-    async with held(database, draw):
-        busy = await apply(database, draws, operation(banner, first.body.user_id))
-    assert busy == [No("BUSY")]
+    gid, _ = await instance.prepare(operation(banner, first.body.user_id))
+    assert await instance.apply(operation(banner, first.body.user_id)) == [No("BUSY")]
+    await instance.commit(gid)
 
 
 async def test_a_limited_banner_counts_single_draws(
-    database: Database, cache: CatalogCache, draws: Draws, catalog: Catalog
+    database: Database, cache: CatalogCache, instance: Instance, catalog: Catalog
 ) -> None:
     limited = changed(catalog, pull_limit=11)
     await Catalogs(database, cache, lambda: limited).introduce()
     banner = limited.banners[0]
     first = operation(banner, count=10)
     player = first.body.user_id
-    assert isinstance((await apply(database, draws, first))[0], Yes)
-    (refused,) = await apply(database, draws, operation(banner, player, count=10))
+    assert isinstance((await instance.apply(first))[0], Yes)
+    (refused,) = await instance.apply(operation(banner, player, count=10))
     assert isinstance(refused, No)
     assert (refused.reason, refused.metadata["pulls_left"]) == ("BANNER_PULL_LIMIT", "1")
-    assert isinstance((await apply(database, draws, operation(banner, player)))[0], Yes)
+    assert isinstance((await instance.apply(operation(banner, player)))[0], Yes)
+
+
+async def test_draws_made_while_a_banner_had_no_limit_count_once_it_has_one(
+    database: Database, cache: CatalogCache, instance: Instance, catalog: Catalog
+) -> None:
+    limited, unlimited = changed(catalog, pull_limit=4), changed(catalog, pull_limit=0)
+    player = str(uuid4())
+    for draw_count, in_force in enumerate((unlimited, limited, unlimited, limited)):
+        await Catalogs(database, cache, lambda: in_force).introduce()  # noqa: B023 (used at once)
+        (vote,) = await instance.apply(operation(in_force.banners[0], player))
+        assert isinstance(vote, Yes), f"after {draw_count} draws"
+    (refused,) = await instance.apply(operation(limited.banners[0], player))
+    assert isinstance(refused, No)
+    assert refused.metadata == {"pull_limit": "4", "pulls_left": "0"}
 
 
 async def test_a_batch_takes_no_more_statements_than_one_pull(
-    database: Database, draws: Draws, catalog: Catalog
+    database: Database, cache: CatalogCache, instance: Instance, catalog: Catalog
 ) -> None:
     class Counting:
         def __init__(self, cursor: Cursor) -> None:
@@ -239,11 +222,19 @@ async def test_a_batch_takes_no_more_statements_than_one_pull(
         def __getattr__(self, name: str) -> object:
             return getattr(self._cursor, name)
 
+    limited = changed(catalog, pull_limit=11)
+    await Catalogs(database, cache, lambda: limited).introduce()
+    draws = Draws(cache, secrets.token_bytes)
+
     async def statements(batch: int) -> int:
+        firsts = [operation(limited.banners[0]) for _ in range(batch)]
+        await instance.apply(*firsts)
+        seconds = [operation(limited.banners[0], first.body.user_id) for first in firsts]
+
         def run(cursor: Cursor) -> int:
             counting = Counting(cursor)
-            operations = [operation(catalog.banners[0]) for _ in range(batch)]
-            draws.apply(counting, operations)  # type: ignore[arg-type]
+            votes = draws.apply(counting, seconds)  # type: ignore[arg-type]
+            assert all(isinstance(vote, Yes) for vote in votes)
             return counting.count
 
         return await database.transaction(run)

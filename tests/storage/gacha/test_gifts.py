@@ -85,6 +85,14 @@ async def test_one_key_is_one_gift_however_often_and_at_once(service: GiftServic
     assert service.account.balances[MIRA.user_id] == 100 - FEE_GEMS
 
 
+async def test_a_repeat_is_answered_though_its_players_and_items_are_gone(
+    service: GiftService, gifts: Gifts
+) -> None:
+    sent = await send(gifts, SHIELD)
+    service.account.players = ()
+    assert await send(gifts, SHIELD) == sent
+
+
 @pytest.mark.parametrize(
     "other", [{"item_id": SHIELD}, {"to": "ole"}, {"count": 2}], ids=["item", "player", "count"]
 )

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.errors import InvalidArgument
+from mesh.errors import Aborted, InvalidArgument
 from mesh.postgres.database import Database, LockTimeout
+from mesh.txn.missing_rows import MAX_ATTEMPTS, RowsMissing
 from mesh.txn.model import (
     AlreadyCommitted,
     BranchLost,
@@ -55,12 +56,16 @@ def in_a_moment() -> float:
     return time.time() + 10
 
 
-async def numbers_in(database: Database) -> list[int]:
-    def select(cursor: Cursor) -> list[int]:
-        cursor.execute("SELECT n FROM numbers ORDER BY n")
-        return [n for (n,) in cursor.fetchall()]
+async def rows(database: Database, statement: str) -> list[tuple[object, ...]]:
+    def select(cursor: Cursor) -> list[tuple[object, ...]]:
+        cursor.execute(statement)
+        return cursor.fetchall()
 
     return await database.autocommit(select)
+
+
+async def numbers_in(database: Database) -> list[object]:
+    return [n for (n,) in await rows(database, "SELECT n FROM numbers ORDER BY n")]
 
 
 async def test_a_committed_branch_takes_effect_without_its_refused_operations(
@@ -185,3 +190,41 @@ async def test_branches_of_others_and_young_ones_are_not_listed(
     await participant.prepare(gid(), in_a_moment(), operations(4))
     assert len(await participant.branches(0)) == 1
     assert await participant.branches(60) == []
+
+
+async def test_a_branch_begins_anew_once_its_missing_rows_are_made(database: Database) -> None:
+    await database.autocommit(
+        lambda cursor: cursor.execute(SCHEMA + "CREATE TABLE counters (n integer PRIMARY KEY)")
+    )
+
+    def lock_or_miss(cursor: Cursor, operations: Sequence[Operation[int]]) -> list[Vote[int]]:
+        cursor.execute("SELECT n FROM counters FOR UPDATE")
+        if cursor.fetchone() is None:
+            raise RowsMissing(lambda cursor: cursor.execute("INSERT INTO counters VALUES (1)"))
+        return [Yes(operation.body) for operation in operations]
+
+    participant = Participant(database, "counters", lock_or_miss)
+    name = gid()
+    assert await participant.prepare(name, in_a_moment(), operations(2)) == [Yes(2)]
+    # The row is committed while the branch is only prepared.
+    assert await rows(database, "SELECT n FROM counters") == [(1,)]
+    await participant.abort(name)
+    assert await rows(database, "SELECT n FROM counters") == [(1,)]
+
+
+async def test_a_branch_whose_rows_never_come_is_aborted_and_leaves_its_gid(
+    database: Database,
+) -> None:
+    await database.autocommit(lambda cursor: cursor.execute(SCHEMA))
+    made: list[str] = []
+
+    def miss(cursor: Cursor, operations: Sequence[Operation[int]]) -> list[Vote[int]]:
+        cursor.execute("SELECT 1")
+        raise RowsMissing(lambda cursor: made.append("row"))
+
+    participant = Participant(database, "counters", miss)
+    with pytest.raises(Aborted) as raised:
+        await participant.prepare(gid(), in_a_moment(), operations(2))
+    assert raised.value.reason == "ROWS_MISSING"
+    assert len(made) == MAX_ATTEMPTS
+    assert await rows(database, "SELECT gid FROM tx_branch") == []

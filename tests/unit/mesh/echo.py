@@ -81,6 +81,8 @@ class Echo:
             raise REFUSAL
         if word == b"fail":
             raise LookupError("secret of the server")
+        if word == b"lose-itself":
+            raise asyncio.CancelledError
         if word == b"wait":
             await self._wait()
         if word == b"echo-error":

@@ -128,7 +128,7 @@ async def test_unavailability_of_an_instance_is_not_passed_on_as_ones_own() -> N
     with pytest.raises(Unavailable) as caught:
         await scene.call(WRITE_ONCE)
     assert caught.value is away
-    assert not away.speaks_of_instance
+    assert not away.is_about_instance
 
 
 async def test_a_full_lane_says_nothing_and_leaves_the_call_to_the_next() -> None:
@@ -153,7 +153,7 @@ async def test_a_call_that_was_not_sent_does_not_change_a_breakers_count() -> No
 
 
 async def test_slow_calls_on_an_instance_that_gives_signs_of_life_never_take_it_out() -> None:
-    slow = NoAnswer(was_sent=True, was_silent=False)
+    slow = NoAnswer(was_sent=True, showed_no_life=False)
     scene = Scene({"host:1": [b"a"], "host:2": [slow]})
 
     def pass_time() -> None:

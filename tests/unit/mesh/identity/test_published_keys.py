@@ -175,7 +175,7 @@ async def test_a_server_without_keys_names_the_method_that_it_refused(
     with pytest.raises(NoKeysYet) as caught:
         await dispatcher.handle(PLAYERS_ECHO, b"hi", callers.player_metadata(), Deadline.after(5.0))
     assert caught.value.metadata["method"] == PLAYERS_ECHO
-    assert not caught.value.speaks_of_instance
+    assert not caught.value.is_about_instance
 
 
 async def test_it_fetches_without_a_caller(publisher: Publisher) -> None:

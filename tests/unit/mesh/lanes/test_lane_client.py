@@ -152,7 +152,7 @@ async def test_a_process_that_stood_still_reads_before_it_gives_calls_up(is_answ
         with pytest.raises(NoAnswer) as caught:
             await call
         assert caught.value.was_sent
-        assert not caught.value.was_silent
+        assert not caught.value.showed_no_life
     await lane.close()
 
 
@@ -198,7 +198,7 @@ async def test_a_slow_call_is_distinguished_from_a_silent_server_by_signs_of_lif
         (slow,) = begin(lane, b"slow", seconds=1.6)
         answered_count = 0
         while not slow.done():
-            asking = sum(batch.asks_for_sign_of_life for batch in stream.written)
+            asking = sum(batch.ping for batch in stream.written)
             if gives_signs and asking > answered_count:
                 answered_count = asking
                 stream.say(lane_pb2.ReplyBatch())
@@ -206,7 +206,7 @@ async def test_a_slow_call_is_distinguished_from_a_silent_server_by_signs_of_lif
         assert asking == (answered_count if gives_signs else 1)
         with pytest.raises(NoAnswer) as caught:
             await slow
-        assert caught.value.was_silent is not gives_signs
+        assert caught.value.showed_no_life is not gives_signs
         await lane.close()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
-from mesh.errors import ResourceExhausted, Unavailable
+from mesh.errors import Internal, ResourceExhausted, Unavailable
 from mesh.postgres import coalesced_reads
 from mesh.postgres.coalesced_reads import CoalescedRead
 
@@ -17,12 +17,15 @@ class Shelf:
         self.asked: list[set[str]] = []
         self.open = asyncio.Event()
         self.fails = False
+        self.is_cancelled = False
 
     async def read(self, keys: Collection[str]) -> Mapping[str, int]:
         self.asked.append(set(keys))
         await self.open.wait()
         if self.fails:
             raise Unavailable("away")
+        if self.is_cancelled:
+            raise asyncio.CancelledError
         return {key: len(self.asked) for key in keys if key != "nobody"}
 
 
@@ -62,6 +65,18 @@ async def test_a_failed_read_fails_its_own_callers_and_no_later_one() -> None:
     with pytest.raises(Unavailable):
         await reads.get("a")
     shelf.fails = False
+    assert await reads.get("a") == 2
+
+
+async def test_a_read_that_is_cancelled_from_within_fails_those_who_asked() -> None:
+    shelf = Shelf()
+    shelf.is_cancelled = True
+    shelf.open.set()
+    reads = CoalescedRead(shelf.read)
+    async with asyncio.timeout(2):
+        with pytest.raises(Internal):
+            await reads.get("a")
+    shelf.is_cancelled = False
     assert await reads.get("a") == 2
 
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from mesh.background import BackgroundTask, EndedByItself
 from mesh.process.listening import ListenFailed
 from mesh.process.runtime import STOP_SIGNALS, Entry, Runtime
 
@@ -159,19 +160,46 @@ async def test_a_background_task_that_fails_ends_the_start() -> None:
     assert recorder.events == ["stop", "close b", "close a"]
 
 
-async def test_a_background_task_may_return() -> None:
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["returns", "is cancelled"])
+async def test_a_background_task_that_ends_by_itself_ends_the_process(is_cancelled: bool) -> None:
     recorder = Recorder()
 
-    async def return_at_once() -> None:
-        pass
+    async def end_once_listed() -> None:
+        await recorder.is_listed.wait()
+        if is_cancelled:
+            raise asyncio.CancelledError
 
-    process = asyncio.create_task(live(recorder, return_at_once))
+    with pytest.raises(EndedByItself):
+        await live(recorder, end_once_listed)
+    assert recorder.events == LEFT_IN_ORDER
+
+
+async def test_a_task_of_a_part_that_fails_ends_the_process() -> None:
+    recorder = Recorder()
+
+    async def fail_once_listed() -> None:
+        await recorder.is_listed.wait()
+        await fail()
+
+    async def live_with_part() -> None:
+        async with Runtime(notice_seconds=0.0) as runtime:
+            part = BackgroundTask(fail_once_listed(), "part")
+            runtime.push_async_callback(part.end)
+            await runtime.serve(recorder, recorder.entry_at)
+
+    with pytest.raises(Broken):
+        await live_with_part()
+
+
+async def test_an_error_of_a_short_lived_task_does_not_end_the_process() -> None:
+    recorder = Recorder()
+    process = asyncio.create_task(live(recorder))
     await recorder.is_listed.wait()
+    asyncio.get_running_loop().call_exception_handler({"message": "a request failed"})
     await asyncio.wait([process], timeout=0.05)
     assert recorder.events == []
     signal.raise_signal(signal.SIGTERM)
     await process
-    assert recorder.events == LEFT_IN_ORDER
 
 
 async def test_a_background_task_ends_before_its_resources_are_closed() -> None:

@@ -1,4 +1,4 @@
-"""The trace of a batch: that of its only call, or a new one."""
+"""What a batch takes, and whose trace it has: its one call's, or a trace of its own."""
 
 import asyncio
 from collections.abc import Sequence
@@ -44,3 +44,10 @@ async def test_a_lone_work_keeps_its_calls_trace_and_a_batch_has_its_own() -> No
     (_, first), (names, batch), (_, fourth) = coordinator.batches
     assert (first, names, fourth) == (lone, ["b", "c"], last)
     assert batch not in ("", lone, last, *both)
+
+
+async def test_a_batch_takes_at_most_as_many_operations_as_it_may() -> None:
+    coordinator: Any = Coordinator()
+    group_commit = GroupCommit(coordinator, max_batch=2)
+    await asyncio.gather(*(submit(group_commit, name) for name in "abcde"))
+    assert [names for names, _ in coordinator.batches] == [["a", "b"], ["c", "d"], ["e"]]

@@ -1,6 +1,7 @@
 """The limits of a request, the key that it counts for, and the headers of its answer."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -8,14 +9,16 @@ import pytest
 import structlog
 
 from gateway_http.app import Gateway
+from gateway_http.config import ADDRESS, PLAYER, SIGN_IN
 from gateway_http.describing.pages import Presence
 from gateway_http.edge.client_address import ClientAddresses, parse_networks
 from gateway_http.edge.edge import Edge
-from gateway_http.edge.rate_limits.callers import Callers
 from gateway_http.edge.rate_limits.counters import Counters
 from gateway_http.edge.rate_limits.limiter import RateLimiter
 from gateway_http.edge.rate_limits.policy import Policy
+from gateway_http.edge.rate_limits.token_keys import TokenKeys
 from gateway_http.edge.response_headers import ResponseHeaders
+from gateway_http.exchange import LimitClass
 from mesh.errors import Unauthenticated
 from tests.unit.gateway.fakes import (
     Answer,
@@ -35,8 +38,9 @@ def token(subject: str, signature: str = "s") -> dict[str, str]:
     return {"authorization": f"Bearer e30.{claims}.{signature}"}
 
 
-def _counters(name: str, quota: int) -> Counters:
-    return Counters(Policy(name, quota, 10), lambda: 1_700_000_000.0)
+def _counters(policy: Policy, quota: int) -> Counters:
+    small = replace(policy, quota=quota, window_seconds=10)
+    return Counters(small, lambda: 1_700_000_000.0)
 
 
 class Limited:
@@ -45,12 +49,14 @@ class Limited:
     def __init__(self, caller: FakeCaller | None = None) -> None:
         addresses = ClientAddresses(parse_networks("127.0.0.0/8"))
         self.refused: list[str] = []
-        self.callers = Callers()
+        self.token_keys = TokenKeys()
         limiter = RateLimiter(
-            address=_counters("address", ADDRESS_QUOTA),
-            sign_in=_counters("sign-in", SIGN_IN_QUOTA),
-            player=_counters("player", PLAYER_QUOTA),
-            callers=self.callers,
+            {
+                LimitClass.ADDRESS: _counters(ADDRESS, ADDRESS_QUOTA),
+                LimitClass.SIGN_IN: _counters(SIGN_IN, SIGN_IN_QUOTA),
+                LimitClass.PLAYER: _counters(PLAYER, PLAYER_QUOTA),
+            },
+            self.token_keys,
             count_refusal=self.refused.append,
         )
         headers = ResponseHeaders((), addresses, hsts_seconds=0)
@@ -81,7 +87,7 @@ def reason(answer: Answer) -> Any:
 
 async def test_a_player_over_the_limit_gets_a_retry_hint() -> None:
     limited = Limited()
-    limited.callers.believe(token("p")["authorization"])
+    limited.token_keys.believe(token("p")["authorization"])
     for left in (2, 1, 0):
         answer = await limited.ask("GET", "/currency", token("p"))
         assert answer.status == 200
@@ -203,13 +209,13 @@ async def test_clients_behind_a_trusted_proxy_are_distinguished() -> None:
 
 
 def test_the_number_of_remembered_tokens_is_bounded() -> None:
-    callers = Callers(max_tokens=2)
+    token_keys = TokenKeys(max_tokens=2)
     for subject in "abc":
-        callers.believe(token(subject)["authorization"])
-    assert len(callers) == 2
-    key, is_known = callers.of(token("a")["authorization"])
+        token_keys.believe(token(subject)["authorization"])
+    assert len(token_keys) == 2
+    key, is_known = token_keys.of(token("a")["authorization"])
     assert (key.partition(":")[0], is_known) == ("token", False)
-    assert callers.of(token("c")["authorization"]) == ("player:c", True)
+    assert token_keys.of(token("c")["authorization"]) == ("player:c", True)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +232,7 @@ def test_the_number_of_remembered_tokens_is_bounded() -> None:
     ],
 )
 def test_a_token_without_a_subject_stands_for_itself(authorization: str) -> None:
-    callers = Callers()
-    before, _ = callers.of(authorization)
-    callers.believe(authorization)
-    assert callers.of(authorization) == (before, True)
+    token_keys = TokenKeys()
+    before, _ = token_keys.of(authorization)
+    token_keys.believe(authorization)
+    assert token_keys.of(authorization) == (before, True)

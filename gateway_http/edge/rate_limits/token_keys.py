@@ -21,7 +21,7 @@ DIGEST_BYTES = 16
 LONGEST_SUBJECT = 128
 
 
-class Callers:
+class TokenKeys:
     """The rate limit key of each token. For one event loop."""
 
     def __init__(self, *, max_tokens: int = MAX_TOKENS) -> None:

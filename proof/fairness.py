@@ -1,0 +1,99 @@
+"""What every player was promised of the draws, as checks over the gacha database.
+
+Each recomputes from the items that were drawn, by the definitions of the banners at the time.
+A check is a statement that returns the rows that break it.
+"""
+
+# One row for each item, in the order of a player's draws of a kind: `place` from 1, and whether
+# the banner had featured items of the rarity.
+_DRAWN = """
+    WITH terms AS MATERIALIZED (
+        SELECT odds_version, definition ->> 'kind' AS kind,
+               (definition #>> '{rules,0,hard_pity}')::int AS ultra_rare_hard_pity,
+               (definition #>> '{rules,1,hard_pity}')::int AS super_rare_hard_pity,
+               ARRAY(
+                   SELECT rule ->> 'rarity' FROM jsonb_array_elements(definition -> 'rules') AS rule
+                   WHERE rule ->> 'featured' IS NOT NULL
+               ) AS featured_rarities
+        FROM odds
+    ), drawn AS (
+        SELECT user_id, kind, number, position, rarity, featured, pity,
+               ultra_rare_hard_pity, super_rare_hard_pity,
+               row_number() OVER draws AS place, lag(rarity) OVER draws AS rarity_before,
+               lag(pity) OVER draws AS pity_before,
+               rarity = ANY(featured_rarities) AS has_featured
+        FROM pull JOIN pull_item USING (pull_id) JOIN terms USING (odds_version)
+        WINDOW draws AS (PARTITION BY user_id, kind ORDER BY number, position)
+    )
+"""
+CHECKS_OF_DRAWS = {
+    "pity numbers have no holes and no repeats": f"""
+        {_DRAWN} SELECT user_id, kind, number, position, pity FROM drawn
+        WHERE pity <> CASE
+            WHEN place = 1 OR rarity_before = 'ultra rare' THEN 1 ELSE pity_before + 1 END
+    """,
+    "a pity is what its player's items say": f"""
+        {_DRAWN}, told AS (
+            SELECT user_id, kind,
+                max(place) - coalesce(max(place) FILTER (WHERE rarity = 'ultra rare'), 0),
+                max(place) - coalesce(max(place) FILTER (WHERE rarity <> 'rare'), 0),
+                coalesce((array_agg(NOT featured ORDER BY place DESC)
+                    FILTER (WHERE has_featured AND rarity = 'ultra rare'))[1], false),
+                coalesce((array_agg(NOT featured ORDER BY place DESC)
+                    FILTER (WHERE has_featured AND rarity = 'super rare'))[1], false),
+                coalesce((array_agg(NOT featured ORDER BY place DESC)
+                    FILTER (WHERE has_featured AND rarity = 'rare'))[1], false)
+            FROM drawn GROUP BY user_id, kind
+        ), stored AS (
+            SELECT user_id, kind, since_ultra_rare, since_super_rare,
+                   ultra_rare_guaranteed, super_rare_guaranteed, rare_guaranteed
+            FROM pity
+        ), untouched AS (
+            SELECT * FROM stored
+            WHERE (since_ultra_rare, since_super_rare) = (0, 0)
+              AND NOT (ultra_rare_guaranteed OR super_rare_guaranteed OR rare_guaranteed)
+              AND NOT EXISTS (SELECT FROM drawn WHERE drawn.user_id = stored.user_id
+                                                  AND drawn.kind = stored.kind)
+        )
+        (SELECT 'stored', * FROM (
+            SELECT * FROM stored EXCEPT SELECT * FROM told EXCEPT SELECT * FROM untouched
+        ) AS wrong)
+        UNION ALL
+        (SELECT 'by the items', * FROM (SELECT * FROM told EXCEPT SELECT * FROM stored) AS wrong)
+    """,
+    "after an item that was not featured the next of its rarity is": f"""
+        {_DRAWN} SELECT user_id, kind, number, position, rarity FROM (
+            SELECT *, lag(featured) OVER (
+                PARTITION BY user_id, kind, rarity ORDER BY place) AS featured_before
+            FROM drawn WHERE has_featured
+        ) AS of_rarity WHERE NOT featured AND NOT featured_before
+    """,
+    "a hard pity is kept": f"""
+        {_DRAWN} SELECT user_id, kind, number, position, rarity FROM (
+            SELECT *, place - coalesce(max(place) FILTER (WHERE rarity <> 'rare') OVER (
+                PARTITION BY user_id, kind ORDER BY place
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS super_rare_pull
+            FROM drawn
+        ) AS counted
+        WHERE (rarity <> 'ultra rare' AND pity >= ultra_rare_hard_pity)
+           OR (rarity = 'rare' AND super_rare_pull >= super_rare_hard_pity)
+    """,
+    "a ten-pull has what its banner guarantees": """
+        SELECT pull_id FROM pull JOIN odds USING (odds_version) JOIN pull_item USING (pull_id)
+        WHERE count = 10 AND definition ->> 'ten_pull_guarantee' IS NOT NULL
+        GROUP BY pull_id, definition HAVING NOT bool_or(
+            rarity = 'ultra rare' OR rarity = definition ->> 'ten_pull_guarantee')
+    """,
+    "no player has passed a banner's limit": """
+        SELECT user_id, counted.banner_id, number, made FROM (
+            SELECT *, sum(count) OVER (PARTITION BY user_id, banner_id ORDER BY number) AS made
+            FROM pull
+        ) AS counted JOIN odds USING (odds_version)
+        WHERE made > nullif((definition ->> 'pull_limit')::int, 0)
+    """,
+    "a count of draws is that of its player's pulls": """
+        SELECT user_id, banner_id, draw_count, counted_to FROM pull_count WHERE draw_count <> (
+            SELECT coalesce(sum(count), 0) FROM pull WHERE pull.user_id = pull_count.user_id
+              AND pull.banner_id = pull_count.banner_id AND number <= counted_to)
+    """,
+}

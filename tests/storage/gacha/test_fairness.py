@@ -1,0 +1,116 @@
+"""The checks of what players were promised of the draws, on what was drawn and on harmed rows."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from gacha_svc.adapters.catalog_file.catalog import parse_catalog
+from gacha_svc.use_cases.catalog import CatalogCache, Catalogs
+from mesh.postgres.database import Database
+from proof.fairness import CHECKS_OF_DRAWS
+from tests.storage.conftest import empty, migrations_of
+from tests.storage.gacha.drawing import Instance, changed, operation
+
+PLAYERS = [str(UUID(int=number)) for number in range(1, 4)]
+ROUNDS = 60
+LIMIT = 10_000
+
+HARM = {
+    "a pity number too high": (
+        "UPDATE pull_item SET pity = pity + 1 WHERE pull_id = (SELECT pull_id FROM pull LIMIT 1)",
+        {"pity numbers have no holes and no repeats"},
+    ),
+    "a pity that starts again": (
+        "UPDATE pity SET since_ultra_rare = 0, since_super_rare = 0 WHERE kind = 'beginner'",
+        {"a pity is what its player's items say"},
+    ),
+    "a count of super rares that is not updated": (
+        "UPDATE pity SET since_super_rare = since_super_rare + 1",
+        {"a pity is what its player's items say"},
+    ),
+    "a guarantee that is forgotten": (
+        "UPDATE pity SET super_rare_guaranteed = NOT super_rare_guaranteed WHERE kind = 'limited'",
+        {"a pity is what its player's items say"},
+    ),
+    "a pity row that is gone": (
+        "DELETE FROM pity WHERE kind = 'limited'",
+        {"a pity is what its player's items say"},
+    ),
+    "a guarantee that is not kept": (
+        """
+        UPDATE pull_item SET featured = false WHERE rarity <> 'rare' AND pull_id IN (
+            SELECT pull_id FROM pull WHERE banner_id = 'lamplighter')
+        """,
+        {"after an item that was not featured the next of its rarity is"},
+    ),
+    "a hard pity that is not kept": (
+        "UPDATE pull_item SET rarity = 'rare', featured = false",
+        {"a hard pity is kept", "a ten-pull has what its banner guarantees"},
+    ),
+    "a limit that is passed": (
+        "UPDATE odds SET definition = jsonb_set(definition, '{pull_limit}', '15')"
+        " WHERE banner_id = 'standard'",
+        {"no player has passed a banner's limit"},
+    ),
+    "a count of draws that is lost": (
+        "UPDATE pull_count SET draw_count = draw_count - 1 WHERE draw_count > 0",
+        {"a count of draws is that of its player's pulls"},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+    return shared_database("fairness", migrations_of(repository, "gacha_svc"))
+
+
+@pytest.fixture
+async def database(schema: Database, repository: Path) -> Database:
+    """Some hundred draws of three players on all banners, from a fixed seed."""
+    await empty(schema)
+    await schema.autocommit(
+        lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
+    )
+    path = repository / "gacha_svc" / "catalog.yaml"
+    catalog = changed(parse_catalog(path.read_bytes(), path.name), pull_limit=LIMIT)
+    await Catalogs(schema, CatalogCache(schema), lambda: catalog).introduce()
+    chance = random.Random(12)
+    instance = Instance.of(schema, chance.randbytes)
+    for _ in range(ROUNDS):
+        batch = [
+            operation(chance.choice(catalog.banners), player, chance.choice((1, 10)))
+            for player in PLAYERS
+        ]
+        await instance.apply(*batch)
+    return schema
+
+
+def broken(cursor: Cursor) -> set[str]:
+    names: set[str] = set()
+    for name, statement in CHECKS_OF_DRAWS.items():
+        cursor.execute(statement)
+        if cursor.fetchall():
+            names.add(name)
+    return names
+
+
+async def test_what_was_drawn_breaks_no_check_and_each_harm_breaks_its_own(
+    database: Database,
+) -> None:
+    assert await database.autocommit(broken) == set()
+    for harm, (statement, expected) in HARM.items():
+
+        def harmed(cursor: Cursor, statement: str = statement) -> set[str]:
+            cursor.execute("BEGIN")
+            cursor.execute(statement)
+            assert cursor.rowcount, harm  # noqa: B023 (used at once)
+            names = broken(cursor)
+            cursor.execute("ROLLBACK")
+            return names
+
+        found = await database.autocommit(harmed)
+        assert expected <= found, harm

@@ -1,0 +1,67 @@
+"""A batch that fails in an unforeseen way blocks nobody's later operations."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from mesh.deadlines import Deadline
+from mesh.errors import Internal
+from mesh.txn.coordinator import OperationPair
+from mesh.txn.group_commit import GroupCommit
+from mesh.txn.model import No
+
+
+class Coordinator:
+    """Fails the first batch once it is told to, and refuses the operations of the others."""
+
+    def __init__(self, failure: BaseException) -> None:
+        self.has_begun = asyncio.Event()
+        self.may_fail = asyncio.Event()
+        self._failure = failure
+
+    async def run(self, batch: Sequence[OperationPair], deadline: Deadline) -> dict[str, No]:
+        if not self.may_fail.is_set():
+            self.has_begun.set()
+            await self.may_fail.wait()
+            raise self._failure
+        return {work.id: No("REFUSED") for work in batch}
+
+
+def work(name: str) -> OperationPair:
+    return OperationPair(name, "one player", first=name, second=name)
+
+
+FAILURES = pytest.mark.parametrize("failure", [RuntimeError(), asyncio.CancelledError()], ids=repr)
+
+
+@FAILURES
+async def test_the_operations_fail_and_the_owners_next_one_goes_on(failure: BaseException) -> None:
+    coordinator: Any = Coordinator(failure)
+    group_commit = GroupCommit(coordinator)
+    first = asyncio.create_task(group_commit.submit(work("a"), Deadline.after(5)))
+    await coordinator.has_begun.wait()
+    second = asyncio.create_task(group_commit.submit(work("b"), Deadline.after(5)))
+    coordinator.may_fail.set()
+    async with asyncio.timeout(2):
+        with pytest.raises(Internal):
+            await first
+        assert await second == No("REFUSED")
+
+
+@FAILURES
+async def test_a_caller_that_has_left_does_not_block_its_later_operations(
+    failure: BaseException,
+) -> None:
+    coordinator: Any = Coordinator(failure)
+    group_commit = GroupCommit(coordinator)
+    first = asyncio.create_task(group_commit.submit(work("a"), Deadline.after(5)))
+    await coordinator.has_begun.wait()
+    first.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await first
+    coordinator.may_fail.set()
+    async with asyncio.timeout(2):
+        assert await group_commit.submit(work("b"), Deadline.after(5)) == No("REFUSED")
