@@ -62,7 +62,7 @@ def test_a_purchase_has_these_keys(rest: RestClient, new_player: NewPlayer) -> N
     player = new_player()
     rest.buy_currency(player.token, 100, "credit_card", key="k")
     ended = until_ended(rest, player)
-    shown = told(rest, player, ended["purchaseId"])
+    shown = read_purchase(rest, player, ended["purchaseId"])
     assert shown.ok, shown
     assert shown.body == ended
     assert set(ended) == {
