@@ -1,4 +1,4 @@
-"""Unit tests start no process: what they test runs in this one, behind loopback sockets at most."""
+"""Unit tests start no process: all code under test runs in this one, with loopback sockets."""
 
 import sys
 from collections.abc import Iterator

@@ -105,5 +105,5 @@ def test_docs_page_shows_the_calls_in_a_real_browser(mesh: Mesh, tmp_path: Path)
     for text in ("Gacha Mesh", "/buy-currency", "/register", "opblock"):
         assert text in shown.document
     assert "Failed to load API definition" not in shown.document
-    # What the page's policy forbids, the browser says here.
+    # The browser reports violations of the page's policy here.
     assert shown.console == ""

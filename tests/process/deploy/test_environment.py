@@ -1,4 +1,4 @@
-"""An installation that was broken off is never taken for an environment."""
+"""An interrupted installation never counts as a complete environment."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def checkout(tmp_path: Path, repository: Path) -> Path:
-    """As much of a checkout as the commands look at before they start Python."""
+    """The files of a checkout that the commands read before they start Python."""
     shutil.copy(repository / "Makefile", tmp_path)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     python = tmp_path / ".venv" / "bin" / "python"

@@ -1,4 +1,4 @@
-"""A log line is one JSON object, and a traceback in it tells no value."""
+"""A log line is one JSON object, and a traceback in it shows no values."""
 
 import json
 import subprocess

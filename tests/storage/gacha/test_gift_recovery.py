@@ -1,5 +1,5 @@
-"""Gifts on a real PostgreSQL: whoever dies, and whatever the account service says or fails
-to say, an item is in one inventory and a fee is kept for a delivered gift alone."""
+"""Gifts on a real PostgreSQL with crashes and failures of the account service: an item is always
+in exactly one inventory, and a fee is kept only for a delivered gift."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from tests.storage.holding import held
 
 
 class Killed(BaseException):
-    """What a process that ends does to its tasks."""
+    """Ends a task like the death of its process."""
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ async def test_without_the_fee_the_items_come_back_and_the_key_gives_the_same_an
     assert await send(gifts, key="k2") == sent
 
 
-async def test_what_cannot_be_delivered_is_returned_with_its_fee(
+async def test_an_undeliverable_gift_is_returned_with_its_fee(
     service: GiftService, gifts: Gifts
 ) -> None:
     await service.owns(NOOR, SWORD, MAX_HOLDING_COUNT)
@@ -137,7 +137,7 @@ PASSED = {
 @pytest.mark.parametrize(
     ("end", "point"), [(end, point) for end, points in PASSED.items() for point in points]
 )
-async def test_another_instance_finishes_what_one_that_died_began(
+async def test_another_instance_finishes_the_saga_of_a_dead_one(
     service: GiftService, end: str, point: str
 ) -> None:
     if end == "without the fee":
@@ -180,9 +180,7 @@ async def test_instances_that_race_for_a_gift_move_it_once(service: GiftService)
     assert sum(service.account.kept.values()) == FEE_GEMS
 
 
-async def test_a_pull_that_is_being_committed_is_waited_for_and_not_for_ever(
-    service: GiftService, gifts: Gifts
-) -> None:
+async def test_waiting_for_a_pull_in_commit_is_bounded(service: GiftService, gifts: Gifts) -> None:
     def pull(cursor: Cursor) -> None:
         storage.put_items(cursor, MIRA.user_id, SWORD, 1)
 

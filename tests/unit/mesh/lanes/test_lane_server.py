@@ -134,7 +134,7 @@ async def test_a_server_has_a_bound_on_its_lanes() -> None:
     await link.server.stop(0)
 
 
-async def test_who_breaks_the_rules_loses_the_lane_and_no_other_client_does(link: Link) -> None:
+async def test_a_client_that_violates_the_protocol_loses_only_its_own_lane(link: Link) -> None:
     call = lane_pb2.LaneCall(
         id=7, method=ECHO, request=b"wait", metadata=link.callers.metadata, timeout_ms=5000
     )
@@ -198,7 +198,7 @@ class Answers:
 
 
 @pytest.mark.parametrize("bound", ["calls", "bytes"])
-async def test_whose_replies_are_not_read_has_no_further_calls_read(bound: str) -> None:
+async def test_no_calls_are_read_from_a_client_that_does_not_read_replies(bound: str) -> None:
     context = Context()
     answers: Any = Answers()
     bounds: dict[str, Any] = (

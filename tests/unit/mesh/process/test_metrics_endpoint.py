@@ -26,7 +26,7 @@ def test_the_endpoint_shows_the_registry_while_it_is_served_and_frees_its_port()
         pass
 
 
-def test_a_page_is_shown_by_its_path_beside_what_is_counted() -> None:
+def test_a_page_is_served_by_its_path_beside_the_metrics() -> None:
     pages: dict[str, Page] = {"/sd": lambda: (HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"no")}
     with metrics_served("[::1]:0", process_registry(), pages) as address:
         assert (

@@ -1,4 +1,4 @@
-"""One connection of the load: what counts, what is an error, and how it goes on."""
+"""One connection of the load: what it counts, its errors, and how it continues after one."""
 
 import asyncio
 import itertools
@@ -15,7 +15,7 @@ BUSY = b"HTTP/1.1 429 Too Many\r\ncontent-length: 4\r\n\r\nbusy"
 
 
 class Recorded(Window):
-    """A window whose operations can be waited for."""
+    """A window whose operations can be awaited."""
 
     def __init__(self) -> None:
         super().__init__()

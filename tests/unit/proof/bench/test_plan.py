@@ -1,4 +1,4 @@
-"""Which runs are carried out, and what they send."""
+"""The measurements of a plan, and the requests that they send."""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Measured figures beside their targets."""
+"""Measured figures and their targets."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from tests.unit.proof.bench.samples import figures, sample, series
 
 
 def _run(pulls: Mapping[int, float], commits: Mapping[int, float]) -> Figures:
-    """By number of connections, medians in ms."""
+    """Figures with these medians in ms by number of connections."""
     return figures(
         series("pulls", {count: [sample(p50_ms=each)] for count, each in pulls.items()}),
         series("commits", {count: [sample(p50_ms=each)] for count, each in commits.items()}),
