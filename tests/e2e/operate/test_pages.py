@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import pytest
 from openapi_schema_validator import OAS31Validator
@@ -33,11 +33,9 @@ def test_status_tells_every_instance_that_is_alive(mesh: Mesh, rest: RestClient)
     status = rest.http.get("/status").json()
     assert status["status"] == "ok"
     assert status["registry"]["viewAgeSeconds"] < 5
-    assert status["gateway"]["address"] == urlsplit(mesh.gateway).netloc
     for role in ("account_svc", "gacha_svc", "gateway_http"):
         assert status["services"][role] == [
-            {"id": each["name"], "address": each["address"], "state": "serving"}
-            for each in mesh.processes(role)
+            {"id": each["name"], "state": "serving"} for each in mesh.processes(role)
         ]
 
 
