@@ -16,6 +16,8 @@ from mesh.errors import Aborted, DataLoss, FailedPrecondition, InvalidArgument, 
 GID_MAX_AGE_SECONDS = 30
 GID_MAX_LENGTH = 199
 MAX_OPERATIONS = 256
+FORGET_LIMIT = 10_000
+"""The maximum number of old rows that one transaction removes."""
 RECOVERY_AGE_SECONDS = 3.0
 """The minimum age of a branch or decision before recovery acts on it."""
 
