@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -19,7 +20,7 @@ from gacha_svc.storage import gifts as storage
 from gacha_svc.use_cases.gifts import Gifts
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, MeshError
-from mesh.postgres.database import Database
+from mesh.postgres.database import Database, LockTimeout
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.gacha.gift_service import (
     FEE_GEMS,
@@ -31,6 +32,8 @@ from tests.storage.gacha.gift_service import (
     send,
 )
 from tests.storage.holding import held
+
+T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -190,6 +193,24 @@ async def test_waiting_for_a_pull_in_commit_is_bounded(service: GiftService, gif
         sending = asyncio.create_task(send(gifts))
     assert (await sending).state is GiftState.DELIVERED
     assert (await service.held(MIRA), await service.held(NOOR)) == (3, 1)
+
+
+async def test_an_item_that_stays_held_is_tried_again_with_pauses(service: GiftService) -> None:
+    class BusyDatabase(Database):
+        attempt_count = 0
+
+        async def transaction(self, work: Callable[[Cursor], T]) -> T:
+            self.attempt_count += 1
+            raise LockTimeout("held")
+
+        async def autocommit(self, work: Callable[[Cursor], T]) -> T:
+            return await service.database.autocommit(work)
+
+    database = BusyDatabase("postgresql://nowhere")
+    gifts = Gifts(database, service.account, service.instance()[1], fee_gems=FEE_GEMS)
+    with pytest.raises(DeadlineExceeded):
+        await send(gifts, deadline=Deadline.after(0.3))
+    assert 2 <= database.attempt_count <= 8
 
 
 async def test_a_receiver_whose_inventory_is_held_gets_the_gift_later(

@@ -260,6 +260,45 @@ async def test_waking_makes_a_saga_due_as_soon_as_its_lease_is_free(
     assert not await wake(), "there is nothing left to do"
 
 
+async def test_a_saga_that_was_woken_is_not_parked_at_that_moment(orders: OrderSaga) -> None:
+    runner = orders.runner()
+    saga = await orders.begun(runner)
+
+    def wake_and_park(cursor: Cursor) -> Saga | None:
+        assert rows.wake(cursor, SAGA_ID)
+        return rows.postpone(cursor, saga, "AWAY", QUICK.max_attempts, None)
+
+    released = await orders.database.transaction(wake_and_park)
+    assert released is not None
+    assert not released.is_parked
+    await orders.until(runner, lambda saga: saga.state == "SETTLED")
+
+
+async def test_only_the_holder_of_the_lease_moves_or_releases_a_saga(orders: OrderSaga) -> None:
+    """In the very state that an earlier holder has read."""
+
+    def lease_again(cursor: Cursor) -> tuple[Saga, Saga]:
+        earlier = rows.insert(cursor, SAGA_ID, "order", "ASKING", {}, 0.0)
+        [present] = rows.lease_due(cursor, ["order"], 1, 60.0)
+        assert earlier is not None
+        return earlier, present
+
+    earlier, present = await orders.database.transaction(lease_again)
+
+    def work(saga: Saga) -> Callable[[Cursor], Saga]:
+        return lambda cursor: rows.move(cursor, saga, "AGREED", {}, 60.0)
+
+    with pytest.raises(rows.LeaseLost):
+        await orders.database.transaction(work(earlier))
+    assert await orders.state(orders.runner()) == present
+    release = await orders.database.autocommit(
+        lambda cursor: rows.postpone(cursor, earlier, "LATER", 1, 0.0)
+    )
+    assert release is None
+    assert await orders.database.transaction(lambda c: rows.hold(c, [earlier])) == set()
+    assert (await orders.database.transaction(work(present))).state == "AGREED"
+
+
 async def test_waiting_for_an_outside_service_is_no_failure(orders: OrderSaga) -> None:
     def wait() -> None:
         if len(orders.asked) <= 3 * QUICK.max_attempts:

@@ -42,6 +42,13 @@ def test_both_numbers_and_their_ratio_are_reported() -> None:
     ]
 
 
+def test_purchases_are_compared_too() -> None:
+    of = figures(series("purchases", {64: [sample(operation_count=6_400)]}))
+    (purchases,) = comparisons(of)
+    assert purchases.what == "purchases a second, 64 connections"
+    assert (purchases.measured, purchases.target, purchases.ratio) == ("800", "at least 400", 2.0)
+
+
 def test_the_cost_is_distinguished_from_few_connections_to_many() -> None:
     of = figures(series("pulls", {1: [sample()], 16: [sample()]}))
     (falling,) = comparisons(of)
