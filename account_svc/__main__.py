@@ -32,7 +32,6 @@ from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from account_svc.use_cases.sessions import Sessions
-from mesh.config import load
 from mesh.contract.terms import WorkKind
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
@@ -41,6 +40,7 @@ from mesh.process.member import Member
 from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service
 from mesh.saga.runner import SagaRunner
+from mesh.settings_loading import load
 from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, keep_recovering

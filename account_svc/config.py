@@ -6,9 +6,9 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from account_svc.domain.purchases import MAX_PRICE_MINOR
-from mesh.config import chosen_secret
 from mesh.process.config import ServiceSettings
 from mesh.process.priority import BACKGROUND
+from mesh.settings_loading import chosen_secret
 
 ProviderName = Literal["sandbox", "stripe"]
 

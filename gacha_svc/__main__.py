@@ -21,7 +21,6 @@ from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
 from mesh.calling.client import ServiceClient
-from mesh.config import load
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.database import Database
@@ -30,6 +29,7 @@ from mesh.process.member import Member
 from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service
 from mesh.saga.runner import SagaRunner
+from mesh.settings_loading import load
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit

@@ -26,10 +26,10 @@ from gateway_http.listening.sockets import handed_socket, listening_socket
 from gateway_http.listening.tls import CurrentCertificate
 from gateway_http.serving import HttpFront
 from gateway_http.transcoding.contracts import import_generated, load_contracts
-from mesh.config import load
 from mesh.logs import configure_logs
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime, run
+from mesh.settings_loading import load
 from mesh.tls.certificates import CertificateMetrics, Certificates
 from protos import DESCRIPTORS
 

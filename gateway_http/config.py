@@ -13,8 +13,8 @@ from gateway_http.edge.client_address import Network, parse_networks
 from gateway_http.edge.rate_limits.policy import Policy, parse_policy
 from gateway_http.listening.bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from mesh.calling.unary import MAX_MESSAGE_BYTES
-from mesh.config import host_and_port
 from mesh.process.config import MemberSettings
+from mesh.settings_loading import host_and_port
 from mesh.tls.material import TlsFiles
 from mesh.tls.settings import readable, together
 

@@ -16,7 +16,7 @@ FIRST_REQUEST_SECONDS = 0.3
 """How long the last accepted connection has to send its request."""
 
 
-class HttpServer(Protocol):
+class GracefulServer(Protocol):
     """Serves the gateway on a listening socket."""
 
     async def serve(self) -> object:
@@ -36,13 +36,13 @@ class HttpFront:
     """Starts and stops an HTTP server without losing a request."""
 
     def __init__(
-        self, runtime: Runtime, presence: Presence, make_server: Callable[[], HttpServer]
+        self, runtime: Runtime, presence: Presence, make_server: Callable[[], GracefulServer]
     ) -> None:
         """`start` calls `make_server`."""
         self._runtime = runtime
         self._presence = presence
         self._make_server = make_server
-        self._server: HttpServer | None = None
+        self._server: GracefulServer | None = None
         self._serving: BackgroundTask | None = None
 
     @property

@@ -13,10 +13,10 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from mesh.config import load
 from mesh.logs import configure_logs
 from mesh.process.listening import ListenFailed
 from mesh.process.runtime import Runtime, run
+from mesh.settings_loading import load
 from payment_sandbox.app import SandboxApp
 from payment_sandbox.config import SandboxSettings
 from payment_sandbox.faults import Faults

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-from mesh.config import chosen_secret, host_and_port
+from mesh.settings_loading import chosen_secret, host_and_port
 from payment_sandbox.faults import FaultRates
 
 

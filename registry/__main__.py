@@ -2,15 +2,15 @@
 
 import random
 
-from mesh.config import load
 from mesh.contract.methods import methods_of
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys
 from mesh.logs import configure_logs
-from mesh.process.member import Base
+from mesh.process.member import ProcessParts
 from mesh.process.runtime import Runtime, run
 from mesh.process.server import Server
 from mesh.serving.dispatch import Dispatcher
+from mesh.settings_loading import load
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
 from registry.adapters.etcd.client import EtcdClient
@@ -60,22 +60,24 @@ def store_of(settings: RegistrySettings) -> Store:
 async def serve(settings: RegistrySettings) -> None:
     """Builds the registry and serves until a signal."""
     async with Runtime() as runtime:
-        base = Base(runtime, settings, NAME)
+        parts = ProcessParts(runtime, settings, NAME)
         store = store_of(settings)
         cache = InstanceCache(
             store, first_list_seconds=0.0 if settings.etcd_members() else SETTLE_SECONDS
         )
-        server = _server(settings, base, store, cache)
+        server = _server(settings, parts, store, cache)
         runtime.run_in_background(store.run, "store")
         runtime.run_in_background(cache.run, "instance-cache")
-        await base.serve_as(
+        await parts.serve_as(
             server,
             lambda instance: RegistryEntry(OwnEntry(instance, store), store),
             {scrape_targets.PATH: scrape_targets.scrape_targets_page(cache)},
         )
 
 
-def _server(settings: RegistrySettings, base: Base, store: Store, cache: InstanceCache) -> Server:
+def _server(
+    settings: RegistrySettings, parts: ProcessParts, store: Store, cache: InstanceCache
+) -> Server:
     authenticator = Authenticator(
         player_keys=fixed_keys(), service_keys=settings.service_keys().find
     )
@@ -88,8 +90,8 @@ def _server(settings: RegistrySettings, base: Base, store: Store, cache: Instanc
         (SERVICE.full_name, xds.SERVICE),
         Dispatcher(methods_of(SERVICE, RegistryRpc(store)), authenticator),
         is_ready,
-        security=base.security,
-        observe_replies=base.lane_metrics.observe_replies,
+        security=parts.security,
+        observe_replies=parts.lane_metrics.observe_replies,
         streams=(xds.DiscoveryService(load_targets(DESCRIPTORS.read_bytes()), cache),),
         described_in=xds.DESCRIBED_IN,
     )

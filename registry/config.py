@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_settings import NoDecode
 
-from mesh.config import addresses, split_addresses
 from mesh.process.config import ServerSettings
+from mesh.settings_loading import addresses, split_addresses
 
 
 class RegistrySettings(ServerSettings):

@@ -26,7 +26,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from account_svc.storage import login_reports
-from mesh.config import load
+from mesh.settings_loading import load
 
 CONNECT_TIMEOUT_SECONDS = 3
 

@@ -26,12 +26,12 @@ from account_svc.adapters.signing_keys.views import InstanceViews
 from account_svc.use_cases.instance_wait import InstanceWait, RotationFailed
 from account_svc.use_cases.key_rotation import KeyChange, KeyRotation
 from mesh.calling.unary import UnaryTransport
-from mesh.config import addresses, load, split_addresses
 from mesh.contract.access import ADMIN
 from mesh.errors import MeshError
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.membership.discovery import Directory
 from mesh.process.config import read_private_key
+from mesh.settings_loading import addresses, load, split_addresses
 from mesh.tls.security import security_read_once
 from mesh.tls.settings import TlsSettings
 

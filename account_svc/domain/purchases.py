@@ -42,7 +42,7 @@ class PurchaseState(StrEnum):
         return self in (PurchaseState.FAILED, PurchaseState.REFUNDED)
 
 
-class PurchaseStep(StrEnum):
+class PurchaseSagaState(StrEnum):
     """The states of a purchase's saga."""
 
     CHARGING = "CHARGING"

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseState, PurchaseStep
+from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseSagaState, PurchaseState
 from account_svc.domain.wallets import BalanceChange
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
 from mesh.deadlines import Deadline, within
 from mesh.errors import MeshError
 from mesh.postgres.database import Database, LockTimeout
-from mesh.saga import log as rows
+from mesh.saga import rows
 from mesh.saga.definition import Saga, StillWaiting
 
 MAX_BATCH = 256
@@ -198,10 +198,12 @@ def _credit(cursor: Cursor, paid: Sequence[Paid], waits: bool) -> Mapping[str, S
     moved = rows.move_held(
         cursor,
         {
-            saga_id: PurchaseStep.CREDITED if saga_id in credited else PurchaseStep.REFUNDING
+            saga_id: PurchaseSagaState.CREDITED
+            if saga_id in credited
+            else PurchaseSagaState.REFUNDING
             for saga_id in held
         },
-        ends={PurchaseStep.CREDITED},
+        ends={PurchaseSagaState.CREDITED},
     )
     return {each.saga.saga_id: moved.get(each.saga.saga_id) for each in free}
 

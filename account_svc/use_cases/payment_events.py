@@ -11,7 +11,7 @@ import structlog
 
 from account_svc.domain.payments import PaymentProvider
 from mesh.postgres.database import Database
-from mesh.saga.log import wake
+from mesh.saga.rows import wake
 
 log = structlog.get_logger()
 

@@ -27,7 +27,7 @@ from account_svc.domain.payments import (
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
-from account_svc.domain.purchases import PURCHASE, PurchaseRecord, PurchaseState, PurchaseStep
+from account_svc.domain.purchases import PURCHASE, PurchaseRecord, PurchaseSagaState, PurchaseState
 from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import purchases as storage
 from account_svc.use_cases.credits import Credits, Paid
@@ -61,7 +61,7 @@ class PurchaseSaga:
         self._database = database
         self._provider = provider
         self._credits = Credits(database)
-        step = PurchaseStep
+        step = PurchaseSagaState
         self.definition = Definition(
             PURCHASE,
             step.CHARGING,
@@ -86,7 +86,7 @@ class PurchaseSaga:
             case ChargeState.REFUNDED:
                 return _ending(saga, PurchaseState.REFUNDED, PaymentRefunded.REASON)
             case ChargeState.SUCCEEDED:
-                return Move.to(PurchaseStep.PAID, charge_id=charge.charge_id)
+                return Move.to(PurchaseSagaState.PAID, charge_id=charge.charge_id)
 
     async def _charged(self, record: PurchaseRecord, deadline: Deadline) -> Charge:
         """The charge; makes it if there is none."""
@@ -131,6 +131,6 @@ def _ending(saga: Saga, outcome: PurchaseState, reason: str) -> Move:
 
     def apply(cursor: Cursor) -> str:
         storage.insert_outcome(cursor, saga.saga_id, outcome, reason)
-        return PurchaseStep[outcome.name]
+        return PurchaseSagaState[outcome.name]
 
     return Move(apply)

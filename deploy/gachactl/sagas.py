@@ -17,7 +17,7 @@ from deploy.gachactl.output import Format, FormatOption, print_json, print_rows,
 from deploy.gachactl.target import Folder, database_urls
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER
-from mesh.saga import log as saga_log
+from mesh.saga import rows as saga_rows
 from mesh.saga.definition import Saga
 
 CONNECT_TIMEOUT_SECONDS = 3
@@ -40,7 +40,7 @@ def show_list(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TAB
     found = [
         (database, saga)
         for database, url in database_urls(folder).items()
-        for saga in _in_database(url, saga_log.list_open)
+        for saga in _in_database(url, saga_rows.list_open)
     ]
     if output is Format.JSON:
         print_json({"sagas": [_as_json(database, saga) for database, saga in found]})
@@ -72,7 +72,7 @@ def retry(
         ) from None
 
     def retry_or_wake(cursor: Cursor) -> bool:
-        return saga_log.retry(cursor, wanted) or saga_log.wake(cursor, wanted)
+        return saga_rows.retry(cursor, wanted) or saga_rows.wake(cursor, wanted)
 
     for database, url in database_urls(folder).items():
         if _in_database(url, retry_or_wake):

@@ -14,8 +14,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gacha_svc.domain.rarities import RARITIES, Rarity
-from gacha_svc.domain.schema import (
+from gacha_svc.domain.field_types import (
     CERTAIN_PPM,
     MAX_GEMS,
     Fault,
@@ -31,6 +30,7 @@ from gacha_svc.domain.schema import (
     require_distinct,
     require_some,
 )
+from gacha_svc.domain.rarities import RARITIES, Rarity
 
 
 class Item(Model):

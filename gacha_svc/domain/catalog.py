@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from gacha_svc.domain.banners import Banner, Item
 from gacha_svc.domain.errors import BannerNotFound, CatalogEmpty
-from gacha_svc.domain.schema import MAX_BANNERS, MAX_ITEMS, Fault, Model, refuse, require_some
+from gacha_svc.domain.field_types import MAX_BANNERS, MAX_ITEMS, Fault, Model, refuse, require_some
 
 
 class Catalog(Model):

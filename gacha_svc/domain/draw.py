@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gacha_svc.domain.banners import Banner, Item, RarityRule
+from gacha_svc.domain.field_types import CERTAIN_PPM
 from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.randomness import RandomBytes, uniform_below
 from gacha_svc.domain.rarities import RARITIES, Rarity
 from gacha_svc.domain.rates import rarity_weights
-from gacha_svc.domain.schema import CERTAIN_PPM
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def draw(
         drawn, pity = draw(banner, items_by_id, pity, 10, secrets.token_bytes)
         names = [each.item.name for each in drawn]
     """
-    assert count in (1, 10), "validate_count comes first"
+    assert count in (1, 10), "check_count comes first"
     promise = banner.ten_pull_guarantee if count == 10 else None
     kept = False
     drawn: list[DrawnItem] = []

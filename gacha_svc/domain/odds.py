@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from gacha_svc.domain.banners import Banner, Item, RarityRule
+from gacha_svc.domain.field_types import CERTAIN_PPM
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.domain.rates import curve_rate_ppm, effective_rate_ppm, rarity_weights, shared_out
-from gacha_svc.domain.schema import CERTAIN_PPM
 
 NEGLIGIBLE = 1e-18
 """A recursion stops when the chance to get so far is below this."""

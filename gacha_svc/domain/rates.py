@@ -5,7 +5,7 @@ rates are whole parts per million.
 """
 
 from gacha_svc.domain.banners import Banner, RarityRule
-from gacha_svc.domain.schema import CERTAIN_PPM
+from gacha_svc.domain.field_types import CERTAIN_PPM
 
 
 def curve_rate_ppm(

@@ -8,8 +8,8 @@ from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.catalog import LiveCatalog
 from gacha_svc.domain.draw import draw
 from gacha_svc.domain.errors import BannerPullLimit, OddsChanged
-from gacha_svc.domain.limits import validate_pull_limit
 from gacha_svc.domain.pity import Pity
+from gacha_svc.domain.pull_counts import check_pull_limit
 from gacha_svc.domain.pulls import Draw, Pull, PulledItem, pulled
 from gacha_svc.domain.randomness import RandomBytes
 from gacha_svc.storage import pulls as storage
@@ -104,7 +104,7 @@ def _refusal(
         if draw_count is None:
             return No(BUSY)
         try:
-            validate_pull_limit(request.count, banner, draw_count)
+            check_pull_limit(request.count, banner, draw_count)
         except BannerPullLimit as error:
             return No(error.reason, error.message, error.metadata)
     return None

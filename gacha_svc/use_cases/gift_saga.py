@@ -26,7 +26,7 @@ from mesh.postgres.database import Database
 from mesh.saga.definition import Definition, Move, Saga, State
 
 
-class GiftStep(StrEnum):
+class GiftSagaState(StrEnum):
     """The states of a gift's saga."""
 
     RESERVED = "RESERVED"
@@ -44,11 +44,15 @@ class GiftSaga:
         self._fees = fees
         self.definition = Definition(
             GIFT,
-            GiftStep.RESERVED,
+            GiftSagaState.RESERVED,
             {
-                GiftStep.RESERVED: State(self._charge, {GiftStep.CHARGED, GiftStep.RETURNED}),
-                GiftStep.CHARGED: State(self._deliver, {GiftStep.DELIVERED, GiftStep.REFUNDING}),
-                GiftStep.REFUNDING: State(self._refund, {GiftStep.RETURNED}),
+                GiftSagaState.RESERVED: State(
+                    self._charge, {GiftSagaState.CHARGED, GiftSagaState.RETURNED}
+                ),
+                GiftSagaState.CHARGED: State(
+                    self._deliver, {GiftSagaState.DELIVERED, GiftSagaState.REFUNDING}
+                ),
+                GiftSagaState.REFUNDING: State(self._refund, {GiftSagaState.RETURNED}),
             },
         )
 
@@ -58,7 +62,7 @@ class GiftSaga:
             await self._fees.charge(gift, deadline)
         except FeeRefused as refusal:
             return _returning(gift, refusal.reason)
-        return Move.to(GiftStep.CHARGED)
+        return Move.to(GiftSagaState.CHARGED)
 
     async def _deliver(self, saga: Saga, deadline: Deadline) -> Move:
         gift = await self._gift(saga)
@@ -66,9 +70,9 @@ class GiftSaga:
         def apply(cursor: Cursor) -> str:
             storage.wait_briefly_for_locks(cursor)
             if not storage.put_items(cursor, gift.receiver.user_id, gift.item_id, gift.count):
-                return GiftStep.REFUNDING
+                return GiftSagaState.REFUNDING
             storage.insert_outcome(cursor, gift.gift_id, "")
-            return GiftStep.DELIVERED
+            return GiftSagaState.DELIVERED
 
         return Move(apply)
 
@@ -91,6 +95,6 @@ def _returning(gift: Gift, reason: str) -> Move:
         if not storage.put_items(cursor, gift.sender.user_id, gift.item_id, gift.count):
             raise InventoryFull
         storage.insert_outcome(cursor, gift.gift_id, reason)
-        return GiftStep.RETURNED
+        return GiftSagaState.RETURNED
 
     return Move(apply)

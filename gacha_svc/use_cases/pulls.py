@@ -6,7 +6,7 @@ from functools import partial
 
 from gacha_svc.domain.catalog import LiveCatalog
 from gacha_svc.domain.errors import InsufficientCurrency, OddsChanged
-from gacha_svc.domain.limits import validate_count, validate_pull_limit
+from gacha_svc.domain.pull_counts import check_count, check_pull_limit
 from gacha_svc.domain.pulls import (
     Debit,
     Draw,
@@ -122,12 +122,12 @@ class Pulls:
         """The draw at the banner's price and odds. Refuses what the branch is known to refuse,
         because a refusal there costs the other pulls of the batch."""
         banner = catalog.banner(banner_id)
-        validate_count(count, banner)
+        check_count(count, banner)
         if banner.pull_limit:
             draw_count = await self._database.autocommit(
                 lambda cursor: storage.count_draws(cursor, user_id, banner.id)
             )
-            validate_pull_limit(count, banner, draw_count)
+            check_pull_limit(count, banner, draw_count)
         return Draw(user_id, banner.id, count, count * banner.price_gems, banner.odds_version)
 
     async def _made_before(

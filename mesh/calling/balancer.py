@@ -109,7 +109,7 @@ class Balancer:
             self._same_again(tries, now)
             or self._next_in_turn(self._serving, tries, now)
             or self._next_in_turn(self._draining, tries, now)
-            or self._longest_out(tries)
+            or self._longest_tripped(tries)
         )
         return None if member is None else self._begin(member, tries, now)
 
@@ -118,7 +118,7 @@ class Balancer:
         is_worth_repeating = (
             result is AttemptResult.BROKE
             and attempt.number < ATTEMPTS_ON_AN_INSTANCE
-            and not attempt.breaker.is_open
+            and not attempt.breaker.is_tripped
         )
         if not is_worth_repeating:
             attempt.tries.failed_on.add(attempt.instance.id)
@@ -133,13 +133,13 @@ class Balancer:
 
     def open_instances(self) -> tuple[str, ...]:
         """The ids of the instances whose breaker is open or half-open."""
-        return tuple(id for id, member in self._members.items() if member.breaker.is_open)
+        return tuple(id for id, member in self._members.items() if member.breaker.is_tripped)
 
     def _same_again(self, tries: Tries, now: float) -> _Member | None:
         if tries.last_id is None:
             return None
         member = self._members.get(tries.last_id)
-        if member is None or member.breaker.is_open or not member.instance.is_serving:
+        if member is None or member.breaker.is_tripped or not member.instance.is_serving:
             return None
         return member if _is_ready(member, tries, now) else None
 
@@ -155,12 +155,12 @@ class Balancer:
         ready = [member for member in members if _is_ready(member, tries, now)]
         return ready[self._turn % len(ready)] if ready else None
 
-    def _longest_out(self, tries: Tries) -> _Member | None:
+    def _longest_tripped(self, tries: Tries) -> _Member | None:
         out = (
             member
             for member in (*self._serving, *self._draining)
             if member.instance.id not in tries.failed_on
-            and member.breaker.is_open
+            and member.breaker.is_tripped
             and not member.breaker.probe_is_out
         )
         return min(out, key=lambda member: member.breaker.waiting_since, default=None)

@@ -71,7 +71,7 @@ class Breaker:
         "_probe_serial",
         "_retry_at",
         "_serial",
-        "is_open",
+        "is_tripped",
         "waiting_since",
     )
 
@@ -86,7 +86,7 @@ class Breaker:
         # an answer came: later ones have a greater serial.
         self._counted_serial = 0
         self._answered_serial = 0
-        self.is_open = False
+        self.is_tripped = False
         """Whether it is open or half-open."""
         self.waiting_since = 0.0
         """When it opened or was last probed by force: orders forced probes."""
@@ -101,16 +101,16 @@ class Breaker:
 
     def admits(self, now: float) -> bool:
         """Whether an attempt may begin without force: closed, or half-open without a probe."""
-        return not self.is_open or (now >= self._retry_at and not self.probe_is_out)
+        return not self.is_tripped or (now >= self._retry_at and not self.probe_is_out)
 
     def seconds_to_half_open(self, now: float) -> float:
         """Seconds until it is half-open; 0 if it is not open."""
-        return max(0.0, self._retry_at - now) if self.is_open else 0.0
+        return max(0.0, self._retry_at - now) if self.is_tripped else 0.0
 
     def begin(self) -> int:
         """Begins an attempt, as a probe unless closed. Returns its serial number."""
         self._serial += 1
-        if self.is_open:
+        if self.is_tripped:
             assert not self.probe_is_out, "one probe at a time"
             self._probe_serial = self._serial
         return self._serial
@@ -127,14 +127,14 @@ class Breaker:
             # A forced probe came early, so its failure must not lengthen the cool-down. It
             # only goes to the end of the order of forced probes.
             self.waiting_since = now
-        elif is_probe == self.is_open and self._is_failure(serial, result, now - began_at):
+        elif is_probe == self.is_tripped and self._is_failure(serial, result, now - began_at):
             self._counted_serial = self._serial
             self._fail(now)
 
     def _is_failure(self, serial: int, result: AttemptResult, lasted_seconds: float) -> bool:
         if result is AttemptResult.BROKE:
             # Attempts that ran when the last failure was counted lost the same connection.
-            return self.is_open or serial > self._counted_serial
+            return self.is_tripped or serial > self._counted_serial
         if result is AttemptResult.TIMED_OUT:
             # An answer to any attempt while this one ran shows that the instance is alive.
             had_no_answer = serial > self._answered_serial
@@ -146,17 +146,17 @@ class Breaker:
         self._failures = 0
         self._probe_serial = None
         self._cool_down_seconds = self._limits.cool_down_seconds
-        self.is_open = False
+        self.is_tripped = False
 
     def _fail(self, now: float) -> None:
         bound = self._limits.cool_down_bound_seconds
-        if self.is_open:
+        if self.is_tripped:
             self._cool_down_seconds = min(2 * self._cool_down_seconds, bound)
         else:
             self._failures += 1
             if self._failures < self._limits.failures:
                 return
         self._failures = 0
-        self.is_open = True
+        self.is_tripped = True
         self._retry_at = now + self._cool_down_seconds
         self.waiting_since = now

@@ -233,9 +233,9 @@ class ServiceClient:
             await asyncio.sleep(min(jittered_seconds, deadline.remaining_seconds()))
 
     def _report(self, attempt: Attempt, result: AttemptResult) -> None:
-        was_open = attempt.breaker.is_open
+        was_open = attempt.breaker.is_tripped
         self._balancer.report(attempt, result)
-        if attempt.breaker.is_open != was_open:
+        if attempt.breaker.is_tripped != was_open:
             event = "close_breaker" if was_open else "open_breaker"
             log.warning(event, service=self._service, target=attempt.instance.id)
 

@@ -28,7 +28,7 @@ SERVICE = "/registry.v1.RegistryService/"
 HEARTBEAT_SECONDS = 1.0
 CALL_TIMEOUT_SECONDS = 0.8
 """Two unanswered calls and an answered one fit between a heartbeat and the lease's end."""
-DRAIN_SECONDS = 2.0
+DRAIN_NOTICE_SECONDS = 2.0
 LEAVING_ATTEMPTS = 2
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -77,7 +77,7 @@ class Registration:
         """Registers the instance as DRAINING; waits for two seconds at most."""
         self._instance = replace(self._instance, state=InstanceState.DRAINING)
         self._hurry.set()
-        if not await self._until_listed_as(InstanceState.DRAINING, DRAIN_SECONDS):
+        if not await self._until_listed_as(InstanceState.DRAINING, DRAIN_NOTICE_SECONDS):
             log.warning("fail_drain_notice", target=self._instance.id)
 
     async def deregister(self) -> None:

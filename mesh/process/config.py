@@ -1,6 +1,6 @@
 """Settings that all processes of the mesh share; a service's own config.py adds more.
 
-`mesh.config.load` reads them.
+`mesh.settings_loading.load` reads them.
 """
 
 import sys
@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import AfterValidator, Field
 from pydantic_settings import NoDecode
 
-from mesh.config import addresses, host_and_port, split_addresses
 from mesh.identity.key_files import BadKeyFolder
 from mesh.identity.keys import load_private_key
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.identity.service_keys import ServiceKeyFolder
+from mesh.settings_loading import addresses, host_and_port, split_addresses
 from mesh.tls.settings import TlsSettings
 
 

@@ -25,7 +25,7 @@ from mesh.tls.security import security_of
 log = structlog.get_logger()
 
 
-class Base:
+class ProcessParts:
     """The parts of every process, including the registry: metrics and TLS."""
 
     def __init__(self, runtime: Runtime, settings: MeshSettings, service: str) -> None:
@@ -61,7 +61,7 @@ class Base:
         await self.runtime.serve(server, entry_at)
 
 
-class Member(Base):
+class Member(ProcessParts):
     """A process that calls services found in the registry."""
 
     def __init__(self, runtime: Runtime, settings: MemberSettings, service: str) -> None:

@@ -30,7 +30,7 @@ from mesh.background import ENDED_TASK, BackgroundTask, EndedByItself
 from mesh.process.listening import ListenFailed
 
 NOTICE_SECONDS = 0.3
-DRAIN_SECONDS = 10.0
+GRACE_SECONDS = 10.0
 YOUNG_OBJECTS_BEFORE_COLLECTION = 50_000
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -157,7 +157,7 @@ class Runtime(AsyncExitStack):
                 await entry.drain()
                 await asyncio.sleep(self._notice_seconds)
             finally:
-                await server.stop(DRAIN_SECONDS)
+                await server.stop(GRACE_SECONDS)
         log.info("leave")
 
     async def until_stopped(self) -> None:

@@ -24,7 +24,7 @@ from mesh.deadlines import Deadline, within
 from mesh.errors import MeshError
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
-from mesh.saga import log as rows
+from mesh.saga import rows
 from mesh.saga.definition import Definition, Move, Saga, SharedMove, StillWaiting
 
 log = structlog.get_logger()
@@ -82,8 +82,8 @@ class SagaRunner:
 
     def drive(self, saga: Saga) -> "asyncio.Task[Saga]":
         """Drives a saga that is leased to this process, in a task that need not be awaited.
-        The task returns the saga in its end state, or as it was when its lease was released
-        or lost."""
+        The task returns the saga in its end state, or as it was when it was postponed
+        or its lease was lost."""
         task = asyncio.create_task(self._drive(saga), name=f"saga-{saga.kind}")
         self._driving.add(task)
         task.add_done_callback(self._forget)
@@ -128,32 +128,32 @@ class SagaRunner:
         except StillWaiting as error:
             await self._wait_on(saga, error)
         except TimeoutError:
-            await self._give_back(saga, "TIMEOUT")
+            await self._retry_later(saga, "TIMEOUT")
         except MeshError as error:
-            await self._give_back(saga, error.reason)
+            await self._retry_later(saga, error.reason)
         except Exception as error:
             log.error("fail_saga_step", kind=saga.kind, saga_id=saga.saga_id, exc_info=error)
-            await self._give_back(saga, "INTERNAL")
+            await self._retry_later(saga, "INTERNAL")
         return saga
 
     async def _advance(self, definition: Definition, saga: Saga) -> Saga:
         self._failpoint(f"saga.{saga.kind}.before_{saga.state}")
         deadline = Deadline.after(self._limits.step_seconds)
-        found = await within(deadline, definition.step_of(saga.state)(saga, deadline))
+        move = await within(deadline, definition.step_of(saga.state)(saga, deadline))
         self._failpoint(f"saga.{saga.kind}.after_{saga.state}")
-        if isinstance(found, SharedMove):
-            moved = await found.carry_out()
+        if isinstance(move, SharedMove):
+            moved = await move.carry_out()
         else:
-            moved = await self._move(definition, saga, found)
+            moved = await self._move(definition, saga, move)
         self._failpoint(f"saga.{saga.kind}.moved_{saga.state}")
         return moved
 
-    async def _move(self, definition: Definition, saga: Saga, found: Move) -> Saga:
+    async def _move(self, definition: Definition, saga: Saga, move: Move) -> Saga:
         def apply(cursor: Cursor) -> Saga:
-            state = found.apply(cursor)
+            state = move.apply(cursor)
             assert definition.allows(saga.state, state), f"{saga.state} does not lead to {state}"
             seconds = None if definition.is_end(state) else self._limits.lease_seconds
-            return rows.move(cursor, saga, state, found.remember, seconds)
+            return rows.move(cursor, saga, state, move.remember, seconds)
 
         return await self._database.transaction(apply)
 
@@ -166,15 +166,16 @@ class SagaRunner:
             pause_seconds = self._pause_seconds(saga.attempt_count)
         await self._postpone(saga, waiting.reason, count, pause_seconds)
 
-    async def _give_back(self, saga: Saga, reason: str) -> None:
-        """Releases the saga for a later retry, or parks it if it has failed too often."""
+    async def _retry_later(self, saga: Saga, reason: str) -> None:
+        """Postpones the saga, or parks it if it has failed too often."""
         count = saga.attempt_count + 1
         is_enough = count >= self._limits.max_attempts
         pause_seconds = None if is_enough else self._pause_seconds(saga.attempt_count)
         await self._postpone(saga, reason, count, pause_seconds)
 
     async def _postpone(self, saga: Saga, reason: str, count: int, seconds: float | None) -> None:
-        """Releases the saga. If the database is down, the lease expires instead."""
+        """Ends the lease; `seconds` is the pause before the next attempt, None parks the saga. If
+        the database is down, the lease expires instead."""
         fields = {"kind": saga.kind, "saga_id": saga.saga_id, "state": saga.state, "reason": reason}
         try:
             released = await self._database.autocommit(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.saga import log as saga_log
+from mesh.saga import rows as saga_rows
 from mesh.txn import decisions, participant
 
 
@@ -21,10 +21,10 @@ def test_imports_go_one_way(repository: Path) -> None:
     ("service", "schema"),
     [
         ("account_svc", participant.SCHEMA),
-        ("account_svc", saga_log.SCHEMA),
+        ("account_svc", saga_rows.SCHEMA),
         ("gacha_svc", participant.SCHEMA),
         ("gacha_svc", decisions.SCHEMA),
-        ("gacha_svc", saga_log.SCHEMA),
+        ("gacha_svc", saga_rows.SCHEMA),
     ],
 )
 def test_a_service_has_the_tables_of_the_protocol_as_it_needs_them(

@@ -19,7 +19,7 @@ from deploy.gachactl.transactions.resolution import resolve
 from deploy.gachactl.transactions.sides import PULLS, Access, Sides, access_to, connect
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER
-from mesh.config import load
+from mesh.settings_loading import load
 from mesh.tls.security import security_read_once
 from mesh.tls.settings import TlsSettings
 from mesh.txn.model import gid_age_seconds

@@ -21,9 +21,9 @@ from gacha_svc.adapters.catalog_file.yaml_tree import UnreadableYaml, read_yaml
 from gacha_svc.domain.banners import Banner, Item
 from gacha_svc.domain.catalog import Catalog, catalog_faults
 from gacha_svc.domain.errors import InvalidCatalog
+from gacha_svc.domain.field_types import Fault
 from gacha_svc.domain.odds import consolidated_rates
 from gacha_svc.domain.rarities import RARITIES
-from gacha_svc.domain.schema import Fault
 
 MAX_CATALOG_BYTES = 256 * 1024
 """Some thousands of items, read in about two seconds."""

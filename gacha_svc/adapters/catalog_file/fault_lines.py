@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 
 from gacha_svc.adapters.catalog_file.percentages import PPM, path_in_file
 from gacha_svc.adapters.catalog_file.yaml_tree import YamlTree
-from gacha_svc.domain.schema import FAULTS, Fault, Path
+from gacha_svc.domain.field_types import FAULTS, Fault, Path
 
 MAX_FAULTS = 50
 

@@ -6,7 +6,7 @@ never as binary floating point, so 0.6 is exactly 6,000 ppm.
 
 import re
 
-from gacha_svc.domain.schema import Fault, Path
+from gacha_svc.domain.field_types import Fault, Path
 
 PPM = "_ppm"
 _PERCENT_KEYS = frozenset({"base_rate", "step", "share"})

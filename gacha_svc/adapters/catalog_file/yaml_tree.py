@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from gacha_svc.domain.schema import Fault, Path
+from gacha_svc.domain.field_types import Fault, Path
 
 MAX_DEPTH = 12
 

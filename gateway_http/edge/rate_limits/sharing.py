@@ -108,7 +108,7 @@ class Sharing:
                         counters.learn(delta.key, delta.window, total.total, total.previous)
             result = AttemptResult.ANSWERED
         except (OSError, TimeoutError) as error:
-            if not self._breaker.is_open:
+            if not self._breaker.is_tripped:
                 log.warning("miss_limit_cache", error=f"{type(error).__name__}: {error}")
         finally:
             self._breaker.end(serial, result, now, self._clock())

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from account_svc.domain.purchases import PURCHASE, PurchaseStep
+from account_svc.domain.purchases import PURCHASE, PurchaseSagaState
 from gacha_svc.domain.gifts import GIFT
-from gacha_svc.use_cases.gift_saga import GiftStep
+from gacha_svc.use_cases.gift_saga import GiftSagaState
 
 
 def _of_state(kind: str, state: str) -> Iterator[str]:
@@ -12,15 +12,15 @@ def _of_state(kind: str, state: str) -> Iterator[str]:
         yield f"saga.{kind}.{when}_{state}"
 
 
-OF_GIFTS = (*_of_state(GIFT, GiftStep.RESERVED), *_of_state(GIFT, GiftStep.CHARGED))
+OF_GIFTS = (*_of_state(GIFT, GiftSagaState.RESERVED), *_of_state(GIFT, GiftSagaState.CHARGED))
 OF_PURCHASES = (
-    *_of_state(PURCHASE, PurchaseStep.CHARGING),
-    *_of_state(PURCHASE, PurchaseStep.PAID),
+    *_of_state(PURCHASE, PurchaseSagaState.CHARGING),
+    *_of_state(PURCHASE, PurchaseSagaState.PAID),
 )
 NOT_REACHABLE: Mapping[str, str] = {
-    f"saga.{GIFT}.*_{GiftStep.REFUNDING}": "an inventory would have to be full: 2^53 - 1 of one "
-    "item; see tests/storage/gacha/test_gift_recovery.py",
-    f"saga.{PURCHASE}.*_{PurchaseStep.REFUNDING}": "a wallet would have to fill up between "
+    f"saga.{GIFT}.*_{GiftSagaState.REFUNDING}": "an inventory would have to be full: "
+    "2^53 - 1 of one item; see tests/storage/gacha/test_gift_recovery.py",
+    f"saga.{PURCHASE}.*_{PurchaseSagaState.REFUNDING}": "a wallet would have to fill up between "
     "the charge and the credit; see tests/storage/account/test_purchase_recovery.py",
 }
 """The points that no run reaches, with the reason, and the test that reaches them."""

@@ -23,7 +23,6 @@ import account_svc.__main__ as account_root
 import gacha_svc.__main__ as gacha_root
 from account_svc.config import AccountSettings
 from gacha_svc.config import GachaSettings
-from mesh.config import load
 from mesh.failpoints import Failpoint
 from mesh.lanes.transport import LaneTransport
 from mesh.logs import configure_logs
@@ -31,6 +30,7 @@ from mesh.postgres.database import Database
 from mesh.process import member
 from mesh.process.runtime import run
 from mesh.saga import runner as saga_runner
+from mesh.settings_loading import load
 from mesh.txn.local import LocalParticipant
 from mesh.txn.model import Operation, Vote
 from mesh.txn.participant import Participant

@@ -13,7 +13,7 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from deploy.local.layout import REPOSITORY
-from mesh.saga import log as rows
+from mesh.saga import rows
 from proof.stack import Mesh
 
 NOBODYS = "nobody_takes_it_up"

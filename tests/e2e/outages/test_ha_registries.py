@@ -52,7 +52,7 @@ LIVE = """
 import asyncio, sys
 from pathlib import Path
 from mesh.identity.keys import load_private_key
-from mesh.config import load
+from mesh.settings_loading import load
 from mesh.contract.instances import Instance
 from mesh.membership.registration import Registration
 from mesh.tls.security import security_read_once

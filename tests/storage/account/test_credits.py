@@ -12,13 +12,13 @@ import psycopg2.errors
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseState, PurchaseStep
+from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseSagaState, PurchaseState
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
 from account_svc.use_cases.credits import Credits, Paid, WalletBusy
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
-from mesh.saga import log as rows
+from mesh.saga import rows
 from mesh.saga.definition import Saga
 from mesh.saga.runner import SagaLimits
 from tests.storage.account.busy_wallet import busy_wallet
@@ -51,7 +51,7 @@ async def paid_purchase(shop: Shop, user_id: str, gems: int = 1) -> Paid:
 
     def store(cursor: Cursor) -> Paid:
         storage.insert_purchase(cursor, purchase)
-        saga = rows.insert(cursor, purchase_id, PURCHASE, PurchaseStep.PAID, {}, 60.0)
+        saga = rows.insert(cursor, purchase_id, PURCHASE, PurchaseSagaState.PAID, {}, 60.0)
         assert saga is not None
         return Paid(saga, purchase)
 
@@ -121,7 +121,7 @@ async def test_few_transactions_wait_however_many_wallets_are_busy(shop: Shop) -
                 counts.append(await shop.database.autocommit(waiting_count))
                 await asyncio.sleep(0.01)
         assert max(counts) <= 2
-    assert {saga.state for saga in await asyncio.gather(*waiting)} == {PurchaseStep.CREDITED}
+    assert {saga.state for saga in await asyncio.gather(*waiting)} == {PurchaseSagaState.CREDITED}
 
 
 async def test_a_wallet_that_stays_busy_is_credited_by_the_next_lease(
@@ -138,7 +138,7 @@ async def test_a_wallet_that_stays_busy_is_credited_by_the_next_lease(
             await credits.credit(paid, Deadline.after(0.1))
         [saga] = await shop.database.transaction(give_back_and_lease)
     moved = await credits.credit(replace(paid, saga=saga), Deadline.after(5.0))
-    assert (moved.state, await shop.accounts.balance(mira)) == (PurchaseStep.CREDITED, 1)
+    assert (moved.state, await shop.accounts.balance(mira)) == (PurchaseSagaState.CREDITED, 1)
 
 
 async def test_a_purchase_whose_lease_was_lost_is_not_credited_and_others_are(

@@ -11,7 +11,7 @@ from account_svc.domain.payments import BadSignature
 from account_svc.use_cases.payment_events import PaymentEvents
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
-from mesh.saga import log as rows
+from mesh.saga import rows
 from mesh.saga.definition import Saga
 from tests.storage.conftest import empty
 from tests.unit.payments.running import WEBHOOK_SECRET, signature

@@ -9,7 +9,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from mesh.deadlines import Deadline
 from mesh.errors import Unavailable
 from mesh.postgres.database import Database
-from mesh.saga import log as rows
+from mesh.saga import rows
 from mesh.saga.definition import Definition, Move, Saga, State, StillWaiting
 from mesh.saga.runner import SagaLimits, SagaRunner
 from tests.storage.conftest import empty

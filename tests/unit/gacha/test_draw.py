@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.draw import draw
+from gacha_svc.domain.field_types import CERTAIN_PPM
 from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.domain.rates import effective_rate_ppm, rarity_weights
-from gacha_svc.domain.schema import CERTAIN_PPM
 from tests.unit.gacha.catalogs import (
     BEGINNER,
     FLAT,

@@ -7,7 +7,7 @@ import pytest
 from gateway_http.config import LARGEST_MAX_BODY_BYTES, GatewaySettings
 from gateway_http.listening.bounds import Bounds
 from mesh.calling.unary import MAX_MESSAGE_BYTES
-from mesh.config import load
+from mesh.settings_loading import load
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from account_svc.adapters.payments.choose import choose_provider
 from account_svc.config import AccountSettings
-from mesh.config import load
+from mesh.settings_loading import load
 
 SECRETS = {
     "PAYMENT_SECRET_KEY": "a key of sixteen or more",

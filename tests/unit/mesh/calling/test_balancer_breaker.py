@@ -29,7 +29,7 @@ class Driver:
     def open(self) -> None:
         for _ in range(3):
             self.try_once(AttemptResult.BROKE)
-        assert self.breaker.is_open
+        assert self.breaker.is_tripped
 
     def admits(self) -> bool:
         return self.breaker.admits(self.now)
@@ -43,9 +43,9 @@ def driver() -> Driver:
 def test_three_breaks_in_a_row_open_it(driver: Driver) -> None:
     driver.try_once(AttemptResult.BROKE)
     driver.try_once(AttemptResult.BROKE)
-    assert not driver.breaker.is_open
+    assert not driver.breaker.is_tripped
     driver.try_once(AttemptResult.BROKE)
-    assert driver.breaker.is_open
+    assert driver.breaker.is_tripped
 
 
 def test_an_answer_starts_the_count_anew(driver: Driver) -> None:
@@ -53,26 +53,26 @@ def test_an_answer_starts_the_count_anew(driver: Driver) -> None:
         driver.try_once(AttemptResult.BROKE)
         driver.try_once(AttemptResult.BROKE)
         driver.try_once(AttemptResult.ANSWERED)
-    assert not driver.breaker.is_open
+    assert not driver.breaker.is_tripped
 
 
 def test_calls_that_lose_one_connection_together_count_once(driver: Driver) -> None:
     attempts = [driver.begin() for _ in range(64)]
     for attempt in attempts:
         driver.end(attempt, AttemptResult.BROKE)
-    assert not driver.breaker.is_open
+    assert not driver.breaker.is_tripped
     driver.try_once(AttemptResult.BROKE)
     driver.try_once(AttemptResult.BROKE)
-    assert driver.breaker.is_open
+    assert driver.breaker.is_tripped
 
 
 def test_three_silences_open_it_though_they_began_together(driver: Driver) -> None:
     attempts = [driver.begin() for _ in range(3)]
     driver.end(attempts[0], AttemptResult.TIMED_OUT, after=2.0)
     driver.end(attempts[1], AttemptResult.TIMED_OUT)
-    assert not driver.breaker.is_open
+    assert not driver.breaker.is_tripped
     driver.end(attempts[2], AttemptResult.TIMED_OUT)
-    assert driver.breaker.is_open
+    assert driver.breaker.is_tripped
 
 
 def test_slow_calls_beside_an_answered_one_never_open_it(driver: Driver) -> None:
@@ -81,19 +81,19 @@ def test_slow_calls_beside_an_answered_one_never_open_it(driver: Driver) -> None
     driver.now += 2.0
     for attempt in slow:
         driver.end(attempt, AttemptResult.TIMED_OUT)
-    assert not driver.breaker.is_open
+    assert not driver.breaker.is_tripped
 
 
 def test_callers_in_a_hurry_never_open_it(driver: Driver) -> None:
     for _ in range(20):
         driver.try_once(AttemptResult.TIMED_OUT, after=0.49)
-    assert not driver.breaker.is_open
+    assert not driver.breaker.is_tripped
 
 
 def test_given_up_attempts_never_open_it(driver: Driver) -> None:
     for _ in range(20):
         driver.try_once(AttemptResult.GIVEN_UP, after=9.0)
-    assert not driver.breaker.is_open
+    assert not driver.breaker.is_tripped
 
 
 def test_it_is_half_open_after_the_cool_down_and_lets_one_probe_in(driver: Driver) -> None:
@@ -113,7 +113,7 @@ def test_an_answered_probe_closes_it_with_the_first_cool_down_again(driver: Driv
     driver.try_once(AttemptResult.BROKE)
     driver.now += 2.0
     driver.try_once(AttemptResult.ANSWERED)
-    assert not driver.breaker.is_open
+    assert not driver.breaker.is_tripped
     driver.open()
     assert driver.breaker.seconds_to_half_open(driver.now) == 1.0
 
@@ -135,7 +135,7 @@ def test_a_probe_that_says_nothing_lets_the_next_one_in(
     driver.open()
     driver.now += 1.0
     driver.try_once(result, after=0.1)
-    assert driver.breaker.is_open
+    assert driver.breaker.is_tripped
     assert driver.admits()
 
 
@@ -184,7 +184,7 @@ def test_an_answer_to_an_attempt_from_before_closes_it(driver: Driver) -> None:
     old = driver.begin()
     driver.open()
     driver.end(old, AttemptResult.ANSWERED)
-    assert not driver.breaker.is_open
+    assert not driver.breaker.is_tripped
 
 
 def test_the_end_of_a_probe_from_an_earlier_opening_does_not_release_a_later_one(

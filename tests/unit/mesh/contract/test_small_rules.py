@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.config import load
 from mesh.contract.idempotency import checked_key, operation_id
 from mesh.contract.pages import checked_page_size, key_of
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, InvalidArgument
 from mesh.process.config import ServerSettings, read_private_key
+from mesh.settings_loading import load
 from mesh.txn.model import gid_age_seconds, new_gid
 
 

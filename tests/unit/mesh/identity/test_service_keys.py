@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from mesh.config import load
 from mesh.contract.access import of_services
 from mesh.errors import Unauthenticated
 from mesh.identity.auth import Authenticator, Service
@@ -22,6 +21,7 @@ from mesh.identity.keys import fixed_keys, key_id
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.identity.service_keys import ServiceKeyFolder
 from mesh.process.config import ServerSettings
+from mesh.settings_loading import load
 
 OF_GACHA = of_services(["gacha_svc"])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.secrets.certificates import LEAF_LIFE, Authority, make_authority, now_utc
-from mesh.config import load
+from mesh.settings_loading import load
 from mesh.tls.material import CertificateRefused, TlsFiles, read_material
 from mesh.tls.settings import TlsSettings
 

@@ -6,7 +6,7 @@ has read. If several try at the same moment, one succeeds. A lease is a unique n
 time `due_at` until which no other process takes the saga. For a saga without a lease, `due_at`
 is the time of its next attempt. It is NULL if there is nothing to do: at the end, and while the
 saga is parked for a person. Waking a leased saga sets `is_woken`; the saga is then due as soon
-as it is given back.
+as it is postponed.
 
 Rows are never deleted. They are small, and they answer what became of a request.
 """
@@ -162,8 +162,8 @@ def move_held(
 def postpone(
     cursor: Cursor, saga: Saga, reason: str, attempt_count: int, seconds: float | None
 ) -> Saga | None:
-    """Releases a saga. It is due in `seconds`; None parks it. If it was woken, it is due at once
-    and is not parked. Returns the saga, or None if the lease was lost and nothing was changed."""
+    """Ends the lease. The saga is due in `seconds`, or at once if it was woken; None parks it,
+    unless it was woken. Returns the saga, or None if the lease was lost and nothing was changed."""
     cursor.execute(
         """
         UPDATE saga SET attempt_count = %s, reason = %s, lease = '', is_woken = false,
@@ -186,7 +186,7 @@ def postpone(
 
 
 def wake(cursor: Cursor, saga_id: str) -> bool:
-    """Makes a saga due now, or as soon as its lease is released. Returns False if it has ended,
+    """Makes a saga due now, or as soon as it is postponed. Returns False if it has ended,
     is parked, or does not exist."""
     cursor.execute(
         "UPDATE saga SET is_woken = lease <> '',"

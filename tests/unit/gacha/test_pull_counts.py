@@ -3,7 +3,7 @@
 import pytest
 
 from gacha_svc.domain.errors import BannerPullLimit, InsufficientCurrency
-from gacha_svc.domain.limits import validate_count, validate_pull_limit
+from gacha_svc.domain.pull_counts import check_count, check_pull_limit
 from mesh.errors import InvalidArgument
 from tests.unit.gacha.catalogs import FLAT
 
@@ -11,16 +11,16 @@ from tests.unit.gacha.catalogs import FLAT
 @pytest.mark.parametrize("count", [-1, 0, 2, 9, 11, 100, 2**31])
 def test_only_one_or_ten_may_be_pulled(count: int) -> None:
     with pytest.raises(InvalidArgument, match="count must be 1 or 10") as refused:
-        validate_count(count, FLAT)
+        check_count(count, FLAT)
     assert refused.value.fields[0].field == "count"
 
 
 @pytest.mark.parametrize(("sold", "asked"), [(1, 10), (10, 1)])
 def test_a_count_that_the_banner_does_not_sell_is_refused(sold: int, asked: int) -> None:
     banner = FLAT.model_copy(update={"pull_counts": (sold,)})
-    validate_count(sold, banner)
+    check_count(sold, banner)
     with pytest.raises(InvalidArgument, match=f"count must be {sold} on this banner"):
-        validate_count(asked, banner)
+        check_count(asked, banner)
 
 
 @pytest.mark.parametrize(
@@ -36,10 +36,10 @@ def test_a_count_that_the_banner_does_not_sell_is_refused(sold: int, asked: int)
 def test_a_pull_limit_is_kept(limit: int, made: int, count: int, left: int | None) -> None:
     banner = FLAT.model_copy(update={"pull_limit": limit})
     if left is None:
-        validate_pull_limit(count, banner, made)
+        check_pull_limit(count, banner, made)
         return
     with pytest.raises(BannerPullLimit) as refused:
-        validate_pull_limit(count, banner, made)
+        check_pull_limit(count, banner, made)
     assert refused.value.reason == "BANNER_PULL_LIMIT"
     assert refused.value.metadata == {"pull_limit": "20", "pulls_left": str(left)}
 
