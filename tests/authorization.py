@@ -1,7 +1,7 @@
-"""Who may call what, as docs/authorization.md says it, and as the protos do.
+"""The access rules of methods, from docs/authorization.md and from the protos.
 
-The document is written by hand and compared with the protos, so that no rule is loosened by
-a mistake in one place.
+The document is written by hand and compared with the protos, so that a mistake in one place
+cannot loosen a rule.
 """
 
 import re
@@ -26,7 +26,7 @@ _ROW = re.compile(r"\| `(?P<path>[\w.]+/\w+)` \| (?P<rest>[^|]*) \| (?P<who>[^|]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A method: "<service>/<method>", its routes, and who may call it, in words."""
+    """A method: "<service>/<method>", its routes, and its allowed callers in words."""
 
     path: str
     routes: str
@@ -37,11 +37,11 @@ class Line:
 
     @property
     def services(self) -> set[str]:
-        """The names that may call, if it is for services."""
+        """The names of the services that may call it."""
         return set(self.who.removesuffix(OPENED).split(", "))
 
     def admits(self, caller: str, *, is_opened: bool) -> bool:
-        """Whether somebody may call: "player", a service's name, "admin", or "" for nobody."""
+        """Whether it admits "player", a service's name, "admin", or "" (without a token)."""
         if self.who == EVERYBODY or (is_opened and self.who.endswith(OPENED)):
             return True
         if self.who == PLAYERS:
@@ -51,12 +51,12 @@ class Line:
 
 
 def documented() -> list[Line]:
-    """The lines of the document's tables, in their order."""
+    """The lines of the document's tables, in order."""
     return [Line(*found.groups()) for found in _ROW.finditer(DOCUMENT.read_text())]
 
 
 def declared() -> list[Line]:
-    """What the protos say, in the order of their names."""
+    """The rules of the protos, in the order of the methods' names."""
     return [
         Line(path, _routes_of(method), _who(rule_of(method.GetOptions())))
         for path, method in methods()

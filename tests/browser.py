@@ -1,4 +1,4 @@
-"""A real browser without a window."""
+"""A real headless browser."""
 
 import shutil
 import subprocess
@@ -14,14 +14,14 @@ PAGE_MS = 20_000
 
 
 class Shown(NamedTuple):
-    """The document as it is in the end, and what the browser said of it."""
+    """The document at the end, and the browser's messages."""
 
     document: str
     console: str
 
 
 def show(url: str, profile: Path) -> Shown:
-    """Loads a page and runs its scripts; skips the test where no browser is installed."""
+    """Loads a page and runs its scripts; skips the test if no browser is installed."""
     browser = next((found for name in NAMES if (found := shutil.which(name))), None)
     if browser is None:
         pytest.skip(

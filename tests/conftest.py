@@ -1,4 +1,4 @@
-"""What tests of every kind may ask for."""
+"""Fixtures for all tests, and the order of tests."""
 
 import itertools
 import os
@@ -55,8 +55,8 @@ def etcd_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCl
 
 @pytest.fixture
 def etcd_cluster(etcd_of_the_run: EtcdCluster) -> Iterator[EtcdCluster]:
-    """A healthy etcd, whatever the test does to it. What others stored may lie there: have a
-    prefix of your own."""
+    """A healthy etcd; it is healed after each test. It may contain data of other tests, so use
+    your own prefix."""
     yield etcd_of_the_run
     etcd_of_the_run.heal()
 
@@ -68,15 +68,15 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """One whole mesh for the whole run; tests that kill parts of it leave it healthy. They
-    ask faster than players may, so nothing is limited."""
+    """One whole mesh for the whole run; tests that kill parts of it leave it healthy. It has no
+    rate limits, because tests call faster than players may."""
     mesh = start_mesh(tmp_path_factory.mktemp("mesh") / "var", environment=BUSY_MACHINE)
     yield mesh
     assert mesh.stop() == 0
 
 
 class ByModuleOrMesh(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
-    """A module's tests run in one process, and so do all modules that share the mesh of the run."""
+    """Runs a module's tests in one process, and all modules that share the run's mesh in one."""
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
@@ -84,8 +84,8 @@ class ByModuleOrMesh(LoadScopeScheduling):  # type: ignore[misc]  # xdist is unt
 
 
 def pytest_configure() -> None:
-    """Gives each of several processes ports of its own: what starts at once in two of them never
-    collides."""
+    """Gives each test process its own range of ports, so that servers of two processes never
+    collide."""
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is not None:
         size = (HIGHEST - LOWEST) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
@@ -98,8 +98,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModul
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sorts by what the tests start, the longest first, so that with several processes the
-    short modules fill the gaps at the end."""
+    """Sorts tests by what they start, the slowest first, so that the short modules fill the gaps
+    at the end when several processes run."""
     items.sort(key=_turn)
 
 
@@ -117,7 +117,7 @@ def _turn(item: pytest.Item) -> int:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says what was left out, and why, one line for each reason."""
+    """Prints the skipped tests, one line for each reason."""
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
     for reason, count in reasons.items():

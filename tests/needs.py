@@ -1,4 +1,4 @@
-"""What a test needs of the machine: without it the test is left out, and the summary says why."""
+"""Requirements of tests: without them a test is skipped, and the summary says why."""
 
 import pytest
 

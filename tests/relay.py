@@ -1,4 +1,4 @@
-"""Reaches a server of this machine from another of its loopback addresses."""
+"""Connects to a server on this machine from another loopback address."""
 
 import asyncio
 import contextlib

@@ -72,7 +72,9 @@ class MeshRun:
             "The renewal of certificates": partial(self._certificates.keep_renewing, self._say),
             "The publishing of mesh.json": self._keep_published,
         }
-        keepers = [asyncio.create_task(_keep(what, work, self._say)) for what, work in kept.items()]
+        keepers = [
+            asyncio.create_task(keep_going(what, work, self._say)) for what, work in kept.items()
+        ]
         start = asyncio.create_task(self._start())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -218,7 +220,13 @@ class MeshRun:
         }
 
 
-async def _keep(what: str, work: Callable[[], Awaitable[None]], say: Callable[[str], None]) -> None:
+async def keep_going(
+    what: str,
+    work: Callable[[], Awaitable[None]],
+    say: Callable[[str], None],
+    *,
+    pause_seconds: float = KEEPER_PAUSE_SECONDS,
+) -> None:
     """Runs the work to its end, and starts it again when it fails. Each failure is said once."""
     said = ""
     while True:
@@ -229,4 +237,4 @@ async def _keep(what: str, work: Callable[[], Awaitable[None]], say: Callable[[s
             if repr(error) != said:
                 say(f"{what} failed and goes on: {error!r}")
             said = repr(error)
-        await asyncio.sleep(KEEPER_PAUSE_SECONDS)
+        await asyncio.sleep(pause_seconds)

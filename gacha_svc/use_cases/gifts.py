@@ -1,5 +1,6 @@
 """Sends gifts, and reports their outcomes."""
 
+import asyncio
 from collections.abc import Callable
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -30,6 +31,7 @@ from mesh.saga.answering import record_in_time
 from mesh.saga.definition import Saga
 from mesh.saga.runner import SagaRunner
 
+RESERVE_PAUSE_SECONDS = 0.05
 GIFTS_PAGE_SIZE, MAX_GIFTS_PAGE_SIZE = 20, 100
 
 _REASONS: dict[str, Callable[[], MeshError]] = {
@@ -128,8 +130,10 @@ class Gifts:
                 return await self._database.transaction(lambda cursor: self._reserve(cursor, gift))
             except LockTimeout:
                 # A pull that is being committed, or another call with the same request, holds
-                # the item. The lock timeout is short, so that the connection is soon free.
+                # the item. The lock timeout is short, and a pause follows, so that the
+                # connection is free for others meanwhile.
                 deadline.check()
+                await asyncio.sleep(RESERVE_PAUSE_SECONDS)
 
     def _reserve(self, cursor: Cursor, gift: Gift) -> tuple[GiftRecord, Saga | None]:
         storage.wait_briefly_for_locks(cursor)

@@ -43,15 +43,13 @@ OWN_PATHS: dict[str, dict[str, Any]] = {
         "The live instances",
         _object(
             status={"type": "string", "enum": ["ok", "degraded"]},
-            gateway=_object(
-                id=_TEXT, address=_TEXT, state=_STATES, uptimeSeconds={"type": "number"}
-            ),
+            gateway=_object(id=_TEXT, state=_STATES, uptimeSeconds={"type": "number"}),
             registry=_object(viewAgeSeconds={"type": ["number", "null"]}),
             services={
                 "type": "object",
                 "additionalProperties": {
                     "type": "array",
-                    "items": _object(id=_TEXT, address=_TEXT, state=_STATES),
+                    "items": _object(id=_TEXT, state=_STATES),
                 },
             },
         ),

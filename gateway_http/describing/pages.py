@@ -82,7 +82,8 @@ class ReadyPage:
 
 
 class StatusPage:
-    """GET /status."""
+    """GET /status, for everybody. It has no addresses: operators get those from
+    `make status` or the registry's List."""
 
     limit_class = LimitClass.ADDRESS
 
@@ -98,7 +99,6 @@ class StatusPage:
             "status": "degraded" if missing else "ok",
             "gateway": {
                 "id": self._presence.instance_id,
-                "address": self._presence.address,
                 "state": "draining" if self._presence.draining else "serving",
                 "uptimeSeconds": round(self._presence.uptime_seconds(), 3),
             },
@@ -114,7 +114,7 @@ class StatusPage:
 
     def _instances(self, service: str) -> list[dict[str, str]]:
         return [
-            {"id": instance.id, "address": instance.address, "state": instance.state.value}
+            {"id": instance.id, "state": instance.state.value}
             for instance in self._source.instances(service)
         ]
 

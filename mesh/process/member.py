@@ -17,7 +17,7 @@ from mesh.lanes.transport import LaneTransport
 from mesh.membership.discovery import Directory, NoRegistry
 from mesh.membership.registration import Registration
 from mesh.process.config import MemberSettings, MeshSettings
-from mesh.process.metrics_endpoint import Page, metrics_served, process_metrics_registry
+from mesh.process.metrics_endpoint import Page, metrics_registry, metrics_served
 from mesh.process.runtime import Entry, Runtime, Server
 from mesh.tls.certificates import CertificateMetrics
 from mesh.tls.security import security_of
@@ -34,7 +34,7 @@ class ProcessParts:
         self.runtime = runtime
         self.service = service
         self._settings = settings
-        self.metrics = process_metrics_registry()
+        self.metrics = metrics_registry()
         self.lane_metrics = LaneMetrics(self.metrics)
         self.certificate_metrics = CertificateMetrics(self.metrics)
         self.security = security_of(settings, self.certificate_metrics)

@@ -3,17 +3,23 @@
 Each process has one metrics registry. Its composition root builds it and passes it to the
 metrics classes; nothing registers itself. The endpoint serves Prometheus's text format from
 its own threads, so a scrape never waits for the event loop. It can serve further pages.
+
+It is open to whoever reaches it, so connections are bounded in number and time. When there are
+too many, the oldest one is closed: an honest scrape ends within milliseconds.
 """
 
 import socket
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
+import structlog
 from prometheus_client import (
     CollectorRegistry,
     ProcessCollector,
@@ -24,11 +30,17 @@ from prometheus_client.exposition import ThreadingWSGIServer
 from mesh.logs import LostLogLines
 from mesh.process.listening import ListenFailed
 
+MAX_CONNECTIONS = 16
+CONNECTION_SECONDS = 10.0
+"""Prometheus's own default timeout."""
+
+log = structlog.get_logger()
+
 Page = Callable[[], tuple[HTTPStatus, str, bytes]]
 """Returns a page's status, media type and body. It is called in a thread."""
 
 
-def process_metrics_registry() -> CollectorRegistry:
+def metrics_registry() -> CollectorRegistry:
     """A registry with the metrics of the process: CPU, memory, file descriptors, and log lines
     that were lost."""
     registry = CollectorRegistry()
@@ -42,14 +54,17 @@ def metrics_served(
     listen: str | None,
     registry: CollectorRegistry,
     pages: Mapping[str, Page] = MappingProxyType({}),
+    *,
+    connection_seconds: float = CONNECTION_SECONDS,
 ) -> Iterator[str]:
     """Serves the registry and `pages`, by path, at `listen` (host:port) within the context.
     Yields the address, host:port with the actual port. If `listen` is None, it serves nothing
-    and yields an empty string. Raises ListenFailed."""
+    and yields an empty string. A connection lasts for at most `connection_seconds`, and half a
+    second more. Raises ListenFailed."""
     if listen is None:
         yield ""
         return
-    server = _start(listen, _application(registry, pages))
+    server = _start(listen, _application(registry, pages), connection_seconds)
     try:
         yield f"{listen.rpartition(':')[0]}:{server.server_port}"
     finally:
@@ -77,13 +92,54 @@ class _SilentHandler(WSGIRequestHandler):
         """Does not log scrapes."""
 
 
-class _Server6(ThreadingWSGIServer):
+class _Server(ThreadingWSGIServer):
+    """Serves a bounded number of connections, each for a bounded time."""
+
+    request_queue_size = 4 * MAX_CONNECTIONS
+    connection_seconds = CONNECTION_SECONDS
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._begun_at: dict[Any, float] = {}
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        # The copy is made in one step: other threads change the dictionary.
+        for oldest in tuple(self._begun_at)[: 1 - MAX_CONNECTIONS]:
+            self._break(oldest)
+        self._begun_at[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._begun_at.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Ends the connections that have lasted too long. Called about twice a second."""
+        too_old = time.monotonic() - self.connection_seconds
+        for request, begun_at in tuple(self._begun_at.items()):
+            if begun_at < too_old:
+                self._break(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keeps the serving thread alive, whatever one connection does."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.error("fail_scrape", exc_info=error)
+
+    def _break(self, request: Any) -> None:
+        """Makes the connection's thread end at its next read or write."""
+        self._begun_at.pop(request, None)
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
+
+
+class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
-def _start(listen: str, application: Callable[..., Any]) -> WSGIServer:
+def _start(listen: str, application: Callable[..., Any], connection_seconds: float) -> _Server:
     host, _, port = listen.rpartition(":")
-    kind = _Server6 if host.startswith("[") else ThreadingWSGIServer
+    kind = _Server6 if host.startswith("[") else _Server
     try:
         server = make_server(host.strip("[]"), int(port), application, kind, _SilentHandler)
     except OSError as error:
@@ -91,5 +147,6 @@ def _start(listen: str, application: Callable[..., Any]) -> WSGIServer:
             f"{listen} cannot be listened on ({error.strerror or error}); "
             "set MESH_METRICS_LISTEN to a free host:port, or leave it out."
         ) from error
+    server.connection_seconds = connection_seconds
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server

@@ -161,15 +161,16 @@ def move_held(
 
 def postpone(
     cursor: Cursor, saga: Saga, reason: str, attempt_count: int, seconds: float | None
-) -> bool:
-    """Ends the lease. The saga is due in `seconds`, or at once if it was woken; None parks it.
-    Returns False, and changes nothing, if the lease was lost."""
+) -> Saga | None:
+    """Ends the lease. The saga is due in `seconds`, or at once if it was woken; None parks it,
+    unless it was woken. Returns the saga, or None if the lease was lost and nothing was changed."""
     cursor.execute(
         """
         UPDATE saga SET attempt_count = %s, reason = %s, lease = '', is_woken = false,
-            due_at = now() + make_interval(secs => %s::float8) * (NOT is_woken)::integer,
-            is_parked = %s, updated_at = now()
+            due_at = CASE WHEN is_woken THEN now() ELSE now() + make_interval(secs => %s) END,
+            is_parked = %s AND NOT is_woken, updated_at = now()
         WHERE saga_id = %s AND state = %s AND lease = %s AND due_at IS NOT NULL
+        RETURNING saga_id::text, kind, state, body, attempt_count, reason, lease, is_parked
         """,
         (
             attempt_count,
@@ -181,7 +182,7 @@ def postpone(
             saga.lease,
         ),
     )
-    return cursor.rowcount == 1
+    return _first(cursor)
 
 
 def wake(cursor: Cursor, saga_id: str) -> bool:

@@ -178,13 +178,13 @@ class SagaRunner:
         the database is down, the lease expires instead."""
         fields = {"kind": saga.kind, "saga_id": saga.saga_id, "state": saga.state, "reason": reason}
         try:
-            held = await self._database.autocommit(
+            released = await self._database.autocommit(
                 lambda cursor: rows.postpone(cursor, saga, reason, count, seconds)
             )
         except MeshError as error:
             log.warning("fail_saga_postponement", **fields | {"reason": error.reason})
             return
-        if seconds is None and held:
+        if released is not None and released.is_parked:
             log.error("park_saga", **fields)
         else:
             log.info("postpone_saga", **fields)

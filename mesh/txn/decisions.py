@@ -17,7 +17,7 @@ from typing import NamedTuple
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.postgres.database import Database
-from mesh.txn.model import Outcome, gid_made_at_seconds
+from mesh.txn.model import FORGET_LIMIT, Outcome, gid_made_at_seconds
 
 RETENTION_SECONDS = 3600
 """How long a row is kept after its last use: an abort after it was decided, a commit after
@@ -91,8 +91,15 @@ BEGINNING = Place(datetime.min.replace(tzinfo=UTC), "")
 class DecisionLog:
     """The decisions in the coordinator's database."""
 
-    def __init__(self, database: Database, *, max_listed: int = MAX_LISTED) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        max_listed: int = MAX_LISTED,
+        forget_limit: int = FORGET_LIMIT,
+    ) -> None:
         self._database = database
+        self._forget_limit = forget_limit
         self.max_listed = max_listed
         """The maximum length of a list of decisions."""
 
@@ -188,17 +195,25 @@ class DecisionLog:
         return await self._database.autocommit(select)
 
     async def forget_old(self) -> None:
-        """Removes decisions that are no longer needed; see RETENTION_SECONDS."""
-        await self._database.autocommit(
-            lambda cursor: cursor.execute(
+        """Removes decisions that are no longer needed; see RETENTION_SECONDS. At most
+        `forget_limit` in a transaction, so that each makes progress."""
+
+        def delete(cursor: Cursor) -> int:
+            cursor.execute(
                 """
-                DELETE FROM tx_decision
-                WHERE decided_at < now() - make_interval(secs => %s)
-                  AND (outcome = 'abort' OR done_at < now() - make_interval(secs => %s))
+                DELETE FROM tx_decision WHERE gid = ANY(ARRAY(
+                    SELECT gid FROM tx_decision
+                    WHERE decided_at < now() - make_interval(secs => %s)
+                      AND (outcome = 'abort' OR done_at < now() - make_interval(secs => %s))
+                    LIMIT %s FOR UPDATE SKIP LOCKED
+                ))
                 """,
-                (RETENTION_SECONDS, RETENTION_SECONDS),
+                (RETENTION_SECONDS, RETENTION_SECONDS, self._forget_limit),
             )
-        )
+            return cursor.rowcount
+
+        while await self._database.autocommit(delete) == self._forget_limit:
+            pass  # until nothing is left, or others remove the rest
 
 
 def _existing_or_abort(cursor: Cursor, gid: str) -> Outcome:

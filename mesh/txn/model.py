@@ -17,6 +17,8 @@ GID_MAX_AGE_SECONDS = 30
 GID_MAX_LENGTH = 199
 MAX_OPERATIONS = 256
 """The bound of the protocol: a participant refuses a Prepare with more."""
+FORGET_LIMIT = 10_000
+"""The maximum number of old rows that one transaction removes."""
 RECOVERY_AGE_SECONDS = 3.0
 """The minimum age of a branch or decision before recovery acts on it."""
 

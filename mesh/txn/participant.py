@@ -24,6 +24,7 @@ from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import UNIQUE_VIOLATION, Database
 from mesh.txn.missing_rows import with_missing_rows
 from mesh.txn.model import (
+    FORGET_LIMIT,
     GID_MAX_AGE_SECONDS,
     MAX_OPERATIONS,
     AlreadyCommitted,
@@ -96,6 +97,7 @@ class Participant(Generic[Body, Result]):
         apply: Callable[[Cursor, Sequence[Operation[Body]]], Sequence[Vote[Result]]],
         clock: Callable[[], float] = time.time,
         failpoint: Failpoint = no_failpoint,
+        forget_limit: int = FORGET_LIMIT,
     ) -> None:
         """`apply` runs the operations' SQL inside the branch, at least one statement, and
         returns one vote for each, in order; it must not wait for locks. If a row that it must
@@ -106,6 +108,7 @@ class Participant(Generic[Body, Result]):
         self._prefix = f"{name}/"
         self._apply = apply
         self._clock = clock
+        self._forget_limit = forget_limit
         self._failpoint: Failpoint = lambda point: failpoint(f"{name}.{point}")
 
     async def prepare(
@@ -169,18 +172,28 @@ class Participant(Generic[Body, Result]):
         return datetime.fromtimestamp(self._clock() - RETENTION_SECONDS, UTC)
 
     async def forget_old_gids(self, before: datetime, open_gids: Collection[str]) -> None:
-        """Removes rows of tx_branch that are no longer needed; see RETENTION_SECONDS.
+        """Removes rows of tx_branch that are no longer needed; see RETENTION_SECONDS. At most
+        `forget_limit` in a transaction, so that each makes progress.
 
         `open_gids` are all gids that are decided to commit and not known to be done. `before`
         must have been read before `open_gids`. A delay in between does no harm then, not even
         of a day: gids decided since are younger than `before`.
         """
-        await self._database.autocommit(
-            lambda cursor: cursor.execute(
-                "DELETE FROM tx_branch WHERE created_at < %s AND gid <> ALL(%s::text[])",
-                (before, sorted(open_gids)),
+
+        def delete(cursor: Cursor) -> int:
+            cursor.execute(
+                """
+                DELETE FROM tx_branch WHERE gid = ANY(ARRAY(
+                    SELECT gid FROM tx_branch WHERE created_at < %s AND gid <> ALL(%s::text[])
+                    ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
+                ))
+                """,
+                (before, sorted(open_gids), self._forget_limit),
             )
-        )
+            return cursor.rowcount
+
+        while await self._database.autocommit(delete) == self._forget_limit:
+            pass  # until nothing is left, or others remove the rest
 
     def _check(
         self, gid: str, expires_at_seconds: float, operations: Sequence[Operation[Body]]

@@ -1,4 +1,5 @@
-"""`python -m proof.bench`: pulls and reads per second, their latencies, and the cost of each.
+"""`python -m proof.bench`: pulls, purchases, gifts and reads per second, their latencies, and the
+cost of each.
 
 Starts its own mesh, with the real settings and its data on a disk, or measures a running one
 (--mesh). Exit status: 0 if everything was measured, without an error and with every invariant
@@ -21,11 +22,12 @@ from proof.bench.errors import BenchFailed
 from proof.bench.figures import Figures
 from proof.bench.flood import FLOOD
 from proof.bench.load import ghz
+from proof.bench.load.scenarios import GIFTS
 from proof.bench.measure import Meters
 from proof.bench.measured_mesh import running_mesh, started_mesh
 from proof.bench.meters import machine
 from proof.bench.meters.counters import CounterReader
-from proof.bench.plan import GHZ, KINDS, Plan, Run
+from proof.bench.plan import GHZ, KINDS, MOST_GIFT_CONNECTIONS, Plan, Run
 from proof.bench.tables import flood as flood_tables
 from proof.bench.tables import report
 from proof.bench.token_pool import TokenPool
@@ -62,11 +64,12 @@ def kinds_of(text: str) -> list[str]:
 def plan_of(
     connections: str, seconds: float, rounds: int, player_count: int | None, only: str
 ) -> Plan:
-    """The number of players, by default one per connection. Raises typer.BadParameter when it
-    is too small."""
-    counts = connection_counts_of(connections)
-    player_count = player_count or max(counts)
-    plan = Plan(counts, seconds, rounds, player_count, kinds_of(only))
+    """The number of players, by default one per connection, and two for each of up to
+    MOST_GIFT_CONNECTIONS if gifts are sent. Raises typer.BadParameter when it is too small."""
+    counts, kinds = connection_counts_of(connections), kinds_of(only)
+    pairs = min(max(counts), MOST_GIFT_CONNECTIONS) if GIFTS.name in kinds else 0
+    player_count = player_count or max(*counts, 2 * pairs)
+    plan = Plan(counts, seconds, rounds, player_count, kinds)
     if player_count < max(counts):
         raise typer.BadParameter("every connection needs a player of its own: raise --players")
     return plan
@@ -101,8 +104,8 @@ def bench(
         Path | None, typer.Option("--json", help="File for the figures as JSON.")
     ] = None,
 ) -> None:
-    """Measure pulls and reads through REST, and compare them with two plain commits on the same
-    servers and with ghz directly at gacha_svc."""
+    """Measure pulls, purchases, gifts and reads through REST, and compare pulls with two plain
+    commits on the same servers and with ghz directly at gacha_svc."""
     if only == FLOOD:
         raise typer.Exit(_flood(seconds, rounds, mesh_file))
     plan, left_out = without_missing_ghz(
@@ -156,7 +159,7 @@ def _measure(
     with target as mesh, closing(CounterReader(mesh.read()["databases"])) as counters:
         facts = machine.facts(mesh, counters, plan.window_seconds, plan.round_count)
         pool = _register_players(console, mesh, plan.player_count)
-        run = Run(plan, Meters(mesh, counters), pool.tokens)
+        run = Run(plan, Meters(mesh, counters), pool)
         for what in track(run.samples(), "Measuring", plan.sample_count, console=console):
             console.print(f"[dim]{what}[/dim]")
         console.print("Checking the invariants over all data.")

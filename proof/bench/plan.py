@@ -1,17 +1,27 @@
 """A whole run: its points, their number of samples, and their order."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
 from proof.bench.figures import Point, Sample, Series
+from proof.bench.gift_pairs import gift_requests
 from proof.bench.load.closed_loop import ClosedLoopSettings
 from proof.bench.load.ghz import find_ghz
 from proof.bench.load.plain_commits import PlainCommitSettings, commit_tables
-from proof.bench.load.scenarios import CURRENCY, ITEMS, PULLS, Scenario, request_head
+from proof.bench.load.scenarios import (
+    CURRENCY,
+    GIFTS,
+    ITEMS,
+    PULLS,
+    PURCHASES,
+    Scenario,
+    request_head,
+)
 from proof.bench.measure import Meters, measure, measure_ghz
 from proof.bench.meters.machine_speed import MachineSpeed, measure_speed
+from proof.bench.token_pool import TokenPool
 
 WARM_UP_SECONDS = 1.5
 """Longer than PostgreSQL's processes take to report their counters."""
@@ -20,11 +30,18 @@ OVERHEAD_SECONDS = 0.5
 PLAIN_COMMIT_CLIENTS = (1, 16)
 COMMITS = "commits"
 GHZ = "ghz"
-KINDS = (COMMITS, PULLS.name, ITEMS.name, CURRENCY.name, GHZ)
+SCENARIOS = {scenario.name: scenario for scenario in (PULLS, PURCHASES, GIFTS, ITEMS, CURRENCY)}
+KINDS = (COMMITS, *SCENARIOS, GHZ)
 """The kinds of load, in the order of a round."""
-SCENARIOS = {scenario.name: scenario for scenario in (PULLS, ITEMS, CURRENCY)}
-TokensFor = Callable[[float], Sequence[str]]
-"""Returns the tokens of all players, valid for a window of that many seconds."""
+MOST_GIFT_CONNECTIONS = 64
+"""Gifts need two players for each connection, and a new player costs two password hashes."""
+
+
+_OPERATIONS: Mapping[str, str] = {
+    PULLS.name: "pull",
+    PURCHASES.name: "purchase",
+    GIFTS.name: "gift",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +61,8 @@ class Plan:
 
     def counts_of(self, kind: str) -> Sequence[int]:
         """The numbers of connections, clients or workers for a kind of load."""
+        if kind == GIFTS.name:
+            return [count for count in self.connection_counts if 2 * count <= self.player_count]
         return PLAIN_COMMIT_CLIENTS if kind == COMMITS else self.connection_counts
 
     @property
@@ -78,11 +97,11 @@ class Run:
     """Carries out a plan. Every round has each point once, so that other work of the machine in
     some minutes spoils one sample of each point and not all samples of one."""
 
-    def __init__(self, plan: Plan, meters: Meters, tokens_for: TokensFor) -> None:
+    def __init__(self, plan: Plan, meters: Meters, pool: TokenPool) -> None:
         """`plan` has ghz only where it is installed."""
         self._plan = plan
         self._meters = meters
-        self._tokens_for = tokens_for
+        self._pool = pool
         self._loads = {kind: self._load_of(kind) for kind in plan.kinds}
         self._samples: dict[tuple[str, int], list[Sample]] = {}
         self.speeds: list[MachineSpeed] = []
@@ -124,7 +143,7 @@ class Run:
                 "pulls by ghz at one gacha_svc", "pull", "workers", partial(self._ghz, program)
             )
         scenario = SCENARIOS[kind]
-        operation = "pull" if scenario is PULLS else "request"
+        operation = _OPERATIONS.get(kind, "request")
         ask = partial(self._requests, scenario)
         return _Load(f"{scenario.title} through REST", operation, "connections", ask)
 
@@ -134,7 +153,12 @@ class Run:
     def _requests(self, scenario: Scenario, connection_count: int) -> Sample:
         gateway = urlsplit(self._meters.mesh.gateway)
         window_seconds = self._plan.window_seconds_of(scenario.name)
-        tokens = self._tokens_for(window_seconds)
+        tokens = self._pool.tokens(window_seconds)
+        if scenario is GIFTS:
+            requests = gift_requests(self._pool, gateway.netloc, tokens[: 2 * connection_count])
+        else:
+            heads = [request_head(scenario, gateway.netloc, token) for token in tokens]
+            requests = [(head, scenario.body) for head in heads]
         assert gateway.hostname is not None, "the gateway's URL names its host"
         assert gateway.port is not None, "and its port"
         settings = ClosedLoopSettings(
@@ -143,9 +167,9 @@ class Run:
             connection_count=connection_count,
             warm_up_seconds=WARM_UP_SECONDS,
             window_seconds=window_seconds,
-            heads=[request_head(scenario, gateway.netloc, token) for token in tokens],
-            body=scenario.body,
+            requests=requests,
             is_keyed=scenario.is_keyed,
+            expected=scenario.expected,
             ca_file=self._meters.mesh.ca_file,
         )
         return measure(self._meters, "proof.bench.load.closed_loop", settings)
@@ -161,5 +185,5 @@ class Run:
 
     def _ghz(self, program: str, worker_count: int) -> Sample:
         seconds = self._plan.window_seconds_of(GHZ)
-        tokens = self._tokens_for(seconds)
+        tokens = self._pool.tokens(seconds)
         return measure_ghz(self._meters, program, tokens[:worker_count], seconds)

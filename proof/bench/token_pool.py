@@ -27,14 +27,16 @@ AROUND_SECONDS = 60.0
 class _Tokens:
     """The tokens of one player. `good_until` is a time of the clock."""
 
+    username: str
     access: str
     refresh: str
     good_until: float
 
     @classmethod
-    def of(cls, answer: dict[str, Any], asked_at: float) -> "_Tokens":
+    def of(cls, username: str, answer: dict[str, Any], asked_at: float) -> "_Tokens":
         """The tokens in the answer of a login or a refresh."""
-        return cls(answer["token"], answer["refresh_token"], asked_at + answer["expires_in"])
+        good_until = asked_at + answer["expires_in"]
+        return cls(username, answer["token"], answer["refresh_token"], good_until)
 
 
 class TokenPool:
@@ -68,6 +70,18 @@ class TokenPool:
             )
         return [tokens.access for tokens in self._tokens]
 
+    @property
+    def usernames(self) -> Sequence[str]:
+        """In the order of `tokens`."""
+        return [tokens.username for tokens in self._tokens]
+
+    def post_each(
+        self, path: str, body: Mapping[str, object], tokens: Sequence[str]
+    ) -> Sequence[dict[str, Any]]:
+        """The answers to a request of each of the players. Raises BenchFailed."""
+        with self._client() as client, ThreadPoolExecutor(MAKERS) as makers:
+            return list(makers.map(lambda token: _post(client, path, body, token), tokens))
+
     def _client(self) -> httpx.Client:
         return httpx.Client(
             base_url=self._gateway,
@@ -81,7 +95,7 @@ class TokenPool:
         credentials = {"username": name, "password": PASSWORD}
         _post(client, "/register", credentials | {"email": f"{name}@example.com"})
         asked_at = self._clock()
-        tokens = _Tokens.of(_post(client, "/login", credentials), asked_at)
+        tokens = _Tokens.of(name, _post(client, "/login", credentials), asked_at)
         purchase = {"amount": GEMS, "paymentMethod": "credit_card"}
         _post(client, "/buy-currency", purchase, tokens.access)
         return tokens
@@ -90,7 +104,8 @@ class TokenPool:
         now = self._clock()
         if tokens.good_until - now > seconds:
             return tokens
-        refreshed = _Tokens.of(_post(client, "/refresh", {"refresh_token": tokens.refresh}), now)
+        answer = _post(client, "/refresh", {"refresh_token": tokens.refresh})
+        refreshed = _Tokens.of(tokens.username, answer, now)
         if refreshed.good_until - now <= seconds:
             raise BenchFailed(f"Tokens last for less than {seconds:.0f} s: measure less at once.")
         return refreshed

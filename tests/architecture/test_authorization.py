@@ -1,4 +1,4 @@
-"""Every method declares who may call it, and docs/authorization.md says the same."""
+"""Every method declares its allowed callers, and docs/authorization.md lists the same."""
 
 from mesh.contract.access import rule_of
 from tests import authorization

@@ -1,4 +1,4 @@
-"""docs/adr/README.md lists every decision as it stands."""
+"""docs/adr/README.md lists every decision with its present status."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who may import whom, and what must be said twice in the same words."""
+"""The allowed imports, and the texts that must be equal in two places."""
 
 import re
 import subprocess

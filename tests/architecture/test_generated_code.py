@@ -3,7 +3,7 @@ from pathlib import Path
 from protos.generate import generate
 
 
-def test_generated_code_is_what_the_protos_say(tmp_path: Path, repository: Path) -> None:
+def test_generated_code_is_up_to_date(tmp_path: Path, repository: Path) -> None:
     generate(tmp_path)
     made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.*")}
     committed = {

@@ -1,4 +1,4 @@
-"""What the pages name is there: files, folders, modules, and the headings that links lead to."""
+"""The files, folders, modules and headings that the pages name exist."""
 
 import importlib
 import re

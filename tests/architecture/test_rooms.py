@@ -1,4 +1,4 @@
-"""The rooms of the code: how large they are, who imports whom, and that the page shows it."""
+"""The rooms of the code: their sizes, their imports, and the page that shows them."""
 
 import ast
 from collections.abc import Iterator, Mapping

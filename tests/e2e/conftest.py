@@ -37,7 +37,7 @@ def rest(mesh: Mesh) -> Iterator[RestClient]:
 
 @pytest.fixture(scope="session")
 def first_instance(mesh: Mesh) -> Iterator[GrpcClient]:
-    """gRPC straight at the first account_svc and the first gacha_svc."""
+    """gRPC directly to the first account_svc and the first gacha_svc."""
     client = GrpcClient(addresses(mesh, 0), mesh.operator_files)
     yield client
     client.close()
@@ -45,7 +45,7 @@ def first_instance(mesh: Mesh) -> Iterator[GrpcClient]:
 
 @pytest.fixture(scope="session")
 def second_instance(mesh: Mesh) -> Iterator[GrpcClient]:
-    """gRPC straight at the second of each."""
+    """gRPC directly to the second instance of each."""
     client = GrpcClient(addresses(mesh, 1), mesh.operator_files)
     yield client
     client.close()
@@ -53,7 +53,7 @@ def second_instance(mesh: Mesh) -> Iterator[GrpcClient]:
 
 @pytest.fixture(scope="session", params=["rest", "rest-get", "grpc", "grpcurl"])
 def client(request: pytest.FixtureRequest, mesh: Mesh) -> Iterator[Client]:
-    """Each way in turn; rest-get pulls with GET and is otherwise REST."""
+    """Each client in turn; rest-get pulls with GET and is otherwise REST."""
     client: Client
     if request.param == "grpc":
         client = GrpcClient(addresses(mesh), mesh.operator_files)
@@ -77,14 +77,14 @@ def new_player(rest: RestClient) -> NewPlayer:
 
 @pytest.fixture(scope="module")
 def bystander(new_player: NewPlayer) -> Player:
-    """Somebody without gems whom the bad requests of others must not trouble. A whole run takes
-    longer than a token lasts; a module does not."""
+    """A player without gems, whom the bad requests of others must not affect. The scope is a
+    module, because a token expires during a whole run."""
     return new_player()
 
 
 @pytest.fixture(scope="module")
 def unharmed_mesh(mesh: Mesh, rest: RestClient) -> Iterator[None]:
-    """After a module's last test: nobody was restarted, none was taken out, all serve."""
+    """Checks after a module that no process was restarted or taken out, and that all serve."""
     pids, breakers = harm.pids(mesh), harm.opened_breakers(mesh)
     yield
     assert harm.pids(mesh) == pids
@@ -94,6 +94,6 @@ def unharmed_mesh(mesh: Mesh, rest: RestClient) -> Iterator[None]:
 
 @pytest.fixture
 def answers_afterwards(rest: RestClient, bystander: Player) -> Iterator[None]:
-    """Right after a test every instance answers a good call."""
+    """Checks after a test that every instance answers a valid call."""
     yield
     harm.assert_answers(rest, bystander)

@@ -1,4 +1,4 @@
-"""Sending a gift through REST, and somebody who has one to send."""
+"""Sends gifts through REST, and makes players who own an item."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def send(rest: RestClient, sender: Player, item_id: int, to: str, **more: Any) -
 
 
 def owner(rest: RestClient, new_player: NewPlayer, gems_left: int) -> tuple[Player, int]:
-    """Somebody with one item and so many gems, and the item's number."""
+    """A player with one item and that many gems, and the item's id."""
     player = new_player(gems=PULL_GEMS + gems_left)
     pulled = rest.pull(player.token, "standard").body["pulled_items"]
     return player, pulled[0]["item_id"]

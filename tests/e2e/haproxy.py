@@ -1,4 +1,4 @@
-"""The real HAProxy with the configuration of deploy/haproxy, and a load through it."""
+"""A real HAProxy with the configuration of deploy/haproxy, and load through it."""
 
 import asyncio
 import shutil
@@ -26,7 +26,7 @@ CLOSED = {"RemoteProtocolError", "ReadError", "WriteError"}
 
 
 def program() -> str:
-    """Skips the test where there is none."""
+    """The path of haproxy; skips the test if it is not installed."""
     found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("left out: HAProxy before the gateways. To have it: apt-get install haproxy")
@@ -37,8 +37,8 @@ def program() -> str:
 def running(
     gateways: Sequence[str], log: Path, *, is_ready: bool = True, ca_file: str | None = None
 ) -> Iterator[str]:
-    """Gives its base URL; it ends with the context. `gateways` are host:port, and unless
-    `is_ready` nothing is there; they serve HTTPS where there is a `ca_file`."""
+    """Yields its base URL; it ends with the context. `gateways` are host:port; without `is_ready`
+    none of them runs. With a `ca_file` they serve HTTPS."""
     port = free_port()
     environment = {f"GATEWAY_{number}": each for number, each in enumerate(gateways, 1)}
     environment["HAPROXY_LISTEN"] = f"127.0.0.1:{port}"
@@ -59,7 +59,7 @@ def free_port() -> int:
 def launched(
     command: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process in the repository, killed when the context ends."""
+    """A process in the repository's folder, killed when the context ends."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output
@@ -72,7 +72,7 @@ def launched(
 
 
 def wait_for(url: str, status: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Until /readyz is answered so. Fails when the process ends or the time is over."""
+    """Waits for this answer of /readyz. Fails if the process ends or the time is over."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         assert process.poll() is None, log.read_text()
@@ -87,7 +87,7 @@ def wait_for(url: str, status: int, process: "subprocess.Popen[bytes]", log: Pat
 
 @dataclass
 class Seen:
-    """What callers saw of one kind of request: how often each status, or error without one."""
+    """The results of one kind of request: counts by status, or by error without a status."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     repeated_count: int = 0
@@ -103,10 +103,10 @@ class Seen:
 
 
 class Callers:
-    """Keep-alive connections that ask until they are stopped.
+    """Keep-alive connections that send requests until they are stopped.
 
-    What may be repeated is sent once more, at once, when a connection that was used before
-    is closed instead of an answer, as browsers and curl do (RFC 9110, section 9.2.2).
+    If a reused connection is closed without an answer, a repeatable request is sent once more at
+    once, as browsers and curl do (RFC 9110, section 9.2.2).
     """
 
     KINDS = ("read", "keyed pull", "pull")
@@ -132,7 +132,7 @@ class Callers:
         self._stop.set()
 
     async def until_more_of_each(self, count: int) -> None:
-        """Returns when so many more of each kind succeeded."""
+        """Waits until that many more of each kind have succeeded."""
         wanted = {kind: seen.successes + count for kind, seen in self.seen.items()}
         async with asyncio.timeout(PATIENCE_SECONDS):
             while any(self.seen[kind].successes < count for kind, count in wanted.items()):

@@ -1,4 +1,4 @@
-"""Whether a mesh took harm: what bad requests must never do."""
+"""Checks that bad requests did not harm a mesh."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ ROLES = ("registry", "account_svc", "gacha_svc", "gateway_http")
 
 
 def pids(mesh: Mesh) -> dict[str, int | None]:
-    """Of every process of the mesh, by its name."""
+    """The pid of every process of the mesh, by name."""
     return {process["name"]: process["pid"] for process in mesh.read()["processes"]}
 
 
 def assert_answers(rest: RestClient, player: Player) -> None:
-    """Each instance of each service takes its turn and answers at once."""
+    """Each instance of each service answers at once."""
     for _ in range(2):
         assert rest.currency(player.token).body["userId"] == player.user_id
         assert rest.chances().ok
@@ -35,12 +35,12 @@ LOST_LANE = ("lose_lane", "fail_lane", "end_lane", "refuse_lane")
 
 
 def opened_breakers(mesh: Mesh) -> list[str]:
-    """Every line of a log that tells of an instance taken out for failing."""
+    """The log lines about instances that a breaker took out."""
     return _lines_with(mesh, ("open_breaker",))
 
 
 def lines_of_harm(mesh: Mesh) -> list[str]:
-    """Every line of a log that tells of a breaker that opened or of a lane that broke."""
+    """The log lines about opened breakers and broken lanes."""
     return _lines_with(mesh, ("open_breaker", *LOST_LANE))
 
 

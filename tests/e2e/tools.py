@@ -1,4 +1,4 @@
-"""Programs that some cases need and not every machine has."""
+"""Optional programs that some tests need."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A short run of chaos, and the proof that it can fail.
+"""A short run of chaos, and a check that it can fail.
 
 The long one is `make chaos`.
 """

@@ -1,8 +1,7 @@
-"""A short run of the machine that proves the transaction core and the sagas,
-and of five broken rules.
+"""A short run of proof.faults, and of five mutants.
 
-`make faults` runs it for as long as one likes; this shows in two minutes that nothing
-is lost in a few rounds, and that the checks can fail.
+`make faults` runs it for any time. This shows in two minutes that nothing is lost in a few
+rounds, and that the checks can fail.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A short run of `make fuzz`, and a look at whether it would notice."""
+"""A short run of `make fuzz`, and a check that it detects bugs."""
 
 from pathlib import Path
 from random import Random
@@ -31,7 +31,7 @@ async def fail_on_long_ones(request: bytes, context: Any) -> bytes:
 
 
 async def judged(handler: "grpc.RpcMethodHandler[bytes, bytes]") -> list[str]:
-    """What is found at a server whose Login is `handler`."""
+    """The findings at a server whose Login is `handler`."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("account.v1.AccountService", {"Login": handler}),)

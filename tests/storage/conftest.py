@@ -22,9 +22,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture(scope="module")
 def shared_database(postgres_server: PostgresServer) -> Iterator[Callable[[str, str], Database]]:
-    """Databases of a module's own, by a name and their schema: made once, emptied for each test.
+    """Databases for a module, by name and schema: made once, emptied for each test.
 
-    To make one takes as long as many tests do.
+    Making a database takes as long as many tests.
     """
     made: dict[str, Database] = {}
 
@@ -42,7 +42,7 @@ def shared_database(postgres_server: PostgresServer) -> Iterator[Callable[[str, 
 
 
 async def empty(database: Database) -> None:
-    """Removes every row, and every prepared transaction of a test that failed."""
+    """Removes all rows, and prepared transactions of failed tests."""
 
     def truncate(cursor: Cursor) -> None:
         cursor.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")

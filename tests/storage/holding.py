@@ -1,4 +1,4 @@
-"""A transaction that is kept open while a test looks at what others meet."""
+"""Keeps a transaction open while a test runs others."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from mesh.postgres.fibers import Fiber
 
 @asynccontextmanager
 async def held(database: Database, work: Callable[[Cursor], object]) -> AsyncIterator[None]:
-    """Within the context `work` has been done and is not yet committed."""
+    """Within the context, `work` is done but not committed."""
     mine, theirs = socket.socketpair()
     done = asyncio.Event()
 

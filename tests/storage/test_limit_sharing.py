@@ -1,4 +1,4 @@
-"""Gateways that count together, over a real Valkey in cluster mode."""
+"""Gateways that share counts through a real Valkey in cluster mode."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 20.0
 
 @dataclass
 class Cache:
-    """A node that can be killed, frozen and started again."""
+    """A node that can be killed, frozen and restarted."""
 
     folder: Path
     port: int
@@ -63,7 +63,7 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
 
 
 class Gateway:
-    """What of a gateway counts: its counters and its exchange, done when a test says so."""
+    """A gateway's counters, and their exchange, which the test triggers."""
 
     def __init__(self, cache: Cache) -> None:
         self.counters = Counters(POLICY, lambda: 1_700_000_000.0)
@@ -71,7 +71,7 @@ class Gateway:
         self.sharing = Sharing(self.counts, [self.counters])
 
     async def connect(self) -> None:
-        """So that no exchange of the test has to, on a machine that is slow."""
+        """Connects first, so that no exchange of the test is slow because of it."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 try:
@@ -82,7 +82,7 @@ class Gateway:
                     return
 
     def take(self, count: int, key: str = "p") -> int:
-        """How many of so many requests are admitted."""
+        """Sends that many requests; returns how many are admitted."""
         return sum(self.counters.take(key).admitted for _ in range(count))
 
 
@@ -105,11 +105,11 @@ async def test_gateways_keep_one_quota_together(gateways: list[Gateway]) -> None
     await second.sharing.exchange()
     assert second.take(80) == 20
     await second.sharing.exchange()
-    # An eighth of the quota is admitted before a gateway asks the others.
+    # An eighth of the quota is admitted before a gateway shares its counts.
     assert third.take(10) == 10
     await third.sharing.exchange()
     assert third.take(1) == 0
-    assert first.take(80) == 30  # it has not heard yet
+    assert first.take(80) == 30  # it does not have the others' counts yet
     await first.sharing.exchange()
     assert first.take(1) == 0
 
@@ -125,7 +125,7 @@ async def test_under_load_little_more_than_the_quota_is_admitted(gateways: list[
     assert POLICY.quota <= admitted <= POLICY.quota + overshoot
 
 
-async def test_what_is_stored_expires(cache: Cache, gateways: list[Gateway]) -> None:
+async def test_stored_counts_expire(cache: Cache, gateways: list[Gateway]) -> None:
     (total,) = await gateways[0].counts.add(POLICY, [Delta("k", 7, 3, True)])
     assert total == (3, 0)
     (total,) = await gateways[0].counts.add(POLICY, [Delta("k", 8, 2, True)])
@@ -158,7 +158,7 @@ async def test_a_dead_cache_costs_nothing_and_is_used_again_when_it_is_back(
             await asyncio.sleep(0.05)
 
 
-async def test_a_frozen_cache_holds_up_nobody(cache: Cache, gateways: list[Gateway]) -> None:
+async def test_a_frozen_cache_delays_no_request(cache: Cache, gateways: list[Gateway]) -> None:
     first = gateways[0]
     first.take(10)
     await first.sharing.exchange()

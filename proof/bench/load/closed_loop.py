@@ -26,16 +26,17 @@ LATE_CHECK_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoopSettings:
-    """One point of measurement. `heads` are `scenarios.request_head`, one a player."""
+    """One point of measurement. `requests` has a `scenarios.request_head` and a body for each
+    player; an answer without the text `expected` is an error."""
 
     host: str
     port: int
     connection_count: int
     warm_up_seconds: float
     window_seconds: float
-    heads: Sequence[str]
-    body: str
+    requests: Sequence[tuple[str, str]]
     is_keyed: bool
+    expected: str = ""
     ca_file: str | None = None
     """The CA file to verify the gateway; None for plain HTTP."""
 
@@ -44,7 +45,14 @@ async def run(settings: ClosedLoopSettings, window: Window) -> None:
     """Returns when standard input has ended and all requests have been answered."""
     trust = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else None
     clients = [
-        ClosedLoopClient(settings.host, settings.port, requests, window, trust=trust)
+        ClosedLoopClient(
+            settings.host,
+            settings.port,
+            requests,
+            window,
+            expected=settings.expected.encode(),
+            trust=trust,
+        )
         for requests in _requests_by_connection(settings)
     ]
     for client in clients:
@@ -66,8 +74,8 @@ def _requests_by_connection(settings: ClosedLoopSettings) -> Iterator[Iterator[b
     run_id = secrets.token_hex(6)
     for number in range(settings.connection_count):
         key = f"bench-{run_id}-{number}-" if settings.is_keyed else ""
-        own = itertools.islice(settings.heads, number, None, settings.connection_count)
-        yield requests_of([head.encode() for head in own], key, settings.body.encode())
+        own = itertools.islice(settings.requests, number, None, settings.connection_count)
+        yield requests_of(list(own), key)
 
 
 async def _keep_closing_late(clients: Sequence[ClosedLoopClient]) -> None:

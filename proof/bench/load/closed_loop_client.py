@@ -1,7 +1,8 @@
 """One connection of the closed-loop load: sends, waits for the answer, sends again.
 
 Each answer's callback sends the next request; there is no task for each request. A status other
-than 200, a broken connection and a late answer are errors; a pause follows each.
+than 200, a text that is missing, a broken connection and a late answer are errors; a pause follows
+each.
 """
 
 import asyncio
@@ -31,13 +32,16 @@ class ClosedLoopClient:
         requests: Iterator[bytes],
         window: Window,
         clock: Callable[[], float] = time.perf_counter,
+        expected: bytes = b"",
         trust: ssl.SSLContext | None = None,
     ) -> None:
-        """`requests` has no end; `trust` is None for plain HTTP."""
+        """`requests` has no end; every answer should have the text `expected`; `trust` is None
+        for plain HTTP."""
         self._host = host
         self._port = port
         self._requests = requests
         self._window = window
+        self._expected = expected
         self._trust = trust
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -88,7 +92,7 @@ class ClosedLoopClient:
 
     def _on_answer(self, answer: Answer) -> None:
         self._is_waiting = False
-        if answer.status == OK:
+        if answer.status == OK and self._expected in answer.body:
             self._window.record(self._clock() - self._began_at)
             self._send_next()
         else:

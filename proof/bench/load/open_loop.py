@@ -173,7 +173,7 @@ def main() -> None:
     key = f"bench-{secrets.token_hex(6)}-" if settings.is_keyed else ""
     load = OpenLoop(
         settings,
-        requests_of([head.encode() for head in settings.heads], key, settings.body.encode()),
+        requests_of([(head, settings.body) for head in settings.heads], key),
     )
     uvloop.run(load.run())
     write_line(orjson.dumps(load.result, option=orjson.OPT_NON_STR_KEYS).decode())

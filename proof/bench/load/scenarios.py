@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Scenario:
     """`body` is JSON, empty for none; `is_keyed` sends a new Idempotency-Key each time.
 
-    `name` is the name for `--only`, `title` the one in tables.
+    `name` is the name for `--only`, `title` the one in tables. An answer without the text
+    `expected` is an error: it would be one that says pending.
     """
 
     name: str
@@ -18,6 +19,7 @@ class Scenario:
     path: str
     body: str = ""
     is_keyed: bool = False
+    expected: str = ""
 
 
 PULLS = Scenario(
@@ -32,26 +34,48 @@ ITEMS = Scenario("items", "GET /items", "GET", "/items")
 CURRENCY = Scenario("currency", "GET /currency", "GET", "/currency")
 
 
-def request_head(scenario: Scenario, host: str, token: str) -> str:
-    """The request of one player up to the end of its last header."""
+PURCHASES = Scenario(
+    "purchases",
+    "POST /buy-currency",
+    "POST",
+    "/buy-currency",
+    body='{"amount":1,"paymentMethod":"credit_card"}',
+    is_keyed=True,
+    expected='"newBalance"',
+)
+GIFTS = Scenario(
+    "gifts",
+    "POST /gifts",
+    "POST",
+    "/gifts",
+    is_keyed=True,
+    expected='"state":"delivered"',
+)
+"""Each request has a body of its own: see `proof.bench.gift_pairs`."""
+
+
+def request_head(scenario: Scenario, host: str, token: str, body: str | None = None) -> str:
+    """The request of one player up to the end of its last header. `body` is the player's own,
+    instead of the scenario's."""
+    body = scenario.body if body is None else body
     lines = [
         f"{scenario.method} {scenario.path} HTTP/1.1",
         f"host: {host}",
         f"authorization: Bearer {token}",
     ]
-    if scenario.body:
-        lines += ["content-type: application/json", f"content-length: {len(scenario.body)}"]
+    if body:
+        lines += ["content-type: application/json", f"content-length: {len(body)}"]
     return "".join(f"{line}\r\n" for line in lines)
 
 
-def requests_of(heads: Sequence[bytes], key: str, body: bytes) -> Iterator[bytes]:
+def requests_of(requests: Sequence[tuple[str, str]], key: str) -> Iterator[bytes]:
     """An endless iterator of whole requests, by each player in turn; their constant parts are
-    prepared once. `key` is the prefix of the idempotency keys, followed by 0, 1, 2 ...; an
-    empty one sends no keys."""
+    prepared once. `requests` has a head and a body for each player. `key` is the prefix of the
+    idempotency keys, followed by 0, 1, 2 ...; an empty one sends no keys."""
     if not key:
-        yield from itertools.cycle([b"%s\r\n%s" % (head, body) for head in heads])
-    beginnings = itertools.cycle(
-        [b"%sidempotency-key: %s" % (head, key.encode()) for head in heads]
+        yield from itertools.cycle([f"{head}\r\n{body}".encode() for head, body in requests])
+    parts = itertools.cycle(
+        [(f"{head}idempotency-key: {key}".encode(), body.encode()) for head, body in requests]
     )
-    for turn, beginning in enumerate(beginnings):
+    for turn, (beginning, body) in enumerate(parts):
         yield b"%s%d\r\n\r\n%s" % (beginning, turn, body)

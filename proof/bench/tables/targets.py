@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from proof.bench.figures import Figures, Point
-from proof.bench.load.scenarios import PULLS
+from proof.bench.load.scenarios import PULLS, PURCHASES
 from proof.bench.plan import COMMITS
 
 CONNECTIONS = 64
 PULLS_PER_SECOND = 3_000.0
 CPU_MS_EACH = 0.5
+PURCHASES_PER_SECOND = 400.0
 LONE_PULL_IN_PLAIN_COMMITS = 2.5
 
 
@@ -28,6 +29,9 @@ def comparisons(figures: Figures) -> Iterator[Comparison]:
     busy = figures.point(PULLS.name, CONNECTIONS)
     if busy is not None and _has_operations(busy):
         yield from _throughput_and_cost(busy)
+    purchases = figures.point(PURCHASES.name, CONNECTIONS)
+    if purchases is not None and _has_operations(purchases):
+        yield _per_second(PURCHASES.name, purchases, PURCHASES_PER_SECOND)
     yield from _falling_cost(figures)
     yield from _lone_pull(figures)
 
@@ -38,14 +42,18 @@ def times_plain_commits(figures: Figures) -> float | None:
     return pull_ms / plain_ms if pull_ms and plain_ms else None
 
 
-def _throughput_and_cost(busy: Point) -> Iterator[Comparison]:
-    pulls_per_second = busy.median(lambda s: s.operations_per_second)
-    yield Comparison(
-        f"pulls a second, {CONNECTIONS} connections",
-        f"{pulls_per_second:,.0f}",
-        f"at least {PULLS_PER_SECOND:,.0f}",
-        pulls_per_second / PULLS_PER_SECOND,
+def _per_second(operations: str, point: Point, target: float) -> Comparison:
+    measured = point.median(lambda s: s.operations_per_second)
+    return Comparison(
+        f"{operations} a second, {CONNECTIONS} connections",
+        f"{measured:,.0f}",
+        f"at least {target:,.0f}",
+        measured / target,
     )
+
+
+def _throughput_and_cost(busy: Point) -> Iterator[Comparison]:
+    yield _per_second(PULLS.name, busy, PULLS_PER_SECOND)
     mesh_ms = busy.median(lambda s: s.cpu_ms_each)
     all_ms = busy.median(lambda s: s.cpu_ms_each_with_load)
     for what, cpu_ms in (("without", mesh_ms), ("with", all_ms)):

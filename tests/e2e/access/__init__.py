@@ -1,1 +1,1 @@
-"""Who may call what: identities, keys, certificates."""
+"""Access control: identities, keys, certificates."""

@@ -1,4 +1,4 @@
-"""Everybody who may try to call a method, with the token that they show."""
+"""All kinds of callers of a method, with their tokens."""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class Caller:
         return {"authorization": f"Bearer {self.token}"} if self.token else {}
 
     def expected(self, line: Line, *, is_opened: bool) -> str:
-        """The reason of the refusal, empty where they may call."""
+        """The reason of the expected refusal; empty if the caller is allowed."""
         if line.admits("" if self.fault else self.who, is_opened=is_opened):
             return ""
         if not self.kind:
@@ -44,7 +44,7 @@ class Caller:
 
 
 def callers(mesh: Mesh, player: Player, another: Player) -> list[Caller]:
-    """All of them; the keys are the mesh's own, but for a stranger's."""
+    """All callers; the keys are the mesh's own, except a stranger's."""
     return [
         Caller("nobody", "", fault="TOKEN_MISSING"),
         Caller("garbage", "not.a.token", fault="TOKEN_INVALID"),
@@ -90,7 +90,7 @@ def _signed(
     seconds: int = 60,
     kid_of: Ed25519PrivateKey | None = None,
 ) -> str:
-    """A token that ends in so many seconds, under the key's own id or that of another."""
+    """A token that expires in that many seconds, under the key's own id or another."""
     now = int(time.time())
     claims = {"iss": ISSUER, "aud": audience, "sub": subject, "iat": now, "exp": now + seconds}
     headers = {"kid": key_id((kid_of or key).public_key())}

@@ -1,6 +1,6 @@
-"""What services may do to one another, once they have shown who they are.
+"""The calls that authenticated services may make to one another.
 
-Who may call what is tried in test_authorization.py.
+All methods and callers are tested in test_authorization.py.
 """
 
 import secrets
@@ -32,7 +32,7 @@ def participant(request: pytest.FixtureRequest, mesh: Mesh) -> Iterator[GrpcClie
 
 @pytest.fixture(scope="module")
 def inside(mesh: Mesh) -> Iterator[GrpcClient]:
-    """Everything that one process of the mesh may call on another."""
+    """A client for the calls between processes of the mesh."""
     account, gacha = (mesh.processes(role)[0]["address"] for role in ("account_svc", "gacha_svc"))
     services = {ACCOUNT: account, PURCHASES: account, GIFT_FEES: account, PARTICIPANT: account}
     services |= {CATALOG: gacha, GACHA: gacha, GIFTS: gacha, COORDINATOR: gacha}
@@ -42,13 +42,13 @@ def inside(mesh: Mesh) -> Iterator[GrpcClient]:
 
 @pytest.fixture
 def service_token(mesh: Mesh) -> str:
-    """Of the service that coordinates."""
+    """A token of the coordinating service."""
     return token_of(mesh, "gacha_svc")
 
 
 @pytest.fixture
 def account_token(mesh: Mesh) -> str:
-    """Of the service whose recovery asks the coordinator."""
+    """A token of the service whose recovery calls the coordinator."""
     return token_of(mesh, "account_svc")
 
 
@@ -95,7 +95,7 @@ def test_resolve_gives_the_same_outcome_permanently(inside: GrpcClient, account_
 
 
 def test_service_may_register_and_leave(inside: GrpcClient, mesh: Mesh) -> None:
-    # Nobody calls gateways through the registry.
+    # No service calls gateways through the registry.
     token, name = token_of(mesh, "gateway_http"), f"gateway_http-{uuid4().hex[:8]}"
     instance = {"id": name, "service": "gateway_http", "address": "127.0.0.1:1"}
     lease = inside.call(f"{REGISTRY}/Register", {"instance": instance}, token).body
@@ -116,15 +116,15 @@ def test_service_may_not_register_for_another(inside: GrpcClient, service_token:
     assert (answer.code, answer.reason) == ("PERMISSION_DENIED", "NOT_YOUR_SERVICE")
 
 
-def test_refusal_names_who_may_call(inside: GrpcClient, service_token: str) -> None:
+def test_a_refusal_names_the_allowed_callers(inside: GrpcClient, service_token: str) -> None:
     refused = inside.call(f"{COORDINATOR}/Resolve", {"gid": new_gid()}, service_token)
     assert refused.reason == "WRONG_CALLER"
-    assert "account_svc and admin alone" in refused.message
+    assert "only for account_svc and admin" in refused.message
     assert "gacha_svc" in refused.message
 
 
 def debit(player: Player, gid: str) -> dict[str, object]:
-    """A Prepare that takes five gems."""
+    """A Prepare that debits five gems."""
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10))
     body = {"@type": "type.googleapis.com/account.v1.Debit", "userId": player.user_id, "amount": 5}
     operation = {"id": str(uuid4()), "body": body}

@@ -1,7 +1,7 @@
-"""Every method is tried by everybody, on a whole mesh: docs/authorization.md is what happens.
+"""Every caller tries every method on a whole mesh; the results equal docs/authorization.md.
 
-The methods come from the descriptors and their rules from the document, so that a new method
-is tried as soon as it is there.
+The methods come from the descriptors and their rules from the document, so a new method is
+tested automatically.
 """
 
 import re
@@ -38,7 +38,7 @@ ROUTES = [
     (path, verb, template) for path, each in METHODS.items() for verb, template in routes_of(each)
 ]
 ON_EVERY_SERVER = "mesh.v1.LaneService"
-"""Reflection does not list it: nobody but the mesh itself speaks it."""
+"""Reflection does not list it, because only the mesh itself uses it."""
 _VARIABLE = re.compile(r"{\w+}")
 
 Everybody = Callable[[], list[Caller]]
@@ -59,19 +59,19 @@ def servers(mesh: Mesh) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def everybody(mesh: Mesh, new_player: NewPlayer, bystander: Player) -> Everybody:
-    """Makes all callers anew, for services' tokens live for a minute."""
+    """Makes all callers anew, because services' tokens expire after a minute."""
     another = new_player()
     return lambda: callers(mesh, bystander, another)
 
 
 def expected(everybody: list[Caller], path: str, *, is_opened: bool = True) -> dict[str, str]:
-    """What is to be said to each caller: a reason to refuse, or nothing. The mesh under test
-    is opened to everybody where it may be."""
+    """The expected reason of refusal for each caller, or nothing. The mesh under test opens every
+    method that can be opened."""
     return {each.name: each.expected(LINES[path], is_opened=is_opened) for each in everybody}
 
 
 def reason_of(error: MeshError) -> str:
-    """Why the caller was refused, empty where the method itself answered."""
+    """The reason of the refusal; empty if the method itself answered."""
     assert not isinstance(error, Unavailable | Unimplemented), error
     return error.reason if error.reason in REFUSALS else ""
 
@@ -132,7 +132,7 @@ def test_streams_are_opened_by_whom_the_document_names(
 
 
 def first_word(channel: grpc.Channel, method: MethodDescriptor, caller: Caller) -> str:
-    """Empty when the stream begins, otherwise the reason that it does not."""
+    """Empty if the stream starts, otherwise the reason of the refusal."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     options: dict[str, Any] = {"metadata": tuple(caller.metadata().items()), "timeout": SECONDS}
     stream: Any

@@ -1,4 +1,4 @@
-"""What a stranger with nothing but an address learns of each gRPC server."""
+"""What a client without a token can learn from each gRPC server."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -49,7 +49,7 @@ def server(request: pytest.FixtureRequest, mesh: Mesh) -> Iterator[tuple[str, Re
 
 
 def ask(server: ReflectedServer, service: str, **question: Any) -> Any:
-    """One question to reflection, under either of its names: the messages are the same."""
+    """Sends one reflection request, under either service name; the messages are the same."""
     call: grpc.StreamStreamMultiCallable[Any, Any] = server.channel.stream_stream(
         f"/{service}/ServerReflectionInfo",
         reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -87,7 +87,7 @@ def test_reflection_describes_every_service_and_method_that_it_lists(
 
 
 @pytest.mark.parametrize("reflection", REFLECTION)
-def test_reflection_says_what_it_does_not_know(
+def test_reflection_reports_unknown_symbols(
     server: tuple[str, ReflectedServer], reflection: str
 ) -> None:
     _, reflected = server

@@ -1,5 +1,4 @@
-"""What operators may do that others may not: `make admin-token`, and a mesh whose InitDb is
-theirs alone."""
+"""The rights of operators: `make admin-token`, and a mesh where only they may call InitDb."""
 
 import itertools
 import json
@@ -41,8 +40,8 @@ def admin_token(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @contextmanager
 def process(mesh: Mesh, role: str, address: str, **settings: str) -> Iterator[None]:
-    """One more process of that role, told what the first is but for where it listens and what
-    is set here, for a while."""
+    """Runs another process of that role within the context. Its settings are those of the first
+    one, except for its addresses and `settings`."""
     pid = mesh.processes(role)[0]["pid"]
     lines = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
     environment = dict(line.split("=", 1) for line in lines if line)
@@ -124,7 +123,7 @@ def test_the_command_prints_a_token_that_opens_initdb(locked: httpx.Client, mesh
     assert locked.get("/initdb", headers=shown).status_code == 200
 
 
-def test_the_command_tells_which_key_is_missing(tmp_path: Path) -> None:
+def test_the_command_names_the_missing_key(tmp_path: Path) -> None:
     made = admin_token("--folder", str(tmp_path))
     assert (made.returncode, made.stdout) == (1, "")
     assert "secrets/service_keys/admin.pem cannot be used" in made.stderr

@@ -1,4 +1,4 @@
-"""The players' signing keys change on a running mesh: under load, by mistake, and in a hurry."""
+"""Rotation of the players' signing keys on a running mesh: under load, with mistakes, at once."""
 
 import json
 import os
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.timeout(240)
 
 @pytest.fixture(scope="module")
 def own_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A mesh of this module's own, for a key that is revoked logs everybody out."""
+    """A mesh for this module, because a revoked key logs all players out."""
     mesh = start_mesh(tmp_path_factory.mktemp("rotation") / "var", environment=BUSY_MACHINE)
     yield mesh
     assert mesh.stop() == 0
@@ -59,7 +59,7 @@ def own_rest(own_mesh: Mesh) -> Iterator[RestClient]:
 
 @pytest.fixture(scope="module")
 def instances(own_mesh: Mesh) -> Iterator[list[Client]]:
-    """gRPC straight at each instance of both services."""
+    """gRPC directly to each instance of both services."""
     clients: list[Client] = [GrpcClient(addresses(own_mesh, number)) for number in (0, 1)]
     yield clients
     for client in clients:
@@ -88,7 +88,7 @@ def published(rest: RestClient) -> set[str]:
 
 
 def refusals(clients: list[Client], token: str) -> set[str]:
-    """What every service says to it at every instance; empty when all of them take it."""
+    """The refusals of a token by all instances; empty if all accept it."""
     answers = [call(token) for each in clients for call in (each.currency, each.inventory)]
     return {answer.reason for answer in answers if not answer.ok}
 
@@ -272,7 +272,7 @@ def test_the_only_key_is_revoked_and_players_log_in_again(
     assert kid not in new
     token = own_rest.login(player.username, PASSWORD).body["token"]
     assert kid_of(token) in new
-    # Verifiers look for a key that they do not know once a second.
+    # Verifiers fetch an unknown key at most once a second.
     wait_until(lambda: refusals(instances, token) == set(), 5, "the new token is known")
 
 

@@ -1,4 +1,4 @@
-"""A whole mesh with TLS=1: everything works over it, and nothing without."""
+"""A whole mesh with TLS=1: everything works with TLS, and nothing without it."""
 
 import contextlib
 import ssl
@@ -161,7 +161,7 @@ def test_a_command_without_a_certificate_reports_it(
 
 
 class Asking:
-    """Players who pull in threads of their own, and count how it went."""
+    """Players who pull in their own threads, and count the results."""
 
     def __init__(self, mesh: Mesh, rest: RestClient, count: int) -> None:
         self._mesh = mesh
@@ -201,7 +201,7 @@ class Asking:
 
 
 def renewed_count(mesh: Mesh) -> int:
-    """How many lines of the logs tell of a certificate that was taken."""
+    """The number of log lines about a loaded certificate."""
     logs = [path.read_text() for path in Path(mesh.layout.logs).glob("*-[0-9].log")]
     return sum(text.count('"event":"renew_certificate"') for text in logs)
 
@@ -210,7 +210,7 @@ def test_no_pull_fails_while_every_certificate_is_replaced(
     tls_mesh: Mesh, tls_rest: RestClient
 ) -> None:
     asking = Asking(tls_mesh, tls_rest, 4)
-    # The gateway takes two: for REST, and for the mesh.
+    # The gateway loads two: for REST, and for the mesh.
     wanted = 1 + sum(len(tls_mesh.processes(role)) for role in WITH_CERTIFICATES)
     with asking.going_on():
         for number in range(RENEWAL_COUNT):

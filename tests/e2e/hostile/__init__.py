@@ -1,1 +1,1 @@
-"""Bad requests, bad tokens, and what they must never harm."""
+"""Bad requests and bad tokens; they must not harm anything."""

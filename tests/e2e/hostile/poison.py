@@ -1,6 +1,6 @@
-"""Requests that mean harm, each as it goes out, straight over gRPC or through the gateway.
+"""Harmful requests, directly over gRPC or through the gateway.
 
-What they are answered does not matter here: only that nobody else notices.
+Their answers do not matter here, only that other callers are not affected.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the pills go: the gateway, and an instance of either service."""
+    """The targets of the pills: the gateway, and an instance of each service."""
 
     http: httpx.AsyncClient
     gateway: str
@@ -50,7 +50,7 @@ Pill = Callable[[Target], Awaitable[object]]
 
 
 def posted(path: str, body: bytes, **headers: str) -> Pill:
-    """A body to the gateway, by a player."""
+    """Posts a body to the gateway as a player."""
 
     async def send(target: Target) -> None:
         with suppress(httpx.TransportError):
@@ -60,7 +60,7 @@ def posted(path: str, body: bytes, **headers: str) -> Pill:
 
 
 def written(text: bytes, *, holds: bool = False) -> Pill:
-    """Bytes to the gateway's port, where $TOKEN stands for a player's."""
+    """Writes bytes to the gateway's port; $TOKEN is replaced by a player's token."""
 
     async def send(target: Target) -> None:
         address = urlsplit(target.gateway).netloc
@@ -70,7 +70,7 @@ def written(text: bytes, *, holds: bool = False) -> Pill:
 
 
 def written_to_service(data: bytes) -> Pill:
-    """Bytes to the port of a service."""
+    """Writes bytes to the port of a service."""
 
     async def send(target: Target) -> None:
         await _write(target.account_address, data, holds=False)
@@ -85,7 +85,7 @@ def called(
     timeout_seconds: float = 10.0,
     metadata: tuple[tuple[str, str | bytes], ...] = (),
 ) -> Pill:
-    """A unary gRPC call by a player."""
+    """Makes a unary gRPC call as a player."""
 
     async def send(target: Target) -> None:
         channel = target.gacha if path.startswith(f"/{GACHA}") else target.account
@@ -97,7 +97,7 @@ def called(
 
 
 async def cancelled_call(target: Target) -> None:
-    """Sent, and given up a moment later."""
+    """Makes a call, and cancels it a moment later."""
     method: Any = target.gacha.unary_unary(PULL)
     call = method(b"", metadata=target.metadata)
     await asyncio.sleep(0.002)
@@ -107,14 +107,14 @@ async def cancelled_call(target: Target) -> None:
 
 
 async def cancelled_request(target: Target) -> None:
-    """A pull through the gateway whose client goes away before the answer."""
+    """Pulls through the gateway, and disconnects before the answer."""
     with suppress(TimeoutError, httpx.TransportError):
         async with asyncio.timeout(0.004):
             await target.http.post("/gacha/pull/standard", headers=target.headers)
 
 
 async def unending_call(target: Target) -> None:
-    """Its request never comes."""
+    """Starts a call whose request never arrives."""
 
     async def nothing() -> AsyncIterator[bytes]:
         await asyncio.sleep(HOLD_SECONDS)
@@ -122,13 +122,13 @@ async def unending_call(target: Target) -> None:
         yield
 
     call: Any = target.account.stream_unary(GET_CURRENCY)
-    # A call whose request is still being made ends as if it had been cancelled.
+    # A call whose request is not complete ends as if it had been cancelled.
     with suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
         await call(nothing(), metadata=target.metadata, timeout=HOLD_SECONDS)
 
 
 async def strangers_lane(target: Target) -> None:
-    """A lane is opened by a player."""
+    """Opens a lane as a player."""
     call: Any = target.account.stream_stream(EXCHANGE)(metadata=target.metadata)
     with suppress(grpc.aio.AioRpcError):
         await call.write(b"\xff" * 100)
@@ -137,24 +137,24 @@ async def strangers_lane(target: Target) -> None:
 
 
 def nobodys_login() -> dict[str, str]:
-    """Of a name that nobody has and nobody tried, so that it need not wait for earlier ones."""
+    """Logs in with an unused name without earlier failures, so that it need not wait."""
     return {"username": unique_name("nobody"), "password": "x" * 20}
 
 
 async def login_at_once(target: Target) -> None:
-    """One of many more logins than are served."""
+    """Logs in together with many more logins than are served."""
     with suppress(httpx.TransportError):
         await target.http.post("/login", json=nobodys_login())
 
 
 async def login_without_time(target: Target) -> None:
-    """Its password could not be hashed in time."""
+    """Logs in with too short a deadline to hash the password."""
     with suppress(httpx.TransportError):
         await target.http.post("/login", json=nobodys_login(), headers={"grpc-timeout": "10m"})
 
 
 def purchase(payment_method: str) -> Pill:
-    """One that its provider does not answer, or answers late."""
+    """Makes a purchase that the provider answers late or not at all."""
     body = json.dumps({"amount": 1, "paymentMethod": payment_method}).encode()
     headers = {"grpc-timeout": "300m", "content-type": "application/json"}
     return posted("/buy-currency", body, **headers)
@@ -174,12 +174,12 @@ async def _write(address: str, data: bytes, *, holds: bool) -> None:
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
-    """A header that HPACK (RFC 7541, 6.2.2) leaves as it is; below 127 bytes each."""
+    """A literal HPACK header (RFC 7541, 6.2.2); name and value below 127 bytes."""
     return bytes([0, len(name)]) + name + bytes([len(value)]) + value
 
 
 def _odd_request_id() -> bytes:
-    """A call whose request id could not be sent back in metadata."""
+    """Makes a call whose request id cannot be returned in metadata."""
     headers = b"".join(
         _literal(name, value)
         for name, value in (

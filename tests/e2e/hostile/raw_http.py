@@ -1,4 +1,4 @@
-"""HTTP as httpx would not send it."""
+"""Sends HTTP requests that httpx would not send."""
 
 import http.client
 import json
@@ -19,7 +19,7 @@ class RawResponse(NamedTuple):
     body: bytes
 
     def error(self) -> Any:
-        """The body, which must be JSON."""
+        """The parsed body. Fails unless it is JSON."""
         return json.loads(self.body)
 
 
@@ -29,7 +29,7 @@ def send(
     target: str,
     headers: Mapping[str, str] | None = None,
 ) -> RawResponse:
-    """A request whose target goes out as it stands, and header values in latin-1."""
+    """Sends a request with an unchanged target and header values in latin-1."""
     host = urlsplit(mesh.gateway).netloc
     connection = http.client.HTTPConnection(host, timeout=TIMEOUT_SECONDS)
     try:

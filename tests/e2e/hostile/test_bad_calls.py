@@ -1,4 +1,4 @@
-"""Bad requests straight over gRPC, where no gateway stands before the service."""
+"""Bad requests directly over gRPC, without the gateway."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Bad routes, verbs, queries and headers: always the JSON error, never another's trouble."""
+"""Bad routes, verbs, queries and headers get the JSON error, and affect no other caller."""
 
 import socket
 from contextlib import suppress
@@ -66,7 +66,7 @@ def test_unknown_banner_is_not_found(
     response = send(mesh, "GET", f"{route}{banner}", {"authorization": f"Bearer {bystander.token}"})
     error = response.error()
     if "?" in route and response.status == 400:
-        # A query, unlike a path, says so when its escapes make no text.
+        # A query with invalid escapes is an error, unlike a path.
         assert error["reason"] == "MALFORMED_QUERY"
     else:
         assert (response.status, error["code"]) == (404, "NOT_FOUND")
@@ -126,7 +126,7 @@ def test_too_many_parameters_are_refused(rest: RestClient) -> None:
 def test_bad_idempotency_key_is_refused_and_buys_nothing(
     mesh: Mesh, rest: RestClient, new_player: NewPlayer, key: str
 ) -> None:
-    """Taken for no key at all, it would let a retry buy or pull twice."""
+    """If it were ignored, a retry could buy or pull twice."""
     token = new_player(gems=160).token
     headers = {"authorization": f"Bearer {token}", "idempotency-key": key}
     response = send(mesh, "GET", "/gacha/pull/standard", headers)
@@ -145,7 +145,7 @@ def test_bad_timeout_is_refused(rest: RestClient, timeout: str) -> None:
 
 
 def test_impatient_callers_take_no_instance_out(rest: RestClient, bystander: Player) -> None:
-    """A deadline that nobody could meet is the caller's mistake, not an instance's failure."""
+    """A deadline that is too short is the caller's mistake, not the instance's failure."""
     headers = {"authorization": f"Bearer {bystander.token}"}
     for timeout in ["0S", "1n", "50u", "200u", "1m"] * 12:
         response = rest.http.get("/currency", headers={**headers, "grpc-timeout": timeout})
@@ -189,12 +189,12 @@ def test_huge_headers_do_no_harm(mesh: Mesh, bystander: Player, size: int) -> No
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
-def test_what_is_no_http_is_turned_away(mesh: Mesh, request_bytes: bytes) -> None:
+def test_bytes_that_are_not_http_are_refused(mesh: Mesh, request_bytes: bytes) -> None:
     gateway = urlsplit(mesh.gateway)
     with socket.create_connection((gateway.hostname, gateway.port), timeout=10) as connection:
         connection.sendall(request_bytes)
         answer = b""
-        with suppress(OSError):  # the gateway may have hung up already
+        with suppress(OSError):  # the gateway may have disconnected already
             connection.shutdown(socket.SHUT_WR)
             answer = connection.recv(65_536)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")

@@ -1,4 +1,4 @@
-"""Bad bodies and fields: the right status, the field's name, and no harm to anybody."""
+"""Bad bodies and fields get the right status and the field's name, and do no harm."""
 
 import json
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ RIGHT: dict[str, dict[str, Any]] = {
 
 
 class Field(NamedTuple):
-    """A request that is right but for one field. `value` is JSON; None leaves the field out."""
+    """A request with one invalid field. `value` is JSON; None leaves the field out."""
 
     route: str
     field: str
@@ -76,7 +76,7 @@ WRONG_FIELDS = [
 
 
 def body_of(case: Field) -> bytes:
-    """The JSON, written by hand, for json.dumps could not write all of these values."""
+    """The JSON, written by hand, because json.dumps cannot write all of these values."""
     right = RIGHT[case.route]
     fields = {name: json.dumps(value) for name, value in right.items() if name != case.field}
     if case.value is not None:

@@ -1,4 +1,4 @@
-"""Who is not who they say, and who says nothing."""
+"""Calls with invalid tokens, and without a token."""
 
 import re
 import statistics
@@ -42,7 +42,7 @@ def forge(mesh: Mesh, bystander: Player) -> Forge:
 
 
 def calls_with(client: Client, token: str) -> list[Callable[[], Answer]]:
-    """One read and one change at each of the two services."""
+    """One read and one mutation at each of the two services."""
     return [
         lambda: client.currency(token),
         lambda: client.buy_currency(token, 5),
@@ -129,7 +129,7 @@ def test_wrong_password_and_unknown_user_take_the_same_time(
     known, unknown = new_player().username, unique_name()
     seconds: dict[str, list[float]] = {known: [], unknown: []}
     for _ in range(LOGINS):
-        # In turns, so that whatever else the machine does falls on both.
+        # In turns, so that other work of the machine affects both equally.
         for username, taken in seconds.items():
             began = time.perf_counter()
             assert rest.login(username, "a wrong password").code == "UNAUTHENTICATED"

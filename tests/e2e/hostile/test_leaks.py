@@ -1,4 +1,4 @@
-"""Logs tell nothing of a player that only the player may know, the database's own included."""
+"""No log contains a player's secrets, including the logs of the databases."""
 
 from proof.clients.rest_client import RestClient
 from proof.leaks import find_leaks

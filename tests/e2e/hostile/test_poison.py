@@ -1,4 +1,4 @@
-"""No request, however bad or often sent, harms anything but itself.
+"""No bad request affects anything but itself, even if it is sent often.
 
 Each pill is sent hundreds of times while a player plays. Afterwards no breaker has
 opened, no lane has broken, no process has been restarted, and the player has seen no
@@ -35,7 +35,7 @@ ROUNDS_BESIDE = 5
 
 @dataclass
 class Playing:
-    """A player who reads and pulls all the time."""
+    """A player who reads and pulls continuously."""
 
     http: httpx.AsyncClient
     player: Player
@@ -59,7 +59,7 @@ class Playing:
 
 @asynccontextmanager
 async def playing(mesh: Mesh, player: Player) -> AsyncIterator[Playing]:
-    """Plays while the context lasts."""
+    """Plays until the context ends."""
     async with httpx.AsyncClient(base_url=mesh.gateway, timeout=30.0) as http:
         someone = Playing(http, player)
         task = asyncio.create_task(someone.keep_playing())
@@ -86,7 +86,7 @@ async def target_of(mesh: Mesh, player: Player) -> AsyncIterator[Target]:
 
 
 async def send_often(pill: Pill, target: Target) -> None:
-    """All of them, so many at once."""
+    """Sends all pills, that many at the same time."""
     room = asyncio.Semaphore(AT_ONCE)
 
     async def send_one() -> None:
@@ -97,7 +97,7 @@ async def send_often(pill: Pill, target: Target) -> None:
 
 
 async def wait_until_logins_have_room(mesh: Mesh) -> None:
-    """Who was turned away may come back after the hint."""
+    """Waits for the time in the hint of the refusals."""
     async with httpx.AsyncClient(base_url=mesh.gateway, timeout=30.0) as http:
         async with asyncio.timeout(ROOM_TIMEOUT_SECONDS):
             while (await http.post("/login", json=nobodys_login())).status_code != REFUSED_LOGIN:
@@ -117,13 +117,13 @@ async def test_a_login_without_time_turns_no_other_call_away(mesh: Mesh) -> None
 
 @pytest.fixture(scope="module")
 def poisoner(new_player: NewPlayer) -> Player:
-    """Who sends the pills."""
+    """The player who sends the pills."""
     return new_player(GEMS)
 
 
 @pytest.fixture(scope="module")
 def neighbour(new_player: NewPlayer) -> Player:
-    """Who plays meanwhile."""
+    """The player who plays at the same time."""
     return new_player(GEMS)
 
 

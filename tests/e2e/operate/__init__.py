@@ -1,1 +1,1 @@
-"""What operators do and see: the runner, its commands, pages, metrics, tools."""
+"""Operations: the runner, its commands, pages, metrics, tools."""

@@ -1,4 +1,4 @@
-"""The examples of a Markdown file, as its readers run them.
+"""Runs the examples of a Markdown file like its readers.
 
 An example is a ```sh block with a comment on the line before it:
 
@@ -23,7 +23,7 @@ _CALL = re.compile(r"\b(?:curl|grpcurl|ghz|gachactl)\b")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One block. `kind` is rest, grpc, ghz or gachactl; `expected` are parts of what it prints."""
+    """One block. `kind` is rest, grpc, ghz or gachactl; `expected` are parts of its output."""
 
     kind: str
     expected: tuple[str, ...]
@@ -31,7 +31,7 @@ class Example:
 
 
 def examples(markdown: str) -> list[Example]:
-    """Those that are marked, in their order."""
+    """The marked examples, in order."""
     return [
         Example(kind, _parts(expected), script)
         for kind, expected, script in _MARKED.findall(markdown)
@@ -39,7 +39,7 @@ def examples(markdown: str) -> list[Example]:
 
 
 def unmarked_calls(markdown: str) -> list[str]:
-    """Blocks that call something and are no examples: nobody would notice when they rot."""
+    """Blocks with calls that are not marked as examples, and so would not be tested."""
     marked = {example.script for example in examples(markdown)}
     return [
         script

@@ -1,4 +1,4 @@
-"""The local runner on a whole mesh: what it reports is true, and nothing outlives it."""
+"""The local runner with a whole mesh: its reports are true, and no process outlives it."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def own_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A mesh of this module's own, for it is killed and stopped here."""
+    """A mesh for this module, because it is killed and stopped here."""
     mesh = start_mesh(tmp_path_factory.mktemp("runner") / "var")
     yield mesh
     mesh.stop()
@@ -108,7 +108,7 @@ def test_cache_is_a_cluster_of_one(own_mesh: Mesh) -> None:
         cluster.close()
 
 
-def test_what_holds_a_secret_is_for_its_owner_alone(own_mesh: Mesh) -> None:
+def test_files_with_secrets_are_readable_by_their_owner_only(own_mesh: Mesh) -> None:
     assert stat.S_IMODE(own_mesh.layout.mesh.stat().st_mode) == 0o600
     assert stat.S_IMODE(own_mesh.layout.secrets.stat().st_mode) == 0o700
     assert stat.S_IMODE(own_mesh.layout.logs.stat().st_mode) == 0o700

@@ -1,4 +1,4 @@
-"""What the processes of a mesh count while players pull."""
+"""The metrics of a mesh's processes while players pull."""
 
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +47,7 @@ def test_pulls_are_counted_in_transactions_and_on_lanes(
     def counted(role: str, name: str, side: str = "") -> float:
         return scraped(mesh, role)[name, side] - before[role][name, side]
 
-    # A retry of a busy operation is counted again, so that these are lower bounds.
+    # A retry of a busy operation is counted again, so these are lower bounds.
     assert counted("gacha_svc", "tx_batch_operations_sum") >= PULLS
     assert counted("gacha_svc", "tx_batch_operations_count") >= 1
     assert counted("gateway_http", "lane_batch_calls_sum", "client") >= PULLS
@@ -55,7 +55,7 @@ def test_pulls_are_counted_in_transactions_and_on_lanes(
     assert counted("account_svc", "lane_batch_calls_count", "server") >= 1
 
 
-def test_what_refreshes_came_to_is_counted(
+def test_outcomes_of_refreshes_are_counted(
     mesh: Mesh, new_player: NewPlayer, rest: RestClient
 ) -> None:
     before = scraped(mesh, "account_svc")

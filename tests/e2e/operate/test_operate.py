@@ -1,6 +1,6 @@
-"""An operator looks at transactions of a real mesh, and settles one by the protocol.
+"""An operator lists the transactions of a real mesh, and settles one by the protocol.
 
-Recovery takes a branch when it is three seconds old: each test is done before.
+Recovery takes a branch when it is three seconds old, so each test must finish before.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ GEMS, PRICE = 200, 160
 
 @dataclass
 class Coordinator:
-    """One that prepares, and then is never heard of again."""
+    """A coordinator that prepares, and then disappears."""
 
     participants: dict[str, GrpcClient]
     token: str
@@ -101,7 +101,7 @@ async def sides(mesh: Mesh) -> AsyncIterator[Sides]:
 
 @pytest.fixture
 async def decisions(mesh: Mesh) -> AsyncIterator[DecisionLog]:
-    """The decision log itself, for only a coordinator in the service can decide commit."""
+    """The decision log itself, because only a coordinator in the service can decide commit."""
     database = Database(mesh.database_url("gacha"), connection_count=1)
     yield DecisionLog(database)
     database.close()
@@ -126,7 +126,7 @@ def command(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]"
 
 
 def state_of(rest: RestClient, player: Player) -> tuple[int, int]:
-    """Gems, and how many pulls."""
+    """The player's gems, and the number of pulls."""
     pulls = rest.pulls(player.token).body["pulls"]
     return rest.currency(player.token).body["currencyBalance"], len(pulls)
 
@@ -156,7 +156,7 @@ async def test_an_undecided_transaction_is_listed_and_aborted(
     assert (resolution.outcome, resolution.is_complete) == (Outcome.ABORT, True)
     assert await find(sides, gid) is None
     assert state_of(rest, player) == (GEMS, 0)
-    # The player is free again, on both sides.
+    # The player is unlocked on both sides.
     assert rest.pull(player.token, "standard").ok
 
 
@@ -193,7 +193,7 @@ async def test_a_transaction_that_was_decided_is_committed_on_both_sides_in_orde
         ("gacha_svc", None),
     ]
     assert state_of(rest, player) == (GEMS - PRICE, 1)
-    # Again is no harm; and recovery notes that it is done, which ends the listing.
+    # A repetition is harmless. Recovery marks it as done, which ends the listing.
     assert await resolve(sides, gid) == resolution
     deadline = time.monotonic() + 15
     while await find(sides, gid) is not None:
@@ -203,12 +203,12 @@ async def test_a_transaction_that_was_decided_is_committed_on_both_sides_in_orde
 
 @dataclass
 class Account:
-    """The account's database, in which a hand may do what the protocol never does."""
+    """The account's database, for manual changes outside the protocol."""
 
     cursor: Any
 
     def lose(self, gid: str) -> None:
-        """Looks like a failover to a standby that lacks the branch."""
+        """Removes the branch, like a failover to a standby that lacks it."""
         self.cursor.execute("ROLLBACK PREPARED %s", (f"account/{gid}",))
 
     def debits(self, player: Player) -> int:
@@ -227,7 +227,7 @@ def account(mesh: Mesh) -> Iterator[Account]:
 
 
 def kept(coordinator: Coordinator, player: Player, gid: str) -> bytes:
-    """The debit of a prepared pull, as the decision keeps it."""
+    """The debit of a prepared pull, as the decision stores it."""
     operation = participant_pb2.Operation(id=coordinator.pull_ids[gid])
     operation.body.Pack(account_pb2.Debit(user_id=player.user_id, amount=PRICE))
     return participant_pb2.Operations(operations=[operation]).SerializeToString()
@@ -276,7 +276,7 @@ async def test_a_lost_branch_that_cannot_be_redone_waits_for_a_person_and_blocks
     broke, next_one = new_player(gems=GEMS), new_player(gems=GEMS)
     lost = coordinator.prepare(broke, "account_svc")
     account.lose(lost)
-    # The gems are free again, and go into another pull.
+    # The gems are unlocked, and pay for another pull.
     assert rest.pull(broke.token, "standard").ok
     coordinator.prepare(broke, "gacha_svc", gid=lost)
     await decisions.decide(lost, Outcome.COMMIT, kept(coordinator, broke, lost))
@@ -293,7 +293,7 @@ async def test_a_lost_branch_that_cannot_be_redone_waits_for_a_person_and_blocks
     assert await find(sides, lost) is not None
     assert state_of(rest, broke) == (GEMS - PRICE, 1)
 
-    # A person gives the gems; recovery or the command does the rest.
+    # A person grants the gems; then recovery or the command completes the pull.
     assert rest.buy_currency(broke.token, PRICE).ok
     await wait_for(rest, broke, (GEMS - PRICE, 2))
     assert account.debits(broke) == 2
@@ -353,7 +353,7 @@ async def test_decisions_are_asked_for_by_gids_and_not_too_many(
         await sides.coordinator.decisions(gids)
 
 
-def test_the_command_refuses_what_is_no_gid(mesh: Mesh) -> None:
+def test_the_command_refuses_an_invalid_gid(mesh: Mesh) -> None:
     refused = command("resolve", "no gid", folder=mesh.layout.folder)
     assert refused.returncode == 1
     assert "gid must read <coordinator>:<created_ms>:<random>" in refused.stderr

@@ -1,5 +1,5 @@
-"""The examples of the README work as they stand, and those of other pages, run as one reader
-would: in order, in one shell."""
+"""The examples of the README and of other pages work as they are written, in order, in one
+shell."""
 
 import os
 import re
@@ -40,8 +40,7 @@ def output(mesh: Mesh, readme: str) -> dict[Example, str]:
 
 
 def output_of(mesh: Mesh, page: str) -> dict[Example, str]:
-    """What each example of a page printed. Those that need what is not installed are left
-    out."""
+    """The output of each example of a page. Examples that need a missing program are skipped."""
     programs, kinds = find_programs()
     run = [example for example in examples(page) if example.kind in kinds]
     script = "".join(
@@ -87,7 +86,7 @@ def find_programs() -> tuple[list[Path], set[str]]:
         try:
             folders.append(Path(find()).parent)
         except pytest.skip.Exception:
-            # What comes after may use the variables of what would have come before.
+            # Later examples may use the variables of earlier ones.
             break
         kinds.add(kind)
     return folders, kinds
@@ -106,7 +105,7 @@ def test_every_call_that_the_readme_shows_is_run_here(readme: str) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="left out: curl is not installed")
 @pytest.mark.parametrize("kind", ["rest", "grpc", "ghz", "gachactl"])
-def test_examples_print_what_they_should(
+def test_examples_print_the_expected_output(
     request: pytest.FixtureRequest, readme: str, kind: str
 ) -> None:
     if kind in ("grpc", "ghz"):
@@ -125,7 +124,7 @@ def test_examples_print_what_they_should(
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="left out: curl is not installed")
 @pytest.mark.parametrize("page", PAGES)
-def test_examples_of_other_pages_print_what_they_should(mesh: Mesh, page: str) -> None:
+def test_examples_of_other_pages_print_the_expected_output(mesh: Mesh, page: str) -> None:
     text = (REPOSITORY / page).read_text()
     assert unmarked_calls(text) == []
     printed = output_of(mesh, text)

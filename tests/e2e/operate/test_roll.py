@@ -1,4 +1,4 @@
-"""A rolling restart under load: callers that retry nothing themselves see no failed call."""
+"""A rolling restart under load: callers without retries see no failed call."""
 
 import asyncio
 import subprocess
@@ -75,7 +75,7 @@ async def _keep_calling(stop: asyncio.Event, answers: Counter[str], once: Once) 
 
 
 def _rest(http: httpx.AsyncClient, player: Player, connection: str) -> Once:
-    """With `connection` close each call has a connection of its own."""
+    """With `connection` close each call has its own connection."""
 
     async def once() -> str:
         headers = {

@@ -1,4 +1,4 @@
-"""An operator looks at sagas, and has one tried again."""
+"""An operator lists sagas, and retries one."""
 
 import json
 import subprocess
@@ -77,7 +77,7 @@ def test_a_parked_saga_is_listed_and_tried_again(
     [("nope", "must be a UUID"), (str(uuid4()), "neither under way nor parked")],
     ids=["no id", "nobody's id"],
 )
-def test_what_cannot_be_tried_again_is_reported_in_a_sentence(
+def test_a_saga_that_cannot_be_retried_is_reported_in_a_sentence(
     mesh: Mesh, saga_id: str, told: str
 ) -> None:
     refused = sagas(mesh.layout.folder, "retry", saga_id)

@@ -16,7 +16,7 @@ LOAD_CALLS = 200
 
 
 def run(*command: str) -> str:
-    """What a command that succeeds prints."""
+    """The output of a command. Fails if the command fails."""
     done = attempt(*command)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -1,1 +1,1 @@
-"""Processes that are killed, frozen or absent while callers go on."""
+"""Processes that are killed, frozen or absent while callers continue."""

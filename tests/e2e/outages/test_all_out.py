@@ -1,4 +1,4 @@
-"""Every instance of a service is out: callers are told at once, and when to come back."""
+"""All instances of a service are out: callers are refused at once, with a retry hint."""
 
 import os
 import signal
@@ -40,8 +40,8 @@ def test_callers_are_refused_at_once_with_when_to_return(
 
 
 def until_refused_at_once(mesh: Mesh) -> list[httpx.Response]:
-    """So many refusals in a row, each at once; the first ones may take as long as it takes
-    to find out that nobody answers. Other services answer all the while."""
+    """Waits for that many fast refusals in a row. The first refusals may be slow, until the
+    breakers have opened. Other services must answer all the time."""
     refused: list[httpx.Response] = []
     deadline = time.monotonic() + PATIENCE_SECONDS
     with httpx.Client(base_url=mesh.gateway, timeout=PATIENCE_SECONDS) as client:

@@ -1,4 +1,4 @@
-"""Three registries over three members of etcd: killed and frozen, one by one and all at once."""
+"""Three registries over three etcd members: killed and frozen, one by one and all at once."""
 
 import asyncio
 import contextlib
@@ -73,7 +73,7 @@ asyncio.run(live(*sys.argv[1:]))
 
 @pytest.fixture(scope="module")
 def ha_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A mesh of the ha profile, of this module's own."""
+    """A mesh of the ha profile for this module."""
     need_etcd()
     folder = tmp_path_factory.mktemp("ha") / "var"
     mesh = start_mesh(folder, (*RUNNER, "--profile", "ha"), BUSY_MACHINE)
@@ -83,7 +83,7 @@ def ha_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 
 def _introduce_probe(mesh: Mesh) -> None:
-    """Gives the probes a key, by which the registries know them within seconds."""
+    """Gives the probes a key; the registries accept it within seconds."""
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -96,7 +96,7 @@ def _probe_key(mesh: Mesh) -> Path:
 
 
 class Callers:
-    """Three that call others, each of which watches another registry first."""
+    """Three callers; each prefers another registry."""
 
     def __init__(self, mesh: Mesh) -> None:
         self.token = ServiceIdentity(key_of(mesh, PROBE), PROBE).token
@@ -131,7 +131,7 @@ class Callers:
         return {each.id for service in SERVICES for each in directory.instances(service)}
 
     def all_see(self, holds: Callable[[tuple[Instance, ...]], bool]) -> bool:
-        """Whether the probes on every list are so."""
+        """Whether every list has exactly these probes."""
         return all(
             holds(tuple(each for each in directory.instances(PROBE) if each.id != REMAINS))
             for directory in self.directories
@@ -163,7 +163,7 @@ async def callers(ha_mesh: Mesh) -> AsyncIterator[Callers]:
 
 @contextlib.asynccontextmanager
 async def pulls(mesh: Mesh) -> AsyncIterator[PullLoad]:
-    """Players who pull all the while; afterwards everything agrees."""
+    """Players pull within the context; afterwards all invariants hold."""
     load = PullLoad(mesh.gateway, trust=mesh.trust, seed=1)
     async with load.client() as client:
         players = [await load.player(client, 1_000_000) for _ in range(4)]
@@ -177,7 +177,7 @@ async def pulls(mesh: Mesh) -> AsyncIterator[PullLoad]:
 
 
 async def until(holds: Callable[[], bool], timeout_seconds: float = HEALING_SECONDS) -> float:
-    """Returns after how many seconds something held. Raises AssertionError when it did not."""
+    """Waits for a condition; returns the seconds. Raises AssertionError after a timeout."""
     began = time.monotonic()
     while not holds():
         assert time.monotonic() - began < timeout_seconds, f"not within {timeout_seconds} s"
@@ -186,7 +186,7 @@ async def until(holds: Callable[[], bool], timeout_seconds: float = HEALING_SECO
 
 
 async def more_pulls(load: PullLoad, count: int = 20) -> None:
-    """Waits until that many more were answered."""
+    """Waits until that many more pulls are answered."""
     wanted = len(load.settled) + count
     await until(lambda: len(load.settled) >= wanted, 30.0)
 
@@ -235,8 +235,8 @@ async def test_one_registry_or_member_of_etcd_is_not_missed(
         await whole(ha_mesh, callers)
         await asyncio.sleep(LONGER_THAN_A_LEASE_SECONDS)
     assert load.errors == {}
-    # An etcd before 3.4.31 that led, was frozen and goes on may end all leases at once. Then
-    # the last instance of each service stands until they have registered again.
+    # A leader of etcd before 3.4.31 that resumes after a freeze may end all leases at once. Then
+    # the last instance of each service stays listed until they have registered again.
     may_err = name.startswith("etcd") and how is signal.SIGSTOP
     for told in callers.told:
         assert {each.rpartition("-")[0] for each in told} == set(SERVICES), callers.told
@@ -255,7 +255,7 @@ async def test_all_registries_and_all_of_etcd_may_go_and_come_back(
         newcomer.start()
         while time.monotonic() - began < 2 * LONGER_THAN_A_LEASE_SECONDS:
             new = set(pids(ha_mesh, "etcd")) - frozen
-            signal_all(list(new), signal.SIGSTOP)  # so that they stay away for a while
+            signal_all(list(new), signal.SIGSTOP)  # so that they stay down for a while
             frozen |= new
             await asyncio.sleep(0.01)
         assert not any(directory.age_seconds() == 0 for directory in callers.directories)

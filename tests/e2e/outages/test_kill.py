@@ -1,4 +1,4 @@
-"""SIGKILL of services under load: the runner restarts them, retries settle, all agrees."""
+"""SIGKILL of services under load: the runner restarts them, and retries settle all pulls."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ async def test_killed_under_load_nothing_is_lost(mesh: Mesh, names: Sequence[str
 
 
 async def _assert_answers_stand(load: PullLoad, mesh: Mesh) -> None:
-    """What was acknowledged is stored and is answered again; what was refused was free."""
+    """Successful pulls are stored and are answered again; refused ones cost nothing."""
     successes = [settled for settled in load.settled if settled.succeeded]
     assert successes, "the load did something"
     async with load.client() as client:

@@ -1,4 +1,4 @@
-"""Two gateways: what clients and HAProxy see of them when one leaves and when one dies."""
+"""Two gateways: the effect on clients and HAProxy when one stops and when one dies."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 @pytest.fixture(scope="module")
 def proxy(pair: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """HAProxy before them."""
+    """HAProxy in front of them."""
     addresses = [each["address"] for each in pair.processes("gateway_http")]
     with haproxy.running(addresses, tmp_path_factory.mktemp("haproxy") / "log") as url:
         yield url
@@ -61,7 +61,7 @@ def players(pair: Mesh) -> list[PullingPlayer]:
 
 @asynccontextmanager
 async def calling(url: str, players: list[PullingPlayer]) -> AsyncIterator[Callers]:
-    """Load before, during and after what happens in the context."""
+    """Load before, during and after the context's body."""
     callers = Callers(url, players)
     running = asyncio.create_task(callers.run())
     try:
@@ -74,7 +74,7 @@ async def calling(url: str, players: list[PullingPlayer]) -> AsyncIterator[Calle
 
 
 async def until_restarted(pair: Mesh, name: str, pid: int | None) -> None:
-    """The runner has started it again, and it is ready."""
+    """Waits until the runner has restarted it, and it is ready."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             (process,) = [each for each in pair.processes("gateway_http") if each["name"] == name]
@@ -121,7 +121,7 @@ async def test_a_gateway_that_leaves_costs_no_request(
 
 
 @pytest.mark.timeout(180)
-async def test_a_gateway_that_dies_costs_only_what_must_not_be_repeated(
+async def test_a_gateway_that_dies_costs_only_requests_that_must_not_be_repeated(
     pair: Mesh, proxy: str, players: list[PullingPlayer]
 ) -> None:
     async with calling(proxy, players) as callers:
@@ -132,14 +132,14 @@ async def test_a_gateway_that_dies_costs_only_what_must_not_be_repeated(
     assert callers.seen["keyed pull"].failures == {}
     lost = callers.seen["pull"].failures
     assert set(lost) <= {"502", *haproxy.CLOSED}
-    # At most what was under way on its connections.
+    # At most the requests that were in progress on its connections.
     assert sum(lost.values()) <= 2 * PLAYER_COUNT
     assert sum(seen.repeated_count for seen in callers.seen.values()) <= 4 * PLAYER_COUNT
     assert await asyncio.to_thread(broken_invariants, pair) == []
 
 
 def test_gateways_keep_one_limit_together(pair: Mesh) -> None:
-    """Of a client that a trusted proxy forwards to both in turn."""
+    """A trusted proxy forwards one client to both in turn."""
     forwarded = {"x-forwarded-for": "203.0.113.5, 198.51.100.7"}
     clients = [
         httpx.Client(base_url=f"http://{each['address']}", headers=forwarded)
@@ -164,7 +164,7 @@ def test_gateways_keep_one_limit_together(pair: Mesh) -> None:
         time.sleep(0.02)
     for client in clients:
         client.close()
-    # Each may let through what came before it first asked, and since it last did.
+    # Each may admit requests before its first exchange, and since its last one.
     assert SIGN_IN_QUOTA <= admitted <= SIGN_IN_QUOTA * 1.5
 
 
@@ -172,7 +172,7 @@ def test_the_readme_starts_haproxy_before_them(pair: Mesh, tmp_path: Path) -> No
     (block,) = re.findall(r"```sh\nmake up GATEWAYS=2 DETACH=1\n(.*?)```", README, re.DOTALL)
     port, folder = haproxy.free_port(), str(Path(haproxy.program()).parent)
     script = block.replace("var/mesh.json", str(pair.layout.mesh)).replace("8000", str(port))
-    # The last line goes on running, as this process.
+    # The last line keeps running, as this process.
     script = script.replace("HAPROXY_LISTEN", "exec env HAPROXY_LISTEN")
     environment = {"PATH": os.pathsep.join([folder, os.environ["PATH"]])}
     log = tmp_path / "log"

@@ -1,1 +1,1 @@
-"""What players do, through every client."""
+"""The operations of players, with every client."""

@@ -1,4 +1,4 @@
-"""Clients that refresh all the time, and hang up before many an answer."""
+"""Clients that refresh continuously, and often disconnect before the answer."""
 
 import asyncio
 import random
@@ -28,20 +28,20 @@ class Refreshing:
         """What each client has seen, by its player."""
 
     async def run(self) -> None:
-        """Until `stop`. Raises AssertionError when somebody is refused, TimeoutError when
-        somebody is not answered within SETTLE_SECONDS."""
+        """Runs until `stop`. Raises AssertionError when a client is refused, and TimeoutError when
+        one is not answered within SETTLE_SECONDS."""
         async with asyncio.TaskGroup() as group:
             for player in self._players:
                 group.create_task(self._keep_refreshing(player))
 
     async def all_have_gone_on(self) -> None:
-        """Until each has got another token."""
+        """Waits until each client has a new token."""
         before = dict(self.rotation_counts)
         while any(self.rotation_counts[user_id] == count for user_id, count in before.items()):
             await asyncio.sleep(PAUSE_SECONDS)
 
     def stop(self) -> None:
-        """Lets what was begun be answered."""
+        """Stops after the started requests are answered."""
         self._is_over.set()
 
     async def _keep_refreshing(self, player: PullingPlayer) -> None:
@@ -63,7 +63,7 @@ class Refreshing:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _impatiently(self, asked: Awaitable[httpx.Response | None]) -> httpx.Response | None:
-        """None also when the client has hung up, as it does most times."""
+        """Refreshes once; returns None without an answer, often because the client disconnects."""
         try:
             async with asyncio.timeout(self._chance.choice(PATIENCE_SECONDS)):
                 return await asked

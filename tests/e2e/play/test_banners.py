@@ -1,4 +1,4 @@
-"""Banners disclose everything of their odds, and what they disclose is what is drawn by."""
+"""Banners publish all their odds, and draws use exactly the published odds."""
 
 import math
 from typing import Any
@@ -36,7 +36,7 @@ RARITY_KEYS = {
 
 @pytest.fixture(scope="module")
 def banners(rest: RestClient) -> dict[str, dict[str, Any]]:
-    """By their ids."""
+    """The banners by id."""
     return {banner["id"]: banner for banner in rest.banners().body["banners"]}
 
 

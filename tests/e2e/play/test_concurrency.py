@@ -1,4 +1,4 @@
-"""Many pulls of one player at the same moment: paid for, or refused, and nothing between."""
+"""Many pulls of one player at the same time: each is paid and done, or refused."""
 
 import asyncio
 from collections import Counter

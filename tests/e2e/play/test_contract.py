@@ -1,6 +1,6 @@
-"""The REST calls of the first day, as users were promised them, through every client.
+"""The original REST calls, as promised to users, with every client.
 
-Exact keys, exact words, exact JSON types: what a client of the first day relies on.
+Existing clients rely on the exact keys, texts and JSON types.
 """
 
 import re
@@ -38,7 +38,7 @@ def test_register_tells_the_id_of_the_player(client: Client) -> None:
     assert str(UUID(answer.body["userId"])) == answer.body["userId"]
 
 
-def test_login_gives_a_token_for_15_minutes_and_what_gives_the_next(
+def test_login_gives_a_token_for_15_minutes_and_a_refresh_token(
     client: Client, new_player: NewPlayer
 ) -> None:
     player = new_player()
@@ -171,7 +171,7 @@ def test_rest_error_is_the_promised_object_and_no_more(
 
 
 def test_integers_are_json_numbers_in_the_bytes(mesh: Mesh, new_player: NewPlayer) -> None:
-    """A client may well read these with a parser that knows no 64-bit strings."""
+    """A client's parser may not accept integers as strings."""
     token = new_player(gems=320).token
     authorization = {"authorization": f"Bearer {token}"}
     with httpx.Client(base_url=mesh.gateway, headers=authorization, trust_env=False) as http:

@@ -1,4 +1,4 @@
-"""Gifts through REST, on a whole mesh: items and fees move together, whoever is killed."""
+"""Gifts through REST on a whole mesh: items and fees move together, even with kills."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.1
 
 
-def told(rest: RestClient, player: Player, gift_id: str) -> Answer:
+def read_gift(rest: RestClient, player: Player, gift_id: str) -> Answer:
     return rest.call(f"{GIFTS}/GetGift", {"giftId": gift_id}, player.token)
 
 
@@ -54,10 +54,10 @@ def test_a_gift_is_sent_and_is_the_same_when_it_is_sent_again(
     told_fee = (fee["operationId"], fee["kind"], fee["amount"])
     assert told_fee == (gift["giftId"], "gift_fee", -FEE_GEMS)
     for player in (sender, receiver):
-        assert told(rest, player, gift["giftId"]).body == gift
+        assert read_gift(rest, player, gift["giftId"]).body == gift
         listed = rest.call(f"{GIFTS}/ListGifts", {}, player.token).body
         assert listed == {"gifts": [gift], "nextPageToken": ""}
-    assert told(rest, new_player(), gift["giftId"]).reason == "GIFT_NOT_FOUND"
+    assert read_gift(rest, new_player(), gift["giftId"]).reason == "GIFT_NOT_FOUND"
 
 
 def test_a_gift_whose_fee_cannot_be_paid_changes_nothing_and_its_key_says_so_again(
@@ -78,7 +78,9 @@ def test_a_gift_whose_fee_cannot_be_paid_changes_nothing_and_its_key_says_so_aga
     assert (inventory(rest, sender), balance(rest, sender)) == ({}, 0)
 
 
-def test_what_cannot_be_given_is_refused_by_name(rest: RestClient, new_player: NewPlayer) -> None:
+def test_a_gift_that_cannot_be_sent_is_refused_with_its_reason(
+    rest: RestClient, new_player: NewPlayer
+) -> None:
     sender, item_id = owner(rest, new_player, 100)
     receiver = new_player()
     refusals = {
@@ -128,7 +130,7 @@ async def test_gifts_under_way_are_finished_after_any_kill(
 async def _keep_giving(
     client: httpx.AsyncClient, rest: RestClient, giver: Player, to: Player, stop: asyncio.Event
 ) -> int:
-    """Gives one item after another, each to its end; returns how many were delivered."""
+    """Sends one gift after another, each until its end; returns the number of delivered ones."""
     headers = {"authorization": f"Bearer {giver.token}"}
     delivered_count = 0
     while not stop.is_set():
@@ -148,7 +150,7 @@ async def _keep_giving(
 
 
 async def _answered(request: httpx.Request, client: httpx.AsyncClient) -> dict[str, Any]:
-    """Sent again, as the documentation tells, until it is neither unknown nor pending."""
+    """Repeats the request, as documented, until the outcome is final."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         assert time.monotonic() < deadline, "it did not end in time"

@@ -1,4 +1,4 @@
-"""What a player owns and did: ledger, inventory and pulls agree, page by page."""
+"""A player's ledger, inventory and pulls agree, page by page."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -17,7 +17,7 @@ MOST_PAGES = 50
 
 
 def pages(listing: Listing, token: str, key: str, page_size: int) -> list[list[dict[str, Any]]]:
-    """Every page of a list, followed by its tokens to the end."""
+    """Every page of a list, by its page tokens."""
     found: list[list[dict[str, Any]]] = []
     page_token = ""
     while True:
@@ -32,7 +32,7 @@ def pages(listing: Listing, token: str, key: str, page_size: int) -> list[list[d
 
 @pytest.fixture(scope="module")
 def veteran(rest: RestClient, new_player: NewPlayer) -> Player:
-    """Somebody with 3 purchases, 4 single pulls and 2 ten-pulls on two banners."""
+    """A player with 3 purchases, 4 single pulls and 2 ten-pulls on two banners."""
     player = new_player(gems=1000)
     assert rest.buy_currency(player.token, 2000).ok
     assert rest.buy_currency(player.token, 2000).ok

@@ -11,7 +11,7 @@ REUSED = ("INVALID_ARGUMENT", "IDEMPOTENCY_KEY_REUSED")
 
 
 def pull(rest: RestClient, token: str, key: str | None = None) -> httpx.Response:
-    """Of one from the standard banner; `key` is the header as it is written."""
+    """Pulls once from the standard banner; `key` is the raw header value."""
     headers = {"authorization": f"Bearer {token}"}
     if key is not None:
         headers["idempotency-key"] = key
@@ -114,7 +114,7 @@ def test_both_spellings_are_one_key(rest: RestClient, new_player: NewPlayer) -> 
 
 
 def test_an_error_names_the_key_to_repeat_with(client: Client, new_player: NewPlayer) -> None:
-    """Also when the server made it up."""
+    """Also when the server made the key."""
     token = new_player().token
     key = client.pull(token).body["idempotencyKey"]
     assert client.pull(token).body["idempotencyKey"] != key

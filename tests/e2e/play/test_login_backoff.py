@@ -1,7 +1,7 @@
-"""Guessing passwords on a whole mesh: who waits, who does not, and what they are told.
+"""Password guessing on a whole mesh: who must wait, who need not, and the answers.
 
-Players come from loopback addresses of their own, which the gateway does not trust as
-proxies, so each is a client like any on the internet.
+Each player has its own loopback address. The gateway does not trust these as proxies, so each is
+like a client on the internet.
 """
 
 import json
@@ -43,7 +43,7 @@ At = Callable[[str], httpx.Client]
 
 @pytest.fixture
 def at(mesh: Mesh) -> Iterator[At]:
-    """A client of the gateway at that address of this machine."""
+    """A client of the gateway that connects from that address."""
     with ExitStack() as stack:
 
         def client(address: str) -> httpx.Client:
@@ -56,8 +56,7 @@ def at(mesh: Mesh) -> Iterator[At]:
 
 
 def log_in(client: httpx.Client, username: str, password: str = PASSWORD) -> httpx.Response:
-    """The answer, once there is room for one more hash: how busy the machine is is no matter
-    here."""
+    """Logs in; repeats while the hashing queue is full, so a busy machine does not matter here."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         answer = client.post("/login", json={"username": username, "password": password})
@@ -68,15 +67,15 @@ def log_in(client: httpx.Client, username: str, password: str = PASSWORD) -> htt
 
 
 def guess(client: httpx.Client, username: str, count: int = FREE) -> None:
-    """So many wrong passwords, none of which has to wait."""
+    """Tries that many wrong passwords; none of them has to wait."""
     for number in range(count):
         response = log_in(client, username, f"guess number {number}")
         refusal(response, 401, "UNAUTHENTICATED", "INVALID_CREDENTIALS")
 
 
 def besiege(mesh: Mesh, client: httpx.Client, username: str) -> None:
-    """So many that the next one has to wait for minutes; all but the free ones are written
-    down as if they had been made, which would take as long."""
+    """Fails so often that the next login must wait for minutes. Only the free attempts are made;
+    the others are inserted into the database, because making them would take as long."""
     guess(client, username)
     with closing(psycopg2.connect(mesh.database_url("account"))) as connection:
         connection.autocommit = True
@@ -91,7 +90,7 @@ def besiege(mesh: Mesh, client: httpx.Client, username: str) -> None:
 
 
 def must_wait(response: httpx.Response) -> int:
-    """For how many seconds, by an answer that says that a login has to."""
+    """The seconds in an answer that refuses a login because of the wait."""
     error = refusal(response, 429, "RESOURCE_EXHAUSTED", "LOGIN_BACKOFF")
     seconds = int(response.headers["retry-after"])
     assert f"try again in {seconds} s" in error["message"]
@@ -99,7 +98,7 @@ def must_wait(response: httpx.Response) -> int:
 
 
 def _wait_after_a_guess(client: httpx.Client, username: str) -> int:
-    """Guesses as soon as it is allowed, and tells for how long the next one has to wait."""
+    """Guesses as soon as it is allowed; returns the wait before the next guess."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     is_guessed = False
     while True:
@@ -112,7 +111,7 @@ def _wait_after_a_guess(client: httpx.Client, username: str) -> int:
 
 
 def refused_count(mesh: Mesh) -> float:
-    """Over all instances and all kinds of subjects."""
+    """The number of refusals of all instances and all kinds of subjects."""
     total = 0.0
     for process in mesh.processes("account_svc"):
         with urllib.request.urlopen(f"http://{process['metrics']}/metrics", timeout=5) as answer:
@@ -135,7 +134,7 @@ def test_a_guessing_client_waits_and_learns_for_how_long(
     refused_before = refused_count(mesh)
     must_wait(log_in(stranger, unknown, "one more guess"))
     must_wait(log_in(stranger, unknown.upper()))
-    # Each was asked once: no gateway repeated it at the other instance.
+    # Each was sent once: no gateway repeated it at the other instance.
     assert refused_count(mesh) == refused_before + 2
     assert harm.opened_breakers(mesh) == opened_before
 
@@ -161,7 +160,7 @@ def test_guesses_made_together_over_all_instances_are_as_few(at: At, new_player:
             guessers.map(lambda each: log_in(stranger, username, f"guess {each}"), range(64))
         )
     statuses = [answer.status_code for answer in answers]
-    # One more for each wait that was over meanwhile: after 1 s, after 2 s more, and so on.
+    # One more for each wait that ended during that time: after 1 s, after 2 s more, and so on.
     over_count = math.floor(math.log2(1 + time.monotonic() - began))
     assert FREE <= statuses.count(401) <= FREE + over_count
     assert set(statuses) == {401, 429}
@@ -172,7 +171,7 @@ def test_a_stranger_keeps_no_player_out_at_home(mesh: Mesh, at: At, new_player: 
     assert log_in(at(HOME), username).status_code == 200
     besiege(mesh, at(STRANGER), username)
     assert log_in(at(HOME), username).status_code == 200
-    # At an address where the player never was, who it is cannot be told.
+    # From a new address, the player cannot be distinguished from a guesser.
     must_wait(log_in(at(CAFE), username))
 
 
@@ -187,7 +186,7 @@ def test_a_right_password_after_the_wait_ends_it(at: At, new_player: NewPlayer) 
     guess(player, username)
 
 
-def test_who_calls_a_service_itself_is_not_believed_about_an_address(
+def test_a_direct_caller_cannot_forge_a_client_address(
     mesh: Mesh, at: At, new_player: NewPlayer, first_instance: GrpcClient
 ) -> None:
     username = new_player().username
@@ -202,8 +201,8 @@ def test_who_calls_a_service_itself_is_not_believed_about_an_address(
         return caught.value
 
     besiege(mesh, at(STRANGER), username)
-    # The player has logged in from 127.0.0.1 too, where this channel is: it is the pair of
-    # these that counts, whatever is forged.
+    # The player has logged in from 127.0.0.1 too, where this channel connects from. So that
+    # pair counts, and forged headers do not.
     reasons = [_reason_of(forged(HOME)) for _ in range(FREE)]
     assert reasons == [("INVALID_CREDENTIALS", 0.0)] * FREE
     assert log_in(at(HOME), username, "a guess").status_code == 401
@@ -211,7 +210,7 @@ def test_who_calls_a_service_itself_is_not_believed_about_an_address(
 
 
 def _reason_of(error: grpc.RpcError) -> tuple[str, float]:
-    """The reason, and after how many seconds to return."""
+    """The reason, and the seconds of the retry hint."""
     status = rpc_status.from_call(error)
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     for detail in status.details:
@@ -220,7 +219,7 @@ def _reason_of(error: grpc.RpcError) -> tuple[str, float]:
 
 
 def logins(mesh: Mesh, *words: str) -> str:
-    """What the operators' command says."""
+    """The output of the operators' command."""
     command = [sys.executable, "-m", "deploy.gachactl", "logins", *words]
     command += ["--folder", str(mesh.layout.folder)]
     done = subprocess.run(
@@ -245,7 +244,7 @@ def test_an_operator_lets_an_account_in_again(mesh: Mesh, at: At, new_player: Ne
     assert "has no failed and no recent logins" in logins(mesh, "show", unique_name())
 
 
-def test_what_failed_is_remembered_by_instances_that_were_restarted(
+def test_failed_logins_survive_a_restart_of_the_instances(
     mesh: Mesh, at: At, new_player: NewPlayer
 ) -> None:
     username, stranger = new_player().username, at(STRANGER)
@@ -259,7 +258,7 @@ def test_what_failed_is_remembered_by_instances_that_were_restarted(
     assert must_wait(answer) > MINUTE_SECONDS
 
 
-def test_no_log_names_who_failed_or_where(mesh: Mesh, at: At) -> None:
+def test_no_log_names_the_player_or_address_of_a_failed_login(mesh: Mesh, at: At) -> None:
     username = unique_name()
     besiege(mesh, at(CAFE), username)
     for log in mesh.layout.logs.iterdir():

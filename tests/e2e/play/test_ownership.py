@@ -1,7 +1,7 @@
-"""What belongs to one player is to another as if it were not there.
+"""A player's objects do not exist for other players.
 
-The methods come from the descriptors: whichever of a player's takes the id of something is
-tried with somebody else's, and whichever lists is tried with somebody else's page.
+The methods come from the descriptors. Each method of a player that has an id is called with
+another player's id, and each list with another player's page token.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from tests.authorization import PLAYERS, documented, methods
 OF_PLAYERS = {line.path for line in documented() if line.who == PLAYERS}
 METHODS = {path: method for path, method in methods() if path in OF_PLAYERS}
 OF_THE_CATALOG = {"banner_id", "item_id"}
-"""Ids of what belongs to nobody. A gift's item is looked up in the sender's own inventory."""
+"""Ids of objects without an owner. A gift's item is looked up in the sender's own inventory."""
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 OF_THE_CALLER = {"idempotency_key"}
 """What a caller names by themselves; the same name of another player is another request."""
 
 
 def ids_of(method: MethodDescriptor) -> list[str]:
-    """The fields that name something of one player's."""
+    """The fields that have the id of a player's object."""
     free = OF_THE_CATALOG | OF_THE_CALLER
     names = [field.name for field in method.input_type.fields]
     return [name for name in names if name.endswith("_id") and name not in free]
@@ -40,7 +40,7 @@ LISTING = [path for path in METHODS if "page_token" in METHODS[path].input_type.
 
 
 class Owner:
-    """A player with something of everything."""
+    """A player with an object of each kind."""
 
     def __init__(self, player: Player, rest: RestClient, friend: Player) -> None:
         self.player = player
@@ -62,7 +62,7 @@ class Owner:
         self.purchase_id = listed.body["purchases"][0]["purchaseId"]
 
     def id_of(self, field: str) -> str:
-        """Of something that is theirs. A new kind of id needs an attribute here."""
+        """The id of an object of this player. A new kind of id needs an attribute here."""
         return str(getattr(self, field))
 
 
@@ -111,7 +111,7 @@ def test_anothers_page_shows_nothing_of_theirs(
 
 
 def rows_of(method: MethodDescriptor) -> Callable[[dict[str, Any]], Any]:
-    """Reads what a list's answer lists."""
+    """The rows in the answer of a list."""
     fields = method.output_type.fields
     (name,) = (
         field.json_name

@@ -1,4 +1,4 @@
-"""The payment sandbox of a mesh keeps its book, whatever happens to its process."""
+"""The payment sandbox of a mesh keeps its book over restarts."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 20.0
 
 @pytest.fixture
 async def provider(mesh: Mesh) -> AsyncIterator[SandboxProvider]:
-    """The account service's own way to it, with the account service's secrets."""
+    """A client of the sandbox with the account service's secrets."""
     [sandbox] = mesh.processes("payment_sandbox")
     provider = SandboxProvider(
         f"http://{sandbox['address']}",
@@ -33,7 +33,7 @@ def soon() -> Deadline:
 
 
 def order(payment_method: str = "credit_card") -> ChargeOrder:
-    """Of nobody's purchase, so that the test has to give back what it takes."""
+    """An order without a purchase; the test must refund it."""
     return ChargeOrder(str(uuid4()), "nobody", 499, "USD", payment_method)
 
 

@@ -57,7 +57,7 @@ def test_a_webhook_credits_a_purchase_that_would_not_ask_for_a_day(
     purchase_id = newest(rest, player)["purchaseId"]
     deadline = time.monotonic() + PATIENCE_SECONDS
     forgotten_count = 0
-    # Each time that it is given back, its own retry is put off: what is left are webhooks.
+    # Postpones the saga's own retry each time, so that only webhooks can complete it.
     while newest(rest, player)["state"] != "credited":
         forgotten_count += len(query(mesh, "account", FORGET_RETRY.format(purchase_id)))
         assert time.monotonic() < deadline, "no webhook has woken the purchase"

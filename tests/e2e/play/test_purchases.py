@@ -1,5 +1,5 @@
-"""Purchases through REST, on a whole mesh with the payment sandbox: money is kept if and only
-if its gems were credited, whatever the provider does and whoever is killed."""
+"""Purchases through REST on a whole mesh with the payment sandbox: the money is kept if and only
+if its gems were credited, even with provider failures and kills."""
 
 import time
 from typing import Any
@@ -20,7 +20,7 @@ CREDITED_AT_ONCE = ["credit_card", "debit_card", "paypal", "apple_pay", "google_
 CREDITED_AT_ONCE += ["card_drop_reply", "card_webhooks_twice", "card_webhooks_shuffled"]
 
 
-def told(rest: RestClient, player: Player, purchase_id: str) -> Answer:
+def read_purchase(rest: RestClient, player: Player, purchase_id: str) -> Answer:
     return rest.call(f"{PURCHASES}/GetPurchase", {"purchaseId": purchase_id}, player.token)
 
 
@@ -36,7 +36,7 @@ def balance(rest: RestClient, player: Player) -> int:
 
 
 def until_ended(rest: RestClient, player: Player) -> dict[str, Any]:
-    """The player's newest purchase, once it is not pending any more."""
+    """Waits until the player's newest purchase has ended; returns it."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (newest := purchases(rest, player)[0])["state"] == "pending":
         assert time.monotonic() < deadline, "the purchase does not end"
@@ -45,7 +45,7 @@ def until_ended(rest: RestClient, player: Player) -> dict[str, Any]:
 
 
 def until_bought(rest: RestClient, player: Player, key: str) -> None:
-    """Repeats a purchase, whatever it answers, until it was credited."""
+    """Repeats a purchase until it is credited."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while "newBalance" not in rest.buy_currency(player.token, 100, "card_pending", key=key).body:
         assert time.monotonic() < deadline, purchases(rest, player)
@@ -62,7 +62,7 @@ def test_a_purchase_has_these_keys(rest: RestClient, new_player: NewPlayer) -> N
     player = new_player()
     rest.buy_currency(player.token, 100, "credit_card", key="k")
     ended = until_ended(rest, player)
-    shown = told(rest, player, ended["purchaseId"])
+    shown = read_purchase(rest, player, ended["purchaseId"])
     assert shown.ok, shown
     assert shown.body == ended
     assert set(ended) == {
@@ -146,8 +146,8 @@ def test_a_payment_that_takes_long_is_pending_and_then_credited(
         "state": "pending",
     }
     assert until_ended(rest, player)["state"] == "credited"
-    assert told(rest, other, purchase_id).reason == "PURCHASE_NOT_FOUND"
-    assert told(rest, player, purchase_id).body["endedAt"]
+    assert read_purchase(rest, other, purchase_id).reason == "PURCHASE_NOT_FOUND"
+    assert read_purchase(rest, player, purchase_id).body["endedAt"]
     assert (balance(rest, player), len(charged(mesh, player))) == (100, 1)
 
 

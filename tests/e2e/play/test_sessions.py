@@ -1,4 +1,4 @@
-"""Sessions of players, whichever way the call goes, and while account_svc is killed."""
+"""Sessions of players, with every client, and while account_svc is killed."""
 
 import asyncio
 
@@ -86,7 +86,9 @@ def test_a_token_used_twice_ends_its_session_and_no_other(
     assert client.refresh(other).ok
 
 
-def test_what_is_no_refresh_token_has_one_answer(client: Client, new_player: NewPlayer) -> None:
+def test_invalid_refresh_tokens_all_get_the_same_answer(
+    client: Client, new_player: NewPlayer
+) -> None:
     player = new_player()
     genuine = logged_in(client, player.username)
     forged = f"{genuine[:-2]}{'BA' if genuine[-2:] != 'BA' else 'CA'}"
@@ -159,7 +161,7 @@ def test_rest_answers_401_to_a_bad_refresh_token(rest: RestClient) -> None:
 
 @pytest.mark.timeout(180)
 async def test_clients_that_repeat_with_their_key_outlive_every_kill(mesh: Mesh) -> None:
-    """Whatever reply is lost, nobody is taken for a thief or logged out."""
+    """A lost reply never leads to a logout or to a suspicion of theft."""
     load = PullLoad(mesh.gateway, trust=mesh.trust, seed=1)
     async with load.client() as client:
         clients = Refreshing(load, [await load.player(client, 1) for _ in range(CLIENTS)])

@@ -1,4 +1,4 @@
-"""One trace id from the socket to the cause, through every process that took part."""
+"""One trace id from the socket to the cause, through every process of a call."""
 
 import time
 
@@ -14,7 +14,7 @@ LOGS_SECONDS = 10.0
 
 
 def lines_of(mesh: Mesh, service: str, trace_id: str) -> list[dict[str, object]]:
-    """What the instances of a service have logged under that trace id."""
+    """The log lines of a service's instances with that trace id."""
     return [
         orjson.loads(line)
         for process in mesh.processes(service)

@@ -1,4 +1,4 @@
-"""Hashing in a process of its own: its answers, its death and its priority."""
+"""The hashing process: its answers, its death and its priority."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def passwords() -> Iterator[Passwords]:
     passwords.close()
 
 
-async def test_a_password_is_told_from_every_other(passwords: Passwords) -> None:
+async def test_only_the_right_password_is_accepted(passwords: Passwords) -> None:
     for password in ("a long password", 'quotes " and \n lines', "\u5bc6\u7801 \N{FIRE}"):
         hashed = await passwords.hash(password)
         assert hashed.startswith("$argon2id$")

@@ -1,5 +1,6 @@
-"""An installation that was broken off is never taken for an environment."""
+"""An interrupted installation never counts as a complete environment."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def checkout(tmp_path: Path, repository: Path) -> Path:
-    """As much of a checkout as the commands look at before they start Python."""
+    """The files of a checkout that the commands read before they start Python."""
     shutil.copy(repository / "Makefile", tmp_path)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     python = tmp_path / ".venv" / "bin" / "python"
@@ -19,8 +20,16 @@ def checkout(tmp_path: Path, repository: Path) -> Path:
 
 
 def make(checkout: Path, target: str) -> "subprocess.CompletedProcess[str]":
+    # `make test` runs this under another make, whose flags must not reach this one.
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     return subprocess.run(
-        ["make", target], cwd=checkout, capture_output=True, text=True, timeout=30, check=False
+        ["make", target],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
 
 

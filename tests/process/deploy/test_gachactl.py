@@ -1,4 +1,4 @@
-"""The operators' program where there is no mesh, or only half an installation."""
+"""gachactl without a mesh, or with an incomplete installation."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def test_where_nothing_runs_a_command_says_so_in_one_sentence(command: str, tmp_
     )
 
 
-def test_a_mesh_file_that_is_damaged_is_told_with_the_remedy(tmp_path: Path) -> None:
+def test_a_damaged_mesh_file_is_reported_with_the_remedy(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.mesh.write_text('{"gateway": ')
     with run_lock.hold(layout.lock):
@@ -50,7 +50,7 @@ def test_a_mesh_file_that_is_damaged_is_told_with_the_remedy(tmp_path: Path) -> 
     assert "make down" in ended.stderr
 
 
-def test_a_mesh_that_is_starting_is_told_from_one_that_does_not_run(tmp_path: Path) -> None:
+def test_a_starting_mesh_is_distinguished_from_a_stopped_one(tmp_path: Path) -> None:
     with run_lock.hold(Layout(tmp_path).lock):
         ended = gachactl("status", "--folder", str(tmp_path))
     assert (ended.returncode, ended.stdout) == (1, "")

@@ -1,4 +1,4 @@
-"""A bound_to_parent command ends with whoever started it, and is otherwise what it would be."""
+"""A bound_to_parent command ends with its parent, and otherwise behaves as without it."""
 
 import contextlib
 import os
@@ -78,7 +78,7 @@ def test_command_keeps_the_pid_that_its_parent_knows() -> None:
     assert int(said) == process.pid
 
 
-def test_missing_command_is_told_with_its_name() -> None:
+def test_a_missing_command_is_reported_by_name() -> None:
     result = subprocess.run(bound_to_parent(["/no/such/program"]), capture_output=True, check=False)
     assert result.returncode == 126
     assert b"/no/such/program could not be started" in result.stderr
@@ -86,13 +86,13 @@ def test_missing_command_is_told_with_its_name() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 @pytest.mark.parametrize("kind", ["map", "drop"])
-def test_root_becomes_somebody_else_who_dies_with_it_too(kind: str) -> None:
+def test_a_command_with_another_user_also_ends_with_its_parent(kind: str) -> None:
     user = ServerUser(f"{kind}:65534:65534", 0, 0)
     if not probe(user, ["/bin/true"]):
         pytest.skip(f"this kernel or container does not allow root to {kind} its user")
     shows_uid = bound_to_parent(["/usr/bin/id", "-u"], user=user.argument)
     assert subprocess.run(shows_uid, capture_output=True, check=True).stdout == b"65534\n"
-    # Field 4 of a fresh prctl read would need the process itself: ask the kernel by dying.
+    # Only the process itself could read its prctl setting, so the test kills the parent.
     survivor = (
         "import subprocess, sys\n"
         "from deploy.local.parent_bound import bound_to_parent\n"

@@ -1,4 +1,4 @@
-"""Processes stay up, and go when they are told to: with real ones, small enough to be quick."""
+"""The supervisor restarts and stops processes; with real, small ones."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ DYING = "raise SystemExit('the reason why')"
 
 
 class Stage:
-    """A supervisor whose words are kept."""
+    """A supervisor whose messages are recorded."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,7 +92,7 @@ async def test_killed_process_is_started_again_at_once(stage: Stage) -> None:
     await until(lambda: stage.heard(f"one is ready again (pid {process.pid})"))
 
 
-async def test_crash_loop_is_told_with_the_log_and_fails_the_start(stage: Stage) -> None:
+async def test_a_crash_loop_is_reported_with_the_log_and_fails_the_start(stage: Stage) -> None:
     [process] = stage.supervisor.start([stage.spec("one", DYING)])
     with pytest.raises(LocalRunError) as failure:
         await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
@@ -134,7 +134,7 @@ async def test_groups_stop_one_after_the_other(stage: Stage) -> None:
     assert not stage.heard("started again")
 
 
-async def test_what_does_not_heed_its_signal_is_killed(stage: Stage) -> None:
+async def test_a_process_that_ignores_its_signal_is_killed(stage: Stage) -> None:
     spec = replace(stage.spec("one", STUBBORN), stop_steps=((signal.SIGTERM, 0.2),))
     [process] = stage.supervisor.start([spec])
     await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
@@ -175,7 +175,7 @@ async def test_children_of_a_dead_process_do_not_stay(stage: Stage) -> None:
     child = Path(f"/proc/{sign.read_text()}/comm")
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    # A zombie may stay if nobody reaps it here; what counts is that it no longer runs.
+    # A zombie may remain if it is not reaped here; it only must not run any more.
     state = child.with_name("stat")
     await until(lambda: not state.exists() or state.read_text().split()[2] == "Z")
 

@@ -1,7 +1,7 @@
-"""A real gateway over a fake caller, whose answers pages of ORIGIN may read:
+"""A real gateway with a fake caller; pages of ORIGIN may read its answers:
 `python -m tests.process.gateway.server LISTEN WAIT_SECONDS [ORIGIN]`.
 
-Prints its port, and what became of its calls when it ends.
+Prints its port, and at the end the outcomes of its calls.
 """
 
 import asyncio

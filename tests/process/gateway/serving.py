@@ -1,4 +1,4 @@
-"""Starts and ends the process of `server`, for tests that are its clients."""
+"""Starts and ends the process of `server` for tests."""
 
 import asyncio
 import signal
@@ -14,7 +14,7 @@ import httpx
 async def serving(
     wait_seconds: float = 0.0, *origins: str
 ) -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
-    """The server and a client of it; what the test has not ended is killed."""
+    """The server and a client of it; kills the server if the test has not ended it."""
     arguments = (
         "-m",
         "tests.process.gateway.server",
@@ -35,7 +35,7 @@ async def serving(
 
 
 async def end(process: Process) -> str:
-    """Asks it to leave; gives what it said of its calls."""
+    """Stops the server; returns the outcomes of its calls."""
     process.send_signal(signal.SIGTERM)
     output, _ = await asyncio.wait_for(process.communicate(), 15)
     assert process.returncode == 0

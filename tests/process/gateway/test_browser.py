@@ -1,4 +1,4 @@
-"""What a real browser lets a page of another origin do with the API."""
+"""What a page of another origin can do with the API in a real browser."""
 
 import asyncio
 import threading
@@ -29,7 +29,7 @@ ask().then(String, String).then(text => document.getElementById("shown").textCon
 
 
 class Shop:
-    """A page of another origin than the gateway's."""
+    """A page with another origin than the gateway's."""
 
     def __init__(self) -> None:
         shop = self

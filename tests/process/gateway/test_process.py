@@ -1,4 +1,4 @@
-"""The gateway's own process, from its start to its leaving."""
+"""The gateway as a process, from start to stop."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Settings of a gateway whose registry nobody answers for."""
+    """Settings of a gateway whose registry does not answer."""
     key = Ed25519PrivateKey.generate().private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
     )
@@ -118,7 +118,7 @@ async def test_a_gateway_that_leaves_loses_no_request_of_kept_alive_connections(
                 await client.get("/healthz")
                 process.send_signal(signal.SIGTERM)
                 ends = await asyncio.gather(*clients)
-                # Whoever comes while it leaves is served too, and told not to come again.
+                # A client that connects during the stop is served; then its connection is closed.
                 ready = await client.get("/readyz")
                 assert (ready.status_code, ready.headers["connection"]) == (503, "close")
             await process.communicate()
@@ -130,7 +130,7 @@ async def test_a_gateway_that_leaves_loses_no_request_of_kept_alive_connections(
 
 
 async def ask_until_sent_away(host: str, port: int) -> str:
-    """Asks on one connection for as long as it is kept; tells how it ended."""
+    """Sends requests on one connection until it is closed; returns how it ended."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         while True:

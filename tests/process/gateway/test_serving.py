@@ -1,4 +1,4 @@
-"""A real gateway in a process of its own, and real clients of it."""
+"""A real gateway process with real clients."""
 
 import asyncio
 import socket
@@ -38,7 +38,7 @@ async def test_requests_are_answered_over_real_http() -> None:
         assert await end(process) == "calls=4 cancelled=0"
 
 
-async def test_a_connection_goes_on_after_requests_whose_bodies_nobody_wanted() -> None:
+async def test_a_connection_continues_after_requests_with_unused_bodies() -> None:
     async with serving() as (process, client):
         for size_bytes in (1, 5_000, 70_000, 300_000) * 10:
             lost = await client.post("/nope", content=b" " * size_bytes)
@@ -69,7 +69,7 @@ async def test_a_client_that_leaves_cancels_its_call() -> None:
 
 async def test_requests_under_way_end_before_the_process_does() -> None:
     async with serving(wait_seconds=1.0) as (process, client):
-        # A connection that is kept alive, and idle, must not hold up the leaving.
+        # An idle kept-alive connection must not delay the stop.
         await client.get("/healthz")
         answer = asyncio.create_task(client.get("/currency", headers=TOKEN))
         await asyncio.sleep(0.3)
@@ -93,6 +93,6 @@ async def test_a_port_is_never_shared() -> None:
 
 
 @pytest.mark.parametrize("address", ["203.0.113.1:0", "no-such-host.invalid:80"])
-def test_an_address_of_another_machine_is_refused_with_what_to_do(address: str) -> None:
+def test_an_address_of_another_machine_is_refused_with_the_remedy(address: str) -> None:
     with pytest.raises(ListenFailed, match="set MESH_LISTEN"):
         listening_socket(address)

@@ -1,7 +1,7 @@
-"""The echo server in a process of its own, to be killed and frozen.
+"""The echo server as a process that tests kill and freeze.
 
 `python -m tests.process.mesh.echo_process LISTEN KEY_FILE WORD [TLS_DIRECTORY]` serves until it
-is killed, and prints its port. With a WORD that is not empty it does that whatever it is asked.
+is killed, and prints its port. A WORD that is not empty replaces the word of every request.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tests.unit.mesh.echo import Callers, Echo, echo_server, security_from
 
 
 class EchoProcess:
-    """The server in a process of its own, to be killed and frozen."""
+    """The server process, which can be killed and frozen."""
 
     def __init__(
         self, callers: Callers, folder: Path, listen: str = "127.0.0.1:0", word: str = ""

@@ -1,7 +1,7 @@
-"""Three real servers, one of which is harmed while callers go on calling.
+"""Three real servers, of which one fails while callers continue to call.
 
-The callers see no error while one instance is good; the bad one is skipped within
-seconds, and is back within seconds after it is good again.
+The callers see no error while one instance is healthy. The failing one is skipped within
+seconds, and is used again within seconds after it has recovered.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ AT_ONCE_SECONDS = 1.0
 
 
 class FixedList:
-    """A list of instances that nobody changes."""
+    """A list of instances that does not change."""
 
     def __init__(self, instances: tuple[Instance, ...]) -> None:
         self._instances = instances
@@ -46,7 +46,7 @@ class FixedList:
 
 
 class Trio:
-    """Three servers; the first is the one that is harmed."""
+    """Three servers; faults are injected into the first."""
 
     def __init__(self, folder: Path) -> None:
         self.callers = Callers()
@@ -58,14 +58,14 @@ class Trio:
         return self.processes[0]
 
     def replace_first(self, word: str = "") -> None:
-        """Kills it, and starts one at its address that does `word`."""
+        """Replaces the first server with one that does `word`, at the same address."""
         self.first.kill()
         address = self.first.address
         self.processes[0] = EchoProcess(self.callers, self._folder, address, word)
 
     @asynccontextmanager
     async def called(self) -> AsyncIterator["Calling"]:
-        """Callers call while the context lasts, after which none has seen an error."""
+        """Callers call until the context ends; then none has seen an error."""
         instances = tuple(
             Instance(f"echo-{number}", "account_svc", process.address)
             for number, process in enumerate(self.processes, 1)
@@ -86,7 +86,7 @@ class Trio:
 
 
 class Calling:
-    """A client, and what its callers saw."""
+    """A client, and the results of its callers."""
 
     def __init__(self, client: ServiceClient, callers: Callers) -> None:
         self.client = client
@@ -110,14 +110,14 @@ class Calling:
             await asyncio.sleep(0.002)
 
     async def go_on(self, calls: int = 200) -> None:
-        """Returns after so many more calls."""
+        """Waits for that many more calls."""
         wanted = self.call_count + calls
         async with asyncio.timeout(DEADLINE_SECONDS * 2):
             while self.call_count < wanted:
                 await asyncio.sleep(0.005)
 
     async def until_out(self, *ids: str) -> float:
-        """Waits until exactly these are skipped; returns after how many seconds."""
+        """Waits until exactly these instances are skipped; returns the seconds."""
         began_at = time.monotonic()
         async with asyncio.timeout(SKIPPED_WITHIN_SECONDS if ids else BACK_WITHIN_SECONDS):
             while self.client.open_instances() != ids:
@@ -135,19 +135,19 @@ def trio(tmp_path: Path) -> Iterator[Trio]:
 
 
 def kill(trio: Trio) -> Callable[[], None]:
-    """Nobody listens any more."""
+    """Kills it: connections are refused."""
     trio.first.process.kill()
     return lambda: trio.replace_first()
 
 
 def freeze(trio: Trio) -> Callable[[], None]:
-    """It is there, and does nothing."""
+    """Freezes it: it accepts and does nothing."""
     trio.first.process.send_signal(signal.SIGSTOP)
     return lambda: trio.first.process.send_signal(signal.SIGCONT)
 
 
 def go_mute(trio: Trio) -> Callable[[], None]:
-    """Connections are accepted, and nobody ever answers."""
+    """Connections are accepted, but no call is ever answered."""
     trio.first.process.kill()
     trio.first.process.wait()
     host, _, port = trio.first.address.rpartition(":")
@@ -202,7 +202,7 @@ async def test_an_instance_that_is_only_slow_or_busy_costs_no_error_and_stays_in
 @pytest.mark.parametrize(
     ("word", "kind"), [("internal", Internal), ("exhausted", ResourceExhausted)]
 )
-async def test_an_error_of_the_request_reaches_its_caller_and_takes_nobody_out(
+async def test_an_error_of_the_request_reaches_its_caller_and_takes_no_instance_out(
     trio: Trio, word: str, kind: type[MeshError]
 ) -> None:
     trio.replace_first(word)

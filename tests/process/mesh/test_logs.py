@@ -1,4 +1,4 @@
-"""A log line is one JSON object, and a traceback in it tells no value."""
+"""A log line is one JSON object, and a traceback in it shows no values."""
 
 import json
 import subprocess
@@ -59,7 +59,7 @@ import logging, resource
 import structlog
 from prometheus_client import generate_latest
 from mesh.logs import configure_logs
-from mesh.process.metrics_endpoint import process_metrics_registry
+from mesh.process.metrics_endpoint import metrics_registry
 
 configure_logs("info", "somebody-1")
 log = structlog.get_logger()
@@ -75,7 +75,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 log.info("render", value=Unprintable())
 log.info("end", name="\\udc80", value=2**64)
 logging.getLogger("library").error("again")
-metrics = generate_latest(process_metrics_registry()).decode()
+metrics = generate_latest(metrics_registry()).decode()
 assert "mesh_log_lines_lost_total 4.0" in metrics, metrics
 """
 

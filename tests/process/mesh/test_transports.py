@@ -1,4 +1,4 @@
-"""What every transport does when the process at its other end is killed or frozen.
+"""Every transport, when the process at its other end is killed or frozen.
 
 Each test runs over unary calls and lanes, plain and over TLS.
 """

@@ -1,4 +1,4 @@
-"""The payment sandbox in a process of its own."""
+"""The payment sandbox as a process."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from tests.unit.payments.running import PATIENCE_SECONDS, SECRET_KEY, WEBHOOK_SE
 
 
 def process_settings(book_file: Path, listen: str, webhook_url: str) -> dict[str, str]:
-    """The environment of a sandbox in a process of its own."""
+    """The environment of a sandbox process."""
     kept = {name: value for name, value in os.environ.items() if "SANDBOX" not in name}
     return {
         **kept,
@@ -32,7 +32,7 @@ async def start_process(environment: dict[str, str]) -> asyncio.subprocess.Proce
 
 
 async def address_of(process: asyncio.subprocess.Process) -> str:
-    """Where it listens, once it does."""
+    """Waits until it listens; returns its address."""
     assert process.stdout is not None
     async with asyncio.timeout(PATIENCE_SECONDS):
         async for line in process.stdout:

@@ -1,11 +1,10 @@
-"""What a purchase may rely on, whichever provider it is.
+"""The guarantees of every payment provider.
 
-The sandbox runs whole. Stripe is stripe-mock, which knows Stripe's whole interface but
-keeps nothing: it checks what is sent against Stripe's own description and answers with
-examples. So what needs a memory (a key that was charged before, one that never was, a
-state that changes, a refund that shows) is asked of the sandbox alone, in
-test_sandbox.py, and what Stripe says in words is read from scripted answers, in
-test_stripe_answers.py.
+The sandbox is the real one. Stripe is replaced by stripe-mock, which knows Stripe's whole
+interface but stores nothing: it validates requests against Stripe's own description, and answers
+with examples. So tests that need stored state (a charged key, an unknown key, a changing state,
+a visible refund) use only the sandbox, in test_sandbox.py. The interpretation of Stripe's
+answers is tested with scripted answers, in test_stripe_answers.py.
 """
 
 import asyncio
@@ -79,7 +78,7 @@ def _listens(port: int) -> bool:
 
 @asynccontextmanager
 async def provider_at(kind: str, url: str) -> AsyncIterator[PaymentProvider]:
-    """A provider at any address, at which nobody needs to answer."""
+    """A provider at any address; no server need listen there."""
     provider: PaymentProvider
     if kind == "stripe":
         provider = StripeProvider(
@@ -103,7 +102,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 async def provider(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[PaymentProvider]:
-    """One that somebody answers."""
+    """A provider with a running server."""
     if kind == "stripe":
         async with provider_at(kind, request.getfixturevalue("stripe_mock")) as stripe:
             yield stripe
@@ -114,7 +113,7 @@ async def provider(
 
 @pytest.fixture
 async def alone(kind: str) -> AsyncIterator[PaymentProvider]:
-    """One that nobody answers."""
+    """A provider without a server."""
     async with provider_at(kind, NOBODY) as provider:
         yield provider
 
@@ -161,7 +160,9 @@ async def test_no_time_left_is_a_provider_that_is_away(provider: PaymentProvider
         await provider.find_charge("k", Deadline.after(0.0))
 
 
-async def test_nobody_at_the_address_is_a_provider_that_is_away(alone: PaymentProvider) -> None:
+async def test_no_server_at_the_address_counts_as_provider_unavailable(
+    alone: PaymentProvider,
+) -> None:
     with pytest.raises(ProviderAway):
         await alone.charge(order(), soon())
     with pytest.raises(ProviderAway):
@@ -195,7 +196,7 @@ EVENTS: dict[str, object] = {
 }  # fmt: skip
 
 
-async def test_a_signed_webhook_tells_of_which_charge(kind: str, alone: PaymentProvider) -> None:
+async def test_a_signed_webhook_names_its_charge(kind: str, alone: PaymentProvider) -> None:
     body = orjson.dumps(EVENTS[kind])
     event = alone.read_event(body, signature(body))
     assert event is not None

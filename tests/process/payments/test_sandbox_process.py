@@ -1,4 +1,4 @@
-"""`python -m payment_sandbox` as a process: what it was asked for survives its death."""
+"""`python -m payment_sandbox` as a process: accepted requests survive its death."""
 
 import asyncio
 import signal
@@ -27,7 +27,7 @@ from tests.unit.payments.running import (
 
 
 class Sandbox:
-    """One over one book, however many processes of it there were."""
+    """A sandbox with one book, over restarts of its process."""
 
     def __init__(self, book_file: Path) -> None:
         self._book_file = book_file
@@ -36,7 +36,7 @@ class Sandbox:
         self.client: SandboxProvider | None = None
 
     async def start(self, webhook_url: str = NOBODY) -> SandboxProvider:
-        """At the same address as before."""
+        """Starts it at the same address as before."""
         settings = process_settings(self._book_file, self.address, webhook_url)
         self.process = await start_process(settings | {"SANDBOX_PENDING_SECONDS": "0.5"})
         self.address = await address_of(self.process)
@@ -110,7 +110,7 @@ async def test_every_charge_that_was_answered_is_in_the_book_after_a_kill(
         assert await client.find_charge(key, soon()) == charge
 
 
-async def test_what_was_pending_at_a_kill_succeeds_and_is_told_after_it(
+async def test_a_charge_pending_at_a_kill_succeeds_and_is_reported_afterwards(
     sandbox: Sandbox, webhooks: Receiver
 ) -> None:
     client = await sandbox.start(NOBODY)
@@ -145,7 +145,7 @@ async def test_a_taken_port_ends_the_process_with_a_clear_sentence(tmp_path: Pat
         process = await start_process(process_settings(tmp_path / "book", address, NOBODY))
         _, errors = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     assert process.returncode == 1
-    assert errors.decode().startswith(f"{address} cannot be listened on")
+    assert errors.decode().startswith(f"Cannot listen on {address}")
 
 
 async def test_wrong_settings_are_all_named_at_once(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The machine's speed is taken by work that is really done."""
+"""The machine's speed is measured with real work."""
 
 import os
 

@@ -22,7 +22,7 @@ Spawn = Callable[[str], Awaitable[asyncio.subprocess.Process]]
 
 @pytest.fixture
 async def spawn(tmp_path: Path, repository: Path) -> AsyncIterator[Spawn]:
-    """Starts a registry that is to listen on host:port."""
+    """Starts a registry on host:port."""
     public = KEYS["a"].public_key()
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "a.pem").write_bytes(pem)
@@ -52,7 +52,7 @@ async def spawn(tmp_path: Path, repository: Path) -> AsyncIterator[Spawn]:
 
 
 async def address_of(process: asyncio.subprocess.Process) -> str:
-    """Where a registry listens, once it does."""
+    """Waits until a registry listens; returns its address."""
     assert process.stdout is not None
     line = json.loads(await asyncio.wait_for(process.stdout.readline(), 20.0))
     assert line["event"] == "serve"

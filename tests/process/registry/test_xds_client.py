@@ -1,4 +1,4 @@
-"""Python's own gRPC, in a process of its own, finds instances by xDS and spreads its calls."""
+"""A gRPC client process finds instances by xDS and spreads its calls."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ class _Everything(grpc.GenericRpcHandler):
 
 @dataclass
 class Mesh:
-    """A registry with two instances, and what a client needs to find them."""
+    """A registry with two instances, and the bootstrap file of a client."""
 
     registry: RunningRegistry
     bootstrap: Path
@@ -92,7 +92,7 @@ class Client:
     process: asyncio.subprocess.Process
 
     async def call(self, count: int) -> dict[str, int]:
-        """How so many calls ended, by the instance's name or the status."""
+        """Makes that many calls; returns the counts by instance name or status."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{count}\n".encode())
@@ -102,7 +102,7 @@ class Client:
         return outcomes
 
     async def until(self, holds: Callable[[dict[str, int]], bool]) -> dict[str, int]:
-        """The outcomes of twenty calls, once they are such."""
+        """Repeats twenty calls until their outcomes are as expected; returns them."""
         give_up_at = monotonic() + 30.0
         while not holds(outcomes := await self.call(20)):
             assert monotonic() < give_up_at, outcomes
@@ -151,7 +151,7 @@ async def test_a_dead_one_is_left_out_a_new_one_taken_in_and_a_draining_one_spar
     assert await client.until(lambda outcomes: outcomes == {"c": 20})
 
 
-async def test_what_may_be_repeated_goes_to_the_next_and_a_pull_does_not(
+async def test_a_repeatable_call_goes_to_the_next_instance_and_a_pull_does_not(
     mesh: Mesh, clients: Callable[..., Any]
 ) -> None:
     for method, outcomes in ((REPEATED, {"b"}), (SENT_ONCE, {"b", "UNAVAILABLE"})):

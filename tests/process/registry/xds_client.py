@@ -1,8 +1,8 @@
-"""A gRPC client that knows the mesh by xDS alone, as a process of its own.
+"""A gRPC client program that finds the mesh only by xDS.
 
-gRPC reads its bootstrap when it is first imported, so it is in the environment by then.
-`python xds_client.py TARGET METHOD`: for each number on standard input it makes so many calls
-and prints, as JSON, how many ended how: by the name that the answer gives, or by its code.
+gRPC reads its bootstrap at import, so it must be in the environment at the start.
+`python xds_client.py TARGET METHOD`: for each number on standard input it makes that many calls
+and prints the counts of outcomes as JSON: by the name in the answer, or by the error code.
 """
 
 import json

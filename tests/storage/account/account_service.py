@@ -1,4 +1,4 @@
-"""The use cases of sessions over one database: a clock that tests move, and several instances."""
+"""The use cases of sessions over one database, with several instances and a test clock."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -60,7 +60,7 @@ class AccountService:
         return await self.database.autocommit(count)
 
     async def add_sessions(self, user_id: str, count: int) -> list[RefreshToken]:
-        """As so many logins would, a second apart, without their hashes."""
+        """Adds sessions like that many logins, a second apart, without hashing."""
         tokens = []
         for _ in range(count):
             session, token = self.sessions.new(user_id)
@@ -70,7 +70,7 @@ class AccountService:
         return tokens
 
     async def are_waiting(self, count: int) -> None:
-        """Until so many transactions wait for somebody's lock."""
+        """Waits until that many transactions wait for a lock."""
 
         def waiting(cursor: Cursor) -> int:
             cursor.execute(
@@ -87,7 +87,7 @@ class AccountService:
         await self.database.transaction(lambda cursor: insert_session(cursor, session))
 
     async def cause(self, refresh_token: str) -> str:
-        """Why the token's session is over; empty when it was refreshed, and so is not."""
+        """Why the token's session has ended; empty if the refresh succeeds."""
         try:
             await self.sessions.refresh(refresh_token, "")
         except SessionEnded as error:

@@ -1,4 +1,4 @@
-"""Players who own gems without having paid for them."""
+"""Players with gems that they did not buy."""
 
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ class FundedAccounts(Accounts):
     """Accounts that can be given gems."""
 
     async def give(self, user_id: str, gems: int) -> int:
-        """Returns the balance right after."""
+        """Gives gems; returns the new balance."""
         change = BalanceChange(str(uuid4()), user_id, PURCHASE, gems)
         balances = await self._database.transaction(
             lambda cursor: wallets.change_balances(cursor, [change])
@@ -26,5 +26,5 @@ class FundedAccounts(Accounts):
 
 
 def sessions_over(database: Database) -> Sessions:
-    """Sessions by the time that it is, whose tokens are signed with a key of their own."""
+    """Sessions with the real clock and their own signing key."""
     return Sessions(database, TokenSigner(Ed25519PrivateKey.generate(), PLAYER_AUDIENCE, 900))

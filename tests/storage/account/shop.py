@@ -1,4 +1,4 @@
-"""Instances of the purchase saga over one database, and a provider that a test directs."""
+"""Instances of the purchase saga over one database, with a provider that the test controls."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -87,7 +87,7 @@ class Provider:
             self.book[key] = replace(charge, state=ChargeState.SUCCEEDED)
 
     def kept_minor(self) -> int:
-        """The money that was taken and not given back."""
+        """The charged money that was not refunded."""
         return sum(
             self.orders[key].amount_minor
             for key, charge in self.book.items()
@@ -128,7 +128,7 @@ class Provider:
 
 
 class Shop:
-    """One database, one provider, and as many instances as are asked for."""
+    """One database, one provider, and any number of instances."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -151,12 +151,12 @@ class Shop:
         )
 
     async def purchases_of(self, user_id: str) -> list[PurchaseRecord]:
-        """Newest first."""
+        """The player's purchases, newest first."""
         records, _ = await self.instance()[0].history(user_id, 0, "")
         return records
 
     async def until_ended(self, user_id: str) -> PurchaseRecord:
-        """Drives what is due, as a living instance does, until the newest has ended."""
+        """Runs due sagas, like a running instance, until the newest purchase has ended."""
         _, runner = self.instance()
         async with asyncio.timeout(10):
             while (newest := (await self.purchases_of(user_id))[0]).ended_at is None:

@@ -57,7 +57,7 @@ def signer() -> TokenSigner:
 
 @pytest.fixture
 def accounts(database: Database, signer: TokenSigner) -> FundedAccounts:
-    # However long hashes take, no wait is over.
+    # Even if hashing is slow, no wait has ended.
     guard = LoginGuard(database, clock=lambda: NOW)
     return FundedAccounts(database, Passwords(), guard, Sessions(database, signer))
 
@@ -99,7 +99,7 @@ async def test_a_new_player_has_nothing_and_may_log_in_in_any_case(
         ("other", "Mira@Example.COM", EmailTaken),
     ],
 )
-async def test_usernames_and_emails_are_unique_whatever_their_case(
+async def test_usernames_and_emails_are_unique_regardless_of_case(
     accounts: FundedAccounts, username: str, email: str, error: type[Exception]
 ) -> None:
     await register(accounts)

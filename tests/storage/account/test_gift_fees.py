@@ -70,7 +70,7 @@ def fee_of(user_id: str, gems: int = 10) -> GiftFee:
 
 
 async def kinds(accounts: FundedAccounts, user_id: str) -> list[tuple[str, int]]:
-    """Newest first, without purchases."""
+    """The kinds of ledger entries, newest first, without purchases."""
     entries, _ = await accounts.ledger(user_id, 100, "")
     return [(each.kind, each.amount_gems) for each in entries if each.kind != "purchase"]
 
@@ -102,7 +102,7 @@ async def test_a_refused_fee_is_not_taken_later_from_a_wallet_that_has_filled_up
     assert await fees.charge(fee_of(user_id), soon()) == 99
 
 
-async def test_a_fee_of_nobody_is_refused_and_stays_so(fees: GiftFees) -> None:
+async def test_a_fee_of_an_unknown_player_is_refused_for_good(fees: GiftFees) -> None:
     fee = fee_of(str(uuid4()))
     for _ in range(2):
         with pytest.raises(UserNotFound):
@@ -184,7 +184,7 @@ async def test_a_fee_out_of_bounds_is_refused_by_name(fees: GiftFees, gems: int)
             await work(fee_of(str(uuid4()), gems), soon())
 
 
-async def test_a_wallet_that_a_pull_holds_is_waited_for_and_not_for_ever(
+async def test_waiting_for_a_locked_wallet_is_bounded(
     accounts: FundedAccounts, fees: GiftFees, database: Database
 ) -> None:
     user_id = await player(accounts, 100)

@@ -1,4 +1,4 @@
-"""Attempts to log in over two instances that share one real PostgreSQL."""
+"""Login attempts at two instances that share one real PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -32,7 +32,7 @@ FREE, FREE_OF_ADDRESS = Schedules().account.free_count, Schedules().address.free
 
 
 class LoginInstances:
-    """Two instances; passwords are right or wrong as a test says."""
+    """Two instances; the test says whether a password is right."""
 
     def __init__(self, databases: list[Database]) -> None:
         self.now = NOW
@@ -57,7 +57,7 @@ class LoginInstances:
         return await self.guards[instance].attempt(username, address, verify)
 
     async def fail(self, username: str, address: str, count: int) -> None:
-        """Wrong passwords, each as soon as it is allowed."""
+        """Tries wrong passwords, each as soon as it is allowed."""
         for _ in range(count):
             try:
                 await self.log_in(username, address)
@@ -66,7 +66,7 @@ class LoginInstances:
                 await self.log_in(username, address)
 
     async def wait_of(self, username: str, address: str) -> float:
-        """What a refusal says; it must be one."""
+        """The wait of a refusal. Fails if the login is not refused."""
         with pytest.raises(LoginBackoff) as caught:
             await self.log_in(username, address, is_right=True)
         assert caught.value.retry_after_seconds is not None
@@ -145,7 +145,7 @@ async def test_an_attempt_that_must_wait_is_not_counted(logins: LoginInstances) 
 
 
 async def test_an_account_that_does_not_exist_waits_the_same(logins: LoginInstances) -> None:
-    """The guard is not told whether it exists, so this is about spellings of one name."""
+    """The guard does not know whether an account exists, so this tests spellings of one name."""
     await logins.fail("Nobody", STRANGER, FREE)
     assert await logins.wait_of("nOBODY", HOME) == pytest.approx(1)
 
@@ -163,7 +163,7 @@ async def test_a_success_forgives_the_account_and_not_the_address(logins: LoginI
     assert await logins.log_in("mira", STRANGER, is_right=True)
     await logins.fail("mira", STRANGER, 1)
     await logins.fail("noor", STRANGER, 1)
-    # Six failures from there; mira is at home there since, and has failed once.
+    # Six failures from there; since then the address is known for mira, who failed once.
     assert await logins.wait_of("tess", STRANGER) == pytest.approx(1)
     assert await logins.log_in("mira", STRANGER, is_right=True)
 
@@ -189,25 +189,27 @@ async def test_right_logins_of_one_account_at_once_do_not_wait_for_one_another(
     assert not any(guard.turn_count for guard in logins.guards)
 
 
-async def test_a_stranger_keeps_nobody_out_of_where_they_are_at_home(
+async def test_a_stranger_cannot_block_players_at_their_known_addresses(
     logins: LoginInstances,
 ) -> None:
     assert await logins.log_in("mira", HOME, is_right=True)
     await logins.fail("mira", STRANGER, FREE + 6)
     assert await logins.wait_of("mira", STRANGER) > 10
     assert await logins.log_in("mira", HOME, is_right=True)
-    # Nor does her success give the stranger new guesses.
+    # Her success does not give the stranger new guesses.
     assert await logins.wait_of("mira", STRANGER) > 10
 
 
-async def test_who_guesses_from_home_waits_there_and_nowhere_else(logins: LoginInstances) -> None:
+async def test_guesses_from_a_known_address_slow_down_only_that_address(
+    logins: LoginInstances,
+) -> None:
     assert await logins.log_in("mira", HOME, is_right=True)
     await logins.fail("mira", HOME, FREE)
     assert await logins.wait_of("mira", HOME) == pytest.approx(1)
     assert await logins.log_in("mira", STRANGER, is_right=True)
 
 
-async def test_who_is_at_home_does_not_wait_for_others_at_the_address(
+async def test_a_known_pair_does_not_wait_for_others_at_the_address(
     logins: LoginInstances,
 ) -> None:
     logins.guards = [logins.guard(database, schedules_with(5, 10)) for database in logins.databases]
@@ -218,7 +220,7 @@ async def test_who_is_at_home_does_not_wait_for_others_at_the_address(
     assert await logins.log_in("mira", HOME, is_right=True)
 
 
-async def test_home_is_where_somebody_logged_in_within_thirty_days(logins: LoginInstances) -> None:
+async def test_an_address_is_known_for_thirty_days_after_a_login(logins: LoginInstances) -> None:
     assert await logins.log_in("mira", HOME, is_right=True)
     logins.now += KNOWN_SECONDS - 10
     await logins.fail("mira", STRANGER, FREE)
@@ -235,7 +237,9 @@ async def test_without_an_address_only_the_account_counts(logins: LoginInstances
     assert await logins.query("SELECT 1 FROM login_attempt WHERE address_hash <> ''") == []
 
 
-async def test_who_found_no_room_for_a_hash_has_not_tried(logins: LoginInstances) -> None:
+async def test_a_login_refused_by_a_full_hashing_queue_is_no_attempt(
+    logins: LoginInstances,
+) -> None:
     async def find_no_room() -> bool:
         raise Overloaded("No room.", retry_after_seconds=1.0)
 
@@ -245,7 +249,7 @@ async def test_who_found_no_room_for_a_hash_has_not_tried(logins: LoginInstances
     assert await logins.query("SELECT sum(failure_count) FROM login_attempt") == [(0,)]
 
 
-async def test_who_goes_away_before_the_answer_has_not_tried(logins: LoginInstances) -> None:
+async def test_a_login_cancelled_before_its_answer_is_no_attempt(logins: LoginInstances) -> None:
     for _ in range(3 * FREE):
         looking = asyncio.Event()
 
@@ -262,13 +266,13 @@ async def test_who_goes_away_before_the_answer_has_not_tried(logins: LoginInstan
     assert logins.guards[0].turn_count == 0
 
 
-async def test_what_says_nothing_any_more_is_removed_and_nothing_else(
+async def test_only_expired_records_are_removed(
     logins: LoginInstances,
 ) -> None:
     await logins.log_in("mira", HOME, is_right=True)
     await logins.fail("noor", STRANGER, 1)
     await logins.guards[0].run_once()
-    # mira's account and home's failures, both none, are gone.
+    # The records of mira's account and of her home, which have no failures, are deleted.
     kept = {account_key("noor"), address_key(STRANGER)}
     rows = await logins.query("SELECT account_hash, address_hash FROM login_attempt")
     pairs = [row for row in rows if all(map(bytes, row))]
@@ -281,7 +285,7 @@ async def test_what_says_nothing_any_more_is_removed_and_nothing_else(
     assert await logins.query("SELECT 1 FROM login_attempt") == []
 
 
-async def test_cleaning_is_bounded_and_waits_for_nobody(logins: LoginInstances) -> None:
+async def test_cleaning_is_bounded_and_skips_locked_rows(logins: LoginInstances) -> None:
     await logins.query(
         "INSERT INTO login_attempt (account_hash, address_hash)"
         " SELECT sha256(n::text::bytea), '' FROM generate_series(1, 30) AS n RETURNING 1"

@@ -36,7 +36,7 @@ async def service(schema: Database) -> AccountService:
 
 
 class SlowPasswords(Passwords):
-    """Whoever verified a password is held up until `go_on`, once `is_verified`."""
+    """Sets `is_verified` when a password is verified, and then waits for `go_on`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,14 +92,14 @@ async def test_a_wrong_current_password_changes_nothing(service: AccountService)
         (PASSWORD, OTHER_PASSWORD, "a key", "idempotency_key"),
     ],
 )
-async def test_what_is_wrong_is_named(
+async def test_the_invalid_field_is_named(
     service: AccountService, old: str, new: str, key: str, field: str
 ) -> None:
     with pytest.raises(InvalidArgument, match=f"^{field} "):
         await change(service, str(uuid4()), new, old=old, key=key)
 
 
-async def test_nobody_has_no_password_to_change(service: AccountService) -> None:
+async def test_an_unknown_player_cannot_change_a_password(service: AccountService) -> None:
     with pytest.raises(UserNotFound):
         await change(service, str(uuid4()))
 
@@ -148,7 +148,7 @@ async def test_of_two_changes_at_once_one_wins_and_only_its_session_lives(
     assert await service.count("ended_at IS NULL") == 1
 
 
-async def test_a_login_with_the_old_password_loses_to_a_change_meanwhile(
+async def test_a_login_with_the_old_password_fails_if_it_is_changed_concurrently(
     service: AccountService,
 ) -> None:
     user_id = await service.register()
@@ -180,7 +180,9 @@ async def test_a_login_waits_for_a_change_that_is_under_way_and_loses_to_it(
     assert await service.count() == 0
 
 
-async def test_a_change_by_the_old_password_loses_to_one_meanwhile(service: AccountService) -> None:
+async def test_a_change_with_the_old_password_fails_if_it_is_changed_concurrently(
+    service: AccountService,
+) -> None:
     user_id = await service.register()
     passwords = SlowPasswords()
     slow = Accounts(service.database, passwords, LoginGuard(service.database), service.sessions)

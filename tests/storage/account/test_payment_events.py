@@ -21,14 +21,14 @@ LATER_SECONDS = 3600.0
 
 
 class EventReceiver:
-    """The use case over the real reading of the sandbox's webhooks, and one saga."""
+    """The use case with the real parser of the sandbox's webhooks, and one saga."""
 
     def __init__(self, database: Database, provider: SandboxProvider) -> None:
         self.database = database
         self.events = PaymentEvents(database, provider)
 
     async def has_saga(self, *, pause_seconds: float | None = LATER_SECONDS) -> None:
-        """A saga that was given back: to be tried so much later, or parked."""
+        """Adds a saga without a lease: due after that time, or parked."""
         saga = await self.has_leased_saga()
         await self.database.autocommit(
             lambda cursor: rows.postpone(cursor, saga, "PENDING", 1, pause_seconds)
@@ -42,7 +42,7 @@ class EventReceiver:
         return saga
 
     async def is_due(self) -> bool:
-        """Whether a runner would take it up now."""
+        """Whether a runner would run it now."""
         due = await self.database.autocommit(
             lambda cursor: rows.lease_due(cursor, ["purchase"], 10, LATER_SECONDS)
         )

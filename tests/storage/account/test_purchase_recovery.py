@@ -1,5 +1,5 @@
-"""Purchases on a real PostgreSQL: whoever dies, and whatever the provider says or fails to
-say, money is kept if and only if its gems were credited."""
+"""Purchases on a real PostgreSQL with crashes and provider failures: the money is kept if and
+only if its gems were credited."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,7 +32,7 @@ from tests.storage.holding import held
 
 
 class Killed(BaseException):
-    """What a process that ends does to its tasks."""
+    """Ends a task like the death of its process."""
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ POINTS = [
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_another_instance_finishes_what_one_that_died_began(
+async def test_another_instance_finishes_the_saga_of_a_dead_one(
     shop: Shop, mira: str, point: str
 ) -> None:
     died = False
@@ -164,7 +164,7 @@ async def test_gems_that_the_wallet_cannot_hold_any_more_are_refunded_once(
     assert len(shop.provider.book) == 1, "what cannot be credited is not charged for"
 
 
-async def test_a_charge_that_somebody_else_gave_back_credits_nothing(
+async def test_a_charge_refunded_elsewhere_credits_nothing(
     shop: Shop, purchases: Purchases, mira: str
 ) -> None:
     shop.provider.verdict = "pending"
@@ -224,6 +224,6 @@ async def test_an_old_charge_is_searched_for_before_it_is_made(
         )
     )
     shop.provider.settle()
-    # A provider that has forgotten the key would charge anew.
+    # A provider that has forgotten the key would charge again.
     shop.provider.orders[pending.purchase.purchase_id] = ChargeOrder("", "", 99, "", "")
     assert (await shop.until_ended(mira)).state is PurchaseState.CREDITED

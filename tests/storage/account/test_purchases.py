@@ -1,4 +1,4 @@
-"""Purchases on a real PostgreSQL: what is charged, credited, refused and shown."""
+"""Purchases on a real PostgreSQL: charges, credits, refusals, and their display."""
 
 import asyncio
 from collections.abc import Callable
@@ -123,7 +123,7 @@ async def test_a_refused_purchase_that_is_repeated_at_once_is_charged_for_once(
     assert len(shop.provider.book) == 1
 
 
-async def test_what_a_full_wallet_cannot_hold_is_refused_before_it_is_charged(
+async def test_a_purchase_beyond_the_wallet_limit_is_refused_before_the_charge(
     shop: Shop, purchases: Purchases, mira: str
 ) -> None:
     await shop.fill(mira)

@@ -114,7 +114,7 @@ async def test_a_repeat_that_comes_late_needs_its_key(
         assert await service.cause(first.refresh_token) == "reused"
 
 
-async def test_a_token_used_twice_has_ended_its_session_when_that_is_told(
+async def test_a_session_has_ended_when_the_reuse_of_its_token_is_reported(
     service: AccountService,
 ) -> None:
     await service.register()
@@ -238,7 +238,7 @@ async def test_logins_at_once_leave_no_more_sessions_than_there_may_be(
     assert await service.count("ended_at IS NULL") == MAX_LIVE_SESSIONS
 
 
-async def test_what_is_remembered_of_a_player_is_bounded(service: AccountService) -> None:
+async def test_stored_sessions_of_a_player_are_bounded(service: AccountService) -> None:
     user_id = await service.register()
     tokens = await service.add_sessions(user_id, MAX_REMEMBERED_SESSIONS + 5)
     assert await service.count() == MAX_REMEMBERED_SESSIONS
@@ -321,7 +321,7 @@ async def test_no_statement_revives_a_session_or_an_old_token(
 
 
 class DiesBeforeCommit(Database):
-    """A database whose server process is killed when a transaction has done all its work."""
+    """A database whose server process is killed just before a transaction commits."""
 
     async def transaction(self, work: Callable[[Cursor], T]) -> T:
         def killed(cursor: Cursor) -> T:

@@ -1,4 +1,4 @@
-"""Instances of the gift saga over one database, and an account service that a test directs."""
+"""Instances of the gift saga over one database, with an account service that the test controls."""
 
 import asyncio
 from collections.abc import Callable
@@ -37,7 +37,7 @@ MIRA, NOOR, OLE = (Player(str(uuid4()), name) for name in ("Mira", "Noor", "Ole"
 
 @dataclass
 class Account:
-    """An account service that keeps what it decided of a fee, and loses messages."""
+    """An account service that stores its decision on each fee, and loses messages."""
 
     balances: dict[str, int]
     kept: dict[str, int] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Account:
 
 
 class GiftService:
-    """One database, one account service, and as many instances as are asked for."""
+    """One database, one account service, and any number of instances."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -107,12 +107,12 @@ class GiftService:
         )
 
     async def gift_of(self, player: Player) -> GiftRecord:
-        """The newest that the player sent or was given."""
+        """The newest gift that the player sent or received."""
         [newest, *_], _ = await self.instance()[0].history(player.user_id, 0, "")
         return newest
 
     async def until_ended(self) -> GiftRecord:
-        """Drives what is due, as a living instance does, until Mira's gift has ended."""
+        """Runs due sagas, like a running instance, until Mira's gift has ended."""
         _, runner = self.instance()
         async with asyncio.timeout(10):
             while (gift := await self.gift_of(MIRA)).state is GiftState.PENDING:

@@ -101,7 +101,7 @@ async def test_before_the_first_introduction_every_banner_asks_for_it(
         (await cache.current()).banner("standard")
 
 
-async def test_what_is_answered_is_what_is_stored_and_owned(
+async def test_a_pull_answers_what_is_stored_and_owned(
     database: Database, instance: Instance, catalog: Catalog
 ) -> None:
     asked = operation(catalog.banners[0], count=10)

@@ -1,10 +1,11 @@
-"""Gifts on a real PostgreSQL: whoever dies, and whatever the account service says or fails
-to say, an item is in one inventory and a fee is kept for a delivered gift alone."""
+"""Gifts on a real PostgreSQL with crashes and failures of the account service: an item is always
+in exactly one inventory, and a fee is kept only for a delivered gift."""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -19,7 +20,7 @@ from gacha_svc.storage import gifts as storage
 from gacha_svc.use_cases.gifts import Gifts
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, MeshError
-from mesh.postgres.database import Database
+from mesh.postgres.database import Database, LockTimeout
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.gacha.gift_service import (
     FEE_GEMS,
@@ -32,9 +33,11 @@ from tests.storage.gacha.gift_service import (
 )
 from tests.storage.holding import held
 
+T = TypeVar("T")
+
 
 class Killed(BaseException):
-    """What a process that ends does to its tasks."""
+    """Ends a task like the death of its process."""
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ async def test_without_the_fee_the_items_come_back_and_the_key_gives_the_same_an
     assert await send(gifts, key="k2") == sent
 
 
-async def test_what_cannot_be_delivered_is_returned_with_its_fee(
+async def test_an_undeliverable_gift_is_returned_with_its_fee(
     service: GiftService, gifts: Gifts
 ) -> None:
     await service.owns(NOOR, SWORD, MAX_HOLDING_COUNT)
@@ -137,7 +140,7 @@ PASSED = {
 @pytest.mark.parametrize(
     ("end", "point"), [(end, point) for end, points in PASSED.items() for point in points]
 )
-async def test_another_instance_finishes_what_one_that_died_began(
+async def test_another_instance_finishes_the_saga_of_a_dead_one(
     service: GiftService, end: str, point: str
 ) -> None:
     if end == "without the fee":
@@ -180,9 +183,7 @@ async def test_instances_that_race_for_a_gift_move_it_once(service: GiftService)
     assert sum(service.account.kept.values()) == FEE_GEMS
 
 
-async def test_a_pull_that_is_being_committed_is_waited_for_and_not_for_ever(
-    service: GiftService, gifts: Gifts
-) -> None:
+async def test_waiting_for_a_pull_in_commit_is_bounded(service: GiftService, gifts: Gifts) -> None:
     def pull(cursor: Cursor) -> None:
         storage.put_items(cursor, MIRA.user_id, SWORD, 1)
 
@@ -192,6 +193,24 @@ async def test_a_pull_that_is_being_committed_is_waited_for_and_not_for_ever(
         sending = asyncio.create_task(send(gifts))
     assert (await sending).state is GiftState.DELIVERED
     assert (await service.held(MIRA), await service.held(NOOR)) == (3, 1)
+
+
+async def test_an_item_that_stays_held_is_tried_again_with_pauses(service: GiftService) -> None:
+    class BusyDatabase(Database):
+        attempt_count = 0
+
+        async def transaction(self, work: Callable[[Cursor], T]) -> T:
+            self.attempt_count += 1
+            raise LockTimeout("held")
+
+        async def autocommit(self, work: Callable[[Cursor], T]) -> T:
+            return await service.database.autocommit(work)
+
+    database = BusyDatabase("postgresql://nowhere")
+    gifts = Gifts(database, service.account, service.instance()[1], fee_gems=FEE_GEMS)
+    with pytest.raises(DeadlineExceeded):
+        await send(gifts, deadline=Deadline.after(0.3))
+    assert 2 <= database.attempt_count <= 8
 
 
 async def test_a_receiver_whose_inventory_is_held_gets_the_gift_later(

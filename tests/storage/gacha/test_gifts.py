@@ -1,4 +1,4 @@
-"""Gifts on a real PostgreSQL: what is moved, refused and shown."""
+"""Gifts on a real PostgreSQL: delivery, refusals, and their display."""
 
 import asyncio
 from collections.abc import Callable
@@ -130,7 +130,7 @@ async def test_a_gift_that_cannot_be_is_refused_and_may_be_tried_anew(
     assert (await send(gifts)).state is GiftState.DELIVERED
 
 
-async def test_one_item_is_given_once_whoever_asks_for_it(service: GiftService) -> None:
+async def test_one_item_is_given_only_once_under_concurrent_requests(service: GiftService) -> None:
     gifts = [service.instance()[0] for _ in range(4)]
     attempts = [
         send(instance, SHIELD, to=to, key=f"{to}-{number}")

@@ -27,7 +27,7 @@ async def count(database: Database) -> object:
 
 
 async def until_away(database: Database) -> None:
-    """A killed server's children serve on for the moment until they notice."""
+    """Waits until the server is down: its children serve until they notice its death."""
     async with asyncio.timeout(5):
         while await database.is_ready():
             await asyncio.sleep(0.01)
@@ -81,7 +81,7 @@ async def test_a_transaction_left_open_is_not_met_by_the_next_work(numbers: Data
     assert await count(numbers) == 0
 
 
-async def test_a_lock_that_is_not_to_be_had_is_told_as_such(numbers: Database) -> None:
+async def test_a_lock_timeout_is_reported_as_such(numbers: Database) -> None:
     def wait_for_lock(cursor: Cursor) -> None:
         cursor.execute("SET LOCAL lock_timeout = 20; LOCK TABLE numbers")
 

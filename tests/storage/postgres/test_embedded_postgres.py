@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: its settings, and what it survives."""
+"""The embedded PostgreSQL: its settings, and its recovery after kills."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from proof.postgres_server import PostgresServer, start_postgres
 
 @pytest.fixture
 def server(tmp_path: Path) -> PostgresServer:
-    """One of the test's own, to be killed; it ends with the test process at the latest."""
+    """A server for one test, which may kill it; it ends with the test process at the latest."""
     return start_postgres(tmp_path / "server", "pulls")
 
 
@@ -73,7 +73,7 @@ def test_real_meshes_wait_for_the_disk(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_what_was_prepared_is_there_after_a_kill(server: PostgresServer) -> None:
+def test_prepared_transactions_survive_a_kill(server: PostgresServer) -> None:
     connection = psycopg2.connect(server.url)
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -85,7 +85,7 @@ def test_what_was_prepared_is_there_after_a_kill(server: PostgresServer) -> None
     server.stop()
 
 
-def test_a_pid_file_that_names_somebody_else_stands_in_nobodys_way(
+def test_a_pid_file_of_another_process_does_not_prevent_the_start(
     server: PostgresServer,
 ) -> None:
     server.kill()
@@ -106,7 +106,7 @@ def test_an_interrupted_first_start_is_made_anew(tmp_path: Path) -> None:
     assert not draft.exists()
 
 
-def test_a_server_that_does_not_answer_is_told_with_its_port(tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer_is_reported_with_its_port(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]

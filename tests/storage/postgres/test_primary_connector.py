@@ -1,4 +1,4 @@
-"""Which host is connected to, and what a frozen server costs."""
+"""The choice of the primary host, and the delay by a frozen server."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ async def server(tmp_path: Path) -> AsyncIterator[PostgresServer]:
 
 
 def url_of(server: PostgresServer, *ports_before: int) -> str:
-    """The server as the last of several hosts."""
+    """A URL with the server as the last of several hosts."""
     cluster = server.cluster
     hosts = ",".join(f"127.0.0.1:{port}" for port in (*ports_before, cluster.port))
     return f"{server.url.split('@')[0]}@{hosts}/{cluster.database}"
@@ -101,12 +101,12 @@ async def test_work_whose_caller_left_is_finished(server: PostgresServer) -> Non
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
-    # There is one connection, so this waits for its turn behind it.
+    # There is only one connection, so this waits for it.
     assert await used.autocommit(partial(rows, "SELECT n FROM done")) == [(1,)]
     used.close()
 
 
-async def test_who_waits_for_a_connection_and_leaves_takes_none(server: PostgresServer) -> None:
+async def test_a_cancelled_waiter_takes_no_connection(server: PostgresServer) -> None:
     used = Database(server.url, connection_count=1)
     sleeping = asyncio.create_task(
         used.autocommit(lambda cursor: cursor.execute("SELECT pg_sleep(0.2)"))

@@ -1,4 +1,4 @@
-"""Stores of registries that end with the test."""
+"""Registry stores that end with the test."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ B = Instance("b-1", "b", "127.0.0.1:2")
 
 
 class Stores:
-    """Runs stores; those of one `Stores` over etcd share a list."""
+    """Runs stores; the etcd stores of one `Stores` share a list."""
 
     def __init__(self) -> None:
         self.prefix = f"/test-{uuid4().hex}/"
@@ -54,7 +54,7 @@ class Stores:
         lease_seconds: float = 2.0,
         max_instances: int = MAX_INSTANCES,
     ) -> EtcdStore:
-        """A registry's store on these members of etcd, once it has its list."""
+        """A registry's store on these etcd members; waits until it has its list."""
         store = EtcdStore(
             EtcdClient(members, first_turn=first_turn),
             prefix=self.prefix,
@@ -66,7 +66,7 @@ class Stores:
         return store
 
     def run(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        """In the background, until the test ends."""
+        """Runs a store in the background until the test ends."""
 
         async def running() -> None:
             await work()
@@ -77,7 +77,7 @@ class Stores:
 
 
 class Heart:
-    """Renews a lease as an instance does: often, at whichever registry takes it."""
+    """Renews a lease like an instance: often, at any registry that accepts it."""
 
     def __init__(self, lease_id: str, stores: Sequence[Store], beat_seconds: float = 0.5) -> None:
         self._lease_id = lease_id
@@ -102,7 +102,7 @@ class Heart:
             await asyncio.sleep(self._beat_seconds)
 
     async def beats(self, count: int = 2, timeout_seconds: float = 30.0) -> None:
-        """Waits until that many more renewals have succeeded."""
+        """Waits for that many more successful renewals."""
         wanted = self.beat_count + count
         await until(lambda: self.is_expired or self.beat_count >= wanted, timeout_seconds)
         assert not self.is_expired, "the lease ran out"
@@ -113,7 +113,7 @@ async def ids(store: Store) -> list[str]:
 
 
 async def until_ids(store: Store, expected: list[str], timeout_seconds: float = 30.0) -> None:
-    """Follows the store's list until it holds these."""
+    """Waits until the store's list has exactly these ids."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_seconds):
             while (snapshot := await store.snapshot()) and await ids(store) != expected:

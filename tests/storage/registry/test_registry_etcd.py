@@ -1,4 +1,4 @@
-"""Registries over an etcd whose members are killed, frozen, emptied and brought back."""
+"""Registries over an etcd whose members are killed, frozen, emptied and restarted."""
 
 import asyncio
 import time
@@ -30,12 +30,12 @@ async def stores() -> AsyncIterator[Stores]:
 
 @pytest.fixture
 async def registries(stores: Stores, etcd_cluster: EtcdCluster) -> list[EtcdStore]:
-    """Three, each of which asks another member first."""
+    """Three registries; each prefers another etcd member."""
     return [await stores.over(etcd_cluster.addresses, first_turn=turn) for turn in range(3)]
 
 
 class Listing:
-    """Records every list that a store publishes, from now on."""
+    """Records every list that a store publishes from now on."""
 
     def __init__(self, store: EtcdStore) -> None:
         self._store = store
@@ -49,7 +49,7 @@ class Listing:
 
 
 async def register_soon(registry: EtcdStore, entry: Instance) -> str:
-    """Registers as instances do, again and again; an election may be under way."""
+    """Registers repeatedly, like an instance, because an election may be in progress."""
     while True:
         try:
             return await registry.register(entry)
@@ -145,7 +145,7 @@ async def test_one_member_of_etcd_is_not_missed(
     etcd_cluster.revive()
     await asyncio.sleep(LONGER_THAN_A_LEASE_SECONDS)
     if heart.is_expired:
-        # etcd before 3.4.31 and 3.5.13, when a frozen leader goes on: docs/adr/0017.
+        # etcd before 3.4.31 and 3.5.13, when a frozen leader resumes: docs/adr/0017.
         assert (which, how) == ("the leader", "frozen")
         await registries[0].register(A)
     else:
@@ -155,7 +155,7 @@ async def test_one_member_of_etcd_is_not_missed(
         await until_ids(registry, ["a-1"], 5.0)
 
 
-async def test_without_a_quorum_nobody_is_dropped_and_changes_are_refused_in_time(
+async def test_without_a_quorum_no_instance_is_dropped_and_changes_are_refused_in_time(
     stores: Stores, etcd_cluster: EtcdCluster, registries: list[EtcdStore]
 ) -> None:
     lease_id = await registries[0].register(A)
@@ -186,7 +186,7 @@ async def test_all_of_etcd_may_go_and_come_back(
     heart = Heart(await registries[0].register(A), registries)
     stores.run(heart.run)
     await registries[1].register(B)
-    await until_ids(registries[2], ["a-1", "b-1"])  # what one has taken reaches the others later
+    await until_ids(registries[2], ["a-1", "b-1"])  # one's changes reach the others later
     before = await registries[2].snapshot()
     etcd_cluster.kill(*MEMBERS)
     await until(lambda: len(heart.failures) > 6, 30.0)
@@ -194,7 +194,7 @@ async def test_all_of_etcd_may_go_and_come_back(
     etcd_cluster.revive()
     await heart.beats()
     for registry in registries:
-        await until_ids(registry, ["a-1"])  # nobody renewed the other's lease
+        await until_ids(registry, ["a-1"])  # the other's lease was not renewed
         assert (await registry.snapshot()).list_id == before.list_id
 
 

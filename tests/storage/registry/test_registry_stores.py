@@ -1,4 +1,4 @@
-"""What every store of a registry promises, in memory and on a real etcd of three members."""
+"""The guarantees of every registry store, in memory and on a real etcd of three members."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,7 +33,9 @@ async def store(request: pytest.FixtureRequest, stores: Stores) -> Store:
     return await stores.over(cluster.addresses, lease_seconds=LEASE_SECONDS)
 
 
-async def test_what_was_registered_is_listed_in_order_under_a_later_revision(store: Store) -> None:
+async def test_registered_instances_are_listed_in_order_under_a_later_revision(
+    store: Store,
+) -> None:
     before = await store.snapshot()
     await store.register(B)
     await store.register(A)

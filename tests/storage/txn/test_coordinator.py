@@ -1,6 +1,6 @@
 """Whole transactions over two real databases, interrupted at every message.
 
-The interruption is at the coordinator's seam: a message or its answer is lost, or the
+The interruption is at the coordinator's interface: a message or its answer is lost, or the
 coordinator ends. Then recovery runs, and both databases must agree.
 """
 
@@ -78,7 +78,7 @@ STRIKES = ["message lost", "answer lost", "ended before", "ended after"]
 
 
 @pytest.mark.parametrize(("strike", "at"), list(itertools.product(STRIKES, range(1, 6))))
-async def test_whatever_is_lost_or_ends_both_databases_agree(
+async def test_both_databases_agree_after_any_loss_or_crash(
     cluster: TransactionCluster, strike: str, at: int
 ) -> None:
     asked = work()
@@ -101,7 +101,7 @@ async def test_whatever_is_lost_or_ends_both_databases_agree(
     )
     if decided:
         assert first == {asked.id}, "what was decided is done"
-    # The caller tries again with the same operation, as one with the same idempotency key does.
+    # The caller retries with the same operation, like a retry with the same idempotency key.
     again = await cluster.group_commit(Wire()).submit(asked, Deadline.after(5))
     assert again == (No("DUPLICATE") if first else Committed("player", "player"))
     assert await cluster.applied() == ({asked.id}, {asked.id})

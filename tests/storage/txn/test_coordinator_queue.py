@@ -1,4 +1,4 @@
-"""What the coordinator does with work that waits together, over two real databases."""
+"""The coordinator's queue and its batches, over two real databases."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -107,7 +107,7 @@ async def test_a_caller_that_goes_away_before_its_turn_costs_nothing(
     assert await cluster.applied() == ({other.id}, {other.id})
 
 
-async def test_what_waits_together_goes_together(cluster: TransactionCluster) -> None:
+async def test_waiting_operations_share_a_batch(cluster: TransactionCluster) -> None:
     wire = Wire()
     group_commit = cluster.group_commit(wire)
     asked = many(300)

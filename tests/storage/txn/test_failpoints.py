@@ -1,4 +1,4 @@
-"""Every failpoint of the protocol is passed, and survives an error there."""
+"""Every failpoint of the protocol is reached, and an error at it is survived."""
 
 import contextlib
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def databases(shared_database: Callable[[str, str], Database]) -> tuple[Database
 
 @pytest.fixture
 async def build(databases: tuple[Database, Database]) -> Build:
-    """Makes a cluster over empty databases whose every part calls the given function."""
+    """Makes a cluster over empty databases; all its parts call the given failpoint."""
     first, second = databases
     await empty(first)
     await empty(second)
@@ -54,8 +54,8 @@ async def build(databases: tuple[Database, Database]) -> Build:
 
 
 async def pass_every_point(cluster: TransactionCluster) -> None:
-    """A transaction that succeeds, one that is refused, and one of each outcome that
-    recovery has to end; what fails on the way is left to the next round of recovery."""
+    """Runs a transaction that succeeds, one that is refused, and for each outcome one that recovery
+    ends. A failure is left to the next round of recovery."""
     for strike_at in (0, DECISION, SECOND_COMMIT):
         wire = Wire(strike_at=strike_at, strike="message lost")
         with contextlib.suppress(MeshError):

@@ -1,7 +1,7 @@
-"""Messages that come when nobody expects them any more, on real databases.
+"""Late messages that no process expects any more, on real databases.
 
-Clocks are what a test says: the participant's is handed in, and rows are made older by the
-database's. Each case is one that docs and docstrings give an answer to.
+The test sets the clocks: the participant's is an argument, and rows are made older in the
+database. Docs and docstrings describe the outcome of each case.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ async def run_sql(database: Database, statement: str, *values: object) -> None:
 
 
 async def pass_time(cluster: TransactionCluster, seconds: float) -> None:
-    """Makes every row older, as if so much time had passed since."""
+    """Makes every row older, as if that much time had passed."""
     for database in (cluster.first_database, cluster.second_database):
         await run_sql(
             database,
@@ -139,7 +139,7 @@ async def test_a_decision_is_kept_an_hour_after_it_was_done_and_not_after_it_was
     name = gid()
     await prepare(cluster, name)
     await decisions.decide(name, Outcome.COMMIT, b"debits")
-    await pass_time(cluster, DAY + HOUR)  # a database was away
+    await pass_time(cluster, DAY + HOUR)  # a database was down
     await clean_up(cluster, decisions)
     assert await decisions.open_gids() == [name]
     await cluster.recover_commits(name)
@@ -161,7 +161,7 @@ async def test_a_gid_stays_known_while_its_decision_is_open_however_old_its_bran
     await cluster.second.commit(name)
     await pass_time(cluster, 2 * DAY)
     await clean_up(cluster, decisions)
-    # The recoverer that had noted nothing died; another one repeats both.
+    # The recoverer died before it marked the decision as done; another one repeats both.
     await cluster.first.commit(name)
     await cluster.second.commit(name)
     await decisions.mark_done([name])
@@ -178,7 +178,7 @@ async def test_a_cleanup_that_comes_a_day_late_forgets_no_gid_that_it_has_not_he
     await prepare(cluster, name)
     await decisions.decide(name, Outcome.COMMIT, b"debits")
     await cluster.recover_commits(name)
-    # A day passes: for the cleanup that is on its way this is as if it had begun earlier.
+    # A day passes. For the running cleanup this is as if it had started earlier.
     await cluster.second.forget_old_gids(before, open_gids)
     await cluster.second.commit(name)
 
@@ -226,7 +226,7 @@ async def test_a_gid_can_be_committed_for_a_minute(
     assert await decisions.decide(gid(age_seconds), Outcome.COMMIT, b"debits") is outcome
 
 
-async def test_a_database_that_was_away_for_a_day_aborts_what_nobody_remembers(
+async def test_a_branch_of_a_forgotten_abort_is_aborted_after_a_day_down(
     cluster: TransactionCluster, decisions: DecisionLog
 ) -> None:
     name = gid()
@@ -236,7 +236,7 @@ async def test_a_database_that_was_away_for_a_day_aborts_what_nobody_remembers(
     await pass_time(cluster, DAY + HOUR)
     await clean_up(cluster, decisions)
     assert await standing(cluster) == set()
-    # The first database comes back, with its branch.
+    # The first database is back, with its branch.
     await BranchRecovery(cluster.first, decisions, commits=True, min_age_seconds=0).run_once()
     assert await cluster.applied() == (set(), set())
     assert await cluster.prepared_count() == 0
@@ -256,7 +256,7 @@ async def test_a_resolve_that_comes_after_everything_was_forgotten_undoes_nothin
     for side in (cluster.first, cluster.second):
         with pytest.raises(AlreadyCommitted):
             await side.abort(name)
-    # A day later the gids are forgotten too.
+    # A day later the gids are deleted too.
     await pass_time(cluster, DAY)
     await clean_up(cluster, decisions)
     for side in (cluster.first, cluster.second):
@@ -276,7 +276,7 @@ async def test_a_prepare_that_comes_after_its_gid_was_forgotten_is_refused_for_i
     later = Participant(cluster.first_database, "first", apply, clock=lambda: time.time() + DAY + 1)
     with pytest.raises(GidExpired):
         await later.prepare(name, time.time() + 2 * DAY, [operation])
-    # With a clock that is behind by less than a day it is refused as well.
+    # A clock that is less than a day slow also leads to a refusal.
     behind = Participant(
         cluster.first_database, "first", apply, clock=lambda: time.time() + GID_MAX_AGE_SECONDS + 2
     )
@@ -285,7 +285,7 @@ async def test_a_prepare_that_comes_after_its_gid_was_forgotten_is_refused_for_i
 
 
 @pytest.mark.parametrize("skew_seconds", [-31.0, 31.0])
-async def test_a_participant_whose_clock_is_wrong_refuses_rather_than_to_believe(
+async def test_a_participant_with_a_wrong_clock_refuses(
     cluster: TransactionCluster, skew_seconds: float
 ) -> None:
     skewed = Participant(
@@ -331,7 +331,7 @@ async def test_an_abort_that_is_cut_off_before_its_tombstone_is_finished_by_the_
     name = gid()
     operation = await prepare(cluster, name, "first")
     await run_sql(cluster.first_database, "ROLLBACK PREPARED %s", f"first/{name}")
-    # Its Prepare, sent twice, slips in between the two statements.
+    # A second copy of its Prepare arrives between the two statements.
     await cluster.first.prepare(name, time.time() + 10, [operation])
     await cluster.first.abort(name)
     assert await cluster.prepared_count() == 0
@@ -350,7 +350,7 @@ async def test_several_may_settle_one_branch_at_the_same_time(cluster: Transacti
 
 
 @pytest.mark.parametrize("name", ["", "no gid", "c:170000000000:0123456789abcdef"])
-async def test_what_is_no_gid_is_never_decided(decisions: DecisionLog, name: str) -> None:
+async def test_an_invalid_gid_is_never_decided(decisions: DecisionLog, name: str) -> None:
     for wanted in Outcome:
         with pytest.raises(InvalidArgument):
             await decisions.decide(name, wanted)

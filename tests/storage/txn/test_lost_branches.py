@@ -1,7 +1,7 @@
-"""A branch is lost behind the protocol's back, and its debit is done again, once.
+"""A branch is lost outside the protocol, and its debit is redone exactly once.
 
-The first side is the account's own, with wallets and a ledger. Its branch is rolled back
-by hand after the decision: so it looks after a failover to a standby that lacked it.
+The first side is the real account side, with wallets and a ledger. The test rolls back its
+branch after the decision. A failover to a standby that lacks the branch has the same effect.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Account(Local):
 
 
 class DebitCluster:
-    """Players who pay in one database for what is recorded in the other."""
+    """Players who pay in one database for pulls in the other."""
 
     def __init__(self, account: Database, gacha: Database) -> None:
         self.account, self.gacha = account, gacha
@@ -97,7 +97,7 @@ class DebitCluster:
         return user_id
 
     async def decide_and_die(self, *works: OperationPair) -> str:
-        """Runs a transaction whose coordinator ends once the decision is durable."""
+        """Runs a transaction whose coordinator dies when the decision is durable."""
         wire = Wire(strike_at=3, strike="ended after")
         running = asyncio.create_task(self.coordinator(wire).run(works, Deadline.after(5)))
         await wire.ended.wait()
@@ -192,7 +192,7 @@ async def test_the_decision_keeps_the_operations_until_it_is_done(cluster: Debit
     assert await cluster.decisions.operations(gid) is None
 
 
-async def test_only_what_was_funded_is_redone(cluster: DebitCluster) -> None:
+async def test_only_funded_operations_are_redone(cluster: DebitCluster) -> None:
     rich, poor = await cluster.new_player(), await cluster.new_player(gems=0)
     paid, unpaid = pull(rich), pull(poor)
     gid = await cluster.decide_and_die(paid, unpaid)
@@ -226,7 +226,7 @@ async def test_any_number_of_recoverers_may_redo_at_the_same_time(cluster: Debit
     assert await cluster.open_gids() == []
 
 
-async def test_money_that_was_spent_meanwhile_is_not_taken_and_nothing_is_half_done(
+async def test_spent_money_is_not_taken_and_the_redo_changes_nothing(
     cluster: DebitCluster, logs: list[EventDict]
 ) -> None:
     broke, other = await cluster.new_player(), await cluster.new_player()
@@ -249,7 +249,7 @@ async def test_money_that_was_spent_meanwhile_is_not_taken_and_nothing_is_half_d
         await cluster.first.redo(gid, [Operation(works[0].id, Debit(broke, PRICE))])
     assert refused.value.metadata == {works[0].id: "INSUFFICIENT_CURRENCY"}
 
-    # A person gives the player the gems, and recovery does the rest.
+    # A person gives the player the gems, and recovery completes the pull.
     given = BalanceChange(str(uuid4()), broke, "purchase", PRICE)
     await cluster.account.transaction(lambda cursor: wallets.change_balances(cursor, [given]))
     await cluster.recovery().run_once()
@@ -286,7 +286,7 @@ async def test_a_branch_that_is_still_prepared_is_not_redone_beside_itself(
     assert await cluster.debits(user_id) == [(work.id, -PRICE)]
 
 
-async def test_what_was_aborted_is_never_redone(cluster: DebitCluster) -> None:
+async def test_an_aborted_transaction_is_never_redone(cluster: DebitCluster) -> None:
     user_id = await cluster.new_player()
     work = pull(user_id)
     gid = await cluster.decide_and_die(work)
@@ -345,7 +345,7 @@ async def test_a_second_branch_that_is_missing_is_an_alarm_and_is_not_redone(
     assert await cluster.given() == set()
 
 
-async def test_what_cannot_be_redone_is_complained_of_a_bounded_number_of_times_and_holds_up_none(
+async def test_a_redo_that_fails_is_logged_a_bounded_number_of_times_and_delays_no_other(
     cluster: DebitCluster, logs: list[EventDict]
 ) -> None:
     lost = []

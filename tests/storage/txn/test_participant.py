@@ -1,4 +1,4 @@
-"""One database's side of the protocol: every answer that it may give, on a real PostgreSQL."""
+"""One participant on a real PostgreSQL: each of its possible answers."""
 
 import time
 from collections.abc import Sequence
@@ -103,16 +103,14 @@ async def test_a_prepare_that_arrives_after_its_abort_is_refused(
 
 
 @pytest.mark.parametrize("ending", ["prepared", "committed", "aborted"])
-async def test_a_gid_is_used_once_whatever_became_of_it(
-    participant: Participant[int, int], ending: str
-) -> None:
+async def test_a_gid_can_be_used_only_once(participant: Participant[int, int], ending: str) -> None:
     name = gid()
     await participant.prepare(name, in_a_moment(), operations(2))
     if ending == "committed":
         await participant.commit(name)
     elif ending == "aborted":
         await participant.abort(name)
-    # While the first is prepared its row is locked: the second waits, and gives up.
+    # While the first is prepared its row is locked: the second waits, and times out.
     with pytest.raises((GidUsed, LockTimeout)):
         await participant.prepare(name, in_a_moment(), operations(4))
 
@@ -130,7 +128,7 @@ async def test_a_prepare_whose_coordinator_gave_up_is_refused(
 
 
 @pytest.mark.parametrize("name", ["", "no gid", "a:1:b", "x" * 200, "c:1700000000000:\0"])
-async def test_what_is_no_gid_is_refused(participant: Participant[int, int], name: str) -> None:
+async def test_an_invalid_gid_is_refused(participant: Participant[int, int], name: str) -> None:
     with pytest.raises(InvalidArgument):
         await participant.prepare(name, in_a_moment(), operations(2))
 
@@ -155,14 +153,16 @@ async def test_sql_that_fails_leaves_no_branch(
     assert await numbers_in(database) == []
 
 
-async def test_committing_what_was_never_prepared_is_an_alarm(
+async def test_a_commit_of_an_unknown_branch_is_an_alarm(
     participant: Participant[int, int],
 ) -> None:
     with pytest.raises(BranchLost):
         await participant.commit(gid())
 
 
-async def test_committing_what_was_aborted_is_an_alarm(participant: Participant[int, int]) -> None:
+async def test_a_commit_of_an_aborted_branch_is_an_alarm(
+    participant: Participant[int, int],
+) -> None:
     name = gid()
     await participant.prepare(name, in_a_moment(), operations(2))
     await participant.abort(name)
@@ -170,7 +170,7 @@ async def test_committing_what_was_aborted_is_an_alarm(participant: Participant[
         await participant.commit(name)
 
 
-async def test_aborting_what_was_committed_changes_nothing_and_says_so(
+async def test_an_abort_of_a_committed_branch_changes_nothing_and_says_so(
     participant: Participant[int, int], database: Database
 ) -> None:
     name = gid()

@@ -1,7 +1,7 @@
-"""PostgreSQL holds as many prepared transactions as it was started for, and no more.
+"""PostgreSQL's limit of prepared transactions (max_prepared_transactions).
 
-Here that is two. When they are used up work is shed, with a clear error and at once; when
-one is free again, nobody has to do anything.
+Here the limit is two. When it is reached, work is refused at once with a clear error. When a
+slot is free again, work continues without intervention.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ AT_ONCE_SECONDS = 2.0
 
 @pytest.fixture(scope="module")
 def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A server with as many slots as one transaction over both databases needs."""
+    """A server with just enough slots for one transaction over both databases."""
     settings = {"max_prepared_transactions": str(SLOTS)}
     server = start_postgres(tmp_path_factory.mktemp("slots"), "others", settings=settings)
     schema = branches.SCHEMA + TABLE + decision_log.SCHEMA
@@ -61,7 +61,7 @@ async def cluster(small_server: PostgresServer) -> AsyncIterator[TransactionClus
 
 @pytest.fixture
 def others(small_server: PostgresServer) -> Iterator[Connection]:
-    """A connection of somebody else on the same server, whose prepared ones go at the end."""
+    """A foreign connection to the server; its prepared transactions are rolled back at the end."""
     connection = psycopg2.connect(small_server.url)
     connection.autocommit = True
     yield connection
@@ -121,7 +121,7 @@ def test_the_hint_when_to_come_back_crosses_the_wire() -> None:
 async def test_a_gid_that_found_no_slot_may_be_used(
     cluster: TransactionCluster, others: Connection
 ) -> None:
-    """Its row in tx_branch went with it: nothing was consumed."""
+    """Its row in tx_branch was rolled back too, so the gid was not consumed."""
     occupy(others, SLOTS)
     gid = new_gid("coordinator-1", time.time())
     operation = Operation(work().id, "player")
@@ -136,7 +136,7 @@ async def test_a_gid_that_found_no_slot_may_be_used(
 @pytest.mark.parametrize(
     "taken", [1, 2], ids=["the second side finds none", "the first side finds none"]
 )
-async def test_all_who_wait_are_told_at_once_and_all_goes_on_when_a_slot_is_free(
+async def test_all_waiters_are_refused_at_once_and_work_continues_with_a_free_slot(
     cluster: TransactionCluster, others: Connection, taken: int
 ) -> None:
     occupy(others, taken)
@@ -149,14 +149,14 @@ async def test_all_who_wait_are_told_at_once_and_all_goes_on_when_a_slot_is_free
     )
     assert time.monotonic() - began_at < AT_ONCE_SECONDS
     assert [type(answer) for answer in answers] == [NoPreparedSlot] * len(waiting)
-    # They were refused together: nobody was to blame, so the batch was not taken apart.
+    # They were refused together: no single operation was the cause, so the batch was not split.
     assert wire.seen.count("prepare first") == 1
     assert "decide commit" not in wire.seen
     assert await cluster.prepared_count() == 0
     assert await cluster.applied() == (set(), set())
 
     free(others, taken)
-    # The very same work, for a refusal changed nothing, and the very same group commit.
+    # The same operations with the same group commit, because a refusal changed nothing.
     again = await asyncio.gather(*(group_commit.submit(one, Deadline.after(10)) for one in waiting))
     assert all(isinstance(answer, Committed) for answer in again)
     ids = {one.id for one in waiting}
@@ -164,8 +164,10 @@ async def test_all_who_wait_are_told_at_once_and_all_goes_on_when_a_slot_is_free
     assert await cluster.prepared_count() == 0
 
 
-async def test_recovery_settles_what_holds_the_slots(cluster: TransactionCluster) -> None:
-    """Branches whose coordinator died free their slots without anybody's help."""
+async def test_recovery_settles_the_branches_that_hold_the_slots(
+    cluster: TransactionCluster,
+) -> None:
+    """Recovery frees the slots of branches whose coordinator died."""
     for _ in range(SLOTS):
         await prepare(cluster)
     with pytest.raises(NoPreparedSlot):

@@ -1,4 +1,4 @@
-"""Sagas on a real PostgreSQL: whoever dies, each step takes effect once."""
+"""Sagas on a real PostgreSQL: despite crashes, each step takes effect once."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,11 +26,11 @@ SCHEMA = f"{rows.SCHEMA}; CREATE TABLE effect (name text PRIMARY KEY)"
 
 
 class Killed(BaseException):
-    """What a process that ends does to its tasks."""
+    """Ends a task like the death of its process."""
 
 
 class OrderSaga:
-    """Asks somebody outside, and then makes a change of its own."""
+    """A saga that calls an outside service, and then makes its own change."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -87,7 +87,7 @@ class OrderSaga:
         return saga
 
     async def until(self, runner: SagaRunner, reached: Callable[[Saga], bool]) -> Saga:
-        """Runs what is due until the saga is as it should be."""
+        """Runs due sagas until the saga has the expected state."""
         async with asyncio.timeout(5):
             while not reached(saga := await self.state(runner)):
                 await runner.run_once()
@@ -125,7 +125,7 @@ async def test_one_id_is_one_saga(orders: OrderSaga) -> None:
     assert again is None
 
 
-async def test_what_a_transaction_that_failed_began_is_not_there(orders: OrderSaga) -> None:
+async def test_a_failed_transaction_leaves_no_saga(orders: OrderSaga) -> None:
     runner = orders.runner()
 
     def begin_and_fail(cursor: Cursor) -> None:
@@ -137,7 +137,7 @@ async def test_what_a_transaction_that_failed_began_is_not_there(orders: OrderSa
     assert await runner.find(SAGA_ID) is None
 
 
-async def test_a_change_may_choose_another_way_when_it_sees_what_is_there(
+async def test_a_change_may_end_in_another_state(
     orders: OrderSaga,
 ) -> None:
     runner = orders.runner()
@@ -154,7 +154,7 @@ POINTS = [
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_another_process_finishes_what_one_that_died_began(
+async def test_another_process_finishes_the_saga_of_a_dead_one(
     orders: OrderSaga, point: str
 ) -> None:
     def die(reached: str) -> None:
@@ -169,7 +169,7 @@ async def test_another_process_finishes_what_one_that_died_began(
     assert await orders.effects() == 1
 
 
-async def test_one_that_slept_longer_than_its_lease_changes_nothing(orders: OrderSaga) -> None:
+async def test_a_runner_that_slept_longer_than_its_lease_changes_nothing(orders: OrderSaga) -> None:
     sleeping, living = orders.runner(), orders.runner()
     asleep = await orders.begun(sleeping)
     await orders.until(living, lambda saga: saga.state == "SETTLED")
@@ -188,7 +188,7 @@ async def test_many_that_take_up_the_same_saga_make_its_change_once(orders: Orde
     assert await orders.effects() == 1
 
 
-async def test_what_fails_is_tried_again_and_remembers_why(orders: OrderSaga) -> None:
+async def test_a_failed_step_is_retried_and_its_reason_is_stored(orders: OrderSaga) -> None:
     failures = [Unavailable("away", reason="AWAY"), LookupError("a bug")]
 
     def fail_at_first() -> None:
@@ -205,7 +205,7 @@ async def test_what_fails_is_tried_again_and_remembers_why(orders: OrderSaga) ->
     assert (ended.attempt_count, ended.reason) == (0, "")
 
 
-async def test_what_fails_too_often_waits_for_a_person(orders: OrderSaga) -> None:
+async def test_a_saga_that_fails_too_often_is_parked(orders: OrderSaga) -> None:
     def fail() -> None:
         raise Unavailable("away", reason="AWAY")
 
@@ -236,7 +236,7 @@ async def test_a_step_that_does_not_end_in_time_is_tried_again(orders: OrderSaga
 
 
 @pytest.mark.parametrize("is_held", [True, False], ids=["held", "free"])
-async def test_waking_makes_a_saga_due_as_soon_as_nobody_holds_it(
+async def test_waking_makes_a_saga_due_as_soon_as_its_lease_is_free(
     orders: OrderSaga, is_held: bool
 ) -> None:
     runner = orders.runner()
@@ -260,7 +260,46 @@ async def test_waking_makes_a_saga_due_as_soon_as_nobody_holds_it(
     assert not await wake(), "there is nothing left to do"
 
 
-async def test_waiting_for_somebody_outside_is_no_failure(orders: OrderSaga) -> None:
+async def test_a_saga_that_was_woken_is_not_parked_at_that_moment(orders: OrderSaga) -> None:
+    runner = orders.runner()
+    saga = await orders.begun(runner)
+
+    def wake_and_park(cursor: Cursor) -> Saga | None:
+        assert rows.wake(cursor, SAGA_ID)
+        return rows.postpone(cursor, saga, "AWAY", QUICK.max_attempts, None)
+
+    released = await orders.database.transaction(wake_and_park)
+    assert released is not None
+    assert not released.is_parked
+    await orders.until(runner, lambda saga: saga.state == "SETTLED")
+
+
+async def test_only_the_holder_of_the_lease_moves_or_releases_a_saga(orders: OrderSaga) -> None:
+    """In the very state that an earlier holder has read."""
+
+    def lease_again(cursor: Cursor) -> tuple[Saga, Saga]:
+        earlier = rows.insert(cursor, SAGA_ID, "order", "ASKING", {}, 0.0)
+        [present] = rows.lease_due(cursor, ["order"], 1, 60.0)
+        assert earlier is not None
+        return earlier, present
+
+    earlier, present = await orders.database.transaction(lease_again)
+
+    def work(saga: Saga) -> Callable[[Cursor], Saga]:
+        return lambda cursor: rows.move(cursor, saga, "AGREED", {}, 60.0)
+
+    with pytest.raises(rows.LeaseLost):
+        await orders.database.transaction(work(earlier))
+    assert await orders.state(orders.runner()) == present
+    release = await orders.database.autocommit(
+        lambda cursor: rows.postpone(cursor, earlier, "LATER", 1, 0.0)
+    )
+    assert release is None
+    assert await orders.database.transaction(lambda c: rows.hold(c, [earlier])) == set()
+    assert (await orders.database.transaction(work(present))).state == "AGREED"
+
+
+async def test_waiting_for_an_outside_service_is_no_failure(orders: OrderSaga) -> None:
     def wait() -> None:
         if len(orders.asked) <= 3 * QUICK.max_attempts:
             raise StillWaiting("not yet")
@@ -281,8 +320,10 @@ async def test_only_so_many_are_driven_at_a_time(orders: OrderSaga) -> None:
     assert orders.asked == []
 
 
-async def test_no_more_are_leased_than_were_asked_for_whatever_the_plan(orders: OrderSaga) -> None:
-    """Where the planner has nothing better than to go through the whole table too."""
+async def test_no_more_sagas_are_leased_than_requested_with_any_query_plan(
+    orders: OrderSaga,
+) -> None:
+    """Also when the planner can only scan the whole table."""
 
     def lease(cursor: Cursor) -> list[Saga]:
         cursor.execute(

@@ -1,4 +1,4 @@
-"""A coordinator over two real databases, with messages that a test may lose."""
+"""A coordinator over two real databases; the test can lose its messages."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ TABLE = "CREATE TABLE applied (id uuid PRIMARY KEY, player text NOT NULL);"
 
 
 def apply(cursor: Cursor, operations: Sequence[Operation[str]]) -> list[Vote[str]]:
-    """Records the operation, unless its body is a refusal."""
+    """Records the operation; refuses it if its body says so."""
     votes: list[Vote[str]] = []
     for operation in operations:
         if operation.body.startswith("refuse"):
@@ -41,7 +41,7 @@ def apply(cursor: Cursor, operations: Sequence[Operation[str]]) -> list[Vote[str
 
 @dataclass
 class Wire:
-    """Counts messages, and at one of them does something else than to deliver it."""
+    """Counts messages, and injects a fault at one of them."""
 
     strike_at: int = 0
     strike: str = ""
@@ -147,7 +147,7 @@ class TransactionCluster:
         )
 
     async def recover(self) -> None:
-        """What another instance does, a second later."""
+        """Recovers like another instance, a second later."""
         decisions = DecisionLog(self.second_database)
         rounds = (
             BranchRecovery(
@@ -172,7 +172,7 @@ class TransactionCluster:
         )
 
     async def recover_commits(self, gid: str) -> None:
-        """What follows a decision to commit."""
+        """Carries out the decisions to commit."""
         await self.first.commit(gid)
         await self.second.commit(gid)
 
@@ -195,7 +195,7 @@ def work(first: str = "player", second: str = "player") -> OperationPair:
 
 
 def many(count: int, first: str = "player") -> list[OperationPair]:
-    """Work of as many players."""
+    """Operations of that many players."""
     return [
         OperationPair(str(uuid4()), f"player-{number}", first, "player") for number in range(count)
     ]

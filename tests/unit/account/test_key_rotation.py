@@ -1,4 +1,4 @@
-"""A rotation by an operator: real keys in a real folder, at instances whose clock is ours."""
+"""A rotation by an operator: real keys in a real folder; the test sets the instances' clock."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ OVERLAP_SECONDS = TOKEN_SECONDS + 60
 
 
 class World:
-    """A folder of keys and two instances that follow it; time passes when somebody waits."""
+    """A folder of keys and two instances that follow it; time passes during waits."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,7 +46,7 @@ class World:
         return key_id(load_private_key(path.read_bytes()).public_key())
 
     def start(self) -> SigningKeys:
-        """An instance as it is after its start."""
+        """Starts an instance."""
         return SigningKeys(
             self.folder,
             token_seconds=TOKEN_SECONDS,
@@ -67,12 +67,12 @@ class World:
         await asyncio.sleep(0)
 
     def signing(self) -> set[str]:
-        """Which keys sign now, at any instance."""
+        """The keys with which the instances sign now."""
         tokens = [keys.sign("mira") for keys in self.instances.values()]
         return {jwt.get_unverified_header(token)["kid"] for token in tokens}
 
     def kids(self) -> list[str]:
-        """Of the keys in the folder, the oldest first."""
+        """The ids of the keys in the folder, oldest first."""
         return [
             key_id(load_private_key(path.read_bytes()).public_key())
             for path in sorted(self.folder.glob("*.pem"))
@@ -240,7 +240,7 @@ async def test_a_superseded_or_an_unused_key_is_revoked_and_none_is_made(world: 
 
 
 @pytest.mark.parametrize("wanted", ["", "A", "unknown-key", "*"])
-async def test_what_names_no_key_revokes_none(world: World, wanted: str) -> None:
+async def test_an_unknown_key_id_revokes_no_key(world: World, wanted: str) -> None:
     with pytest.raises(RotationFailed, match=world.first):
         await world.rotation.revoke(wanted)
     with pytest.raises(RotationFailed, match="is not the id of one key"):

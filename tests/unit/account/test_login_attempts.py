@@ -1,4 +1,4 @@
-"""How failed attempts slow down the next ones: the schedule, without a database."""
+"""The delays after failed logins: the schedule, without a database."""
 
 import random
 from itertools import pairwise
@@ -29,7 +29,7 @@ DAY_SECONDS = 24 * 3600.0
 
 
 def guesses_in(schedule: Schedule, seconds: float) -> int:
-    """Wrong attempts that somebody gets who makes each as soon as it is allowed."""
+    """The number of wrong attempts, each made as soon as it is allowed."""
     standing, now, count = CLEAR, NOW, 0
     while now < NOW + seconds:
         standing, count = after_attempt(standing, now), count + 1
@@ -103,7 +103,7 @@ def test_an_attempt_after_the_stated_wait_is_allowed(
     schedule: Schedule, count: int, elapsed_seconds: float
 ) -> None:
     standing, now = Standing(count, NOW), NOW + elapsed_seconds
-    # A clock of this size has no finer steps than a quarter of a microsecond.
+    # A float of this size has a resolution of a quarter of a microsecond.
     told_seconds = schedule.wait_seconds(standing, now) + 1e-6
     assert schedule.wait_seconds(standing, now + told_seconds) == 0
 

@@ -1,4 +1,4 @@
-"""The queue before the process that hashes: its bounds, and whom it refuses."""
+"""The queue of the hashing process: its bounds, and its refusals."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ LONG = 60.0
 
 
 class HeldProcess(HashingProcess):
-    """Answers nothing before it is released; remembers what it was asked."""
+    """Does not answer until it is released; records its requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class HeldProcess(HashingProcess):
 
 
 class Scene:
-    """Passwords over a held process, and a clock."""
+    """Passwords with a held process and a clock."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -57,7 +57,7 @@ def scene() -> Iterator[Scene]:
     scene.passwords.close()
 
 
-async def test_what_waits_is_bounded_in_number(scene: Scene) -> None:
+async def test_the_number_of_waiters_is_bounded(scene: Scene) -> None:
     waiting = scene.begin(MAX_WAITING)
     await until(lambda: bool(scene.process.asked))
     with pytest.raises(Overloaded) as caught:
@@ -67,7 +67,7 @@ async def test_what_waits_is_bounded_in_number(scene: Scene) -> None:
     assert await asyncio.gather(*waiting) == ["hash"] * MAX_WAITING
 
 
-async def test_who_would_wait_for_too_long_or_in_vain_is_refused_before_anything_is_done(
+async def test_a_login_that_would_wait_too_long_is_refused_at_once(
     scene: Scene,
 ) -> None:
     check = scene.passwords.check_room

@@ -1,4 +1,4 @@
-"""Refresh tokens: their spelling, and how one follows from another."""
+"""Refresh tokens: their format, and how the next one is derived."""
 
 from uuid import UUID
 
@@ -26,7 +26,7 @@ def test_a_token_is_written_as_clients_keep_it() -> None:
 
 
 @given(tokens)
-def test_what_was_written_is_read_again(token: RefreshToken) -> None:
+def test_a_token_is_parsed_as_it_was_written(token: RefreshToken) -> None:
     assert len(token.text) == 74
     assert parse(token.text) == token
 
@@ -50,12 +50,12 @@ def test_every_readable_token_has_one_spelling(text: str) -> None:
         WRITTEN.upper(),
         WRITTEN.replace("A", "+"),
         WRITTEN.replace("A", "é"),
-        # Its last character holds four bits that mean nothing, and must be zero.
+        # The last character has four unused bits, which must be zero.
         f"{WRITTEN[:-1]}x",
         f"{WRITTEN[:-1]}=",
     ],
 )
-def test_what_no_token_looks_like_is_none(text: str) -> None:
+def test_a_malformed_refresh_token_is_refused(text: str) -> None:
     assert parse(text) is None
 
 

@@ -1,4 +1,4 @@
-"""What a presented refresh token comes to, case by case."""
+"""The outcome of a refresh token, case by case."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -81,7 +81,7 @@ def test_a_repeat_too_late_and_without_its_key_ends_the_session() -> None:
     assert judged.session == session.ended(Ending.REUSED, now)
 
 
-def test_a_copy_of_an_older_request_that_comes_late_gives_what_it_gave_and_ends_nothing() -> None:
+def test_a_late_copy_of_an_older_request_gets_its_first_answer_and_ends_nothing() -> None:
     session, token = new_session()
     given = [token]
     for number in range(KEPT_ROTATIONS + 1):
@@ -96,7 +96,7 @@ def test_a_copy_of_an_older_request_that_comes_late_gives_what_it_gave_and_ends_
 
 @pytest.mark.parametrize("key_hash", [KEY, OTHER_KEY])
 def test_a_token_that_is_two_behind_ends_the_session_at_once(key_hash: bytes) -> None:
-    """Also by the key of the other rotation."""
+    """Also with the key of the other rotation."""
     session, first = new_session()
     session, second = rotated(session, first, key_hash=b"1" * 32)
     session, third = rotated(session, second)
@@ -115,12 +115,12 @@ def forged(first: RefreshToken, second: RefreshToken, third: RefreshToken) -> li
         RefreshToken(first.session_id, 0, wrong),
         RefreshToken(first.session_id, 1, wrong),
         RefreshToken(first.session_id, 2, wrong),
-        # What follows is to be had from the holder of the salt alone, that is, from us.
+        # The next token can only be derived with the salt, which only we have.
         third.successor(SALT),
         RefreshToken(first.session_id, 3, third.secret),
         RefreshToken(first.session_id, 2**32 - 1, third.secret),
         RefreshToken(first.session_id, 0, second.secret),
-        # All that the database holds of the current token.
+        # Everything that the database has of the current token.
         RefreshToken(first.session_id, 2, third.secret_hash),
         RefreshToken(first.session_id, 2, SALT),
     ]

@@ -1,9 +1,8 @@
-"""One session between its clients, a thief, and a network that loses replies.
+"""A session with its client, a thief, and a network that loses replies.
 
-The model knows which tokens were ever given, and to whom. What must hold whatever happens:
-no two tokens follow from one, nobody gets on by a token that was never given, a client who
-repeats with its key until it is answered is never locked out by that, and a thief and the
-client do not both go on.
+The model knows which tokens were issued, and to whom. The invariants: one token never has two
+successors; a token that was never issued is refused; a client that repeats with its key until it
+is answered is never locked out by that; a thief and the client cannot both continue.
 """
 
 from dataclasses import dataclass, field
@@ -36,7 +35,7 @@ SALT = b"s" * 32
 
 @dataclass
 class Holder:
-    """Somebody with a token. `key` is that of a request that was not answered yet."""
+    """A holder of a token. `key` is that of a request without an answer yet."""
 
     token: RefreshToken
     key: str = ""
@@ -47,7 +46,7 @@ class Holder:
 
 @dataclass
 class Known:
-    """What the model knows of each generation that was ever current."""
+    """What the model knows of each generation of tokens."""
 
     tokens: list[RefreshToken] = field(default_factory=list)
     rotated_at: list[datetime] = field(default_factory=list)
@@ -81,7 +80,7 @@ class ClientAndThief(RuleBasedStateMachine):
 
     @rule()
     def a_copy_of_the_clients_request_arrives_late(self) -> None:
-        """The network repeats the last one that was answered."""
+        """The network repeats the last answered request."""
         if self.client.last_token is not None:
             key = self.known.keys[self.client.last_token.generation + 1]
             behind = self.session.generation - self.client.last_token.generation
@@ -110,7 +109,7 @@ class ClientAndThief(RuleBasedStateMachine):
         assert self.session == before
 
     def use(self, holder: Holder, is_answered: bool) -> None:
-        """As clients should: with one key until there is an answer."""
+        """Refreshes as clients should: with one key until there is an answer."""
         if holder.is_out:
             return
         holder.key = holder.key or next(self.keys)
@@ -156,13 +155,13 @@ class ClientAndThief(RuleBasedStateMachine):
 
     @invariant()
     def a_client_alone_is_never_taken_for_a_thief(self) -> None:
-        """Whatever is lost, and however late a copy is, unless many requests overtook it."""
+        """With any losses and late copies, unless many requests overtook a copy."""
         if self.thief is None and not self.is_overtaken:
             assert self.session.ending is None
 
     @invariant()
     def a_client_and_a_thief_do_not_both_go_on(self) -> None:
-        """Whichever of them is behind by more than a repeat was or will be found out."""
+        """The one that is behind by more than a repeat is detected."""
         if self.thief is None or self.session.ending is not None:
             return
         generations = {self.client.token.generation, self.thief.token.generation}

@@ -1,4 +1,4 @@
-"""The folder of signing keys: what comes, goes and turns bad, while tokens are signed."""
+"""The folder of signing keys: files are added, removed and damaged while tokens are signed."""
 
 import os
 from datetime import UTC, datetime
@@ -54,7 +54,7 @@ def name_at(moment: float) -> str:
 
 
 def put(folder: Path, moment: float, content: bytes | None = None, mode: int = 0o600) -> str:
-    """A key that is made then, and its id; or something else."""
+    """Writes a key with that creation time, or other content; returns the key's id."""
     key = Ed25519PrivateKey.generate()
     path = folder / name_at(moment)
     path.write_bytes(pem_of(key) if content is None else content)
@@ -63,7 +63,7 @@ def put(folder: Path, moment: float, content: bytes | None = None, mode: int = 0
 
 
 def signs(keys: SigningKeys) -> str:
-    """Which key signs now."""
+    """The id of the key that signs now."""
     kid: str = jwt.get_unverified_header(keys.sign("mira"))["kid"]
     return kid
 
@@ -181,7 +181,7 @@ def test_a_key_that_others_may_read_is_refused_until_they_may_not(
     assert keys.faults == ()
 
 
-def test_what_is_no_file_or_no_moment_is_refused(tmp_path: Path, clock: Clock) -> None:
+def test_a_damaged_file_or_an_invalid_time_is_refused(tmp_path: Path, clock: Clock) -> None:
     good = put(tmp_path, clock.now - 1e6)
     keys = opened(tmp_path, clock)
     (tmp_path / name_at(clock.now)).mkdir()
@@ -195,7 +195,7 @@ def test_what_is_no_file_or_no_moment_is_refused(tmp_path: Path, clock: Clock) -
     assert any("key.pem is not named as a key" in fault for fault in keys.faults)
 
 
-def test_a_key_whose_file_turns_bad_goes_on_signing(tmp_path: Path, clock: Clock) -> None:
+def test_a_key_with_a_damaged_file_continues_to_sign(tmp_path: Path, clock: Clock) -> None:
     moment = clock.now - 1e6
     good = put(tmp_path, moment)
     keys = opened(tmp_path, clock)
@@ -206,7 +206,7 @@ def test_a_key_whose_file_turns_bad_goes_on_signing(tmp_path: Path, clock: Clock
     assert "the key that it held before stands" in fault
 
 
-def test_while_there_is_nothing_to_read_what_was_read_stands(tmp_path: Path, clock: Clock) -> None:
+def test_the_last_keys_stay_valid_while_the_folder_is_missing(tmp_path: Path, clock: Clock) -> None:
     mounted = tmp_path / "keys"
     mounted.mkdir()
     good = put(mounted, clock.now - 1e6)

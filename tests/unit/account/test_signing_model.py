@@ -1,9 +1,9 @@
-"""No token is refused during its life, whenever whoever reads, fetches, restarts or removes.
+"""No token is refused during its life, for any timing of reads, fetches, restarts and removals.
 
-A model of the whole: instances that look at their copies of the folder, verifiers that fetch
-from any of them, and operators who rotate, and remove what every instance says may go. Each
-takes as long as it likes below its bound, and copies arrive in any order. Every instance
-is taken to sign at every moment, and every verifier to be shown every token.
+The model has instances that read their copies of the folder, verifiers that fetch keys from any
+instance, and operators who rotate keys and remove those that every instance reports as removable.
+Each may take any time below its bound, and copies arrive in any order. The model assumes that
+every instance signs at every moment, and that every verifier checks every token.
 """
 
 from dataclasses import dataclass, field
@@ -28,14 +28,14 @@ assert LOOK_SECONDS + FETCH_SECONDS + 2 * ANSWER_SECONDS + COPY_SECONDS < 30
 
 @dataclass
 class Instance:
-    """Of account_svc, with what lies in its folder from when to when."""
+    """An instance of account_svc, with the keys of its folder over time."""
 
     files: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     keys: dict[str, ScheduledKey] = field(default_factory=dict)
     look_at: float = 0.0
 
     def there(self, now: float) -> dict[str, float]:
-        """When each key that lies there was made."""
+        """The creation times of the keys in the folder."""
         return {
             kid: made_at
             for kid, (made_at, comes, goes) in self.files.items()
@@ -61,7 +61,7 @@ class Instance:
 
 @dataclass
 class Verifier:
-    """Keeps the last answer; `taken` is one that is on its way, and arrives at `arrives_at`."""
+    """Keeps the last answer; `taken` is an answer in flight, which arrives at `arrives_at`."""
 
     known: frozenset[str] = frozenset()
     asks_at: float = 0.0
@@ -70,7 +70,7 @@ class Verifier:
 
 
 class AnyRotation(RuleBasedStateMachine):
-    """Rotations, removals and restarts, with time in between."""
+    """Rotations, removals and restarts, and time between them."""
 
     @initialize(seed=st.integers(0, 2**32), age=st.sampled_from((0.0, 31.0, 1e6)))
     def begin(self, seed: int, age: float) -> None:
@@ -89,7 +89,7 @@ class AnyRotation(RuleBasedStateMachine):
         self.made_at = self.now - age
 
     def some(self, most_seconds: float) -> float:
-        """Any time below a bound, the bound itself among the likely ones."""
+        """Any time up to a bound; the bound itself is likely."""
         return most_seconds * self.chance.choice((0.0, self.chance.random(), 1.0))
 
     @rule(seconds=st.sampled_from((0.5, 4.0, 17.0, 29.0, 31.0, 400.0, 950.0)))
@@ -140,7 +140,7 @@ class AnyRotation(RuleBasedStateMachine):
     @precondition(lambda self: self.now >= self.made_at + 1)
     @rule(away_seconds=st.sampled_from((0.0, 0.0, 29.0, 900.0)))
     def a_key_is_made(self, away_seconds: float) -> None:
-        """It may lie elsewhere for a quarter of an hour before it is copied."""
+        """It may take a quarter of an hour until the key is copied."""
         self.made_at = self.now
         for instance in self.instances:
             comes_at = self.now + away_seconds + self.some(COPY_SECONDS)
@@ -148,7 +148,7 @@ class AnyRotation(RuleBasedStateMachine):
         self.count += 1
 
     def removable_at(self) -> dict[str, float]:
-        """When each key may go that every instance has seen superseded."""
+        """When each key that every instance has seen superseded may be removed."""
         return {
             kid: max(moment for moment in moments if moment is not None)
             for kid in set.intersection(*(set(each.keys) for each in self.instances))
@@ -185,6 +185,6 @@ TestAnyRotation.settings = settings(
     max_examples=150,
     stateful_step_count=40,
     deadline=None,
-    # A seed does not become simpler by becoming smaller.
+    # A smaller seed is not simpler.
     phases=set(Phase) - {Phase.shrink},
 )

@@ -1,4 +1,4 @@
-"""Which key signs at which moment, in cases that can be followed by hand."""
+"""The key that signs at each moment, in cases that can be checked by hand."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -23,7 +23,7 @@ def schedule(*keys: ScheduledKey) -> Schedule:
 
 
 def at_start(started_at: float, **made_at: float) -> Schedule:
-    """What a process that has just started makes of keys, by when they were made."""
+    """The schedule of a process that has just started; the keys are given by creation time."""
     return schedule(
         *(
             signing_keys.found_at_start(kid, made, started_at, OVERLAP)

@@ -1,4 +1,4 @@
-"""What each process of the profiles on one machine is told."""
+"""The settings of each process, in the profiles on one machine."""
 
 import time
 from itertools import count
@@ -30,7 +30,7 @@ def profile_of(topology: Topology, folder: Path) -> EmbeddedProfile:
 
 @pytest.fixture(params=PROFILES)
 def profile(request: pytest.FixtureRequest, tmp_path: Path) -> EmbeddedProfile:
-    """Each of them in turn."""
+    """Each profile in turn."""
     return profile_of(PROFILES[request.param], tmp_path)
 
 
@@ -143,7 +143,7 @@ def test_the_callers_log_level_is_heeded(
     assert profile.registries()[0].environment["MESH_LOG_LEVEL"] == "debug"
 
 
-def test_every_instance_shows_what_it_counts_at_an_address_of_its_own(
+def test_every_instance_has_its_own_metrics_address(
     profile: EmbeddedProfile,
 ) -> None:
     instances = [*profile.registries(), *profile.services(), *profile.gateways()]

@@ -1,4 +1,4 @@
-"""What tools read of a running mesh."""
+"""mesh.json, which tools read."""
 
 import stat
 from pathlib import Path
@@ -23,7 +23,7 @@ MESH: Mesh = {
 }
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_a_mesh_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "mesh.json"
     assert mesh_file.read(path) is None
     mesh_file.write(path, MESH)

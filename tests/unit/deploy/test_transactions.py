@@ -1,4 +1,4 @@
-"""What an operator is shown, and how one transaction is settled, without a mesh."""
+"""The listing of transactions, and the settlement of one, without a mesh."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -62,7 +62,7 @@ def test_a_transaction_is_in_the_state_that_both_sides_and_the_log_tell(
     assert (found.prepared, found.state) == (prepared, state)
 
 
-def test_what_was_finished_between_two_questions_is_left_out() -> None:
+def test_a_transaction_that_ends_between_two_reads_is_left_out() -> None:
     assert transactions(Seen((OLD, OLD), [commit(1, done=True)]), NOW) == []
 
 
@@ -75,7 +75,7 @@ def test_the_oldest_comes_first() -> None:
 
 
 class Recorder:
-    """A `Caller` for all services, that notes what it is asked and answers as it was told."""
+    """A `Caller` for all services that records its calls and gives scripted answers."""
 
     def __init__(self, outcome: Outcome, errors: dict[str, MeshError] | None = None) -> None:
         self.seen: list[str] = []
@@ -158,7 +158,7 @@ async def test_nothing_is_done_when_the_decision_log_is_away() -> None:
 
 
 @pytest.mark.parametrize("away", ["first", "second", "log"])
-async def test_a_listing_without_one_side_shows_the_rest_and_says_which_is_missing(
+async def test_a_listing_without_one_side_shows_the_rest_and_names_the_missing_side(
     away: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     method = "ListDecisions" if away == "log" else "ListBranches"
@@ -173,7 +173,7 @@ async def test_a_listing_without_one_side_shows_the_rest_and_says_which_is_missi
     assert "nobody answers (UNAVAILABLE)" in shown
 
 
-async def test_a_listing_changes_nothing_and_bears_what_was_prepared_by_hand() -> None:
+async def test_a_listing_changes_nothing_and_accepts_manually_prepared_transactions() -> None:
     mesh = Recorder(Outcome.ABORT)
     listing = await look(mesh.sides, NOW)
     assert [each.gid for each in listing.transactions] == ["prepared by hand", GID]

@@ -1,4 +1,4 @@
-"""A small catalog file, and the faults that reading it reports."""
+"""A small catalog file, and the faults that the reader reports."""
 
 import pytest
 

@@ -45,7 +45,7 @@ def rule(
 def banner_of(
     ultra_rare: RarityRule, super_rare: RarityRule, *, guarantee: Rarity | None = None
 ) -> Banner:
-    """A banner whose rares have the rate that the others leave."""
+    """A banner whose rare items have the remaining rate."""
     rest_ppm = CERTAIN_PPM - ultra_rare.base_rate_ppm - super_rare.base_rate_ppm
     return Banner(
         id="test",
@@ -66,7 +66,7 @@ BEGINNER = banner_of(rule(UR, 10_000), rule(SR, 90_000), guarantee=SR)
 
 
 class Script:
-    """A source whose numbers are given beforehand, each as however many bytes are asked for."""
+    """A random source with given numbers; each is returned as the requested number of bytes."""
 
     def __init__(self, *values: int) -> None:
         self._values = list(values)
@@ -80,7 +80,7 @@ class Script:
 
 
 def counts_after(rarities: Iterable[Rarity], start: Pity) -> tuple[int, int]:
-    """The two counts after these draws, by the words of the rule and nothing else."""
+    """The two counts after these draws, computed from the text of the rule alone."""
     since_ultra_rare, since_super_rare = start.since_ultra_rare, start.since_super_rare
     for rarity in rarities:
         since_ultra_rare = 0 if rarity == "ultra rare" else since_ultra_rare + 1
@@ -110,7 +110,7 @@ def rules(draw: st.DrawFn, rarity: Rarity, most_ppm: int) -> RarityRule:
 
 @st.composite
 def banners(draw: st.DrawFn) -> Banner:
-    """Any banner: also one whose pity leaves other rarities no room."""
+    """Any banner, also one whose pity leaves no probability for other rarities."""
     guarantee = draw(st.sampled_from((None, SR, UR)))
     return banner_of(draw(rules(UR, 300_000)), draw(rules(SR, 600_000)), guarantee=guarantee)
 

@@ -1,4 +1,4 @@
-"""Banners as they are stored: sound, immutable, and named by their odds."""
+"""Banners: valid, immutable, and with a version that depends on their odds."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which catalog files are accepted, and that reading any file ends well."""
+"""Accepted catalog files; any other file is refused without a crash."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.unit.gacha.catalog_files import SMALL, faults_of
 SHIPPED = (Path(gacha_svc.__file__).parent / "catalog.yaml").read_bytes()
 
 
-def test_the_shipped_catalog_is_what_players_were_promised() -> None:
+def test_the_shipped_catalog_has_the_promised_items_and_banners() -> None:
     catalog = parse_catalog(SHIPPED, "catalog.yaml")
     assert len(catalog.items) >= 40
     assert {item.rarity for item in catalog.items} == set(RARITIES)
@@ -79,7 +79,7 @@ def test_percentages_are_exact(written: str, rest: str, ppm: int) -> None:
         pytest.param("name: Sky", "name: 2020-01-01", id="a word that old YAML takes for a date"),
     ],
 )
-def test_what_is_unusual_but_right_is_taken(old: str, new: str) -> None:
+def test_unusual_but_valid_catalogs_are_accepted(old: str, new: str) -> None:
     assert old in SMALL
     assert parse_catalog(SMALL.replace(old, new), "c").banners
 

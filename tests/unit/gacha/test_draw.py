@@ -1,4 +1,4 @@
-"""What a pull gives: rates, pity, featured items and the ten-pull's guarantee."""
+"""The results of a pull: rates, pity, featured items and the ten-pull's guarantee."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Published odds against figures, against an independent chain, and against draws."""
+"""Published odds, compared with known figures, with an independent computation, and with draws."""
 
 import math
 import random
@@ -70,7 +70,7 @@ def test_renewal_gives_known_figures(
     assert found.consolidated_rate * 100 == pytest.approx(consolidated_percent, abs=5e-5)
 
 
-def test_what_never_hits_is_waited_for_forever() -> None:
+def test_an_impossible_hit_has_an_infinite_expected_wait() -> None:
     assert renewal(0).expected_pulls == math.inf
     assert renewal(0).consolidated_rate == 0
 
@@ -94,9 +94,9 @@ def test_renewal_agrees_with_the_plain_sum(
 
 
 def rates_by_stepping(banner: Banner, pulls: int = 1_000) -> list[float]:
-    """The long run by pushing a distribution over both counts forward, pull by pull.
+    """The long-run rates, by stepping a distribution over both counts pull by pull.
 
-    Written from the rules' words alone, with rates of its own.
+    Written from the text of the rules alone, with its own computation of rates.
     """
 
     def rate(index: int, pull: int) -> float:
@@ -107,7 +107,7 @@ def rates_by_stepping(banner: Banner, pulls: int = 1_000) -> list[float]:
         steps = max(0, pull - soft.from_pull + 1) if soft else 0
         return min(1.0, (each.base_rate_ppm + steps * (soft.step_ppm if soft else 0)) / 1e6)
 
-    # Beyond 12 the counts of the banners below change nothing more.
+    # Counts above 12 make no difference for the banners below.
     ultra_rates, over_rates = ([rate(index, pull) for pull in range(1, 14)] for index in (0, 1))
     chance_at = {(0, 0): 1.0}
     shares = [0.0, 0.0, 0.0]
@@ -153,7 +153,7 @@ def test_consolidated_rates_are_the_stationary_ones(banner: Banner) -> None:
 
 @pytest.mark.parametrize("name", BANNERS)
 def test_draws_come_as_often_as_published(name: str) -> None:
-    """Five standard errors of a plain coin; pity only makes the spread smaller."""
+    """Within five standard errors of independent draws; pity only makes the spread smaller."""
     banner, source, pity, pulls = BANNERS[name], random.Random(20).randbytes, Pity(), 20_000
     seen = Counter[str]()
     featured = Counter[str]()

@@ -1,4 +1,4 @@
-"""How many pulls may be asked for."""
+"""The allowed numbers of pulls in a request."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""uniform_below gives every number exactly the same chance."""
+"""uniform_below gives every number exactly the same probability."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A repeated pull waits for the first one's answer, as long as its caller would."""
+"""A repeated pull waits for the first pull's answer, until its caller's deadline."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from tests.unit.gacha.catalogs import SR, UR, banner_of, rule
 
 
 class Catalog:
-    """One banner."""
+    """A catalog with one banner."""
 
     async def current(self) -> "Catalog":
         return self
@@ -26,14 +26,14 @@ class Catalog:
 
 
 class Duplicates:
-    """A group commit in which every pull was done before."""
+    """A group commit in which every pull is a duplicate."""
 
     async def submit(self, work: object, deadline: Deadline) -> No:
         return No(DUPLICATE)
 
 
 class Database:
-    """Has no pull yet."""
+    """A database without the pull."""
 
     read_count = 0
 

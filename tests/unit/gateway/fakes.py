@@ -1,4 +1,4 @@
-"""What stands at the gateway's seams in its tests: callers, the list of who is alive, requests."""
+"""Fakes for the gateway's tests: callers, the list of instances, requests."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ LIMITS = Limits(max_body_bytes=64 * 1024, deadline_seconds=10.0)
 
 @dataclass
 class Call:
-    """What a caller was asked for."""
+    """A recorded call."""
 
     method: str
     request: bytes
@@ -34,7 +34,7 @@ class Call:
 
 @dataclass
 class FakeCaller:
-    """Answers by method with bytes, or raises, or waits; remembers what it was asked."""
+    """Answers each method with bytes, raises, or waits; records its calls."""
 
     answers: dict[str, bytes | Exception] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
@@ -65,7 +65,7 @@ class FakeCaller:
 
 @dataclass
 class FakeDirectory:
-    """A list of who is alive that tests write."""
+    """A list of instances that tests set."""
 
     by_service: dict[str, tuple[Instance, ...]] = field(default_factory=dict)
     age: float = 0.0
@@ -95,13 +95,13 @@ def contracts() -> Contracts:
 
 
 def counted_ids() -> Callable[[], str]:
-    """Ids that tests can foretell: 32 digits that count up."""
+    """Predictable ids: 32 digits that count up."""
     numbers = iter(range(1, 1_000_000))
     return lambda: f"{next(numbers):032x}"
 
 
 def calls_router(caller: FakeCaller, limits: Limits = LIMITS) -> Router:
-    """The routes of the descriptors alone."""
+    """A router with only the routes of the descriptors."""
     router = Router()
     callers = {"account_svc": caller, "gacha_svc": caller}
     add_operations(router, contracts(), callers, limits=limits, new_id=counted_ids())
@@ -137,7 +137,7 @@ def http_request(
     client: str = "192.0.2.1:5000",
     scheme: str = "http",
 ) -> HttpRequest:
-    """A request as it comes from its connection."""
+    """A request as a connection delivers it."""
     return HttpRequest(
         method,
         path,
@@ -152,14 +152,14 @@ def http_request(
 
 
 def plain_edge(*origins: str) -> Edge:
-    """No limits, no proxies, no other origins but these."""
+    """An edge without limits and proxies, with these origins."""
     addresses = ClientAddresses(())
     return Edge(addresses, None, ResponseHeaders(origins, addresses, hsts_seconds=0))
 
 
 @dataclass
 class Answer:
-    """A response, its headers by name too."""
+    """A response, with its headers also by name."""
 
     status: int
     body: bytes

@@ -1,4 +1,4 @@
-"""A gateway over a fake caller, and requests to it."""
+"""A gateway with a fake caller, and requests to it."""
 
 from typing import Any
 

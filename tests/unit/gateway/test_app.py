@@ -1,4 +1,4 @@
-"""One request in, one response out, over a fake caller."""
+"""One response for each request, with a fake caller."""
 
 import asyncio
 import re
@@ -133,7 +133,7 @@ async def test_grpc_timeout_sets_the_deadline_up_to_the_maximum_of_the_method(
     assert caller.calls[0].remaining_seconds == pytest.approx(seconds, abs=0.2)
 
 
-async def test_only_what_a_service_needs_is_passed_on() -> None:
+async def test_only_needed_headers_are_passed_to_services() -> None:
     caller = FakeCaller()
     sent = {"cookie": "a", "x-forwarded-for": "198.51.100.7", "x-client-address": "198.51.100.7"}
     await ask(caller, "GET", "/currency", headers={**TOKEN, **sent})

@@ -1,4 +1,4 @@
-"""What bodies the gateway reads, how much of them, and for how long."""
+"""The bodies that the gateway reads, their size and their time limit."""
 
 import pytest
 
@@ -54,7 +54,7 @@ async def test_a_callers_own_deadline_counts_the_time_that_its_body_took() -> No
         assert caller.calls[-1].remaining_seconds == pytest.approx(left_seconds, abs=0.2)
 
 
-async def test_want_of_room_is_told_before_the_body_is_parsed() -> None:
+async def test_overload_is_refused_before_the_body_is_parsed() -> None:
     caller = FakeCaller(refusal=Overloaded("Come back.", retry_after_seconds=1.2))
     answer = await ask(caller, "POST", "/login", b"not even JSON")
     assert (answer.status, answer.headers["retry-after"]) == (429, "2")

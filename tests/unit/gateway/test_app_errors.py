@@ -1,4 +1,4 @@
-"""What the gateway answers to bad requests, and to errors of services."""
+"""The gateway's answers to bad requests, and to errors of services."""
 
 import asyncio
 from typing import Any
@@ -78,7 +78,7 @@ async def test_an_error_of_a_service_has_the_status_of_its_code(code: Any) -> No
         ),
     ],
 )
-async def test_an_error_of_a_service_is_told_in_the_words_of_rest(
+async def test_an_error_of_a_service_is_worded_for_rest(
     error: MeshError, status: int, expected: dict[str, Any]
 ) -> None:
     response = await ask(FakeCaller({BUY: error}), "POST", "/buy-currency", headers=TOKEN)
@@ -94,7 +94,7 @@ async def test_busy_says_when_to_come_back() -> None:
 
 
 @pytest.mark.parametrize("error", [Internal("secret"), MeshError("secret"), ValueError("secret")])
-async def test_what_is_our_fault_is_told_by_its_trace_id_alone(error: Exception) -> None:
+async def test_an_internal_error_shows_only_its_trace_id(error: Exception) -> None:
     with capture_logs() as logs:
         response = await ask(FakeCaller({ITEMS: error}), "GET", "/items")
     assert response.status == 500
@@ -184,7 +184,7 @@ async def test_a_bad_request_is_refused_before_any_service_is_asked(
     assert caller.calls == []
 
 
-async def test_requests_beyond_the_bound_are_told_to_come_back() -> None:
+async def test_requests_beyond_the_bound_get_a_retry_hint() -> None:
     caller = FakeCaller(wait_seconds=0.05)
     serving = gateway(caller, max_in_flight=2)
     answers = await asyncio.gather(
@@ -195,7 +195,7 @@ async def test_requests_beyond_the_bound_are_told_to_come_back() -> None:
     assert (await answer_of(serving, http_request("GET", "/items"))).status == 200
 
 
-async def test_what_could_not_be_read_is_refused_by_the_json_error() -> None:
+async def test_an_unreadable_request_gets_the_json_error() -> None:
     response = gateway(FakeCaller()).refuse(HeadTooLarge(64))
     headers = dict(response.headers)
     body = orjson.loads(response.body)

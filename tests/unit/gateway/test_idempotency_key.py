@@ -1,4 +1,4 @@
-"""The key of a mutation: however it is spelled, every answer returns the one to repeat with."""
+"""The key of a mutation: in either form, every answer returns the key to repeat with."""
 
 import re
 from typing import Any
@@ -107,7 +107,7 @@ async def test_a_key_in_the_body_is_returned_too() -> None:
     assert orjson.loads(response.body)["idempotencyKey"] == "k"
 
 
-async def test_what_is_refused_before_the_call_returns_a_given_key_and_makes_none_up() -> None:
+async def test_a_refusal_before_the_call_returns_a_given_key_and_makes_none() -> None:
     for key, returned in ((None, None), ("k", '"k"')):
         response = await buy(FakeCaller(), b"no JSON", key)
         assert response.status == 400

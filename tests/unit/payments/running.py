@@ -1,4 +1,4 @@
-"""Sandboxes, in this process and in one of their own, and somebody who takes webhooks."""
+"""Sandboxes, in this process or in their own, and a receiver of webhooks."""
 
 import asyncio
 import hashlib
@@ -25,7 +25,7 @@ from payment_sandbox.webhooks import Webhooks
 
 SECRET_KEY = "sandbox-key-of-the-tests"
 WEBHOOK_SECRET = "webhook-secret-of-the-tests"
-PENDING_SECONDS, SLOW_SECONDS = 30.0, 0.2
+PENDING_SECONDS, SLOW_SECONDS = 30.0, 0.8
 PATIENCE_SECONDS = 20.0
 NOBODY = "http://127.0.0.1:9/webhooks/payments"
 
@@ -33,7 +33,7 @@ _numbers = count(1)
 
 
 def order(payment_method: str = "credit_card", **changes: object) -> ChargeOrder:
-    """An order that was never seen before."""
+    """A new order."""
     values: dict[str, object] = {
         "key": f"saga-{next(_numbers)}",
         "user_id": "11111111-2222-3333-4444-555555555555",
@@ -57,7 +57,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def signature(body: bytes, *, secret: str = WEBHOOK_SECRET, age_seconds: int = 0) -> str:
-    """A webhook's, of either provider: the scheme is one, the headers have names of their own."""
+    """A webhook's signature; both providers use the same scheme with different header names."""
     at = int(time.time()) - age_seconds
     signed = hmac.new(secret.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
     return f"t={at},v1={signed}"
@@ -65,7 +65,7 @@ def signature(body: bytes, *, secret: str = WEBHOOK_SECRET, age_seconds: int = 0
 
 @dataclass(slots=True)
 class Clock:
-    """Unix seconds that pass only when they are told to."""
+    """A clock in Unix seconds that only the test advances."""
 
     now: float = 1_800_000_000.0
 
@@ -75,7 +75,7 @@ class Clock:
 
 @dataclass(slots=True)
 class Sandbox:
-    """One in this process, over a book of its own; webhooks go when `send_due` says so."""
+    """A sandbox in this process with its own book; `send_due` sends its webhooks."""
 
     url: str
     clock: Clock

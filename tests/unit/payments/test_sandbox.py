@@ -1,4 +1,4 @@
-"""The sandbox behaves as payment providers do, well and badly."""
+"""The sandbox behaves like real payment providers, also in failures."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ async def ask(
     key: str | None = None,
     secret_key: str = SECRET_KEY,
 ) -> Answer:
-    """The status and JSON of a call as any HTTP client makes it."""
+    """Makes a plain HTTP call; returns its status and JSON."""
     headers = {"Authorization": f"Bearer {secret_key}"}
     if key is not None:
         headers["Idempotency-Key"] = key
@@ -303,7 +303,7 @@ WEBHOOKS = {
 
 
 @pytest.mark.parametrize("method", WEBHOOKS)
-async def test_webhooks_tell_what_became_of_a_charge(
+async def test_webhooks_report_the_outcome_of_a_charge(
     sandbox: Sandbox, webhooks: Receiver, method: str
 ) -> None:
     wanted = order(method)

@@ -1,4 +1,4 @@
-"""Which provider, where it is, and its secrets: named once, and every fault at once."""
+"""The settings of the payment provider; all their faults are reported at once."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ STRIPE = SECRETS | {"PAYMENT_PROVIDER": "stripe", "PAYMENT_SECRET_KEY": "sk_live
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """All that the service needs but its payments."""
+    """The settings of the service without those of payments."""
     for name, value in {
         "MESH_INSTANCE_ID": "account_svc-1",
         "MESH_LISTEN": "127.0.0.1:0",

@@ -1,4 +1,4 @@
-"""What Stripe says is understood: scripted answers, in the shapes of its documentation."""
+"""The interpretation of Stripe's answers: scripted ones, as in its documentation."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +26,7 @@ TEST_KEY, LIVE_KEY = "sk_test_of_the_answers", "sk_live_of_the_answers"
 
 @dataclass(slots=True)
 class Script:
-    """Answers every request with one status and body, and keeps what was asked."""
+    """Answers every request with the same status and body, and records the requests."""
 
     status: int = 200
     body: object = None
@@ -154,7 +154,7 @@ AWAY = {
 
 
 @pytest.mark.parametrize("name", AWAY)
-async def test_what_says_nothing_about_the_charge_is_a_provider_that_is_away(name: str) -> None:
+async def test_an_answer_without_the_charge_counts_as_provider_unavailable(name: str) -> None:
     async with scripted(*AWAY[name]) as (stripe, script):
         with pytest.raises(ProviderAway):
             await stripe.charge(order(), soon())

@@ -1,4 +1,4 @@
-"""The look for secrets in logs finds them, and never repeats them."""
+"""The search for secrets in logs finds them, and never prints them."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_a_secret_is_found_by_its_line_and_not_repeated(
     assert find_leaks(tmp_path) == [f"{tmp_path}/inner/account_svc-1.log:2: {kind}"]
 
 
-def test_what_logs_hold_otherwise_is_no_secret(tmp_path: Path) -> None:
+def test_ordinary_log_lines_are_no_secrets(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text(
         '{"event": "serve", "port": 7000, "request_id": "0f3a", "instance": "account_svc-1"}\n'
         'ERROR:  duplicate key value violates unique constraint "player_email_unique"\n'

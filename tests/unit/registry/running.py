@@ -1,4 +1,4 @@
-"""A registry inside the test's own process, behind a real gRPC server."""
+"""A registry in the test's own process, behind a real gRPC server."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,13 +27,13 @@ LEASE_SECONDS = 0.6
 
 
 def token(service: str = "a") -> str:
-    """A service token that the registry takes."""
+    """A service token that the registry accepts."""
     return ServiceIdentity(KEYS[service], service).token()
 
 
 @dataclass
 class RunningRegistry:
-    """`address` is host:port; the same may be given to the one that follows it."""
+    """`address` is host:port; a later registry can reuse it."""
 
     store: MemoryStore
     server: Server
@@ -55,7 +55,7 @@ class RunningRegistry:
         shared: MemoryStore | None = None,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
     ) -> "RunningRegistry":
-        """`shared` is the store of another one, as registries share theirs through etcd."""
+        """`shared` is the store of another registry, like a store that is shared through etcd."""
         store = shared or MemoryStore(lease_seconds=lease_seconds)
         authenticator = Authenticator(
             player_keys=fixed_keys(),
@@ -80,7 +80,7 @@ class RunningRegistry:
         return cls(store, server, sweeping, cache, follower, f"127.0.0.1:{server.port}")
 
     async def stop(self) -> None:
-        """Leaves in good order, as a process does upon SIGTERM."""
+        """Stops in order, like a process after SIGTERM."""
         self.store.close()
         await self.kill()
 
@@ -96,7 +96,7 @@ async def _always_ready() -> bool:
 
 
 async def until(holds: Callable[[], bool], timeout_seconds: float = 15.0) -> None:
-    """Polls until something holds. Raises AssertionError when it does not in time."""
+    """Polls until a condition is true. Raises AssertionError after a timeout."""
     give_up_at = monotonic() + timeout_seconds
     while not holds():
         assert monotonic() < give_up_at, f"not within {timeout_seconds} s"

@@ -75,7 +75,7 @@ def test_a_renewed_lease_holds_and_one_that_was_not_lapses_on_time() -> None:
         leases.renew(lease_id, None, 6.0)
 
 
-def test_time_in_which_the_registry_was_frozen_is_not_held_against_anybody() -> None:
+def test_time_during_a_freeze_of_the_registry_does_not_expire_leases() -> None:
     leases = make_leases()
     lease_id = leases.register(ENTRY, 0.0)
     sweep_until(leases, 0.0, 1.0)
@@ -134,7 +134,7 @@ def test_a_full_registry_takes_no_new_instance_but_renews_old_ones() -> None:
 
 
 class AnyLeases(RuleBasedStateMachine):
-    """Against a model: the moment until which each instance is surely listed."""
+    """Compared with a model: the time until which each instance is certainly listed."""
 
     leases_held = Bundle("leases")
 

@@ -1,4 +1,4 @@
-"""What readers see while leases and whole lists are lost."""
+"""What readers see when leases or whole lists are lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ SETTLE_SECONDS = 0.5
 
 
 class Store(MemoryStore):
-    """One that can be unavailable, or be replaced by another one with another list."""
+    """A store that can be unavailable, or be replaced by one with another list."""
 
     is_away = False
     successor: MemoryStore | None = None
@@ -76,7 +76,7 @@ async def test_one_of_several_goes_at_once_and_so_does_one_that_said_so() -> Non
             await until(lambda: cache.instances == ())
 
 
-async def test_who_is_missing_in_another_list_has_time_to_come_back() -> None:
+async def test_an_instance_missing_in_another_list_has_time_to_return() -> None:
     first, second = Store(), MemoryStore()
     await first.register(A)
     await first.register(B)

@@ -213,7 +213,7 @@ async def test_a_leaving_registry_ends_its_watches_and_takes_no_new_ones(
     stream = watch(channel)
     await _next(stream)
     registry.store.close()
-    assert await asyncio.wait_for(stream.read(), 5.0) is grpc.aio.EOF  # at once: no sign of life
+    assert await asyncio.wait_for(stream.read(), 5.0) is grpc.aio.EOF  # at once: no keep-alive
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await _next(watch(channel))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -266,7 +266,7 @@ async def test_a_watcher_hears_from_the_registry_while_nothing_changes(
 async def _next(
     stream: grpc.aio.UnaryStreamCall[Message, pb.WatchResponse],
 ) -> pb.WatchResponse:
-    """The next list, whatever signs of life come before it."""
+    """The next list; skips keep-alive messages."""
     while (response := await _read(stream)).unchanged:
         pass
     return response
@@ -281,7 +281,7 @@ async def _read(
 
 
 async def _until_watched(channel: grpc.aio.Channel) -> None:
-    """Polls until the registry takes a watcher again."""
+    """Polls until the registry accepts a watcher again."""
     streams: list[pb.WatchResponse] = []
 
     async def try_often() -> None:

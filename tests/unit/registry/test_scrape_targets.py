@@ -15,7 +15,7 @@ A = Instance("a-1", "a", "127.0.0.1:1", InstanceState.DRAINING, "127.0.0.1:9")
 SILENT = Instance("b-1", "b", "127.0.0.1:2")
 
 
-async def test_instances_that_show_what_they_count_are_targets() -> None:
+async def test_instances_with_a_metrics_address_are_scrape_targets() -> None:
     store = MemoryStore()
     cache = InstanceCache(store, first_list_seconds=0.0)
     page = scrape_targets_page(cache)
@@ -56,7 +56,7 @@ async def test_a_registry_keeps_its_own_entry_until_it_leaves() -> None:
             await store.snapshot_after(revision)
 
     await until_listed()
-    for _ in range(30):  # the lease runs out, is noticed, and is taken anew
+    for _ in range(30):  # the lease expires, and the entry registers again
         now[0] += 0.9
         store.sweep()
     await until_listed()

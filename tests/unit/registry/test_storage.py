@@ -1,4 +1,4 @@
-"""What only the store in memory has; see tests/storage/registry for what all stores share."""
+"""Tests of the store in memory only; for all stores see tests/storage/registry."""
 
 import asyncio
 

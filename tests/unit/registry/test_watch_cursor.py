@@ -1,4 +1,4 @@
-"""Which snapshots are sent to a watcher."""
+"""The snapshots that a watcher gets."""
 
 from mesh.contract.instances import Instance
 from registry.domain.leases import Snapshot

@@ -66,7 +66,7 @@ def test_each_name_is_a_listener_and_each_service_a_cluster() -> None:
 
 
 @pytest.mark.parametrize("name", ["gacha", "gacha_svc"])
-def test_what_may_be_repeated_has_routes_of_its_own_and_all_else_is_sent_once(name: str) -> None:
+def test_repeatable_methods_have_their_own_routes_and_others_are_sent_once(name: str) -> None:
     (host,) = connection_of(name).route_config.virtual_hosts
     assert list(host.domains) == ["*"]
     *repeated, once = host.routes
@@ -113,7 +113,7 @@ def test_a_service_without_instances_has_an_empty_assignment() -> None:
     assert endpoints_of() == []
 
 
-def test_what_would_have_grpc_refuse_all_is_left_out() -> None:
+def test_resources_that_would_make_grpc_refuse_all_are_left_out() -> None:
     assert endpoints_of(
         entry("a", "localhost:1"), entry("b", "gacha.mesh.local:2"), entry("c", "127.0.0.1:3")
     ) == [("127.0.0.1", 3, "HEALTHY")]

@@ -20,7 +20,7 @@ B = Instance("gacha_svc-2", "gacha_svc", "127.0.0.1:7002")
 
 @dataclass
 class Client:
-    """One stream, as a gRPC client holds it."""
+    """One stream of a gRPC client."""
 
     call: Any
 
@@ -39,7 +39,7 @@ class Client:
 
 
 def ports(response: DiscoveryResponse) -> list[int]:
-    """Of the endpoints that take calls."""
+    """The ports of the endpoints that accept calls."""
     assignment = ClusterLoadAssignment()
     assert response.resources[0].Unpack(assignment)
     return [

@@ -13,7 +13,7 @@ from registry.rpc.xds.session import MAX_NAMES, Session
 
 
 def resources(**of_types: str) -> Resources:
-    """By type, a word for each resource, as `a1`: its name and then its content."""
+    """Resources by type; each is a word like `a1`: its name, then its content."""
     urls = {"lds": LISTENER, "cds": CLUSTER, "eds": ENDPOINTS}
     return {
         urls[kind]: {
@@ -24,7 +24,7 @@ def resources(**of_types: str) -> Resources:
 
 
 class Client:
-    """What a gRPC client does with a session."""
+    """A session as a gRPC client uses it."""
 
     def __init__(self) -> None:
         self.session = Session()
@@ -41,7 +41,7 @@ class Client:
         return self.session.receive(request)
 
     def hear(self, resources: Resources) -> list[tuple[str, list[str]]]:
-        """What it is sent: the last word of the type's name, and the contents."""
+        """The next response: the last word of the type's name, and the contents."""
         heard = []
         for response in self.session.responses(resources):
             self.last[response.type_url] = response

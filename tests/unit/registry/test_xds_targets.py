@@ -1,4 +1,4 @@
-"""What can be dialled by xDS, as the protos say it."""
+"""The targets that can be dialled by xDS, from the protos."""
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
@@ -22,7 +22,7 @@ def test_reads_may_be_repeated() -> None:
     assert "/registry.v1.RegistryService/List" in TARGETS["registry"].repeatable
 
 
-def test_what_is_idempotent_by_a_key_may_not_for_it_may_be_left_out() -> None:
+def test_methods_with_an_optional_key_may_not_be_repeated() -> None:
     repeatable = {path for target in TARGETS.values() for path in target.repeatable}
     assert repeatable.isdisjoint(
         {
@@ -33,7 +33,7 @@ def test_what_is_idempotent_by_a_key_may_not_for_it_may_be_left_out() -> None:
     )
 
 
-def test_what_is_not_idempotent_may_not() -> None:
+def test_methods_that_are_not_idempotent_may_not_be_repeated() -> None:
     files = FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
     for file in files.file:
         for service in file.service:

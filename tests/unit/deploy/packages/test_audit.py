@@ -1,4 +1,4 @@
-"""The audit fails on a finding, and tells "safe" from "could not be asked"."""
+"""The audit fails on a finding, and distinguishes "safe" from "service not reachable"."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The mesh's own CA, what it issues, and the renewal of all of it."""
+"""The mesh's own CA, its certificates, and their renewal."""
 
 import stat
 from datetime import datetime, timedelta

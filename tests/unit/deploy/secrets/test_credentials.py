@@ -88,6 +88,6 @@ def test_a_key_that_was_replaced_is_known_beside_the_old_one_kept_under_another_
         assert found.service == "gacha_svc"
 
 
-def test_a_secret_whose_making_was_interrupted_is_made_anew(layout: Layout) -> None:
+def test_an_incomplete_secret_is_made_anew(layout: Layout) -> None:
     (layout.secrets / "postgres_password.new").write_text("half a passw")
     assert len(credentials.load_or_make(layout).postgres_password) == 48

@@ -1,4 +1,4 @@
-"""What becomes of the data of etcd's members, and of its variables."""
+"""The data of etcd's members, and etcd's environment variables."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Ports stay where they are, and nobody is sent to one that is taken."""
+"""Ports stay the same from run to run, and a taken port is never assigned."""
 
 import random
 import socket
@@ -79,7 +79,7 @@ def test_a_fixed_port_is_given_and_not_remembered(tmp_path: Path) -> None:
     assert str(fixed) not in file.read_text()
 
 
-def test_a_fixed_port_is_not_given_to_another_who_had_it(tmp_path: Path) -> None:
+def test_a_fixed_port_is_not_assigned_to_its_former_holder(tmp_path: Path) -> None:
     file = tmp_path / "ports.json"
     registry = assign(file)["registry"]
     assigned = assign(file, fixed={"gateway": registry})

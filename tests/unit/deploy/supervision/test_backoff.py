@@ -1,4 +1,4 @@
-"""The promise of deploy/local/supervision/backoff.py."""
+"""The delays before restarts; see deploy/local/supervision/backoff.py."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Logs do not fill a disk, and the last run's can still be read."""
+"""Logs are bounded, and those of the last run are kept."""
 
 import resource
 from pathlib import Path

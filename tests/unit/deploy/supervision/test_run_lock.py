@@ -1,4 +1,4 @@
-"""At most one runner a folder."""
+"""At most one runner per folder."""
 
 import os
 from pathlib import Path

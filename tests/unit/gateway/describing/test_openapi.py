@@ -1,4 +1,4 @@
-"""The document says what the gateway does."""
+"""The OpenAPI document describes what the gateway does."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ from tests.unit.gateway.fakes import contracts
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    """As it is served, so that what JSON cannot say would show."""
+    """The document as it is served, after a round trip through JSON."""
     read: dict[str, Any] = orjson.loads(orjson.dumps(openapi_document(contracts(), 65536)))
     return read
 
@@ -166,7 +166,7 @@ def test_every_answer_to_a_request_with_a_key_may_return_it(document: dict[str, 
         *(('"' + "k" * 129 + '"', False), ('"a b"', False)),
     ],
 )
-def test_the_pattern_of_a_key_is_what_the_gateway_takes(
+def test_the_pattern_of_a_key_matches_the_gateways_check(
     document: dict[str, Any], key: str, is_fit: bool
 ) -> None:
     (parameter,) = (

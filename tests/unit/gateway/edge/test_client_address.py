@@ -1,4 +1,4 @@
-"""Who the client is, behind proxies and before them."""
+"""The client's address, behind proxies and without them."""
 
 import pytest
 

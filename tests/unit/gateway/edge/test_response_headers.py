@@ -1,4 +1,4 @@
-"""What browsers are told: security headers on every answer, CORS for those on the list."""
+"""Security headers on every answer, and CORS for listed origins."""
 
 import pytest
 import structlog

@@ -1,4 +1,4 @@
-"""A server over a small application, in the test's own event loop, and raw clients of it."""
+"""A server with a small application in the test's event loop, and raw clients."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 20.0
 
 @dataclass
 class Echo:
-    """Answers with the path and the body; what /wait asks for comes once `go_on` is set."""
+    """Answers with the path and the body; answers /wait when `go_on` is set."""
 
     requests: list[HttpRequest] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -59,7 +59,7 @@ class Echo:
 
 @dataclass
 class Running:
-    """A server that serves, and where."""
+    """A running server and its address."""
 
     server: HttpServer
     application: Echo
@@ -76,7 +76,7 @@ class Running:
 
 
 class Client:
-    """A connection on which anything may be written."""
+    """A connection on which a test can write any bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -94,13 +94,13 @@ class Client:
         return int(first.split(" ")[1]), headers, body
 
     async def ask(self, data: bytes) -> tuple[int, bytes]:
-        """Sends a request, and gives the status and the body of its answer."""
+        """Sends a request; returns the status and the body of the answer."""
         self.write(data)
         status, _, body = await self.answer()
         return status, body
 
     async def rest(self) -> bytes:
-        """Everything until the server has closed the connection."""
+        """Reads until the server has closed the connection."""
         with suppress(ConnectionError):
             return await asyncio.wait_for(self.reader.read(), PATIENCE_SECONDS)
         return b""

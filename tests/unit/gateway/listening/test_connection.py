@@ -1,4 +1,4 @@
-"""What a client may do to a connection, over real sockets."""
+"""One connection with good and bad clients, over real sockets."""
 
 import asyncio
 from dataclasses import replace
@@ -12,7 +12,7 @@ POST = b"POST /a HTTP/1.1\r\nhost: x\r\n"
 WAIT = b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
-async def test_answers_have_what_http_asks_for() -> None:
+async def test_answers_have_the_headers_that_http_requires() -> None:
     async with running() as run:
         client = await run.connect()
         client.write(GET)
@@ -59,7 +59,7 @@ BROKEN = {
 async def test_a_request_that_breaks_off_is_never_executed(sent: bytes, how: str) -> None:
     async with running() as run:
         client = await run.connect()
-        client.write(GET)  # so that the connection is known to stand
+        client.write(GET)  # so that the connection is known to be established
         await client.answer()
         client.write(sent)
         await asyncio.sleep(0.02)
@@ -77,7 +77,7 @@ async def test_a_request_that_breaks_off_is_never_executed(sent: bytes, how: str
         client.reset()
     assert [request.path for request in run.application.requests[:2]] in (
         ["/hello"],
-        # Any four bytes are a body of four.
+        # Any four bytes are a valid body of length four.
         ["/hello", "/a"] if (how, sent) == ("bad chunk", BROKEN["sized body"]) else ["/hello"],
     )
 
@@ -108,7 +108,7 @@ async def test_a_silent_connection_is_closed(sent: bytes) -> None:
     [(POST, b"408"), (POST + b"content-length: 40\r\n\r\n", b"408")],
     ids=["head", "body"],
 )
-async def test_who_trickles_is_answered_in_time(sent: bytes, status: bytes) -> None:
+async def test_a_slow_sender_is_answered_in_time(sent: bytes, status: bytes) -> None:
     async with running(SHORT) as run:
         client = await run.connect()
         client.write(sent)
@@ -136,7 +136,7 @@ async def test_a_head_that_is_too_large_is_refused() -> None:
         client.close()
 
 
-async def test_who_sends_far_too_much_gets_an_answer_all_the_same() -> None:
+async def test_a_client_with_a_far_too_large_body_still_gets_an_answer() -> None:
     async with running() as run:
         client = await run.connect()
         client.write(POST + b"content-length: 99999999\r\n\r\n" + b"x" * 600_000)
@@ -146,7 +146,7 @@ async def test_who_sends_far_too_much_gets_an_answer_all_the_same() -> None:
         client.close()
 
 
-async def test_a_client_that_asks_first_is_told_to_go_on() -> None:
+async def test_a_client_that_expects_100_continue_gets_it() -> None:
     async with running() as run:
         client = await run.connect()
         client.write(POST + b"expect: 100-continue\r\ncontent-length: 4\r\n\r\n")
@@ -174,7 +174,7 @@ async def test_a_client_that_goes_away_cancels_its_work(how: str) -> None:
         client.close()
 
 
-async def test_who_only_stops_sending_gets_an_answer_that_comes_soon() -> None:
+async def test_a_half_closed_client_gets_an_answer_that_is_ready_soon() -> None:
     async with running(replace(PATIENT, half_closed_seconds=30.0)) as run:
         client = await run.connect()
         client.write(WAIT)
@@ -186,7 +186,7 @@ async def test_who_only_stops_sending_gets_an_answer_that_comes_soon() -> None:
         client.close()
 
 
-async def test_who_reads_no_answer_is_cut_off() -> None:
+async def test_a_client_that_does_not_read_its_answer_is_disconnected() -> None:
     async with running(SHORT) as run:
         client = await run.connect()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Bytes in, complete requests out, whatever pieces they come in; nothing else comes out."""
+"""The reader returns exactly the complete requests, however the bytes are split."""
 
 import pytest
 
@@ -53,7 +53,7 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("data", REQUESTS.values(), ids=REQUESTS)
-def test_a_request_is_the_same_in_whatever_pieces_it_comes(data: bytes) -> None:
+def test_a_request_is_the_same_however_its_bytes_are_split(data: bytes) -> None:
     whole = one(data)
     assert whole.body == (b"" if whole.method == "GET" else b"body")
     pieces = one(*(data[at : at + 1] for at in range(len(data))))
@@ -113,14 +113,14 @@ def test_headers_are_found_by_lower_case_names_and_the_first_wins() -> None:
     ],
     ids=repr,
 )
-def test_what_is_malformed_is_refused_and_nothing_is_read_after_it(data: bytes) -> None:
+def test_a_malformed_request_is_refused_and_nothing_is_read_after_it(data: bytes) -> None:
     reading = read(data, REQUESTS["get"])
     assert reading.failure is not None
     assert (reading.failure.reason, reading.is_over) == ("BAD_REQUEST", True)
     assert not reading.requests
 
 
-def test_what_came_before_something_malformed_is_answered_first() -> None:
+def test_requests_before_a_malformed_one_are_answered_first() -> None:
     reading = read(REQUESTS["get"] + sized(b"body") + b"GARBAGE\r\n\r\n")
     assert [request.method for request in reading.requests] == ["GET", "POST"]
     assert reading.failure is not None
@@ -164,13 +164,13 @@ def test_a_body_that_is_too_large_is_read_to_its_end_and_not_kept(data: bytes) -
     ],
     ids=["sized", "chunked", "many chunks", "trailers"],
 )
-def test_what_is_thrown_away_is_bounded(data: bytes) -> None:
+def test_discarded_bytes_are_bounded(data: bytes) -> None:
     reading = read(*(data[at : at + 10] for at in range(0, len(data), 10)))
     (request,) = reading.requests
     assert (request.is_too_large, request.is_last, reading.is_over) == (True, True, True)
 
 
-def test_a_client_that_asks_first_is_told_to_go_on_or_answered_at_once() -> None:
+def test_a_client_that_expects_100_continue_gets_it_or_an_answer() -> None:
     asking = HEAD + b"expect: 100-continue\r\ncontent-length: %d\r\n\r\n"
     reading = read(asking % 4)
     assert (reading.awaits_continue, len(reading.requests)) == (True, 0)
@@ -195,7 +195,7 @@ def test_the_last_request_of_a_connection_is_known(headers: bytes, is_last: bool
     assert one(b"GET / HTTP/1.0\r\n\r\n").is_last
 
 
-def test_what_is_late_is_told_by_what_it_was() -> None:
+def test_a_timeout_names_the_part_that_was_late() -> None:
     late_head, late_body, large_body = read(HEAD), read(sized(b"a", 4)), read(sized(b"a", 400))
     assert (late_head.phase, late_body.phase) == (Phase.HEAD, Phase.BODY)
     for reading in (late_head, late_body):
@@ -209,7 +209,7 @@ def test_what_is_late_is_told_by_what_it_was() -> None:
     assert (idle.failure, len(idle.requests)) == (None, 0)
 
 
-def test_how_long_a_body_took_is_told() -> None:
+def test_a_request_has_the_time_its_body_took() -> None:
     clock = Clock()
     reading = reader(clock)
     reading.feed(sized(b"bo", 4))

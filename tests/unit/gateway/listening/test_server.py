@@ -1,4 +1,4 @@
-"""How a server takes connections, and how it leaves without losing one."""
+"""How a server accepts connections, and how it stops without losing one."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ WAIT = b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n"
 UNHEARD_SECONDS = 0.2
 
 
-async def test_what_was_accepted_is_served_after_the_door_is_shut() -> None:
+async def test_accepted_connections_are_served_after_stop_accepting() -> None:
     async with running() as run:
         known, silent = await run.connect(), await run.connect()
         assert await known.ask(GET) == (200, b"/hello")

@@ -1,4 +1,4 @@
-"""HTTPS goes on while its certificate is replaced: no request fails, no connection is lost."""
+"""HTTPS continues while its certificate is replaced: no request or connection is lost."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ CHANGE_COUNT = 5
 
 @dataclass
 class Secure:
-    """A server with a certificate for 127.0.0.1, followed quickly."""
+    """A server with a certificate for 127.0.0.1 whose files are checked often."""
 
     run: Running
     folder: Path
@@ -47,7 +47,7 @@ class Secure:
         return str(shown["serialNumber"])
 
     async def renew(self) -> None:
-        """Returns when new connections are shown a new certificate."""
+        """Renews the certificate; returns when new connections get it."""
         before = await self.shown_serial()
         self.authority.issue(self.folder, "gateway_http", ["127.0.0.1"], now_utc())
         async with asyncio.timeout(20):
@@ -168,7 +168,7 @@ async def test_files_that_changed_after_they_were_checked_are_tried_again(tmp_pa
         good_key.append(files.key.read_bytes())
         files.key.write_text("nonsense")
 
-    certificates.subscribe(spoil_key)  # is called before the server's own
+    certificates.subscribe(spoil_key)  # called before the server's own callback
     certificate = CurrentCertificate(files, certificates, retry_seconds=0.02)
     certificate.start()
     before = certificate.context

@@ -1,6 +1,6 @@
-"""A message with a field of every kind that protobuf has, for the codecs to prove themselves on.
+"""A message with a field of every protobuf kind, to test the codecs.
 
-No contract uses most of them yet; the gateway must carry them on the day that one does.
+Most kinds are not used by a contract yet, but the gateway must support them.
 """
 
 from functools import cache
@@ -22,7 +22,7 @@ SCALARS = (
 
 @cache
 def every_kind() -> Descriptor:
-    """The message's descriptor, in a pool of its own."""
+    """The message's descriptor, in its own pool."""
     file = FileDescriptorProto(name="kinds.proto", package="kinds", syntax="proto3")
     file.dependency.extend(["google/protobuf/timestamp.proto", "google/protobuf/duration.proto"])
     color = file.enum_type.add(name="Color")
@@ -77,7 +77,7 @@ def _add_maps(message: DescriptorProto) -> None:
 
 def _add_choice(message: DescriptorProto) -> None:
     """A oneof of two fields."""
-    # Its index must come before those of the optional fields, which protoc adds last.
+    # Its index must be lower than those of the optional fields, which protoc adds last.
     message.oneof_decl.insert(0, message.oneof_decl.add(name="choice"))
     del message.oneof_decl[-1]
     for field in message.field:

@@ -1,4 +1,4 @@
-"""Any message of a type, drawn by hypothesis."""
+"""Random messages of a type, drawn by hypothesis."""
 
 import math
 from typing import Any
@@ -19,11 +19,11 @@ _SCALARS: dict[int, st.SearchStrategy[Any]] = {
     FieldDescriptor.CPPTYPE_INT64: _INTEGERS["INT64"],
     FieldDescriptor.CPPTYPE_UINT32: _INTEGERS["UINT32"],
     FieldDescriptor.CPPTYPE_UINT64: _INTEGERS["UINT64"],
-    # JSON has one NaN, however many bit patterns there are.
+    # JSON has one NaN for all its bit patterns.
     FieldDescriptor.CPPTYPE_DOUBLE: st.floats(allow_nan=False) | st.just(math.nan),
     FieldDescriptor.CPPTYPE_FLOAT: st.floats(width=32, allow_nan=False) | st.just(math.nan),
     FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
-    # An enum of proto3 is open: 7 is a value that this side does not know yet.
+    # Enums of proto3 are open: 7 is a value that this side does not know.
     FieldDescriptor.CPPTYPE_ENUM: st.sampled_from([0, 1, 2, 7]),
 }
 

@@ -4,7 +4,7 @@ from gateway_http.exchange import LimitClass, Request, Response
 
 
 class Named:
-    """An endpoint that is only told apart."""
+    """An endpoint with a name, to tell routes apart."""
 
     limit_class = LimitClass.ADDRESS
 

@@ -1,4 +1,4 @@
-"""From HTTP to a request message, beside google.api_core's transcoding (AIP-127)."""
+"""Binding of HTTP requests to messages, compared with google.api_core's transcoding (AIP-127)."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -22,7 +22,7 @@ from tests.unit.gateway.transcoding.messages import messages
 from tests.unit.gateway.transcoding.named_endpoint import Named
 
 OPERATIONS = {operation.name: operation for operation in contracts().operations}
-# The reference has no word for a raw body and for headers: test_raw_parts has.
+# The reference does not support raw bodies and headers; see test_raw_parts.
 TRANSCODED = [
     operation
     for operation in OPERATIONS.values()
@@ -46,13 +46,13 @@ def routed(operation: Operation) -> Router:
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_what_the_reference_transcodes_to_http_is_bound_to_the_same_message(
+def test_requests_transcoded_by_the_reference_bind_to_the_same_message(
     data: st.DataObject,
 ) -> None:
     operation = data.draw(st.sampled_from(TRANSCODED))
     message: Any = data.draw(messages(operation.request))
     for name in ("banner_id", "gift_id", "purchase_id", "idempotency_key"):
-        # A path has no room for a slash or nothing, and an absent key is made anew.
+        # A path variable cannot have a slash or be empty, and a missing key is made by the gateway.
         if name in operation.request.fields_by_name:
             text = data.draw(
                 st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1)
@@ -62,7 +62,7 @@ def test_what_the_reference_transcodes_to_http_is_bound_to_the_same_message(
         rule = {"method": binding.verb.lower(), "uri": binding.template}
         if binding.takes_body:
             rule["body"] = "*"
-        # The reference leaves a field that is absent, or zero, out of what it sends.
+        # The reference does not send fields that are absent or zero.
         request = path_template.transcode([rule], message=message)  # type: ignore[no-untyped-call]
         query = _query(request.get("query_params"))
         body = request.get("body")
@@ -148,7 +148,7 @@ def test_a_route_with_a_body_takes_no_query() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"bannerId":"b","count":1}', b'{"banner_id":null,"count":1}'])
-def test_a_body_may_repeat_what_the_path_says(body: bytes) -> None:
+def test_a_body_may_repeat_a_path_variable(body: bytes) -> None:
     assert binding_of("Pull", "POST").bind({"banner_id": "b"}, "", body, "k").banner_id == "b"
 
 

@@ -1,4 +1,4 @@
-"""The codecs beside json_format, the reference implementation of proto3's JSON mapping.
+"""The codecs compared with json_format, the reference implementation of proto3's JSON mapping.
 
 Two differences are ours: 64-bit integers are JSON numbers in what we write, and
 NUL is refused in what we read.
@@ -26,7 +26,7 @@ from tests.unit.gateway.transcoding.messages import messages
 def _contract_messages() -> list[Descriptor]:
     found = {}
     for operation in contracts().operations:
-        # A raw part is in no JSON, so json_format and the codecs differ on it by design.
+        # A raw part is not in the JSON, so json_format and the codecs differ on it by design.
         if not any(is_raw_part(field) for field in operation.request.fields):
             found[operation.request.full_name] = operation.request
         found[operation.response.full_name] = operation.response
@@ -46,7 +46,7 @@ unhurried = settings(
 
 
 def same(left: Any, right: Any) -> bool:
-    """Equality in which NaN equals itself."""
+    """Whether two values are equal; NaN equals itself."""
     return bool(left == right) or left.SerializeToString(
         deterministic=True
     ) == right.SerializeToString(deterministic=True)
@@ -107,7 +107,7 @@ def test_the_decoder_reads_what_the_encoder_writes(
 
 
 def _integers_as_numbers(value: Any, descriptor: Descriptor) -> Any:
-    """What json_format wrote, with the integers of 64 bits as we promise them."""
+    """The output of json_format, with 64-bit integers as numbers."""
     result = {}
     for name, item in value.items():
         field = next(each for each in descriptor.fields if each.json_name == name)

@@ -1,4 +1,4 @@
-"""A body and headers that reach a field as they arrived, and nothing else that does."""
+"""Only the raw body and headers reach their fields unchanged."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def test_a_body_of_any_media_type_arrives_byte_for_byte(content_type: str) -> No
     assert (message.event.data, message.event.content_type) == (BODY, content_type)
 
 
-def test_what_is_missing_is_empty() -> None:
+def test_missing_parts_are_empty() -> None:
     message = bound({}, b"")
     assert (message.event.data, message.event.content_type, message.signature) == (b"", "", "")
 

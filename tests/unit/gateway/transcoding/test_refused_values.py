@@ -1,4 +1,4 @@
-"""What the decoder refuses, and how it names the place."""
+"""The values that the decoder refuses, and the field names in its errors."""
 
 import math
 
@@ -156,7 +156,7 @@ def test_a_json_object_is_read_with_any_colons_in_its_strings(
     assert parse_object(body) == document
 
 
-def test_what_nests_as_deep_as_allowed_is_read() -> None:
+def test_values_of_the_maximum_depth_are_read() -> None:
     levels = DEEPEST - 1
     parse_object(b'{"a":' + b"[" * levels + b"]" * levels + b"}")
 

@@ -1,4 +1,4 @@
-"""Which route answers which path and verb."""
+"""The route for each path and verb."""
 
 from typing import Any
 
@@ -90,7 +90,7 @@ def test_a_wrong_verb_is_answered_with_the_verbs_of_the_path() -> None:
     assert caught.value.allow == "GET, OPTIONS"
 
 
-def test_head_does_what_get_does_only_where_that_was_asked_for() -> None:
+def test_head_acts_as_get_only_where_enabled() -> None:
     made = Router()
     made.add("GET", "/safe", Named("safe"), also_head=True)
     made.add("GET", "/changes", Named("changes"))

@@ -96,7 +96,7 @@ def test_an_instance_that_is_back_is_found_by_a_single_probe() -> None:
     assert {scene.pick().instance.id for _ in range(2)} == {"a", "b"}
 
 
-def test_a_call_whose_probe_broke_goes_on_elsewhere() -> None:
+def test_a_call_with_a_broken_probe_continues_elsewhere() -> None:
     scene = Scene(A, B)
     scene.break_down("b")
     scene.now += 1.0

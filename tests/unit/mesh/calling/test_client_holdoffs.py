@@ -42,7 +42,7 @@ def without_keys(method: str) -> MeshError:
 
 @pytest.mark.parametrize("method", [READ, WRITE, WRITE_ONCE])
 @pytest.mark.parametrize("refusal", [overloaded, without_keys])
-async def test_what_an_instance_refuses_at_its_door_goes_to_the_next(
+async def test_a_call_refused_before_dispatch_goes_to_the_next_instance(
     refusal: Callable[[str], MeshError], method: str
 ) -> None:
     scene = Scene({"host:1": [b"a"], "host:2": [refusal(method)]})
@@ -140,7 +140,7 @@ async def test_a_full_lane_says_nothing_and_leaves_the_call_to_the_next() -> Non
         await scene.call()
 
 
-async def test_what_is_not_carried_neither_ends_nor_begins_a_breakers_count() -> None:
+async def test_a_call_that_was_not_sent_does_not_change_a_breakers_count() -> None:
     script: Script = {"host:1": [broken(), broken(), MessageTooLarge("request", 9, 1), broken()]}
     scene = Scene(script, A)
     with pytest.raises(MessageTooLarge):

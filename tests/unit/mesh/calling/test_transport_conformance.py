@@ -158,7 +158,7 @@ async def test_the_largest_messages_arrive(link: Link) -> None:
     assert len(link.echo.calls) == 3
 
 
-async def test_what_is_too_large_fails_alone(link: Link) -> None:
+async def test_a_call_that_is_too_large_fails_alone(link: Link) -> None:
     neighbour = link.begin(b"wait")
     with pytest.raises(ResourceExhausted):
         await link.call(b"y" * (MAX_MESSAGE_BYTES + 1))

@@ -45,7 +45,7 @@ async def link(way: Way) -> AsyncIterator[Link]:
     await link.close()
 
 
-async def test_a_draining_server_answers_what_it_has_and_takes_nothing_new(link: Link) -> None:
+async def test_a_draining_server_answers_its_calls_and_accepts_no_more(link: Link) -> None:
     running = link.begin(b"wait")
     await until(lambda: bool(link.echo.calls))
     stopping = asyncio.create_task(link.server.stop(20.0))

@@ -81,7 +81,7 @@ def test_a_method_is_open_where_its_server_opens_it_and_no_other_is() -> None:
     assert opened["/gacha.v1.CatalogService/InitDb"] == OPEN
 
 
-def test_what_may_not_be_opened_is_not() -> None:
+def test_a_method_that_may_not_be_opened_stays_closed() -> None:
     service = coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"]
     with pytest.raises(BadRule, match="may_be_opened"):
         list(methods_of(service, Anything(), ["tx.v1.CoordinatorService.Resolve"]))

@@ -63,7 +63,7 @@ def test_a_gid_tells_its_age_and_stays_below_postgres_limit() -> None:
     assert len(f"account/{gid}".encode()) < 200
 
 
-def test_a_deadline_is_passed_on_as_what_is_left() -> None:
+def test_the_remaining_time_is_passed_on_as_the_deadline() -> None:
     now = [100.0]
     deadline = Deadline.after(5, clock=lambda: now[0])
     now[0] = 103.0

@@ -70,7 +70,7 @@ async def test_many_callers_at_once_are_one_fetch(
     assert publisher.asked_count == 1
 
 
-async def test_a_caller_who_goes_away_leaves_the_fetch_to_the_others(
+async def test_a_cancelled_caller_does_not_cancel_the_shared_fetch(
     keys: PublishedKeys, publisher: Publisher
 ) -> None:
     publisher.is_open.clear()
@@ -82,7 +82,7 @@ async def test_a_caller_who_goes_away_leaves_the_fetch_to_the_others(
     assert publisher.asked_count == 1
 
 
-async def test_who_waits_for_the_first_keys_goes_on_when_they_come(
+async def test_a_caller_that_waits_for_the_first_keys_continues_when_they_arrive(
     keys: PublishedKeys, publisher: Publisher
 ) -> None:
     publisher.is_open.clear()
@@ -135,7 +135,7 @@ BAD_ANSWERS = {
 
 
 @pytest.mark.parametrize("answer", BAD_ANSWERS.values(), ids=BAD_ANSWERS)
-async def test_what_was_fetched_stands_while_there_is_no_good_answer(
+async def test_fetched_keys_stay_valid_until_the_next_good_answer(
     keys: PublishedKeys, publisher: Publisher, clock: Clock, answer: Keys | Exception
 ) -> None:
     await keys.find("a")

@@ -103,7 +103,7 @@ def test_a_file_that_turns_bad_is_left_out_and_the_others_stay(
     assert (folder.find(kid), service_of(folder, kept)) == (None, "admin")
 
 
-def test_while_the_folder_cannot_be_read_what_was_read_stands(tmp_path: Path, clock: Clock) -> None:
+def test_the_last_keys_stay_valid_while_the_folder_is_missing(tmp_path: Path, clock: Clock) -> None:
     mounted = tmp_path / "keys"
     mounted.mkdir()
     kid = write(mounted, "admin.pem", Ed25519PrivateKey.generate())

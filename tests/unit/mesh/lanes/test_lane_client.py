@@ -38,7 +38,7 @@ async def test_calls_that_are_made_together_share_a_message() -> None:
     await lane.close()
 
 
-async def test_what_comes_while_a_message_is_written_goes_with_the_next() -> None:
+async def test_calls_during_a_write_go_with_the_next_message() -> None:
     stream = ScriptedStream()
     lane = Lane(stream)
     stream.may_write.clear()
@@ -54,7 +54,7 @@ async def test_what_comes_while_a_message_is_written_goes_with_the_next() -> Non
     await asyncio.wait(calls)
 
 
-async def test_what_waits_for_a_lane_is_bounded_in_calls_and_in_bytes() -> None:
+async def test_calls_that_wait_for_a_lane_are_bounded_in_number_and_bytes() -> None:
     stream = ScriptedStream()
     stream.may_write.clear()
     lane = Lane(stream, max_unsent_calls=3, max_unsent_bytes=1000)
@@ -156,7 +156,7 @@ async def test_a_process_that_stood_still_reads_before_it_gives_calls_up(is_answ
     await lane.close()
 
 
-async def test_a_broken_lane_tells_what_was_sent_from_what_was_not() -> None:
+async def test_a_broken_lane_distinguishes_sent_from_unsent_calls() -> None:
     stream = ScriptedStream()
     ended = asyncio.Event()
     lane = Lane(stream, on_end=ended.set)
@@ -179,7 +179,7 @@ async def test_a_broken_lane_tells_what_was_sent_from_what_was_not() -> None:
     await lane.close()
 
 
-async def test_what_the_server_should_never_say_ends_the_lane() -> None:
+async def test_an_invalid_message_of_the_server_ends_the_lane() -> None:
     stream = ScriptedStream()
     lane = Lane(stream)
     calls = begin(lane, b"sent")

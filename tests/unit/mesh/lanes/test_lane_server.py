@@ -134,7 +134,7 @@ async def test_a_server_has_a_bound_on_its_lanes() -> None:
     await link.server.stop(0)
 
 
-async def test_who_breaks_the_rules_loses_the_lane_and_no_other_client_does(link: Link) -> None:
+async def test_a_client_that_violates_the_protocol_loses_only_its_own_lane(link: Link) -> None:
     call = lane_pb2.LaneCall(
         id=7, method=ECHO, request=b"wait", metadata=link.callers.metadata, timeout_ms=5000
     )
@@ -198,7 +198,7 @@ class Answers:
 
 
 @pytest.mark.parametrize("bound", ["calls", "bytes"])
-async def test_whose_replies_are_not_read_has_no_further_calls_read(bound: str) -> None:
+async def test_no_calls_are_read_from_a_client_that_does_not_read_replies(bound: str) -> None:
     context = Context()
     answers: Any = Answers()
     bounds: dict[str, Any] = (
@@ -267,9 +267,9 @@ async def test_a_server_gives_a_sign_of_life_while_all_its_calls_wait(link: Link
 
 
 async def test_errors_that_echo_a_lot_leave_the_lane_whole(link: Link) -> None:
-    waiting = asyncio.create_task(link.call(b"wait"))
+    waiting = asyncio.create_task(link.call(b"wait", seconds=60.0))
     await until(lambda: bool(link.echo.calls))
-    echoes = [asyncio.create_task(link.call(b"echo-error 60000")) for _ in range(300)]
+    echoes = [asyncio.create_task(link.call(b"echo-error 60000", seconds=60.0)) for _ in range(300)]
     for echo in echoes:
         with pytest.raises(InvalidArgument) as caught:
             await echo

@@ -32,11 +32,11 @@ def test_a_batch_is_bounded_in_bytes() -> None:
     assert batches(outbox(60, 40, 1, 99)) == [[0, 1], [2, 3]]
 
 
-def test_what_is_larger_than_a_batch_travels_alone() -> None:
+def test_a_call_larger_than_a_batch_is_sent_alone() -> None:
     assert batches(outbox(1, 500, 1, 500)) == [[0], [1], [2], [3]]
 
 
-def test_what_was_dropped_does_not_leave() -> None:
+def test_a_dropped_call_is_not_sent() -> None:
     gathered = outbox(10, 20, 30)
     assert gathered.drop(1)
     assert not gathered.drop(1)

@@ -245,7 +245,7 @@ async def test_a_registry_that_accepts_and_says_nothing_is_left_for_the_next(
         await directory.close()
 
 
-async def test_who_left_is_gone_at_once_for_a_watcher_that_moves_on_within_one_list(
+async def test_a_deregistered_instance_is_gone_at_once_for_a_watcher_that_changes_registry(
     world: World,
 ) -> None:
     first = await world.registry()

@@ -34,7 +34,7 @@ def test_an_instance_that_did_not_come_back_by_then_is_gone() -> None:
     assert memory.merged() == {"a": A}
 
 
-def test_what_the_new_registry_says_of_an_instance_wins() -> None:
+def test_the_new_registrys_entry_of_an_instance_wins() -> None:
     memory = InstanceMemory()
     memory.take([A])
     memory.reconnect()
@@ -91,7 +91,7 @@ def test_the_last_instance_goes_at_once_when_it_said_that_it_leaves() -> None:
     assert memory.merged() == {}
 
 
-def test_a_draining_instance_does_not_stand_for_those_whose_leases_ran_out() -> None:
+def test_a_draining_instance_does_not_replace_those_with_expired_leases() -> None:
     memory = InstanceMemory()
     leaving = Instance("b", "s", "host:2", InstanceState.DRAINING)
     memory.take([A, leaving])

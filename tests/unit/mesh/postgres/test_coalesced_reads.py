@@ -34,7 +34,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_what_comes_during_a_read_goes_with_the_next() -> None:
+async def test_requests_during_a_read_go_with_the_next_read() -> None:
     shelf = Shelf()
     reads = CoalescedRead(shelf.read)
     first = asyncio.create_task(reads.get("a"))
@@ -57,7 +57,7 @@ async def test_a_caller_that_leaves_takes_no_answer_from_another() -> None:
     assert await staying == 1
 
 
-async def test_a_read_that_fails_fails_those_who_asked_and_no_later_one() -> None:
+async def test_a_failed_read_fails_its_own_callers_and_no_later_one() -> None:
     shelf = Shelf()
     shelf.fails = True
     shelf.open.set()

@@ -106,7 +106,7 @@ def test_a_fiber_that_waited_too_long_gets_an_error_and_goes_on(
     assert uvloop.run(run()) == b"ab"
 
 
-def test_a_fiber_whose_own_time_is_over_ends(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_fiber_ends_at_its_own_deadline(pair: tuple[socket.socket, socket.socket]) -> None:
     near, _ = pair
     ended = []
 

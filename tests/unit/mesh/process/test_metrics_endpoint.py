@@ -1,9 +1,10 @@
 """A process's metrics endpoint, as Prometheus reads it."""
 
 import socket
+import threading
 import urllib.error
 import urllib.request
-from contextlib import closing
+from contextlib import ExitStack, closing
 from http import HTTPStatus
 
 import pytest
@@ -12,11 +13,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mesh.lanes.metrics import LaneMetrics
 from mesh.process.listening import ListenFailed
-from mesh.process.metrics_endpoint import Page, metrics_served, process_metrics_registry
+from mesh.process.metrics_endpoint import (
+    MAX_CONNECTIONS,
+    Page,
+    metrics_registry,
+    metrics_served,
+)
 
 
 def test_the_endpoint_shows_the_registry_while_it_is_served_and_frees_its_port() -> None:
-    registry = process_metrics_registry()
+    registry = metrics_registry()
     LaneMetrics(registry).observe_calls(5)
     with metrics_served("127.0.0.1:0", registry) as address:
         text = urllib.request.urlopen(f"http://{address}/metrics", timeout=5).read().decode()
@@ -26,9 +32,9 @@ def test_the_endpoint_shows_the_registry_while_it_is_served_and_frees_its_port()
         pass
 
 
-def test_a_page_is_shown_by_its_path_beside_what_is_counted() -> None:
+def test_a_page_is_served_by_its_path_beside_the_metrics() -> None:
     pages: dict[str, Page] = {"/sd": lambda: (HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"no")}
-    with metrics_served("[::1]:0", process_metrics_registry(), pages) as address:
+    with metrics_served("[::1]:0", metrics_registry(), pages) as address:
         assert (
             urllib.request.urlopen(f"http://{address}/metrics", timeout=5).status == HTTPStatus.OK
         )
@@ -51,3 +57,27 @@ def test_a_taken_address_is_refused_with_the_setting_to_change() -> None:
         refused = pytest.raises(ListenFailed, match=f"{address} .*MESH_METRICS_LISTEN")
         with refused, metrics_served(address, CollectorRegistry()):
             pass
+
+
+def test_silent_connections_neither_add_up_nor_keep_others_out() -> None:
+    with (
+        metrics_served("127.0.0.1:0", metrics_registry()) as address,
+        ExitStack() as opened,
+    ):
+        host, _, port = address.rpartition(":")
+        threads_before = threading.active_count()
+        silent = [
+            opened.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            for _ in range(4 * MAX_CONNECTIONS)
+        ]
+        assert urllib.request.urlopen(f"http://{address}/metrics", timeout=5).status == 200
+        assert silent[0].recv(1) == b""  # the oldest one was closed
+        assert threading.active_count() - threads_before <= 2 * MAX_CONNECTIONS
+
+
+def test_a_connection_that_sends_too_slowly_is_closed() -> None:
+    with metrics_served("127.0.0.1:0", metrics_registry(), connection_seconds=0.2) as address:
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=5) as slow:
+            slow.sendall(b"GET /metrics HT")
+            assert slow.recv(1) == b""

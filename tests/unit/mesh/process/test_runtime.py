@@ -108,7 +108,7 @@ async def test_a_signal_during_the_start_ends_it_there() -> None:
     assert not recorder.is_listed.is_set()
 
 
-async def test_a_start_that_fails_in_the_middle_closes_what_it_had_opened() -> None:
+async def test_a_failed_start_closes_everything_that_was_opened() -> None:
     recorder = Recorder()
 
     async def start() -> None:
@@ -202,7 +202,7 @@ async def test_an_error_of_a_short_lived_task_does_not_end_the_process() -> None
     await process
 
 
-async def test_a_background_task_ends_before_what_it_was_given_is_closed() -> None:
+async def test_a_background_task_ends_before_its_resources_are_closed() -> None:
     events: list[str] = []
 
     async def work() -> None:

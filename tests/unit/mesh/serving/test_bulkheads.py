@@ -70,7 +70,7 @@ def test_idle_time_is_no_pace() -> None:
     assert timed.hint_seconds() == pytest.approx(0.4)
 
 
-def test_who_leaves_makes_room_for_one() -> None:
+def test_a_finished_call_makes_room_for_one() -> None:
     timed = Timed()
     timed.fill()
     timed.bulkhead.leave()
@@ -95,7 +95,7 @@ def test_all_kinds_together_are_fewer_than_a_lane_holds() -> None:
         ("/nobody.v1.Knows/This", (WorkKind.WRITING, 10.0, 60.0)),
     ],
 )
-def test_protos_say_what_kind_a_method_is_and_how_long_it_may_take(
+def test_protos_declare_the_work_kind_and_time_limit_of_a_method(
     path: str, terms: tuple[WorkKind, float, float]
 ) -> None:
     declared = terms_of_path(path)
@@ -165,7 +165,7 @@ async def test_a_flood_of_one_kind_leaves_the_others_their_room(flooded: WorkKin
     assert server.refusals == {flooded: 200}
 
 
-async def test_what_finds_no_room_is_refused_before_its_token_is_looked_at() -> None:
+async def test_a_call_without_room_is_refused_before_its_token_is_checked() -> None:
     server = Flooded(room=1)
     running = server.begin(WorkKind.READING)
     await asyncio.sleep(0)

@@ -80,7 +80,7 @@ async def test_on_another_services_lane_it_is_that_service(
 
 
 @pytest.mark.parametrize("caller", ["nobody", *SERVICES])
-async def test_a_call_by_itself_comes_from_who_is_connected(link: Link, caller: str) -> None:
+async def test_a_unary_call_comes_from_its_peers_address(link: Link, caller: str) -> None:
     """Also with the gateway's token, because a stolen token comes from another connection."""
     said = [(CLIENT_ADDRESS, FORGED), (CLIENT_ADDRESS, "203.0.113.9")]
     if caller != "nobody":

@@ -97,7 +97,7 @@ def test_a_certificate_out_of_its_time_is_refused(
         read_material(files, (now_utc() + shift).timestamp())
 
 
-def test_what_is_no_pem_is_refused_by_its_file(files: TlsFiles) -> None:
+def test_a_file_that_is_not_pem_is_refused_by_name(files: TlsFiles) -> None:
     for path, what in ((files.key, "private key"), (files.certificate, "certificate")):
         path.write_text("nonsense")
         with pytest.raises(CertificateRefused, match=f"{path.name} holds no {what}"):

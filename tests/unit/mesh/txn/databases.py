@@ -82,7 +82,7 @@ class Side(ABC):
         self.gids: dict[str, GidRow] = {}
         self.facts: list[Fact] = []
         self.fails_inside = False
-        """Whether a statement of the next branch fails, and nobody sees it."""
+        """Whether a statement of the next branch fails unnoticed."""
         self.committed: set[str] = set()
         self.rolled_back: set[str] = set()
         self.lost: set[str] = set()

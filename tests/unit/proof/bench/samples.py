@@ -1,4 +1,4 @@
-"""Figures that were never measured, for tests of what is made of them."""
+"""Invented figures, for tests of the reports."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ BATCHES = {"gacha_svc: operations in a transaction": BatchSizes(4, 50, {8.0: 1, 
 
 
 def sample(operation_count: int = 800, p50_ms: float = 4.0, error: str = "") -> Sample:
-    """Eight seconds of it."""
+    """A sample of eight seconds."""
     return Sample(
         operation_count=operation_count,
         operations_per_second=operation_count / 8,
@@ -29,7 +29,7 @@ def sample(operation_count: int = 800, p50_ms: float = 4.0, error: str = "") -> 
 
 
 def series(name: str, points: Mapping[int, list[Sample]]) -> Series:
-    """One that has the given samples by number of connections."""
+    """A series with these samples by number of connections."""
     return Series(
         name,
         f"{name} through REST",
@@ -40,7 +40,7 @@ def series(name: str, points: Mapping[int, list[Sample]]) -> Series:
 
 
 def figures(*of: Series, broken: tuple[str, ...] = (), left_out: tuple[str, ...] = ()) -> Figures:
-    """A run that measured those."""
+    """The figures of a run with these series."""
     return Figures(
         machine={"PostgreSQL": "18.6; account: fsync on"},
         speeds=[MachineSpeed(100.0, 5.0)],

@@ -1,4 +1,4 @@
-"""Batch sizes, from what processes show to what is told of them."""
+"""Batch sizes, from the processes' metrics to the report."""
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -19,7 +19,7 @@ def test_where_there_was_no_batch_there_is_no_size() -> None:
     assert (none.batch_count, none.mean, none.bound_of(0.5)) == (0, 0, 0)
 
 
-def test_what_a_process_shows_is_read_by_kind() -> None:
+def test_metrics_of_a_process_are_parsed_by_kind() -> None:
     registry = CollectorRegistry()
     lanes, transactions = LaneMetrics(registry), TransactionMetrics(registry)
     transactions.observe_operations(64)

@@ -1,4 +1,4 @@
-"""One connection of the load: what counts, what is an error, and how it goes on."""
+"""One connection of the load: what it counts, its errors, and how it continues after one."""
 
 import asyncio
 import itertools
@@ -15,7 +15,7 @@ BUSY = b"HTTP/1.1 429 Too Many\r\ncontent-length: 4\r\n\r\nbusy"
 
 
 class Recorded(Window):
-    """A window whose operations can be waited for."""
+    """A window whose operations can be awaited."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,8 +42,11 @@ class Clock:
         return time.perf_counter() + self.ahead_seconds
 
 
-def _asker(port: int, window: Window, clock: Clock | None = None) -> ClosedLoopClient:
-    return ClosedLoopClient("127.0.0.1", port, itertools.repeat(b"x"), window, clock or Clock())
+def _asker(
+    port: int, window: Window, clock: Clock | None = None, expected: bytes = b""
+) -> ClosedLoopClient:
+    requests = itertools.repeat(b"x")
+    return ClosedLoopClient("127.0.0.1", port, requests, window, clock or Clock(), expected)
 
 
 async def _stop(client: ClosedLoopClient) -> None:
@@ -69,6 +72,17 @@ async def test_another_status_is_an_error_and_it_goes_on_over_the_same_connectio
         await window.until(1, 1)
         await _stop(client)
     assert window.errors[0] == "429 busy"
+
+
+async def test_an_answer_without_the_expected_text_is_an_error() -> None:
+    window = Recorded()
+    pending = OK.replace(b"{}", b"[]")
+    async with piecewise_server([[pending], [OK]]) as port:
+        client = _asker(port, window, expected=b"{}")
+        client.start()
+        await window.until(1, 1)
+        await _stop(client)
+    assert window.errors[0] == "200 []"
 
 
 async def test_a_broken_connection_is_an_error_and_it_goes_on_over_another() -> None:

@@ -1,4 +1,4 @@
-"""What is derived from what was measured."""
+"""Values that are derived from the measured figures."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What ghz is told, and what is read of its report."""
+"""The arguments of ghz, and the parsing of its report."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ def test_each_worker_has_a_token_of_its_own() -> None:
     )
 
 
-def test_what_failed_is_an_error_and_no_operation() -> None:
+def test_a_failed_operation_counts_as_an_error() -> None:
     assert result_of(REPORT) == WindowResult(
         operation_count=10,
         duration_seconds=2.0,

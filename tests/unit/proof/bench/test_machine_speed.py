@@ -1,4 +1,4 @@
-"""Measures of a machine's speed are summed up."""
+"""The median of several measurements of a machine's speed."""
 
 from proof.bench.meters.machine_speed import MachineSpeed, median_speed
 

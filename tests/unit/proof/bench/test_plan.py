@@ -1,4 +1,4 @@
-"""Which runs are carried out, and what they send."""
+"""The measurements of a plan, and the requests that they send."""
 
 import itertools
 from pathlib import Path
@@ -27,15 +27,22 @@ def test_connection_counts_that_are_none_are_refused(text: str) -> None:
 
 def test_some_kinds_of_load_come_in_the_order_of_a_round() -> None:
     assert kinds_of("ghz, pulls,commits") == ["commits", "pulls", "ghz"]
-    with pytest.raises(typer.BadParameter, match="pulls,items"):
+    with pytest.raises(typer.BadParameter, match="pulls,purchases"):
         kinds_of("pulls,logins")
 
 
 def test_every_connection_has_a_player_of_its_own() -> None:
-    assert plan_of("1,64", 8, 3, None, ALL).player_count == 64
+    assert plan_of("1,64", 8, 3, None, "pulls,items").player_count == 64
+    assert plan_of("1,64", 8, 3, None, ALL).player_count == 128
+    assert plan_of("1,256", 8, 3, None, ALL).player_count == 256
     assert plan_of("1,64", 8, 3, 100, ALL).player_count == 100
     with pytest.raises(typer.BadParameter, match="--players"):
         plan_of("1,64", 8, 3, 63, ALL)
+
+
+def test_gifts_are_measured_where_every_connection_has_two_players() -> None:
+    assert plan_of("1,64,256", 4, 3, None, "gifts").counts_of("gifts") == [1, 64]
+    assert plan_of("1,64", 4, 3, 64, "gifts").counts_of("gifts") == [1]
 
 
 def test_a_window_that_outlives_its_tokens_is_refused() -> None:
@@ -70,8 +77,9 @@ def test_without_ghz_the_rest_is_measured_and_its_installation_is_shown(
 
 
 def test_a_pull_is_one_request_with_a_key_of_its_own() -> None:
-    heads = [request_head(PULLS, "127.0.0.1:8080", token).encode() for token in ("a.b.c", "d")]
-    first, second, third = itertools.islice(requests_of(heads, "key-", PULLS.body.encode()), 3)
+    heads = [request_head(PULLS, "127.0.0.1:8080", token) for token in ("a.b.c", "d")]
+    requests = requests_of([(head, PULLS.body) for head in heads], "key-")
+    first, second, third = itertools.islice(requests, 3)
     assert first == (
         b"POST /gacha/pull/standard HTTP/1.1\r\n"
         b"host: 127.0.0.1:8080\r\n"
@@ -88,6 +96,6 @@ def test_a_pull_is_one_request_with_a_key_of_its_own() -> None:
 
 
 def test_without_a_key_and_a_body_the_head_just_ends() -> None:
-    head = request_head(ITEMS, "a", "t").encode()
+    head = request_head(ITEMS, "a", "t")
     expected = b"GET /items HTTP/1.1\r\nhost: a\r\nauthorization: Bearer t\r\n\r\n"
-    assert list(itertools.islice(requests_of([head], "", b""), 2)) == [expected] * 2
+    assert list(itertools.islice(requests_of([(head, "")], ""), 2)) == [expected] * 2

@@ -1,4 +1,4 @@
-"""What people and tools are shown of a run."""
+"""The output of a run, for people and for tools."""
 
 import io
 from pathlib import Path
@@ -54,19 +54,19 @@ def test_broken_invariants_are_loud() -> None:
     assert "every invariant holds" not in text
 
 
-def test_what_was_left_out_is_reported() -> None:
+def test_skipped_measurements_are_reported() -> None:
     text = _shown(figures(left_out=("ghz, which is not installed",)))
     assert "Left out: ghz, which is not installed" in text
 
 
-def test_what_was_not_measured_is_a_dash_not_a_zero() -> None:
+def test_a_missing_measurement_is_a_dash_not_a_zero() -> None:
     text = _shown(_run(sample(0, 0.0, error="503")))
     row = next(line for line in text.splitlines() if line.startswith("│           1 │"))
     assert [cell.strip() for cell in row.split("│")[2:9]] == ["-"] * 7
     assert "median ms" not in text
 
 
-def test_tools_get_every_sample_and_what_is_derived(tmp_path: Path) -> None:
+def test_tools_get_every_sample_and_derived_values(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     write_json(file, _run(sample(800, 7.0), sample(1600, 5.0)))
     document = orjson.loads(file.read_bytes())

@@ -1,4 +1,4 @@
-"""Measured figures beside their targets."""
+"""Measured figures and their targets."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from tests.unit.proof.bench.samples import figures, sample, series
 
 
 def _run(pulls: Mapping[int, float], commits: Mapping[int, float]) -> Figures:
-    """By number of connections, medians in ms."""
+    """Figures with these medians in ms by number of connections."""
     return figures(
         series("pulls", {count: [sample(p50_ms=each)] for count, each in pulls.items()}),
         series("commits", {count: [sample(p50_ms=each)] for count, each in commits.items()}),
@@ -40,6 +40,13 @@ def test_both_numbers_and_their_ratio_are_reported() -> None:
         ("1.750", "at most 0.5", 3.5),
         ("1.812", "at most 0.5", 3.625),
     ]
+
+
+def test_purchases_are_compared_too() -> None:
+    of = figures(series("purchases", {64: [sample(operation_count=6_400)]}))
+    (purchases,) = comparisons(of)
+    assert purchases.what == "purchases a second, 64 connections"
+    assert (purchases.measured, purchases.target, purchases.ratio) == ("800", "at least 400", 2.0)
 
 
 def test_the_cost_is_distinguished_from_few_connections_to_many() -> None:

@@ -1,4 +1,4 @@
-"""TokenPool of the bench stay logged in."""
+"""The players of the bench stay logged in."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ TOKEN_SECONDS = 900
 
 
 class Gateway(ThreadingHTTPServer):
-    """Gives tokens by turns, each refresh token once."""
+    """Issues tokens; each refresh token works once."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @pytest.fixture

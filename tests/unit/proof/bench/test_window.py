@@ -1,4 +1,4 @@
-"""What counts as measured, and what percentiles are of it."""
+"""The operations that count in a window, and its percentiles."""
 
 import orjson
 import pytest
@@ -24,7 +24,7 @@ def test_percentiles_are_values_that_were_measured(
     assert percentile(ascending, share) == expected
 
 
-def test_only_what_completes_while_it_is_open_counts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_operations_completed_in_the_window_count(capsys: pytest.CaptureFixture[str]) -> None:
     times = iter([100.0, 102.0])
     window = Window(clock=lambda: next(times))
     window.record(9.0)

@@ -1,4 +1,4 @@
-"""A server that answers in the pieces that it is given."""
+"""A server that sends its answers in given pieces."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 @asynccontextmanager
 async def piecewise_server(*connections: Sequence[Sequence[bytes]]) -> AsyncIterator[int]:
-    """Answers the requests of each connection in turn, one request after the other, each in
-    its pieces, and then hangs up; further connections are hung up on at once. Gives its port.
+    """Yields the port of a server. It answers the requests of each connection in turn, each answer
+    in its pieces, and then closes the connection. Further connections are closed at once.
 
-    A request is what arrives together. It ends when every connection has been hung up on.
+    Bytes that arrive together are one request. It ends when every connection has been closed.
     """
     waiting = list(connections)
     under_way: set[asyncio.Task[None] | None] = set()
@@ -24,9 +24,9 @@ async def piecewise_server(*connections: Sequence[Sequence[bytes]]) -> AsyncIter
                 for piece in pieces:
                     writer.write(piece)
                     await writer.drain()
-                    await asyncio.sleep(0.01)  # so that the next piece arrives by itself
+                    await asyncio.sleep(0.01)  # so that the next piece arrives separately
         except ConnectionError:
-            pass  # the client hung up first
+            pass  # the client disconnected first
         finally:
             writer.close()
             under_way.discard(asyncio.current_task())

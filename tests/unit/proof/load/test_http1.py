@@ -1,4 +1,4 @@
-"""The load generator's own HTTP: whole answers, however they arrive, and no wrong ones."""
+"""The load generator's HTTP client: complete answers in any pieces, and malformed ones."""
 
 import asyncio
 
@@ -32,13 +32,13 @@ def test_a_whole_answer_is_read() -> None:
 
 
 @pytest.mark.parametrize("received", MALFORMED.values(), ids=MALFORMED.keys())
-def test_what_is_not_one_answer_with_a_length_is_refused(received: bytes) -> None:
+def test_bytes_other_than_one_answer_with_a_length_are_refused(received: bytes) -> None:
     with pytest.raises(MalformedAnswer):
         parse_answer(received)
 
 
 class Exchange:
-    """A connection's answers and its end, to be waited for."""
+    """A connection whose answers and end can be awaited."""
 
     def __init__(self) -> None:
         self.said: asyncio.Queue[Answer | ConnectionError] = asyncio.Queue()
@@ -77,12 +77,12 @@ async def test_a_peer_that_does_not_keep_to_the_protocol_ends_the_connection(
         connection = await exchange.connect(port)
         connection.send(b"1")
         said = await exchange.next()
-        if said == EXPECTED:  # the second answer was not asked for
+        if said == EXPECTED:  # the second answer has no request
             said = await exchange.next()
         assert isinstance(said, MalformedAnswer)
 
 
-async def test_a_cause_of_closing_is_what_the_end_tells() -> None:
+async def test_the_end_has_the_cause_of_closing() -> None:
     exchange = Exchange()
     async with piecewise_server([[ANSWER]]) as port:
         connection = await exchange.connect(port)

@@ -1,4 +1,4 @@
-"""The sliding window counter: what it never lets through, and what it never refuses."""
+"""The sliding window counter: what it always refuses, and what it never refuses."""
 
 import math
 from collections import Counter
@@ -62,7 +62,7 @@ def test_a_refused_client_learns_when_it_will_be_admitted(
 
 
 @given(policies, st.integers(2, 200))
-def test_who_stays_a_little_below_the_rate_is_never_refused(policy: Policy, count: int) -> None:
+def test_a_client_slightly_below_the_rate_is_never_refused(policy: Policy, count: int) -> None:
     clock = Clock()
     counters = Counters(policy, clock)
     for _ in range(count):
@@ -71,7 +71,9 @@ def test_who_stays_a_little_below_the_rate_is_never_refused(policy: Policy, coun
 
 
 @given(policies, steps)
-def test_what_is_said_to_remain_may_be_used_at_once(policy: Policy, steps: list[float]) -> None:
+def test_the_reported_remaining_requests_may_be_used_at_once(
+    policy: Policy, steps: list[float]
+) -> None:
     clock = Clock()
     counters = Counters(policy, clock)
     for step in steps:
@@ -85,7 +87,7 @@ def test_what_is_said_to_remain_may_be_used_at_once(policy: Policy, steps: list[
 def test_keys_are_limited_each_by_itself_and_the_oldest_is_forgotten() -> None:
     counters = Counters(Policy("player", 1, 10), Clock(), max_keys=2)
     assert [counters.take(key).admitted for key in ("a", "b", "a")] == [True, True, False]
-    counters.take("c")  # b was not seen for longest
+    counters.take("c")  # b is the least recently seen
     assert len(counters) == 2
     assert not counters.take("a").admitted
     assert counters.take("b").admitted
@@ -127,7 +129,7 @@ def test_a_bounded_number_of_counts_is_shared_at_a_time() -> None:
     assert counters.outgoing(9) == []
 
 
-def test_what_others_had_counts_in_this_window_and_the_next() -> None:
+def test_counts_of_other_gateways_apply_in_this_window_and_the_next() -> None:
     clock = Clock(START)
     counters = Counters(Policy("player", 10, 10), clock)
     counters.take("a")
@@ -151,7 +153,7 @@ def test_a_total_that_comes_late_counts_as_the_window_before() -> None:
     counters.take("a")
     counters.learn("a", window, 9, 0)
     assert not counters.take("a").admitted
-    counters.learn("b", window, 9, 0)  # nobody asks for it any more
+    counters.learn("b", window, 9, 0)  # no request uses it any more
     assert len(counters) == 1
 
 

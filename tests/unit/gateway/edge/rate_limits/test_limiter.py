@@ -1,4 +1,4 @@
-"""Which limit a request falls under, whose it is, and what its answer says."""
+"""The limits of a request, the key that it counts for, and the headers of its answer."""
 
 import base64
 from dataclasses import replace
@@ -44,7 +44,7 @@ def _counters(policy: Policy, quota: int) -> Counters:
 
 
 class Limited:
-    """A gateway with small limits, at one moment."""
+    """A gateway with small limits and a stopped clock."""
 
     def __init__(self, caller: FakeCaller | None = None) -> None:
         addresses = ClientAddresses(parse_networks("127.0.0.0/8"))
@@ -85,7 +85,7 @@ def reason(answer: Answer) -> Any:
     return orjson.loads(answer.body)["reason"]
 
 
-async def test_a_player_over_the_limit_is_told_how_long_to_wait() -> None:
+async def test_a_player_over_the_limit_gets_a_retry_hint() -> None:
     limited = Limited()
     limited.token_keys.believe(token("p")["authorization"])
     for left in (2, 1, 0):
@@ -112,7 +112,7 @@ async def test_all_tokens_of_a_player_count_together_once_a_service_has_taken_th
     assert [each.status for each in answers] == [200, 200, 200, 429]
 
 
-async def test_a_forged_token_uses_up_nobody_elses_quota() -> None:
+async def test_a_forged_token_uses_up_only_its_own_quota() -> None:
     caller = FakeCaller({CURRENCY: Unauthenticated("no", reason="TOKEN_INVALID")})
     limited = Limited(caller)
     for _ in range(PLAYER_QUOTA):
@@ -176,7 +176,7 @@ async def test_refresh_tokens_cannot_be_guessed_and_count_for_their_address_alon
         ("POST", "/webhooks/payments", 200),
     ],
 )
-async def test_whatever_else_is_asked_is_limited_by_address(
+async def test_all_other_requests_are_limited_by_address(
     method: str, path: str, status: int
 ) -> None:
     limited = Limited()
@@ -194,13 +194,13 @@ async def test_probes_are_never_limited() -> None:
             assert (answer.status, "ratelimit" in answer.headers) == (200, False)
 
 
-async def test_clients_behind_a_trusted_proxy_are_told_apart() -> None:
+async def test_clients_behind_a_trusted_proxy_are_distinguished() -> None:
     limited = Limited()
     for number in range(ADDRESS_QUOTA + 2):
         forwarded = {"x-forwarded-for": f"10.9.9.9, 198.51.100.{number}"}
         answer = await limited.ask("GET", "/items", forwarded, client="127.0.0.1:5")
         assert answer.status == 200
-    # Nobody else is believed.
+    # The headers of other peers are ignored.
     statuses = [
         (await limited.ask("GET", "/items", {"x-forwarded-for": f"198.51.100.{number}"})).status
         for number in range(ADDRESS_QUOTA + 1)
@@ -208,7 +208,7 @@ async def test_clients_behind_a_trusted_proxy_are_told_apart() -> None:
     assert statuses[-1] == 429
 
 
-def test_what_is_remembered_of_tokens_is_bounded() -> None:
+def test_the_number_of_remembered_tokens_is_bounded() -> None:
     token_keys = TokenKeys(max_tokens=2)
     for subject in "abc":
         token_keys.believe(token(subject)["authorization"])
