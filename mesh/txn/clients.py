@@ -10,8 +10,7 @@ from google.protobuf.message import Message
 from mesh.calls import Caller, Metadata
 from mesh.deadlines import Deadline
 from mesh.txn.decisions import Decision
-from mesh.txn.model import No, Operation, Outcome, Vote, Yes
-from mesh.txn.participant import Branch
+from mesh.txn.model import Branch, No, Operation, Outcome, Vote, Yes
 from mesh.txn.rpc import OUTCOMES
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 

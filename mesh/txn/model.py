@@ -6,8 +6,9 @@ are independent; they share a transaction only for speed.
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -71,6 +72,14 @@ class Operation(Generic[Body]):
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """A prepared branch that waits for an outcome."""
+
+    gid: str
+    prepared_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Yes(Generic[Result]):
     """The operation takes effect if the transaction commits."""
 
@@ -115,3 +124,11 @@ def gid_made_at_seconds(gid: str) -> float:
     if not is_gid(gid):
         raise InvalidArgument.of_field("gid", "must read <coordinator>:<created_ms>:<random>")
     return int(gid.split(":")[1]) / 1000
+
+
+def check_operations(operations: Sequence[Operation[Body]]) -> None:
+    """Raises InvalidArgument unless there are 1 to MAX_OPERATIONS, with different ids."""
+    if not 1 <= len(operations) <= MAX_OPERATIONS:
+        raise InvalidArgument.of_field("operations", f"must be 1 to {MAX_OPERATIONS}")
+    if len({operation.id for operation in operations}) < len(operations):
+        raise InvalidArgument.of_field("operations", "must have ids that differ")

@@ -12,23 +12,22 @@ Expects the tables of `SCHEMA`, which each service's first migration has.
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic
 
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.errors import Aborted, InvalidArgument
+from mesh.errors import Aborted
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import UNIQUE_VIOLATION, Database
 from mesh.txn.missing_rows import with_missing_rows
 from mesh.txn.model import (
     FORGET_LIMIT,
     GID_MAX_AGE_SECONDS,
-    MAX_OPERATIONS,
     AlreadyCommitted,
     Body,
+    Branch,
     BranchLost,
     GidExpired,
     GidUsed,
@@ -37,6 +36,7 @@ from mesh.txn.model import (
     Result,
     Vote,
     Yes,
+    check_operations,
     gid_age_seconds,
 )
 from mesh.txn.pipelined_cursor import PipelinedCursor
@@ -77,14 +77,6 @@ CREATE TABLE tx_branch (
 );
 CREATE INDEX tx_branch_created_at ON tx_branch (created_at);
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """A prepared branch that waits for an outcome."""
-
-    gid: str
-    prepared_at: datetime
 
 
 class Participant(Generic[Body, Result]):
@@ -148,7 +140,7 @@ class Participant(Generic[Body, Result]):
         changed, and BranchLost if the branch was aborted.
         """
         gid_age_seconds(gid, self._clock())
-        _check_operations(operations)
+        check_operations(operations)
         if not await self._database.autocommit(
             with_missing_rows(
                 lambda cursor: redo(
@@ -202,7 +194,7 @@ class Participant(Generic[Body, Result]):
         age_seconds = gid_age_seconds(gid, now)
         if abs(age_seconds) > GID_MAX_AGE_SECONDS or expires_at_seconds <= now:
             raise GidExpired(f"The gid is {age_seconds:.1f} s old, or its coordinator gave up.")
-        _check_operations(operations)
+        check_operations(operations)
 
     def _prepare(
         self, cursor: Cursor, gid: str, operations: Sequence[Operation[Body]]
@@ -304,10 +296,3 @@ class Participant(Generic[Body, Result]):
             (self._prefix, min_age_seconds, MAX_LISTED),
         )
         return [Branch(gid[len(self._prefix) :], at) for gid, at in cursor.fetchall()]
-
-
-def _check_operations(operations: Sequence[Operation[Body]]) -> None:
-    if not 1 <= len(operations) <= MAX_OPERATIONS:
-        raise InvalidArgument.of_field("operations", f"must be 1 to {MAX_OPERATIONS}")
-    if len({operation.id for operation in operations}) < len(operations):
-        raise InvalidArgument.of_field("operations", "must have ids that differ")

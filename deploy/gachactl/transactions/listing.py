@@ -14,8 +14,8 @@ from deploy.gachactl.transactions.sides import Side, Sides
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.txn.decisions import Decision
-from mesh.txn.model import RECOVERY_AGE_SECONDS, Outcome, is_gid
-from mesh.txn.participant import MAX_LISTED, Branch
+from mesh.txn.model import RECOVERY_AGE_SECONDS, Branch, Outcome, is_gid
+from mesh.txn.participant import MAX_LISTED
 
 ASK_SECONDS = 5.0
 OVERDUE_SECONDS = 10.0

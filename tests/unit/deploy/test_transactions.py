@@ -15,8 +15,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import DataLoss, MeshError, Unavailable
 from mesh.txn.clients import RemoteBranches, RemoteCoordinator
 from mesh.txn.decisions import Decision
-from mesh.txn.model import Outcome, RedoRefused
-from mesh.txn.participant import Branch
+from mesh.txn.model import Branch, Outcome, RedoRefused
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)

@@ -20,6 +20,7 @@ from mesh.txn.model import (
     DUPLICATE,
     GID_MAX_AGE_SECONDS,
     AlreadyCommitted,
+    Branch,
     BranchLost,
     GidExpired,
     GidUsed,
@@ -32,7 +33,6 @@ from mesh.txn.model import (
     gid_age_seconds,
     gid_made_at_seconds,
 )
-from mesh.txn.participant import Branch
 
 Clock = Callable[[], float]
 INSUFFICIENT = "INSUFFICIENT_CURRENCY"

@@ -12,8 +12,8 @@ from mesh.errors import MeshError
 from mesh.txn.coordinator import Answer, Coordinator, OperationPair
 from mesh.txn.decisions import BEGINNING, MAX_LISTED, Decision, DecisionLog, Place
 from mesh.txn.group_commit import GroupCommit
-from mesh.txn.model import Operation, Outcome, Vote
-from mesh.txn.participant import RETENTION_SECONDS, Branch, Participant
+from mesh.txn.model import Branch, Operation, Outcome, Vote
+from mesh.txn.participant import RETENTION_SECONDS, Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery
 from tests.unit.mesh.txn.databases import Body, Log, Side
 from tests.unit.mesh.txn.wire import Wire

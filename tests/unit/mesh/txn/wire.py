@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 from mesh.errors import MeshError, Unavailable
 from mesh.txn.decisions import Place
-from mesh.txn.model import No, Yes
-from mesh.txn.participant import Branch
+from mesh.txn.model import Branch, No, Yes
 
 MAX_LATE = 24
 """Copies that are remembered to arrive once more."""
