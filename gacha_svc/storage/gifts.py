@@ -22,19 +22,23 @@ def wait_briefly_for_locks(cursor: Cursor) -> None:
 
 def take_items(cursor: Cursor, user_id: str, item_id: int, count: int) -> bool:
     """Takes items out of an inventory; False without a change when it holds fewer."""
-    owner = (user_id, item_id, count)
     cursor.execute(
-        "UPDATE inventory SET count = count - %s"
-        " WHERE user_id = %s AND item_id = %s AND count > %s RETURNING 1",
-        (count, *owner),
+        "SELECT count FROM inventory WHERE user_id = %s AND item_id = %s FOR UPDATE",
+        (user_id, item_id),
     )
-    if cursor.fetchone() is not None:
-        return True
-    cursor.execute(
-        "DELETE FROM inventory WHERE user_id = %s AND item_id = %s AND count = %s RETURNING 1",
-        owner,
-    )
-    return cursor.fetchone() is not None
+    row = cursor.fetchone()
+    if row is None or row[0] < count:
+        return False
+    if row[0] == count:
+        cursor.execute(
+            "DELETE FROM inventory WHERE user_id = %s AND item_id = %s", (user_id, item_id)
+        )
+    else:
+        cursor.execute(
+            "UPDATE inventory SET count = count - %s WHERE user_id = %s AND item_id = %s",
+            (count, user_id, item_id),
+        )
+    return True
 
 
 def put_items(cursor: Cursor, user_id: str, item_id: int, count: int) -> bool:
