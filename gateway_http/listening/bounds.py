@@ -19,7 +19,8 @@ class Bounds:
     read the answer (RFC 9112, 9.6): up to `max_discarded_bytes` more, in `discard_seconds`. The
     same limits apply to bytes after the last answer of a connection. A client that shuts down
     its sending side still gets an answer that is ready within `half_closed_seconds`. After that
-    it counts as disconnected.
+    it counts as disconnected. When the server leaves, a request that has not arrived whole has
+    `leave_seconds` for the rest.
     """
 
     max_connections: int = 8192
@@ -32,3 +33,4 @@ class Bounds:
     idle_seconds: float = 60.0
     discard_seconds: float = 2.0
     half_closed_seconds: float = 0.5
+    leave_seconds: float = 2.0

@@ -23,7 +23,12 @@ from mesh.errors import MeshError
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 WITHOUT_BODY = frozenset({204, 304})
-_STATUS_LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n" for each in HTTPStatus}
+_PHRASES = {**{each.value: each.phrase for each in HTTPStatus}, 499: "Client Closed Request"}
+_STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}\r\n" for status, phrase in _PHRASES.items()}
+SLICE_BYTES = 4096
+"""The bytes that are parsed at a time. What follows stays bytes until the requests in them are
+answered, so that a client that pipelines thousands costs no more memory than what it sent."""
+TOO_MANY_REQUESTS = 429
 
 log = structlog.get_logger()
 
@@ -66,15 +71,26 @@ class HttpConnection(asyncio.Protocol):
         self._phase: Phase | None = Phase.IDLE
         self._due = math.inf
         self._held = b""
+        self._is_reading = True
         self._can_write = True
         self._is_half_closed = False
         self._is_closing = False
         self._discarded_bytes = 0
 
+    @property
+    def parsed_count(self) -> int:
+        """The parsed requests that wait for their turn."""
+        return len(self._reader.requests)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         served = self._served
         self._transport = cast(asyncio.Transport, transport)
-        host, port = transport.get_extra_info("peername")[:2]
+        peer = transport.get_extra_info("peername")
+        if peer is None:  # the client reset the connection before it was accepted
+            self._is_closing = True
+            self._transport.abort()
+            return
+        host, port = peer[:2]
         is_tls = transport.get_extra_info("sslcontext") is not None
         self._reader = RequestReader(
             served.bounds,
@@ -92,9 +108,9 @@ class HttpConnection(asyncio.Protocol):
                 self._transport.abort()
         elif self._task is not None or not self._can_write:
             self._held += data
-            self._transport.pause_reading()
+            self._pause_reading()
         else:
-            self._reader.feed(data)
+            self._held += data
             self._next_step()
 
     def eof_received(self) -> bool:
@@ -120,10 +136,16 @@ class HttpConnection(asyncio.Protocol):
             self._next_step()
 
     def leave(self) -> None:
-        """Closes the connection: at once if it is idle, otherwise after the answer."""
-        if self._task is None and self._reader.phase is Phase.IDLE and not self._is_closing:
+        """Closes the connection: at once if it is idle, otherwise after the answer. A request
+        that has not arrived whole gets `leave_seconds` for the rest."""
+        if self._task is not None or self._is_closing:
+            return
+        if self._reader.phase is Phase.IDLE:
             self._begin_closing()
             self._transport.close()
+        else:
+            bound = self._served.loop.time() + self._served.bounds.leave_seconds
+            self._due = min(self._due, bound)
 
     def end_if_late(self, now: float) -> None:
         """Ends a wait that has reached its time limit; `now` is the event loop's time."""
@@ -152,12 +174,32 @@ class HttpConnection(asyncio.Protocol):
             self._write(self._served.application.refuse(reader.failure), closes=True)
             self._linger()
         elif self._held:
-            held, self._held = self._held, b""
-            self._transport.resume_reading()
-            reader.feed(held)
+            self._feed_held()
             self._next_step()
         else:
+            self._resume_reading()
             self._wait()
+
+    def _feed_held(self) -> None:
+        """Parses what was received, until it holds a request or is used up."""
+        reader, held = self._reader, memoryview(self._held)
+        used = 0
+        while used < len(held) and not reader.requests and not reader.is_over:
+            reader.feed(bytes(held[used : used + SLICE_BYTES]))
+            used += SLICE_BYTES
+        self._held = b"" if reader.is_over else bytes(held[used:])
+        if self._held:
+            self._pause_reading()
+
+    def _pause_reading(self) -> None:
+        if self._is_reading:
+            self._is_reading = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._is_reading:
+            self._is_reading = True
+            self._transport.resume_reading()
 
     def _wait(self) -> None:
         """Waits for more of a request; each part of it has its own time limit."""
@@ -180,13 +222,13 @@ class HttpConnection(asyncio.Protocol):
     async def _answer(self, request: HttpRequest) -> None:
         try:
             response = await self._served.application.answer(request)
+            closes = self._closes_after(request, response)
+            self._write(response, closes=closes, with_body=request.method != "HEAD")
         except Exception as error:
             log.error("fail_answer", exc_info=error)
             self._transport.abort()
             return
         self._task, self._phase = None, None
-        closes = request.is_last or self._is_half_closed or self._served.is_leaving()
-        self._write(response, closes=closes, with_body=request.method != "HEAD")
         if not closes:
             self._next_step()
         elif request.is_last and not request.is_too_large:
@@ -194,6 +236,13 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
         else:
             self._linger()
+
+    def _closes_after(self, request: HttpRequest, response: Response) -> bool:
+        if request.is_last or self._is_half_closed or self._served.is_leaving():
+            return True
+        # What a client sent beyond its limit is not even parsed.
+        has_more = bool(self._reader.requests or self._held)
+        return response.status == TOO_MANY_REQUESTS and has_more
 
     def _write(self, response: Response, *, closes: bool, with_body: bool = True) -> None:
         status = response.status
@@ -211,7 +260,7 @@ class HttpConnection(asyncio.Protocol):
         self._begin_closing()
         if self._transport.can_write_eof() and not self._is_half_closed:
             self._transport.write_eof()
-            self._transport.resume_reading()
+            self._resume_reading()
         else:
             self._transport.close()
 

@@ -26,6 +26,9 @@ from gateway_http.listening.bounds import Bounds
 from mesh.errors import MeshError
 
 VERSIONS = frozenset({"1.0", "1.1"})
+LONGEST_LENGTH_DIGITS = 19
+BODY_FRAMING = frozenset({"content-length", "transfer-encoding"})
+"""The headers that say where a body ends."""
 
 
 class Phase(Enum):
@@ -69,6 +72,8 @@ class RequestReader:
         self._request: HttpRequest | None = None
         self._chunks: list[bytes] = []
         self._body_bytes = 0
+        self._declared_bytes: int | None = None
+        self._is_in_new_head = False
         self._fed_bytes = 0
         self._last_fed_bytes = 0
         self._head_at = 0.0
@@ -79,16 +84,7 @@ class RequestReader:
             return
         self._last_fed_bytes = len(data)
         self._fed_bytes += self._last_fed_bytes
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade:
-            self.is_over = True  # the request itself is answered as usual
-        except HttpParserCallbackError as error:
-            if not isinstance(error.__context__, _Stop):
-                raise
-        except HttpParserError:
-            if not self.is_over:
-                self._fail(BadRequest())
+        self._parse(data)
         if not self.is_over:
             self._check_what_was_fed()
 
@@ -99,15 +95,47 @@ class RequestReader:
         elif self.phase is not Phase.IDLE:
             self._fail(RequestTimeout())
 
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            if not self.is_over:
+                self._ignore_upgrade(data[upgrade.args[0] :])
+        except HttpParserCallbackError as error:
+            if not isinstance(error.__context__, _Stop):
+                raise
+        except HttpParserError:
+            if not self.is_over:
+                self._fail(BadRequest())
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Reads the body of a request that offered another protocol (RFC 9110, 7.8).
+
+        llhttp takes what follows such a head for the other protocol. So a new parser gets the
+        headers that frame the body, and then the body; the strict rules for both still hold.
+        """
+        framing = "".join(
+            f"{name}: {value}\r\n" for name, value in self._pairs if name in BODY_FRAMING
+        )
+        self._parser = HttpRequestParser(self)
+        self._is_in_new_head = True
+        self._parse(f"POST / HTTP/1.1\r\n{framing}\r\n".encode("latin-1"))
+        if rest and not self.is_over:
+            self._parse(rest)
+
     def on_message_begin(self) -> None:
         """Called by the parser, as are all `on_` methods."""
+        if self._is_in_new_head:
+            return
         self._url = b""
         self._pairs = []
         self._request = None
+        self._body_bytes = 0
         self.phase = Phase.HEAD
 
     def on_url(self, url: bytes) -> None:
-        self._url += url
+        if not self._is_in_new_head:
+            self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._request is not None:
@@ -117,6 +145,9 @@ class RequestReader:
         self._pairs.append((name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")))
 
     def on_headers_complete(self) -> None:
+        if self._is_in_new_head:
+            self._is_in_new_head = False
+            return
         self._check_head()
         headers = Headers(self._pairs)
         path, query = self._target()
@@ -130,9 +161,9 @@ class RequestReader:
             is_last=not self._parser.should_keep_alive() or self._parser.should_upgrade(),
         )
         length = headers.get("content-length")
-        if length is None and "transfer-encoding" not in headers:
-            return
-        self._begin_body(request, 0 if length is None else int(length))
+        self._declared_bytes = None if length is None else int(length)
+        if length is not None or "transfer-encoding" in headers:
+            self._begin_body(request, self._declared_bytes or 0)
 
     def on_body(self, chunk: bytes) -> None:
         self._body_bytes += len(chunk)
@@ -147,6 +178,10 @@ class RequestReader:
     def on_message_complete(self) -> None:
         request = self._request
         assert request is not None, "llhttp ends no message before its head"
+        if self.phase is not Phase.HEAD and self._parser.should_upgrade():
+            return  # its body follows: see _ignore_upgrade
+        if self._declared_bytes not in (None, self._body_bytes):
+            self._stop(BadRequest())  # whatever the parser says, the body is not whole
         if self.phase is Phase.DISCARDING:
             request.is_too_large = True
         elif self._chunks:
@@ -175,8 +210,15 @@ class RequestReader:
             )
             if head_bytes > most_bytes:
                 self._stop(HeadTooLarge(most_bytes))
-        if self._parser.get_http_version() not in VERSIONS:
+        version = self._parser.get_http_version()
+        if version not in VERSIONS:
             self._stop(BadRequest())
+        for name, value in self._pairs:
+            if name == "content-length" and len(value) > LONGEST_LENGTH_DIGITS:
+                self._stop(BadRequest())
+            # RFC 9112, 6.1: HTTP/1.0 has none, and this server decodes no other coding.
+            if name == "transfer-encoding" and (version == "1.0" or value.lower() != "chunked"):
+                self._stop(BadRequest())
 
     def _target(self) -> tuple[str, str]:
         """The percent-decoded path, and the raw query."""
@@ -192,7 +234,6 @@ class RequestReader:
         return (unquote(decoded) if "%" in decoded else decoded), query.decode("utf-8", "replace")
 
     def _begin_body(self, request: HttpRequest, declared_bytes: int) -> None:
-        self._body_bytes = 0
         self._head_at = self._clock()
         self.phase = Phase.BODY
         is_too_large = declared_bytes > self._bounds.max_body_bytes

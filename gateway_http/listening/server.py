@@ -113,6 +113,11 @@ class HttpServer:
         self._accept_from_now_on()
 
     @property
+    def connections(self) -> frozenset[HttpConnection]:
+        """The open connections; those in a TLS handshake are not among them."""
+        return frozenset(self._served.connections)
+
+    @property
     def connection_count(self) -> int:
         """The number of connections, including those in their TLS handshake."""
         return len(self._served.connections) + len(self._handshakes)
@@ -166,4 +171,7 @@ class HttpServer:
         except (OSError, ssl.SSLError, TimeoutError) as error:
             # A failed handshake is the client's fault, so it is no error here.
             log.debug("refuse_handshake", error=str(error))
+            connection.close()
+        except Exception as error:
+            log.error("fail_connection", exc_info=error)
             connection.close()

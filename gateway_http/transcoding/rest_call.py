@@ -130,10 +130,10 @@ class RestCall:
         return Deadline.after(seconds)
 
     def _body(self, request: Request) -> bytes:
+        if request.received.is_too_large:  # where a body is not used, it has not arrived either
+            raise RequestTooLarge(self._max_body_bytes)
         if not (self._binding.takes_body or self._raw_parts.has_body):
             return b""
-        if request.received.is_too_large:
-            raise RequestTooLarge(self._max_body_bytes)
         body = request.received.body
         if body and self._binding.takes_body:
             headers.check_json(request.headers)

@@ -43,7 +43,9 @@ async def test_a_body_that_is_too_large_is_refused_where_a_body_is_read() -> Non
     assert (refused.status, error_of(refused)["reason"]) == (413, "REQUEST_TOO_LARGE")
     assert caller.calls == []
     assert (await ask(caller, "POST", "/nope", is_too_large=True)).status == 404
-    assert (await ask(caller, "GET", "/items", is_too_large=True)).status == 200
+    assert (await ask(caller, "GET", "/items", is_too_large=True)).status == 413
+    pull = await ask(caller, "GET", "/gacha/pull/standard", headers=TOKEN, is_too_large=True)
+    assert (pull.status, caller.calls) == (413, [])
 
 
 async def test_a_callers_own_deadline_counts_the_time_that_its_body_took() -> None:

@@ -22,8 +22,11 @@ SHORT = Bounds(
     idle_seconds=0.4,
     discard_seconds=0.2,
     half_closed_seconds=0.1,
+    leave_seconds=0.1,
 )
-PATIENT = replace(SHORT, head_seconds=30.0, body_seconds=30.0, idle_seconds=30.0)
+PATIENT = replace(
+    SHORT, head_seconds=30.0, body_seconds=30.0, idle_seconds=30.0, leave_seconds=30.0
+)
 GET = b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n"
 PATIENCE_SECONDS = 20.0
 
@@ -50,6 +53,8 @@ class Echo:
             return Response(200, b"x" * 20_000_000)
         if request.path == "/bug":
             raise ValueError("a bug")
+        if request.path.startswith("/status/"):
+            return Response(int(request.path[8:]), b"")
         status = 204 if request.path == "/nothing" else 200
         return Response(status, request.path.encode() + request.body, headers=[("x-a", "b")])
 

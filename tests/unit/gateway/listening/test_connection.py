@@ -1,10 +1,13 @@
 """One connection with good and bad clients, over real sockets."""
 
 import asyncio
+import socket
+import struct
 from dataclasses import replace
 
 import pytest
 
+from gateway_http.errors import STATUS_BY_CODE, STATUS_BY_REASON
 from tests.unit.gateway.listening.serving import GET, PATIENCE_SECONDS, PATIENT, SHORT, running
 from tests.unit.registry.running import until
 
@@ -205,3 +208,75 @@ async def test_a_bug_of_the_application_ends_its_connection_alone() -> None:
         assert await other.ask(GET) == (200, b"/hello")
         client.close()
         other.close()
+
+
+async def test_pipelined_requests_are_parsed_a_few_at_a_time() -> None:
+    async with running() as run:
+        client = await run.connect()
+        client.write(WAIT + b"GET /x HTTP/1.1\r\n\r\n" * 20_000)
+        await run.application.asked.wait()
+        [connection] = run.server.connections
+        assert connection.parsed_count < 300
+        run.application.go_on.set()
+        await until(lambda: len(run.application.requests) > 1000)
+        client.reset()
+
+
+async def test_a_client_beyond_its_limit_is_closed_if_it_has_sent_more() -> None:
+    limited = b"GET /status/429 HTTP/1.1\r\n\r\n"
+    async with running() as run:
+        client = await run.connect()
+        assert (await client.ask(limited))[0] == 429
+        assert (await client.ask(GET))[0] == 200
+        client.write(limited * 1000)
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (429, "close")
+        assert await client.rest() == b""
+        assert len(run.application.requests) == 3
+        client.close()
+
+
+@pytest.mark.parametrize("status", sorted({*STATUS_BY_CODE.values(), *STATUS_BY_REASON.values()}))
+async def test_every_status_of_an_error_can_be_sent(status: int) -> None:
+    async with running() as run:
+        client = await run.connect()
+        sent = await client.ask(b"GET /status/%d HTTP/1.1\r\n\r\n" % status)
+        assert sent[0] == status
+        client.close()
+
+
+async def test_a_status_without_a_phrase_ends_its_connection_alone() -> None:
+    async with running() as run:
+        client = await run.connect()
+        client.write(b"GET /status/999 HTTP/1.1\r\n\r\n")
+        assert await client.rest() == b""
+        client.close()
+        other = await run.connect()
+        assert (await other.ask(GET))[0] == 200
+        other.close()
+
+
+async def test_connections_that_are_reset_before_they_are_accepted_leave_nothing() -> None:
+    async with running() as run:
+        for _ in range(200):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.connect(run.address)
+            client.close()
+        other = await run.connect()
+        assert (await other.ask(GET))[0] == 200
+        other.close()
+        await until(lambda: run.server.connection_count == 0)
+
+
+@pytest.mark.parametrize("sent", [b"GET /a HT", POST + b"content-length: 4\r\n\r\nbo"])
+async def test_an_unfinished_request_does_not_hold_up_leaving(sent: bytes) -> None:
+    async with running(replace(PATIENT, leave_seconds=0.1)) as run:
+        client = await run.connect()
+        assert (await client.ask(GET))[0] == 200
+        client.write(sent)
+        await asyncio.sleep(0.05)
+        run.server.leave()
+        async with asyncio.timeout(5):
+            await run.serving
+        client.close()

@@ -195,6 +195,59 @@ def test_the_last_request_of_a_connection_is_known(headers: bytes, is_last: bool
     assert one(b"GET / HTTP/1.0\r\n\r\n").is_last
 
 
+UPGRADE = b"POST / HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: h2c\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"content-length: 12\r\n\r\n" + b'{"count":10}',
+        b"transfer-encoding: chunked\r\n\r\nc\r\n" + b'{"count":10}' + b"\r\n0\r\n\r\n",
+    ],
+    ids=["length", "chunked"],
+)
+def test_an_offered_upgrade_is_ignored_and_the_body_is_read(rest: bytes, size: int) -> None:
+    data = UPGRADE + rest
+    reading = read(*(data[at : at + size] for at in range(0, len(data), size)))
+    assert [request.body for request in reading.requests] == [b'{"count":10}']
+    assert (reading.failure, reading.is_over) == (None, True)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"content-length: 12\r\n\r\n",
+        b"content-length: 12\r\n\r\n{}",
+        b"transfer-encoding: chunked\r\n\r\n",
+        b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n",
+        b"transfer-encoding: chunked\r\n\r\nnonsense\r\n",
+        b"transfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n{}",
+    ],
+)
+def test_no_request_comes_of_an_upgrade_whose_body_breaks_off(rest: bytes) -> None:
+    assert not read(UPGRADE + rest).requests
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"content-length: " + b"0" * 30 + b"2\r\n\r\n{}",
+        b"transfer-encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    ],
+)
+def test_a_body_whose_end_is_unclear_is_refused(headers: bytes) -> None:
+    reading = read(b"POST / HTTP/1.1\r\n" + headers)
+    assert reading.failure is not None
+    assert reading.failure.reason == "BAD_REQUEST"
+    assert not reading.requests
+
+
+def test_a_chunked_body_of_http_1_0_is_refused() -> None:
+    reading = read(b"POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+    assert (reading.failure is None, len(reading.requests)) == (False, 0)
+
+
 def test_a_timeout_names_the_part_that_was_late() -> None:
     late_head, late_body, large_body = read(HEAD), read(sized(b"a", 4)), read(sized(b"a", 400))
     assert (late_head.phase, late_body.phase) == (Phase.HEAD, Phase.BODY)
