@@ -1,7 +1,7 @@
 """Purchases in the account database. Every function runs in the caller's transaction, by its
 cursor."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -10,15 +10,15 @@ from account_svc.domain.purchases import Purchase, PurchaseRecord, PurchaseState
 from mesh.postgres.sql_arrays import array_of_plain
 
 
-def insert_purchase(cursor: Cursor, purchase: Purchase) -> bool:
-    """Records a requested purchase; False when that attempt is already stored. The player must
+def insert_purchase(cursor: Cursor, purchase: Purchase) -> PurchaseRecord | None:
+    """Records a requested purchase; None when that attempt is already stored. The player must
     exist."""
     cursor.execute(
         """
         INSERT INTO purchase (purchase_id, intent_id, attempt, user_id, amount,
                               price_minor, currency, payment_method, provider)
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-        ON CONFLICT DO NOTHING RETURNING 1
+        ON CONFLICT DO NOTHING RETURNING number, created_at
         """,
         (
             purchase.purchase_id,
@@ -32,7 +32,11 @@ def insert_purchase(cursor: Cursor, purchase: Purchase) -> bool:
             purchase.provider,
         ),
     )
-    return cursor.fetchone() is not None
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    number, created_at = row
+    return PurchaseRecord(number, purchase, PurchaseState.PENDING, "", None, 0.0, created_at, None)
 
 
 def insert_outcome(cursor: Cursor, purchase_id: str, outcome: PurchaseState, reason: str) -> None:
@@ -69,6 +73,14 @@ def find_purchase(cursor: Cursor, purchase_id: str) -> PurchaseRecord | None:
     """The purchase of that id."""
     cursor.execute(f"{_SELECT} WHERE purchase_id = %s", (purchase_id,))
     return next(iter(_records(cursor)), None)
+
+
+def find_purchases(cursor: Cursor, purchase_ids: Collection[str]) -> Mapping[str, PurchaseRecord]:
+    """The purchases of those ids that exist."""
+    cursor.execute(
+        f"{_SELECT} WHERE purchase_id = ANY(%s::uuid[])", (array_of_plain(purchase_ids),)
+    )
+    return {record.purchase.purchase_id: record for record in _records(cursor)}
 
 
 def find_last_attempt(cursor: Cursor, intent_id: str) -> PurchaseRecord | None:

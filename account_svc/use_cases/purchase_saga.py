@@ -31,6 +31,7 @@ from account_svc.domain.purchases import PURCHASE, PurchaseRecord, PurchaseSagaS
 from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import purchases as storage
 from account_svc.use_cases.credits import Credits, Paid
+from account_svc.use_cases.purchase_reads import purchase_reads
 from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline
 from mesh.errors import DependencyAway
@@ -58,7 +59,7 @@ class PurchaseSaga:
     """The definition of the saga, over the account database and the provider."""
 
     def __init__(self, database: Database, provider: PaymentProvider) -> None:
-        self._database = database
+        self._purchases = purchase_reads(database)
         self._provider = provider
         self._credits = Credits(database)
         step = PurchaseSagaState
@@ -117,9 +118,7 @@ class PurchaseSaga:
 
     async def _record(self, saga: Saga) -> PurchaseRecord:
         """Raises OtherProvider."""
-        record = await self._database.autocommit(
-            lambda cursor: storage.find_purchase(cursor, saga.saga_id)
-        )
+        record = await self._purchases.get(saga.saga_id)
         assert record is not None, "one transaction stores the purchase and starts its saga"
         if record.purchase.provider != self._provider.name:
             raise OtherProvider(f"This purchase belongs to {record.purchase.provider}.")

@@ -23,6 +23,7 @@ from account_svc.domain.purchases import (
 from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
+from account_svc.use_cases.purchase_reads import purchase_reads
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
 from mesh.contract.pages import checked_page_size, key_of
 from mesh.deadlines import Deadline
@@ -43,6 +44,7 @@ class Purchases:
     ) -> None:
         """`provider_name` and `price` apply to new purchases."""
         self._database = database
+        self._reads = purchase_reads(database)
         self._sagas = sagas
         self._provider_name = provider_name
         self._price = price
@@ -128,12 +130,12 @@ class Purchases:
             payment_method,
             self._provider_name,
         )
-        saga: Saga | None = None
-        if storage.insert_purchase(cursor, purchase):
-            saga = self._sagas.begin(cursor, PURCHASE, purchase.purchase_id, {})
-        record = storage.find_purchase(cursor, purchase.purchase_id)
-        assert record is not None, "this or an earlier call has stored the purchase"
-        return record, saga
+        begun = storage.insert_purchase(cursor, purchase)
+        if begun is not None:
+            return begun, self._sagas.begin(cursor, PURCHASE, purchase.purchase_id, {})
+        stored = storage.find_purchase(cursor, purchase.purchase_id)
+        assert stored is not None, "a concurrent call has stored the purchase"
+        return stored, None
 
     async def _end(
         self, begun: PurchaseRecord, saga: Saga | None, deadline: Deadline
@@ -155,9 +157,7 @@ class Purchases:
         )
 
     async def _find(self, purchase_id: str) -> PurchaseRecord | None:
-        return await self._database.autocommit(
-            lambda cursor: storage.find_purchase(cursor, purchase_id)
-        )
+        return await self._reads.get(purchase_id)
 
 
 def _refused(record: PurchaseRecord) -> MeshError:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from mesh.postgres.bounded_deletes import delete_in_batches
 from mesh.postgres.database import Database
 from mesh.txn.model import FORGET_LIMIT, Outcome, gid_made_at_seconds
 
@@ -197,23 +198,15 @@ class DecisionLog:
     async def forget_old(self) -> None:
         """Removes decisions that are no longer needed; see RETENTION_SECONDS. At most
         `forget_limit` in a transaction, so that each makes progress."""
-
-        def delete(cursor: Cursor) -> int:
-            cursor.execute(
-                """
-                DELETE FROM tx_decision WHERE gid = ANY(ARRAY(
-                    SELECT gid FROM tx_decision
-                    WHERE decided_at < now() - make_interval(secs => %s)
-                      AND (outcome = 'abort' OR done_at < now() - make_interval(secs => %s))
-                    LIMIT %s FOR UPDATE SKIP LOCKED
-                ))
-                """,
-                (RETENTION_SECONDS, RETENTION_SECONDS, self._forget_limit),
-            )
-            return cursor.rowcount
-
-        while await self._database.autocommit(delete) == self._forget_limit:
-            pass  # until nothing is left, or others remove the rest
+        statement = """
+        DELETE FROM tx_decision WHERE gid = ANY(ARRAY(
+            SELECT gid FROM tx_decision
+            WHERE decided_at < now() - make_interval(secs => %s)
+              AND (outcome = 'abort' OR done_at < now() - make_interval(secs => %s))
+            LIMIT %s FOR UPDATE SKIP LOCKED))
+        """
+        values = (RETENTION_SECONDS, RETENTION_SECONDS)
+        await delete_in_batches(self._database, statement, values, self._forget_limit)
 
 
 def _existing_or_abort(cursor: Cursor, gid: str) -> Outcome:

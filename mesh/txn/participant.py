@@ -20,6 +20,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted
 from mesh.failpoints import Failpoint, no_failpoint
+from mesh.postgres.bounded_deletes import delete_in_batches
 from mesh.postgres.database import UNIQUE_VIOLATION, Database
 from mesh.txn.missing_rows import with_missing_rows
 from mesh.txn.model import (
@@ -171,21 +172,12 @@ class Participant(Generic[Body, Result]):
         must have been read before `open_gids`. A delay in between does no harm then, not even
         of a day: gids decided since are younger than `before`.
         """
-
-        def delete(cursor: Cursor) -> int:
-            cursor.execute(
-                """
-                DELETE FROM tx_branch WHERE gid = ANY(ARRAY(
-                    SELECT gid FROM tx_branch WHERE created_at < %s AND gid <> ALL(%s::text[])
-                    ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
-                ))
-                """,
-                (before, sorted(open_gids), self._forget_limit),
-            )
-            return cursor.rowcount
-
-        while await self._database.autocommit(delete) == self._forget_limit:
-            pass  # until nothing is left, or others remove the rest
+        statement = """
+        DELETE FROM tx_branch WHERE gid = ANY(ARRAY(
+            SELECT gid FROM tx_branch WHERE created_at < %s AND gid <> ALL(%s::text[])
+            ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED))"""
+        values, limit = (before, sorted(open_gids)), self._forget_limit
+        await delete_in_batches(self._database, statement, values, limit)
 
     def _check(
         self, gid: str, expires_at_seconds: float, operations: Sequence[Operation[Body]]

@@ -211,13 +211,13 @@ async def test_a_stored_fee_is_answered_while_the_wallet_is_busy(
         await fees.refund(refused, Deadline.after(0.1))
 
 
-async def test_a_player_who_pulls_without_a_pause_pays_within_a_second(
+async def test_a_player_who_pulls_without_a_pause_pays_between_the_pulls(
     accounts: FundedAccounts, fees: GiftFees, database: Database
 ) -> None:
     user_id = await player(accounts, 1000)
     async with busy_wallet(database, user_id):
         for _ in range(5):
-            await fees.charge(fee_of(user_id), Deadline.after(1.0))
+            await fees.charge(fee_of(user_id), Deadline.after(3.0))
 
 
 async def test_a_refund_that_the_wallet_cannot_hold_is_refused_and_may_be_tried_again(
