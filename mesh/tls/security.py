@@ -13,6 +13,7 @@ import grpc
 
 from mesh.tls.certificates import CertificateMetrics, Certificates
 from mesh.tls.material import Material
+from mesh.tls.port_certificates import PortCertificates
 from mesh.tls.settings import TlsSettings
 
 Options = Sequence[tuple[str, Any]]
@@ -83,15 +84,11 @@ class MutualTls:
         )
 
     def add_port(self, server: grpc.aio.Server, listen: str) -> int:
-        def configuration() -> grpc.ServerCertificateConfiguration:
-            # gRPC calls it at each handshake, in one of its own threads.
-            material = self._certificates.current
-            return grpc.ssl_server_certificate_configuration(
-                [(material.key, material.certificate)], root_certificates=material.ca
-            )
-
+        shown = PortCertificates(self._certificates)
         credentials = grpc.dynamic_ssl_server_credentials(
-            configuration(), configuration, require_client_authentication=True
+            shown.initial,
+            shown.fetch,  # type: ignore[arg-type]  # stubs forget None
+            require_client_authentication=True,
         )
         return server.add_secure_port(listen, credentials)
 

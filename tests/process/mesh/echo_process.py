@@ -14,8 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from mesh.identity.keys import load_private_key
-from mesh.tls.security import PLAIN
-from tests.unit.mesh.echo import Callers, Echo, echo_server, security_from
+from mesh.tls.certificates import Certificates
+from mesh.tls.material import TlsFiles
+from mesh.tls.security import PLAIN, MutualTls
+from tests.unit.mesh.echo import Callers, Echo, echo_server
+
+LOOK_SECONDS = 0.05
+"""How often the server looks whether its certificate has changed."""
 
 
 class EchoProcess:
@@ -43,11 +48,17 @@ class EchoProcess:
 
 
 async def _serve(key: Ed25519PrivateKey, listen: str, word: str, tls_directory: str = "") -> None:
-    security = security_from(Path(tls_directory)) if tls_directory else PLAIN
+    security = _followed(Path(tls_directory)) if tls_directory else PLAIN
     server = echo_server(key, Echo(word=word.encode()), listen, security=security)
     await server.start()
     print(server.port, flush=True)  # noqa: T201 (what the starter reads)
     await asyncio.Event().wait()
+
+
+def _followed(tls_directory: Path) -> MutualTls:
+    certificates = Certificates(TlsFiles.in_directory(tls_directory), look_seconds=LOOK_SECONDS)
+    certificates.start()
+    return MutualTls(certificates)
 
 
 if __name__ == "__main__":
