@@ -57,13 +57,16 @@ def show_list(
 
     JSON: {"transactions": [{"gid", "coordinator", "age_seconds", "prepared": {SERVICE: true,
     false or null}, "decision": commit, abort or null, "state"}, ...], "failures": {SERVICE:
-    SENTENCE}, "is_cut": true if the list is incomplete}.
+    SENTENCE}, "is_cut": true if the list is incomplete}. Exit status 1 if there are failures.
     """
     listing = asyncio.run(_look(_access(folder, registries, key_file)))
     if output is Format.JSON:
         print_json(listing_json(listing, PULLS))
     else:
         Reporter().show(listing, PULLS)
+    if listing.failures:
+        Reporter().show_failures(listing)
+        raise typer.Exit(1)
 
 
 @app.command("resolve")

@@ -378,3 +378,14 @@ def test_the_command_says_when_no_registry_or_key_is_to_be_had(mesh: Mesh, tmp_p
         assert said in asked.stderr
     whole = ["--registries", mesh.registry, "--key-file", key_file]
     assert command("list", *whole, folder=tmp_path).returncode == 0
+
+
+def test_a_refused_key_is_a_failure_that_names_the_operators_key(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    key = mesh.layout.service_key("gacha_svc")
+    whole = ["--registries", mesh.registry, "--key-file", str(key)]
+    refused = command("list", *whole, folder=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "refused the key: give the operators' key" in refused.stderr
+    assert "does not answer" not in refused.stderr
