@@ -6,21 +6,52 @@ GACHACTL := $(PYTHON) -m deploy.gachactl
 .DEFAULT_GOAL := help
 .PHONY: help up down status roll renew rotate-keys tx sagas logins admin-token clean test check bench faults chaos fuzz generate picture lock embedded dev
 
-# PORT is used only if it is given to make, because other programs have a variable PORT too.
-PROFILE_OPTION = $(if $(filter command line,$(origin PROFILE)),--profile $(PROFILE))
-TLS_OPTION = $(if $(filter command line,$(origin TLS)),$(if $(filter-out 0,$(TLS)),--tls))
-GATEWAYS_OPTION = $(if $(filter command line,$(origin GATEWAYS)),--gateways $(GATEWAYS))
-PORT_OPTION = $(if $(filter command line,$(origin PORT)),--port $(PORT))
+# Variables count only if they are given to make: the environment may have a PORT or a NAME for
+# something else. An empty value means that the variable is not given; a switch is also off with 0.
+named = $(filter command line,$(origin $(1)))
+given = $(if $(call named,$(1)),$(strip $(value $(1))))
+on = $(filter-out 0,$(call given,$(1)))
+PROFILE_OPTION = $(if $(call given,PROFILE),--profile $(PROFILE))
+TLS_OPTION = $(if $(call on,TLS),--tls)
+GATEWAYS_OPTION = $(if $(call given,GATEWAYS),--gateways $(GATEWAYS))
+PORT_OPTION = $(if $(call given,PORT),--port $(PORT))
+MINUTES_OPTION = $(if $(call given,MINUTES),--minutes $(MINUTES))
+SEED_OPTION = $(if $(call given,SEED),--seed $(SEED))
+
+# A variable in the wrong case, or of another target, would be ignored: it is an error.
+VARIABLES_up := PORT GATEWAYS PROFILE TLS DETACH
+VARIABLES_rotate-keys := REVOKE PRUNE
+VARIABLES_tx := GID YES
+VARIABLES_sagas := ID
+VARIABLES_logins := NAME FORGIVE
+VARIABLES_test := ARGS
+VARIABLES_bench := ARGS
+VARIABLES_faults := MINUTES SEED MUTANTS ARGS
+VARIABLES_fuzz := SEED ARGS
+VARIABLES_chaos := MINUTES SEED PROFILE ARGS
+VARIABLES_lock := UPGRADE
+KNOWN := $(sort $(foreach target,up rotate-keys tx sagas logins test bench faults fuzz chaos lock,$(VARIABLES_$(target))))
+USED := $(foreach target,$(MAKECMDGOALS),$(VARIABLES_$(target)))
+OTHERS := $(filter-out $(USED),$(foreach name,$(.VARIABLES),$(if $(call named,$(name)),$(name))))
+MISTAKEN := $(if $(OTHERS),$(foreach name,$(OTHERS),$(if $(filter $(KNOWN),$(shell echo '$(name)' | tr a-z A-Z)),$(name))))
+$(if $(MISTAKEN),$(error make $(MAKECMDGOALS) does not use $(MISTAKEN). It uses: $(or $(USED),no variables)))
+$(foreach name,GID ID NAME REVOKE,$(if $(call named,$(name)),$(if $(call given,$(name)),,$(error $(name)= is empty: give it a value, or leave it out))))
+$(if $(call on,FORGIVE),$(if $(call given,NAME),,$(error FORGIVE=1 needs NAME=..., the account to let in again)))
+$(if $(call on,YES),$(if $(call given,GID),,$(error YES=1 needs GID=..., the transaction to settle)))
 
 # Targets with IF_MADE never install anything: without an environment nothing can be running.
-IF_MADE = [ ! -e .venv.unfinished ] || { echo "The environment (.venv) is not complete: its installation was interrupted, or is running. 'make up' or 'make test' completes it." >&2; exit 1; }; \
-	[ -x $(PYTHON) ] || { echo "Nothing runs: there is no environment yet (.venv)."; exit 0; }; exec $(GACHACTL)
+# An interrupted installation may have left a gachactl that works.
+NOTHING_RUNS = 3
+down: NOTHING_RUNS = 0
+clean: NOTHING_RUNS = $(if $(wildcard var),3,0)
+IF_MADE = [ -x $(PYTHON) ] || [ -e .venv.unfinished ] || { echo "Nothing runs: there is no environment yet (.venv). 'make up' makes it." >&2; exit $(NOTHING_RUNS); }; \
+	[ ! -e .venv.unfinished ] || $(PYTHON) -c 'import deploy.gachactl.app' 2>/dev/null || { echo "The environment (.venv) is not complete: its installation was interrupted, or is running. 'make up' or 'make test' completes it." >&2; exit 1; }; exec $(GACHACTL)
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target line; do printf '  make %-11s %s\n' "$$target" "$$line"; done
 
 up: embedded ## run the whole mesh until Ctrl-C (PORT=9000 another port, GATEWAYS=2, PROFILE=ha, TLS=1, DETACH=1)
-	@exec $(GACHACTL) up $(PORT_OPTION) $(GATEWAYS_OPTION) $(PROFILE_OPTION) $(TLS_OPTION) $(if $(DETACH),--detach,--with-parent)
+	@exec $(GACHACTL) up $(PORT_OPTION) $(GATEWAYS_OPTION) $(PROFILE_OPTION) $(TLS_OPTION) $(if $(call on,DETACH),--detach,--with-parent)
 
 down: ## stop the running mesh, and wait until all its processes have ended
 	@$(IF_MADE) down
@@ -35,17 +66,17 @@ renew: ## renew the certificates of a mesh with TLS=1, while it serves
 	@$(IF_MADE) renew
 
 rotate-keys: ## change the key that signs players' tokens, while the mesh serves (REVOKE=kid removes a leaked key, PRUNE=1 expired ones)
-	@$(IF_MADE) rotate-keys $(if $(filter command line,$(origin REVOKE)),--revoke="$$REVOKE") $(if $(PRUNE),--prune)
+	@$(IF_MADE) rotate-keys $(if $(call given,REVOKE),--revoke="$$REVOKE") $(if $(call on,PRUNE),--prune)
 
 # GID is passed in the environment, where make puts it, so the shell does not interpret it.
 tx: ## list transactions in flight and in doubt (GID=... settles one by the protocol, YES=1 without asking)
-	@$(IF_MADE) tx $(if $(filter command line,$(origin GID)),resolve $(if $(YES),--yes) -- "$$GID",list)
+	@$(IF_MADE) tx $(if $(call given,GID),resolve $(if $(call on,YES),--yes) -- "$$GID",list)
 
 sagas: ## list purchases and gifts that are under way or parked (ID=... retries one)
-	@$(IF_MADE) sagas $(if $(filter command line,$(origin ID)),retry -- "$$ID",list)
+	@$(IF_MADE) sagas $(if $(call given,ID),retry -- "$$ID",list)
 
 logins: ## show failed logins (NAME=... of one account, FORGIVE=1 unblocks it)
-	@$(IF_MADE) logins $(if $(filter command line,$(origin NAME)),$(if $(FORGIVE),forgive,show) -- "$$NAME",summary)
+	@$(IF_MADE) logins $(if $(call given,NAME),$(if $(call on,FORGIVE),forgive,show) -- "$$NAME",summary)
 
 admin-token: ## print a token for an operator's calls, valid for a minute (curl -H "Authorization: Bearer ...")
 	@$(IF_MADE) admin-token
@@ -68,13 +99,13 @@ bench: dev ## measure pulls and reads per second, and the cost of each (ARGS='--
 	@exec $(PYTHON) -m proof.bench $(ARGS)
 
 faults: dev ## inject faults into a mesh under load for MINUTES=5, and check that nothing is lost (SEED=..., MUTANTS=1)
-	@exec $(PYTHON) -m proof.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants) $(ARGS)
+	@exec $(PYTHON) -m proof.faults $(MINUTES_OPTION) $(SEED_OPTION) $(if $(call on,MUTANTS),--mutants) $(ARGS)
 
 fuzz: dev ## send random input to every REST route and gRPC method (SEED=..., ARGS='--messages 5000')
-	@exec $(PYTHON) -m proof.fuzz $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@exec $(PYTHON) -m proof.fuzz $(SEED_OPTION) $(ARGS)
 
 chaos: dev ## kill or freeze one process after the other under load; callers must see no error (MINUTES=5, SEED=, PROFILE=ha)
-	@exec $(PYTHON) -m proof.chaos $(PROFILE_OPTION) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@exec $(PYTHON) -m proof.chaos $(PROFILE_OPTION) $(MINUTES_OPTION) $(SEED_OPTION) $(ARGS)
 
 generate: dev ## make the generated code from the protos
 	@exec $(PYTHON) -m protos.generate
@@ -83,7 +114,7 @@ picture: dev ## redraw the pictures of the code in ARCHITECTURE.md
 	@exec $(PYTHON) -m proof.architecture
 
 lock: dev ## update uv.lock and requirements/ from pyproject.toml (UPGRADE=1 takes the newest versions)
-	@exec $(PYTHON) -m deploy.packages.lock $(if $(UPGRADE),--upgrade)
+	@exec $(PYTHON) -m deploy.packages.lock $(if $(call on,UPGRADE),--upgrade)
 
 embedded dev:
 	@sh deploy/local/environment.sh $@

@@ -11,7 +11,7 @@ from account_svc.adapters.passwords import Passwords
 from account_svc.adapters.payments.choose import choose_provider
 from account_svc.adapters.signing_keys.choose import open_signing_keys
 from account_svc.adapters.signing_keys.folder import SigningKeys
-from account_svc.commands.choose import run_operators_command
+from account_svc.commands.choose import COMMANDS, run_operators_command
 from account_svc.config import AccountSettings
 from account_svc.domain.login_attempts import schedules_with
 from account_svc.domain.payments import PaymentProvider
@@ -35,6 +35,7 @@ from account_svc.use_cases.sessions import Sessions
 from mesh.contract.terms import WorkKind
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
+from mesh.process.arguments import read_command
 from mesh.process.commands import run_command
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime
@@ -172,12 +173,14 @@ def _offered(
 
 
 def main() -> None:
-    """Reads the settings and runs the command."""
+    """Reads the arguments and the settings, and runs the command."""
     if run_operators_command(sys.argv[1:]):
         return
+    command = read_command(SERVICE, operators_commands=tuple(COMMANDS))
     settings = load(AccountSettings)
     database = Database(settings.database_url, connection_count=settings.database_connection_count)
     run_command(
+        command,
         instance_id=settings.instance_id,
         log_level=settings.log_level,
         database=database,

@@ -24,6 +24,7 @@ from mesh.calling.client import ServiceClient
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.database import Database
+from mesh.process.arguments import read_command
 from mesh.process.commands import run_command
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime
@@ -135,10 +136,12 @@ def _offered(
 
 
 def main() -> None:
-    """Reads the settings and runs the command."""
+    """Reads the arguments and the settings, and runs the command."""
+    command = read_command(SERVICE)
     settings = load(GachaSettings)
     database = Database(settings.database_url, connection_count=settings.database_connection_count)
     run_command(
+        command,
         instance_id=settings.instance_id,
         log_level=settings.log_level,
         database=database,

@@ -27,6 +27,7 @@ from gateway_http.listening.tls import CurrentCertificate
 from gateway_http.serving import HttpFront
 from gateway_http.transcoding.contracts import import_generated, load_contracts
 from mesh.logs import configure_logs
+from mesh.process.arguments import refuse_arguments
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime, run
 from mesh.settings_loading import load
@@ -129,6 +130,7 @@ def _new_id() -> str:
 
 def main() -> None:
     """Runs the process until it exits."""
+    refuse_arguments("gateway_http")
     settings = load(GatewaySettings)
     configure_logs(settings.log_level, settings.instance_id)
     run(serve(settings))

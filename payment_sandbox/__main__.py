@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from mesh.logs import configure_logs
+from mesh.process.arguments import refuse_arguments
 from mesh.process.listening import ListenFailed
 from mesh.process.runtime import Runtime, run
 from mesh.settings_loading import load
@@ -71,6 +72,7 @@ async def _listen(runner: web.AppRunner, address: str) -> None:
 
 def main() -> None:
     """Runs the process until it exits."""
+    refuse_arguments("payment_sandbox")
     settings = load(SandboxSettings)
     configure_logs(settings.log_level, settings.instance_id)
     try:

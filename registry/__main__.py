@@ -6,6 +6,7 @@ from mesh.contract.methods import methods_of
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys
 from mesh.logs import configure_logs
+from mesh.process.arguments import refuse_arguments
 from mesh.process.member import ProcessParts
 from mesh.process.runtime import Runtime, run
 from mesh.process.server import Server
@@ -99,6 +100,7 @@ def _server(
 
 def main() -> None:
     """Runs the process until it exits."""
+    refuse_arguments("registry")
     settings = load(RegistrySettings)
     configure_logs(settings.log_level, settings.instance_id)
     run(serve(settings))

@@ -2,7 +2,7 @@
 
 Changes the key that signs players' tokens, while the mesh serves. Prints one JSON object,
 `{"made": KID or null, "removed": [KID, ...], "kept": {KID: TIME, ...}}`; TIME (ISO 8601, UTC)
-is when the key may be removed. Progress goes to stderr.
+is when the key may be removed, null while it signs or may still sign. Progress goes to stderr.
 
 It finds the instances in the registry and calls them as an operator. It needs MESH_REGISTRIES,
 MESH_SERVICE_KEY_FILE (the operators' key), ACCOUNT_SIGNING_KEYS_DIR, and with TLS MESH_TLS_DIR.
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(str(error))
     except MeshError as error:
         sys.exit(error.message)
-    kept = {kid: at.isoformat() for kid, at in change.kept.items()}
+    kept = {kid: None if at is None else at.isoformat() for kid, at in change.kept.items()}
     result = {"made": change.made, "removed": list(change.removed), "kept": kept}
     sys.stdout.write(f"{json.dumps(result)}\n")
 

@@ -37,11 +37,12 @@ LOGGED_OUT = (
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """The result of a command: key ids, and for each kept key the time when it may be removed."""
+    """The result of a command: key ids, and for each kept key the time when it may be removed,
+    or None while it signs or may still sign."""
 
     made: str | None = None
     removed: tuple[str, ...] = ()
-    kept: Mapping[str, datetime] = field(default_factory=dict)
+    kept: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,15 @@ class KeyRotation:
         """Removes every key whose tokens have all expired. Idempotent. Raises RotationFailed."""
         views = await self._ask()
         now = self.wait.clock().timestamp()
-        removed, kept = [], {}
+        removed: list[str] = []
+        kept: dict[str, datetime | None] = {}
         for kid, name in self.files.names().items():
             seen = [view.find(kid) for view in views.values()]
             ends = [key.removable_at for key in seen if key is not None]
             # An instance that does not know the key cannot know what the key signed before.
             timestamps = [each for each in ends if each is not None]
             if not timestamps or len(timestamps) < len(views):
+                kept[kid] = None
                 continue
             removable_at = datetime.fromtimestamp(max(timestamps), UTC)
             if max(timestamps) <= now:

@@ -14,10 +14,11 @@ from deploy.gachactl.target import NothingRuns
 from deploy.gachactl.transactions import commands as transactions
 from deploy.gachactl.transactions.report import described
 from deploy.gachactl.up import up
-from deploy.local.errors import LocalRunError
+from deploy.local.errors import LocalRunError, WrongUsage
 from mesh.errors import MeshError
 
 FAILED = 1
+WRONG_USAGE = 2
 NOTHING_RUNS = 3
 
 app = typer.Typer(
@@ -49,12 +50,22 @@ def run() -> None:
         app(prog_name="gachactl")
     except NothingRuns as error:
         _end(NOTHING_RUNS, str(error))
+    except WrongUsage as error:
+        _end(WRONG_USAGE, str(error))
     except LocalRunError as error:
         _end(FAILED, str(error))
     except MeshError as error:
         _end(FAILED, described(error))
     except psycopg2.Error as error:
         _end(FAILED, f"A database does not answer, `gachactl status` shows which: {error}".strip())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _end(
+            FAILED,
+            f"{error.filename} cannot be used ({error.strerror}): repair it, or choose another "
+            "folder with --folder.",
+        )
 
 
 def _end(status: int, sentence: str) -> None:

@@ -10,7 +10,7 @@ import typer
 from deploy.gachactl.output import Format, FormatOption, print_json, print_rows, print_sentence
 from deploy.gachactl.owner import run_owner
 from deploy.gachactl.target import Folder, layout_of, running_mesh
-from deploy.local.errors import LocalRunError
+from deploy.local.errors import WrongUsage
 from deploy.local.layout import DEFAULT_FOLDER, Layout
 from deploy.local.mesh_file import Mesh
 from deploy.local.secrets import operator
@@ -22,7 +22,8 @@ Revoke = Annotated[
     str | None,
     typer.Option(
         metavar="KID",
-        help="Remove this leaked key at once. Players whose token it signed must log in again.",
+        help="Remove this leaked key at once. Clients must refresh the access tokens that it "
+        "signed; sessions stay valid.",
     ),
 ]
 Prune = Annotated[
@@ -48,11 +49,12 @@ def rotate_keys(
     """Change the key that signs players' tokens, while the mesh serves.
 
     JSON: {"made": KID or null, "removed": [KID, ...], "kept": {KID: TIME, ...}}; TIME is when
-    the key may be removed. MESH_REGISTRIES in the environment selects another mesh: see
+    the key may be removed, null while it signs or may still sign.
+    MESH_REGISTRIES in the environment selects another mesh: see
     `python -m account_svc rotate-keys --help`.
     """
     if revoke is not None and prune:
-        raise LocalRunError("Give either --revoke (REVOKE=) or --prune (PRUNE=1), not both.")
+        raise WrongUsage("Give either --revoke (REVOKE=) or --prune (PRUNE=1), not both.")
     command = ["rotate-keys"]
     if revoke is not None:
         command.append(f"--revoke={revoke}")
@@ -71,7 +73,11 @@ def rotate_keys(
         return
     rows = [[result["made"], "made"]] if result["made"] is not None else []
     rows += [[kid, "removed"] for kid in result["removed"]]
-    rows += [[kid, f"stays until {time}"] for kid, time in result["kept"].items()]
+    rows += [
+        [kid, "stays: it signs, or may still sign" if time is None else f"stays until {time}"]
+        for kid, time in result["kept"].items()
+        if kid != result["made"]
+    ]
     print_rows(["key", "result"], rows)
 
 

@@ -1,6 +1,7 @@
 """Prints the processes of a mesh, as a table or as JSON."""
 
 import contextlib
+import secrets
 import shlex
 import sys
 from collections.abc import Mapping
@@ -14,9 +15,9 @@ UNKNOWN = "unknown"
 TRY = """\
 Try it:
   {curl} {gateway}/register -H 'Content-Type: application/json' \
--d '{{"username": "mira", "password": "a long password", "email": "mira@example.com"}}'
+-d '{{"username": "{name}", "password": "a long password", "email": "{name}@example.com"}}'
   TOKEN=$({curl} {gateway}/login -H 'Content-Type: application/json' \
--d '{{"username": "mira", "password": "a long password"}}' \
+-d '{{"username": "{name}", "password": "a long password"}}' \
 | sed 's/.*"token": *"\\([^"]*\\)".*/\\1/')
   {curl} {gateway}/buy-currency -H "Authorization: Bearer $TOKEN" \
 -H 'Content-Type: application/json' \
@@ -60,10 +61,11 @@ def print_mesh_json(mesh: Mesh, health: Mapping[str, str] | None = None) -> None
 
 
 def print_examples(mesh: Mesh) -> None:
-    """Prints three calls to try, ready to be pasted."""
+    """Prints calls to try, ready to be pasted, with a name that nobody has yet."""
     curl = "curl -s"
     if mesh["tls"] is not None:
         curl += f" --cacert {shlex.quote(mesh['tls']['ca'])}"
     with contextlib.suppress(OSError):
-        sys.stdout.write(TRY.format(gateway=mesh["gateway"], curl=curl))
+        name = f"player-{secrets.token_hex(4)}"
+        sys.stdout.write(TRY.format(gateway=mesh["gateway"], curl=curl, name=name))
         sys.stdout.flush()

@@ -19,6 +19,8 @@ from deploy.local.mesh_file import Mesh
 from deploy.local.supervision import run_lock
 from deploy.local.topology import DATABASES
 
+URL_SCHEME = "postgresql://"
+
 Folder = Annotated[
     Path, typer.Option(help="Where a mesh keeps its data, logs, secrets and mesh.json.")
 ]
@@ -70,4 +72,7 @@ def database_urls(folder: Path) -> Mapping[str, str]:
     given = {
         name: os.environ[variable] for name, variable in variables.items() if variable in os.environ
     }
+    for name, url in given.items():
+        if not url.startswith(URL_SCHEME):
+            raise LocalRunError(f"{variables[name]} must be a URL that begins with {URL_SCHEME}.")
     return given or running_mesh(layout_of(folder))["databases"]

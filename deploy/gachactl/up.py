@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import signal
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from deploy.gachactl.mesh_options import (
     WithParent,
 )
 from deploy.gachactl.mesh_report import print_examples, print_mesh, print_mesh_json
-from deploy.gachactl.output import Format, FormatOption, say_to_log
+from deploy.gachactl.output import Format, FormatOption, say, say_to_log
 from deploy.gachactl.target import Folder, layout_of, running_mesh
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
@@ -27,6 +28,9 @@ from deploy.local.run import MeshRun, OnReady
 from deploy.local.supervision import run_lock
 from deploy.local.supervision.parent_death import die_with_parent
 from deploy.local.topology import PROFILES, Topology
+
+STOPPED_EARLY = 130
+"""The status of a program that Ctrl-C ended."""
 
 
 def up(
@@ -40,7 +44,8 @@ def up(
     ready_fd: ReadyFd = -1,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Start the mesh, and keep it running until Ctrl-C.
+    """Start the mesh, and keep it running until Ctrl-C. Exit status 130 if it is stopped before
+    all is healthy.
 
     JSON, when all is healthy: {"gateway": URL, "registries": [ADDRESS, ...], "tls": {"ca",
     "operator"} or null, "processes": [{"name", "role", "pid", "address", "metrics"}, ...]}.
@@ -55,22 +60,42 @@ def up(
         options = ["--port", str(port), "--gateways", str(gateways), "--profile", profile]
         status = detached.start(layout, [*options, *(["--tls"] if tls else [])])
         if status == 0:
+            say(f"It runs in the background; {_stop_command(layout)} stops it.")
             _print(running_mesh(layout), output)
         raise typer.Exit(status)
-    if ready_fd >= 0:
-        _run(layout, port, topology, lambda mesh: detached.report_ready(ready_fd))
-    else:
-        _run(layout, port, topology, lambda mesh: _print(mesh, output))
+
+    def on_ready(mesh: Mesh) -> None:
+        if ready_fd >= 0:
+            detached.report_ready(ready_fd)
+        else:
+            say_to_log(f"Ctrl-C or {_stop_command(layout)} stops it.")
+            _print(mesh, output)
+
+    _run(layout, port, topology, on_ready)
 
 
 def _run(layout: Layout, port: int, topology: Topology, on_ready: OnReady) -> None:
+    ready = asyncio.Event()
+
+    def note_ready(mesh: Mesh) -> None:
+        ready.set()
+        on_ready(mesh)
+
     with run_lock.hold(layout.lock) as is_ours:
         if not is_ours:
             _refuse_second(layout)
         mesh = MeshRun(
-            layout, gateway_port=port, say=say_to_log, on_ready=on_ready, topology=topology
+            layout, gateway_port=port, say=say_to_log, on_ready=note_ready, topology=topology
         )
         asyncio.run(mesh.run())
+    if not ready.is_set():
+        raise typer.Exit(STOPPED_EARLY)
+
+
+def _stop_command(layout: Layout) -> str:
+    if layout.folder == DEFAULT_FOLDER:
+        return "`make down` (`gachactl down`)"
+    return f"`gachactl down --folder {shlex.quote(str(layout.folder))}`"
 
 
 def _print(mesh: Mesh, output: Format) -> None:

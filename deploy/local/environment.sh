@@ -53,7 +53,16 @@ find_python() {
         "python3-venv), make sure that it is on PATH, and try again."
 }
 
+# The runner of the mesh in var/ holds the lock (deploy/local/supervision/run_lock.py).
+mesh_runs() {
+    command -v flock >/dev/null 2>&1 && [ -e var/run.lock ] && ! flock -n var/run.lock true
+}
+
 make_venv() {
+    if mesh_runs; then
+        fail "The environment .venv must be made anew, but the mesh in var/ runs from it. Stop it" \
+            "with \`make down\` (or \`kill $(cat var/run.lock)\`) and try again."
+    fi
     python="$(find_python)"
     say "Making the environment .venv with $python."
     : >.venv.unfinished

@@ -140,7 +140,7 @@ class MeshRun:
         self._is_up = True
         xds_file.write(self._layout.xds, profile.registry_addresses, certificates.operator_files)
         mesh_file.write(self._layout.mesh, self._describe())
-        say("Everything is healthy. Ctrl-C, `make down` or `gachactl down` stops it.")
+        say("Everything is healthy.")
         self._on_ready(self._describe())
 
     async def _migrate(self, role: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line of a service: `serve` and `migrate`."""
+"""The commands of a service: `serve` and `migrate`."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -16,6 +16,7 @@ log = structlog.get_logger()
 
 
 def run_command(
+    command: str,
     *,
     instance_id: str,
     log_level: str,
@@ -23,15 +24,12 @@ def run_command(
     migrations: Path,
     serve: Callable[[], Awaitable[None]],
 ) -> None:
-    """Runs the command on the process's command line; `serve` by default.
+    """Runs `serve` or `migrate`.
 
     `migrate` brings the schema up to date and exits. An error ends the process with status 1
     and one sentence.
     """
     configure_logs(log_level, instance_id)
-    command = sys.argv[1] if len(sys.argv) > 1 else "serve"
-    if command not in ("serve", "migrate") or len(sys.argv) > 2:
-        sys.exit(f"usage: python -m {Path(sys.argv[0]).parent.name} [serve | migrate]")
 
     async def main() -> None:
         if command == "migrate":

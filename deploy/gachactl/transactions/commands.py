@@ -17,7 +17,7 @@ from deploy.gachactl.transactions.listing import Listing, look
 from deploy.gachactl.transactions.report import Reporter
 from deploy.gachactl.transactions.resolution import resolve
 from deploy.gachactl.transactions.sides import PULLS, Access, Sides, access_to, connect
-from deploy.local.errors import LocalRunError
+from deploy.local.errors import WrongUsage
 from deploy.local.layout import DEFAULT_FOLDER
 from mesh.settings_loading import load
 from mesh.tls.security import security_read_once
@@ -57,13 +57,16 @@ def show_list(
 
     JSON: {"transactions": [{"gid", "coordinator", "age_seconds", "prepared": {SERVICE: true,
     false or null}, "decision": commit, abort or null, "state"}, ...], "failures": {SERVICE:
-    SENTENCE}, "is_cut": true if the list is incomplete}.
+    SENTENCE}, "is_cut": true if the list is incomplete}. Exit status 1 if there are failures.
     """
     listing = asyncio.run(_look(_access(folder, registries, key_file)))
     if output is Format.JSON:
         print_json(listing_json(listing, PULLS))
     else:
         Reporter().show(listing, PULLS)
+    if listing.failures:
+        Reporter().show_failures(listing)
+        raise typer.Exit(1)
 
 
 @app.command("resolve")
@@ -102,7 +105,7 @@ def _access(folder: Path, registries: str, key_file: Path | None) -> Access:
     if not addresses:
         return access_to(layout_of(folder))
     if key_file is None:
-        raise LocalRunError(
+        raise WrongUsage(
             "--registries needs --key-file, the operators' key (or MESH_SERVICE_KEY_FILE)."
         )
     return Access(addresses, key_file, security_read_once(load(TlsSettings)))

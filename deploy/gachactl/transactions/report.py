@@ -3,7 +3,7 @@
 from rich.markup import escape
 from rich.table import Table
 
-from deploy.gachactl.output import print_sentence, print_table
+from deploy.gachactl.output import print_sentence, print_table, say
 from deploy.gachactl.transactions.listing import Listing, State, Transaction
 from deploy.gachactl.transactions.resolution import Resolution, Step
 from deploy.gachactl.transactions.sides import Services
@@ -12,28 +12,39 @@ from mesh.txn.decisions import Decision
 from mesh.txn.model import AlreadyCommitted, BranchLost, Outcome, RedoRefused
 
 GUIDE = "docs/operations.md"
+REFUSED_KEY = (
+    "The services refused the key: give the operators' key of this mesh with --key-file "
+    "(or MESH_SERVICE_KEY_FILE). `make up` keeps it in var/secrets/service_keys/admin.pem."
+)
 
 _DONE = {Outcome.COMMIT: "committed", Outcome.ABORT: "aborted"}
 _PREPARED = {True: "prepared", False: "-", None: "?"}
 
 
 class Reporter:
-    """Prints to standard output."""
+    """Prints results to standard output, and failures to standard error."""
 
     def show(self, listing: Listing, services: Services) -> None:
-        """Prints the unfinished transactions, and the services that did not answer."""
+        """Prints the unfinished transactions."""
         if listing.transactions:
             self._show_table(listing.transactions, services)
         elif not listing.failures:
             print_sentence("No transaction is in flight or in doubt.")
         if listing.is_cut:
             print_sentence("There are more than can be listed at once: these are the oldest.")
-        for name, error in listing.failures.items():
-            print_sentence(f"{name} does not answer: {described(error)}")
         if any(each.state is State.OVERDUE for each in listing.transactions):
             print_sentence(
                 f"`gachactl tx resolve GID` (make: GID=...) says why one is overdue. See {GUIDE}."
             )
+
+    def show_failures(self, listing: Listing) -> None:
+        """Prints the services that refused the key, and those that did not answer."""
+        refused = [name for name, error in listing.failures.items() if is_refused_key(error)]
+        for name, error in listing.failures.items():
+            if name not in refused:
+                say(f"{name} does not answer: {described(error)}")
+        if refused:
+            say(f"{', '.join(refused)}: {described(listing.failures[refused[0]])}")
 
     def show_resolution(self, resolution: Resolution, before: Transaction | None) -> None:
         """Prints the decision, and the result of each side."""
@@ -73,8 +84,15 @@ class Reporter:
         print_table(table)
 
 
+def is_refused_key(error: MeshError) -> bool:
+    """Whether the mesh does not accept the key that the command signs its calls with."""
+    return error.reason in ("TOKEN_INVALID", "WRONG_CALLER")
+
+
 def described(error: MeshError) -> str:
-    """The error as one sentence, followed by its machine-readable reason."""
+    """What failed and the remedy, followed by the machine-readable reason."""
+    if is_refused_key(error):
+        return f"{REFUSED_KEY} ({error.reason})"
     return f"{error.message} ({error.reason})"
 
 

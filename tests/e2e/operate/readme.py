@@ -18,7 +18,7 @@ _MARKED = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_CALL = re.compile(r"\b(?:curl|grpcurl|ghz|gachactl)\b")
+_CALL = re.compile(r"\b(?:call|curl|grpcurl|ghz|gachactl)\b")
 
 
 @dataclass(frozen=True, slots=True)

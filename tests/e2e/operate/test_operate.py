@@ -368,13 +368,24 @@ def test_the_command_says_when_nothing_runs(tmp_path: Path) -> None:
 
 def test_the_command_says_when_no_registry_or_key_is_to_be_had(mesh: Mesh, tmp_path: Path) -> None:
     key_file = str(mesh.layout.admin_key)
-    for arguments, said in (
-        (["--registries", "127.0.0.1:1", "--key-file", key_file], "No registry answered"),
-        (["--registries", mesh.registry, "--key-file", str(tmp_path / "none")], "cannot be used"),
-        (["--registries", mesh.registry], "needs --key-file"),
+    for arguments, status, said in (
+        (["--registries", "127.0.0.1:1", "--key-file", key_file], 1, "No registry answered"),
+        (["--registries", mesh.registry, "--key-file", f"{tmp_path}/none"], 1, "cannot be used"),
+        (["--registries", mesh.registry], 2, "needs --key-file"),
     ):
         asked = command("list", *arguments, folder=tmp_path)
-        assert asked.returncode == 1
+        assert asked.returncode == status
         assert said in asked.stderr
     whole = ["--registries", mesh.registry, "--key-file", key_file]
     assert command("list", *whole, folder=tmp_path).returncode == 0
+
+
+def test_a_refused_key_is_a_failure_that_names_the_operators_key(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    key = mesh.layout.service_key("gacha_svc")
+    whole = ["--registries", mesh.registry, "--key-file", str(key)]
+    refused = command("list", *whole, folder=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "refused the key: give the operators' key" in refused.stderr
+    assert "does not answer" not in refused.stderr

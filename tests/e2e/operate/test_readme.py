@@ -22,9 +22,12 @@ ADDRESS = "http://127.0.0.1:8080"
 MESH_FILE = "var/mesh.json"
 XDS_FILE = "var/xds.json"
 FOLDER = "--folder var"
+WRITTEN_GACHACTL = ".venv/bin/gachactl"
 GACHACTL = Path(sys.executable).with_name("gachactl")
 LONG_AND_SHORT_LOAD = ("-n 1000 ", "-n 100 ")
 """One player's pulls go one after another: a tenth of them shows as much."""
+PASTED = {"rest": 2}
+"""How often a block is pasted; a reader may paste one again."""
 TIMEOUT_SECONDS = 60
 _END = "=== end of example"
 
@@ -44,12 +47,14 @@ def output_of(mesh: Mesh, page: str) -> dict[Example, str]:
     programs, kinds = find_programs()
     run = [example for example in examples(page) if example.kind in kinds]
     script = "".join(
-        f"{example.script}\necho; echo '{_END} {number}'\n" for number, example in enumerate(run)
+        f"{example.script * PASTED.get(example.kind, 1)}\necho; echo '{_END} {number}'\n"
+        for number, example in enumerate(run)
     )
     for written, meant in (
         (ADDRESS, mesh.gateway),
         (MESH_FILE, str(mesh.layout.mesh)),
         (XDS_FILE, str(mesh.layout.xds)),
+        (WRITTEN_GACHACTL, str(GACHACTL)),
         (FOLDER, f"--folder {mesh.layout.folder}"),
         LONG_AND_SHORT_LOAD,
     ):
@@ -79,7 +84,8 @@ def output_of(mesh: Mesh, page: str) -> dict[Example, str]:
 
 def find_programs() -> tuple[list[Path], set[str]]:
     """The folders of what is installed, and the kinds of examples that can run with it."""
-    folders, kinds = [Path(sys.executable).parent], {"rest"}
+    folders: list[Path] = []
+    kinds = {"rest"}
     if GACHACTL.exists():
         kinds.add("gachactl")
     for kind, find in (("grpc", tools.grpcurl), ("ghz", tools.ghz)):

@@ -1,4 +1,4 @@
-"""An interrupted installation never counts as a complete environment."""
+"""The environment that make installs and uses, and the variables that make takes."""
 
 import os
 import shutil
@@ -7,6 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.supervision import run_lock
+
+PYTHON = """#!/bin/sh
+case "$1" in
+    -c) [ ! -e broken ] ;;
+    *) shift 2; echo "gachactl $*" ;;
+esac
+"""
+
 
 @pytest.fixture
 def checkout(tmp_path: Path, repository: Path) -> Path:
@@ -14,18 +23,18 @@ def checkout(tmp_path: Path, repository: Path) -> Path:
     shutil.copy(repository / "Makefile", tmp_path)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     python = tmp_path / ".venv" / "bin" / "python"
-    python.write_text("#!/bin/sh\necho python runs\n")
+    python.write_text(PYTHON)
     python.chmod(0o755)
     return tmp_path
 
 
-def make(checkout: Path, target: str) -> "subprocess.CompletedProcess[str]":
+def make(checkout: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     # `make test` runs this under another make, whose flags must not reach this one.
     environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     return subprocess.run(
-        ["make", target],
+        ["make", *arguments],
         cwd=checkout,
-        env=environment,
+        env={**environment, **variables},
         capture_output=True,
         text=True,
         timeout=30,
@@ -36,18 +45,103 @@ def make(checkout: Path, target: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize("target", ["status", "down", "tx"])
 def test_broken_off_installation_is_said_in_one_sentence(checkout: Path, target: str) -> None:
     (checkout / ".venv.unfinished").touch()
+    (checkout / "broken").touch()
     done = make(checkout, target)
     assert done.returncode != 0
     assert "The environment (.venv) is not complete" in done.stderr
-    assert "python runs" not in done.stdout
+    assert done.stdout == ""
 
 
-def test_finished_environment_is_used(checkout: Path) -> None:
-    assert make(checkout, "status").stdout == "python runs\n"
+def test_broken_off_installation_does_not_matter_to_a_gachactl_that_works(checkout: Path) -> None:
+    (checkout / ".venv.unfinished").touch()
+    assert make(checkout, "down").stdout == "gachactl down\n"
 
 
-def test_no_environment_means_that_nothing_runs(checkout: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "status"), [("status", 3), ("tx", 3), ("down", 0), ("clean", 0)]
+)
+def test_no_environment_means_that_nothing_runs(checkout: Path, target: str, status: int) -> None:
     shutil.rmtree(checkout / ".venv")
-    done = make(checkout, "status")
-    assert done.returncode == 0
-    assert "Nothing runs" in done.stdout
+    done = make(checkout, target)
+    assert (done.returncode == 0, done.stdout) == (status == 0, "")
+    assert "Nothing runs" in done.stderr
+    assert status == 0 or f"Error {status}" in done.stderr
+
+
+def test_the_environment_of_a_running_mesh_is_not_removed(checkout: Path, repository: Path) -> None:
+    for path in ("deploy/local/environment.sh", "pyproject.toml", "requirements/embedded.txt"):
+        (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(repository / path, checkout / path)
+    (checkout / ".venv.unfinished").touch()
+    with run_lock.hold(checkout / "var" / "run.lock"):
+        done = make(checkout, "up")
+    assert done.returncode != 0
+    assert f"`make down` (or `kill {os.getpid()}`)" in done.stderr
+    assert (checkout / ".venv" / "bin" / "python").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["status"], "status"),
+        (["rotate-keys", "PRUNE=1"], "rotate-keys --prune"),
+        (["rotate-keys", "PRUNE=0"], "rotate-keys"),
+        (["rotate-keys", "PRUNE="], "rotate-keys"),
+        (["tx", "GID=a:1:b"], "tx resolve -- a:1:b"),
+        (["tx", "GID=a:1:b", "YES=1"], "tx resolve --yes -- a:1:b"),
+        (["tx", "GID=a:1:b", "YES=0"], "tx resolve -- a:1:b"),
+        (["logins", "NAME=mira"], "logins show -- mira"),
+        (["logins", "NAME=mira", "FORGIVE=1"], "logins forgive -- mira"),
+        (["logins", "NAME=mira", "FORGIVE=0"], "logins show -- mira"),
+    ],
+    ids=" ".join,
+)
+def test_a_switch_is_on_unless_it_is_empty_or_0(
+    checkout: Path, arguments: list[str], command: str
+) -> None:
+    assert make(checkout, *arguments).stdout.split() == ["gachactl", *command.split()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["up"], "up --with-parent"),
+        (["up", "PORT=", "GATEWAYS=", "PROFILE=", "TLS=0", "DETACH=0"], "up --with-parent"),
+        (["up", "PORT=0", "TLS=1", "DETACH=1"], "up --port 0 --tls --detach"),
+    ],
+    ids=" ".join,
+)
+def test_options_of_up_count_when_they_have_a_value(
+    checkout: Path, arguments: list[str], command: str
+) -> None:
+    script = checkout / "deploy" / "local" / "environment.sh"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    assert make(checkout, *arguments).stdout.split() == ["gachactl", *command.split()]
+
+
+def test_switches_of_the_environment_do_not_count(checkout: Path) -> None:
+    settings = {"YES": "1", "GID": "a:1:b", "PRUNE": "1", "NAME": "mira", "FORGIVE": "1"}
+    for target, command in (("tx", "tx list"), ("logins", "logins summary")):
+        assert make(checkout, target, **settings).stdout == f"gachactl {command}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["logins", "FORGIVE=1"], "FORGIVE=1 needs NAME="),
+        (["logins", "NAME="], "NAME= is empty"),
+        (["tx", "GID="], "GID= is empty"),
+        (["tx", "YES=1"], "YES=1 needs GID="),
+        (["sagas", "ID="], "ID= is empty"),
+        (["tx", "gid=a:1:b"], "make tx does not use gid. It uses: GID YES"),
+        (["status", "GID=a:1:b"], "make status does not use GID. It uses: no variables"),
+    ],
+    ids=" ".join,
+)
+def test_a_variable_that_would_be_ignored_is_an_error(
+    checkout: Path, arguments: list[str], said: str
+) -> None:
+    done = make(checkout, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr

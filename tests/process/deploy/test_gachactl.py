@@ -1,5 +1,7 @@
 """gachactl without a mesh, or with an incomplete installation."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,10 +22,13 @@ COMMANDS = (
 )
 
 
-def gachactl(*arguments: str, python: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+def gachactl(
+    *arguments: str, python: tuple[str, ...] = (), **variables: str
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, *python, "-m", "deploy.gachactl", *arguments],
         cwd=REPOSITORY,
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -63,3 +68,55 @@ def test_an_interrupted_installation_is_a_sentence_and_no_traceback() -> None:
     assert ended.stderr.startswith("The environment is not complete: ")
     assert "make up" in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["up", "up --detach", "status", "down"])
+@pytest.mark.parametrize("below", [False, True], ids=["a file", "below a file"])
+def test_a_folder_that_cannot_be_one_is_one_sentence(
+    command: str, below: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "thesis.txt"
+    file.write_text("years of work")
+    ended = gachactl(*command.split(), "--folder", str(file / "var" if below else file))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert str(file) in ended.stderr
+    assert "--folder" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert file.read_text() == "years of work"
+
+
+def test_a_wrong_database_url_is_named_by_the_variable_that_was_set() -> None:
+    for command in ("logins summary", "sagas list"):
+        ended = gachactl(*command.split(), ACCOUNT_DATABASE_URL="garbage")
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == (
+            "ACCOUNT_DATABASE_URL must be a URL that begins with postgresql://.\n"
+        )
+
+
+def test_options_that_contradict_each_other_are_wrong_usage() -> None:
+    for arguments in (
+        ["tx", "list", "--registries", "127.0.0.1:1"],
+        ["rotate-keys", "--prune", "--revoke", "abcdef"],
+    ):
+        ended = gachactl(*arguments)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.count("\n") == 1
+
+
+def test_a_start_that_is_interrupted_ends_like_any_interrupted_program(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "deploy.gachactl", "up", "--folder", tmp_path, "--port", "0"],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as runner:
+        assert runner.stderr is not None
+        for line in runner.stderr:
+            if "Starting the databases" in line:
+                break
+        runner.send_signal(signal.SIGINT)
+        stdout, stderr = runner.communicate(timeout=60)
+    assert (runner.returncode, stdout) == (130, "")
+    assert stderr.endswith("Everything is stopped.\n")

@@ -89,7 +89,8 @@ async def test_a_rotation_ends_when_the_new_key_signs_everywhere(world: World) -
     change = await world.rotation.rotate()
     first, second = world.kids()
     assert (change.made, change.removed) == (second, ())
-    assert set(change.kept) == {first}
+    assert set(change.kept) == {first, second}
+    assert change.kept[second] is None, "it signs"
     assert world.signing() == {second}
     assert began_at + SETTLE_SECONDS <= world.now <= began_at + SETTLE_SECONDS + LOOK_SECONDS
     assert first == world.first
@@ -119,7 +120,11 @@ async def test_a_superseded_key_is_removed_when_its_overlap_is_over_everywhere(
     assert world.kids() == [world.first, second]
     world.now = ends_at + 0.5
     change = await world.rotation.prune()
-    assert (change.made, change.removed, change.kept) == (None, (world.first,), {})
+    assert (change.made, change.removed, change.kept) == (
+        None,
+        (world.first,),
+        {second: None},
+    )
     assert world.kids() == [second]
     assert f"Removed key {world.first}" in world.said[-1]
     assert world.signing() == {second}

@@ -167,9 +167,10 @@ async def test_a_listing_without_one_side_shows_the_rest_and_names_the_missing_s
     assert found is not None
     assert found.prepared == (None if away == "first" else True, None if away == "second" else True)
     Reporter().show(listing, SERVICES)
-    shown = capsys.readouterr().out
-    assert GID in shown
-    assert "nobody answers (UNAVAILABLE)" in shown
+    Reporter().show_failures(listing)
+    shown = capsys.readouterr()
+    assert GID in shown.out
+    assert "does not answer: nobody answers (UNAVAILABLE)" in shown.err
 
 
 async def test_a_listing_changes_nothing_and_accepts_manually_prepared_transactions() -> None:
