@@ -33,7 +33,7 @@ CHECKS_OF_DRAWS = {
             WHEN place = 1 OR rarity_before = 'ultra rare' THEN 1 ELSE pity_before + 1 END
     """,
     "a pity is what its player's items say": f"""
-        {_DRAWN}, told AS (
+        {_DRAWN}, recomputed AS (
             SELECT user_id, kind,
                 max(place) - coalesce(max(place) FILTER (WHERE rarity = 'ultra rare'), 0),
                 max(place) - coalesce(max(place) FILTER (WHERE rarity <> 'rare'), 0),
@@ -56,10 +56,12 @@ CHECKS_OF_DRAWS = {
                                                   AND drawn.kind = stored.kind)
         )
         (SELECT 'stored', * FROM (
-            SELECT * FROM stored EXCEPT SELECT * FROM told EXCEPT SELECT * FROM untouched
+            SELECT * FROM stored EXCEPT SELECT * FROM recomputed EXCEPT SELECT * FROM untouched
         ) AS wrong)
         UNION ALL
-        (SELECT 'by the items', * FROM (SELECT * FROM told EXCEPT SELECT * FROM stored) AS wrong)
+        (SELECT 'by the items', * FROM (
+            SELECT * FROM recomputed EXCEPT SELECT * FROM stored
+        ) AS wrong)
     """,
     "after an item that was not featured the next of its rarity is": f"""
         {_DRAWN} SELECT user_id, kind, number, position, rarity FROM (

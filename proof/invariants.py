@@ -4,7 +4,7 @@ Each check reads whole tables and names the rows that break it.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 
 import psycopg2
@@ -14,7 +14,6 @@ from proof.stack import Mesh
 
 SETTLE_SECONDS = 15.0
 Row = tuple[object, ...]
-Query = Callable[[str], list[Row]]
 
 CHECKS_OF_ACCOUNT = {
     "a balance is the sum of its ledger": """

@@ -10,9 +10,10 @@ while a process that died is not yet running again.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import TypedDict
+
+from mesh.private_files import replace_file
 
 
 class Process(TypedDict):
@@ -48,13 +49,7 @@ class Mesh(TypedDict):
 
 def write(path: Path, mesh: Mesh) -> None:
     """Replaces the file atomically."""
-    draft = path.with_suffix(".json.new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(mesh, file, indent=2)
-        file.write("\n")
-    draft.replace(path)
+    replace_file(path, json.dumps(mesh, indent=2).encode() + b"\n")
 
 
 def read(path: Path) -> Mesh | None:

@@ -160,9 +160,8 @@ class RequestReader:
             scheme=self._scheme,
             is_last=not self._parser.should_keep_alive() or self._parser.should_upgrade(),
         )
-        length = headers.get("content-length")
-        self._declared_bytes = None if length is None else int(length)
-        if length is not None or "transfer-encoding" in headers:
+        self._declared_bytes = self._declared_length(headers)
+        if self._declared_bytes is not None or "transfer-encoding" in headers:
             self._begin_body(request, self._declared_bytes or 0)
 
     def on_body(self, chunk: bytes) -> None:
@@ -210,15 +209,22 @@ class RequestReader:
             )
             if head_bytes > most_bytes:
                 self._stop(HeadTooLarge(most_bytes))
-        version = self._parser.get_http_version()
-        if version not in VERSIONS:
+        if self._parser.get_http_version() not in VERSIONS:
             self._stop(BadRequest())
-        for name, value in self._pairs:
-            if name == "content-length" and len(value) > LONGEST_LENGTH_DIGITS:
+
+    def _declared_length(self, headers: Headers) -> int | None:
+        """The Content-Length, which llhttp has found to be a number. Refuses a body whose end
+        this server cannot tell (RFC 9112, 6.1)."""
+        if "transfer-encoding" in headers:
+            codings = [value.lower() for value in headers.get_all("transfer-encoding")]
+            if codings != ["chunked"] or self._parser.get_http_version() == "1.0":
                 self._stop(BadRequest())
-            # RFC 9112, 6.1: HTTP/1.0 has none, and this server decodes no other coding.
-            if name == "transfer-encoding" and (version == "1.0" or value.lower() != "chunked"):
-                self._stop(BadRequest())
+        length = headers.get("content-length")
+        if length is None:
+            return None
+        if len(length) > LONGEST_LENGTH_DIGITS:
+            self._stop(BadRequest())
+        return int(length)
 
     def _target(self) -> tuple[str, str]:
         """The percent-decoded path, and the raw query."""

@@ -4,8 +4,8 @@ Each process has one metrics registry. Its composition root builds it and passes
 metrics classes; nothing registers itself. The endpoint serves Prometheus's text format from
 its own threads, so a scrape never waits for the event loop. It can serve further pages.
 
-It is open to whoever reaches it, so connections are bounded in number and time. When there are
-too many, the oldest one is closed: an honest scrape ends within milliseconds.
+Anybody can connect to it, so connections are bounded in number and time. When there are too
+many, the oldest one is closed: an honest scrape ends within milliseconds.
 """
 
 import socket

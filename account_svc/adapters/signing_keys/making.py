@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from account_svc.adapters.signing_keys.files import RefusedKeyFile, read_private_key_file
 from account_svc.domain.signing_keys import file_name
 from mesh.identity.keys import key_id
+from mesh.private_files import replace_file
 
 
 class KeyFolder:
@@ -51,14 +52,7 @@ def make_signing_key(folder: Path, made_at: datetime) -> Path:
     pem = Ed25519PrivateKey.generate().private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
     )
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
+    replace_file(path, pem)
     return path
 
 

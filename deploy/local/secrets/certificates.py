@@ -7,7 +7,6 @@ the certificate together: a reader that finds a mismatch reads again.
 """
 
 import ipaddress
-import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from mesh.private_files import replace_file
 from mesh.tls.material import TlsFiles
 
 TRUST_DOMAIN = "gacha-mesh"
@@ -133,18 +133,6 @@ def make_authority(now: datetime, life: timedelta = CA_LIFE) -> Authority:
         .sign(key, SHA256())
     )
     return Authority(certificate, key)
-
-
-def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replaces a file atomically and durably."""
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def now_utc() -> datetime:

@@ -4,7 +4,6 @@ Each service has a key of its own, and so have the operators. A second folder ha
 keys; with these a process recognizes the others.
 """
 
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from deploy.local.layout import Layout
 from deploy.local.secrets.certificates import now_utc
 from mesh.contract.access import ADMIN
 from mesh.identity.keys import load_private_key
+from mesh.private_files import replace_file
 
 SIGNING_KEY_FILE = "%Y%m%dT%H%M%SZ.pem"
 """A signing key is named after its time of creation; account_svc requires it
@@ -51,7 +51,7 @@ def load_or_make(layout: Layout, clock: Callable[[], datetime] = now_utc) -> Cre
     postgres_password = layout.secrets / "postgres_password"
     layout.signing_keys.mkdir(mode=0o700, exist_ok=True)
     if not any(layout.signing_keys.glob("*.pem")):
-        _write(layout.signing_keys / f"{clock():{SIGNING_KEY_FILE}}", _ed25519_pem())
+        replace_file(layout.signing_keys / f"{clock():{SIGNING_KEY_FILE}}", _ed25519_pem())
     for path in (payment_secret_key, payment_webhook_secret, postgres_password):
         _make_once(path, lambda: secrets.token_hex(24).encode())
     return Credentials(
@@ -68,7 +68,7 @@ def _make_service_keys(layout: Layout) -> None:
         _make_once(key_file, _ed25519_pem)
         pem = _public_pem(key_file.read_bytes())
         if all(path.read_bytes() != pem for path in layout.public_keys.glob(f"{name}.*pem")):
-            _write(layout.public_keys / f"{name}.pem", pem)
+            replace_file(layout.public_keys / f"{name}.pem", pem)
 
 
 def _public_pem(private_pem: bytes) -> bytes:
@@ -87,15 +87,4 @@ def _ed25519_pem() -> bytes:
 
 def _make_once(path: Path, make: Callable[[], bytes]) -> None:
     if not path.exists():
-        _write(path, make())
-
-
-def _write(path: Path, content: bytes) -> None:
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
+        replace_file(path, make())

@@ -17,9 +17,9 @@ from deploy.local.secrets.certificates import (
     hosts_of_this_machine,
     load_or_make_authority,
     now_utc,
-    replace_file,
 )
 from deploy.local.topology import Topology
+from mesh.private_files import replace_file
 from mesh.tls.certificates import Certificates
 from mesh.tls.material import TlsFiles
 

@@ -22,13 +22,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from deploy.local.layout import REPOSITORY
 from deploy.local.mesh_client import client_of
-from deploy.local.secrets.certificates import replace_file
 from deploy.local.secrets.mesh_certificates import OPERATOR
 from mesh.calling.unary import UnaryTransport
 from mesh.contract.instances import Instance, InstanceState
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.membership.discovery import Directory
 from mesh.membership.registration import Registration
+from mesh.private_files import replace_file
 from proof.invariants import broken_invariants
 from proof.load.pull_load import PullLoad
 from proof.stack import BUSY_MACHINE, RUNNER, Mesh, start_mesh
