@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from deploy.local import embedded_profile, mesh_file, xds_file
+from deploy.local import embedded_profile, mesh_file, source_code, xds_file
 from deploy.local.catalog import introduce_catalog
 from deploy.local.embedded_profile import EmbeddedProfile
 from deploy.local.errors import LocalRunError
@@ -58,6 +58,7 @@ class MeshRun:
         Raises LocalRunError when the mesh could not be brought up.
         """
         stop = stop_on_signals(self._supervisor.hurry)
+        self._code = await asyncio.to_thread(source_code.digests, REPOSITORY)
         self._profile = await asyncio.to_thread(self._prepare)
         try:
             commands = {"roll": self._roll, "renew": self._renew}
@@ -136,7 +137,7 @@ class MeshRun:
         await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
         say("Introducing the catalog.")
         gateway = profile.address(GATEWAY)
-        await asyncio.to_thread(introduce_catalog, gateway, certificates.client, self._layout)
+        await asyncio.to_thread(introduce_catalog, gateway, certificates.client, self._layout, say)
         self._is_up = True
         xds_file.write(self._layout.xds, profile.registry_addresses, certificates.operator_files)
         mesh_file.write(self._layout.mesh, self._describe())
@@ -170,12 +171,23 @@ class MeshRun:
     async def _roll(self, say: Callable[[str], None]) -> None:
         if not self._is_up:
             raise LocalRunError("The mesh is starting or stopping: try again when it is up.")
+        await self._refuse_changed_code()
         identity = operator.identity(self._layout.admin_key)
         await roll.roll(
             self._supervisor.processes,
             lambda: visibility.unseen(self._describe(), identity.token),
             say,
         )
+
+    async def _refuse_changed_code(self) -> None:
+        now = await asyncio.to_thread(source_code.digests, REPOSITORY)
+        if changed := source_code.changed(self._code, now):
+            raise LocalRunError(
+                f"The code was changed since this mesh was started: {source_code.in_words(changed)}"
+                ". A rolling restart would give new code neither its schemas nor its settings, so "
+                "nothing was restarted. `make upgrade` (`gachactl upgrade`) starts the whole mesh "
+                "from the new code."
+            )
 
     async def _renew(self, say: Callable[[str], None]) -> None:
         count = await asyncio.to_thread(self._certificates.renew)
