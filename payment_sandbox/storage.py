@@ -1,19 +1,15 @@
 """The book: charges, refunds and undelivered webhooks, in one SQLite file.
 
 A change is on disk before its answer is sent, so that it survives a kill of the sandbox. Every
-method is one transaction. One thread owns the connection; the number of requests in flight
-bounds its queue.
+method is one atomic change or one read.
 """
 
-import asyncio
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from payment_sandbox.domain import Charge, Order, Refund
+from payment_sandbox.shared_file import SharedFile
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS charge (
@@ -47,7 +43,6 @@ CHARGE_COLUMNS = """
     decline_code, charge.created_at, settles_at, refund_id, refund.key, refund.created_at
     FROM charge LEFT JOIN refund USING (charge_id)
 """
-T = TypeVar("T")
 Row = tuple[object, ...]
 
 
@@ -73,12 +68,8 @@ class Book:
 
     def __init__(self, path: Path) -> None:
         """Opens or creates the file. Raises sqlite3.Error."""
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("PRAGMA foreign_keys = ON")
-        self._connection.executescript(SCHEMA)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="book")
+        self._file = SharedFile(path, SCHEMA)
+        self._connection = self._file.connection
 
     async def add_charge(
         self, charge: Charge, webhooks: Callable[[Charge], Iterable[NewDelivery]]
@@ -112,7 +103,7 @@ class Book:
             self._add_deliveries(webhooks(added))
             return added, True
 
-        return await self._transaction(work)
+        return await self._file.transaction(work)
 
     async def add_refund(
         self,
@@ -141,15 +132,15 @@ class Book:
             self._add_deliveries(webhooks(refunded))
             return refunded
 
-        return await self._transaction(work)
+        return await self._file.transaction(work)
 
     async def find_charge(self, key: str) -> Charge | None:
         """The charge with that idempotency key."""
-        return await self._transaction(lambda: self._find("charge.key", key))
+        return await self._file.transaction(lambda: self._find("charge.key", key))
 
     async def find_refunded_with(self, key: str) -> Charge | None:
         """The charge whose refund has that key."""
-        return await self._transaction(lambda: self._find("refund.key", key))
+        return await self._file.transaction(lambda: self._find("refund.key", key))
 
     async def list_charges(self, after: int, limit: int) -> list[Charge]:
         """The charges with numbers above `after`, in order."""
@@ -161,7 +152,7 @@ class Book:
             )
             return [_charge(row) for row in rows]
 
-        return await self._transaction(work)
+        return await self._file.transaction(work)
 
     async def due_deliveries(self, now: float, limit: int) -> list[Delivery]:
         """The due deliveries, the most overdue first."""
@@ -174,7 +165,7 @@ class Book:
             )
             return [Delivery(*row) for row in rows]
 
-        return await self._transaction(work)
+        return await self._file.transaction(work)
 
     async def settle_deliveries(
         self, done: Sequence[int], postponed: Sequence[tuple[int, float]]
@@ -192,25 +183,11 @@ class Book:
                 [(due_at, number) for number, due_at in postponed],
             )
 
-        await self._transaction(work)
+        await self._file.transaction(work)
 
     def close(self) -> None:
         """Returns when the running work has ended."""
-        self._thread.shutdown(wait=True)
-        self._connection.close()
-
-    async def _transaction(self, work: Callable[[], T]) -> T:
-        def whole() -> T:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                answer = work()
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-            return answer
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, whole)
+        self._file.close()
 
     def _find(self, column: str, value: str) -> Charge | None:
         """`column` is a name from this module, never input."""
