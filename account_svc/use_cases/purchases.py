@@ -1,8 +1,5 @@
 """Makes purchases, and reports their outcomes."""
 
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
-
-from account_svc.domain.accounts import UserNotFound
 from account_svc.domain.payments import (
     PaymentDeclined,
     PaymentMethodExpired,
@@ -11,18 +8,16 @@ from account_svc.domain.payments import (
     UnsupportedPaymentMethod,
 )
 from account_svc.domain.purchases import (
-    FIRST_ATTEMPT,
     PURCHASE,
     Price,
-    Purchase,
     PurchaseNotFound,
     PurchaseRecord,
     PurchaseState,
     check_purchase,
 )
-from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
+from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import purchases as storage
-from account_svc.storage import wallets
+from account_svc.use_cases.purchase_begins import Order, PurchaseBegins
 from account_svc.use_cases.purchase_reads import purchase_reads
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
 from mesh.contract.pages import checked_page_size, key_of
@@ -46,8 +41,7 @@ class Purchases:
         self._database = database
         self._reads = purchase_reads(database)
         self._sagas = sagas
-        self._provider_name = provider_name
-        self._price = price
+        self._begins = PurchaseBegins(database, sagas, provider_name=provider_name, price=price)
 
     async def buy(
         self,
@@ -68,11 +62,9 @@ class Purchases:
         """
         check_purchase(amount_gems, payment_method)
         intent_id = operation_id(PURCHASE, user_id, checked_key(idempotency_key))
-
-        def begin(cursor: Cursor) -> tuple[PurchaseRecord, Saga | None]:
-            return self._begin(cursor, user_id, intent_id, amount_gems, payment_method)
-
-        begun, saga = await self._database.transaction(begin)
+        begun, saga = await self._begins.begin(
+            Order(intent_id, user_id, amount_gems, payment_method)
+        )
         if not begun.purchase.matches(amount_gems, payment_method):
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
@@ -100,42 +92,6 @@ class Purchases:
         )
         page = records[:size]
         return page, str(page[-1].number) if len(records) > size else ""
-
-    def _begin(
-        self,
-        cursor: Cursor,
-        user_id: str,
-        intent_id: str,
-        amount_gems: int,
-        payment_method: str,
-    ) -> tuple[PurchaseRecord, Saga | None]:
-        """The purchase, and its saga if this call started it. A purchase that cannot be credited
-        is refused before it is charged, and is not stored. Raises UserNotFound, BalanceLimit."""
-        stored = storage.find_last_attempt(cursor, intent_id)
-        if stored is not None:
-            return stored, None
-        balance_gems = wallets.find_balances(cursor, [user_id]).get(user_id)
-        if balance_gems is None:
-            raise UserNotFound
-        if balance_gems + amount_gems > MAX_BALANCE_GEMS:
-            raise BalanceLimit
-        purchase = Purchase(
-            operation_id(PURCHASE, intent_id, str(FIRST_ATTEMPT)),
-            intent_id,
-            FIRST_ATTEMPT,
-            user_id,
-            amount_gems,
-            self._price.of(amount_gems),
-            self._price.currency,
-            payment_method,
-            self._provider_name,
-        )
-        begun = storage.insert_purchase(cursor, purchase)
-        if begun is not None:
-            return begun, self._sagas.begin(cursor, PURCHASE, purchase.purchase_id, {})
-        stored = storage.find_purchase(cursor, purchase.purchase_id)
-        assert stored is not None, "a concurrent call has stored the purchase"
-        return stored, None
 
     async def _end(
         self, begun: PurchaseRecord, saga: Saga | None, deadline: Deadline

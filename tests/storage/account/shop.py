@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
 from account_svc.adapters.passwords import Passwords
 from account_svc.domain.payments import (
     Charge,
@@ -154,6 +156,15 @@ class Shop:
         """The player's purchases, newest first."""
         records, _ = await self.instance()[0].history(user_id, 0, "")
         return records
+
+    async def state_count(self, state: str) -> int:
+        """How many sagas are in that state."""
+
+        def count(cursor: Cursor) -> int:
+            cursor.execute("SELECT count(*) FROM saga WHERE state = %s", (state,))
+            return int((cursor.fetchone() or (0,))[0])
+
+        return await self.database.autocommit(count)
 
     async def until_ended(self, user_id: str) -> PurchaseRecord:
         """Runs due sagas, like a running instance, until the newest purchase has ended."""
