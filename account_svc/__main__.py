@@ -34,6 +34,7 @@ from account_svc.use_cases.purchases import Purchases
 from account_svc.use_cases.sessions import Sessions
 from mesh.contract.terms import WorkKind
 from mesh.failpoints import Failpoint, no_failpoint
+from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
 from mesh.process.arguments import read_command
 from mesh.process.commands import run_command
@@ -96,7 +97,7 @@ async def serve(
         service = Service(
             offered=_offered(database, sign_in, shop, participant),
             player_keys=sign_in.signing_keys.find,
-            is_ready=database.is_ready,
+            is_ready=partial(_is_ready, database, ClockOffset(database, member.metrics)),
             gates={WorkKind.HASHING: sign_in.passwords.check_room},
         )
         runtime.run_in_background(sign_in.signing_keys.keep_looking)
@@ -105,6 +106,12 @@ async def serve(
         runtime.run_in_background(partial(keep_recovering, sign_in.guard.run_once), "logins")
         runtime.run_in_background(partial(keep_recovering, sign_in.sessions.forget_old), "sessions")
         await serve_service(member, settings, service)
+
+
+async def _is_ready(database: Database, clock_offset: ClockOffset) -> bool:
+    """Whether the database answers. Its clock is only reported: no work here depends on it."""
+    await clock_offset.measure()
+    return await database.is_ready()
 
 
 def _sign_in(

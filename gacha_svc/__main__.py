@@ -23,6 +23,7 @@ from gacha_svc.use_cases.pulls import Pulls
 from mesh.calling.client import ServiceClient
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.identity.published_keys import PublishedKeys
+from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
 from mesh.process.arguments import read_command
 from mesh.process.commands import run_command
@@ -57,6 +58,7 @@ class _Transactions:
     decisions: DecisionLog
     coordinator: Coordinator
     recover: Sequence[Callable[[], Awaitable[None]]]
+    clock_offset: ClockOffset
 
 
 async def serve(
@@ -86,7 +88,7 @@ async def serve(
                 transactions,
             ),
             player_keys=player_keys.find,
-            is_ready=database.is_ready,
+            is_ready=partial(_is_ready, database, transactions.clock_offset),
             opened=[INIT_DB] if settings.init_db == "public" else [],
             warm_up=player_keys.first,
         )
@@ -108,12 +110,32 @@ def _transactions(
     draws = Draws(cache, secrets.token_bytes)
     participant = Participant(database, "gacha", draws.apply, failpoint=failpoint)
     decisions = DecisionLog(database)
+    clock_offset = ClockOffset(database, member.metrics)
     first = account_participant(account_svc, member.identity.metadata)
     second = LocalParticipant(participant)
-    coordinator = Coordinator(settings.instance_id, first, second, decisions, failpoint=failpoint)
+    coordinator = Coordinator(
+        settings.instance_id,
+        first,
+        second,
+        decisions,
+        check_clock=clock_offset.check,
+        failpoint=failpoint,
+    )
     branches = BranchRecovery(participant, decisions, commits=False, failpoint=failpoint)
     decided = DecisionRecovery(coordinator, decisions, first, second, failpoint=failpoint)
-    return _Transactions(participant, decisions, coordinator, (branches.run_once, decided.run_once))
+    return _Transactions(
+        participant,
+        decisions,
+        coordinator,
+        (branches.run_once, decided.run_once),
+        clock_offset,
+    )
+
+
+async def _is_ready(database: Database, clock_offset: ClockOffset) -> bool:
+    """Whether the database answers, and its clock lets transactions be decided."""
+    await clock_offset.measure()
+    return clock_offset.is_small and await database.is_ready()
 
 
 def _offered(
