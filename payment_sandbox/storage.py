@@ -3,6 +3,9 @@
 A change is on disk before its answer is sent, so that it survives a kill of the sandbox. Every
 method is one transaction. One thread owns the connection; the number of requests in flight
 bounds its queue.
+
+While its disk is full, what would write raises BookUnavailable and changes nothing; the book is
+usable again as soon as there is room.
 """
 
 import asyncio
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from payment_sandbox.domain import Charge, Order, Refund
+from payment_sandbox.domain import BookUnavailable, Charge, Order, Refund
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS charge (
@@ -41,6 +44,8 @@ CREATE TABLE IF NOT EXISTS delivery (
     attempt_count INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS delivery_due_at ON delivery (due_at);
+-- One row, which a check replaces to see whether the book can be written.
+CREATE TABLE IF NOT EXISTS probe (number INTEGER PRIMARY KEY) STRICT;
 """
 CHARGE_COLUMNS = """
     number, charge.charge_id, charge.key, amount_minor, currency, payment_method, customer,
@@ -79,6 +84,7 @@ class Book:
         self._connection.execute("PRAGMA foreign_keys = ON")
         self._connection.executescript(SCHEMA)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="book")
+        self._is_in_doubt = False
 
     async def add_charge(
         self, charge: Charge, webhooks: Callable[[Charge], Iterable[NewDelivery]]
@@ -194,20 +200,38 @@ class Book:
 
         await self._transaction(work)
 
+    async def check(self) -> None:
+        """Raises BookUnavailable unless the book can be read and written. Writes only after a
+        failure."""
+
+        def work() -> None:
+            self._connection.execute("SELECT number FROM charge LIMIT 1")
+            if self._is_in_doubt:
+                self._connection.execute("REPLACE INTO probe (number) VALUES (1)")
+
+        await self._transaction(work)
+        self._is_in_doubt = False
+
     def close(self) -> None:
         """Returns when the running work has ended."""
         self._thread.shutdown(wait=True)
         self._connection.close()
 
     async def _transaction(self, work: Callable[[], T]) -> T:
+        """Raises BookUnavailable when the file cannot be read or written."""
+
         def whole() -> T:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 answer = work()
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                self._connection.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                self._is_in_doubt = True
+                raise BookUnavailable(str(error)) from error
+            finally:
+                # SQLite has rolled back by itself after some errors, such as a full disk.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
             return answer
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, whole)
