@@ -6,7 +6,7 @@
     POST /v1/charges/{id}/refund   refunds it; Idempotency-Key
     GET  /v1/charges               all charges with their refunds; ?after=NUMBER&limit=COUNT
     GET, PUT /v1/faults            random faults: see payment_sandbox.faults
-    GET  /healthz                  200 when the book can be read; needs no key
+    GET  /healthz                  200 when the book can be read and written; needs no key
 
 Every other call needs `Authorization: Bearer KEY`. Errors are {"error": {"code",
 "message"}}. Bodies and the number of requests in flight are bounded.
@@ -30,6 +30,7 @@ from payment_sandbox.domain import (
     Away,
     BadKey,
     BadRequest,
+    BookUnavailable,
     Charge,
     ChargeState,
     Order,
@@ -121,6 +122,9 @@ class SandboxApp:
             if request.path != "/healthz":
                 self._check_key(request)
             return await handler(request)
+        except BookUnavailable as error:
+            log.error("fail_request", path=request.path, message=error.message)
+            return _refusal(error.STATUS, error.CODE, error.message)
         except SandboxError as error:
             return _refusal(error.STATUS, error.CODE, error.message)
         except web.HTTPException as error:
@@ -188,7 +192,7 @@ class SandboxApp:
         return _json(self._faults.rates.model_dump())
 
     async def _health(self, request: web.Request) -> web.Response:
-        await self._provider.page(after=0, limit=1)
+        await self._provider.check()
         return _json({"status": "ok"})
 
     def _draw_fault(self) -> Fault:

@@ -140,6 +140,18 @@ class Away(SandboxError):
         super().__init__("The provider is not available; nothing was done.")
 
 
+class BookUnavailable(SandboxError):
+    """The book's file cannot be read or written, for example because its disk is full."""
+
+    STATUS, CODE = 503, "book_unavailable"
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(
+            f"The sandbox cannot use its book ({fault}); make room on its disk, "
+            "and repeat the request with the same key."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """A charge to make; `amount_minor` is in the smallest unit of `currency` (ISO 4217)."""

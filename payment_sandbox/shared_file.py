@@ -82,12 +82,15 @@ class SharedFile:
                 execute("SAVEPOINT work")
                 try:
                     outcomes.append(work())
-                except Exception as error:  # noqa: BLE001 (its caller gets it)
+                except Exception as error:
+                    if not self.connection.in_transaction:
+                        raise  # SQLite has rolled back everything, as after a full disk.
                     execute("ROLLBACK TO work")
                     outcomes.append(error)
                 execute("RELEASE work")
             execute("COMMIT")
-        except BaseException:
-            execute("ROLLBACK")
-            raise
+        finally:
+            # Nothing is left to roll back after a commit, or where SQLite has done it.
+            if self.connection.in_transaction:
+                execute("ROLLBACK")
         return outcomes

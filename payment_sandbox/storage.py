@@ -2,13 +2,18 @@
 
 A change is on disk before its answer is sent, so that it survives a kill of the sandbox. Every
 method is one atomic change or one read.
+
+While its disk is full, what would write raises BookUnavailable and changes nothing; the book is
+usable again as soon as there is room.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from payment_sandbox.domain import Charge, Order, Refund
+from payment_sandbox.domain import BookUnavailable, Charge, Order, Refund
 from payment_sandbox.shared_file import SharedFile
 
 SCHEMA = """
@@ -37,12 +42,15 @@ CREATE TABLE IF NOT EXISTS delivery (
     attempt_count INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS delivery_due_at ON delivery (due_at);
+-- One row, which a check replaces to see whether the book can be written.
+CREATE TABLE IF NOT EXISTS probe (number INTEGER PRIMARY KEY) STRICT;
 """
 CHARGE_COLUMNS = """
     number, charge.charge_id, charge.key, amount_minor, currency, payment_method, customer,
     decline_code, charge.created_at, settles_at, refund_id, refund.key, refund.created_at
     FROM charge LEFT JOIN refund USING (charge_id)
 """
+T = TypeVar("T")
 Row = tuple[object, ...]
 
 
@@ -70,6 +78,7 @@ class Book:
         """Opens or creates the file. Raises sqlite3.Error."""
         self._file = SharedFile(path, SCHEMA)
         self._connection = self._file.connection
+        self._is_in_doubt = False
 
     async def add_charge(
         self, charge: Charge, webhooks: Callable[[Charge], Iterable[NewDelivery]]
@@ -103,7 +112,7 @@ class Book:
             self._add_deliveries(webhooks(added))
             return added, True
 
-        return await self._file.transaction(work)
+        return await self._transaction(work)
 
     async def add_refund(
         self,
@@ -132,15 +141,15 @@ class Book:
             self._add_deliveries(webhooks(refunded))
             return refunded
 
-        return await self._file.transaction(work)
+        return await self._transaction(work)
 
     async def find_charge(self, key: str) -> Charge | None:
         """The charge with that idempotency key."""
-        return await self._file.transaction(lambda: self._find("charge.key", key))
+        return await self._transaction(lambda: self._find("charge.key", key))
 
     async def find_refunded_with(self, key: str) -> Charge | None:
         """The charge whose refund has that key."""
-        return await self._file.transaction(lambda: self._find("refund.key", key))
+        return await self._transaction(lambda: self._find("refund.key", key))
 
     async def list_charges(self, after: int, limit: int) -> list[Charge]:
         """The charges with numbers above `after`, in order."""
@@ -152,7 +161,7 @@ class Book:
             )
             return [_charge(row) for row in rows]
 
-        return await self._file.transaction(work)
+        return await self._transaction(work)
 
     async def due_deliveries(self, now: float, limit: int) -> list[Delivery]:
         """The due deliveries, the most overdue first."""
@@ -165,7 +174,7 @@ class Book:
             )
             return [Delivery(*row) for row in rows]
 
-        return await self._file.transaction(work)
+        return await self._transaction(work)
 
     async def settle_deliveries(
         self, done: Sequence[int], postponed: Sequence[tuple[int, float]]
@@ -183,11 +192,31 @@ class Book:
                 [(due_at, number) for number, due_at in postponed],
             )
 
-        await self._file.transaction(work)
+        await self._transaction(work)
+
+    async def check(self) -> None:
+        """Raises BookUnavailable unless the book can be read and written. Writes only after a
+        failure."""
+
+        def work() -> None:
+            self._connection.execute("SELECT number FROM charge LIMIT 1")
+            if self._is_in_doubt:
+                self._connection.execute("REPLACE INTO probe (number) VALUES (1)")
+
+        await self._transaction(work)
+        self._is_in_doubt = False
 
     def close(self) -> None:
         """Returns when the running work has ended."""
         self._file.close()
+
+    async def _transaction(self, work: Callable[[], T]) -> T:
+        """Raises BookUnavailable when the file cannot be read or written."""
+        try:
+            return await self._file.transaction(work)
+        except sqlite3.OperationalError as error:
+            self._is_in_doubt = True
+            raise BookUnavailable(str(error)) from error
 
     def _find(self, column: str, value: str) -> Charge | None:
         """`column` is a name from this module, never input."""

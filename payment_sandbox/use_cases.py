@@ -117,6 +117,10 @@ class Provider:
         refund = Refund(f"re_{self._new_id()}", key, now)
         return await self._book.add_refund(charge_id, refund, check, webhooks)
 
+    async def check(self) -> None:
+        """Raises BookUnavailable unless the book can be read and written."""
+        await self._book.check()
+
     async def page(self, after: int, limit: int) -> tuple[list[Charge], bool]:
         """The charges numbered above `after`, and whether there are more."""
         charges = await self._book.list_charges(after, limit + 1)

@@ -2,7 +2,7 @@
 
 Any 2xx answer accepts a webhook. Otherwise it is sent again, with growing pauses, up to
 MAX_ATTEMPTS times. Unsent webhooks are in the book, so that a restarted sandbox sends them; the
-last ones before a kill may arrive twice.
+last ones before a kill may arrive twice, and so may all while the book cannot be written.
 
 The signature has Stripe's form: `Sandbox-Signature: t=UNIX_SECONDS,v1=HEX`, where HEX is the
 HMAC-SHA256 of the timestamp, a dot and the body, with the webhook secret as the key.
@@ -16,6 +16,7 @@ from collections.abc import Callable
 import aiohttp
 import structlog
 
+from payment_sandbox.domain import BookUnavailable
 from payment_sandbox.storage import Book, Delivery
 
 SIGNATURE_HEADER = "Sandbox-Signature"
@@ -25,6 +26,7 @@ TIMEOUT_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
 POLL_SECONDS = 0.1
+UNAVAILABLE_PAUSE_SECONDS = 1.0
 log = structlog.get_logger()
 
 
@@ -54,10 +56,14 @@ class Webhooks:
         self._clock = clock
 
     async def run(self) -> None:
-        """Never returns."""
+        """Never returns. Waits while the book is unavailable."""
         while True:
-            if not await self.send_due():
-                await asyncio.sleep(POLL_SECONDS)
+            try:
+                pause_seconds = 0.0 if await self.send_due() else POLL_SECONDS
+            except BookUnavailable as error:
+                log.error("fail_webhooks", message=error.message)
+                pause_seconds = UNAVAILABLE_PAUSE_SECONDS
+            await asyncio.sleep(pause_seconds)
 
     async def send_due(self) -> int:
         """Sends the due webhooks, up to MAX_AT_ONCE; returns how many."""
