@@ -1,9 +1,8 @@
-"""Puts the catalog in force, keeps the cached one current, and shows it to players."""
+"""Puts the catalog in force, and shows it to players."""
 
 import asyncio
 from collections.abc import Callable
 
-import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.banners import Banner, Item
@@ -11,52 +10,8 @@ from gacha_svc.domain.catalog import Catalog, LiveCatalog
 from gacha_svc.domain.odds import RarityOdds, chances_percent, disclose
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.storage import catalog as catalog_storage
-from mesh.errors import MeshError
+from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.postgres.database import Database
-
-REFRESH_SECONDS = 1.0
-log = structlog.get_logger()
-
-
-class CatalogCache:
-    """The catalog in force, as this process last read it.
-
-    A pull does not rely on it: its branch compares the revision with the database's.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._catalog = LiveCatalog(revision=-1, items=(), banners=())
-
-    @property
-    def latest(self) -> LiveCatalog:
-        """The catalog as last read; empty, with revision -1, before the first read."""
-        return self._catalog
-
-    async def current(self) -> LiveCatalog:
-        """The catalog, at most REFRESH_SECONDS old. While it is empty, each call reads it again."""
-        if not self._catalog.banners:
-            await self.refresh()
-        return self._catalog
-
-    async def refresh(self) -> LiveCatalog:
-        """Reads the catalog if there is a newer one."""
-        return await self._database.autocommit(self.refreshed)
-
-    def refreshed(self, cursor: Cursor) -> LiveCatalog:
-        """The catalog in force in the cursor's snapshot."""
-        if catalog_storage.find_revision(cursor) != self._catalog.revision:
-            self._catalog = catalog_storage.read_catalog(cursor)
-        return self._catalog
-
-    async def keep_refreshing(self) -> None:
-        """Refreshes until cancelled."""
-        while True:
-            try:
-                await self.refresh()
-            except MeshError as error:
-                log.warning("fail_catalog_refresh", reason=error.reason)
-            await asyncio.sleep(REFRESH_SECONDS)
 
 
 class Catalogs:
@@ -83,31 +38,31 @@ class Catalogs:
                 catalog_storage.write_catalog(cursor, catalog)
 
         await self._database.transaction(write_if_new)
-        return await self._cache.refresh()
+        return await self._cache.in_force()
 
     async def items(self) -> tuple[Item, ...]:
         """Every item, ordered by id."""
-        return (await self._cache.current()).items
+        return (await self._cache.to_show()).items
 
     async def chances_percent(self, banner_id: str) -> dict[Rarity, float]:
         """The base chances of a banner, or of the first. Raises BannerNotFound, CatalogEmpty."""
-        catalog = await self._cache.current()
+        catalog = await self._cache.to_show()
         banner = catalog.banner(banner_id) if banner_id else catalog.first_banner()
         return chances_percent(banner)
 
     async def banners(self) -> tuple[Banner, ...]:
         """Every banner, in the catalog's order."""
-        return (await self._cache.current()).banners
+        return (await self._cache.to_show()).banners
 
     async def banner(self, banner_id: str) -> Banner:
         """Raises BannerNotFound and CatalogEmpty."""
-        return (await self._cache.current()).banner(banner_id)
+        return (await self._cache.to_show()).banner(banner_id)
 
     async def odds(self, banner: Banner) -> tuple[RarityOdds, ...]:
         """The banner's published odds; computed once for each version."""
         disclosed = self._disclosed.get(banner.odds_version)
         if disclosed is None:
-            catalog = await self._cache.current()
+            catalog = await self._cache.to_show()
             disclosed = await asyncio.to_thread(disclose, banner, catalog.items_by_id)
             self._disclosed[banner.odds_version] = disclosed
         return disclosed

@@ -14,7 +14,7 @@ from gacha_svc.domain.pulls import Draw, Pull, PulledItem, pulled
 from gacha_svc.domain.randomness import RandomBytes
 from gacha_svc.storage import pulls as storage
 from gacha_svc.storage.pulls import CountKey, Locked, PityKey
-from gacha_svc.use_cases.catalog import CatalogCache
+from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.txn.missing_rows import RowsMissing
 from mesh.txn.model import BUSY, DUPLICATE, No, Operation, Vote, Yes
 

@@ -9,7 +9,8 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.adapters.catalog_file.catalog import parse_catalog
-from gacha_svc.use_cases.catalog import CatalogCache, Catalogs
+from gacha_svc.use_cases.catalog import Catalogs
+from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.postgres.database import Database
 from proof.fairness import CHECKS_OF_DRAWS
 from tests.storage.conftest import empty, migrations_of

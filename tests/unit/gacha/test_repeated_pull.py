@@ -17,7 +17,8 @@ from tests.unit.gacha.catalogs import SR, UR, banner_of, rule
 class Catalog:
     """A catalog with one banner."""
 
-    async def current(self) -> "Catalog":
+    @property
+    def latest(self) -> "Catalog":
         return self
 
     def banner(self, banner_id: str) -> Any:
