@@ -6,11 +6,10 @@ a ten-pull's guarantee, which can only raise them.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from gacha_svc.domain.banners import Banner, Item, RarityRule
+from gacha_svc.domain.banners import Banner, RarityRule
 from gacha_svc.domain.field_types import CERTAIN_PPM
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.domain.rates import curve_rate_ppm, effective_rate_ppm, rarity_weights, shared_out
@@ -34,7 +33,6 @@ class ItemOdds:
     """One item's chance at one pull, before pity and before any guarantee."""
 
     item_id: int
-    name: str
     featured: bool
     base_rate_percent: float
 
@@ -60,7 +58,7 @@ class RarityOdds:
     items: tuple[ItemOdds, ...]
 
 
-def disclose(banner: Banner, items_by_id: Mapping[int, Item]) -> tuple[RarityOdds, ...]:
+def disclose(banner: Banner) -> tuple[RarityOdds, ...]:
     """The banner's odds, highest rarity first.
 
     Takes milliseconds, and up to two seconds for the longest allowed pity: cache the result by
@@ -68,8 +66,7 @@ def disclose(banner: Banner, items_by_id: Mapping[int, Item]) -> tuple[RarityOdd
     """
     rates = consolidated_rates(banner)
     return tuple(
-        _disclose_rarity(rule, rate, items_by_id)
-        for rule, rate in zip(banner.rules, rates, strict=True)
+        _disclose_rarity(rule, rate) for rule, rate in zip(banner.rules, rates, strict=True)
     )
 
 
@@ -184,9 +181,7 @@ def _shares(banner: Banner, ultra_rare_pull: int, super_rare_pull: int) -> tuple
     return tuple(weight / CERTAIN_PPM for weight in weights)
 
 
-def _disclose_rarity(
-    rule: RarityRule, consolidated_rate: float, items_by_id: Mapping[int, Item]
-) -> RarityOdds:
+def _disclose_rarity(rule: RarityRule, consolidated_rate: float) -> RarityOdds:
     soft = rule.soft_pity
     return RarityOdds(
         rarity=rule.rarity,
@@ -197,7 +192,7 @@ def _disclose_rarity(
         consolidated_rate_percent=consolidated_rate * 100,
         expected_pulls=1 / consolidated_rate if consolidated_rate else math.inf,
         featured_share_percent=_percent(_featured_share_ppm(rule)),
-        items=tuple(_item_odds(rule, items_by_id)),
+        items=tuple(_item_odds(rule)),
     )
 
 
@@ -207,12 +202,12 @@ def _featured_share_ppm(rule: RarityRule) -> int:
     return rule.featured.share_ppm if rule.standard_ids else CERTAIN_PPM
 
 
-def _item_odds(rule: RarityRule, items_by_id: Mapping[int, Item]) -> list[ItemOdds]:
+def _item_odds(rule: RarityRule) -> list[ItemOdds]:
     """Featured items first, each part by id."""
     featured_ppm = Fraction(rule.base_rate_ppm * _featured_share_ppm(rule), CERTAIN_PPM)
     standard_ppm = rule.base_rate_ppm - featured_ppm
     return [
-        ItemOdds(item_id, items_by_id[item_id].name, featured, _percent(share / len(item_ids)))
+        ItemOdds(item_id, featured, _percent(share / len(item_ids)))
         for item_ids, featured, share in (
             (rule.featured_ids, True, featured_ppm),
             (rule.standard_ids, False, standard_ppm),

@@ -1,17 +1,28 @@
 """Puts the catalog in force, and shows it to players."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.banners import Banner, Item
 from gacha_svc.domain.catalog import Catalog, LiveCatalog
-from gacha_svc.domain.odds import RarityOdds, chances_percent, disclose
+from gacha_svc.domain.odds import RarityOdds, chances_percent
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.storage import catalog as catalog_storage
 from gacha_svc.use_cases.catalog_cache import CatalogCache
+from gacha_svc.use_cases.disclosed_odds import DisclosedOdds
 from mesh.postgres.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedBanner:
+    """A banner in force, its odds, and the items by id as they are named now."""
+
+    banner: Banner
+    odds: tuple[RarityOdds, ...]
+    items_by_id: Mapping[int, Item]
 
 
 class Catalogs:
@@ -24,7 +35,7 @@ class Catalogs:
         self._database = database
         self._cache = cache
         self._read_catalog = read_catalog
-        self._disclosed: dict[str, tuple[RarityOdds, ...]] = {}
+        self._odds = DisclosedOdds()
 
     async def introduce(self) -> LiveCatalog:
         """Puts the file's catalog in force. Idempotent. Raises InvalidCatalog."""
@@ -50,19 +61,15 @@ class Catalogs:
         banner = catalog.banner(banner_id) if banner_id else catalog.first_banner()
         return chances_percent(banner)
 
-    async def banners(self) -> tuple[Banner, ...]:
+    async def banners(self) -> tuple[PublishedBanner, ...]:
         """Every banner, in the catalog's order."""
-        return (await self._cache.to_show()).banners
+        catalog = await self._cache.to_show()
+        return tuple([await self._published(catalog, banner) for banner in catalog.banners])
 
-    async def banner(self, banner_id: str) -> Banner:
+    async def banner(self, banner_id: str) -> PublishedBanner:
         """Raises BannerNotFound and CatalogEmpty."""
-        return (await self._cache.to_show()).banner(banner_id)
+        catalog = await self._cache.to_show()
+        return await self._published(catalog, catalog.banner(banner_id))
 
-    async def odds(self, banner: Banner) -> tuple[RarityOdds, ...]:
-        """The banner's published odds; computed once for each version."""
-        disclosed = self._disclosed.get(banner.odds_version)
-        if disclosed is None:
-            catalog = await self._cache.to_show()
-            disclosed = await asyncio.to_thread(disclose, banner, catalog.items_by_id)
-            self._disclosed[banner.odds_version] = disclosed
-        return disclosed
+    async def _published(self, catalog: LiveCatalog, banner: Banner) -> PublishedBanner:
+        return PublishedBanner(banner, await self._odds.of(banner), catalog.items_by_id)

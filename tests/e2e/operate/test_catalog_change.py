@@ -58,7 +58,10 @@ def test_a_change_is_in_force_at_every_instance_at_once_without_a_restart(
         # Each instance in turn reads the file.
         assert clients[number % len(clients)].init_db().ok
         for client in clients:
-            assert client.banner(banner_id).ok
+            shown = client.banner(banner_id)
+            assert shown.ok
+            ultra_rares = shown.body["odds"][0]["items"]
+            assert name in {each["name"] for each in ultra_rares}
             assert client.pull(player.token, banner_id).ok
             assert banner_id in {each["id"] for each in client.banners().body["banners"]}
             assert name in {each["name"] for each in client.items().body["items"]}

@@ -13,9 +13,11 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.adapters.catalog_file.catalog import parse_catalog
+from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.catalog import Catalog
 from gacha_svc.domain.errors import BannerNotFound, InsufficientCurrency
 from gacha_svc.domain.pulls import Draw, PulledItem
+from gacha_svc.rpc.catalog import CatalogRpc
 from gacha_svc.use_cases.catalog import Catalogs
 from gacha_svc.use_cases.catalog_cache import READ_PAUSE_SECONDS, CatalogCache
 from gacha_svc.use_cases.pulls import Pulls
@@ -24,11 +26,14 @@ from mesh.errors import InvalidArgument, MeshError
 from mesh.postgres.database import Database, DatabaseAway
 from mesh.txn.coordinator import Answer, Committed, OperationPair
 from mesh.txn.model import No, Operation
+from protos.gacha.v1 import catalog_pb2 as pb
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.gacha.drawing import Instance, changed
 
 SECONDS = 5.0
 BALANCE_GEMS = 100
+CALL: Any = None
+"""What the methods of the catalog do not look at."""
 
 
 class Counted:
@@ -92,6 +97,10 @@ class GachaInstance:
         )
 
 
+async def shown_banners(instance: GachaInstance) -> tuple[Banner, ...]:
+    return tuple(published.banner for published in await instance.shown.banners())
+
+
 @pytest.fixture(scope="module")
 def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
     return shared_database("catalog_of_instances", migrations_of(repository, "gacha_svc"))
@@ -113,7 +122,7 @@ async def pair(schema: Database, catalog: Catalog) -> tuple[GachaInstance, Gacha
     )
     first, second = (GachaInstance(schema, catalog) for _ in range(2))
     await first.introduce(catalog)
-    assert await second.shown.banners() == catalog.banners
+    assert await shown_banners(second) == catalog.banners
     return first, second
 
 
@@ -130,9 +139,36 @@ async def test_a_new_banner_is_pulled_and_shown_at_another_instance_at_once(
         await first.introduce(renamed(catalog, banner_id))
         assert len(await second.pull(banner_id)) == 1
         await first.introduce(renamed(catalog, f"{banner_id}-shown"))
-        assert (await second.shown.banner(f"{banner_id}-shown")).id == f"{banner_id}-shown"
-        assert (await second.shown.banners())[0].id == f"{banner_id}-shown"
+        assert (await second.shown.banner(f"{banner_id}-shown")).banner.id == f"{banner_id}-shown"
+        assert (await shown_banners(second))[0].id == f"{banner_id}-shown"
         assert await second.shown.chances_percent(f"{banner_id}-shown")
+
+
+def with_item_named(catalog: Catalog, name: str) -> Catalog:
+    first, *others = catalog.items
+    return Catalog(
+        items=(first.model_copy(update={"name": name}), *others), banners=catalog.banners
+    )
+
+
+async def test_a_renamed_item_has_its_new_name_in_every_banner_at_once(
+    pair: tuple[GachaInstance, GachaInstance], catalog: Catalog
+) -> None:
+    first, _ = pair
+    item_id = catalog.items[0].id
+    for name in ("First name", "Second name"):
+        await first.introduce(with_item_named(catalog, name))
+        for instance in pair:
+            shown = CatalogRpc(instance.shown)
+            listed = await shown.list_banners(pb.ListBannersRequest(), CALL)
+            names = {
+                item.name
+                for banner in listed.banners
+                for odds in banner.odds
+                for item in odds.items
+                if item.item_id == item_id
+            }
+            assert names == {name}
 
 
 BEFORE_AND_AFTER: dict[str, tuple[dict[str, object], type[MeshError], dict[str, object], int]] = {
@@ -194,5 +230,5 @@ async def test_while_the_database_is_away_the_catalog_that_was_read_last_is_show
 ) -> None:
     _, second = pair
     second.counted.is_away = True
-    assert await second.shown.banners() == catalog.banners
-    assert (await second.shown.banner("standard")).id == "standard"
+    assert await shown_banners(second) == catalog.banners
+    assert (await second.shown.banner("standard")).banner.id == "standard"
