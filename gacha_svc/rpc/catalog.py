@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from gacha_svc.domain.banners import Item
-from gacha_svc.domain.odds import RarityOdds
+from gacha_svc.domain.odds.published import RarityOdds
 from gacha_svc.domain.rarities import Rarity
-from gacha_svc.use_cases.catalog import Catalogs, PublishedBanner
+from gacha_svc.use_cases.catalog import Catalogs, PublishedBanner, PublishedOdds
 from mesh.serving.dispatch import Call
 from protos.gacha.v1 import catalog_pb2 as pb
 
@@ -49,6 +49,30 @@ class CatalogRpc:
     async def get_banner(self, request: pb.GetBannerRequest, call: Call) -> pb.Banner:
         return _banner(await self._catalogs.banner(request.banner_id))
 
+    async def get_odds(self, request: pb.GetOddsRequest, call: Call) -> pb.Odds:
+        published = await self._catalogs.odds(request.odds_version)
+        terms = published.terms
+        return pb.Odds(
+            odds_version=published.odds_version,
+            kind=terms.kind,
+            odds=_odds(published),
+            ten_pull_guarantee=terms.ten_pull_guarantee or "",
+        )
+
+    async def list_banner_history(
+        self, request: pb.ListBannerHistoryRequest, call: Call
+    ) -> pb.ListBannerHistoryResponse:
+        periods, next_page_token = await self._catalogs.history(
+            request.banner_id, request.page_size, request.page_token
+        )
+        response = pb.ListBannerHistoryResponse(next_page_token=next_page_token)
+        for period in periods:
+            written = response.periods.add(odds_version=period.odds_version)
+            written.since.FromDatetime(period.since)
+            if period.until is not None:
+                written.until.FromDatetime(period.until)
+        return response
+
 
 def _banner(published: PublishedBanner) -> pb.Banner:
     banner = published.banner
@@ -60,10 +84,14 @@ def _banner(published: PublishedBanner) -> pb.Banner:
         price=banner.price_gems,
         pull_counts=banner.pull_counts,
         pull_limit=banner.pull_limit,
-        odds_version=banner.odds_version,
-        odds=[_rarity_odds(odds, published.items_by_id) for odds in published.odds],
+        odds_version=published.odds.odds_version,
+        odds=_odds(published.odds),
         ten_pull_guarantee=banner.ten_pull_guarantee or "",
     )
+
+
+def _odds(published: PublishedOdds) -> list[pb.RarityOdds]:
+    return [_rarity_odds(odds, published.items_by_id) for odds in published.odds]
 
 
 def _rarity_odds(odds: RarityOdds, items_by_id: Mapping[int, Item]) -> pb.RarityOdds:

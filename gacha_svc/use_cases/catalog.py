@@ -7,22 +7,36 @@ from dataclasses import dataclass
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.banners import Banner, Item
-from gacha_svc.domain.catalog import Catalog, LiveCatalog
-from gacha_svc.domain.odds import RarityOdds, chances_percent
+from gacha_svc.domain.catalog import Catalog, LiveCatalog, OddsPeriod
+from gacha_svc.domain.errors import BannerNotFound, OddsNotFound
+from gacha_svc.domain.odds.published import RarityOdds, chances_percent
 from gacha_svc.domain.rarities import Rarity
+from gacha_svc.domain.terms import Terms
 from gacha_svc.storage import catalog as catalog_storage
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.disclosed_odds import DisclosedOdds
+from mesh.contract.pages import checked_page_size, key_of
 from mesh.postgres.database import Database
+
+HISTORY_PAGE_SIZE, MAX_HISTORY_PAGE_SIZE = 20, 100
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedOdds:
+    """Odds with their terms and name, and the items by id as they are named now."""
+
+    odds_version: str
+    terms: Terms
+    odds: tuple[RarityOdds, ...]
+    items_by_id: Mapping[int, Item]
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedBanner:
-    """A banner in force, its odds, and the items by id as they are named now."""
+    """A banner in force, and its odds."""
 
     banner: Banner
-    odds: tuple[RarityOdds, ...]
-    items_by_id: Mapping[int, Item]
+    odds: PublishedOdds
 
 
 class Catalogs:
@@ -44,8 +58,7 @@ class Catalogs:
         def write_if_new(cursor: Cursor) -> None:
             catalog_storage.lock_catalog(cursor)
             live = catalog_storage.read_catalog(cursor)
-            items = tuple(sorted(catalog.items, key=lambda item: item.id))
-            if (live.items, live.banners) != (items, catalog.banners):
+            if not live.holds(catalog):
                 catalog_storage.write_catalog(cursor, catalog)
 
         await self._database.transaction(write_if_new)
@@ -71,5 +84,34 @@ class Catalogs:
         catalog = await self._cache.to_show()
         return await self._published(catalog, catalog.banner(banner_id))
 
+    async def odds(self, odds_version: str) -> PublishedOdds:
+        """A version of the odds that was ever in force. Raises OddsNotFound."""
+        found = await self._database.autocommit(
+            lambda cursor: catalog_storage.find_odds(cursor, odds_version)
+        )
+        if found is None:
+            raise OddsNotFound(odds_version)
+        terms, items_by_id = found
+        return PublishedOdds(odds_version, terms, await self._odds.of(terms), items_by_id)
+
+    async def history(
+        self, banner_id: str, page_size: int, page_token: str
+    ) -> tuple[list[OddsPeriod], str]:
+        """A page of the banner's odds, newest first, and the token of the next page. Raises
+        BannerNotFound for a banner that was never in force."""
+        size = checked_page_size(
+            page_size, default=HISTORY_PAGE_SIZE, maximum=MAX_HISTORY_PAGE_SIZE
+        )
+        before = key_of(page_token)
+        periods = await self._database.autocommit(
+            lambda cursor: catalog_storage.list_periods(cursor, banner_id, before, size + 1)
+        )
+        if not periods and before is None:
+            raise BannerNotFound(banner_id)
+        page = periods[:size]
+        return page, str(page[-1].revision) if len(periods) > size else ""
+
     async def _published(self, catalog: LiveCatalog, banner: Banner) -> PublishedBanner:
-        return PublishedBanner(banner, await self._odds.of(banner), catalog.items_by_id)
+        odds = await self._odds.of(banner.terms)
+        version = catalog.odds_versions[banner.id]
+        return PublishedBanner(banner, PublishedOdds(version, banner, odds, catalog.items_by_id))

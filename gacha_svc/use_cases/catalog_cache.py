@@ -34,7 +34,7 @@ class CatalogCache:
         """`clock` is monotonic, in seconds."""
         self._database = database
         self._clock = clock
-        self._catalog = LiveCatalog(revision=-1, items=(), banners=())
+        self._catalog = LiveCatalog(revision=-1, items=(), banners=(), odds_versions={})
         self._reads = CoalescedRead(self._read_shared)
         self._may_read_at = 0.0
 

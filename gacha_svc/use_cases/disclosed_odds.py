@@ -1,4 +1,4 @@
-"""The published odds of banners, computed once for each version.
+"""The published odds, computed once for each version.
 
 Only numbers are kept, because names change while the odds stay. At most MAX_KEPT versions are
 kept, those asked for last; that is more than a catalog in force has.
@@ -8,9 +8,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 
-from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.field_types import MAX_BANNERS
-from gacha_svc.domain.odds import RarityOdds, disclose
+from gacha_svc.domain.odds.published import RarityOdds, disclose
+from gacha_svc.domain.terms import Terms
 from mesh.postgres.coalesced_reads import CoalescedRead
 
 MAX_KEPT = 2 * MAX_BANNERS
@@ -25,22 +25,22 @@ class DisclosedOdds:
         self._kept: OrderedDict[str, Disclosed] = OrderedDict()
         self._computations = CoalescedRead(self._compute)
 
-    async def of(self, banner: Banner) -> Disclosed:
-        """The banner's odds. Computes in a thread, one banner at a time."""
-        kept = self._kept.get(banner.odds_version)
+    async def of(self, terms: Terms) -> Disclosed:
+        """The odds of these terms. Computes in a thread, one after another."""
+        kept = self._kept.get(terms.odds_version)
         if kept is not None:
-            self._kept.move_to_end(banner.odds_version)
+            self._kept.move_to_end(terms.odds_version)
             return kept
-        computed = await self._computations.get(banner)
+        computed = await self._computations.get(terms)
         assert computed is not None, "every key is computed"
         return computed
 
-    async def _compute(self, banners: Collection[Banner]) -> Mapping[Banner, Disclosed]:
-        return {banner: await self._computed(banner) for banner in banners}
+    async def _compute(self, wanted: Collection[Terms]) -> Mapping[Terms, Disclosed]:
+        return {terms: await self._computed(terms) for terms in wanted}
 
-    async def _computed(self, banner: Banner) -> Disclosed:
-        computed = await asyncio.to_thread(disclose, banner)
-        self._kept[banner.odds_version] = computed
+    async def _computed(self, terms: Terms) -> Disclosed:
+        computed = await asyncio.to_thread(disclose, terms)
+        self._kept[terms.odds_version] = computed
         while len(self._kept) > self._max_kept:
             self._kept.popitem(last=False)
         return computed

@@ -126,6 +126,10 @@ def _row_keys(
 
 
 def _banner_in_force(catalog: LiveCatalog, request: Draw) -> Banner | None:
-    """The banner, if its odds and its price are still those of the request."""
+    """The banner, if its odds, its price and its counts are still those of the request."""
     banner = catalog.banners_by_id.get(request.banner_id)
-    return banner if banner is not None and banner.odds_version == request.odds_version else None
+    if banner is None or catalog.odds_versions[banner.id] != request.odds_version:
+        return None
+    is_offered = request.count in banner.pull_counts
+    is_price = request.cost_gems == request.count * banner.price_gems
+    return banner if is_offered and is_price else None

@@ -148,7 +148,8 @@ class Pulls:
                 lambda cursor: storage.count_draws(cursor, user_id, banner.id)
             )
             check_pull_limit(count, banner, draw_count)
-        return Draw(user_id, banner.id, count, count * banner.price_gems, banner.odds_version)
+        odds_version = catalog.odds_versions[banner.id]
+        return Draw(user_id, banner.id, count, count * banner.price_gems, odds_version)
 
     async def _made_before(
         self, pull_id: str, user_id: str, deadline: Deadline

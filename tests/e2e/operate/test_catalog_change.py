@@ -12,6 +12,7 @@ from proof import players
 from proof.clients.client import Client
 from proof.clients.grpc_client import GrpcClient
 from proof.clients.rest_client import RestClient
+from proof.invariants import broken_invariants
 from proof.stack import BUSY_MACHINE, Mesh, start_mesh
 from tests.e2e import harm
 from tests.e2e.conftest import addresses
@@ -67,3 +68,9 @@ def test_a_change_is_in_force_at_every_instance_at_once_without_a_restart(
             assert name in {each["name"] for each in client.items().body["items"]}
             assert client.banner(f"event-{number - 1}").reason == "BANNER_NOT_FOUND"
     assert harm.pids(own_mesh) == pids
+    # The banner was the same all the time, under changing ids; its odds have one name.
+    (gone,) = clients[1].banner_history("event-0").body["periods"]
+    (present,) = clients[2].banner_history(f"event-{CHANGE_COUNT - 1}").body["periods"]
+    assert gone["oddsVersion"] == present["oddsVersion"]
+    assert gone["since"] < gone["until"] < present["since"]
+    assert broken_invariants(own_mesh) == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import gacha_svc
 from gacha_svc.adapters.catalog_file.catalog import parse_catalog
 from gacha_svc.domain.errors import InvalidCatalog
-from gacha_svc.domain.odds import disclose
+from gacha_svc.domain.odds.published import disclose
 from gacha_svc.domain.rarities import RARITIES, Rarity
 from tests.unit.gacha.catalog_files import SMALL, faults_of
 

@@ -2,13 +2,13 @@
 
 import asyncio
 
-from gacha_svc.domain.banners import Banner
-from gacha_svc.domain.odds import disclose
+from gacha_svc.domain.odds.published import disclose
+from gacha_svc.domain.terms import Terms
 from gacha_svc.use_cases.disclosed_odds import DisclosedOdds
 from tests.unit.gacha.catalogs import SR, UR, banner_of, rule
 
 
-def banner(number: int) -> Banner:
+def banner(number: int) -> Terms:
     return banner_of(rule(UR, 10_000 + number), rule(SR, 90_000))
 
 

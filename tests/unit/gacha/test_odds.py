@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gacha_svc.domain.banners import Banner, SoftPity
+from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.draw import draw
-from gacha_svc.domain.odds import chances_percent, consolidated_rates, disclose, renewal
+from gacha_svc.domain.odds.long_run import consolidated_rates, renewal
+from gacha_svc.domain.odds.published import chances_percent, disclose
 from gacha_svc.domain.pity import Pity
+from gacha_svc.domain.terms import SoftPity
 from tests.unit.gacha.catalogs import (
     BEGINNER,
     FLAT,

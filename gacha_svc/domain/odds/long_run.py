@@ -1,18 +1,15 @@
-"""The published odds, computed from the rates that pulls are drawn from.
+"""How often each rarity comes in the long run, pity counted.
 
-All figures are computed and not simulated, so they are exact up to floating-point rounding.
-Long-run figures are for single pulls, one after another on banners of one kind. They leave out
-a ten-pull's guarantee, which can only raise them.
+All figures are computed and not simulated, so they are exact up to floating-point rounding. They
+are for single pulls, one after another on banners of one kind.
 """
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 
-from gacha_svc.domain.banners import Banner, RarityRule
 from gacha_svc.domain.field_types import CERTAIN_PPM
-from gacha_svc.domain.rarities import Rarity
 from gacha_svc.domain.rates import curve_rate_ppm, effective_rate_ppm, rarity_weights, shared_out
+from gacha_svc.domain.terms import Terms
 
 NEGLIGIBLE = 1e-18
 """A recursion stops when the chance to get so far is below this."""
@@ -26,53 +23,6 @@ class Renewal:
     """Average number of pulls from one hit to the next; infinite if there is never a hit."""
     consolidated_rate: float
     """Hits among all pulls, from 0 to 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class ItemOdds:
-    """One item's chance at one pull, before pity and before any guarantee."""
-
-    item_id: int
-    featured: bool
-    base_rate_percent: float
-
-
-@dataclass(frozen=True, slots=True)
-class RarityOdds:
-    """One rarity's odds on a banner; rates in percent, pulls counted from 1."""
-
-    rarity: Rarity
-    base_rate_percent: float
-    soft_pity_from: int
-    """0 for never."""
-    soft_pity_step_percent: float
-    """Percentage points a pull."""
-    hard_pity: int
-    """0 for never."""
-    consolidated_rate_percent: float
-    """Percent of all pulls in the long run, including pity."""
-    expected_pulls: float
-    """Average pulls from one of this rarity to the next; infinite if there is none."""
-    featured_share_percent: float
-    """Percent of this rarity's draws without a guarantee; 0 if no item is featured."""
-    items: tuple[ItemOdds, ...]
-
-
-def disclose(banner: Banner) -> tuple[RarityOdds, ...]:
-    """The banner's odds, highest rarity first.
-
-    Takes milliseconds, and up to two seconds for the longest allowed pity: cache the result by
-    the banner's `odds_version`.
-    """
-    rates = consolidated_rates(banner)
-    return tuple(
-        _disclose_rarity(rule, rate) for rule, rate in zip(banner.rules, rates, strict=True)
-    )
-
-
-def chances_percent(banner: Banner) -> dict[Rarity, float]:
-    """Each rarity's base rate in percent; together 100."""
-    return {rule.rarity: _percent(rule.base_rate_ppm) for rule in banner.rules}
 
 
 def renewal(
@@ -110,9 +60,9 @@ def _flat_stretch(rate_ppm: int, pulls: float) -> tuple[float, float]:
     return -math.expm1(pulls * log_miss) * CERTAIN_PPM / rate_ppm, math.exp(pulls * log_miss)
 
 
-def consolidated_rates(banner: Banner) -> tuple[float, float, float]:
+def consolidated_rates(terms: Terms) -> tuple[float, float, float]:
     """Each rarity's share of all pulls in the long run, from 0 to 1, highest first."""
-    highest = banner.rules[0]
+    highest = terms.rules[0]
     soft = highest.soft_pity
     ultra_rare = renewal(
         highest.base_rate_ppm,
@@ -121,13 +71,13 @@ def consolidated_rates(banner: Banner) -> tuple[float, float, float]:
         highest.hard_pity,
     ).consolidated_rate
     if highest.has_pity:
-        super_rare = _super_rare_rate_between_ultra_rares(banner)
+        super_rare = _super_rare_rate_between_ultra_rares(terms)
     else:
-        super_rare = _super_rare_rate_at_flat_ultra_rare(banner)
+        super_rare = _super_rare_rate_at_flat_ultra_rare(terms)
     return ultra_rare, super_rare, max(0.0, 1.0 - ultra_rare - super_rare)
 
 
-def _super_rare_rate_between_ultra_rares(banner: Banner) -> float:
+def _super_rare_rate_between_ultra_rares(terms: Terms) -> float:
     """Super rares in the pulls from one ultra rare to the next, over those pulls.
 
     Each ultra rare resets both counts, so the intervals between them are independent and
@@ -135,7 +85,7 @@ def _super_rare_rate_between_ultra_rares(banner: Banner) -> float:
     interval. For each count of pulls since the last super rare, as far as that count changes a
     rate, it keeps the chance of that count without an ultra rare so far.
     """
-    highest, middle, _ = banner.rules
+    highest, middle, _ = terms.rules
     super_rare_rates = [effective_rate_ppm(middle, 1)]
     chances = [1.0]
     made, hits, pull = 0.0, 0.0, 1
@@ -159,16 +109,16 @@ def _super_rare_rate_between_ultra_rares(banner: Banner) -> float:
     return hits / made
 
 
-def _super_rare_rate_at_flat_ultra_rare(banner: Banner) -> float:
+def _super_rare_rate_at_flat_ultra_rare(terms: Terms) -> float:
     """The same if the ultra rare's rate never changes, so only one count matters.
 
     An interval then goes from one super rare or above to the next.
     """
-    if not banner.rules[1].has_pity:
-        return _shares(banner, 1, 1)[1]
+    if not terms.rules[1].has_pity:
+        return _shares(terms, 1, 1)[1]
     made, hits, survival, pull = 0.0, 0.0, 1.0, 1
     while survival > NEGLIGIBLE:
-        _, super_rare, rare = _shares(banner, 1, pull)
+        _, super_rare, rare = _shares(terms, 1, pull)
         made += survival
         hits += survival * super_rare
         survival *= rare
@@ -176,45 +126,6 @@ def _super_rare_rate_at_flat_ultra_rare(banner: Banner) -> float:
     return hits / made
 
 
-def _shares(banner: Banner, ultra_rare_pull: int, super_rare_pull: int) -> tuple[float, ...]:
-    weights = rarity_weights(banner, ultra_rare_pull, super_rare_pull)
+def _shares(terms: Terms, ultra_rare_pull: int, super_rare_pull: int) -> tuple[float, ...]:
+    weights = rarity_weights(terms, ultra_rare_pull, super_rare_pull)
     return tuple(weight / CERTAIN_PPM for weight in weights)
-
-
-def _disclose_rarity(rule: RarityRule, consolidated_rate: float) -> RarityOdds:
-    soft = rule.soft_pity
-    return RarityOdds(
-        rarity=rule.rarity,
-        base_rate_percent=_percent(rule.base_rate_ppm),
-        soft_pity_from=soft.from_pull if soft else 0,
-        soft_pity_step_percent=_percent(soft.step_ppm) if soft else 0.0,
-        hard_pity=rule.hard_pity or 0,
-        consolidated_rate_percent=consolidated_rate * 100,
-        expected_pulls=1 / consolidated_rate if consolidated_rate else math.inf,
-        featured_share_percent=_percent(_featured_share_ppm(rule)),
-        items=tuple(_item_odds(rule)),
-    )
-
-
-def _featured_share_ppm(rule: RarityRule) -> int:
-    if rule.featured is None:
-        return 0
-    return rule.featured.share_ppm if rule.standard_ids else CERTAIN_PPM
-
-
-def _item_odds(rule: RarityRule) -> list[ItemOdds]:
-    """Featured items first, each part by id."""
-    featured_ppm = Fraction(rule.base_rate_ppm * _featured_share_ppm(rule), CERTAIN_PPM)
-    standard_ppm = rule.base_rate_ppm - featured_ppm
-    return [
-        ItemOdds(item_id, featured, _percent(share / len(item_ids)))
-        for item_ids, featured, share in (
-            (rule.featured_ids, True, featured_ppm),
-            (rule.standard_ids, False, standard_ppm),
-        )
-        for item_id in item_ids
-    ]
-
-
-def _percent(rate_ppm: Fraction | int) -> float:
-    return float(Fraction(rate_ppm) / 10_000)
