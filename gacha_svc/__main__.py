@@ -15,7 +15,8 @@ from gacha_svc.rpc.catalog import CatalogRpc
 from gacha_svc.rpc.draws import decode_draw, encode_draw_result
 from gacha_svc.rpc.gifts import GiftRpc
 from gacha_svc.rpc.pulls import GachaRpc
-from gacha_svc.use_cases.catalog import CatalogCache, Catalogs
+from gacha_svc.use_cases.catalog import Catalogs
+from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.draws import Draws
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts

@@ -2,6 +2,7 @@
 
 NotFound
 +-- BannerNotFound         BANNER_NOT_FOUND
++-- OddsNotFound           ODDS_NOT_FOUND
 FailedPrecondition
 +-- CatalogEmpty           CATALOG_EMPTY
 +-- InvalidCatalog         INVALID_CATALOG
@@ -25,6 +26,18 @@ class BannerNotFound(NotFound):
         super().__init__(
             "There is no such banner; list the banners to see the valid ids.",
             metadata={"banner_id": banner_id[:100]},
+        )
+
+
+class OddsNotFound(NotFound):
+    """No odds of this version were ever in force."""
+
+    REASON = "ODDS_NOT_FOUND"
+
+    def __init__(self, odds_version: str) -> None:
+        super().__init__(
+            "There are no odds of this version; a banner, its history and a pull name theirs.",
+            metadata={"odds_version": odds_version[:100]},
         )
 
 

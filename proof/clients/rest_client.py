@@ -36,6 +36,8 @@ ROUTES = {
     f"{CATALOG}/GetChances": "GET /chances",
     f"{CATALOG}/ListBanners": "GET /banners",
     f"{CATALOG}/GetBanner": "GET /banners/{bannerId}",
+    f"{CATALOG}/ListBannerHistory": "GET /banners/{bannerId}/history",
+    f"{CATALOG}/GetOdds": "GET /odds/{oddsVersion}",
     f"{GACHA}/Pull": "POST /gacha/pull/{bannerId}",
     f"{GACHA}/GetInventory": "GET /inventory",
     f"{GACHA}/ListPulls": "GET /pulls",
