@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gacha_svc.adapters.account import PlayerKeySet, account_participant
+from gacha_svc.adapters.account import account_participant
 from gacha_svc.adapters.catalog_file.catalog import read_catalog
 from gacha_svc.adapters.gift_fees import RemoteGiftFees
 from gacha_svc.config import GachaSettings
@@ -23,6 +23,7 @@ from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
 from mesh.calling.client import ServiceClient
 from mesh.failpoints import Failpoint, no_failpoint
+from mesh.identity.player_keys import PlayerKeySet
 from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database

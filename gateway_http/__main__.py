@@ -26,6 +26,8 @@ from gateway_http.listening.sockets import handed_socket, listening_socket
 from gateway_http.listening.tls import CurrentCertificate
 from gateway_http.serving import HttpFront
 from gateway_http.transcoding.contracts import import_generated, load_contracts
+from mesh.identity.player_keys import PlayerKeySet
+from mesh.identity.published_keys import PublishedKeys
 from mesh.logs import configure_logs
 from mesh.process.arguments import refuse_arguments
 from mesh.process.member import Member
@@ -35,6 +37,8 @@ from mesh.tls.certificates import CertificateMetrics, Certificates
 from protos import DESCRIPTORS
 
 SERVICE = "gateway_http"
+PLAYER_KEYS_HOST = "account_svc"
+"""The service that publishes the keys of players' tokens."""
 FIRST_LIST_SECONDS = 3.0
 
 
@@ -73,15 +77,19 @@ def _gateway(
     descriptors = DESCRIPTORS.read_bytes()
     import_generated(descriptors)
     contracts = load_contracts(descriptors)
+    callers = {host: member.client(host) for host in contracts.hosts()}
     router = compose_router(
         contracts,
-        {host: member.client(host) for host in contracts.hosts()},
+        callers,
         member.directory,
         presence,
         limits=Limits(settings.max_body_bytes, settings.deadline_seconds),
         new_id=_new_id,
     )
-    edge = compose_edge(settings, member.metrics)
+    player_keys = PublishedKeys(PlayerKeySet(callers[PLAYER_KEYS_HOST]).fetch)
+    edge = compose_edge(settings, member.metrics, player_keys.find_fetched)
+    if edge.limiter is not None:
+        runtime.run_in_background(player_keys.keep_fetching)
     _share_limits(runtime, settings, edge)
     return Gateway(
         router,

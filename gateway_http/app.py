@@ -66,11 +66,10 @@ class Gateway:
                 )
             address = self._edge.addresses.of(request.client, request.headers)
             endpoint, variables = self._endpoint(request)
-            admission = self._edge.admit(endpoint.limit_class, request, address)
+            admission = await self._edge.admit(endpoint.limit_class, request, address)
             if admission.refusal is not None:
                 raise admission.refusal
             response = await endpoint.answer(Request(request, variables, ids, address))
-            admission.succeeded()
         except MeshError as error:
             response = self._refused(error, request, ids)
         except Exception as error:  # noqa: BLE001 - the boundary of a request

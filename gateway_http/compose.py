@@ -30,6 +30,7 @@ from gateway_http.transcoding.raw_parts import RawParts
 from gateway_http.transcoding.rest_call import RestCall
 from gateway_http.transcoding.router import Router
 from mesh.calls import SheddingCaller
+from mesh.identity.keys import PublicKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,11 @@ def add_operations(
 def compose_edge(
     settings: GatewaySettings,
     metrics_registry: CollectorRegistry,
+    player_keys: PublicKeys,
     clock: Callable[[], float] = time.time,
 ) -> Edge:
-    """As the settings have it; `clock` gives seconds since 1970, as other gateways' do."""
+    """As the settings have it. `player_keys` answer at once; `clock` gives seconds since 1970, as
+    other gateways' do."""
     refusals = Counter(
         "gateway_rate_limited",
         "Requests that a rate limit refused, by its name.",
@@ -112,7 +115,7 @@ def compose_edge(
     }
     limiter = RateLimiter(
         {limit_class: Counters(policy, clock) for limit_class, policy in policies.items()},
-        TokenKeys(),
+        TokenKeys(player_keys, clock=clock),
         lambda policy: refusals.labels(policy).inc(),
     )
     return Edge(

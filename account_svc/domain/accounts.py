@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Protocol
 
 from email_validator import EmailNotValidError, validate_email
@@ -85,6 +86,37 @@ class NewPlayer:
     @property
     def email_key(self) -> str:
         return self.email.casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A request to register, without its password. `registration_id` names the key and the
+    username in lower case."""
+
+    registration_id: str
+    username: str
+    email: str
+
+    @property
+    def digest(self) -> bytes:
+        """What a repeat of the request is recognized by."""
+        return sha256(f"{self.username}\n{self.email}".encode()).digest()
+
+    @property
+    def guarded_name(self) -> str:
+        """The name under which wrong passwords of repeats are counted. No player has it, because
+        a username has no space."""
+        return f"registration {self.registration_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRegistration:
+    """The player that a registration made. `first_password_hash` is None after the player has
+    changed the password."""
+
+    user_id: str
+    digest: bytes
+    first_password_hash: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

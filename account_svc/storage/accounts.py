@@ -4,7 +4,14 @@ cursor."""
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.accounts import EmailTaken, NewPlayer, StoredPlayer, UsernameTaken
+from account_svc.domain.accounts import (
+    EmailTaken,
+    NewPlayer,
+    Registration,
+    StoredPlayer,
+    StoredRegistration,
+    UsernameTaken,
+)
 from mesh.postgres.database import UNIQUE_VIOLATION
 
 _SELECT = "SELECT user_id, username, email, password_hash, password_change_id FROM player"
@@ -13,7 +20,7 @@ _TAKEN = {"player_username_unique": UsernameTaken, "player_email_unique": EmailT
 
 
 def insert_player(
-    cursor: Cursor, user_id: str, registration_id: str, player: NewPlayer, password_hash: str
+    cursor: Cursor, user_id: str, request: Registration, player: NewPlayer, password_hash: str
 ) -> bool:
     """Adds a player with an empty wallet; False when this registration was made before.
 
@@ -23,8 +30,9 @@ def insert_player(
         cursor.execute(
             """
             INSERT INTO player
-                (user_id, username, username_key, email, email_key, password_hash, registration_id)
-            VALUES (%s, %s, %s, %s, %s, %s, %s)
+                (user_id, username, username_key, email, email_key, password_hash,
+                 registration_id, registration_digest)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
             ON CONFLICT (registration_id) DO NOTHING RETURNING user_id
             """,
             (
@@ -34,7 +42,8 @@ def insert_player(
                 player.email,
                 player.email_key,
                 password_hash,
-                registration_id,
+                request.registration_id,
+                request.digest,
             ),
         )
     except psycopg2.Error as error:
@@ -48,10 +57,18 @@ def insert_player(
     return True
 
 
-def find_player_by_registration(cursor: Cursor, registration_id: str) -> StoredPlayer | None:
-    """The player of that registration."""
-    cursor.execute(f"{_SELECT} WHERE registration_id = %s", (registration_id,))
-    return _player(cursor)
+def find_registration(cursor: Cursor, registration_id: str) -> StoredRegistration | None:
+    """The registration of that id, if it made a player."""
+    cursor.execute(
+        """
+        SELECT user_id::text, registration_digest,
+               CASE WHEN password_change_id IS NULL THEN password_hash END
+        FROM player WHERE registration_id = %s
+        """,
+        (registration_id,),
+    )
+    row = cursor.fetchone()
+    return None if row is None else StoredRegistration(row[0], bytes(row[1]), row[2])
 
 
 def find_player_by_username(cursor: Cursor, username_key: str) -> StoredPlayer | None:

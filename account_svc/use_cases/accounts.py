@@ -8,8 +8,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.accounts import (
     InvalidCredentials,
-    NewPlayer,
     PasswordHashing,
+    Registration,
     StoredPlayer,
     UserNotFound,
     WrongPassword,
@@ -59,27 +59,27 @@ class Accounts:
     ) -> str:
         """Creates a player and returns the id. `address` is the client's address.
 
-        Idempotent by `idempotency_key`. Raises InvalidArgument, UsernameTaken, EmailTaken,
-        IdempotencyKeyReused. Raises LoginBackoff when the key was used before, because a repeat
-        reveals whether its password is right.
+        Idempotent by `idempotency_key` and username: a repeat is answered before any other check.
+        The same key with another name is another registration. Raises InvalidArgument,
+        UsernameTaken, EmailTaken, IdempotencyKeyReused. Raises LoginBackoff after repeats with
+        wrong passwords, which count for the key and not for the player.
         """
-        player = checked_player(username, email)
-        check_password(password)
-        registration_id = operation_id("register", "", checked_key(idempotency_key))
+        key = checked_key(idempotency_key)
+        request = Registration(operation_id("register", username.lower(), key), username, email)
         if idempotency_key:
-            stored = await self._registered(registration_id, player, password, address)
+            stored = await self._registered(request, password, address)
             if stored is not None:
                 return stored
+        player = checked_player(username, email)
+        check_password(password)
         password_hash = await self._passwords.hash(password)
         user_id = self._new_user_id()
         is_new = await self._database.transaction(
-            lambda cursor: players.insert_player(
-                cursor, user_id, registration_id, player, password_hash
-            )
+            lambda cursor: players.insert_player(cursor, user_id, request, player, password_hash)
         )
         if is_new:
             return user_id
-        stored = await self._registered(registration_id, player, password, address)
+        stored = await self._registered(request, password, address)
         assert stored is not None, "a conflicting registration is stored"
         return stored
 
@@ -116,11 +116,11 @@ class Accounts:
         Raises InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound, LoginBackoff.
         """
         check_given_password(current_password, "current_password")
-        check_password(new_password, "new_password")
         change_id = operation_id("change_password", user_id, checked_key(idempotency_key))
         player = await self._player(user_id)
         if player.password_change_id == change_id:
             return await self._repeat_change(player, new_password, address)
+        check_password(new_password, "new_password")
         if not await self._is_password_of(player, current_password, player.username, address):
             raise WrongPassword
         password_hash = await self._passwords.hash(new_password)
@@ -167,8 +167,9 @@ class Accounts:
     async def _is_password_of(
         self, player: StoredPlayer | None, password: str, username: str, address: str
     ) -> bool:
-        """Whether the password is right. Every check of a password goes through here, and waits
-        after failures. An unknown player costs the same work. Raises LoginBackoff, Overloaded."""
+        """Whether the password is right. Every check of a player's password goes through here, and
+        waits after failures. An unknown player costs the same work. Raises LoginBackoff and
+        Overloaded."""
         password_hash = player.password_hash if player else None
         return await self._guard.attempt(
             username, address, lambda: self._passwords.verify(password_hash, password)
@@ -197,18 +198,26 @@ class Accounts:
             raise WrongPassword
         return grant
 
-    async def _registered(
-        self, registration_id: str, player: NewPlayer, password: str, address: str
-    ) -> str | None:
-        """The id of the player that this registration made before, if any."""
+    async def _registered(self, request: Registration, password: str, address: str) -> str | None:
+        """The id of the player that this registration made before, if any. Raises
+        IdempotencyKeyReused when that was another request, and LoginBackoff.
+
+        The digest has no password, which a fast hash would give away. So the password is
+        verified, but its failures count for the key: a stranger who has the key can neither
+        guess on nor lock the player out. After a change there is no first password to compare.
+        """
         stored = await self._database.autocommit(
-            lambda cursor: players.find_player_by_registration(cursor, registration_id)
+            lambda cursor: players.find_registration(cursor, request.registration_id)
         )
         if stored is None:
             return None
-        is_same = (stored.username, stored.email) == (player.username, player.email)
-        is_right = await self._is_password_of(stored, password, stored.username, address)
-        if not is_right or not is_same:
+        if stored.digest != request.digest:
+            raise IdempotencyKeyReused
+        if stored.first_password_hash is not None and not await self._guard.attempt(
+            request.guarded_name,
+            address,
+            lambda: self._passwords.verify(stored.first_password_hash, password),
+        ):
             raise IdempotencyKeyReused
         return stored.user_id
 

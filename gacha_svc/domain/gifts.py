@@ -120,8 +120,8 @@ class Gift:
 
 @dataclass(frozen=True, slots=True)
 class GiftRecord:
-    """A stored gift. `number` grows with every gift of the database; `reason` says why it was
-    returned."""
+    """A stored gift. `number` grows with every gift of the database; `item` is as it was when the
+    gift was sent; `reason` says why it was returned."""
 
     number: int
     gift: Gift

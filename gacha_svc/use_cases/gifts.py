@@ -140,8 +140,11 @@ class Gifts:
         stored = storage.find_last_attempt(cursor, gift.intent_id)
         if stored is not None:
             return stored, None
+        item = storage.find_item(cursor, gift.item_id)
+        if item is None:
+            raise ItemNotOwned(held_count=0)
         saga: Saga | None = None
-        if storage.insert_gift(cursor, gift):
+        if storage.insert_gift(cursor, gift, item):
             sender_id = gift.sender.user_id
             if not storage.take_items(cursor, sender_id, gift.item_id, gift.count):
                 raise ItemNotOwned(storage.count_held(cursor, sender_id, gift.item_id))

@@ -81,10 +81,13 @@ class Authenticator:
         player_keys: PublicKeys,
         service_keys: ServiceKeys,
         clock: Callable[[], float] = time.time,
+        max_remembered: int = REMEMBERED_TOKENS,
     ) -> None:
+        """`max_remembered` bounds the verified tokens that are cached."""
         self._player_keys = player_keys
         self._service_keys = service_keys
         self._clock = clock
+        self._max_remembered = max_remembered
         self._verified: OrderedDict[tuple[Access, str], _Verified] = OrderedDict()
 
     async def authenticate(self, metadata: Metadata, rule: Rule) -> Identity:
@@ -110,7 +113,7 @@ class Authenticator:
                 return known.identity
         verified = await self._verify(token, rule)
         self._verified[rule.access, token] = verified
-        if len(self._verified) > REMEMBERED_TOKENS:
+        if len(self._verified) > self._max_remembered:
             self._verified.popitem(last=False)
         return verified.identity
 

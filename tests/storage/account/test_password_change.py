@@ -95,8 +95,9 @@ async def test_a_wrong_current_password_changes_nothing(service: AccountService)
 async def test_the_invalid_field_is_named(
     service: AccountService, old: str, new: str, key: str, field: str
 ) -> None:
+    user_id = await service.register()
     with pytest.raises(InvalidArgument, match=f"^{field} "):
-        await change(service, str(uuid4()), new, old=old, key=key)
+        await change(service, user_id, new, old=old, key=key)
 
 
 async def test_an_unknown_player_cannot_change_a_password(service: AccountService) -> None:
