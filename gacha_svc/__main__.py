@@ -20,7 +20,6 @@ from gacha_svc.use_cases.draws import Draws
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
-from mesh.calling.client import ServiceClient
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.database import Database
@@ -31,6 +30,7 @@ from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service
 from mesh.saga.runner import SagaRunner
 from mesh.settings_loading import load
+from mesh.txn.clients import RemoteParticipant
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
@@ -67,8 +67,10 @@ async def serve(
         member = Member(runtime, settings, SERVICE)
         account_svc = member.client("account_svc")
         cache = CatalogCache(database)
-        transactions = _transactions(settings, database, member, account_svc, cache, failpoint)
-        gift_fees = RemoteGiftFees(account_svc, member.identity.metadata)
+        to_account_svc = member.identity.towards("account_svc")
+        first = account_participant(account_svc, to_account_svc.metadata)
+        transactions = _transactions(settings, database, first, cache, failpoint)
+        gift_fees = RemoteGiftFees(account_svc, to_account_svc.metadata)
         sagas = SagaRunner(
             database, [GiftSaga(database, gift_fees).definition], failpoint=failpoint
         )
@@ -100,15 +102,13 @@ async def serve(
 def _transactions(
     settings: GachaSettings,
     database: Database,
-    member: Member,
-    account_svc: ServiceClient,
+    first: RemoteParticipant,
     cache: CatalogCache,
     failpoint: Failpoint,
 ) -> _Transactions:
     draws = Draws(cache, secrets.token_bytes)
     participant = Participant(database, "gacha", draws.apply, failpoint=failpoint)
     decisions = DecisionLog(database)
-    first = account_participant(account_svc, member.identity.metadata)
     second = LocalParticipant(participant)
     coordinator = Coordinator(settings.instance_id, first, second, decisions, failpoint=failpoint)
     branches = BranchRecovery(participant, decisions, commits=False, failpoint=failpoint)

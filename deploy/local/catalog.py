@@ -13,7 +13,7 @@ CATALOG_TIMEOUT_SECONDS = 30.0
 def introduce_catalog(gateway: str, client: MeshClient, layout: Layout) -> None:
     """Calls GET /initdb as an operator. Idempotent. Raises LocalRunError with the gateway's
     answer."""
-    token = operator.identity(layout.admin_key).token()
+    token = operator.identity(layout.admin_key).towards("gacha_svc").token()
     try:
         status, body = client.get(gateway, "/initdb", CATALOG_TIMEOUT_SECONDS, token)
     except (OSError, http.client.HTTPException) as error:
