@@ -36,7 +36,7 @@ USED := $(foreach target,$(MAKECMDGOALS),$(VARIABLES_$(target)))
 OTHERS := $(filter-out $(USED),$(foreach name,$(.VARIABLES),$(if $(call named,$(name)),$(name))))
 MISTAKEN := $(if $(OTHERS),$(foreach name,$(OTHERS),$(if $(filter $(KNOWN),$(shell echo '$(name)' | tr a-z A-Z)),$(name))))
 $(if $(MISTAKEN),$(error make $(MAKECMDGOALS) does not use $(MISTAKEN). It uses: $(or $(USED),no variables)))
-$(foreach name,GID ID NAME REVOKE,$(if $(call named,$(name)),$(if $(call given,$(name)),,$(error $(name)= is empty: give it a value, or leave it out))))
+$(foreach name,FOR GID ID NAME REVOKE,$(if $(call named,$(name)),$(if $(call given,$(name)),,$(error $(name)= is empty: give it a value, or leave it out))))
 $(if $(call on,FORGIVE),$(if $(call given,NAME),,$(error FORGIVE=1 needs NAME=..., the account to let in again)))
 $(if $(filter tx,$(MAKECMDGOALS)),$(if $(call on,YES),$(if $(call given,GID),,$(error YES=1 needs GID=..., the transaction to settle))))
 
@@ -83,8 +83,8 @@ sagas: ## list purchases and gifts that are under way or parked (ID=... retries 
 logins: ## show failed logins (NAME=... of one account, FORGIVE=1 unblocks it)
 	@$(IF_MADE) logins $(if $(call given,NAME),$(if $(call on,FORGIVE),forgive,show) -- "$$NAME",summary)
 
-admin-token: ## print a token for an operator's calls, valid for a minute (curl -H "Authorization: Bearer ...")
-	@$(IF_MADE) admin-token
+admin-token: ## print a token for an operator's calls, valid for a minute (curl -H "Authorization: Bearer ..."; FOR=account_svc)
+	@$(IF_MADE) admin-token $(if $(call given,FOR),--for "$$FOR")
 
 clean: ## delete all data, secrets and logs of the mesh (var/), after asking (YES=1 without)
 	@$(IF_MADE) clean $(if $(call on,YES),--yes)

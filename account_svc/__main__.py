@@ -92,7 +92,8 @@ async def serve(
         sign_in = _sign_in(runtime, settings, database, member)
         shop = _shop(runtime, settings, database, failpoint)
         participant = Participant(database, "account", apply_debits, failpoint=failpoint)
-        coordinator = RemoteCoordinator(member.client("gacha_svc"), member.identity.metadata)
+        to_gacha_svc = member.identity.towards("gacha_svc")
+        coordinator = RemoteCoordinator(member.client("gacha_svc"), to_gacha_svc.metadata)
         recovery = BranchRecovery(participant, coordinator, commits=True, failpoint=failpoint)
         service = Service(
             offered=_offered(database, sign_in, shop, participant),

@@ -21,7 +21,6 @@ from gacha_svc.use_cases.draws import Draws
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
-from mesh.calling.client import ServiceClient
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.identity.player_keys import PlayerKeySet
 from mesh.identity.published_keys import PublishedKeys
@@ -34,6 +33,7 @@ from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service
 from mesh.saga.runner import SagaRunner
 from mesh.settings_loading import load
+from mesh.txn.clients import RemoteParticipant
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
@@ -60,7 +60,6 @@ class _Transactions:
     decisions: DecisionLog
     coordinator: Coordinator
     recover: Sequence[Callable[[], Awaitable[None]]]
-    clock_offset: ClockOffset
 
 
 async def serve(
@@ -71,8 +70,11 @@ async def serve(
         member = Member(runtime, settings, SERVICE)
         account_svc = member.client("account_svc")
         cache = CatalogCache(database)
-        transactions = _transactions(settings, database, member, account_svc, cache, failpoint)
-        gift_fees = RemoteGiftFees(account_svc, member.identity.metadata)
+        to_account_svc = member.identity.towards("account_svc")
+        first = account_participant(account_svc, to_account_svc.metadata)
+        clock_offset = ClockOffset(database, member.metrics)
+        transactions = _transactions(settings, database, first, cache, clock_offset, failpoint)
+        gift_fees = RemoteGiftFees(account_svc, to_account_svc.metadata)
         sagas = SagaRunner(
             database, [GiftSaga(database, gift_fees).definition], failpoint=failpoint
         )
@@ -90,7 +92,7 @@ async def serve(
                 transactions,
             ),
             player_keys=player_keys.find,
-            is_ready=partial(_is_ready, database, transactions.clock_offset),
+            is_ready=partial(_is_ready, database, clock_offset),
             opened=[INIT_DB] if settings.init_db == "public" else [],
             warm_up=player_keys.first,
         )
@@ -104,16 +106,14 @@ async def serve(
 def _transactions(
     settings: GachaSettings,
     database: Database,
-    member: Member,
-    account_svc: ServiceClient,
+    first: RemoteParticipant,
     cache: CatalogCache,
+    clock_offset: ClockOffset,
     failpoint: Failpoint,
 ) -> _Transactions:
     draws = Draws(cache, secrets.token_bytes)
     participant = Participant(database, "gacha", draws.apply, failpoint=failpoint)
     decisions = DecisionLog(database)
-    clock_offset = ClockOffset(database, member.metrics)
-    first = account_participant(account_svc, member.identity.metadata)
     second = LocalParticipant(participant)
     coordinator = Coordinator(
         settings.instance_id,
@@ -130,7 +130,6 @@ def _transactions(
         decisions,
         coordinator,
         (branches.run_once, decided.run_once),
-        clock_offset,
     )
 
 

@@ -17,8 +17,6 @@ from mesh.errors import (
 )
 
 MAX_EMAIL_LENGTH = 254
-MIN_PASSWORD_LENGTH = 8
-MAX_PASSWORD_LENGTH = 128
 
 USER_NOT_FOUND = "USER_NOT_FOUND"
 
@@ -74,7 +72,8 @@ class UserNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class NewPlayer:
-    """A player to register. Username and email are each unique, ignoring case."""
+    """A player to register. Username and email are each unique, ignoring case. `email` is
+    normalised by the library: its domain has the form of IDNA, its local part is NFC."""
 
     username: str
     email: str
@@ -85,7 +84,8 @@ class NewPlayer:
 
     @property
     def email_key(self) -> str:
-        return self.email.casefold()
+        # Not casefold(), which makes one of `ß` and `ss`: those are two mailboxes (RFC 5321, 2.4).
+        return self.email.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +121,24 @@ class StoredRegistration:
 
 @dataclass(frozen=True, slots=True)
 class StoredPlayer:
-    """A registered player, with the password's hash and the operation that last changed it."""
+    """A registered player, with the password's hash and the operation that last changed it.
+    `password_version` grows with each change of the password, and with nothing else."""
 
     user_id: str
     username: str
     email: str
     password_hash: str = field(repr=False)
     password_change_id: str | None
+    password_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a password is right. If it is and its stored hash has outdated parameters,
+    `renewed_hash` is the hash to store in its place."""
+
+    is_right: bool
+    renewed_hash: str | None = field(default=None, repr=False)
 
 
 class PasswordHashing(Protocol):
@@ -138,8 +149,9 @@ class PasswordHashing(Protocol):
         """The salted hash to store."""
         ...
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether the password matches the hash. Without a hash: False, after the same work."""
+    async def verify(self, password_hash: str | None, password: str) -> Verdict:
+        """Whether the password matches the hash. Without a hash it is wrong, after the same
+        work."""
         ...
 
 
@@ -159,23 +171,7 @@ def checked_player(username: str, email: str) -> NewPlayer:
     return NewPlayer(username, address.normalized)
 
 
-def check_password(password: str, name: str = "password") -> None:
-    """Raises InvalidArgument naming the field `name`."""
-    if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH or "\0" in password:
-        raise InvalidArgument.of_field(
-            name,
-            f"must be {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters, none of them NUL",
-        )
-
-
-def check_login(username: str, password: str) -> None:
-    """Raises InvalidArgument naming a field that no player can have."""
+def check_login_name(username: str) -> None:
+    """Raises InvalidArgument for a username that no player can have."""
     if not username or len(username) > MAX_EMAIL_LENGTH or "\0" in username:
         raise InvalidArgument.of_field("username", f"must be 1 to {MAX_EMAIL_LENGTH} characters")
-    check_given_password(password)
-
-
-def check_given_password(password: str, name: str = "password") -> None:
-    """Raises InvalidArgument naming the field `name` for what cannot be a player's password."""
-    if not password or len(password) > MAX_PASSWORD_LENGTH or "\0" in password:
-        raise InvalidArgument.of_field(name, f"must be 1 to {MAX_PASSWORD_LENGTH} characters")

@@ -14,7 +14,9 @@ from account_svc.domain.accounts import (
 )
 from mesh.postgres.database import UNIQUE_VIOLATION
 
-_SELECT = "SELECT user_id, username, email, password_hash, password_change_id FROM player"
+_SELECT = """
+    SELECT user_id, username, email, password_hash, password_change_id, password_version FROM player
+"""
 """The columns that `_player` reads."""
 _TAKEN = {"player_username_unique": UsernameTaken, "player_email_unique": EmailTaken}
 
@@ -91,10 +93,22 @@ def lock_player(cursor: Cursor, user_id: str) -> StoredPlayer | None:
 
 
 def update_password(cursor: Cursor, user_id: str, change_id: str, password_hash: str) -> None:
-    """Replaces the player's password hash; `change_id` is the id of the operation."""
+    """Changes the player's password; `change_id` is the id of the operation."""
     cursor.execute(
-        "UPDATE player SET password_hash = %s, password_change_id = %s WHERE user_id = %s",
+        """
+        UPDATE player SET
+            password_hash = %s, password_change_id = %s, password_version = password_version + 1
+        WHERE user_id = %s
+        """,
         (password_hash, change_id, user_id),
+    )
+
+
+def renew_password_hash(cursor: Cursor, user_id: str, password_hash: str) -> None:
+    """Stores another hash of the same password. The caller has locked the player and found the
+    password unchanged."""
+    cursor.execute(
+        "UPDATE player SET password_hash = %s WHERE user_id = %s", (password_hash, user_id)
     )
 
 
@@ -102,7 +116,12 @@ def _player(cursor: Cursor) -> StoredPlayer | None:
     row = cursor.fetchone()
     if row is None:
         return None
-    user_id, username, email, password_hash, change_id = row
+    user_id, username, email, password_hash, change_id, version = row
     return StoredPlayer(
-        str(user_id), username, email, password_hash, None if change_id is None else str(change_id)
+        str(user_id),
+        username,
+        email,
+        password_hash,
+        None if change_id is None else str(change_id),
+        version,
     )

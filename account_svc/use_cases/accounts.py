@@ -12,11 +12,15 @@ from account_svc.domain.accounts import (
     Registration,
     StoredPlayer,
     UserNotFound,
+    Verdict,
     WrongPassword,
-    check_given_password,
-    check_login,
-    check_password,
+    check_login_name,
     checked_player,
+)
+from account_svc.domain.passwords import (
+    check_not_a_name,
+    checked_given_password,
+    checked_new_password,
 )
 from account_svc.domain.sessions import Ending, Session
 from account_svc.domain.wallets import LedgerEntry
@@ -64,14 +68,16 @@ class Accounts:
         UsernameTaken, EmailTaken, IdempotencyKeyReused. Raises LoginBackoff after repeats with
         wrong passwords, which count for the key and not for the player.
         """
+        given_password = checked_given_password(password)
         key = checked_key(idempotency_key)
         request = Registration(operation_id("register", username.lower(), key), username, email)
         if idempotency_key:
-            stored = await self._registered(request, password, address)
+            stored = await self._registered(request, given_password, address)
             if stored is not None:
                 return stored
         player = checked_player(username, email)
-        check_password(password)
+        password = checked_new_password(password)
+        check_not_a_name(password, player.username, player.email)
         password_hash = await self._passwords.hash(password)
         user_id = self._new_user_id()
         is_new = await self._database.transaction(
@@ -89,14 +95,15 @@ class Accounts:
 
         Raises InvalidArgument, InvalidCredentials, LoginBackoff.
         """
-        check_login(username, password)
+        check_login_name(username)
+        password = checked_given_password(password)
         player = await self._database.autocommit(
             lambda cursor: players.find_player_by_username(cursor, username.lower())
         )
-        is_right = await self._is_password_of(player, password, username, address)
-        if not is_right or player is None:
+        verdict = await self._judge(player, password, username, address)
+        if not verdict.is_right or player is None:
             raise InvalidCredentials
-        grant = await self._begin_session(player)
+        grant = await self._begin_session(player, verdict.renewed_hash)
         if grant is None:
             raise InvalidCredentials
         return grant
@@ -115,13 +122,16 @@ class Accounts:
         Idempotent by `idempotency_key`: a repeat of the last change starts one more session.
         Raises InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound, LoginBackoff.
         """
-        check_given_password(current_password, "current_password")
+        current_password = checked_given_password(current_password, "current_password")
+        given_password = checked_given_password(new_password, "new_password")
         change_id = operation_id("change_password", user_id, checked_key(idempotency_key))
         player = await self._player(user_id)
         if player.password_change_id == change_id:
-            return await self._repeat_change(player, new_password, address)
-        check_password(new_password, "new_password")
-        if not await self._is_password_of(player, current_password, player.username, address):
+            return await self._repeat_change(player, given_password, address)
+        new_password = checked_new_password(new_password, "new_password")
+        check_not_a_name(new_password, player.username, player.email, "new_password")
+        verdict = await self._judge(player, current_password, player.username, address)
+        if not verdict.is_right:
             raise WrongPassword
         password_hash = await self._passwords.hash(new_password)
         session, first = self._sessions.new(user_id)
@@ -164,9 +174,9 @@ class Accounts:
             raise UserNotFound
         return player
 
-    async def _is_password_of(
+    async def _judge(
         self, player: StoredPlayer | None, password: str, username: str, address: str
-    ) -> bool:
+    ) -> Verdict:
         """Whether the password is right. Every check of a player's password goes through here, and
         waits after failures. An unknown player costs the same work. Raises LoginBackoff and
         Overloaded."""
@@ -175,23 +185,36 @@ class Accounts:
             username, address, lambda: self._passwords.verify(password_hash, password)
         )
 
-    async def _begin_session(self, player: StoredPlayer) -> Grant | None:
-        """Starts a session. None when the password was changed since the player was read, so
-        that a login with the old password starts no session."""
+    async def _begin_session(
+        self, player: StoredPlayer, renewed_hash: str | None = None
+    ) -> Grant | None:
+        """Starts a session, and stores the renewed hash of the password if there is one. None
+        when the password was changed since the player was read, so that a login with the old
+        password starts no session."""
         session, first = self._sessions.new(player.user_id)
 
         def begin(cursor: Cursor) -> bool:
             if not _still_has_password(cursor, player):
                 return False
+            if renewed_hash is not None:
+                players.renew_password_hash(cursor, player.user_id, renewed_hash)
             sessions_storage.insert_session(cursor, session)
             return True
 
-        is_begun = await self._database.transaction(begin)
-        return self._sessions.grant(session, first) if is_begun else None
+        if not await self._database.transaction(begin):
+            return None
+        log.info(
+            "begin_session",
+            user_id=player.user_id,
+            session_id=session.session_id,
+            renewed_hash=renewed_hash is not None,
+        )
+        return self._sessions.grant(session, first)
 
     async def _repeat_change(self, player: StoredPlayer, new_password: str, address: str) -> Grant:
         """Starts a session for a repeat of the player's last password change."""
-        if not await self._is_password_of(player, new_password, player.username, address):
+        verdict = await self._judge(player, new_password, player.username, address)
+        if not verdict.is_right:
             raise IdempotencyKeyReused
         grant = await self._begin_session(player)
         if grant is None:
@@ -213,11 +236,14 @@ class Accounts:
             return None
         if stored.digest != request.digest:
             raise IdempotencyKeyReused
-        if stored.first_password_hash is not None and not await self._guard.attempt(
+        if stored.first_password_hash is None:
+            return stored.user_id
+        verdict = await self._guard.attempt(
             request.guarded_name,
             address,
             lambda: self._passwords.verify(stored.first_password_hash, password),
-        ):
+        )
+        if not verdict.is_right:
             raise IdempotencyKeyReused
         return stored.user_id
 
@@ -246,4 +272,4 @@ def _still_has_password(cursor: Cursor, player: StoredPlayer) -> bool:
     """Whether the password is unchanged since the player was read. Locks it until the
     transaction ends."""
     stands = players.lock_player(cursor, player.user_id)
-    return stands is not None and stands.password_hash == player.password_hash
+    return stands is not None and stands.password_version == player.password_version

@@ -20,7 +20,7 @@ def introduce_catalog(
     If the catalog is refused and an earlier one is in force, says why and returns: players play
     by the earlier one. Raises LocalRunError with the gateway's answer otherwise.
     """
-    token = operator.identity(layout.admin_key).token()
+    token = operator.identity(layout.admin_key).towards("gacha_svc").token()
     status, body = _get(gateway, client, "/initdb", token)
     if status == http.client.OK:
         return

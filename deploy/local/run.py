@@ -24,6 +24,7 @@ from deploy.local.supervision import control, logs, one_shot, roll, visibility
 from deploy.local.supervision.stop_signals import stop_on_signals
 from deploy.local.supervision.supervisor import Supervisor, wait_until_ready
 from deploy.local.topology import DATABASES, GATEWAY, TWO_OF_EACH, Topology, instance_names
+from mesh.contract.access import REGISTRY
 
 START_TIMEOUT_SECONDS = 120.0
 KEEPER_PAUSE_SECONDS = 1.0
@@ -172,10 +173,10 @@ class MeshRun:
         if not self._is_up:
             raise LocalRunError("The mesh is starting or stopping: try again when it is up.")
         await self._refuse_changed_code()
-        identity = operator.identity(self._layout.admin_key)
+        credential = operator.identity(self._layout.admin_key).towards(REGISTRY)
         await roll.roll(
             self._supervisor.processes,
-            lambda: visibility.unseen(self._describe(), identity.token),
+            lambda: visibility.unseen(self._describe(), credential.token),
             say,
         )
 

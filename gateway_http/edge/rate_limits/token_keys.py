@@ -32,6 +32,7 @@ class TokenKeys:
         """`player_keys` must answer at once, because every request waits for it. `clock` gives
         seconds since 1970."""
         self._authenticator = Authenticator(
+            "gateway_http",
             player_keys=player_keys,
             service_keys=fixed_service_keys({}),
             clock=clock,

@@ -176,7 +176,7 @@ class ChangePasswordRequest(_message.Message):
     current_password: _builtins.str
     """The password that Login takes until now."""
     new_password: _builtins.str
-    """The password that Login takes from now on: 8 to 128 characters."""
+    """The password that Login takes from now on; RegisterRequest has the rules."""
     idempotency_key: _builtins.str
     """Makes a repeat safe: 1 to 128 visible ASCII characters, unique for this
     player's changes. Given anew by the server when empty. REST callers send it

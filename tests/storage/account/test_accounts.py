@@ -93,7 +93,9 @@ async def test_a_new_player_has_nothing_and_may_log_in_in_any_case(
     assert await accounts.balance(user_id) == 0
     token = (await accounts.login("MIRA", PASSWORD, HOME)).token
     keys = fixed_keys(signer.public_key)
-    authenticator = Authenticator(player_keys=keys, service_keys=fixed_service_keys({}))
+    authenticator = Authenticator(
+        "account_svc", player_keys=keys, service_keys=fixed_service_keys({})
+    )
     metadata = {"authorization": f"Bearer {token}"}
     assert await authenticator.authenticate(metadata, OF_PLAYERS) == Player(user_id)
 

@@ -179,6 +179,7 @@ async def test_a_server_without_keys_names_the_method_that_it_refused(
     publisher.keys = Unavailable("nobody is there")
     callers = Callers()
     authenticator = Authenticator(
+        "account_svc",
         player_keys=keys.find,
         service_keys=fixed_service_keys({"gacha_svc": callers.key.public_key()}),
     )
