@@ -71,7 +71,7 @@ class RequestIds:
 class HttpRequest:
     """A complete request, as it arrived on its connection.
 
-    `path` is percent-decoded, `query` is not. `client` is host:port of the connection's peer.
+    `path` and `query` are still percent-encoded. `client` is host:port of the connection's peer.
     `is_too_large` means that the body exceeded the bound; then `body` is empty. `is_last` means
     that the connection closes after the answer. `waited_seconds` is the time between the arrival
     of the head and of the whole body.

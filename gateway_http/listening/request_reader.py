@@ -9,7 +9,6 @@ Content-Length headers, or one beside Transfer-Encoding, are an error.
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from urllib.parse import unquote
 
 from httptools import (
     HttpParserCallbackError,
@@ -227,7 +226,7 @@ class RequestReader:
         return int(length)
 
     def _target(self) -> tuple[str, str]:
-        """The percent-decoded path, and the raw query."""
+        """The path and the query, both still percent-encoded."""
         url = self._url
         if not url.startswith((b"/", b"*")):
             try:
@@ -236,8 +235,7 @@ class RequestReader:
                 self._stop(BadRequest())
             url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
         path, _, query = url.partition(b"?")
-        decoded = path.decode("utf-8", "replace")
-        return (unquote(decoded) if "%" in decoded else decoded), query.decode("utf-8", "replace")
+        return path.decode("latin-1"), query.decode("utf-8", "replace")
 
     def _begin_body(self, request: HttpRequest, declared_bytes: int) -> None:
         self._head_at = self._clock()
