@@ -18,8 +18,8 @@ class Bounds:
     If a body exceeds `max_body_bytes`, the rest is read and discarded, so that the client can
     read the answer (RFC 9112, 9.6): up to `max_discarded_bytes` more, in `discard_seconds`. The
     same limits apply to bytes after the last answer of a connection. A client that shuts down
-    its sending side still gets an answer that is ready within `half_closed_seconds`. After that
-    it counts as disconnected. When the server leaves, a request that has not arrived whole has
+    its sending side still gets each answer that is ready within `half_closed_seconds`. After
+    that it counts as disconnected. When the server leaves, a request that has not arrived whole has
     `leave_seconds` for the rest.
     """
 

@@ -116,9 +116,11 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client has shut down its sending side. It may still read."""
         self._is_half_closed = True
-        if self._task is None or not self._transport.can_write_eof():
+        is_waiting = self._task is None and self._can_write
+        if is_waiting or not self._transport.can_write_eof():
             return False  # closes the connection; an incomplete request is dropped
-        self._due = self._served.loop.time() + self._served.bounds.half_closed_seconds
+        if self._task is not None:
+            self._due = self._served.loop.time() + self._served.bounds.half_closed_seconds
         return True
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -168,6 +170,8 @@ class HttpConnection(asyncio.Protocol):
             self._due = self._served.loop.time() + self._served.bounds.idle_seconds
         elif reader.requests:
             self._due = math.inf
+            if self._is_half_closed:
+                self._due = self._served.loop.time() + self._served.bounds.half_closed_seconds
             request = reader.requests.popleft()
             self._task = self._served.loop.create_task(self._answer(request))
         elif reader.failure is not None:
@@ -176,6 +180,9 @@ class HttpConnection(asyncio.Protocol):
         elif self._held:
             self._feed_held()
             self._next_step()
+        elif self._is_half_closed:
+            self._begin_closing()
+            self._transport.close()
         else:
             self._resume_reading()
             self._wait()
@@ -238,8 +245,12 @@ class HttpConnection(asyncio.Protocol):
             self._linger()
 
     def _closes_after(self, request: HttpRequest, response: Response) -> bool:
-        if request.is_last or self._is_half_closed or self._served.is_leaving():
+        if request.is_last or self._served.is_leaving():
             return True
+        if self._is_half_closed:
+            if not self._reader.requests:
+                self._feed_held()  # no more will come: is another request complete?
+            return not self._reader.requests and self._reader.failure is None
         # What a client sent beyond its limit is not even parsed.
         has_more = bool(self._reader.requests or self._held)
         return response.status == TOO_MANY_REQUESTS and has_more

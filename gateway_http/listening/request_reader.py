@@ -3,9 +3,10 @@
 Guarantees: it returns only requests that are complete and well formed. It never returns a broken
 one (the connection ended, a chunk's size is not a number). The sizes of heads, of bodies and of
 discarded bytes are bounded. The parser is llhttp, the one of Node, in its strict mode: two
-Content-Length headers, or one beside Transfer-Encoding, are an error.
+Content-Length headers, or one beside Transfer-Encoding, are an error. HTTP/1.1 needs one Host.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
@@ -25,6 +26,8 @@ from gateway_http.listening.bounds import Bounds
 from mesh.errors import MeshError
 
 VERSIONS = frozenset({"1.0", "1.1"})
+HOST = re.compile(r"([\w.~!$&'()*+,;=%-]*|\[[\w:.~]+\])(:[0-9]*)?", re.ASCII)
+"""uri-host [ ":" port ] of RFC 9110, 7.2. It may be empty."""
 LONGEST_LENGTH_DIGITS = 19
 BODY_FRAMING = frozenset({"content-length", "transfer-encoding"})
 """The headers that say where a body ends."""
@@ -208,8 +211,16 @@ class RequestReader:
             )
             if head_bytes > most_bytes:
                 self._stop(HeadTooLarge(most_bytes))
-        if self._parser.get_http_version() not in VERSIONS:
+        version = self._parser.get_http_version()
+        if version not in VERSIONS or not self._has_fit_host(version):
             self._stop(BadRequest())
+
+    def _has_fit_host(self, version: str) -> bool:
+        """Whether there is one valid Host header; HTTP/1.0 may have none (RFC 9112, 3.2)."""
+        hosts = [value for name, value in self._pairs if name == "host"]
+        if not hosts:
+            return version == "1.0"
+        return len(hosts) == 1 and HOST.fullmatch(hosts[0]) is not None
 
     def _declared_length(self, headers: Headers) -> int | None:
         """The Content-Length, which llhttp has found to be a number. Refuses a body whose end
