@@ -8,7 +8,13 @@ MAX_BODY_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Limits of one server. Times are checked once a second, so they are exact to a second.
+    """Limits of one server.
+
+    At most `max_connections` are open, `max_address_connections` of them from one address (of
+    IPv6: one /64). Of these, `max_address_unfinished` may be sending a request or reading an
+    answer. `gateway_http.listening.places` says what ends beyond that.
+
+    Times are checked once a second, so they are exact to a second.
 
     A new connection has `head_seconds` for its TLS handshake, the same for its first byte, and
     the same for a head from its first byte on. A body has `body_seconds` from the end of its
@@ -24,6 +30,8 @@ class Bounds:
     """
 
     max_connections: int = 8192
+    max_address_connections: int = 1024
+    max_address_unfinished: int = 256
     max_head_bytes: int = MAX_HEAD_BYTES
     max_headers: int = 128
     max_body_bytes: int = MAX_BODY_BYTES
