@@ -22,6 +22,7 @@ from gateway_http.edge.rate_limits.limiter import RateLimiter
 from gateway_http.edge.rate_limits.token_keys import TokenKeys
 from gateway_http.edge.response_headers import ResponseHeaders
 from gateway_http.exchange import LimitClass
+from gateway_http.listening.places import Reason
 from gateway_http.transcoding.binding import RequestBinding
 from gateway_http.transcoding.contracts import Contracts
 from gateway_http.transcoding.decoding import Decoders
@@ -123,3 +124,15 @@ def compose_edge(
         limiter if settings.rate_limits == "on" else None,
         ResponseHeaders(settings.cors_origins, addresses, hsts_seconds=settings.hsts_seconds),
     )
+
+
+def ended_connections(metrics_registry: CollectorRegistry) -> Callable[[Reason], None]:
+    """Counts a connection that was ended or refused for a bound on connections."""
+    counter = Counter(
+        "gateway_connections_ended",
+        "Connections that a bound on connections ended or refused, by the bound.",
+        ["reason"],
+        registry=metrics_registry,
+    )
+    children = {reason: counter.labels(reason.value) for reason in Reason}
+    return lambda reason: children[reason].inc()

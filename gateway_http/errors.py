@@ -8,6 +8,7 @@ The gateway's own errors are
 
     RouteNotFound         404   no route has this path
     BadRequest            400   the input is not an HTTP/1.1 request
+    MalformedPath         400   the percent-encoding of the path is broken, or not of UTF-8
     MethodNotAllowed      405   the path has routes, for other verbs
     RequestTimeout        408   the request did not arrive in the time that the gateway gives
     RequestTooLarge       413   OUT_OF_RANGE, because a retry cannot succeed
@@ -94,6 +95,13 @@ class BadRequest(InvalidArgument):
 
     def __init__(self) -> None:
         super().__init__("This is no valid HTTP/1.1 request.")
+
+
+class MalformedPath(InvalidArgument):
+    REASON = "MALFORMED_PATH"
+
+    def __init__(self) -> None:
+        super().__init__("The path must be UTF-8, percent-encoded: write % itself as %25.")
 
 
 class HeadTooLarge(MeshError):
