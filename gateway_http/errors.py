@@ -31,6 +31,7 @@ from mesh.errors import (
     MeshError,
     NotFound,
     Unimplemented,
+    sentence_of,
 )
 
 STATUS_BY_CODE: dict[Code, int] = {
@@ -163,12 +164,12 @@ def in_json_names(error: MeshError, json_names: Mapping[str, str]) -> MeshError:
     """
     if not any(json_names.get(each.field, each.field) != each.field for each in error.fields):
         return error
-    for violation in error.fields:
-        name = json_names.get(violation.field, violation.field)
-        if error.message.startswith(f"{violation.field} "):
-            error.message = name + error.message[len(violation.field) :]
-    error.fields = tuple(
+    renamed = tuple(
         FieldViolation(json_names.get(each.field, each.field), each.description)
         for each in error.fields
     )
+    sentence = sentence_of(error.fields)
+    if error.message.startswith(sentence):
+        error.message = sentence_of(renamed) + error.message[len(sentence) :]
+    error.fields = renamed
     return error

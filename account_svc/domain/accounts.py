@@ -6,6 +6,7 @@ from typing import Protocol
 
 from email_validator import EmailNotValidError, validate_email
 
+from mesh.contract.field_checks import check_each
 from mesh.errors import (
     AlreadyExists,
     FieldViolation,
@@ -111,12 +112,25 @@ class PasswordHashing(Protocol):
         ...
 
 
-def checked_player(username: str, email: str) -> NewPlayer:
-    """Raises InvalidArgument naming the field that is wrong."""
+def checked_registration(username: str, password: str, email: str) -> NewPlayer:
+    """The player to register. Raises InvalidArgument naming every field that is wrong."""
+    _, _, normalized = check_each(
+        lambda: _check_new_username(username),
+        lambda: check_password(password),
+        lambda: _normalized_email(email),
+    )
+    return NewPlayer(username, normalized)
+
+
+def _check_new_username(username: str) -> None:
     if not _USERNAME.fullmatch(username):
         raise InvalidArgument.of_field(
             "username", "must be 3 to 64 characters of A-Z, a-z, 0-9, '_', '-' and '.'"
         )
+
+
+def _normalized_email(email: str) -> str:
+    """Raises InvalidArgument naming email."""
     if not email or len(email) > MAX_EMAIL_LENGTH or "\0" in email:
         raise InvalidArgument.of_field("email", f"must be 1 to {MAX_EMAIL_LENGTH} characters")
     try:
@@ -124,7 +138,7 @@ def checked_player(username: str, email: str) -> NewPlayer:
         address = validate_email(email, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
         raise InvalidArgument.of_field("email", f"must be an email address: {error}") from error
-    return NewPlayer(username, address.normalized)
+    return address.normalized
 
 
 def check_password(password: str, name: str = "password") -> None:
@@ -137,10 +151,13 @@ def check_password(password: str, name: str = "password") -> None:
 
 
 def check_login(username: str, password: str) -> None:
-    """Raises InvalidArgument naming a field that no player can have."""
+    """Raises InvalidArgument naming every field that no player can have."""
+    check_each(lambda: _check_username(username), lambda: check_given_password(password))
+
+
+def _check_username(username: str) -> None:
     if not username or len(username) > MAX_EMAIL_LENGTH or "\0" in username:
         raise InvalidArgument.of_field("username", f"must be 1 to {MAX_EMAIL_LENGTH} characters")
-    check_given_password(password)
 
 
 def check_given_password(password: str, name: str = "password") -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from mesh.errors import InvalidArgument, NotFound
+from mesh.errors import FieldViolation, InvalidArgument, NotFound
 
 MAX_PURCHASE_GEMS = 1_000_000_000
 MAX_PAYMENT_METHOD_LENGTH = 64
@@ -101,14 +101,17 @@ class PurchaseRecord:
 
 
 def check_purchase(amount_gems: int, payment_method: str) -> None:
-    """Raises InvalidArgument naming the field that is wrong."""
+    """Raises InvalidArgument naming every field that is wrong."""
+    wrong: list[FieldViolation] = []
     if not 1 <= amount_gems <= MAX_PURCHASE_GEMS:
-        raise InvalidArgument.of_field("amount", f"must be 1 to {MAX_PURCHASE_GEMS:,} whole gems")
+        wrong.append(FieldViolation("amount", f"must be 1 to {MAX_PURCHASE_GEMS:,} whole gems"))
     if (
         not 1 <= len(payment_method) <= MAX_PAYMENT_METHOD_LENGTH
         or not payment_method.isprintable()
     ):
-        raise InvalidArgument.of_field(
-            "payment_method",
-            f"must be 1 to {MAX_PAYMENT_METHOD_LENGTH} printable characters, such as 'credit_card'",
+        description = (
+            f"must be 1 to {MAX_PAYMENT_METHOD_LENGTH} printable characters, such as 'credit_card'"
         )
+        wrong.append(FieldViolation("payment_method", description))
+    if wrong:
+        raise InvalidArgument.of_fields(*wrong)

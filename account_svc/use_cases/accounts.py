@@ -16,7 +16,7 @@ from account_svc.domain.accounts import (
     check_given_password,
     check_login,
     check_password,
-    checked_player,
+    checked_registration,
 )
 from account_svc.domain.sessions import Ending, Session
 from account_svc.domain.wallets import LedgerEntry
@@ -25,8 +25,9 @@ from account_svc.storage import sessions as sessions_storage
 from account_svc.storage import wallets
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Grant, Sessions
+from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
-from mesh.contract.pages import checked_page_size, key_of
+from mesh.contract.pages import checked_page
 from mesh.postgres.coalesced_reads import CoalescedRead
 from mesh.postgres.database import Database
 
@@ -63,9 +64,11 @@ class Accounts:
         IdempotencyKeyReused. Raises LoginBackoff when the key was used before, because a repeat
         reveals whether its password is right.
         """
-        player = checked_player(username, email)
-        check_password(password)
-        registration_id = operation_id("register", "", checked_key(idempotency_key))
+        player, key = check_each(
+            lambda: checked_registration(username, password, email),
+            lambda: checked_key(idempotency_key),
+        )
+        registration_id = operation_id("register", "", key)
         if idempotency_key:
             stored = await self._registered(registration_id, player, password, address)
             if stored is not None:
@@ -115,9 +118,12 @@ class Accounts:
         Idempotent by `idempotency_key`: a repeat of the last change starts one more session.
         Raises InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound, LoginBackoff.
         """
-        check_given_password(current_password, "current_password")
-        check_password(new_password, "new_password")
-        change_id = operation_id("change_password", user_id, checked_key(idempotency_key))
+        *_, key = check_each(
+            lambda: check_given_password(current_password, "current_password"),
+            lambda: check_password(new_password, "new_password"),
+            lambda: checked_key(idempotency_key),
+        )
+        change_id = operation_id("change_password", user_id, key)
         player = await self._player(user_id)
         if player.password_change_id == change_id:
             return await self._repeat_change(player, new_password, address)
@@ -147,8 +153,9 @@ class Accounts:
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[LedgerEntry], str]:
         """A page of the player's entries, newest first, and the token of the next page."""
-        size = checked_page_size(page_size, default=LEDGER_PAGE_SIZE, maximum=MAX_LEDGER_PAGE_SIZE)
-        before = key_of(page_token)
+        size, before = checked_page(
+            page_size, page_token, default=LEDGER_PAGE_SIZE, maximum=MAX_LEDGER_PAGE_SIZE
+        )
         entries = await self._database.autocommit(
             lambda cursor: wallets.list_ledger(cursor, user_id, before, size + 1)
         )

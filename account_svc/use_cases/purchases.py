@@ -24,8 +24,9 @@ from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
 from account_svc.use_cases.purchase_reads import purchase_reads
+from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
-from mesh.contract.pages import checked_page_size, key_of
+from mesh.contract.pages import checked_page
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
@@ -66,8 +67,11 @@ class Purchases:
         PaymentMethodExpired, PaymentRefunded, UnsupportedPaymentMethod, UnsupportedAmount; no
         money is kept then. After any other MeshError the outcome is unknown: repeat the key.
         """
-        check_purchase(amount_gems, payment_method)
-        intent_id = operation_id(PURCHASE, user_id, checked_key(idempotency_key))
+        _, key = check_each(
+            lambda: check_purchase(amount_gems, payment_method),
+            lambda: checked_key(idempotency_key),
+        )
+        intent_id = operation_id(PURCHASE, user_id, key)
 
         def begin(cursor: Cursor) -> tuple[PurchaseRecord, Saga | None]:
             return self._begin(cursor, user_id, intent_id, amount_gems, payment_method)
@@ -91,10 +95,9 @@ class Purchases:
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[PurchaseRecord], str]:
         """A page of the player's purchases, newest first, and the token of the next page."""
-        size = checked_page_size(
-            page_size, default=PURCHASES_PAGE_SIZE, maximum=MAX_PURCHASES_PAGE_SIZE
+        size, before = checked_page(
+            page_size, page_token, default=PURCHASES_PAGE_SIZE, maximum=MAX_PURCHASES_PAGE_SIZE
         )
-        before = key_of(page_token)
         records = await self._database.autocommit(
             lambda cursor: storage.list_purchases(cursor, user_id, before, size + 1)
         )

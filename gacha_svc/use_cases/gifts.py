@@ -22,8 +22,9 @@ from gacha_svc.domain.gifts import (
     check_gift,
 )
 from gacha_svc.storage import gifts as storage
+from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
-from mesh.contract.pages import checked_page_size, key_of
+from mesh.contract.pages import checked_page
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, NotFound
 from mesh.postgres.database import Database, LockTimeout
@@ -72,8 +73,10 @@ class Gifts:
         InventoryFull; nothing has changed then. After any other MeshError the outcome is
         unknown: repeat the key.
         """
-        check_gift(item_id, to, count)
-        intent_id = operation_id(GIFT, user_id, checked_key(idempotency_key))
+        _, key = check_each(
+            lambda: check_gift(item_id, to, count), lambda: checked_key(idempotency_key)
+        )
+        intent_id = operation_id(GIFT, user_id, key)
         begun = await self._database.autocommit(
             lambda cursor: storage.find_last_attempt(cursor, intent_id)
         )
@@ -100,8 +103,9 @@ class Gifts:
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[GiftRecord], str]:
         """A page of the player's gifts, newest first, and the token of the next page."""
-        size = checked_page_size(page_size, default=GIFTS_PAGE_SIZE, maximum=MAX_GIFTS_PAGE_SIZE)
-        before = key_of(page_token)
+        size, before = checked_page(
+            page_size, page_token, default=GIFTS_PAGE_SIZE, maximum=MAX_GIFTS_PAGE_SIZE
+        )
         gifts = await self._database.autocommit(
             lambda cursor: storage.list_gifts(cursor, user_id, before, size + 1)
         )

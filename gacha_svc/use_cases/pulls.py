@@ -23,7 +23,7 @@ from mesh.contract.idempotency import (
     checked_key,
     operation_id,
 )
-from mesh.contract.pages import checked_page_size, key_of
+from mesh.contract.pages import checked_page
 from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, NotFound
 from mesh.postgres.database import Database, LockTimeout
@@ -94,10 +94,9 @@ class Pulls:
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[Holding], str]:
         """A page of the player's items, and the token of the next page."""
-        size = checked_page_size(
-            page_size, default=INVENTORY_PAGE_SIZE, maximum=MAX_INVENTORY_PAGE_SIZE
+        size, after = checked_page(
+            page_size, page_token, default=INVENTORY_PAGE_SIZE, maximum=MAX_INVENTORY_PAGE_SIZE
         )
-        after = key_of(page_token)
         holdings = await self._database.autocommit(
             lambda cursor: storage.list_inventory(cursor, user_id, after, size + 1)
         )
@@ -108,8 +107,9 @@ class Pulls:
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[PullRecord], str]:
         """A page of the player's pulls, newest first, and the token of the next page."""
-        size = checked_page_size(page_size, default=PULLS_PAGE_SIZE, maximum=MAX_PULLS_PAGE_SIZE)
-        before = key_of(page_token)
+        size, before = checked_page(
+            page_size, page_token, default=PULLS_PAGE_SIZE, maximum=MAX_PULLS_PAGE_SIZE
+        )
         pulls = await self._database.autocommit(
             lambda cursor: storage.list_pulls(cursor, user_id, before, size + 1)
         )

@@ -64,6 +64,19 @@ async def test_an_error_of_a_service_has_the_status_of_its_code(code: Any) -> No
             },
         ),
         (
+            InvalidArgument.of_fields(
+                FieldViolation("payment_method", "must be short"), FieldViolation("amount", "is 0")
+            ),
+            400,
+            {
+                "message": "paymentMethod must be short; amount is 0",
+                "fields": [
+                    {"field": "paymentMethod", "message": "must be short"},
+                    {"field": "amount", "message": "is 0"},
+                ],
+            },
+        ),
+        (
             InvalidArgument(
                 "Two.", fields=(FieldViolation("payment_method", "a"), FieldViolation("x", "b"))
             ),
