@@ -1,17 +1,13 @@
-"""Purchases of gems: their data, their outcomes and their price."""
+"""Purchases of gems: their data and their outcomes."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from account_svc.domain.prices import MAX_PURCHASE_GEMS
 from mesh.errors import FieldViolation, InvalidArgument, NotFound
 
-MAX_PURCHASE_GEMS = 1_000_000_000
 MAX_PAYMENT_METHOD_LENGTH = 64
-GEMS_PRICED = 100
-"""The number of gems that a price is for."""
-MAX_PRICE_MINOR = 10_000
-"""For GEMS_PRICED gems. It keeps the largest purchase within the providers' limits."""
 
 PURCHASE = "purchase"
 """The kind of its saga and of its ledger entry."""
@@ -51,18 +47,6 @@ class PurchaseSagaState(StrEnum):
     CREDITED = "CREDITED"
     FAILED = "FAILED"
     REFUNDED = "REFUNDED"
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """The price of GEMS_PRICED gems, in the smallest unit of `currency` (ISO 4217)."""
-
-    amount_minor: int
-    currency: str
-
-    def of(self, amount_gems: int) -> int:
-        """The price of `amount_gems`, rounded up to the whole unit."""
-        return -(-amount_gems * self.amount_minor // GEMS_PRICED)
 
 
 @dataclass(frozen=True, slots=True)

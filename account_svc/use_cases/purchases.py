@@ -1,5 +1,7 @@
 """Makes purchases, and reports their outcomes."""
 
+from collections.abc import Sequence
+
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.accounts import UserNotFound
@@ -10,10 +12,10 @@ from account_svc.domain.payments import (
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
+from account_svc.domain.prices import PriceList
 from account_svc.domain.purchases import (
     FIRST_ATTEMPT,
     PURCHASE,
-    Price,
     Purchase,
     PurchaseNotFound,
     PurchaseRecord,
@@ -41,14 +43,14 @@ class Purchases:
     """Purchases over the account database and the sagas."""
 
     def __init__(
-        self, database: Database, sagas: SagaRunner, *, provider_name: str, price: Price
+        self, database: Database, sagas: SagaRunner, *, provider_name: str, prices: PriceList
     ) -> None:
-        """`provider_name` and `price` apply to new purchases."""
+        """`provider_name` and `prices` apply to new purchases."""
         self._database = database
         self._reads = purchase_reads(database)
         self._sagas = sagas
         self._provider_name = provider_name
-        self._price = price
+        self._prices = prices
 
     async def buy(
         self,
@@ -81,7 +83,7 @@ class Purchases:
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
         if ended.state.is_refused:
-            raise _refused(ended)
+            raise _refused(ended, self._prices.payment_methods)
         return ended
 
     async def find(self, user_id: str, purchase_id: str) -> PurchaseRecord:
@@ -128,8 +130,8 @@ class Purchases:
             FIRST_ATTEMPT,
             user_id,
             amount_gems,
-            self._price.of(amount_gems),
-            self._price.currency,
+            self._prices.price.of(amount_gems),
+            self._prices.price.currency,
             payment_method,
             self._provider_name,
         )
@@ -163,14 +165,14 @@ class Purchases:
         return await self._reads.get(purchase_id)
 
 
-def _refused(record: PurchaseRecord) -> MeshError:
+def _refused(record: PurchaseRecord, payment_methods: Sequence[str]) -> MeshError:
     """The error for a purchase that was not credited. It is the same for every repeat."""
     error: MeshError
     match record.reason:
         case BalanceLimit.REASON:
             error = BalanceLimit()
         case UnsupportedPaymentMethod.REASON:
-            error = UnsupportedPaymentMethod.of(record.purchase.payment_method)
+            error = UnsupportedPaymentMethod.of(record.purchase.payment_method, payment_methods)
         case UnsupportedAmount.REASON:
             error = UnsupportedAmount.refused()
         case PaymentMethodExpired.REASON:

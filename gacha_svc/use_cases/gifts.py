@@ -1,7 +1,6 @@
 """Sends gifts, and reports their outcomes."""
 
 import asyncio
-from collections.abc import Callable
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -34,12 +33,6 @@ from mesh.saga.runner import SagaRunner
 
 RESERVE_PAUSE_SECONDS = 0.05
 GIFTS_PAGE_SIZE, MAX_GIFTS_PAGE_SIZE = 20, 100
-
-_REASONS: dict[str, Callable[[], MeshError]] = {
-    InsufficientCurrency.REASON: InsufficientCurrency,
-    InventoryFull.REASON: InventoryFull,
-}
-"""The sender's errors for a returned gift, by its reason."""
 
 
 class Gifts:
@@ -89,7 +82,7 @@ class Gifts:
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
         if ended.state is GiftState.RETURNED:
-            raise _refused(ended.reason)
+            raise _refused(ended)
         return ended
 
     async def find(self, user_id: str, gift_id: str) -> GiftRecord:
@@ -172,7 +165,12 @@ class Gifts:
         )
 
 
-def _refused(reason: str) -> MeshError:
-    """The sender's error for a gift that was returned."""
-    known = _REASONS.get(reason)
-    return known() if known is not None else FeeRefused(reason)
+def _refused(returned: GiftRecord) -> MeshError:
+    """The sender's error for a gift that was returned. It is the same for every repeat."""
+    match returned.reason:
+        case InsufficientCurrency.REASON:
+            return InsufficientCurrency(metadata={"price_gems": str(returned.gift.fee_gems)})
+        case InventoryFull.REASON:
+            return InventoryFull()
+        case reason:
+            return FeeRefused(reason)

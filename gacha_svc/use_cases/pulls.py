@@ -38,7 +38,7 @@ STORED_PULL_PAUSE_SECONDS = 0.05
 INVENTORY_PAGE_SIZE, MAX_INVENTORY_PAGE_SIZE = 100, 500
 PULLS_PAGE_SIZE, MAX_PULLS_PAGE_SIZE = 20, 100
 
-_REFUSALS: dict[str, Callable[[str], MeshError]] = {
+_REFUSALS: dict[str, Callable[..., MeshError]] = {
     InsufficientCurrency.REASON: InsufficientCurrency,
     "USER_NOT_FOUND": partial(NotFound, reason="USER_NOT_FOUND"),
 }
@@ -184,7 +184,7 @@ def _refused(refusal: No) -> MeshError:
     """The error for a participant's NO."""
     known = _REFUSALS.get(refusal.reason)
     if known is not None:
-        return known(refusal.message)
+        return known(refusal.message, metadata=refusal.metadata)
     return FailedPrecondition(
         refusal.message or "The pull was refused; nothing was taken.",
         reason=refusal.reason,

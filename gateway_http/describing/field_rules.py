@@ -21,6 +21,13 @@ def is_required(field: FieldDescriptor) -> bool:
 def narrowed(field: FieldDescriptor, schema: dict[str, Any]) -> dict[str, Any]:
     """The schema of a field's type, narrowed by the field's rules."""
     rules = _rules_of(field)
+    if schema.get("type") == "array":
+        bound = {"maxItems": rules.max_items} if rules.max_items else {}
+        return {**schema, "items": _narrowed(rules, schema["items"]), **bound}
+    return _narrowed(rules, schema)
+
+
+def _narrowed(rules: rules_pb2.FieldRules, schema: dict[str, Any]) -> dict[str, Any]:
     narrow = dict(schema)
     if rules.min_length:
         narrow["minLength"] = rules.min_length

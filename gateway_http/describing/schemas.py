@@ -48,6 +48,11 @@ ERROR_SCHEMA: dict[str, Any] = {
                 "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
             },
         },
+        "details": {
+            "type": "object",
+            "description": "Further values of the error, such as priceGems and balanceGems.",
+            "additionalProperties": {"type": "string"},
+        },
     },
     "example": {
         "status": "error",

@@ -207,6 +207,11 @@ async def test_a_batch_votes_on_each_debit_by_itself(
     assert votes[0] == Yes(40)
     reasons = [vote.reason for vote in votes[1:] if isinstance(vote, No)]
     assert reasons == ["BUSY", "INSUFFICIENT_CURRENCY", "USER_NOT_FOUND"]
+    assert votes[2] == No(
+        "INSUFFICIENT_CURRENCY",
+        "Insufficient currency",
+        {"price_gems": "6", "balance_gems": "5"},
+    )
     again = await debit(database, first, operation(poor, 5))
     assert again == [No("DUPLICATE"), Yes(0)]
     assert (await accounts.balance(rich), await accounts.balance(poor)) == (40, 0)
