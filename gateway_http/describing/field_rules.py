@@ -1,4 +1,5 @@
-"""The rules of request fields (mesh.v1.rules in the protos) as JSON Schema keywords.
+"""The rules and examples of request fields (mesh.v1.rules and mesh.v1.example in the protos) as
+JSON Schema keywords.
 
 This module only describes the rules. The services enforce them.
 """
@@ -7,7 +8,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from protos.mesh.v1 import rules_pb2
+from protos.mesh.v1 import documents_pb2, rules_pb2
 
 NO_NUL = "^[^\\u0000]*$"
 """Text must not contain NUL, because PostgreSQL cannot store it."""
@@ -16,6 +17,14 @@ NO_NUL = "^[^\\u0000]*$"
 def is_required(field: FieldDescriptor) -> bool:
     """Whether a request without the field is refused."""
     return _rules_of(field).required
+
+
+def example_of(field: FieldDescriptor) -> int | str | None:
+    """A value of the field that works when it is sent; None if the proto has none."""
+    written: str = field.GetOptions().Extensions[documents_pb2.example]
+    if not written:
+        return None
+    return written if field.type == field.TYPE_STRING else int(written)
 
 
 def narrowed(field: FieldDescriptor, schema: dict[str, Any]) -> dict[str, Any]:
