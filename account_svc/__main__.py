@@ -15,7 +15,7 @@ from account_svc.commands.choose import COMMANDS, run_operators_command
 from account_svc.config import AccountSettings
 from account_svc.domain.login_attempts import schedules_with
 from account_svc.domain.payments import PaymentProvider
-from account_svc.domain.purchases import Price
+from account_svc.domain.prices import Price, PriceList
 from account_svc.metrics import LoginMetrics, SessionMetrics
 from account_svc.rpc.accounts import AccountRpc
 from account_svc.rpc.debits import decode_debit, encode_debit_result
@@ -81,6 +81,7 @@ class _Shop:
     provider: PaymentProvider
     sagas: SagaRunner
     purchases: Purchases
+    prices: PriceList
 
 
 async def serve(
@@ -138,9 +139,13 @@ def _shop(
     runtime.push_async_callback(provider.close)
     sagas = SagaRunner(database, [PurchaseSaga(database, provider).definition], failpoint=failpoint)
     runtime.push_async_callback(sagas.close)
-    price = Price(settings.gem_price_minor, settings.gem_price_currency)
-    purchases = Purchases(database, sagas, provider_name=provider.name, price=price)
-    return _Shop(provider, sagas, purchases)
+    prices = PriceList(
+        Price(settings.gem_price_minor, settings.gem_price_currency),
+        settings.gem_packages,
+        provider.payment_methods,
+    )
+    purchases = Purchases(database, sagas, provider_name=provider.name, prices=prices)
+    return _Shop(provider, sagas, purchases, prices)
 
 
 def _offered(
@@ -159,7 +164,7 @@ def _offered(
         ),
         (
             purchases_pb2.DESCRIPTOR.services_by_name["PurchaseService"],
-            PurchaseRpc(shop.purchases),
+            PurchaseRpc(shop.purchases, shop.prices),
         ),
         (
             payment_events_pb2.DESCRIPTOR.services_by_name["PaymentEventService"],

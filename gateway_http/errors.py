@@ -2,8 +2,9 @@
 
     {"status": "error", "message", "code", "reason", "requestId", "traceId"}
 
-"fields": [{"field", "message"}] is added when fields of the request are wrong, and
-"idempotencyKey" when the request has a key, the client's or a new one: repeat it with that key.
+"fields": [{"field", "message"}] is added when fields of the request are wrong, "details" when
+the error has further values for programs, and "idempotencyKey" when the request has a key, the
+client's or a new one: repeat it with that key.
 The gateway's own errors are
 
     RouteNotFound         404   no route has this path
@@ -25,6 +26,7 @@ import orjson
 from gateway_http.exchange import RequestIds, Response, idempotency_key_header
 from mesh.contract.idempotency import IDEMPOTENCY_KEY
 from mesh.errors import (
+    INSTANCE,
     Code,
     DeadlineExceeded,
     FieldViolation,
@@ -32,6 +34,7 @@ from mesh.errors import (
     MeshError,
     NotFound,
     Unimplemented,
+    sentence_of,
 )
 
 STATUS_BY_CODE: dict[Code, int] = {
@@ -64,6 +67,17 @@ STATUS_BY_REASON: dict[str, int] = {
     "HEAD_TOO_LARGE": 431,
 }
 """Reasons that have a more exact HTTP status than their code."""
+
+
+_ABOUT_THE_REQUEST = {
+    Code.INVALID_ARGUMENT,
+    Code.NOT_FOUND,
+    Code.ALREADY_EXISTS,
+    Code.FAILED_PRECONDITION,
+    Code.OUT_OF_RANGE,
+}
+_NOT_FOR_CLIENTS = {IDEMPOTENCY_KEY, INSTANCE, "field", "method"}
+"""Metadata that has a place of its own in the answer, or is between processes of the mesh."""
 
 
 class RouteNotFound(NotFound):
@@ -150,6 +164,8 @@ def error_response(error: MeshError, ids: RequestIds) -> Response:
             {"field": violation.field, "message": violation.description}
             for violation in error.fields
         ]
+    if details := _details(error):
+        body["details"] = details
     headers = [("cache-control", "no-store")]
     if key := error.metadata.get(IDEMPOTENCY_KEY):
         body["idempotencyKey"] = key
@@ -163,6 +179,23 @@ def error_response(error: MeshError, ids: RequestIds) -> Response:
     return Response(status, orjson.dumps(body), headers=headers)
 
 
+def _details(error: MeshError) -> dict[str, str]:
+    """The metadata that is meant for clients, in lowerCamelCase; the values are text, as in
+    google.rpc.ErrorInfo. An error that is not about the request has none."""
+    if error.code not in _ABOUT_THE_REQUEST:
+        return {}
+    return {
+        _camel(name): value
+        for name, value in error.metadata.items()
+        if name not in _NOT_FOR_CLIENTS
+    }
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
 def in_json_names(error: MeshError, json_names: Mapping[str, str]) -> MeshError:
     """The same error, its fields named as JSON names them.
 
@@ -171,12 +204,12 @@ def in_json_names(error: MeshError, json_names: Mapping[str, str]) -> MeshError:
     """
     if not any(json_names.get(each.field, each.field) != each.field for each in error.fields):
         return error
-    for violation in error.fields:
-        name = json_names.get(violation.field, violation.field)
-        if error.message.startswith(f"{violation.field} "):
-            error.message = name + error.message[len(violation.field) :]
-    error.fields = tuple(
+    renamed = tuple(
         FieldViolation(json_names.get(each.field, each.field), each.description)
         for each in error.fields
     )
+    sentence = sentence_of(error.fields)
+    if error.message.startswith(sentence):
+        error.message = sentence_of(renamed) + error.message[len(sentence) :]
+    error.fields = renamed
     return error

@@ -7,6 +7,12 @@ from typing import Protocol
 
 from email_validator import EmailNotValidError, validate_email
 
+from account_svc.domain.passwords import (
+    check_not_a_name,
+    checked_given_password,
+    checked_new_password,
+)
+from mesh.contract.field_checks import check_each
 from mesh.errors import (
     AlreadyExists,
     FieldViolation,
@@ -155,12 +161,27 @@ class PasswordHashing(Protocol):
         ...
 
 
-def checked_player(username: str, email: str) -> NewPlayer:
-    """Raises InvalidArgument naming the field that is wrong."""
+def checked_registration(username: str, password: str, email: str) -> tuple[NewPlayer, str]:
+    """The player to register, and the password, normalised. Raises InvalidArgument naming every
+    field that is wrong."""
+    _, normalised, address = check_each(
+        lambda: _check_new_username(username),
+        lambda: checked_new_password(password),
+        lambda: _normalized_email(email),
+    )
+    check_not_a_name(normalised, username, address)
+    return NewPlayer(username, address), normalised
+
+
+def _check_new_username(username: str) -> None:
     if not _USERNAME.fullmatch(username):
         raise InvalidArgument.of_field(
             "username", "must be 3 to 64 characters of A-Z, a-z, 0-9, '_', '-' and '.'"
         )
+
+
+def _normalized_email(email: str) -> str:
+    """Raises InvalidArgument naming email."""
     if not email or len(email) > MAX_EMAIL_LENGTH or "\0" in email:
         raise InvalidArgument.of_field("email", f"must be 1 to {MAX_EMAIL_LENGTH} characters")
     try:
@@ -168,10 +189,18 @@ def checked_player(username: str, email: str) -> NewPlayer:
         address = validate_email(email, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
         raise InvalidArgument.of_field("email", f"must be an email address: {error}") from error
-    return NewPlayer(username, address.normalized)
+    return address.normalized
 
 
-def check_login_name(username: str) -> None:
-    """Raises InvalidArgument for a username that no player can have."""
+def checked_login(username: str, password: str) -> str:
+    """The password, normalised. Raises InvalidArgument naming every field that no player can
+    have."""
+    _, normalised = check_each(
+        lambda: _check_login_name(username), lambda: checked_given_password(password)
+    )
+    return str(normalised)
+
+
+def _check_login_name(username: str) -> None:
     if not username or len(username) > MAX_EMAIL_LENGTH or "\0" in username:
         raise InvalidArgument.of_field("username", f"must be 1 to {MAX_EMAIL_LENGTH} characters")

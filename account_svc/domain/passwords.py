@@ -32,7 +32,7 @@ def is_common(password: str) -> bool:
 
 def checked_new_password(password: str, field: str = "password") -> str:
     """The password, normalised. Raises InvalidArgument naming `field` if no player may take it."""
-    normalised = _normalised(password)
+    normalised = normalised_password(password)
     if normalised is None or len(normalised) < MIN_LENGTH:
         raise InvalidArgument.of_field(
             field, f"must be {MIN_LENGTH} to {MAX_LENGTH} characters, none of them NUL"
@@ -53,14 +53,14 @@ def check_not_a_name(password: str, username: str, email: str, field: str = "pas
 def checked_given_password(password: str, field: str = "password") -> str:
     """The password of an attempt, normalised. Raises InvalidArgument naming `field` for what
     cannot be a player's password."""
-    normalised = _normalised(password)
+    normalised = normalised_password(password)
     if not normalised:
         raise InvalidArgument.of_field(field, f"must be 1 to {MAX_LENGTH} characters")
     return normalised
 
 
-def _normalised(password: str) -> str | None:
-    """None for a password that is too long or has a NUL."""
+def normalised_password(password: str) -> str | None:
+    """The password in NFC; None for one that is too long or has a NUL."""
     if len(password) > MAX_CODE_POINTS_UNCOMPOSED or "\0" in password:
         return None
     normalised = normalize("NFC", password)

@@ -14,13 +14,14 @@ from account_svc.domain.accounts import (
     UserNotFound,
     Verdict,
     WrongPassword,
-    check_login_name,
-    checked_player,
+    checked_login,
+    checked_registration,
 )
 from account_svc.domain.passwords import (
     check_not_a_name,
     checked_given_password,
     checked_new_password,
+    normalised_password,
 )
 from account_svc.domain.sessions import Ending, Session
 from account_svc.domain.wallets import LedgerEntry
@@ -29,8 +30,14 @@ from account_svc.storage import sessions as sessions_storage
 from account_svc.storage import wallets
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Grant, Sessions
-from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
-from mesh.contract.pages import checked_page_size, key_of
+from mesh.contract.field_checks import check_each
+from mesh.contract.idempotency import (
+    IdempotencyKeyReused,
+    checked_key,
+    is_fit_key,
+    operation_id,
+)
+from mesh.contract.pages import checked_page
 from mesh.postgres.coalesced_reads import CoalescedRead
 from mesh.postgres.database import Database
 
@@ -68,24 +75,26 @@ class Accounts:
         UsernameTaken, EmailTaken, IdempotencyKeyReused. Raises LoginBackoff after repeats with
         wrong passwords, which count for the key and not for the player.
         """
-        given_password = checked_given_password(password)
-        key = checked_key(idempotency_key)
-        request = Registration(operation_id("register", username.lower(), key), username, email)
-        if idempotency_key:
-            stored = await self._registered(request, given_password, address)
+        given = normalised_password(password)
+        if given is not None and is_fit_key(idempotency_key):
+            stored = await self._registered(
+                _registration(username, email, idempotency_key), given, address
+            )
             if stored is not None:
                 return stored
-        player = checked_player(username, email)
-        password = checked_new_password(password)
-        check_not_a_name(password, player.username, player.email)
-        password_hash = await self._passwords.hash(password)
+        (player, new_password), key = check_each(
+            lambda: checked_registration(username, password, email),
+            lambda: checked_key(idempotency_key),
+        )
+        request = _registration(username, email, key)
+        password_hash = await self._passwords.hash(new_password)
         user_id = self._new_user_id()
         is_new = await self._database.transaction(
             lambda cursor: players.insert_player(cursor, user_id, request, player, password_hash)
         )
         if is_new:
             return user_id
-        stored = await self._registered(request, password, address)
+        stored = await self._registered(request, new_password, address)
         assert stored is not None, "a conflicting registration is stored"
         return stored
 
@@ -95,8 +104,7 @@ class Accounts:
 
         Raises InvalidArgument, InvalidCredentials, LoginBackoff.
         """
-        check_login_name(username)
-        password = checked_given_password(password)
+        password = checked_login(username, password)
         player = await self._database.autocommit(
             lambda cursor: players.find_player_by_username(cursor, username.lower())
         )
@@ -122,9 +130,12 @@ class Accounts:
         Idempotent by `idempotency_key`: a repeat of the last change starts one more session.
         Raises InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound, LoginBackoff.
         """
-        current_password = checked_given_password(current_password, "current_password")
-        given_password = checked_given_password(new_password, "new_password")
-        change_id = operation_id("change_password", user_id, checked_key(idempotency_key))
+        current_password, given_password, key = check_each(
+            lambda: checked_given_password(current_password, "current_password"),
+            lambda: checked_given_password(new_password, "new_password"),
+            lambda: checked_key(idempotency_key),
+        )
+        change_id = operation_id("change_password", user_id, key)
         player = await self._player(user_id)
         if player.password_change_id == change_id:
             return await self._repeat_change(player, given_password, address)
@@ -157,8 +168,9 @@ class Accounts:
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[LedgerEntry], str]:
         """A page of the player's entries, newest first, and the token of the next page."""
-        size = checked_page_size(page_size, default=LEDGER_PAGE_SIZE, maximum=MAX_LEDGER_PAGE_SIZE)
-        before = key_of(page_token)
+        size, before = checked_page(
+            page_size, page_token, default=LEDGER_PAGE_SIZE, maximum=MAX_LEDGER_PAGE_SIZE
+        )
         entries = await self._database.autocommit(
             lambda cursor: wallets.list_ledger(cursor, user_id, before, size + 1)
         )
@@ -251,6 +263,10 @@ class Accounts:
         return await self._database.autocommit(
             lambda cursor: wallets.find_balances(cursor, user_ids)
         )
+
+
+def _registration(username: str, email: str, key: str) -> Registration:
+    return Registration(operation_id("register", username.lower(), key), username, email)
 
 
 def _replace_password(

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.accounts import UserNotFound
+from account_svc.domain.prices import Price
 from account_svc.domain.purchases import (
     FIRST_ATTEMPT,
     PURCHASE,
-    Price,
     Purchase,
     PurchaseRecord,
 )

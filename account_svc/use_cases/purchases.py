@@ -1,5 +1,7 @@
 """Makes purchases, and reports their outcomes."""
 
+from collections.abc import Sequence
+
 from account_svc.domain.payments import (
     PaymentDeclined,
     PaymentMethodExpired,
@@ -7,9 +9,9 @@ from account_svc.domain.payments import (
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
+from account_svc.domain.prices import PriceList
 from account_svc.domain.purchases import (
     PURCHASE,
-    Price,
     PurchaseNotFound,
     PurchaseRecord,
     PurchaseState,
@@ -19,8 +21,9 @@ from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import purchases as storage
 from account_svc.use_cases.purchase_begins import Order, PurchaseBegins
 from account_svc.use_cases.purchase_reads import purchase_reads
+from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
-from mesh.contract.pages import checked_page_size, key_of
+from mesh.contract.pages import checked_page
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
@@ -35,13 +38,16 @@ class Purchases:
     """Purchases over the account database and the sagas."""
 
     def __init__(
-        self, database: Database, sagas: SagaRunner, *, provider_name: str, price: Price
+        self, database: Database, sagas: SagaRunner, *, provider_name: str, prices: PriceList
     ) -> None:
-        """`provider_name` and `price` apply to new purchases."""
+        """`provider_name` and `prices` apply to new purchases."""
         self._database = database
         self._reads = purchase_reads(database)
         self._sagas = sagas
-        self._begins = PurchaseBegins(database, sagas, provider_name=provider_name, price=price)
+        self._begins = PurchaseBegins(
+            database, sagas, provider_name=provider_name, price=prices.price
+        )
+        self._prices = prices
 
     async def buy(
         self,
@@ -60,8 +66,11 @@ class Purchases:
         PaymentMethodExpired, PaymentRefunded, UnsupportedPaymentMethod, UnsupportedAmount; no
         money is kept then. After any other MeshError the outcome is unknown: repeat the key.
         """
-        check_purchase(amount_gems, payment_method)
-        intent_id = operation_id(PURCHASE, user_id, checked_key(idempotency_key))
+        _, key = check_each(
+            lambda: check_purchase(amount_gems, payment_method),
+            lambda: checked_key(idempotency_key),
+        )
+        intent_id = operation_id(PURCHASE, user_id, key)
         begun, saga = await self._begins.begin(
             Order(intent_id, user_id, amount_gems, payment_method)
         )
@@ -69,7 +78,7 @@ class Purchases:
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
         if ended.state.is_refused:
-            raise _refused(ended)
+            raise _refused(ended, self._prices.payment_methods)
         return ended
 
     async def find(self, user_id: str, purchase_id: str) -> PurchaseRecord:
@@ -83,10 +92,9 @@ class Purchases:
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[PurchaseRecord], str]:
         """A page of the player's purchases, newest first, and the token of the next page."""
-        size = checked_page_size(
-            page_size, default=PURCHASES_PAGE_SIZE, maximum=MAX_PURCHASES_PAGE_SIZE
+        size, before = checked_page(
+            page_size, page_token, default=PURCHASES_PAGE_SIZE, maximum=MAX_PURCHASES_PAGE_SIZE
         )
-        before = key_of(page_token)
         records = await self._database.autocommit(
             lambda cursor: storage.list_purchases(cursor, user_id, before, size + 1)
         )
@@ -116,14 +124,14 @@ class Purchases:
         return await self._reads.get(purchase_id)
 
 
-def _refused(record: PurchaseRecord) -> MeshError:
+def _refused(record: PurchaseRecord, payment_methods: Sequence[str]) -> MeshError:
     """The error for a purchase that was not credited. It is the same for every repeat."""
     error: MeshError
     match record.reason:
         case BalanceLimit.REASON:
             error = BalanceLimit()
         case UnsupportedPaymentMethod.REASON:
-            error = UnsupportedPaymentMethod.of(record.purchase.payment_method)
+            error = UnsupportedPaymentMethod.of(record.purchase.payment_method, payment_methods)
         case UnsupportedAmount.REASON:
             error = UnsupportedAmount.refused()
         case PaymentMethodExpired.REASON:

@@ -71,7 +71,7 @@ class LiveCatalog:
             raise CatalogEmpty
         found = self.banners_by_id.get(banner_id)
         if found is None:
-            raise BannerNotFound(banner_id)
+            raise BannerNotFound(banner_id, tuple(self.banners_by_id))
         return found
 
     def first_banner(self) -> Banner:

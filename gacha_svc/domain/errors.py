@@ -18,13 +18,17 @@ from mesh.errors import Aborted, FailedPrecondition, NotFound
 
 
 class BannerNotFound(NotFound):
-    """No banner has this id."""
+    """No banner has this id; the message names those that exist."""
 
     REASON = "BANNER_NOT_FOUND"
+    MAX_NAMED = 10
+    """How many ids the message has; with a catalog of more it says so."""
 
-    def __init__(self, banner_id: str) -> None:
+    def __init__(self, banner_id: str, existing: Sequence[str]) -> None:
+        named = ", ".join(existing[: self.MAX_NAMED])
+        more = ", and more" if len(existing) > self.MAX_NAMED else ""
         super().__init__(
-            "There is no such banner; list the banners to see the valid ids.",
+            f"There is no such banner; there are: {named}{more}.",
             metadata={"banner_id": banner_id[:100]},
         )
 

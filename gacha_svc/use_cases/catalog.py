@@ -15,7 +15,7 @@ from gacha_svc.domain.terms import Terms
 from gacha_svc.storage import catalog as catalog_storage
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.disclosed_odds import DisclosedOdds
-from mesh.contract.pages import checked_page_size, key_of
+from mesh.contract.pages import checked_page
 from mesh.postgres.database import Database
 
 HISTORY_PAGE_SIZE, MAX_HISTORY_PAGE_SIZE = 20, 100
@@ -99,15 +99,15 @@ class Catalogs:
     ) -> tuple[list[OddsPeriod], str]:
         """A page of the banner's odds, newest first, and the token of the next page. Raises
         BannerNotFound for a banner that was never in force."""
-        size = checked_page_size(
-            page_size, default=HISTORY_PAGE_SIZE, maximum=MAX_HISTORY_PAGE_SIZE
+        size, before = checked_page(
+            page_size, page_token, default=HISTORY_PAGE_SIZE, maximum=MAX_HISTORY_PAGE_SIZE
         )
-        before = key_of(page_token)
         periods = await self._database.autocommit(
             lambda cursor: catalog_storage.list_periods(cursor, banner_id, before, size + 1)
         )
         if not periods and before is None:
-            raise BannerNotFound(banner_id)
+            existing = (await self._cache.to_show()).banners_by_id
+            raise BannerNotFound(banner_id, tuple(existing))
         page = periods[:size]
         return page, str(page[-1].revision) if len(periods) > size else ""
 

@@ -23,7 +23,7 @@ from mesh.contract.idempotency import (
     checked_key,
     operation_id,
 )
-from mesh.contract.pages import checked_page_size, key_of
+from mesh.contract.pages import checked_page
 from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, NotFound
 from mesh.postgres.database import Database, LockTimeout
@@ -39,7 +39,7 @@ STORED_PULL_PAUSE_SECONDS = 0.05
 INVENTORY_PAGE_SIZE, MAX_INVENTORY_PAGE_SIZE = 100, 500
 PULLS_PAGE_SIZE, MAX_PULLS_PAGE_SIZE = 20, 100
 
-_REFUSALS: dict[str, Callable[[str], MeshError]] = {
+_REFUSALS: dict[str, Callable[..., MeshError]] = {
     InsufficientCurrency.REASON: InsufficientCurrency,
     "USER_NOT_FOUND": partial(NotFound, reason="USER_NOT_FOUND"),
 }
@@ -83,10 +83,9 @@ class Pulls:
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[Holding], str]:
         """A page of the player's items, and the token of the next page."""
-        size = checked_page_size(
-            page_size, default=INVENTORY_PAGE_SIZE, maximum=MAX_INVENTORY_PAGE_SIZE
+        size, after = checked_page(
+            page_size, page_token, default=INVENTORY_PAGE_SIZE, maximum=MAX_INVENTORY_PAGE_SIZE
         )
-        after = key_of(page_token)
         holdings = await self._database.autocommit(
             lambda cursor: storage.list_inventory(cursor, user_id, after, size + 1)
         )
@@ -97,8 +96,9 @@ class Pulls:
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[PullRecord], str]:
         """A page of the player's pulls, newest first, and the token of the next page."""
-        size = checked_page_size(page_size, default=PULLS_PAGE_SIZE, maximum=MAX_PULLS_PAGE_SIZE)
-        before = key_of(page_token)
+        size, before = checked_page(
+            page_size, page_token, default=PULLS_PAGE_SIZE, maximum=MAX_PULLS_PAGE_SIZE
+        )
         pulls = await self._database.autocommit(
             lambda cursor: storage.list_pulls(cursor, user_id, before, size + 1)
         )
@@ -207,7 +207,7 @@ def _refused(refusal: No) -> MeshError:
         return OddsChanged()
     known = _REFUSALS.get(refusal.reason)
     if known is not None:
-        return known(refusal.message)
+        return known(refusal.message, metadata=refusal.metadata)
     return FailedPrecondition(
         refusal.message or "The pull was refused; nothing was taken.",
         reason=refusal.reason,

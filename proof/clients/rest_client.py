@@ -43,6 +43,7 @@ ROUTES = {
     f"{GACHA}/ListPulls": "GET /pulls",
     f"{PURCHASES}/GetPurchase": "GET /purchases/{purchaseId}",
     f"{PURCHASES}/ListPurchases": "GET /purchases",
+    f"{PURCHASES}/ListPrices": "GET /prices",
     f"{GIFTS}/SendGift": "POST /gifts",
     f"{GIFTS}/GetGift": "GET /gifts/{giftId}",
     f"{GIFTS}/ListGifts": "GET /gifts",

@@ -135,6 +135,7 @@ def test_unknown_banner_is_not_found(client: Client, new_player: NewPlayer) -> N
     ]
     for answer in answers:
         assert (answer.code, answer.reason) == ("NOT_FOUND", "BANNER_NOT_FOUND")
+        assert "there are: standard, lamplighter, beginner." in answer.message
 
 
 def test_pulls_are_stored_with_the_odds_version_of_their_banner(

@@ -19,8 +19,8 @@ from account_svc.domain.payments import (
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
+from account_svc.domain.prices import Price, PriceList
 from account_svc.domain.purchases import (
-    Price,
     PurchaseRecord,
 )
 from account_svc.domain.wallets import MAX_BALANCE_GEMS
@@ -38,7 +38,7 @@ QUICK = SagaLimits(
 )
 
 
-PRICE = Price(99, "USD")
+PRICES = PriceList(Price(99, "USD"), (160, 1600), ("credit_card", "paypal"))
 
 
 REFUSED = {
@@ -54,6 +54,7 @@ class Provider:
     """A provider that keeps a book, and loses messages."""
 
     name: str = "fake"
+    payment_methods: tuple[str, ...] = ("credit_card", "paypal")
     book: dict[str, Charge] = field(default_factory=dict)
     orders: dict[str, ChargeOrder] = field(default_factory=dict)
     refunds: dict[str, str] = field(default_factory=dict)
@@ -111,7 +112,7 @@ class Provider:
             assert self.orders[order.key] == order, "a key is one order's for ever"
             return
         if self.verdict == "unsupported":
-            raise UnsupportedPaymentMethod.of(order.payment_method)
+            raise UnsupportedPaymentMethod.of(order.payment_method, self.payment_methods)
         if self.verdict == "too small":
             raise UnsupportedAmount.refused()
         state, reason = ChargeState.SUCCEEDED, ""
@@ -145,7 +146,7 @@ class Shop:
         saga = PurchaseSaga(self.database, self.provider)
         runner = SagaRunner(self.database, [saga.definition], limits=limits, failpoint=failpoint)
         name = self.provider.name
-        return Purchases(self.database, runner, provider_name=name, price=PRICE), runner
+        return Purchases(self.database, runner, provider_name=name, prices=PRICES), runner
 
     async def register(self, username: str = "mira") -> str:
         return await self.accounts.register(

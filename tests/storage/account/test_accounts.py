@@ -147,8 +147,7 @@ async def test_a_repeated_registration_is_answered_before_any_rule_that_may_chan
     accounts: FundedAccounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user_id = await register(accounts, key="k")
-    for rule in ("check_password", "checked_player"):
-        monkeypatch.setattr(f"account_svc.use_cases.accounts.{rule}", _refuse)
+    monkeypatch.setattr("account_svc.use_cases.accounts.checked_registration", _refuse)
     assert await register(accounts, key="k") == user_id
 
 
@@ -258,6 +257,11 @@ async def test_a_batch_votes_on_each_debit_by_itself(
     assert votes[0] == Yes(40)
     reasons = [vote.reason for vote in votes[1:] if isinstance(vote, No)]
     assert reasons == ["BUSY", "INSUFFICIENT_CURRENCY", "USER_NOT_FOUND"]
+    assert votes[2] == No(
+        "INSUFFICIENT_CURRENCY",
+        "Insufficient currency",
+        {"price_gems": "6", "balance_gems": "5"},
+    )
     again = await debit(database, first, operation(poor, 5))
     assert again == [No("DUPLICATE"), Yes(0)]
     assert (await accounts.balance(rich), await accounts.balance(poor)) == (40, 0)
