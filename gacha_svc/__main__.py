@@ -38,7 +38,7 @@ from mesh.txn.clients import RemoteParticipant
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
-from mesh.txn.local import LocalParticipant
+from mesh.txn.local import LocalParticipant, Screening, local_screen
 from mesh.txn.metrics import TransactionMetrics
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery, keep_recovering
@@ -74,15 +74,16 @@ async def serve(
         to_account_svc = member.identity.towards("account_svc")
         first = account_participant(account_svc, to_account_svc.metadata)
         clock_offset = ClockOffset(database, member.metrics)
-        transactions = _transactions(settings, database, first, cache, clock_offset, failpoint)
+        metrics = TransactionMetrics(member.metrics)
+        transactions = _transactions(
+            settings, database, first, cache, clock_offset, metrics, failpoint
+        )
         gift_fees = RemoteGiftFees(account_svc, to_account_svc.metadata)
         sagas = SagaRunner(
             database, [GiftSaga(database, gift_fees).definition], failpoint=failpoint
         )
         runtime.push_async_callback(sagas.close)
-        group_commit = GroupCommit(
-            transactions.coordinator, metrics=TransactionMetrics(member.metrics)
-        )
+        group_commit = GroupCommit(transactions.coordinator, metrics=metrics)
         catalogs = Catalogs(database, cache, lambda: read_catalog(settings.catalog_file))
         player_keys = PublishedKeys(PlayerKeySet(account_svc).fetch)
         service = Service(
@@ -110,6 +111,7 @@ def _transactions(
     first: RemoteParticipant,
     cache: CatalogCache,
     clock_offset: ClockOffset,
+    metrics: TransactionMetrics,
     failpoint: Failpoint,
 ) -> _Transactions:
     draws = Draws(cache, secrets.token_bytes)
@@ -122,6 +124,8 @@ def _transactions(
         second,
         decisions,
         check_clock=clock_offset.check,
+        screening=Screening(local_screen(database, draws.screen)),
+        count_restart=metrics.count_restart,
         failpoint=failpoint,
     )
     branches = BranchRecovery(participant, decisions, commits=False, failpoint=failpoint)
