@@ -170,6 +170,9 @@ def _not_updated(column: str) -> str:
     return _rewritten("record_draws", f"{column} = became.{column}", f"{column} = pity.{column}")
 
 
+LIMIT_NOT_COUNTED = _rewritten(
+    "record_draws", "draw_count = became.draw_count", "draw_count = pull_count.draw_count"
+)
 LEDGER_UNREAD = _rewritten("take_gems", "operation_id = ANY(all_ids)")
 PULLS_UNREAD = _rewritten("lock_draws", "pull_id = ANY(pull_ids)")
 TWICE_IN_THE_LEDGER = "ALTER TABLE ledger DROP CONSTRAINT ledger_operation_unique"
@@ -229,6 +232,12 @@ MUTANTS: Mapping[str, Mutant] = {
                 _not_updated("super_rare_guaranteed"),
             ]
         },
+    ),
+    "limit_not_counted": Mutant(
+        "a draw from a banner with a limit leaves the player's count of draws as it was",
+        nothing,
+        ["quiet"],
+        {"gacha": [LIMIT_NOT_COUNTED]},
     ),
     "gid_not_consumed": Mutant(
         "Prepare accepts a gid that tx_branch already has",
