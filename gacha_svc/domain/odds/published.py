@@ -1,8 +1,8 @@
 """The published odds, computed from the rates that pulls are drawn from.
 
 All figures are computed and not simulated, so they are exact up to floating-point rounding.
-Long-run figures are for single pulls, one after another on banners of one kind. They leave out
-a ten-pull's guarantee, which can only raise them.
+Long-run figures of `RarityOdds` are for single pulls, one after another on banners of one kind.
+`TenPullOdds` has those of ten-pulls, which a guarantee raises.
 """
 
 import math
@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from gacha_svc.domain.field_types import CERTAIN_PPM
 from gacha_svc.domain.odds.long_run import consolidated_rates
+from gacha_svc.domain.odds.ten_pulls import ten_pull_rates
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.domain.terms import RarityRule, Terms
 
@@ -45,15 +46,44 @@ class RarityOdds:
     items: tuple[ItemOdds, ...]
 
 
-def disclose(terms: Terms) -> tuple[RarityOdds, ...]:
-    """The odds, highest rarity first.
+@dataclass(frozen=True, slots=True)
+class TenPullOdds:
+    """One rarity's odds in ten pulls at once, in percent of all pulls, the guarantee and pity
+    counted."""
+
+    rarity: Rarity
+    fresh_rate_percent: float
+    """In the first ten-pull of a player without pulls of the kind."""
+    consolidated_rate_percent: float
+    """In the long run of a player who makes ten-pulls alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """All figures of some terms; rarities highest first."""
+
+    rarities: tuple[RarityOdds, ...]
+    ten_pulls: tuple[TenPullOdds, ...]
+
+
+def disclose(terms: Terms) -> Disclosure:
+    """Computes the odds.
 
     Takes milliseconds, and up to two seconds for the longest allowed pity: cache the result by
     the `odds_version`.
     """
     rates = consolidated_rates(terms)
-    return tuple(
-        _disclose_rarity(rule, rate) for rule, rate in zip(terms.rules, rates, strict=True)
+    of_ten = ten_pull_rates(terms, rates)
+    return Disclosure(
+        rarities=tuple(
+            _disclose_rarity(rule, rate) for rule, rate in zip(terms.rules, rates, strict=True)
+        ),
+        ten_pulls=tuple(
+            TenPullOdds(rule.rarity, fresh * 100, long_run * 100)
+            for rule, fresh, long_run in zip(
+                terms.rules, of_ten.fresh, of_ten.long_run, strict=True
+            )
+        ),
     )
 
 

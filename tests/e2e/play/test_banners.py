@@ -21,8 +21,12 @@ BANNER_KEYS = {
     "oddsVersion",
     "odds",
     "tenPullGuarantee",
+    "guaranteeMode",
+    "tenPullOdds",
 }
-ODDS_KEYS = {"oddsVersion", "kind", "odds", "tenPullGuarantee"}
+ODDS_KEYS = {
+    *("oddsVersion", "kind", "odds", "tenPullGuarantee", "guaranteeMode", "tenPullOdds"),
+}
 RARITY_KEYS = {
     "rarity",
     "baseRate",
@@ -61,6 +65,8 @@ def test_banners_disclose_every_rule_and_item(client: Client) -> None:
         assert set(banner) == BANNER_KEYS
         assert type(banner["price"]) is int
         assert [odds["rarity"] for odds in banner["odds"]] == ["ultra rare", "super rare", "rare"]
+        for odds in banner["tenPullOdds"]:
+            assert set(odds) == {"rarity", "freshRate", "consolidatedRate"}
         for odds in banner["odds"]:
             assert set(odds) == RARITY_KEYS
             assert odds["items"]
@@ -96,6 +102,23 @@ def test_rate_up_tells_what_is_featured_and_how_much(banners: dict[str, dict[str
     featured = [item for item in ultra["items"] if item["featured"]]
     assert [item["name"] for item in featured] == ["Aurelia, the Last Lamplighter"]
     assert featured[0]["baseRate"] == pytest.approx(0.3)
+
+
+def test_ten_pull_odds_count_the_guarantee_and_pity(banners: dict[str, dict[str, Any]]) -> None:
+    beginner = banners["beginner"]
+    assert (beginner["tenPullGuarantee"], beginner["guaranteeMode"]) == (
+        "super rare",
+        "proportional",
+    )
+    rates = {odds["rarity"]: odds["freshRate"] for odds in beginner["tenPullOdds"]}
+    assert rates == pytest.approx(
+        {"ultra rare": 1.3487, "super rare": 12.1381, "rare": 86.5132}, abs=5e-5
+    )
+    for banner_id in ("standard", "lamplighter"):
+        banner = banners[banner_id]
+        assert banner["guaranteeMode"] == ""
+        single = [odds["consolidatedRate"] for odds in banner["odds"]]
+        assert [odds["consolidatedRate"] for odds in banner["tenPullOdds"]] == single
 
 
 def test_chances_are_those_of_the_banner(client: Client) -> None:

@@ -16,6 +16,7 @@ from tests.unit.gacha.catalogs import (
     BEGINNER,
     FLAT,
     ITEMS,
+    KEEPS_TOP_RATE,
     RATE_UP,
     SR,
     UR,
@@ -119,6 +120,19 @@ NINE_RARES = (SURELY_RARE, 0) * 9
 )
 def test_the_tenth_keeps_the_proportions_of_what_is_promised(roll: int, expected: Rarity) -> None:
     drawn, _ = draw(BEGINNER, ITEMS, Pity(), 10, Script(*NINE_RARES, roll, 0))
+    assert [item.item.rarity for item in drawn] == [R] * 9 + [expected]
+
+
+@pytest.mark.parametrize(
+    ("roll", "expected"),
+    [
+        pytest.param(29_999, UR, id="the higher has its 3 %"),
+        pytest.param(30_000, SR, id="the promised one has its own share"),
+        pytest.param(999_999, SR, id="and the whole rest"),
+    ],
+)
+def test_the_tenth_keeps_the_rate_of_what_is_above_the_promise(roll: int, expected: Rarity) -> None:
+    drawn, _ = draw(KEEPS_TOP_RATE, ITEMS, Pity(), 10, Script(*NINE_RARES, roll, 0))
     assert [item.item.rarity for item in drawn] == [R] * 9 + [expected]
 
 
