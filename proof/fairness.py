@@ -156,6 +156,29 @@ CHECKS_OF_DRAWS = {
             FROM drawn WHERE has_featured
         ) AS of_rarity WHERE NOT featured AND NOT featured_before
     """,
+    "an item says which guarantee gave it": f"""
+        {_DRAWN}, told AS (
+            SELECT drawn.*, item.featured_guaranteed, item.ten_pull_guaranteed,
+                   definition ->> 'ten_pull_guarantee' AS promise
+            FROM drawn JOIN pull_item AS item USING (pull_id, position)
+            JOIN odds USING (odds_version)
+        ), owed AS (
+            SELECT pull_id, position, featured_guaranteed AS told,
+                   NOT lag(featured, 1, true) OVER (
+                       PARTITION BY user_id, kind, rarity ORDER BY place) AS due
+            FROM told WHERE has_featured
+            UNION ALL
+            SELECT pull_id, position, ten_pull_guaranteed,
+                   count = 10 AND position = 10 AND promise IS NOT NULL AND NOT bool_or(
+                       rarity IN ('ultra rare', promise)) OVER (
+                           PARTITION BY pull_id ORDER BY position
+                           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+            FROM told
+            UNION ALL
+            SELECT pull_id, position, featured_guaranteed, false FROM told WHERE NOT has_featured
+        )
+        SELECT pull_id, position, told, due FROM owed WHERE told <> coalesce(due, false)
+    """,
     "a hard pity is kept": f"""
         {_DRAWN} SELECT user_id, kind, number, position, rarity FROM (
             SELECT *, place - coalesce(max(place) FILTER (WHERE rarity <> 'rare') OVER (

@@ -18,12 +18,16 @@ from gacha_svc.domain.terms import RarityRule, Terms
 
 @dataclass(frozen=True, slots=True)
 class DrawnItem:
-    """One item of a pull, with the effect of pity on it."""
+    """One item of a pull, with the effect of pity and guarantees on it."""
 
     item: Item
     featured: bool
     pity: int
     """The number of the pull since the last ultra rare of the kind, 1 for the first."""
+    featured_guaranteed: bool
+    """Whether it was certain to be featured, because the one before of its rarity was not."""
+    ten_pull_guaranteed: bool
+    """Whether it is the tenth of a ten-pull, drawn to keep the guarantee after nine below it."""
 
 
 def draw(
@@ -48,8 +52,17 @@ def draw(
     for position in range(1, count + 1):
         guarantee = promise if position == 10 and not kept else None
         rarity = _draw_rarity(terms, pity, guarantee, random_bytes)
-        item_id, featured, after = _draw_item(terms.rule(rarity), pity, random_bytes)
-        drawn.append(DrawnItem(items_by_id[item_id], featured, pity.since_ultra_rare + 1))
+        rule = terms.rule(rarity)
+        item_id, featured, after = _draw_item(rule, pity, random_bytes)
+        drawn.append(
+            DrawnItem(
+                items_by_id[item_id],
+                featured,
+                pity.since_ultra_rare + 1,
+                rule.featured is not None and pity.is_guaranteed(rarity),
+                guarantee is not None,
+            )
+        )
         kept = kept or (promise is not None and rarity.at_least(promise))
         pity = after.after(rarity)
     return tuple(drawn), pity

@@ -75,6 +75,13 @@ class RarityRule(Model):
         return tuple(sorted(set(self.item_ids) - set(self.featured_ids)))
 
     @property
+    def featured_share_ppm(self) -> int:
+        """The share of featured items in this rarity's draws without a guarantee."""
+        if self.featured is None:
+            return 0
+        return self.featured.share_ppm if self.standard_ids else CERTAIN_PPM
+
+    @property
     def all_ids(self) -> tuple[int, ...]:
         """Every item that a draw can give, featured ones first."""
         return self.featured_ids + self.standard_ids
@@ -83,8 +90,8 @@ class RarityRule(Model):
     def drawn_by(self) -> dict[str, Any]:
         """All that a draw of this rarity goes by, in one form for rules of one effect."""
         rule = self.model_dump(mode="json") | {"item_ids": list(self.standard_ids)}
-        if self.featured and not self.standard_ids:
-            rule["featured"]["share_ppm"] = CERTAIN_PPM
+        if self.featured:
+            rule["featured"]["share_ppm"] = self.featured_share_ppm
         return rule
 
     @model_validator(mode="after")

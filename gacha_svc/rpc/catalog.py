@@ -60,6 +60,7 @@ class CatalogRpc:
             ten_pull_guarantee=terms.ten_pull_guarantee or "",
             guarantee_mode=_guarantee_mode(terms),
             ten_pull_odds=_ten_pull_odds(published),
+            expected_pulls_featured=published.disclosure.expected_pulls_featured,
         )
 
     async def list_banner_history(
@@ -79,6 +80,7 @@ class CatalogRpc:
 
 def _banner(published: PublishedBanner) -> pb.Banner:
     banner = published.banner
+    expected_pulls = published.odds.disclosure.expected_pulls_featured
     return pb.Banner(
         id=banner.id,
         name=banner.name,
@@ -92,6 +94,8 @@ def _banner(published: PublishedBanner) -> pb.Banner:
         ten_pull_guarantee=banner.ten_pull_guarantee or "",
         guarantee_mode=_guarantee_mode(banner),
         ten_pull_odds=_ten_pull_odds(published.odds) if 10 in banner.pull_counts else [],
+        expected_pulls_featured=expected_pulls,
+        expected_gems_featured=expected_pulls * banner.price_gems,
     )
 
 

@@ -6,6 +6,7 @@ Long-run figures of `RarityOdds` are for single pulls, one after another on bann
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -64,6 +65,9 @@ class Disclosure:
 
     rarities: tuple[RarityOdds, ...]
     ten_pulls: tuple[TenPullOdds, ...]
+    expected_pulls_featured: float
+    """Average single pulls from one featured item of the highest rarity that has any to the next,
+    guarantees and pity counted; 0 if nothing is featured."""
 
 
 def disclose(terms: Terms) -> Disclosure:
@@ -84,6 +88,7 @@ def disclose(terms: Terms) -> Disclosure:
                 terms.rules, of_ten.fresh, of_ten.long_run, strict=True
             )
         ),
+        expected_pulls_featured=_expected_pulls_featured(terms, rates),
     )
 
 
@@ -102,20 +107,25 @@ def _disclose_rarity(rule: RarityRule, consolidated_rate: float) -> RarityOdds:
         hard_pity=rule.hard_pity or 0,
         consolidated_rate_percent=consolidated_rate * 100,
         expected_pulls=1 / consolidated_rate if consolidated_rate else math.inf,
-        featured_share_percent=_percent(_featured_share_ppm(rule)),
+        featured_share_percent=_percent(rule.featured_share_ppm),
         items=tuple(_item_odds(rule)),
     )
 
 
-def _featured_share_ppm(rule: RarityRule) -> int:
-    if rule.featured is None:
-        return 0
-    return rule.featured.share_ppm if rule.standard_ids else CERTAIN_PPM
+def _expected_pulls_featured(terms: Terms, rates: Sequence[float]) -> float:
+    """A lost share is followed by a certain win, so of 2 - share items of the rarity one is
+    featured, in the long run. Every ultra rare starts its rarity's pity anew, so there a player
+    without pulls waits as long."""
+    for rule, rate in zip(terms.rules, rates, strict=True):
+        if rule.featured:
+            share = rule.featured_share_ppm / CERTAIN_PPM
+            return (2 - share) / rate if rate else math.inf
+    return 0.0
 
 
 def _item_odds(rule: RarityRule) -> list[ItemOdds]:
     """Featured items first, each part by id."""
-    featured_ppm = Fraction(rule.base_rate_ppm * _featured_share_ppm(rule), CERTAIN_PPM)
+    featured_ppm = Fraction(rule.base_rate_ppm * rule.featured_share_ppm, CERTAIN_PPM)
     standard_ppm = rule.base_rate_ppm - featured_ppm
     return [
         ItemOdds(item_id, featured, _percent(share / len(item_ids)))

@@ -177,7 +177,7 @@ def _rewritten(function: str, part: str, by: str = "false") -> str:
 
 def _not_updated(column: str) -> str:
     """The statement after which a draw leaves that column of a pity as it was."""
-    return _rewritten("record_draws", f"{column} = became.{column}", f"{column} = pity.{column}")
+    return _rewritten("record_drawn", f"{column} = became.{column}", f"{column} = pity.{column}")
 
 
 LEDGER_UNREAD = _rewritten("take_gems", "operation_id = ANY(all_ids)")

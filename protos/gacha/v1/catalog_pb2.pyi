@@ -298,6 +298,8 @@ class Banner(_message.Message):
     TEN_PULL_GUARANTEE_FIELD_NUMBER: _builtins.int
     GUARANTEE_MODE_FIELD_NUMBER: _builtins.int
     TEN_PULL_ODDS_FIELD_NUMBER: _builtins.int
+    EXPECTED_PULLS_FEATURED_FIELD_NUMBER: _builtins.int
+    EXPECTED_GEMS_FEATURED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the banner in a Pull, such as "standard"."""
     name: _builtins.str
@@ -325,6 +327,14 @@ class Banner(_message.Message):
     rarities above the guaranteed one keep their rate, and the guaranteed one
     gets the rest.
     """
+    expected_pulls_featured: _builtins.float
+    """Single pulls from one featured item to the next, on average in the long
+    run, pity and guarantees counted; 0 when nothing is featured. It is of the
+    highest rarity that features any. Of ultra rares, a player without pulls
+    waits as long for the first.
+    """
+    expected_gems_featured: _builtins.float
+    """The gems for those pulls."""
     @_builtins.property
     def pull_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """How many pulls a request may ask for."""
@@ -354,10 +364,12 @@ class Banner(_message.Message):
         ten_pull_guarantee: _builtins.str = ...,
         guarantee_mode: _builtins.str = ...,
         ten_pull_odds: _abc.Iterable[Global___TenPullOdds] | None = ...,
+        expected_pulls_featured: _builtins.float = ...,
+        expected_gems_featured: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "guarantee_mode", b"guarantee_mode", "id", b"id", "kind", b"kind", "name", b"name", "odds", b"odds", "odds_version", b"odds_version", "price", b"price", "pull_counts", b"pull_counts", "pull_limit", b"pull_limit", "ten_pull_guarantee", b"ten_pull_guarantee", "ten_pull_odds", b"ten_pull_odds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "expected_gems_featured", b"expected_gems_featured", "expected_pulls_featured", b"expected_pulls_featured", "guarantee_mode", b"guarantee_mode", "id", b"id", "kind", b"kind", "name", b"name", "odds", b"odds", "odds_version", b"odds_version", "price", b"price", "pull_counts", b"pull_counts", "pull_limit", b"pull_limit", "ten_pull_guarantee", b"ten_pull_guarantee", "ten_pull_odds", b"ten_pull_odds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -489,6 +501,7 @@ class Odds(_message.Message):
     TEN_PULL_GUARANTEE_FIELD_NUMBER: _builtins.int
     GUARANTEE_MODE_FIELD_NUMBER: _builtins.int
     TEN_PULL_ODDS_FIELD_NUMBER: _builtins.int
+    EXPECTED_PULLS_FEATURED_FIELD_NUMBER: _builtins.int
     odds_version: _builtins.str
     """Names these odds."""
     kind: _builtins.str
@@ -499,6 +512,8 @@ class Odds(_message.Message):
     """
     guarantee_mode: _builtins.str
     """How the tenth pull keeps the guarantee, as in Banner."""
+    expected_pulls_featured: _builtins.float
+    """Single pulls from one featured item to the next, as in Banner."""
     @_builtins.property
     def odds(self) -> _containers.RepeatedCompositeFieldContainer[Global___RarityOdds]:
         """The odds of each rarity, highest first."""
@@ -516,10 +531,11 @@ class Odds(_message.Message):
         ten_pull_guarantee: _builtins.str = ...,
         guarantee_mode: _builtins.str = ...,
         ten_pull_odds: _abc.Iterable[Global___TenPullOdds] | None = ...,
+        expected_pulls_featured: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["guarantee_mode", b"guarantee_mode", "kind", b"kind", "odds", b"odds", "odds_version", b"odds_version", "ten_pull_guarantee", b"ten_pull_guarantee", "ten_pull_odds", b"ten_pull_odds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_pulls_featured", b"expected_pulls_featured", "guarantee_mode", b"guarantee_mode", "kind", b"kind", "odds", b"odds", "odds_version", b"odds_version", "ten_pull_guarantee", b"ten_pull_guarantee", "ten_pull_odds", b"ten_pull_odds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

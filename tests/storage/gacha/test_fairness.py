@@ -43,13 +43,32 @@ HARM = {
     ),
     "a guarantee that is not kept": (
         """
-        UPDATE pull_item SET featured = false WHERE rarity <> 'rare' AND pull_id IN (
+        UPDATE pull_item SET featured = false, featured_guaranteed = false
+        WHERE rarity <> 'rare' AND pull_id IN (
             SELECT pull_id FROM pull WHERE banner_id = 'lamplighter')
         """,
         {"after an item that was not featured the next of its rarity is"},
     ),
+    "a guarantee that is not told": (
+        "UPDATE pull_item SET featured_guaranteed = false WHERE featured_guaranteed",
+        {"an item says which guarantee gave it"},
+    ),
+    "a guarantee that is told of another": (
+        """
+        UPDATE pull_item SET featured_guaranteed = true
+        WHERE featured AND NOT featured_guaranteed
+        """,
+        {"an item says which guarantee gave it"},
+    ),
+    "a tenth that says nothing of its guarantee": (
+        "UPDATE pull_item SET ten_pull_guaranteed = false WHERE ten_pull_guaranteed",
+        {"an item says which guarantee gave it"},
+    ),
     "a hard pity that is not kept": (
-        "UPDATE pull_item SET rarity = 'rare', featured = false",
+        """
+        UPDATE pull_item SET rarity = 'rare', featured = false, featured_guaranteed = false,
+                             ten_pull_guaranteed = false
+        """,
         {"a hard pity is kept", "a ten-pull has what its banner guarantees"},
     ),
     "a limit that is passed": (
