@@ -13,6 +13,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from account_svc.adapters.payments.sandbox import SandboxProvider
 from account_svc.domain import sessions
 from account_svc.domain.payments import Charge, ChargeOrder
+from gacha_svc.domain import rates
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from mesh.deadlines import Deadline
 from mesh.saga.definition import Move, PlainMove, Saga
@@ -153,6 +154,15 @@ def repeats_taken_for_thefts() -> None:
     sessions._is_repeat = lambda session, token, key_hash, now: False
 
 
+def super_rares_at_three_times_their_rate() -> None:
+    whole = rates.shared_out
+
+    def shared_out(ultra_rare_ppm: int, super_rare_ppm: int) -> rates.Weights:
+        return whole(ultra_rare_ppm, 3 * super_rare_ppm)
+
+    rates.shared_out = shared_out
+
+
 def _rewritten(function: str, part: str, by: str = "false") -> str:
     """The statement that replaces a part of a function of the database, such as a condition."""
     return f"""
@@ -167,11 +177,11 @@ def _rewritten(function: str, part: str, by: str = "false") -> str:
 
 def _not_updated(column: str) -> str:
     """The statement after which a draw leaves that column of a pity as it was."""
-    return _rewritten("record_draws", f"{column} = became.{column}", f"{column} = pity.{column}")
+    return _rewritten("record_drawn", f"{column} = became.{column}", f"{column} = pity.{column}")
 
 
 LIMIT_NOT_COUNTED = _rewritten(
-    "record_draws", "draw_count = became.draw_count", "draw_count = pull_count.draw_count"
+    "record_drawn", "draw_count = became.draw_count", "draw_count = pull_count.draw_count"
 )
 LEDGER_UNREAD = _rewritten("take_gems", "operation_id = ANY(all_ids)")
 PULLS_UNREAD = _rewritten("lock_draws", "pull_id = ANY(pull_ids)")
@@ -238,6 +248,11 @@ MUTANTS: Mapping[str, Mutant] = {
         nothing,
         ["quiet"],
         {"gacha": [LIMIT_NOT_COUNTED]},
+    ),
+    "super_rares_at_three_times_their_rate": Mutant(
+        "pulls are drawn by another rate than the published one",
+        super_rares_at_three_times_their_rate,
+        ["quiet"],
     ),
     "gid_not_consumed": Mutant(
         "Prepare accepts a gid that tx_branch already has",
