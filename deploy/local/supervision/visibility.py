@@ -28,7 +28,7 @@ async def unseen(mesh: Mesh, token: Callable[[], str]) -> list[str]:
     answers = await asyncio.gather(
         *(_unlisted(address, _names(mesh, LISTED), token(), client) for address in registries),
         *(
-            asyncio.to_thread(_not_called, each, _names(mesh, SERVICES), client)
+            asyncio.to_thread(_not_called, each, _names(mesh, SERVICES), token(), client)
             for each in gateways
         ),
     )
@@ -61,9 +61,9 @@ async def _unlisted(
     ]
 
 
-def _not_called(gateway: str, names: Sequence[str], client: MeshClient) -> list[str]:
+def _not_called(gateway: str, names: Sequence[str], token: str, client: MeshClient) -> list[str]:
     try:
-        _, body = client.get(gateway, "/status", TIMEOUT_SECONDS)
+        _, body = client.get(gateway, "/status", TIMEOUT_SECONDS, token)
         status = json.loads(body)
         age_seconds, services = status["registry"]["viewAgeSeconds"], status["services"]
     except (OSError, http.client.HTTPException, ValueError, KeyError):
