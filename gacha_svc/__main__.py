@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gacha_svc.adapters.account import account_participant
+from gacha_svc.adapters.account import EndedSessionCalls, account_participant
 from gacha_svc.adapters.catalog_file.catalog import read_catalog
 from gacha_svc.adapters.gift_fees import RemoteGiftFees
 from gacha_svc.config import GachaSettings
@@ -22,6 +22,7 @@ from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
 from mesh.failpoints import Failpoint, no_failpoint
+from mesh.identity.ended_sessions import EndedSessions
 from mesh.identity.player_keys import PlayerKeySet
 from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.clock_offset import ClockOffset
@@ -63,6 +64,19 @@ class _Transactions:
     recover: Sequence[Callable[[], Awaitable[None]]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Players:
+    """What verifies the tokens of players."""
+
+    keys: PublishedKeys
+    ended: EndedSessions
+
+    async def first(self) -> None:
+        """Waits until both were fetched."""
+        await self.keys.first()
+        await self.ended.first()
+
+
 async def serve(
     settings: GachaSettings, database: Database, failpoint: Failpoint = no_failpoint
 ) -> None:
@@ -85,7 +99,10 @@ async def serve(
         runtime.push_async_callback(sagas.close)
         group_commit = GroupCommit(transactions.coordinator, metrics=metrics)
         catalogs = Catalogs(database, cache, lambda: read_catalog(settings.catalog_file))
-        player_keys = PublishedKeys(PlayerKeySet(account_svc).fetch)
+        players = _Players(
+            PublishedKeys(PlayerKeySet(account_svc).fetch),
+            EndedSessions(EndedSessionCalls(account_svc, to_account_svc.metadata).fetch),
+        )
         service = Service(
             offered=_offered(
                 CatalogRpc(catalogs),
@@ -93,12 +110,14 @@ async def serve(
                 GiftRpc(Gifts(database, gift_fees, sagas, fee_gems=settings.gift_fee_gems)),
                 transactions,
             ),
-            player_keys=player_keys.find,
+            player_keys=players.keys.find,
+            has_ended=players.ended.contain,
             is_ready=partial(_is_ready, database, clock_offset),
             opened=[INIT_DB] if settings.init_db == "public" else [],
-            warm_up=player_keys.first,
+            warm_up=players.first,
         )
-        runtime.run_in_background(player_keys.keep_fetching)
+        runtime.run_in_background(players.keys.keep_fetching)
+        runtime.run_in_background(players.ended.keep_fetching)
         runtime.run_in_background(cache.keep_refreshing)
         runtime.run_in_background(partial(keep_recovering, *transactions.recover), "transactions")
         runtime.run_in_background(partial(keep_recovering, sagas.run_once), "sagas")
