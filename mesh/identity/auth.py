@@ -22,9 +22,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mesh.calls import AUTHORIZATION, Metadata
-from mesh.contract.access import ANY_SERVICE, Access, Rule
+from mesh.contract.access import ADMIN, ANY_SERVICE, Access, Rule, of_services
 from mesh.contract.identifiers import checked_uuid
-from mesh.errors import InvalidArgument, PermissionDenied, Unauthenticated
+from mesh.errors import InvalidArgument, MeshError, PermissionDenied, Unauthenticated
 from mesh.identity.keys import PublicKeys, ServiceKeys
 from mesh.identity.tokens import (
     ALGORITHM,
@@ -102,6 +102,16 @@ class Authenticator:
             raise _wrong_caller(rule, identity.name)
         return identity
 
+    async def is_member(self, metadata: Metadata) -> bool:
+        """Whether a known service or an operator calls a method that is open to all."""
+        if AUTHORIZATION not in metadata:
+            return False
+        try:
+            await self.authenticate(metadata, _MEMBERS)
+        except MeshError:
+            return False
+        return True
+
     async def _identify(self, token: str, rule: Rule) -> Identity:
         known = self._verified.get((rule.access, token))
         if known is not None and known.expires_at > self._clock():
@@ -173,6 +183,7 @@ class Authenticator:
         return subject, float(expires_at)
 
 
+_MEMBERS = of_services((ANY_SERVICE, ADMIN))
 _AUDIENCES = {Access.PLAYER: PLAYER_AUDIENCE, Access.SERVICE: SERVICE_AUDIENCE}
 
 
