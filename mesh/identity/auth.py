@@ -24,9 +24,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mesh.calls import AUTHORIZATION, Metadata
-from mesh.contract.access import ANY_SERVICE, Access, Rule
+from mesh.contract.access import ADMIN, ANY_SERVICE, Access, Rule, of_services
 from mesh.contract.identifiers import checked_uuid
-from mesh.errors import InvalidArgument, PermissionDenied, Unauthenticated
+from mesh.errors import InvalidArgument, MeshError, PermissionDenied, Unauthenticated
 from mesh.identity.keys import PublicKeys, ServiceKeys
 from mesh.identity.tokens import (
     ALGORITHM,
@@ -121,6 +121,16 @@ class Authenticator:
             raise _wrong_caller(rule, identity.name)
         return identity
 
+    async def is_member(self, metadata: Metadata) -> bool:
+        """Whether a known service or an operator calls a method that is open to all."""
+        if AUTHORIZATION not in metadata:
+            return False
+        try:
+            await self.authenticate(metadata, _MEMBERS)
+        except MeshError:
+            return False
+        return True
+
     async def _identify(self, token: str, rule: Rule) -> Identity:
         verified = await self._verified_token(token, rule)
         must_live = verified.session_id and not rule.takes_ended_sessions
@@ -203,6 +213,9 @@ class Authenticator:
                 reason="TOKEN_EXPIRED",
             )
         return subject, claims.get("sid"), float(expires_at)
+
+
+_MEMBERS = of_services((ANY_SERVICE, ADMIN))
 
 
 def _wrong_audience(rule: Rule, claimed: object) -> PermissionDenied | Unauthenticated:

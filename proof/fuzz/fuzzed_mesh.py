@@ -68,6 +68,11 @@ class FuzzedMesh:
         self._log_in_at = time.monotonic() + LOG_IN_SECONDS
         return self.player.token
 
+    def new_player(self) -> Player:
+        """A player whom no random request concerns."""
+        with closing(RestClient(self.mesh.gateway)) as rest:
+            return register(rest, PURSE_GEMS)
+
     def problems(self) -> list[str]:
         """What is wrong now: lost instances, bugs in the logs, broken invariants."""
         return [*self._lost_instances(), *self._unexpected_errors(), *broken_invariants(self.mesh)]
