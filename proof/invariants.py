@@ -74,10 +74,11 @@ CHECKS_OF_GACHA = {
             SELECT user_id, item_id, sum(moved) AS owned FROM (
                 SELECT user_id, item_id, 1 AS moved FROM pull JOIN pull_item USING (pull_id)
                 UNION ALL
-                SELECT sender_id, item_id, -count FROM gift LEFT JOIN gift_outcome USING (gift_id)
+                SELECT gift.sender_id, item_id, -count
+                FROM gift LEFT JOIN gift_outcome USING (gift_id)
                 WHERE delivered IS DISTINCT FROM false
                 UNION ALL
-                SELECT receiver_id, item_id, count FROM gift JOIN gift_outcome USING (gift_id)
+                SELECT gift.receiver_id, item_id, count FROM gift JOIN gift_outcome USING (gift_id)
                 WHERE delivered
             ) AS move GROUP BY user_id, item_id HAVING sum(moved) <> 0
         ) AS left_over FULL JOIN inventory USING (user_id, item_id)
@@ -103,11 +104,11 @@ FEES_KEPT = """
     USING (fee_id) WHERE refusal = '' AND refund_id IS NULL
 """
 GIFTS_NOT_RETURNED = """
-    SELECT gift_id::text, sender_id::text, fee FROM gift LEFT JOIN gift_outcome USING (gift_id)
+    SELECT gift_id::text, gift.sender_id::text, fee FROM gift LEFT JOIN gift_outcome USING (gift_id)
     WHERE delivered IS DISTINCT FROM false
 """
 GIFTS_DELIVERED = """
-    SELECT gift_id::text, sender_id::text, fee FROM gift JOIN gift_outcome USING (gift_id)
+    SELECT gift_id::text, gift.sender_id::text, fee FROM gift JOIN gift_outcome USING (gift_id)
     WHERE delivered
 """
 PREPARED = "SELECT gid FROM pg_prepared_xacts"
