@@ -83,7 +83,7 @@ async def serve(
             offered=_offered(
                 CatalogRpc(catalogs),
                 GachaRpc(Pulls(database, cache, group_commit)),
-                GiftRpc(Gifts(database, gift_fees, sagas, fee_gems=settings.gift_fee_gems)),
+                GiftRpc(_gifts(settings, database, gift_fees, sagas)),
                 transactions,
             ),
             player_keys=player_keys.find,
@@ -96,6 +96,18 @@ async def serve(
         runtime.run_in_background(partial(keep_recovering, *transactions.recover), "transactions")
         runtime.run_in_background(partial(keep_recovering, sagas.run_once), "sagas")
         await serve_service(member, settings, service)
+
+
+def _gifts(
+    settings: GachaSettings, database: Database, fees: RemoteGiftFees, sagas: SagaRunner
+) -> Gifts:
+    return Gifts(
+        database,
+        fees,
+        sagas,
+        fee_gems=settings.gift_fee_gems,
+        refused_an_hour=settings.refused_gifts_an_hour,
+    )
 
 
 def _transactions(

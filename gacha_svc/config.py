@@ -22,3 +22,7 @@ class GachaSettings(ServiceSettings):
     """Who may call InitDb: everyone, or only an operator."""
     gift_fee_gems: int = Field(20, validation_alias="GACHA_GIFT_FEE_GEMS", ge=1, le=1_000_000_000)
     """The fee for sending a gift. A change does not affect running gifts."""
+    refused_gifts_an_hour: int = Field(
+        20, validation_alias="GACHA_REFUSED_GIFTS_AN_HOUR", ge=1, le=1_000_000
+    )
+    """How many gifts of a sender may be returned within an hour before the next one waits."""

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.gift_fees import GiftFee, PlayerName, StoredGiftFee
+from account_svc.domain.gift_fees import GiftFee, Payer, StoredGiftFee
 
 
 def insert_gift_fee(cursor: Cursor, fee: GiftFee, refusal: str) -> bool:
@@ -40,13 +40,13 @@ def insert_gift_fee_refund(cursor: Cursor, fee_id: str, refund_id: str) -> None:
     )
 
 
-def find_player_names(
+def find_payers(
     cursor: Cursor, username_keys: Collection[str], user_ids: Collection[str]
-) -> list[PlayerName]:
-    """The players with those lower-cased names, and those with those ids."""
+) -> list[Payer]:
+    """The players with those lower-cased names, and those with those ids, with what they own."""
     cursor.execute(
-        "SELECT user_id::text, username FROM player"
+        "SELECT user_id::text, username, balance FROM player JOIN wallet USING (user_id)"
         " WHERE username_key = ANY(%s) OR user_id = ANY(%s::uuid[])",
         (list(username_keys), list(user_ids)),
     )
-    return [PlayerName(*row) for row in cursor.fetchall()]
+    return [Payer(*row) for row in cursor.fetchall()]

@@ -112,6 +112,24 @@ def insert_outcome(cursor: Cursor, gift_id: str, reason: str) -> bool:
     return cursor.fetchone() is not None
 
 
+def seconds_until_admitted(
+    cursor: Cursor, sender_id: str, refused_count: int, window_seconds: float
+) -> float:
+    """Seconds until fewer than `refused_count` gifts of the sender were refused within the
+    window; 0 if that is so now."""
+    cursor.execute(
+        """
+        SELECT extract(epoch FROM created_at - now())::float8 + %s FROM gift_outcome
+        WHERE sender_id = %s AND NOT delivered
+          AND created_at > now() - make_interval(secs => %s)
+        ORDER BY created_at DESC OFFSET %s LIMIT 1
+        """,
+        (window_seconds, sender_id, window_seconds, refused_count - 1),
+    )
+    row = cursor.fetchone()
+    return 0.0 if row is None else float(row[0])
+
+
 _SELECT_GIFT = """
 SELECT gift.number, gift.intent_id::text, gift.attempt,
        gift.sender_id::text, gift.sender_name, gift.receiver_id::text, gift.receiver_name,

@@ -154,3 +154,17 @@ async def test_each_page_of_a_list_reads_little_more_than_it_shows(
         shown += page
         key = page[-1].item.id if name == "inventory" else page[-1].number
     assert len({repr(each) for each in shown}) == OWN
+
+
+@pytest.mark.timeout(300)
+async def test_the_quota_of_refused_gifts_reads_no_more_than_its_number(
+    databases: dict[str, Database],
+) -> None:
+    def read(cursor: Cursor) -> tuple[float, ExplainingCursor]:
+        explaining = ExplainingCursor(cursor)
+        wait_seconds = gifts.seconds_until_admitted(cast(Cursor, explaining), READER, PAGE, 3600.0)
+        return wait_seconds, explaining
+
+    wait_seconds, explained = await databases["gacha"].autocommit(read)
+    assert (wait_seconds, explained.whole_tables) == (0.0, set())
+    assert explained.rows_read["gift_outcome"] <= PAGE
