@@ -160,6 +160,9 @@ async def test_another_instance_finishes_the_saga_of_a_dead_one(
     dying, _ = service.instance(failpoint=die)
     with suppress(Killed, MeshError):
         await send(dying, deadline=Deadline.after(0.4))
+    async with asyncio.timeout(10):
+        while not deaths:
+            await asyncio.sleep(0.01)
     assert deaths == [point]
     ended = await service.until_ended()
     state, received = ENDS[end]
