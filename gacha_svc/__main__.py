@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from gacha_svc.use_cases.draws import Draws
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
+from gacha_svc.use_cases.retention import retention_of
 from mesh.calling.client import ServiceClient
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.identity.player_keys import PlayerKeySet
@@ -95,6 +97,12 @@ async def serve(
         runtime.run_in_background(cache.keep_refreshing)
         runtime.run_in_background(partial(keep_recovering, *transactions.recover), "transactions")
         runtime.run_in_background(partial(keep_recovering, sagas.run_once), "sagas")
+        retention = retention_of(
+            database,
+            refused=timedelta(days=settings.keep_refused_days),
+            ended_sagas=timedelta(days=settings.keep_ended_sagas_days),
+        )
+        runtime.run_in_background(partial(keep_recovering, retention.run_once), "retention")
         await serve_service(member, settings, service)
 
 

@@ -38,8 +38,11 @@ CHECKS_OF_ACCOUNT = {
     "a purchase has an outcome if and only if its saga has ended as that says": """
         SELECT saga_id, state, outcome FROM saga FULL JOIN purchase ON saga_id = purchase_id
         LEFT JOIN purchase_outcome USING (purchase_id)
-        WHERE saga_id IS NULL OR purchase_id IS NULL
-           OR coalesce(upper(outcome), 'none')
+        WHERE purchase_id IS NULL
+           -- Ended sagas are removed, a day after their end at the earliest.
+           OR (saga_id IS NULL
+               AND coalesce(purchase_outcome.created_at > now() - interval '1 day', true))
+           OR saga_id IS NOT NULL AND coalesce(upper(outcome), 'none')
               <> CASE WHEN state IN ('CREDITED', 'FAILED', 'REFUNDED') THEN state ELSE 'none' END
     """,
     "no purchase is overdue or waits for a person": """

@@ -2,6 +2,7 @@
 its cursor."""
 
 from collections.abc import Collection
+from datetime import timedelta
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -50,3 +51,11 @@ def find_payers(
         (list(username_keys), list(user_ids)),
     )
     return [Payer(*row) for row in cursor.fetchall()]
+
+
+def forget_refused(cursor: Cursor, age: timedelta, max_count: int) -> int:
+    """Removes up to `max_count` fees that were refused longer ago than `age`, which is a day at
+    least. Returns how many."""
+    cursor.execute("SELECT forget_refused_gift_fees(%s, %s)", (age, max_count))
+    (removed_count,) = cursor.fetchone() or (0,)
+    return int(removed_count)

@@ -5,6 +5,8 @@ inventory locks a single row, so that they cannot deadlock. A pull that is being
 hold the row; they then wait no longer than the lock timeout.
 """
 
+from datetime import timedelta
+
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.banners import Item
@@ -128,6 +130,14 @@ def seconds_until_admitted(
     )
     row = cursor.fetchone()
     return 0.0 if row is None else float(row[0])
+
+
+def forget_refused(cursor: Cursor, age: timedelta, max_count: int) -> int:
+    """Removes up to `max_count` gifts that were refused longer ago than `age`, which is a day at
+    least. Returns how many."""
+    cursor.execute("SELECT forget_refused_gifts(%s, %s)", (age, max_count))
+    (removed_count,) = cursor.fetchone() or (0,)
+    return int(removed_count)
 
 
 _SELECT_GIFT = """

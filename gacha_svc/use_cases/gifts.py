@@ -181,7 +181,7 @@ class Gifts:
             stands = await self._database.autocommit(
                 lambda cursor: storage.find_gift(cursor, gift.gift.gift_id)
             )
-            assert stands is not None, "a gift is never removed"
+            assert stands is not None, "no gift is removed on the day when it ends"
             return stands
 
         return await record_in_time(
