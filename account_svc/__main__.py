@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
+from account_svc.use_cases.retention import retention_of
 from account_svc.use_cases.sessions import EndedSessionList, Sessions
 from mesh.contract.terms import WorkKind
 from mesh.failpoints import Failpoint, no_failpoint
@@ -114,6 +116,12 @@ async def serve(
         runtime.run_in_background(partial(keep_recovering, shop.sagas.run_once), "sagas")
         runtime.run_in_background(partial(keep_recovering, sign_in.guard.run_once), "logins")
         runtime.run_in_background(partial(keep_recovering, sign_in.sessions.forget_old), "sessions")
+        retention = retention_of(
+            database,
+            refused=timedelta(days=settings.keep_refused_days),
+            ended_sagas=timedelta(days=settings.keep_ended_sagas_days),
+        )
+        runtime.run_in_background(partial(keep_recovering, retention.run_once), "retention")
         await serve_service(member, settings, service)
 
 

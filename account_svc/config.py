@@ -81,6 +81,14 @@ class AccountSettings(ServiceSettings):
     """The same for an address, for all accounts together; raise it if many players share
     addresses."""
 
+    keep_refused_days: int = Field(30, validation_alias="ACCOUNT_KEEP_REFUSED_DAYS", ge=1, le=3650)
+    """How long declined purchases and refused fees are kept, so that repeats of their keys get
+    the same answer."""
+    keep_ended_sagas_days: int = Field(
+        90, validation_alias="ACCOUNT_KEEP_ENDED_SAGAS_DAYS", ge=1, le=3650
+    )
+    """How long ended sagas are kept, for people who look into them."""
+
     @field_validator("payment_url")
     @classmethod
     def _require_url_of_sandbox(cls, url: str | None, others: ValidationInfo) -> str | None:

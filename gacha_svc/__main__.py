@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from gacha_svc.use_cases.draws import Draws
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
+from gacha_svc.use_cases.retention import retention_of
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.identity.ended_sessions import EndedSessions
 from mesh.identity.player_keys import PlayerKeySet
@@ -107,7 +109,7 @@ async def serve(
             offered=_offered(
                 CatalogRpc(catalogs),
                 GachaRpc(Pulls(database, cache, group_commit)),
-                GiftRpc(Gifts(database, gift_fees, sagas, fee_gems=settings.gift_fee_gems)),
+                GiftRpc(_gifts(settings, database, gift_fees, sagas)),
                 transactions,
             ),
             player_keys=players.keys.find,
@@ -121,7 +123,25 @@ async def serve(
         runtime.run_in_background(cache.keep_refreshing)
         runtime.run_in_background(partial(keep_recovering, *transactions.recover), "transactions")
         runtime.run_in_background(partial(keep_recovering, sagas.run_once), "sagas")
+        retention = retention_of(
+            database,
+            refused=timedelta(days=settings.keep_refused_days),
+            ended_sagas=timedelta(days=settings.keep_ended_sagas_days),
+        )
+        runtime.run_in_background(partial(keep_recovering, retention.run_once), "retention")
         await serve_service(member, settings, service)
+
+
+def _gifts(
+    settings: GachaSettings, database: Database, fees: RemoteGiftFees, sagas: SagaRunner
+) -> Gifts:
+    return Gifts(
+        database,
+        fees,
+        sagas,
+        fee_gems=settings.gift_fee_gems,
+        refused_an_hour=settings.refused_gifts_an_hour,
+    )
 
 
 def _transactions(

@@ -22,3 +22,13 @@ class GachaSettings(ServiceSettings):
     """Who may call InitDb: everyone, or only an operator."""
     gift_fee_gems: int = Field(20, validation_alias="GACHA_GIFT_FEE_GEMS", ge=1, le=1_000_000_000)
     """The fee for sending a gift. A change does not affect running gifts."""
+    refused_gifts_an_hour: int = Field(
+        20, validation_alias="GACHA_REFUSED_GIFTS_AN_HOUR", ge=1, le=1_000_000
+    )
+    """How many gifts of a sender may be returned within an hour before the next one waits."""
+    keep_refused_days: int = Field(30, validation_alias="GACHA_KEEP_REFUSED_DAYS", ge=1, le=3650)
+    """How long refused gifts are kept, so that repeats of their keys get the same answer."""
+    keep_ended_sagas_days: int = Field(
+        90, validation_alias="GACHA_KEEP_ENDED_SAGAS_DAYS", ge=1, le=3650
+    )
+    """How long ended sagas are kept, for people who look into them."""

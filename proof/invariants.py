@@ -38,8 +38,11 @@ CHECKS_OF_ACCOUNT = {
     "a purchase has an outcome if and only if its saga has ended as that says": """
         SELECT saga_id, state, outcome FROM saga FULL JOIN purchase ON saga_id = purchase_id
         LEFT JOIN purchase_outcome USING (purchase_id)
-        WHERE saga_id IS NULL OR purchase_id IS NULL
-           OR coalesce(upper(outcome), 'none')
+        WHERE purchase_id IS NULL
+           -- Ended sagas are removed, a day after their end at the earliest.
+           OR (saga_id IS NULL
+               AND coalesce(purchase_outcome.created_at > now() - interval '1 day', true))
+           OR saga_id IS NOT NULL AND coalesce(upper(outcome), 'none')
               <> CASE WHEN state IN ('CREDITED', 'FAILED', 'REFUNDED') THEN state ELSE 'none' END
     """,
     "no purchase is overdue or waits for a person": """
@@ -74,10 +77,11 @@ CHECKS_OF_GACHA = {
             SELECT user_id, item_id, sum(moved) AS owned FROM (
                 SELECT user_id, item_id, 1 AS moved FROM pull JOIN pull_item USING (pull_id)
                 UNION ALL
-                SELECT sender_id, item_id, -count FROM gift LEFT JOIN gift_outcome USING (gift_id)
+                SELECT gift.sender_id, item_id, -count
+                FROM gift LEFT JOIN gift_outcome USING (gift_id)
                 WHERE delivered IS DISTINCT FROM false
                 UNION ALL
-                SELECT receiver_id, item_id, count FROM gift JOIN gift_outcome USING (gift_id)
+                SELECT gift.receiver_id, item_id, count FROM gift JOIN gift_outcome USING (gift_id)
                 WHERE delivered
             ) AS move GROUP BY user_id, item_id HAVING sum(moved) <> 0
         ) AS left_over FULL JOIN inventory USING (user_id, item_id)
@@ -100,11 +104,11 @@ FEES_KEPT = """
     USING (fee_id) WHERE refusal = '' AND refund_id IS NULL
 """
 GIFTS_NOT_RETURNED = """
-    SELECT gift_id::text, sender_id::text, fee FROM gift LEFT JOIN gift_outcome USING (gift_id)
+    SELECT gift_id::text, gift.sender_id::text, fee FROM gift LEFT JOIN gift_outcome USING (gift_id)
     WHERE delivered IS DISTINCT FROM false
 """
 GIFTS_DELIVERED = """
-    SELECT gift_id::text, sender_id::text, fee FROM gift JOIN gift_outcome USING (gift_id)
+    SELECT gift_id::text, gift.sender_id::text, fee FROM gift JOIN gift_outcome USING (gift_id)
     WHERE delivered
 """
 PREPARED = "SELECT gid FROM pg_prepared_xacts"

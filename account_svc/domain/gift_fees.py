@@ -58,17 +58,28 @@ class StoredGiftFee:
 
 
 @dataclass(frozen=True, slots=True)
-class PlayerName:
-    """A player's public identity."""
+class Payer:
+    """A player who may have to pay a fee."""
 
     user_id: str
     username: str
+    balance_gems: int
+
+    def refusal_of(self, fee_gems: int) -> str:
+        """The reason why the wallet would refuse the fee now; empty if it would pay."""
+        return INSUFFICIENT_CURRENCY if self.balance_gems < fee_gems else ""
 
 
 def check_fee(amount_gems: int) -> None:
     """Raises InvalidArgument naming amount."""
     if not 1 <= amount_gems <= MAX_FEE_GEMS:
         raise InvalidArgument.of_field("amount", f"must be 1 to {MAX_FEE_GEMS:,} whole gems")
+
+
+def check_asked_fee(fee_gems: int) -> None:
+    """Raises InvalidArgument naming fee."""
+    if not 0 <= fee_gems <= MAX_FEE_GEMS:
+        raise InvalidArgument.of_field("fee", f"must be 0 to {MAX_FEE_GEMS:,} whole gems")
 
 
 def check_player_count(field: str, count: int) -> None:

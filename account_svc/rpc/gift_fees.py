@@ -1,6 +1,6 @@
 """account.v1.GiftFeeService: proto to domain and back."""
 
-from account_svc.domain.gift_fees import GiftFee
+from account_svc.domain.gift_fees import GiftFee, check_asked_fee
 from account_svc.use_cases.gift_fees import GiftFees
 from mesh.contract.identifiers import checked_uuid
 from mesh.serving.dispatch import Call
@@ -16,11 +16,16 @@ class GiftFeeRpc:
     async def find_players(
         self, request: pb.FindPlayersRequest, call: Call
     ) -> pb.FindPlayersResponse:
+        check_asked_fee(request.fee)
         user_ids = [checked_uuid("user_ids", user_id) for user_id in request.user_ids]
         players = await self._fees.find_players(request.usernames, user_ids)
         return pb.FindPlayersResponse(
             players=[
-                pb.PlayerName(user_id=player.user_id, username=player.username)
+                pb.PlayerName(
+                    user_id=player.user_id,
+                    username=player.username,
+                    fee_refusal=player.refusal_of(request.fee),
+                )
                 for player in players
             ]
         )

@@ -2,10 +2,11 @@
 its cursor."""
 
 from collections.abc import Collection
+from datetime import timedelta
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.gift_fees import GiftFee, PlayerName, StoredGiftFee
+from account_svc.domain.gift_fees import GiftFee, Payer, StoredGiftFee
 
 
 def insert_gift_fee(cursor: Cursor, fee: GiftFee, refusal: str) -> bool:
@@ -40,13 +41,21 @@ def insert_gift_fee_refund(cursor: Cursor, fee_id: str, refund_id: str) -> None:
     )
 
 
-def find_player_names(
+def find_payers(
     cursor: Cursor, username_keys: Collection[str], user_ids: Collection[str]
-) -> list[PlayerName]:
-    """The players with those lower-cased names, and those with those ids."""
+) -> list[Payer]:
+    """The players with those lower-cased names, and those with those ids, with what they own."""
     cursor.execute(
-        "SELECT user_id::text, username FROM player"
+        "SELECT user_id::text, username, balance FROM player JOIN wallet USING (user_id)"
         " WHERE username_key = ANY(%s) OR user_id = ANY(%s::uuid[])",
         (list(username_keys), list(user_ids)),
     )
-    return [PlayerName(*row) for row in cursor.fetchall()]
+    return [Payer(*row) for row in cursor.fetchall()]
+
+
+def forget_refused(cursor: Cursor, age: timedelta, max_count: int) -> int:
+    """Removes up to `max_count` fees that were refused longer ago than `age`, which is a day at
+    least. Returns how many."""
+    cursor.execute("SELECT forget_refused_gift_fees(%s, %s)", (age, max_count))
+    (removed_count,) = cursor.fetchone() or (0,)
+    return int(removed_count)

@@ -3,6 +3,7 @@ cursor."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
+from datetime import timedelta
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -52,6 +53,14 @@ def insert_outcomes(cursor: Cursor, purchase_ids: Collection[str], outcome: Purc
         " SELECT purchase_id, %s, '' FROM unnest(%s::uuid[]) AS ended (purchase_id)",
         (outcome, array_of_plain(purchase_ids)),
     )
+
+
+def forget_declined(cursor: Cursor, age: timedelta, max_count: int) -> int:
+    """Removes up to `max_count` purchases that were declined longer ago than `age`, which is a
+    day at least. Returns how many."""
+    cursor.execute("SELECT forget_declined_purchases(%s, %s)", (age, max_count))
+    (removed_count,) = cursor.fetchone() or (0,)
+    return int(removed_count)
 
 
 _SELECT = """

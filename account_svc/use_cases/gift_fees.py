@@ -19,7 +19,7 @@ from account_svc.domain.gift_fees import (
     REFUSALS,
     GiftFee,
     GiftFeeRefunded,
-    PlayerName,
+    Payer,
     StoredGiftFee,
     check_fee,
     check_player_count,
@@ -43,15 +43,13 @@ class GiftFees:
         self._database = database
         self._room_to_wait = asyncio.Semaphore(MAX_WAITERS)
 
-    async def find_players(
-        self, usernames: Sequence[str], user_ids: Sequence[str]
-    ) -> list[PlayerName]:
+    async def find_players(self, usernames: Sequence[str], user_ids: Sequence[str]) -> list[Payer]:
         """The players that exist. Raises InvalidArgument."""
         check_player_count("usernames", len(usernames))
         check_player_count("user_ids", len(user_ids))
         keys = [username.lower() for username in usernames if "\0" not in username]
         return await self._database.autocommit(
-            lambda cursor: gift_fees.find_player_names(cursor, keys, user_ids)
+            lambda cursor: gift_fees.find_payers(cursor, keys, user_ids)
         )
 
     async def charge(self, fee: GiftFee, deadline: Deadline) -> int:

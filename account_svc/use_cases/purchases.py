@@ -110,7 +110,7 @@ class Purchases:
 
         async def find() -> PurchaseRecord:
             stands = await self._find(begun.purchase.purchase_id)
-            assert stands is not None, "a purchase is never removed"
+            assert stands is not None, "no purchase is removed on the day when it ends"
             return stands
 
         return await record_in_time(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gacha_svc.domain.gifts import FeeRefused, Gift, Player
+from gacha_svc.domain.gifts import FeeRefused, Gift, Parties, Player
 from mesh.calls import Caller, Metadata
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
@@ -22,20 +22,21 @@ class RemoteGiftFees:
         self._metadata = metadata
 
     async def find_players(
-        self, username: str, user_id: str, deadline: Deadline
-    ) -> tuple[Player | None, Player | None]:
-        """The player of that name, in any case, and the player of that id."""
-        request = pb.FindPlayersRequest(usernames=[username], user_ids=[user_id])
+        self, to: str, sender_id: str, fee_gems: int, deadline: Deadline
+    ) -> Parties:
+        """The player named `to`, in any case, and the one with the sender's id."""
+        request = pb.FindPlayersRequest(usernames=[to], user_ids=[sender_id], fee=fee_gems)
         answer = await self._caller.call(
             f"{_SERVICE}/FindPlayers", request.SerializeToString(), self._metadata(), deadline
         )
-        players = [
-            Player(player.user_id, player.username)
-            for player in pb.FindPlayersResponse.FromString(answer).players
-        ]
-        named = (each for each in players if each.username.lower() == username.lower())
-        known = (each for each in players if each.user_id == user_id)
-        return next(named, None), next(known, None)
+        found = pb.FindPlayersResponse.FromString(answer).players
+        named = (each for each in found if each.username.lower() == to.lower())
+        known = next((each for each in found if each.user_id == sender_id), None)
+        return Parties(
+            sender=_player(known),
+            receiver=_player(next(named, None)),
+            fee_refusal="" if known is None else known.fee_refusal,
+        )
 
     async def charge(self, gift: Gift, deadline: Deadline) -> None:
         """Takes the fee from the sender's wallet. Idempotent by the gift's id.
@@ -64,3 +65,7 @@ class RemoteGiftFees:
         await self._caller.call(
             f"{_SERVICE}/RefundGiftFee", request.SerializeToString(), self._metadata(), deadline
         )
+
+
+def _player(found: pb.PlayerName | None) -> Player | None:
+    return None if found is None else Player(found.user_id, found.username)

@@ -3,12 +3,19 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from math import ceil
 from typing import Protocol
 
 from gacha_svc.domain.banners import Item
 from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline
-from mesh.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound
+from mesh.errors import (
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+)
 
 GIFT = "gift"
 """The kind of a gift's operation and saga."""
@@ -16,6 +23,7 @@ MAX_GIFT_COUNT = 100
 MAX_ITEM_ID = 2**31 - 1
 MAX_USERNAME_LENGTH = 64
 MAX_HOLDING_COUNT = 2**53 - 1
+REFUSALS_WINDOW_SECONDS = 3600.0
 
 
 class PlayerNotFound(NotFound):
@@ -69,6 +77,19 @@ class FeeRefused(FailedPrecondition):
         super().__init__("The fee was refused; the gift was not sent.", reason=reason)
 
 
+class TooManyRefusedGifts(ResourceExhausted):
+    """Too many of the sender's gifts were begun and refused lately; this one was not begun."""
+
+    REASON = "TOO_MANY_REFUSED_GIFTS"
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__(
+            "Too many of your gifts were returned; send the next one in "
+            f"{max(1, ceil(wait_seconds))} s.",
+            retry_after_seconds=wait_seconds,
+        )
+
+
 class GiftNotFound(NotFound):
     """No gift of this player has this id."""
 
@@ -92,6 +113,16 @@ class Player:
 
     user_id: str
     username: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """The players of a gift, as far as they exist. `fee_refusal` is the reason why the sender's
+    wallet would refuse the fee now; empty if it would pay."""
+
+    sender: Player | None
+    receiver: Player | None
+    fee_refusal: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +171,10 @@ class Players(Protocol):
     """The port to the players' identities, in the account service."""
 
     async def find_players(
-        self, username: str, user_id: str, deadline: Deadline
-    ) -> tuple[Player | None, Player | None]:
-        """The player of that name, in any case, and the player of that id. Raises MeshError."""
+        self, to: str, sender_id: str, fee_gems: int, deadline: Deadline
+    ) -> Parties:
+        """The player named `to`, in any case, and the one with the sender's id. Raises
+        MeshError."""
         ...
 
 

@@ -5,6 +5,8 @@ inventory locks a single row, so that they cannot deadlock. A pull that is being
 hold the row; they then wait no longer than the lock timeout.
 """
 
+from datetime import timedelta
+
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.banners import Item
@@ -12,6 +14,8 @@ from gacha_svc.domain.gifts import MAX_HOLDING_COUNT, Gift, GiftRecord, GiftStat
 from gacha_svc.domain.rarities import Rarity
 
 LOCK_TIMEOUT = "200ms"
+MAX_NUMBER = 2**63 - 1
+"""Above every gift's number."""
 
 
 def wait_briefly_for_locks(cursor: Cursor) -> None:
@@ -102,16 +106,43 @@ def insert_outcome(cursor: Cursor, gift_id: str, reason: str) -> bool:
     """Records a gift's outcome: returned if there is a reason, else delivered. False when it has
     ended before."""
     cursor.execute(
-        "INSERT INTO gift_outcome (gift_id, delivered, reason) VALUES (%s, %s, %s)"
+        "INSERT INTO gift_outcome (gift_id, delivered, reason, sender_id, receiver_id, number)"
+        " SELECT gift_id, %s, %s, sender_id, receiver_id, number FROM gift WHERE gift_id = %s"
         " ON CONFLICT DO NOTHING RETURNING 1",
-        (gift_id, not reason, reason),
+        (not reason, reason, gift_id),
     )
     return cursor.fetchone() is not None
 
 
+def seconds_until_admitted(
+    cursor: Cursor, sender_id: str, refused_count: int, window_seconds: float
+) -> float:
+    """Seconds until fewer than `refused_count` gifts of the sender were refused within the
+    window; 0 if that is so now."""
+    cursor.execute(
+        """
+        SELECT extract(epoch FROM created_at - now())::float8 + %s FROM gift_outcome
+        WHERE sender_id = %s AND NOT delivered
+          AND created_at > now() - make_interval(secs => %s)
+        ORDER BY created_at DESC OFFSET %s LIMIT 1
+        """,
+        (window_seconds, sender_id, window_seconds, refused_count - 1),
+    )
+    row = cursor.fetchone()
+    return 0.0 if row is None else float(row[0])
+
+
+def forget_refused(cursor: Cursor, age: timedelta, max_count: int) -> int:
+    """Removes up to `max_count` gifts that were refused longer ago than `age`, which is a day at
+    least. Returns how many."""
+    cursor.execute("SELECT forget_refused_gifts(%s, %s)", (age, max_count))
+    (removed_count,) = cursor.fetchone() or (0,)
+    return int(removed_count)
+
+
 _SELECT_GIFT = """
-SELECT gift.number, gift.intent_id::text, gift.attempt, gift.sender_id::text, gift.sender_name,
-       gift.receiver_id::text, gift.receiver_name,
+SELECT gift.number, gift.intent_id::text, gift.attempt,
+       gift.sender_id::text, gift.sender_name, gift.receiver_id::text, gift.receiver_name,
        gift.item_id, gift.count, gift.fee, gift.item_name, gift.item_rarity,
        gift_outcome.delivered, coalesce(gift_outcome.reason, ''), gift.created_at
 FROM gift LEFT JOIN gift_outcome USING (gift_id)
@@ -134,18 +165,26 @@ def find_last_attempt(cursor: Cursor, intent_id: str) -> GiftRecord | None:
 
 def list_gifts(cursor: Cursor, user_id: str, before: int | None, limit: int) -> list[GiftRecord]:
     """The gifts that a player sent or received, below the number `before`, newest first."""
-    bounds = (user_id, before, before, limit)
-    # Merges two lists from two indexes. A condition with OR would read all of a player's gifts.
+    below = MAX_NUMBER if before is None else before
+    # Merges two lists from two indexes, and reads no more gifts than are shown. A condition with
+    # OR would read all gifts of the player, and one on the outcome after a join all that were
+    # ever sent to the player.
     cursor.execute(
-        f"""
-        ({_SELECT_GIFT} WHERE sender_id = %s AND (%s::bigint IS NULL OR number < %s)
-         ORDER BY number DESC LIMIT %s)
-        UNION ALL
-        ({_SELECT_GIFT} WHERE receiver_id = %s AND (%s::bigint IS NULL OR number < %s)
-         AND gift_outcome.delivered ORDER BY number DESC LIMIT %s)
-        ORDER BY number DESC LIMIT %s
+        """
+        SELECT gift_id::text FROM (
+            (SELECT gift_id, number FROM gift WHERE sender_id = %s AND number < %s
+             ORDER BY number DESC LIMIT %s)
+            UNION ALL
+            (SELECT gift_id, number FROM gift_outcome
+             WHERE receiver_id = %s AND number < %s AND delivered
+             ORDER BY number DESC LIMIT %s)
+        ) AS own ORDER BY number DESC LIMIT %s
         """,
-        (*bounds, *bounds, limit),
+        (user_id, below, limit, user_id, below, limit, limit),
+    )
+    gift_ids = [gift_id for (gift_id,) in cursor.fetchall()]
+    cursor.execute(
+        f"{_SELECT_GIFT} WHERE gift_id = ANY(%s::uuid[]) ORDER BY gift.number DESC", (gift_ids,)
     )
     return _records(cursor)
 

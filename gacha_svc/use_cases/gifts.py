@@ -7,6 +7,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from gacha_svc.domain.errors import InsufficientCurrency
 from gacha_svc.domain.gifts import (
     GIFT,
+    REFUSALS_WINDOW_SECONDS,
     FeeRefused,
     Gift,
     GiftNotFound,
@@ -18,6 +19,7 @@ from gacha_svc.domain.gifts import (
     Player,
     PlayerNotFound,
     Players,
+    TooManyRefusedGifts,
     check_gift,
 )
 from gacha_svc.storage import gifts as storage
@@ -39,13 +41,21 @@ class Gifts:
     """Gifts over the gacha database, the account service and the sagas."""
 
     def __init__(
-        self, database: Database, players: Players, sagas: SagaRunner, *, fee_gems: int
+        self,
+        database: Database,
+        players: Players,
+        sagas: SagaRunner,
+        *,
+        fee_gems: int,
+        refused_an_hour: int,
     ) -> None:
-        """`fee_gems` is the sender's fee for new gifts."""
+        """`fee_gems` is the sender's fee for new gifts. A sender begins none while
+        `refused_an_hour` were refused within the last hour."""
         self._database = database
         self._players = players
         self._sagas = sagas
         self._fee_gems = fee_gems
+        self._refused_an_hour = refused_an_hour
 
     async def send(
         self,
@@ -61,10 +71,11 @@ class Gifts:
         Idempotent by `idempotency_key`. Returns a pending gift if it has not ended shortly
         before the deadline; its saga continues in the background. A gift that ended is answered
         as it ended, also if it was returned: a new attempt needs a new key, and no player or
-        inventory is looked at for a stored gift. Raises InvalidArgument,
-        IdempotencyKeyReused, PlayerNotFound, GiftToSelf, ItemNotOwned, InsufficientCurrency,
-        InventoryFull; nothing has changed then. After any other MeshError the outcome is
-        unknown: repeat the key.
+        inventory is looked at for a stored gift. What is known to be refused is not stored, and
+        its key may be tried again. Raises InvalidArgument, IdempotencyKeyReused, PlayerNotFound,
+        GiftToSelf, ItemNotOwned, InsufficientCurrency, InventoryFull, TooManyRefusedGifts;
+        nothing has changed then. After any other MeshError the outcome is unknown: repeat the
+        key.
         """
         _, key = check_each(
             lambda: check_gift(item_id, to, count), lambda: checked_key(idempotency_key)
@@ -82,7 +93,7 @@ class Gifts:
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
         if ended.state is GiftState.RETURNED:
-            raise _refused(ended)
+            raise _refused(ended.reason, ended.gift.fee_gems)
         return ended
 
     async def find(self, user_id: str, gift_id: str) -> GiftRecord:
@@ -108,7 +119,9 @@ class Gifts:
     async def _both_players(
         self, user_id: str, to: str, deadline: Deadline
     ) -> tuple[Player, Player]:
-        receiver, sender = await self._players.find_players(to, user_id, deadline)
+        """Raises what would refuse the gift for sure."""
+        found = await self._players.find_players(to, user_id, self._fee_gems, deadline)
+        sender, receiver = found.sender, found.receiver
         if sender is None:
             raise NotFound(
                 "The player of this token does not exist; register again.",
@@ -118,10 +131,13 @@ class Gifts:
             raise PlayerNotFound
         if receiver == sender:
             raise GiftToSelf
+        if found.fee_refusal:
+            raise _refused(found.fee_refusal, self._fee_gems)
         return sender, receiver
 
     async def _begin(self, gift: Gift, deadline: Deadline) -> tuple[GiftRecord, Saga | None]:
-        """The gift, and its saga if this call started it. Raises ItemNotOwned."""
+        """The gift, and its saga if this call started it. Raises ItemNotOwned and
+        TooManyRefusedGifts."""
         while True:
             try:
                 return await self._database.transaction(lambda cursor: self._reserve(cursor, gift))
@@ -137,6 +153,11 @@ class Gifts:
         stored = storage.find_last_attempt(cursor, gift.intent_id)
         if stored is not None:
             return stored, None
+        wait_seconds = storage.seconds_until_admitted(
+            cursor, gift.sender.user_id, self._refused_an_hour, REFUSALS_WINDOW_SECONDS
+        )
+        if wait_seconds > 0:
+            raise TooManyRefusedGifts(wait_seconds)
         item = storage.find_item(cursor, gift.item_id)
         if item is None:
             raise ItemNotOwned(held_count=0)
@@ -157,7 +178,7 @@ class Gifts:
             stands = await self._database.autocommit(
                 lambda cursor: storage.find_gift(cursor, gift.gift.gift_id)
             )
-            assert stands is not None, "a gift is never removed"
+            assert stands is not None, "no gift is removed on the day when it ends"
             return stands
 
         return await record_in_time(
@@ -168,12 +189,13 @@ class Gifts:
         )
 
 
-def _refused(returned: GiftRecord) -> MeshError:
-    """The sender's error for a gift that was returned. It is the same for every repeat."""
-    match returned.reason:
+def _refused(reason: str, fee_gems: int) -> MeshError:
+    """The sender's error for a gift that was or would be returned. It is the same for every
+    repeat."""
+    match reason:
         case InsufficientCurrency.REASON:
-            return InsufficientCurrency(metadata={"price_gems": str(returned.gift.fee_gems)})
+            return InsufficientCurrency(metadata={"price_gems": str(fee_gems)})
         case InventoryFull.REASON:
             return InventoryFull()
-        case reason:
+        case _:
             return FeeRefused(reason)

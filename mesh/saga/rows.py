@@ -8,7 +8,7 @@ is the time of its next attempt. It is NULL if there is nothing to do: at the en
 saga is parked for a person. Waking a leased saga sets `is_woken`; the saga is then due as soon
 as it is postponed.
 
-Rows are never deleted. They are small, and they answer what became of a request.
+`mesh.saga.retention` removes rows long after their end.
 """
 
 import json

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh.saga import retention as saga_retention
 from mesh.saga import rows as saga_rows
 from mesh.txn import decisions, participant
 
@@ -25,6 +26,8 @@ def test_imports_go_one_way(repository: Path) -> None:
         ("gacha_svc", participant.SCHEMA),
         ("gacha_svc", decisions.SCHEMA),
         ("gacha_svc", saga_rows.SCHEMA),
+        ("account_svc", saga_retention.SCHEMA),
+        ("gacha_svc", saga_retention.SCHEMA),
     ],
 )
 def test_a_service_has_the_tables_of_the_protocol_as_it_needs_them(

@@ -21,7 +21,7 @@ SELECT kind, saga_id::text, state, attempt_count, reason, is_parked FROM saga
 WHERE due_at IS NOT NULL OR is_parked
 """
 DELIVERED = """
-SELECT intent_id::text, gift_id::text, sender_id::text, receiver_name, item_id, count
+SELECT intent_id::text, gift_id::text, gift.sender_id::text, receiver_name, item_id, count
 FROM gift JOIN gift_outcome USING (gift_id)
 WHERE delivered AND intent_id = ANY(%s::uuid[])
 """

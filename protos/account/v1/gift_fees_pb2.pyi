@@ -30,6 +30,11 @@ class FindPlayersRequest(_message.Message):
 
     USERNAMES_FIELD_NUMBER: _builtins.int
     USER_IDS_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
+    fee: _builtins.int
+    """Gems, 0 to 1,000,000,000: whether each player's wallet would pay such a fee
+    now. 0 asks for no fee.
+    """
     @_builtins.property
     def usernames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names in any case, at most 100."""
@@ -43,10 +48,11 @@ class FindPlayersRequest(_message.Message):
         *,
         usernames: _abc.Iterable[_builtins.str] | None = ...,
         user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        fee: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ids", b"user_ids", "usernames", b"usernames"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fee", b"fee", "user_ids", b"user_ids", "usernames", b"usernames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -84,19 +90,25 @@ class PlayerName(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     USERNAME_FIELD_NUMBER: _builtins.int
+    FEE_REFUSAL_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The player's id, a UUID."""
     username: _builtins.str
     """The name as it was registered."""
+    fee_refusal: _builtins.str
+    """Why the wallet would refuse the fee now, such as "INSUFFICIENT_CURRENCY";
+    empty if it would pay.
+    """
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         username: _builtins.str = ...,
+        fee_refusal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fee_refusal", b"fee_refusal", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

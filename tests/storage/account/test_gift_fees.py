@@ -14,7 +14,7 @@ from account_svc.domain.gift_fees import (
     GiftFee,
     GiftFeeRefunded,
     InsufficientCurrency,
-    PlayerName,
+    Payer,
 )
 from account_svc.domain.wallets import BalanceChange, BalanceLimit
 from account_svc.storage import wallets
@@ -237,9 +237,9 @@ async def test_a_refund_that_the_wallet_cannot_hold_is_refused_and_may_be_tried_
 async def test_players_are_found_by_name_in_any_case_and_by_id(
     accounts: FundedAccounts, fees: GiftFees
 ) -> None:
-    mira, noor = await player(accounts), await player(accounts, username="Noor")
+    mira, noor = await player(accounts, 7), await player(accounts, username="Noor")
     found = await fees.find_players(["NOOR", "nobody", "n\0body"], [mira, str(uuid4())])
-    assert set(found) == {PlayerName(mira, "mira"), PlayerName(noor, "Noor")}
+    assert set(found) == {Payer(mira, "mira", 7), Payer(noor, "Noor", 0)}
     assert await fees.find_players([], []) == []
     with pytest.raises(MeshError, match="usernames"):
         await fees.find_players(["n"] * 101, [])

@@ -10,6 +10,7 @@ from gacha_svc.domain.gifts import (
     Gift,
     GiftRecord,
     GiftState,
+    Parties,
     Player,
 )
 from gacha_svc.storage import gifts as storage
@@ -24,7 +25,7 @@ from mesh.saga.runner import SagaLimits, SagaRunner
 SWORD, SHIELD = 1, 2
 
 
-FEE_GEMS = 20
+FEE_GEMS, REFUSED_AN_HOUR = 20, 3
 
 
 QUICK = SagaLimits(
@@ -45,13 +46,20 @@ class Account:
     strikes: list[str] = field(default_factory=list)
     """What happens to the next messages: "request lost", "reply lost" or nothing."""
     players: tuple[Player, ...] = (MIRA, NOOR, OLE)
+    spends_meanwhile: bool = False
+    """Whether what a sender lacks is spent only after it was looked for."""
 
     async def find_players(
-        self, username: str, user_id: str, deadline: Deadline
-    ) -> tuple[Player | None, Player | None]:
-        named = [each for each in self.players if each.username.lower() == username.lower()]
-        known = [each for each in self.players if each.user_id == user_id]
-        return next(iter(named), None), next(iter(known), None)
+        self, to: str, sender_id: str, fee_gems: int, deadline: Deadline
+    ) -> Parties:
+        named = [each for each in self.players if each.username.lower() == to.lower()]
+        known = [each for each in self.players if each.user_id == sender_id]
+        is_poor = self.balances[sender_id] < fee_gems
+        return Parties(
+            next(iter(known), None),
+            next(iter(named), None),
+            "INSUFFICIENT_CURRENCY" if is_poor and not self.spends_meanwhile else "",
+        )
 
     async def charge(self, gift: Gift, deadline: Deadline) -> None:
         await self._deliver(lambda: self._charge(gift))
@@ -91,10 +99,20 @@ class GiftService:
         self.database = database
         self.account = Account({player.user_id: 100 for player in (MIRA, NOOR, OLE)})
 
-    def instance(self, failpoint: Failpoint = no_failpoint) -> tuple[Gifts, SagaRunner]:
+    def instance(
+        self, failpoint: Failpoint = no_failpoint, database: Database | None = None
+    ) -> tuple[Gifts, SagaRunner]:
+        """`database` serves the requests, if that is another one than the sagas'."""
         saga = GiftSaga(self.database, self.account)
         runner = SagaRunner(self.database, [saga.definition], limits=QUICK, failpoint=failpoint)
-        return Gifts(self.database, self.account, runner, fee_gems=FEE_GEMS), runner
+        gifts = Gifts(
+            database or self.database,
+            self.account,
+            runner,
+            fee_gems=FEE_GEMS,
+            refused_an_hour=REFUSED_AN_HOUR,
+        )
+        return gifts, runner
 
     async def owns(self, player: Player, item_id: int, count: int) -> None:
         await self.database.autocommit(

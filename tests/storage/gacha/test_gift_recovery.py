@@ -69,6 +69,7 @@ async def test_without_the_fee_the_items_come_back_and_the_key_gives_the_same_an
     service: GiftService, gifts: Gifts
 ) -> None:
     service.account.balances[MIRA.user_id] = FEE_GEMS - 1
+    service.account.spends_meanwhile = True
     with pytest.raises(InsufficientCurrency):
         await send(gifts)
     returned = await service.gift_of(MIRA)
@@ -145,6 +146,7 @@ async def test_another_instance_finishes_the_saga_of_a_dead_one(
 ) -> None:
     if end == "without the fee":
         service.account.balances[MIRA.user_id] = 0
+        service.account.spends_meanwhile = True
     if end == "inventory full":
         await service.owns(NOOR, SWORD, MAX_HOLDING_COUNT)
     gems_before = sum(service.account.balances.values())
@@ -158,6 +160,9 @@ async def test_another_instance_finishes_the_saga_of_a_dead_one(
     dying, _ = service.instance(failpoint=die)
     with suppress(Killed, MeshError):
         await send(dying, deadline=Deadline.after(0.4))
+    async with asyncio.timeout(10):
+        while not deaths:
+            await asyncio.sleep(0.01)
     assert deaths == [point]
     ended = await service.until_ended()
     state, received = ENDS[end]
@@ -207,7 +212,7 @@ async def test_an_item_that_stays_held_is_tried_again_with_pauses(service: GiftS
             return await service.database.autocommit(work)
 
     database = BusyDatabase("postgresql://nowhere")
-    gifts = Gifts(database, service.account, service.instance()[1], fee_gems=FEE_GEMS)
+    gifts, _ = service.instance(database=database)
     with pytest.raises(DeadlineExceeded):
         await send(gifts, deadline=Deadline.after(0.3))
     assert 2 <= database.attempt_count <= 8

@@ -5,14 +5,19 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from gacha_svc.domain.errors import InsufficientCurrency
 from gacha_svc.domain.gifts import (
+    MAX_HOLDING_COUNT,
     GiftNotFound,
     GiftRecord,
     GiftState,
     GiftToSelf,
+    InventoryFull,
     ItemNotOwned,
     PlayerNotFound,
+    TooManyRefusedGifts,
 )
 from gacha_svc.rpc.gifts import gift_message
 from gacha_svc.use_cases.gifts import Gifts
@@ -26,6 +31,7 @@ from tests.storage.gacha.gift_service import (
     MIRA,
     NOOR,
     OLE,
+    REFUSED_AN_HOUR,
     SHIELD,
     SWORD,
     GiftService,
@@ -156,6 +162,50 @@ async def test_one_item_is_given_only_once_under_concurrent_requests(service: Gi
     assert [isinstance(answer, ItemNotOwned) for answer in answers].count(True) == 7
     held = [await service.held(player, SHIELD) for player in (MIRA, NOOR, OLE)]
     assert (held[0], sum(held)) == (0, 1)
+
+
+async def rows(service: GiftService, table: str) -> int:
+    def count(cursor: Cursor) -> int:
+        cursor.execute(f"SELECT count(*) FROM {table}")
+        return int((cursor.fetchone() or (0,))[0])
+
+    return await service.database.autocommit(count)
+
+
+async def test_a_gift_whose_fee_cannot_be_paid_leaves_nothing(
+    service: GiftService, gifts: Gifts
+) -> None:
+    service.account.balances[MIRA.user_id] = FEE_GEMS - 1
+    for _ in range(REFUSED_AN_HOUR + 1):
+        with pytest.raises(InsufficientCurrency):
+            await send(gifts)
+    stored = [await rows(service, table) for table in ("gift", "gift_outcome", "saga")]
+    assert (stored, service.account.decided) == ([0, 0, 0], {})
+    service.account.balances[MIRA.user_id] = FEE_GEMS
+    assert (await send(gifts)).state is GiftState.DELIVERED
+
+
+async def test_a_sender_of_many_refused_gifts_waits_and_no_other_sender_does(
+    service: GiftService, gifts: Gifts
+) -> None:
+    await service.owns(NOOR, SWORD, MAX_HOLDING_COUNT)
+    await service.owns(OLE, SWORD, 1)
+    for number in range(REFUSED_AN_HOUR):
+        with pytest.raises(InventoryFull):
+            await send(gifts, key=f"refused-{number}")
+    with pytest.raises(TooManyRefusedGifts) as refused:
+        await send(gifts, to="ole")
+    assert 3500 < (refused.value.retry_after_seconds or 0) <= 3600
+    assert await rows(service, "gift") == REFUSED_AN_HOUR
+    with pytest.raises(InventoryFull):
+        await send(gifts, key="refused-0")
+    assert await gifts.send(OLE.user_id, SWORD, "Mira", 1, "", soon())
+    await service.database.autocommit(
+        lambda cursor: cursor.execute(
+            "UPDATE gift_outcome SET created_at = created_at - interval '1 hour'"
+        )
+    )
+    assert (await send(gifts, to="ole")).state is GiftState.DELIVERED
 
 
 async def test_a_gift_is_shown_to_its_players_and_one_under_way_to_its_sender(
