@@ -1,11 +1,12 @@
 """What a player reads page by page is read by index, at a million rows of other players."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
+import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -15,7 +16,6 @@ from mesh.postgres.database import Database
 from proof.postgres_server import PostgresServer
 from tests.storage.conftest import (
     ServiceDatabase,
-    as_owner,
     close,
     migrations_of,
     service_database,
@@ -124,8 +124,11 @@ def databases(postgres_server: PostgresServer, repository: Path) -> Iterator[dic
     def make(service: str) -> ServiceDatabase:
         schema = migrations_of(repository, f"{service}_svc")
         database = service_database(postgres_server, f"lists_{service}", schema)
-        filling = f"SET statement_timeout = 0; {BEFORE}{ROWS[service]}{AFTER}"
-        asyncio.run(as_owner(database, lambda cursor: cursor.execute(filling)))
+        url = postgres_server.cluster.superuser_url_of(f"lists_{service}")
+        with closing(psycopg2.connect(url)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(BEFORE + ROWS[service] + AFTER)
         return database
 
     with ThreadPoolExecutor() as threads:
