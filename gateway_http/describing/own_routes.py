@@ -69,14 +69,14 @@ OWN_PATHS: dict[str, dict[str, Any]] = {
         has_html=True,
     ),
     "/odds": _page(
-        "GetOdds",
+        "GetOddsPage",
         "The odds of every banner: a page for browsers, the banners as JSON for others",
         {"$ref": "#/components/schemas/gacha.v1.ListBannersResponse"},
         *("429", "500", "503", "504"),
         has_html=True,
     ),
     "/": _page(
-        "GetHome",
+        "GetHomePage",
         "What this server is, and where everything else is: a page for browsers, links for others",
         _object(
             name=_TEXT,

@@ -5,6 +5,7 @@ says the unit of a field and what its empty value means. So a new field of a con
 without a change here. Pure.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +106,7 @@ class Presenter:
         if isinstance(value, list):
             return ", ".join(_plain(each) for each in value)
         text = f"{_plain(value)} {shown.unit}".rstrip()
-        money = self._money(value) if shown.is_gems else ""
+        money = self._money(math.ceil(value)) if shown.is_gems else ""
         return f"{text} ({money})" if money else text
 
 
@@ -118,14 +119,14 @@ def column_notes(sections: Iterable[Section]) -> list[tuple[str, str]]:
 
 
 def gem_amounts(message: Descriptor, value: Mapping[str, Any]) -> Iterator[int]:
-    """Every amount of gems in a message and the messages in it, in their order."""
+    """Every amount of gems in a message and the messages in it, in their order, rounded up."""
     for field in message.fields:
         given = value.get(field.json_name)
         if field.message_type is not None:
             for each in given if isinstance(given, list) else [given] if given else []:
                 yield from gem_amounts(field.message_type, each)
-        elif _shown(field).is_gems and isinstance(given, int) and given > 0:
-            yield given
+        elif _shown(field).is_gems and isinstance(given, int | float) and given > 0:
+            yield math.ceil(given)
 
 
 def _shown(field: FieldDescriptor) -> documents_pb2.Shown:

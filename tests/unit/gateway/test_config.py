@@ -45,3 +45,18 @@ def test_a_limit_that_is_set_keeps_its_name_and_its_sentence(
     changed = load(GatewaySettings).sign_in_limit
     assert (changed.quota, changed.window_seconds) == (7, 9)
     assert (changed.name, changed.refusal) == (before.name, before.refusal)
+
+
+@pytest.mark.parametrize("url", ["https://example.com/issues", "mailto:help@example.com"])
+def test_problems_are_reported_at_a_page_or_by_mail(
+    environment: pytest.MonkeyPatch, url: str
+) -> None:
+    environment.setenv("GATEWAY_REPORT_URL", url)
+    assert load(GatewaySettings).report_url == url
+
+
+@pytest.mark.parametrize("url", ["", "example.com", "javascript:alert(1)", "https://a b"])
+def test_no_other_link_can_be_shown_to_people(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("GATEWAY_REPORT_URL", url)
+    with pytest.raises(SystemExit, match="GATEWAY_REPORT_URL"):
+        load(GatewaySettings)

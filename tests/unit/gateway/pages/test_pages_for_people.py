@@ -67,7 +67,11 @@ def banner(**changes: object) -> catalog_pb2.Banner:
 def answering(*banners: catalog_pb2.Banner) -> FakeCaller:
     listed = catalog_pb2.ListBannersResponse(banners=banners)
     prices = purchases_pb2.ListPricesResponse(
-        prices=[purchases_pb2.GemPrice(amount=160, price_minor=159, price="1.59")], currency="USD"
+        prices=[
+            purchases_pb2.GemPrice(amount=160, price_minor=159, price="1.59"),
+            purchases_pb2.GemPrice(amount=14_952, price_minor=14_803, price="148.03"),
+        ],
+        currency="USD",
     )
     return FakeCaller({BANNERS: listed.SerializeToString(), PRICES: prices.SerializeToString()})
 
@@ -178,6 +182,14 @@ def fill(message: Message) -> set[str]:
     return labels
 
 
+async def test_a_fraction_of_a_gem_is_priced_as_a_whole_one() -> None:
+    caller = answering(banner(expected_gems_featured=14_951.36))
+    text = (await get("/odds", caller, BROWSER)).body.decode()
+    assert "14951.4 gems (148.03 USD)" in text
+    (asked,) = [call.request for call in caller.calls if call.method == PRICES]
+    assert list(purchases_pb2.ListPricesRequest.FromString(asked).amounts) == [160, 14_952]
+
+
 async def test_every_field_of_the_contract_is_on_the_page() -> None:
     full = catalog_pb2.Banner()
     labels = fill(full)
@@ -273,11 +285,12 @@ async def test_a_token_that_proves_no_operator_shows_no_more() -> None:
     headers = shown(PLAYER_AUDIENCE, "11111111-2222-3333-4444-555555555555")
     answer = await get("/status", headers=headers, operators=operators)
     assert b"account_svc-1" not in answer.body
-    for wrong in (
-        {"authorization": "Bearer x"},
-        shown(service_audience("gateway_http"), "gacha_svc"),
+    for wrong, reason in (
+        ({"authorization": "Bearer x"}, "TOKEN_INVALID"),
+        (shown(service_audience("gateway_http"), "gacha_svc"), "TOKEN_INVALID"),
+        (shown(service_audience("gacha_svc"), "admin"), "WRONG_AUDIENCE"),
     ):
         refused = await get("/status", headers=wrong, operators=operators)
-        assert (refused.status, orjson.loads(refused.body)["reason"]) == (401, "TOKEN_INVALID")
+        assert (refused.status, orjson.loads(refused.body)["reason"]) == (401, reason)
     ignored = await get("/status", headers={"authorization": "Bearer x"})
     assert ignored.status == 200
