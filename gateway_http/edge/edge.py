@@ -6,7 +6,6 @@ from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.rate_limits.limiter import UNLIMITED, Admission, RateLimiter
 from gateway_http.edge.response_headers import ResponseHeaders
 from gateway_http.exchange import HttpRequest, LimitClass
-from mesh.addresses import site_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,4 +23,4 @@ class Edge:
         if self.limiter is None:
             return UNLIMITED
         authorization = request.headers.get("authorization")
-        return self.limiter.admit(limit_class, site_of(client_address), authorization)
+        return self.limiter.admit(limit_class, client_address, authorization)
