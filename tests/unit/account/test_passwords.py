@@ -129,8 +129,8 @@ async def test_a_caller_who_has_gone_costs_no_hash_and_keeps_no_turn(scene: Scen
     gone = waiting[1:-1]
     for task in gone:
         task.cancel()
-    scene.process.release.set()
     assert await ends(gone) == ["CancelledError"] * len(gone)
+    scene.process.release.set()
     assert await ends([waiting[0], waiting[-1]]) == ["hash", "hash"]
     assert scene.process.asked == ["0", str(len(waiting) - 1)]
     assert await ends(await scene.begin(TURNS_AT_ONCE + 1)) == ["hash"] * (TURNS_AT_ONCE + 1)
