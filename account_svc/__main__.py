@@ -108,7 +108,7 @@ async def serve(
             has_ended=ended.contain,
             is_ready=partial(_is_ready, database, ClockOffset(database, member.metrics)),
             warm_up=ended.first,
-            gates={WorkKind.HASHING: sign_in.passwords.check_room},
+            gates={WorkKind.HASHING: sign_in.passwords.check_time},
         )
         runtime.run_in_background(sign_in.signing_keys.keep_looking)
         runtime.run_in_background(ended.keep_fetching)
@@ -140,6 +140,7 @@ def _sign_in(
     guard = LoginGuard(
         database,
         schedules_with(settings.login_free_attempts, settings.login_free_attempts_of_address),
+        admit=passwords.admit,
         count_refusal=LoginMetrics(member.metrics).count_refusal,
     )
     sessions = Sessions(database, signing_keys, SessionMetrics(member.metrics).count_refresh)

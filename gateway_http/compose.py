@@ -20,6 +20,7 @@ from gateway_http.edge.edge import Edge
 from gateway_http.edge.operators import Operators
 from gateway_http.edge.rate_limits.counters import Counters
 from gateway_http.edge.rate_limits.limiter import RateLimiter
+from gateway_http.edge.rate_limits.network_counters import NetworkCounters
 from gateway_http.edge.rate_limits.token_keys import TokenKeys
 from gateway_http.edge.response_headers import ResponseHeaders
 from gateway_http.exchange import LimitClass
@@ -121,13 +122,12 @@ def compose_edge(
         registry=metrics_registry,
     )
     addresses = ClientAddresses(settings.trusted_proxies)
-    policies = {
-        LimitClass.ADDRESS: settings.address_limit,
-        LimitClass.SIGN_IN: settings.sign_in_limit,
-        LimitClass.PLAYER: settings.player_limit,
-    }
     limiter = RateLimiter(
-        {limit_class: Counters(policy, clock) for limit_class, policy in policies.items()},
+        {
+            LimitClass.ADDRESS: NetworkCounters(settings.address_limit, clock),
+            LimitClass.SIGN_IN: NetworkCounters(settings.sign_in_limit, clock),
+            LimitClass.PLAYER: Counters(settings.player_limit, clock),
+        },
         TokenKeys(player_keys, clock=clock),
         lambda policy: refusals.labels(policy).inc(),
     )

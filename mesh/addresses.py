@@ -10,7 +10,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import unquote
 
 REMEMBERED_ADDRESSES = 16_384
-IPV6_SITE_BITS = 64
+IPV6_SITE_BITS = (64, 56, 48)
+"""A customer of a provider has a network of one of these sizes (RFC 6177)."""
 _NUMERIC_HOST = re.compile(r"(.*\.)?([0-9]+|0[xX][0-9A-Fa-f]*)")
 """Resolvers read a host whose last label is a number as an IPv4 address."""
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
@@ -29,12 +30,18 @@ def canonical(text: str) -> str | None:
 
 
 @lru_cache(REMEMBERED_ADDRESSES)
-def site_of(address: str) -> str:
-    """The part of an address that one customer controls: an IPv4 address itself, or the /64
-    network of an IPv6 address. Any other text is returned unchanged."""
+def networks_of(address: str) -> tuple[str, ...]:
+    """The networks of an address that one customer may control, the narrowest first: an IPv4
+    address itself, or the /64, the /56 and the /48 of an IPv6 address. Any other text is returned
+    unchanged."""
     if ":" not in address:
-        return address
-    return str(ip_network((address, IPV6_SITE_BITS), strict=False))
+        return (address,)
+    return tuple(str(ip_network((address, bits), strict=False)) for bits in IPV6_SITE_BITS)
+
+
+def site_of(address: str) -> str:
+    """The narrowest of `networks_of` an address."""
+    return networks_of(address)[0]
 
 
 def is_callable_host(host: str) -> bool:

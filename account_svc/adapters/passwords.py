@@ -1,24 +1,27 @@
 """Hashes passwords in a separate process, so that a storm of logins slows nothing else.
 
-The queue is bounded in length and in waiting time. A call that would wait longer than that, or
-past its deadline, is refused at once. A call that is cancelled before its turn computes no hash.
+`admit` decides who may work on a password, by `account_svc.domain.hashing_queue`. A call that is
+cancelled before its turn computes no hash.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from account_svc.adapters.hashing import hasher
 from account_svc.adapters.hashing_process import HashingProcess
 from account_svc.domain.accounts import Verdict
+from account_svc.domain.hashing_queue import HashingBusy, HashingQueue, Urgency
+from mesh.addresses import networks_of
 from mesh.deadlines import Deadline
-from mesh.errors import DeadlineExceeded, Overloaded
+from mesh.errors import DeadlineExceeded
 from mesh.serving.bulkheads import hint_seconds
 
-MAX_WAITING = 64
-MAX_WAIT_SECONDS = 1.0
+TURNS_AT_ONCE = 4
+"""One hashes; the others store an attempt meanwhile, so that the process is never idle."""
 FIRST_GUESS_SECONDS = 0.05
 """The assumed duration of a hash before the first one."""
 SMOOTHING = 0.2
@@ -26,7 +29,7 @@ SMOOTHING = 0.2
 
 
 class Passwords:
-    """Hashes and verifies, one password at a time."""
+    """Hashes and verifies, one password at a time. Use it in one event loop only."""
 
     def __init__(
         self,
@@ -39,29 +42,35 @@ class Passwords:
         # The thread only waits for the process.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="password")
         self._seconds_each = FIRST_GUESS_SECONDS
-        self._waiting_count = 0
         self._began_at: float | None = None
         self._dummy_hash = hasher().hash(uuid4().hex)
+        self._turn_count = 0
+        self._queue: HashingQueue[asyncio.Future[None]] = HashingQueue()
 
-    def check_room(self, deadline: Deadline, ahead_count: int) -> None:
-        """Raises Overloaded when one more password would wait too long for any caller, and
-        DeadlineExceeded when only this caller has too little time. `ahead_count` is the number
-        of earlier calls that may need a hash, also of those that do not wait for it yet."""
-        seconds_each = self._seconds_each_now()
-        wait_seconds = ahead_count * seconds_each
-        if wait_seconds > MAX_WAIT_SECONDS:
-            raise self._overloaded(ahead_count)
-        if wait_seconds + seconds_each > deadline.remaining_seconds():
+    def check_time(self, deadline: Deadline, ahead_count: int) -> None:
+        """Raises DeadlineExceeded when the caller has too little time for one hash. A
+        `mesh.serving.dispatch.Gate`; those who are ahead are of no interest to it."""
+        if self._seconds_each_now() > deadline.remaining_seconds():
             raise DeadlineExceeded("A password takes longer than this call may last.")
 
+    @asynccontextmanager
+    async def admit(self, urgency: Urgency, address: str) -> AsyncIterator[None]:
+        """Waits for a turn, and holds it within the context. `address` is the client's. Raises
+        HashingBusy. Contexts must not be nested."""
+        await self._begin_turn(urgency, _site_of(address))
+        try:
+            yield
+        finally:
+            self._end_turn()
+
     async def hash(self, password: str) -> str:
-        """The hash to store. Raises Overloaded."""
+        """The hash to store. Call it within `admit`."""
         answer = await self._ask([password])
         assert isinstance(answer, str), "a hash is a text"
         return answer
 
     async def verify(self, password_hash: str | None, password: str) -> Verdict:
-        """Whether the password is the one that was hashed. Raises Overloaded.
+        """Whether the password is the one that was hashed. Call it within `admit`.
 
         Without a hash it does the same work, and the password is wrong, so that the time does
         not reveal whether a user exists.
@@ -76,17 +85,38 @@ class Passwords:
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._process.end()
 
-    async def _ask(self, request: list[str]) -> str | bool:
-        if self._waiting_count >= MAX_WAITING:
-            raise self._overloaded(MAX_WAITING)
-        self._waiting_count += 1
+    async def _begin_turn(self, urgency: Urgency, site: str) -> None:
+        if self._turn_count < TURNS_AT_ONCE:
+            self._turn_count += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        refused = self._queue.push(urgency, site, turn, self._seconds_each_now())
+        # A waiter whose caller has left is cancelled before its task removes it.
+        if refused is not None and not refused.done():
+            refused.set_exception(self._busy(urgency))
         try:
-            # If its caller has left before its turn, the work is cancelled and never starts.
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._answer, request
-            )
-        finally:
-            self._waiting_count -= 1
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._queue.remove(urgency, site, turn)
+            elif turn.exception() is None:
+                # The turn was given in the moment of the cancellation.
+                self._end_turn()
+            raise
+
+    def _end_turn(self) -> None:
+        """Gives the turn to the next one."""
+        turn = self._queue.pop()
+        while turn is not None and turn.done():
+            turn = self._queue.pop()
+        if turn is None:
+            self._turn_count -= 1
+        else:
+            turn.set_result(None)
+
+    async def _ask(self, request: list[str]) -> str | bool:
+        # If its caller has left before its turn, the work is cancelled and never starts.
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, request)
 
     def _answer(self, request: list[str]) -> str | bool:
         self._began_at = self._clock()
@@ -105,8 +135,10 @@ class Passwords:
         began_at = self._began_at
         return 0.0 if began_at is None else self._clock() - began_at
 
-    def _overloaded(self, waiting_count: int) -> Overloaded:
-        return Overloaded(
-            "Too many people are logging in; try again in a moment.",
-            retry_after_seconds=hint_seconds(waiting_count / 2 * self._seconds_each_now()),
-        )
+    def _busy(self, urgency: Urgency) -> HashingBusy:
+        waiting_seconds = self._queue.count(urgency) * self._seconds_each_now() / urgency.share
+        return HashingBusy(hint_seconds(waiting_seconds / 2))
+
+
+def _site_of(address: str) -> str:
+    return networks_of(address)[-1]

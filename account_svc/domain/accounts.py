@@ -1,12 +1,14 @@
 """Players: their rules and their errors."""
 
 import re
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Protocol
 
 from email_validator import EmailNotValidError, validate_email
 
+from account_svc.domain.hashing_queue import Urgency
 from account_svc.domain.passwords import (
     check_not_a_name,
     checked_given_password,
@@ -148,8 +150,11 @@ class Verdict:
 
 
 class PasswordHashing(Protocol):
-    """The port to password hashing. Every method may raise Overloaded; then no password was
-    checked."""
+    """The port to password hashing. Hash and verify within a turn."""
+
+    def admit(self, urgency: Urgency, address: str) -> AbstractAsyncContextManager[None]:
+        """Waits for a turn of a client at that address. Raises HashingBusy."""
+        ...
 
     async def hash(self, password: str) -> str:
         """The salted hash to store."""

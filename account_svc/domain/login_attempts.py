@@ -10,6 +10,8 @@ Attempts are counted by three kinds of subjects:
              logged in within the last 30 days
     address  from the address on any account;               100  1 s         1 min
              pairs skip this limit
+    /56      the same for the IPv6 networks around          400  1 s         1 min
+    /48      the address's /64                            1,600  1 s         1 min
 
 - Each failure after the free ones doubles the wait. An hour without a failure clears all.
 - An attempt counts as a failure from its start. A success undoes that completely, also its
@@ -23,7 +25,7 @@ from enum import StrEnum
 from hashlib import sha256
 from math import ceil
 
-from mesh.addresses import canonical, site_of
+from mesh.addresses import canonical, networks_of
 from mesh.errors import ResourceExhausted
 
 FORGET_SECONDS = 3600.0
@@ -31,6 +33,8 @@ KNOWN_SECONDS = 30 * 24 * 3600.0
 """How long an address stays known for an account that logged in there."""
 ANY = b""
 """Stands in a key for all accounts, or all addresses."""
+NETWORK_FACTOR = 4
+"""How many times the free attempts of a /64 its /56 has, and of a /56 its /48."""
 _MAX_DOUBLINGS = 30
 
 
@@ -131,8 +135,10 @@ class Schedules:
     account: Schedule = Schedule(5, first_wait_seconds=1.0, longest_wait_seconds=900.0)
     address: Schedule = Schedule(100, first_wait_seconds=1.0, longest_wait_seconds=60.0)
 
-    def of(self, kind: Kind) -> Schedule:
-        return self.address if kind is Kind.ADDRESS else self.account
+    def of_network(self, number: int) -> Schedule:
+        """That of the number-th of `address_keys`: each wider network has more free attempts."""
+        free_count = self.address.free_count * NETWORK_FACTOR**number
+        return replace(self.address, free_count=free_count)
 
 
 def schedules_with(account_free_count: int, address_free_count: int) -> Schedules:
@@ -149,11 +155,13 @@ def account_key(username: str) -> Key:
     return Key(_hash(username.lower()), ANY)
 
 
-def address_key(address: str) -> Key | None:
-    """The key of an IPv4 address, or of an IPv6 address's /64. None for anything else: callers
-    with unknown addresses must not be counted together."""
+def address_keys(address: str) -> tuple[Key, ...]:
+    """The key of an IPv4 address; or those of an IPv6 address's /64, /56 and /48. Empty for
+    anything else: callers with unknown addresses must not be counted together."""
     spelled = canonical(address)
-    return None if spelled is None else Key(ANY, _hash(site_of(spelled)))
+    if spelled is None:
+        return ()
+    return tuple(Key(ANY, _hash(network)) for network in networks_of(spelled))
 
 
 def pair_key(account: Key, address: Key) -> Key:

@@ -17,6 +17,7 @@ from account_svc.domain.accounts import (
     checked_login,
     checked_registration,
 )
+from account_svc.domain.hashing_queue import Urgency
 from account_svc.domain.passwords import (
     check_not_a_name,
     checked_given_password,
@@ -87,7 +88,8 @@ class Accounts:
             lambda: checked_key(idempotency_key),
         )
         request = _registration(username, email, key)
-        password_hash = await self._passwords.hash(new_password)
+        async with self._passwords.admit(Urgency.REGISTRATION, address):
+            password_hash = await self._passwords.hash(new_password)
         user_id = self._new_user_id()
         is_new = await self._database.transaction(
             lambda cursor: players.insert_player(cursor, user_id, request, player, password_hash)
@@ -144,7 +146,8 @@ class Accounts:
         verdict = await self._judge(player, current_password, player.username, address)
         if not verdict.is_right:
             raise WrongPassword
-        password_hash = await self._passwords.hash(new_password)
+        async with self._passwords.admit(Urgency.KNOWN, address):
+            password_hash = await self._passwords.hash(new_password)
         session, first = self._sessions.new(user_id)
         is_changed = await self._database.transaction(
             lambda cursor: _replace_password(cursor, player, change_id, password_hash, session)
@@ -191,7 +194,7 @@ class Accounts:
     ) -> Verdict:
         """Whether the password is right. Every check of a player's password goes through here, and
         waits after failures. An unknown player costs the same work. Raises LoginBackoff and
-        Overloaded."""
+        HashingBusy."""
         password_hash = player.password_hash if player else None
         return await self._guard.attempt(
             username, address, lambda: self._passwords.verify(password_hash, password)

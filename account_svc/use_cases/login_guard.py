@@ -8,35 +8,39 @@ and costs one read. A crash of the database may lose the attempts of its last mo
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.accounts import Verdict
+from account_svc.domain.hashing_queue import Urgency
 from account_svc.domain.login_attempts import (
     CLEAR,
     KNOWN_SECONDS,
     Key,
     Kind,
     LoginBackoff,
+    Schedule,
     Schedules,
     Standing,
     account_key,
-    address_key,
+    address_keys,
     after_attempt,
     pair_key,
     taken_back,
 )
 from account_svc.storage import login_attempts as storage
 from account_svc.storage.login_attempts import Row
-from mesh.errors import Overloaded
 from mesh.postgres.database import Database
 
 SECONDS_BETWEEN_CLEANUPS = 60.0
 ROWS_A_STATEMENT = 1_000
 STATEMENTS_A_CLEANUP = 20
+
+Admit = Callable[[Urgency, str], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,23 @@ class Reservation:
     pair: Key | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Subjects:
+    """What an attempt counts for, with the schedule of each; which of them it has to wait for; the
+    account at this address; and whether it logged in there before. Attempts with one `turn` run
+    one after another."""
+
+    counted: Mapping[Key, Schedule]
+    waiting: Sequence[Key]
+    pair: Key | None
+    turn: Key
+    is_known: bool
+
+
+def _admit_all(urgency: Urgency, address: str) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
+
+
 class LoginGuard:
     """Guards every check of a password; the subjects are in one database."""
 
@@ -56,11 +77,14 @@ class LoginGuard:
         database: Database,
         schedules: Schedules | None = None,
         *,
+        admit: Admit = _admit_all,
         clock: Callable[[], float] = time.time,
         count_refusal: Callable[[Kind], None] = lambda kind: None,
     ) -> None:
-        """`clock` gives seconds since 1970, nearly the same in all instances."""
+        """`admit` is that of `account_svc.domain.accounts.PasswordHashing`. `clock` gives seconds
+        since 1970, nearly the same in all instances."""
         self._database = database
+        self._admit = admit
         self._schedules = schedules or Schedules()
         self._clock = clock
         self._count_refusal = count_refusal
@@ -75,43 +99,52 @@ class LoginGuard:
     async def attempt(
         self, username: str, address: str, verify: Callable[[], Awaitable[Verdict]]
     ) -> Verdict:
-        """Whether the password is right. `verify` is called at most once.
+        """Whether the password is right. `verify` is called at most once, within a turn of
+        `admit`: accounts at addresses where they logged in before have the better claim.
 
         Attempts on one account from one address run one after another, so that concurrent right
-        ones do not count against one another. Raises LoginBackoff, and the errors of `verify`.
-        An attempt does not count when `verify` raises Overloaded, because no password was
-        checked, nor when the call is cancelled, because its caller learns nothing.
+        ones do not count against one another. Raises LoginBackoff, HashingBusy, and the errors of
+        `verify`. An attempt does not count when it was refused, nor when the call is cancelled,
+        because its caller learns nothing.
         """
-        async with self._turn(username, address):
-            reservation = await self.reserve(username, address)
+        subjects = await self._subjects(username, address)
+        urgency = Urgency.KNOWN if subjects.is_known else Urgency.STRANGER
+        async with self._admit(urgency, address), self._turn(subjects.turn):
+            reservation = await self._reserve(subjects)
             try:
                 verdict = await verify()
-            except (Overloaded, asyncio.CancelledError):
+            except asyncio.CancelledError:
                 await self.given_back(reservation)
                 raise
             if verdict.is_right:
                 await self.succeeded(reservation)
             return verdict
 
-    async def reserve(self, username: str, address: str) -> Reservation:
-        """Counts an attempt on that account from that address as a failed one, until
-        `succeeded` or `given_back` is called. Raises LoginBackoff, and then counts nothing.
-        """
-        account, origin = account_key(username), address_key(address)
-        pair = None if origin is None else pair_key(account, origin)
-        keys = [key for key in (account, origin, pair) if key is not None]
+    async def _subjects(self, username: str, address: str) -> _Subjects:
+        """The subjects of an attempt. Raises LoginBackoff if one of them has to wait: most
+        attempts of an attack are refused here, without a lock and without a write."""
+        account, networks = account_key(username), address_keys(address)
+        pair = pair_key(account, networks[0]) if networks else None
+        keys = [account, *networks, *([pair] if pair is not None else [])]
         stored = await self._database.autocommit(lambda cursor: storage.find(cursor, keys))
         is_known = pair is not None and stored.get(pair, Row()).known_until > self._clock()
         asked = pair if pair is not None and is_known else account
-        # A known pair skips the limit of its address, but counts towards it.
-        waiting = [asked] if is_known or origin is None else [asked, origin]
-        counted = [asked] if origin is None else [asked, origin]
-        # Most attempts of an attack are refused here, without a lock and without a write.
-        self._check(waiting, stored)
+        counted = {asked: self._schedules.account} | {
+            network: self._schedules.of_network(number) for number, network in enumerate(networks)
+        }
+        # A known pair skips the limits of its networks, but counts towards them.
+        waiting = [asked] if is_known else list(counted)
+        subjects = _Subjects(counted, waiting, pair, account if pair is None else pair, is_known)
+        self._check(subjects, stored)
+        return subjects
+
+    async def _reserve(self, subjects: _Subjects) -> Reservation:
+        """Counts the attempt as a failed one, until `succeeded` or `given_back` is called. Raises
+        LoginBackoff, and then counts nothing."""
 
         def count(cursor: Cursor) -> Mapping[Key, Standing]:
-            rows = storage.lock(cursor, counted)
-            self._check(waiting, rows)
+            rows = storage.lock(cursor, subjects.counted)
+            self._check(subjects, rows)
             now = self._clock()
             storage.save(
                 cursor,
@@ -122,7 +155,7 @@ class LoginGuard:
             )
             return {key: row.standing for key, row in rows.items()}
 
-        return Reservation(await self._database.transaction(count), pair)
+        return Reservation(await self._database.transaction(count), subjects.pair)
 
     async def succeeded(self, reservation: Reservation) -> None:
         """Records a right password: clears the failures of the account at this address, and
@@ -146,18 +179,16 @@ class LoginGuard:
             if removed_count < ROWS_A_STATEMENT:
                 return
 
-    def _turn(self, username: str, address: str) -> asyncio.Lock:
+    def _turn(self, key: Key) -> asyncio.Lock:
         """The lock of an account at an address; it exists while a task holds or awaits it."""
-        account, origin = account_key(username), address_key(address)
-        key = account if origin is None else pair_key(account, origin)
         return self._turns.setdefault(key, asyncio.Lock())
 
-    def _check(self, waiting: Iterable[Key], rows: Mapping[Key, Row]) -> None:
+    def _check(self, subjects: _Subjects, rows: Mapping[Key, Row]) -> None:
         """Raises LoginBackoff for the subject with the longest wait."""
         now = self._clock()
         waits = [
-            (self._schedules.of(key.kind).wait_seconds(rows.get(key, Row()).standing, now), key)
-            for key in waiting
+            (subjects.counted[key].wait_seconds(rows.get(key, Row()).standing, now), key)
+            for key in subjects.waiting
         ]
         wait_seconds, key = max(waits)
         if wait_seconds > 0:

@@ -7,7 +7,6 @@ from gateway_http.edge.headers import authorization_of
 from gateway_http.edge.rate_limits.limiter import UNLIMITED, Admission, RateLimiter
 from gateway_http.edge.response_headers import ResponseHeaders
 from gateway_http.exchange import HttpRequest, LimitClass
-from mesh.addresses import site_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,4 +24,4 @@ class Edge:
         if self.limiter is None:
             return UNLIMITED
         authorization = authorization_of(request.headers)
-        return await self.limiter.admit(limit_class, site_of(client_address), authorization)
+        return await self.limiter.admit(limit_class, client_address, authorization)

@@ -4,7 +4,7 @@
     --------  -------------------------------------------------  -------------------------
     READING   NO_SIDE_EFFECTS, unless the proto says otherwise   1,024
     WRITING   all other methods, unless the proto says otherwise 1,024
-    HASHING   logins, registrations and changes of a                64
+    HASHING   logins, registrations and changes of a               128
               password, by their protos
     SETTLING  methods that finish work in progress, by protos    1,024
 
@@ -39,7 +39,7 @@ class WorkKind(IntEnum):
 BOUNDS: Mapping[WorkKind, int] = {
     WorkKind.READING: 1024,
     WorkKind.WRITING: 1024,
-    WorkKind.HASHING: 64,
+    WorkKind.HASHING: 128,
     WorkKind.SETTLING: 1024,
 }
 """How many calls of each kind one server runs at once."""

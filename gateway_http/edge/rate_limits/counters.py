@@ -103,6 +103,11 @@ class Counters:
     def __len__(self) -> int:
         return len(self._counters)
 
+    @property
+    def parts(self) -> "tuple[Counters, ...]":
+        """Itself, as `NetworkCounters.parts` has several."""
+        return (self,)
+
     def take(self, key: str) -> Standing:
         """Decides on one request of a key, and counts it if it is admitted."""
         policy = self.policy

@@ -5,6 +5,8 @@
                                        Register, Login
     player    by the player            calls with a valid token, where one is needed
 
+An IPv6 address counts by its /64, and with wider quotas by its /56 and its /48.
+
 The probes /healthz and /readyz have no limits. A request is counted against its limits in this
 order. If one refuses it, it still counts against the limits before that one. The headers describe
 the limit with the fewest remaining requests.
@@ -14,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway_http.edge.rate_limits.counters import Counters, Standing
+from gateway_http.edge.rate_limits.network_counters import NetworkCounters
 from gateway_http.edge.rate_limits.token_keys import TokenKeys
 from gateway_http.exchange import HeaderList, LimitClass
 from mesh.errors import ResourceExhausted
@@ -48,7 +51,7 @@ class RateLimiter:
 
     def __init__(
         self,
-        counters: Mapping[LimitClass, Counters],
+        counters: Mapping[LimitClass, Counters | NetworkCounters],
         token_keys: TokenKeys,
         count_refusal: Callable[[str], None],
     ) -> None:
@@ -66,7 +69,7 @@ class RateLimiter:
     @property
     def counters(self) -> Sequence[Counters]:
         """Those of all classes: what gateways share."""
-        return tuple(self._counters.values())
+        return tuple(part for each in self._counters.values() for part in each.parts)
 
     async def admit(
         self, limit_class: LimitClass, client_address: str, authorization: str | None

@@ -37,6 +37,7 @@ FREE = Schedules().account.free_count
 LOGIN = "/account.v1.AccountService/Login"
 TIMEOUT_SECONDS = 30
 PATIENCE_SECONDS = 60
+BUSY = ("OVERLOADED", "HASHING_BUSY")
 MINUTE_SECONDS = 60
 At = Callable[[str], httpx.Client]
 
@@ -60,7 +61,7 @@ def log_in(client: httpx.Client, username: str, password: str = PASSWORD) -> htt
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         answer = client.post("/login", json={"username": username, "password": password})
-        if answer.status_code != 429 or answer.json()["reason"] != "OVERLOADED":
+        if answer.status_code != 429 or answer.json()["reason"] not in BUSY:
             return answer
         assert time.monotonic() < deadline
         time.sleep(0.1)

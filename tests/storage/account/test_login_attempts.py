@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.accounts import Verdict
+from account_svc.domain.hashing_queue import HashingBusy, Urgency
 from account_svc.domain.login_attempts import (
     FORGET_SECONDS,
     KNOWN_SECONDS,
@@ -16,13 +18,12 @@ from account_svc.domain.login_attempts import (
     LoginBackoff,
     Schedules,
     account_key,
-    address_key,
+    address_keys,
     schedules_with,
 )
 from account_svc.storage import login_attempts as storage
 from account_svc.use_cases.login_guard import LoginGuard
 from deploy.local.servers.databases import SERVICE
-from mesh.errors import Overloaded
 from mesh.postgres.database import Database
 from proof.postgres_server import PostgresServer
 from tests.storage.conftest import MakeDatabase, empty, migrations_of
@@ -242,13 +243,47 @@ async def test_without_an_address_only_the_account_counts(logins: LoginInstances
 async def test_a_login_refused_by_a_full_hashing_queue_is_no_attempt(
     logins: LoginInstances,
 ) -> None:
-    async def find_no_room() -> Verdict:
-        raise Overloaded("No room.", retry_after_seconds=1.0)
+    asked: list[tuple[Urgency, str]] = []
 
-    for _ in range(3 * FREE):
-        with pytest.raises(Overloaded):
-            await logins.guards[0].attempt("mira", HOME, find_no_room)
+    @asynccontextmanager
+    async def find_no_room(urgency: Urgency, address: str) -> AsyncIterator[None]:
+        asked.append((urgency, address))
+        raise HashingBusy(1.0)
+        yield
+
+    await logins.log_in("mira", HOME, is_right=True)
+    logins.guards[0] = LoginGuard(logins.databases[0], admit=find_no_room, clock=lambda: NOW)
+    for address in (HOME, STRANGER):
+        for _ in range(2 * FREE):
+            with pytest.raises(HashingBusy):
+                await logins.log_in("mira", address)
     assert await logins.query("SELECT sum(failure_count) FROM login_attempt") == [(0,)]
+    assert set(asked) == {(Urgency.KNOWN, HOME), (Urgency.STRANGER, STRANGER)}
+
+
+async def test_the_networks_around_an_ipv6_address_have_failures_of_their_own(
+    logins: LoginInstances,
+) -> None:
+    logins.guards = [logins.guard(database, schedules_with(5, 2)) for database in logins.databases]
+
+    async def tried(network: str, count: int) -> int:
+        """How many guesses from as many /64 networks reach a password."""
+        before = logins.looked_at_count
+        for number in range(count):
+            try:
+                await logins.log_in(f"player-{network}-{number}", f"{network}{number:02x}::1")
+            except LoginBackoff:
+                continue
+        return logins.looked_at_count - before
+
+    assert await tried("2001:db8:1:0", 12) == 8
+    assert await tried("2001:db8:1:1", 12) == 8
+    assert await tried("2001:db8:1:2", 12) == 8
+    assert await tried("2001:db8:1:3", 12) == 8
+    assert await tried("2001:db8:1:4", 12) == 0
+    assert await tried("2001:db8:2:0", 3) == 3
+    assert set(logins.refusals) == {Kind.ADDRESS}
+    assert await logins.log_in("noor", "2001:db8:2::1", is_right=True)
 
 
 async def test_a_login_cancelled_before_its_answer_is_no_attempt(logins: LoginInstances) -> None:
@@ -276,7 +311,7 @@ async def test_only_expired_records_are_removed(
     await logins.fail("noor", STRANGER, 1)
     await logins.guards[0].run_once()
     # The records of mira's account and of her home, which have no failures, are deleted.
-    kept = {account_key("noor"), address_key(STRANGER)}
+    kept = {account_key("noor"), *address_keys(STRANGER)}
     rows = await logins.query("SELECT account_hash, address_hash FROM login_attempt")
     pairs = [row for row in rows if all(map(bytes, row))]
     assert len(rows) == len(kept) + len(pairs) == 3

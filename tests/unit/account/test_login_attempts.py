@@ -16,7 +16,7 @@ from account_svc.domain.login_attempts import (
     Schedules,
     Standing,
     account_key,
-    address_key,
+    address_keys,
     after_attempt,
     pair_key,
     schedules_with,
@@ -142,7 +142,7 @@ def test_a_success_clears_no_failures_that_came_before_it_at_an_address() -> Non
 
 
 def test_subjects_are_distinguished_and_named_by_digests_alone() -> None:
-    account, address = account_key("Mira"), address_key("192.0.2.1")
+    account, (address,) = account_key("Mira"), address_keys("192.0.2.1")
     assert account == account_key("mIRA") != account_key("noor")
     assert address is not None
     pair = pair_key(account, address)
@@ -155,11 +155,14 @@ def test_subjects_are_distinguished_and_named_by_digests_alone() -> None:
 
 
 def test_an_ipv6_customer_is_one_address_and_an_unknown_one_is_none() -> None:
-    assert address_key("2001:db8:1:2::3") == address_key("2001:DB8:1:2:ffff::1")
-    assert address_key("2001:db8:1:2::3") != address_key("2001:db8:1:3::3")
-    assert address_key("::ffff:192.0.2.1") == address_key("192.0.2.1")
-    assert address_key("unknown") is None
-    assert address_key("") is None
+    assert address_keys("2001:db8:1:2::3") == address_keys("2001:DB8:1:2:ffff::1")
+    assert address_keys("2001:db8:1:2::3")[0] != address_keys("2001:db8:1:3::3")[0]
+    assert address_keys("2001:db8:1:2::3")[1:] == address_keys("2001:db8:1:3::3")[1:]
+    assert address_keys("2001:db8:1:2::3")[2] == address_keys("2001:db8:1:ffff::3")[2]
+    assert len(address_keys("2001:db8:1:2::3")) == 3
+    assert address_keys("::ffff:192.0.2.1") == address_keys("192.0.2.1")
+    assert address_keys("unknown") == ()
+    assert address_keys("") == ()
 
 
 def test_a_refusal_says_when_to_return() -> None:
@@ -170,5 +173,6 @@ def test_a_refusal_says_when_to_return() -> None:
 
 def test_other_numbers_of_free_attempts_change_nothing_else() -> None:
     chosen = schedules_with(7, 1_000)
-    assert (chosen.of(Kind.PAIR).free_count, chosen.of(Kind.ADDRESS).free_count) == (7, 1_000)
+    assert chosen.account.free_count == 7
+    assert [chosen.of_network(n).free_count for n in range(3)] == [1_000, 4_000, 16_000]
     assert chosen.account.longest_wait_seconds == USUAL.account.longest_wait_seconds

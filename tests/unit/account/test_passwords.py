@@ -1,4 +1,4 @@
-"""The queue of the hashing process: its bounds, and its refusals."""
+"""Turns at the hashing process: who waits, who is refused, and who costs no hash."""
 
 import asyncio
 import threading
@@ -7,17 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from account_svc.adapters.hashing_process import HashingProcess
-from account_svc.adapters.passwords import (
-    FIRST_GUESS_SECONDS,
-    MAX_WAIT_SECONDS,
-    MAX_WAITING,
-    Passwords,
-)
+from account_svc.adapters.passwords import FIRST_GUESS_SECONDS, TURNS_AT_ONCE, Passwords
+from account_svc.domain.hashing_queue import HashingBusy, Urgency
 from mesh.deadlines import Deadline
-from mesh.errors import DeadlineExceeded, Overloaded
+from mesh.errors import DeadlineExceeded
 from tests.unit.registry.running import until
 
 LONG = 60.0
+HOME = "192.0.2.1"
+KNOWN, STRANGER, REGISTRATION = Urgency
 
 
 class HeldProcess(HashingProcess):
@@ -42,10 +40,18 @@ class Scene:
         self.process = HeldProcess()
         self.passwords = Passwords(clock=lambda: self.now, process=self.process)
 
-    def begin(self, count: int) -> "list[asyncio.Task[str]]":
-        return [asyncio.create_task(self.passwords.hash(str(n))) for n in range(count)]
+    async def begin(
+        self, count: int, urgency: Urgency = STRANGER, address: str = HOME, name: str = ""
+    ) -> "list[asyncio.Task[str]]":
+        async def hash_one(password: str) -> str:
+            async with self.passwords.admit(urgency, address):
+                return await self.passwords.hash(password)
 
-    def deadline(self, seconds: float = LONG) -> Deadline:
+        tasks = [asyncio.create_task(hash_one(f"{name}{n}")) for n in range(count)]
+        await asyncio.sleep(0)
+        return tasks
+
+    def deadline(self, seconds: float) -> Deadline:
         return Deadline.after(seconds, lambda: self.now)
 
 
@@ -57,47 +63,85 @@ def scene() -> Iterator[Scene]:
     scene.passwords.close()
 
 
+async def ends(tasks: "list[asyncio.Task[str]]") -> list[str]:
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    return [each if isinstance(each, str) else type(each).__name__ for each in outcomes]
+
+
 async def test_the_number_of_waiters_is_bounded(scene: Scene) -> None:
-    waiting = scene.begin(MAX_WAITING)
-    await until(lambda: bool(scene.process.asked))
-    with pytest.raises(Overloaded) as caught:
-        await scene.passwords.hash("one more")
+    room = TURNS_AT_ONCE + STRANGER.queue_length(FIRST_GUESS_SECONDS)
+    waiting = await scene.begin(room)
+    with pytest.raises(HashingBusy) as caught:
+        await (await scene.begin(1))[0]
     assert caught.value.retry_after_seconds is not None
+    assert caught.value.retry_after_seconds > 0
     scene.process.release.set()
-    assert await asyncio.gather(*waiting) == ["hash"] * MAX_WAITING
+    assert await ends(waiting) == ["hash"] * room
+    assert await ends(await scene.begin(3)) == ["hash"] * 3
 
 
-async def test_a_login_that_would_wait_too_long_is_refused_at_once(
-    scene: Scene,
+@pytest.mark.parametrize("flooded", [STRANGER, REGISTRATION])
+async def test_a_flood_of_ten_addresses_does_not_delay_known_players(
+    scene: Scene, flooded: Urgency
 ) -> None:
-    check = scene.passwords.check_room
-    most = int(MAX_WAIT_SECONDS / FIRST_GUESS_SECONDS)
-    check(scene.deadline(), most)
-    with pytest.raises(Overloaded) as caught:
-        check(scene.deadline(), most + 1)
-    assert caught.value.retry_after_seconds == pytest.approx((most + 1) / 2 * FIRST_GUESS_SECONDS)
+    flood = []
+    for number in range(10):
+        flood += await scene.begin(10, flooded, f"198.51.100.{number}", name="flood ")
+    known = await scene.begin(4, KNOWN, name="known ")
+    scene.process.release.set()
+    assert await ends(known) == ["hash"] * 4
+    order = [each.partition(" ")[0] for each in scene.process.asked[TURNS_AT_ONCE:]]
+    assert order.index("known") <= 1
+    assert order[:9].count("known") == 4
+    assert "HashingBusy" in await ends(flood)
+
+
+async def test_a_stranger_gets_a_turn_beside_a_flood_of_one_network(scene: Scene) -> None:
+    flood = []
+    for number in range(200):
+        flood += await scene.begin(1, STRANGER, f"2001:db8:1:{number:x}::1", name="flood ")
+    (stranger,) = await scene.begin(1, STRANGER, "2001:db8:2::1", name="stranger ")
+    scene.process.release.set()
+    assert await stranger == "hash"
+    assert scene.process.asked.index("stranger 0") <= TURNS_AT_ONCE + 2
+    assert "HashingBusy" in await ends(flood)
+
+
+async def test_a_hash_that_takes_long_makes_the_queue_shorter(scene: Scene) -> None:
+    running = await scene.begin(TURNS_AT_ONCE + 2)
+    await until(lambda: bool(scene.process.asked))
+    scene.now += LONG
+    refused = await scene.begin(1)
+    assert await ends(refused) == ["HashingBusy"]
+    scene.process.release.set()
+    assert await ends(running) == ["hash"] * (TURNS_AT_ONCE + 2)
+
+
+async def test_a_caller_without_the_time_for_a_hash_is_told_so(scene: Scene) -> None:
+    scene.passwords.check_time(scene.deadline(FIRST_GUESS_SECONDS * 1.01), 100)
     with pytest.raises(DeadlineExceeded):
-        check(scene.deadline(0.3), 6)
-    check(scene.deadline(0.4), 6)
+        scene.passwords.check_time(scene.deadline(FIRST_GUESS_SECONDS / 2), 0)
 
 
-async def test_a_hash_that_takes_longer_than_others_did_says_how_it_is_now(scene: Scene) -> None:
-    (waiting,) = scene.begin(1)
+async def test_a_caller_who_has_gone_costs_no_hash_and_keeps_no_turn(scene: Scene) -> None:
+    waiting = await scene.begin(TURNS_AT_ONCE + 4)
     await until(lambda: bool(scene.process.asked))
-    scene.passwords.check_room(scene.deadline(), 6)
-    scene.now += MAX_WAIT_SECONDS / 5
-    with pytest.raises(Overloaded):
-        scene.passwords.check_room(scene.deadline(), 6)
-    scene.process.release.set()
-    await waiting
-
-
-async def test_a_caller_who_has_gone_costs_no_hash(scene: Scene) -> None:
-    waiting = scene.begin(5)
-    await until(lambda: bool(scene.process.asked))
-    for task in waiting[1:4]:
+    gone = waiting[1:-1]
+    for task in gone:
         task.cancel()
-    await asyncio.gather(*waiting[1:4], return_exceptions=True)
+    assert await ends(gone) == ["CancelledError"] * len(gone)
     scene.process.release.set()
-    assert [await waiting[0], await waiting[4]] == ["hash", "hash"]
-    assert scene.process.asked == ["0", "4"]
+    assert await ends([waiting[0], waiting[-1]]) == ["hash", "hash"]
+    assert scene.process.asked == ["0", str(len(waiting) - 1)]
+    assert await ends(await scene.begin(TURNS_AT_ONCE + 1)) == ["hash"] * (TURNS_AT_ONCE + 1)
+
+
+async def test_a_turn_that_is_given_while_its_caller_leaves_is_passed_on(scene: Scene) -> None:
+    waiting = await scene.begin(TURNS_AT_ONCE + 2)
+    await until(lambda: bool(scene.process.asked))
+    scene.process.release.set()
+    # The first task ends and gives its turn; the next caller leaves in the same moment.
+    waiting[0].add_done_callback(lambda done: waiting[TURNS_AT_ONCE].cancel())
+    assert await ends([waiting[-1]]) == ["hash"]
+    await ends(waiting)
+    assert await ends(await scene.begin(TURNS_AT_ONCE + 2)) == ["hash"] * (TURNS_AT_ONCE + 2)

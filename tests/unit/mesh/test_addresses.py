@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesh.addresses import address_of_peer, canonical, site_of
+from mesh.addresses import address_of_peer, canonical, networks_of
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,10 @@ def test_an_address_has_one_spelling() -> None:
 
 
 def test_all_addresses_of_an_ipv6_customer_are_one_site() -> None:
-    assert site_of("2001:db8:1:2:3::4") == site_of("2001:db8:1:2:ffff::1") == "2001:db8:1:2::/64"
-    assert site_of("2001:db8:1:3::1") != site_of("2001:db8:1:2::1")
-    assert site_of("192.0.2.1") == "192.0.2.1"
+    networks = ("2001:db8:1:2::/64", "2001:db8:1::/56", "2001:db8:1::/48")
+    assert networks_of("2001:db8:1:2:3::4") == networks_of("2001:db8:1:2:ffff::1") == networks
+    assert networks_of("2001:db8:1:3::1")[0] != networks[0]
+    assert networks_of("2001:db8:1:3::1")[1:] == networks[1:]
+    assert networks_of("2001:db8:1:203::1")[1] != networks[1]
+    assert networks_of("2001:db8:2:2::1")[2] != networks[2]
+    assert networks_of("192.0.2.1") == ("192.0.2.1",)

@@ -45,7 +45,8 @@ async def test_only_what_is_new_is_asked_for_and_the_old_is_kept() -> None:
     account.now += 1
     account.ended = [OTHER]
     await verifier.fetch_once()
-    assert account.asked == [None, datetime.fromtimestamp(100, UTC)]
+    await verifier.fetch_once()
+    assert account.asked == [None, *(datetime.fromtimestamp(each, UTC) for each in (100, 101))]
     assert verifier.contain(SESSION)
     assert verifier.contain(OTHER)
     assert not verifier.contain(USER)

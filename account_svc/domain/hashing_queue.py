@@ -1,0 +1,146 @@
+"""Who hashes a password next, and who is refused, when more come than can be hashed. Pure.
+
+Hashing has three classes, each with a share and a queue of its own:
+
+    class         who                                                    share  waiting
+    ------------  -----------------------------------------------------  -----  -------
+    KNOWN         an account at an address where it has logged in          4/7       32
+    STRANGER      any other check of a password                            2/7       24
+    REGISTRATION  a new password to hash for a registration                1/7        8
+
+- A class gets at least its share while it waits, and more while others do not. So neither
+  registrations nor strangers can keep players out who log in where they did before.
+- Inside a class the sites take turns: an IPv4 address, or an IPv6 /48. A site with many waiting
+  attempts gets no more turns than one with a single attempt.
+- When a queue is full, the newest attempt of the site with the most waiting is refused. So a few
+  sites can never keep another one out.
+- A queue is shorter while hashes are slow, so that nobody waits for about LONGEST_WAIT_SECONDS.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from enum import Enum
+from typing import Generic, TypeVar
+
+from mesh.errors import Overloaded
+
+LONGEST_WAIT_SECONDS = 3.0
+SHORTEST_QUEUE = 2
+
+Item = TypeVar("Item")
+
+
+class HashingBusy(Overloaded):
+    """The queue is full; no password was checked. By its own reason it does not speak of the
+    whole instance, so callers are not held off: those with a better claim are still served."""
+
+    REASON = "HASHING_BUSY"
+
+    def __init__(self, retry_after_seconds: float) -> None:
+        super().__init__(
+            "Too many people are logging in; try again in a moment.",
+            retry_after_seconds=retry_after_seconds,
+        )
+
+
+class Urgency(Enum):
+    """The classes; a value is the class's weight and its longest queue."""
+
+    KNOWN = (4, 32)
+    STRANGER = (2, 24)
+    REGISTRATION = (1, 8)
+
+    @property
+    def weight(self) -> int:
+        return self.value[0]
+
+    @property
+    def share(self) -> float:
+        """The part of all hashes that the class gets while all classes wait."""
+        return self.weight / sum(each.weight for each in Urgency)
+
+    def queue_length(self, seconds_each: float) -> int:
+        """How many may wait while a hash takes `seconds_each`."""
+        timely = int(self.share * LONGEST_WAIT_SECONDS / seconds_each)
+        return max(SHORTEST_QUEUE, min(timely, self.value[1]))
+
+
+class _Class(Generic[Item]):
+    """The waiting items of one class, by site. `served` is the class's virtual time."""
+
+    def __init__(self) -> None:
+        self.served = 0.0
+        self.sites: OrderedDict[str, deque[Item]] = OrderedDict()
+        self.count = 0
+
+    def push(self, site: str, item: Item) -> None:
+        self.sites.setdefault(site, deque()).append(item)
+        self.count += 1
+
+    def pop(self) -> Item:
+        """The oldest item of the site whose turn it is; the site goes to the end."""
+        site, items = next(iter(self.sites.items()))
+        item = items.popleft()
+        self.sites.move_to_end(site)
+        self._took(site)
+        return item
+
+    def drop_newest(self, preferred_site: str) -> Item:
+        """Removes the newest item of the site with the most; of `preferred_site` among equals."""
+        site = max(self.sites, key=lambda each: (len(self.sites[each]), each == preferred_site))
+        item = self.sites[site].pop()
+        self._took(site)
+        return item
+
+    def remove(self, site: str, item: Item) -> None:
+        items = self.sites.get(site)
+        if items is not None and item in items:
+            items.remove(item)
+            self._took(site)
+
+    def _took(self, site: str) -> None:
+        self.count -= 1
+        if not self.sites[site]:
+            del self.sites[site]
+
+
+class HashingQueue(Generic[Item]):
+    """Items that wait for their turn."""
+
+    def __init__(self) -> None:
+        self._classes: Mapping[Urgency, _Class[Item]] = {each: _Class() for each in Urgency}
+        self._now = 0.0
+
+    def __len__(self) -> int:
+        return sum(each.count for each in self._classes.values())
+
+    def count(self, urgency: Urgency) -> int:
+        """How many of that class wait."""
+        return self._classes[urgency].count
+
+    def push(self, urgency: Urgency, site: str, item: Item, seconds_each: float) -> Item | None:
+        """Adds an item. Returns the one to refuse, which may be the same, if the queue is full
+        while a hash takes `seconds_each`."""
+        waiting = self._classes[urgency]
+        if not waiting.count:
+            # A class that did not wait has saved up nothing.
+            waiting.served = max(waiting.served, self._now)
+        waiting.push(site, item)
+        if waiting.count <= urgency.queue_length(seconds_each):
+            return None
+        return waiting.drop_newest(site)
+
+    def pop(self) -> Item | None:
+        """Removes the item whose turn it is; None if nobody waits."""
+        waiting = [each for each in Urgency if self._classes[each].count]
+        if not waiting:
+            return None
+        urgency = min(waiting, key=lambda each: self._classes[each].served)
+        chosen = self._classes[urgency]
+        self._now = chosen.served
+        chosen.served += 1 / urgency.weight
+        return chosen.pop()
+
+    def remove(self, urgency: Urgency, site: str, item: Item) -> None:
+        """Removes an item whose caller has left. Idempotent."""
+        self._classes[urgency].remove(site, item)
