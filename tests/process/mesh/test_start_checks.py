@@ -129,13 +129,13 @@ def test_a_grant_that_is_missing_or_too_much_is_named(
     connection = psycopg2.connect(owner)
     connection.autocommit = True
     connection.cursor().execute(
-        "REVOKE EXECUTE ON FUNCTION record_draws FROM gacha_service;"
+        "REVOKE EXECUTE ON FUNCTION record_drawn FROM gacha_service;"
         "GRANT UPDATE ON pull TO gacha_service"
     )
     connection.close()
     (fault,) = faults_of(run(layout, durable.role_url("gacha", "gacha", SERVICE), "serve"))
     assert fault.startswith(
-        "The role gacha_service lacks EXECUTE on record_draws, "
+        "The role gacha_service lacks EXECUTE on record_drawn, "
         "has UPDATE on pull, which it must not have: "
     )
 

@@ -177,7 +177,7 @@ async def test_rarities_that_come_unlike_their_odds_are_noticed(
             cursor.execute("ROLLBACK")
             return names
 
-        found = await database.autocommit(harmed)
+        found = await as_owner(database, harmed)
         assert "each rarity comes as often as its odds say" in found, harm
 
 
