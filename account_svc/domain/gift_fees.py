@@ -50,11 +50,13 @@ class GiftFee:
 
 @dataclass(frozen=True, slots=True)
 class StoredGiftFee:
-    """A fee and its outcome; `refusal` is empty when it was taken."""
+    """A fee and its outcome; `refusal` is empty when it was taken. The balance right after it is
+    known to the call that took it."""
 
     fee: GiftFee
     refusal: str
     is_refunded: bool
+    balance_after_gems: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ has since received gems.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -28,6 +29,7 @@ from account_svc.domain.wallets import BalanceChange, BalanceLimit
 from account_svc.storage import gift_fees, wallets
 from mesh.contract.idempotency import IdempotencyKeyReused, operation_id
 from mesh.deadlines import Deadline
+from mesh.postgres.coalesced_reads import CoalescedRead
 from mesh.postgres.database import Database, LockTimeout
 
 MAX_WAITERS = 2
@@ -41,6 +43,7 @@ class GiftFees:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._balances_after = CoalescedRead(self._read_balances_after)
         self._room_to_wait = asyncio.Semaphore(MAX_WAITERS)
 
     async def find_players(self, usernames: Sequence[str], user_ids: Sequence[str]) -> list[Payer]:
@@ -65,10 +68,11 @@ class GiftFees:
             raise REFUSALS[stored.refusal]()
         if stored.is_refunded:
             raise GiftFeeRefunded
-        balances = await self._database.autocommit(
-            lambda cursor: wallets.find_balances_after(cursor, [fee.fee_id])
-        )
-        return balances[fee.fee_id]
+        balance_gems = stored.balance_after_gems
+        if balance_gems is None:
+            balance_gems = await self._balances_after.get(fee.fee_id)
+        assert balance_gems is not None, "a fee that was taken is in the ledger"
+        return balance_gems
 
     async def refund(self, fee: GiftFee, deadline: Deadline) -> None:
         """Refunds the fee if it was taken, and refuses it permanently if it was not. Idempotent
@@ -79,6 +83,11 @@ class GiftFees:
         """
         check_fee(fee.amount_gems)
         await self._once_the_wallet_is_free(_refund, fee, deadline)
+
+    async def _read_balances_after(self, fee_ids: Collection[str]) -> Mapping[str, int]:
+        return await self._database.autocommit(
+            lambda cursor: wallets.find_balances_after(cursor, fee_ids)
+        )
 
     async def _once_the_wallet_is_free(
         self,
@@ -112,8 +121,9 @@ def _charge(cursor: Cursor, fee: GiftFee, lock: Lock) -> StoredGiftFee | None:
         if stored is not None:
             return stored
         change = BalanceChange(fee.fee_id, fee.user_id, GIFT_FEE, -fee.amount_gems)
-        is_taken = bool(wallets.change_balances(cursor, [change]))
-        return _decided(cursor, fee, "" if is_taken else INSUFFICIENT_CURRENCY)
+        balance_gems = wallets.change_balances(cursor, [change]).get(fee.fee_id)
+        refusal = INSUFFICIENT_CURRENCY if balance_gems is None else ""
+        return replace(_decided(cursor, fee, refusal), balance_after_gems=balance_gems)
     if wallets.existing_wallets(cursor, [fee.user_id]):
         return None
     return _decided(cursor, fee, USER_NOT_FOUND)

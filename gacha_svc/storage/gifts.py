@@ -5,6 +5,7 @@ inventory locks a single row, so that they cannot deadlock. A pull that is being
 hold the row; they then wait no longer than the lock timeout.
 """
 
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -12,6 +13,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from gacha_svc.domain.banners import Item
 from gacha_svc.domain.gifts import MAX_HOLDING_COUNT, Gift, GiftRecord, GiftState, Player
 from gacha_svc.domain.rarities import Rarity
+from mesh.postgres.sql_arrays import array_of_plain
 
 LOCK_TIMEOUT = "200ms"
 MAX_NUMBER = 2**63 - 1
@@ -151,16 +153,27 @@ FROM gift LEFT JOIN gift_outcome USING (gift_id)
 
 def find_gift(cursor: Cursor, gift_id: str) -> GiftRecord | None:
     """The gift of that id."""
-    cursor.execute(f"{_SELECT_GIFT} WHERE gift_id = %s", (gift_id,))
-    return next(iter(_records(cursor)), None)
+    return find_gifts(cursor, [gift_id]).get(gift_id)
+
+
+def find_gifts(cursor: Cursor, gift_ids: Collection[str]) -> Mapping[str, GiftRecord]:
+    """The gifts of those ids that exist."""
+    cursor.execute(f"{_SELECT_GIFT} WHERE gift_id = ANY(%s::uuid[])", (array_of_plain(gift_ids),))
+    return {record.gift.gift_id: record for record in _records(cursor)}
 
 
 def find_last_attempt(cursor: Cursor, intent_id: str) -> GiftRecord | None:
     """The newest gift of a request."""
+    return find_last_attempts(cursor, [intent_id]).get(intent_id)
+
+
+def find_last_attempts(cursor: Cursor, intent_ids: Collection[str]) -> Mapping[str, GiftRecord]:
+    """The newest gift of each request that has one."""
     cursor.execute(
-        f"{_SELECT_GIFT} WHERE intent_id = %s ORDER BY attempt DESC LIMIT 1", (intent_id,)
+        f"{_SELECT_GIFT} WHERE intent_id = ANY(%s::uuid[]) ORDER BY attempt",
+        (array_of_plain(intent_ids),),
     )
-    return next(iter(_records(cursor)), None)
+    return {record.gift.intent_id: record for record in _records(cursor)}
 
 
 def list_gifts(cursor: Cursor, user_id: str, before: int | None, limit: int) -> list[GiftRecord]:

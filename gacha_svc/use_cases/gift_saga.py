@@ -21,9 +21,11 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.gifts import GIFT, FeeRefused, Gift, GiftFees, InventoryFull
 from gacha_svc.storage import gifts as storage
+from gacha_svc.use_cases.gift_reads import gift_reads
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
 from mesh.saga.definition import Definition, Move, PlainMove, Saga, State
+from mesh.saga.facts import Facts
 
 
 class GiftSagaState(StrEnum):
@@ -40,7 +42,8 @@ class GiftSaga:
     """The definition of the saga, over the gacha database and the account service."""
 
     def __init__(self, database: Database, fees: GiftFees) -> None:
-        self._database = database
+        self._reads = gift_reads(database)
+        self._gifts = Facts(self._read)
         self._fees = fees
         self.definition = Definition(
             GIFT,
@@ -57,7 +60,7 @@ class GiftSaga:
         )
 
     async def _charge(self, saga: Saga, deadline: Deadline) -> Move | PlainMove:
-        gift = await self._gift(saga)
+        gift = await self._gifts.of(saga.saga_id)
         try:
             await self._fees.charge(gift, deadline)
         except FeeRefused as refusal:
@@ -65,7 +68,7 @@ class GiftSaga:
         return PlainMove(GiftSagaState.CHARGED)
 
     async def _deliver(self, saga: Saga, deadline: Deadline) -> Move:
-        gift = await self._gift(saga)
+        gift = await self._gifts.of(saga.saga_id)
 
         def apply(cursor: Cursor) -> str:
             storage.wait_briefly_for_locks(cursor)
@@ -77,14 +80,12 @@ class GiftSaga:
         return Move(apply)
 
     async def _refund(self, saga: Saga, deadline: Deadline) -> Move:
-        gift = await self._gift(saga)
+        gift = await self._gifts.of(saga.saga_id)
         await self._fees.refund(gift, deadline)
         return _returning(gift, InventoryFull.REASON)
 
-    async def _gift(self, saga: Saga) -> Gift:
-        record = await self._database.autocommit(
-            lambda cursor: storage.find_gift(cursor, saga.saga_id)
-        )
+    async def _read(self, gift_id: str) -> Gift:
+        record = await self._reads.get(gift_id)
         assert record is not None, "one transaction stores the gift and starts its saga"
         return record.gift
 

@@ -1,6 +1,7 @@
 """Sends gifts, and reports their outcomes."""
 
 import asyncio
+from dataclasses import replace
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -23,6 +24,8 @@ from gacha_svc.domain.gifts import (
     check_gift,
 )
 from gacha_svc.storage import gifts as storage
+from gacha_svc.use_cases.gift_reads import gift_reads, last_attempt_reads
+from gacha_svc.use_cases.gift_saga import GiftSagaState
 from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
 from mesh.contract.pages import checked_page
@@ -52,6 +55,8 @@ class Gifts:
         """`fee_gems` is the sender's fee for new gifts. A sender begins none while
         `refused_an_hour` were refused within the last hour."""
         self._database = database
+        self._gifts = gift_reads(database)
+        self._last_attempts = last_attempt_reads(database)
         self._players = players
         self._sagas = sagas
         self._fee_gems = fee_gems
@@ -81,9 +86,7 @@ class Gifts:
             lambda: check_gift(item_id, to, count), lambda: checked_key(idempotency_key)
         )
         intent_id = operation_id(GIFT, user_id, key)
-        begun = await self._database.autocommit(
-            lambda cursor: storage.find_last_attempt(cursor, intent_id)
-        )
+        begun = await self._last_attempts.get(intent_id)
         saga: Saga | None = None
         if begun is None:
             sender, receiver = await self._both_players(user_id, to, deadline)
@@ -98,7 +101,7 @@ class Gifts:
 
     async def find(self, user_id: str, gift_id: str) -> GiftRecord:
         """A gift that the player sent or received. Raises GiftNotFound."""
-        record = await self._database.autocommit(lambda cursor: storage.find_gift(cursor, gift_id))
+        record = await self._gifts.get(gift_id)
         if record is None or not record.is_shown_to(user_id):
             raise GiftNotFound
         return record
@@ -174,19 +177,28 @@ class Gifts:
     async def _end(self, gift: GiftRecord, saga: Saga | None, deadline: Deadline) -> GiftRecord:
         """The gift once it has ended, or its state shortly before the deadline."""
 
+        driving = None if saga is None else self._sagas.drive(saga)
+
         async def find() -> GiftRecord:
-            stands = await self._database.autocommit(
-                lambda cursor: storage.find_gift(cursor, gift.gift.gift_id)
-            )
+            if _has_delivered(driving):
+                return replace(gift, state=GiftState.DELIVERED)
+            stands = await self._gifts.get(gift.gift.gift_id)
             assert stands is not None, "no gift is removed on the day when it ends"
             return stands
 
         return await record_in_time(
             find,
             lambda record: record.state is GiftState.PENDING,
-            None if saga is None else self._sagas.drive(saga),
+            driving,
             deadline,
         )
+
+
+def _has_delivered(driving: "asyncio.Task[Saga] | None") -> bool:
+    """Whether this process has delivered the gift itself, so that nothing has to be read."""
+    if driving is None or not driving.done() or driving.cancelled() or driving.exception():
+        return False
+    return driving.result().state == GiftSagaState.DELIVERED
 
 
 def _refused(reason: str, fee_gems: int) -> MeshError:

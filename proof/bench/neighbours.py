@@ -211,7 +211,7 @@ class NeighbourRun:
     @contextmanager
     def _pity_held(self) -> Iterator[None]:
         """Another transaction holds the loud player's pities."""
-        connection = psycopg2.connect(self._mesh.database_url("gacha"))
+        connection = psycopg2.connect(self._mesh.superuser_url("gacha"))
         try:
             with connection.cursor() as cursor:
                 cursor.execute(

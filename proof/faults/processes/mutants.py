@@ -143,7 +143,7 @@ def fee_for_each_try() -> None:
 
     async def charge(self: GiftSaga, saga: Saga, deadline: Deadline) -> Move | PlainMove:
         if saga.attempt_count:
-            gift = await self._gift(saga)
+            gift = await self._gifts.of(saga.saga_id)
             await self._fees.charge(replace(gift, attempt=-saga.attempt_count), deadline)
         return await whole_charge(self, saga, deadline)
 

@@ -15,7 +15,7 @@ from proof import players
 from proof.clients.rest_client import RestClient
 from proof.invariants import broken_invariants
 from proof.stack import BUSY_MACHINE, Mesh, start_mesh
-from tests.storage.shifted_clock import end_sessions, restore_clock, shift_clock
+from tests.storage.shifted_clock import restore_clock, shift_clock
 
 AHEAD_SECONDS = 120.0
 PATIENCE_SECONDS = 30.0
@@ -38,7 +38,7 @@ def rest(mesh: Mesh) -> Iterator[RestClient]:
 
 
 def in_gacha_database(mesh: Mesh, *works: Callable[[Cursor], None]) -> None:
-    connection = psycopg2.connect(mesh.read()["databases"]["gacha"])
+    connection = psycopg2.connect(mesh.superuser_url("gacha"))
     connection.autocommit = True
     with connection.cursor() as cursor:
         for work in works:
@@ -73,7 +73,7 @@ def test_a_clock_that_is_ahead_is_reported_and_pulls_are_refused_until_it_is_rig
     player = players.register(rest, 10_000)
     assert rest.pull(player.token, "standard").ok
 
-    in_gacha_database(mesh, lambda cursor: shift_clock(cursor, AHEAD_SECONDS), end_sessions)
+    in_gacha_database(mesh, lambda cursor: shift_clock(cursor, AHEAD_SECONDS))
     until(lambda: not is_serving(mesh), "health still says SERVING")
     began_at = time.monotonic()
     refused = rest.pull(player.token, "standard")
@@ -86,7 +86,7 @@ def test_a_clock_that_is_ahead_is_reported_and_pulls_are_refused_until_it_is_rig
         log = mesh.layout.log(process["name"]).read_text()
         assert log.count('"exceed_clock_offset"') == 1
 
-    in_gacha_database(mesh, restore_clock, end_sessions)
+    in_gacha_database(mesh, restore_clock)
     until(lambda: is_serving(mesh), "health does not say SERVING again")
     assert rest.pull(player.token, "standard").ok
     assert broken_invariants(mesh) == []

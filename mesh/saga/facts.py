@@ -1,0 +1,30 @@
+"""The facts of sagas that this process drives. A fact never changes once it is stored, so that a
+later step need not read it again."""
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+MAX_COUNT = 1024
+
+Fact = TypeVar("Fact")
+
+
+class Facts(Generic[Fact]):
+    """Facts by saga id; the oldest ones beyond MAX_COUNT are forgotten."""
+
+    def __init__(
+        self, read: Callable[[str], Awaitable[Fact]], *, max_count: int = MAX_COUNT
+    ) -> None:
+        """`read` returns what is stored for a saga. It must be a fact of which no field changes."""
+        self._read = read
+        self._max_count = max_count
+        self._known: dict[str, Fact] = {}
+
+    async def of(self, saga_id: str) -> Fact:
+        """The fact of that saga. Raises what `read` raises."""
+        fact = self._known.get(saga_id)
+        if fact is None:
+            fact = self._known[saga_id] = await self._read(saga_id)
+            while len(self._known) > self._max_count:
+                del self._known[next(iter(self._known))]
+        return fact
