@@ -633,7 +633,7 @@ class AuthenticateResponse(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """What each call sends as the metadata `token`. It lasts for five minutes after its last use at
-    a member, and no longer than the member runs.
+    a member, and no longer than the user's password.
     """
     @_builtins.property
     def header(self) -> Global___ResponseHeader:

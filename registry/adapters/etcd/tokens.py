@@ -1,7 +1,8 @@
 """The token with which calls to etcd name their user, obtained by the user's password.
 
-All members know a token, but each forgets it when it restarts, or five minutes after its last use
-there. So a call that a member refuses for its token is sent again with a new one.
+All members know a token, but each forgets it five minutes after its last use there, and all do when
+the user's password changes. So a call that a member refuses for its token is sent again with a new
+one.
 """
 
 import asyncio

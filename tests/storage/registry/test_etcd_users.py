@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 
 from deploy.local.mesh_client import PLAIN_CLIENT, MeshClient
 from deploy.local.secrets.certificates import hosts_of_this_machine, make_authority
 from deploy.local.servers import etcd, etcd_users
-from deploy.local.servers.etcd_users import KEYS, KEYS_END, REGISTRY, EtcdPasswords
+from deploy.local.servers.etcd_users import ADMINISTRATOR, KEYS, KEYS_END, REGISTRY, EtcdPasswords
 from deploy.local.servers.ports import free_ports
 from mesh.deadlines import Deadline
 from mesh.tls.security import PLAIN
@@ -46,6 +47,16 @@ class SecuredEtcd:
         if self.authority is not None and is_trusting:
             credentials = grpc.ssl_channel_credentials(self.authority)
         return EtcdClient(self.members.addresses, credentials=credentials, user=user)
+
+    def ask(self, path: str, question: dict[str, str]) -> None:
+        """Calls etcd's JSON gateway as the administrator."""
+        trust = self.admin_client.trust
+        url = f"{'http' if trust is None else 'https'}://{self.members.addresses[0]}/v3/auth"
+        login = {"name": ADMINISTRATOR, "password": PASSWORDS.administrator}
+        with httpx.Client(verify=trust or True, trust_env=False, timeout=10) as client:
+            token = client.post(f"{url}/authenticate", json=login).json()["token"]
+            headers = {"authorization": token}
+            client.post(f"{url}/{path}", json=question, headers=headers).raise_for_status()
 
     async def wait_until_users_are_required(self) -> None:
         def are_required() -> bool:
@@ -165,7 +176,7 @@ async def test_who_does_not_speak_tls_is_not_answered(secured: SecuredEtcd) -> N
             assert "etcdserver" not in said
 
 
-async def test_the_list_goes_on_when_members_forget_the_tokens(secured: SecuredEtcd) -> None:
+async def test_the_list_goes_on_when_members_are_restarted(secured: SecuredEtcd) -> None:
     async with Stores() as stores:
         store = EtcdStore(
             secured.client(REGISTRYS_USER), prefix=f"{PREFIX}test/", lease_seconds=30.0
@@ -181,6 +192,16 @@ async def test_the_list_goes_on_when_members_forget_the_tokens(secured: SecuredE
             await heart.beats()
         await store.register(B)
         await until_ids(store, [A.id, B.id])
+
+
+async def test_a_token_that_is_refused_is_replaced(secured: SecuredEtcd) -> None:
+    client = secured.client(REGISTRYS_USER)
+    question = pb.RangeRequest(key=KEYS)
+    await client.range(question, Deadline.after(CALL_SECONDS))
+    # A change of the password, be it to the same one, ends all tokens of the user.
+    secured.ask("user/changepw", {"name": REGISTRY, "password": PASSWORDS.registry})
+    await client.range(question, Deadline.after(CALL_SECONDS))
+    await client.close()
 
 
 async def test_a_cluster_without_its_data_gets_its_users_again(secured: SecuredEtcd) -> None:
