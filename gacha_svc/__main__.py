@@ -118,18 +118,34 @@ async def serve(
             opened=[INIT_DB] if settings.init_db == "public" else [],
             warm_up=players.first,
         )
-        runtime.run_in_background(players.keys.keep_fetching)
-        runtime.run_in_background(players.ended.keep_fetching)
-        runtime.run_in_background(cache.keep_refreshing)
-        runtime.run_in_background(partial(keep_recovering, *transactions.recover), "transactions")
-        runtime.run_in_background(partial(keep_recovering, sagas.run_once), "sagas")
-        retention = retention_of(
-            database,
-            refused=timedelta(days=settings.keep_refused_days),
-            ended_sagas=timedelta(days=settings.keep_ended_sagas_days),
-        )
-        runtime.run_in_background(partial(keep_recovering, retention.run_once), "retention")
+        _keep_current(runtime, players, cache)
+        _keep_house(runtime, settings, database, transactions, sagas)
         await serve_service(member, settings, service)
+
+
+def _keep_current(runtime: Runtime, players: _Players, cache: CatalogCache) -> None:
+    """Reads what others change: keys, ended sessions, the catalog."""
+    runtime.run_in_background(players.keys.keep_fetching)
+    runtime.run_in_background(players.ended.keep_fetching)
+    runtime.run_in_background(cache.keep_refreshing)
+
+
+def _keep_house(
+    runtime: Runtime,
+    settings: GachaSettings,
+    database: Database,
+    transactions: _Transactions,
+    sagas: SagaRunner,
+) -> None:
+    """Settles what was left unfinished, and removes what is old."""
+    runtime.run_in_background(partial(keep_recovering, *transactions.recover), "transactions")
+    runtime.run_in_background(partial(keep_recovering, sagas.run_once), "sagas")
+    retention = retention_of(
+        database,
+        refused=timedelta(days=settings.keep_refused_days),
+        ended_sagas=timedelta(days=settings.keep_ended_sagas_days),
+    )
+    runtime.run_in_background(partial(keep_recovering, retention.run_once), "retention")
 
 
 def _gifts(

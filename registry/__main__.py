@@ -2,6 +2,8 @@
 
 import random
 
+import grpc
+
 from mesh.contract.access import REGISTRY
 from mesh.contract.methods import methods_of
 from mesh.identity.auth import Authenticator
@@ -17,6 +19,7 @@ from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
 from registry.adapters.etcd.client import EtcdClient
 from registry.adapters.etcd.store import EtcdStore
+from registry.adapters.etcd.tokens import User
 from registry.config import RegistrySettings
 from registry.domain.store import Store
 from registry.rpc import scrape_targets
@@ -54,7 +57,15 @@ def store_of(settings: RegistrySettings) -> Store:
     members = settings.etcd_members()
     if not members:
         return MemoryStore()
-    return EtcdStore(EtcdClient(members, first_turn=random.randrange(len(members))))
+    user = None
+    if settings.etcd_user is not None:
+        assert settings.etcd_password is not None, "the settings have checked it"
+        user = User(settings.etcd_user, settings.etcd_password.get_secret_value())
+    credentials = (
+        None if settings.etcd_ca is None else grpc.ssl_channel_credentials(settings.etcd_ca)
+    )
+    first_turn = random.randrange(len(members))
+    return EtcdStore(EtcdClient(members, credentials=credentials, user=user, first_turn=first_turn))
 
 
 async def serve(settings: RegistrySettings) -> None:

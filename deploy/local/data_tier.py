@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 from deploy.local.layout import Layout
+from deploy.local.mesh_client import MeshClient
 from deploy.local.servers import etcd, postgres, valkey
+from deploy.local.servers.etcd_users import EtcdPasswords
 from deploy.local.servers.ports import HOST
 from deploy.local.supervision import readiness
 from deploy.local.supervision.processes import STOP_ETCD, STOP_POSTGRES, ProcessSpec
@@ -28,7 +30,9 @@ def postgres_process(layout: Layout, cluster: postgres.Cluster) -> ProcessSpec:
     )
 
 
-def etcd_process(layout: Layout, cluster: etcd.Cluster, name: str) -> ProcessSpec:
+def etcd_process(
+    layout: Layout, cluster: etcd.Cluster, name: str, passwords: EtcdPasswords, client: MeshClient
+) -> ProcessSpec:
     """One etcd member. The caller has prepared the cluster."""
     address = cluster.address(name)
     return ProcessSpec(
@@ -39,7 +43,7 @@ def etcd_process(layout: Layout, cluster: etcd.Cluster, name: str) -> ProcessSpe
         environment=etcd.environment(),
         folder=layout.etcd,
         log=layout.log(name),
-        make_ready=lambda: readiness.is_etcd_ready(address),
+        make_ready=lambda: readiness.is_etcd_ready(address, passwords, client),
         stop_steps=STOP_ETCD,
     )
 

@@ -20,6 +20,7 @@ from deploy.local.secrets.credentials import IDENTITIES, Credentials
 from deploy.local.secrets.mesh_certificates import PlainText
 from deploy.local.servers import etcd
 from deploy.local.servers.databases import SERVICE, role_name, role_names
+from deploy.local.servers.etcd_users import REGISTRY
 from deploy.local.servers.ports import HOST
 from deploy.local.servers.postgres import Cluster
 from deploy.local.servers.server_user import ServerUser
@@ -100,6 +101,7 @@ class EmbeddedProfile:
             self.etcd_program,
             client_ports={name: self.ports[name] for name in members},
             peer_ports={name: self.ports[peer_name(name)] for name in members},
+            tls=self.certificates.etcd_files(members),
         )
 
     @property
@@ -111,12 +113,23 @@ class EmbeddedProfile:
         layout, etcd_cluster = self.layout, self.etcd_cluster
         servers = [postgres_process(layout, each) for each in self.clusters.values()]
         cache = cache_process(layout, self.ports[CACHE], self.ports[CACHE_BUS])
-        members = [etcd_process(layout, etcd_cluster, name) for name in etcd_cluster.names]
+        passwords, client = self.credentials.etcd_passwords, self.certificates.client
+        members = [
+            etcd_process(layout, etcd_cluster, name, passwords, client)
+            for name in etcd_cluster.names
+        ]
         return [*servers, cache, *members]
 
     def registries(self) -> list[ProcessSpec]:
         members = [self.address(name) for name in self.topology.etcd_members()]
-        settings = {"REGISTRY_ETCD": ",".join(members)} if members else {}
+        settings: dict[str, str] = {}
+        if members:
+            settings = {
+                "REGISTRY_ETCD": ",".join(members),
+                "REGISTRY_ETCD_USER": REGISTRY,
+                "REGISTRY_ETCD_PASSWORD_FILE": str(self.layout.etcd_password),
+                **self.certificates.etcd_trust_settings(),
+            }
         return [self._instance("registry", name, settings) for name in self.topology.registries()]
 
     def services(self) -> list[ProcessSpec]:

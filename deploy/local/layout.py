@@ -71,6 +71,11 @@ class Layout:
         return self.secrets / "postgres"
 
     @property
+    def etcd_password(self) -> Path:
+        """The password of the registries at etcd."""
+        return self.secrets / "etcd_password"
+
+    @property
     def certificate_authority(self) -> Path:
         """The key and the certificate of the mesh's own CA."""
         return self.secrets / "ca"

@@ -33,14 +33,32 @@ class MeshClient:
     ) -> tuple[int, bytes]:
         """Sends a GET with the token; returns the status and the body. Raises OSError or
         http.client.HTTPException when there is no answer."""
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        return self._send("GET", address, path, None, headers, timeout_seconds)
+
+    def post(
+        self, address: str, path: str, body: bytes, timeout_seconds: float
+    ) -> tuple[int, bytes]:
+        """Sends a POST of JSON; otherwise as `get`."""
+        headers = {"content-type": "application/json"}
+        return self._send("POST", address, path, body, headers, timeout_seconds)
+
+    def _send(
+        self,
+        verb: str,
+        address: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        timeout_seconds: float,
+    ) -> tuple[int, bytes]:
         connection = (
             http.client.HTTPConnection(address, timeout=timeout_seconds)
             if self.trust is None
             else http.client.HTTPSConnection(address, timeout=timeout_seconds, context=self.trust)
         )
         with contextlib.closing(connection):
-            headers = {"authorization": f"Bearer {token}"} if token else {}
-            connection.request("GET", path, headers=headers)
+            connection.request(verb, path, body, headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
 

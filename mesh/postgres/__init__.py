@@ -1,1 +1,1 @@
-"""PostgreSQL of a service: connections, transactions on the event loop, migrations."""
+"""PostgreSQL of a service: connections, transactions on the event loop, migrations, grants."""

@@ -27,7 +27,7 @@ SESSION: Mapping[str, str] = MappingProxyType(
         "statement_timeout": str(STATEMENT_TIMEOUT_MS),
         "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_TIMEOUT_MS),
         "timezone": "UTC",
-        "datestyle": "ISO",
+        "datestyle": "ISO,MDY",
         "search_path": "public",
         "default_transaction_isolation": r"read\ committed",
     }

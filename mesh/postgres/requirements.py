@@ -22,7 +22,8 @@ SELECT role.rolname, role.rolsuper, role.rolconnlimit, database.datname, databas
        pg_has_role(role.oid, database.datdba, 'MEMBER'),
        has_schema_privilege('public', 'CREATE'),
        (SELECT count(*) FROM pg_prepared_xacts
-        WHERE pg_prepared_xacts.database = current_database() AND owner <> current_user)
+        WHERE pg_prepared_xacts.database = current_database() AND owner <> current_user),
+       lower('Ä') = 'ä'
 FROM pg_roles AS role, pg_database AS database
 WHERE role.rolname = current_user AND database.datname = current_database()
 """
@@ -43,6 +44,8 @@ class Facts:
     may_create: bool
     foreign_prepared_count: int
     """Prepared transactions in this database that another role has made."""
+    lowers_letters: bool
+    """Whether lower() knows letters beyond ASCII, so that names are found in any case."""
 
     @property
     def may_change_rules(self) -> bool:
@@ -83,6 +86,12 @@ def server_faults(facts: Facts, connection_count: int) -> list[str]:
         faults.append(
             f"The database's encoding is {facts.settings['server_encoding']}, which cannot hold "
             f"every name: CREATE DATABASE {facts.database} ENCODING 'UTF8' TEMPLATE template0."
+        )
+    elif not facts.lowers_letters:
+        faults.append(
+            "The database's locale knows no letters beyond ASCII, so that names are not found in "
+            f"any case: CREATE DATABASE {facts.database} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE "
+            "template0."
         )
     return faults
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from deploy.local.layout import Layout
 from deploy.local.secrets.certificates import now_utc
 from deploy.local.servers.databases import role_names
+from deploy.local.servers.etcd_users import EtcdPasswords
 from deploy.local.topology import DATABASES
 from mesh.contract.access import ADMIN
 from mesh.identity.keys import load_private_key
@@ -35,15 +36,17 @@ IDENTITIES = ("account_svc", "gacha_svc", "gateway_http", ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Files of secrets, and passwords of PostgreSQL: the superuser's, and those of the other
-    roles by their names. account_svc authenticates to the payment provider with the content of
-    `payment_secret_key`. The provider signs its webhooks with the content of
-    `payment_webhook_secret`."""
+    """Files of secrets, and passwords: of PostgreSQL's superuser, of its other roles by their
+    names, and of etcd's users.
+
+    account_svc authenticates to the payment provider with the content of `payment_secret_key`.
+    The provider signs its webhooks with the content of `payment_webhook_secret`."""
 
     payment_secret_key: Path
     payment_webhook_secret: Path
     postgres_password: str
     role_passwords: Mapping[str, str]
+    etcd_passwords: EtcdPasswords
 
 
 def load_or_make(layout: Layout, clock: Callable[[], datetime] = now_utc) -> Credentials:
@@ -52,17 +55,20 @@ def load_or_make(layout: Layout, clock: Callable[[], datetime] = now_utc) -> Cre
     _make_service_keys(layout)
     payment_secret_key = layout.secrets / "payment_secret_key"
     payment_webhook_secret = layout.secrets / "payment_webhook_secret"
-    postgres_password = layout.secrets / "postgres_password"
     layout.signing_keys.mkdir(mode=0o700, exist_ok=True)
     if not any(layout.signing_keys.glob("*.pem")):
         replace_file(layout.signing_keys / f"{clock():{SIGNING_KEY_FILE}}", _ed25519_pem())
-    for path in (payment_secret_key, payment_webhook_secret, postgres_password):
+    for path in (payment_secret_key, payment_webhook_secret):
         _make_once(path, _password)
     return Credentials(
         payment_secret_key,
         payment_webhook_secret,
-        postgres_password.read_text().strip(),
+        _secret(layout.secrets / "postgres_password"),
         _role_passwords(layout),
+        EtcdPasswords(
+            administrator=_secret(layout.secrets / "etcd_root_password"),
+            registry=_secret(layout.etcd_password),
+        ),
     )
 
 
@@ -70,10 +76,13 @@ def _role_passwords(layout: Layout) -> Mapping[str, str]:
     layout.role_passwords.mkdir(mode=0o700, exist_ok=True)
     passwords = {}
     for role in (role for database in DATABASES.values() for role in role_names(database)):
-        path = layout.role_passwords / role
-        _make_once(path, _password)
-        passwords[role] = path.read_text().strip()
+        passwords[role] = _secret(layout.role_passwords / role)
     return passwords
+
+
+def _secret(path: Path) -> str:
+    _make_once(path, _password)
+    return path.read_text().strip()
 
 
 def _password() -> bytes:

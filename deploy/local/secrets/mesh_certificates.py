@@ -5,7 +5,7 @@ least a third of its day left. Their users watch the files and reload them.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -44,6 +44,14 @@ class PlainText:
 
     def trust_settings(self) -> dict[str, str]:
         """Settings that make a program outside the mesh trust its gateways."""
+        return {}
+
+    def etcd_files(self, members: Sequence[str]) -> dict[str, TlsFiles]:
+        """The certificates of etcd's members by their names."""
+        return {}
+
+    def etcd_trust_settings(self) -> dict[str, str]:
+        """Settings that make a registry use TLS to etcd."""
         return {}
 
     def described(self) -> Tls | None:
@@ -91,6 +99,12 @@ class MeshCertificates(PlainText):
     def trust_settings(self) -> dict[str, str]:
         return {"SSL_CERT_FILE": str(self._layout.ca_certificate)}
 
+    def etcd_files(self, members: Sequence[str]) -> dict[str, TlsFiles]:
+        return {name: self._files(name) for name in members}
+
+    def etcd_trust_settings(self) -> dict[str, str]:
+        return {"REGISTRY_ETCD_CA_FILE": str(self._layout.ca_certificate)}
+
     def described(self) -> Tls:
         return {
             "ca": str(self._layout.ca_certificate),
@@ -134,4 +148,5 @@ def certificates_for(layout: Layout, topology: Topology) -> PlainText:
         return PlainText()
     named = [("gateway_http", name) for name in topology.gateways()]
     named += [("registry", name) for name in topology.registries()]
+    named += [("etcd", name) for name in topology.etcd_members()]
     return MeshCertificates(layout, {name: role for role, name in (*named, *topology.services())})

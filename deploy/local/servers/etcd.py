@@ -1,7 +1,7 @@
 """The members of one etcd cluster, through which registries share their leases.
 
 The binary is the one that the machine has. The data may be lost: `prepare` deletes it if the
-members' ports have changed.
+members' addresses have changed.
 """
 
 import json
@@ -10,15 +10,19 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local.errors import LocalRunError
 from deploy.local.parent_bound import bound_to_parent
 from deploy.local.servers.ports import HOST
+from mesh.tls.material import TlsFiles
 
 HEARTBEAT_MS, ELECTION_MS = 50, 500
 """Elects a new leader within a second, on machines of one network."""
+BCRYPT_COST = 4
+"""The least that etcd takes: its users' passwords are random and long, so that a slow hash would
+protect nothing, and every registry waits for it after a member's restart."""
 COMPACTION_RETENTION = "10m"
 """How long changes are kept for watches that resume from a revision."""
 VERSION_TIMEOUT_SECONDS = 10.0
@@ -84,6 +88,8 @@ class Cluster:
     program: Path | None
     client_ports: Mapping[str, int]
     peer_ports: Mapping[str, int]
+    tls: Mapping[str, TlsFiles] = field(default_factory=dict)
+    """The certificates by the members' names; without them connections are plain text."""
     is_durable: bool = True
     """False skips fsync, for tests only."""
 
@@ -105,7 +111,7 @@ class Cluster:
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         remembered = self.folder / "peers.json"
-        peers = json.dumps(dict(self.peer_ports))
+        peers = json.dumps({name: self._peer_url(name) for name in self.names})
         if remembered.exists() and remembered.read_text() == peers:
             return
         for path in self.folder.iterdir():
@@ -116,7 +122,7 @@ class Cluster:
     def command(self, name: str) -> list[str]:
         """The command of a member: in the foreground, until this process ends."""
         assert self.program is not None, "a cluster with members has a program"
-        client, peer = f"http://{self.address(name)}", self._peer_url(name)
+        client, peer = f"{self._scheme}://{self.address(name)}", self._peer_url(name)
         members = ",".join(f"{each}={self._peer_url(each)}" for each in self.names)
         settings = {
             "name": name,
@@ -133,6 +139,8 @@ class Cluster:
             "auto-compaction-retention": COMPACTION_RETENTION,
             "logger": "zap",
             "log-level": "warn",
+            "bcrypt-cost": BCRYPT_COST,
+            **self._tls_settings(name),
         }
         if not self.is_durable:
             settings["unsafe-no-fsync"] = "true"
@@ -140,5 +148,24 @@ class Cluster:
             [self.program, *(f"--{key}={value}" for key, value in settings.items())]
         )
 
+    def _tls_settings(self, name: str) -> dict[str, object]:
+        """Clients show no certificate, but a password: a registry's connection outlives its
+        certificate. etcd reads the files at each handshake."""
+        files = self.tls.get(name)
+        if files is None:
+            return {}
+        return {
+            "cert-file": files.certificate,
+            "key-file": files.key,
+            "peer-cert-file": files.certificate,
+            "peer-key-file": files.key,
+            "peer-trusted-ca-file": files.ca,
+            "peer-client-cert-auth": "true",
+        }
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.tls else "http"
+
     def _peer_url(self, name: str) -> str:
-        return f"http://{HOST}:{self.peer_ports[name]}"
+        return f"{self._scheme}://{HOST}:{self.peer_ports[name]}"

@@ -37,7 +37,7 @@ async def _is_healthy(mesh: Mesh, process: Process, client: MeshClient) -> bool:
         case "cache":
             return await readiness.is_cache_ready(int(address.rpartition(":")[2]))
         case "etcd":
-            return await readiness.is_etcd_ready(address)
+            return await readiness.is_etcd_healthy(address, client)
         case "gateway_http":
             return await readiness.is_gateway_ready(address, client)
         case "payment_sandbox":

@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from deploy.local.mesh_client import PLAIN_CLIENT, MeshClient
-from deploy.local.servers import databases
+from deploy.local.servers import databases, etcd_users
+from deploy.local.servers.etcd_users import EtcdPasswords
 from deploy.local.servers.postgres import Cluster
 
 TIMEOUT_SECONDS = 2.0
@@ -44,9 +45,16 @@ async def is_payment_sandbox_ready(address: str) -> bool:
     return await asyncio.to_thread(_is_ok, address, "/healthz", PLAIN_CLIENT)
 
 
-async def is_etcd_ready(address: str) -> bool:
+async def is_etcd_healthy(address: str, client: MeshClient) -> bool:
     """GET /health answers 200: the member knows a leader, and a quorum took its read."""
-    return await asyncio.to_thread(_is_ok, address, "/health", PLAIN_CLIENT)
+    return await asyncio.to_thread(_is_ok, address, "/health", client)
+
+
+async def is_etcd_ready(address: str, passwords: EtcdPasswords, client: MeshClient) -> bool:
+    """The member is healthy, and its cluster lets in its users alone; makes them if it has none."""
+    return await is_etcd_healthy(address, client) and await asyncio.to_thread(
+        etcd_users.are_required, address, passwords, client
+    )
 
 
 def _is_ok(address: str, path: str, client: MeshClient) -> bool:

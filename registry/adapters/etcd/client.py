@@ -16,6 +16,7 @@ from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.deadlines import Deadline
 from mesh.errors import Unavailable
 from protos.etcd.v3 import etcd_pb2 as pb
+from registry.adapters.etcd.tokens import Metadata, Tokens, User
 from registry.adapters.etcd.watch import WatchStream
 
 ATTEMPT_SECONDS = 0.3
@@ -54,6 +55,9 @@ class Member:
             if credentials is None
             else grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
         )
+        self.authenticate = self._unary(
+            "Auth/Authenticate", pb.AuthenticateRequest, pb.AuthenticateResponse
+        )
         self.range = self._unary("KV/Range", pb.RangeRequest, pb.RangeResponse)
         self.txn = self._unary("KV/Txn", pb.TxnRequest, pb.TxnResponse)
         self.grant = self._unary("Lease/LeaseGrant", pb.LeaseGrantRequest, pb.LeaseGrantResponse)
@@ -67,10 +71,11 @@ class Member:
         )
 
     async def keep_alive(
-        self, request: pb.LeaseKeepAliveRequest, timeout_seconds: float
+        self, request: pb.LeaseKeepAliveRequest, timeout_seconds: float, metadata: Metadata
     ) -> pb.LeaseKeepAliveResponse:
         """One renewal, on its own stream, so that a slow renewal does not delay others."""
-        stream = self._keep_alive(iter([request]), timeout=timeout_seconds, metadata=REQUIRE_LEADER)
+        metadata = (*REQUIRE_LEADER, *metadata)
+        stream = self._keep_alive(iter([request]), timeout=timeout_seconds, metadata=metadata)
         try:
             answer = await stream.read()
         finally:
@@ -81,15 +86,16 @@ class Member:
 
     def _unary(
         self, method: str, request: type[Any], response: type[Answer]
-    ) -> Callable[[Any, float], Coroutine[Any, Any, Answer]]:
+    ) -> Callable[[Any, float, Metadata], Coroutine[Any, Any, Answer]]:
         send: Any = self.channel.unary_unary(
             f"/etcdserverpb.{method}",
             request_serializer=request.SerializeToString,
             response_deserializer=response.FromString,  # type: ignore[attr-defined]
         )
 
-        async def call(request: Any, timeout_seconds: float) -> Answer:
-            answer: Answer = await send(request, timeout=timeout_seconds, metadata=REQUIRE_LEADER)
+        async def call(request: Any, timeout_seconds: float, metadata: Metadata) -> Answer:
+            metadata = (*REQUIRE_LEADER, *metadata)
+            answer: Answer = await send(request, timeout=timeout_seconds, metadata=metadata)
             return answer
 
         return call
@@ -103,42 +109,47 @@ class EtcdClient:
         members: Sequence[str],
         *,
         credentials: grpc.ChannelCredentials | None = None,
+        user: User | None = None,
         first_turn: int = 0,
     ) -> None:
-        """`members` are host:port; without `credentials` the connections are plain text.
+        """`members` are host:port; without `credentials` the connections are plain text. Without
+        `user` the cluster must not know users.
         `first_turn` is the index of the first member to call, which spreads several clients."""
         assert members, "a cluster has at least one member"
         self._members = [Member(address, credentials) for address in members]
+        self._tokens = Tokens(user)
         self._turn = first_turn
 
     async def range(self, request: pb.RangeRequest, deadline: Deadline) -> pb.RangeResponse:
         """Raises EtcdUnavailable."""
-        return await self._try(lambda member, left: member.range(request, left), deadline)
+        return await self._try(lambda member, *how: member.range(request, *how), deadline)
 
     async def txn(self, request: pb.TxnRequest, deadline: Deadline) -> pb.TxnResponse:
         """Raises EtcdUnavailable, and LeaseGone when a put names a lease that does not exist."""
-        return await self._try(lambda member, left: member.txn(request, left), deadline)
+        return await self._try(lambda member, *how: member.txn(request, *how), deadline)
 
     async def grant(self, lease_seconds: int, deadline: Deadline) -> pb.LeaseGrantResponse:
         """A new lease. Raises EtcdUnavailable."""
         request = pb.LeaseGrantRequest(TTL=lease_seconds)
-        return await self._try(lambda member, left: member.grant(request, left), deadline)
+        return await self._try(lambda member, *how: member.grant(request, *how), deadline)
 
     async def keep_alive(self, lease: int, deadline: Deadline) -> None:
         """Renews a lease for its full time. Raises EtcdUnavailable or LeaseGone."""
         request = pb.LeaseKeepAliveRequest(ID=lease)
-        answer = await self._try(lambda member, left: member.keep_alive(request, left), deadline)
+        answer = await self._try(lambda member, *how: member.keep_alive(request, *how), deadline)
         if answer.TTL <= 0:
             raise LeaseGone
 
     async def revoke(self, lease: int, deadline: Deadline) -> None:
         """Ends a lease and deletes its keys. Raises EtcdUnavailable or LeaseGone."""
         request = pb.LeaseRevokeRequest(ID=lease)
-        await self._try(lambda member, left: member.revoke(request, left), deadline)
+        await self._try(lambda member, *how: member.revoke(request, *how), deadline)
 
     def watch(self, request: pb.WatchCreateRequest) -> WatchStream:
-        """A watch at the current member. The caller calls `turn_to_next` when it fails."""
-        return WatchStream(self._member.channel, request, REQUIRE_LEADER)
+        """A watch at the current member, with the token of the last call, so read something there
+        first. The caller calls `turn_to_next` when it fails."""
+        metadata = (*REQUIRE_LEADER, *self._tokens.current)
+        return WatchStream(self._member.channel, request, metadata)
 
     @property
     def turn(self) -> int:
@@ -164,19 +175,29 @@ class EtcdClient:
         return self._members[self._turn % len(self._members)]
 
     async def _try(
-        self, send: Callable[[Member, float], Coroutine[Any, Any, Answer]], deadline: Deadline
+        self,
+        send: Callable[[Member, float, Metadata], Coroutine[Any, Any, Answer]],
+        deadline: Deadline,
     ) -> Answer:
         cause: Exception | None = None
         while (left_seconds := deadline.remaining_seconds()) > 0:
             turn, member = self._turn, self._member
+            timeout_seconds = min(ATTEMPT_SECONDS, left_seconds)
+            metadata = self._tokens.current
             try:
-                return await send(member, min(ATTEMPT_SECONDS, left_seconds))
+                metadata = await self._tokens.metadata(
+                    lambda request: self._member.authenticate(request, ATTEMPT_SECONDS, ())
+                )
+                return await send(member, timeout_seconds, metadata)
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.NOT_FOUND:
                     raise LeaseGone from error
-                cause = error
+                self._tokens.refused(metadata, error)
+                # What a member said tells more than that the last try had too little time.
+                if cause is None or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    cause = error
             except TimeoutError as error:
-                cause = error
+                cause = cause or error
             self.turn_to_next(turn)
             await asyncio.sleep(min(PAUSE_SECONDS, max(0.0, deadline.remaining_seconds())))
         raise self._unavailable(cause) from cause

@@ -331,6 +331,20 @@ def _keep_promise(
     assert max(took_seconds) < BUSY_FACTOR * promised_seconds, figures
 
 
+def test_etcd_answers_over_tls_and_its_users_alone(ha_mesh: Mesh) -> None:
+    everything = {"key": "AA==", "range_end": "AA=="}
+    for member in ha_mesh.processes("etcd"):
+        path = f"{member['address']}/v3/kv/range"
+        with httpx.Client(timeout=10, trust_env=False, verify=ha_mesh.trust or True) as client:
+            refused = client.post(f"https://{path}", json=everything)
+            assert (refused.status_code, refused.json()["message"]) == (
+                400,
+                "etcdserver: user name is empty",
+            )
+            with contextlib.suppress(httpx.HTTPError):
+                assert client.post(f"http://{path}", json=everything).status_code == 400
+
+
 def test_gateway_and_status_know_the_profile(ha_mesh: Mesh) -> None:
     status = httpx.get(
         f"{ha_mesh.gateway}/status", timeout=10, trust_env=False, verify=ha_mesh.trust or True

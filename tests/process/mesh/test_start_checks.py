@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg2
@@ -87,18 +88,25 @@ def test_every_fault_of_a_server_is_in_one_list(
     assert is_behind is (command == "serve")
 
 
-def test_the_text_of_a_database_must_hold_every_name(
-    layout: Layout, durable: PostgresServer
+@pytest.mark.parametrize(
+    ("encoding", "fault"),
+    [
+        ("LATIN1", "The database's encoding is LATIN1, "),
+        ("UTF8", "The database's locale knows no letters beyond ASCII, "),
+    ],
+)
+def test_a_database_must_hold_every_name_and_find_it_in_any_case(
+    layout: Layout, durable: PostgresServer, encoding: str, fault: str
 ) -> None:
-    connection = psycopg2.connect(durable.url)
-    connection.autocommit = True
-    connection.cursor().execute(
-        "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C'"
-        " TEMPLATE template0 OWNER gacha_owner"
-    )
-    connection.close()
-    (fault,) = faults_of(run(layout, durable.role_url("latin", "gacha", OWNER), "migrate"))
-    assert fault.startswith("The database's encoding is LATIN1")
+    name = f"with_{encoding.lower()}"
+    with closing(psycopg2.connect(durable.url)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(
+            f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'"
+            " TEMPLATE template0 OWNER gacha_owner"
+        )
+    (said,) = faults_of(run(layout, durable.role_url(name, "gacha", OWNER), "migrate"))
+    assert said.startswith(fault)
 
 
 def test_migrate_wants_the_owner_and_serve_wants_the_service(
@@ -126,13 +134,12 @@ def test_a_grant_that_is_missing_or_too_much_is_named(
 ) -> None:
     owner = durable.role_url("gacha", "gacha", OWNER)
     assert run(layout, owner, "migrate").returncode == 0
-    connection = psycopg2.connect(owner)
-    connection.autocommit = True
-    connection.cursor().execute(
-        "REVOKE EXECUTE ON FUNCTION record_drawn FROM gacha_service;"
-        "GRANT UPDATE ON pull TO gacha_service"
-    )
-    connection.close()
+    with closing(psycopg2.connect(owner)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(
+            "REVOKE EXECUTE ON FUNCTION record_drawn FROM gacha_service;"
+            "GRANT UPDATE ON pull TO gacha_service"
+        )
     (fault,) = faults_of(run(layout, durable.role_url("gacha", "gacha", SERVICE), "serve"))
     assert fault.startswith(
         "The role gacha_service lacks EXECUTE on record_drawn, "

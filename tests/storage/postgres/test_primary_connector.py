@@ -7,9 +7,11 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -65,6 +67,36 @@ async def test_many_that_connect_at_once_all_pass_over_a_host_that_refuses(
     database = Database(url_of(server, nobody), connection_count=4)
     assert all(await asyncio.gather(*(database.is_ready() for _ in range(4))))
     database.close()
+
+
+async def test_a_session_does_not_depend_on_the_defaults_of_the_database(
+    database_url: str,
+) -> None:
+    name = database_url.rpartition("/")[2]
+    defaults = {
+        "timezone": ("Asia/Tokyo", "UTC"),
+        "datestyle": ("German", "ISO, MDY"),
+        "search_path": ("elsewhere", "public"),
+        "default_transaction_isolation": ("serializable", "read committed"),
+        "statement_timeout": ("1h", "10s"),
+        "client_encoding": ("LATIN1", "UTF8"),
+    }
+    with closing(psycopg2.connect(database_url)) as connection:
+        connection.autocommit = True
+        for setting, (default, _) in defaults.items():
+            connection.cursor().execute(f"ALTER DATABASE {name} SET {setting} = %s", (default,))
+    database = Database(database_url, connection_count=1)
+
+    def shown(cursor: Cursor) -> dict[str, str]:
+        found = {}
+        for setting in defaults:
+            cursor.execute(f"SHOW {setting}")
+            found[setting] = (cursor.fetchone() or ("",))[0]
+        return found
+
+    found = await database.autocommit(shown)
+    database.close()
+    assert found == {setting: value for setting, (_, value) in defaults.items()}
 
 
 async def test_without_any_host_the_database_is_away() -> None:

@@ -11,6 +11,7 @@ from deploy.local.layout import Layout
 from deploy.local.secrets.credentials import Credentials
 from deploy.local.secrets.mesh_certificates import certificates_for
 from deploy.local.servers.databases import role_names
+from deploy.local.servers.etcd_users import EtcdPasswords
 from deploy.local.servers.server_user import ServerUser
 from deploy.local.supervision.processes import ProcessSpec
 from deploy.local.topology import DATABASES, PROFILES, Topology, instance_names
@@ -26,7 +27,11 @@ def profile_of(topology: Topology, folder: Path) -> EmbeddedProfile:
         Layout(folder),
         dict(zip(instance_names(topology), count(18_000), strict=False)),
         Credentials(
-            folder / "payment_secret_key", folder / "payment_webhook_secret", "s3cret", PASSWORDS
+            folder / "payment_secret_key",
+            folder / "payment_webhook_secret",
+            "s3cret",
+            PASSWORDS,
+            EtcdPasswords(administrator="s3cret of root", registry="s3cret of the registry"),
         ),
         ServerUser("self", 1000, 1000),
         topology,

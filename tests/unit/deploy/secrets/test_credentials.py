@@ -49,6 +49,8 @@ def test_only_the_owner_can_read_them(layout: Layout) -> None:
         "payment_secret_key",
         "payment_webhook_secret",
         "postgres_password",
+        "etcd_password",
+        "etcd_root_password",
         *(f"postgres/{role}" for name in DATABASES.values() for role in role_names(name)),
     }
     assert {stat.S_IMODE(path.stat().st_mode) for path in files_in(layout.secrets)} == {0o600}

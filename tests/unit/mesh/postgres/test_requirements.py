@@ -34,6 +34,7 @@ FIT = Facts(
     owns_database=False,
     may_create=False,
     foreign_prepared_count=0,
+    lowers_letters=True,
 )
 OWNER = replace(FIT, role="gacha_owner", owns_database=True, may_create=True)
 CONNECTIONS = 12
@@ -63,6 +64,11 @@ def test_an_unfit_setting_is_named_with_its_remedy(setting: str) -> None:
     value, remedy = UNFIT[setting]
     (fault,) = server_faults(with_settings(**{setting: value}), CONNECTIONS)
     assert remedy in fault
+
+
+def test_a_locale_without_letters_is_named_with_its_remedy() -> None:
+    (fault,) = server_faults(replace(FIT, lowers_letters=False), CONNECTIONS)
+    assert "LOCALE 'C.UTF-8'" in fault
 
 
 @given(st.sets(st.sampled_from(sorted(UNFIT))))
