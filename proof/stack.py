@@ -184,6 +184,7 @@ NO_RATE_LIMITS = MappingProxyType(
     {
         "GATEWAY_RATE_LIMITS": "off",
         "ACCOUNT_LOGIN_FREE_ATTEMPTS_OF_ADDRESS": "1000000",
+        "GACHA_REFUSED_GIFTS_AN_HOUR": "1000000",
     }
 )
 """Settings for more load than players make, from one address."""
