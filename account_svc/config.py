@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings
 
 from account_svc.domain.purchases import MAX_PRICE_MINOR
 from mesh.process.config import ServiceSettings
@@ -13,12 +14,11 @@ from mesh.settings_loading import chosen_secret
 ProviderName = Literal["sandbox", "stripe"]
 
 
-class AccountSettings(ServiceSettings):
-    """Read once, from the environment."""
+class ShopSettings(BaseSettings):
+    """The database of the purchases, and the provider that is paid. Read once, from the
+    environment."""
 
     database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql://")
-    signing_keys_dir: Path = Field(validation_alias="ACCOUNT_SIGNING_KEYS_DIR")
-    database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100)
 
     payment_provider: ProviderName = Field(validation_alias="PAYMENT_PROVIDER")
     payment_url: str | None = Field(
@@ -41,31 +41,6 @@ class AccountSettings(ServiceSettings):
     )
     """The secret that signs the provider's webhooks."""
 
-    gem_price_minor: int = Field(
-        99, validation_alias="ACCOUNT_GEM_PRICE_MINOR", ge=1, le=MAX_PRICE_MINOR
-    )
-    """The price of 100 gems, in the smallest unit of the currency. A change does not affect
-    running purchases."""
-    gem_price_currency: str = Field(
-        "USD", validation_alias="ACCOUNT_GEM_PRICE_CURRENCY", pattern=r"^[A-Z]{3}$"
-    )
-    """ISO 4217."""
-
-    hashing_niceness: int = Field(
-        BACKGROUND, validation_alias="ACCOUNT_HASHING_NICENESS", ge=0, le=19
-    )
-    """The priority of the process that hashes passwords, as nice(1) counts it. At 0 a flood of
-    logins slows pulls on the same cores; at 10 logins wait while other
-    work keeps all cores busy."""
-
-    login_free_attempts: int = Field(5, validation_alias="ACCOUNT_LOGIN_FREE_ATTEMPTS", ge=1)
-    """How many attempts on an account may fail before the next one must wait."""
-    login_free_attempts_of_address: int = Field(
-        100, validation_alias="ACCOUNT_LOGIN_FREE_ATTEMPTS_OF_ADDRESS", ge=1
-    )
-    """The same for an address, for all accounts together; raise it if many players share
-    addresses."""
-
     @field_validator("payment_url")
     @classmethod
     def _require_url_of_sandbox(cls, url: str | None, others: ValidationInfo) -> str | None:
@@ -87,3 +62,44 @@ class AccountSettings(ServiceSettings):
     def _read_webhook_secret(cls, value: str | None, others: ValidationInfo) -> str:
         file = others.data["payment_webhook_secret_file"]
         return chosen_secret("PAYMENT_WEBHOOK_SECRET", value, file)
+
+
+class AccountSettings(ServiceSettings, ShopSettings):
+    """Read once, from the environment."""
+
+    signing_keys_dir: Path = Field(validation_alias="ACCOUNT_SIGNING_KEYS_DIR")
+    database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100)
+
+    gem_price_minor: int = Field(
+        99, validation_alias="ACCOUNT_GEM_PRICE_MINOR", ge=1, le=MAX_PRICE_MINOR
+    )
+    """The price of 100 gems, in the smallest unit of the currency. A change does not affect
+    running purchases."""
+    gem_price_currency: str = Field(
+        "USD", validation_alias="ACCOUNT_GEM_PRICE_CURRENCY", pattern=r"^[A-Z]{3}$"
+    )
+    """ISO 4217."""
+
+    reconciliation_seconds: int = Field(
+        86_400, validation_alias="ACCOUNT_RECONCILIATION_SECONDS", ge=60, le=30 * 86_400
+    )
+    """How often the payment provider, the purchases and the ledger are compared."""
+    reconciliation_days: int = Field(
+        7, validation_alias="ACCOUNT_RECONCILIATION_DAYS", ge=1, le=400
+    )
+    """How many days back each comparison goes."""
+
+    hashing_niceness: int = Field(
+        BACKGROUND, validation_alias="ACCOUNT_HASHING_NICENESS", ge=0, le=19
+    )
+    """The priority of the process that hashes passwords, as nice(1) counts it. At 0 a flood of
+    logins slows pulls on the same cores; at 10 logins wait while other
+    work keeps all cores busy."""
+
+    login_free_attempts: int = Field(5, validation_alias="ACCOUNT_LOGIN_FREE_ATTEMPTS", ge=1)
+    """How many attempts on an account may fail before the next one must wait."""
+    login_free_attempts_of_address: int = Field(
+        100, validation_alias="ACCOUNT_LOGIN_FREE_ATTEMPTS_OF_ADDRESS", ge=1
+    )
+    """The same for an address, for all accounts together; raise it if many players share
+    addresses."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from account_svc.domain.accounts import USER_NOT_FOUND, UserNotFound
 from account_svc.domain.debits import INSUFFICIENT_CURRENCY
+from account_svc.domain.wallets import WALLET_IN_DEBT, WalletInDebt
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError
 
 GIFT_FEE = "gift_fee"
@@ -33,6 +34,7 @@ class GiftFeeRefunded(FailedPrecondition):
 
 REFUSALS: Mapping[str, Callable[[], MeshError]] = {
     INSUFFICIENT_CURRENCY: InsufficientCurrency,
+    WALLET_IN_DEBT: WalletInDebt,
     USER_NOT_FOUND: UserNotFound,
     GiftFeeRefunded.REASON: GiftFeeRefunded,
 }

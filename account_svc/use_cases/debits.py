@@ -6,6 +6,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.accounts import USER_NOT_FOUND, UserNotFound
 from account_svc.domain.debits import INSUFFICIENT_CURRENCY, Debit
+from account_svc.domain.wallets import WALLET_IN_DEBT, WalletInDebt
 from account_svc.storage import debits as storage
 from account_svc.storage import wallets
 from mesh.txn.model import BUSY, DUPLICATE, No, Operation, Vote, Yes
@@ -16,7 +17,7 @@ def apply_debits(cursor: Cursor, operations: Sequence[Operation[Debit]]) -> list
 
     A YES vote has the balance after the debit. Reasons of a NO: USER_NOT_FOUND; BUSY when
     another transaction or another operation of this batch holds the wallet; DUPLICATE when
-    the operation was applied before; INSUFFICIENT_CURRENCY.
+    the operation was applied before; WALLET_IN_DEBT; INSUFFICIENT_CURRENCY.
     """
     by_user: dict[str, Operation[Debit]] = {}
     for operation in operations:
@@ -40,6 +41,9 @@ def apply_debits(cursor: Cursor, operations: Sequence[Operation[Debit]]) -> list
             return No(USER_NOT_FOUND, UserNotFound().message)
         if user_id not in done.locked or by_user[user_id] is not operation:
             return No(BUSY)
+        if user_id in done.debts:
+            debt_gems = str(done.debts[user_id])
+            return No(WALLET_IN_DEBT, WalletInDebt().message, {"debt_gems": debt_gems})
         return No(INSUFFICIENT_CURRENCY, "Insufficient currency")
 
     return [vote(operation) for operation in operations]

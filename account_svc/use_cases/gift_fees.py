@@ -24,7 +24,7 @@ from account_svc.domain.gift_fees import (
     check_fee,
     check_player_count,
 )
-from account_svc.domain.wallets import BalanceChange, BalanceLimit
+from account_svc.domain.wallets import WALLET_IN_DEBT, BalanceChange, BalanceLimit
 from account_svc.storage import gift_fees, wallets
 from mesh.contract.idempotency import IdempotencyKeyReused, operation_id
 from mesh.deadlines import Deadline
@@ -57,9 +57,9 @@ class GiftFees:
     async def charge(self, fee: GiftFee, deadline: Deadline) -> int:
         """Takes the fee and returns the balance right after it. Idempotent by its id.
 
-        Raises InvalidArgument, IdempotencyKeyReused, InsufficientCurrency, UserNotFound,
-        GiftFeeRefunded, and DeadlineExceeded when other transactions held the wallet until the
-        deadline.
+        Raises InvalidArgument, IdempotencyKeyReused, InsufficientCurrency, WalletInDebt,
+        UserNotFound, GiftFeeRefunded, and DeadlineExceeded when other transactions held the
+        wallet until the deadline.
         """
         check_fee(fee.amount_gems)
         stored = await self._once_the_wallet_is_free(_charge, fee, deadline)
@@ -114,8 +114,10 @@ def _charge(cursor: Cursor, fee: GiftFee, lock: Lock) -> StoredGiftFee | None:
         if stored is not None:
             return stored
         change = BalanceChange(fee.fee_id, fee.user_id, GIFT_FEE, -fee.amount_gems)
-        is_taken = bool(wallets.change_balances(cursor, [change]))
-        return _decided(cursor, fee, "" if is_taken else INSUFFICIENT_CURRENCY)
+        if wallets.change_balances(cursor, [change]):
+            return _decided(cursor, fee, "")
+        wallet = wallets.find_wallets(cursor, [fee.user_id])[fee.user_id]
+        return _decided(cursor, fee, WALLET_IN_DEBT if wallet.debt_gems else INSUFFICIENT_CURRENCY)
     if wallets.existing_wallets(cursor, [fee.user_id]):
         return None
     return _decided(cursor, fee, USER_NOT_FOUND)

@@ -114,10 +114,10 @@ class Purchases:
         stored = storage.find_last_attempt(cursor, intent_id)
         if stored is not None:
             return stored, None
-        balance_gems = wallets.find_balances(cursor, [user_id]).get(user_id)
-        if balance_gems is None:
+        wallet = wallets.find_wallets(cursor, [user_id]).get(user_id)
+        if wallet is None:
             raise UserNotFound
-        if balance_gems + amount_gems > MAX_BALANCE_GEMS:
+        if wallet.balance_gems - wallet.debt_gems + amount_gems > MAX_BALANCE_GEMS:
             raise BalanceLimit
         purchase = Purchase(
             operation_id(PURCHASE, intent_id, str(FIRST_ATTEMPT)),

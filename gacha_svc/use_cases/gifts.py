@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from gacha_svc.domain.errors import InsufficientCurrency
+from gacha_svc.domain.errors import InsufficientCurrency, WalletInDebt
 from gacha_svc.domain.gifts import (
     GIFT,
     FeeRefused,
@@ -36,6 +36,7 @@ GIFTS_PAGE_SIZE, MAX_GIFTS_PAGE_SIZE = 20, 100
 
 _REASONS: dict[str, Callable[[], MeshError]] = {
     InsufficientCurrency.REASON: InsufficientCurrency,
+    WalletInDebt.REASON: WalletInDebt,
     InventoryFull.REASON: InventoryFull,
 }
 """The sender's errors for a returned gift, by its reason."""

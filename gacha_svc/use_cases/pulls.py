@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gacha_svc.domain.catalog import LiveCatalog
-from gacha_svc.domain.errors import InsufficientCurrency, OddsChanged
+from gacha_svc.domain.errors import InsufficientCurrency, OddsChanged, WalletInDebt
 from gacha_svc.domain.pull_counts import check_count, check_pull_limit
 from gacha_svc.domain.pulls import (
     Debit,
@@ -38,8 +38,9 @@ STORED_PULL_PAUSE_SECONDS = 0.05
 INVENTORY_PAGE_SIZE, MAX_INVENTORY_PAGE_SIZE = 100, 500
 PULLS_PAGE_SIZE, MAX_PULLS_PAGE_SIZE = 20, 100
 
-_REFUSALS: dict[str, Callable[[str], MeshError]] = {
+_REFUSALS: dict[str, Callable[..., MeshError]] = {
     InsufficientCurrency.REASON: InsufficientCurrency,
+    WalletInDebt.REASON: WalletInDebt,
     "USER_NOT_FOUND": partial(NotFound, reason="USER_NOT_FOUND"),
 }
 
@@ -61,7 +62,7 @@ class Pulls:
 
         Idempotent by `idempotency_key`: a pull that was made is answered as at first, whatever
         has changed since. Raises BannerNotFound, CatalogEmpty, InvalidArgument,
-        InsufficientCurrency, FailedPrecondition, IdempotencyKeyReused. After
+        InsufficientCurrency, WalletInDebt, FailedPrecondition, IdempotencyKeyReused. After
         IdempotencyKeyInUse, InDoubt or DeadlineExceeded the outcome is unknown: repeat the key.
         """
         pull_id = operation_id(PULL, user_id, checked_key(idempotency_key))
@@ -184,7 +185,7 @@ def _refused(refusal: No) -> MeshError:
     """The error for a participant's NO."""
     known = _REFUSALS.get(refusal.reason)
     if known is not None:
-        return known(refusal.message)
+        return known(refusal.message, metadata=refusal.metadata)
     return FailedPrecondition(
         refusal.message or "The pull was refused; nothing was taken.",
         reason=refusal.reason,

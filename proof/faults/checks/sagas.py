@@ -129,5 +129,4 @@ def _book_errors(mesh: Mesh) -> Iterator[str]:
 
 def _owed(charge: BookedCharge) -> Row:
     """The purchase that must exist for a charge."""
-    state = "refunded" if charge["refund"] else charge["state"]
-    return (charge["customer"], charge["amount_minor"], OUTCOME_OF.get(state))
+    return (charge["customer"], charge["amount_minor"], OUTCOME_OF.get(charge["state"]))

@@ -19,6 +19,7 @@ COMMANDS = (
     "tx list",
     "sagas list",
     "logins summary",
+    "reconcile",
 )
 
 

@@ -28,7 +28,7 @@ GIFT = [
 
 PURCHASE = [
     *("purchaseId", "state", "reason", "amount", "priceMinor", "currency"),
-    *("paymentMethod", "createdAt", "endedAt"),
+    *("paymentMethod", "createdAt", "endedAt", "takenBack"),
 ]
 
 TOKENS = ["token", "refresh_token", "expires_in"]
@@ -48,7 +48,7 @@ PROMISED = [
         ["message", "newBalance", "purchaseId", "state"],
         True,
     ),
-    ("get", "/currency", [], ["userId", "currencyBalance"], True),
+    ("get", "/currency", [], ["userId", "currencyBalance", "debtGems"], True),
     ("get", "/items", [], ["items"], False),
     ("get", "/chances", [], ["chances"], False),
     ("get", "/gacha/pull/{bannerId}", [], ["pulled_items"], True),
