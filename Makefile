@@ -4,7 +4,7 @@
 PYTHON := .venv/bin/python
 GACHACTL := $(PYTHON) -m deploy.gachactl
 .DEFAULT_GOAL := help
-.PHONY: help up down status roll renew rotate-keys tx sagas logins reconcile admin-token clean test check bench faults chaos fuzz generate picture lock embedded dev
+.PHONY: help up down status roll upgrade renew rotate-keys tx sagas logins reconcile admin-token clean test check bench faults chaos fuzz generate picture lock embedded dev
 
 # Variables count only if they are given to make: the environment may have a PORT or a NAME for
 # something else. An empty value means that the variable is not given; a switch is also off with 0.
@@ -31,14 +31,15 @@ VARIABLES_faults := MINUTES SEED MUTANTS ARGS
 VARIABLES_fuzz := SEED ARGS
 VARIABLES_chaos := MINUTES SEED PROFILE ARGS
 VARIABLES_lock := UPGRADE
-KNOWN := $(sort $(foreach target,up rotate-keys tx sagas logins reconcile test bench faults fuzz chaos lock,$(VARIABLES_$(target))))
+VARIABLES_clean := YES
+KNOWN := $(sort $(foreach target,up rotate-keys tx sagas logins reconcile test bench faults fuzz chaos lock clean,$(VARIABLES_$(target))))
 USED := $(foreach target,$(MAKECMDGOALS),$(VARIABLES_$(target)))
 OTHERS := $(filter-out $(USED),$(foreach name,$(.VARIABLES),$(if $(call named,$(name)),$(name))))
 MISTAKEN := $(if $(OTHERS),$(foreach name,$(OTHERS),$(if $(filter $(KNOWN),$(shell echo '$(name)' | tr a-z A-Z)),$(name))))
 $(if $(MISTAKEN),$(error make $(MAKECMDGOALS) does not use $(MISTAKEN). It uses: $(or $(USED),no variables)))
-$(foreach name,GID ID NAME REVOKE,$(if $(call named,$(name)),$(if $(call given,$(name)),,$(error $(name)= is empty: give it a value, or leave it out))))
+$(foreach name,FOR GID ID NAME REVOKE,$(if $(call named,$(name)),$(if $(call given,$(name)),,$(error $(name)= is empty: give it a value, or leave it out))))
 $(if $(call on,FORGIVE),$(if $(call given,NAME),,$(error FORGIVE=1 needs NAME=..., the account to let in again)))
-$(if $(call on,YES),$(if $(call given,GID),,$(error YES=1 needs GID=..., the transaction to settle)))
+$(if $(filter tx,$(MAKECMDGOALS)),$(if $(call on,YES),$(if $(call given,GID),,$(error YES=1 needs GID=..., the transaction to settle))))
 
 # Targets with IF_MADE never install anything: without an environment nothing can be running.
 # An interrupted installation may have left a gachactl that works.
@@ -63,6 +64,10 @@ status: ## show what runs where, and whether it is healthy
 roll: ## restart every process of a running mesh one by one, while it serves
 	@$(IF_MADE) roll
 
+# Without a running mesh there is nothing to upgrade: `make up` starts from the present code.
+upgrade: embedded ## start a running mesh anew from the present code: packages, schemas, processes (after git pull)
+	@exec $(GACHACTL) upgrade
+
 renew: ## renew the certificates of a mesh with TLS=1, while it serves
 	@$(IF_MADE) renew
 
@@ -82,11 +87,11 @@ logins: ## show failed logins (NAME=... of one account, FORGIVE=1 unblocks it)
 reconcile: ## compare the payment provider, the purchases and the ledger (DAYS=30, FOLLOW=1 follows missed refunds and disputes)
 	@$(IF_MADE) reconcile $(if $(call given,DAYS),--days=$(DAYS)) $(if $(call on,FOLLOW),--follow)
 
-admin-token: ## print a token for an operator's calls, valid for a minute (curl -H "Authorization: Bearer ...")
-	@$(IF_MADE) admin-token
+admin-token: ## print a token for an operator's calls, valid for a minute (curl -H "Authorization: Bearer ..."; FOR=account_svc)
+	@$(IF_MADE) admin-token $(if $(call given,FOR),--for "$$FOR")
 
-clean: ## delete all data, secrets and logs of the mesh (var/)
-	@$(IF_MADE) clean
+clean: ## delete all data, secrets and logs of the mesh (var/), after asking (YES=1 without)
+	@$(IF_MADE) clean $(if $(call on,YES),--yes)
 
 # Most tests wait for other processes, so two run in parallel even on two cores.
 test: dev ## run all tests, on free ports and in their own folders (ARGS='-k pull' selects, '-n 0' runs one by one)

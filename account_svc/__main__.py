@@ -16,7 +16,7 @@ from account_svc.commands.choose import COMMANDS, run_operators_command
 from account_svc.config import AccountSettings
 from account_svc.domain.login_attempts import schedules_with
 from account_svc.domain.payments import PaymentProvider
-from account_svc.domain.purchases import Price
+from account_svc.domain.prices import Price, PriceList
 from account_svc.metrics import LoginMetrics, ReconciliationMetrics, SessionMetrics
 from account_svc.rpc.accounts import AccountRpc
 from account_svc.rpc.debits import decode_debit, encode_debit_result
@@ -37,6 +37,7 @@ from account_svc.use_cases.purchases import Purchases
 from account_svc.use_cases.sessions import Sessions
 from mesh.contract.terms import WorkKind
 from mesh.failpoints import Failpoint, no_failpoint
+from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
 from mesh.process.arguments import read_command
 from mesh.process.commands import run_command
@@ -83,6 +84,7 @@ class _Shop:
     provider: PaymentProvider
     sagas: SagaRunner
     purchases: Purchases
+    prices: PriceList
     reconciliation: Reconciliation
 
 
@@ -95,12 +97,13 @@ async def serve(
         sign_in = _sign_in(runtime, settings, database, member)
         shop = _shop(runtime, settings, database, member, failpoint)
         participant = Participant(database, "account", apply_debits, failpoint=failpoint)
-        coordinator = RemoteCoordinator(member.client("gacha_svc"), member.identity.metadata)
+        to_gacha_svc = member.identity.towards("gacha_svc")
+        coordinator = RemoteCoordinator(member.client("gacha_svc"), to_gacha_svc.metadata)
         recovery = BranchRecovery(participant, coordinator, commits=True, failpoint=failpoint)
         service = Service(
             offered=_offered(database, sign_in, shop, participant),
             player_keys=sign_in.signing_keys.find,
-            is_ready=database.is_ready,
+            is_ready=partial(_is_ready, database, ClockOffset(database, member.metrics)),
             gates={WorkKind.HASHING: sign_in.passwords.check_room},
         )
         runtime.run_in_background(sign_in.signing_keys.keep_looking)
@@ -110,6 +113,12 @@ async def serve(
         runtime.run_in_background(partial(keep_recovering, sign_in.sessions.forget_old), "sessions")
         runtime.run_in_background(shop.reconciliation.keep_comparing, "reconciliation")
         await serve_service(member, settings, service)
+
+
+async def _is_ready(database: Database, clock_offset: ClockOffset) -> bool:
+    """Whether the database answers. Its clock is only reported: no work here depends on it."""
+    await clock_offset.measure()
+    return await database.is_ready()
 
 
 def _sign_in(
@@ -143,8 +152,12 @@ def _shop(
     ]
     sagas = SagaRunner(database, definitions, failpoint=failpoint)
     runtime.push_async_callback(sagas.close)
-    price = Price(settings.gem_price_minor, settings.gem_price_currency)
-    purchases = Purchases(database, sagas, provider_name=provider.name, price=price)
+    prices = PriceList(
+        Price(settings.gem_price_minor, settings.gem_price_currency),
+        settings.gem_packages,
+        provider.payment_methods,
+    )
+    purchases = Purchases(database, sagas, provider_name=provider.name, prices=prices)
     reconciliation = Reconciliation(
         database,
         provider,
@@ -153,7 +166,7 @@ def _shop(
         days=settings.reconciliation_days,
         show=ReconciliationMetrics(member.metrics).show,
     )
-    return _Shop(provider, sagas, purchases, reconciliation)
+    return _Shop(provider, sagas, purchases, prices, reconciliation)
 
 
 def _offered(
@@ -172,7 +185,7 @@ def _offered(
         ),
         (
             purchases_pb2.DESCRIPTOR.services_by_name["PurchaseService"],
-            PurchaseRpc(shop.purchases),
+            PurchaseRpc(shop.purchases, shop.prices),
         ),
         (
             payment_events_pb2.DESCRIPTOR.services_by_name["PaymentEventService"],

@@ -1,17 +1,27 @@
 """Settings of the account service."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode
 
-from account_svc.domain.purchases import MAX_PRICE_MINOR
+from account_svc.domain.prices import MAX_PRICE_MINOR, MAX_PURCHASE_GEMS, MAX_QUOTES
 from mesh.process.config import ServiceSettings
 from mesh.process.priority import BACKGROUND
 from mesh.settings_loading import chosen_secret
 
 ProviderName = Literal["sandbox", "stripe"]
+
+
+def _packages(written: object) -> object:
+    """Reads amounts such as "160,1600". Raises ValueError."""
+    if not isinstance(written, str):
+        return written
+    amounts = [int(part) if part.isdecimal() else 0 for part in map(str.strip, written.split(","))]
+    if not all(1 <= amount <= MAX_PURCHASE_GEMS for amount in amounts) or len(amounts) > MAX_QUOTES:
+        raise ValueError(f"must be 1 to {MAX_QUOTES} amounts of gems, such as 160,1600")
+    return tuple(sorted(set(amounts)))
 
 
 class ShopSettings(BaseSettings):
@@ -79,6 +89,11 @@ class AccountSettings(ServiceSettings, ShopSettings):
         "USD", validation_alias="ACCOUNT_GEM_PRICE_CURRENCY", pattern=r"^[A-Z]{3}$"
     )
     """ISO 4217."""
+
+    gem_packages: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_packages)] = Field(
+        (160, 800, 1600, 4800, 16_000), validation_alias="ACCOUNT_GEM_PACKAGES"
+    )
+    """The amounts of gems that the price list offers; any other amount can be bought too."""
 
     reconciliation_seconds: int = Field(
         86_400, validation_alias="ACCOUNT_RECONCILIATION_SECONDS", ge=60, le=30 * 86_400

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gacha_svc.adapters.account import PlayerKeySet, account_participant
+from gacha_svc.adapters.account import account_participant
 from gacha_svc.adapters.catalog_file.catalog import read_catalog
 from gacha_svc.adapters.gift_fees import RemoteGiftFees
 from gacha_svc.config import GachaSettings
@@ -15,14 +15,16 @@ from gacha_svc.rpc.catalog import CatalogRpc
 from gacha_svc.rpc.draws import decode_draw, encode_draw_result
 from gacha_svc.rpc.gifts import GiftRpc
 from gacha_svc.rpc.pulls import GachaRpc
-from gacha_svc.use_cases.catalog import CatalogCache, Catalogs
+from gacha_svc.use_cases.catalog import Catalogs
+from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.draws import Draws
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
-from mesh.calling.client import ServiceClient
 from mesh.failpoints import Failpoint, no_failpoint
+from mesh.identity.player_keys import PlayerKeySet
 from mesh.identity.published_keys import PublishedKeys
+from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
 from mesh.process.arguments import read_command
 from mesh.process.commands import run_command
@@ -31,6 +33,7 @@ from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service
 from mesh.saga.runner import SagaRunner
 from mesh.settings_loading import load
+from mesh.txn.clients import RemoteParticipant
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
@@ -67,8 +70,11 @@ async def serve(
         member = Member(runtime, settings, SERVICE)
         account_svc = member.client("account_svc")
         cache = CatalogCache(database)
-        transactions = _transactions(settings, database, member, account_svc, cache, failpoint)
-        gift_fees = RemoteGiftFees(account_svc, member.identity.metadata)
+        to_account_svc = member.identity.towards("account_svc")
+        first = account_participant(account_svc, to_account_svc.metadata)
+        clock_offset = ClockOffset(database, member.metrics)
+        transactions = _transactions(settings, database, first, cache, clock_offset, failpoint)
+        gift_fees = RemoteGiftFees(account_svc, to_account_svc.metadata)
         sagas = SagaRunner(
             database, [GiftSaga(database, gift_fees).definition], failpoint=failpoint
         )
@@ -86,7 +92,7 @@ async def serve(
                 transactions,
             ),
             player_keys=player_keys.find,
-            is_ready=database.is_ready,
+            is_ready=partial(_is_ready, database, clock_offset),
             opened=[INIT_DB] if settings.init_db == "public" else [],
             warm_up=player_keys.first,
         )
@@ -100,20 +106,37 @@ async def serve(
 def _transactions(
     settings: GachaSettings,
     database: Database,
-    member: Member,
-    account_svc: ServiceClient,
+    first: RemoteParticipant,
     cache: CatalogCache,
+    clock_offset: ClockOffset,
     failpoint: Failpoint,
 ) -> _Transactions:
     draws = Draws(cache, secrets.token_bytes)
     participant = Participant(database, "gacha", draws.apply, failpoint=failpoint)
     decisions = DecisionLog(database)
-    first = account_participant(account_svc, member.identity.metadata)
     second = LocalParticipant(participant)
-    coordinator = Coordinator(settings.instance_id, first, second, decisions, failpoint=failpoint)
+    coordinator = Coordinator(
+        settings.instance_id,
+        first,
+        second,
+        decisions,
+        check_clock=clock_offset.check,
+        failpoint=failpoint,
+    )
     branches = BranchRecovery(participant, decisions, commits=False, failpoint=failpoint)
     decided = DecisionRecovery(coordinator, decisions, first, second, failpoint=failpoint)
-    return _Transactions(participant, decisions, coordinator, (branches.run_once, decided.run_once))
+    return _Transactions(
+        participant,
+        decisions,
+        coordinator,
+        (branches.run_once, decided.run_once),
+    )
+
+
+async def _is_ready(database: Database, clock_offset: ClockOffset) -> bool:
+    """Whether the database answers, and its clock lets transactions be decided."""
+    await clock_offset.measure()
+    return clock_offset.is_small and await database.is_ready()
 
 
 def _offered(

@@ -9,23 +9,28 @@ process exits with 0.
 
 import socket
 import time
+from collections.abc import Mapping
 from random import getrandbits
 
 import structlog
 
 from gateway_http.app import Gateway
-from gateway_http.compose import Limits, compose_edge, compose_router
+from gateway_http.compose import Limits, compose_edge, compose_router, ended_connections
 from gateway_http.config import GatewaySettings
 from gateway_http.describing.pages import Presence
 from gateway_http.edge.edge import Edge
 from gateway_http.edge.rate_limits.cache import CachedCounts
 from gateway_http.edge.rate_limits.sharing import Sharing
 from gateway_http.listening.bounds import Bounds
+from gateway_http.listening.open_files import connections_allowed
 from gateway_http.listening.server import HttpServer
 from gateway_http.listening.sockets import handed_socket, listening_socket
 from gateway_http.listening.tls import CurrentCertificate
 from gateway_http.serving import HttpFront
-from gateway_http.transcoding.contracts import import_generated, load_contracts
+from gateway_http.transcoding.contracts import Contracts, import_generated, load_contracts
+from mesh.calling.client import ServiceClient
+from mesh.identity.player_keys import PlayerKeySet
+from mesh.identity.published_keys import PublishedKeys
 from mesh.logs import configure_logs
 from mesh.process.arguments import refuse_arguments
 from mesh.process.member import Member
@@ -35,6 +40,8 @@ from mesh.tls.certificates import CertificateMetrics, Certificates
 from protos import DESCRIPTORS
 
 SERVICE = "gateway_http"
+PLAYER_KEYS_HOST = "account_svc"
+"""The service that publishes the keys of players' tokens."""
 FIRST_LIST_SECONDS = 3.0
 
 
@@ -45,12 +52,24 @@ async def serve(settings: GatewaySettings) -> None:
         runtime.callback(listener.close)
         member = Member(runtime, settings, SERVICE)
         presence = Presence(settings.instance_id, _address_of(listener), time.monotonic)
-        gateway = _gateway(runtime, settings, member, presence)
+        bounds = _bounds(settings)
+        contracts = _contracts()
+        callers = {host: member.client(host) for host in contracts.hosts()}
+        edge = _edge(runtime, settings, member, callers[PLAYER_KEYS_HOST])
+        gateway = _gateway(settings, member, presence, edge, bounds, contracts, callers)
         # The registry may start later; until then /readyz names the missing services.
         await member.know_others(FIRST_LIST_SECONDS)
 
         def make_server() -> HttpServer:
-            return _http_server(gateway, listener, settings, presence, member.certificate_metrics)
+            return HttpServer(
+                gateway,
+                listener,
+                bounds=bounds,
+                certificate=_certificate(settings, member.certificate_metrics),
+                site_of=edge.addresses.site_of,
+                count_end=ended_connections(member.metrics),
+                is_leaving=lambda: presence.draining,
+            )
 
         await member.serve(HttpFront(runtime, presence, make_server))
 
@@ -66,27 +85,59 @@ def _address_of(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _gateway(
-    runtime: Runtime, settings: GatewaySettings, member: Member, presence: Presence
-) -> Gateway:
-    """The application: a client for each service that the descriptors name, and the routes."""
+def _bounds(settings: GatewaySettings) -> Bounds:
+    return Bounds(
+        max_connections=connections_allowed(settings.max_connections),
+        max_address_connections=settings.max_address_connections,
+        max_address_unfinished=settings.max_address_connections // 4,
+        max_body_bytes=settings.max_body_bytes,
+        body_seconds=settings.deadline_seconds,
+    )
+
+
+def _contracts() -> Contracts:
     descriptors = DESCRIPTORS.read_bytes()
     import_generated(descriptors)
-    contracts = load_contracts(descriptors)
+    return load_contracts(descriptors)
+
+
+def _edge(
+    runtime: Runtime, settings: GatewaySettings, member: Member, account_svc: ServiceClient
+) -> Edge:
+    """What is decided before a route; its limits follow the players whose keys account_svc
+    publishes."""
+    player_keys = PublishedKeys(PlayerKeySet(account_svc).fetch)
+    edge = compose_edge(settings, member.metrics, player_keys.find_fetched)
+    if edge.limiter is not None:
+        runtime.run_in_background(player_keys.keep_fetching)
+    _share_limits(runtime, settings, edge)
+    return edge
+
+
+def _gateway(
+    settings: GatewaySettings,
+    member: Member,
+    presence: Presence,
+    edge: Edge,
+    bounds: Bounds,
+    contracts: Contracts,
+    callers: Mapping[str, ServiceClient],
+) -> Gateway:
+    """The application with all routes; `callers` has a client for each service that the contracts
+    name."""
     router = compose_router(
         contracts,
-        {host: member.client(host) for host in contracts.hosts()},
+        callers,
         member.directory,
         presence,
         limits=Limits(settings.max_body_bytes, settings.deadline_seconds),
         new_id=_new_id,
     )
-    edge = compose_edge(settings, member.metrics)
-    _share_limits(runtime, settings, edge)
     return Gateway(
         router,
         edge=edge,
-        max_in_flight=settings.max_in_flight,
+        # Requests leave half of the connections to others, so that a probe always gets in.
+        max_in_flight=min(settings.max_in_flight, bounds.max_connections // 2),
         new_id=_new_id,
         log=structlog.get_logger(),
     )
@@ -101,27 +152,14 @@ def _share_limits(runtime: Runtime, settings: GatewaySettings, edge: Edge) -> No
     sharing.start()
 
 
-def _http_server(
-    gateway: Gateway,
-    listener: socket.socket,
-    settings: GatewaySettings,
-    presence: Presence,
-    expiries: CertificateMetrics,
-) -> HttpServer:
-    """Serves HTTPS if there is a certificate, and plain HTTP otherwise."""
-    files, certificate = settings.rest_files, None
-    if files is not None:
-        certificates = Certificates(files, observe_expiry=expiries.observer("rest"))
-        certificate = CurrentCertificate(files, certificates)
-    return HttpServer(
-        gateway,
-        listener,
-        bounds=Bounds(
-            max_body_bytes=settings.max_body_bytes, body_seconds=settings.deadline_seconds
-        ),
-        certificate=certificate,
-        is_leaving=lambda: presence.draining,
-    )
+def _certificate(
+    settings: GatewaySettings, expiries: CertificateMetrics
+) -> CurrentCertificate | None:
+    """For HTTPS; None for plain HTTP."""
+    if settings.rest_files is None:
+        return None
+    certificates = Certificates(settings.rest_files, observe_expiry=expiries.observer("rest"))
+    return CurrentCertificate(settings.rest_files, certificates)
 
 
 def _new_id() -> str:

@@ -3,7 +3,7 @@
 Guarantees: every answer has an x-request-id, the security headers, and the state of its rate
 limit. Every error is the JSON error of `gateway_http.errors`. An unknown exception is logged
 with its traceback, and the client sees only the trace id. The number of requests in progress is
-bounded; a request is in progress from when it has arrived completely.
+bounded; a request is in progress from when it has arrived completely. Probes are exempt.
 """
 
 import logging
@@ -58,19 +58,19 @@ class Gateway:
         admission = UNLIMITED
         self._in_flight += 1
         try:
-            if self._in_flight > self._max_in_flight:
+            endpoint, variables = self._endpoint(request)
+            is_probe = endpoint.limit_class is LimitClass.UNLIMITED
+            if self._in_flight > self._max_in_flight and not is_probe:
                 raise ResourceExhausted(
                     "The gateway has too many requests under way; try again in a moment.",
                     reason="OVERLOADED",
                     retry_after_seconds=RETRY_AFTER_SECONDS,
                 )
             address = self._edge.addresses.of(request.client, request.headers)
-            endpoint, variables = self._endpoint(request)
-            admission = self._edge.admit(endpoint.limit_class, request, address)
+            admission = await self._edge.admit(endpoint.limit_class, request, address)
             if admission.refusal is not None:
                 raise admission.refusal
             response = await endpoint.answer(Request(request, variables, ids, address))
-            admission.succeeded()
         except MeshError as error:
             response = self._refused(error, request, ids)
         except Exception as error:  # noqa: BLE001 - the boundary of a request

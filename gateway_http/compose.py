@@ -22,6 +22,7 @@ from gateway_http.edge.rate_limits.limiter import RateLimiter
 from gateway_http.edge.rate_limits.token_keys import TokenKeys
 from gateway_http.edge.response_headers import ResponseHeaders
 from gateway_http.exchange import LimitClass
+from gateway_http.listening.places import Reason
 from gateway_http.transcoding.binding import RequestBinding
 from gateway_http.transcoding.contracts import Contracts
 from gateway_http.transcoding.decoding import Decoders
@@ -30,6 +31,7 @@ from gateway_http.transcoding.raw_parts import RawParts
 from gateway_http.transcoding.rest_call import RestCall
 from gateway_http.transcoding.router import Router
 from mesh.calls import SheddingCaller
+from mesh.identity.keys import PublicKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,11 @@ def add_operations(
 def compose_edge(
     settings: GatewaySettings,
     metrics_registry: CollectorRegistry,
+    player_keys: PublicKeys,
     clock: Callable[[], float] = time.time,
 ) -> Edge:
-    """As the settings have it; `clock` gives seconds since 1970, as other gateways' do."""
+    """As the settings have it. `player_keys` answer at once; `clock` gives seconds since 1970, as
+    other gateways' do."""
     refusals = Counter(
         "gateway_rate_limited",
         "Requests that a rate limit refused, by its name.",
@@ -112,7 +116,7 @@ def compose_edge(
     }
     limiter = RateLimiter(
         {limit_class: Counters(policy, clock) for limit_class, policy in policies.items()},
-        TokenKeys(),
+        TokenKeys(player_keys, clock=clock),
         lambda policy: refusals.labels(policy).inc(),
     )
     return Edge(
@@ -120,3 +124,15 @@ def compose_edge(
         limiter if settings.rate_limits == "on" else None,
         ResponseHeaders(settings.cors_origins, addresses, hsts_seconds=settings.hsts_seconds),
     )
+
+
+def ended_connections(metrics_registry: CollectorRegistry) -> Callable[[Reason], None]:
+    """Counts a connection that was ended or refused for a bound on connections."""
+    counter = Counter(
+        "gateway_connections_ended",
+        "Connections that a bound on connections ended or refused, by the bound.",
+        ["reason"],
+        registry=metrics_registry,
+    )
+    children = {reason: counter.labels(reason.value) for reason in Reason}
+    return lambda reason: children[reason].inc()

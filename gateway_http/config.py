@@ -86,6 +86,13 @@ class GatewaySettings(MemberSettings):
         10.0, gt=0.0, le=300.0, validation_alias="GATEWAY_DEADLINE_SECONDS"
     )
     max_in_flight: int = Field(1024, ge=1, le=100_000, validation_alias="GATEWAY_MAX_IN_FLIGHT")
+    max_connections: int = Field(
+        8192, ge=16, le=1_000_000, validation_alias="GATEWAY_MAX_CONNECTIONS"
+    )
+    max_address_connections: int = Field(
+        1024, ge=4, le=1_000_000, validation_alias="GATEWAY_MAX_ADDRESS_CONNECTIONS"
+    )
+    """Of one client's address; connections of trusted proxies have no such bound."""
     notice_seconds: float = Field(1.0, ge=0.0, le=60.0, validation_alias="GATEWAY_NOTICE_SECONDS")
     """How long the gateway serves after a stop signal, so that load balancers can read
     /readyz first."""

@@ -2,12 +2,14 @@
 
     {"status": "error", "message", "code", "reason", "requestId", "traceId"}
 
-"fields": [{"field", "message"}] is added when fields of the request are wrong, and
-"idempotencyKey" when the request has a key, the client's or a new one: repeat it with that key.
+"fields": [{"field", "message"}] is added when fields of the request are wrong, "details" when
+the error has further values for programs, and "idempotencyKey" when the request has a key, the
+client's or a new one: repeat it with that key.
 The gateway's own errors are
 
     RouteNotFound         404   no route has this path
     BadRequest            400   the input is not an HTTP/1.1 request
+    MalformedPath         400   the percent-encoding of the path is broken, or not of UTF-8
     MethodNotAllowed      405   the path has routes, for other verbs
     RequestTimeout        408   the request did not arrive in the time that the gateway gives
     RequestTooLarge       413   OUT_OF_RANGE, because a retry cannot succeed
@@ -24,6 +26,7 @@ import orjson
 from gateway_http.exchange import RequestIds, Response, idempotency_key_header
 from mesh.contract.idempotency import IDEMPOTENCY_KEY
 from mesh.errors import (
+    INSTANCE,
     Code,
     DeadlineExceeded,
     FieldViolation,
@@ -31,6 +34,7 @@ from mesh.errors import (
     MeshError,
     NotFound,
     Unimplemented,
+    sentence_of,
 )
 
 STATUS_BY_CODE: dict[Code, int] = {
@@ -66,6 +70,17 @@ STATUS_BY_REASON: dict[str, int] = {
 """Reasons that have a more exact HTTP status than their code."""
 
 
+_ABOUT_THE_REQUEST = {
+    Code.INVALID_ARGUMENT,
+    Code.NOT_FOUND,
+    Code.ALREADY_EXISTS,
+    Code.FAILED_PRECONDITION,
+    Code.OUT_OF_RANGE,
+}
+_NOT_FOR_CLIENTS = {IDEMPOTENCY_KEY, INSTANCE, "field", "method"}
+"""Metadata that has a place of its own in the answer, or is between processes of the mesh."""
+
+
 class RouteNotFound(NotFound):
     REASON = "ROUTE_NOT_FOUND"
 
@@ -95,6 +110,13 @@ class BadRequest(InvalidArgument):
 
     def __init__(self) -> None:
         super().__init__("This is no valid HTTP/1.1 request.")
+
+
+class MalformedPath(InvalidArgument):
+    REASON = "MALFORMED_PATH"
+
+    def __init__(self) -> None:
+        super().__init__("The path must be UTF-8, percent-encoded: write % itself as %25.")
 
 
 class HeadTooLarge(MeshError):
@@ -143,6 +165,8 @@ def error_response(error: MeshError, ids: RequestIds) -> Response:
             {"field": violation.field, "message": violation.description}
             for violation in error.fields
         ]
+    if details := _details(error):
+        body["details"] = details
     headers = [("cache-control", "no-store")]
     if key := error.metadata.get(IDEMPOTENCY_KEY):
         body["idempotencyKey"] = key
@@ -156,6 +180,23 @@ def error_response(error: MeshError, ids: RequestIds) -> Response:
     return Response(status, orjson.dumps(body), headers=headers)
 
 
+def _details(error: MeshError) -> dict[str, str]:
+    """The metadata that is meant for clients, in lowerCamelCase; the values are text, as in
+    google.rpc.ErrorInfo. An error that is not about the request has none."""
+    if error.code not in _ABOUT_THE_REQUEST:
+        return {}
+    return {
+        _camel(name): value
+        for name, value in error.metadata.items()
+        if name not in _NOT_FOR_CLIENTS
+    }
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
 def in_json_names(error: MeshError, json_names: Mapping[str, str]) -> MeshError:
     """The same error, its fields named as JSON names them.
 
@@ -164,12 +205,12 @@ def in_json_names(error: MeshError, json_names: Mapping[str, str]) -> MeshError:
     """
     if not any(json_names.get(each.field, each.field) != each.field for each in error.fields):
         return error
-    for violation in error.fields:
-        name = json_names.get(violation.field, violation.field)
-        if error.message.startswith(f"{violation.field} "):
-            error.message = name + error.message[len(violation.field) :]
-    error.fields = tuple(
+    renamed = tuple(
         FieldViolation(json_names.get(each.field, each.field), each.description)
         for each in error.fields
     )
+    sentence = sentence_of(error.fields)
+    if error.message.startswith(sentence):
+        error.message = sentence_of(renamed) + error.message[len(sentence) :]
+    error.fields = renamed
     return error

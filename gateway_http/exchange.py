@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, overload
 
+from mesh.errors import MeshError
 from mesh.tracing import trace_id_of
 
 JSON = "application/json"
@@ -71,7 +72,7 @@ class RequestIds:
 class HttpRequest:
     """A complete request, as it arrived on its connection.
 
-    `path` is percent-decoded, `query` is not. `client` is host:port of the connection's peer.
+    `path` and `query` are still percent-encoded. `client` is host:port of the connection's peer.
     `is_too_large` means that the body exceeded the bound; then `body` is empty. `is_last` means
     that the connection closes after the answer. `waited_seconds` is the time between the arrival
     of the head and of the whole body.
@@ -126,6 +127,18 @@ class Endpoint(Protocol):
 
     async def answer(self, request: Request) -> Response:
         """Answers a request. Raises MeshError, which becomes the JSON error."""
+        ...
+
+
+class Application(Protocol):
+    """Answers the requests of connections."""
+
+    async def answer(self, request: HttpRequest) -> Response:
+        """Raises nothing except CancelledError, when the client has disconnected."""
+        ...
+
+    def refuse(self, error: MeshError) -> Response:
+        """The answer to a request that could not be read."""
         ...
 
 

@@ -4,12 +4,17 @@ An IPv4-mapped IPv6 address becomes plain IPv4, so that one client has one addre
 kinds of socket. Pure.
 """
 
+import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import unquote
 
 REMEMBERED_ADDRESSES = 16_384
 IPV6_SITE_BITS = 64
+_NUMERIC_HOST = re.compile(r"(.*\.)?([0-9]+|0[xX][0-9A-Fa-f]*)")
+"""Resolvers read a host whose last label is a number as an IPv4 address."""
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 
 
 @lru_cache(REMEMBERED_ADDRESSES)
@@ -30,6 +35,27 @@ def site_of(address: str) -> str:
     if ":" not in address:
         return address
     return str(ip_network((address, IPV6_SITE_BITS), strict=False))
+
+
+def is_callable_host(host: str) -> bool:
+    """Whether a call can be sent to that host: a DNS name, an IPv4 address, or an IPv6 address
+    in brackets. False for an address that is malformed, unspecified (0.0.0.0, [::]), multicast
+    or a broadcast, and for a short form such as `0` or `127.1`."""
+    if host.startswith("["):
+        address = canonical(host[1:-1]) if host.endswith("]") and "%" not in host else None
+        return address is not None and _is_unicast(ip_address(address))
+    if not _NUMERIC_HOST.fullmatch(host):
+        return _NAME.fullmatch(host) is not None
+    try:
+        return _is_unicast(IPv4Address(host))
+    except ValueError:
+        return False
+
+
+def _is_unicast(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv4Address) and (address.is_reserved or address.packed[0] == 0):
+        return False
+    return not (address.is_unspecified or address.is_multicast)
 
 
 def address_of_peer(peer: str) -> str | None:

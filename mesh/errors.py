@@ -25,7 +25,7 @@ domain may raise these errors. The codes are those of google.rpc.Code; the shape
 AIP-193.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
@@ -65,6 +65,11 @@ class FieldViolation:
 
     field: str
     description: str
+
+
+def sentence_of(violations: Iterable[FieldViolation]) -> str:
+    """The wrong fields as one sentence, such as "a must be text; b is missing"."""
+    return "; ".join(f"{violation.field} {violation.description}" for violation in violations)
 
 
 class MeshError(Exception):
@@ -110,11 +115,16 @@ class InvalidArgument(MeshError):
     @classmethod
     def of_field(cls, field: str, description: str) -> "InvalidArgument":
         """The error for one wrong field. The message is the field's name and `description`."""
+        return cls.of_fields(FieldViolation(field, description))
+
+    @classmethod
+    def of_fields(cls, *violations: FieldViolation) -> "InvalidArgument":
+        """The error for wrong fields, at least one. The message names them all."""
         return cls(
-            f"{field} {description}",
+            sentence_of(violations),
             reason="INVALID_FIELD",
-            metadata={"field": field},
-            fields=(FieldViolation(field, description),),
+            metadata={"field": violations[0].field},
+            fields=violations,
         )
 
 

@@ -11,12 +11,17 @@ from typing import TypeVar
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+from mesh.addresses import is_callable_host
+
 
 def host_and_port(address: str) -> str:
-    """Checks that an address reads host:port. Raises ValueError otherwise."""
+    """Checks that an address reads host:port, and that others can call the host. Raises
+    ValueError otherwise."""
     host, separator, port = address.rpartition(":")
     if not (host and separator and port.isascii() and port.isdigit() and int(port) < 65536):
         raise ValueError("must be host:port, such as 127.0.0.1:7000")
+    if not is_callable_host(host):
+        raise ValueError(f"must have a host that others can call; {host!r} is none")
     return address
 
 

@@ -26,6 +26,15 @@ _DRAWN = """
         WINDOW draws AS (PARTITION BY user_id, kind ORDER BY number, position)
     )
 """
+# What each banner was from when to when. A pull has the time at which its branch began, which is
+# some seconds at most from that of a change that it did or did not see.
+_IN_FORCE = """
+    WITH in_force AS MATERIALIZED (
+        SELECT *, coalesce(lead(since) OVER changes, 'infinity') AS until FROM banner_history
+        WINDOW changes AS (PARTITION BY banner_id ORDER BY revision)
+    )
+"""
+_NEAR = "interval '1 minute'"
 CHECKS_OF_DRAWS = {
     "pity numbers have no holes and no repeats": f"""
         {_DRAWN} SELECT user_id, kind, number, position, pity FROM drawn
@@ -86,12 +95,33 @@ CHECKS_OF_DRAWS = {
         GROUP BY pull_id, definition HAVING NOT bool_or(
             rarity = 'ultra rare' OR rarity = definition ->> 'ten_pull_guarantee')
     """,
-    "no player has passed a banner's limit": """
-        SELECT user_id, counted.banner_id, number, made FROM (
+    "no player has passed a banner's limit": f"""
+        {_IN_FORCE} SELECT user_id, counted.banner_id, number, made FROM (
             SELECT *, sum(count) OVER (PARTITION BY user_id, banner_id ORDER BY number) AS made
             FROM pull
-        ) AS counted JOIN odds USING (odds_version)
-        WHERE made > nullif((definition ->> 'pull_limit')::int, 0)
+        ) AS counted WHERE NOT EXISTS (
+            SELECT FROM in_force WHERE in_force.banner_id = counted.banner_id
+              AND created_at BETWEEN since - {_NEAR} AND until + {_NEAR}
+              AND coalesce(made <= nullif((offer ->> 'pull_limit')::int, 0), true))
+    """,
+    "a pull was drawn by the odds and at the price in force at its time": f"""
+        {_IN_FORCE} SELECT pull_id, banner_id, odds_version, cost, created_at FROM pull
+        WHERE NOT EXISTS (
+            SELECT FROM in_force
+            WHERE (in_force.banner_id, in_force.odds_version)
+                = (pull.banner_id, pull.odds_version)
+              AND pull.cost = pull.count * (offer ->> 'price_gems')::bigint
+              AND pull.created_at BETWEEN since - {_NEAR} AND until + {_NEAR})
+    """,
+    "the last row of a banner's history is what is in force": """
+        SELECT banner.banner_id, banner.odds_version, last.odds_version FROM banner
+        LEFT JOIN LATERAL (
+            SELECT * FROM banner_history WHERE banner_history.banner_id = banner.banner_id
+            ORDER BY revision DESC LIMIT 1
+        ) AS last ON true
+        WHERE (CASE WHEN position IS NOT NULL THEN banner.odds_version END,
+               CASE WHEN position IS NOT NULL THEN banner.offer END)
+              IS DISTINCT FROM (last.odds_version, last.offer)
     """,
     "a count of draws is that of its player's pulls": """
         SELECT user_id, banner_id, draw_count, counted_to FROM pull_count WHERE draw_count <> (

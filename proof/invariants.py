@@ -92,9 +92,6 @@ CHECKS_OF_GACHA = {
         SELECT gift_id FROM gift LEFT JOIN gift_outcome USING (gift_id)
         WHERE delivered IS NULL AND gift.created_at < now() - interval '60 seconds'
     """,
-    "a pull was drawn by odds that were in force": """
-        SELECT pull_id FROM pull LEFT JOIN odds USING (odds_version) WHERE definition IS NULL
-    """,
     "no decision is left undone": """
         SELECT gid FROM tx_decision WHERE outcome = 'commit' AND done_at IS NULL
           AND decided_at < now() - interval '10 seconds'

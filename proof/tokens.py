@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mesh.identity.keys import key_id, load_private_key, public_octets
 from mesh.identity.service_identity import ServiceIdentity
-from mesh.identity.tokens import SERVICE_AUDIENCE
+from mesh.identity.tokens import service_audience
 from proof.stack import Mesh
 
 
@@ -19,9 +19,9 @@ def key_of(mesh: Mesh, name: str) -> Ed25519PrivateKey:
     return load_private_key(mesh.layout.service_key(name).read_bytes())
 
 
-def token_of(mesh: Mesh, name: str) -> str:
-    """A valid token of a service, or of an operator (`admin`)."""
-    return ServiceIdentity(key_of(mesh, name), name).token()
+def token_of(mesh: Mesh, name: str, callee: str) -> str:
+    """A token of a service, or of an operator (`admin`), that is valid at the service `callee`."""
+    return ServiceIdentity(key_of(mesh, name), name).towards(callee).token()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,11 @@ class Forge:
         return jwt.encode(self.claims, secret, algorithm="HS256", headers=headers)
 
     def of_a_service(self) -> str:
-        """A service token."""
-        return ServiceIdentity(self.gacha_key, "gacha_svc").token()
+        """A service token for account_svc."""
+        return ServiceIdentity(self.gacha_key, "gacha_svc").towards("account_svc").token()
 
     def of_a_service_signed_by_the_player_key(self) -> str:
-        return self.signed(aud=SERVICE_AUDIENCE)
+        return self.signed(aud=service_audience("account_svc"))
 
     def invalid(self) -> dict[str, str]:
         """Every invalid token, by its defect."""

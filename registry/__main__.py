@@ -2,6 +2,7 @@
 
 import random
 
+from mesh.contract.access import REGISTRY
 from mesh.contract.methods import methods_of
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys
@@ -26,8 +27,6 @@ from registry.storage.memory import MemoryStore
 from registry.use_cases.instance_cache import SETTLE_SECONDS, InstanceCache
 from registry.use_cases.own_entry import OwnEntry
 
-NAME = "registry"
-"""The service name of the registry's own entry."""
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
 
 
@@ -61,7 +60,7 @@ def store_of(settings: RegistrySettings) -> Store:
 async def serve(settings: RegistrySettings) -> None:
     """Builds the registry and serves until a signal."""
     async with Runtime() as runtime:
-        parts = ProcessParts(runtime, settings, NAME)
+        parts = ProcessParts(runtime, settings, REGISTRY)
         store = store_of(settings)
         cache = InstanceCache(
             store, first_list_seconds=0.0 if settings.etcd_members() else SETTLE_SECONDS
@@ -80,7 +79,7 @@ def _server(
     settings: RegistrySettings, parts: ProcessParts, store: Store, cache: InstanceCache
 ) -> Server:
     authenticator = Authenticator(
-        player_keys=fixed_keys(), service_keys=settings.service_keys().find
+        REGISTRY, player_keys=fixed_keys(), service_keys=settings.service_keys().find
     )
 
     async def is_ready() -> bool:

@@ -22,7 +22,7 @@ FOLDERS_BY_WEIGHT = ("proof", "e2e", "storage", "process", "unit", "architecture
 starts none."""
 MESHES_OF_THEIR_OWN = {
     *("test_local_runner", "test_tls", "test_rotation", "test_several_gateways"),
-    *("test_ha_registries", "test_full_logs"),
+    *("test_ha_registries", "test_full_logs", "test_catalog_change"),
 }
 """The modules of tests/e2e that start one; all others share the mesh of the run."""
 _numbers = itertools.count(1)

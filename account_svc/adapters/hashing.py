@@ -2,9 +2,14 @@
 
 Usage: `python -m account_svc.adapters.hashing NICENESS`.
 
-Argon2id (RFC 9106). Each line of standard input is a JSON request: ["password"] hashes it,
-["password", "hash"] verifies it. Each line of standard output is the answer, a string or a
-boolean. The program exits at the end of its input, so it never outlives the service.
+Argon2id (RFC 9106). Each line of standard input is a JSON request, and each line of standard
+output its answer:
+
+    ["password"]          the hash, a string
+    ["password", "hash"]  true if the hash is of the password, else false; a string if it is, but
+                          has other parameters than new hashes: the hash to store in its place
+
+The program exits at the end of its input, so it never outlives the service.
 
 It is a process and not a thread: a thread of low priority could be preempted while it holds
 Python's interpreter lock, and would block the event loop.
@@ -29,14 +34,15 @@ def hasher() -> PasswordHasher:
 
 
 def answer(request: list[str]) -> str | bool:
-    """The hash of one password, or whether a hash is of it."""
+    """The hash of one password, or whether a hash is of it; see the module."""
     password, *hashes = request
     if not hashes:
         return hasher().hash(password)
     try:
-        return hasher().verify(hashes[0], password)
+        hasher().verify(hashes[0], password)
     except (Argon2Error, InvalidHashError):
         return False
+    return hasher().hash(password) if hasher().check_needs_rehash(hashes[0]) else True
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from account_svc.adapters.hashing import hasher
 from account_svc.adapters.hashing_process import HashingProcess
+from account_svc.domain.accounts import Verdict
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, Overloaded
 from mesh.serving.bulkheads import hint_seconds
@@ -59,14 +60,16 @@ class Passwords:
         assert isinstance(answer, str), "a hash is a text"
         return answer
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
+    async def verify(self, password_hash: str | None, password: str) -> Verdict:
         """Whether the password is the one that was hashed. Raises Overloaded.
 
-        Without a hash it does the same work and returns False, so that the time does not
-        reveal whether a user exists.
+        Without a hash it does the same work, and the password is wrong, so that the time does
+        not reveal whether a user exists.
         """
-        matches = await self._ask([password, password_hash or self._dummy_hash])
-        return matches is True and password_hash is not None
+        answer = await self._ask([password, password_hash or self._dummy_hash])
+        if not answer or password_hash is None:
+            return Verdict(is_right=False)
+        return Verdict(is_right=True, renewed_hash=answer if isinstance(answer, str) else None)
 
     def close(self) -> None:
         """Returns when the running hash has finished."""

@@ -26,7 +26,7 @@ from account_svc.adapters.signing_keys.views import InstanceViews
 from account_svc.use_cases.instance_wait import InstanceWait, RotationFailed
 from account_svc.use_cases.key_rotation import KeyChange, KeyRotation
 from mesh.calling.unary import UnaryTransport
-from mesh.contract.access import ADMIN
+from mesh.contract.access import ADMIN, REGISTRY
 from mesh.errors import MeshError
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.membership.discovery import Directory
@@ -107,13 +107,17 @@ async def _views(settings: RotationSettings, min_count: int) -> AsyncIterator[In
     key = read_private_key("MESH_SERVICE_KEY_FILE", settings.operator_key_file)
     identity = ServiceIdentity(key, ADMIN)
     security = security_read_once(settings)
-    directory = Directory(split_addresses(settings.registries), identity.token, security=security)
+    registry_token = identity.towards(REGISTRY).token
+    directory = Directory(split_addresses(settings.registries), registry_token, security=security)
     transport = UnaryTransport(security=security)
     directory.start()
     try:
         await directory.first_snapshot(REGISTRY_SECONDS)
         yield InstanceViews(
-            lambda: directory.instances(SERVICE), transport, identity.metadata, min_count
+            lambda: directory.instances(SERVICE),
+            transport,
+            identity.towards(SERVICE).metadata,
+            min_count,
         )
     finally:
         await transport.close()

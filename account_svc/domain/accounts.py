@@ -2,10 +2,17 @@
 
 import re
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Protocol
 
 from email_validator import EmailNotValidError, validate_email
 
+from account_svc.domain.passwords import (
+    check_not_a_name,
+    checked_given_password,
+    checked_new_password,
+)
+from mesh.contract.field_checks import check_each
 from mesh.errors import (
     AlreadyExists,
     FieldViolation,
@@ -16,8 +23,6 @@ from mesh.errors import (
 )
 
 MAX_EMAIL_LENGTH = 254
-MIN_PASSWORD_LENGTH = 8
-MAX_PASSWORD_LENGTH = 128
 
 USER_NOT_FOUND = "USER_NOT_FOUND"
 
@@ -73,7 +78,8 @@ class UserNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class NewPlayer:
-    """A player to register. Username and email are each unique, ignoring case."""
+    """A player to register. Username and email are each unique, ignoring case. `email` is
+    normalised by the library: its domain has the form of IDNA, its local part is NFC."""
 
     username: str
     email: str
@@ -84,18 +90,61 @@ class NewPlayer:
 
     @property
     def email_key(self) -> str:
-        return self.email.casefold()
+        # Not casefold(), which makes one of `ß` and `ss`: those are two mailboxes (RFC 5321, 2.4).
+        return self.email.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A request to register, without its password. `registration_id` names the key and the
+    username in lower case."""
+
+    registration_id: str
+    username: str
+    email: str
+
+    @property
+    def digest(self) -> bytes:
+        """What a repeat of the request is recognized by."""
+        return sha256(f"{self.username}\n{self.email}".encode()).digest()
+
+    @property
+    def guarded_name(self) -> str:
+        """The name under which wrong passwords of repeats are counted. No player has it, because
+        a username has no space."""
+        return f"registration {self.registration_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRegistration:
+    """The player that a registration made. `first_password_hash` is None after the player has
+    changed the password."""
+
+    user_id: str
+    digest: bytes
+    first_password_hash: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPlayer:
-    """A registered player, with the password's hash and the operation that last changed it."""
+    """A registered player, with the password's hash and the operation that last changed it.
+    `password_version` grows with each change of the password, and with nothing else."""
 
     user_id: str
     username: str
     email: str
     password_hash: str = field(repr=False)
     password_change_id: str | None
+    password_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a password is right. If it is and its stored hash has outdated parameters,
+    `renewed_hash` is the hash to store in its place."""
+
+    is_right: bool
+    renewed_hash: str | None = field(default=None, repr=False)
 
 
 class PasswordHashing(Protocol):
@@ -106,17 +155,33 @@ class PasswordHashing(Protocol):
         """The salted hash to store."""
         ...
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether the password matches the hash. Without a hash: False, after the same work."""
+    async def verify(self, password_hash: str | None, password: str) -> Verdict:
+        """Whether the password matches the hash. Without a hash it is wrong, after the same
+        work."""
         ...
 
 
-def checked_player(username: str, email: str) -> NewPlayer:
-    """Raises InvalidArgument naming the field that is wrong."""
+def checked_registration(username: str, password: str, email: str) -> tuple[NewPlayer, str]:
+    """The player to register, and the password, normalised. Raises InvalidArgument naming every
+    field that is wrong."""
+    _, normalised, address = check_each(
+        lambda: _check_new_username(username),
+        lambda: checked_new_password(password),
+        lambda: _normalized_email(email),
+    )
+    check_not_a_name(normalised, username, address)
+    return NewPlayer(username, address), normalised
+
+
+def _check_new_username(username: str) -> None:
     if not _USERNAME.fullmatch(username):
         raise InvalidArgument.of_field(
             "username", "must be 3 to 64 characters of A-Z, a-z, 0-9, '_', '-' and '.'"
         )
+
+
+def _normalized_email(email: str) -> str:
+    """Raises InvalidArgument naming email."""
     if not email or len(email) > MAX_EMAIL_LENGTH or "\0" in email:
         raise InvalidArgument.of_field("email", f"must be 1 to {MAX_EMAIL_LENGTH} characters")
     try:
@@ -124,26 +189,18 @@ def checked_player(username: str, email: str) -> NewPlayer:
         address = validate_email(email, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
         raise InvalidArgument.of_field("email", f"must be an email address: {error}") from error
-    return NewPlayer(username, address.normalized)
+    return address.normalized
 
 
-def check_password(password: str, name: str = "password") -> None:
-    """Raises InvalidArgument naming the field `name`."""
-    if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH or "\0" in password:
-        raise InvalidArgument.of_field(
-            name,
-            f"must be {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters, none of them NUL",
-        )
+def checked_login(username: str, password: str) -> str:
+    """The password, normalised. Raises InvalidArgument naming every field that no player can
+    have."""
+    _, normalised = check_each(
+        lambda: _check_login_name(username), lambda: checked_given_password(password)
+    )
+    return str(normalised)
 
 
-def check_login(username: str, password: str) -> None:
-    """Raises InvalidArgument naming a field that no player can have."""
+def _check_login_name(username: str) -> None:
     if not username or len(username) > MAX_EMAIL_LENGTH or "\0" in username:
         raise InvalidArgument.of_field("username", f"must be 1 to {MAX_EMAIL_LENGTH} characters")
-    check_given_password(password)
-
-
-def check_given_password(password: str, name: str = "password") -> None:
-    """Raises InvalidArgument naming the field `name` for what cannot be a player's password."""
-    if not password or len(password) > MAX_PASSWORD_LENGTH or "\0" in password:
-        raise InvalidArgument.of_field(name, f"must be 1 to {MAX_PASSWORD_LENGTH} characters")

@@ -6,7 +6,7 @@ under one key. A refund of ours returns one whole charge, and has a key too. Ope
 reverse charges as well, in whole or in part: see `account_svc.domain.reversals`.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -34,12 +34,12 @@ class UnsupportedPaymentMethod(InvalidArgument):
     REASON = "PAYMENT_METHOD_UNSUPPORTED"
 
     @classmethod
-    def of(cls, payment_method: str) -> "UnsupportedPaymentMethod":
-        """The error for a requested method, naming the field."""
-        description = f"{payment_method!r} is not supported here; choose another payment method"
+    def of(cls, payment_method: str, supported: Sequence[str]) -> "UnsupportedPaymentMethod":
+        """The error for a requested method, naming the field and what is supported."""
+        description = f"{payment_method!r} is not supported here; use {' or '.join(supported)}"
         return cls(
             f"payment_method {description}",
-            metadata={"field": "payment_method"},
+            metadata={"field": "payment_method", "payment_methods": ",".join(supported)},
             fields=(FieldViolation("payment_method", description),),
         )
 
@@ -159,6 +159,12 @@ class PaymentProvider(Protocol):
     @property
     def name(self) -> str:
         """Such as "sandbox" or "stripe"; stored with each purchase."""
+        ...
+
+    @property
+    def payment_methods(self) -> tuple[str, ...]:
+        """What players are told to pay with; at least one. "pm_..." stands for the id of a
+        method at the provider."""
         ...
 
     async def charge(self, order: ChargeOrder, deadline: Deadline) -> Charge:

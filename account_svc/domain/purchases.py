@@ -1,18 +1,14 @@
-"""Purchases of gems: their data, their outcomes and their price."""
+"""Purchases of gems: their data and their outcomes."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from mesh.errors import InvalidArgument, NotFound
+from account_svc.domain.prices import MAX_PURCHASE_GEMS
+from mesh.errors import FieldViolation, InvalidArgument, NotFound
 
-MAX_PURCHASE_GEMS = 1_000_000_000
 MAX_PAYMENT_METHOD_LENGTH = 64
-GEMS_PRICED = 100
-"""The number of gems that a price is for."""
-MAX_PRICE_MINOR = 10_000
-"""For GEMS_PRICED gems. It keeps the largest purchase within the providers' limits."""
 
 PURCHASE = "purchase"
 """The kind of its saga and of its ledger entry."""
@@ -52,18 +48,6 @@ class PurchaseSagaState(StrEnum):
     CREDITED = "CREDITED"
     FAILED = "FAILED"
     REFUNDED = "REFUNDED"
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """The price of GEMS_PRICED gems, in the smallest unit of `currency` (ISO 4217)."""
-
-    amount_minor: int
-    currency: str
-
-    def of(self, amount_gems: int) -> int:
-        """The price of `amount_gems`, rounded up to the whole unit."""
-        return -(-amount_gems * self.amount_minor // GEMS_PRICED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +97,17 @@ def purchase_id_of(charge_key: str) -> str | None:
 
 
 def check_purchase(amount_gems: int, payment_method: str) -> None:
-    """Raises InvalidArgument naming the field that is wrong."""
+    """Raises InvalidArgument naming every field that is wrong."""
+    wrong: list[FieldViolation] = []
     if not 1 <= amount_gems <= MAX_PURCHASE_GEMS:
-        raise InvalidArgument.of_field("amount", f"must be 1 to {MAX_PURCHASE_GEMS:,} whole gems")
+        wrong.append(FieldViolation("amount", f"must be 1 to {MAX_PURCHASE_GEMS:,} whole gems"))
     if (
         not 1 <= len(payment_method) <= MAX_PAYMENT_METHOD_LENGTH
         or not payment_method.isprintable()
     ):
-        raise InvalidArgument.of_field(
-            "payment_method",
-            f"must be 1 to {MAX_PAYMENT_METHOD_LENGTH} printable characters, such as 'credit_card'",
+        description = (
+            f"must be 1 to {MAX_PAYMENT_METHOD_LENGTH} printable characters, such as 'credit_card'"
         )
+        wrong.append(FieldViolation("payment_method", description))
+    if wrong:
+        raise InvalidArgument.of_fields(*wrong)

@@ -42,6 +42,11 @@ class Wallet:
     balance_gems: int
     debt_gems: int
 
+    @property
+    def net_gems(self) -> int:
+        """What the ledger adds up to; below 0 for a debt."""
+        return self.balance_gems - self.debt_gems
+
 
 @dataclass(frozen=True, slots=True)
 class BalanceChange:

@@ -1,5 +1,6 @@
 """account.v1.PurchaseService: proto to domain and back."""
 
+from account_svc.domain.prices import PriceList
 from account_svc.domain.purchases import PurchaseRecord
 from account_svc.use_cases.purchases import Purchases
 from mesh.contract.identifiers import checked_uuid
@@ -8,10 +9,11 @@ from protos.account.v1 import purchases_pb2
 
 
 class PurchaseRpc:
-    """A player's purchases, which AccountService.BuyCurrency starts."""
+    """A player's purchases, which AccountService.BuyCurrency starts, and the price list."""
 
-    def __init__(self, purchases: Purchases) -> None:
+    def __init__(self, purchases: Purchases, prices: PriceList) -> None:
         self._purchases = purchases
+        self._prices = prices
 
     async def get_purchase(
         self, request: purchases_pb2.GetPurchaseRequest, call: Call
@@ -27,6 +29,21 @@ class PurchaseRpc:
         )
         return purchases_pb2.ListPurchasesResponse(
             purchases=[_purchase(record) for record in records], next_page_token=next_page_token
+        )
+
+    async def list_prices(
+        self, request: purchases_pb2.ListPricesRequest, call: Call
+    ) -> purchases_pb2.ListPricesResponse:
+        quotes = self._prices.quotes(request.amounts)
+        return purchases_pb2.ListPricesResponse(
+            prices=[
+                purchases_pb2.GemPrice(
+                    amount=quote.amount_gems, price_minor=quote.price_minor, price=quote.price
+                )
+                for quote in quotes
+            ],
+            currency=self._prices.price.currency,
+            payment_methods=self._prices.payment_methods,
         )
 
 

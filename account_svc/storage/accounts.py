@@ -4,16 +4,25 @@ cursor."""
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.accounts import EmailTaken, NewPlayer, StoredPlayer, UsernameTaken
+from account_svc.domain.accounts import (
+    EmailTaken,
+    NewPlayer,
+    Registration,
+    StoredPlayer,
+    StoredRegistration,
+    UsernameTaken,
+)
 from mesh.postgres.database import UNIQUE_VIOLATION
 
-_SELECT = "SELECT user_id, username, email, password_hash, password_change_id FROM player"
+_SELECT = """
+    SELECT user_id, username, email, password_hash, password_change_id, password_version FROM player
+"""
 """The columns that `_player` reads."""
 _TAKEN = {"player_username_unique": UsernameTaken, "player_email_unique": EmailTaken}
 
 
 def insert_player(
-    cursor: Cursor, user_id: str, registration_id: str, player: NewPlayer, password_hash: str
+    cursor: Cursor, user_id: str, request: Registration, player: NewPlayer, password_hash: str
 ) -> bool:
     """Adds a player with an empty wallet; False when this registration was made before.
 
@@ -23,8 +32,9 @@ def insert_player(
         cursor.execute(
             """
             INSERT INTO player
-                (user_id, username, username_key, email, email_key, password_hash, registration_id)
-            VALUES (%s, %s, %s, %s, %s, %s, %s)
+                (user_id, username, username_key, email, email_key, password_hash,
+                 registration_id, registration_digest)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
             ON CONFLICT (registration_id) DO NOTHING RETURNING user_id
             """,
             (
@@ -34,7 +44,8 @@ def insert_player(
                 player.email,
                 player.email_key,
                 password_hash,
-                registration_id,
+                request.registration_id,
+                request.digest,
             ),
         )
     except psycopg2.Error as error:
@@ -48,10 +59,18 @@ def insert_player(
     return True
 
 
-def find_player_by_registration(cursor: Cursor, registration_id: str) -> StoredPlayer | None:
-    """The player of that registration."""
-    cursor.execute(f"{_SELECT} WHERE registration_id = %s", (registration_id,))
-    return _player(cursor)
+def find_registration(cursor: Cursor, registration_id: str) -> StoredRegistration | None:
+    """The registration of that id, if it made a player."""
+    cursor.execute(
+        """
+        SELECT user_id::text, registration_digest,
+               CASE WHEN password_change_id IS NULL THEN password_hash END
+        FROM player WHERE registration_id = %s
+        """,
+        (registration_id,),
+    )
+    row = cursor.fetchone()
+    return None if row is None else StoredRegistration(row[0], bytes(row[1]), row[2])
 
 
 def find_player_by_username(cursor: Cursor, username_key: str) -> StoredPlayer | None:
@@ -74,10 +93,22 @@ def lock_player(cursor: Cursor, user_id: str) -> StoredPlayer | None:
 
 
 def update_password(cursor: Cursor, user_id: str, change_id: str, password_hash: str) -> None:
-    """Replaces the player's password hash; `change_id` is the id of the operation."""
+    """Changes the player's password; `change_id` is the id of the operation."""
     cursor.execute(
-        "UPDATE player SET password_hash = %s, password_change_id = %s WHERE user_id = %s",
+        """
+        UPDATE player SET
+            password_hash = %s, password_change_id = %s, password_version = password_version + 1
+        WHERE user_id = %s
+        """,
         (password_hash, change_id, user_id),
+    )
+
+
+def renew_password_hash(cursor: Cursor, user_id: str, password_hash: str) -> None:
+    """Stores another hash of the same password. The caller has locked the player and found the
+    password unchanged."""
+    cursor.execute(
+        "UPDATE player SET password_hash = %s WHERE user_id = %s", (password_hash, user_id)
     )
 
 
@@ -85,7 +116,12 @@ def _player(cursor: Cursor) -> StoredPlayer | None:
     row = cursor.fetchone()
     if row is None:
         return None
-    user_id, username, email, password_hash, change_id = row
+    user_id, username, email, password_hash, change_id, version = row
     return StoredPlayer(
-        str(user_id), username, email, password_hash, None if change_id is None else str(change_id)
+        str(user_id),
+        username,
+        email,
+        password_hash,
+        None if change_id is None else str(change_id),
+        version,
     )

@@ -12,13 +12,11 @@ from mesh.postgres.sql_arrays import array_of_plain
 @dataclass(frozen=True, slots=True)
 class Debited:
     """The outcome of a batch of debits: the players whose wallets were free, the operations
-    that had been applied before, the balance after each new debit, and the debts of the players
-    who owe gems."""
+    that had been applied before, and the balance after each new debit."""
 
     locked: Set[str]
     applied: Set[str]
     balances: Mapping[str, int]
-    debts: Mapping[str, int]
 
 
 def take_gems(
@@ -31,7 +29,7 @@ def take_gems(
     to check for repeats. One round trip.
     """
     cursor.execute(
-        "SELECT locked, applied, debited, balances, owing, debts"
+        "SELECT locked, applied, debited, balances"
         " FROM take_gems(%s::uuid[], %s::uuid[], %s::bigint[], %s::uuid[])",
         (
             array_of_plain(debits),
@@ -42,10 +40,5 @@ def take_gems(
     )
     row = cursor.fetchone()
     assert row is not None, "the function gives one row"
-    locked, applied, debited, balances, owing, debts = (column or () for column in row)
-    return Debited(
-        set(locked),
-        set(applied),
-        dict(zip(debited, balances, strict=True)),
-        dict(zip(owing, debts, strict=True)),
-    )
+    locked, applied, debited, balances = (column or () for column in row)
+    return Debited(set(locked), set(applied), dict(zip(debited, balances, strict=True)))

@@ -1,7 +1,7 @@
 """Purchases in the account database. Every function runs in the caller's transaction, by its
 cursor."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -9,34 +9,32 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from account_svc.domain.purchases import Purchase, PurchaseRecord, PurchaseState
 from mesh.postgres.sql_arrays import array_of_plain
 
+_FACTS = [field.name for field in fields(Purchase)]
+"""The columns that belong to the purchase are in the order of its fields."""
 
-def insert_purchase(cursor: Cursor, purchase: Purchase) -> PurchaseRecord | None:
-    """Records a requested purchase; None when that attempt is already stored. The player must
-    exist."""
+
+def insert_purchases(cursor: Cursor, purchases: Sequence[Purchase]) -> Mapping[str, PurchaseRecord]:
+    """Records requested purchases; their players must exist. Returns those that were recorded
+    now, by id; of the others that attempt is already stored. Transactions that record the same
+    purchases wait for one another, in one order."""
     cursor.execute(
         """
         INSERT INTO purchase (purchase_id, intent_id, attempt, user_id, amount,
                               price_minor, currency, payment_method, provider)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-        ON CONFLICT DO NOTHING RETURNING number, created_at
+        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::int[], %s::uuid[], %s::bigint[],
+                             %s::bigint[], %s::text[], %s::text[], %s::text[])
+            AS requested (purchase_id) ORDER BY purchase_id
+        ON CONFLICT DO NOTHING RETURNING purchase_id::text, number, created_at
         """,
-        (
-            purchase.purchase_id,
-            purchase.intent_id,
-            purchase.attempt,
-            purchase.user_id,
-            purchase.amount_gems,
-            purchase.price_minor,
-            purchase.currency,
-            purchase.payment_method,
-            purchase.provider,
-        ),
+        [[getattr(each, name) for each in purchases] for name in _FACTS],
     )
-    row = cursor.fetchone()
-    if row is None:
-        return None
-    number, created_at = row
-    return PurchaseRecord(number, purchase, PurchaseState.PENDING, "", None, 0.0, created_at, None)
+    by_id = {each.purchase_id: each for each in purchases}
+    return {
+        purchase_id: PurchaseRecord(
+            number, by_id[purchase_id], PurchaseState.PENDING, "", None, 0.0, created_at, None
+        )
+        for purchase_id, number, created_at in cursor.fetchall()
+    }
 
 
 def insert_outcome(cursor: Cursor, purchase_id: str, outcome: PurchaseState, reason: str) -> None:
@@ -66,14 +64,6 @@ FROM purchase LEFT JOIN purchase_outcome USING (purchase_id)
 LEFT JOIN ledger ON ledger.operation_id = purchase_id
 LEFT JOIN clawback_total USING (purchase_id)
 """
-FACT_COUNT = len(fields(Purchase))
-"""How many columns after the number belong to the purchase, in the order of its fields."""
-
-
-def find_purchase(cursor: Cursor, purchase_id: str) -> PurchaseRecord | None:
-    """The purchase of that id."""
-    cursor.execute(f"{_SELECT} WHERE purchase_id = %s", (purchase_id,))
-    return next(iter(_records(cursor)), None)
 
 
 def find_purchases(cursor: Cursor, purchase_ids: Collection[str]) -> Mapping[str, PurchaseRecord]:
@@ -84,10 +74,13 @@ def find_purchases(cursor: Cursor, purchase_ids: Collection[str]) -> Mapping[str
     return {record.purchase.purchase_id: record for record in _records(cursor)}
 
 
-def find_last_attempt(cursor: Cursor, intent_id: str) -> PurchaseRecord | None:
-    """The newest purchase of an intent."""
-    cursor.execute(f"{_SELECT} WHERE intent_id = %s ORDER BY attempt DESC LIMIT 1", (intent_id,))
-    return next(iter(_records(cursor)), None)
+def find_last_attempts(cursor: Cursor, intent_ids: Collection[str]) -> Mapping[str, PurchaseRecord]:
+    """The newest purchase of each intent that has one."""
+    cursor.execute(
+        f"{_SELECT} WHERE intent_id = ANY(%s::uuid[]) ORDER BY attempt",
+        (array_of_plain(intent_ids),),
+    )
+    return {record.purchase.intent_id: record for record in _records(cursor)}
 
 
 def list_purchases(
@@ -106,7 +99,7 @@ def list_purchases(
 
 def _records(cursor: Cursor) -> list[PurchaseRecord]:
     return [
-        PurchaseRecord(number, Purchase(*rest[:FACT_COUNT]), PurchaseState(state), *how)
+        PurchaseRecord(number, Purchase(*rest[: len(_FACTS)]), PurchaseState(state), *how)
         for number, *rest in cursor.fetchall()
-        for state, *how in [rest[FACT_COUNT:]]
+        for state, *how in [rest[len(_FACTS) :]]
     ]

@@ -186,7 +186,7 @@ def _credit(cursor: Cursor, paid: Sequence[Paid], waits: bool) -> Mapping[str, S
     assert locked == user_ids or not waits, "every purchase has its player's wallet"
     free = [each for each in paid if each.purchase.user_id in locked]
     held = rows.hold(cursor, [each.saga for each in free])
-    standing = [each for each in free if each.saga.saga_id in held]
+    standing = [each for each in free if held.get(each.saga.saga_id) == each.saga.lease]
     credited: set[str] = set()
     for purchases in _rounds([each.purchase for each in standing]):
         changes = [

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from account_svc.domain.accounts import Verdict
 from account_svc.domain.login_attempts import (
     CLEAR,
     KNOWN_SECONDS,
@@ -72,8 +73,8 @@ class LoginGuard:
         return len(self._turns)
 
     async def attempt(
-        self, username: str, address: str, verify: Callable[[], Awaitable[bool]]
-    ) -> bool:
+        self, username: str, address: str, verify: Callable[[], Awaitable[Verdict]]
+    ) -> Verdict:
         """Whether the password is right. `verify` is called at most once.
 
         Attempts on one account from one address run one after another, so that concurrent right
@@ -84,13 +85,13 @@ class LoginGuard:
         async with self._turn(username, address):
             reservation = await self.reserve(username, address)
             try:
-                is_right = await verify()
+                verdict = await verify()
             except (Overloaded, asyncio.CancelledError):
                 await self.given_back(reservation)
                 raise
-            if is_right:
+            if verdict.is_right:
                 await self.succeeded(reservation)
-            return is_right
+            return verdict
 
     async def reserve(self, username: str, address: str) -> Reservation:
         """Counts an attempt on that account from that address as a failed one, until

@@ -36,7 +36,7 @@ from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline
 from mesh.errors import DependencyAway
 from mesh.postgres.database import Database
-from mesh.saga.definition import Definition, Move, Saga, SharedMove, State, StillWaiting
+from mesh.saga.definition import Definition, Move, PlainMove, Saga, SharedMove, State, StillWaiting
 
 REFUND = "purchase_refund"
 FRESH_SECONDS = 3600.0
@@ -73,7 +73,7 @@ class PurchaseSaga:
             },
         )
 
-    async def _charge(self, saga: Saga, deadline: Deadline) -> Move:
+    async def _charge(self, saga: Saga, deadline: Deadline) -> Move | PlainMove:
         record = await self._record(saga)
         try:
             charge = await self._charged(record, deadline)
@@ -87,7 +87,7 @@ class PurchaseSaga:
             case ChargeState.REFUNDED:
                 return _ending(saga, PurchaseState.REFUNDED, PaymentRefunded.REASON)
             case ChargeState.SUCCEEDED:
-                return Move.to(PurchaseSagaState.PAID, charge_id=charge.charge_id)
+                return PlainMove(PurchaseSagaState.PAID, {"charge_id": charge.charge_id})
 
     async def _charged(self, record: PurchaseRecord, deadline: Deadline) -> Charge:
         """The charge; makes it if there is none."""

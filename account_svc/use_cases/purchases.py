@@ -1,8 +1,7 @@
 """Makes purchases, and reports their outcomes."""
 
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+from collections.abc import Sequence
 
-from account_svc.domain.accounts import UserNotFound
 from account_svc.domain.payments import (
     PaymentDeclined,
     PaymentMethodExpired,
@@ -10,22 +9,21 @@ from account_svc.domain.payments import (
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
+from account_svc.domain.prices import PriceList
 from account_svc.domain.purchases import (
-    FIRST_ATTEMPT,
     PURCHASE,
-    Price,
-    Purchase,
     PurchaseNotFound,
     PurchaseRecord,
     PurchaseState,
     check_purchase,
 )
-from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
+from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import purchases as storage
-from account_svc.storage import wallets
+from account_svc.use_cases.purchase_begins import Order, PurchaseBegins
 from account_svc.use_cases.purchase_reads import purchase_reads
+from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
-from mesh.contract.pages import checked_page_size, key_of
+from mesh.contract.pages import checked_page
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
@@ -40,14 +38,16 @@ class Purchases:
     """Purchases over the account database and the sagas."""
 
     def __init__(
-        self, database: Database, sagas: SagaRunner, *, provider_name: str, price: Price
+        self, database: Database, sagas: SagaRunner, *, provider_name: str, prices: PriceList
     ) -> None:
-        """`provider_name` and `price` apply to new purchases."""
+        """`provider_name` and `prices` apply to new purchases."""
         self._database = database
         self._reads = purchase_reads(database)
         self._sagas = sagas
-        self._provider_name = provider_name
-        self._price = price
+        self._begins = PurchaseBegins(
+            database, sagas, provider_name=provider_name, price=prices.price
+        )
+        self._prices = prices
 
     async def buy(
         self,
@@ -66,18 +66,19 @@ class Purchases:
         PaymentMethodExpired, PaymentRefunded, UnsupportedPaymentMethod, UnsupportedAmount; no
         money is kept then. After any other MeshError the outcome is unknown: repeat the key.
         """
-        check_purchase(amount_gems, payment_method)
-        intent_id = operation_id(PURCHASE, user_id, checked_key(idempotency_key))
-
-        def begin(cursor: Cursor) -> tuple[PurchaseRecord, Saga | None]:
-            return self._begin(cursor, user_id, intent_id, amount_gems, payment_method)
-
-        begun, saga = await self._database.transaction(begin)
+        _, key = check_each(
+            lambda: check_purchase(amount_gems, payment_method),
+            lambda: checked_key(idempotency_key),
+        )
+        intent_id = operation_id(PURCHASE, user_id, key)
+        begun, saga = await self._begins.begin(
+            Order(intent_id, user_id, amount_gems, payment_method)
+        )
         if not begun.purchase.matches(amount_gems, payment_method):
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
         if ended.state.is_refused:
-            raise _refused(ended)
+            raise _refused(ended, self._prices.payment_methods)
         return ended
 
     async def find(self, user_id: str, purchase_id: str) -> PurchaseRecord:
@@ -91,51 +92,14 @@ class Purchases:
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[PurchaseRecord], str]:
         """A page of the player's purchases, newest first, and the token of the next page."""
-        size = checked_page_size(
-            page_size, default=PURCHASES_PAGE_SIZE, maximum=MAX_PURCHASES_PAGE_SIZE
+        size, before = checked_page(
+            page_size, page_token, default=PURCHASES_PAGE_SIZE, maximum=MAX_PURCHASES_PAGE_SIZE
         )
-        before = key_of(page_token)
         records = await self._database.autocommit(
             lambda cursor: storage.list_purchases(cursor, user_id, before, size + 1)
         )
         page = records[:size]
         return page, str(page[-1].number) if len(records) > size else ""
-
-    def _begin(
-        self,
-        cursor: Cursor,
-        user_id: str,
-        intent_id: str,
-        amount_gems: int,
-        payment_method: str,
-    ) -> tuple[PurchaseRecord, Saga | None]:
-        """The purchase, and its saga if this call started it. A purchase that cannot be credited
-        is refused before it is charged, and is not stored. Raises UserNotFound, BalanceLimit."""
-        stored = storage.find_last_attempt(cursor, intent_id)
-        if stored is not None:
-            return stored, None
-        wallet = wallets.find_wallets(cursor, [user_id]).get(user_id)
-        if wallet is None:
-            raise UserNotFound
-        if wallet.balance_gems - wallet.debt_gems + amount_gems > MAX_BALANCE_GEMS:
-            raise BalanceLimit
-        purchase = Purchase(
-            operation_id(PURCHASE, intent_id, str(FIRST_ATTEMPT)),
-            intent_id,
-            FIRST_ATTEMPT,
-            user_id,
-            amount_gems,
-            self._price.of(amount_gems),
-            self._price.currency,
-            payment_method,
-            self._provider_name,
-        )
-        begun = storage.insert_purchase(cursor, purchase)
-        if begun is not None:
-            return begun, self._sagas.begin(cursor, PURCHASE, purchase.purchase_id, {})
-        stored = storage.find_purchase(cursor, purchase.purchase_id)
-        assert stored is not None, "a concurrent call has stored the purchase"
-        return stored, None
 
     async def _end(
         self, begun: PurchaseRecord, saga: Saga | None, deadline: Deadline
@@ -160,14 +124,14 @@ class Purchases:
         return await self._reads.get(purchase_id)
 
 
-def _refused(record: PurchaseRecord) -> MeshError:
+def _refused(record: PurchaseRecord, payment_methods: Sequence[str]) -> MeshError:
     """The error for a purchase that was not credited. It is the same for every repeat."""
     error: MeshError
     match record.reason:
         case BalanceLimit.REASON:
             error = BalanceLimit()
         case UnsupportedPaymentMethod.REASON:
-            error = UnsupportedPaymentMethod.of(record.purchase.payment_method)
+            error = UnsupportedPaymentMethod.of(record.purchase.payment_method, payment_methods)
         case UnsupportedAmount.REASON:
             error = UnsupportedAmount.refused()
         case PaymentMethodExpired.REASON:

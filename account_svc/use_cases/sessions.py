@@ -29,6 +29,7 @@ from account_svc.domain.sessions import (
 )
 from account_svc.storage import accounts as players
 from account_svc.storage import sessions as storage
+from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import checked_key
 from mesh.errors import InvalidArgument
 from mesh.identity.tokens import Signer
@@ -88,9 +89,10 @@ class Sessions:
         Idempotent by `idempotency_key`, but each call signs a new access token. Raises
         InvalidArgument, RefreshTokenInvalid, SessionEnded, RefreshTokenReused.
         """
-        if not refresh_token:
-            raise _no_token("must be given")
-        key_hash = sha256(checked_key(idempotency_key).encode()).digest()
+        _, key = check_each(
+            lambda: _check_given(refresh_token), lambda: checked_key(idempotency_key)
+        )
+        key_hash = sha256(key.encode()).digest()
         presented = parse(refresh_token)
         if presented is None:
             self._count_refresh(RefreshTokenInvalid.REASON.lower())
@@ -158,6 +160,11 @@ class Sessions:
         if not isinstance(judged, Repeated) and judged.session is not None:
             storage.update_session(cursor, judged.session)
         return session, judged
+
+
+def _check_given(refresh_token: str) -> None:
+    if not refresh_token:
+        raise _no_token("must be given")
 
 
 def _no_token(description: str) -> InvalidArgument:

@@ -15,6 +15,7 @@ from deploy.gachactl.target import NothingRuns
 from deploy.gachactl.transactions import commands as transactions
 from deploy.gachactl.transactions.report import described
 from deploy.gachactl.up import up
+from deploy.gachactl.upgrade import upgrade
 from deploy.local.errors import LocalRunError, WrongUsage
 from mesh.errors import MeshError
 
@@ -36,6 +37,7 @@ app.command()(up)
 app.command()(lifecycle.down)
 app.command()(lifecycle.status)
 app.command()(lifecycle.roll)
+app.command()(upgrade)
 app.command()(lifecycle.renew)
 app.command("rotate-keys")(keys.rotate_keys)
 app.add_typer(transactions.app, name="tx")

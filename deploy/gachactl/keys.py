@@ -98,6 +98,9 @@ def _environment(layout: Layout, mesh: Mesh) -> dict[str, str]:
 
 def admin_token(
     folder: Folder = DEFAULT_FOLDER,
+    service: Annotated[
+        str, typer.Option("--for", help="The service that the token is for.")
+    ] = "gacha_svc",
     key_file: Annotated[
         Path | None,
         typer.Option(
@@ -107,11 +110,11 @@ def admin_token(
     ] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Print a bearer token for an operator's calls, valid for a minute.
+    """Print a bearer token for an operator's calls, valid for a minute at one service.
 
     JSON: {"token": TOKEN}.
     """
-    token = operator.identity(key_file or layout_of(folder).admin_key).token()
+    token = operator.identity(key_file or layout_of(folder).admin_key).towards(service).token()
     if output is Format.JSON:
         print_json({"token": token})
     else:

@@ -4,6 +4,8 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
+from typing import Annotated
 
 import typer
 
@@ -11,7 +13,7 @@ from deploy.gachactl.mesh_report import print_mesh, print_mesh_json
 from deploy.gachactl.output import Format, FormatOption, say, say_with_time
 from deploy.gachactl.target import Folder, layout_of, require_runner, running_mesh
 from deploy.local.errors import LocalRunError
-from deploy.local.layout import DEFAULT_FOLDER
+from deploy.local.layout import DEFAULT_FOLDER, Layout
 from deploy.local.supervision import control, run_lock
 from deploy.local.supervision.health import HEALTHY, health_of
 
@@ -25,13 +27,18 @@ def down(folder: Folder = DEFAULT_FOLDER) -> None:
     if pid is None:
         say(f"Nothing runs in {layout.folder}.")
         return
+    stop_runner(layout, pid)
+    say("Everything is stopped.")
+
+
+def stop_runner(layout: Layout, pid: int) -> None:
+    """Ends the runner with all its processes. Raises LocalRunError when it does not end."""
     os.kill(pid, signal.SIGTERM)
     if not run_lock.wait_until_free(layout.lock, timeout_seconds=STOP_TIMEOUT_SECONDS):
         raise LocalRunError(
             f"The runner (process {pid}) still runs after {STOP_TIMEOUT_SECONDS:.0f} s. "
             f"`kill -9 {pid}` ends it and everything that it started."
         )
-    say("Everything is stopped.")
 
 
 def status(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE) -> None:
@@ -64,19 +71,37 @@ def renew(folder: Folder = DEFAULT_FOLDER) -> None:
     control.ask(layout.control, "renew", say_with_time)
 
 
-def clean(folder: Folder = DEFAULT_FOLDER) -> None:
-    """Remove everything of a mesh: databases, secrets, logs and ports. Idempotent."""
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask (make: YES=1).")]
+
+
+def clean(folder: Folder = DEFAULT_FOLDER, yes: Yes = False) -> None:
+    """Delete everything of a mesh: databases, secrets, logs and ports. Asks first. Idempotent."""
     layout = layout_of(folder)
     if not layout.folder.exists():
+        say(f"There is no {layout.folder}: nothing to delete.")
         return
     if not layout.lock.exists() and any(layout.folder.iterdir()):
         raise LocalRunError(f"{layout.folder} is not a mesh's folder: it is left as it is.")
     with run_lock.hold(layout.lock) as is_ours:
         if not is_ours:
             raise LocalRunError("The mesh runs: stop it first with `make down` (`gachactl down`).")
+        if not yes:
+            _ask_before_deleting(layout)
         try:
             shutil.rmtree(layout.folder)
         except PermissionError as error:
             raise LocalRunError(
                 f"{error.filename} belongs to another user, who must remove it."
             ) from error
+    say(f"{layout.folder} is deleted.")
+
+
+def _ask_before_deleting(layout: Layout) -> None:
+    what = f"players, wallets, items, secrets and logs in {layout.folder}"
+    if not sys.stdin.isatty():
+        raise LocalRunError(
+            f"This deletes all {what}, so it asks, and there is no terminal to answer. Nothing "
+            "was deleted. `make clean YES=1` (`gachactl clean --yes`) deletes without asking."
+        )
+    if not typer.confirm(f"Delete all {what}?", err=True):
+        raise LocalRunError("Nothing was deleted.")

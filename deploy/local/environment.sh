@@ -17,6 +17,11 @@ esac
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
+# The runner uses flock, /proc, and signals of Linux for the death of a parent.
+[ "$(uname -s)" = Linux ] ||
+    fail "Gacha Mesh runs on Linux, and this is $(uname -s). Use a Linux machine, a virtual" \
+        "machine, or WSL 2 on Windows, and try again there."
+
 # Scripts in .venv/bin contain its path, so a copied or moved checkout needs a new .venv.
 wanted="$(pwd) $(cat pyproject.toml requirements/*.txt | cksum)"
 is_installed() {

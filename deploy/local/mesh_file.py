@@ -59,3 +59,13 @@ def read(path: Path) -> Mesh | None:
     except FileNotFoundError:
         return None
     return mesh
+
+
+def start_options(mesh: Mesh) -> list[str]:
+    """The options of `gachactl up` that start such a mesh again."""
+    roles = [each["role"] for each in mesh["processes"]]
+    profile = "ha" if "etcd" in roles else "embedded"
+    _, _, port = mesh["gateway"].rpartition(":")
+    gateway_count = roles.count("gateway_http")
+    options = ["--port", port, "--gateways", str(gateway_count), "--profile", profile]
+    return [*options, *([] if mesh["tls"] is None else ["--tls"])]

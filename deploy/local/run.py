@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from deploy.local import embedded_profile, mesh_file, xds_file
+from deploy.local import embedded_profile, mesh_file, source_code, xds_file
 from deploy.local.catalog import introduce_catalog
 from deploy.local.embedded_profile import EmbeddedProfile
 from deploy.local.errors import LocalRunError
@@ -24,6 +24,7 @@ from deploy.local.supervision import control, logs, one_shot, roll, visibility
 from deploy.local.supervision.stop_signals import stop_on_signals
 from deploy.local.supervision.supervisor import Supervisor, wait_until_ready
 from deploy.local.topology import DATABASES, GATEWAY, TWO_OF_EACH, Topology, instance_names
+from mesh.contract.access import REGISTRY
 
 START_TIMEOUT_SECONDS = 120.0
 KEEPER_PAUSE_SECONDS = 1.0
@@ -58,6 +59,7 @@ class MeshRun:
         Raises LocalRunError when the mesh could not be brought up.
         """
         stop = stop_on_signals(self._supervisor.hurry)
+        self._code = await asyncio.to_thread(source_code.digests, REPOSITORY)
         self._profile = await asyncio.to_thread(self._prepare)
         try:
             commands = {"roll": self._roll, "renew": self._renew}
@@ -136,7 +138,7 @@ class MeshRun:
         await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
         say("Introducing the catalog.")
         gateway = profile.address(GATEWAY)
-        await asyncio.to_thread(introduce_catalog, gateway, certificates.client, self._layout)
+        await asyncio.to_thread(introduce_catalog, gateway, certificates.client, self._layout, say)
         self._is_up = True
         xds_file.write(self._layout.xds, profile.registry_addresses, certificates.operator_files)
         mesh_file.write(self._layout.mesh, self._describe())
@@ -170,12 +172,23 @@ class MeshRun:
     async def _roll(self, say: Callable[[str], None]) -> None:
         if not self._is_up:
             raise LocalRunError("The mesh is starting or stopping: try again when it is up.")
-        identity = operator.identity(self._layout.admin_key)
+        await self._refuse_changed_code()
+        credential = operator.identity(self._layout.admin_key).towards(REGISTRY)
         await roll.roll(
             self._supervisor.processes,
-            lambda: visibility.unseen(self._describe(), identity.token),
+            lambda: visibility.unseen(self._describe(), credential.token),
             say,
         )
+
+    async def _refuse_changed_code(self) -> None:
+        now = await asyncio.to_thread(source_code.digests, REPOSITORY)
+        if changed := source_code.changed(self._code, now):
+            raise LocalRunError(
+                f"The code was changed since this mesh was started: {source_code.in_words(changed)}"
+                ". A rolling restart would give new code neither its schemas nor its settings, so "
+                "nothing was restarted. `make upgrade` (`gachactl upgrade`) starts the whole mesh "
+                "from the new code."
+            )
 
     async def _renew(self, say: Callable[[str], None]) -> None:
         count = await asyncio.to_thread(self._certificates.renew)

@@ -1,20 +1,13 @@
-"""Calls to the account service: its participant, and the keys of player tokens."""
+"""Calls to the account service: its participant."""
 
-from base64 import urlsafe_b64decode
 from collections.abc import Callable
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from gacha_svc.domain.pulls import Debit
 from mesh.calls import Caller, Metadata
-from mesh.deadlines import Deadline
 from mesh.txn.clients import RemoteParticipant
 from protos.account.v1 import account_pb2
-
-KEY_SET_SECONDS = 3.0
-MAX_KEYS = 100
-_GET_KEY_SET = "/account.v1.AccountService/GetKeySet"
 
 
 def account_participant(caller: Caller, metadata: Callable[[], Metadata]) -> RemoteParticipant:
@@ -30,24 +23,3 @@ def account_participant(caller: Caller, metadata: Callable[[], Metadata]) -> Rem
         return written.balance_after
 
     return RemoteParticipant(caller, metadata, encode, decode)
-
-
-class PlayerKeySet:
-    """The published keys of the account service, which sign player tokens."""
-
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
-
-    async def fetch(self) -> dict[str, Ed25519PublicKey]:
-        """The keys by their ids; a `mesh.identity.published_keys.Fetch`.
-
-        Raises MeshError without an answer in KEY_SET_SECONDS, and ValueError when the answer is
-        not a key set.
-        """
-        answer = await self._caller.call(_GET_KEY_SET, b"", {}, Deadline.after(KEY_SET_SECONDS))
-        keys = account_pb2.GetKeySetResponse.FromString(answer).keys
-        return {
-            key.kid: Ed25519PublicKey.from_public_bytes(urlsafe_b64decode(key.x + "=="))
-            for key in keys[:MAX_KEYS]
-            if (key.kty, key.crv) == ("OKP", "Ed25519")
-        }

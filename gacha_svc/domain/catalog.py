@@ -6,6 +6,7 @@ and banners that share their pity have equal rates.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Self
@@ -44,6 +45,17 @@ class LiveCatalog:
     """Ordered by id."""
     banners: tuple[Banner, ...]
     """In the order in which players see them."""
+    odds_versions: Mapping[str, str]
+    """The name of each banner's odds in the database, by the banner's id."""
+
+    def holds(self, catalog: Catalog) -> bool:
+        """Whether this is that catalog, under the versions that it has by its own account."""
+        return (
+            self.items == tuple(sorted(catalog.items, key=lambda item: item.id))
+            and [(banner.id, banner.offer) for banner in self.banners]
+            == [(banner.id, banner.offer) for banner in catalog.banners]
+            and self.odds_versions == {banner.id: banner.odds_version for banner in catalog.banners}
+        )
 
     @cached_property
     def items_by_id(self) -> Mapping[int, Item]:
@@ -59,7 +71,7 @@ class LiveCatalog:
             raise CatalogEmpty
         found = self.banners_by_id.get(banner_id)
         if found is None:
-            raise BannerNotFound(banner_id)
+            raise BannerNotFound(banner_id, tuple(self.banners_by_id))
         return found
 
     def first_banner(self) -> Banner:
@@ -67,6 +79,18 @@ class LiveCatalog:
         if not self.banners:
             raise CatalogEmpty
         return self.banners[0]
+
+
+@dataclass(frozen=True, slots=True)
+class OddsPeriod:
+    """The time in which a banner was drawn by one version of its odds."""
+
+    revision: int
+    """Orders the periods of a banner."""
+    odds_version: str
+    since: datetime
+    until: datetime | None
+    """None while it is in force."""
 
 
 def catalog_faults(items: Mapping[int, Item], banners: Mapping[int, Banner]) -> Iterator[Fault]:

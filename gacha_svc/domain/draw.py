@@ -1,18 +1,19 @@
 """A pull: its items, and the player's pity after it.
 
-Pure: the same banner, pity and random bytes give the same items. The order of the rolls is
+Pure: the same terms, pity and random bytes give the same items. The order of the rolls is
 fixed: the rarity, then the featured share if the rarity has one, then the item.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gacha_svc.domain.banners import Banner, Item, RarityRule
+from gacha_svc.domain.banners import Item
 from gacha_svc.domain.field_types import CERTAIN_PPM
 from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.randomness import RandomBytes, uniform_below
 from gacha_svc.domain.rarities import RARITIES, Rarity
 from gacha_svc.domain.rates import rarity_weights
+from gacha_svc.domain.terms import RarityRule, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class DrawnItem:
 
 
 def draw(
-    banner: Banner,
+    terms: Terms,
     items_by_id: Mapping[int, Item],
     pity: Pity,
     count: int,
@@ -34,20 +35,20 @@ def draw(
 ) -> tuple[tuple[DrawnItem, ...], Pity]:
     """Draws `count` (1 or 10) items, in order, and returns them with the pity after them.
 
-    In a ten-pull whose first nine items are all below the banner's guarantee, the tenth
+    In a ten-pull whose first nine items are all below the guarantee of the terms, the tenth
     is drawn among the guaranteed rarity and those above it. For example:
 
-        drawn, pity = draw(banner, items_by_id, pity, 10, secrets.token_bytes)
+        drawn, pity = draw(terms, items_by_id, pity, 10, secrets.token_bytes)
         names = [each.item.name for each in drawn]
     """
     assert count in (1, 10), "check_count comes first"
-    promise = banner.ten_pull_guarantee if count == 10 else None
+    promise = terms.ten_pull_guarantee if count == 10 else None
     kept = False
     drawn: list[DrawnItem] = []
     for position in range(1, count + 1):
         floor = promise if position == 10 and not kept else None
-        rarity = _draw_rarity(banner, pity, floor, random_bytes)
-        item_id, featured, after = _draw_item(banner.rule(rarity), pity, random_bytes)
+        rarity = _draw_rarity(terms, pity, floor, random_bytes)
+        item_id, featured, after = _draw_item(terms.rule(rarity), pity, random_bytes)
         drawn.append(DrawnItem(items_by_id[item_id], featured, pity.since_ultra_rare + 1))
         kept = kept or (promise is not None and rarity.at_least(promise))
         pity = after.after(rarity)
@@ -55,14 +56,14 @@ def draw(
 
 
 def _draw_rarity(
-    banner: Banner, pity: Pity, floor: Rarity | None, random_bytes: RandomBytes
+    terms: Terms, pity: Pity, floor: Rarity | None, random_bytes: RandomBytes
 ) -> Rarity:
     """One roll over the rarities, or over `floor` and those above it.
 
     If the rates of `floor` and above are all 0, for example because only pity gives these
     rarities, the result is `floor`.
     """
-    weights = rarity_weights(banner, pity.since_ultra_rare + 1, pity.since_super_rare + 1)
+    weights = rarity_weights(terms, pity.since_ultra_rare + 1, pity.since_super_rare + 1)
     total = CERTAIN_PPM
     if floor is not None:
         weights_above = weights[: RARITIES.index(floor) + 1]

@@ -2,6 +2,7 @@
 
 NotFound
 +-- BannerNotFound         BANNER_NOT_FOUND
++-- OddsNotFound           ODDS_NOT_FOUND
 FailedPrecondition
 +-- CatalogEmpty           CATALOG_EMPTY
 +-- InvalidCatalog         INVALID_CATALOG
@@ -18,14 +19,30 @@ from mesh.errors import Aborted, FailedPrecondition, NotFound
 
 
 class BannerNotFound(NotFound):
-    """No banner has this id."""
+    """No banner has this id; the message names those that exist."""
 
     REASON = "BANNER_NOT_FOUND"
+    MAX_NAMED = 10
+    """How many ids the message has; with a catalog of more it says so."""
 
-    def __init__(self, banner_id: str) -> None:
+    def __init__(self, banner_id: str, existing: Sequence[str]) -> None:
+        named = ", ".join(existing[: self.MAX_NAMED])
+        more = ", and more" if len(existing) > self.MAX_NAMED else ""
         super().__init__(
-            "There is no such banner; list the banners to see the valid ids.",
+            f"There is no such banner; there are: {named}{more}.",
             metadata={"banner_id": banner_id[:100]},
+        )
+
+
+class OddsNotFound(NotFound):
+    """No odds of this version were ever in force."""
+
+    REASON = "ODDS_NOT_FOUND"
+
+    def __init__(self, odds_version: str) -> None:
+        super().__init__(
+            "There are no odds of this version; a banner, its history and a pull name theirs.",
+            metadata={"odds_version": odds_version[:100]},
         )
 
 

@@ -120,8 +120,8 @@ class Gift:
 
 @dataclass(frozen=True, slots=True)
 class GiftRecord:
-    """A stored gift. `number` grows with every gift of the database; `reason` says why it was
-    returned."""
+    """A stored gift. `number` grows with every gift of the database; `item` is as it was when the
+    gift was sent; `reason` says why it was returned."""
 
     number: int
     gift: Gift
@@ -164,10 +164,13 @@ class GiftFees(Protocol):
 
 
 def check_gift(item_id: int, to: str, count: int) -> None:
-    """Raises InvalidArgument naming the field that is wrong."""
+    """Raises InvalidArgument naming every field that is wrong."""
+    wrong: list[FieldViolation] = []
     if not 1 <= item_id <= MAX_ITEM_ID:
-        raise InvalidArgument.of_field("item_id", "must be the number of an item that you own")
+        wrong.append(FieldViolation("item_id", "must be the number of an item that you own"))
     if not 1 <= len(to) <= MAX_USERNAME_LENGTH or "\0" in to:
-        raise InvalidArgument.of_field("to", f"must be a username of up to {MAX_USERNAME_LENGTH}")
+        wrong.append(FieldViolation("to", f"must be a username of up to {MAX_USERNAME_LENGTH}"))
     if not 1 <= count <= MAX_GIFT_COUNT:
-        raise InvalidArgument.of_field("count", f"must be 1 to {MAX_GIFT_COUNT}")
+        wrong.append(FieldViolation("count", f"must be 1 to {MAX_GIFT_COUNT}"))
+    if wrong:
+        raise InvalidArgument.of_fields(*wrong)

@@ -4,8 +4,8 @@
 rates are whole parts per million.
 """
 
-from gacha_svc.domain.banners import Banner, RarityRule
 from gacha_svc.domain.field_types import CERTAIN_PPM
+from gacha_svc.domain.terms import RarityRule, Terms
 
 
 def curve_rate_ppm(
@@ -40,7 +40,7 @@ def effective_rate_ppm(rule: RarityRule, pull: int) -> int:
 
 
 def rarity_weights(
-    banner: Banner, ultra_rare_pull: int, super_rare_pull: int
+    terms: Terms, ultra_rare_pull: int, super_rare_pull: int
 ) -> tuple[int, int, int]:
     """The chance of each rarity at a pull, highest first; together 100 %.
 
@@ -48,8 +48,8 @@ def rarity_weights(
     rare or above.
     """
     return shared_out(
-        effective_rate_ppm(banner.rules[0], ultra_rare_pull),
-        effective_rate_ppm(banner.rules[1], super_rare_pull),
+        effective_rate_ppm(terms.rules[0], ultra_rare_pull),
+        effective_rate_ppm(terms.rules[1], super_rare_pull),
     )
 
 

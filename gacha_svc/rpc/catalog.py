@@ -1,11 +1,11 @@
 """gacha.v1.CatalogService: proto to domain and back."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
-from gacha_svc.domain.banners import Banner
-from gacha_svc.domain.odds import RarityOdds
+from gacha_svc.domain.banners import Item
+from gacha_svc.domain.odds.published import RarityOdds
 from gacha_svc.domain.rarities import Rarity
-from gacha_svc.use_cases.catalog import Catalogs
+from gacha_svc.use_cases.catalog import Catalogs, PublishedBanner, PublishedOdds
 from mesh.serving.dispatch import Call
 from protos.gacha.v1 import catalog_pb2 as pb
 
@@ -44,16 +44,38 @@ class CatalogRpc:
         self, request: pb.ListBannersRequest, call: Call
     ) -> pb.ListBannersResponse:
         banners = await self._catalogs.banners()
-        return pb.ListBannersResponse(
-            banners=[_banner(banner, await self._catalogs.odds(banner)) for banner in banners]
-        )
+        return pb.ListBannersResponse(banners=[_banner(published) for published in banners])
 
     async def get_banner(self, request: pb.GetBannerRequest, call: Call) -> pb.Banner:
-        banner = await self._catalogs.banner(request.banner_id)
-        return _banner(banner, await self._catalogs.odds(banner))
+        return _banner(await self._catalogs.banner(request.banner_id))
+
+    async def get_odds(self, request: pb.GetOddsRequest, call: Call) -> pb.Odds:
+        published = await self._catalogs.odds(request.odds_version)
+        terms = published.terms
+        return pb.Odds(
+            odds_version=published.odds_version,
+            kind=terms.kind,
+            odds=_odds(published),
+            ten_pull_guarantee=terms.ten_pull_guarantee or "",
+        )
+
+    async def list_banner_history(
+        self, request: pb.ListBannerHistoryRequest, call: Call
+    ) -> pb.ListBannerHistoryResponse:
+        periods, next_page_token = await self._catalogs.history(
+            request.banner_id, request.page_size, request.page_token
+        )
+        response = pb.ListBannerHistoryResponse(next_page_token=next_page_token)
+        for period in periods:
+            written = response.periods.add(odds_version=period.odds_version)
+            written.since.FromDatetime(period.since)
+            if period.until is not None:
+                written.until.FromDatetime(period.until)
+        return response
 
 
-def _banner(banner: Banner, odds: Iterable[RarityOdds]) -> pb.Banner:
+def _banner(published: PublishedBanner) -> pb.Banner:
+    banner = published.banner
     return pb.Banner(
         id=banner.id,
         name=banner.name,
@@ -62,13 +84,17 @@ def _banner(banner: Banner, odds: Iterable[RarityOdds]) -> pb.Banner:
         price=banner.price_gems,
         pull_counts=banner.pull_counts,
         pull_limit=banner.pull_limit,
-        odds_version=banner.odds_version,
-        odds=[_rarity_odds(rarity) for rarity in odds],
+        odds_version=published.odds.odds_version,
+        odds=_odds(published.odds),
         ten_pull_guarantee=banner.ten_pull_guarantee or "",
     )
 
 
-def _rarity_odds(odds: RarityOdds) -> pb.RarityOdds:
+def _odds(published: PublishedOdds) -> list[pb.RarityOdds]:
+    return [_rarity_odds(odds, published.items_by_id) for odds in published.odds]
+
+
+def _rarity_odds(odds: RarityOdds, items_by_id: Mapping[int, Item]) -> pb.RarityOdds:
     return pb.RarityOdds(
         rarity=odds.rarity,
         base_rate=odds.base_rate_percent,
@@ -81,7 +107,7 @@ def _rarity_odds(odds: RarityOdds) -> pb.RarityOdds:
         items=[
             pb.ItemOdds(
                 item_id=item.item_id,
-                name=item.name,
+                name=items_by_id[item.item_id].name,
                 featured=item.featured,
                 base_rate=item.base_rate_percent,
             )

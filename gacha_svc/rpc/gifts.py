@@ -18,22 +18,23 @@ class GiftRpc:
         gift = await self._gifts.send(
             call.user_id, request.item_id, request.to, count, request.idempotency_key, call.deadline
         )
-        return _gift(gift)
+        return gift_message(gift)
 
     async def get_gift(self, request: pb.GetGiftRequest, call: Call) -> pb.Gift:
         gift_id = checked_uuid("gift_id", request.gift_id)
-        return _gift(await self._gifts.find(call.user_id, gift_id))
+        return gift_message(await self._gifts.find(call.user_id, gift_id))
 
     async def list_gifts(self, request: pb.ListGiftsRequest, call: Call) -> pb.ListGiftsResponse:
         gifts, next_page_token = await self._gifts.history(
             call.user_id, request.page_size, request.page_token
         )
         return pb.ListGiftsResponse(
-            gifts=[_gift(gift) for gift in gifts], next_page_token=next_page_token
+            gifts=[gift_message(gift) for gift in gifts], next_page_token=next_page_token
         )
 
 
-def _gift(record: GiftRecord) -> pb.Gift:
+def gift_message(record: GiftRecord) -> pb.Gift:
+    """The answer about a gift. It is the same for every repeat once the gift has ended."""
     gift = record.gift
     written = pb.Gift(
         gift_id=gift.gift_id,

@@ -63,13 +63,21 @@ def count_held(cursor: Cursor, user_id: str, item_id: int) -> int:
     return 0 if row is None else int(row[0])
 
 
-def insert_gift(cursor: Cursor, gift: Gift) -> bool:
-    """Records a requested gift; False when that attempt is already stored."""
+def find_item(cursor: Cursor, item_id: int) -> Item | None:
+    """The item as the catalog has it now, or had it last."""
+    cursor.execute("SELECT name, rarity FROM item WHERE item_id = %s", (item_id,))
+    row = cursor.fetchone()
+    return None if row is None else Item(id=item_id, name=row[0], rarity=Rarity(row[1]))
+
+
+def insert_gift(cursor: Cursor, gift: Gift, item: Item) -> bool:
+    """Records a requested gift, with its item as it is now; False when that attempt is already
+    stored."""
     cursor.execute(
         """
         INSERT INTO gift (gift_id, intent_id, attempt, sender_id, sender_name,
-                          receiver_id, receiver_name, item_id, count, fee)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                          receiver_id, receiver_name, item_id, count, fee, item_name, item_rarity)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT DO NOTHING RETURNING 1
         """,
         (
@@ -83,6 +91,8 @@ def insert_gift(cursor: Cursor, gift: Gift) -> bool:
             gift.item_id,
             gift.count,
             gift.fee_gems,
+            item.name,
+            item.rarity,
         ),
     )
     return cursor.fetchone() is not None
@@ -102,9 +112,9 @@ def insert_outcome(cursor: Cursor, gift_id: str, reason: str) -> bool:
 _SELECT_GIFT = """
 SELECT gift.number, gift.intent_id::text, gift.attempt, gift.sender_id::text, gift.sender_name,
        gift.receiver_id::text, gift.receiver_name,
-       gift.item_id, gift.count, gift.fee, item.name, item.rarity,
+       gift.item_id, gift.count, gift.fee, gift.item_name, gift.item_rarity,
        gift_outcome.delivered, coalesce(gift_outcome.reason, ''), gift.created_at
-FROM gift JOIN item USING (item_id) LEFT JOIN gift_outcome USING (gift_id)
+FROM gift LEFT JOIN gift_outcome USING (gift_id)
 """
 
 

@@ -1,62 +1,42 @@
-"""Puts the catalog in force, keeps the cached one current, and shows it to players."""
+"""Puts the catalog in force, and shows it to players."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.banners import Banner, Item
-from gacha_svc.domain.catalog import Catalog, LiveCatalog
-from gacha_svc.domain.odds import RarityOdds, chances_percent, disclose
+from gacha_svc.domain.catalog import Catalog, LiveCatalog, OddsPeriod
+from gacha_svc.domain.errors import BannerNotFound, OddsNotFound
+from gacha_svc.domain.odds.published import RarityOdds, chances_percent
 from gacha_svc.domain.rarities import Rarity
+from gacha_svc.domain.terms import Terms
 from gacha_svc.storage import catalog as catalog_storage
-from mesh.errors import MeshError
+from gacha_svc.use_cases.catalog_cache import CatalogCache
+from gacha_svc.use_cases.disclosed_odds import DisclosedOdds
+from mesh.contract.pages import checked_page
 from mesh.postgres.database import Database
 
-REFRESH_SECONDS = 1.0
-log = structlog.get_logger()
+HISTORY_PAGE_SIZE, MAX_HISTORY_PAGE_SIZE = 20, 100
 
 
-class CatalogCache:
-    """The catalog in force, as this process last read it.
+@dataclass(frozen=True, slots=True)
+class PublishedOdds:
+    """Odds with their terms and name, and the items by id as they are named now."""
 
-    A pull does not rely on it: its branch compares the revision with the database's.
-    """
+    odds_version: str
+    terms: Terms
+    odds: tuple[RarityOdds, ...]
+    items_by_id: Mapping[int, Item]
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._catalog = LiveCatalog(revision=-1, items=(), banners=())
 
-    @property
-    def latest(self) -> LiveCatalog:
-        """The catalog as last read; empty, with revision -1, before the first read."""
-        return self._catalog
+@dataclass(frozen=True, slots=True)
+class PublishedBanner:
+    """A banner in force, and its odds."""
 
-    async def current(self) -> LiveCatalog:
-        """The catalog, at most REFRESH_SECONDS old. While it is empty, each call reads it again."""
-        if not self._catalog.banners:
-            await self.refresh()
-        return self._catalog
-
-    async def refresh(self) -> LiveCatalog:
-        """Reads the catalog if there is a newer one."""
-        return await self._database.autocommit(self.refreshed)
-
-    def refreshed(self, cursor: Cursor) -> LiveCatalog:
-        """The catalog in force in the cursor's snapshot."""
-        if catalog_storage.find_revision(cursor) != self._catalog.revision:
-            self._catalog = catalog_storage.read_catalog(cursor)
-        return self._catalog
-
-    async def keep_refreshing(self) -> None:
-        """Refreshes until cancelled."""
-        while True:
-            try:
-                await self.refresh()
-            except MeshError as error:
-                log.warning("fail_catalog_refresh", reason=error.reason)
-            await asyncio.sleep(REFRESH_SECONDS)
+    banner: Banner
+    odds: PublishedOdds
 
 
 class Catalogs:
@@ -69,7 +49,7 @@ class Catalogs:
         self._database = database
         self._cache = cache
         self._read_catalog = read_catalog
-        self._disclosed: dict[str, tuple[RarityOdds, ...]] = {}
+        self._odds = DisclosedOdds()
 
     async def introduce(self) -> LiveCatalog:
         """Puts the file's catalog in force. Idempotent. Raises InvalidCatalog."""
@@ -78,36 +58,60 @@ class Catalogs:
         def write_if_new(cursor: Cursor) -> None:
             catalog_storage.lock_catalog(cursor)
             live = catalog_storage.read_catalog(cursor)
-            items = tuple(sorted(catalog.items, key=lambda item: item.id))
-            if (live.items, live.banners) != (items, catalog.banners):
+            if not live.holds(catalog):
                 catalog_storage.write_catalog(cursor, catalog)
 
         await self._database.transaction(write_if_new)
-        return await self._cache.refresh()
+        return await self._cache.in_force()
 
     async def items(self) -> tuple[Item, ...]:
         """Every item, ordered by id."""
-        return (await self._cache.current()).items
+        return (await self._cache.to_show()).items
 
     async def chances_percent(self, banner_id: str) -> dict[Rarity, float]:
         """The base chances of a banner, or of the first. Raises BannerNotFound, CatalogEmpty."""
-        catalog = await self._cache.current()
+        catalog = await self._cache.to_show()
         banner = catalog.banner(banner_id) if banner_id else catalog.first_banner()
         return chances_percent(banner)
 
-    async def banners(self) -> tuple[Banner, ...]:
+    async def banners(self) -> tuple[PublishedBanner, ...]:
         """Every banner, in the catalog's order."""
-        return (await self._cache.current()).banners
+        catalog = await self._cache.to_show()
+        return tuple([await self._published(catalog, banner) for banner in catalog.banners])
 
-    async def banner(self, banner_id: str) -> Banner:
+    async def banner(self, banner_id: str) -> PublishedBanner:
         """Raises BannerNotFound and CatalogEmpty."""
-        return (await self._cache.current()).banner(banner_id)
+        catalog = await self._cache.to_show()
+        return await self._published(catalog, catalog.banner(banner_id))
 
-    async def odds(self, banner: Banner) -> tuple[RarityOdds, ...]:
-        """The banner's published odds; computed once for each version."""
-        disclosed = self._disclosed.get(banner.odds_version)
-        if disclosed is None:
-            catalog = await self._cache.current()
-            disclosed = await asyncio.to_thread(disclose, banner, catalog.items_by_id)
-            self._disclosed[banner.odds_version] = disclosed
-        return disclosed
+    async def odds(self, odds_version: str) -> PublishedOdds:
+        """A version of the odds that was ever in force. Raises OddsNotFound."""
+        found = await self._database.autocommit(
+            lambda cursor: catalog_storage.find_odds(cursor, odds_version)
+        )
+        if found is None:
+            raise OddsNotFound(odds_version)
+        terms, items_by_id = found
+        return PublishedOdds(odds_version, terms, await self._odds.of(terms), items_by_id)
+
+    async def history(
+        self, banner_id: str, page_size: int, page_token: str
+    ) -> tuple[list[OddsPeriod], str]:
+        """A page of the banner's odds, newest first, and the token of the next page. Raises
+        BannerNotFound for a banner that was never in force."""
+        size, before = checked_page(
+            page_size, page_token, default=HISTORY_PAGE_SIZE, maximum=MAX_HISTORY_PAGE_SIZE
+        )
+        periods = await self._database.autocommit(
+            lambda cursor: catalog_storage.list_periods(cursor, banner_id, before, size + 1)
+        )
+        if not periods and before is None:
+            existing = (await self._cache.to_show()).banners_by_id
+            raise BannerNotFound(banner_id, tuple(existing))
+        page = periods[:size]
+        return page, str(page[-1].revision) if len(periods) > size else ""
+
+    async def _published(self, catalog: LiveCatalog, banner: Banner) -> PublishedBanner:
+        odds = await self._odds.of(banner.terms)
+        version = catalog.odds_versions[banner.id]
+        return PublishedBanner(banner, PublishedOdds(version, banner, odds, catalog.items_by_id))

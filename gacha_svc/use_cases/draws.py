@@ -14,7 +14,7 @@ from gacha_svc.domain.pulls import Draw, Pull, PulledItem, pulled
 from gacha_svc.domain.randomness import RandomBytes
 from gacha_svc.storage import pulls as storage
 from gacha_svc.storage.pulls import CountKey, Locked, PityKey
-from gacha_svc.use_cases.catalog import CatalogCache
+from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.txn.missing_rows import RowsMissing
 from mesh.txn.model import BUSY, DUPLICATE, No, Operation, Vote, Yes
 
@@ -126,6 +126,10 @@ def _row_keys(
 
 
 def _banner_in_force(catalog: LiveCatalog, request: Draw) -> Banner | None:
-    """The banner, if its odds and its price are still those of the request."""
+    """The banner, if its odds, its price and its counts are still those of the request."""
     banner = catalog.banners_by_id.get(request.banner_id)
-    return banner if banner is not None and banner.odds_version == request.odds_version else None
+    if banner is None or catalog.odds_versions[banner.id] != request.odds_version:
+        return None
+    is_offered = request.count in banner.pull_counts
+    is_price = request.cost_gems == request.count * banner.price_gems
+    return banner if is_offered and is_price else None

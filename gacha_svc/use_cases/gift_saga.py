@@ -23,7 +23,7 @@ from gacha_svc.domain.gifts import GIFT, FeeRefused, Gift, GiftFees, InventoryFu
 from gacha_svc.storage import gifts as storage
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
-from mesh.saga.definition import Definition, Move, Saga, State
+from mesh.saga.definition import Definition, Move, PlainMove, Saga, State
 
 
 class GiftSagaState(StrEnum):
@@ -56,13 +56,13 @@ class GiftSaga:
             },
         )
 
-    async def _charge(self, saga: Saga, deadline: Deadline) -> Move:
+    async def _charge(self, saga: Saga, deadline: Deadline) -> Move | PlainMove:
         gift = await self._gift(saga)
         try:
             await self._fees.charge(gift, deadline)
         except FeeRefused as refusal:
             return _returning(gift, refusal.reason)
-        return Move.to(GiftSagaState.CHARGED)
+        return PlainMove(GiftSagaState.CHARGED)
 
     async def _deliver(self, saga: Saga, deadline: Deadline) -> Move:
         gift = await self._gift(saga)

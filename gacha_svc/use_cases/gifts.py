@@ -1,7 +1,6 @@
 """Sends gifts, and reports their outcomes."""
 
 import asyncio
-from collections.abc import Callable
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -22,8 +21,9 @@ from gacha_svc.domain.gifts import (
     check_gift,
 )
 from gacha_svc.storage import gifts as storage
+from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
-from mesh.contract.pages import checked_page_size, key_of
+from mesh.contract.pages import checked_page
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, NotFound
 from mesh.postgres.database import Database, LockTimeout
@@ -33,13 +33,6 @@ from mesh.saga.runner import SagaRunner
 
 RESERVE_PAUSE_SECONDS = 0.05
 GIFTS_PAGE_SIZE, MAX_GIFTS_PAGE_SIZE = 20, 100
-
-_REASONS: dict[str, Callable[[], MeshError]] = {
-    InsufficientCurrency.REASON: InsufficientCurrency,
-    WalletInDebt.REASON: WalletInDebt,
-    InventoryFull.REASON: InventoryFull,
-}
-"""The sender's errors for a returned gift, by its reason."""
 
 
 class Gifts:
@@ -73,8 +66,10 @@ class Gifts:
         InventoryFull; nothing has changed then. After any other MeshError the outcome is
         unknown: repeat the key.
         """
-        check_gift(item_id, to, count)
-        intent_id = operation_id(GIFT, user_id, checked_key(idempotency_key))
+        _, key = check_each(
+            lambda: check_gift(item_id, to, count), lambda: checked_key(idempotency_key)
+        )
+        intent_id = operation_id(GIFT, user_id, key)
         begun = await self._database.autocommit(
             lambda cursor: storage.find_last_attempt(cursor, intent_id)
         )
@@ -87,7 +82,7 @@ class Gifts:
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
         if ended.state is GiftState.RETURNED:
-            raise _refused(ended.reason)
+            raise _refused(ended)
         return ended
 
     async def find(self, user_id: str, gift_id: str) -> GiftRecord:
@@ -101,8 +96,9 @@ class Gifts:
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[GiftRecord], str]:
         """A page of the player's gifts, newest first, and the token of the next page."""
-        size = checked_page_size(page_size, default=GIFTS_PAGE_SIZE, maximum=MAX_GIFTS_PAGE_SIZE)
-        before = key_of(page_token)
+        size, before = checked_page(
+            page_size, page_token, default=GIFTS_PAGE_SIZE, maximum=MAX_GIFTS_PAGE_SIZE
+        )
         gifts = await self._database.autocommit(
             lambda cursor: storage.list_gifts(cursor, user_id, before, size + 1)
         )
@@ -141,8 +137,11 @@ class Gifts:
         stored = storage.find_last_attempt(cursor, gift.intent_id)
         if stored is not None:
             return stored, None
+        item = storage.find_item(cursor, gift.item_id)
+        if item is None:
+            raise ItemNotOwned(held_count=0)
         saga: Saga | None = None
-        if storage.insert_gift(cursor, gift):
+        if storage.insert_gift(cursor, gift, item):
             sender_id = gift.sender.user_id
             if not storage.take_items(cursor, sender_id, gift.item_id, gift.count):
                 raise ItemNotOwned(storage.count_held(cursor, sender_id, gift.item_id))
@@ -169,7 +168,14 @@ class Gifts:
         )
 
 
-def _refused(reason: str) -> MeshError:
-    """The sender's error for a gift that was returned."""
-    known = _REASONS.get(reason)
-    return known() if known is not None else FeeRefused(reason)
+def _refused(returned: GiftRecord) -> MeshError:
+    """The sender's error for a gift that was returned. It is the same for every repeat."""
+    match returned.reason:
+        case InsufficientCurrency.REASON:
+            return InsufficientCurrency(metadata={"price_gems": str(returned.gift.fee_gems)})
+        case WalletInDebt.REASON:
+            return WalletInDebt()
+        case InventoryFull.REASON:
+            return InventoryFull()
+        case reason:
+            return FeeRefused(reason)

@@ -16,14 +16,14 @@ from gacha_svc.domain.pulls import (
     pulled,
 )
 from gacha_svc.storage import pulls as storage
-from gacha_svc.use_cases.catalog import CatalogCache
+from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.contract.idempotency import (
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     checked_key,
     operation_id,
 )
-from mesh.contract.pages import checked_page_size, key_of
+from mesh.contract.pages import checked_page
 from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, NotFound
 from mesh.postgres.database import Database, LockTimeout
@@ -33,7 +33,8 @@ from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import DUPLICATE, No
 
 PULL = "pull"
-ODDS_CHANGED_ATTEMPTS = 3
+CATALOG_ATTEMPTS = 3
+"""With a catalog each, while it keeps being changed."""
 STORED_PULL_PAUSE_SECONDS = 0.05
 INVENTORY_PAGE_SIZE, MAX_INVENTORY_PAGE_SIZE = 100, 500
 PULLS_PAGE_SIZE, MAX_PULLS_PAGE_SIZE = 20, 100
@@ -66,39 +67,26 @@ class Pulls:
         IdempotencyKeyInUse, InDoubt or DeadlineExceeded the outcome is unknown: repeat the key.
         """
         pull_id = operation_id(PULL, user_id, checked_key(idempotency_key))
-        catalog = await self._catalog.current()
-        for _ in range(ODDS_CHANGED_ATTEMPTS):
+        catalog = self._catalog.latest
+        for _ in range(CATALOG_ATTEMPTS):
             try:
-                request = await self._request(catalog, user_id, banner_id, count)
-            except (NotFound, InvalidArgument, FailedPrecondition):
-                made = await self._made_before(pull_id, user_id, deadline)
-                if made is None:
+                return await self._pull_by(
+                    catalog, pull_id, user_id, banner_id, count, deadline=deadline
+                )
+            except (NotFound, InvalidArgument, FailedPrecondition, OddsChanged):
+                # Another instance may have put another catalog in force, and shown it.
+                outdated, catalog = catalog, await self._catalog.in_force()
+                if catalog.revision == outdated.revision:
                     raise
-                return _first_answer(made, banner_id, count)
-            answer = await self._group_commit.submit(
-                OperationPair(
-                    pull_id, user_id, first=Debit(user_id, request.cost_gems), second=request
-                ),
-                deadline,
-            )
-            if not isinstance(answer, No):
-                items: tuple[PulledItem, ...] = answer.second  # type: ignore[assignment]
-                return items
-            if answer.reason == DUPLICATE:
-                return _first_answer(await self._stored(pull_id, deadline), banner_id, count)
-            if answer.reason != OddsChanged.REASON:
-                raise _refused(answer)
-            catalog = await self._catalog.refresh()
         raise OddsChanged
 
     async def inventory(
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[Holding], str]:
         """A page of the player's items, and the token of the next page."""
-        size = checked_page_size(
-            page_size, default=INVENTORY_PAGE_SIZE, maximum=MAX_INVENTORY_PAGE_SIZE
+        size, after = checked_page(
+            page_size, page_token, default=INVENTORY_PAGE_SIZE, maximum=MAX_INVENTORY_PAGE_SIZE
         )
-        after = key_of(page_token)
         holdings = await self._database.autocommit(
             lambda cursor: storage.list_inventory(cursor, user_id, after, size + 1)
         )
@@ -109,13 +97,45 @@ class Pulls:
         self, user_id: str, page_size: int, page_token: str
     ) -> tuple[list[PullRecord], str]:
         """A page of the player's pulls, newest first, and the token of the next page."""
-        size = checked_page_size(page_size, default=PULLS_PAGE_SIZE, maximum=MAX_PULLS_PAGE_SIZE)
-        before = key_of(page_token)
+        size, before = checked_page(
+            page_size, page_token, default=PULLS_PAGE_SIZE, maximum=MAX_PULLS_PAGE_SIZE
+        )
         pulls = await self._database.autocommit(
             lambda cursor: storage.list_pulls(cursor, user_id, before, size + 1)
         )
         page = pulls[:size]
         return page, str(page[-1].number) if len(pulls) > size else ""
+
+    async def _pull_by(
+        self,
+        catalog: LiveCatalog,
+        pull_id: str,
+        user_id: str,
+        banner_id: str,
+        count: int,
+        *,
+        deadline: Deadline,
+    ) -> tuple[PulledItem, ...]:
+        """The items of the pull, made at the price and odds of this catalog, or made before."""
+        try:
+            request = await self._request(catalog, user_id, banner_id, count)
+        except (NotFound, InvalidArgument, FailedPrecondition):
+            made = await self._made_before(pull_id, user_id, deadline)
+            if made is None:
+                raise
+            return _first_answer(made, banner_id, count)
+        answer = await self._group_commit.submit(
+            OperationPair(
+                pull_id, user_id, first=Debit(user_id, request.cost_gems), second=request
+            ),
+            deadline,
+        )
+        if not isinstance(answer, No):
+            items: tuple[PulledItem, ...] = answer.second  # type: ignore[assignment]
+            return items
+        if answer.reason == DUPLICATE:
+            return _first_answer(await self._stored(pull_id, deadline), banner_id, count)
+        raise _refused(answer)
 
     async def _request(
         self, catalog: LiveCatalog, user_id: str, banner_id: str, count: int
@@ -129,7 +149,8 @@ class Pulls:
                 lambda cursor: storage.count_draws(cursor, user_id, banner.id)
             )
             check_pull_limit(count, banner, draw_count)
-        return Draw(user_id, banner.id, count, count * banner.price_gems, banner.odds_version)
+        odds_version = catalog.odds_versions[banner.id]
+        return Draw(user_id, banner.id, count, count * banner.price_gems, odds_version)
 
     async def _made_before(
         self, pull_id: str, user_id: str, deadline: Deadline
@@ -183,6 +204,8 @@ def _first_answer(made: PullRecord, banner_id: str, count: int) -> tuple[PulledI
 
 def _refused(refusal: No) -> MeshError:
     """The error for a participant's NO."""
+    if refusal.reason == OddsChanged.REASON:
+        return OddsChanged()
     known = _REFUSALS.get(refusal.reason)
     if known is not None:
         return known(refusal.message, metadata=refusal.metadata)

@@ -36,14 +36,35 @@ _PAGE = b"""<!DOCTYPE html>
 </html>
 """
 
-_START = b"""SwaggerUIBundle({
-  url: "/openapi.json",
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  persistAuthorization: true,
-  tryItOutEnabled: true,
-  validatorUrl: null,
-});
+_START = b"""'use strict';
+// Each visit has a username of its own, so that the examples work when they are sent.
+const name = "player_" + crypto.getRandomValues(new Uint32Array(1))[0].toString(36);
+const sentToken = /gmr_A{70}/;
+let refreshToken = "";
+
+async function start() {
+  const answer = await fetch("/openapi.json");
+  const document = (await answer.text()).replaceAll("player_one", name);
+  SwaggerUIBundle({
+    spec: JSON.parse(document),
+    dom_id: "#swagger-ui",
+    deepLinking: true,
+    persistAuthorization: true,
+    tryItOutEnabled: true,
+    validatorUrl: null,
+    requestInterceptor(request) {
+      if (refreshToken && typeof request.body === "string") {
+        request.body = request.body.replace(sentToken, refreshToken);
+      }
+      return request;
+    },
+    responseInterceptor(response) {
+      refreshToken = response.body?.refresh_token || refreshToken;
+      return response;
+    },
+  });
+}
+start();
 """
 
 _POLICY = "; ".join(

@@ -1,4 +1,5 @@
-"""The rules of request fields (mesh.v1.rules in the protos) as JSON Schema keywords.
+"""The rules and examples of request fields (mesh.v1.rules and mesh.v1.example in the protos) as
+JSON Schema keywords.
 
 This module only describes the rules. The services enforce them.
 """
@@ -7,7 +8,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from protos.mesh.v1 import rules_pb2
+from protos.mesh.v1 import documents_pb2, rules_pb2
 
 NO_NUL = "^[^\\u0000]*$"
 """Text must not contain NUL, because PostgreSQL cannot store it."""
@@ -18,9 +19,24 @@ def is_required(field: FieldDescriptor) -> bool:
     return _rules_of(field).required
 
 
+def example_of(field: FieldDescriptor) -> int | str | None:
+    """A value of the field that works when it is sent; None if the proto has none."""
+    written: str = field.GetOptions().Extensions[documents_pb2.example]
+    if not written:
+        return None
+    return written if field.type == field.TYPE_STRING else int(written)
+
+
 def narrowed(field: FieldDescriptor, schema: dict[str, Any]) -> dict[str, Any]:
     """The schema of a field's type, narrowed by the field's rules."""
     rules = _rules_of(field)
+    if schema.get("type") == "array":
+        bound = {"maxItems": rules.max_items} if rules.max_items else {}
+        return {**schema, "items": _narrowed(rules, schema["items"]), **bound}
+    return _narrowed(rules, schema)
+
+
+def _narrowed(rules: rules_pb2.FieldRules, schema: dict[str, Any]) -> dict[str, Any]:
     narrow = dict(schema)
     if rules.min_length:
         narrow["minLength"] = rules.min_length

@@ -7,9 +7,10 @@ comment of its proto method names.
 import re
 from typing import Any
 
+from gateway_http.describing.errors import ERROR_SCHEMA, MEANINGS, named_examples, shared_example
 from gateway_http.describing.field_rules import is_required
 from gateway_http.describing.own_routes import OWN_PATHS
-from gateway_http.describing.schemas import ERROR_SCHEMA, Schemas
+from gateway_http.describing.schemas import Schemas
 from gateway_http.errors import STATUS_BY_CODE, STATUS_BY_REASON
 from gateway_http.transcoding.binding import has_idempotency_key
 from gateway_http.transcoding.contracts import (
@@ -24,22 +25,8 @@ from mesh.contract.idempotency import IDEMPOTENCY_KEY
 from mesh.errors import Code
 
 _VARIABLE = re.compile(r"\{([^}=]+)(?:=\*)?\}")
-_MEANINGS: dict[int, str] = {
-    400: "The request is wrong, or the state does not allow it.",
-    401: "The token or the password is missing or wrong; with TOKEN_EXPIRED, refresh it.",
-    403: "The token is for another kind of caller, or the current password is wrong.",
-    404: "The resource does not exist.",
-    405: "The path does not support the method; Allow names those that it supports.",
-    408: "The body did not arrive in time.",
-    409: "It exists already, or the first request with the key is still under way.",
-    413: "The body is too large.",
-    415: "The body's media type or content encoding is not supported.",
-    422: "The Idempotency-Key was used before with another body.",
-    429: "Too many requests; Retry-After says when to try again.",
-    500: "Internal error; quote the traceId in a report.",
-    503: "No instance can answer now; repeat the request with the answer's Idempotency-Key.",
-    504: "Timeout, the outcome is unknown; repeat with the answer's Idempotency-Key.",
-}
+GATEWAY_TAG = {"name": "Gateway", "description": "The state of the gateway itself."}
+OPERATORS_TAG = {"name": "Operators", "description": "Calls that need an operator's token."}
 _ALWAYS = (400, 429, 500, 503, 504)
 
 
@@ -83,22 +70,39 @@ def openapi_document(contracts: Contracts, max_body_bytes: int) -> dict[str, Any
                 },
             },
             "responses": {
-                str(status): _error_response(meaning) for status, meaning in _MEANINGS.items()
+                str(status): _error_response(status, [shared_example(status)])
+                for status in MEANINGS
             },
         },
     }
 
 
 def _tags(contracts: Contracts) -> list[dict[str, str]]:
-    services = {each.service: each.service_comment for each in contracts.operations}
+    """What players call comes first, then the gateway, operators, and other machines."""
+    comments = {
+        _tag(each): OPERATORS_TAG["description"] if _is_operators(each) else each.service_comment
+        for each in contracts.operations
+    }
+    of_machines = {
+        _tag(each) for each in contracts.operations if any(b.raw_body for b in each.bindings)
+    }
+    last = {OPERATORS_TAG["name"], *of_machines}
     return [
-        *({"name": _tag(name), "description": comment} for name, comment in services.items()),
-        {"name": "Gateway", "description": "The state of the gateway itself."},
+        *({"name": name, "description": comments[name]} for name in comments if name not in last),
+        GATEWAY_TAG,
+        *([OPERATORS_TAG] if OPERATORS_TAG["name"] in comments else []),
+        *({"name": name, "description": comments[name]} for name in sorted(of_machines)),
     ]
 
 
-def _tag(service: str) -> str:
-    return service.rsplit(".", 1)[-1].removesuffix("Service")
+def _tag(operation: Operation) -> str:
+    if _is_operators(operation):
+        return OPERATORS_TAG["name"]
+    return operation.service.rsplit(".", 1)[-1].removesuffix("Service")
+
+
+def _is_operators(operation: Operation) -> bool:
+    return operation.rule.access is Access.SERVICE
 
 
 def _operation(
@@ -111,7 +115,7 @@ def _operation(
     summary, _, details = operation.comment.partition("\n\n")
     description: dict[str, Any] = {
         "operationId": operation.name if is_main else f"{operation.name}By{binding.verb.title()}",
-        "tags": [_tag(operation.service)],
+        "tags": [_tag(operation)],
         "summary": summary.split(". ")[0].rstrip("."),
         "description": details or summary,
     }
@@ -157,14 +161,13 @@ _KEY_PARAMETER: dict[str, Any] = {
     "description": (
         "Makes a repeat safe: the same key with the same request returns the first answer again "
         "and changes nothing. Use a new key, such as a UUID, for each request: 1 to 128 visible "
-        "ASCII characters, quoted or bare; both are the same key. A request without a key gets "
-        "one from the gateway."
+        "ASCII characters, quoted or bare; both are the same key. Leave it out for a new request: "
+        "the gateway makes a key and returns it."
     ),
     "schema": {
         "type": "string",
         "pattern": r'^([!#-~][!-~]{0,127}|"([!#-\[\]-~]|\\["\\]){1,128}")$',
     },
-    "example": '"7f1f4b0e-6a3b-4c53-9a38-0d1c6d1f2a10"',
 }
 
 
@@ -195,17 +198,28 @@ def _responses(operation: Operation, binding: Binding, schemas: Schemas) -> dict
     }
     if has_idempotency_key(operation.request):
         success["headers"]["Idempotency-Key"] = _KEY_HEADER
+    examples = named_examples(operation.comment)
+    if 400 in examples:
+        examples[400].append(shared_example(400))
     errors = {
-        str(status): {"$ref": f"#/components/responses/{status}"}
+        str(status): _error_response(status, examples[status])
+        if status in examples
+        else {"$ref": f"#/components/responses/{status}"}
         for status in sorted(statuses)
-        if status in _MEANINGS
+        if status in MEANINGS
     }
     return {"200": success, **errors}
 
 
-def _error_response(meaning: str) -> dict[str, Any]:
+def _error_response(status: int, examples: list[dict[str, Any]]) -> dict[str, Any]:
+    """The response of a status, with examples that have it."""
     return {
-        "description": meaning,
+        "description": MEANINGS[status].text,
         "headers": {"x-request-id": _REQUEST_ID_HEADER, "Idempotency-Key": _KEY_HEADER},
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/Error"},
+                "examples": {each["reason"]: {"value": each} for each in examples},
+            }
+        },
     }

@@ -10,55 +10,10 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from gateway_http.describing.field_rules import is_required, narrowed
+from gateway_http.describing.field_rules import example_of, is_required, narrowed
 from gateway_http.transcoding.contracts import Contracts, Operation, is_raw_part
 from gateway_http.transcoding.raw_parts import LONGEST_HEADER
 from mesh.contract.idempotency import IDEMPOTENCY_KEY
-
-ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "description": "Any error.",
-    "required": ["status", "message", "code", "reason", "requestId", "traceId"],
-    "properties": {
-        "status": {"type": "string", "const": "error"},
-        "message": {"type": "string", "description": "One sentence for people."},
-        "code": {"type": "string", "description": "The name of a google.rpc.Code."},
-        "reason": {"type": "string", "description": "For programs: UPPER_SNAKE_CASE."},
-        "requestId": {
-            "type": "string",
-            "description": "The x-request-id of this answer: yours, or the trace id.",
-        },
-        "traceId": {
-            "type": "string",
-            "pattern": "^[0-9a-f]{32}$",
-            "description": "The id for logs (W3C Trace Context): quote it in a report.",
-        },
-        "idempotencyKey": {
-            "type": "string",
-            "description": (
-                "The key to repeat this request with: yours, or the one that the gateway made."
-            ),
-        },
-        "fields": {
-            "type": "array",
-            "description": "The fields that are wrong, when some are.",
-            "items": {
-                "type": "object",
-                "required": ["field", "message"],
-                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
-            },
-        },
-    },
-    "example": {
-        "status": "error",
-        "message": "Insufficient currency",
-        "code": "FAILED_PRECONDITION",
-        "reason": "INSUFFICIENT_CURRENCY",
-        "requestId": "5a0f6f0c3b0e4e0b8f0d3c1f2a107f1f",
-        "traceId": "5a0f6f0c3b0e4e0b8f0d3c1f2a107f1f",
-        "idempotencyKey": "7f1f4b0e-6a3b-4c53-9a38-0d1c6d1f2a10",
-    },
-}
 
 _WELL_KNOWN: dict[str, dict[str, Any]] = {
     "google.protobuf.Timestamp": {
@@ -113,12 +68,14 @@ class Schemas:
 
     def parameter(self, field: FieldDescriptor, place: str) -> dict[str, Any]:
         """A field in the path or the query; `place` is "path" or "query"."""
+        example = example_of(field)
         return {
             "name": field.json_name,
             "in": place,
             "required": place == "path" or is_required(field),
             "description": self.comment(field.full_name),
             "schema": narrowed(field, self._value(field)),
+            **({} if example is None else {"example": example}),
         }
 
     def header(self, field: FieldDescriptor, name: str) -> dict[str, Any]:
@@ -159,7 +116,7 @@ class Schemas:
             "description": self.comment(message.full_name),
             "properties": {
                 field.json_name: {
-                    **(narrowed(field, value) if is_request else value),
+                    **(_of_request(field, value) if is_request else value),
                     "description": self.comment(field.full_name),
                 }
                 for field, value in ((field, self._value(field)) for field in fields)
@@ -188,6 +145,12 @@ class Schemas:
         if enum is not None:
             return {"type": "string", "enum": [value.name for value in enum.values]}
         return dict(_SCALARS[field.type])
+
+
+def _of_request(field: FieldDescriptor, schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a request's field with its rules and its example."""
+    example = example_of(field)
+    return {**narrowed(field, schema), **({} if example is None else {"examples": [example]})}
 
 
 def _is_always_given(field: FieldDescriptor) -> bool:

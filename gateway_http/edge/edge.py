@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gateway_http.edge.client_address import ClientAddresses
+from gateway_http.edge.headers import authorization_of
 from gateway_http.edge.rate_limits.limiter import UNLIMITED, Admission, RateLimiter
 from gateway_http.edge.response_headers import ResponseHeaders
 from gateway_http.exchange import HttpRequest, LimitClass
@@ -17,11 +18,11 @@ class Edge:
     limiter: RateLimiter | None
     response_headers: ResponseHeaders
 
-    def admit(
+    async def admit(
         self, limit_class: LimitClass, request: HttpRequest, client_address: str
     ) -> Admission:
         """Counts a request against its limits."""
         if self.limiter is None:
             return UNLIMITED
-        authorization = request.headers.get("authorization")
-        return self.limiter.admit(limit_class, site_of(client_address), authorization)
+        authorization = authorization_of(request.headers)
+        return await self.limiter.admit(limit_class, site_of(client_address), authorization)

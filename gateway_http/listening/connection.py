@@ -4,27 +4,25 @@ Guarantees: the application gets only complete requests, so an incomplete one ha
 While a request is being answered, further bytes wait in the socket. If the client disconnects,
 the work on its request is cancelled. After a last answer, the connection is read for a moment
 before it is closed, because a client that is still sending would otherwise lose the answer
-(RFC 9112, 9.6). Each wait has a time limit, which the server checks once a second.
+(RFC 9112, 9.6). Each wait has a time limit, which the server checks once a second. Its place
+always has the connection's state, so that the server can end it for others.
 """
 
 import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Protocol, cast
+from typing import cast
 
 import structlog
 
-from gateway_http.exchange import HttpRequest, Response
+from gateway_http.exchange import Application, Headers, HttpRequest, Response
+from gateway_http.listening.answers import CONTINUE, answer_bytes
 from gateway_http.listening.bounds import Bounds
+from gateway_http.listening.places import Place, Places, State
 from gateway_http.listening.request_reader import Phase, RequestReader
-from mesh.errors import MeshError
+from gateway_http.listening.sockets import name_of_peer
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-WITHOUT_BODY = frozenset({204, 304})
-_PHRASES = {**{each.value: each.phrase for each in HTTPStatus}, 499: "Client Closed Request"}
-_STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}\r\n" for status, phrase in _PHRASES.items()}
 SLICE_BYTES = 4096
 """The bytes that are parsed at a time. What follows stays bytes until the requests in them are
 answered, so that a client that pipelines thousands costs no more memory than what it sent."""
@@ -33,28 +31,19 @@ TOO_MANY_REQUESTS = 429
 log = structlog.get_logger()
 
 
-class Application(Protocol):
-    """Answers the requests of connections."""
-
-    async def answer(self, request: HttpRequest) -> Response:
-        """Raises nothing except CancelledError, when the client has disconnected."""
-        ...
-
-    def refuse(self, error: MeshError) -> Response:
-        """The answer to a request that could not be read."""
-        ...
-
-
 @dataclass(slots=True)
 class Served:
     """State that the connections of a server share. `date` is the value of the Date header. If
-    `is_leaving` is true, each connection closes after its next answer. `ended` is called when a
-    connection has ended."""
+    `is_leaving` is true, each connection closes after its next answer. `freed` is called when a
+    connection has ended or has answered a request. `site_of` returns what a connection counts
+    for, by its peer and the headers of its request, if they have arrived; None for nobody."""
 
     application: Application
     bounds: Bounds
+    places: Places
+    site_of: Callable[[str, Headers], str | None]
     is_leaving: Callable[[], bool]
-    ended: Callable[[], None]
+    freed: Callable[[], None]
     loop: asyncio.AbstractEventLoop
     date: str = ""
     connections: "set[HttpConnection]" = field(default_factory=set)
@@ -63,8 +52,10 @@ class Served:
 class HttpConnection(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Served, place: Place) -> None:
         self._served = served
+        self._place = place
+        self._peer_site = place.site
         self._transport: asyncio.Transport
         self._reader: RequestReader
         self._task: asyncio.Task[None] | None = None
@@ -90,14 +81,14 @@ class HttpConnection(asyncio.Protocol):
             self._is_closing = True
             self._transport.abort()
             return
-        host, port = peer[:2]
         is_tls = transport.get_extra_info("sslcontext") is not None
         self._reader = RequestReader(
             served.bounds,
-            client=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            client=name_of_peer(peer),
             scheme="https" if is_tls else "http",
             clock=served.loop.time,
         )
+        self._place.drop, self._place.give_up = self._drop, self._give_up
         self._due = served.loop.time() + served.bounds.head_seconds
         served.connections.add(self)
 
@@ -116,19 +107,24 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client has shut down its sending side. It may still read."""
         self._is_half_closed = True
-        if self._task is None or not self._transport.can_write_eof():
+        is_waiting = self._task is None and self._can_write
+        if is_waiting or not self._transport.can_write_eof():
             return False  # closes the connection; an incomplete request is dropped
-        self._due = self._served.loop.time() + self._served.bounds.half_closed_seconds
+        if self._task is not None:
+            self._due = self._served.loop.time() + self._served.bounds.half_closed_seconds
         return True
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self._task is not None:
             self._task.cancel()
         self._served.connections.discard(self)
-        self._served.ended()
+        self._served.places.leave(self._place)
+        self._served.freed()
 
     def pause_writing(self) -> None:
         self._can_write = False
+        if self._task is None and not self._is_closing:
+            self._move(State.UNFINISHED)
 
     def resume_writing(self) -> None:
         self._can_write = True
@@ -144,6 +140,12 @@ class HttpConnection(asyncio.Protocol):
             self._begin_closing()
             self._transport.close()
         else:
+            self.leave_soon()
+
+    def leave_soon(self) -> None:
+        """Closes the connection after its next answer, or in `leave_seconds` if no whole request
+        arrives."""
+        if self._task is None:
             bound = self._served.loop.time() + self._served.bounds.leave_seconds
             self._due = min(self._due, bound)
 
@@ -161,14 +163,36 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._next_step()
 
+    def _drop(self) -> None:
+        """Ends the connection at once, for another one."""
+        self._is_closing = True
+        self._transport.abort()
+
+    def _give_up(self) -> None:
+        """Ends what is unfinished as if it were late."""
+        self._due = -math.inf
+        self.end_if_late(self._served.loop.time())
+
+    def _move(self, state: State) -> None:
+        """Tells the place what the connection does. While a body arrives through a trusted
+        proxy, it counts for the proxy's client."""
+        site = self._peer_site
+        if site is None and state is State.UNFINISHED and self._reader.headers is not None:
+            site = self._served.site_of(self._reader.client, self._reader.headers)
+        self._served.places.move(self._place, state, site)
+
     def _next_step(self) -> None:
         """Starts the next step: answer a request, wait for one, or close."""
         reader = self._reader
         if not self._can_write:  # until the client has read the answers
             self._due = self._served.loop.time() + self._served.bounds.idle_seconds
+            self._move(State.UNFINISHED)
         elif reader.requests:
             self._due = math.inf
+            if self._is_half_closed:
+                self._due = self._served.loop.time() + self._served.bounds.half_closed_seconds
             request = reader.requests.popleft()
+            self._move(State.BUSY)
             self._task = self._served.loop.create_task(self._answer(request))
         elif reader.failure is not None:
             self._write(self._served.application.refuse(reader.failure), closes=True)
@@ -176,6 +200,9 @@ class HttpConnection(asyncio.Protocol):
         elif self._held:
             self._feed_held()
             self._next_step()
+        elif self._is_half_closed:
+            self._begin_closing()
+            self._transport.close()
         else:
             self._resume_reading()
             self._wait()
@@ -203,21 +230,14 @@ class HttpConnection(asyncio.Protocol):
 
     def _wait(self) -> None:
         """Waits for more of a request; each part of it has its own time limit."""
-        reader, bounds = self._reader, self._served.bounds
+        reader = self._reader
         if reader.awaits_continue:
             reader.awaits_continue = False
             self._transport.write(CONTINUE)
         if reader.phase is not self._phase:
             self._phase = reader.phase
-            if reader.phase is Phase.IDLE:
-                seconds = bounds.idle_seconds
-            elif reader.phase is Phase.HEAD:
-                seconds = bounds.head_seconds
-            elif reader.phase is Phase.BODY:
-                seconds = bounds.body_seconds
-            else:
-                seconds = bounds.discard_seconds
-            self._due = self._served.loop.time() + seconds
+            self._due = self._served.loop.time() + reader.wait_seconds
+            self._move(State.IDLE if reader.phase is Phase.IDLE else State.UNFINISHED)
 
     async def _answer(self, request: HttpRequest) -> None:
         try:
@@ -229,6 +249,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort()
             return
         self._task, self._phase = None, None
+        self._served.freed()
         if not closes:
             self._next_step()
         elif request.is_last and not request.is_too_large:
@@ -238,22 +259,19 @@ class HttpConnection(asyncio.Protocol):
             self._linger()
 
     def _closes_after(self, request: HttpRequest, response: Response) -> bool:
-        if request.is_last or self._is_half_closed or self._served.is_leaving():
+        if request.is_last or self._served.is_leaving():
             return True
+        if self._is_half_closed:
+            if not self._reader.requests:
+                self._feed_held()  # no more will come: is another request complete?
+            return not self._reader.requests and self._reader.failure is None
         # What a client sent beyond its limit is not even parsed.
         has_more = bool(self._reader.requests or self._held)
         return response.status == TOO_MANY_REQUESTS and has_more
 
     def _write(self, response: Response, *, closes: bool, with_body: bool = True) -> None:
-        status = response.status
-        lines = [_STATUS_LINES[status], f"date: {self._served.date}\r\n"]
-        lines += [f"{name}: {value}\r\n" for name, value in response.headers]
-        if status not in WITHOUT_BODY:
-            lines.append(f"content-type: {response.content_type}\r\n")
-            lines.append(f"content-length: {len(response.body)}\r\n")
-        lines.append("connection: close\r\n\r\n" if closes else "\r\n")
-        head = "".join(lines).encode("latin-1")
-        self._transport.write(head + response.body if with_body else head)
+        date = self._served.date
+        self._transport.write(answer_bytes(response, date, closes=closes, with_body=with_body))
 
     def _linger(self) -> None:
         """Shuts down the sending side, and reads until the client closes."""
@@ -268,3 +286,4 @@ class HttpConnection(asyncio.Protocol):
         self._is_closing = True
         self._held = b""
         self._due = self._served.loop.time() + self._served.bounds.discard_seconds
+        self._move(State.IDLE)

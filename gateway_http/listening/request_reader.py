@@ -3,30 +3,26 @@
 Guarantees: it returns only requests that are complete and well formed. It never returns a broken
 one (the connection ended, a chunk's size is not a number). The sizes of heads, of bodies and of
 discarded bytes are bounded. The parser is llhttp, the one of Node, in its strict mode: two
-Content-Length headers, or one beside Transfer-Encoding, are an error.
+Content-Length headers, or one beside Transfer-Encoding, are an error. HTTP/1.1 needs one Host.
 """
 
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from urllib.parse import unquote
 
 from httptools import (
     HttpParserCallbackError,
     HttpParserError,
-    HttpParserInvalidURLError,
     HttpParserUpgrade,
     HttpRequestParser,
-    parse_url,
 )
 
 from gateway_http.errors import BadRequest, HeadTooLarge, RequestTimeout
 from gateway_http.exchange import Headers, HttpRequest
 from gateway_http.listening.bounds import Bounds
+from gateway_http.listening.heads import check_version_and_host, declared_length, split_target
 from mesh.errors import MeshError
 
-VERSIONS = frozenset({"1.0", "1.1"})
-LONGEST_LENGTH_DIGITS = 19
 BODY_FRAMING = frozenset({"content-length", "transfer-encoding"})
 """The headers that say where a body ends."""
 
@@ -42,7 +38,7 @@ class Phase(Enum):
 
 
 class _Stop(Exception):
-    """Stops the parser from within one of its callbacks."""
+    """Stops the parser from within one of its callbacks, without an error."""
 
 
 class RequestReader:
@@ -63,7 +59,7 @@ class RequestReader:
         self.awaits_continue = False
         self.phase = Phase.IDLE
         self._bounds = bounds
-        self._client = client
+        self.client = client
         self._scheme = scheme
         self._clock = clock
         self._parser = HttpRequestParser(self)
@@ -77,6 +73,23 @@ class RequestReader:
         self._fed_bytes = 0
         self._last_fed_bytes = 0
         self._head_at = 0.0
+
+    @property
+    def headers(self) -> Headers | None:
+        """The headers of a request whose body has not arrived whole; None otherwise."""
+        if self._request is None or self.phase not in (Phase.BODY, Phase.DISCARDING):
+            return None
+        return self._request.headers
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long the part that is being read may take from its beginning."""
+        bounds = self._bounds
+        if self.phase is Phase.IDLE:
+            return bounds.idle_seconds
+        if self.phase is Phase.HEAD:
+            return bounds.head_seconds
+        return bounds.body_seconds if self.phase is Phase.BODY else bounds.discard_seconds
 
     def feed(self, data: bytes) -> None:
         """Parses the next bytes; ignores them when `is_over`."""
@@ -102,7 +115,10 @@ class RequestReader:
             if not self.is_over:
                 self._ignore_upgrade(data[upgrade.args[0] :])
         except HttpParserCallbackError as error:
-            if not isinstance(error.__context__, _Stop):
+            cause = error.__context__
+            if isinstance(cause, MeshError):
+                self._fail(cause)
+            elif not isinstance(cause, _Stop):
                 raise
         except HttpParserError:
             if not self.is_over:
@@ -141,26 +157,27 @@ class RequestReader:
         if self._request is not None:
             return  # trailers are ignored
         if len(self._pairs) == self._bounds.max_headers:
-            self._stop(HeadTooLarge(self._bounds.max_head_bytes))
+            raise HeadTooLarge(self._bounds.max_head_bytes)
         self._pairs.append((name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")))
 
     def on_headers_complete(self) -> None:
         if self._is_in_new_head:
             self._is_in_new_head = False
             return
-        self._check_head()
-        headers = Headers(self._pairs)
-        path, query = self._target()
+        self._check_head_size()
+        headers, version = Headers(self._pairs), self._parser.get_http_version()
+        check_version_and_host(version, headers)
+        path, query = split_target(self._url)
         request = self._request = HttpRequest(
             method=self._parser.get_method().decode("ascii"),
             path=path,
             query=query,
             headers=headers,
-            client=self._client,
+            client=self.client,
             scheme=self._scheme,
             is_last=not self._parser.should_keep_alive() or self._parser.should_upgrade(),
         )
-        self._declared_bytes = self._declared_length(headers)
+        self._declared_bytes = declared_length(version, headers)
         if self._declared_bytes is not None or "transfer-encoding" in headers:
             self._begin_body(request, self._declared_bytes or 0)
 
@@ -180,7 +197,7 @@ class RequestReader:
         if self.phase is not Phase.HEAD and self._parser.should_upgrade():
             return  # its body follows: see _ignore_upgrade
         if self._declared_bytes not in (None, self._body_bytes):
-            self._stop(BadRequest())  # whatever the parser says, the body is not whole
+            raise BadRequest  # whatever the parser says, the body is not whole
         if self.phase is Phase.DISCARDING:
             request.is_too_large = True
         elif self._chunks:
@@ -200,7 +217,7 @@ class RequestReader:
         elif self._fed_bytes > self._bounds.max_body_bytes + self._bounds.max_discarded_bytes:
             self._give_up_body()
 
-    def _check_head(self) -> None:
+    def _check_head_size(self) -> None:
         most_bytes = self._bounds.max_head_bytes
         # The exact sum is computed only if this cheap upper bound exceeds the limit.
         if self._fed_bytes + self._last_fed_bytes > most_bytes:
@@ -208,36 +225,7 @@ class RequestReader:
                 len(name) + len(value) + 4 for name, value in self._pairs
             )
             if head_bytes > most_bytes:
-                self._stop(HeadTooLarge(most_bytes))
-        if self._parser.get_http_version() not in VERSIONS:
-            self._stop(BadRequest())
-
-    def _declared_length(self, headers: Headers) -> int | None:
-        """The Content-Length, which llhttp has found to be a number. Refuses a body whose end
-        this server cannot tell (RFC 9112, 6.1)."""
-        if "transfer-encoding" in headers:
-            codings = [value.lower() for value in headers.get_all("transfer-encoding")]
-            if codings != ["chunked"] or self._parser.get_http_version() == "1.0":
-                self._stop(BadRequest())
-        length = headers.get("content-length")
-        if length is None:
-            return None
-        if len(length) > LONGEST_LENGTH_DIGITS:
-            self._stop(BadRequest())
-        return int(length)
-
-    def _target(self) -> tuple[str, str]:
-        """The percent-decoded path, and the raw query."""
-        url = self._url
-        if not url.startswith((b"/", b"*")):
-            try:
-                parsed = parse_url(url)
-            except HttpParserInvalidURLError:
-                self._stop(BadRequest())
-            url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
-        path, _, query = url.partition(b"?")
-        decoded = path.decode("utf-8", "replace")
-        return (unquote(decoded) if "%" in decoded else decoded), query.decode("utf-8", "replace")
+                raise HeadTooLarge(most_bytes)
 
     def _begin_body(self, request: HttpRequest, declared_bytes: int) -> None:
         self._head_at = self._clock()
@@ -268,7 +256,3 @@ class RequestReader:
         self.failure = error
         self.is_over = True
         self._chunks.clear()
-
-    def _stop(self, error: MeshError) -> None:
-        self._fail(error)
-        raise _Stop

@@ -1,23 +1,30 @@
 """The HTTP/1.1 server of the gateway, on a listening socket in this process's event loop.
 
 Guarantees: a stopping server drops no accepted connection. The number of connections and all
-their waits are bounded. With TLS, each new connection gets the current certificate. For the
-guarantees of one connection, see `HttpConnection`.
+their waits are bounded, and connections that do nothing keep no others out (see `Places`). With
+TLS, each new connection gets the current certificate. For the guarantees of one connection, see
+`HttpConnection`.
 """
 
 import asyncio
+import math
 import socket
 import ssl
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 
 import structlog
 
+from gateway_http.exchange import Application, Headers
 from gateway_http.listening.bounds import Bounds
-from gateway_http.listening.connection import Application, HttpConnection, Served
+from gateway_http.listening.connection import HttpConnection, Served
+from gateway_http.listening.places import Place, Places, Reason
+from gateway_http.listening.sockets import name_of_peer
 from gateway_http.listening.tls import CurrentCertificate
 
 ACCEPTS_AT_ONCE = 64
+NO_HEADERS = Headers(())
 RETRY_SECONDS = 1.0
 """The pause after the system has no file descriptors or memory for a connection."""
 
@@ -26,6 +33,15 @@ log = structlog.get_logger()
 
 def _never() -> bool:
     return False
+
+
+def _address_alone(peer: str, _headers: Headers) -> str | None:
+    """Each address counts for itself: no proxy is trusted."""
+    return peer.rpartition(":")[0]
+
+
+def _ignore(_reason: Reason) -> None:
+    """Counts nothing."""
 
 
 class HttpServer:
@@ -42,11 +58,14 @@ class HttpServer:
         *,
         bounds: Bounds,
         certificate: CurrentCertificate | None = None,
+        site_of: Callable[[str, Headers], str | None] = _address_alone,
+        count_end: Callable[[Reason], None] = _ignore,
         is_leaving: Callable[[], bool] = _never,
         check_seconds: float = 1.0,
     ) -> None:
         """Takes ownership of the listening socket, which must be non-blocking, and of the
-        certificate; without a certificate it speaks plain HTTP. While `is_leaving` returns true,
+        certificate; without a certificate it speaks plain HTTP. For `site_of` see `Served`, for
+        `count_end` `Places`. While `is_leaving` returns true,
         connections close after their next answer. Time limits are checked every `check_seconds`.
         Needs a running loop."""
         self._loop = asyncio.get_running_loop()
@@ -54,15 +73,19 @@ class HttpServer:
         self._certificate = certificate
         self._check_seconds = check_seconds
         self._is_leaving = False
+        self._handshakes_due = math.inf
         self._is_accepting = False
         self._is_shut = False
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[HttpConnection | None], Place] = {}
         self._changed = asyncio.Event()
+        self._places = Places(bounds, count_end=count_end)
         self._served = Served(
             application,
             bounds,
+            self._places,
+            site_of,
             lambda: self._is_leaving or is_leaving(),
-            self._ended,
+            self._freed,
             self._loop,
         )
 
@@ -92,11 +115,13 @@ class HttpServer:
             self.listener.close()
 
     def leave(self) -> None:
-        """Makes `serve()` return when the requests in progress have ended. Idempotent."""
+        """Makes `serve()` return when the requests in progress have ended. A TLS handshake and
+        then its first request have `leave_seconds` each. Idempotent."""
+        if self._is_leaving:
+            return
         self._is_leaving = True
+        self._handshakes_due = self._loop.time() + self._served.bounds.leave_seconds
         self.stop_accepting()
-        for task in self._handshakes:
-            task.cancel()
         for connection in tuple(self._served.connections):
             connection.leave()
         self._changed.set()
@@ -106,8 +131,11 @@ class HttpServer:
         now = self._loop.time()
         for connection in tuple(self._served.connections):
             connection.end_if_late(now)
+        if now >= self._handshakes_due:
+            for task in tuple(self._handshakes):
+                task.cancel()
 
-    def _ended(self) -> None:
+    def _freed(self) -> None:
         if self._is_leaving:
             self._changed.set()
         self._accept_from_now_on()
@@ -136,11 +164,11 @@ class HttpServer:
         """Accepts the waiting connections, in one step of the event loop. So a connection is never
         half accepted."""
         for _ in range(ACCEPTS_AT_ONCE):
-            if self.connection_count >= self._served.bounds.max_connections:
-                self._pause_accepting()  # further connections wait in the socket until one ends
+            if not self._places.has_room:
+                self._pause_accepting()  # further connections wait in the socket
                 return
             try:
-                connection, _ = self.listener.accept()
+                connection, peer = self.listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -148,22 +176,32 @@ class HttpServer:
                 self._pause_accepting()
                 self._loop.call_later(RETRY_SECONDS, self._accept_from_now_on)
                 return
-            task = self._loop.create_task(self._connect(connection))
-            self._handshakes.add(task)
+            place = self._places.take(self._served.site_of(name_of_peer(peer), NO_HEADERS))
+            if place is None:
+                connection.close()
+                continue
+            task = self._loop.create_task(self._connect(connection, place))
+            self._handshakes[task] = place
+            place.drop = partial(_cancel, task)
             task.add_done_callback(self._connected)
 
-    def _connected(self, task: "asyncio.Task[None]") -> None:
-        self._handshakes.discard(task)
-        self._ended()
+    def _connected(self, task: "asyncio.Task[HttpConnection | None]") -> None:
+        place = self._handshakes.pop(task)
+        connection = None if task.cancelled() else task.result()
+        if connection is None:
+            self._places.leave(place)
+        elif self._is_leaving:
+            connection.leave_soon()
+        self._freed()
 
-    async def _connect(self, connection: socket.socket) -> None:
-        """Makes a connection from a socket, after the TLS handshake."""
+    async def _connect(self, connection: socket.socket, place: Place) -> HttpConnection | None:
+        """Makes a connection from a socket, after the TLS handshake; None if that fails."""
         connection.setblocking(False)
         context = None if self._certificate is None else self._certificate.context
         seconds = None if context is None else self._served.bounds.head_seconds
         try:
-            await self._loop.connect_accepted_socket(
-                lambda: HttpConnection(self._served),
+            _, connected = await self._loop.connect_accepted_socket(
+                lambda: HttpConnection(self._served, place),
                 connection,
                 ssl=context,
                 ssl_handshake_timeout=seconds,
@@ -171,7 +209,13 @@ class HttpServer:
         except (OSError, ssl.SSLError, TimeoutError) as error:
             # A failed handshake is the client's fault, so it is no error here.
             log.debug("refuse_handshake", error=str(error))
-            connection.close()
         except Exception as error:
             log.error("fail_connection", exc_info=error)
-            connection.close()
+        else:
+            return connected
+        connection.close()
+        return None
+
+
+def _cancel(task: "asyncio.Task[HttpConnection | None]") -> None:
+    task.cancel()

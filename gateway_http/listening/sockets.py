@@ -6,6 +6,7 @@ silently take half of the connections. Port 0 chooses a free port.
 
 import errno
 import socket
+from typing import Any
 
 from mesh.process.listening import ListenFailed
 
@@ -44,6 +45,12 @@ def listening_socket(address: str) -> socket.socket:
             "set MESH_LISTEN to a host:port of this machine."
         ) from None
     return listener
+
+
+def name_of_peer(peer: tuple[Any, ...]) -> str:
+    """host:port or [host]:port of a connection's peer."""
+    host, port = peer[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def handed_socket(descriptor: int) -> socket.socket:

@@ -7,7 +7,7 @@ Idempotency-Key header. Without either it gets a new key, so that the call may b
 another instance.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,9 +16,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from gateway_http.transcoding.contracts import Binding, Operation, UnsupportedContract
 from gateway_http.transcoding.decoding import WELL_KNOWN, Decoder, FieldReader
 from gateway_http.transcoding.documents import parse_object
-from gateway_http.transcoding.json_values import Refused, text_of_boolean
+from gateway_http.transcoding.json_values import MOST_FAULTS, Fault, Refused, text_of_boolean
 from mesh.contract.idempotency import IDEMPOTENCY_KEY, is_fit_key
-from mesh.errors import InvalidArgument
+from mesh.errors import FieldViolation, InvalidArgument
 
 MOST_PARAMETERS = 100
 
@@ -48,27 +48,34 @@ class RequestBinding:
     ) -> Any:
         """The request message. `query` is the URL's query, still encoded.
 
-        Raises InvalidArgument naming the field as the client wrote it.
+        Raises InvalidArgument naming every wrong field as the client wrote it.
         """
+        faults: list[Fault] = []
         if self.takes_body:
             document = parse_object(body)
             if query:
                 name = query.split("&")[0].split("=")[0]
-                raise InvalidArgument.of_field(
-                    name[:100], "must be in the body: this route takes no query parameters"
+                faults.append(
+                    Fault(name, "must be in the body: this route takes no query parameters")
                 )
         else:
-            document = self._document_of(query)
+            document = self._document_of(query, faults)
+        for name, text in variables.items():
+            self._take_variable(document, self._decoder.by_key[name], text, faults)
+        self._take_idempotency_key(document, idempotency_key, faults)
         try:
-            for name, text in variables.items():
-                self._take_variable(document, self._decoder.by_key[name], text)
-            self._take_idempotency_key(document, idempotency_key)
-            return self._decoder.decode(document)
+            message = self._decoder.decode(document)
         except Refused as refused:
-            raise InvalidArgument.of_field(refused.path[:100], refused.description) from None
+            faults += refused.faults
+        if faults:
+            distinct = tuple(dict.fromkeys(faults))[:MOST_FAULTS]
+            raise InvalidArgument.of_fields(
+                *(FieldViolation(fault.path[:100], fault.description) for fault in distinct)
+            )
+        return message
 
-    def _document_of(self, query: str) -> dict[str, Any]:
-        """The object that a body with these parameters would hold."""
+    def _document_of(self, query: str, faults: list[Fault]) -> dict[str, Any]:
+        """The object that a body with these parameters would hold. Adds to `faults`."""
         if not query:
             return {}
         try:
@@ -88,29 +95,40 @@ class RequestBinding:
             if name in self._repeated:
                 document.setdefault(key, []).append(value)
             elif key in document:
-                raise InvalidArgument.of_field(key[:100], "must be given once")
+                faults.append(Fault(key, "must be given once"))
             else:
                 document[key] = value
         return document
 
-    def _take_variable(self, document: dict[str, Any], field: FieldReader, text: str) -> None:
+    def _take_variable(
+        self, document: dict[str, Any], field: FieldReader, text: str, faults: list[Fault]
+    ) -> None:
         value = text_of_boolean(text) if field.name in self._booleans else text
-        key, given = _pop(document, field)
-        if given is not None and _read(field, key, given) != _read(field, key, value):
-            raise Refused("must be the same as in the path, or left out", key)
+        for key, given in _pop(document, field, faults):
+            try:
+                if field.read(given) != field.read(value):
+                    raise Refused("must be the same as in the path, or left out")
+            except Refused as refused:
+                faults += refused.within(key)
         document[field.json_name] = value
 
-    def _take_idempotency_key(self, document: dict[str, Any], idempotency_key: str | None) -> None:
+    def _take_idempotency_key(
+        self, document: dict[str, Any], idempotency_key: str | None, faults: list[Fault]
+    ) -> None:
         field = self._idempotency_key
         if field is None:
             return
-        key, given = _pop(document, field)
-        if given is not None:
-            given = _read(field, key, given)
-            if given and not is_fit_key(str(given)):
-                raise Refused("must be 1 to 128 visible ASCII characters without spaces", key)
+        given = ""
+        for key, value in _pop(document, field, faults):
+            try:
+                given = str(field.read(value))
+                if given and not is_fit_key(given):
+                    raise Refused("must be 1 to 128 visible ASCII characters without spaces")
+            except Refused as refused:
+                faults += refused.within(key)
         if given and idempotency_key is not None and given != idempotency_key:
-            raise Refused(f"must be the same as {field.json_name}, or left out", "Idempotency-Key")
+            description = f"must be the same as {field.json_name}, or left out"
+            faults.append(Fault("Idempotency-Key", description))
         document[field.json_name] = idempotency_key or given or self._new_id()
 
 
@@ -120,20 +138,18 @@ def has_idempotency_key(request: Descriptor) -> bool:
     return field is not None and field.type == field.TYPE_STRING and not field.is_repeated
 
 
-def _pop(document: dict[str, Any], field: FieldReader) -> tuple[str, Any]:
-    """Removes a field from the document. Returns the name that it had there, and its value."""
+def _pop(
+    document: dict[str, Any], field: FieldReader, faults: list[Fault]
+) -> Iterator[tuple[str, Any]]:
+    """Removes a field from the document. Gives the name that it had there and its value, unless
+    it is missing or null. Adds to `faults` when it has both names."""
     keys = {field.name, field.json_name} & document.keys()
     if len(keys) > 1:
-        raise Refused("must be given once", field.name)
-    key = keys.pop() if keys else field.json_name
-    return key, document.pop(key, None)
-
-
-def _read(field: FieldReader, key: str, value: object) -> object:
-    try:
-        return field.read(value)
-    except Refused as refused:
-        raise refused.within(key) from None
+        faults.append(Fault(field.name, "must be given once"))
+    for key in sorted(keys):
+        value = document.pop(key)
+        if value is not None and len(keys) == 1:
+            yield key, value
 
 
 def _check_fits_query(field: FieldDescriptor) -> None:

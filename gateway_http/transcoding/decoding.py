@@ -7,7 +7,7 @@ name or its proto name. Recursive messages are read as deep as the document goes
 reads the raw parts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from gateway_http.transcoding.contracts import UnsupportedContract, is_raw_part
-from gateway_http.transcoding.json_values import Reader, Refused, scalar_reader
+from gateway_http.transcoding.json_values import Fault, Reader, Refused, scalar_reader
 from gateway_http.transcoding.timestamps import read_duration, read_timestamp
 
 WELL_KNOWN: dict[str, Reader] = {
@@ -51,33 +51,38 @@ class Decoder:
         self._has_oneofs = self._has_oneofs or field.oneof is not None
 
     def decode(self, value: object) -> Any:
-        """The message for a JSON object. Raises Refused."""
+        """The message for a JSON object. Raises Refused for all fields that are wrong."""
         if value.__class__ is not dict:
             raise Refused("must be an object")
         values: dict[str, object] = {}
         document: dict[str, object] = value
+        faults: list[Fault] = []
         for key, item in document.items():
             field = self.by_key.get(key)
             if field is None:
-                raise Refused("is not a field of this request", key)
-            if item is None:
+                faults.append(Fault(key, "is not a field of this request"))
+            elif item is None:
                 continue
-            if field.name in values:
-                raise Refused("must be given once", key)
-            try:
-                values[field.name] = field.read(item)
-            except Refused as refused:
-                raise refused.within(key) from None
+            elif field.name in values:
+                faults.append(Fault(key, "must be given once"))
+            else:
+                try:
+                    values[field.name] = field.read(item)
+                except Refused as refused:
+                    faults += refused.within(key)
         if self._has_oneofs:
-            self._check_oneofs(values)
+            faults += self._oneof_faults(values)
+        if faults:
+            raise Refused.of(faults)
         return self._message_class(**values)
 
-    def _check_oneofs(self, values: dict[str, object]) -> None:
+    def _oneof_faults(self, values: dict[str, object]) -> Iterator[Fault]:
         chosen: set[str] = set()
         for name in values:
             oneof = self.by_key[name].oneof
             if oneof is not None and oneof in chosen:
-                raise Refused(f"must be the only one given of {oneof}", self.by_key[name].json_name)
+                description = f"must be the only one given of {oneof}"
+                yield Fault(self.by_key[name].json_name, description)
             if oneof is not None:
                 chosen.add(oneof)
 
@@ -137,6 +142,7 @@ class Decoders:
             if value.__class__ is not dict:
                 raise Refused("must be an object")
             result: dict[object, object] = {}
+            faults: list[Fault] = []
             for text, item in value.items():
                 try:
                     key = _boolean_key(text) if spells_boolean else read_key(text)
@@ -144,7 +150,9 @@ class Decoders:
                         raise Refused("must be given once")
                     result[key] = read_value(item)
                 except Refused as refused:
-                    raise refused.within(text) from None
+                    faults += refused.within(text)
+            if faults:
+                raise Refused.of(faults)
             return result
 
         return read
@@ -155,11 +163,14 @@ def _list_reader(one: Reader) -> Reader:
         if value.__class__ is not list:
             raise Refused("must be an array")
         result = []
+        faults: list[Fault] = []
         for index, item in enumerate(value):
             try:
                 result.append(one(item))
             except Refused as refused:
-                raise refused.within(f"[{index}]") from None
+                faults += refused.within(f"[{index}]")
+        if faults:
+            raise Refused.of(faults)
         return result
 
     return read

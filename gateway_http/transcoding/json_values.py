@@ -10,9 +10,9 @@ import binascii
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
@@ -20,22 +20,41 @@ Reader = Callable[[object], Any]
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LONGEST_NUMBER = 64
+MOST_FAULTS = 20
+"""How many wrong fields a refusal names."""
 _SPECIAL_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
+class Fault(NamedTuple):
+    """A value that its field cannot hold; `path` is relative to the reader that found it."""
+
+    path: str
+    description: str
+
+    def within(self, name: str) -> "Fault":
+        """The same fault with `name` put in front of its path."""
+        separator = "." if self.path and not self.path.startswith("[") else ""
+        return Fault(f"{name}{separator}{self.path}", self.description)
+
+
 class Refused(Exception):
-    """A value that its field cannot hold; `path` is relative to the reader that raised it."""
+    """Values that their fields cannot hold: at least one, at most MOST_FAULTS."""
 
     def __init__(self, description: str, path: str = "") -> None:
         super().__init__(description)
-        self.description = description
-        self.path = path
+        self.faults: tuple[Fault, ...] = (Fault(path, description),)
 
-    def within(self, name: str) -> "Refused":
-        """The same refusal with `name` put in front of its path."""
-        separator = "." if self.path and not self.path.startswith("[") else ""
-        return Refused(self.description, f"{name}{separator}{self.path}")
+    @classmethod
+    def of(cls, faults: Sequence[Fault]) -> "Refused":
+        """The refusal of several values; those above MOST_FAULTS are left out."""
+        refused = cls(faults[0].description)
+        refused.faults = tuple(faults[:MOST_FAULTS])
+        return refused
+
+    def within(self, name: str) -> list[Fault]:
+        """The faults with `name` put in front of their paths."""
+        return [fault.within(name) for fault in self.faults]
 
 
 def integer_reader(minimum: int, maximum: int) -> Reader:

@@ -1,20 +1,26 @@
 """Finds the endpoint for a verb and a path; compiled once from path templates.
 
-Guarantees: a literal segment wins over a variable. A variable matches exactly one segment that
-is not empty, so a trailing slash makes another path. A second route for the same paths and verb
-is refused when it is added.
+Guarantees: the path is split and matched as it was sent, and only then decoded (RFC 3986, 2.4).
+So an escaped slash separates nothing, and a literal has one spelling: rules of a proxy for a
+path hold for everything that reaches its route. A literal segment wins over a variable. A
+variable matches exactly one segment that is not empty, so a trailing slash makes another path.
+It matches no dot segment, escaped or not, because others on the way may remove those. A second
+route for the same paths and verb is refused when it is added.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
 
-from gateway_http.errors import MethodNotAllowed, RouteNotFound
+from gateway_http.errors import MalformedPath, MethodNotAllowed, RouteNotFound
 from gateway_http.exchange import Endpoint
 from gateway_http.transcoding.contracts import UnsupportedContract
 
 _VARIABLE = re.compile(r"\{([a-z_][a-z0-9_]*)(?:=\*)?\}")
 _LITERAL = re.compile(r"[A-Za-z0-9._~-]+")
+_DOT_SEGMENT = re.compile(r"(\.|%2e){1,2}", re.IGNORECASE)
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,10 @@ class Router:
             self._without_variables[template] = node.targets
 
     def match(self, verb: str, path: str) -> tuple[Target, dict[str, str]]:
-        """The target for a percent-decoded path, and the values of its variables.
+        """The target for a path as it was sent, and the decoded values of its variables.
 
-        Raises RouteNotFound, or MethodNotAllowed when the path has only other verbs.
+        Raises RouteNotFound; MethodNotAllowed when the path has only other verbs; MalformedPath
+        when a variable cannot be decoded.
         """
         target = self._without_variables.get(path, {}).get(verb)
         if target is not None:
@@ -77,7 +84,8 @@ class Router:
         for targets, values in _walk(self._root, path.split("/")[1:]):
             target = targets.get(verb)
             if target is not None:
-                return target, dict(zip(target.variables, values, strict=True))
+                texts = map(_decoded, values)
+                return target, dict(zip(target.variables, texts, strict=True))
             allowed.update(targets)
         if not allowed:
             raise RouteNotFound
@@ -99,6 +107,18 @@ def _segments_of(template: str) -> list[str]:
     return template[1:].split("/")
 
 
+def _decoded(segment: str) -> str:
+    """The text of a segment. Raises MalformedPath."""
+    if "%" not in segment:
+        return segment
+    if _BROKEN_ESCAPE.search(segment):
+        raise MalformedPath
+    try:
+        return unquote_to_bytes(segment).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedPath from None
+
+
 def _walk(
     node: _Node, segments: list[str], values: tuple[str, ...] = ()
 ) -> Iterator[tuple[dict[str, Target], tuple[str, ...]]]:
@@ -111,5 +131,5 @@ def _walk(
     literal = node.literals.get(segment)
     if literal is not None:
         yield from _walk(literal, rest, values)
-    if node.variable is not None and segment:
+    if node.variable is not None and segment and not _DOT_SEGMENT.fullmatch(segment):
         yield from _walk(node.variable, rest, (*values, segment))

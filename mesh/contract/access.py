@@ -14,6 +14,8 @@ from protos.mesh.v1 import options_pb2
 
 ADMIN = "admin"
 """The name under which operators' commands call services."""
+REGISTRY = "registry"
+"""The name of the registries' own service."""
 ANY_SERVICE = "*"
 """As one of a rule's callers: every service whose key is known. Operators are not included."""
 

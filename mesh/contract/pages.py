@@ -1,8 +1,23 @@
 """Pages of a list (AIP-158). A page token holds the last key of the previous page."""
 
+from mesh.contract.field_checks import check_each
 from mesh.errors import InvalidArgument
 
 MAX_KEY_DIGITS = 15
+
+
+def checked_page(
+    page_size: int, page_token: str, *, default: int, maximum: int
+) -> tuple[int, int | None]:
+    """The page size to use, and the key after which the page begins (None for the first page).
+
+    Raises InvalidArgument naming page_size, page_token or both.
+    """
+    size, key = check_each(
+        lambda: checked_page_size(page_size, default=default, maximum=maximum),
+        lambda: key_of(page_token),
+    )
+    return size, key
 
 
 def checked_page_size(page_size: int, *, default: int, maximum: int) -> int:

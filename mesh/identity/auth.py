@@ -5,7 +5,7 @@ A token is accepted if all of these hold:
 - its key id names a known key, and the signature is valid; no algorithm other than EdDSA is
   accepted, in particular not `none`;
 - it has not expired;
-- its audience is the kind of caller that the method admits;
+- its audience is players, for a method of players; or this very service, for one of services;
 - for a service: the key belongs to the service that the token names, and the method's rule
   admits that service.
 
@@ -30,8 +30,9 @@ from mesh.identity.tokens import (
     ALGORITHM,
     ISSUER,
     PLAYER_AUDIENCE,
-    SERVICE_AUDIENCE,
+    SERVICE_AUDIENCE_PREFIX,
     SERVICE_TOKEN_SECONDS,
+    service_audience,
 )
 
 MAX_CLOCK_SKEW_SECONDS = 60
@@ -77,21 +78,31 @@ class Authenticator:
 
     def __init__(
         self,
+        service: str,
         *,
         player_keys: PublicKeys,
         service_keys: ServiceKeys,
         clock: Callable[[], float] = time.time,
+        max_remembered: int = REMEMBERED_TOKENS,
     ) -> None:
+        """`service` is the name of the service that is called. `max_remembered` bounds the verified
+        tokens that are cached."""
+        self._audiences = {
+            Access.PLAYER: PLAYER_AUDIENCE,
+            Access.SERVICE: service_audience(service),
+        }
         self._player_keys = player_keys
         self._service_keys = service_keys
         self._clock = clock
+        self._max_remembered = max_remembered
         self._verified: OrderedDict[tuple[Access, str], _Verified] = OrderedDict()
 
     async def authenticate(self, metadata: Metadata, rule: Rule) -> Identity:
         """The identity of the caller of a method with that rule.
 
-        Raises Unauthenticated with TOKEN_MISSING, TOKEN_EXPIRED or TOKEN_INVALID,
-        and PermissionDenied with WRONG_CALLER when the rule does not admit the caller.
+        Raises Unauthenticated with TOKEN_MISSING, TOKEN_EXPIRED, TOKEN_INVALID or
+        WRONG_AUDIENCE, and PermissionDenied with WRONG_CALLER when the rule does not admit the
+        caller.
         """
         if rule.access is Access.PUBLIC:
             return Anonymous()
@@ -110,7 +121,7 @@ class Authenticator:
                 return known.identity
         verified = await self._verify(token, rule)
         self._verified[rule.access, token] = verified
-        if len(self._verified) > REMEMBERED_TOKENS:
+        if len(self._verified) > self._max_remembered:
             self._verified.popitem(last=False)
         return verified.identity
 
@@ -123,14 +134,14 @@ class Authenticator:
         return None if found is None else (found.key, found.service)
 
     async def _verify(self, token: str, rule: Rule) -> _Verified:
-        audience = _AUDIENCES[rule.access]
+        audience = self._audiences[rule.access]
         try:
             kid = jwt.get_unverified_header(token).get("kid")
             claimed = jwt.decode(token, options={"verify_signature": False}).get("aud")
         except jwt.PyJWTError as error:
             raise _invalid() from error
-        if claimed in (PLAYER_AUDIENCE, SERVICE_AUDIENCE) and claimed != audience:
-            raise _wrong_caller(rule, "a player" if rule.access is Access.SERVICE else "a service")
+        if claimed != audience:
+            raise _wrong_audience(rule, claimed)
         found = await self._find_key(kid, rule.access) if isinstance(kid, str) else None
         if not isinstance(kid, str) or found is None:
             raise _invalid()
@@ -173,7 +184,19 @@ class Authenticator:
         return subject, float(expires_at)
 
 
-_AUDIENCES = {Access.PLAYER: PLAYER_AUDIENCE, Access.SERVICE: SERVICE_AUDIENCE}
+def _wrong_audience(rule: Rule, claimed: object) -> PermissionDenied | Unauthenticated:
+    """The error for a token that claims to be for another kind of method or another service."""
+    is_of_service = isinstance(claimed, str) and claimed.startswith(SERVICE_AUDIENCE_PREFIX)
+    if rule.access is Access.PLAYER:
+        return _wrong_caller(rule, "a service") if is_of_service else _invalid()
+    if claimed == PLAYER_AUDIENCE:
+        return _wrong_caller(rule, "a player")
+    if not is_of_service:
+        return _invalid()
+    return Unauthenticated(
+        "The token is for another service; sign one for the service that is called.",
+        reason="WRONG_AUDIENCE",
+    )
 
 
 def _wrong_caller(rule: Rule, caller: str) -> PermissionDenied:

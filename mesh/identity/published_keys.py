@@ -27,7 +27,8 @@ ValueError if the response is no key set. It must have a timeout of its own."""
 
 
 class PublishedKeys:
-    """`find` is a `mesh.identity.keys.PublicKeys`. Use it in one event loop only."""
+    """`find` and `find_fetched` are `mesh.identity.keys.PublicKeys`. Use it in one event loop
+    only."""
 
     def __init__(
         self,
@@ -66,6 +67,10 @@ class PublishedKeys:
                 metadata={"cause": self._failure.reason},
                 retry_after_seconds=RETRY_SECONDS,
             )
+        return self._keys.get(kid)
+
+    async def find_fetched(self, kid: str) -> Ed25519PublicKey | None:
+        """The key with that id among those that were fetched last. Answers at once."""
         return self._keys.get(kid)
 
     async def keep_fetching(self) -> None:

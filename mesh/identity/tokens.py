@@ -1,7 +1,8 @@
 """Tokens of players and services: EdDSA-signed JWTs (RFC 8037, RFC 7519), and their signing.
 
-A token names its key by id (`kid`), its kind of caller by audience (`aud`), and the player or
-service by subject (`sub`). `mesh.identity.auth` verifies tokens.
+A token names its key by id (`kid`) and the player or service by subject (`sub`). Its audience
+(`aud`) says where it is valid: a player's token at every service, a service's token at one service
+alone. `mesh.identity.auth` verifies tokens.
 """
 
 import time
@@ -16,8 +17,13 @@ from mesh.identity.keys import key_id
 ALGORITHM = "EdDSA"
 ISSUER = "gacha-mesh"
 PLAYER_AUDIENCE = "gacha-mesh/player"
-SERVICE_AUDIENCE = "gacha-mesh/service"
+SERVICE_AUDIENCE_PREFIX = "gacha-mesh/service/"
 SERVICE_TOKEN_SECONDS = 60
+
+
+def service_audience(callee: str) -> str:
+    """The audience of a token that a service shows to the service `callee`."""
+    return SERVICE_AUDIENCE_PREFIX + callee
 
 
 class Signer(Protocol):

@@ -52,7 +52,7 @@ class NoRegistry(Unavailable):
 class Directory:
     """Watches the registry; a `mesh.calling.client.InstanceList`. Use it in one event loop only.
 
-    directory = Directory(["127.0.0.1:7000"], identity.token)
+    directory = Directory(["127.0.0.1:7000"], identity.towards(REGISTRY).token)
     directory.start()
     await directory.first_snapshot(2.0)
     unsubscribe = directory.subscribe(lambda: print(directory.instances("account_svc")))

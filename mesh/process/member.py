@@ -11,6 +11,7 @@ import structlog
 
 from mesh.calling.client import ServiceClient
 from mesh.calling.unary import UnaryTransport
+from mesh.contract.access import REGISTRY
 from mesh.contract.instances import Instance
 from mesh.lanes.metrics import LaneMetrics
 from mesh.lanes.transport import LaneTransport
@@ -70,7 +71,8 @@ class Member(ProcessParts):
         self.identity = settings.identity(service)
         super().__init__(runtime, settings, service)
         self._registries = settings.registry_addresses()
-        self.directory = Directory(self._registries, self.identity.token, security=self.security)
+        self._registry_token = self.identity.towards(REGISTRY).token
+        self.directory = Directory(self._registries, self._registry_token, security=self.security)
         self.directory.start()
         runtime.push_async_callback(self.directory.close)
 
@@ -80,7 +82,7 @@ class Member(ProcessParts):
             service,
             self.directory,
             transport=LaneTransport(
-                self.identity.token,
+                self.identity.towards(service).token,
                 security=self.security,
                 observe_calls=self.lane_metrics.observe_calls,
             ),
@@ -107,6 +109,6 @@ class Member(ProcessParts):
         return Registration(
             instance,
             self._registries,
-            self.identity.token,
+            self._registry_token,
             transport=UnaryTransport(security=self.security),
         )

@@ -66,7 +66,7 @@ def _server(member: Member, settings: ServiceSettings, service: Service) -> Serv
         for method in methods_of(descriptor, implementation, service.opened)
     ]
     authenticator = Authenticator(
-        player_keys=service.player_keys, service_keys=settings.service_keys().find
+        member.service, player_keys=service.player_keys, service_keys=settings.service_keys().find
     )
     dispatcher = Dispatcher(
         methods,

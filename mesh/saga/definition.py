@@ -47,10 +47,14 @@ class Move:
     apply: Callable[[Cursor], str]
     remember: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def to(cls, state: str, **remember: Any) -> "Move":
-        """A move to a state without other changes."""
-        return cls(lambda cursor: state, remember)
+
+@dataclass(frozen=True, slots=True)
+class PlainMove:
+    """The result of a step that changes nothing else in this database. It shares its transaction
+    with the plain moves of other sagas. `remember` is merged into the body."""
+
+    state: str
+    remember: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class StillWaiting(DependencyAway):
     """The pause before the next attempt; None for one that grows."""
 
 
-Step = Callable[[Saga, Deadline], Awaitable[Move | SharedMove]]
+Step = Callable[[Saga, Deadline], Awaitable[Move | PlainMove | SharedMove]]
 """Does the work of a state and returns the move. It may run any number of times, also
 concurrently, so it may change outside systems only under a key of the saga. It raises
 MeshError to be retried later, or StillWaiting if nothing has failed. A final failure must be

@@ -44,7 +44,8 @@ CREATE INDEX saga_parked ON saga (updated_at) WHERE is_parked;
 
 _INSERT = """
 INSERT INTO saga (saga_id, kind, state, body, lease, due_at)
-VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))
+SELECT saga_id, %s, %s, body, %s, now() + make_interval(secs => %s)
+FROM unnest(%s::uuid[], %s::jsonb[]) AS begun (saga_id, body) ORDER BY saga_id
 ON CONFLICT (saga_id) DO NOTHING
 RETURNING saga_id::text, kind, state, body, attempt_count, reason, lease, is_parked
 """
@@ -78,14 +79,15 @@ class LeaseLost(Aborted):
 
 
 def insert(
-    cursor: Cursor, saga_id: str, kind: str, state: str, body: Mapping[str, Any], seconds: float
-) -> Saga | None:
-    """Inserts a saga, leased for `seconds`; None if there is one with that id."""
+    cursor: Cursor, kind: str, state: str, bodies: Mapping[str, Mapping[str, Any]], seconds: float
+) -> Mapping[str, Saga]:
+    """Inserts sagas by their ids, leased for `seconds`. Returns those that were inserted, by id;
+    the others exist already."""
     cursor.execute(
         _INSERT,
-        (saga_id, kind, state, json.dumps(body), uuid4().hex, seconds),
+        (kind, state, uuid4().hex, seconds, list(bodies), [*map(json.dumps, bodies.values())]),
     )
-    return _first(cursor)
+    return {saga.saga_id: saga for saga in (Saga(*row) for row in cursor.fetchall())}
 
 
 def find(cursor: Cursor, saga_id: str) -> Saga | None:
@@ -118,12 +120,12 @@ def move(
     return moved
 
 
-def hold(cursor: Cursor, sagas: Sequence[Saga]) -> set[str]:
+def hold(cursor: Cursor, sagas: Sequence[Saga]) -> Mapping[str, str]:
     """Locks the sagas whose leases their drivers still hold, until the transaction ends. Returns
-    their ids; only these may be moved."""
+    the leases by saga id; only these sagas may be moved, by the drivers of these leases."""
     cursor.execute(
         """
-        SELECT saga.saga_id::text FROM saga
+        SELECT saga.saga_id::text, saga.lease FROM saga
         JOIN unnest(%s::uuid[], %s::text[], %s::text[]) AS held (saga_id, state, lease)
           ON saga.saga_id = held.saga_id
          AND saga.state = held.state AND saga.lease = held.lease
@@ -135,25 +137,39 @@ def hold(cursor: Cursor, sagas: Sequence[Saga]) -> set[str]:
             [saga.lease for saga in sagas],
         ),
     )
-    return {saga_id for (saga_id,) in cursor.fetchall()}
+    return dict(cursor.fetchall())
 
 
 def move_held(
-    cursor: Cursor, states: Mapping[str, str], *, ends: Collection[str]
+    cursor: Cursor,
+    states: Mapping[str, str],
+    *,
+    ends: Collection[str],
+    remember: Mapping[str, Mapping[str, Any]] | None = None,
+    lease_seconds: float | None = None,
 ) -> Mapping[str, Saga]:
     """Moves sagas that `hold` has locked to the given states, by id, and ends those whose state
-    is in `ends`. The others keep their leases as they are. Returns the moved sagas by id."""
+    is in `ends`. Renews the leases of the others for `lease_seconds`; None keeps them as they
+    are. `remember` is merged into the bodies, by id. Returns the moved sagas by id."""
+    remembered = remember or {}
     cursor.execute(
         """
-        UPDATE saga SET state = moved.state, attempt_count = 0, reason = '',
-            due_at = CASE WHEN moved.state = ANY(%s) THEN NULL ELSE due_at END,
-            is_woken = false, updated_at = now(), txid = pg_current_xact_id()
-        FROM unnest(%s::uuid[], %s::text[]) AS moved (saga_id, state)
+        UPDATE saga SET state = moved.state, body = body || moved.remember, attempt_count = 0,
+            reason = '', is_woken = false, updated_at = now(), txid = pg_current_xact_id(),
+            due_at = CASE WHEN moved.state = ANY(%s) THEN NULL
+                ELSE coalesce(now() + make_interval(secs => %s), due_at) END
+        FROM unnest(%s::uuid[], %s::text[], %s::jsonb[]) AS moved (saga_id, state, remember)
         WHERE saga.saga_id = moved.saga_id
         RETURNING saga.saga_id::text, kind, saga.state, body, attempt_count, reason, lease,
             is_parked
         """,
-        (list(ends), list(states), list(states.values())),
+        (
+            list(ends),
+            lease_seconds,
+            list(states),
+            list(states.values()),
+            [json.dumps(remembered.get(saga_id, {})) for saga_id in states],
+        ),
     )
     moved = [Saga(*row) for row in cursor.fetchall()]
     return {saga.saga_id: saga for saga in moved}

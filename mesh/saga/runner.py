@@ -24,8 +24,9 @@ from mesh.deadlines import Deadline, within
 from mesh.errors import MeshError
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
+from mesh.postgres.shared_transactions import SharedTransactions
 from mesh.saga import rows
-from mesh.saga.definition import Definition, Move, Saga, SharedMove, StillWaiting
+from mesh.saga.definition import Definition, Move, PlainMove, Saga, SharedMove, StillWaiting
 
 log = structlog.get_logger()
 
@@ -63,6 +64,7 @@ class SagaRunner:
         self._jitter = jitter
         self._failpoint = failpoint
         self._driving: set[asyncio.Task[Saga]] = set()
+        self._plain_moves = SharedTransactions(database, self._move_plainly)
 
     def begin(
         self, cursor: Cursor, kind: str, saga_id: str, body: Mapping[str, Any]
@@ -77,8 +79,14 @@ class SagaRunner:
             if saga is not None:
                 runner.drive(saga)
         """
+        return self.begin_all(cursor, kind, {saga_id: body}).get(saga_id)
+
+    def begin_all(
+        self, cursor: Cursor, kind: str, bodies: Mapping[str, Mapping[str, Any]]
+    ) -> Mapping[str, Saga]:
+        """As `begin`, for several sagas in one statement. Returns the inserted ones by id."""
         state = self._definitions[kind].begins_in
-        return rows.insert(cursor, saga_id, kind, state, body, self._limits.lease_seconds)
+        return rows.insert(cursor, kind, state, bodies, self._limits.lease_seconds)
 
     def drive(self, saga: Saga) -> "asyncio.Task[Saga]":
         """Drives a saga that is leased to this process, in a task that need not be awaited.
@@ -143,6 +151,9 @@ class SagaRunner:
         self._failpoint(f"saga.{saga.kind}.after_{saga.state}")
         if isinstance(move, SharedMove):
             moved = await move.carry_out()
+        elif isinstance(move, PlainMove):
+            _check_move(definition, saga, move.state)
+            moved = await self._plain_moves.run((saga, move))
         else:
             moved = await self._move(definition, saga, move)
         self._failpoint(f"saga.{saga.kind}.moved_{saga.state}")
@@ -151,11 +162,35 @@ class SagaRunner:
     async def _move(self, definition: Definition, saga: Saga, move: Move) -> Saga:
         def apply(cursor: Cursor) -> Saga:
             state = move.apply(cursor)
-            assert definition.allows(saga.state, state), f"{saga.state} does not lead to {state}"
+            _check_move(definition, saga, state)
             seconds = None if definition.is_end(state) else self._limits.lease_seconds
             return rows.move(cursor, saga, state, move.remember, seconds)
 
         return await self._database.transaction(apply)
+
+    def _move_plainly(
+        self, cursor: Cursor, moves: Sequence[tuple[Saga, PlainMove]]
+    ) -> Sequence[Saga | MeshError]:
+        held = rows.hold(cursor, [saga for saga, _ in moves])
+        standing = {
+            saga.saga_id: move for saga, move in moves if held.get(saga.saga_id) == saga.lease
+        }
+        moved = rows.move_held(
+            cursor,
+            {saga_id: move.state for saga_id, move in standing.items()},
+            ends={
+                move.state
+                for saga, move in moves
+                if self._definitions[saga.kind].is_end(move.state)
+            },
+            remember={saga_id: move.remember for saga_id, move in standing.items()},
+            lease_seconds=self._limits.lease_seconds,
+        )
+        lost = rows.LeaseLost("Another process drives this saga now.")
+        return [
+            moved[saga.saga_id] if held.get(saga.saga_id) == saga.lease else lost
+            for saga, _ in moves
+        ]
 
     async def _wait_on(self, saga: Saga, waiting: StillWaiting) -> None:
         """Retries without limit. The count stays at half of `max_attempts`, so that the other
@@ -194,3 +229,7 @@ class SagaRunner:
         grown_seconds = self._limits.first_pause_seconds * 2.0 ** min(attempt_count, 30)
         pause_seconds = min(grown_seconds, self._limits.longest_pause_seconds)
         return pause_seconds * (0.5 + self._jitter() / 2)
+
+
+def _check_move(definition: Definition, saga: Saga, state: str) -> None:
+    assert definition.allows(saga.state, state), f"{saga.state} does not lead to {state}"

@@ -53,6 +53,14 @@ class Committed:
 Answer = Committed | No
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """The answers of one transaction, by operation id. `was_aborted`: by its decision."""
+
+    answers: Mapping[str, Answer]
+    was_aborted: bool = False
+
+
 class ParticipantClient(Protocol):
     """A local or remote participant. Bodies and results are the participant's own types."""
 
@@ -98,16 +106,19 @@ class Coordinator:
         decisions: DecisionLog,
         *,
         clock: Callable[[], float] = time.time,
+        check_clock: Callable[[], None] = lambda: None,
         failpoint: Failpoint = no_failpoint,
         token: Callable[[], str] = random_token,
     ) -> None:
         """`name` is the instance's name, the first part of its gids; `token` returns the last
-        part."""
+        part. `check_clock` raises DatabaseClockDiffers if the decision log would refuse every
+        gid that is made by `clock`."""
         self._name = name
         self._first = first
         self._second = second
         self._decisions = decisions
         self._clock = clock
+        self._check_clock = check_clock
         self._failpoint = failpoint
         self._token = token
         self._done: set[str] = set()
@@ -119,7 +130,8 @@ class Coordinator:
         A No is a participant's refusal of that operation, which then changed nothing; after a
         No with BUSY it may be tried again. If the second participant refuses an operation, the
         others start over without it, under a new gid. Raises InDoubt if it is unknown whether
-        the batch took effect. Raises a participant's MeshError if none of it did. For example:
+        the batch took effect. Raises DatabaseClockDiffers or a participant's MeshError if none
+        of it did. For example:
 
             pair = OperationPair(pull_id, user_id, first=debit, second=draw)
             answer = (await coordinator.run([pair], Deadline.after(5.0)))[pull_id]
@@ -127,15 +139,18 @@ class Coordinator:
                 balance, items = answer.first, answer.second
         """
         answers: dict[str, Answer] = {}
-        pending = list(batch)
+        pending, abort_count = list(batch), 0
         while pending:
-            latest = await self._attempt(pending, deadline)
-            answers.update(latest)
+            attempt = await self._attempt(pending, deadline)
+            answers.update(attempt.answers)
+            abort_count += attempt.was_aborted
             # An operation without an answer lost its transaction to another operation's
             # refusal, or to a recoverer that forced an abort.
             pending = [pair for pair in pending if pair.id not in answers]
             if pending:
                 deadline.check()
+            if pending and abort_count > 1:
+                await asyncio.sleep(DECIDE_PAUSE_SECONDS)
         return answers
 
     def take_done(self) -> set[str]:
@@ -143,17 +158,16 @@ class Coordinator:
         done, self._done = self._done, set()
         return done
 
-    async def _attempt(
-        self, batch: Sequence[OperationPair], deadline: Deadline
-    ) -> Mapping[str, Answer]:
+    async def _attempt(self, batch: Sequence[OperationPair], deadline: Deadline) -> "_Attempt":
         """Runs one transaction under a new gid. Operations without an answer changed nothing."""
+        self._check_clock()
         gid = new_gid(self._name, self._clock(), self._token)
         operations = [Operation(pair.id, pair.first) for pair in batch]
         firsts = await self._prepare(self._first, gid, operations, deadline)
         refused = _refusals(firsts)
         accepted = [pair for pair in batch if pair.id not in refused]
         if not accepted:
-            return refused
+            return _Attempt(refused)
         first_operations = self._first.written(
             [each for each in operations if each.id not in refused]
         )
@@ -166,15 +180,15 @@ class Coordinator:
             raise
         if held_back := _refusals(seconds):
             await self._abort_both(gid)
-            return {**refused, **held_back}
+            return _Attempt({**refused, **held_back})
         if await self._decide(gid, first_operations, deadline) is Outcome.ABORT:
             await self._abort_both(gid)
-            return refused
+            return _Attempt(refused, was_aborted=True)
         await self._commit_both(gid)
         committed = {
             pair.id: Committed(_result(firsts, pair), _result(seconds, pair)) for pair in accepted
         }
-        return {**refused, **committed}
+        return _Attempt({**refused, **committed})
 
     async def _prepare(
         self,

@@ -33,6 +33,7 @@ from mesh.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from mesh.postgres.clock_offset import DatabaseClockDiffers
 from mesh.tracing import begin_trace, current_traceparent
 from mesh.txn.coordinator import Answer, Coordinator, OperationPair
 from mesh.txn.metrics import TransactionMetrics
@@ -237,7 +238,9 @@ def _is_of_the_batch(error: MeshError) -> bool:
 
 def _may_succeed_later(error: MeshError) -> bool:
     """Whether nothing took effect and a retry soon may succeed."""
-    if isinstance(error, InDoubt) or error.reason == ALL_INSTANCES_UNAVAILABLE:
+    if isinstance(error, (InDoubt, DatabaseClockDiffers)):
+        return False
+    if error.reason == ALL_INSTANCES_UNAVAILABLE:
         return False
     return isinstance(error, (Unavailable, Aborted))
 

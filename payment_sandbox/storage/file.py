@@ -1,20 +1,16 @@
 """The SQLite file of the book.
 
-A change is on disk before its transaction returns, so that it survives a kill of the sandbox. One
-thread owns the connection; the number of requests in flight bounds its queue.
-
 While its disk is full, what would write raises BookUnavailable and changes nothing; the book is
 usable again as soon as there is room.
 """
 
-import asyncio
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from payment_sandbox.domain import BookUnavailable
+from payment_sandbox.storage.shared_file import SharedFile
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS charge (
@@ -60,18 +56,18 @@ class BookFile:
 
     def __init__(self, path: Path) -> None:
         """Opens or creates the file. Raises sqlite3.Error."""
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("PRAGMA foreign_keys = ON")
-        self._connection.executescript(SCHEMA)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="book")
+        self._file = SharedFile(path, SCHEMA)
+        self._connection = self._file.connection
         self._is_in_doubt = False
 
     async def transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `work` in a transaction, which is rolled back when it raises. Raises
+        """The result of `work`, once it is on disk; nothing is changed when it raises. Raises
         BookUnavailable when the file cannot be read or written."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
+        try:
+            return await self._file.transaction(lambda: work(self._connection))
+        except sqlite3.OperationalError as error:
+            self._is_in_doubt = True
+            raise BookUnavailable(str(error)) from error
 
     async def check(self) -> None:
         """Raises BookUnavailable unless the file can be read and written. Writes only after a
@@ -87,19 +83,4 @@ class BookFile:
 
     def close(self) -> None:
         """Returns when the running work has ended."""
-        self._thread.shutdown(wait=True)
-        self._connection.close()
-
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            answer = work(self._connection)
-            self._connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            self._is_in_doubt = True
-            raise BookUnavailable(str(error)) from error
-        finally:
-            # SQLite has rolled back by itself after some errors, such as a full disk.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        return answer
+        self._file.close()

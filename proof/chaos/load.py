@@ -18,6 +18,7 @@ from deploy.local.mesh_client import client_of
 from mesh.calling.client import ServiceClient
 from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.calls import AUTHORIZATION, Caller, Metadata
+from mesh.contract.access import REGISTRY
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.identity.service_identity import ServiceIdentity
@@ -154,13 +155,14 @@ class Load:
         identity = ServiceIdentity(key_of(self._mesh, "gateway_http"), "gateway_http")
         registries = [each["address"] for each in self._mesh.processes("registry")]
         security = self._mesh_client.security
-        directory = Directory(registries, identity.token, security=security)
+        registry_token = identity.towards(REGISTRY).token
+        directory = Directory(registries, registry_token, security=security)
         directory.start()
         stack.push_async_callback(directory.close)
         await directory.first_snapshot(DEADLINE_SECONDS)
         callers: list[CallOnce] = []
         for service, (method, request) in plain_methods().items():
-            transport = LaneTransport(identity.token, security=security)
+            transport = LaneTransport(identity.towards(service).token, security=security)
             client = ServiceClient(service, directory, transport=transport)
             stack.push_async_callback(client.close)
             self._out.append(_watch(service, client, directory))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from deploy.local.secrets import operator
 from deploy.local.supervision import visibility
 from deploy.local.supervision.health import HEALTHY, health_of
+from mesh.contract.access import REGISTRY
 from proof.chaos.call_log import CONNECTION_LOST, OK, Call, CallLog, ClientKind, Figures, figures
 from proof.chaos.faults import Fault
 from proof.chaos.load import Load
@@ -45,7 +46,7 @@ class Chaos:
         self._mesh, self._chance = mesh, random.Random(seed)
         self.calls = CallLog()
         self._load = Load(mesh, players, self.calls, seed, retries=retries)
-        self._identity = operator.identity(mesh.layout.admin_key)
+        self._credential = operator.identity(mesh.layout.admin_key).towards(REGISTRY)
 
     async def run(
         self, faults: Sequence[Fault], goes_on: Callable[[], bool]
@@ -96,7 +97,7 @@ class Chaos:
         health = await health_of(mesh)
         unhealthy = [name for name, how in health.items() if how != HEALTHY]
         out = [name for name in health if self._load.is_out(name)]
-        return unhealthy or out or await visibility.unseen(mesh, self._identity.token)
+        return unhealthy or out or await visibility.unseen(mesh, self._credential.token)
 
 
 async def invariants(mesh: Mesh) -> list[str]:

@@ -80,6 +80,13 @@ class Client(ABC):
     def banner(self, banner_id: str) -> Answer:
         return self.call(f"{CATALOG}/GetBanner", {"bannerId": banner_id})
 
+    def banner_history(self, banner_id: str, *, page_size: int = 0, page_token: str = "") -> Answer:
+        request = {"bannerId": banner_id, **_page(page_size, page_token)}
+        return self.call(f"{CATALOG}/ListBannerHistory", request)
+
+    def odds(self, odds_version: str) -> Answer:
+        return self.call(f"{CATALOG}/GetOdds", {"oddsVersion": odds_version})
+
     def pull(
         self, token: str, banner_id: str = "standard", count: int | None = None, *, key: str = ""
     ) -> Answer:

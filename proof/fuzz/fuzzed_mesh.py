@@ -5,16 +5,16 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from deploy.local.secrets.credentials import IDENTITIES
-from mesh.identity.service_identity import ServiceIdentity
 from proof.clients.rest_client import RestClient
 from proof.fuzz.grpc_fuzzer import PLAYER, Token
 from proof.invariants import broken_invariants, query
 from proof.players import PASSWORD, Player, register
 from proof.stack import BUSY_MACHINE, Mesh, start_mesh
-from proof.tokens import key_of
+from proof.tokens import token_of
 
 SERVERS = ("account_svc", "gacha_svc", "registry")
 PURSE_GEMS = 1_000_000
@@ -47,9 +47,9 @@ class FuzzedMesh:
     def tokens(self) -> dict[str, Token]:
         """The current token of each caller; one caller has an invalid token."""
         return {
-            PLAYER: self.player_token,
-            **{name: ServiceIdentity(key_of(self.mesh, name), name).token for name in IDENTITIES},
-            "no.token.atall": lambda: "no.token.atall",
+            PLAYER: lambda callee: self.player_token(),
+            **{name: partial(token_of, self.mesh, name) for name in IDENTITIES},
+            "no.token.atall": lambda callee: "no.token.atall",
         }
 
     def player_token(self) -> str:

@@ -38,7 +38,8 @@ SAID_BY_GRPC = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTE
 """The answers of gRPC itself to an unknown method or a too large message."""
 
 
-Token = Callable[[], str]
+Token = Callable[[str], str]
+"""Returns the caller's current token for the service of that name."""
 PLAYER = "player"
 
 
@@ -49,6 +50,11 @@ class Endpoint:
     instance: str
     address: str
     method: MethodDescriptor
+
+    @property
+    def service(self) -> str:
+        """The name of the service that the instance belongs to."""
+        return self.instance.rpartition("-")[0]
 
     @property
     def path(self) -> str:
@@ -121,7 +127,7 @@ class GrpcFuzzer:
 
     async def _send_to(self, endpoint: Endpoint, channel: grpc.aio.Channel) -> None:
         request = self._requests.of(endpoint.method.input_type)
-        metadata = self._metadata(endpoint.method)
+        metadata = self._metadata(endpoint)
         try:
             if endpoint.method.client_streaming:
                 await self._exchange(endpoint, channel, request, metadata)
@@ -180,13 +186,13 @@ class GrpcFuzzer:
         finally:
             call.cancel()
 
-    def _metadata(self, method: MethodDescriptor) -> tuple[tuple[str, str], ...]:
-        rule = rule_of(method.GetOptions())
+    def _metadata(self, endpoint: Endpoint) -> tuple[tuple[str, str], ...]:
+        rule = rule_of(endpoint.method.GetOptions())
         callers = [caller for caller in self._tokens if rule.admits(caller)] or [PLAYER]
         if self._randomness.random() > RIGHT_CALLER_SHARE:
             callers = ["", *self._tokens]
         token = self._tokens.get(self._randomness.choice(callers))
-        return () if token is None else ((AUTHORIZATION, f"Bearer {token()}"),)
+        return () if token is None else ((AUTHORIZATION, f"Bearer {token(endpoint.service)}"),)
 
     def _judge(self, endpoint: Endpoint, request: bytes, error: grpc.aio.AioRpcError) -> None:
         code = error.code()

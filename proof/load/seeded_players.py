@@ -15,7 +15,7 @@ import httpx
 import psycopg2
 
 from account_svc.domain import sessions
-from account_svc.domain.accounts import NewPlayer
+from account_svc.domain.accounts import NewPlayer, Registration
 from account_svc.domain.refresh_tokens import SECRET_BYTES
 from account_svc.storage import accounts as accounts_storage
 from account_svc.storage import sessions as sessions_storage
@@ -75,6 +75,7 @@ def _insert(cursor: psycopg2.extensions.cursor) -> SeededPlayer:
     session, token = sessions.begin(str(uuid4()), str(uuid4()), salt, secret, now)
     player = SeededPlayer(session.user_id, session.session_id, token.text)
     new = NewPlayer(player.username, f"{player.username}@example.com")
-    accounts_storage.insert_player(cursor, player.user_id, str(uuid4()), new, "no password fits")
+    request = Registration(str(uuid4()), new.username, new.email)
+    accounts_storage.insert_player(cursor, player.user_id, request, new, "no password fits")
     sessions_storage.insert_session(cursor, session)
     return player

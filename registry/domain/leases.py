@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from mesh.addresses import is_callable_host
 from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import InvalidArgument, NotFound, ResourceExhausted
 
@@ -22,9 +23,7 @@ MAX_SWEEP_GAP_SECONDS = 1.0
 """A longer gap between sweeps means that the registry was frozen or starved."""
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
-_HOST_AND_PORT = re.compile(
-    r"(?P<host>[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})"
-)
+_HOST_AND_PORT = re.compile(r"(?P<host>[^\n]+):(?P<port>[0-9]{1,5})", re.ASCII)
 
 
 class LeaseExpired(NotFound):
@@ -85,6 +84,10 @@ def _check_address(field: str, address: str) -> None:
     if not (found and is_short and 0 < int(found["port"]) < 65536):
         raise InvalidArgument.of_field(
             field, "must be host:port, such as 127.0.0.1:7000 or [::1]:7000"
+        )
+    if not is_callable_host(found["host"]):
+        raise InvalidArgument.of_field(
+            field, "must have a host that others can call: a name, or the IP address of one machine"
         )
 
 

@@ -41,7 +41,9 @@ async def judged(handler: "grpc.RpcMethodHandler[bytes, bytes]") -> list[str]:
     try:
         endpoint = Endpoint("account_svc-1", f"127.0.0.1:{port}", LOGIN)
         randomness = Random(SEED)
-        fuzzer = GrpcFuzzer([endpoint], {PLAYER: lambda: "token"}, Requests(randomness), randomness)
+        fuzzer = GrpcFuzzer(
+            [endpoint], {PLAYER: lambda callee: "token"}, Requests(randomness), randomness
+        )
         await fuzzer.send(200)
     finally:
         await server.stop(None)

@@ -52,6 +52,8 @@ class SandboxProvider:
     """Create and close it inside the running loop."""
 
     name = "sandbox"
+    payment_methods = ("credit_card", "debit_card", "paypal", "apple_pay", "google_pay")
+    """Those that pay; the sandbox has more, which rehearse declines and faults."""
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class SandboxProvider:
         if refusal.charge is not None:
             return refusal.charge.charge()
         if refusal.error.code == "payment_method_unsupported":
-            raise UnsupportedPaymentMethod.of(order.payment_method)
+            raise UnsupportedPaymentMethod.of(order.payment_method, self.payment_methods)
         raise _refused(status, refusal)
 
     async def find_charge(self, key: str, deadline: Deadline) -> Charge | None:

@@ -85,6 +85,9 @@ class StripeProvider:
     def __init__(self, *, secret_key: str, webhook_secret: str, url: str = STRIPE_URL) -> None:
         self._webhook_secret = webhook_secret
         self._is_test = "_test_" in secret_key
+        self.payment_methods = (
+            ("credit_card", "debit_card", "pm_...") if self._is_test else ("pm_...",)
+        )
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS))
         self._client = stripe.StripeClient(
             secret_key,
@@ -114,7 +117,9 @@ class StripeProvider:
             return _declined(order.key, error)
         except stripe.InvalidRequestError as error:
             if (error.param or "").startswith("payment_method"):
-                raise UnsupportedPaymentMethod.of(order.payment_method) from error
+                raise UnsupportedPaymentMethod.of(
+                    order.payment_method, self.payment_methods
+                ) from error
             if error.code in _UNSUPPORTED_AMOUNTS:
                 raise UnsupportedAmount.refused() from error
             raise _our_fault(error) from error
@@ -198,7 +203,7 @@ class StripeProvider:
             return payment_method
         if self._is_test and payment_method in TEST_METHODS:
             return TEST_METHODS[payment_method]
-        raise UnsupportedPaymentMethod.of(payment_method)
+        raise UnsupportedPaymentMethod.of(payment_method, self.payment_methods)
 
     async def _all(self, first: Awaitable[stripe.ListObject[Listed]]) -> AsyncIterator[Listed]:
         """Everything in a list, page by page. Raises ProviderAway, also in the middle."""

@@ -29,7 +29,7 @@ from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database, LockTimeout
 from mesh.saga import rows
-from mesh.saga.definition import Definition, Move, Saga, SharedMove, State, StillWaiting
+from mesh.saga.definition import Definition, PlainMove, Saga, SharedMove, State, StillWaiting
 from mesh.saga.runner import SagaRunner
 
 FOLLOWING, FOLLOWED = "FOLLOWING", "FOLLOWED"
@@ -53,14 +53,14 @@ class ClawbackSaga:
             CLAWBACK, FOLLOWING, {FOLLOWING: State(self._follow, {FOLLOWED})}
         )
 
-    async def _follow(self, saga: Saga, deadline: Deadline) -> Move | SharedMove:
+    async def _follow(self, saga: Saga, deadline: Deadline) -> PlainMove | SharedMove:
         charge_id = saga.body["charge_id"]
         charge = await self._provider.find_reversals(charge_id, deadline)
         purchase_id = purchase_id_of(charge.key) if charge is not None else None
         record = None if purchase_id is None else await self._purchases.get(purchase_id)
         if charge is None or record is None:
             log.info("skip_reversed_charge", charge_id=charge_id)
-            return Move.to(FOLLOWED)
+            return PlainMove(FOLLOWED)
         if record.purchase.provider != self._provider.name:
             raise OtherProvider(f"This purchase belongs to {record.purchase.provider}.")
         match record.state:
@@ -69,7 +69,7 @@ class ClawbackSaga:
             case PurchaseState.CREDITED:
                 return SharedMove(lambda: self._claw_back(saga, record.purchase, charge.reversals))
             case _:
-                return Move.to(FOLLOWED)
+                return PlainMove(FOLLOWED)
 
     async def _claw_back(
         self, saga: Saga, purchase: Purchase, reversals: tuple[Reversal, ...]

@@ -15,6 +15,7 @@ from deploy.local.mesh_client import client_of
 from deploy.local.secrets import operator
 from mesh.calling.client import ServiceClient
 from mesh.calling.unary import UnaryTransport
+from mesh.contract.access import REGISTRY
 from mesh.membership.discovery import Directory
 from mesh.tls.security import Security
 from mesh.txn.clients import RemoteBranches, RemoteCoordinator
@@ -81,7 +82,8 @@ async def connect(access: Access, services: Services) -> AsyncIterator[Sides]:
     """
     identity = operator.identity(access.key_file)
     async with AsyncExitStack() as stack:
-        directory = Directory(access.registries, identity.token, security=access.security)
+        registry_token = identity.towards(REGISTRY).token
+        directory = Directory(access.registries, registry_token, security=access.security)
         stack.push_async_callback(directory.close)
         directory.start()
         await directory.first_snapshot(REGISTRY_SECONDS)
@@ -94,8 +96,9 @@ async def connect(access: Access, services: Services) -> AsyncIterator[Sides]:
             return made
 
         first, second = (
-            Side(service, RemoteBranches(client(service), identity.metadata))
+            Side(service, RemoteBranches(client(service), identity.towards(service).metadata))
             for service in (services.first, services.second)
         )
-        coordinator = RemoteCoordinator(client(services.coordinator), identity.metadata)
+        to_coordinator = identity.towards(services.coordinator)
+        coordinator = RemoteCoordinator(client(services.coordinator), to_coordinator.metadata)
         yield Sides(first, second, coordinator)

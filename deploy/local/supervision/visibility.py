@@ -20,8 +20,8 @@ LISTED = (*SERVICES, "gateway_http")
 
 
 async def unseen(mesh: Mesh, token: Callable[[], str]) -> list[str]:
-    """A sentence for each instance that a caller does not see. `token`
-    is an operator's or a service's."""
+    """A sentence for each instance that a caller does not see. `token` returns a token for the
+    registries, an operator's or a service's."""
     registries = _addresses(mesh, ("registry",))
     gateways = _addresses(mesh, ("gateway_http",))
     client = client_of(mesh)

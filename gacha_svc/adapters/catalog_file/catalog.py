@@ -22,7 +22,7 @@ from gacha_svc.domain.banners import Banner, Item
 from gacha_svc.domain.catalog import Catalog, catalog_faults
 from gacha_svc.domain.errors import InvalidCatalog
 from gacha_svc.domain.field_types import Fault
-from gacha_svc.domain.odds import consolidated_rates
+from gacha_svc.domain.odds.long_run import consolidated_rates
 from gacha_svc.domain.rarities import RARITIES
 
 MAX_CATALOG_BYTES = 256 * 1024

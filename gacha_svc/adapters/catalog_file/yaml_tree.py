@@ -19,6 +19,9 @@ MAX_DEPTH = 12
 _INTEGER = re.compile(r"[+-]?(0|[1-9]\d{0,17})", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?\d{1,18}\.\d{0,18}", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_SEPARATOR = re.compile("[\x85\u2028\u2029]")
+"""The parser ends lines at these, as YAML 1.1 says; editors and YAML 1.2 do not."""
+_LINE_BREAK = re.compile("\r\n|\r|\n")
 _NULL = frozenset({"", "~", "null"})
 _TRUTH = {"true": True, "false": False}
 
@@ -55,6 +58,12 @@ def read_yaml(text: str, scalar_of: Callable[[Path, str], object | None]) -> Yam
     `scalar_of` gets the path and the text as written, and returns the value, or None for the
     default. Raises UnreadableYaml. The caller bounds the text's size.
     """
+    separator = _SEPARATOR.search(text)
+    if separator is not None:
+        raise UnreadableYaml(
+            _line_at(text, separator.start()),
+            f"holds a line separator of Unicode (U+{ord(separator[0]):04X}); remove it",
+        )
     builder = _Builder(yaml.parse(text, Loader=yaml.SafeLoader), scalar_of)
     try:
         return builder.build()
@@ -63,8 +72,9 @@ def read_yaml(text: str, scalar_of: Callable[[Path, str], object | None]) -> Yam
         problem = error.problem or error.context or "cannot be read"
         raise UnreadableYaml(mark.line + 1 if mark else 1, f"is not YAML: {problem}") from error
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise UnreadableYaml(line, "holds a control character; remove it") from error
+        raise UnreadableYaml(
+            _line_at(text, error.position), "holds a control character; remove it"
+        ) from error
     except (ValueError, OverflowError) as error:
         # The parser passes escapes and directives to int() and chr() unchecked.
         raise UnreadableYaml(
@@ -143,6 +153,10 @@ class _Builder:
             value = self._value(entry, self._next())
             values.setdefault(key, value)
         return values
+
+
+def _line_at(text: str, position: int) -> int:
+    return len(_LINE_BREAK.findall(text, 0, position)) + 1
 
 
 def _line(event: yaml.Event) -> int:

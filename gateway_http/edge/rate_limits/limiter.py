@@ -3,7 +3,7 @@
     address   by the client's address  every request
     sign-in   by the client's address  public calls whose proto declares WORK_KIND_HASHING:
                                        Register, Login
-    player    by the player            calls that need a token
+    player    by the player            calls with a valid token, where one is needed
 
 The probes /healthz and /readyz have no limits. A request is counted against its limits in this
 order. If one refuses it, it still counts against the limits before that one. The headers describe
@@ -12,7 +12,6 @@ the limit with the fewest remaining requests.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from gateway_http.edge.rate_limits.counters import Counters, Standing
 from gateway_http.edge.rate_limits.token_keys import TokenKeys
@@ -32,19 +31,13 @@ class RateLimited(ResourceExhausted):
         )
 
 
-def _learn_nothing() -> None:
-    """Does nothing: this request does not verify a token."""
-
-
 @dataclass(frozen=True, slots=True)
 class Admission:
     """The limits' decision on a request. `headers` belong to every response to it. If `refusal`
-    is set, it is raised and the request is not served. `succeeded` is called when a service has
-    answered with success, which verifies the token."""
+    is set, it is raised and the request is not served."""
 
     headers: HeaderList
     refusal: RateLimited | None = None
-    succeeded: Callable[[], None] = _learn_nothing
 
 
 UNLIMITED = Admission([])
@@ -75,7 +68,7 @@ class RateLimiter:
         """Those of all classes: what gateways share."""
         return tuple(self._counters.values())
 
-    def admit(
+    async def admit(
         self, limit_class: LimitClass, client_address: str, authorization: str | None
     ) -> Admission:
         """Counts a request against its limits."""
@@ -83,15 +76,10 @@ class RateLimiter:
             return UNLIMITED
         counted = LimitClass.ADDRESS
         standing = self._counters[counted].take(client_address)
-        succeeded = _learn_nothing
         if standing.admitted and limit_class is not LimitClass.ADDRESS:
             key: str | None = client_address
             if limit_class is LimitClass.PLAYER:
-                key = None
-                if authorization is not None:
-                    key, is_known = self._token_keys.of(authorization)
-                    if not is_known:
-                        succeeded = partial(self._token_keys.believe, authorization)
+                key = await self._token_keys.of(authorization) if authorization else None
             if key is not None:
                 standing = _narrower(standing, self._counters[limit_class].take(key))
                 counted = limit_class
@@ -100,7 +88,7 @@ class RateLimiter:
             ("ratelimit", standing.header),
         ]
         if standing.admitted:
-            return Admission(headers, succeeded=succeeded)
+            return Admission(headers)
         self._count_refusal(standing.policy.name)
         return Admission(headers, RateLimited(standing))
 

@@ -15,7 +15,7 @@ from account_svc.domain import sessions
 from account_svc.domain.payments import Charge, ChargeOrder
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from mesh.deadlines import Deadline
-from mesh.saga.definition import Move, Saga
+from mesh.saga.definition import Move, PlainMove, Saga
 from mesh.txn import participant as participant_module
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
@@ -140,7 +140,7 @@ def asked_again_under_another_key() -> None:
 def fee_for_each_try() -> None:
     whole_charge = GiftSaga._charge
 
-    async def charge(self: GiftSaga, saga: Saga, deadline: Deadline) -> Move:
+    async def charge(self: GiftSaga, saga: Saga, deadline: Deadline) -> Move | PlainMove:
         if saga.attempt_count:
             gift = await self._gift(saga)
             await self._fees.charge(replace(gift, attempt=-saga.attempt_count), deadline)

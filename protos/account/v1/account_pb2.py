@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from protos.mesh.v1 import documents_pb2 as protos_dot_mesh_dot_v1_dot_documents__pb2
 from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb2
 from protos.mesh.v1 import rules_pb2 as protos_dot_mesh_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fprotos/account/v1/account.proto\x12\naccount.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"\x9e\x01\n\x0fRegisterRequest\x12\x30\n\x08username\x18\x01 \x01(\tB\x1e\xe2\xf4\x18\x1a\x08\x01\"\x16^[A-Za-z0-9_.-]{3,64}$\x12\x1d\n\x08password\x18\x02 \x01(\tB\x0b\xe2\xf4\x18\x07\x08\x01\x10\x08\x18\x80\x01\x12!\n\x05\x65mail\x18\x03 \x01(\tB\x12\xe2\xf4\x18\x0e\x08\x01\x10\x01\x18\xfe\x01*\x05\x65mail\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\"4\n\x10RegisterResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"L\n\x0cLoginRequest\x12\x1d\n\x08username\x18\x01 \x01(\tB\x0b\xe2\xf4\x18\x07\x08\x01\x10\x01\x18\xfe\x01\x12\x1d\n\x08password\x18\x02 \x01(\tB\x0b\xe2\xf4\x18\x07\x08\x01\x10\x01\x18\x80\x01\"u\n\rLoginResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12$\n\rrefresh_token\x18\x03 \x01(\tR\rrefresh_token\x12\x1e\n\nexpires_in\x18\x04 \x01(\x05R\nexpires_in\"\x14\n\x12GetCurrencyRequest\"S\n\x13GetCurrencyResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x18\n\x10\x63urrency_balance\x18\x02 \x01(\x03\x12\x11\n\tdebt_gems\x18\x03 \x01(\x03\"|\n\x12\x42uyCurrencyRequest\x12\x1e\n\x06\x61mount\x18\x01 \x01(\x03\x42\x0e\xe2\xf4\x18\n\x08\x01\x30\x01\x38\x80\x94\xeb\xdc\x03\x12-\n\x0epayment_method\x18\x02 \x01(\tB\x15\xe2\xf4\x18\x11\x08\x01\"\r^[ -~]{1,64}$\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"\x98\x01\n\x13\x42uyCurrencyResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x18\n\x0bnew_balance\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bpurchase_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05state\x18\x04 \x01(\tH\x02\x88\x01\x01\x42\x0e\n\x0c_new_balanceB\x0e\n\x0c_purchase_idB\x08\n\x06_state\"W\n\x11ListLedgerRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xf4\x18\x02\x38\x64\x12\'\n\npage_token\x18\x02 \x01(\tB\x13\xe2\xf4\x18\x0f\"\r^[0-9]{0,15}$\"W\n\x12ListLedgerResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.account.v1.LedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x0bLedgerEntry\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x15\n\rbalance_after\x18\x04 \x01(\x03\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndebt_after\x18\x06 \x01(\x03\"\x12\n\x10GetKeySetRequest\"9\n\x11GetKeySetResponse\x12$\n\x04keys\x18\x01 \x03(\x0b\x32\x16.account.v1.JsonWebKey\"X\n\nJsonWebKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\x0b\n\x03\x61lg\x18\x03 \x01(\t\x12\x0b\n\x03use\x18\x04 \x01(\t\x12\x0b\n\x03kid\x18\x05 \x01(\t\x12\t\n\x01x\x18\x06 \x01(\t\"(\n\x05\x44\x65\x62it\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"$\n\x0b\x44\x65\x62itResult\x12\x15\n\rbalance_after\x18\x01 \x01(\x03\x32\xc7\x05\n\x0e\x41\x63\x63ountService\x12n\n\x08Register\x12\x1b.account.v1.RegisterRequest\x1a\x1c.account.v1.RegisterResponse\"\'\x90\x02\x02\xc8\xf3\x18\x01\x92\xf4\x18\x08\x08\x03\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0e\"\t/register:\x01*\x12\x62\n\x05Login\x12\x18.account.v1.LoginRequest\x1a\x19.account.v1.LoginResponse\"$\x90\x02\x02\xc8\xf3\x18\x01\x92\xf4\x18\x08\x08\x03\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0b\"\x06/login:\x01*\x12r\n\x0bGetCurrency\x12\x1e.account.v1.GetCurrencyRequest\x1a\x1f.account.v1.GetCurrencyResponse\"\"\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0b\x12\t/currency\x12o\n\x0b\x42uyCurrency\x12\x1e.account.v1.BuyCurrencyRequest\x1a\x1f.account.v1.BuyCurrencyResponse\"\x1f\x90\x02\x02\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\x12\"\r/buy-currency:\x01*\x12m\n\nListLedger\x12\x1d.account.v1.ListLedgerRequest\x1a\x1e.account.v1.ListLedgerResponse\" \x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\t\x12\x07/ledger\x12}\n\tGetKeySet\x12\x1c.account.v1.GetKeySetRequest\x1a\x1d.account.v1.GetKeySetResponse\"3\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\xa0\xf4\x18\x05\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x1a\x0e\xca\x41\x0b\x61\x63\x63ount_svcb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fprotos/account/v1/account.proto\x12\naccount.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprotos/mesh/v1/documents.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"\xdf\x01\n\x0fRegisterRequest\x12>\n\x08username\x18\x01 \x01(\tB,\xe2\xf4\x18\x1a\x08\x01\"\x16^[A-Za-z0-9_.-]{3,64}$\xb2\xf5\x18\nplayer_one\x12\x36\n\x08password\x18\x02 \x01(\tB$\xe2\xf4\x18\x07\x08\x01\x10\x08\x18\x80\x01\xb2\xf5\x18\x15\x63orrect horse battery\x12;\n\x05\x65mail\x18\x03 \x01(\tB,\xe2\xf4\x18\x0e\x08\x01\x10\x01\x18\xfe\x01*\x05\x65mail\xb2\xf5\x18\x16player_one@example.com\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\"4\n\x10RegisterResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"s\n\x0cLoginRequest\x12+\n\x08username\x18\x01 \x01(\tB\x19\xe2\xf4\x18\x07\x08\x01\x10\x01\x18\xfe\x01\xb2\xf5\x18\nplayer_one\x12\x36\n\x08password\x18\x02 \x01(\tB$\xe2\xf4\x18\x07\x08\x01\x10\x01\x18\x80\x01\xb2\xf5\x18\x15\x63orrect horse battery\"u\n\rLoginResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12$\n\rrefresh_token\x18\x03 \x01(\tR\rrefresh_token\x12\x1e\n\nexpires_in\x18\x04 \x01(\x05R\nexpires_in\"\x14\n\x12GetCurrencyRequest\"S\n\x13GetCurrencyResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x18\n\x10\x63urrency_balance\x18\x02 \x01(\x03\x12\x11\n\tdebt_gems\x18\x03 \x01(\x03\"\x93\x01\n\x12\x42uyCurrencyRequest\x12&\n\x06\x61mount\x18\x01 \x01(\x03\x42\x16\xe2\xf4\x18\n\x08\x01\x30\x01\x38\x80\x94\xeb\xdc\x03\xb2\xf5\x18\x04\x31\x36\x30\x30\x12<\n\x0epayment_method\x18\x02 \x01(\tB$\xe2\xf4\x18\x11\x08\x01\"\r^[ -~]{1,64}$\xb2\xf5\x18\x0b\x63redit_card\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"\x98\x01\n\x13\x42uyCurrencyResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x18\n\x0bnew_balance\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bpurchase_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05state\x18\x04 \x01(\tH\x02\x88\x01\x01\x42\x0e\n\x0c_new_balanceB\x0e\n\x0c_purchase_idB\x08\n\x06_state\"W\n\x11ListLedgerRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xf4\x18\x02\x38\x64\x12\'\n\npage_token\x18\x02 \x01(\tB\x13\xe2\xf4\x18\x0f\"\r^[0-9]{0,15}$\"W\n\x12ListLedgerResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.account.v1.LedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x0bLedgerEntry\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x15\n\rbalance_after\x18\x04 \x01(\x03\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndebt_after\x18\x06 \x01(\x03\"\x12\n\x10GetKeySetRequest\"9\n\x11GetKeySetResponse\x12$\n\x04keys\x18\x01 \x03(\x0b\x32\x16.account.v1.JsonWebKey\"X\n\nJsonWebKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\x0b\n\x03\x61lg\x18\x03 \x01(\t\x12\x0b\n\x03use\x18\x04 \x01(\t\x12\x0b\n\x03kid\x18\x05 \x01(\t\x12\t\n\x01x\x18\x06 \x01(\t\"(\n\x05\x44\x65\x62it\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"$\n\x0b\x44\x65\x62itResult\x12\x15\n\rbalance_after\x18\x01 \x01(\x03\x32\xc7\x05\n\x0e\x41\x63\x63ountService\x12n\n\x08Register\x12\x1b.account.v1.RegisterRequest\x1a\x1c.account.v1.RegisterResponse\"\'\x90\x02\x02\xc8\xf3\x18\x01\x92\xf4\x18\x08\x08\x03\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0e\"\t/register:\x01*\x12\x62\n\x05Login\x12\x18.account.v1.LoginRequest\x1a\x19.account.v1.LoginResponse\"$\x90\x02\x02\xc8\xf3\x18\x01\x92\xf4\x18\x08\x08\x03\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0b\"\x06/login:\x01*\x12r\n\x0bGetCurrency\x12\x1e.account.v1.GetCurrencyRequest\x1a\x1f.account.v1.GetCurrencyResponse\"\"\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0b\x12\t/currency\x12o\n\x0b\x42uyCurrency\x12\x1e.account.v1.BuyCurrencyRequest\x1a\x1f.account.v1.BuyCurrencyResponse\"\x1f\x90\x02\x02\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\x12\"\r/buy-currency:\x01*\x12m\n\nListLedger\x12\x1d.account.v1.ListLedgerRequest\x1a\x1e.account.v1.ListLedgerResponse\" \x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\t\x12\x07/ledger\x12}\n\tGetKeySet\x12\x1c.account.v1.GetKeySetRequest\x1a\x1d.account.v1.GetKeySetResponse\"3\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\xa0\xf4\x18\x05\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x1a\x0e\xca\x41\x0b\x61\x63\x63ount_svcb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,19 +38,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.account.v1.account_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REGISTERREQUEST'].fields_by_name['username']._loaded_options = None
-  _globals['_REGISTERREQUEST'].fields_by_name['username']._serialized_options = b'\342\364\030\032\010\001\"\026^[A-Za-z0-9_.-]{3,64}$'
+  _globals['_REGISTERREQUEST'].fields_by_name['username']._serialized_options = b'\342\364\030\032\010\001\"\026^[A-Za-z0-9_.-]{3,64}$\262\365\030\nplayer_one'
   _globals['_REGISTERREQUEST'].fields_by_name['password']._loaded_options = None
-  _globals['_REGISTERREQUEST'].fields_by_name['password']._serialized_options = b'\342\364\030\007\010\001\020\010\030\200\001'
+  _globals['_REGISTERREQUEST'].fields_by_name['password']._serialized_options = b'\342\364\030\007\010\001\020\010\030\200\001\262\365\030\025correct horse battery'
   _globals['_REGISTERREQUEST'].fields_by_name['email']._loaded_options = None
-  _globals['_REGISTERREQUEST'].fields_by_name['email']._serialized_options = b'\342\364\030\016\010\001\020\001\030\376\001*\005email'
+  _globals['_REGISTERREQUEST'].fields_by_name['email']._serialized_options = b'\342\364\030\016\010\001\020\001\030\376\001*\005email\262\365\030\026player_one@example.com'
   _globals['_LOGINREQUEST'].fields_by_name['username']._loaded_options = None
-  _globals['_LOGINREQUEST'].fields_by_name['username']._serialized_options = b'\342\364\030\007\010\001\020\001\030\376\001'
+  _globals['_LOGINREQUEST'].fields_by_name['username']._serialized_options = b'\342\364\030\007\010\001\020\001\030\376\001\262\365\030\nplayer_one'
   _globals['_LOGINREQUEST'].fields_by_name['password']._loaded_options = None
-  _globals['_LOGINREQUEST'].fields_by_name['password']._serialized_options = b'\342\364\030\007\010\001\020\001\030\200\001'
+  _globals['_LOGINREQUEST'].fields_by_name['password']._serialized_options = b'\342\364\030\007\010\001\020\001\030\200\001\262\365\030\025correct horse battery'
   _globals['_BUYCURRENCYREQUEST'].fields_by_name['amount']._loaded_options = None
-  _globals['_BUYCURRENCYREQUEST'].fields_by_name['amount']._serialized_options = b'\342\364\030\n\010\0010\0018\200\224\353\334\003'
+  _globals['_BUYCURRENCYREQUEST'].fields_by_name['amount']._serialized_options = b'\342\364\030\n\010\0010\0018\200\224\353\334\003\262\365\030\0041600'
   _globals['_BUYCURRENCYREQUEST'].fields_by_name['payment_method']._loaded_options = None
-  _globals['_BUYCURRENCYREQUEST'].fields_by_name['payment_method']._serialized_options = b'\342\364\030\021\010\001\"\r^[ -~]{1,64}$'
+  _globals['_BUYCURRENCYREQUEST'].fields_by_name['payment_method']._serialized_options = b'\342\364\030\021\010\001\"\r^[ -~]{1,64}$\262\365\030\013credit_card'
   _globals['_LISTLEDGERREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTLEDGERREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\364\030\0028d'
   _globals['_LISTLEDGERREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -68,38 +69,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCOUNTSERVICE'].methods_by_name['ListLedger']._serialized_options = b'\220\002\001\310\363\030\002\222\364\030\006\020\210\'\030\220N\202\323\344\223\002\t\022\007/ledger'
   _globals['_ACCOUNTSERVICE'].methods_by_name['GetKeySet']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['GetKeySet']._serialized_options = b'\220\002\001\310\363\030\001\222\364\030\006\020\210\'\030\220N\240\364\030\005\202\323\344\223\002\030\022\026/.well-known/jwks.json'
-  _globals['_REGISTERREQUEST']._serialized_start=194
-  _globals['_REGISTERREQUEST']._serialized_end=352
-  _globals['_REGISTERRESPONSE']._serialized_start=354
-  _globals['_REGISTERRESPONSE']._serialized_end=406
-  _globals['_LOGINREQUEST']._serialized_start=408
-  _globals['_LOGINREQUEST']._serialized_end=484
-  _globals['_LOGINRESPONSE']._serialized_start=486
-  _globals['_LOGINRESPONSE']._serialized_end=603
-  _globals['_GETCURRENCYREQUEST']._serialized_start=605
-  _globals['_GETCURRENCYREQUEST']._serialized_end=625
-  _globals['_GETCURRENCYRESPONSE']._serialized_start=627
-  _globals['_GETCURRENCYRESPONSE']._serialized_end=710
-  _globals['_BUYCURRENCYREQUEST']._serialized_start=712
-  _globals['_BUYCURRENCYREQUEST']._serialized_end=836
-  _globals['_BUYCURRENCYRESPONSE']._serialized_start=839
-  _globals['_BUYCURRENCYRESPONSE']._serialized_end=991
-  _globals['_LISTLEDGERREQUEST']._serialized_start=993
-  _globals['_LISTLEDGERREQUEST']._serialized_end=1080
-  _globals['_LISTLEDGERRESPONSE']._serialized_start=1082
-  _globals['_LISTLEDGERRESPONSE']._serialized_end=1169
-  _globals['_LEDGERENTRY']._serialized_start=1172
-  _globals['_LEDGERENTRY']._serialized_end=1328
-  _globals['_GETKEYSETREQUEST']._serialized_start=1330
-  _globals['_GETKEYSETREQUEST']._serialized_end=1348
-  _globals['_GETKEYSETRESPONSE']._serialized_start=1350
-  _globals['_GETKEYSETRESPONSE']._serialized_end=1407
-  _globals['_JSONWEBKEY']._serialized_start=1409
-  _globals['_JSONWEBKEY']._serialized_end=1497
-  _globals['_DEBIT']._serialized_start=1499
-  _globals['_DEBIT']._serialized_end=1539
-  _globals['_DEBITRESULT']._serialized_start=1541
-  _globals['_DEBITRESULT']._serialized_end=1577
-  _globals['_ACCOUNTSERVICE']._serialized_start=1580
-  _globals['_ACCOUNTSERVICE']._serialized_end=2291
+  _globals['_REGISTERREQUEST']._serialized_start=226
+  _globals['_REGISTERREQUEST']._serialized_end=449
+  _globals['_REGISTERRESPONSE']._serialized_start=451
+  _globals['_REGISTERRESPONSE']._serialized_end=503
+  _globals['_LOGINREQUEST']._serialized_start=505
+  _globals['_LOGINREQUEST']._serialized_end=620
+  _globals['_LOGINRESPONSE']._serialized_start=622
+  _globals['_LOGINRESPONSE']._serialized_end=739
+  _globals['_GETCURRENCYREQUEST']._serialized_start=741
+  _globals['_GETCURRENCYREQUEST']._serialized_end=761
+  _globals['_GETCURRENCYRESPONSE']._serialized_start=763
+  _globals['_GETCURRENCYRESPONSE']._serialized_end=846
+  _globals['_BUYCURRENCYREQUEST']._serialized_start=849
+  _globals['_BUYCURRENCYREQUEST']._serialized_end=996
+  _globals['_BUYCURRENCYRESPONSE']._serialized_start=999
+  _globals['_BUYCURRENCYRESPONSE']._serialized_end=1151
+  _globals['_LISTLEDGERREQUEST']._serialized_start=1153
+  _globals['_LISTLEDGERREQUEST']._serialized_end=1240
+  _globals['_LISTLEDGERRESPONSE']._serialized_start=1242
+  _globals['_LISTLEDGERRESPONSE']._serialized_end=1329
+  _globals['_LEDGERENTRY']._serialized_start=1332
+  _globals['_LEDGERENTRY']._serialized_end=1488
+  _globals['_GETKEYSETREQUEST']._serialized_start=1490
+  _globals['_GETKEYSETREQUEST']._serialized_end=1508
+  _globals['_GETKEYSETRESPONSE']._serialized_start=1510
+  _globals['_GETKEYSETRESPONSE']._serialized_end=1567
+  _globals['_JSONWEBKEY']._serialized_start=1569
+  _globals['_JSONWEBKEY']._serialized_end=1657
+  _globals['_DEBIT']._serialized_start=1659
+  _globals['_DEBIT']._serialized_end=1699
+  _globals['_DEBITRESULT']._serialized_start=1701
+  _globals['_DEBITRESULT']._serialized_end=1737
+  _globals['_ACCOUNTSERVICE']._serialized_start=1740
+  _globals['_ACCOUNTSERVICE']._serialized_end=2451
 # @@protoc_insertion_point(module_scope)

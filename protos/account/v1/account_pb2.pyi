@@ -39,10 +39,12 @@ class RegisterRequest(_message.Message):
     regard to case.
     """
     password: _builtins.str
-    """8 to 128 characters."""
+    """8 to 128 characters after normalisation to NFC. The most common passwords, the
+    username and the email are refused.
+    """
     email: _builtins.str
     """An address that could receive mail; at most 254 characters; unique without
-    regard to case.
+    regard to case. Its domain is compared in the form of IDNA.
     """
     idempotency_key: _builtins.str
     """Makes a repeat safe: 1 to 128 visible ASCII characters. Given anew by the
@@ -101,7 +103,9 @@ class LoginRequest(_message.Message):
     username: _builtins.str
     """The name that was registered, in any case."""
     password: _builtins.str
-    """The password that was registered."""
+    """The password that was registered, in any spelling of Unicode that has the same
+    NFC.
+    """
     def __init__(
         self,
         *,

@@ -31,7 +31,9 @@ class RefreshRequest(_message.Message):
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     refresh_token: _builtins.str
-    """The session's newest refresh token."""
+    """The session's newest refresh token. At /docs the example stands for the last one
+    that the page received.
+    """
     idempotency_key: _builtins.str
     """Makes a repeat safe: 1 to 128 visible ASCII characters, new for each
     rotation. Given anew by the server when empty. REST callers send it as the
@@ -176,7 +178,7 @@ class ChangePasswordRequest(_message.Message):
     current_password: _builtins.str
     """The password that Login takes until now."""
     new_password: _builtins.str
-    """The password that Login takes from now on: 8 to 128 characters."""
+    """The password that Login takes from now on; RegisterRequest has the rules."""
     idempotency_key: _builtins.str
     """Makes a repeat safe: 1 to 128 visible ASCII characters, unique for this
     player's changes. Given anew by the server when empty. REST callers send it

@@ -24,16 +24,27 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import client_pb2 as google_dot_api_dot_client__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from protos.mesh.v1 import documents_pb2 as protos_dot_mesh_dot_v1_dot_documents__pb2
 from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb2
+from protos.mesh.v1 import rules_pb2 as protos_dot_mesh_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/gacha/v1/catalog.proto\x12\x08gacha.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1cprotos/mesh/v1/options.proto\"\x0f\n\rInitDbRequest\"K\n\x0eInitDbResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x12\n\nitem_count\x18\x02 \x01(\x05\x12\x14\n\x0c\x62\x61nner_count\x18\x03 \x01(\x05\"\x12\n\x10ListItemsRequest\"2\n\x11ListItemsResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.gacha.v1.Item\"0\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06rarity\x18\x03 \x01(\t\"&\n\x11GetChancesRequest\x12\x11\n\tbanner_id\x18\x01 \x01(\t\"8\n\x12GetChancesResponse\x12\"\n\x07\x63hances\x18\x01 \x01(\x0b\x32\x11.gacha.v1.Chances\"]\n\x07\x43hances\x12\x12\n\x04rare\x18\x01 \x01(\x01R\x04rare\x12\x1e\n\nsuper_rare\x18\x02 \x01(\x01R\nsuper_rare\x12\x1e\n\nultra_rare\x18\x03 \x01(\x01R\nultra_rare\"\x14\n\x12ListBannersRequest\"8\n\x13ListBannersResponse\x12!\n\x07\x62\x61nners\x18\x01 \x03(\x0b\x32\x10.gacha.v1.Banner\"%\n\x10GetBannerRequest\x12\x11\n\tbanner_id\x18\x01 \x01(\t\"\xd3\x01\n\x06\x42\x61nner\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\r\n\x05price\x18\x05 \x01(\x03\x12\x13\n\x0bpull_counts\x18\x06 \x03(\x05\x12\x12\n\npull_limit\x18\x07 \x01(\x05\x12\x14\n\x0codds_version\x18\x08 \x01(\t\x12\"\n\x04odds\x18\t \x03(\x0b\x32\x14.gacha.v1.RarityOdds\x12\x1a\n\x12ten_pull_guarantee\x18\n \x01(\t\"\xe0\x01\n\nRarityOdds\x12\x0e\n\x06rarity\x18\x01 \x01(\t\x12\x11\n\tbase_rate\x18\x02 \x01(\x01\x12\x16\n\x0esoft_pity_from\x18\x03 \x01(\x05\x12\x16\n\x0esoft_pity_step\x18\x04 \x01(\x01\x12\x11\n\thard_pity\x18\x05 \x01(\x05\x12\x19\n\x11\x63onsolidated_rate\x18\x06 \x01(\x01\x12\x16\n\x0e\x65xpected_pulls\x18\x07 \x01(\x01\x12\x16\n\x0e\x66\x65\x61tured_share\x18\x08 \x01(\x01\x12!\n\x05items\x18\t \x03(\x0b\x32\x12.gacha.v1.ItemOdds\"N\n\x08ItemOdds\x12\x0f\n\x07item_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tured\x18\x03 \x01(\x08\x12\x11\n\tbase_rate\x18\x04 \x01(\x01\x32\xac\x04\n\x0e\x43\x61talogService\x12`\n\x06InitDb\x12\x17.gacha.v1.InitDbRequest\x1a\x18.gacha.v1.InitDbResponse\"#\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\x05\x61\x64min\xe0\xf3\x18\x01\x82\xd3\xe4\x93\x02\t\x12\x07/initdb\x12\x65\n\tListItems\x12\x1a.gacha.v1.ListItemsRequest\x1a\x1b.gacha.v1.ListItemsResponse\"\x1f\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x08\x12\x06/items\x12j\n\nGetChances\x12\x1b.gacha.v1.GetChancesRequest\x1a\x1c.gacha.v1.GetChancesResponse\"!\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\n\x12\x08/chances\x12m\n\x0bListBanners\x12\x1c.gacha.v1.ListBannersRequest\x1a\x1d.gacha.v1.ListBannersResponse\"!\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\n\x12\x08/banners\x12h\n\tGetBanner\x12\x1a.gacha.v1.GetBannerRequest\x1a\x10.gacha.v1.Banner\"-\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x16\x12\x14/banners/{banner_id}\x1a\x0c\xca\x41\tgacha_svcb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/gacha/v1/catalog.proto\x12\x08gacha.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprotos/mesh/v1/documents.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"\x0f\n\rInitDbRequest\"K\n\x0eInitDbResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x12\n\nitem_count\x18\x02 \x01(\x05\x12\x14\n\x0c\x62\x61nner_count\x18\x03 \x01(\x05\"\x12\n\x10ListItemsRequest\"2\n\x11ListItemsResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.gacha.v1.Item\"0\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06rarity\x18\x03 \x01(\t\"4\n\x11GetChancesRequest\x12\x1f\n\tbanner_id\x18\x01 \x01(\tB\x0c\xb2\xf5\x18\x08standard\"8\n\x12GetChancesResponse\x12\"\n\x07\x63hances\x18\x01 \x01(\x0b\x32\x11.gacha.v1.Chances\"]\n\x07\x43hances\x12\x12\n\x04rare\x18\x01 \x01(\x01R\x04rare\x12\x1e\n\nsuper_rare\x18\x02 \x01(\x01R\nsuper_rare\x12\x1e\n\nultra_rare\x18\x03 \x01(\x01R\nultra_rare\"\x14\n\x12ListBannersRequest\"8\n\x13ListBannersResponse\x12!\n\x07\x62\x61nners\x18\x01 \x03(\x0b\x32\x10.gacha.v1.Banner\"3\n\x10GetBannerRequest\x12\x1f\n\tbanner_id\x18\x01 \x01(\tB\x0c\xb2\xf5\x18\x08standard\"\xd3\x01\n\x06\x42\x61nner\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\r\n\x05price\x18\x05 \x01(\x03\x12\x13\n\x0bpull_counts\x18\x06 \x03(\x05\x12\x12\n\npull_limit\x18\x07 \x01(\x05\x12\x14\n\x0codds_version\x18\x08 \x01(\t\x12\"\n\x04odds\x18\t \x03(\x0b\x32\x14.gacha.v1.RarityOdds\x12\x1a\n\x12ten_pull_guarantee\x18\n \x01(\t\"q\n\x18ListBannerHistoryRequest\x12\x11\n\tbanner_id\x18\x01 \x01(\t\x12\x19\n\tpage_size\x18\x02 \x01(\x05\x42\x06\xe2\xf4\x18\x02\x38\x64\x12\'\n\npage_token\x18\x03 \x01(\tB\x13\xe2\xf4\x18\x0f\"\r^[0-9]{0,15}$\"[\n\x19ListBannerHistoryResponse\x12%\n\x07periods\x18\x01 \x03(\x0b\x32\x14.gacha.v1.OddsPeriod\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\nOddsPeriod\x12\x14\n\x0codds_version\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"&\n\x0eGetOddsRequest\x12\x14\n\x0codds_version\x18\x01 \x01(\t\"j\n\x04Odds\x12\x14\n\x0codds_version\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\"\n\x04odds\x18\x03 \x03(\x0b\x32\x14.gacha.v1.RarityOdds\x12\x1a\n\x12ten_pull_guarantee\x18\x04 \x01(\t\"\xe0\x01\n\nRarityOdds\x12\x0e\n\x06rarity\x18\x01 \x01(\t\x12\x11\n\tbase_rate\x18\x02 \x01(\x01\x12\x16\n\x0esoft_pity_from\x18\x03 \x01(\x05\x12\x16\n\x0esoft_pity_step\x18\x04 \x01(\x01\x12\x11\n\thard_pity\x18\x05 \x01(\x05\x12\x19\n\x11\x63onsolidated_rate\x18\x06 \x01(\x01\x12\x16\n\x0e\x65xpected_pulls\x18\x07 \x01(\x01\x12\x16\n\x0e\x66\x65\x61tured_share\x18\x08 \x01(\x01\x12!\n\x05items\x18\t \x03(\x0b\x32\x12.gacha.v1.ItemOdds\"N\n\x08ItemOdds\x12\x0f\n\x07item_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tured\x18\x03 \x01(\x08\x12\x11\n\tbase_rate\x18\x04 \x01(\x01\x32\xa6\x06\n\x0e\x43\x61talogService\x12`\n\x06InitDb\x12\x17.gacha.v1.InitDbRequest\x1a\x18.gacha.v1.InitDbResponse\"#\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\x05\x61\x64min\xe0\xf3\x18\x01\x82\xd3\xe4\x93\x02\t\x12\x07/initdb\x12\x65\n\tListItems\x12\x1a.gacha.v1.ListItemsRequest\x1a\x1b.gacha.v1.ListItemsResponse\"\x1f\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x08\x12\x06/items\x12j\n\nGetChances\x12\x1b.gacha.v1.GetChancesRequest\x1a\x1c.gacha.v1.GetChancesResponse\"!\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\n\x12\x08/chances\x12m\n\x0bListBanners\x12\x1c.gacha.v1.ListBannersRequest\x1a\x1d.gacha.v1.ListBannersResponse\"!\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\n\x12\x08/banners\x12h\n\tGetBanner\x12\x1a.gacha.v1.GetBannerRequest\x1a\x10.gacha.v1.Banner\"-\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x16\x12\x14/banners/{banner_id}\x12\x93\x01\n\x11ListBannerHistory\x12\".gacha.v1.ListBannerHistoryRequest\x1a#.gacha.v1.ListBannerHistoryResponse\"5\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x1e\x12\x1c/banners/{banner_id}/history\x12\x62\n\x07GetOdds\x12\x18.gacha.v1.GetOddsRequest\x1a\x0e.gacha.v1.Odds\"-\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x16\x12\x14/odds/{odds_version}\x1a\x0c\xca\x41\tgacha_svcb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.gacha.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GETCHANCESREQUEST'].fields_by_name['banner_id']._loaded_options = None
+  _globals['_GETCHANCESREQUEST'].fields_by_name['banner_id']._serialized_options = b'\262\365\030\010standard'
+  _globals['_GETBANNERREQUEST'].fields_by_name['banner_id']._loaded_options = None
+  _globals['_GETBANNERREQUEST'].fields_by_name['banner_id']._serialized_options = b'\262\365\030\010standard'
+  _globals['_LISTBANNERHISTORYREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTBANNERHISTORYREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\364\030\0028d'
+  _globals['_LISTBANNERHISTORYREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTBANNERHISTORYREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\364\030\017\"\r^[0-9]{0,15}$'
   _globals['_CATALOGSERVICE']._loaded_options = None
   _globals['_CATALOGSERVICE']._serialized_options = b'\312A\tgacha_svc'
   _globals['_CATALOGSERVICE'].methods_by_name['InitDb']._loaded_options = None
@@ -46,34 +57,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CATALOGSERVICE'].methods_by_name['ListBanners']._serialized_options = b'\220\002\001\310\363\030\001\222\364\030\006\020\210\'\030\220N\202\323\344\223\002\n\022\010/banners'
   _globals['_CATALOGSERVICE'].methods_by_name['GetBanner']._loaded_options = None
   _globals['_CATALOGSERVICE'].methods_by_name['GetBanner']._serialized_options = b'\220\002\001\310\363\030\001\222\364\030\006\020\210\'\030\220N\202\323\344\223\002\026\022\024/banners/{banner_id}'
-  _globals['_INITDBREQUEST']._serialized_start=128
-  _globals['_INITDBREQUEST']._serialized_end=143
-  _globals['_INITDBRESPONSE']._serialized_start=145
-  _globals['_INITDBRESPONSE']._serialized_end=220
-  _globals['_LISTITEMSREQUEST']._serialized_start=222
-  _globals['_LISTITEMSREQUEST']._serialized_end=240
-  _globals['_LISTITEMSRESPONSE']._serialized_start=242
-  _globals['_LISTITEMSRESPONSE']._serialized_end=292
-  _globals['_ITEM']._serialized_start=294
-  _globals['_ITEM']._serialized_end=342
-  _globals['_GETCHANCESREQUEST']._serialized_start=344
-  _globals['_GETCHANCESREQUEST']._serialized_end=382
-  _globals['_GETCHANCESRESPONSE']._serialized_start=384
-  _globals['_GETCHANCESRESPONSE']._serialized_end=440
-  _globals['_CHANCES']._serialized_start=442
-  _globals['_CHANCES']._serialized_end=535
-  _globals['_LISTBANNERSREQUEST']._serialized_start=537
-  _globals['_LISTBANNERSREQUEST']._serialized_end=557
-  _globals['_LISTBANNERSRESPONSE']._serialized_start=559
-  _globals['_LISTBANNERSRESPONSE']._serialized_end=615
-  _globals['_GETBANNERREQUEST']._serialized_start=617
-  _globals['_GETBANNERREQUEST']._serialized_end=654
-  _globals['_BANNER']._serialized_start=657
-  _globals['_BANNER']._serialized_end=868
-  _globals['_RARITYODDS']._serialized_start=871
-  _globals['_RARITYODDS']._serialized_end=1095
-  _globals['_ITEMODDS']._serialized_start=1097
-  _globals['_ITEMODDS']._serialized_end=1175
-  _globals['_CATALOGSERVICE']._serialized_start=1178
-  _globals['_CATALOGSERVICE']._serialized_end=1734
+  _globals['_CATALOGSERVICE'].methods_by_name['ListBannerHistory']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['ListBannerHistory']._serialized_options = b'\220\002\001\310\363\030\001\222\364\030\006\020\210\'\030\220N\202\323\344\223\002\036\022\034/banners/{banner_id}/history'
+  _globals['_CATALOGSERVICE'].methods_by_name['GetOdds']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['GetOdds']._serialized_options = b'\220\002\001\310\363\030\001\222\364\030\006\020\210\'\030\220N\202\323\344\223\002\026\022\024/odds/{odds_version}'
+  _globals['_INITDBREQUEST']._serialized_start=221
+  _globals['_INITDBREQUEST']._serialized_end=236
+  _globals['_INITDBRESPONSE']._serialized_start=238
+  _globals['_INITDBRESPONSE']._serialized_end=313
+  _globals['_LISTITEMSREQUEST']._serialized_start=315
+  _globals['_LISTITEMSREQUEST']._serialized_end=333
+  _globals['_LISTITEMSRESPONSE']._serialized_start=335
+  _globals['_LISTITEMSRESPONSE']._serialized_end=385
+  _globals['_ITEM']._serialized_start=387
+  _globals['_ITEM']._serialized_end=435
+  _globals['_GETCHANCESREQUEST']._serialized_start=437
+  _globals['_GETCHANCESREQUEST']._serialized_end=489
+  _globals['_GETCHANCESRESPONSE']._serialized_start=491
+  _globals['_GETCHANCESRESPONSE']._serialized_end=547
+  _globals['_CHANCES']._serialized_start=549
+  _globals['_CHANCES']._serialized_end=642
+  _globals['_LISTBANNERSREQUEST']._serialized_start=644
+  _globals['_LISTBANNERSREQUEST']._serialized_end=664
+  _globals['_LISTBANNERSRESPONSE']._serialized_start=666
+  _globals['_LISTBANNERSRESPONSE']._serialized_end=722
+  _globals['_GETBANNERREQUEST']._serialized_start=724
+  _globals['_GETBANNERREQUEST']._serialized_end=775
+  _globals['_BANNER']._serialized_start=778
+  _globals['_BANNER']._serialized_end=989
+  _globals['_LISTBANNERHISTORYREQUEST']._serialized_start=991
+  _globals['_LISTBANNERHISTORYREQUEST']._serialized_end=1104
+  _globals['_LISTBANNERHISTORYRESPONSE']._serialized_start=1106
+  _globals['_LISTBANNERHISTORYRESPONSE']._serialized_end=1197
+  _globals['_ODDSPERIOD']._serialized_start=1199
+  _globals['_ODDSPERIOD']._serialized_end=1319
+  _globals['_GETODDSREQUEST']._serialized_start=1321
+  _globals['_GETODDSREQUEST']._serialized_end=1359
+  _globals['_ODDS']._serialized_start=1361
+  _globals['_ODDS']._serialized_end=1467
+  _globals['_RARITYODDS']._serialized_start=1470
+  _globals['_RARITYODDS']._serialized_end=1694
+  _globals['_ITEMODDS']._serialized_start=1696
+  _globals['_ITEMODDS']._serialized_end=1774
+  _globals['_CATALOGSERVICE']._serialized_start=1777
+  _globals['_CATALOGSERVICE']._serialized_end=2583
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ with the reasons named at each method, in the domain "gacha-mesh".
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -308,8 +309,8 @@ class Banner(_message.Message):
     pull_limit: _builtins.int
     """How many pulls a player has on this banner in all; 0 for no limit."""
     odds_version: _builtins.str
-    """Names these odds; changes whenever any of them does. Every pull records
-    the version that it was drawn by.
+    """Names these odds; changes whenever anything that is drawn by does, and with
+    nothing else. Every pull records the version that it was drawn by.
     """
     ten_pull_guarantee: _builtins.str
     """In ten pulls at once, at least one is of this rarity or above; empty for
@@ -344,6 +345,158 @@ class Banner(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Banner: _TypeAlias = Banner  # noqa: Y015
+
+@_typing.final
+class ListBannerHistoryRequest(_message.Message):
+    """Asks for the history of a banner's odds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BANNER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    banner_id: _builtins.str
+    """The banner, which may have left the catalog."""
+    page_size: _builtins.int
+    """Periods wanted, 1 to 100; 0 means 20."""
+    page_token: _builtins.str
+    """Where to go on: the next_page_token of the page before, or empty."""
+    def __init__(
+        self,
+        *,
+        banner_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["banner_id", b"banner_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBannerHistoryRequest: _TypeAlias = ListBannerHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ListBannerHistoryResponse(_message.Message):
+    """A page of the history of a banner's odds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIODS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the page after this one; empty when this is the last."""
+    @_builtins.property
+    def periods(self) -> _containers.RepeatedCompositeFieldContainer[Global___OddsPeriod]:
+        """Newest first. Between two periods the banner was not in the catalog."""
+
+    def __init__(
+        self,
+        *,
+        periods: _abc.Iterable[Global___OddsPeriod] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "periods", b"periods"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBannerHistoryResponse: _TypeAlias = ListBannerHistoryResponse  # noqa: Y015
+
+@_typing.final
+class OddsPeriod(_message.Message):
+    """The time in which a banner was drawn by one version of its odds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ODDS_VERSION_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    odds_version: _builtins.str
+    """The odds, for GetOdds."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When they came into force."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When they ceased to be in force; left out while they are."""
+
+    def __init__(
+        self,
+        *,
+        odds_version: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["odds_version", b"odds_version", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OddsPeriod: _TypeAlias = OddsPeriod  # noqa: Y015
+
+@_typing.final
+class GetOddsRequest(_message.Message):
+    """Asks for odds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ODDS_VERSION_FIELD_NUMBER: _builtins.int
+    odds_version: _builtins.str
+    """The version, as a banner, its history and a pull name it."""
+    def __init__(
+        self,
+        *,
+        odds_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["odds_version", b"odds_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOddsRequest: _TypeAlias = GetOddsRequest  # noqa: Y015
+
+@_typing.final
+class Odds(_message.Message):
+    """Everything that the pulls of a banner are or were drawn by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ODDS_VERSION_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ODDS_FIELD_NUMBER: _builtins.int
+    TEN_PULL_GUARANTEE_FIELD_NUMBER: _builtins.int
+    odds_version: _builtins.str
+    """Names these odds."""
+    kind: _builtins.str
+    """Banners of one kind share their pity, such as "limited"."""
+    ten_pull_guarantee: _builtins.str
+    """In ten pulls at once, at least one is of this rarity or above; empty for
+    no such promise.
+    """
+    @_builtins.property
+    def odds(self) -> _containers.RepeatedCompositeFieldContainer[Global___RarityOdds]:
+        """The odds of each rarity, highest first."""
+
+    def __init__(
+        self,
+        *,
+        odds_version: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        odds: _abc.Iterable[Global___RarityOdds] | None = ...,
+        ten_pull_guarantee: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "odds", b"odds", "odds_version", b"odds_version", "ten_pull_guarantee", b"ten_pull_guarantee"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Odds: _TypeAlias = Odds  # noqa: Y015
 
 @_typing.final
 class RarityOdds(_message.Message):

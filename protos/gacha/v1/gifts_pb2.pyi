@@ -92,9 +92,9 @@ class Gift(_message.Message):
     item_id: _builtins.int
     """The item's number."""
     name: _builtins.str
-    """The item's name."""
+    """The item's name when the gift was sent."""
     rarity: _builtins.str
-    """"rare", "super rare" or "ultra rare"."""
+    """"rare", "super rare" or "ultra rare", when the gift was sent."""
     count: _builtins.int
     """How many of the item."""
     fee: _builtins.int

@@ -62,12 +62,14 @@ class Instance(_message.Message):
     service: _builtins.str
     """What it serves, such as "gacha_svc"; 1 to 100 visible ASCII characters."""
     address: _builtins.str
-    """Where it listens: host:port."""
+    """Where it listens: host:port. The host is a DNS name, an IPv4 address, or an
+    IPv6 address in brackets; no unspecified, multicast or broadcast address.
+    """
     state: Global___InstanceState.ValueType
     """Whether it takes calls."""
     metrics_address: _builtins.str
-    """Where Prometheus reads its metrics, at /metrics: host:port, or empty if it
-    has none.
+    """Where Prometheus reads its metrics, at /metrics: host:port as in address, or
+    empty if it has none.
     """
     def __init__(
         self,

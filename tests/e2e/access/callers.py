@@ -9,13 +9,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.local.secrets.credentials import IDENTITIES
 from mesh.identity.keys import key_id
-from mesh.identity.tokens import ALGORITHM, ISSUER, PLAYER_AUDIENCE, SERVICE_AUDIENCE
+from mesh.identity.tokens import ALGORITHM, ISSUER, PLAYER_AUDIENCE, service_audience
 from proof.players import Player
 from proof.stack import Mesh
 from proof.tokens import key_of, token_of
 from tests.authorization import PLAYERS, Line
 
-REFUSALS = {"TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "WRONG_CALLER"}
+SERVERS = ("account_svc", "gacha_svc", "registry")
+REFUSALS = {"TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "WRONG_AUDIENCE", "WRONG_CALLER"}
 """What is said to those who may not call; anything else comes from the method itself."""
 
 
@@ -43,28 +44,38 @@ class Caller:
         return "WRONG_CALLER" if self.kind != is_for else self.fault or "WRONG_CALLER"
 
 
-def callers(mesh: Mesh, player: Player, another: Player) -> list[Caller]:
-    """All callers; the keys are the mesh's own, except a stranger's."""
+def callers(mesh: Mesh, player: Player, another: Player, callee: str) -> list[Caller]:
+    """All callers of the service `callee`; the keys are the mesh's own, except a stranger's."""
+    elsewhere = next(name for name in SERVERS if name != callee)
     return [
         Caller("nobody", "", fault="TOKEN_MISSING"),
         Caller("garbage", "not.a.token", fault="TOKEN_INVALID"),
         Caller("a player", player.token, "player", "player"),
         Caller("another player", another.token, "player", "player"),
-        *(Caller(name, token_of(mesh, name), "service", name) for name in IDENTITIES),
-        *_expired(mesh, player),
-        *_impostors(mesh, player),
+        *(Caller(name, token_of(mesh, name, callee), "service", name) for name in IDENTITIES),
+        *(
+            Caller(
+                f"{name} with a token for {elsewhere}",
+                token_of(mesh, name, elsewhere),
+                "service",
+                fault="WRONG_AUDIENCE",
+            )
+            for name in IDENTITIES
+        ),
+        *_expired(mesh, player, service_audience(callee)),
+        *_impostors(mesh, player, service_audience(callee)),
     ]
 
 
-def _expired(mesh: Mesh, player: Player) -> Iterator[Caller]:
+def _expired(mesh: Mesh, player: Player, audience: str) -> Iterator[Caller]:
     token = _signed(mesh.player_key(), PLAYER_AUDIENCE, player.user_id, seconds=-60)
     yield Caller("an expired player", token, "player", fault="TOKEN_EXPIRED")
     for name in IDENTITIES:
-        token = _signed(key_of(mesh, name), SERVICE_AUDIENCE, name, seconds=-60)
+        token = _signed(key_of(mesh, name), audience, name, seconds=-60)
         yield Caller(f"an expired {name}", token, "service", fault="TOKEN_EXPIRED")
 
 
-def _impostors(mesh: Mesh, player: Player) -> Iterator[Caller]:
+def _impostors(mesh: Mesh, player: Player, audience: str) -> Iterator[Caller]:
     keys = {name: key_of(mesh, name) for name in IDENTITIES}
     stranger = Ed25519PrivateKey.generate()
     signers = keys | {"the players' key": mesh.player_key(), "a stranger": stranger}
@@ -73,10 +84,10 @@ def _impostors(mesh: Mesh, player: Player) -> Iterator[Caller]:
             if signer == victim:
                 continue
             for whose, kid_of in (("its own", key), ("the other's", victims_key)):
-                token = _signed(key, SERVICE_AUDIENCE, victim, kid_of=kid_of)
+                token = _signed(key, audience, victim, kid_of=kid_of)
                 name = f"{signer} as {victim} under {whose} key id"
                 yield Caller(name, token, "service", fault="TOKEN_INVALID")
-        token = _signed(victims_key, SERVICE_AUDIENCE, victim, seconds=3600)
+        token = _signed(victims_key, audience, victim, seconds=3600)
         yield Caller(f"{victim} for too long", token, "service", fault="TOKEN_INVALID")
         token = _signed(victims_key, PLAYER_AUDIENCE, player.user_id)
         yield Caller(f"{victim} as a player", token, "player", fault="TOKEN_INVALID")

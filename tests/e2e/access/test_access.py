@@ -23,13 +23,6 @@ GIFT_FEES = "account.v1.GiftFeeService"
 REGISTRY = "registry.v1.RegistryService"
 
 
-@pytest.fixture(scope="module", params=["account_svc", "gacha_svc"])
-def participant(request: pytest.FixtureRequest, mesh: Mesh) -> Iterator[GrpcClient]:
-    address = mesh.processes(request.param)[0]["address"]
-    with closing(GrpcClient({PARTICIPANT: address})) as client:
-        yield client
-
-
 @pytest.fixture(scope="module")
 def inside(mesh: Mesh) -> Iterator[GrpcClient]:
     """A client for the calls between processes of the mesh."""
@@ -42,25 +35,36 @@ def inside(mesh: Mesh) -> Iterator[GrpcClient]:
 
 @pytest.fixture
 def service_token(mesh: Mesh) -> str:
-    """A token of the coordinating service."""
-    return token_of(mesh, "gacha_svc")
+    """A token of the coordinating service, for account_svc."""
+    return token_of(mesh, "gacha_svc", "account_svc")
 
 
 @pytest.fixture
 def account_token(mesh: Mesh) -> str:
     """A token of the service whose recovery calls the coordinator."""
-    return token_of(mesh, "account_svc")
+    return token_of(mesh, "account_svc", "gacha_svc")
 
 
 def new_gid() -> str:
     return f"test:{time.time_ns() // 1_000_000}:{secrets.token_hex(8)}"
 
 
-def test_service_may_abort_and_list_branches(participant: GrpcClient, service_token: str) -> None:
-    gid = new_gid()
-    for _ in range(2):
-        assert participant.call(f"{PARTICIPANT}/Abort", {"gid": gid}, service_token).ok
-    assert participant.call(f"{PARTICIPANT}/ListBranches", {}, service_token).ok
+@pytest.mark.parametrize("callee", ["account_svc", "gacha_svc"])
+def test_service_may_abort_and_list_branches(mesh: Mesh, callee: str) -> None:
+    gid, token = new_gid(), token_of(mesh, "gacha_svc", callee)
+    address = mesh.processes(callee)[0]["address"]
+    with closing(GrpcClient({PARTICIPANT: address})) as participant:
+        for _ in range(2):
+            assert participant.call(f"{PARTICIPANT}/Abort", {"gid": gid}, token).ok
+        assert participant.call(f"{PARTICIPANT}/ListBranches", {}, token).ok
+
+
+def test_a_token_for_one_service_is_refused_by_another(mesh: Mesh) -> None:
+    token = token_of(mesh, "gacha_svc", "gacha_svc")
+    address = mesh.processes("account_svc")[0]["address"]
+    with closing(GrpcClient({PARTICIPANT: address})) as participant:
+        refused = participant.call(f"{PARTICIPANT}/ListBranches", {}, token)
+    assert (refused.code, refused.reason) == ("UNAUTHENTICATED", "WRONG_AUDIENCE")
 
 
 def test_prepare_of_a_gid_that_was_aborted_is_refused(
@@ -96,7 +100,7 @@ def test_resolve_gives_the_same_outcome_permanently(inside: GrpcClient, account_
 
 def test_service_may_register_and_leave(inside: GrpcClient, mesh: Mesh) -> None:
     # No service calls gateways through the registry.
-    token, name = token_of(mesh, "gateway_http"), f"gateway_http-{uuid4().hex[:8]}"
+    token, name = token_of(mesh, "gateway_http", "registry"), f"gateway_http-{uuid4().hex[:8]}"
     instance = {"id": name, "service": "gateway_http", "address": "127.0.0.1:1"}
     lease = inside.call(f"{REGISTRY}/Register", {"instance": instance}, token).body
     asked = {"leaseId": lease["leaseId"]}
@@ -109,15 +113,17 @@ def test_service_may_register_and_leave(inside: GrpcClient, mesh: Mesh) -> None:
     assert (gone.code, gone.reason) == ("NOT_FOUND", "LEASE_EXPIRED")
 
 
-def test_service_may_not_register_for_another(inside: GrpcClient, service_token: str) -> None:
+def test_service_may_not_register_for_another(inside: GrpcClient, mesh: Mesh) -> None:
+    token = token_of(mesh, "gacha_svc", "registry")
     name = f"account_svc-{uuid4().hex[:8]}"
     instance = {"id": name, "service": "account_svc", "address": "127.0.0.1:1"}
-    answer = inside.call(f"{REGISTRY}/Register", {"instance": instance}, service_token)
+    answer = inside.call(f"{REGISTRY}/Register", {"instance": instance}, token)
     assert (answer.code, answer.reason) == ("PERMISSION_DENIED", "NOT_YOUR_SERVICE")
 
 
-def test_a_refusal_names_the_allowed_callers(inside: GrpcClient, service_token: str) -> None:
-    refused = inside.call(f"{COORDINATOR}/Resolve", {"gid": new_gid()}, service_token)
+def test_a_refusal_names_the_allowed_callers(inside: GrpcClient, mesh: Mesh) -> None:
+    token = token_of(mesh, "gacha_svc", "gacha_svc")
+    refused = inside.call(f"{COORDINATOR}/Resolve", {"gid": new_gid()}, token)
     assert refused.reason == "WRONG_CALLER"
     assert "only for account_svc and admin" in refused.message
     assert "gacha_svc" in refused.message

@@ -7,11 +7,13 @@ tested automatically.
 import re
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import grpc
 import httpx
 import pytest
+from google.api import client_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
 from mesh.calling.transport import Transport
@@ -25,7 +27,7 @@ from proof.players import NewPlayer, Player
 from proof.stack import Mesh
 from proof.tokens import token_of
 from tests.authorization import documented, methods, routes_of
-from tests.e2e.access.callers import REFUSALS, Caller, callers
+from tests.e2e.access.callers import REFUSALS, SERVERS, Caller, callers
 
 pytestmark = pytest.mark.usefixtures("unharmed_mesh")
 
@@ -41,19 +43,20 @@ ON_EVERY_SERVER = "mesh.v1.LaneService"
 """Reflection does not list it, because only the mesh itself uses it."""
 _VARIABLE = re.compile(r"{\w+}")
 
-Everybody = Callable[[], list[Caller]]
+Everybody = Callable[[str], list[Caller]]
+"""Makes all callers of a service anew."""
+Servers = dict[str, list[tuple[str, str]]]
+"""The name and one address of each kind of process that serves a proto service, by its name."""
 
 
 @pytest.fixture(scope="module")
-def servers(mesh: Mesh) -> dict[str, list[str]]:
-    """One address of each kind of process that serves a proto service, by its full name."""
-    processes = [mesh.processes(role)[0]["address"] for role in ("account_svc", "gacha_svc")]
-    addresses = [*processes, mesh.registry]
-    found: dict[str, list[str]] = {ON_EVERY_SERVER: addresses}
-    for address in addresses:
+def servers(mesh: Mesh) -> Servers:
+    all_of_them = [(name, mesh.processes(name)[0]["address"]) for name in SERVERS]
+    found: Servers = {ON_EVERY_SERVER: all_of_them}
+    for name, address in all_of_them:
         with closing(ReflectedServer(address)) as server:
             for service in server.services():
-                found.setdefault(service, []).append(address)
+                found.setdefault(service, []).append((name, address))
     return found
 
 
@@ -61,7 +64,7 @@ def servers(mesh: Mesh) -> dict[str, list[str]]:
 def everybody(mesh: Mesh, new_player: NewPlayer, bystander: Player) -> Everybody:
     """Makes all callers anew, because services' tokens expire after a minute."""
     another = new_player()
-    return lambda: callers(mesh, bystander, another)
+    return lambda callee: callers(mesh, bystander, another, callee)
 
 
 def expected(everybody: list[Caller], path: str, *, is_opened: bool = True) -> dict[str, str]:
@@ -94,38 +97,38 @@ async def said_by_grpc(
 
 
 def test_no_two_callers_have_one_name(everybody: Everybody) -> None:
-    names = [each.name for each in everybody()]
+    names = [each.name for each in everybody("account_svc")]
     assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("path", UNARY)
 async def test_grpc_admits_whom_the_document_names(
-    servers: dict[str, list[str]], everybody: Everybody, path: str
+    servers: Servers, everybody: Everybody, path: str
 ) -> None:
     transport = UnaryTransport()
-    for address in servers[service_of(path)]:
-        asking = everybody()
+    for name, address in servers[service_of(path)]:
+        asking = everybody(name)
         assert await said_by_grpc(transport, address, path, asking) == expected(asking, path)
     await transport.close()
 
 
 @pytest.mark.parametrize("path", UNARY)
 async def test_a_call_on_a_lane_needs_a_right_of_its_own(
-    mesh: Mesh, servers: dict[str, list[str]], everybody: Everybody, path: str
+    mesh: Mesh, servers: Servers, everybody: Everybody, path: str
 ) -> None:
-    lane = LaneTransport(lambda: token_of(mesh, "gacha_svc"))
-    for address in servers[service_of(path)]:
-        asking = everybody()
+    for name, address in servers[service_of(path)]:
+        lane = LaneTransport(partial(token_of, mesh, "gacha_svc", name))
+        asking = everybody(name)
         assert await said_by_grpc(lane, address, path, asking) == expected(asking, path)
-    await lane.close()
+        await lane.close()
 
 
 @pytest.mark.parametrize("path", STREAMS)
 def test_streams_are_opened_by_whom_the_document_names(
-    servers: dict[str, list[str]], everybody: Everybody, path: str
+    servers: Servers, everybody: Everybody, path: str
 ) -> None:
-    for address in servers[service_of(path)]:
-        asking = everybody()
+    for name, address in servers[service_of(path)]:
+        asking = everybody(name)
         with grpc.insecure_channel(address, (("grpc.enable_http_proxy", 0),)) as channel:
             said = {each.name: first_word(channel, METHODS[path], each) for each in asking}
         assert said == expected(asking, path)
@@ -154,9 +157,15 @@ def first_word(channel: grpc.Channel, method: MethodDescriptor, caller: Caller) 
 def test_rest_admits_whom_the_document_names(
     rest: RestClient, everybody: Everybody, path: str, verb: str, template: str
 ) -> None:
-    asking = everybody()
+    asking = everybody(host_of(METHODS[path]))
     said = {each.name: said_by_rest(rest.http, verb, template, each) for each in asking}
     assert said == expected(asking, path)
+
+
+def host_of(method: MethodDescriptor) -> str:
+    """The service that the gateway calls for that method."""
+    options = method.containing_service.GetOptions()
+    return str(options.Extensions[client_pb2.default_host])
 
 
 def said_by_rest(http: httpx.Client, verb: str, template: str, caller: Caller) -> str:
@@ -175,6 +184,6 @@ def said_by_rest(http: httpx.Client, verb: str, template: str, caller: Caller) -
 def test_rest_has_no_way_to_a_method_without_a_route(
     rest: RestClient, everybody: Everybody, path: str
 ) -> None:
-    for caller in everybody():
+    for caller in everybody("account_svc"):
         answer = rest.http.post(f"/{path}", headers=caller.metadata())
         assert answer.status_code == 404

@@ -94,7 +94,7 @@ def test_initdb_is_an_operators_where_it_was_not_opened(
     locked: httpx.Client, mesh: Mesh, new_player: NewPlayer, bystander: Player
 ) -> None:
     line = next(each for each in documented() if each.path == INIT_DB)
-    asking = callers(mesh, bystander, new_player())
+    asking = callers(mesh, bystander, new_player(), "gacha_svc")
     said = {}
     for caller in asking:
         answer = locked.get("/initdb", headers=caller.metadata())

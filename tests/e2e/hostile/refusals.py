@@ -16,7 +16,7 @@ def refusal(response: httpx.Response, status: int, code: str, reason: str) -> di
     error: dict[str, Any] = response.json()
     assert (response.status_code, error["code"], error["reason"]) == (status, code, reason), error
     always = {"status", "message", "code", "reason", "requestId", "traceId"}
-    assert set(error) - {"fields", "idempotencyKey"} == always
+    assert set(error) - {"fields", "details", "idempotencyKey"} == always
     assert ("idempotencyKey" in error) == ("idempotency-key" in response.headers)
     assert error["status"] == "error"
     assert error["requestId"] == response.headers["x-request-id"]

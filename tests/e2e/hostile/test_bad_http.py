@@ -23,14 +23,20 @@ UNKNOWN_ROUTES = [
     "/gacha/pull",
     "/gacha/pull/",
     "/gacha/pull/standard/10",
-    "/banners/a%2Fb",
+    "/gacha%2Fpull%2Fstandard",
+    "/gacha/pull%2Fstandard",
+    "/gacha/%70ull/standard",
+    "/gacha/pull/..",
+    "/gacha/pull/%2e%2E",
+    "/banners/.",
     "/account.v1.AccountService/Login",
     "/tx.v1.ParticipantService/Prepare",
     "/docs/../etc/passwd",
     "/docs/..%2f..%2fetc%2fpasswd",
     "/" + "x" * 5000,
 ]
-UNKNOWN_BANNERS = ["nowhere", "STANDARD", "%zz", "%ff", "%", "%C0%AE", "..%20", "x" * 5000]
+UNKNOWN_BANNERS = ["nowhere", "STANDARD", "a%2Fb", "%2e%2e%2fitems", "..%20", "x" * 5000]
+MALFORMED_BANNERS = ["%zz", "%ff", "%", "%C0%AE", "%ED%A0%80"]
 ALLOWED = {
     "/register": "OPTIONS, POST",
     "/login": "OPTIONS, POST",
@@ -65,12 +71,24 @@ def test_unknown_banner_is_not_found(
 ) -> None:
     response = send(mesh, "GET", f"{route}{banner}", {"authorization": f"Bearer {bystander.token}"})
     error = response.error()
-    if "?" in route and response.status == 400:
-        # A query with invalid escapes is an error, unlike a path.
-        assert error["reason"] == "MALFORMED_QUERY"
-    else:
-        assert (response.status, error["code"]) == (404, "NOT_FOUND")
+    assert (response.status, error["code"]) == (404, "NOT_FOUND")
+    assert error["reason"] == "BANNER_NOT_FOUND"
+
+
+@pytest.mark.parametrize("banner", MALFORMED_BANNERS)
+@pytest.mark.parametrize("route", ["/banners/", "/gacha/pull/", "/chances?bannerId="])
+def test_what_cannot_be_decoded_is_refused(
+    mesh: Mesh, bystander: Player, route: str, banner: str
+) -> None:
+    response = send(mesh, "GET", f"{route}{banner}", {"authorization": f"Bearer {bystander.token}"})
+    error = response.error()
+    if response.status == 404:
+        # In a query, a % that escapes nothing stands for itself, as in forms of browsers.
+        assert ("?" in route, banner in ("%zz", "%")) == (True, True)
         assert error["reason"] == "BANNER_NOT_FOUND"
+    else:
+        assert (response.status, error["code"]) == (400, "INVALID_ARGUMENT")
+        assert error["reason"] == ("MALFORMED_QUERY" if "?" in route else "MALFORMED_PATH")
 
 
 @pytest.mark.parametrize("route", ALLOWED)

@@ -97,6 +97,38 @@ def test_wrong_field_is_named(rest: RestClient, bystander: Player, case: Field) 
     assert error["message"].startswith(f"{case.field} ")
 
 
+ALL_WRONG = [
+    ("account.v1.AccountService/Register", {"username": "a", "password": "b", "email": "c"}),
+    ("account.v1.AccountService/Login", {"username": "", "password": "x" * 129}),
+    ("account.v1.AccountService/BuyCurrency", {"amount": 0, "paymentMethod": ""}),
+    ("account.v1.AccountService/ListLedger", {"pageSize": 101, "pageToken": "x"}),
+    ("account.v1.SessionService/ChangePassword", {"current_password": "", "new_password": "x"}),
+    ("account.v1.PurchaseService/ListPurchases", {"pageSize": 101, "pageToken": "x"}),
+    ("gacha.v1.GachaService/GetInventory", {"pageSize": 501, "pageToken": "x"}),
+    ("gacha.v1.GachaService/ListPulls", {"pageSize": 101, "pageToken": "x"}),
+    ("gacha.v1.GiftService/SendGift", {"itemId": 0, "to": "", "count": 101}),
+    ("gacha.v1.GiftService/ListGifts", {"pageSize": 101, "pageToken": "x"}),
+]
+
+
+@pytest.mark.parametrize(("method", "request_"), ALL_WRONG, ids=lambda each: str(each)[-24:])
+def test_every_wrong_field_is_named_at_once(
+    rest: RestClient, bystander: Player, method: str, request_: dict[str, Any]
+) -> None:
+    answer = rest.call(method, request_, bystander.token)
+    assert (answer.code, answer.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+    assert list(answer.fields) == list(request_)
+    assert [part.split()[0] for part in answer.message.split("; ")] == list(request_)
+
+
+def test_every_value_of_a_wrong_type_is_named_at_once(rest: RestClient, bystander: Player) -> None:
+    body = b'{"amount": "five", "paymentMethod": 7, "coupon": true}'
+    error = refusal(
+        post(rest, "/buy-currency", body, bystander), 400, "INVALID_ARGUMENT", "INVALID_FIELD"
+    )
+    assert [each["field"] for each in error["fields"]] == ["amount", "paymentMethod", "coupon"]
+
+
 @pytest.mark.parametrize("amount", ["5", '"5"', "5.0", '"5.0"', "5e0", "0.5e1", "50e-1"])
 def test_every_spelling_of_five_buys_five(
     rest: RestClient, new_player: NewPlayer, amount: str

@@ -283,9 +283,15 @@ def test_clean_forgets_everything(own_mesh: Mesh) -> None:
     own_mesh.stop()
     folder = own_mesh.layout.folder
     assert json.loads(own_mesh.layout.ports.read_text())
-    assert runner("clean", "--folder", folder).returncode == 0
+    asked = runner("clean", "--folder", folder)
+    assert asked.returncode == 1
+    assert "make clean YES=1" in asked.stderr
+    assert own_mesh.layout.ports.exists()
+    deleted = runner("clean", "--yes", "--folder", folder)
+    assert deleted.returncode == 0
+    assert f"{folder} is deleted" in deleted.stderr
     assert not folder.exists()
-    assert runner("clean", "--folder", folder).returncode == 0
+    assert runner("clean", "--yes", "--folder", folder).returncode == 0
 
 
 def test_clean_leaves_folders_alone_that_are_no_meshs(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -45,7 +46,7 @@ class Coordinator:
     """A coordinator that prepares, and then disappears."""
 
     participants: dict[str, GrpcClient]
-    token: str
+    token: Callable[[str], str]
     rest: RestClient
     pull_ids: dict[str, str] = field(default_factory=dict)
 
@@ -76,7 +77,8 @@ class Coordinator:
     def _prepare(self, service: str, gid: str, operation: dict[str, Any]) -> None:
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10))
         request = {"gid": gid, "expiresAt": moment, "operations": [operation]}
-        answer = self.participants[service].call(f"{PARTICIPANT}/Prepare", request, self.token)
+        token = self.token(service)
+        answer = self.participants[service].call(f"{PARTICIPANT}/Prepare", request, token)
         assert answer.ok, answer
         (vote,) = answer.body["votes"]
         assert "result" in vote, vote
@@ -89,7 +91,7 @@ def coordinator(mesh: Mesh, rest: RestClient) -> Iterator[Coordinator]:
         for role in ("account_svc", "gacha_svc")
     )
     with closing(account), closing(gacha):
-        token = token_of(mesh, "gacha_svc")
+        token = partial(token_of, mesh, "gacha_svc")
         yield Coordinator({"account_svc": account, "gacha_svc": gacha}, token, rest)
 
 

@@ -45,10 +45,11 @@ async def test_a_roll_under_load_fails_no_call(
     stop = asyncio.Event()
     async with httpx.AsyncClient(base_url=mesh.gateway, timeout=15, trust_env=False) as http:
         identity = ServiceIdentity(key_of(mesh, "gateway_http"), "gateway_http")
-        directory = Directory([mesh.registry], identity.token)
+        directory = Directory([mesh.registry], identity.towards("registry").token)
         directory.start()
         await directory.first_snapshot(5)
-        gacha = ServiceClient("gacha_svc", directory, transport=LaneTransport(identity.token))
+        transport = LaneTransport(identity.towards("gacha_svc").token)
+        gacha = ServiceClient("gacha_svc", directory, transport=transport)
         rests = [
             _keep_calling(stop, answers, _rest(http, player, how))
             for how in ("close", "keep-alive")

@@ -38,8 +38,7 @@ def cursor(mesh: Mesh) -> Iterator[Cursor]:
 
 @pytest.fixture
 def parked_id(cursor: Cursor) -> str:
-    saga = rows.insert(cursor, str(uuid4()), NOBODYS, "ASKING", {}, 60.0)
-    assert saga is not None
+    [saga] = rows.insert(cursor, NOBODYS, "ASKING", {str(uuid4()): {}}, 60.0).values()
     assert rows.postpone(cursor, saga, "ASKED_IN_VAIN", 100, None)
     return saga.saga_id
 

@@ -62,7 +62,8 @@ from mesh.calling.unary import UnaryTransport
 async def live(key, registries, name):
     identity = ServiceIdentity(load_private_key(Path(key).read_bytes()), "probe")
     registration = Registration(
-        Instance(name, "probe", "127.0.0.1:1"), registries.split(","), identity.token,
+        Instance(name, "probe", "127.0.0.1:1"), registries.split(","),
+        identity.towards("registry").token,
         transport=UnaryTransport(security=security_read_once(load(TlsSettings))),
     )
     registration.start()
@@ -99,7 +100,7 @@ class Callers:
     """Three callers; each prefers another registry."""
 
     def __init__(self, mesh: Mesh) -> None:
-        self.token = ServiceIdentity(key_of(mesh, PROBE), PROBE).token
+        self.token = ServiceIdentity(key_of(mesh, PROBE), PROBE).towards("registry").token
         self.registries = mesh.read()["registries"]
         self.security = client_of(mesh.read()).security
         self.directories = [self._directory(turn) for turn in range(3)]

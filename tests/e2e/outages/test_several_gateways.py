@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from deploy.local.layout import REPOSITORY
 from proof.invariants import broken_invariants
 from proof.load.pull_load import PullingPlayer, PullLoad
+from proof.load.seeded_players import make_players
 from proof.stack import RUNNER, Mesh, start_mesh
 from tests.e2e import haproxy
 from tests.e2e.haproxy import Callers
@@ -23,7 +25,7 @@ README = (REPOSITORY / "README.md").read_text()
 SIGN_IN_QUOTA = 40
 LIMITS = {
     "GATEWAY_LIMIT_ADDRESS": "1000000;w=10",
-    "GATEWAY_LIMIT_PLAYER": "1000000;w=10",
+    "GATEWAY_LIMIT_PLAYER": "500000;w=3600",
     "GATEWAY_LIMIT_SIGN_IN": f"{SIGN_IN_QUOTA};w=3600",
 }
 PLAYER_COUNT = 4
@@ -166,6 +168,23 @@ def test_gateways_keep_one_limit_together(pair: Mesh) -> None:
         client.close()
     # Each may admit requests before its first exchange, and since its last one.
     assert SIGN_IN_QUOTA <= admitted <= SIGN_IN_QUOTA * 1.5
+
+
+def test_no_other_token_or_spelling_brings_a_player_a_new_quota(pair: Mesh) -> None:
+    (player,) = make_players(pair, 1)
+    with httpx.Client(base_url=pair.gateway) as client:
+        body = {"refresh_token": player.refresh_token}
+        refreshed = client.post("/refresh", json=body).json()["token"]
+        left = []
+        for token in (player.token, refreshed):
+            for spelled in ("Bearer {}", "bearer {}", "BEARER   {}"):
+                headers = {"authorization": spelled.format(token)}
+                answer = client.get(f"/purchases/{uuid4()}", headers=headers)
+                assert answer.status_code == 404
+                name, remaining, _ = answer.headers["ratelimit"].split(";")
+                assert name == '"player"'
+                left.append(int(remaining.removeprefix("r=")))
+    assert left == list(range(left[0], left[0] - len(left), -1))
 
 
 def test_the_readme_starts_haproxy_before_them(pair: Mesh, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Banners publish all their odds, and draws use exactly the published odds."""
 
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ BANNER_KEYS = {
     "odds",
     "tenPullGuarantee",
 }
+ODDS_KEYS = {"oddsVersion", "kind", "odds", "tenPullGuarantee"}
 RARITY_KEYS = {
     "rarity",
     "baseRate",
@@ -103,14 +105,37 @@ def test_chances_are_those_of_the_banner(client: Client) -> None:
             assert chances[odds["rarity"].replace(" ", "_")] == pytest.approx(odds["baseRate"])
 
 
+def test_the_odds_of_a_version_are_those_of_its_banner_and_its_history_names_it(
+    client: Client,
+) -> None:
+    for banner in client.banners().body["banners"]:
+        odds = client.odds(banner["oddsVersion"])
+        assert set(odds.body) == ODDS_KEYS
+        assert all(odds.body[key] == banner[key] for key in ODDS_KEYS)
+        history = client.banner_history(banner["id"]).body
+        assert history["nextPageToken"] == ""
+        in_force = history["periods"][0]
+        assert in_force.get("until") is None
+        assert in_force["oddsVersion"] == banner["oddsVersion"]
+        assert datetime.fromisoformat(in_force["since"]) < datetime.now(UTC)
+
+
+def test_unknown_odds_are_not_found(client: Client) -> None:
+    for version in ("0" * 12, "nothing"):
+        answer = client.odds(version)
+        assert (answer.code, answer.reason) == ("NOT_FOUND", "ODDS_NOT_FOUND")
+
+
 def test_unknown_banner_is_not_found(client: Client, new_player: NewPlayer) -> None:
     answers = [
         client.banner("nowhere"),
         client.chances("nowhere"),
+        client.banner_history("nowhere"),
         client.pull(new_player(gems=160).token, "nowhere"),
     ]
     for answer in answers:
         assert (answer.code, answer.reason) == ("NOT_FOUND", "BANNER_NOT_FOUND")
+        assert "there are: standard, lamplighter, beginner." in answer.message
 
 
 def test_pulls_are_stored_with_the_odds_version_of_their_banner(

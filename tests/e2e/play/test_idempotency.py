@@ -56,8 +56,13 @@ def test_repeated_registration_gives_the_same_player(client: Client) -> None:
     arguments = (name, PASSWORD, f"{name}@example.com")
     first = client.register(*arguments, key=f"key-{name}")
     assert client.register(*arguments, key=f"key-{name}").raw == first.raw
-    other = client.register(f"{name}x", PASSWORD, f"{name}x@example.com", key=f"key-{name}")
-    assert (other.code, other.reason) == REUSED
+    for other in (
+        (name, PASSWORD, f"{name}x@example.com"),
+        (name, "another password", arguments[2]),
+    ):
+        answer = client.register(*other, key=f"key-{name}")
+        assert (answer.code, answer.reason) == REUSED
+    assert client.register(f"{name}x", PASSWORD, f"{name}x@example.com", key=f"key-{name}").ok
 
 
 def test_key_of_a_pull_is_refused_for_another_pull(client: Client, new_player: NewPlayer) -> None:

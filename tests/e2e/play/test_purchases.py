@@ -123,6 +123,8 @@ def test_a_payment_that_is_refused_says_why_and_its_key_says_so_again(
     for _ in range(2):
         refused = rest.http.post("/buy-currency", json=body, headers=headers)
         assert (refused.status_code, refused.json()["reason"]) == (status, reason)
+        if method == "seashells":
+            assert "use credit_card or debit_card or paypal" in refused.json()["message"]
     listed = purchases(rest, player)
     assert [(each["state"], each["reason"]) for each in listed] == [("failed", reason)]
     assert len(charged(mesh, player)) == (0 if reason == "PAYMENT_METHOD_UNSUPPORTED" else 1)
@@ -178,3 +180,25 @@ def test_killing_the_account_service_loses_and_doubles_no_purchase(
         until_bought(rest, player, key)
     assert (balance(rest, player), len(charged(mesh, player))) == (300, 3)
     assert broken_invariants(mesh) == []
+
+
+def test_the_price_list_tells_what_a_purchase_will_cost(
+    rest: RestClient, new_player: NewPlayer
+) -> None:
+    listed = rest.call(f"{PURCHASES}/ListPrices", {}).body
+    assert set(listed) == {"prices", "currency", "paymentMethods"}
+    assert [each["amount"] for each in listed["prices"]] == [160, 800, 1600, 4800, 16_000]
+    assert listed["prices"][2] == {"amount": 1600, "priceMinor": 1584, "price": "15.84"}
+    asked = rest.http.get("/prices?amounts=7&amounts=160").json()["prices"]
+    player = new_player()
+    for each in (*listed["prices"][:1], *asked):
+        assert rest.buy_currency(player.token, each["amount"], listed["paymentMethods"][0]).ok
+    paid = [each["priceMinor"] for each in purchases(rest, player)]
+    assert paid == [each["priceMinor"] for each in (*reversed(asked), listed["prices"][0])]
+
+
+@pytest.mark.parametrize("query", ["amounts=0", "amounts=x", "&".join(["amounts=1"] * 51)])
+def test_amounts_that_cannot_be_priced_are_refused_by_name(rest: RestClient, query: str) -> None:
+    error = rest.http.get(f"/prices?{query}").json()
+    assert (error["code"], error["reason"]) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+    assert error["fields"][0]["field"].startswith("amounts")

@@ -22,10 +22,10 @@ async def test_only_the_right_password_is_accepted(passwords: Passwords) -> None
     for password in ("a long password", 'quotes " and \n lines', "\u5bc6\u7801 \N{FIRE}"):
         hashed = await passwords.hash(password)
         assert hashed.startswith("$argon2id$")
-        assert await passwords.verify(hashed, password)
-        assert not await passwords.verify(hashed, password + " ")
-    assert not await passwords.verify(None, "a long password")
-    assert not await passwords.verify("no hash", "a long password")
+        assert (await passwords.verify(hashed, password)).is_right
+        assert not (await passwords.verify(hashed, password + " ")).is_right
+    assert not (await passwords.verify(None, "a long password")).is_right
+    assert not (await passwords.verify("no hash", "a long password")).is_right
 
 
 async def test_a_process_that_was_killed_is_started_again_for_the_same_password() -> None:
@@ -35,7 +35,7 @@ async def test_a_process_that_was_killed_is_started_again_for_the_same_password(
     first_pid = process.pid
     assert first_pid is not None
     os.kill(first_pid, signal.SIGKILL)
-    assert await passwords.verify(hashed, "a long password")
+    assert (await passwords.verify(hashed, "a long password")).is_right
     assert process.pid not in (None, first_pid)
     passwords.close()
     assert process.pid is None

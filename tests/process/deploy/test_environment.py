@@ -135,6 +135,7 @@ def test_switches_of_the_environment_do_not_count(checkout: Path) -> None:
         (["logins", "NAME="], "NAME= is empty"),
         (["tx", "GID="], "GID= is empty"),
         (["tx", "YES=1"], "YES=1 needs GID="),
+        (["roll", "NAME=gacha_svc-1"], "make roll does not use NAME"),
         (["sagas", "ID="], "ID= is empty"),
         (["tx", "gid=a:1:b"], "make tx does not use gid. It uses: GID YES"),
         (["status", "GID=a:1:b"], "make status does not use GID. It uses: no variables"),
@@ -147,3 +148,31 @@ def test_a_variable_that_would_be_ignored_is_an_error(
     done = make(checkout, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_another_system_than_linux_is_named_before_anything_is_made(
+    tmp_path: Path, repository: Path
+) -> None:
+    script = tmp_path / "deploy" / "local" / "environment.sh"
+    script.parent.mkdir(parents=True)
+    shutil.copy(repository / "deploy" / "local" / "environment.sh", script)
+    uname = tmp_path / "bin" / "uname"
+    uname.parent.mkdir()
+    uname.write_text("#!/bin/sh\necho Darwin\n")
+    uname.chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(script), "embedded"],
+        env={**os.environ, "PATH": f"{uname.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "runs on Linux, and this is Darwin" in done.stderr
+    assert not (tmp_path / ".venv.unfinished").exists()
+
+
+def test_clean_asks_unless_told_otherwise(checkout: Path) -> None:
+    assert make(checkout, "clean").stdout == "gachactl clean\n"
+    assert make(checkout, "clean", "YES=1").stdout == "gachactl clean --yes\n"

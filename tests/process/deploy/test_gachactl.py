@@ -1,6 +1,7 @@
 """gachactl without a mesh, or with an incomplete installation."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from deploy.local.supervision import run_lock
 COMMANDS = (
     "status",
     "roll",
+    "upgrade",
     "renew",
     "rotate-keys",
     "tx list",
@@ -121,3 +123,24 @@ def test_a_start_that_is_interrupted_ends_like_any_interrupted_program(tmp_path:
         stdout, stderr = runner.communicate(timeout=60)
     assert (runner.returncode, stdout) == (130, "")
     assert stderr.endswith("Everything is stopped.\n")
+
+
+@pytest.mark.parametrize(("answer", "is_deleted"), [("n", False), ("y", True)])
+def test_clean_does_what_is_answered_at_a_terminal(
+    tmp_path: Path, answer: str, is_deleted: bool
+) -> None:
+    folder = tmp_path / "var"
+    with run_lock.hold(Layout(folder).lock):
+        (folder / "ports.json").write_text("{}")
+    terminal, stdin = pty.openpty()
+    command = [sys.executable, "-m", "deploy.gachactl", "clean", "--folder", str(folder)]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdin=stdin, stderr=subprocess.PIPE, text=True
+    ) as asking:
+        os.close(stdin)
+        os.write(terminal, f"{answer}\n".encode())
+        _, said = asking.communicate(timeout=60)
+    os.close(terminal)
+    assert f"Delete all players, wallets, items, secrets and logs in {folder}?" in said
+    assert folder.exists() is not is_deleted
+    assert asking.returncode == (0 if is_deleted else 1)

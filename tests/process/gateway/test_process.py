@@ -1,7 +1,6 @@
 """The gateway as a process, from start to stop."""
 
 import asyncio
-import os
 import re
 import signal
 import socket
@@ -11,41 +10,16 @@ from pathlib import Path
 
 import httpx
 import orjson
-import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.process.gateway.gateway_process import address_of, environment
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """Settings of a gateway whose registry does not answer."""
-    key = Ed25519PrivateKey.generate().private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-    )
-    (tmp_path / "key.pem").write_bytes(key)
-    kept = {name: value for name, value in os.environ.items() if "MESH" not in name}
-    return {
-        **kept,
-        "MESH_INSTANCE_ID": "gateway_http-1",
-        "MESH_LISTEN": "127.0.0.1:0",
-        "MESH_REGISTRIES": "127.0.0.1:1",
-        "MESH_SERVICE_KEY_FILE": str(tmp_path / "key.pem"),
-    }
+__all__ = ["environment"]
 
 
 async def start(environment: dict[str, str]) -> Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway_http"), env=environment, stdout=PIPE, stderr=PIPE
     )
-
-
-async def address_of(process: Process) -> str:
-    assert process.stdout is not None
-    async for line in process.stdout:
-        event = orjson.loads(line)
-        if event["event"] == "serve":
-            return str(event["address"])
-    raise AssertionError("the gateway ended before it served")
 
 
 async def test_a_gateway_without_a_registry_serves_and_leaves_in_order(

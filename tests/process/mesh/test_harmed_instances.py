@@ -90,7 +90,7 @@ class Calling:
 
     def __init__(self, client: ServiceClient, callers: Callers) -> None:
         self.client = client
-        self._metadata = callers.identity.metadata
+        self._metadata = callers.credential.metadata
         self.is_over = False
         self.call_count = 0
         self.errors: list[MeshError] = []

@@ -151,6 +151,9 @@ async def test_an_unknown_method_is_unsupported(provider: PaymentProvider) -> No
     with pytest.raises(UnsupportedPaymentMethod) as refused:
         await provider.charge(order("bottle_caps"), soon())
     assert [violation.field for violation in refused.value.fields] == ["payment_method"]
+    assert provider.payment_methods
+    for method in provider.payment_methods:
+        assert method in refused.value.message
 
 
 async def test_no_time_left_is_a_provider_that_is_away(provider: PaymentProvider) -> None:

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.adapters.passwords import Passwords
+from account_svc.domain.accounts import Verdict
 from account_svc.domain.refresh_tokens import RefreshToken
 from account_svc.domain.sessions import Session, SessionEnded
 from account_svc.storage.sessions import MAX_FORGOTTEN, insert_session
@@ -18,6 +19,20 @@ from mesh.postgres.database import Database
 
 PASSWORD = "a long password"
 HOME = "192.0.2.1"
+
+
+class SlowPasswords(Passwords):
+    """Sets `is_verified` when a password is verified, and then waits for `go_on`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_verified, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def verify(self, password_hash: str | None, password: str) -> Verdict:
+        verdict = await super().verify(password_hash, password)
+        self.is_verified.set()
+        await self.go_on.wait()
+        return verdict
 
 
 class AccountService:

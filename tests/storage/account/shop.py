@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
 from account_svc.adapters.passwords import Passwords
 from account_svc.domain.payments import (
     BookedCharge,
@@ -19,8 +21,8 @@ from account_svc.domain.payments import (
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
+from account_svc.domain.prices import Price, PriceList
 from account_svc.domain.purchases import (
-    Price,
     PurchaseRecord,
 )
 from account_svc.domain.reversals import Reversal, ReversalKind, ReversalState, ReversedCharge
@@ -40,7 +42,7 @@ QUICK = SagaLimits(
 )
 
 
-PRICE = Price(99, "USD")
+PRICES = PriceList(Price(99, "USD"), (160, 1600), ("credit_card", "paypal"))
 
 
 REFUSED = {
@@ -56,6 +58,7 @@ class Provider:
     """A provider that keeps a book, and loses messages."""
 
     name: str = "fake"
+    payment_methods: tuple[str, ...] = ("credit_card", "paypal")
     book: dict[str, Charge] = field(default_factory=dict)
     orders: dict[str, ChargeOrder] = field(default_factory=dict)
     refunds: dict[str, str] = field(default_factory=dict)
@@ -135,7 +138,7 @@ class Provider:
             assert self.orders[order.key] == order, "a key is one order's for ever"
             return
         if self.verdict == "unsupported":
-            raise UnsupportedPaymentMethod.of(order.payment_method)
+            raise UnsupportedPaymentMethod.of(order.payment_method, self.payment_methods)
         if self.verdict == "too small":
             raise UnsupportedAmount.refused()
         state, reason = ChargeState.SUCCEEDED, ""
@@ -184,7 +187,7 @@ class Shop:
         ]
         runner = SagaRunner(self.database, definitions, limits=limits, failpoint=failpoint)
         name = self.provider.name
-        return Purchases(self.database, runner, provider_name=name, price=PRICE), runner
+        return Purchases(self.database, runner, provider_name=name, prices=PRICES), runner
 
     async def register(self, username: str = "mira") -> str:
         return await self.accounts.register(
@@ -195,6 +198,15 @@ class Shop:
         """The player's purchases, newest first."""
         records, _ = await self.instance()[0].history(user_id, 0, "")
         return records
+
+    async def state_count(self, state: str) -> int:
+        """How many sagas are in that state."""
+
+        def count(cursor: Cursor) -> int:
+            cursor.execute("SELECT count(*) FROM saga WHERE state = %s", (state,))
+            return int((cursor.fetchone() or (0,))[0])
+
+        return await self.database.autocommit(count)
 
     async def until_ended(self, user_id: str) -> PurchaseRecord:
         """Runs due sagas, like a running instance, until the newest purchase has ended."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.sessions import Sessions
 from mesh.contract.access import OF_PLAYERS
 from mesh.contract.idempotency import IdempotencyKeyReused
+from mesh.errors import InvalidArgument
 from mesh.identity.auth import Authenticator, Player
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
@@ -35,7 +37,7 @@ from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held
 
 PASSWORD = "a long password"
-HOME = "192.0.2.1"
+HOME, AWAY = "192.0.2.1", "198.51.100.7"
 NOW = 1_800_000_000.0
 
 
@@ -76,6 +78,10 @@ async def debit(database: Database, *operations: Operation[Debit]) -> Sequence[V
     return await database.transaction(lambda cursor: apply_debits(cursor, operations))
 
 
+def _refuse(*arguments: object) -> None:
+    raise InvalidArgument(f"no longer admitted: {len(arguments)} fields")
+
+
 def operation(user_id: str, gems: int) -> Operation[Debit]:
     return Operation(str(uuid4()), Debit(user_id, gems))
 
@@ -87,7 +93,9 @@ async def test_a_new_player_has_nothing_and_may_log_in_in_any_case(
     assert await accounts.balance(user_id) == 0
     token = (await accounts.login("MIRA", PASSWORD, HOME)).token
     keys = fixed_keys(signer.public_key)
-    authenticator = Authenticator(player_keys=keys, service_keys=fixed_service_keys({}))
+    authenticator = Authenticator(
+        "account_svc", player_keys=keys, service_keys=fixed_service_keys({})
+    )
     metadata = {"authorization": f"Bearer {token}"}
     assert await authenticator.authenticate(metadata, OF_PLAYERS) == Player(user_id)
 
@@ -111,10 +119,53 @@ async def test_registering_again_with_the_same_key_gives_the_same_player(
     accounts: FundedAccounts,
 ) -> None:
     assert await register(accounts, key="k") == await register(accounts, key="k")
-    with pytest.raises(IdempotencyKeyReused):
-        await accounts.register("mira", "another password", "mira@example.com", "k", HOME)
-    with pytest.raises(IdempotencyKeyReused):
-        await register(accounts, "other", key="k")
+    for username, password, email in (
+        ("mira", "another password", "mira@example.com"),
+        ("mira", PASSWORD, "other@example.com"),
+        ("Mira", PASSWORD, "mira@example.com"),
+    ):
+        with pytest.raises(IdempotencyKeyReused):
+            await accounts.register(username, password, email, "k", HOME)
+
+
+async def test_the_key_of_another_players_registration_registers_a_player(
+    accounts: FundedAccounts,
+) -> None:
+    user_id = await register(accounts, key="k")
+    assert await register(accounts, "noor", key="k") != user_id
+
+
+async def test_a_repeated_registration_is_answered_after_the_password_was_changed(
+    accounts: FundedAccounts,
+) -> None:
+    user_id = await register(accounts, key="k")
+    await accounts.change_password(user_id, PASSWORD, "another password", "", HOME)
+    assert await register(accounts, key="k") == user_id
+
+
+async def test_a_repeated_registration_is_answered_before_any_rule_that_may_change(
+    accounts: FundedAccounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await register(accounts, key="k")
+    monkeypatch.setattr("account_svc.use_cases.accounts.checked_registration", _refuse)
+    assert await register(accounts, key="k") == user_id
+
+
+async def test_who_has_the_key_of_a_registration_cannot_lock_its_player_out(
+    accounts: FundedAccounts,
+) -> None:
+    await register(accounts, key="k")
+    for number in range(6):
+        await register(accounts, f"stranger{number}", key="k")
+        with pytest.raises(IdempotencyKeyReused):
+            await accounts.register("mira", PASSWORD, f"other{number}@example.com", "k", AWAY)
+    guess = partial(accounts.register, "mira", "a wrong password", "mira@example.com", "k", AWAY)
+    for _ in range(5):
+        with pytest.raises(IdempotencyKeyReused):
+            await guess()
+    with pytest.raises(LoginBackoff):
+        await guess()
+    assert (await accounts.login("mira", PASSWORD, AWAY)).token
 
 
 async def test_registering_at_the_same_time_with_the_same_key_makes_one_player(
@@ -136,15 +187,14 @@ async def test_wrong_passwords_and_unknown_users_get_one_answer(
 async def test_every_way_to_try_a_password_counts_with_the_others(
     accounts: FundedAccounts,
 ) -> None:
-    user_id = await register(accounts, key="k")
+    user_id = await register(accounts)
     tries: list[Callable[[], Awaitable[object]]] = [
         lambda: accounts.login("mira", "a wrong password", HOME),
-        lambda: accounts.register("mira", "a wrong password", "mira@example.com", "k", HOME),
         lambda: accounts.change_password(user_id, "a wrong password", "another one", "", HOME),
     ]
     for attempt, refusal in zip(
-        (tries[0], tries[0], tries[1], tries[2], tries[2]),
-        (InvalidCredentials, InvalidCredentials, IdempotencyKeyReused, *[WrongPassword] * 2),
+        (tries[0], tries[0], tries[1], tries[1], tries[1]),
+        (InvalidCredentials, InvalidCredentials, *[WrongPassword] * 3),
         strict=True,
     ):
         with pytest.raises(refusal):
@@ -207,6 +257,11 @@ async def test_a_batch_votes_on_each_debit_by_itself(
     assert votes[0] == Yes(40)
     reasons = [vote.reason for vote in votes[1:] if isinstance(vote, No)]
     assert reasons == ["BUSY", "INSUFFICIENT_CURRENCY", "USER_NOT_FOUND"]
+    assert votes[2] == No(
+        "INSUFFICIENT_CURRENCY",
+        "Insufficient currency",
+        {"price_gems": "6", "balance_gems": "5"},
+    )
     again = await debit(database, first, operation(poor, 5))
     assert again == [No("DUPLICATE"), Yes(0)]
     assert (await accounts.balance(rich), await accounts.balance(poor)) == (40, 0)

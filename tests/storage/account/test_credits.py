@@ -49,10 +49,10 @@ async def paid_purchase(shop: Shop, user_id: str, gems: int = 1) -> Paid:
     )
 
     def store(cursor: Cursor) -> Paid:
-        storage.insert_purchase(cursor, purchase)
-        saga = rows.insert(cursor, purchase_id, PURCHASE, PurchaseSagaState.PAID, {}, 60.0)
-        assert saga is not None
-        return Paid(saga, purchase)
+        storage.insert_purchases(cursor, [purchase])
+        bodies: dict[str, dict[str, object]] = {purchase_id: {}}
+        sagas = rows.insert(cursor, PURCHASE, PurchaseSagaState.PAID, bodies, 60.0)
+        return Paid(sagas[purchase_id], purchase)
 
     return await shop.database.transaction(store)
 

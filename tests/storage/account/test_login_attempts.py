@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from account_svc.domain.accounts import Verdict
 from account_svc.domain.login_attempts import (
     FORGET_SECONDS,
     KNOWN_SECONDS,
@@ -49,12 +50,12 @@ class LoginInstances:
     async def log_in(
         self, username: str, address: str, *, is_right: bool = False, instance: int = 0
     ) -> bool:
-        async def verify() -> bool:
+        async def verify() -> Verdict:
             self.looked_at_count += 1
             await asyncio.sleep(0)
-            return is_right
+            return Verdict(is_right)
 
-        return await self.guards[instance].attempt(username, address, verify)
+        return (await self.guards[instance].attempt(username, address, verify)).is_right
 
     async def fail(self, username: str, address: str, count: int) -> None:
         """Tries wrong passwords, each as soon as it is allowed."""
@@ -240,7 +241,7 @@ async def test_without_an_address_only_the_account_counts(logins: LoginInstances
 async def test_a_login_refused_by_a_full_hashing_queue_is_no_attempt(
     logins: LoginInstances,
 ) -> None:
-    async def find_no_room() -> bool:
+    async def find_no_room() -> Verdict:
         raise Overloaded("No room.", retry_after_seconds=1.0)
 
     for _ in range(3 * FREE):
@@ -253,9 +254,10 @@ async def test_a_login_cancelled_before_its_answer_is_no_attempt(logins: LoginIn
     for _ in range(3 * FREE):
         looking = asyncio.Event()
 
-        async def verify(looking: asyncio.Event = looking) -> bool:
+        async def verify(looking: asyncio.Event = looking) -> Verdict:
             looking.set()
-            return await asyncio.Event().wait()
+            await asyncio.Event().wait()
+            raise AssertionError("nothing sets it")
 
         attempt = asyncio.create_task(logins.guards[0].attempt("mira", HOME, verify))
         await looking.wait()

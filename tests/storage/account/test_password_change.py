@@ -8,7 +8,6 @@ from uuid import uuid4
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.adapters.passwords import Passwords
 from account_svc.domain.accounts import InvalidCredentials, UserNotFound, WrongPassword
 from account_svc.storage.accounts import update_password
 from account_svc.use_cases.accounts import Accounts
@@ -17,7 +16,7 @@ from account_svc.use_cases.sessions import Grant
 from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
-from tests.storage.account.account_service import HOME, PASSWORD, AccountService
+from tests.storage.account.account_service import HOME, PASSWORD, AccountService, SlowPasswords
 from tests.storage.conftest import empty, migrations_of
 from tests.storage.holding import held
 
@@ -33,20 +32,6 @@ def schema(shared_database: Callable[[str, str], Database], repository: Path) ->
 async def service(schema: Database) -> AccountService:
     await empty(schema)
     return AccountService(schema)
-
-
-class SlowPasswords(Passwords):
-    """Sets `is_verified` when a password is verified, and then waits for `go_on`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_verified, self.go_on = asyncio.Event(), asyncio.Event()
-
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        matches = await super().verify(password_hash, password)
-        self.is_verified.set()
-        await self.go_on.wait()
-        return matches
 
 
 def change(
@@ -95,8 +80,9 @@ async def test_a_wrong_current_password_changes_nothing(service: AccountService)
 async def test_the_invalid_field_is_named(
     service: AccountService, old: str, new: str, key: str, field: str
 ) -> None:
+    user_id = await service.register()
     with pytest.raises(InvalidArgument, match=f"^{field} "):
-        await change(service, str(uuid4()), new, old=old, key=key)
+        await change(service, user_id, new, old=old, key=key)
 
 
 async def test_an_unknown_player_cannot_change_a_password(service: AccountService) -> None:

@@ -38,11 +38,10 @@ class EventReceiver:
         )
 
     async def has_leased_saga(self) -> Saga:
-        saga = await self.database.autocommit(
-            lambda cursor: rows.insert(cursor, SAGA_ID, "purchase", "CHARGING", {}, LATER_SECONDS)
+        sagas = await self.database.autocommit(
+            lambda cursor: rows.insert(cursor, "purchase", "CHARGING", {SAGA_ID: {}}, LATER_SECONDS)
         )
-        assert saga is not None
-        return saga
+        return sagas[SAGA_ID]
 
     async def is_due(self) -> bool:
         """Whether a runner would run it now."""

@@ -12,8 +12,8 @@ from account_svc.domain.accounts import UserNotFound
 from account_svc.domain.payments import (
     PaymentDeclined,
 )
+from account_svc.domain.prices import MAX_PURCHASE_GEMS
 from account_svc.domain.purchases import (
-    MAX_PURCHASE_GEMS,
     PurchaseNotFound,
     PurchaseState,
 )

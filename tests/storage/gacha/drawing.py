@@ -9,7 +9,7 @@ from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.catalog import Catalog
 from gacha_svc.domain.pulls import Draw, PulledItem
 from gacha_svc.domain.randomness import RandomBytes
-from gacha_svc.use_cases.catalog import CatalogCache
+from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.draws import Draws
 from mesh.postgres.database import Database
 from mesh.txn.model import Operation, Vote, Yes, new_gid

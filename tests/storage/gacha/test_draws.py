@@ -14,7 +14,8 @@ from gacha_svc.adapters.catalog_file.catalog import parse_catalog
 from gacha_svc.domain.catalog import Catalog
 from gacha_svc.domain.errors import BannerNotFound, CatalogEmpty
 from gacha_svc.storage import pulls as storage
-from gacha_svc.use_cases.catalog import CatalogCache, Catalogs
+from gacha_svc.use_cases.catalog import Catalogs
+from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.draws import Draws
 from mesh.postgres.database import Database
 from mesh.txn.model import No, Yes
@@ -98,7 +99,7 @@ async def test_before_the_first_introduction_every_banner_asks_for_it(
     cache: CatalogCache,
 ) -> None:
     with pytest.raises(CatalogEmpty, match="InitDb"):
-        (await cache.current()).banner("standard")
+        (await cache.to_show()).banner("standard")
 
 
 async def test_a_pull_answers_what_is_stored_and_owned(

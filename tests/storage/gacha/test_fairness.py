@@ -9,7 +9,8 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.adapters.catalog_file.catalog import parse_catalog
-from gacha_svc.use_cases.catalog import CatalogCache, Catalogs
+from gacha_svc.use_cases.catalog import Catalogs
+from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.postgres.database import Database
 from proof.fairness import CHECKS_OF_DRAWS
 from tests.storage.conftest import empty, migrations_of
@@ -52,9 +53,34 @@ HARM = {
         {"a hard pity is kept", "a ten-pull has what its banner guarantees"},
     ),
     "a limit that is passed": (
-        "UPDATE odds SET definition = jsonb_set(definition, '{pull_limit}', '15')"
-        " WHERE banner_id = 'standard'",
+        """
+        ALTER TABLE banner_history DISABLE TRIGGER USER;
+        UPDATE banner_history SET offer = jsonb_set(offer, '{pull_limit}', '15')
+        WHERE banner_id = 'standard'
+        """,
         {"no player has passed a banner's limit"},
+    ),
+    "a price that is not paid": (
+        "UPDATE pull SET cost = cost - 1 WHERE pull_id = (SELECT pull_id FROM pull LIMIT 1)",
+        {"a pull was drawn by the odds and at the price in force at its time"},
+    ),
+    "odds of another banner": (
+        """
+        UPDATE pull SET odds_version = banner.odds_version FROM banner
+        WHERE banner.banner_id = 'beginner' AND pull.banner_id = 'standard'
+        """,
+        {"a pull was drawn by the odds and at the price in force at its time"},
+    ),
+    "odds that came into force after a pull": (
+        """
+        ALTER TABLE banner_history DISABLE TRIGGER USER;
+        UPDATE banner_history SET since = since + interval '2 minutes'
+        """,
+        {"a pull was drawn by the odds and at the price in force at its time"},
+    ),
+    "a change that its history lacks": (
+        "UPDATE banner SET position = NULL WHERE banner_id = 'beginner'",
+        {"the last row of a banner's history is what is in force"},
     ),
     "a count of draws that is lost": (
         "UPDATE pull_count SET draw_count = draw_count - 1 WHERE draw_count > 0",

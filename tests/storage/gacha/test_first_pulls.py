@@ -13,7 +13,8 @@ from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.catalog import Catalog
 from gacha_svc.domain.pulls import Draw
 from gacha_svc.domain.randomness import RandomBytes
-from gacha_svc.use_cases.catalog import CatalogCache, Catalogs
+from gacha_svc.use_cases.catalog import Catalogs
+from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
 from mesh.txn.model import BUSY, No, Operation, Yes

@@ -15,6 +15,7 @@ from gacha_svc.domain.gifts import (
     ItemNotOwned,
     PlayerNotFound,
 )
+from gacha_svc.rpc.gifts import gift_message
 from gacha_svc.use_cases.gifts import Gifts
 from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.deadlines import Deadline
@@ -91,6 +92,21 @@ async def test_a_repeat_is_answered_though_its_players_and_items_are_gone(
     sent = await send(gifts, SHIELD)
     service.account.players = ()
     assert await send(gifts, SHIELD) == sent
+
+
+async def test_a_repeat_is_answered_byte_for_byte_though_its_item_was_renamed(
+    service: GiftService, gifts: Gifts
+) -> None:
+    sent = await send(gifts)
+    answer = gift_message(sent).SerializeToString()
+    await service.database.autocommit(
+        lambda cursor: cursor.execute(
+            "UPDATE item SET name = 'Blade', rarity = 'super rare' WHERE item_id = %s", (SWORD,)
+        )
+    )
+    assert gift_message(await send(gifts)).SerializeToString() == answer
+    assert await gifts.find(MIRA.user_id, sent.gift.gift_id) == sent
+    assert await gifts.history(NOOR.user_id, 0, "") == ([sent], "")
 
 
 @pytest.mark.parametrize(

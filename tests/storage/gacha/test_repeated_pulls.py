@@ -13,7 +13,8 @@ from gacha_svc.adapters.catalog_file.catalog import parse_catalog
 from gacha_svc.domain.catalog import Catalog
 from gacha_svc.domain.errors import BannerNotFound, BannerPullLimit
 from gacha_svc.domain.pulls import Draw, PulledItem
-from gacha_svc.use_cases.catalog import CatalogCache, Catalogs
+from gacha_svc.use_cases.catalog import Catalogs
+from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.pulls import PULL, Pulls
 from mesh.contract.idempotency import IdempotencyKeyReused, operation_id
 from mesh.deadlines import Deadline

@@ -16,7 +16,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from account_svc.domain.accounts import NewPlayer
+from account_svc.domain.accounts import NewPlayer, Registration
 from account_svc.domain.debits import PULL, Debit
 from account_svc.domain.wallets import BalanceChange
 from account_svc.storage import accounts, wallets
@@ -88,7 +88,8 @@ class DebitCluster:
 
         def insert(cursor: Cursor) -> None:
             player = NewPlayer(name, f"{name}@x")
-            accounts.insert_player(cursor, user_id, str(uuid4()), player, "hash")
+            request = Registration(str(uuid4()), player.username, player.email)
+            accounts.insert_player(cursor, user_id, request, player, "hash")
             if gems:
                 bought = BalanceChange(str(uuid4()), user_id, "purchase", gems)
                 wallets.change_balances(cursor, [bought])

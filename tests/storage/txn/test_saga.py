@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -10,7 +11,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import Unavailable
 from mesh.postgres.database import Database
 from mesh.saga import rows
-from mesh.saga.definition import Definition, Move, Saga, State, StillWaiting
+from mesh.saga.definition import Definition, Move, PlainMove, Saga, State, StillWaiting
 from mesh.saga.runner import SagaLimits, SagaRunner
 from tests.storage.conftest import empty
 
@@ -46,11 +47,11 @@ class OrderSaga:
             },
         )
 
-    async def ask(self, saga: Saga, deadline: Deadline) -> Move:
+    async def ask(self, saga: Saga, deadline: Deadline) -> PlainMove:
         self.asked.append(saga.saga_id)
         self.outside()
         await asyncio.sleep(0)
-        return Move.to("AGREED", answer=len(self.asked))
+        return PlainMove("AGREED", {"answer": len(self.asked)})
 
     async def settle(self, saga: Saga, deadline: Deadline) -> Move:
         def apply(cursor: Cursor) -> str:
@@ -61,8 +62,8 @@ class OrderSaga:
 
         return Move(apply)
 
-    async def undo(self, saga: Saga, deadline: Deadline) -> Move:
-        return Move.to("UNDONE")
+    async def undo(self, saga: Saga, deadline: Deadline) -> PlainMove:
+        return PlainMove("UNDONE")
 
     def runner(self, **options: object) -> SagaRunner:
         return SagaRunner(self.database, [self.definition], limits=QUICK, **options)  # type: ignore[arg-type]
@@ -278,9 +279,8 @@ async def test_only_the_holder_of_the_lease_moves_or_releases_a_saga(orders: Ord
     """In the very state that an earlier holder has read."""
 
     def lease_again(cursor: Cursor) -> tuple[Saga, Saga]:
-        earlier = rows.insert(cursor, SAGA_ID, "order", "ASKING", {}, 0.0)
+        [earlier] = rows.insert(cursor, "order", "ASKING", {SAGA_ID: {}}, 0.0).values()
         [present] = rows.lease_due(cursor, ["order"], 1, 60.0)
-        assert earlier is not None
         return earlier, present
 
     earlier, present = await orders.database.transaction(lease_again)
@@ -295,8 +295,23 @@ async def test_only_the_holder_of_the_lease_moves_or_releases_a_saga(orders: Ord
         lambda cursor: rows.postpone(cursor, earlier, "LATER", 1, 0.0)
     )
     assert release is None
-    assert await orders.database.transaction(lambda c: rows.hold(c, [earlier])) == set()
+    assert await orders.database.transaction(lambda c: rows.hold(c, [earlier])) == {}
     assert (await orders.database.transaction(work(present))).state == "AGREED"
+
+
+async def test_of_two_moves_of_a_saga_that_share_a_transaction_the_lease_decides(
+    orders: OrderSaga,
+) -> None:
+    runner = orders.runner()
+    earlier = await orders.begun(runner)
+    present = replace(earlier, lease="of the next driver")
+
+    def lease_again(cursor: Cursor) -> None:
+        cursor.execute("UPDATE saga SET lease = %s", (present.lease,))
+
+    await orders.database.autocommit(lease_again)
+    ends = await asyncio.gather(runner.drive(present), runner.drive(earlier))
+    assert [saga.state for saga in ends] == ["SETTLED", "ASKING"]
 
 
 async def test_waiting_for_an_outside_service_is_no_failure(orders: OrderSaga) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 from hypothesis import strategies as st
 
-from gacha_svc.domain.banners import Banner, Featured, Item, RarityRule, SoftPity
+from gacha_svc.domain.banners import Banner, Item
 from gacha_svc.domain.field_types import CERTAIN_PPM
 from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.rarities import RARITIES, Rarity
+from gacha_svc.domain.terms import Featured, RarityRule, SoftPity
 
 UR, SR, R = RARITIES
 ITEMS = {

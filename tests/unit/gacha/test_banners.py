@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.catalog import Catalog
 from gacha_svc.domain.rarities import RARITIES, Rarity
+from gacha_svc.domain.terms import Terms
 from tests.unit.gacha.catalogs import BEGINNER, ITEMS, RATE_UP, banners
 
 
@@ -68,12 +69,7 @@ def test_the_odds_version_does_not_mind_the_order_of_fields_and_lists() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("name",), "Other"),
-        (("description",), "Other."),
         (("kind",), "other"),
-        (("price_gems",), 161),
-        (("pull_counts",), [10]),
-        (("pull_limit",), 10),
         (("ten_pull_guarantee",), "super rare"),
         (("rules", 0, "soft_pity", "from_pull"), 75),
         (("rules", 0, "soft_pity", "step_ppm"), 60_100),
@@ -88,14 +84,66 @@ def test_the_odds_version_does_not_mind_the_order_of_fields_and_lists() -> None:
         (("rules", 2, "item_ids"), [101]),
     ],
 )
-def test_the_odds_version_changes_with_anything(path: tuple[Any, ...], value: object) -> None:
-    fields = definition(RATE_UP)
-    place = fields
+def test_the_odds_version_changes_with_all_that_is_drawn_by(
+    path: tuple[Any, ...], value: object
+) -> None:
+    assert with_field(path, value).odds_version != RATE_UP.odds_version
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("id",), "other"),
+        (("name",), "Other"),
+        (("description",), "Other."),
+        (("price_gems",), 161),
+        (("pull_counts",), [10]),
+        (("pull_limit",), 10),
+        (("rules", 0, "item_ids"), [301, 302, 303, 304]),
+    ],
+)
+def test_the_odds_version_stays_with_what_is_not_drawn_by(
+    path: tuple[Any, ...], value: object
+) -> None:
+    """The last one lists an item in the pool that is featured in any case."""
+    without = with_field(("rules", 0, "item_ids"), [302, 303, 304])
+    changed = Banner.model_validate(with_value(definition(without), path, value))
+    assert changed != without
+    assert changed.odds_version == without.odds_version
+
+
+def test_the_odds_version_knows_no_share_where_only_featured_items_are() -> None:
+    alone = [with_field(("rules", 0, "item_ids"), [301])]
+    alone.append(
+        Banner.model_validate(
+            with_value(definition(alone[0]), ("rules", 0, "featured", "share_ppm"), 1)
+        )
+    )
+    assert alone[0].odds_version == alone[1].odds_version != RATE_UP.odds_version
+
+
+def test_terms_alone_have_the_version_of_their_banner() -> None:
+    stored = Terms.model_validate_json(RATE_UP.terms.model_dump_json())
+    assert stored.odds_version == RATE_UP.odds_version
+
+
+def test_a_banner_is_its_terms_and_its_offer() -> None:
+    parts = json.loads(RATE_UP.terms.model_dump_json()) | RATE_UP.offer
+    assert Banner.model_validate(parts) == RATE_UP
+
+
+def with_value(fields: dict[str, Any], path: tuple[Any, ...], value: object) -> dict[str, Any]:
+    place: Any = fields
     for key in path[:-1]:
         place = place[key]
     assert place[path[-1]] != value
     place[path[-1]] = value
-    assert Banner.model_validate(fields).odds_version != RATE_UP.odds_version
+    return fields
+
+
+def with_field(path: tuple[Any, ...], value: object) -> Banner:
+    """RATE_UP with another value."""
+    return Banner.model_validate(with_value(definition(RATE_UP), path, value))
 
 
 def test_the_odds_version_changes_with_a_rate() -> None:

@@ -148,6 +148,25 @@ from tests.unit.gacha.catalog_files import RULES, SECOND_BANNER, SMALL, faults_o
             ["8: the file holds a control character; remove it"],
             id="a control character",
         ),
+        *(
+            pytest.param(
+                "name: Sky",
+                f'name: "Sky{separator}"\n    price: 1',
+                [f"8: the file holds a line separator of Unicode ({name}); remove it"],
+                id=name,
+            )
+            for separator, name in (("\x85", "U+0085"), ("\u2028", "U+2028"), ("\u2029", "U+2029"))
+        ),
+        pytest.param(
+            "name: Sky",
+            'name: "Sky\\u2028"\n    price: 1',
+            [
+                "8: banners[0].name must be visible characters on one line, "
+                "with no space at its ends",
+                "9: banners[0].price is not known here; correct its spelling, or remove it",
+            ],
+            id="an escaped line separator",
+        ),
     ],
 )
 def test_a_fault_of_a_value_is_reported_with_its_line(

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from gacha_svc.domain.catalog import LiveCatalog
 from gacha_svc.use_cases.pulls import Pulls
 from mesh.contract.idempotency import IdempotencyKeyInUse
 from mesh.deadlines import Deadline
@@ -17,12 +18,8 @@ from tests.unit.gacha.catalogs import SR, UR, banner_of, rule
 class Catalog:
     """A catalog with one banner."""
 
-    async def current(self) -> "Catalog":
-        return self
-
-    def banner(self, banner_id: str) -> Any:
-        rarer = (rule(rarity, 10_000) for rarity in (UR, SR))
-        return banner_of(*rarer)
+    banner = banner_of(rule(UR, 10_000), rule(SR, 10_000))
+    latest = LiveCatalog(1, (), (banner,), {banner.id: banner.odds_version})
 
 
 class Duplicates:

@@ -4,7 +4,9 @@ import asyncio
 import re
 
 import pytest
+import structlog
 
+from gateway_http.app import Gateway
 from mesh.errors import (
     Internal,
 )
@@ -12,7 +14,10 @@ from protos.account.v1 import account_pb2
 from protos.gacha.v1 import gacha_pb2
 from tests.unit.gateway.fakes import (
     FakeCaller,
+    counted_ids,
     http_request,
+    plain_edge,
+    router_for,
 )
 from tests.unit.gateway.requests import PULL, TOKEN, ask, gateway
 
@@ -140,6 +145,31 @@ async def test_only_needed_headers_are_passed_to_services() -> None:
     metadata = caller.calls[0].metadata
     assert set(metadata) == {"authorization", "x-client-address", "traceparent"}
     assert metadata["x-client-address"] == "192.0.2.1"
+
+
+async def test_probes_are_answered_while_the_gateway_has_no_room_for_requests() -> None:
+    caller = FakeCaller(wait_seconds=30)
+    busy = Gateway(
+        router_for(caller),
+        edge=plain_edge(),
+        max_in_flight=1,
+        new_id=counted_ids(),
+        log=structlog.get_logger(),
+    )
+    answering = asyncio.create_task(busy.answer(http_request("GET", "/items")))
+    await caller.called.wait()
+    statuses = {
+        path: (await busy.answer(http_request("GET", path))).status
+        for path in ("/healthz", "/readyz", "/status", "/items", "/nowhere")
+    }
+    answering.cancel()
+    assert statuses == {
+        "/healthz": 200,
+        "/readyz": 200,
+        "/status": 429,
+        "/items": 429,
+        "/nowhere": 429,
+    }
 
 
 async def test_cancelling_the_answer_cancels_the_call() -> None:

@@ -16,7 +16,9 @@ from mesh.errors import (
     Internal,
     InvalidArgument,
     MeshError,
+    NotFound,
     ResourceExhausted,
+    Unavailable,
 )
 from tests.unit.gateway.fakes import (
     FakeCaller,
@@ -64,6 +66,19 @@ async def test_an_error_of_a_service_has_the_status_of_its_code(code: Any) -> No
             },
         ),
         (
+            InvalidArgument.of_fields(
+                FieldViolation("payment_method", "must be short"), FieldViolation("amount", "is 0")
+            ),
+            400,
+            {
+                "message": "paymentMethod must be short; amount is 0",
+                "fields": [
+                    {"field": "paymentMethod", "message": "must be short"},
+                    {"field": "amount", "message": "is 0"},
+                ],
+            },
+        ),
+        (
             InvalidArgument(
                 "Two.", fields=(FieldViolation("payment_method", "a"), FieldViolation("x", "b"))
             ),
@@ -85,6 +100,26 @@ async def test_an_error_of_a_service_is_worded_for_rest(
     assert response.status == status
     body = error_of(response)
     assert {name: body[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "details"),
+    [
+        (
+            FailedPrecondition("No.", metadata={"price_gems": "5", "idempotency_key": "k"}),
+            {"priceGems": "5"},
+        ),
+        (NotFound("No.", metadata={"banner_id": "b", "method": "/a.B/C"}), {"bannerId": "b"}),
+        (InvalidArgument.of_field("amount", "is 0"), None),
+        (Unavailable("No.", metadata={"cause": "secret"}), None),
+        (Internal("No.", metadata={"cause": "secret"}), None),
+    ],
+)
+async def test_only_values_that_are_meant_for_clients_are_in_the_details(
+    error: MeshError, details: dict[str, str] | None
+) -> None:
+    response = await ask(FakeCaller({BUY: error}), "POST", "/buy-currency", headers=TOKEN)
+    assert orjson.loads(response.body).get("details") == details
 
 
 async def test_busy_says_when_to_come_back() -> None:

@@ -130,7 +130,7 @@ def echo_dispatcher(
             method(READ, OF_GACHA),
             Method(STREAM, OF_GACHA, True, bytes, echo.stream, bytes),
         ],
-        Authenticator(player_keys=keys, service_keys=service_keys),
+        Authenticator("echo_svc", player_keys=keys, service_keys=service_keys),
         bounds=dict.fromkeys(WorkKind, max_calls_of_a_kind),
     )
 
@@ -146,8 +146,8 @@ class Callers:
         self.tls_directory = tls_directory
         self.security = security_from(tls_directory)
         self.key = Ed25519PrivateKey.generate()
-        self.identity = ServiceIdentity(self.key, "gacha_svc")
-        self.metadata = dict(self.identity.metadata())
+        self.credential = ServiceIdentity(self.key, "gacha_svc").towards("echo_svc")
+        self.metadata = dict(self.credential.metadata())
 
     def player_metadata(self) -> dict[str, str]:
         token = TokenSigner(self.key, PLAYER_AUDIENCE, 60).sign(USER_ID)
@@ -162,7 +162,9 @@ class Callers:
                 security=self.security, closing_grace_seconds=closing_grace_seconds
             )
         return LaneTransport(
-            self.identity.token, security=self.security, closing_grace_seconds=closing_grace_seconds
+            self.credential.token,
+            security=self.security,
+            closing_grace_seconds=closing_grace_seconds,
         )
 
 

@@ -86,6 +86,12 @@ async def test_an_unknown_method_is_unsupported_and_leaves_no_charge(sandbox: Sa
     assert await sandbox.client.find_charge(wanted.key, soon()) is None
 
 
+async def test_every_method_that_players_are_told_of_pays(sandbox: Sandbox) -> None:
+    for method in sandbox.client.payment_methods:
+        charge = await sandbox.client.charge(order(method), soon())
+        assert charge.state is ChargeState.SUCCEEDED, method
+
+
 async def test_an_unavailable_method_charges_nothing(sandbox: Sandbox) -> None:
     wanted = order("card_unavailable")
     with pytest.raises(ProviderAway):

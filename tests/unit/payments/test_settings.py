@@ -109,3 +109,21 @@ def test_wrong_settings_are_all_named_and_no_secret_is(
     assert named == faulty
     for variable in SECRETS:
         assert settings.get(variable, "not set") not in said
+
+
+@pytest.mark.parametrize(
+    ("written", "packages"),
+    [("160", (160,)), ("1600, 160,160", (160, 1600)), ("1000000000", (1_000_000_000,))],
+)
+def test_the_packages_of_the_shop_are_amounts_in_order(
+    environment: pytest.MonkeyPatch, written: str, packages: tuple[int, ...]
+) -> None:
+    assert read(environment, SANDBOX | {"ACCOUNT_GEM_PACKAGES": written}).gem_packages == packages
+
+
+@pytest.mark.parametrize("written", ["", "0", "-5", "x", "160,", "1000000001", "1.5"])
+def test_packages_that_nobody_can_buy_end_the_start(
+    environment: pytest.MonkeyPatch, written: str
+) -> None:
+    with pytest.raises(SystemExit, match="ACCOUNT_GEM_PACKAGES"):
+        read(environment, SANDBOX | {"ACCOUNT_GEM_PACKAGES": written})

@@ -28,7 +28,7 @@ LEASE_SECONDS = 0.6
 
 def token(service: str = "a") -> str:
     """A service token that the registry accepts."""
-    return ServiceIdentity(KEYS[service], service).token()
+    return ServiceIdentity(KEYS[service], service).towards("registry").token()
 
 
 @dataclass
@@ -58,6 +58,7 @@ class RunningRegistry:
         """`shared` is the store of another registry, like a store that is shared through etcd."""
         store = shared or MemoryStore(lease_seconds=lease_seconds)
         authenticator = Authenticator(
+            "registry",
             player_keys=fixed_keys(),
             service_keys=fixed_service_keys(
                 {service: key.public_key() for service, key in KEYS.items()}

@@ -1,9 +1,10 @@
 """Leases."""
 
 import itertools
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
@@ -33,6 +34,39 @@ def sweep_until(leases: Leases, begin: float, end: float) -> None:
 )
 def test_valid_addresses_are_taken(address: str) -> None:
     validate(Instance("a", "s", address))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("0.0.0.0", "0.1.2.3", "256.256.256.256", "127.0.0.1.", "127.1", "0", "0x7f.1"),
+        *("224.0.0.1", "255.255.255.255", "240.0.0.1", "[::]", "[ff02::1]", "[::ffff:0.0.0.0]"),
+        *("[:::1]", "[fe80::1%1]", "[::1", "::1", "a..b", "a b", "-", "h" * 64),
+    ],
+)
+@pytest.mark.parametrize("field", ["address", "metrics_address"])
+def test_an_address_that_nobody_can_call_is_refused_naming_the_field(host: str, field: str) -> None:
+    addresses = {"address": "h:1", "metrics_address": "h:2", field: f"{host}:7000"}
+    entry = Instance("a", "s", addresses["address"], metrics_address=addresses["metrics_address"])
+    with pytest.raises(InvalidArgument) as caught:
+        make_leases().register(entry, 0.0)
+    assert caught.value.metadata == {"field": f"instance.{field}"}
+
+
+@given(st.ip_addresses())
+def test_an_ip_address_is_taken_if_it_names_one_machine(address: IPv4Address | IPv6Address) -> None:
+    host = str(address) if address.version == 4 else f"[{address}]"
+    plain = (address.ipv4_mapped if address.version == 6 else None) or address
+    is_one_machine = not plain.is_multicast and not plain.is_unspecified
+    if plain.version == 4:
+        is_one_machine = is_one_machine and plain not in ip_network("0.0.0.0/8")
+        is_one_machine = is_one_machine and plain not in ip_network("240.0.0.0/4")
+    try:
+        validate(Instance("a", "s", f"{host}:7000"))
+    except InvalidArgument:
+        assert not is_one_machine
+    else:
+        assert is_one_machine
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from typing import Any
 
 import orjson
 import pytest
+from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway_http.describing.openapi import openapi_document
 from gateway_http.edge.headers import idempotency_key_of
+from gateway_http.errors import STATUS_BY_CODE, STATUS_BY_REASON
 from gateway_http.exchange import Headers
-from mesh.errors import InvalidArgument
+from mesh.errors import Code, InvalidArgument
 from tests.unit.gateway.fakes import contracts
 
 
@@ -195,3 +197,76 @@ def test_a_raw_body_and_its_headers_are_described(document: dict[str, Any]) -> N
     parameters = [(each["name"], each["in"]) for each in operation["parameters"]]
     assert parameters == [("stripe-signature", "header"), ("sandbox-signature", "header")]
     assert {"401", "413", "415"} <= set(operation["responses"])
+
+
+def bodies(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The schema of each JSON body, by its operation."""
+    return {
+        operation["operationId"]: operation["requestBody"]["content"]["application/json"]["schema"]
+        for path in document["paths"].values()
+        for operation in path.values()
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    }
+
+
+def test_every_body_has_an_example_that_its_schema_allows(document: dict[str, Any]) -> None:
+    assert len(bodies(document)) > 7
+    for name, schema in bodies(document).items():
+        fields = properties(document, schema)
+        example = {key: field["examples"][0] for key, field in fields.items()}
+        validator = OAS31Validator({**schema, "components": document["components"]})
+        assert list(validator.iter_errors(example)) == [], name
+
+
+def test_no_idempotency_key_is_filled_in(document: dict[str, Any]) -> None:
+    """A key in the example would make the second request a repeat of the first."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["name"] == "Idempotency-Key":
+                    assert not {"example", "examples", "default"} & parameter.keys()
+                    assert not {"example", "examples", "default"} & parameter["schema"].keys()
+
+
+def test_every_error_has_examples_of_its_own_status(document: dict[str, Any]) -> None:
+    shared = document["components"]["responses"]
+    checked = 0
+    for path in document["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                if status == "200":
+                    continue
+                response = shared[status] if "$ref" in response else response
+                examples = response["content"]["application/json"]["examples"]
+                assert examples
+                for reason, example in examples.items():
+                    value = example["value"]
+                    assert value["reason"] == reason
+                    by_code = STATUS_BY_CODE[Code[value["code"]]]
+                    assert STATUS_BY_REASON.get(reason, by_code) == int(status)
+                    checked += 1
+    assert checked > 100
+
+
+def test_an_operation_names_its_own_errors(document: dict[str, Any]) -> None:
+    pull = document["paths"]["/gacha/pull/{bannerId}"]["post"]["responses"]
+    named = pull["400"]["content"]["application/json"]["examples"]
+    assert {"INSUFFICIENT_CURRENCY", "INVALID_FIELD"} <= set(named)
+    assert named["INSUFFICIENT_CURRENCY"]["value"]["message"] == "Insufficient currency"
+    assert set(pull["404"]["content"]["application/json"]["examples"]) == {"BANNER_NOT_FOUND"}
+
+
+def test_calls_of_operators_and_machines_are_apart_from_those_of_players(
+    document: dict[str, Any],
+) -> None:
+    order = [tag["name"] for tag in document["tags"]]
+    assert order[-3:] == ["Gateway", "Operators", "PaymentEvent"]
+    assert len(order) == len(set(order))
+    used: set[str] = set()
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            (tag,) = operation["tags"]
+            used.add(tag)
+            needs_operator = {"admin": []} in operation.get("security", [])
+            assert (tag == "Operators") is needs_operator, path
+    assert used == set(order)

@@ -48,3 +48,24 @@ def test_networks_are_refused_unless_they_are_ones() -> None:
     for wrong in ("10.0.0.1/8", "proxy.example", "10.0.0.0/33"):
         with pytest.raises(ValueError, match=r".+"):
             parse_networks(wrong)
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "site"),
+    [
+        ("192.0.2.1:5", None, "192.0.2.1"),
+        ("192.0.2.1:5", "198.51.100.7", "192.0.2.1"),
+        ("[2001:db8:1:2:3::4]:5", None, "2001:db8:1:2::/64"),
+        ("[::ffff:192.0.2.1]:5", None, "192.0.2.1"),
+        ("10.0.0.1:5", None, None),
+        ("10.0.0.1:5", "nonsense", None),
+        ("10.0.0.1:5", "198.51.100.7", "198.51.100.7"),
+        ("10.0.0.1:5", "198.51.100.7, 10.0.0.2", "198.51.100.7"),
+        ("nonsense", None, None),
+    ],
+)
+def test_a_connection_counts_for_its_client_and_never_for_a_proxy(
+    peer: str, forwarded: str | None, site: str | None
+) -> None:
+    headers = Headers([("x-forwarded-for", forwarded)] if forwarded else [])
+    assert ClientAddresses(parse_networks("10.0.0.0/8")).site_of(peer, headers) == site

@@ -1,13 +1,16 @@
 """A server with a small application in the test's event loop, and raw clients."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.errors import error_response
-from gateway_http.exchange import HttpRequest, RequestIds, Response
+from gateway_http.exchange import Headers, HttpRequest, RequestIds, Response
 from gateway_http.listening.bounds import Bounds
+from gateway_http.listening.places import Reason
 from gateway_http.listening.server import HttpServer
 from gateway_http.listening.sockets import listening_socket
 from gateway_http.listening.tls import CurrentCertificate
@@ -29,6 +32,8 @@ PATIENT = replace(
 )
 GET = b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n"
 PATIENCE_SECONDS = 20.0
+SiteOf = Callable[[str, Headers], str | None]
+BY_ADDRESS: SiteOf = ClientAddresses(()).site_of
 
 
 @dataclass
@@ -70,10 +75,12 @@ class Running:
     application: Echo
     address: tuple[str, int]
     serving: "asyncio.Task[None]"
+    ends: Counter[Reason]
     is_leaving: bool = False
 
-    async def connect(self) -> "Client":
-        return Client(*await asyncio.open_connection(*self.address))
+    async def connect(self, local_address: str = "127.0.0.1") -> "Client":
+        streams = await asyncio.open_connection(*self.address, local_addr=(local_address, 0))
+        return Client(*streams)
 
     async def end(self) -> None:
         self.server.leave()
@@ -119,8 +126,11 @@ class Client:
 
 @asynccontextmanager
 async def running(
-    bounds: Bounds = PATIENT, certificate: CurrentCertificate | None = None
+    bounds: Bounds = PATIENT,
+    certificate: CurrentCertificate | None = None,
+    site_of: SiteOf = BY_ADDRESS,
 ) -> AsyncIterator[Running]:
+    ends: Counter[Reason] = Counter()
     listener = listening_socket("127.0.0.1:0")
     address, application = listener.getsockname(), Echo()
     server = HttpServer(
@@ -128,10 +138,12 @@ async def running(
         listener,
         bounds=bounds,
         certificate=certificate,
+        site_of=site_of,
+        count_end=lambda reason: ends.update([reason]),
         is_leaving=lambda: run.is_leaving,
         check_seconds=0.05,
     )
-    run = Running(server, application, address, asyncio.create_task(server.serve()))
+    run = Running(server, application, address, asyncio.create_task(server.serve()), ends)
     try:
         yield run
     finally:

@@ -133,7 +133,7 @@ async def test_a_slow_sender_is_answered_in_time(sent: bytes, status: bytes) -> 
 async def test_a_head_that_is_too_large_is_refused() -> None:
     async with running() as run:
         client = await run.connect()
-        client.write(b"GET / HTTP/1.1\r\na: " + b"x" * 300_000)
+        client.write(b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"x" * 300_000)
         assert (await client.rest()).startswith(b"HTTP/1.1 431 ")
         assert run.application.requests == []
         client.close()
@@ -189,6 +189,34 @@ async def test_a_half_closed_client_gets_an_answer_that_is_ready_soon() -> None:
         client.close()
 
 
+@pytest.mark.parametrize("count", [2, 500])
+async def test_all_requests_before_a_half_close_are_answered(count: int) -> None:
+    async with running() as run:
+        client = await run.connect()
+        client.write(WAIT + GET * count + POST)
+        client.writer.write_eof()
+        await run.application.asked.wait()
+        run.application.go_on.set()
+        answers = await client.rest()
+        assert answers.count(b"HTTP/1.1 200 ") == 1 + count
+        assert answers.endswith(b"/hello")
+        assert len(run.application.requests) == 1 + count  # the unfinished one is not among them
+        client.close()
+
+
+async def test_requests_before_a_half_close_are_answered_to_a_slow_reader() -> None:
+    async with running() as run:
+        client = await run.connect()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.write(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n" + GET)
+        await until(lambda: run.application.requests != [])
+        client.writer.write_eof()
+        await asyncio.sleep(0.05)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert (await client.rest()).endswith(b"/hello")
+        client.close()
+
+
 async def test_a_client_that_does_not_read_its_answer_is_disconnected() -> None:
     async with running(SHORT) as run:
         client = await run.connect()
@@ -213,7 +241,7 @@ async def test_a_bug_of_the_application_ends_its_connection_alone() -> None:
 async def test_pipelined_requests_are_parsed_a_few_at_a_time() -> None:
     async with running() as run:
         client = await run.connect()
-        client.write(WAIT + b"GET /x HTTP/1.1\r\n\r\n" * 20_000)
+        client.write(WAIT + b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n" * 20_000)
         await run.application.asked.wait()
         [connection] = run.server.connections
         assert connection.parsed_count < 300
@@ -223,7 +251,7 @@ async def test_pipelined_requests_are_parsed_a_few_at_a_time() -> None:
 
 
 async def test_a_client_beyond_its_limit_is_closed_if_it_has_sent_more() -> None:
-    limited = b"GET /status/429 HTTP/1.1\r\n\r\n"
+    limited = b"GET /status/429 HTTP/1.1\r\nhost: x\r\n\r\n"
     async with running() as run:
         client = await run.connect()
         assert (await client.ask(limited))[0] == 429
@@ -240,7 +268,7 @@ async def test_a_client_beyond_its_limit_is_closed_if_it_has_sent_more() -> None
 async def test_every_status_of_an_error_can_be_sent(status: int) -> None:
     async with running() as run:
         client = await run.connect()
-        sent = await client.ask(b"GET /status/%d HTTP/1.1\r\n\r\n" % status)
+        sent = await client.ask(b"GET /status/%d HTTP/1.1\r\nhost: x\r\n\r\n" % status)
         assert sent[0] == status
         client.close()
 
@@ -248,7 +276,7 @@ async def test_every_status_of_an_error_can_be_sent(status: int) -> None:
 async def test_a_status_without_a_phrase_ends_its_connection_alone() -> None:
     async with running() as run:
         client = await run.connect()
-        client.write(b"GET /status/999 HTTP/1.1\r\n\r\n")
+        client.write(b"GET /status/999 HTTP/1.1\r\nhost: x\r\n\r\n")
         assert await client.rest() == b""
         client.close()
         other = await run.connect()

@@ -72,17 +72,18 @@ def test_a_request_that_breaks_off_never_comes_out(data: bytes) -> None:
         assert not reading.requests
 
 
-def test_the_target_is_split_and_its_path_decoded() -> None:
+def test_the_target_is_split_and_not_decoded() -> None:
     request = one(REQUESTS["get"])
-    assert (request.path, request.query) == ("/a b", "x=%31")
+    assert (request.path, request.query) == ("/a%20b", "x=%31")
     absolute = one(b"GET http://host:80/items?a=b HTTP/1.1\r\nhost: x\r\n\r\n")
     assert (absolute.path, absolute.query) == ("/items", "a=b")
     assert one(b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n").path == "*"
-    assert one(b"GET /%ff HTTP/1.1\r\nhost: x\r\n\r\n").path == "/\ufffd"
+    assert one(b"GET /%ff HTTP/1.1\r\nhost: x\r\n\r\n").path == "/%ff"
 
 
 def test_headers_are_found_by_lower_case_names_and_the_first_wins() -> None:
-    request = one(b"GET / HTTP/1.1\r\nX-A: 1 \r\nx-a: 2\r\nEmpty:\r\nLatin: \xe9\r\n\r\n")
+    headers = b"X-A: 1 \r\nx-a: 2\r\nEmpty:\r\nLatin: \xe9\r\n"
+    request = one(b"GET / HTTP/1.1\r\nhost: x\r\n" + headers + b"\r\n")
     assert request.headers.get("x-a") == "1"
     assert request.headers.get_all("x-a") == ["1", "2"]
     assert ("empty" in request.headers, request.headers.get("empty")) == (True, "")
@@ -101,7 +102,7 @@ def test_headers_are_found_by_lower_case_names_and_the_first_wins() -> None:
         b"CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n",
         b"GET /\x00 HTTP/1.1\r\nhost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost : x\r\n\r\n",
-        b"GET / HTTP/1.1\r\na: b\r\n folded\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\na: b\r\n folded\r\n\r\n",
         HEAD + b"content-length: abc\r\n\r\n",
         HEAD + b"content-length: " + b"9" * 500 + b"\r\n\r\n",
         HEAD + b"content-length: 1\r\ncontent-length: 1\r\n\r\na",
@@ -120,6 +121,37 @@ def test_a_malformed_request_is_refused_and_nothing_is_read_after_it(data: bytes
     assert not reading.requests
 
 
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        b"",
+        b"host: a\r\nhost: a\r\n",
+        b"host: a b\r\n",
+        b"host: a/b\r\n",
+        b"host: user@a\r\n",
+        b"host: a:b\r\n",
+        b"host: a:1:2\r\n",
+        b"host: [::1\r\n",
+        b"host: \xe9\r\n",
+    ],
+)
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_a_request_needs_one_valid_host(method: bytes, hosts: bytes) -> None:
+    body = b"" if method == b"GET" else b"content-length: 2\r\n"
+    reading = read(method + b" / HTTP/1.1\r\n" + hosts + body + b"\r\n", b"{}")
+    assert reading.failure is not None
+    assert reading.failure.reason == "BAD_REQUEST"
+    assert not reading.requests
+
+
+@pytest.mark.parametrize(
+    "host", ["", "x", "a.example:8080", "127.0.0.1:1", "[::1]", "[2001:db8::1]:443", "a_b", "%41"]
+)
+def test_a_host_may_be_a_name_or_an_address(host: str) -> None:
+    assert one(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()).path == "/"
+    assert one(f"GET / HTTP/1.0\r\nHost: {host}\r\n\r\n".encode()).path == "/"
+
+
 def test_requests_before_a_malformed_one_are_answered_first() -> None:
     reading = read(REQUESTS["get"] + sized(b"body") + b"GARBAGE\r\n\r\n")
     assert [request.method for request in reading.requests] == ["GET", "POST"]
@@ -130,10 +162,10 @@ def test_requests_before_a_malformed_one_are_answered_first() -> None:
     "data",
     [
         b"GET /" + b"x" * 1100,
-        b"GET /" + b"x" * 1100 + b" HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\na: " + b"x" * 1100,
-        b"GET / HTTP/1.1\r\na: " + b"x" * 1100 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 9 + b"\r\n",
+        b"GET /" + b"x" * 1100 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"x" * 1100,
+        b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"x" * 1100 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * 9 + b"\r\n",
     ],
     ids=["long url", "whole long url", "long header", "whole long header", "many headers"],
 )
@@ -189,13 +221,14 @@ def test_a_client_that_expects_100_continue_gets_it_or_an_answer() -> None:
     ],
 )
 def test_the_last_request_of_a_connection_is_known(headers: bytes, is_last: bool) -> None:
-    reading = read(b"GET / HTTP/1.1\r\n" + headers + b"\r\n", b"nonsense" if is_last else b"")
+    rest = b"nonsense" if is_last else b""
+    reading = read(b"GET / HTTP/1.1\r\nhost: x\r\n" + headers + b"\r\n", rest)
     assert (reading.requests[0].is_last, reading.is_over) == (is_last, is_last)
     assert reading.failure is None
     assert one(b"GET / HTTP/1.0\r\n\r\n").is_last
 
 
-UPGRADE = b"POST / HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: h2c\r\n"
+UPGRADE = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: h2c\r\n"
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -237,7 +270,7 @@ def test_no_request_comes_of_an_upgrade_whose_body_breaks_off(rest: bytes) -> No
     ],
 )
 def test_a_body_whose_end_is_unclear_is_refused(headers: bytes) -> None:
-    reading = read(b"POST / HTTP/1.1\r\n" + headers)
+    reading = read(b"POST / HTTP/1.1\r\nhost: x\r\n" + headers)
     assert reading.failure is not None
     assert reading.failure.reason == "BAD_REQUEST"
     assert not reading.requests

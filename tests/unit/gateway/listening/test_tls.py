@@ -4,17 +4,25 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from deploy.local.secrets.certificates import Authority, make_authority, now_utc
+from gateway_http.listening.places import Reason
 from gateway_http.listening.tls import CurrentCertificate
 from mesh.tls.certificates import Certificates
 from mesh.tls.material import TlsFiles
-from tests.unit.gateway.listening.serving import GET, SHORT, Client, Running, running
+from tests.unit.gateway.listening.serving import (
+    GET,
+    PATIENT,
+    SHORT,
+    Client,
+    Running,
+    running,
+)
 from tests.unit.registry.running import until
 
 CHANGE_COUNT = 5
@@ -116,6 +124,65 @@ async def test_a_connection_that_is_idle_after_its_handshake_is_closed(tmp_path:
         client = await secure.connect()
         assert await client.rest() == b""
         client.close()
+
+
+async def test_handshakes_that_do_not_come_keep_no_others_out(tmp_path: Path) -> None:
+    authority = make_authority(now_utc())
+    files = authority.issue(tmp_path, "gateway_http", ["127.0.0.1"], now_utc())
+    trust = ssl.create_default_context(cafile=str(files.ca))
+    certificate = CurrentCertificate(files, Certificates(files))
+    async with running(replace(PATIENT, max_connections=10), certificate) as run:
+        silent = [await run.connect() for _ in range(10)]
+        await until(lambda: run.server.connection_count == 10)
+        secure = Secure(run, tmp_path, authority, files, trust)
+        for count in range(1, 4):
+            client = await secure.connect()
+            assert await client.ask(GET) == (200, b"/hello")
+            assert run.ends[Reason.FULL] == count
+            silent.append(client)
+        assert await silent[0].rest() == b""
+        await until(lambda: run.server.connection_count <= 10)
+        for each in silent:
+            each.reset()
+
+
+async def test_a_handshake_that_has_begun_is_served_by_a_server_that_leaves(
+    secure: Secure,
+) -> None:
+    with socket.create_connection(secure.run.address) as begun:
+        await until(lambda: secure.run.server.connection_count == 1)
+        secure.run.server.leave()
+        begun.settimeout(5)
+
+        def ask() -> bytes:
+            with secure.trust.wrap_socket(begun, server_hostname="127.0.0.1") as client:
+                client.sendall(GET)
+                return client.recv(10_000)
+
+        answer = await asyncio.to_thread(ask)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
+
+
+@pytest.mark.parametrize("does_handshake", [False, True])
+async def test_a_client_that_does_nothing_does_not_hold_up_leaving(
+    tmp_path: Path, does_handshake: bool
+) -> None:
+    authority = make_authority(now_utc())
+    files = authority.issue(tmp_path, "gateway_http", ["127.0.0.1"], now_utc())
+    trust = ssl.create_default_context(cafile=str(files.ca))
+    bounds = replace(PATIENT, leave_seconds=0.3)
+    async with running(bounds, CurrentCertificate(files, Certificates(files))) as run:
+        with socket.create_connection(run.address) as begun:
+            await until(lambda: run.server.connection_count == 1)
+            run.server.leave()
+            if does_handshake:
+                begun = await asyncio.to_thread(
+                    trust.wrap_socket, begun, server_hostname="127.0.0.1"
+                )
+            async with asyncio.timeout(5):
+                await run.serving
+            begun.close()
 
 
 async def test_no_request_fails_while_certificates_are_replaced(secure: Secure) -> None:

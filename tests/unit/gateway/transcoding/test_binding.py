@@ -147,6 +147,18 @@ def test_a_route_with_a_body_takes_no_query() -> None:
     assert caught.value.fields[0].field == "amount"
 
 
+def test_every_wrong_part_of_a_request_is_named_at_once() -> None:
+    body = b'{"bannerId":"other","count":"x","idempotencyKey":"a b","nope":1}'
+    with pytest.raises(InvalidArgument) as caught:
+        binding_of("Pull", "POST").bind({"banner_id": "b"}, "page=1", body, None)
+    assert [each.field for each in caught.value.fields] == [
+        *("page", "bannerId", "idempotencyKey", "count", "nope")
+    ]
+    with pytest.raises(InvalidArgument) as caught:
+        binding_of("Pull", "GET").bind({"banner_id": "b"}, "count=x&count=y&nope=1", b"", None)
+    assert [each.field for each in caught.value.fields] == ["count", "count", "nope"]
+
+
 @pytest.mark.parametrize("body", [b'{"bannerId":"b","count":1}', b'{"banner_id":null,"count":1}'])
 def test_a_body_may_repeat_a_path_variable(body: bytes) -> None:
     assert binding_of("Pull", "POST").bind({"banner_id": "b"}, "", body, "k").banner_id == "b"

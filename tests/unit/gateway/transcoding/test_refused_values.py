@@ -6,7 +6,7 @@ import pytest
 
 from gateway_http.transcoding.decoding import Decoders
 from gateway_http.transcoding.documents import DEEPEST, MalformedBody, parse_object
-from gateway_http.transcoding.json_values import Refused
+from gateway_http.transcoding.json_values import MOST_FAULTS, Fault, Refused
 from tests.unit.gateway.transcoding.every_kind import every_kind
 
 WHOLE = "must be a whole number"
@@ -98,7 +98,31 @@ def test_a_value_that_its_field_cannot_hold_is_refused_at_its_path(
 ) -> None:
     with pytest.raises(Refused) as caught:
         Decoders().of(every_kind()).decode(document)
-    assert (caught.value.path, caught.value.description) == (path, description)
+    assert caught.value.faults == (Fault(path, description),)
+
+
+def test_every_value_that_its_field_cannot_hold_is_refused_at_once() -> None:
+    document = {
+        "oneInt32": "x",
+        "manyInt64": [1, None, "y"],
+        "counts": {"a": None, "b": 1, "c": "z"},
+        "child": {"oneInt32": "x", "nope": 1},
+        "nope": 1,
+        "oneString": "right",
+    }
+    with pytest.raises(Refused) as caught:
+        Decoders().of(every_kind()).decode(document)
+    paths = [fault.path for fault in caught.value.faults]
+    assert paths == [
+        *("oneInt32", "manyInt64[1]", "manyInt64[2]", "counts.a", "counts.c"),
+        *("child.oneInt32", "child.nope", "nope"),
+    ]
+
+
+def test_a_refusal_names_a_bounded_number_of_values() -> None:
+    with pytest.raises(Refused) as caught:
+        Decoders().of(every_kind()).decode({f"nope{number}": 1 for number in range(1000)})
+    assert len(caught.value.faults) == MOST_FAULTS
 
 
 @pytest.mark.parametrize(

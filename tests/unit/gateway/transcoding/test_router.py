@@ -1,11 +1,14 @@
 """The route for each path and verb."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway_http.errors import MethodNotAllowed, RouteNotFound
+from gateway_http.errors import MalformedPath, MethodNotAllowed, RouteNotFound
 from gateway_http.transcoding.contracts import UnsupportedContract, load_contracts
 from gateway_http.transcoding.router import Router
 from protos import DESCRIPTORS
@@ -32,7 +35,12 @@ def found(made: Router, verb: str, path: str) -> tuple[Any, dict[str, str]]:
         ("GET", "/items", "GET /items", {}),
         ("GET", "/banners", "GET /banners", {}),
         ("GET", "/banners/x", "GET /banners/{banner_id}", {"banner_id": "x"}),
-        ("GET", "/banners/a b%é", "GET /banners/{banner_id}", {"banner_id": "a b%é"}),
+        ("GET", "/banners/a%20b%25%C3%A9", "GET /banners/{banner_id}", {"banner_id": "a b%é"}),
+        ("GET", "/banners/a%2Fb", "GET /banners/{banner_id}", {"banner_id": "a/b"}),
+        ("GET", "/banners/%62est", "GET /banners/{banner_id}", {"banner_id": "best"}),
+        ("GET", "/banners/%00", "GET /banners/{banner_id}", {"banner_id": "\0"}),
+        ("GET", "/banners/...", "GET /banners/{banner_id}", {"banner_id": "..."}),
+        ("GET", "/banners%2Fx", "GET /{anything}", {"anything": "banners/x"}),
         ("GET", "/banners/best", "GET /banners/best", {}),
         ("PUT", "/banners/best", "PUT /banners/{id}", {"id": "best"}),
         ("GET", "/banners/best/odds", "GET /banners/{id}/odds", {"id": "best"}),
@@ -68,6 +76,15 @@ def test_a_path_finds_its_route(
         "/banners/x/y",
         "items",
         "/banners//",
+        "/banners%2Fx",
+        "/%69tems",
+        "/items/.",
+        "/items/../items",
+        "/banners/.",
+        "/banners/..",
+        "/banners/%2e",
+        "/banners/.%2E",
+        "/banners/%2E%2e",
         "*",
         "/" + "a/" * 10_000,
     ],
@@ -78,6 +95,29 @@ def test_a_path_without_a_route_is_not_found(path: str) -> None:
         made.match("GET", path)
     with pytest.raises(RouteNotFound):
         made.allowed(path)
+
+
+@pytest.mark.parametrize("segment", ["%", "%zz", "%4", "a%2", "%ff", "%C0%AE", "%ED%A0%80"])
+def test_a_variable_that_cannot_be_decoded_is_refused(segment: str) -> None:
+    with pytest.raises(MalformedPath):
+        router("GET /banners/{banner_id}").match("GET", f"/banners/{segment}")
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda id: id not in (".", "..")))
+def test_every_id_survives_its_encoding(banner_id: str) -> None:
+    made = router("GET /banners/best", "PUT /banners/{id}")
+    path = f"/banners/{quote(banner_id, safe='')}"
+    assert found(made, "PUT", path) == ("PUT /banners/{id}", {"id": banner_id})
+
+
+@given(st.text("/.%2eEfFgpul", max_size=12).map(lambda text: f"/{text}"))
+def test_a_literal_route_has_one_spelling(path: str) -> None:
+    made = router("GET /g/pull", "GET /g")
+    if path in ("/g/pull", "/g"):
+        assert found(made, "GET", path) == (f"GET {path}", {})
+    else:
+        with pytest.raises(RouteNotFound):
+            made.match("GET", path)
 
 
 def test_a_wrong_verb_is_answered_with_the_verbs_of_the_path() -> None:

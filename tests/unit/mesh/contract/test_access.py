@@ -54,7 +54,9 @@ def test_a_method_without_options_is_closed_and_no_server_starts_with_it() -> No
     assert rule == Rule(Access.NOBODY)
     with pytest.raises(BadRule, match=r"/x\.v1\.X/Get declares no \(mesh\.v1\.access\)"):
         rule.check("/x.v1.X/Get")
-    authenticator = Authenticator(player_keys=fixed_keys(), service_keys=fixed_service_keys({}))
+    authenticator = Authenticator(
+        "account_svc", player_keys=fixed_keys(), service_keys=fixed_service_keys({})
+    )
     method = Method("/x.v1.X/Get", rule, False, bytes, lambda request, call: None, bytes)
     with pytest.raises(BadRule):
         Dispatcher([method], authenticator)

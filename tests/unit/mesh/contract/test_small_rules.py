@@ -77,6 +77,15 @@ def test_the_remaining_time_is_passed_on_as_the_deadline() -> None:
     assert Deadline.after(1).remaining_seconds() <= 1 < time.monotonic() + 1
 
 
+@pytest.mark.parametrize("listen", ["0.0.0.0:7000", "[::]:7000", "256.256.256.256:7000"])
+def test_a_process_does_not_listen_where_nobody_can_call_it(
+    listen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESH_LISTEN", listen)
+    with pytest.raises(SystemExit, match=r"MESH_LISTEN: .*must have a host that others can call"):
+        load(ServerSettings)
+
+
 def test_every_fault_of_the_settings_is_reported_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,8 +9,8 @@ from mesh.contract.access import OF_PLAYERS, OPEN, Access, Rule, of_services
 from mesh.errors import PermissionDenied, Unauthenticated
 from mesh.identity.auth import Anonymous, Authenticator, Player, Service
 from mesh.identity.keys import fixed_keys, fixed_service_keys, key_id
-from mesh.identity.service_identity import ServiceIdentity
-from mesh.identity.tokens import PLAYER_AUDIENCE, SERVICE_AUDIENCE, TokenSigner
+from mesh.identity.service_identity import Credential, ServiceIdentity
+from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner, service_audience
 
 HOUR = 3600
 PLAYER_ID = "0d5c3a52-6a3c-4b8a-9d0e-2f5a7c1b9e44"
@@ -35,16 +35,17 @@ def signer(clock: Clock) -> TokenSigner:
 
 
 @pytest.fixture
-def service(clock: Clock) -> tuple[Ed25519PrivateKey, ServiceIdentity]:
+def service(clock: Clock) -> tuple[Ed25519PrivateKey, Credential]:
     key = Ed25519PrivateKey.generate()
-    return key, ServiceIdentity(key, "gacha_svc", clock)
+    return key, ServiceIdentity(key, "gacha_svc", clock).towards("account_svc")
 
 
 @pytest.fixture
 def authenticator(
-    clock: Clock, signer: TokenSigner, service: tuple[Ed25519PrivateKey, ServiceIdentity]
+    clock: Clock, signer: TokenSigner, service: tuple[Ed25519PrivateKey, Credential]
 ) -> Authenticator:
     return Authenticator(
+        "account_svc",
         player_keys=fixed_keys(signer.public_key),
         service_keys=fixed_service_keys({"gacha_svc": service[0].public_key()}),
         clock=clock,
@@ -135,7 +136,7 @@ async def test_every_token_that_is_not_ours_is_refused(
 async def test_players_and_services_cannot_stand_in_for_one_another(
     authenticator: Authenticator,
     signer: TokenSigner,
-    service: tuple[Ed25519PrivateKey, ServiceIdentity],
+    service: tuple[Ed25519PrivateKey, Credential],
 ) -> None:
     with pytest.raises(PermissionDenied):
         await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), of_services(["gacha_svc"]))
@@ -146,7 +147,7 @@ async def test_players_and_services_cannot_stand_in_for_one_another(
 
 
 def test_a_service_renews_its_token_before_it_expires(
-    service: tuple[Ed25519PrivateKey, ServiceIdentity], clock: Clock
+    service: tuple[Ed25519PrivateKey, Credential], clock: Clock
 ) -> None:
     first = service[1].token()
     clock.now += 29
@@ -166,6 +167,7 @@ def test_a_key_id_is_the_thumbprint_of_the_standard() -> None:
 async def test_a_service_cannot_sign_in_the_name_of_another(clock: Clock, signer_of: str) -> None:
     own, victim = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     authenticator = Authenticator(
+        "account_svc",
         player_keys=fixed_keys(),
         service_keys=fixed_service_keys(
             {"gateway_http": own.public_key(), "gacha_svc": victim.public_key()}
@@ -173,7 +175,8 @@ async def test_a_service_cannot_sign_in_the_name_of_another(clock: Clock, signer
         clock=clock,
     )
     claims = jwt.decode(
-        ServiceIdentity(own, "gacha_svc", clock).token(), options={"verify_signature": False}
+        ServiceIdentity(own, "gacha_svc", clock).towards("account_svc").token(),
+        options={"verify_signature": False},
     )
     kid = key_id((own if signer_of == "own" else victim).public_key())
     token = jwt.encode(claims, own, "EdDSA", headers={"kid": kid})
@@ -183,7 +186,7 @@ async def test_a_service_cannot_sign_in_the_name_of_another(clock: Clock, signer
 
 
 async def test_a_refused_service_learns_which_ones_are_allowed(
-    authenticator: Authenticator, service: tuple[Ed25519PrivateKey, ServiceIdentity]
+    authenticator: Authenticator, service: tuple[Ed25519PrivateKey, Credential]
 ) -> None:
     for rule, named in (
         (of_services(["account_svc", "admin"]), "account_svc and admin"),
@@ -198,12 +201,52 @@ async def test_a_refused_service_learns_which_ones_are_allowed(
         assert "gacha_svc" in caught.value.message
 
 
+async def test_a_token_for_one_service_is_refused_by_another(
+    service: tuple[Ed25519PrivateKey, Credential], clock: Clock
+) -> None:
+    keys = fixed_service_keys({"gacha_svc": service[0].public_key()})
+    shown = service[1].metadata()
+    intended, other = (
+        Authenticator(callee, player_keys=fixed_keys(), service_keys=keys, clock=clock)
+        for callee in ("account_svc", "registry")
+    )
+    rule = of_services(["gacha_svc"])
+    assert await intended.authenticate(shown, rule) == Service("gacha_svc")
+    with pytest.raises(Unauthenticated) as caught:
+        await other.authenticate(shown, rule)
+    assert caught.value.reason == "WRONG_AUDIENCE"
+
+
+@pytest.mark.parametrize(
+    "audience",
+    [
+        "gacha-mesh/service",
+        "gacha-mesh/service/",
+        "gacha-mesh/service/account_svc2",
+        ["gacha-mesh/service/account_svc"],
+        ["gacha-mesh/service/account_svc", "gacha-mesh/service/registry"],
+        None,
+    ],
+)
+async def test_a_service_token_has_exactly_one_audience(
+    authenticator: Authenticator,
+    service: tuple[Ed25519PrivateKey, Credential],
+    audience: object,
+) -> None:
+    claims = jwt.decode(service[1].token(), options={"verify_signature": False})
+    kid = key_id(service[0].public_key())
+    token = jwt.encode({**claims, "aud": audience}, service[0], "EdDSA", headers={"kid": kid})
+    with pytest.raises(Unauthenticated) as caught:
+        await authenticator.authenticate(bearer(token), of_services(["gacha_svc"]))
+    assert caught.value.reason in ("TOKEN_INVALID", "WRONG_AUDIENCE")
+
+
 async def test_a_service_token_that_lives_for_long_is_refused(
     authenticator: Authenticator,
-    service: tuple[Ed25519PrivateKey, ServiceIdentity],
+    service: tuple[Ed25519PrivateKey, Credential],
     clock: Clock,
 ) -> None:
-    signer = TokenSigner(service[0], SERVICE_AUDIENCE, HOUR, clock)
+    signer = TokenSigner(service[0], service_audience("account_svc"), HOUR, clock)
     with pytest.raises(Unauthenticated) as caught:
         await authenticator.authenticate(
             bearer(signer.sign("gacha_svc")), of_services(["gacha_svc"])
@@ -220,7 +263,7 @@ async def test_a_players_token_is_refused_once_its_key_is_gone_though_it_was_rem
         return known.get(kid)
 
     authenticator = Authenticator(
-        player_keys=find, service_keys=fixed_service_keys({}), clock=clock
+        "account_svc", player_keys=find, service_keys=fixed_service_keys({}), clock=clock
     )
     shown = bearer(signer.sign(PLAYER_ID))
     for _ in range(2):

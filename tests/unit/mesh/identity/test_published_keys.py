@@ -70,6 +70,18 @@ async def test_many_callers_at_once_are_one_fetch(
     assert publisher.asked_count == 1
 
 
+async def test_keys_that_were_fetched_are_found_without_a_fetch(
+    keys: PublishedKeys, publisher: Publisher, clock: Clock
+) -> None:
+    assert await keys.find_fetched("a") is None
+    assert publisher.asked_count == 0
+    assert await keys.find("a") == KEY
+    publisher.keys, clock.now = Unavailable("away"), clock.now + RETRY_SECONDS
+    assert await keys.find_fetched("a") == KEY
+    assert await keys.find_fetched("made-up") is None
+    assert publisher.asked_count == 1
+
+
 async def test_a_cancelled_caller_does_not_cancel_the_shared_fetch(
     keys: PublishedKeys, publisher: Publisher
 ) -> None:
@@ -167,6 +179,7 @@ async def test_a_server_without_keys_names_the_method_that_it_refused(
     publisher.keys = Unavailable("nobody is there")
     callers = Callers()
     authenticator = Authenticator(
+        "account_svc",
         player_keys=keys.find,
         service_keys=fixed_service_keys({"gacha_svc": callers.key.public_key()}),
     )

@@ -155,11 +155,12 @@ async def test_a_token_is_refused_once_its_key_is_gone_though_it_was_remembered(
     key = Ed25519PrivateKey.generate()
     write(tmp_path, "gacha_svc.pem", key)
     authenticator = Authenticator(
+        "account_svc",
         player_keys=fixed_keys(),
         service_keys=ServiceKeyFolder(tmp_path, clock).find,
         clock=clock,
     )
-    shown = ServiceIdentity(key, "gacha_svc", clock).metadata()
+    shown = ServiceIdentity(key, "gacha_svc", clock).towards("account_svc").metadata()
     for _ in range(2):
         assert await authenticator.authenticate(shown, OF_GACHA) == Service("gacha_svc")
     (tmp_path / "gacha_svc.pem").unlink()
@@ -179,18 +180,22 @@ async def test_keys_change_with_an_overlap_and_without_a_refusal(
     write(public, "gacha_svc.pem", old)
     key_file.write_bytes(old.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     identity = ServiceIdentity(old, "gacha_svc", clock, key_file=key_file)
+    credential = identity.towards("account_svc")
     authenticator = Authenticator(
-        player_keys=fixed_keys(), service_keys=ServiceKeyFolder(public, clock).find, clock=clock
+        "account_svc",
+        player_keys=fixed_keys(),
+        service_keys=ServiceKeyFolder(public, clock).find,
+        clock=clock,
     )
-    first = identity.token()
+    first = credential.token()
     write(public, "gacha_svc.next.pem", new)
     clock.now += LOOK_SECONDS
     key_file.write_bytes(new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     for _ in range(50):
-        await authenticator.authenticate(identity.metadata(), OF_GACHA)
+        await authenticator.authenticate(credential.metadata(), OF_GACHA)
         clock.now += 1
-    assert identity.token() != first
+    assert credential.token() != first
     (public / "gacha_svc.pem").unlink()
     for _ in range(50):
-        await authenticator.authenticate(identity.metadata(), OF_GACHA)
+        await authenticator.authenticate(credential.metadata(), OF_GACHA)
         clock.now += 1

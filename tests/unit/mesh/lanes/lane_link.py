@@ -26,7 +26,7 @@ class Link:
 
     def _token(self) -> str:
         self.opening_count += 1
-        return self.callers.identity.token()
+        return self.callers.credential.token()
 
     @property
     def address(self) -> str:

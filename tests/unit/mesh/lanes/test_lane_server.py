@@ -95,7 +95,7 @@ async def test_only_a_process_of_the_mesh_opens_a_lane(link: Link, opener: str) 
     tokens = {
         "nobody": "",
         "player": TokenSigner(link.callers.key, PLAYER_AUDIENCE, 60).sign(USER_ID),
-        "stranger": Callers().identity.token(),
+        "stranger": Callers().credential.token(),
     }
     shown = 0
 
@@ -111,7 +111,7 @@ async def test_only_a_process_of_the_mesh_opens_a_lane(link: Link, opener: str) 
         assert not caught.value.was_sent
     assert shown < 20
     assert link.echo.calls == []
-    tokens[opener] = link.callers.identity.token()
+    tokens[opener] = link.callers.credential.token()
     async with asyncio.timeout(2.0):
         while True:
             try:
@@ -126,7 +126,7 @@ async def test_a_server_has_a_bound_on_its_lanes() -> None:
     link = Link(max_lanes=1)
     await link.server.start()
     await link.call(b"hi")
-    second = LaneTransport(link.callers.identity.token)
+    second = LaneTransport(link.callers.credential.token)
     with pytest.raises(ConnectionBroken):
         await second.connect(link.address, 5.0)
     await second.close()
@@ -142,7 +142,7 @@ async def test_a_client_that_violates_the_protocol_loses_only_its_own_lane(link:
     for message in (twice, b"\xff\xff"):
         async with grpc.aio.insecure_channel(link.address) as channel:
             exchange: Any = channel.stream_stream(EXCHANGE)
-            bearer = f"Bearer {link.callers.identity.token()}"
+            bearer = f"Bearer {link.callers.credential.token()}"
             stream = exchange(metadata=((AUTHORIZATION, bearer),))
             assert await stream.read() == b""
             await stream.write(message)

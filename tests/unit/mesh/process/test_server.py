@@ -62,12 +62,12 @@ class Link:
     def __init__(self, max_calls_of_a_kind: int = 100) -> None:
         key = Ed25519PrivateKey.generate()
         service_keys = fixed_service_keys({"account_svc": key.public_key()})
-        self.identity = ServiceIdentity(key, "account_svc")
+        self.credential = ServiceIdentity(key, "account_svc").towards("gacha_svc")
         self.coordinator = Coordinator()
         self.ready = True
         self.dispatcher = Dispatcher(
             methods_of(SERVICE, self.coordinator),
-            Authenticator(player_keys=fixed_keys(), service_keys=service_keys),
+            Authenticator("gacha_svc", player_keys=fixed_keys(), service_keys=service_keys),
             bounds=dict.fromkeys(WorkKind, max_calls_of_a_kind),
         )
         self.server = Server("127.0.0.1:0", [SERVICE.full_name], self.dispatcher, self.is_ready)
@@ -82,7 +82,7 @@ class Link:
             try:
                 return await call(  # type: ignore[no-any-return]
                     coordinator_pb2.ResolveRequest(gid=gid).SerializeToString(),
-                    metadata=[*{**self.identity.metadata(), **metadata}.items()],
+                    metadata=[*{**self.credential.metadata(), **metadata}.items()],
                     timeout=2,
                 )
             except grpc.aio.AioRpcError as error:
@@ -123,7 +123,7 @@ async def test_a_bug_is_reported_by_its_trace_id_and_nothing_else(link: Link) ->
 
 
 async def test_a_malformed_message_is_the_callers_mistake(link: Link) -> None:
-    metadata = link.identity.metadata()
+    metadata = link.credential.metadata()
     with pytest.raises(InvalidArgument) as caught:
         await link.dispatcher.handle(RESOLVE, b"\xff\xff", metadata, Deadline.after(1))
     assert caught.value.reason == "MALFORMED_MESSAGE"
@@ -142,7 +142,7 @@ async def test_a_method_that_outlasts_its_deadline_is_ended(link: Link) -> None:
         await link.dispatcher.handle(
             RESOLVE,
             coordinator_pb2.ResolveRequest(gid="wait").SerializeToString(),
-            link.identity.metadata(),
+            link.credential.metadata(),
             Deadline.after(0.05),
         )
     assert caught.value.reason == "DEADLINE_EXCEEDED"

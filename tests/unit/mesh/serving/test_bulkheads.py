@@ -125,7 +125,7 @@ class Flooded:
                 Method(f"/{kind.name}", OF_GACHA, False, bytes, wait, bytes, Terms(kind))
                 for kind in WorkKind
             ],
-            Authenticator(player_keys=fixed_keys(), service_keys=service_keys),
+            Authenticator("echo_svc", player_keys=fixed_keys(), service_keys=service_keys),
             bounds=dict.fromkeys(WorkKind, room),
             gates={WorkKind.HASHING: self._gate},
             count_refusal=lambda kind: self.refusals.update([kind]),

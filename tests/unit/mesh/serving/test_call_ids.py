@@ -42,7 +42,9 @@ class Pulls:
         self._dispatcher = Dispatcher(
             [method],
             Authenticator(
-                player_keys=fixed_keys(key), service_keys=fixed_service_keys({"gacha_svc": key})
+                "echo_svc",
+                player_keys=fixed_keys(key),
+                service_keys=fixed_service_keys({"gacha_svc": key}),
             ),
         )
 

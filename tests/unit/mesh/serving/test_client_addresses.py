@@ -29,6 +29,7 @@ class Link:
     def __init__(self) -> None:
         self.echo = Echo()
         authenticator = Authenticator(
+            "echo_svc",
             player_keys=fixed_keys(Ed25519PrivateKey.generate().public_key()),
             service_keys=fixed_service_keys({name: key.public_key() for name, key in KEYS.items()}),
         )
@@ -44,7 +45,7 @@ class Link:
         return [call.client_address for call in self.echo.calls]
 
     async def call_on_a_lane_of(self, service: str, metadata: dict[str, str]) -> None:
-        transport = LaneTransport(ServiceIdentity(KEYS[service], service).token)
+        transport = LaneTransport(ServiceIdentity(KEYS[service], service).towards("echo_svc").token)
         try:
             await transport.call(self.address, ECHO, b"hi", metadata, 5.0)
         finally:
@@ -84,7 +85,7 @@ async def test_a_unary_call_comes_from_its_peers_address(link: Link, caller: str
     """Also with the gateway's token, because a stolen token comes from another connection."""
     said = [(CLIENT_ADDRESS, FORGED), (CLIENT_ADDRESS, "203.0.113.9")]
     if caller != "nobody":
-        said.extend(ServiceIdentity(KEYS[caller], caller).metadata().items())
+        said.extend(ServiceIdentity(KEYS[caller], caller).towards("echo_svc").metadata().items())
     async with grpc.aio.insecure_channel(link.address) as channel:
         echo: Any = channel.unary_unary(ECHO)
         await echo(b"hi", metadata=tuple(said))

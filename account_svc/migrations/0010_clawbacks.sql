@@ -3,6 +3,7 @@
 -- A wallet that holds less than is taken back owes the rest, its debt. A balance and a debt are
 -- never both above zero, so the ledger stays one chain for each player: of balance minus debt,
 -- the net. An entry's amount is added to the net, and so the next credit pays the debt first.
+-- take_gems needs no change: a wallet that owes holds nothing that it could take.
 
 ALTER TABLE wallet
     DROP CONSTRAINT wallet_matches_its_ledger,
@@ -109,47 +110,3 @@ CREATE TABLE reconciliation (
     counts     jsonb,
     CONSTRAINT reconciliation_counts_when_it_ends CHECK ((ended_at IS NULL) = (counts IS NULL))
 );
-
--- As before, and it names the wallets that owe gems, which pay nothing.
-DROP FUNCTION take_gems(uuid[], uuid[], bigint[], uuid[]);
-CREATE FUNCTION take_gems(operation_ids uuid[], user_ids uuid[], amounts bigint[], all_ids uuid[])
-RETURNS TABLE (
-    locked text[], applied text[], debited text[], balances bigint[], owing text[], debts bigint[]
-)
-LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-AS $$
-DECLARE
-    locked_ids  uuid[];
-    applied_ids uuid[];
-BEGIN
-    SELECT array_agg(held.user_id),
-           array_agg(held.user_id::text) FILTER (WHERE held.debt > 0),
-           array_agg(held.debt) FILTER (WHERE held.debt > 0)
-    INTO locked_ids, owing, debts FROM (
-        SELECT user_id, debt FROM wallet WHERE user_id = ANY(user_ids)
-        ORDER BY user_id FOR UPDATE SKIP LOCKED
-    ) AS held;
-    -- After the lock, and with a snapshot of its own: an operation that just committed is seen.
-    SELECT coalesce(array_agg(operation_id), '{}') INTO applied_ids
-    FROM ledger WHERE operation_id = ANY(all_ids);
-    WITH changed AS (
-        UPDATE wallet SET balance = wallet.balance - debit.amount,
-                          entry_count = wallet.entry_count + 1
-        FROM unnest(operation_ids, user_ids, amounts) AS debit (operation_id, user_id, amount)
-        WHERE wallet.user_id = debit.user_id
-          AND wallet.user_id = ANY(locked_ids) AND debit.operation_id <> ALL(applied_ids)
-          AND wallet.balance >= debit.amount AND wallet.debt = 0
-        RETURNING wallet.user_id, wallet.entry_count, wallet.balance,
-                  debit.operation_id, debit.amount
-    ), entered AS (
-        INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after)
-        SELECT user_id, entry_count, operation_id, 'pull', -amount, balance FROM changed
-        RETURNING operation_id, balance_after
-    )
-    SELECT array_agg(operation_id::text), array_agg(balance_after)
-    INTO debited, balances FROM entered;
-    locked := locked_ids;
-    applied := applied_ids;
-    RETURN NEXT;
-END $$;

@@ -1,0 +1,67 @@
+"""Rules of passwords, by NIST SP 800-63B-4, section 3.1.1.
+
+- A password is normalised to NFC before it is checked, hashed or compared. So the same password
+  typed on two systems, one of which composes `é` and the other does not, is one password.
+- A new password is 8 to 128 characters, not among the common ones, and not the player's
+  username or email. No kinds of characters are required.
+
+The common passwords are the 30,000 most frequent ones of the library zxcvbn, which took them from
+published breaches. They are compared ignoring case.
+"""
+
+from unicodedata import normalize
+
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+from mesh.errors import InvalidArgument
+
+MIN_LENGTH = 8
+MAX_LENGTH = 128
+MAX_CODE_POINTS_UNCOMPOSED = 4 * MAX_LENGTH
+"""Bounds the work of a normalisation."""
+
+_COMMON = frozenset(
+    password for password in FREQUENCY_LISTS["passwords"] if len(password) >= MIN_LENGTH
+)
+
+
+def is_common(password: str) -> bool:
+    """Whether the password, ignoring case, is a common one."""
+    return password.lower() in _COMMON
+
+
+def checked_new_password(password: str, field: str = "password") -> str:
+    """The password, normalised. Raises InvalidArgument naming `field` if no player may take it."""
+    normalised = normalised_password(password)
+    if normalised is None or len(normalised) < MIN_LENGTH:
+        raise InvalidArgument.of_field(
+            field, f"must be {MIN_LENGTH} to {MAX_LENGTH} characters, none of them NUL"
+        )
+    if is_common(normalised):
+        raise InvalidArgument.of_field(
+            field, "is one of the most common passwords; choose one that nobody else has"
+        )
+    return normalised
+
+
+def check_not_a_name(password: str, username: str, email: str, field: str = "password") -> None:
+    """Raises InvalidArgument naming `field` for a password that is the player's name."""
+    if password.lower() in (username.lower(), email.lower()):
+        raise InvalidArgument.of_field(field, "must be neither the username nor the email")
+
+
+def checked_given_password(password: str, field: str = "password") -> str:
+    """The password of an attempt, normalised. Raises InvalidArgument naming `field` for what
+    cannot be a player's password."""
+    normalised = normalised_password(password)
+    if not normalised:
+        raise InvalidArgument.of_field(field, f"must be 1 to {MAX_LENGTH} characters")
+    return normalised
+
+
+def normalised_password(password: str) -> str | None:
+    """The password in NFC; None for one that is too long or has a NUL."""
+    if len(password) > MAX_CODE_POINTS_UNCOMPOSED or "\0" in password:
+        return None
+    normalised = normalize("NFC", password)
+    return normalised if len(normalised) <= MAX_LENGTH else None

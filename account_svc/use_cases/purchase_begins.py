@@ -1,0 +1,119 @@
+"""Begins purchases: one transaction stores each purchase and starts its saga.
+
+Guarantees:
+- A key has one purchase, however many calls begin it, in one transaction or in several
+  processes. One of the calls gets the saga.
+- Purchases that begin at the same time share a transaction. One that is refused changes nothing
+  and leaves the others alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.accounts import UserNotFound
+from account_svc.domain.prices import Price
+from account_svc.domain.purchases import (
+    FIRST_ATTEMPT,
+    PURCHASE,
+    Purchase,
+    PurchaseRecord,
+)
+from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
+from account_svc.storage import purchases as storage
+from account_svc.storage import wallets
+from mesh.contract.idempotency import operation_id
+from mesh.errors import MeshError
+from mesh.postgres.database import Database
+from mesh.postgres.shared_transactions import SharedTransactions
+from mesh.saga.definition import Saga
+from mesh.saga.runner import SagaRunner
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a call wants to buy; `intent_id` follows from the player and the idempotency key."""
+
+    intent_id: str
+    user_id: str
+    amount_gems: int
+    payment_method: str
+
+
+Begun = tuple[PurchaseRecord, Saga | None]
+
+
+class PurchaseBegins:
+    """The begins of one database. Use it in one event loop only."""
+
+    def __init__(
+        self, database: Database, sagas: SagaRunner, *, provider_name: str, price: Price
+    ) -> None:
+        """`provider_name` and `price` apply to new purchases."""
+        self._sagas = sagas
+        self._provider_name = provider_name
+        self._price = price
+        self._transactions = SharedTransactions(database, self._begin)
+
+    async def begin(self, order: Order) -> Begun:
+        """The purchase of the order's intent, and its saga if this call started it. The stored
+        purchase may be one of another order. Raises UserNotFound and BalanceLimit, before
+        anything is stored; a repeat is harmless after any other MeshError."""
+        return await self._transactions.run(order)
+
+    def _begin(self, cursor: Cursor, orders: Sequence[Order]) -> Sequence[Begun | MeshError]:
+        stored = dict(storage.find_last_attempts(cursor, {each.intent_id for each in orders}))
+        refusals, new = self._judge(
+            cursor, [order for order in orders if order.intent_id not in stored]
+        )
+        sagas: dict[str, Saga] = {}
+        if new:
+            begun = storage.insert_purchases(cursor, list(new.values()))
+            sagas.update(self._sagas.begin_all(cursor, PURCHASE, {each: {} for each in begun}))
+            stored.update({each.purchase.intent_id: each for each in begun.values()})
+            if others := new.keys() - stored.keys():
+                # Concurrent transactions have stored these.
+                stored.update(storage.find_last_attempts(cursor, others))
+        return [
+            refusals[order]
+            if order in refusals
+            else (record := stored[order.intent_id], sagas.pop(record.purchase.purchase_id, None))
+            for order in orders
+        ]
+
+    def _judge(
+        self, cursor: Cursor, orders: Sequence[Order]
+    ) -> tuple[Mapping[Order, MeshError], Mapping[str, Purchase]]:
+        """The refusals by order, and the purchases to store by intent: the first order of an
+        intent that is not refused makes it. A purchase that cannot be credited is refused
+        before it is charged, and is not stored."""
+        if not orders:
+            return {}, {}
+        found = wallets.find_wallets(cursor, {order.user_id for order in orders})
+        refusals: dict[Order, MeshError] = {}
+        new: dict[str, Purchase] = {}
+        for order in orders:
+            if order.intent_id in new:
+                continue
+            wallet = found.get(order.user_id)
+            if wallet is None:
+                refusals[order] = UserNotFound()
+            elif wallet.net_gems + order.amount_gems > MAX_BALANCE_GEMS:
+                refusals[order] = BalanceLimit()
+            else:
+                new[order.intent_id] = self._purchase(order)
+        return refusals, new
+
+    def _purchase(self, order: Order) -> Purchase:
+        return Purchase(
+            operation_id(PURCHASE, order.intent_id, str(FIRST_ATTEMPT)),
+            order.intent_id,
+            FIRST_ATTEMPT,
+            order.user_id,
+            order.amount_gems,
+            self._price.of(order.amount_gems),
+            self._price.currency,
+            order.payment_method,
+            self._provider_name,
+        )

@@ -1,0 +1,53 @@
+"""The code that a mesh runs from, and what of it was changed since the mesh was started.
+
+A process that is restarted runs the code as it is then. If that code expects another schema or
+other settings, only a new start of the whole mesh gives them to it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+PACKAGES = (
+    "account_svc",
+    "deploy",
+    "gacha_svc",
+    "gateway_http",
+    "mesh",
+    "payment_sandbox",
+    "protos",
+    "registry",
+)
+SUFFIXES = frozenset({".py", ".sql", ".binpb"})
+"""The catalog is not code: it is read again while the mesh serves."""
+LOCKED_PACKAGES = Path("requirements/embedded.txt")
+
+Digests = Mapping[Path, bytes]
+"""A digest of each file, by its path in the repository."""
+
+
+def digests(repository: Path) -> Digests:
+    """What the code is now: programs, schemas, contracts, and the versions of the packages."""
+    sources = [
+        path
+        for package in PACKAGES
+        for path in (repository / package).rglob("*")
+        if path.suffix in SUFFIXES
+    ]
+    packages = repository / LOCKED_PACKAGES
+    return {
+        path.relative_to(repository): hashlib.sha256(path.read_bytes()).digest()
+        for path in [*sources, *([packages] if packages.exists() else [])]
+    }
+
+
+def changed(before: Digests, now: Digests) -> list[Path]:
+    """The files that were changed, added or removed, in order."""
+    names = before.keys() | now.keys()
+    return sorted(name for name in names if before.get(name) != now.get(name))
+
+
+def in_words(paths: list[Path]) -> str:
+    """`mesh/a.py, mesh/b.py and 3 more files`; at least one path is needed."""
+    first, rest = [str(path) for path in paths[:2]], len(paths[2:])
+    return ", ".join(first) + (f" and {rest} more file{'s' * (rest > 1)}" if rest else "")

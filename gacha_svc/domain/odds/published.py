@@ -1,0 +1,101 @@
+"""The published odds, computed from the rates that pulls are drawn from.
+
+All figures are computed and not simulated, so they are exact up to floating-point rounding.
+Long-run figures are for single pulls, one after another on banners of one kind. They leave out
+a ten-pull's guarantee, which can only raise them.
+"""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from gacha_svc.domain.field_types import CERTAIN_PPM
+from gacha_svc.domain.odds.long_run import consolidated_rates
+from gacha_svc.domain.rarities import Rarity
+from gacha_svc.domain.terms import RarityRule, Terms
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOdds:
+    """One item's chance at one pull, before pity and before any guarantee."""
+
+    item_id: int
+    featured: bool
+    base_rate_percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class RarityOdds:
+    """One rarity's odds on a banner; rates in percent, pulls counted from 1."""
+
+    rarity: Rarity
+    base_rate_percent: float
+    soft_pity_from: int
+    """0 for never."""
+    soft_pity_step_percent: float
+    """Percentage points a pull."""
+    hard_pity: int
+    """0 for never."""
+    consolidated_rate_percent: float
+    """Percent of all pulls in the long run, including pity."""
+    expected_pulls: float
+    """Average pulls from one of this rarity to the next; infinite if there is none."""
+    featured_share_percent: float
+    """Percent of this rarity's draws without a guarantee; 0 if no item is featured."""
+    items: tuple[ItemOdds, ...]
+
+
+def disclose(terms: Terms) -> tuple[RarityOdds, ...]:
+    """The odds, highest rarity first.
+
+    Takes milliseconds, and up to two seconds for the longest allowed pity: cache the result by
+    the `odds_version`.
+    """
+    rates = consolidated_rates(terms)
+    return tuple(
+        _disclose_rarity(rule, rate) for rule, rate in zip(terms.rules, rates, strict=True)
+    )
+
+
+def chances_percent(terms: Terms) -> dict[Rarity, float]:
+    """Each rarity's base rate in percent; together 100."""
+    return {rule.rarity: _percent(rule.base_rate_ppm) for rule in terms.rules}
+
+
+def _disclose_rarity(rule: RarityRule, consolidated_rate: float) -> RarityOdds:
+    soft = rule.soft_pity
+    return RarityOdds(
+        rarity=rule.rarity,
+        base_rate_percent=_percent(rule.base_rate_ppm),
+        soft_pity_from=soft.from_pull if soft else 0,
+        soft_pity_step_percent=_percent(soft.step_ppm) if soft else 0.0,
+        hard_pity=rule.hard_pity or 0,
+        consolidated_rate_percent=consolidated_rate * 100,
+        expected_pulls=1 / consolidated_rate if consolidated_rate else math.inf,
+        featured_share_percent=_percent(_featured_share_ppm(rule)),
+        items=tuple(_item_odds(rule)),
+    )
+
+
+def _featured_share_ppm(rule: RarityRule) -> int:
+    if rule.featured is None:
+        return 0
+    return rule.featured.share_ppm if rule.standard_ids else CERTAIN_PPM
+
+
+def _item_odds(rule: RarityRule) -> list[ItemOdds]:
+    """Featured items first, each part by id."""
+    featured_ppm = Fraction(rule.base_rate_ppm * _featured_share_ppm(rule), CERTAIN_PPM)
+    standard_ppm = rule.base_rate_ppm - featured_ppm
+    return [
+        ItemOdds(item_id, featured, _percent(share / len(item_ids)))
+        for item_ids, featured, share in (
+            (rule.featured_ids, True, featured_ppm),
+            (rule.standard_ids, False, standard_ppm),
+        )
+        for item_id in item_ids
+    ]
+
+
+def _percent(rate_ppm: Fraction | int) -> float:
+    return float(Fraction(rate_ppm) / 10_000)

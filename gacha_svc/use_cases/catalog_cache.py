@@ -1,0 +1,88 @@
+"""The catalog in force, as this process knows it.
+
+No refusal and no list is older than its call: before a caller is refused by the catalog, and
+before the catalog is shown, the process reads whether there is a newer one. Such reads are
+shared, and start at most every READ_PAUSE_SECONDS, so that a flood of calls for banners that do
+not exist costs the database no more than a hundred small reads a second.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping
+
+import structlog
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from gacha_svc.domain.catalog import LiveCatalog
+from gacha_svc.storage import catalog as catalog_storage
+from mesh.errors import MeshError
+from mesh.postgres.coalesced_reads import CoalescedRead
+from mesh.postgres.database import Database
+
+REFRESH_SECONDS = 1.0
+READ_PAUSE_SECONDS = 0.01
+"""From the start of a shared read to the start of the next."""
+SHOW_PATIENCE_SECONDS = 0.5
+_CATALOG = "catalog"
+log = structlog.get_logger()
+
+
+class CatalogCache:
+    """Use it in one event loop only."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` is monotonic, in seconds."""
+        self._database = database
+        self._clock = clock
+        self._catalog = LiveCatalog(revision=-1, items=(), banners=(), odds_versions={})
+        self._reads = CoalescedRead(self._read_shared)
+        self._may_read_at = 0.0
+
+    @property
+    def latest(self) -> LiveCatalog:
+        """The catalog as last read; empty, with revision -1, before the first read.
+
+        A pull begins with it: its branch compares the revision with the database's, and a
+        refusal is checked by `in_force`.
+        """
+        return self._catalog
+
+    async def in_force(self) -> LiveCatalog:
+        """The catalog in force at the call, or a later one. Shares its read with other calls.
+        Raises MeshError if the database does not answer."""
+        catalog = await self._reads.get(_CATALOG)
+        assert catalog is not None, "the read gives the only key"
+        return catalog
+
+    async def to_show(self) -> LiveCatalog:
+        """As `in_force`. While the database does not answer within SHOW_PATIENCE_SECONDS, the
+        catalog as last read, if there is one."""
+        if not self._catalog.banners:
+            return await self.in_force()
+        try:
+            async with asyncio.timeout(SHOW_PATIENCE_SECONDS):
+                return await self.in_force()
+        except (MeshError, TimeoutError):
+            return self._catalog
+
+    def refreshed(self, cursor: Cursor) -> LiveCatalog:
+        """The catalog in force in the cursor's snapshot."""
+        catalog = self._catalog
+        if catalog_storage.find_revision(cursor) != catalog.revision:
+            catalog = self._catalog = catalog_storage.read_catalog(cursor)
+        return catalog
+
+    async def keep_refreshing(self) -> None:
+        """Refreshes until cancelled, so that few pulls begin with an old catalog."""
+        while True:
+            try:
+                await self.in_force()
+            except MeshError as error:
+                log.warning("fail_catalog_refresh", reason=error.reason)
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def _read_shared(self, keys: Collection[str]) -> Mapping[str, LiveCatalog]:
+        await asyncio.sleep(self._may_read_at - self._clock())
+        self._may_read_at = self._clock() + READ_PAUSE_SECONDS
+        catalog = await self._database.autocommit(self.refreshed)
+        return dict.fromkeys(keys, catalog)

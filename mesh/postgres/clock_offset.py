@@ -1,0 +1,117 @@
+"""How far a database's clock is from this process's clock.
+
+The protocol of pulls compares the two: a transaction's id has the time of its coordinator, and
+the database decides whether it is still young enough to be committed (mesh/txn/decisions.py).
+With clocks that differ by more than MAX_OFFSET_SECONDS no transaction is begun. That is half of
+the age at which every decision would become an abort.
+"""
+
+import time
+from collections.abc import Callable
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from mesh.errors import DependencyAway
+from mesh.postgres.database import Database
+
+MAX_OFFSET_SECONDS = 30.0
+NOTABLE_OFFSET_SECONDS = 1.0
+"""A larger offset is logged as a warning. Clocks that are synchronized differ by milliseconds."""
+
+log = structlog.get_logger()
+
+
+class DatabaseClockDiffers(DependencyAway):
+    """The database's clock is too far from this process's; nothing was changed."""
+
+    REASON = "DATABASE_CLOCK_DIFFERS"
+
+    def __init__(self, offset_seconds: float) -> None:
+        side = "ahead of" if offset_seconds > 0 else "behind"
+        super().__init__(
+            f"The database's clock is {abs(offset_seconds):.0f} s {side} this service's, so that "
+            "no transaction can be decided; nothing was changed. Operators: synchronize the "
+            "clocks of both machines (NTP).",
+            metadata={"offset_seconds": f"{offset_seconds:.1f}"},
+        )
+
+
+class ClockOffset:
+    """The offset of one database's clock, as last measured."""
+
+    def __init__(
+        self,
+        database: Database,
+        metrics: CollectorRegistry,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` returns Unix seconds. Raises ValueError when the registry has the metric
+        already."""
+        self._database = database
+        self._clock = clock
+        self._gauge = Gauge(
+            "database_clock_offset_seconds",
+            "How far the database's clock is ahead of this process's clock.",
+            registry=metrics,
+        )
+        self._level = ""
+        self.seconds = 0.0
+        """Positive when the database is ahead. The part that the duration of the measurement
+        may explain is left out."""
+
+    @property
+    def is_small(self) -> bool:
+        """Whether transactions may be begun."""
+        return abs(self.seconds) <= MAX_OFFSET_SECONDS
+
+    def check(self) -> None:
+        """Raises DatabaseClockDiffers."""
+        if not self.is_small:
+            raise DatabaseClockDiffers(self.seconds)
+
+    async def measure(self) -> None:
+        """Measures and reports the offset. Call it regularly. Raises DatabaseAway."""
+        began_at = self._clock()
+        database_at = await self._database.autocommit(_database_time)
+        ended_at = self._clock()
+        if database_at > ended_at:
+            self.seconds = database_at - ended_at
+        else:
+            self.seconds = min(0.0, database_at - began_at)
+        self._gauge.set(self.seconds)
+        self._log_change()
+
+    def _log_change(self) -> None:
+        """Logs when the offset becomes notable, too large, or small again."""
+        if not self.is_small:
+            level = "error"
+        elif abs(self.seconds) > NOTABLE_OFFSET_SECONDS:
+            level = "warning"
+        else:
+            level = ""
+        if level == self._level:
+            return
+        self._level = level
+        offset_seconds = round(self.seconds, 1)
+        if level == "error":
+            log.error(
+                "exceed_clock_offset",
+                offset_seconds=offset_seconds,
+                max_offset_seconds=MAX_OFFSET_SECONDS,
+                remedy="synchronize the clocks of the database and of this machine (NTP)",
+            )
+        elif level == "warning":
+            log.warning("notice_clock_offset", offset_seconds=offset_seconds)
+        else:
+            log.info("end_clock_offset", offset_seconds=offset_seconds)
+
+
+def _database_time(cursor: Cursor) -> float:
+    """By now(), as decisions read it; in autocommit that is the statement's start."""
+    cursor.execute("SELECT extract(epoch FROM now())::float8")
+    row = cursor.fetchone()
+    assert row is not None, "a SELECT without FROM gives one row"
+    return float(row[0])

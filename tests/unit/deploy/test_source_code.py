@@ -1,0 +1,48 @@
+"""What of the code was changed since a mesh was started."""
+
+from pathlib import Path
+
+from deploy.local import source_code
+
+
+def test_changed_added_and_removed_files_are_found_and_others_are_not(tmp_path: Path) -> None:
+    for name in ("mesh/a.py", "mesh/b.py", "gacha_svc/migrations/0001_x.sql", "mesh/notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("before")
+    before = source_code.digests(tmp_path)
+    assert source_code.changed(before, source_code.digests(tmp_path)) == []
+    (tmp_path / "mesh/notes.txt").write_text("after")
+    (tmp_path / "mesh/a.py").write_text("before")
+    assert source_code.changed(before, source_code.digests(tmp_path)) == []
+    (tmp_path / "mesh/a.py").write_text("after")
+    (tmp_path / "mesh/b.py").unlink()
+    (tmp_path / "gacha_svc/migrations/0002_y.sql").write_text("new")
+    assert source_code.changed(before, source_code.digests(tmp_path)) == [
+        Path("gacha_svc/migrations/0002_y.sql"),
+        Path("mesh/a.py"),
+        Path("mesh/b.py"),
+    ]
+
+
+def test_other_versions_of_packages_are_other_code(tmp_path: Path) -> None:
+    packages = tmp_path / source_code.LOCKED_PACKAGES
+    packages.parent.mkdir()
+    packages.write_text("grpcio==1")
+    before = source_code.digests(tmp_path)
+    packages.write_text("grpcio==2")
+    changed = source_code.changed(before, source_code.digests(tmp_path))
+    assert changed == [source_code.LOCKED_PACKAGES]
+
+
+def test_the_packages_of_this_checkout_are_looked_at(repository: Path) -> None:
+    seen = {path.parts[0] for path in source_code.digests(repository)}
+    assert seen == {*source_code.PACKAGES, "requirements"}
+
+
+def test_many_files_are_named_by_the_first_two() -> None:
+    paths = [Path(name) for name in "abcd"]
+    assert source_code.in_words(paths[:1]) == "a"
+    assert source_code.in_words(paths[:2]) == "a, b"
+    assert source_code.in_words(paths[:3]) == "a, b and 1 more file"
+    assert source_code.in_words(paths) == "a, b and 2 more files"
