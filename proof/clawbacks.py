@@ -48,6 +48,9 @@ CHECKS_OF_CLAWBACKS: Mapping[str, str] = {
         WHERE (clawback_total.taken, given_back_minor) IS DISTINCT FROM
               (summed.taken::bigint, summed.given_back::bigint)
     """,
+    "an operation has one entry in the ledger": """
+        SELECT operation_id, count(*) FROM ledger GROUP BY operation_id HAVING count(*) > 1
+    """,
     "only credited purchases have clawbacks": """
         SELECT purchase_id FROM clawback LEFT JOIN purchase_outcome USING (purchase_id)
         WHERE outcome IS DISTINCT FROM 'credited'

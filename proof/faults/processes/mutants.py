@@ -13,6 +13,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from account_svc.adapters.payments.sandbox import SandboxProvider
 from account_svc.domain import sessions
 from account_svc.domain.payments import Charge, ChargeOrder
+from account_svc.domain.wallets import BalanceChange
+from account_svc.storage import clawbacks, wallets
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from mesh.deadlines import Deadline
 from mesh.saga.definition import Move, PlainMove, Saga
@@ -153,6 +155,27 @@ def repeats_taken_for_thefts() -> None:
     sessions._is_repeat = lambda session, token, key_hash, now: False
 
 
+def debts_forgotten() -> None:
+    whole_change = wallets.change_balances
+
+    def change(cursor: Cursor, changes: Sequence[BalanceChange]) -> Mapping[str, int]:
+        held = wallets.find_wallets(cursor, [each.user_id for each in changes])
+        kept = [
+            replace(each, amount_gems=max(each.amount_gems, -held[each.user_id].balance_gems))
+            if each.may_owe
+            else each
+            for each in changes
+        ]
+        left_gems = {each.operation_id: 0 for each in kept if not each.amount_gems}
+        return {**left_gems, **whole_change(cursor, [each for each in kept if each.amount_gems])}
+
+    wallets.change_balances = change
+
+
+def reversals_taken_again() -> None:
+    clawbacks.list_clawbacks = lambda cursor, purchase_id: []
+
+
 def _rewritten(function: str, part: str, by: str = "false") -> str:
     """The statement that replaces a part of a function of the database, such as a condition."""
     return f"""
@@ -259,6 +282,17 @@ MUTANTS: Mapping[str, Mutant] = {
         "a gift's fee is taken again when the step is retried",
         fee_for_each_try,
         ["saga.gift.after_RESERVED error"],
+    ),
+    "debts_forgotten": Mutant(
+        "a refund takes what the wallet holds, and nobody owes the rest",
+        debts_forgotten,
+        ["payments given back"],
+    ),
+    "reversals_taken_again": Mutant(
+        "each event about a refund takes the gems again, and the ledger's unique key is dropped",
+        reversals_taken_again,
+        ["payments given back"],
+        {"account": [TWICE_IN_THE_LEDGER]},
     ),
     "repeats_taken_for_thefts": Mutant(
         "a repeated refresh whose answer was lost counts as theft",

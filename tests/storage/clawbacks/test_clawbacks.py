@@ -47,7 +47,7 @@ class Following(Shop):
         if saga is None:
             return None
         current: Saga | None = await runner.drive(saga)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while current is not None and current.state != FOLLOWED:
                 await runner.run_once()
                 await asyncio.sleep(0.02)

@@ -47,6 +47,14 @@ class Compared(Shop):
         )
         return compared, runner
 
+    async def until_taken_back(self, bought: PurchaseRecord) -> None:
+        """Runs due sagas, like a running instance, until the player owns nothing."""
+        _, runner = self.instance()
+        async with asyncio.timeout(30):
+            while await self.accounts.balance(bought.purchase.user_id):
+                await runner.run_once()
+                await asyncio.sleep(0.02)
+
     async def rows(self, statement: str) -> list[tuple[object, ...]]:
         def work(cursor: Cursor) -> list[tuple[object, ...]]:
             cursor.execute(statement)
@@ -143,9 +151,7 @@ async def test_a_refund_whose_webhook_was_lost_is_followed(
     await reconciliation.run_once()
     assert shop.shown is not None
     assert shop.shown.counts["unfollowed_reversal"] == 1
-    async with asyncio.timeout(10):
-        while await shop.accounts.balance(bought.purchase.user_id):
-            await asyncio.sleep(0.02)
+    await shop.until_taken_back(bought)
     assert await shop.differences() == {}
 
 
@@ -155,9 +161,7 @@ async def test_a_pending_dispute_is_read_again_however_old_it_is(
     charge, dispute = charge_id(shop, bought), ReversalKind.DISPUTE
     shop.provider.reverse(charge, "dp_1", 99, PENDING, dispute)
     await shop.reconciliation()[0].run_once()
-    async with asyncio.timeout(10):
-        while await shop.accounts.balance(bought.purchase.user_id):
-            await asyncio.sleep(0.02)
+    await shop.until_taken_back(bought)
     shop.provider.reverse(charge, "dp_1", 99, UNDONE, dispute)
     unlisted, shop.provider.reversals_listed = shop.provider.reversals_listed, False
     assert unlisted
