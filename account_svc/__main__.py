@@ -39,6 +39,7 @@ from mesh.contract.terms import WorkKind
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
+from mesh.postgres.start_checks import Schema
 from mesh.process.arguments import read_command
 from mesh.process.commands import run_command
 from mesh.process.member import Member
@@ -61,7 +62,7 @@ from protos.account.v1 import (
 from protos.tx.v1 import participant_pb2
 
 SERVICE = "account_svc"
-MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA = Schema.in_folder(Path(__file__).parent)
 TOKEN_SECONDS = 15 * 60
 """How long an access token can outlive its session at most."""
 
@@ -218,7 +219,8 @@ def main() -> None:
         instance_id=settings.instance_id,
         log_level=settings.log_level,
         database=database,
-        migrations=MIGRATIONS,
+        connection_count=settings.database_connection_count,
+        schema=SCHEMA,
         serve=lambda: serve(settings, database),
     )
 

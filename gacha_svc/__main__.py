@@ -26,6 +26,7 @@ from mesh.identity.player_keys import PlayerKeySet
 from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
+from mesh.postgres.start_checks import Schema
 from mesh.process.arguments import read_command
 from mesh.process.commands import run_command
 from mesh.process.member import Member
@@ -48,7 +49,7 @@ from protos.tx.v1 import coordinator_pb2, participant_pb2
 SERVICE = "gacha_svc"
 CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
 INIT_DB = CATALOG.methods_by_name["InitDb"].full_name
-MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA = Schema.in_folder(Path(__file__).parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,8 @@ def main() -> None:
         instance_id=settings.instance_id,
         log_level=settings.log_level,
         database=database,
-        migrations=MIGRATIONS,
+        connection_count=settings.database_connection_count,
+        schema=SCHEMA,
         serve=lambda: serve(settings, database),
     )
 

@@ -140,7 +140,7 @@ def pulls_without_debit(mesh: Mesh) -> list[Row]:
 
 def query(mesh: Mesh, database: str, statement: str) -> list[Row]:
     """All rows of a statement, on a connection of its own."""
-    with closing(psycopg2.connect(mesh.database_url(database))) as connection:
+    with closing(psycopg2.connect(mesh.reader_url(database))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(statement)

@@ -17,8 +17,9 @@ import psycopg2
 from psycopg2 import sql
 
 from deploy.local.errors import LocalRunError
-from deploy.local.servers import postgres
+from deploy.local.servers import databases, postgres
 from deploy.local.servers.ports import free_ports
+from deploy.local.topology import DATABASES
 
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -35,21 +36,34 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """The postgresql:// URL of a database."""
-        return self.cluster.url
+        """The postgresql:// URL of its first database, as the superuser."""
+        return self.cluster.superuser_url
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
     def create_database(self, name: str) -> str:
-        """Makes an empty database, and returns its URL."""
+        """Makes an empty database, and returns its URL as the superuser."""
         self._administer("CREATE DATABASE {} TEMPLATE template0", name)
-        return self.cluster.url_of(name)
+        return self.cluster.superuser_url_of(name)
+
+    def create_service_database(self, name: str, kind: str) -> tuple[str, str]:
+        """Makes an empty database of a kind of DATABASES. Returns its URLs as the owner and as
+        the service."""
+        self._administer("CREATE DATABASE {} TEMPLATE template0", name)
+        databases.give_to_roles(self.cluster, name, databases.role_names(kind))
+        return self.role_url(name, kind, databases.OWNER), self.role_url(
+            name, kind, databases.SERVICE
+        )
+
+    def role_url(self, name: str, kind: str, role_kind: str) -> str:
+        """The URL of a database of `create_service_database`, as one of its roles."""
+        return self.cluster.role_url_of(databases.role_name(kind, role_kind), name)
 
     def drop_database(self, name: str) -> None:
         """Rolls back its prepared transactions, ends its connections, and drops it."""
-        connection = psycopg2.connect(self.cluster.url_of(name))
+        connection = psycopg2.connect(self.cluster.superuser_url_of(name))
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -63,7 +77,7 @@ class PostgresServer:
         self._administer("DROP DATABASE {} WITH (FORCE)", name)
 
     def _administer(self, statement: str, name: str) -> None:
-        connection = psycopg2.connect(self.cluster.url_of("postgres"))
+        connection = psycopg2.connect(self.cluster.superuser_url_of("postgres"))
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -75,7 +89,7 @@ class PostgresServer:
         """Starts it again after `stop` or `kill`, with the same data and port."""
         postgres.prepare(self.cluster)
         self.process = _launch(self.cluster, self.log)
-        postgres.accept_connections(self.cluster, timeout_seconds=START_TIMEOUT_SECONDS)
+        databases.accept_connections(self.cluster, timeout_seconds=START_TIMEOUT_SECONDS)
 
     def stop(self) -> None:
         """Disconnects clients and shuts down in order. Idempotent."""
@@ -114,13 +128,18 @@ def start_postgres(
             port=next(ports),
             password=secrets.token_hex(16),
             user=server_user,
+            role_passwords={
+                role: secrets.token_hex(16)
+                for kind in DATABASES.values()
+                for role in databases.role_names(kind)
+            },
             settings=settings,
             is_durable=is_durable,
         )
         postgres.prepare(cluster)
         server = PostgresServer(cluster, folder / "log", _launch(cluster, folder / "log"))
         try:
-            postgres.accept_connections(cluster, timeout_seconds=START_TIMEOUT_SECONDS)
+            databases.accept_connections(cluster, timeout_seconds=START_TIMEOUT_SECONDS)
             return server
         except LocalRunError:
             # Another process may have taken the port between the check and the start.

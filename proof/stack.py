@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -20,6 +21,7 @@ from deploy.local import mesh_file
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.mesh_file import Process
 from deploy.local.parent_bound import bound_to_parent
+from deploy.local.servers.postgres import SUPERUSER
 from mesh.identity.keys import load_private_key
 from mesh.tls.material import TlsFiles
 from proof.leaks import find_leaks
@@ -94,8 +96,20 @@ class Mesh:
         return load_private_key(oldest.read_bytes())
 
     def database_url(self, database: str) -> str:
-        """The postgresql:// URL; `database` is account or gacha."""
+        """The postgresql:// URL as the service connects; `database` is account or gacha."""
         return self.read()["databases"][database]
+
+    def reader_url(self, database: str) -> str:
+        """The same as the role that only reads."""
+        return self.read()["readers"][database]
+
+    def superuser_url(self, database: str) -> str:
+        """The same as the superuser, for whoever harms the mesh or makes a state that no service
+        could."""
+        password = (self.layout.secrets / "postgres_password").read_text().strip()
+        of_service = urlsplit(self.database_url(database))
+        server = f"{of_service.hostname}:{of_service.port}"
+        return f"postgresql://{SUPERUSER}:{password}@{server}/{database}"
 
     def processes(self, role: str) -> list[Process]:
         """The processes of one role, in the order of their names."""

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
             with connection.cursor() as cursor:
                 result = _run(cursor, options)
     except psycopg2.Error as error:
-        sys.exit(f"The account database does not answer: {error}".strip())
+        sys.exit(f"The database of DATABASE_URL cannot be used: {error}".strip())
     sys.stdout.write(f"{json.dumps(result, default=_iso)}\n")
 
 
@@ -80,4 +80,4 @@ def _run(cursor: Cursor, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _iso(value: datetime) -> str:
-    return value.isoformat()
+    return value.astimezone(UTC).isoformat()

@@ -19,6 +19,7 @@ from deploy.local.parent_bound import bound_to_parent
 from deploy.local.secrets.credentials import IDENTITIES, Credentials
 from deploy.local.secrets.mesh_certificates import PlainText
 from deploy.local.servers import etcd
+from deploy.local.servers.databases import SERVICE, role_name, role_names
 from deploy.local.servers.ports import HOST
 from deploy.local.servers.postgres import Cluster
 from deploy.local.servers.server_user import ServerUser
@@ -80,6 +81,9 @@ class EmbeddedProfile:
                 port=self.ports[database_server(database)],
                 password=self.credentials.postgres_password,
                 user=self.server_user,
+                role_passwords={
+                    role: self.credentials.role_passwords[role] for role in role_names(database)
+                },
             )
             for database in DATABASES.values()
         }
@@ -129,10 +133,13 @@ class EmbeddedProfile:
             for name in self.topology.gateways()
         ]
 
+    def database_url(self, database: str, kind: str) -> str:
+        """The postgresql:// URL of a database, as its owner, its service or its reader."""
+        return self.clusters[database].role_url(role_name(database, kind))
+
     def settings_of(self, role: str) -> dict[str, str]:
         """The settings of a service that are not common to all instances."""
-        url = self.clusters[DATABASES[role]].url
-        settings = {"DATABASE_URL": url}
+        settings = {"DATABASE_URL": self.database_url(DATABASES[role], SERVICE)}
         if role == "account_svc":
             settings |= {
                 "ACCOUNT_SIGNING_KEYS_DIR": str(self.layout.signing_keys),

@@ -66,6 +66,11 @@ class Layout:
         return self.secrets / "signing_keys"
 
     @property
+    def role_passwords(self) -> Path:
+        """The passwords of the databases' roles, in one file for each role."""
+        return self.secrets / "postgres"
+
+    @property
     def certificate_authority(self) -> Path:
         """The key and the certificate of the mesh's own CA."""
         return self.secrets / "ca"

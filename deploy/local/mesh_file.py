@@ -1,11 +1,11 @@
 """`mesh.json`: the running processes, for tools. Exists while the mesh is up; written atomically.
 
     {"gateway": "http://127.0.0.1:8080", "registries": ["host:port", ...],
-     "databases": {"account": URL, "gacha": URL},
+     "databases": {"account": URL, "gacha": URL}, "readers": {"account": URL, "gacha": URL},
      "tls": {"ca": FILE, "operator": FOLDER} or null,
      "processes": [{"name", "role", "pid", "address", "metrics"}, ...]}
 
-The URLs hold a password, so only the file's owner may read it. A pid is null
+The URLs hold passwords, so only the file's owner may read it. A pid is null
 while a process that died is not yet running again.
 """
 
@@ -38,11 +38,13 @@ class Tls(TypedDict):
 
 
 class Mesh(TypedDict):
-    """`databases` are postgresql:// URLs by database name. `tls` is null for a mesh without TLS."""
+    """`databases` are postgresql:// URLs by database name, as the services connect; `readers` are
+    those of the roles that only read, for ETL and support. `tls` is null for a mesh without TLS."""
 
     gateway: str
     registries: list[str]
     databases: dict[str, str]
+    readers: dict[str, str]
     tls: Tls | None
     processes: list[Process]
 

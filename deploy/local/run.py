@@ -19,7 +19,7 @@ from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.parent_bound import bound_to_parent
 from deploy.local.secrets import credentials, operator
 from deploy.local.secrets.mesh_certificates import certificates_for
-from deploy.local.servers import etcd, ports, postgres
+from deploy.local.servers import databases, etcd, ports, postgres
 from deploy.local.supervision import control, logs, one_shot, roll, visibility
 from deploy.local.supervision.stop_signals import stop_on_signals
 from deploy.local.supervision.supervisor import Supervisor, wait_until_ready
@@ -127,8 +127,8 @@ class MeshRun:
         say(f"Starting the databases, the cache, {registries}, in {self._layout.folder}.")
         data_tier = supervisor.start(profile.data_tier())
         foundation = [*data_tier, *supervisor.start(profile.registries())]
-        databases = [each for each in data_tier if each.spec.role == "postgres"]
-        await wait_until_ready(databases, timeout_seconds=START_TIMEOUT_SECONDS)
+        servers = [each for each in data_tier if each.spec.role == "postgres"]
+        await wait_until_ready(servers, timeout_seconds=START_TIMEOUT_SECONDS)
         say("Bringing the schemas up to date.")
         await asyncio.gather(*(self._migrate(role) for role in DATABASES))
         say("Starting the services, the gateway and the payment sandbox.")
@@ -152,6 +152,7 @@ class MeshRun:
         environment = {
             **self._profile.environment(f"{role}-1", settings),
             "MESH_INSTANCE_ID": name,
+            "DATABASE_URL": self._profile.database_url(DATABASES[role], databases.OWNER),
         }
         await one_shot.run(
             f"`python -m {role} migrate`",
@@ -218,7 +219,12 @@ class MeshRun:
         return {
             "gateway": self._certificates.client.url(profile.address(GATEWAY)),
             "registries": profile.registry_addresses,
-            "databases": {name: cluster.url for name, cluster in profile.clusters.items()},
+            "databases": {
+                name: profile.database_url(name, databases.SERVICE) for name in profile.clusters
+            },
+            "readers": {
+                name: profile.database_url(name, databases.READER) for name in profile.clusters
+            },
             "tls": self._certificates.described(),
             "processes": [
                 {

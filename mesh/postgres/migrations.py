@@ -7,6 +7,7 @@ applied file must never change.
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,11 @@ CREATE TABLE IF NOT EXISTS schema_migration (
     sha256     text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 )
+"""
+
+_IS_READABLE = """
+SELECT has_table_privilege(pg_class.oid, 'SELECT') FROM pg_class
+WHERE pg_class.oid = to_regclass('schema_migration')
 """
 
 
@@ -56,8 +62,15 @@ def read_migrations(folder: Path) -> list[Migration]:
     return migrations
 
 
-async def migrate(database: Database, folder: Path) -> list[str]:
-    """Applies the missing migrations and returns their names.
+def nothing(cursor: Cursor) -> None:
+    """Does nothing after the migrations."""
+
+
+async def migrate(
+    database: Database, folder: Path, *, afterwards: Callable[[Cursor], None] = nothing
+) -> list[str]:
+    """Applies the missing migrations, then calls `afterwards`, which must be repeatable; no
+    other process migrates meanwhile. Returns the names of the migrations.
 
     Idempotent. Raises MigrationError if an applied file was changed, or if the database is
     newer than these files.
@@ -68,7 +81,9 @@ async def migrate(database: Database, folder: Path) -> list[str]:
         cursor.execute("SET statement_timeout = 0")
         cursor.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
         try:
-            return _apply_missing(cursor, migrations)
+            applied = _apply_missing(cursor, migrations)
+            afterwards(cursor)
+            return applied
         finally:
             cursor.execute("SELECT pg_advisory_unlock(%s)", (LOCK_KEY,))
             cursor.execute("RESET statement_timeout")
@@ -81,16 +96,15 @@ async def require_current(database: Database, folder: Path) -> None:
     migrations = read_migrations(folder)
 
     def missing(cursor: Cursor) -> list[Migration]:
-        cursor.execute("SELECT to_regclass('schema_migration')")
-        if cursor.fetchone() == (None,):
-            return migrations
-        return _missing(cursor, migrations)
+        cursor.execute(_IS_READABLE)
+        # Whoever may not read the history learns that from the comparison of the grants.
+        return _missing(cursor, migrations) if cursor.fetchone() == (True,) else migrations
 
     behind = await database.autocommit(missing)
     if behind:
         raise MigrationError(
             f"The database lacks {len(behind)} migrations, from {behind[0].name} on: "
-            "run this service's 'migrate' command first."
+            "run this service's 'migrate' command first, as the database's owner."
         )
 
 

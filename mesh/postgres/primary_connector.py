@@ -2,9 +2,13 @@
 
 libpq can try several hosts itself, but in non-blocking mode it applies no timeout to each.
 So the hosts are tried here one by one, starting with the one that answered last.
+
+A session has the same settings on every server, whatever the server's, the database's or the
+role's defaults are: time zone, isolation, encoding, search path and timeouts.
 """
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import psycopg2
@@ -18,14 +22,23 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 STATEMENT_TIMEOUT_MS = 10_000
 IDLE_TRANSACTION_TIMEOUT_MS = 30_000
 
+SESSION: Mapping[str, str] = MappingProxyType(
+    {
+        "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+        "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_TIMEOUT_MS),
+        "timezone": "UTC",
+        "datestyle": "ISO",
+        "search_path": "public",
+        "default_transaction_isolation": r"read\ committed",
+    }
+)
 _OPTIONS: Mapping[str, object] = {
     "target_session_attrs": "read-write",
     "keepalives_idle": 5,
     "keepalives_interval": 1,
     "keepalives_count": 3,
     "tcp_user_timeout": 5_000,
-    "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
-    f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS}",
+    "client_encoding": "UTF8",
 }
 
 
@@ -40,6 +53,9 @@ class Connector:
         if len(ports) == 1:
             ports *= len(hosts)
         self._hosts = list(zip(hosts, ports, strict=True))
+        # Options of the URL are added to ours, and win.
+        options = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
+        arguments["options"] = f"{options} {arguments.get('options', '')}".strip()
         self._arguments: dict[str, Any] = {**_OPTIONS, **arguments}
         self._timeout_seconds = timeout_seconds
         self._answered_last = 0
@@ -47,11 +63,11 @@ class Connector:
     def connect(self) -> Connection:
         """A connection to the first host that answers and accepts writes.
 
-        Raises the last host's psycopg2.OperationalError if there is none.
+        Raises psycopg2.OperationalError if there is none; it names each host with its failure.
         """
         # Concurrent calls may change `_answered_last`: each call tries all hosts once, from
         # the host where it started.
-        failed: psycopg2.OperationalError | None = None
+        failures: list[str] = []
         for index in self._round():
             host, port = self._hosts[index]
             try:
@@ -59,15 +75,23 @@ class Connector:
                     connection: Connection = psycopg2.connect(
                         host=host, port=port, **self._arguments
                     )
-            except (psycopg2.OperationalError, WaitedTooLong) as error:
-                failed = psycopg2.OperationalError(f"{host}:{port}: {error}")
+            except psycopg2.OperationalError as error:
+                failures.append(f"{host}:{port}: {_first_line(error)}")
+                continue
+            except WaitedTooLong:
+                failures.append(f"{host}:{port}: no answer in {self._timeout_seconds:g} s")
                 continue
             self._answered_last = index
             connection.autocommit = True
             return connection
-        assert failed is not None, "there is a host"
-        raise failed
+        raise psycopg2.OperationalError("; ".join(failures))
 
     def _round(self) -> Iterator[int]:
         begin, count = self._answered_last, len(self._hosts)
         return ((begin + step) % count for step in range(count))
+
+
+def _first_line(error: psycopg2.Error) -> str:
+    """What libpq says, without its hints and without a full stop."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else "no answer"

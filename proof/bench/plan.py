@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
+from deploy.local.topology import DATABASES
 from proof.bench.figures import Point, Sample, Series
 from proof.bench.gift_pairs import gift_requests
 from proof.bench.load.closed_loop import ClosedLoopSettings
@@ -148,7 +149,7 @@ class Run:
         return _Load(f"{scenario.title} through REST", operation, "connections", ask)
 
     def _database_urls(self) -> list[str]:
-        return list(self._meters.mesh.read()["databases"].values())
+        return [self._meters.mesh.superuser_url(database) for database in DATABASES.values()]
 
     def _requests(self, scenario: Scenario, connection_count: int) -> Sample:
         gateway = urlsplit(self._meters.mesh.gateway)

@@ -97,7 +97,7 @@ def run_mutant(folder: Path, name: str, seed: int) -> Findings:
 
 def _mutate(target: Target, mutant: Mutant) -> None:
     for database, statements in mutant.statements.items():
-        with closing(psycopg2.connect(target.mesh.database_url(database))) as connection:
+        with closing(psycopg2.connect(target.mesh.superuser_url(database))) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 for statement in statements:

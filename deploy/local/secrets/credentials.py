@@ -5,7 +5,7 @@ keys; with these a process recognizes the others.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from deploy.local.layout import Layout
 from deploy.local.secrets.certificates import now_utc
+from deploy.local.servers.databases import role_names
+from deploy.local.topology import DATABASES
 from mesh.contract.access import ADMIN
 from mesh.identity.keys import load_private_key
 from mesh.private_files import replace_file
@@ -33,13 +35,15 @@ IDENTITIES = ("account_svc", "gacha_svc", "gateway_http", ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Files of secrets. account_svc authenticates to the payment provider with the content of
+    """Files of secrets, and passwords of PostgreSQL: the superuser's, and those of the other
+    roles by their names. account_svc authenticates to the payment provider with the content of
     `payment_secret_key`. The provider signs its webhooks with the content of
     `payment_webhook_secret`."""
 
     payment_secret_key: Path
     payment_webhook_secret: Path
     postgres_password: str
+    role_passwords: Mapping[str, str]
 
 
 def load_or_make(layout: Layout, clock: Callable[[], datetime] = now_utc) -> Credentials:
@@ -53,10 +57,27 @@ def load_or_make(layout: Layout, clock: Callable[[], datetime] = now_utc) -> Cre
     if not any(layout.signing_keys.glob("*.pem")):
         replace_file(layout.signing_keys / f"{clock():{SIGNING_KEY_FILE}}", _ed25519_pem())
     for path in (payment_secret_key, payment_webhook_secret, postgres_password):
-        _make_once(path, lambda: secrets.token_hex(24).encode())
+        _make_once(path, _password)
     return Credentials(
-        payment_secret_key, payment_webhook_secret, postgres_password.read_text().strip()
+        payment_secret_key,
+        payment_webhook_secret,
+        postgres_password.read_text().strip(),
+        _role_passwords(layout),
     )
+
+
+def _role_passwords(layout: Layout) -> Mapping[str, str]:
+    layout.role_passwords.mkdir(mode=0o700, exist_ok=True)
+    passwords = {}
+    for role in (role for database in DATABASES.values() for role in role_names(database)):
+        path = layout.role_passwords / role
+        _make_once(path, _password)
+        passwords[role] = path.read_text().strip()
+    return passwords
+
+
+def _password() -> bytes:
+    return secrets.token_hex(24).encode()
 
 
 def _make_service_keys(layout: Layout) -> None:

@@ -1,4 +1,4 @@
-"""One PostgreSQL server: its data folder, its settings, its databases.
+"""One PostgreSQL server: its data folder, its settings, its processes.
 
 It listens only on 127.0.0.1, with a password, and has no Unix socket (whose path would be too
 long in a deep checkout). A data folder is made under another name and then renamed, so it is
@@ -20,15 +20,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 import psutil
-import psycopg2
-from psycopg2 import sql
 
 from deploy.local.errors import LocalRunError
 from deploy.local.parent_bound import bound_to_parent
 from deploy.local.servers import server_user
 from deploy.local.servers.server_user import ServerUser
 
-ROLE_NAME = "mesh"
+SUPERUSER = "mesh"
+"""Makes the database and its roles (`deploy.local.servers.databases`). No service is it."""
 INITDB_TIMEOUT_SECONDS = 120.0
 STRAGGLERS_GRACE_SECONDS = 5.0
 POLL_SECONDS = 0.05
@@ -56,6 +55,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """The description of a server. `data` is its data folder, which only its owner may enter.
+    `password` is the superuser's; `role_passwords` are by the names of the other roles.
 
     `settings` override SETTINGS. `is_durable=False` is for tests only.
     """
@@ -65,16 +65,27 @@ class Cluster:
     port: int
     password: str
     user: ServerUser
+    role_passwords: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     is_durable: bool = True
 
     @property
-    def url(self) -> str:
-        """The postgresql:// URL."""
-        return self.url_of(self.database)
+    def superuser_url(self) -> str:
+        """The postgresql:// URL of the database, as the superuser."""
+        return self.superuser_url_of(self.database)
 
-    def url_of(self, database: str) -> str:
-        return f"postgresql://{ROLE_NAME}:{self.password}@127.0.0.1:{self.port}/{database}"
+    def superuser_url_of(self, database: str) -> str:
+        return self._url(SUPERUSER, self.password, database)
+
+    def role_url(self, role: str) -> str:
+        """The postgresql:// URL of the database, as a role that has a password."""
+        return self.role_url_of(role, self.database)
+
+    def role_url_of(self, role: str, database: str) -> str:
+        return self._url(role, self.role_passwords[role], database)
+
+    def _url(self, role: str, password: str, database: str) -> str:
+        return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{database}"
 
     def command(self) -> list[str]:
         """The command of the server: in the foreground, until this process ends.
@@ -138,7 +149,7 @@ def _initialize(cluster: Cluster) -> None:
     password_file.write_text(cluster.password)
     _own(draft, cluster.user)
     command: list[str | Path] = [binaries() / "initdb", "-D", draft / "data"]
-    command += ["--username", ROLE_NAME, "--auth", "scram-sha-256", "--pwfile", password_file]
+    command += ["--username", SUPERUSER, "--auth", "scram-sha-256", "--pwfile", password_file]
     # The built-in locale exists on every machine, and is the same on all.
     command += ["--encoding", "UTF8", "--locale-provider", "builtin"]
     command += ["--builtin-locale", "C.UTF-8", "--locale", "C", "--no-instructions"]
@@ -197,45 +208,3 @@ def _processes_in(folder: Path) -> list[psutil.Process]:
     return [
         process for process in psutil.process_iter(["cwd"]) if process.info.get("cwd") == inside
     ]
-
-
-def accept_connections(cluster: Cluster, *, timeout_seconds: float) -> None:
-    """Waits until the server answers, and makes its database if it is missing.
-
-    Idempotent. Raises LocalRunError with the last answer when the time is up.
-    """
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        try:
-            make_database(cluster)
-            return
-        except psycopg2.OperationalError as error:
-            if time.monotonic() > deadline:
-                raise LocalRunError(
-                    f"PostgreSQL at port {cluster.port} does not accept connections: {error}"
-                ) from error
-        time.sleep(POLL_SECONDS)
-
-
-def is_accepting(cluster: Cluster) -> bool:
-    """Whether the server answers. Makes its database if it is missing."""
-    try:
-        make_database(cluster)
-    except psycopg2.OperationalError:
-        return False
-    return True
-
-
-def make_database(cluster: Cluster) -> None:
-    """Makes the database. Idempotent. Raises psycopg2.OperationalError if there is no answer."""
-    connection = psycopg2.connect(cluster.url_of("postgres"), connect_timeout=2)
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT FROM pg_database WHERE datname = %s", (cluster.database,))
-            if cursor.rowcount == 0:
-                cursor.execute(
-                    sql.SQL("CREATE DATABASE {}").format(sql.Identifier(cluster.database))
-                )
-    finally:
-        connection.close()

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from deploy.local.mesh_client import PLAIN_CLIENT, MeshClient
-from deploy.local.servers import postgres
+from deploy.local.servers import databases
 from deploy.local.servers.postgres import Cluster
 
 TIMEOUT_SECONDS = 2.0
@@ -58,7 +58,7 @@ def _is_ok(address: str, path: str, client: MeshClient) -> bool:
 
 
 async def is_postgres_ready(cluster: Cluster) -> bool:
-    return await asyncio.to_thread(postgres.is_accepting, cluster)
+    return await asyncio.to_thread(databases.is_accepting, cluster)
 
 
 async def is_cache_ready(port: int) -> bool:

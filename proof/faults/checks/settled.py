@@ -166,7 +166,7 @@ def _charged_refusals(mesh: Mesh, refused: Sequence[Operation]) -> Iterator[str]
 
 def fetch(mesh: Mesh, side: str, statement: str, ids: Sequence[str]) -> list[Row]:
     """The rows of a statement with a list of ids."""
-    with closing(psycopg2.connect(mesh.database_url(side))) as connection:
+    with closing(psycopg2.connect(mesh.reader_url(side))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(statement, (list(ids),))

@@ -233,8 +233,11 @@ def _lose_branches(context: InjectionContext) -> bool:
     return lost_count > 0
 
 
-def _connect(context: InjectionContext, side: str) -> Any:
-    connection = psycopg2.connect(context.target.mesh.database_url(side))
+def _connect(context: InjectionContext, side: str, *, as_superuser: bool = False) -> Any:
+    mesh = context.target.mesh
+    connection = psycopg2.connect(
+        mesh.superuser_url(side) if as_superuser else mesh.database_url(side)
+    )
     connection.autocommit = True
     return closing(connection)
 
@@ -284,7 +287,7 @@ def _locked(side: str, statement: str) -> Callable[[InjectionContext], bool]:
     def hold(context: InjectionContext) -> bool:
         with (
             contextlib.suppress(psycopg2.Error),
-            _connect(context, side) as connection,
+            _connect(context, side, as_superuser=True) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute("SET lock_timeout = '3s'; BEGIN")

@@ -225,7 +225,7 @@ def test_killed_database_comes_back_under_the_services(own_mesh: Mesh) -> None:
 def test_kill_of_the_runner_leaves_nothing_and_the_next_run_has_the_data(own_mesh: Mesh) -> None:
     everything = family(own_mesh.runner_pid)
     assert len(everything) > 9
-    connection = psycopg2.connect(own_mesh.database_url("gacha"))
+    connection = psycopg2.connect(own_mesh.superuser_url("gacha"))
     with connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE kept (id int)")
     connection.close()
@@ -237,7 +237,7 @@ def test_kill_of_the_runner_leaves_nothing_and_the_next_run_has_the_data(own_mes
     after = own_mesh.read()
     assert after["databases"] == before["databases"]
     assert after["registries"] == before["registries"]
-    connection = psycopg2.connect(own_mesh.database_url("gacha"))
+    connection = psycopg2.connect(own_mesh.superuser_url("gacha"))
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM kept")
         assert cursor.fetchone() == (0,)

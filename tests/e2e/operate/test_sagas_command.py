@@ -29,7 +29,7 @@ def sagas(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def cursor(mesh: Mesh) -> Iterator[Cursor]:
-    with closing(psycopg2.connect(mesh.database_url("account"))) as connection:
+    with closing(psycopg2.connect(mesh.superuser_url("account"))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             yield cursor

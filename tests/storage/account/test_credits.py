@@ -2,7 +2,6 @@
 and soon."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -22,12 +21,12 @@ from mesh.saga.definition import Saga
 from mesh.saga.runner import SagaLimits
 from tests.storage.account.busy_wallet import busy_wallet
 from tests.storage.account.shop import Shop, buy
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 from tests.storage.holding import held
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("credits", migrations_of(repository, "account_svc"))
 
 

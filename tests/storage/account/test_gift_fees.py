@@ -1,7 +1,6 @@
 """Fees for gifts: taken once, given back once, refused for good; on a real PostgreSQL."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -27,12 +26,12 @@ from mesh.errors import DeadlineExceeded, InvalidArgument, MeshError
 from mesh.postgres.database import Database
 from tests.storage.account.busy_wallet import busy_wallet
 from tests.storage.account.funding import FundedAccounts, sessions_over
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 from tests.storage.holding import held
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("gift_fees", migrations_of(repository, "account_svc"))
 
 

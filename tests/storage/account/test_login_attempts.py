@@ -1,7 +1,7 @@
 """Login attempts at two instances that share one real PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from account_svc.domain.login_attempts import (
 )
 from account_svc.storage import login_attempts as storage
 from account_svc.use_cases.login_guard import LoginGuard
+from deploy.local.servers.databases import SERVICE
 from mesh.errors import Overloaded
 from mesh.postgres.database import Database
 from proof.postgres_server import PostgresServer
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 from tests.storage.holding import held
 
 NOW = 1_800_000_000.0
@@ -82,7 +83,7 @@ class LoginInstances:
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("logins", migrations_of(repository, "account_svc"))
 
 
@@ -91,7 +92,7 @@ async def logins(
     schema: Database, postgres_server: PostgresServer
 ) -> AsyncIterator[LoginInstances]:
     await empty(schema)
-    second = Database(postgres_server.cluster.url_of("logins"), connection_count=6)
+    second = Database(postgres_server.role_url("logins", "account", SERVICE), connection_count=6)
     yield LoginInstances([schema, second])
     second.close()
 

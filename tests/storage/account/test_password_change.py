@@ -1,7 +1,6 @@
 """A player's password is changed, on a real PostgreSQL."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,14 +16,14 @@ from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
 from tests.storage.account.account_service import HOME, PASSWORD, AccountService, SlowPasswords
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 from tests.storage.holding import held
 
 OTHER_PASSWORD, THIRD_PASSWORD = "another long password", "yet another long password"
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("password_change", migrations_of(repository, "account_svc"))
 
 

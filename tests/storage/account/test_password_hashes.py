@@ -1,7 +1,7 @@
 """What is stored of a password: by whose parameters, and for which spelling."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from account_svc.use_cases.login_guard import LoginGuard
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
 from tests.storage.account.account_service import HOME, PASSWORD, AccountService, SlowPasswords
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 
 COMPOSED, DECOMPOSED = "caf\u00e9 au lait", "cafe\u0301 au lait"
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("password_hashes", migrations_of(repository, "account_svc"))
 
 

@@ -15,7 +15,7 @@ from mesh.postgres.database import Database
 from mesh.saga import rows
 from mesh.saga.definition import Saga
 from mesh.saga.runner import SagaRunner
-from tests.storage.conftest import empty
+from tests.storage.conftest import MakeDatabase, empty
 from tests.unit.payments.running import WEBHOOK_SECRET, signature
 
 SAGA_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -59,7 +59,7 @@ class EventReceiver:
 
 
 @pytest.fixture(scope="module")
-def schema(shared_database: Callable[[str, str], Database]) -> Database:
+def schema(shared_database: MakeDatabase) -> Database:
     return shared_database("payment_events", rows.SCHEMA)
 
 

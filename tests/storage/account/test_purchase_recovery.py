@@ -2,7 +2,6 @@
 only if its gems were credited."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from mesh.errors import MeshError
 from mesh.postgres.database import Database
 from mesh.txn.model import Operation
 from tests.storage.account.shop import Shop, buy
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.holding import held
 
 
@@ -36,7 +35,7 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("purchases", migrations_of(repository, "account_svc"))
 
 
@@ -218,10 +217,11 @@ async def test_an_old_charge_is_searched_for_before_it_is_made(
 ) -> None:
     shop.provider.verdict = "pending"
     pending = await buy(purchases, mira, seconds=0.35)
-    await shop.database.autocommit(
+    await as_owner(
+        shop.database,
         lambda cursor: cursor.execute(
             "UPDATE purchase SET created_at = created_at - interval '2 days'"
-        )
+        ),
     )
     shop.provider.settle()
     # A provider that has forgotten the key would charge again.

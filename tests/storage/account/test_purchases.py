@@ -1,7 +1,6 @@
 """Purchases on a real PostgreSQL: charges, credits, refusals, and their display."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -23,11 +22,11 @@ from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
 from tests.storage.account.shop import REFUSED, Shop, buy
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("purchases", migrations_of(repository, "account_svc"))
 
 

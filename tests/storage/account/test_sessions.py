@@ -22,11 +22,12 @@ from account_svc.domain.sessions import (
     RefreshTokenReused,
 )
 from account_svc.storage.sessions import MAX_REMEMBERED_SESSIONS, lock_session
+from deploy.local.servers.databases import SERVICE
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database, DatabaseAway
 from proof.postgres_server import PostgresServer
 from tests.storage.account.account_service import AccountService
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 from tests.storage.holding import held
 
 AT_ONCE = 32
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database(DATABASE, migrations_of(repository, "account_svc"))
 
 
@@ -79,7 +80,7 @@ async def test_of_many_refreshes_at_once_one_rotates_and_all_get_its_token(
     token = (await service.login()).refresh_token
     presented = parse(token)
     assert presented is not None
-    url = postgres_server.cluster.url_of(DATABASE)
+    url = postgres_server.role_url(DATABASE, "account", SERVICE)
     databases = [Database(url, connection_count=8) for _ in range(2)]
     instances = [service.instance(database) for database in databases]
     async with held(service.database, lambda cursor: lock_session(cursor, presented.session_id)):
@@ -344,7 +345,7 @@ class DiesAfterCommit(Database):
 async def test_a_refresh_whose_answer_was_lost_is_repeated_by_its_key(
     service: AccountService, postgres_server: PostgresServer, dying: type[Database]
 ) -> None:
-    database = dying(postgres_server.cluster.url_of(DATABASE))
+    database = dying(postgres_server.role_url(DATABASE, "account", SERVICE))
     await service.register()
     first = parse((await service.login()).refresh_token)
     assert first is not None

@@ -2,7 +2,6 @@
 key has one purchase."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,12 +17,12 @@ from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.postgres.database import Database
 from mesh.saga.runner import SagaLimits
 from tests.storage.account.shop import Shop, buy
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 from tests.storage.holding import held
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("shared_begins", migrations_of(repository, "account_svc"))
 
 

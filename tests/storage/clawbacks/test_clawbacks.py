@@ -3,7 +3,6 @@ missing is owed, and a debt stops spending until it is paid."""
 
 import asyncio
 import random
-from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,7 +24,7 @@ from mesh.postgres.database import Database
 from mesh.saga.definition import Saga
 from mesh.txn.model import No, Operation, Yes
 from tests.storage.account.shop import Shop, buy
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.holding import held
 
 PENDING, SETTLED, UNDONE = ReversalState
@@ -70,11 +69,12 @@ class Following(Shop):
         return vote
 
     async def execute(self, statement: str) -> None:
-        await self.database.transaction(lambda cursor: cursor.execute(statement))
+        # The rules bind the owner too, who has every privilege.
+        await as_owner(self.database, lambda cursor: cursor.execute(statement))
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("clawbacks", migrations_of(repository, "account_svc"))
 
 

@@ -1,7 +1,6 @@
 """What was in force when can be read for ever, and nobody can change it."""
 
 import asyncio
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,22 @@ from gacha_svc.use_cases.catalog import Catalogs
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.postgres.database import Database
 from mesh.postgres.migrations import read_migrations
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import changed
 
 OTHER_POOL = [101, 102]
 
 
 @pytest.fixture(scope="module")
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("banner_history", migrations_of(repository, "gacha_svc"))
 
 
 @pytest.fixture
 async def database(schema: Database) -> Database:
     await empty(schema)
-    await schema.autocommit(
-        lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
+    await as_owner(
+        schema, lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
     )
     return schema
 
@@ -167,7 +166,7 @@ async def test_introductions_at_the_same_time_leave_one_history(
 async def test_the_past_cannot_be_changed(database: Database, catalog: Catalog, harm: str) -> None:
     await House(database).introduce(catalog)
     with pytest.raises(errors.IntegrityError):
-        await database.autocommit(lambda cursor: cursor.execute(harm))
+        await as_owner(database, lambda cursor: cursor.execute(harm))
 
 
 async def test_a_database_from_before_keeps_its_banners_odds_and_their_beginnings(

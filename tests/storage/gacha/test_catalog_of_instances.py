@@ -27,7 +27,7 @@ from mesh.postgres.database import Database, DatabaseAway
 from mesh.txn.coordinator import Answer, Committed, OperationPair
 from mesh.txn.model import No, Operation
 from protos.gacha.v1 import catalog_pb2 as pb
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import Instance, changed
 
 SECONDS = 5.0
@@ -102,7 +102,7 @@ async def shown_banners(instance: GachaInstance) -> tuple[Banner, ...]:
 
 
 @pytest.fixture(scope="module")
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("catalog_of_instances", migrations_of(repository, "gacha_svc"))
 
 
@@ -117,8 +117,8 @@ def catalog(repository: Path) -> Catalog:
 async def pair(schema: Database, catalog: Catalog) -> tuple[GachaInstance, GachaInstance]:
     """Two instances that both have read the catalog; the first then changes it."""
     await empty(schema)
-    await schema.autocommit(
-        lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
+    await as_owner(
+        schema, lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
     )
     first, second = (GachaInstance(schema, catalog) for _ in range(2))
     await first.introduce(catalog)

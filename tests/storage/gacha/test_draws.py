@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -19,20 +18,20 @@ from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.draws import Draws
 from mesh.postgres.database import Database
 from mesh.txn.model import No, Yes
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import Instance, changed, operation
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("draws", migrations_of(repository, "gacha_svc"))
 
 
 @pytest.fixture
 async def database(schema: Database) -> Database:
     await empty(schema)
-    await schema.autocommit(
-        lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
+    await as_owner(
+        schema, lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
     )
     return schema
 

@@ -1,7 +1,6 @@
 """The checks of what players were promised of the draws, on what was drawn and on harmed rows."""
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -13,7 +12,7 @@ from gacha_svc.use_cases.catalog import Catalogs
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.postgres.database import Database
 from proof.fairness import CHECKS_OF_DRAWS
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import Instance, changed, operation
 
 PLAYERS = [str(UUID(int=number)) for number in range(1, 4)]
@@ -90,7 +89,7 @@ HARM = {
 
 
 @pytest.fixture(scope="module")
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("fairness", migrations_of(repository, "gacha_svc"))
 
 
@@ -98,8 +97,8 @@ def schema(shared_database: Callable[[str, str], Database], repository: Path) ->
 async def database(schema: Database, repository: Path) -> Database:
     """Some hundred draws of three players on all banners, from a fixed seed."""
     await empty(schema)
-    await schema.autocommit(
-        lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
+    await as_owner(
+        schema, lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
     )
     path = repository / "gacha_svc" / "catalog.yaml"
     catalog = changed(parse_catalog(path.read_bytes(), path.name), pull_limit=LIMIT)
@@ -138,5 +137,5 @@ async def test_what_was_drawn_breaks_no_check_and_each_harm_breaks_its_own(
             cursor.execute("ROLLBACK")
             return names
 
-        found = await database.autocommit(harmed)
+        found = await as_owner(database, harmed)
         assert expected <= found, harm

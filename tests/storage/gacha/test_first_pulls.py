@@ -1,7 +1,7 @@
 """First pulls of one player and kind at the same time, through two gacha instances."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
 from mesh.txn.model import BUSY, No, Operation, Yes
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import Instance, changed, operation
 
 PAUSE_SECONDS = 0.05
@@ -62,15 +62,15 @@ class House(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("first_pulls", migrations_of(repository, "gacha_svc"))
 
 
 @pytest.fixture
 async def house(schema: Database, repository: Path) -> House:
     await empty(schema)
-    await schema.autocommit(
-        lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
+    await as_owner(
+        schema, lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
     )
     path = repository / "gacha_svc" / "catalog.yaml"
     house = House(schema, parse_catalog(path.read_bytes(), path.name))

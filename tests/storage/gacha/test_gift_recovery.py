@@ -21,7 +21,7 @@ from gacha_svc.use_cases.gifts import Gifts
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, MeshError
 from mesh.postgres.database import Database, LockTimeout
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 from tests.storage.gacha.gift_service import (
     FEE_GEMS,
     MIRA,
@@ -41,7 +41,7 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("gifts", migrations_of(repository, "gacha_svc"))
 
 

@@ -1,7 +1,6 @@
 """Gifts on a real PostgreSQL: delivery, refusals, and their display."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,7 +20,7 @@ from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.deadlines import Deadline
 from mesh.errors import InvalidArgument, MeshError
 from mesh.postgres.database import Database
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 from tests.storage.gacha.gift_service import (
     FEE_GEMS,
     MIRA,
@@ -36,7 +35,7 @@ from tests.storage.gacha.gift_service import (
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("gifts", migrations_of(repository, "gacha_svc"))
 
 

@@ -9,11 +9,19 @@ import pytest
 from psycopg2.errors import LockNotAvailable
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from deploy.local.servers.databases import SERVICE
 from gacha_svc.storage import gifts as storage
 from mesh.postgres.database import Database
-from tests.storage.conftest import migrations_of
+from proof.postgres_server import PostgresServer
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 
 ITEM_ID = 101
+DATABASE = "inventories"
+
+
+@pytest.fixture(scope="module")
+def inventories(shared_database: MakeDatabase, repository: Path) -> Database:
+    return shared_database(DATABASE, migrations_of(repository, "gacha_svc"))
 
 
 class Meanwhile:
@@ -43,19 +51,20 @@ class Meanwhile:
 
 @pytest.mark.parametrize(("held", "taken", "is_taken"), [(1, 1, True), (2, 1, True), (1, 3, False)])
 async def test_an_item_that_arrives_meanwhile_hides_none(
-    database: Database,
-    database_url: str,
-    repository: Path,
+    inventories: Database,
+    postgres_server: PostgresServer,
     held: int,
     taken: int,
     is_taken: bool,
 ) -> None:
-    schema, user_id = migrations_of(repository, "gacha_svc"), str(uuid4())
-    await database.autocommit(lambda cursor: cursor.execute(schema))
+    database = inventories
+    await empty(database)
+    user_id = str(uuid4())
     await database.autocommit(lambda cursor: storage.put_items(cursor, user_id, ITEM_ID, held))
 
     def take(cursor: Cursor) -> bool:
-        meanwhile = Meanwhile(cursor, database_url, user_id)
+        url = postgres_server.role_url(DATABASE, "gacha", SERVICE)
+        meanwhile = Meanwhile(cursor, url, user_id)
         return storage.take_items(meanwhile, user_id, ITEM_ID, taken)  # type: ignore[arg-type]
 
     assert await database.transaction(take) is is_taken

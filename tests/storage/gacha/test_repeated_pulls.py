@@ -21,7 +21,7 @@ from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
 from mesh.txn.coordinator import Answer, Committed, OperationPair
 from mesh.txn.model import No, Operation
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import Instance, changed
 
 PAUSE_SECONDS = 0.1
@@ -59,15 +59,15 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def schema(shared_database: Callable[[str, str], Database], repository: Path) -> Database:
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
     return shared_database("repeated_pulls", migrations_of(repository, "gacha_svc"))
 
 
 @pytest.fixture
 async def house(schema: Database, repository: Path) -> House:
     await empty(schema)
-    await schema.autocommit(
-        lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
+    await as_owner(
+        schema, lambda cursor: cursor.execute("INSERT INTO catalog_revision DEFAULT VALUES")
     )
     path = repository / "gacha_svc" / "catalog.yaml"
     catalog = parse_catalog(path.read_bytes(), path.name)

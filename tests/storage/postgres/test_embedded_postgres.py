@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from deploy.local.errors import LocalRunError
-from deploy.local.servers import postgres
+from deploy.local.servers import databases, postgres
 from proof.postgres_server import PostgresServer, start_postgres
 
 
@@ -61,7 +61,7 @@ def test_locale_needs_nothing_of_the_machine(postgres_server: PostgresServer) ->
 def test_wrong_password_is_refused(postgres_server: PostgresServer) -> None:
     wrong = replace(postgres_server.cluster, password="wrong")
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
-        psycopg2.connect(wrong.url)
+        psycopg2.connect(wrong.superuser_url)
 
 
 def test_real_meshes_wait_for_the_disk(tmp_path: Path) -> None:
@@ -114,4 +114,4 @@ def test_a_server_that_does_not_answer_is_reported_with_its_port(tmp_path: Path)
             tmp_path / "data", "pulls", port, "password", postgres.choose_server_user(tmp_path)
         )
         with pytest.raises(LocalRunError, match=f"port {port}"):
-            postgres.accept_connections(cluster, timeout_seconds=0)
+            databases.accept_connections(cluster, timeout_seconds=0)

@@ -18,7 +18,7 @@ from mesh.txn.coordinator import Committed, Coordinator
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import BUSY, No, Vote
 from mesh.txn.participant import Participant
-from tests.storage.conftest import empty
+from tests.storage.conftest import MakeDatabase, empty
 from tests.storage.txn.transaction_cluster import (
     TABLE,
     Local,
@@ -31,7 +31,7 @@ from tests.storage.txn.transaction_cluster import (
 
 
 @pytest.fixture
-def databases(shared_database: Callable[[str, str], Database]) -> tuple[Database, Database]:
+def databases(shared_database: MakeDatabase) -> tuple[Database, Database]:
     schema = branches.SCHEMA + TABLE
     return (
         shared_database("first_side", schema),

@@ -1,7 +1,7 @@
 """The coordinator's queue and its batches, over two real databases."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import uuid4
 
 import pytest
@@ -18,7 +18,7 @@ from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import No, Vote
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery
-from tests.storage.conftest import empty
+from tests.storage.conftest import MakeDatabase, empty
 from tests.storage.txn.transaction_cluster import (
     TABLE,
     Local,
@@ -32,7 +32,7 @@ from tests.storage.txn.transaction_cluster import (
 
 
 @pytest.fixture
-def databases(shared_database: Callable[[str, str], Database]) -> tuple[Database, Database]:
+def databases(shared_database: MakeDatabase) -> tuple[Database, Database]:
     schema = branches.SCHEMA + TABLE
     return (
         shared_database("first_side", schema),

@@ -13,7 +13,7 @@ from mesh.txn import decisions as decision_log
 from mesh.txn import failpoints
 from mesh.txn import participant as branches
 from mesh.txn.participant import Participant
-from tests.storage.conftest import empty
+from tests.storage.conftest import MakeDatabase, empty
 from tests.storage.txn.transaction_cluster import TABLE, TransactionCluster, Wire, apply, work
 
 POINTS = (
@@ -30,7 +30,7 @@ Build = Callable[[Failpoint], TransactionCluster]
 
 
 @pytest.fixture
-def databases(shared_database: Callable[[str, str], Database]) -> tuple[Database, Database]:
+def databases(shared_database: MakeDatabase) -> tuple[Database, Database]:
     schema = branches.SCHEMA + TABLE
     return (
         shared_database("failing_first", schema),

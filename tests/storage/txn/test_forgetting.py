@@ -1,7 +1,5 @@
 """Old rows of transactions are removed a bounded number at a time, on a real PostgreSQL."""
 
-from collections.abc import Callable
-
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -10,7 +8,7 @@ from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.participant import Participant
-from tests.storage.conftest import empty
+from tests.storage.conftest import MakeDatabase, empty
 from tests.storage.txn.transaction_cluster import TABLE, apply
 
 LIMIT = 2
@@ -36,7 +34,7 @@ INSERT INTO tx_decision (gid, outcome) VALUES ('new', 'abort');
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database]) -> Database:
+def schema(shared_database: MakeDatabase) -> Database:
     return shared_database("forgetting", branches.SCHEMA + TABLE + decision_log.SCHEMA + REFUSAL)
 
 

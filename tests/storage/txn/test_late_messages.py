@@ -6,7 +6,6 @@ database. Docs and docstrings describe the outcome of each case.
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import psycopg2
@@ -32,7 +31,7 @@ from mesh.txn.model import (
 )
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery
-from tests.storage.conftest import empty
+from tests.storage.conftest import MakeDatabase, empty
 from tests.storage.txn.transaction_cluster import (
     TABLE,
     Local,
@@ -47,7 +46,7 @@ HOUR, DAY = 3600.0, 24 * 3600.0
 
 
 @pytest.fixture
-def databases(shared_database: Callable[[str, str], Database]) -> tuple[Database, Database]:
+def databases(shared_database: MakeDatabase) -> tuple[Database, Database]:
     schema = branches.SCHEMA + TABLE
     return (
         shared_database("late_first", schema),

@@ -31,7 +31,7 @@ from mesh.txn.decisions import MAX_LISTED, DecisionLog
 from mesh.txn.model import No, Operation, RedoRefused
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import MAX_ALARMS, BranchRecovery, DecisionRecovery
-from tests.storage.conftest import empty, migrations_of
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 from tests.storage.txn.transaction_cluster import TABLE, Local, Wire, WiredLog, apply
 
 GEMS, PRICE = 200, 160
@@ -139,9 +139,7 @@ class DebitCluster:
 
 
 @pytest.fixture
-def databases(
-    shared_database: Callable[[str, str], Database], repository: Path
-) -> tuple[Database, Database]:
+def databases(shared_database: MakeDatabase, repository: Path) -> tuple[Database, Database]:
     return (
         shared_database("lost_account", migrations_of(repository, "account_svc")),
         shared_database("lost_gacha", branches.SCHEMA + TABLE + decision_log.SCHEMA),

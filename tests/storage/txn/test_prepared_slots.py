@@ -47,7 +47,7 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresS
 @pytest.fixture
 async def cluster(small_server: PostgresServer) -> AsyncIterator[TransactionCluster]:
     first, second = (
-        Database(small_server.cluster.url_of(name), connection_count=4)
+        Database(small_server.cluster.superuser_url_of(name), connection_count=4)
         for name in ("first", "second")
     )
     await empty(first)

@@ -13,7 +13,7 @@ from mesh.postgres.database import Database
 from mesh.saga import rows
 from mesh.saga.definition import Definition, Move, PlainMove, Saga, State, StillWaiting
 from mesh.saga.runner import SagaLimits, SagaRunner
-from tests.storage.conftest import empty
+from tests.storage.conftest import MakeDatabase, empty
 
 SAGA_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 QUICK = SagaLimits(
@@ -97,7 +97,7 @@ class OrderSaga:
 
 
 @pytest.fixture
-def schema(shared_database: Callable[[str, str], Database]) -> Database:
+def schema(shared_database: MakeDatabase) -> Database:
     return shared_database("sagas", SCHEMA)
 
 

@@ -10,17 +10,24 @@ from deploy.local.embedded_profile import STOP_ORDER, EmbeddedProfile
 from deploy.local.layout import Layout
 from deploy.local.secrets.credentials import Credentials
 from deploy.local.secrets.mesh_certificates import certificates_for
+from deploy.local.servers.databases import role_names
 from deploy.local.servers.server_user import ServerUser
 from deploy.local.supervision.processes import ProcessSpec
-from deploy.local.topology import PROFILES, Topology, instance_names
+from deploy.local.topology import DATABASES, PROFILES, Topology, instance_names
 from mesh.tls.material import TlsFiles, read_material
+
+PASSWORDS = {
+    role: f"password-of-{role}" for database in DATABASES.values() for role in role_names(database)
+}
 
 
 def profile_of(topology: Topology, folder: Path) -> EmbeddedProfile:
     return EmbeddedProfile(
         Layout(folder),
         dict(zip(instance_names(topology), count(18_000), strict=False)),
-        Credentials(folder / "payment_secret_key", folder / "payment_webhook_secret", "s3cret"),
+        Credentials(
+            folder / "payment_secret_key", folder / "payment_webhook_secret", "s3cret", PASSWORDS
+        ),
         ServerUser("self", 1000, 1000),
         topology,
         certificates_for(Layout(folder), topology),
@@ -69,7 +76,8 @@ def test_services_get_databases_of_their_own(profile: EmbeddedProfile) -> None:
     for spec in profile.services():
         database = spec.role.removesuffix("_svc")
         port = profile.ports[f"postgres-{database}"]
-        expected = f"postgresql://mesh:s3cret@127.0.0.1:{port}/{database}"
+        user = f"{database}_service:password-of-{database}_service"
+        expected = f"postgresql://{user}@127.0.0.1:{port}/{database}"
         assert spec.environment["DATABASE_URL"] == expected
         knows_account_key = "ACCOUNT_SIGNING_KEYS_DIR" in spec.environment
         assert knows_account_key is (spec.role == "account_svc")

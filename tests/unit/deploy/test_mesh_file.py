@@ -9,7 +9,8 @@ from deploy.local.mesh_file import Mesh
 MESH: Mesh = {
     "gateway": "http://127.0.0.1:8080",
     "registries": ["127.0.0.1:18000"],
-    "databases": {"account": "postgresql://mesh:secret@127.0.0.1:18001/account"},
+    "databases": {"account": "postgresql://account_service:secret@127.0.0.1:18001/account"},
+    "readers": {"account": "postgresql://account_reader:secret@127.0.0.1:18001/account"},
     "tls": None,
     "processes": [
         {

@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from deploy.local.layout import Layout
 from deploy.local.secrets import credentials
+from deploy.local.servers.databases import role_names
+from deploy.local.topology import DATABASES
 from mesh.identity.keys import key_id, load_private_key
 from mesh.identity.service_keys import ServiceKeyFolder
 
@@ -47,6 +49,7 @@ def test_only_the_owner_can_read_them(layout: Layout) -> None:
         "payment_secret_key",
         "payment_webhook_secret",
         "postgres_password",
+        *(f"postgres/{role}" for name in DATABASES.values() for role in role_names(name)),
     }
     assert {stat.S_IMODE(path.stat().st_mode) for path in files_in(layout.secrets)} == {0o600}
     for folder in (*FOLDERS, "signing_keys"):
