@@ -10,6 +10,7 @@ player's wallet is locked while it is applied, and a reversal never moves back. 
 still under way is waited for, since only one that was credited has gems to take back.
 """
 
+import asyncio
 from collections.abc import Mapping
 
 import structlog
@@ -26,12 +27,14 @@ from account_svc.use_cases.credits import WalletBusy
 from account_svc.use_cases.purchase_reads import purchase_reads
 from account_svc.use_cases.purchase_saga import OtherProvider
 from mesh.contract.idempotency import operation_id
-from mesh.deadlines import Deadline
+from mesh.deadlines import Deadline, within
 from mesh.postgres.database import Database, LockTimeout
 from mesh.saga import rows
 from mesh.saga.definition import Definition, PlainMove, Saga, SharedMove, State, StillWaiting
 from mesh.saga.runner import SagaRunner
 
+MAX_WAITERS = 2
+"""How many transactions wait in the database for a busy wallet at a time."""
 FOLLOWING, FOLLOWED = "FOLLOWING", "FOLLOWED"
 log = structlog.get_logger()
 
@@ -49,6 +52,7 @@ class ClawbackSaga:
         self._database = database
         self._provider = provider
         self._purchases = purchase_reads(database)
+        self._room_to_wait = asyncio.Semaphore(MAX_WAITERS)
         self.definition = Definition(
             CLAWBACK, FOLLOWING, {FOLLOWING: State(self._follow, {FOLLOWED})}
         )
@@ -66,23 +70,41 @@ class ClawbackSaga:
         match record.state:
             case PurchaseState.PENDING:
                 raise PurchaseUnderWay("The purchase has not ended yet.")
-            case PurchaseState.CREDITED:
-                return SharedMove(lambda: self._claw_back(saga, record.purchase, charge.reversals))
+            case PurchaseState.CREDITED if await self._is_behind(record.purchase, charge.reversals):
+                return SharedMove(
+                    lambda: self._claw_back(saga, record.purchase, charge.reversals, deadline)
+                )
             case _:
                 return PlainMove(FOLLOWED)
 
+    async def _is_behind(self, purchase: Purchase, reversals: tuple[Reversal, ...]) -> bool:
+        """Whether there is something to apply. What is stored never moves back, so a read without
+        the wallet's lock is right when it finds nothing."""
+        stored = await self._database.autocommit(
+            lambda cursor: storage.list_clawbacks(cursor, purchase.purchase_id)
+        )
+        return bool(steps(purchase, stored, reversals))
+
     async def _claw_back(
-        self, saga: Saga, purchase: Purchase, reversals: tuple[Reversal, ...]
+        self,
+        saga: Saga,
+        purchase: Purchase,
+        reversals: tuple[Reversal, ...],
+        deadline: Deadline,
     ) -> Saga:
-        """Applies what has changed and ends the saga, in one transaction."""
+        """Applies what has changed and ends the saga, in one transaction. Raises WalletBusy."""
 
         def work(cursor: Cursor) -> tuple[Saga, list[Step]]:
             taken = follow_reversals(cursor, purchase, reversals)
             return rows.move(cursor, saga, FOLLOWED, {}, None), taken
 
         try:
-            moved, taken = await self._database.transaction(work)
-        except LockTimeout:
+            await within(deadline, self._room_to_wait.acquire())
+            try:
+                moved, taken = await self._database.transaction(work)
+            finally:
+                self._room_to_wait.release()
+        except (LockTimeout, TimeoutError):
             raise WalletBusy("Other transactions hold the wallet; try again soon.") from None
         for step in taken:
             log.info(

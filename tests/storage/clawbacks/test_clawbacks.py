@@ -2,6 +2,7 @@
 missing is owed, and a debt stops spending until it is paid."""
 
 import asyncio
+import itertools
 import random
 from pathlib import Path
 from uuid import uuid4
@@ -22,6 +23,7 @@ from account_svc.use_cases.gift_fees import GiftFees
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
 from mesh.saga.definition import Saga
+from mesh.saga.runner import SagaLimits
 from mesh.txn.model import No, Operation, Yes
 from tests.storage.account.shop import Shop, buy
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
@@ -31,15 +33,24 @@ PENDING, SETTLED, UNDONE = ReversalState
 REFUND, DISPUTE = ReversalKind
 
 
+INSTANCE_COUNT = 2
+LIMITS = SagaLimits(first_pause_seconds=0.02, longest_pause_seconds=0.1)
+
+
 class Following(Shop):
-    """A shop, and what it does when the provider reports a reversal."""
+    """A shop, and what its instances do when the provider reports a reversal."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        runners = [self.instance(limits=LIMITS)[1] for _ in range(INSTANCE_COUNT)]
+        self._runners = itertools.cycle(runners)
 
     async def charge_id_of(self, record: PurchaseRecord) -> str:
         return self.provider.book[record.purchase.purchase_id].charge_id
 
     async def hear_of(self, charge_id: str, event_id: str) -> Saga | None:
         """Follows the charge, as after an event; None when the event came before."""
-        _, runner = self.instance()
+        runner = next(self._runners)
         saga = await self.database.transaction(
             lambda cursor: begin_following(cursor, runner, charge_id, event_id)
         )
