@@ -23,7 +23,7 @@ from account_svc.rpc.debits import decode_debit, encode_debit_result
 from account_svc.rpc.gift_fees import GiftFeeRpc
 from account_svc.rpc.payment_events import PaymentEventRpc
 from account_svc.rpc.purchases import PurchaseRpc
-from account_svc.rpc.sessions import SessionRpc
+from account_svc.rpc.sessions import EndedSessionRpc, SessionRpc
 from account_svc.rpc.signing_keys import SigningKeyRpc
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.clawbacks.reconciliation import Reconciliation
@@ -34,9 +34,11 @@ from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.payment_events import PaymentEvents
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
-from account_svc.use_cases.sessions import Sessions
+from account_svc.use_cases.sessions import EndedSessionList, Sessions
 from mesh.contract.terms import WorkKind
 from mesh.failpoints import Failpoint, no_failpoint
+from mesh.identity.ended_sessions import EndedSessions
+from mesh.identity.tokens import PLAYER_TOKEN_SECONDS
 from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
 from mesh.postgres.start_checks import Schema
@@ -53,6 +55,7 @@ from mesh.txn.recovery import BranchRecovery, keep_recovering
 from mesh.txn.rpc import ParticipantRpc
 from protos.account.v1 import (
     account_pb2,
+    ended_sessions_pb2,
     gift_fees_pb2,
     payment_events_pb2,
     purchases_pb2,
@@ -63,8 +66,6 @@ from protos.tx.v1 import participant_pb2
 
 SERVICE = "account_svc"
 SCHEMA = Schema.in_folder(Path(__file__).parent)
-TOKEN_SECONDS = 15 * 60
-"""How long an access token can outlive its session at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +102,18 @@ async def serve(
         to_gacha_svc = member.identity.towards("gacha_svc")
         coordinator = RemoteCoordinator(member.client("gacha_svc"), to_gacha_svc.metadata)
         recovery = BranchRecovery(participant, coordinator, commits=True, failpoint=failpoint)
+        ended_list = EndedSessionList(database)
+        ended = EndedSessions(ended_list.read)
         service = Service(
-            offered=_offered(database, sign_in, shop, participant),
+            offered=_offered(database, sign_in, ended_list, shop, participant),
             player_keys=sign_in.signing_keys.find,
+            has_ended=ended.contain,
             is_ready=partial(_is_ready, database, ClockOffset(database, member.metrics)),
+            warm_up=ended.first,
             gates={WorkKind.HASHING: sign_in.passwords.check_room},
         )
         runtime.run_in_background(sign_in.signing_keys.keep_looking)
+        runtime.run_in_background(ended.keep_fetching)
         runtime.run_in_background(partial(keep_recovering, recovery.run_once), "branches")
         runtime.run_in_background(partial(keep_recovering, shop.sagas.run_once), "sagas")
         runtime.run_in_background(partial(keep_recovering, sign_in.guard.run_once), "logins")
@@ -125,7 +131,7 @@ async def _is_ready(database: Database, clock_offset: ClockOffset) -> bool:
 def _sign_in(
     runtime: Runtime, settings: AccountSettings, database: Database, member: Member
 ) -> _SignIn:
-    signing_keys = open_signing_keys(settings, TOKEN_SECONDS)
+    signing_keys = open_signing_keys(settings, PLAYER_TOKEN_SECONDS)
     passwords = Passwords(process=HashingProcess(settings.hashing_niceness))
     runtime.callback(passwords.close)
     guard = LoginGuard(
@@ -171,7 +177,11 @@ def _shop(
 
 
 def _offered(
-    database: Database, sign_in: _SignIn, shop: _Shop, participant: Participant[Any, Any]
+    database: Database,
+    sign_in: _SignIn,
+    ended_list: EndedSessionList,
+    shop: _Shop,
+    participant: Participant[Any, Any],
 ) -> Offered:
     """The proto services with their implementations."""
     sessions, signing_keys = sign_in.sessions, sign_in.signing_keys
@@ -183,6 +193,10 @@ def _offered(
         (
             sessions_pb2.DESCRIPTOR.services_by_name["SessionService"],
             SessionRpc(sign_in.accounts, sessions),
+        ),
+        (
+            ended_sessions_pb2.DESCRIPTOR.services_by_name["EndedSessionService"],
+            EndedSessionRpc(ended_list),
         ),
         (
             purchases_pb2.DESCRIPTOR.services_by_name["PurchaseService"],

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gacha_svc.adapters.account import account_participant
+from gacha_svc.adapters.account import EndedSessionCalls, account_participant
 from gacha_svc.adapters.catalog_file.catalog import read_catalog
 from gacha_svc.adapters.gift_fees import RemoteGiftFees
 from gacha_svc.config import GachaSettings
@@ -22,6 +22,7 @@ from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
 from mesh.failpoints import Failpoint, no_failpoint
+from mesh.identity.ended_sessions import EndedSessions
 from mesh.identity.player_keys import PlayerKeySet
 from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.clock_offset import ClockOffset
@@ -38,7 +39,7 @@ from mesh.txn.clients import RemoteParticipant
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
-from mesh.txn.local import LocalParticipant
+from mesh.txn.local import LocalParticipant, Screening, local_screen
 from mesh.txn.metrics import TransactionMetrics
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery, keep_recovering
@@ -63,6 +64,19 @@ class _Transactions:
     recover: Sequence[Callable[[], Awaitable[None]]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Players:
+    """What verifies the tokens of players."""
+
+    keys: PublishedKeys
+    ended: EndedSessions
+
+    async def first(self) -> None:
+        """Waits until both were fetched."""
+        await self.keys.first()
+        await self.ended.first()
+
+
 async def serve(
     settings: GachaSettings, database: Database, failpoint: Failpoint = no_failpoint
 ) -> None:
@@ -74,17 +88,21 @@ async def serve(
         to_account_svc = member.identity.towards("account_svc")
         first = account_participant(account_svc, to_account_svc.metadata)
         clock_offset = ClockOffset(database, member.metrics)
-        transactions = _transactions(settings, database, first, cache, clock_offset, failpoint)
+        metrics = TransactionMetrics(member.metrics)
+        transactions = _transactions(
+            settings, database, first, cache, clock_offset, metrics, failpoint
+        )
         gift_fees = RemoteGiftFees(account_svc, to_account_svc.metadata)
         sagas = SagaRunner(
             database, [GiftSaga(database, gift_fees).definition], failpoint=failpoint
         )
         runtime.push_async_callback(sagas.close)
-        group_commit = GroupCommit(
-            transactions.coordinator, metrics=TransactionMetrics(member.metrics)
-        )
+        group_commit = GroupCommit(transactions.coordinator, metrics=metrics)
         catalogs = Catalogs(database, cache, lambda: read_catalog(settings.catalog_file))
-        player_keys = PublishedKeys(PlayerKeySet(account_svc).fetch)
+        players = _Players(
+            PublishedKeys(PlayerKeySet(account_svc).fetch),
+            EndedSessions(EndedSessionCalls(account_svc, to_account_svc.metadata).fetch),
+        )
         service = Service(
             offered=_offered(
                 CatalogRpc(catalogs),
@@ -92,12 +110,14 @@ async def serve(
                 GiftRpc(Gifts(database, gift_fees, sagas, fee_gems=settings.gift_fee_gems)),
                 transactions,
             ),
-            player_keys=player_keys.find,
+            player_keys=players.keys.find,
+            has_ended=players.ended.contain,
             is_ready=partial(_is_ready, database, clock_offset),
             opened=[INIT_DB] if settings.init_db == "public" else [],
-            warm_up=player_keys.first,
+            warm_up=players.first,
         )
-        runtime.run_in_background(player_keys.keep_fetching)
+        runtime.run_in_background(players.keys.keep_fetching)
+        runtime.run_in_background(players.ended.keep_fetching)
         runtime.run_in_background(cache.keep_refreshing)
         runtime.run_in_background(partial(keep_recovering, *transactions.recover), "transactions")
         runtime.run_in_background(partial(keep_recovering, sagas.run_once), "sagas")
@@ -110,6 +130,7 @@ def _transactions(
     first: RemoteParticipant,
     cache: CatalogCache,
     clock_offset: ClockOffset,
+    metrics: TransactionMetrics,
     failpoint: Failpoint,
 ) -> _Transactions:
     draws = Draws(cache, secrets.token_bytes)
@@ -122,6 +143,8 @@ def _transactions(
         second,
         decisions,
         check_clock=clock_offset.check,
+        screening=Screening(local_screen(database, draws.screen)),
+        count_restart=metrics.count_restart,
         failpoint=failpoint,
     )
     branches = BranchRecovery(participant, decisions, commits=False, failpoint=failpoint)

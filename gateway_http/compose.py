@@ -12,17 +12,22 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter
 
 from gateway_http.config import GatewaySettings
-from gateway_http.describing.documentation import documentation_pages
+from gateway_http.describing.documentation import StaticFile, documentation_pages
 from gateway_http.describing.openapi import openapi_document
-from gateway_http.describing.pages import HealthPage, Presence, ReadyPage, StatusPage, StatusSource
+from gateway_http.describing.pages import HealthPage, Presence, ReadyPage, StatusSource
 from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.edge import Edge
+from gateway_http.edge.operators import Operators
 from gateway_http.edge.rate_limits.counters import Counters
 from gateway_http.edge.rate_limits.limiter import RateLimiter
 from gateway_http.edge.rate_limits.token_keys import TokenKeys
 from gateway_http.edge.response_headers import ResponseHeaders
 from gateway_http.exchange import LimitClass
 from gateway_http.listening.places import Reason
+from gateway_http.pages.home import HomePage
+from gateway_http.pages.html import STYLESHEET, stylesheet
+from gateway_http.pages.odds import OddsPage
+from gateway_http.pages.status import States, StatusPage
 from gateway_http.transcoding.binding import RequestBinding
 from gateway_http.transcoding.contracts import Contracts
 from gateway_http.transcoding.decoding import Decoders
@@ -50,6 +55,8 @@ def compose_router(
     *,
     limits: Limits,
     new_id: Callable[[], str],
+    operators: Operators,
+    report_url: str | None = None,
 ) -> Router:
     """All routes: those of the descriptors, and the gateway's own pages.
 
@@ -61,7 +68,12 @@ def compose_router(
     needed = contracts.hosts()
     router.add("GET", "/healthz", HealthPage(), also_head=True)
     router.add("GET", "/readyz", ReadyPage(needed, source, presence), also_head=True)
-    router.add("GET", "/status", StatusPage(needed, source, presence), also_head=True)
+    states = States(needed, source, presence)
+    router.add("GET", "/", HomePage(states, report_url), also_head=True)
+    router.add("GET", "/status", StatusPage(states, operators), also_head=True)
+    router.add("GET", "/odds", OddsPage(router, contracts), also_head=True)
+    styles = StaticFile(stylesheet(), "text/css; charset=utf-8")
+    router.add("GET", STYLESHEET, styles, also_head=True)
     document = orjson.dumps(openapi_document(contracts, limits.max_body_bytes))
     for path, page in documentation_pages(document):
         router.add("GET", path, page, also_head=True)

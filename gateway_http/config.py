@@ -13,7 +13,7 @@ from gateway_http.edge.client_address import Network, parse_networks
 from gateway_http.edge.rate_limits.policy import Policy, parse_policy
 from gateway_http.listening.bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from mesh.calling.unary import MAX_MESSAGE_BYTES
-from mesh.process.config import MemberSettings
+from mesh.process.config import MemberSettings, ServerSettings
 from mesh.settings_loading import host_and_port
 from mesh.tls.material import TlsFiles
 from mesh.tls.settings import readable, together
@@ -71,7 +71,7 @@ LARGEST_MAX_BODY_BYTES = MAX_MESSAGE_BYTES - MAX_HEAD_BYTES
 """The body, the path, the query and the headers of a request become one message of the mesh."""
 
 
-class GatewaySettings(MemberSettings):
+class GatewaySettings(MemberSettings, ServerSettings):
     """The gateway's settings besides those of every process."""
 
     listen_fd: int | None = Field(None, ge=3, validation_alias="MESH_LISTEN_FD")
@@ -114,6 +114,10 @@ class GatewaySettings(MemberSettings):
         31_536_000, ge=0, le=63_072_000, validation_alias="GATEWAY_HSTS_SECONDS"
     )
     """For Strict-Transport-Security, which is sent only over TLS; 0 turns it off."""
+    report_url: str | None = Field(
+        None, validation_alias="GATEWAY_REPORT_URL", pattern=r"^(https?://|mailto:)[!-~]{1,500}$"
+    )
+    """Where people report problems; the page at / links to it."""
     rest_certificate_file: Path | None = Field(None, validation_alias="GATEWAY_TLS_CERT_FILE")
     rest_key_file: Path | None = Field(None, validation_alias="GATEWAY_TLS_KEY_FILE")
     rest_files: TlsFiles | None = Field(

@@ -4,6 +4,30 @@ Each recomputes from the items that were drawn, by the definitions of the banner
 A check is a statement that returns the rows that break it.
 """
 
+SIGMAS, FEW = 6, 3
+"""What is seen may differ from what is expected by so many standard deviations, and so many more
+where both are few. Fair draws pass these bounds about once in a thousand million checks."""
+
+
+def _rule(index: int) -> str:
+    """The numbers of one rule of `odds`, in parts per million."""
+    return f"""
+        LATERAL (SELECT
+            (definition #>> '{{rules,{index},base_rate_ppm}}')::numeric AS base,
+            (definition #>> '{{rules,{index},hard_pity}}')::int AS hard,
+            (definition #>> '{{rules,{index},soft_pity,from_pull}}')::int AS soft_from,
+            (definition #>> '{{rules,{index},soft_pity,step_ppm}}')::numeric AS step)"""
+
+
+def _rate(rule: str, pull: str) -> str:
+    """A rarity's rate from 0 to 1, at that pull since the last of it or above."""
+    return f"""
+        CASE WHEN {pull} >= {rule}_hard THEN 1
+             WHEN {pull} >= {rule}_from
+             THEN least(1, ({rule}_base + ({pull} - {rule}_from + 1) * {rule}_step) / 1000000)
+             ELSE {rule}_base / 1000000 END"""
+
+
 # One row for each item, in the order of a player's draws of a kind: `place` from 1, and whether
 # the banner had featured items of the rarity.
 _DRAWN = """
@@ -17,8 +41,8 @@ _DRAWN = """
                ) AS featured_rarities
         FROM odds
     ), drawn AS (
-        SELECT user_id, kind, number, position, rarity, featured, pity,
-               ultra_rare_hard_pity, super_rare_hard_pity,
+        SELECT pull_id, odds_version, count, user_id, kind, number, position, rarity,
+               featured, pity, ultra_rare_hard_pity, super_rare_hard_pity,
                row_number() OVER draws AS place, lag(rarity) OVER draws AS rarity_before,
                lag(pity) OVER draws AS pity_before,
                rarity = ANY(featured_rarities) AS has_featured
@@ -35,7 +59,60 @@ _IN_FORCE = """
     )
 """
 _NEAR = "interval '1 minute'"
+# One row for each item with the chance that each rarity had at its draw, from 0 to 1: `floored` is
+# the tenth of a ten-pull that has to keep the guarantee.
+_CHANCES = f"""
+    {_DRAWN}, terms_of_rates AS MATERIALIZED (
+        SELECT odds_version, definition ->> 'ten_pull_guarantee' AS promise,
+               coalesce(definition ->> 'guarantee_mode', 'proportional') AS mode,
+               ur.base AS ur_base, ur.hard AS ur_hard, ur.soft_from AS ur_from, ur.step AS ur_step,
+               sr.base AS sr_base, sr.hard AS sr_hard, sr.soft_from AS sr_from, sr.step AS sr_step
+        FROM odds, {_rule(0)} AS ur, {_rule(1)} AS sr
+    ), counted AS (
+        SELECT pull_id, odds_version, rarity, pity, promise, mode, ur_base, ur_hard, ur_from,
+               ur_step, sr_base, sr_hard, sr_from, sr_step,
+               place - coalesce(max(place) FILTER (WHERE rarity <> 'rare') OVER (
+                   PARTITION BY user_id, kind ORDER BY place
+                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS super_rare_pull,
+               count = 10 AND position = 10 AND promise IS NOT NULL AND NOT coalesce(
+                   bool_or(rarity IN ('ultra rare', promise)) OVER (
+                       PARTITION BY pull_id ORDER BY position
+                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), false) AS floored
+        FROM drawn JOIN terms_of_rates USING (odds_version)
+    ), rated AS (
+        SELECT *, {_rate("ur", "pity")} AS ur, {_rate("sr", "super_rare_pull")} AS sr_alone
+        FROM counted
+    ), chance AS (
+        SELECT pull_id, odds_version, rarity, floored, CASE
+                   WHEN NOT floored OR mode = 'keepTopRate' AND promise <> 'ultra rare' THEN ur
+                   WHEN promise = 'ultra rare' THEN 1
+                   ELSE coalesce(ur / nullif(ur + least(1 - ur, sr_alone), 0), 0) END AS ur, CASE
+                   WHEN NOT floored THEN least(1 - ur, sr_alone)
+                   WHEN promise = 'ultra rare' THEN 0
+                   WHEN mode = 'keepTopRate' THEN 1 - ur
+                   ELSE coalesce(least(1 - ur, sr_alone)
+                                 / nullif(ur + least(1 - ur, sr_alone), 0), 1) END AS sr
+        FROM rated
+    )
+"""
 CHECKS_OF_DRAWS = {
+    "every item has a rarity that its draw could give": f"""
+        {_CHANCES} SELECT pull_id, rarity, floored, ur, sr FROM chance
+        WHERE 0 = CASE rarity WHEN 'ultra rare' THEN ur WHEN 'super rare' THEN sr
+                              ELSE CASE WHEN floored THEN 0 ELSE 1 - ur - sr END END
+    """,
+    "each rarity comes as often as its odds say": f"""
+        {_CHANCES}, observed AS (
+            SELECT odds_version, floored, tried.rarity, count(*) AS draws,
+                   count(*) FILTER (WHERE chance.rarity = tried.rarity) AS hits,
+                   sum(tried.chance) AS expected,
+                   sqrt(sum(tried.chance * (1 - tried.chance))) AS deviation
+            FROM chance, LATERAL (VALUES ('ultra rare', ur), ('super rare', sr))
+                AS tried (rarity, chance)
+            GROUP BY odds_version, floored, tried.rarity
+        )
+        SELECT * FROM observed WHERE abs(hits - expected) > {SIGMAS} * deviation + {FEW}
+    """,
     "pity numbers have no holes and no repeats": f"""
         {_DRAWN} SELECT user_id, kind, number, position, pity FROM drawn
         WHERE pity <> CASE
@@ -78,6 +155,29 @@ CHECKS_OF_DRAWS = {
                 PARTITION BY user_id, kind, rarity ORDER BY place) AS featured_before
             FROM drawn WHERE has_featured
         ) AS of_rarity WHERE NOT featured AND NOT featured_before
+    """,
+    "an item says which guarantee gave it": f"""
+        {_DRAWN}, told AS (
+            SELECT drawn.*, item.featured_guaranteed, item.ten_pull_guaranteed,
+                   definition ->> 'ten_pull_guarantee' AS promise
+            FROM drawn JOIN pull_item AS item USING (pull_id, position)
+            JOIN odds USING (odds_version)
+        ), owed AS (
+            SELECT pull_id, position, featured_guaranteed AS told,
+                   NOT lag(featured, 1, true) OVER (
+                       PARTITION BY user_id, kind, rarity ORDER BY place) AS due
+            FROM told WHERE has_featured
+            UNION ALL
+            SELECT pull_id, position, ten_pull_guaranteed,
+                   count = 10 AND position = 10 AND promise IS NOT NULL AND NOT bool_or(
+                       rarity IN ('ultra rare', promise)) OVER (
+                           PARTITION BY pull_id ORDER BY position
+                           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+            FROM told
+            UNION ALL
+            SELECT pull_id, position, featured_guaranteed, false FROM told WHERE NOT has_featured
+        )
+        SELECT pull_id, position, told, due FROM owed WHERE told <> coalesce(due, false)
     """,
     "a hard pity is kept": f"""
         {_DRAWN} SELECT user_id, kind, number, position, rarity FROM (

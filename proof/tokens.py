@@ -88,6 +88,8 @@ class Forge:
             "without an audience": self.signed(aud=None),
             "without a subject": self.signed(sub=None),
             "of a subject that is not a player's id": self.signed(sub="another"),
+            "without a session": self.signed(sid=None),
+            "of a session that is no id": self.signed(sid="another"),
             "without an expiry": self.signed(exp=None),
             "with an expiry that is text": self.signed(exp="tomorrow"),
             "with an expiry that never comes": self.signed(exp=math.inf),

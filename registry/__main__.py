@@ -82,17 +82,20 @@ def _server(
         REGISTRY, player_keys=fixed_keys(), service_keys=settings.service_keys().find
     )
 
+    dispatcher = Dispatcher(methods_of(SERVICE, RegistryRpc(store)), authenticator)
+    targets = load_targets(DESCRIPTORS.read_bytes())
+
     async def is_ready() -> bool:
         return store.has_list()
 
     return Server(
         settings.listen,
         (SERVICE.full_name, xds.SERVICE),
-        Dispatcher(methods_of(SERVICE, RegistryRpc(store)), authenticator),
+        dispatcher,
         is_ready,
         security=parts.security,
         observe_replies=parts.lane_metrics.observe_replies,
-        streams=(xds.DiscoveryService(load_targets(DESCRIPTORS.read_bytes()), cache),),
+        streams=(xds.DiscoveryService(targets, cache, dispatcher.stream_slots()),),
         described_in=xds.DESCRIBED_IN,
     )
 

@@ -27,9 +27,9 @@ class Shown(NamedTuple):
     console: str
 
 
-def show(url: str, profile: Path, *options: str) -> Shown:
+def show(url: str, profile: Path) -> Shown:
     """Loads a page and runs its scripts; skips the test if no browser is installed."""
-    command = [*_command(profile), f"--virtual-time-budget={PAGE_MS}", *options]
+    command = [*_command(profile), f"--virtual-time-budget={PAGE_MS}"]
     command += ["--enable-logging=stderr", "--v=0", "--dump-dom", url]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS

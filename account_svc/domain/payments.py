@@ -36,7 +36,7 @@ class UnsupportedPaymentMethod(InvalidArgument):
     @classmethod
     def of(cls, payment_method: str, supported: Sequence[str]) -> "UnsupportedPaymentMethod":
         """The error for a requested method, naming the field and what is supported."""
-        description = f"{payment_method!r} is not supported here; use {' or '.join(supported)}"
+        description = f"{payment_method!r} is not supported here; use one of {', '.join(supported)}"
         return cls(
             f"payment_method {description}",
             metadata={"field": "payment_method", "payment_methods": ",".join(supported)},

@@ -1,9 +1,12 @@
-"""account.v1.SessionService: proto to domain and back."""
+"""account.v1.SessionService and EndedSessionService: proto to domain and back."""
+
+from datetime import UTC
+from uuid import UUID
 
 from account_svc.use_cases.accounts import Accounts
-from account_svc.use_cases.sessions import Sessions
+from account_svc.use_cases.sessions import EndedSessionList, Sessions
 from mesh.serving.dispatch import Call
-from protos.account.v1 import sessions_pb2
+from protos.account.v1 import ended_sessions_pb2, sessions_pb2
 
 
 class SessionRpc:
@@ -51,3 +54,21 @@ class SessionRpc:
             refresh_token=grant.refresh_token,
             expires_in=grant.expires_in_seconds,
         )
+
+
+class EndedSessionRpc:
+    """Lists ended sessions for verifiers."""
+
+    def __init__(self, ended: EndedSessionList) -> None:
+        self._ended = ended
+
+    async def list_ended_sessions(
+        self, request: ended_sessions_pb2.ListEndedSessionsRequest, call: Call
+    ) -> ended_sessions_pb2.ListEndedSessionsResponse:
+        since = request.since.ToDatetime(UTC) if request.HasField("since") else None
+        ended = await self._ended.read(since)
+        response = ended_sessions_pb2.ListEndedSessionsResponse(
+            session_ids=[UUID(session_id).bytes for session_id in ended.session_ids]
+        )
+        response.as_of.FromDatetime(ended.as_of)
+        return response

@@ -12,9 +12,11 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.sessions import KEPT_DAYS, MAX_LIVE_SESSIONS, Ending, Session
+from mesh.identity.ended_sessions import KEPT_SECONDS, MAX_CLOCK_SKEW_SECONDS
 
 MAX_REMEMBERED_SESSIONS = 100
-"""Per player, including ended sessions, so that frequent logins cannot fill the disk."""
+"""Per player, including ended sessions, so that frequent logins cannot fill the disk. Besides
+them are those that ended within KEPT_SECONDS, because verifiers have to learn of them."""
 MAX_FORGOTTEN = 1000
 """The most rows that one call removes."""
 
@@ -95,6 +97,20 @@ def end_sessions(cursor: Cursor, user_id: str, ending: Ending, now: datetime) ->
     return cursor.rowcount
 
 
+def list_ended(cursor: Cursor, since: datetime, now: datetime, max_count: int) -> list[str]:
+    """The ids of sessions that ended after `since`, the last ended first, at most `max_count`."""
+    # An instance whose clock is ahead may have ended a session a little after `now`.
+    cursor.execute(
+        """
+        SELECT session_id FROM player_session
+        WHERE over_at > %s AND over_at <= %s AND (ended_at IS NOT NULL OR over_at <= %s)
+        ORDER BY over_at DESC LIMIT %s
+        """,
+        (since, now + timedelta(seconds=MAX_CLOCK_SKEW_SECONDS), now, max_count),
+    )
+    return [str(session_id) for (session_id,) in cursor.fetchall()]
+
+
 def forget_sessions(cursor: Cursor, now: datetime, max_count: int = MAX_FORGOTTEN) -> int:
     """Removes sessions that ended KEPT_DAYS ago; returns how many, at most `max_count`."""
     cursor.execute(
@@ -124,11 +140,16 @@ def _make_room(cursor: Cursor, user_id: str, now: datetime) -> None:
     cursor.execute(
         """
         DELETE FROM player_session WHERE session_id IN (
-            SELECT session_id FROM player_session WHERE user_id = %s
-            ORDER BY over_at DESC, session_id OFFSET %s
+            SELECT session_id FROM player_session WHERE user_id = %s AND over_at < %s
+            ORDER BY over_at DESC, session_id OFFSET %s LIMIT %s
         )
         """,
-        (user_id, MAX_REMEMBERED_SESSIONS - 1),
+        (
+            user_id,
+            now - timedelta(seconds=KEPT_SECONDS),
+            MAX_REMEMBERED_SESSIONS - MAX_LIVE_SESSIONS,
+            MAX_FORGOTTEN,
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Refreshes, ends and deletes sessions of players.
+"""Refreshes, ends, lists and deletes sessions of players.
 
 One transaction locks the session's row, judges the token and stores the result. So of any number
 of requests with one token, one rotates it, and the others get the same successor. If the session
@@ -32,6 +32,12 @@ from account_svc.storage import sessions as storage
 from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import checked_key
 from mesh.errors import InvalidArgument
+from mesh.identity.ended_sessions import (
+    KEPT_SECONDS,
+    MAX_CLOCK_SKEW_SECONDS,
+    MAX_ENDED,
+    EndedList,
+)
 from mesh.identity.tokens import Signer
 from mesh.postgres.database import Database
 
@@ -160,6 +166,32 @@ class Sessions:
         if not isinstance(judged, Repeated) and judged.session is not None:
             storage.update_session(cursor, judged.session)
         return session, judged
+
+
+class EndedSessionList:
+    """The sessions that have ended while their access tokens may still be unexpired."""
+
+    def __init__(
+        self, database: Database, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        """`clock` returns an aware time."""
+        self._database = database
+        self._clock = clock
+
+    async def read(self, since: datetime | None) -> EndedList:
+        """A `mesh.identity.ended_sessions.Fetch`. `since` is the `as_of` of any instance's list.
+
+        Also lists what ended shortly before `since`: it may have been committed later, and the
+        clocks of instances differ.
+        """
+        now = self._clock()
+        begin = now - timedelta(seconds=KEPT_SECONDS)
+        if since is not None:
+            begin = max(begin, since - timedelta(seconds=MAX_CLOCK_SKEW_SECONDS))
+        session_ids = await self._database.autocommit(
+            lambda cursor: storage.list_ended(cursor, begin, now, MAX_ENDED)
+        )
+        return EndedList(session_ids, now)
 
 
 def _check_given(refresh_token: str) -> None:

@@ -20,11 +20,11 @@ from deploy.local.parent_bound import bound_to_parent
 from deploy.local.secrets import credentials, operator
 from deploy.local.secrets.mesh_certificates import certificates_for
 from deploy.local.servers import databases, etcd, ports, postgres
-from deploy.local.supervision import control, logs, one_shot, roll, visibility
+from deploy.local.supervision import control, logs, one_shot, roll
 from deploy.local.supervision.stop_signals import stop_on_signals
 from deploy.local.supervision.supervisor import Supervisor, wait_until_ready
+from deploy.local.supervision.visibility import Visibility
 from deploy.local.topology import DATABASES, GATEWAY, TWO_OF_EACH, Topology, instance_names
-from mesh.contract.access import REGISTRY
 
 START_TIMEOUT_SECONDS = 120.0
 KEEPER_PAUSE_SECONDS = 1.0
@@ -174,10 +174,10 @@ class MeshRun:
         if not self._is_up:
             raise LocalRunError("The mesh is starting or stopping: try again when it is up.")
         await self._refuse_changed_code()
-        credential = operator.identity(self._layout.admin_key).towards(REGISTRY)
+        callers = Visibility(operator.identity(self._layout.admin_key))
         await roll.roll(
             self._supervisor.processes,
-            lambda: visibility.unseen(self._describe(), credential.token),
+            lambda: callers.unseen(self._describe()),
             say,
         )
 

@@ -12,18 +12,22 @@ from gacha_svc.domain.field_types import CERTAIN_PPM
 from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.randomness import RandomBytes, uniform_below
 from gacha_svc.domain.rarities import RARITIES, Rarity
-from gacha_svc.domain.rates import rarity_weights
+from gacha_svc.domain.rates import guaranteed_weights, rarity_weights
 from gacha_svc.domain.terms import RarityRule, Terms
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnItem:
-    """One item of a pull, with the effect of pity on it."""
+    """One item of a pull, with the effect of pity and guarantees on it."""
 
     item: Item
     featured: bool
     pity: int
     """The number of the pull since the last ultra rare of the kind, 1 for the first."""
+    featured_guaranteed: bool
+    """Whether it was certain to be featured, because the one before of its rarity was not."""
+    ten_pull_guaranteed: bool
+    """Whether it is the tenth of a ten-pull, drawn to keep the guarantee after nine below it."""
 
 
 def draw(
@@ -36,7 +40,7 @@ def draw(
     """Draws `count` (1 or 10) items, in order, and returns them with the pity after them.
 
     In a ten-pull whose first nine items are all below the guarantee of the terms, the tenth
-    is drawn among the guaranteed rarity and those above it. For example:
+    keeps it, in the guarantee's mode. For example:
 
         drawn, pity = draw(terms, items_by_id, pity, 10, secrets.token_bytes)
         names = [each.item.name for each in drawn]
@@ -46,31 +50,32 @@ def draw(
     kept = False
     drawn: list[DrawnItem] = []
     for position in range(1, count + 1):
-        floor = promise if position == 10 and not kept else None
-        rarity = _draw_rarity(terms, pity, floor, random_bytes)
-        item_id, featured, after = _draw_item(terms.rule(rarity), pity, random_bytes)
-        drawn.append(DrawnItem(items_by_id[item_id], featured, pity.since_ultra_rare + 1))
+        guarantee = promise if position == 10 and not kept else None
+        rarity = _draw_rarity(terms, pity, guarantee, random_bytes)
+        rule = terms.rule(rarity)
+        item_id, featured, after = _draw_item(rule, pity, random_bytes)
+        drawn.append(
+            DrawnItem(
+                items_by_id[item_id],
+                featured,
+                pity.since_ultra_rare + 1,
+                rule.featured is not None and pity.is_guaranteed(rarity),
+                guarantee is not None,
+            )
+        )
         kept = kept or (promise is not None and rarity.at_least(promise))
         pity = after.after(rarity)
     return tuple(drawn), pity
 
 
 def _draw_rarity(
-    terms: Terms, pity: Pity, floor: Rarity | None, random_bytes: RandomBytes
+    terms: Terms, pity: Pity, guarantee: Rarity | None, random_bytes: RandomBytes
 ) -> Rarity:
-    """One roll over the rarities, or over `floor` and those above it.
-
-    If the rates of `floor` and above are all 0, for example because only pity gives these
-    rarities, the result is `floor`.
-    """
+    """One roll over the rarities, or over those that keep the guarantee."""
     weights = rarity_weights(terms, pity.since_ultra_rare + 1, pity.since_super_rare + 1)
-    total = CERTAIN_PPM
-    if floor is not None:
-        weights_above = weights[: RARITIES.index(floor) + 1]
-        total = sum(weights_above)
-        if total == 0:
-            return floor
-    roll = uniform_below(total, random_bytes)
+    if guarantee is not None:
+        weights = guaranteed_weights(weights, guarantee, terms.guarantee_mode)
+    roll = uniform_below(sum(weights), random_bytes)
     for rarity, weight in zip(RARITIES, weights, strict=True):
         if roll < weight:
             return rarity

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from gacha_svc.domain.banners import Item
+from gacha_svc.domain.banners import Banner, Item
 from gacha_svc.domain.draw import DrawnItem
+from gacha_svc.domain.odds.next_pull import RarityAhead
+from gacha_svc.domain.pity import Pity
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,16 @@ class PullRecord:
     draw: Draw
     items: tuple[DrawnItem, ...]
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BannerPity:
+    """A player's pity on a banner, and the next pull that follows from it."""
+
+    banner: Banner
+    odds_version: str
+    pity: Pity
+    next_pull: tuple[RarityAhead, ...]
 
 
 @dataclass(frozen=True, slots=True)

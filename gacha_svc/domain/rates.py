@@ -5,7 +5,10 @@ rates are whole parts per million.
 """
 
 from gacha_svc.domain.field_types import CERTAIN_PPM
-from gacha_svc.domain.terms import RarityRule, Terms
+from gacha_svc.domain.rarities import RARITIES, Rarity
+from gacha_svc.domain.terms import GuaranteeMode, RarityRule, Terms
+
+Weights = tuple[int, int, int]
 
 
 def curve_rate_ppm(
@@ -39,9 +42,7 @@ def effective_rate_ppm(rule: RarityRule, pull: int) -> int:
     )
 
 
-def rarity_weights(
-    terms: Terms, ultra_rare_pull: int, super_rare_pull: int
-) -> tuple[int, int, int]:
+def rarity_weights(terms: Terms, ultra_rare_pull: int, super_rare_pull: int) -> Weights:
     """The chance of each rarity at a pull, highest first; together 100 %.
 
     The arguments are the numbers of the pull since the last ultra rare, and since the last super
@@ -53,7 +54,7 @@ def rarity_weights(
     )
 
 
-def shared_out(ultra_rare_ppm: int, super_rare_ppm: int) -> tuple[int, int, int]:
+def shared_out(ultra_rare_ppm: int, super_rare_ppm: int) -> Weights:
     """The chance of each rarity at these rates, highest first; together 100 %.
 
     The highest rarity gets its rate, the next its rate or the remainder, the lowest the rest.
@@ -61,3 +62,20 @@ def shared_out(ultra_rare_ppm: int, super_rare_ppm: int) -> tuple[int, int, int]
     left = CERTAIN_PPM - ultra_rare_ppm
     super_rare = min(left, super_rare_ppm)
     return ultra_rare_ppm, super_rare, left - super_rare
+
+
+def guaranteed_weights(weights: Weights, guarantee: Rarity, mode: GuaranteeMode) -> Weights:
+    """The weights at a tenth pull that has to keep the guarantee, highest first.
+
+    Their sum is more than 0, and the chance of a rarity is its share of it. If the rates of the
+    guaranteed rarity and above are all 0, for example because only pity gives these rarities, the
+    guaranteed one is certain.
+    """
+    at = RARITIES.index(guarantee)
+    kept = [weight if index <= at else 0 for index, weight in enumerate(weights)]
+    if mode is GuaranteeMode.KEEP_TOP_RATE:
+        kept[at] += sum(weights[at + 1 :])
+    elif not any(kept):
+        kept[at] = 1
+    ultra_rare, super_rare, rare = kept
+    return ultra_rare, super_rare, rare

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from decimal import Decimal
+from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Self
 
@@ -74,6 +75,13 @@ class RarityRule(Model):
         return tuple(sorted(set(self.item_ids) - set(self.featured_ids)))
 
     @property
+    def featured_share_ppm(self) -> int:
+        """The share of featured items in this rarity's draws without a guarantee."""
+        if self.featured is None:
+            return 0
+        return self.featured.share_ppm if self.standard_ids else CERTAIN_PPM
+
+    @property
     def all_ids(self) -> tuple[int, ...]:
         """Every item that a draw can give, featured ones first."""
         return self.featured_ids + self.standard_ids
@@ -82,8 +90,8 @@ class RarityRule(Model):
     def drawn_by(self) -> dict[str, Any]:
         """All that a draw of this rarity goes by, in one form for rules of one effect."""
         rule = self.model_dump(mode="json") | {"item_ids": list(self.standard_ids)}
-        if self.featured and not self.standard_ids:
-            rule["featured"]["share_ppm"] = CERTAIN_PPM
+        if self.featured:
+            rule["featured"]["share_ppm"] = self.featured_share_ppm
         return rule
 
     @model_validator(mode="after")
@@ -107,6 +115,19 @@ class RarityRule(Model):
             )
 
 
+class GuaranteeMode(StrEnum):
+    """How the tenth of a ten-pull is drawn when the nine before are below the guarantee."""
+
+    PROPORTIONAL = "proportional"
+    """Among the guaranteed rarity and those above it, in the proportions of their rates. So each
+    of them is likelier than at another pull."""
+    KEEP_TOP_RATE = "keepTopRate"
+    """Rarities above the guaranteed one keep their rate. The guaranteed one gets the rest."""
+
+
+_DEFAULT_MODE = GuaranteeMode.PROPORTIONAL
+
+
 class Terms(Model):
     """What pulls are drawn by: everything that their chances depend on, and nothing else."""
 
@@ -114,6 +135,7 @@ class Terms(Model):
     """Banners of one kind share their pity."""
     ten_pull_guarantee: Rarity | None = None
     """Ten pulls at once give at least one of this rarity or above."""
+    guarantee_mode: GuaranteeMode = _DEFAULT_MODE
     rules: Annotated[tuple[RarityRule, ...], Field(max_length=len(RARITIES))]
     """One for each rarity, highest first."""
 
@@ -143,6 +165,10 @@ class Terms(Model):
             yield Fault(
                 ("ten_pull_guarantee",),
                 f"has no effect, because every pull is {RARITIES[-1]} or above; leave it out",
+            )
+        if self.ten_pull_guarantee is None and self.guarantee_mode is not _DEFAULT_MODE:
+            yield Fault(
+                ("guarantee_mode",), "has no effect without ten_pull_guarantee; leave it out"
             )
         if tuple(rule.rarity for rule in self.rules) != RARITIES:
             yield Fault(("rules",), f"must have one rule each for {', '.join(RARITIES)}, in order")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from gacha_svc.domain.banners import Item
 from gacha_svc.domain.odds.published import RarityOdds
 from gacha_svc.domain.rarities import Rarity
+from gacha_svc.domain.terms import Terms
 from gacha_svc.use_cases.catalog import Catalogs, PublishedBanner, PublishedOdds
 from mesh.serving.dispatch import Call
 from protos.gacha.v1 import catalog_pb2 as pb
@@ -57,6 +58,9 @@ class CatalogRpc:
             kind=terms.kind,
             odds=_odds(published),
             ten_pull_guarantee=terms.ten_pull_guarantee or "",
+            guarantee_mode=_guarantee_mode(terms),
+            ten_pull_odds=_ten_pull_odds(published),
+            expected_pulls_featured=published.disclosure.expected_pulls_featured,
         )
 
     async def list_banner_history(
@@ -76,6 +80,7 @@ class CatalogRpc:
 
 def _banner(published: PublishedBanner) -> pb.Banner:
     banner = published.banner
+    expected_pulls = published.odds.disclosure.expected_pulls_featured
     return pb.Banner(
         id=banner.id,
         name=banner.name,
@@ -87,11 +92,30 @@ def _banner(published: PublishedBanner) -> pb.Banner:
         odds_version=published.odds.odds_version,
         odds=_odds(published.odds),
         ten_pull_guarantee=banner.ten_pull_guarantee or "",
+        guarantee_mode=_guarantee_mode(banner),
+        ten_pull_odds=_ten_pull_odds(published.odds) if 10 in banner.pull_counts else [],
+        expected_pulls_featured=expected_pulls,
+        expected_gems_featured=expected_pulls * banner.price_gems,
     )
 
 
+def _guarantee_mode(terms: Terms) -> str:
+    return terms.guarantee_mode if terms.ten_pull_guarantee else ""
+
+
+def _ten_pull_odds(published: PublishedOdds) -> list[pb.TenPullOdds]:
+    return [
+        pb.TenPullOdds(
+            rarity=odds.rarity,
+            fresh_rate=odds.fresh_rate_percent,
+            consolidated_rate=odds.consolidated_rate_percent,
+        )
+        for odds in published.disclosure.ten_pulls
+    ]
+
+
 def _odds(published: PublishedOdds) -> list[pb.RarityOdds]:
-    return [_rarity_odds(odds, published.items_by_id) for odds in published.odds]
+    return [_rarity_odds(odds, published.items_by_id) for odds in published.disclosure.rarities]
 
 
 def _rarity_odds(odds: RarityOdds, items_by_id: Mapping[int, Item]) -> pb.RarityOdds:

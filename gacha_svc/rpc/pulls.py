@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from gacha_svc.domain.pulls import PulledItem, PullRecord
+from gacha_svc.domain.pulls import BannerPity, PulledItem, PullRecord
 from gacha_svc.use_cases.pulls import Pulls
 from mesh.serving.dispatch import Call
 from protos.gacha.v1 import gacha_pb2 as pb
@@ -35,6 +35,10 @@ class GachaRpc:
             )
         return response
 
+    async def get_pity(self, request: pb.GetPityRequest, call: Call) -> pb.GetPityResponse:
+        pities = await self._pulls.pity(call.user_id, request.banner_id)
+        return pb.GetPityResponse(banners=[_pity(each) for each in pities])
+
     async def list_pulls(self, request: pb.ListPullsRequest, call: Call) -> pb.ListPullsResponse:
         pulls, next_page_token = await self._pulls.history(
             call.user_id, request.page_size, request.page_token
@@ -49,6 +53,26 @@ def item_messages(items: Iterable[PulledItem]) -> list[pb.PulledItem]:
     return [
         pb.PulledItem(item_id=item.item_id, name=item.name, rarity=item.rarity) for item in items
     ]
+
+
+def _pity(of_banner: BannerPity) -> pb.BannerPity:
+    return pb.BannerPity(
+        banner_id=of_banner.banner.id,
+        kind=of_banner.banner.kind,
+        odds_version=of_banner.odds_version,
+        since_ultra_rare=of_banner.pity.since_ultra_rare,
+        since_super_rare=of_banner.pity.since_super_rare,
+        next_pull=[
+            pb.RarityAhead(
+                rarity=ahead.rarity,
+                rate=ahead.rate_percent,
+                featured_rate=ahead.featured_rate_percent,
+                featured_guaranteed=ahead.is_featured_guaranteed,
+                pulls_to_hard_pity=ahead.pulls_to_hard_pity,
+            )
+            for ahead in of_banner.next_pull
+        ],
+    )
 
 
 def _record(pull: PullRecord) -> pb.PullRecord:
@@ -66,5 +90,7 @@ def _record(pull: PullRecord) -> pb.PullRecord:
             rarity=drawn.item.rarity,
             featured=drawn.featured,
             pity=drawn.pity,
+            featured_guaranteed=drawn.featured_guaranteed,
+            ten_pull_guaranteed=drawn.ten_pull_guaranteed,
         )
     return written

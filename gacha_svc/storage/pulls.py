@@ -84,7 +84,7 @@ def record(
     """Stores the pulls with their items, and the locked pities and counts after them, and adds
     the items to the inventories. One round trip. A player has one pull at most."""
     cursor.execute(
-        f"SELECT record_draws({_RECORD_COLUMNS})",
+        f"SELECT record_drawn({_RECORD_COLUMNS})",
         [
             *_pity_columns(pities),
             *_count_columns(pulls, draw_counts),
@@ -102,6 +102,16 @@ def count_draws(cursor: Cursor, user_id: str, banner_id: str) -> int:
     )
     row = cursor.fetchone()
     return int(row[0]) if row else 0
+
+
+def read_pities(cursor: Cursor, user_id: str) -> Mapping[str, Pity]:
+    """The player's pity by kind, without a lock. A kind without pulls may be missing."""
+    cursor.execute(
+        "SELECT kind, since_ultra_rare, since_super_rare, ultra_rare_guaranteed,"
+        " super_rare_guaranteed, rare_guaranteed FROM pity WHERE user_id = %s",
+        (user_id,),
+    )
+    return {kind: Pity(*state) for kind, *state in cursor.fetchall()}
 
 
 def find_settled_pull(cursor: Cursor, user_id: str, pull_id: str) -> PullRecord | None:
@@ -151,7 +161,7 @@ def list_inventory(cursor: Cursor, user_id: str, after: int | None, limit: int) 
     ]
 
 
-_RECORD_COLUMNS = ", ".join(["%s"] * 25)
+_RECORD_COLUMNS = ", ".join(["%s"] * 27)
 
 
 def _key_columns(keys: Collection[tuple[str, str]]) -> Iterator[str]:
@@ -194,6 +204,8 @@ def _item_columns(pulls: Sequence[Pull]) -> Iterator[str]:
     yield array_of_text(drawn.item.name for drawn in items)
     yield array_of_text(drawn.item.rarity for drawn in items)
     yield array_of_plain(drawn.featured for drawn in items)
+    yield array_of_plain(drawn.featured_guaranteed for drawn in items)
+    yield array_of_plain(drawn.ten_pull_guaranteed for drawn in items)
     yield array_of_plain(drawn.pity for drawn in items)
 
 
@@ -214,12 +226,13 @@ def _records(cursor: Cursor) -> list[PullRecord]:
 
 def _items_of(cursor: Cursor, pull_ids: Collection[str]) -> Mapping[str, list[DrawnItem]]:
     cursor.execute(
-        "SELECT pull_id::text, item_id, name, rarity, featured, pity FROM pull_item"
+        "SELECT pull_id::text, item_id, name, rarity, featured, pity, featured_guaranteed,"
+        " ten_pull_guaranteed FROM pull_item"
         " WHERE pull_id = ANY(%s::uuid[]) ORDER BY pull_id, position",
         (list(pull_ids),),
     )
     items: dict[str, list[DrawnItem]] = {pull_id: [] for pull_id in pull_ids}
-    for pull_id, item_id, name, rarity, featured, pity in cursor.fetchall():
+    for pull_id, item_id, name, rarity, *how in cursor.fetchall():
         item = Item(id=item_id, name=name, rarity=Rarity(rarity))
-        items[pull_id].append(DrawnItem(item, featured, pity))
+        items[pull_id].append(DrawnItem(item, *how))
     return items

@@ -9,7 +9,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from gacha_svc.domain.banners import Banner, Item
 from gacha_svc.domain.catalog import Catalog, LiveCatalog, OddsPeriod
 from gacha_svc.domain.errors import BannerNotFound, OddsNotFound
-from gacha_svc.domain.odds.published import RarityOdds, chances_percent
+from gacha_svc.domain.odds.published import Disclosure, chances_percent
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.domain.terms import Terms
 from gacha_svc.storage import catalog as catalog_storage
@@ -27,7 +27,7 @@ class PublishedOdds:
 
     odds_version: str
     terms: Terms
-    odds: tuple[RarityOdds, ...]
+    disclosure: Disclosure
     items_by_id: Mapping[int, Item]
 
 

@@ -9,12 +9,11 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping
 
 from gacha_svc.domain.field_types import MAX_BANNERS
-from gacha_svc.domain.odds.published import RarityOdds, disclose
+from gacha_svc.domain.odds.published import Disclosure, disclose
 from gacha_svc.domain.terms import Terms
 from mesh.postgres.coalesced_reads import CoalescedRead
 
 MAX_KEPT = 2 * MAX_BANNERS
-Disclosed = tuple[RarityOdds, ...]
 
 
 class DisclosedOdds:
@@ -22,10 +21,10 @@ class DisclosedOdds:
 
     def __init__(self, max_kept: int = MAX_KEPT) -> None:
         self._max_kept = max_kept
-        self._kept: OrderedDict[str, Disclosed] = OrderedDict()
+        self._kept: OrderedDict[str, Disclosure] = OrderedDict()
         self._computations = CoalescedRead(self._compute)
 
-    async def of(self, terms: Terms) -> Disclosed:
+    async def of(self, terms: Terms) -> Disclosure:
         """The odds of these terms. Computes in a thread, one after another."""
         kept = self._kept.get(terms.odds_version)
         if kept is not None:
@@ -35,10 +34,10 @@ class DisclosedOdds:
         assert computed is not None, "every key is computed"
         return computed
 
-    async def _compute(self, wanted: Collection[Terms]) -> Mapping[Terms, Disclosed]:
+    async def _compute(self, wanted: Collection[Terms]) -> Mapping[Terms, Disclosure]:
         return {terms: await self._computed(terms) for terms in wanted}
 
-    async def _computed(self, terms: Terms) -> Disclosed:
+    async def _computed(self, terms: Terms) -> Disclosure:
         computed = await asyncio.to_thread(disclose, terms)
         self._kept[terms.odds_version] = computed
         while len(self._kept) > self._max_kept:

@@ -1,6 +1,6 @@
 """The gacha's part of a batch of pulls, inside its branch of the transaction."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -69,6 +69,13 @@ class Draws:
         if pulls:
             storage.record(cursor, pulls, pities, draw_counts)
         return votes
+
+    def screen(self, cursor: Cursor, operations: Sequence[DrawOperation]) -> Mapping[str, No]:
+        """The operations that `apply` would refuse now, by id. Locks the free rows in the
+        caller's transaction, as `apply` does, and changes nothing. Raises RowsMissing."""
+        catalog, locked = self._lock(cursor, operations)
+        refusals = {each.id: _refusal(catalog, locked, each, set()) for each in operations}
+        return {id: refusal for id, refusal in refusals.items() if refusal is not None}
 
     def _lock(
         self, cursor: Cursor, operations: Sequence[DrawOperation]

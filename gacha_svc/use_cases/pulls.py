@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.catalog import LiveCatalog
 from gacha_svc.domain.errors import InsufficientCurrency, OddsChanged, WalletInDebt
+from gacha_svc.domain.odds.next_pull import next_pull
+from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.pull_counts import check_count, check_pull_limit
 from gacha_svc.domain.pulls import (
+    BannerPity,
     Debit,
     Draw,
     Holding,
@@ -79,6 +83,23 @@ class Pulls:
                 if catalog.revision == outdated.revision:
                     raise
         raise OddsChanged
+
+    async def pity(self, user_id: str, banner_id: str) -> list[BannerPity]:
+        """The player's pity on that banner, or on every banner, in the catalog's order. Raises
+        BannerNotFound and CatalogEmpty."""
+        catalog = await self._catalog.to_show()
+        chosen = [catalog.banner(banner_id or catalog.first_banner().id)]
+        pities = await self._database.autocommit(
+            lambda cursor: storage.read_pities(cursor, user_id)
+        )
+
+        def on(banner: Banner) -> BannerPity:
+            pity = pities.get(banner.kind, Pity())
+            return BannerPity(
+                banner, catalog.odds_versions[banner.id], pity, next_pull(banner, pity)
+            )
+
+        return [on(banner) for banner in (chosen if banner_id else catalog.banners)]
 
     async def inventory(
         self, user_id: str, page_size: int, page_token: str

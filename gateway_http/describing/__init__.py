@@ -1,1 +1,1 @@
-"""Pages about the gateway itself: OpenAPI, /docs, health and status."""
+"""Pages about the gateway itself: OpenAPI, /docs and health."""

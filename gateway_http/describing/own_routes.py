@@ -2,11 +2,16 @@
 
 from typing import Any
 
+_PAGE: dict[str, Any] = {"schema": {"type": "string"}}
 
-def _page(name: str, summary: str, schema: dict[str, Any], *errors: str) -> dict[str, Any]:
-    responses: dict[str, Any] = {
-        "200": {"description": summary, "content": {"application/json": {"schema": schema}}}
-    }
+
+def _page(
+    name: str, summary: str, schema: dict[str, Any], *errors: str, has_html: bool = False
+) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if has_html:
+        content["text/html"] = _PAGE
+    responses: dict[str, Any] = {"200": {"description": summary, "content": content}}
     for status in errors:
         responses[status] = {"$ref": f"#/components/responses/{status}"}
     return {
@@ -25,6 +30,13 @@ def _object(**properties: dict[str, Any]) -> dict[str, Any]:
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _STATES: dict[str, Any] = {"type": "string", "enum": ["serving", "draining"]}
+_STATUS: dict[str, Any] = {"type": "string", "enum": ["ok", "degraded"]}
+
+
+def _partly(required: dict[str, Any], **of_operators: dict[str, Any]) -> dict[str, Any]:
+    """An object with further values that only operators get."""
+    return {**required, "properties": {**of_operators, **required["properties"]}}
+
 
 OWN_PATHS: dict[str, dict[str, Any]] = {
     "/healthz": _page(
@@ -40,18 +52,37 @@ OWN_PATHS: dict[str, dict[str, Any]] = {
     ),
     "/status": _page(
         "GetStatus",
-        "The live instances",
+        "What is alive: states for everybody, instances with names and addresses for operators",
         _object(
-            status={"type": "string", "enum": ["ok", "degraded"]},
-            gateway=_object(id=_TEXT, state=_STATES, uptimeSeconds={"type": "number"}),
+            status=_STATUS,
+            gateway=_partly(_object(state=_STATES, uptimeSeconds={"type": "number"}), id=_TEXT),
             registry=_object(viewAgeSeconds={"type": ["number", "null"]}),
             services={
                 "type": "object",
                 "additionalProperties": {
                     "type": "array",
-                    "items": _object(id=_TEXT, state=_STATES),
+                    "items": _partly(_object(state=_STATES), id=_TEXT, address=_TEXT),
                 },
             },
         ),
+        "401",
+        has_html=True,
+    ),
+    "/odds": _page(
+        "GetOdds",
+        "The odds of every banner: a page for browsers, the banners as JSON for others",
+        {"$ref": "#/components/schemas/gacha.v1.ListBannersResponse"},
+        *("429", "500", "503", "504"),
+        has_html=True,
+    ),
+    "/": _page(
+        "GetHome",
+        "What this server is, and where everything else is: a page for browsers, links for others",
+        _object(
+            name=_TEXT,
+            status=_STATUS,
+            links={"type": "object", "additionalProperties": {"type": "string"}},
+        ),
+        has_html=True,
     ),
 }

@@ -1,15 +1,12 @@
-"""The gateway's own state: /healthz, /readyz and /status.
+"""The gateway's own state: /healthz and /readyz; gateway_http.pages.status shows it to people.
 
 /healthz answers 200 while the process answers at all. /readyz answers 200 while every route
 can be served: the gateway is not leaving, and each needed service has a live instance. Both
 are cheap, and neither calls another process.
 """
 
-import math
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
-
-import orjson
+from typing import Protocol
 
 from gateway_http.exchange import LimitClass, Request, Response
 from mesh.contract.instances import Instance
@@ -79,44 +76,6 @@ class ReadyPage:
                 retry_after_seconds=1.0,
             )
         return Response(200, b'{"status":"ready"}', headers=NO_STORE)
-
-
-class StatusPage:
-    """GET /status, for everybody. It has no addresses: operators get those from
-    `make status` or the registry's List."""
-
-    limit_class = LimitClass.ADDRESS
-
-    def __init__(self, needed: Iterable[str], source: StatusSource, presence: Presence) -> None:
-        self._needed = tuple(needed)
-        self._source = source
-        self._presence = presence
-
-    async def answer(self, _request: Request) -> Response:
-        missing = missing_services(self._needed, self._source)
-        age_seconds = self._source.age_seconds()
-        body: dict[str, Any] = {
-            "status": "degraded" if missing else "ok",
-            "gateway": {
-                "id": self._presence.instance_id,
-                "state": "draining" if self._presence.draining else "serving",
-                "uptimeSeconds": round(self._presence.uptime_seconds(), 3),
-            },
-            "registry": {
-                "viewAgeSeconds": round(age_seconds, 3) if math.isfinite(age_seconds) else None
-            },
-            "services": {service: self._instances(service) for service in self._services()},
-        }
-        return Response(200, orjson.dumps(body), headers=NO_STORE)
-
-    def _services(self) -> list[str]:
-        return sorted({*self._needed, *self._source.services()})
-
-    def _instances(self, service: str) -> list[dict[str, str]]:
-        return [
-            {"id": instance.id, "state": instance.state.value}
-            for instance in self._source.instances(service)
-        ]
 
 
 def missing_services(needed: Iterable[str], source: StatusSource) -> list[str]:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gateway_http.transcoding.contracts import Binding, Operation, UnsupportedContract
+from gateway_http.transcoding.declared_rules import DeclaredRules
 from gateway_http.transcoding.decoding import WELL_KNOWN, Decoder, FieldReader
 from gateway_http.transcoding.documents import parse_object
 from gateway_http.transcoding.json_values import MOST_FAULTS, Fault, Refused, text_of_boolean
@@ -32,6 +33,7 @@ class RequestBinding:
         """Raises UnsupportedContract when a query would have to carry a message field."""
         self.takes_body = binding.takes_body
         self._decoder = decoder
+        self._rules = DeclaredRules(operation.request, decoder)
         self._new_id = new_id
         fields = operation.request.fields_by_name
         self.takes_key = has_idempotency_key(operation.request)
@@ -68,6 +70,7 @@ class RequestBinding:
         except Refused as refused:
             faults += refused.faults
         if faults:
+            faults += self._rules.faults(document, tuple(faults))
             distinct = tuple(dict.fromkeys(faults))[:MOST_FAULTS]
             raise InvalidArgument.of_fields(
                 *(FieldViolation(fault.path[:100], fault.description) for fault in distinct)

@@ -46,7 +46,7 @@ class Router:
         self._without_variables: dict[str, dict[str, Target]] = {}
 
     def add(self, verb: str, template: str, endpoint: Endpoint, *, also_head: bool = False) -> None:
-        """Adds a route; `template` consists of literal and {variable} segments.
+        """Adds a route; `template` consists of literal and {variable} segments, or is "/".
 
         `also_head` adds HEAD to a GET route, for routes that change nothing. Raises
         UnsupportedContract for other templates and for a route that exists.
@@ -58,7 +58,7 @@ class Router:
             if match is not None:
                 variables.append(match[1])
                 node.variable = node = node.variable or _Node()
-            elif _LITERAL.fullmatch(segment):
+            elif _LITERAL.fullmatch(segment) or template == "/":
                 node = node.literals.setdefault(segment, _Node())
             else:
                 raise UnsupportedContract(

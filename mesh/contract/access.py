@@ -36,11 +36,13 @@ class BadRule(AssertionError):
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Who may call one method. `callers` are service names, for Access.SERVICE.
-    `may_be_opened` allows a server to make the method public."""
+    `may_be_opened` allows a server to make the method public. `takes_ended_sessions` admits a
+    player whose session has ended."""
 
     access: Access
     callers: frozenset[str] = frozenset()
     may_be_opened: bool = False
+    takes_ended_sessions: bool = False
 
     def admits(self, service: str) -> bool:
         """Whether the service of that name may call."""
@@ -65,6 +67,8 @@ class Rule:
             raise BadRule(f"{method} declares no (mesh.v1.access), so no caller could use it")
         if self.access is not Access.SERVICE and (self.callers or self.may_be_opened):
             raise BadRule(f"{method}: callers and may_be_opened need ACCESS_SERVICE")
+        if self.access is not Access.PLAYER and self.takes_ended_sessions:
+            raise BadRule(f"{method}: takes_ended_sessions needs ACCESS_PLAYER")
 
 
 OPEN = Rule(Access.PUBLIC)
@@ -82,4 +86,5 @@ def rule_of(options: MethodOptions) -> Rule:
         Access(options.Extensions[options_pb2.access]),
         frozenset(options.Extensions[options_pb2.callers]),
         options.Extensions[options_pb2.may_be_opened],
+        options.Extensions[options_pb2.takes_ended_sessions],
     )

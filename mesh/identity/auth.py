@@ -5,6 +5,8 @@ A token is accepted if all of these hold:
 - its key id names a known key, and the signature is valid; no algorithm other than EdDSA is
   accepted, in particular not `none`;
 - it has not expired;
+- for a player: the session that it names (`sid`) has not ended, as far as is known here,
+  unless the method takes those too;
 - its audience is players, for a method of players; or this very service, for one of services;
 - for a service: the key belongs to the service that the token names, and the method's rule
   admits that service.
@@ -22,9 +24,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mesh.calls import AUTHORIZATION, Metadata
-from mesh.contract.access import ANY_SERVICE, Access, Rule
+from mesh.contract.access import ADMIN, ANY_SERVICE, Access, Rule, of_services
 from mesh.contract.identifiers import checked_uuid
-from mesh.errors import InvalidArgument, PermissionDenied, Unauthenticated
+from mesh.errors import InvalidArgument, MeshError, PermissionDenied, Unauthenticated
 from mesh.identity.keys import PublicKeys, ServiceKeys
 from mesh.identity.tokens import (
     ALGORITHM,
@@ -61,13 +63,16 @@ class Anonymous:
 
 
 Identity = Player | Service | Anonymous
+HasEnded = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """A verified token. `key` verified it; `expires_at` is in seconds since 1970."""
+    """A verified token. `key` verified it; `expires_at` is in seconds since 1970. `session_id`
+    is empty for a service."""
 
     identity: Identity
+    session_id: str
     expires_at: float
     kid: str
     key: Ed25519PublicKey
@@ -82,17 +87,20 @@ class Authenticator:
         *,
         player_keys: PublicKeys,
         service_keys: ServiceKeys,
+        has_ended: HasEnded = lambda session_id: False,
         clock: Callable[[], float] = time.time,
         max_remembered: int = REMEMBERED_TOKENS,
     ) -> None:
-        """`service` is the name of the service that is called. `max_remembered` bounds the verified
-        tokens that are cached."""
+        """`service` is the name of the service that is called. `has_ended` returns whether a
+        player's session has ended; it runs on every authentication, and may raise NoKeysYet.
+        `max_remembered` bounds the verified tokens that are cached."""
         self._audiences = {
             Access.PLAYER: PLAYER_AUDIENCE,
             Access.SERVICE: service_audience(service),
         }
         self._player_keys = player_keys
         self._service_keys = service_keys
+        self._has_ended = has_ended
         self._clock = clock
         self._max_remembered = max_remembered
         self._verified: OrderedDict[tuple[Access, str], _Verified] = OrderedDict()
@@ -100,8 +108,8 @@ class Authenticator:
     async def authenticate(self, metadata: Metadata, rule: Rule) -> Identity:
         """The identity of the caller of a method with that rule.
 
-        Raises Unauthenticated with TOKEN_MISSING, TOKEN_EXPIRED, TOKEN_INVALID or
-        WRONG_AUDIENCE, and PermissionDenied with WRONG_CALLER when the rule does not admit the
+        Raises Unauthenticated with TOKEN_MISSING, TOKEN_EXPIRED, TOKEN_INVALID, SESSION_ENDED
+        or WRONG_AUDIENCE, and PermissionDenied with WRONG_CALLER when the rule does not admit the
         caller.
         """
         if rule.access is Access.PUBLIC:
@@ -113,17 +121,36 @@ class Authenticator:
             raise _wrong_caller(rule, identity.name)
         return identity
 
+    async def is_member(self, metadata: Metadata) -> bool:
+        """Whether a known service or an operator calls a method that is open to all."""
+        if AUTHORIZATION not in metadata:
+            return False
+        try:
+            await self.authenticate(metadata, _MEMBERS)
+        except MeshError:
+            return False
+        return True
+
     async def _identify(self, token: str, rule: Rule) -> Identity:
+        verified = await self._verified_token(token, rule)
+        must_live = verified.session_id and not rule.takes_ended_sessions
+        if must_live and self._has_ended(verified.session_id):
+            raise Unauthenticated(
+                "The session of this token has ended; log in again.", reason="SESSION_ENDED"
+            )
+        return verified.identity
+
+    async def _verified_token(self, token: str, rule: Rule) -> _Verified:
         known = self._verified.get((rule.access, token))
         if known is not None and known.expires_at > self._clock():
             found = await self._find_key(known.kid, rule.access)
             if found is not None and found[0] is known.key:
-                return known.identity
+                return known
         verified = await self._verify(token, rule)
         self._verified[rule.access, token] = verified
         if len(self._verified) > self._max_remembered:
             self._verified.popitem(last=False)
-        return verified.identity
+        return verified
 
     async def _find_key(self, kid: str, access: Access) -> tuple[Ed25519PublicKey, str] | None:
         """The key, and the service that it belongs to, empty for players' keys."""
@@ -146,16 +173,20 @@ class Authenticator:
         if not isinstance(kid, str) or found is None:
             raise _invalid()
         key, service = found
-        subject, expires_at = self._claims(token, key, audience)
+        subject, session_id, expires_at = self._claims(token, key, audience)
         if rule.access is Access.PLAYER:
-            return _Verified(Player(_user_id(subject)), expires_at, kid, key)
+            player = Player(_uuid("sub", subject))
+            return _Verified(player, _uuid("sid", session_id), expires_at, kid, key)
         lives_too_long = expires_at > self._clock() + SERVICE_TOKEN_SECONDS + MAX_CLOCK_SKEW_SECONDS
         if subject != service or lives_too_long:
             raise _invalid()
-        return _Verified(Service(service), expires_at, kid, key)
+        return _Verified(Service(service), "", expires_at, kid, key)
 
-    def _claims(self, token: str, key: Ed25519PublicKey, audience: str) -> tuple[str, float]:
-        """The subject and the expiry (seconds since 1970) of a token with a valid signature."""
+    def _claims(
+        self, token: str, key: Ed25519PublicKey, audience: str
+    ) -> tuple[str, object, float]:
+        """The subject, the session and the expiry (seconds since 1970) of a token with a valid
+        signature."""
         try:
             claims = jwt.decode(
                 token,
@@ -181,7 +212,10 @@ class Authenticator:
                 "The token has expired; refresh it or log in again (a service signs a new one).",
                 reason="TOKEN_EXPIRED",
             )
-        return subject, float(expires_at)
+        return subject, claims.get("sid"), float(expires_at)
+
+
+_MEMBERS = of_services((ANY_SERVICE, ADMIN))
 
 
 def _wrong_audience(rule: Rule, claimed: object) -> PermissionDenied | Unauthenticated:
@@ -226,10 +260,10 @@ def _bearer(metadata: Metadata) -> str:
     return token
 
 
-def _user_id(subject: str) -> str:
-    """The player's id in the canonical form in which it is stored."""
+def _uuid(claim: str, value: object) -> str:
+    """The id in the canonical form in which it is stored."""
     try:
-        return checked_uuid("sub", subject)
+        return checked_uuid(claim, value if isinstance(value, str) else "")
     except InvalidArgument as error:
         raise _invalid() from error
 

@@ -19,6 +19,8 @@ ISSUER = "gacha-mesh"
 PLAYER_AUDIENCE = "gacha-mesh/player"
 SERVICE_AUDIENCE_PREFIX = "gacha-mesh/service/"
 SERVICE_TOKEN_SECONDS = 60
+PLAYER_TOKEN_SECONDS = 15 * 60
+"""How long an access token of a player is valid."""
 
 
 def service_audience(callee: str) -> str:

@@ -33,7 +33,7 @@ class MeshSettings(TlsSettings):
 
 
 class ServerSettings(MeshSettings):
-    """Settings of a process that serves gRPC."""
+    """Settings of a process that services or operators call, with their tokens."""
 
     service_keys_dir: Path = Field(validation_alias="MESH_SERVICE_KEYS_DIR")
 

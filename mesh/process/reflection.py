@@ -20,6 +20,9 @@ from google.protobuf.descriptor_pb2 import (
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
 
+from mesh.errors import MeshError
+from mesh.serving.contexts import abort, metadata_of
+from mesh.serving.streams import StreamSlots
 from protos import DESCRIPTORS
 
 V1ALPHA, V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
@@ -35,9 +38,12 @@ OTHERS_FILES = (
 class Reflection:
     """Lists the services, and serves every descriptor that their callers may need."""
 
-    def __init__(self, services: Iterable[str], others_files: Iterable[str] = ()) -> None:
-        """`others_files` are third-party protos, whose generated modules are named after them;
-        their imports are added too."""
+    def __init__(
+        self, services: Iterable[str], slots: StreamSlots, others_files: Iterable[str] = ()
+    ) -> None:
+        """`slots` are for its streams. `others_files` are third-party protos, whose generated
+        modules are named after them; their imports are added too."""
+        self._slots = slots
         self._services = sorted({*services, *SERVICE_NAMES})
         self._files: dict[str, FileDescriptorProto] = {}
         self._symbols: dict[str, str] = {}
@@ -51,11 +57,20 @@ class Reflection:
     def handlers(self) -> Iterator[grpc.GenericRpcHandler]:
         """One handler for each of v1 and v1alpha, which have the same messages."""
         handler: grpc.RpcMethodHandler[bytes, Any] = grpc.stream_stream_rpc_method_handler(
-            self._answer_all,
+            self._serve,
             response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
         )
         for name in SERVICE_NAMES:
             yield grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
+
+    async def _serve(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+        metadata = metadata_of(context)
+        try:
+            async with self._slots.slot(metadata):
+                async for answer in self._answer_all(requests, context):
+                    yield answer
+        except MeshError as error:
+            await abort(context, error, metadata)
 
     async def _answer_all(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         async for request in requests:

@@ -11,13 +11,13 @@ from typing import Any
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from mesh.background import BackgroundTask
 from mesh.contract.methods import Method
 from mesh.errors import MeshError
 from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES, MAX_LANES
 from mesh.lanes.service import LaneService
+from mesh.process import health
 from mesh.process.listening import ListenFailed
 from mesh.process.reflection import Reflection
 from mesh.serving.contexts import abort, deadline_of, metadata_of
@@ -69,7 +69,8 @@ class Server:
         self._lanes = LaneService(dispatcher, max_lanes=max_lanes, observe_replies=observe_replies)
         self._streams = tuple(streams)
         self._described_in = tuple(described_in)
-        self._health = health.aio.HealthServicer()
+        self._slots = [dispatcher.stream_slots(), dispatcher.stream_slots()]
+        self._health = health.Health(self._slots[0])
         self._server = grpc.aio.server(options=_OPTIONS)
         self._checking: BackgroundTask | None = None
         self.port = 0
@@ -79,9 +80,9 @@ class Server:
         self._server.add_generic_rpc_handlers(
             (_Handlers(self._dispatcher), self._lanes, *self._streams)
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection = Reflection((*self._services, health.SERVICE_NAME), self._described_in)
-        self._server.add_generic_rpc_handlers(tuple(reflection.handlers()))
+        described = (*self._services, health.SERVICE)
+        reflection = Reflection(described, self._slots[1], self._described_in)
+        self._server.add_generic_rpc_handlers((self._health.handler(), *reflection.handlers()))
         try:
             self.port = self._security.add_port(self._server, self._listen)
         except RuntimeError as error:
@@ -102,13 +103,15 @@ class Server:
         """Makes health report NOT_SERVING for good; calls are still answered."""
         if self._checking is not None:
             self._checking.cancel()
-        await self._health.enter_graceful_shutdown()
+        self._health.leave()
 
     async def stop(self, grace_seconds: float) -> None:
         """Returns when the running calls have ended, or after the grace period."""
         if self._checking is not None:
             self._checking.cancel()
         self._lanes.drain()
+        for slots in self._slots:
+            slots.end_all()
         await self._server.stop(grace_seconds)
 
     async def _keep_checking(self) -> None:
@@ -122,9 +125,8 @@ class Server:
         except Exception as error:  # noqa: BLE001 (any failure means: not ready)
             log.warning("fail_health_check", error=type(error).__name__)
             ready = False
-        state = health_pb2.HealthCheckResponse
         for service in ("", *self._services):
-            await self._health.set(service, state.SERVING if ready else state.NOT_SERVING)
+            self._health.set(service, is_serving=ready)
 
 
 class _Handlers(grpc.GenericRpcHandler):

@@ -12,7 +12,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from mesh.contract.methods import methods_of
 from mesh.contract.terms import WorkKind
-from mesh.identity.auth import Authenticator
+from mesh.identity.auth import Authenticator, HasEnded
 from mesh.identity.keys import PublicKeys
 from mesh.process.config import ServiceSettings
 from mesh.process.member import Member
@@ -36,7 +36,8 @@ async def _nothing() -> None:
 class Service:
     """The parts of one service's process.
 
-    `offered` are proto services with their implementations. `is_ready` is called every second
+    `offered` are proto services with their implementations. `player_keys` and `has_ended` are
+    those of `mesh.identity.auth.Authenticator`. `is_ready` is called every second
     and returns whether all dependencies answer. `opened` has the full names of methods that
     this process makes public; their protos must allow it. `gates` are those of
     `mesh.serving.dispatch.Dispatcher`. `warm_up` returns when the process has what it needs to
@@ -45,6 +46,7 @@ class Service:
 
     offered: Offered
     player_keys: PublicKeys
+    has_ended: HasEnded
     is_ready: Callable[[], Awaitable[bool]]
     opened: Collection[str] = ()
     gates: Mapping[WorkKind, Gate] = field(default_factory=dict)
@@ -66,7 +68,10 @@ def _server(member: Member, settings: ServiceSettings, service: Service) -> Serv
         for method in methods_of(descriptor, implementation, service.opened)
     ]
     authenticator = Authenticator(
-        member.service, player_keys=service.player_keys, service_keys=settings.service_keys().find
+        member.service,
+        player_keys=service.player_keys,
+        service_keys=settings.service_keys().find,
+        has_ended=service.has_ended,
     )
     dispatcher = Dispatcher(
         methods,

@@ -36,10 +36,8 @@ from mesh.errors import (
 )
 from mesh.identity.auth import Authenticator, Identity, Player, Service
 from mesh.serving.bulkheads import Bulkhead
+from mesh.serving.streams import STREAM_BOUNDS, StreamBounds, StreamSlots
 from mesh.tracing import begin_trace
-
-MAX_STREAMS = 2048
-"""How many streams one server runs; each streaming service has a lower bound of its own."""
 
 Gate = Callable[[Deadline, int], None]
 """Takes a call's deadline and the number of calls of its kind that run already. Raises
@@ -80,10 +78,12 @@ class Dispatcher:
         authenticator: Authenticator,
         *,
         bounds: Mapping[WorkKind, int] = BOUNDS,
+        stream_bounds: StreamBounds = STREAM_BOUNDS,
         gates: Mapping[WorkKind, Gate] = MappingProxyType({}),
         count_refusal: Callable[[WorkKind], None] = lambda kind: None,
     ) -> None:
-        """`bounds` is the number of concurrent calls of each kind; `gates` are further checks
+        """`bounds` is the number of concurrent calls of each kind, `stream_bounds` that of the
+        open streams of each method; `gates` are further checks
         of a kind; `count_refusal` is called for every call refused for want of room. Raises
         BadRule for a method without an access rule."""
         self._methods = {method.path: method for method in methods}
@@ -96,7 +96,10 @@ class Dispatcher:
         }
         self._gates = dict(gates)
         self._count_refusal = count_refusal
-        self._streams = Bulkhead(MAX_STREAMS)
+        self._stream_bounds = stream_bounds
+        self._slots = {
+            path: self.stream_slots() for path, method in self._methods.items() if method.streams
+        }
 
     def find(self, path: str) -> Method | None:
         """The method with that gRPC path; None if this server has none."""
@@ -105,6 +108,10 @@ class Dispatcher:
     async def authenticate(self, metadata: Metadata, rule: Rule) -> Identity:
         """The identity of the opener of a lane; see `mesh.identity.auth.Authenticator`."""
         return await self._authenticator.authenticate(metadata, rule)
+
+    def stream_slots(self) -> StreamSlots:
+        """Slots for a kind of streams that the dispatcher does not run itself."""
+        return StreamSlots(self._authenticator.is_member, self._stream_bounds)
 
     async def handle(
         self, path: str, request: bytes, metadata: Metadata, deadline: Deadline
@@ -137,16 +144,14 @@ class Dispatcher:
         """Runs one server-streaming call. The deadline does not end the stream. Raises as
         `handle` does."""
         method = self._known(path)
-        _enter(self._streams, path)
         trace_id = begin_trace(metadata.get(TRACEPARENT, ""))
-        try:
-            decoded, call = await self._prepare(method, request, metadata, deadline, trace_id)
-            async for answer in method.function(decoded, call):
-                yield method.encode(answer)
-        except Exception as error:
-            raise _as_mesh_error(error, path, _ids(metadata, trace_id)) from error
-        finally:
-            self._streams.leave()
+        async with self._slots[path].slot(metadata):
+            try:
+                decoded, call = await self._prepare(method, request, metadata, deadline, trace_id)
+                async for answer in method.function(decoded, call):
+                    yield method.encode(answer)
+            except Exception as error:
+                raise _as_mesh_error(error, path, _ids(metadata, trace_id)) from error
 
     def _known(self, path: str) -> Method:
         method = self._methods.get(path)

@@ -5,6 +5,9 @@ second participant only after the first has confirmed. Both branches therefore e
 whichever process dies at any point. A reader that reads the second database before the first
 never sees a second branch without its first.
 
+The second participant's refusals come after the first has prepared, so they make the others
+start over. After one, batches are screened for a while (mesh/txn/local.py).
+
 Any number of recoverers may act on the same gids at the same time: only the decision log
 chooses the outcome, and everything else is idempotent. The decision is the answer even if a
 Commit's reply is lost; recovery finishes the transaction.
@@ -22,6 +25,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import InDoubt, MeshError
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.txn.decisions import DecisionLog
+from mesh.txn.local import Screening
 from mesh.txn.model import BranchLost, No, Operation, Outcome, Vote, Yes, new_gid, random_token
 
 ABORT_SECONDS = 2.0
@@ -107,12 +111,15 @@ class Coordinator:
         *,
         clock: Callable[[], float] = time.time,
         check_clock: Callable[[], None] = lambda: None,
+        screening: Screening | None = None,
+        count_restart: Callable[[], None] = lambda: None,
         failpoint: Failpoint = no_failpoint,
         token: Callable[[], str] = random_token,
     ) -> None:
         """`name` is the instance's name, the first part of its gids; `token` returns the last
         part. `check_clock` raises DatabaseClockDiffers if the decision log would refuse every
-        gid that is made by `clock`."""
+        gid that is made by `clock`. `count_restart` is called for each transaction that
+        starts over because of the second participant's refusals."""
         self._name = name
         self._first = first
         self._second = second
@@ -121,6 +128,8 @@ class Coordinator:
         self._check_clock = check_clock
         self._failpoint = failpoint
         self._token = token
+        self._screening = screening or Screening()
+        self._count_restart = count_restart
         self._done: set[str] = set()
 
     async def run(self, batch: Sequence[OperationPair], deadline: Deadline) -> Mapping[str, Answer]:
@@ -138,8 +147,10 @@ class Coordinator:
             if isinstance(answer, Committed):
                 balance, items = answer.first, answer.second
         """
-        answers: dict[str, Answer] = {}
-        pending, abort_count = list(batch), 0
+        seconds = [Operation(pair.id, pair.second) for pair in batch]
+        answers: dict[str, Answer] = dict(await self._screening.refused(seconds))
+        pending = [pair for pair in batch if pair.id not in answers]
+        abort_count = 0
         while pending:
             attempt = await self._attempt(pending, deadline)
             answers.update(attempt.answers)
@@ -179,7 +190,10 @@ class Coordinator:
             await self._abort(self._first, gid)
             raise
         if held_back := _refusals(seconds):
+            self._screening.begin()
             await self._abort_both(gid)
+            if len(held_back) < len(accepted):
+                self._count_restart()
             return _Attempt({**refused, **held_back})
         if await self._decide(gid, first_operations, deadline) is Outcome.ABORT:
             await self._abort_both(gid)

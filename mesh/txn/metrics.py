@@ -1,4 +1,4 @@
-"""Metrics of transactions: operations per transaction, halvings and retries."""
+"""Metrics of transactions: operations per transaction, halvings, restarts and retries."""
 
 from collections.abc import Callable
 
@@ -23,6 +23,11 @@ class TransactionMetrics:
         self.count_halving: Callable[[], None] = Counter(
             "tx_batch_halvings",
             "Transactions that failed as a whole and were halved.",
+            registry=registry,
+        ).inc
+        self.count_restart: Callable[[], None] = Counter(
+            "tx_batch_restarts",
+            "Transactions that started over because the second participant refused operations.",
             registry=registry,
         ).inc
         self.count_retry: Callable[[], None] = Counter(

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from proof.bench import flood
+from proof.bench import flood, neighbours
 from proof.bench.errors import BenchFailed
 from proof.bench.figures import Figures
 from proof.bench.flood import FLOOD
@@ -27,8 +27,10 @@ from proof.bench.measure import Meters
 from proof.bench.measured_mesh import running_mesh, started_mesh
 from proof.bench.meters import machine
 from proof.bench.meters.counters import CounterReader
+from proof.bench.neighbours import NEIGHBOURS
 from proof.bench.plan import GHZ, KINDS, MOST_GIFT_CONNECTIONS, Plan, Run
 from proof.bench.tables import flood as flood_tables
+from proof.bench.tables import neighbours as neighbour_tables
 from proof.bench.tables import report
 from proof.bench.token_pool import TokenPool
 from proof.invariants import broken_invariants
@@ -81,7 +83,7 @@ def bench(
         str, typer.Option(help="Numbers of concurrent connections: one point for each.")
     ] = "1,16,64,256",
     only: Annotated[
-        str, typer.Option(help=f"Some of these kinds of load, or {FLOOD} alone.")
+        str, typer.Option(help=f"Some of these kinds of load, or {FLOOD} or {NEIGHBOURS} alone.")
     ] = ",".join(KINDS),
     seconds: Annotated[
         float,
@@ -108,11 +110,12 @@ def bench(
     commits on the same servers and with ghz directly at gacha_svc."""
     if only == FLOOD:
         raise typer.Exit(_flood(seconds, rounds, mesh_file))
+    if only == NEIGHBOURS:
+        raise typer.Exit(_neighbours(seconds, rounds, mesh_file))
     plan, left_out = without_missing_ghz(
         plan_of(connections, seconds, rounds, player_count, only), ghz.find_ghz()
     )
-    is_terminal = sys.stdout.isatty()
-    console = Console(highlight=False, width=None if is_terminal else WIDTH_OF_FILES)
+    console = _console()
     figures = _measure(console, plan, left_out, mesh_file)
     report.show(console, figures)
     if json_file is not None:
@@ -120,15 +123,34 @@ def bench(
     raise typer.Exit(1 if figures.error_count or figures.broken_invariants else 0)
 
 
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+
+
 def _flood(seconds: float, rounds: int, mesh_file: Path | None) -> int:
     """Measures a flood of logins; returns the exit status."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+    console = _console()
     target = started_mesh() if mesh_file is None else nullcontext(running_mesh(mesh_file))
     with target as mesh:
         run = flood.FloodRun(mesh, seconds, rounds, flood.TIMES_CAPACITY)
         for figures in track(run.measure(), "Measuring", 1 + rounds, console=console):
             whole = figures
         flood_tables.show(console, whole)
+        broken = broken_invariants(mesh)
+        console.print(f"Broken invariants: {broken or 'none'}.")
+    return 1 if broken or whole.error_count else 0
+
+
+def _neighbours(seconds: float, rounds: int, mesh_file: Path | None) -> int:
+    """Measures what one busy player does to himself and to others; returns the exit status."""
+    if mesh_file is not None:
+        raise typer.BadParameter(f"{NEIGHBOURS} needs a mesh of its own: leave out --mesh")
+    console = _console()
+    with started_mesh(neighbours.PULL_LIMIT) as mesh:
+        run = neighbours.NeighbourRun(mesh, seconds, rounds)
+        for figures in track(run.measure(), "Measuring", rounds, console=console):
+            whole = figures
+        neighbour_tables.show(console, whole)
         broken = broken_invariants(mesh)
         console.print(f"Broken invariants: {broken or 'none'}.")
     return 1 if broken or whole.error_count else 0

@@ -10,6 +10,7 @@ from deploy.local import mesh_file
 from deploy.local.layout import Layout
 from deploy.local.supervision import run_lock
 from proof.bench.errors import BenchFailed
+from proof.limited_catalog import CATALOG_SETTING, write_limited_catalog
 from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
 
 FOLDER_OF_DATA = Path("/var/tmp")
@@ -25,14 +26,19 @@ class RunningMesh(Mesh):
 
 
 @contextmanager
-def started_mesh() -> Iterator[Mesh]:
-    """A mesh of its own, with the settings of the real one, gone when the context ends."""
+def started_mesh(pull_limit: int = 0) -> Iterator[Mesh]:
+    """A mesh of its own, with the settings of the real one, gone when the context ends. With a
+    `pull_limit`, that is the limit of LIMITED_BANNER."""
     parent = FOLDER_OF_DATA if FOLDER_OF_DATA.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="gacha-mesh-bench-", dir=parent))
     # PostgreSQL's user must be able to enter this folder; the mesh protects the folders in it.
     folder.chmod(0o755)
     try:
-        mesh = start_mesh(folder / "mesh", environment=NO_RATE_LIMITS)
+        environment = dict(NO_RATE_LIMITS)
+        if pull_limit:
+            catalog = write_limited_catalog(folder / "catalog.yaml", pull_limit)
+            environment[CATALOG_SETTING] = str(catalog)
+        mesh = start_mesh(folder / "mesh", environment=environment)
         try:
             yield mesh
         finally:

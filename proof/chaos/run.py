@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from deploy.local.secrets import operator
-from deploy.local.supervision import visibility
 from deploy.local.supervision.health import HEALTHY, health_of
-from mesh.contract.access import REGISTRY
+from deploy.local.supervision.visibility import Visibility
 from proof.chaos.call_log import CONNECTION_LOST, OK, Call, CallLog, ClientKind, Figures, figures
 from proof.chaos.faults import Fault
 from proof.chaos.load import Load
@@ -46,7 +45,7 @@ class Chaos:
         self._mesh, self._chance = mesh, random.Random(seed)
         self.calls = CallLog()
         self._load = Load(mesh, players, self.calls, seed, retries=retries)
-        self._credential = operator.identity(mesh.layout.admin_key).towards(REGISTRY)
+        self._callers = Visibility(operator.identity(mesh.layout.admin_key))
 
     async def run(
         self, faults: Sequence[Fault], goes_on: Callable[[], bool]
@@ -97,7 +96,7 @@ class Chaos:
         health = await health_of(mesh)
         unhealthy = [name for name, how in health.items() if how != HEALTHY]
         out = [name for name in health if self._load.is_out(name)]
-        return unhealthy or out or await visibility.unseen(mesh, self._credential.token)
+        return unhealthy or out or await self._callers.unseen(mesh)
 
 
 async def invariants(mesh: Mesh) -> list[str]:

@@ -95,6 +95,9 @@ class Client(ABC):
             request["count"] = count
         return self.call(f"{GACHA}/Pull", request, token)
 
+    def pity(self, token: str, banner_id: str = "") -> Answer:
+        return self.call(f"{GACHA}/GetPity", _with({}, bannerId=banner_id), token)
+
     def inventory(self, token: str, *, page_size: int = 0, page_token: str = "") -> Answer:
         return self.call(f"{GACHA}/GetInventory", _page(page_size, page_token), token)
 

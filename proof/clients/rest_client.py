@@ -39,6 +39,7 @@ ROUTES = {
     f"{CATALOG}/ListBannerHistory": "GET /banners/{bannerId}/history",
     f"{CATALOG}/GetOdds": "GET /odds/{oddsVersion}",
     f"{GACHA}/Pull": "POST /gacha/pull/{bannerId}",
+    f"{GACHA}/GetPity": "GET /pity",
     f"{GACHA}/GetInventory": "GET /inventory",
     f"{GACHA}/ListPulls": "GET /pulls",
     f"{PURCHASES}/GetPurchase": "GET /purchases/{purchaseId}",

@@ -14,7 +14,7 @@ class Check(StrEnum):
     LEDGER = "a balance is the sum of its ledger and never negative"
     SAME_SET = "debits and pulls are the same set, by id, player and amount"
     INVENTORY = "an inventory is the sum of its player's pulls and gifts"
-    FAIRNESS = "pities, guarantees and limits are as the items that were drawn say"
+    FAIRNESS = "draws keep odds, prices, pity, guarantees and limits"
     SUCCESSES = "what was answered is there, with exactly those items"
     REFUSALS = "what was refused changed nothing"
     FEES = "fees kept and gifts delivered are the same set, by id, player and amount"

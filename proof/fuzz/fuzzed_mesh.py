@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.local.secrets.credentials import IDENTITIES
 from proof.clients.rest_client import RestClient
-from proof.fuzz.grpc_fuzzer import PLAYER, Token
+from proof.fuzz.grpc_fuzzer import LEAVER, PLAYER, Token
 from proof.invariants import broken_invariants, query
 from proof.players import PASSWORD, Player, register
 from proof.stack import BUSY_MACHINE, Mesh, start_mesh
@@ -48,6 +48,7 @@ class FuzzedMesh:
         """The current token of each caller; one caller has an invalid token."""
         return {
             PLAYER: lambda callee: self.player_token(),
+            LEAVER: lambda callee: self.other.token,
             **{name: partial(token_of, self.mesh, name) for name in IDENTITIES},
             "no.token.atall": lambda callee: "no.token.atall",
         }
@@ -66,6 +67,11 @@ class FuzzedMesh:
         self.player = replace(self.player, token=logged_in.body["token"])
         self._log_in_at = time.monotonic() + LOG_IN_SECONDS
         return self.player.token
+
+    def new_player(self) -> Player:
+        """A player whom no random request concerns."""
+        with closing(RestClient(self.mesh.gateway)) as rest:
+            return register(rest, PURSE_GEMS)
 
     def problems(self) -> list[str]:
         """What is wrong now: lost instances, bugs in the logs, broken invariants."""

@@ -41,6 +41,9 @@ SAID_BY_GRPC = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTE
 Token = Callable[[str], str]
 """Returns the caller's current token for the service of that name."""
 PLAYER = "player"
+LEAVER = "player who leaves"
+"""Calls ENDING, which would end the sessions of PLAYER."""
+ENDING = "/account.v1.SessionService/LogoutEverywhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ def endpoints_of(instances: Sequence[tuple[str, str]]) -> list[Endpoint]:
 
 
 class GrpcFuzzer:
-    """Sends requests to endpoints. `tokens` has a token of each service, and of PLAYER."""
+    """Sends requests to endpoints. `tokens` has a token of each service, and of
+    PLAYER and LEAVER."""
 
     def __init__(
         self,
@@ -191,7 +195,10 @@ class GrpcFuzzer:
         callers = [caller for caller in self._tokens if rule.admits(caller)] or [PLAYER]
         if self._randomness.random() > RIGHT_CALLER_SHARE:
             callers = ["", *self._tokens]
-        token = self._tokens.get(self._randomness.choice(callers))
+        caller = self._randomness.choice(callers)
+        if caller == PLAYER and endpoint.path == ENDING:
+            caller = LEAVER
+        token = self._tokens.get(caller)
         return () if token is None else ((AUTHORIZATION, f"Bearer {token(endpoint.service)}"),)
 
     def _judge(self, endpoint: Endpoint, request: bytes, error: grpc.aio.AioRpcError) -> None:

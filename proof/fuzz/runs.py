@@ -11,8 +11,10 @@ from proof.fuzz.grpc_fuzzer import GrpcFuzzer, Verdict, endpoints_of
 from proof.fuzz.messages import Requests
 from proof.fuzz.report import Reporter
 from proof.fuzz.rest_fuzzer import fuzz_rest
+from proof.fuzz.slow_clients import SlowClients
 
 BATCH = 5_000
+PULLING_PLAYERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Size:
 
     message_count: int
     rest_seconds: int
+    slow_connections: int
+    slow_seconds: float
 
 
 def fuzz(folder: Path, size: Size, seed: int, reporter: Reporter) -> bool:
@@ -47,6 +51,8 @@ def fuzz(folder: Path, size: Size, seed: int, reporter: Reporter) -> bool:
             if not run.case_count:
                 findings.append(f"{size.rest_seconds} s were too short for any request")
             is_well &= reporter.show_findings("REST", findings)
+        if size.slow_connections:
+            is_well &= asyncio.run(_play_slow(target, size, reporter))
         return reporter.show_findings("afterwards", target.problems()) and is_well
     finally:
         target.stop()
@@ -62,6 +68,21 @@ async def _fuzz_grpc(target: FuzzedMesh, count: int, seed: int, reporter: Report
         await fuzzer.send(batch)
         reporter.say(f"{fuzzer.verdict.count} sent, {len(fuzzer.verdict.findings)} findings.")
     return fuzzer.verdict
+
+
+async def _play_slow(target: FuzzedMesh, size: Size, reporter: Reporter) -> bool:
+    reporter.say(f"{size.slow_connections} slow clients of each kind.")
+    tokens = [target.new_player().token for _ in range(PULLING_PLAYERS)]
+    slow = SlowClients(
+        target.mesh.gateway,
+        tokens,
+        connection_count=size.slow_connections,
+        seconds=size.slow_seconds,
+    )
+    results = [result async for result in slow.run()]
+    reporter.show_slow_clients(results)
+    findings = [each for result in results for each in result.findings]
+    return reporter.show_findings("slow clients", findings)
 
 
 def _batches(count: int) -> Iterable[int]:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from mesh.contract.instances import Instance, InstanceState
-from mesh.errors import InvalidArgument, PermissionDenied, ResourceExhausted
+from mesh.errors import InvalidArgument, PermissionDenied
 from mesh.membership.instance_messages import STATE_NUMBERS, to_message
 from mesh.serving.dispatch import Call
 from protos.registry.v1 import registry_pb2 as pb
@@ -13,15 +13,10 @@ from registry.domain.leases import LeaseExpired, Snapshot
 from registry.domain.store import RegistryLeaving, Store
 from registry.domain.watch_cursor import WatchCursor
 
-MAX_WATCHERS = 1_000
 MAX_LEASE_ID_LENGTH = 120
 KEEPALIVE_SECONDS = 1.0
 
 _STATES: dict[int, InstanceState] = {number: state for state, number in STATE_NUMBERS.items()}
-
-
-class TooManyWatchers(ResourceExhausted):
-    REASON = "TOO_MANY_WATCHERS"
 
 
 class NotYourService(PermissionDenied):
@@ -31,18 +26,10 @@ class NotYourService(PermissionDenied):
 class RegistryRpc:
     """The service's methods; the proto documents each."""
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        max_watchers: int = MAX_WATCHERS,
-        keepalive_seconds: float = KEEPALIVE_SECONDS,
-    ) -> None:
+    def __init__(self, store: Store, *, keepalive_seconds: float = KEEPALIVE_SECONDS) -> None:
         """A watcher receives a message at least every `keepalive_seconds`."""
         self._store = store
-        self._max_watchers = max_watchers
         self._keepalive_seconds = keepalive_seconds
-        self._watcher_count = 0
 
     async def register(self, request: pb.RegisterRequest, call: Call) -> pb.RegisterResponse:
         sent = request.instance
@@ -76,25 +63,6 @@ class RegistryRpc:
         )
 
     async def watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse]:
-        if self._watcher_count >= self._max_watchers:
-            raise TooManyWatchers(
-                f"This registry has {self._max_watchers} watchers and takes no more.",
-                retry_after_seconds=1.0,
-            )
-        self._watcher_count += 1
-        try:
-            async for response in self._changes(request):
-                yield response
-        finally:
-            self._watcher_count -= 1
-
-    async def _is_own(self, lease_id: str, call: Call) -> bool:
-        """Whether a lease belongs to an instance of the calling service. A lease of another
-        service is treated as unknown."""
-        instance_id = await self._store.holder(lease_id)
-        return instance_id is not None and instance_id.startswith(f"{call.service}-")
-
-    async def _changes(self, request: pb.WatchRequest) -> AsyncIterator[pb.WatchResponse]:
         """One response now, one after each change, and one after each second without a change.
         A slow reader skips the snapshots between two reads."""
         cursor = WatchCursor(request.service, request.list_id, request.revision)
@@ -114,6 +82,12 @@ class RegistryRpc:
                 continue
             except RegistryLeaving:
                 return
+
+    async def _is_own(self, lease_id: str, call: Call) -> bool:
+        """Whether a lease belongs to an instance of the calling service. A lease of another
+        service is treated as unknown."""
+        instance_id = await self._store.holder(lease_id)
+        return instance_id is not None and instance_id.startswith(f"{call.service}-")
 
 
 def _check_own(sent: pb.Instance, caller: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from uuid import uuid4
 
 import httpx
@@ -35,12 +36,18 @@ def program() -> str:
 
 @contextmanager
 def running(
-    gateways: Sequence[str], log: Path, *, is_ready: bool = True, ca_file: str | None = None
+    gateways: Sequence[str],
+    log: Path,
+    *,
+    is_ready: bool = True,
+    ca_file: str | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[str]:
     """Yields its base URL; it ends with the context. `gateways` are host:port; without `is_ready`
-    none of them runs. With a `ca_file` they serve HTTPS."""
+    none of them runs. With a `ca_file` they serve HTTPS. `settings` are further variables."""
     port = free_port()
-    environment = {f"GATEWAY_{number}": each for number, each in enumerate(gateways, 1)}
+    environment = dict(settings)
+    environment |= {f"GATEWAY_{number}": each for number, each in enumerate(gateways, 1)}
     environment["HAPROXY_LISTEN"] = f"127.0.0.1:{port}"
     if ca_file is not None:
         environment["GATEWAY_CA"] = ca_file

@@ -2,11 +2,18 @@
 
 from collections.abc import Sequence
 
+from deploy.local.secrets import operator
 from proof.clients.rest_client import RestClient
 from proof.players import Player
 from proof.stack import Mesh
 
 ROLES = ("registry", "account_svc", "gacha_svc", "gateway_http")
+
+
+def operators_headers(mesh: Mesh) -> dict[str, str]:
+    """The headers by which a gateway knows an operator."""
+    identity = operator.identity(mesh.layout.admin_key)
+    return {"authorization": f"Bearer {identity.towards('gateway_http').token()}"}
 
 
 def pids(mesh: Mesh) -> dict[str, int | None]:
@@ -24,7 +31,7 @@ def assert_answers(rest: RestClient, player: Player) -> None:
 def assert_all_serve(mesh: Mesh, rest: RestClient) -> None:
     """Every instance is listed, and the gateway is ready."""
     assert rest.http.get("/readyz").status_code == 200
-    status = rest.http.get("/status").json()
+    status = rest.http.get("/status", headers=operators_headers(mesh)).json()
     assert status["status"] == "ok"
     for role in ROLES[1:3]:
         listed = {each["id"]: each["state"] for each in status["services"][role]}

@@ -1,5 +1,6 @@
 """A short run of `make fuzz`, and a check that it detects bugs."""
 
+import asyncio
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,10 +12,11 @@ from proof.fuzz.grpc_fuzzer import PLAYER, Endpoint, GrpcFuzzer
 from proof.fuzz.messages import Requests
 from proof.fuzz.report import Reporter
 from proof.fuzz.runs import Size, fuzz
+from proof.fuzz.slow_clients import SlowClients
 from protos.account.v1 import account_pb2
 
 SEED = 11
-SHORT = Size(message_count=5_000, rest_seconds=20)
+SHORT = Size(message_count=5_000, rest_seconds=20, slow_connections=300, slow_seconds=1.0)
 LOGIN = account_pb2.DESCRIPTOR.services_by_name["AccountService"].methods_by_name["Login"]
 
 
@@ -69,3 +71,19 @@ def test_the_same_seed_gives_the_same_requests() -> None:
     made = [one.of(LOGIN.input_type) for _ in range(50)]
     assert made == [other.of(LOGIN.input_type) for _ in range(50)]
     assert len(set(made)) > 20
+
+
+async def test_a_gateway_that_slow_clients_keep_busy_is_noticed() -> None:
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # it reads on, and answers nobody
+        writer.close()
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    url, crowd = f"http://{host}:{port}", 10
+    slow = SlowClients(url, ["t"], connection_count=crowd, seconds=0.1, patience_seconds=0.1)
+    [result] = [each async for each in slow.run(["slow head"])]
+    server.close()
+    assert result.open_count == crowd
+    assert [each for each in result.findings if "a probe got None" in each]
+    assert [each for each in result.findings if "a pull got None" in each]

@@ -6,33 +6,46 @@ It asks every registry for its list, and every gateway for the instances that it
 import asyncio
 import http.client
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from deploy.local.mesh_client import MeshClient, client_of
 from deploy.local.mesh_file import Mesh
+from mesh.contract.access import REGISTRY
 from mesh.errors import MeshError
+from mesh.identity.service_identity import ServiceIdentity
 from protos.registry.v1 import registry_pb2
 
 TIMEOUT_SECONDS = 2.0
 LIST = "/registry.v1.RegistryService/List"
 SERVICES = ("account_svc", "gacha_svc")
-LISTED = (*SERVICES, "gateway_http")
+GATEWAYS = "gateway_http"
+LISTED = (*SERVICES, GATEWAYS)
 
 
-async def unseen(mesh: Mesh, token: Callable[[], str]) -> list[str]:
-    """A sentence for each instance that a caller does not see. `token` returns a token for the
-    registries, an operator's or a service's."""
-    registries = _addresses(mesh, ("registry",))
-    gateways = _addresses(mesh, ("gateway_http",))
-    client = client_of(mesh)
-    answers = await asyncio.gather(
-        *(_unlisted(address, _names(mesh, LISTED), token(), client) for address in registries),
-        *(
-            asyncio.to_thread(_not_called, each, _names(mesh, SERVICES), client)
-            for each in gateways
-        ),
-    )
-    return [sentence for sentences in answers for sentence in sentences]
+class Visibility:
+    """Asks registries and gateways as an operator."""
+
+    def __init__(self, identity: ServiceIdentity) -> None:
+        """`identity` is an operator's."""
+        self._to_registry = identity.towards(REGISTRY)
+        self._to_gateway = identity.towards(GATEWAYS)
+
+    async def unseen(self, mesh: Mesh) -> list[str]:
+        """A sentence for each instance that a caller does not see."""
+        client = client_of(mesh)
+        names = _names(mesh, LISTED)
+        registry_token, gateway_token = self._to_registry.token(), self._to_gateway.token()
+        answers = await asyncio.gather(
+            *(
+                _unlisted(each, names, registry_token, client)
+                for each in _addresses(mesh, (REGISTRY,))
+            ),
+            *(
+                asyncio.to_thread(_not_called, each, _names(mesh, SERVICES), gateway_token, client)
+                for each in _addresses(mesh, (GATEWAYS,))
+            ),
+        )
+        return [sentence for sentences in answers for sentence in sentences]
 
 
 def _addresses(mesh: Mesh, roles: Collection[str]) -> list[str]:
@@ -61,9 +74,9 @@ async def _unlisted(
     ]
 
 
-def _not_called(gateway: str, names: Sequence[str], client: MeshClient) -> list[str]:
+def _not_called(gateway: str, names: Sequence[str], token: str, client: MeshClient) -> list[str]:
     try:
-        _, body = client.get(gateway, "/status", TIMEOUT_SECONDS)
+        _, body = client.get(gateway, "/status", TIMEOUT_SECONDS, token)
         status = json.loads(body)
         age_seconds, services = status["registry"]["viewAgeSeconds"], status["services"]
     except (OSError, http.client.HTTPException, ValueError, KeyError):

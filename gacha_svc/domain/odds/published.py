@@ -1,16 +1,18 @@
 """The published odds, computed from the rates that pulls are drawn from.
 
 All figures are computed and not simulated, so they are exact up to floating-point rounding.
-Long-run figures are for single pulls, one after another on banners of one kind. They leave out
-a ten-pull's guarantee, which can only raise them.
+Long-run figures of `RarityOdds` are for single pulls, one after another on banners of one kind.
+`TenPullOdds` has those of ten-pulls, which a guarantee raises.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from gacha_svc.domain.field_types import CERTAIN_PPM
 from gacha_svc.domain.odds.long_run import consolidated_rates
+from gacha_svc.domain.odds.ten_pulls import ten_pull_rates
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.domain.terms import RarityRule, Terms
 
@@ -45,15 +47,48 @@ class RarityOdds:
     items: tuple[ItemOdds, ...]
 
 
-def disclose(terms: Terms) -> tuple[RarityOdds, ...]:
-    """The odds, highest rarity first.
+@dataclass(frozen=True, slots=True)
+class TenPullOdds:
+    """One rarity's odds in ten pulls at once, in percent of all pulls, the guarantee and pity
+    counted."""
+
+    rarity: Rarity
+    fresh_rate_percent: float
+    """In the first ten-pull of a player without pulls of the kind."""
+    consolidated_rate_percent: float
+    """In the long run of a player who makes ten-pulls alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """All figures of some terms; rarities highest first."""
+
+    rarities: tuple[RarityOdds, ...]
+    ten_pulls: tuple[TenPullOdds, ...]
+    expected_pulls_featured: float
+    """Average single pulls from one featured item of the highest rarity that has any to the next,
+    guarantees and pity counted; 0 if nothing is featured."""
+
+
+def disclose(terms: Terms) -> Disclosure:
+    """Computes the odds.
 
     Takes milliseconds, and up to two seconds for the longest allowed pity: cache the result by
     the `odds_version`.
     """
     rates = consolidated_rates(terms)
-    return tuple(
-        _disclose_rarity(rule, rate) for rule, rate in zip(terms.rules, rates, strict=True)
+    of_ten = ten_pull_rates(terms, rates)
+    return Disclosure(
+        rarities=tuple(
+            _disclose_rarity(rule, rate) for rule, rate in zip(terms.rules, rates, strict=True)
+        ),
+        ten_pulls=tuple(
+            TenPullOdds(rule.rarity, fresh * 100, long_run * 100)
+            for rule, fresh, long_run in zip(
+                terms.rules, of_ten.fresh, of_ten.long_run, strict=True
+            )
+        ),
+        expected_pulls_featured=_expected_pulls_featured(terms, rates),
     )
 
 
@@ -72,20 +107,25 @@ def _disclose_rarity(rule: RarityRule, consolidated_rate: float) -> RarityOdds:
         hard_pity=rule.hard_pity or 0,
         consolidated_rate_percent=consolidated_rate * 100,
         expected_pulls=1 / consolidated_rate if consolidated_rate else math.inf,
-        featured_share_percent=_percent(_featured_share_ppm(rule)),
+        featured_share_percent=_percent(rule.featured_share_ppm),
         items=tuple(_item_odds(rule)),
     )
 
 
-def _featured_share_ppm(rule: RarityRule) -> int:
-    if rule.featured is None:
-        return 0
-    return rule.featured.share_ppm if rule.standard_ids else CERTAIN_PPM
+def _expected_pulls_featured(terms: Terms, rates: Sequence[float]) -> float:
+    """A lost share is followed by a certain win, so of 2 - share items of the rarity one is
+    featured, in the long run. Every ultra rare starts its rarity's pity anew, so there a player
+    without pulls waits as long."""
+    for rule, rate in zip(terms.rules, rates, strict=True):
+        if rule.featured:
+            share = rule.featured_share_ppm / CERTAIN_PPM
+            return (2 - share) / rate if rate else math.inf
+    return 0.0
 
 
 def _item_odds(rule: RarityRule) -> list[ItemOdds]:
     """Featured items first, each part by id."""
-    featured_ppm = Fraction(rule.base_rate_ppm * _featured_share_ppm(rule), CERTAIN_PPM)
+    featured_ppm = Fraction(rule.base_rate_ppm * rule.featured_share_ppm, CERTAIN_PPM)
     standard_ppm = rule.base_rate_ppm - featured_ppm
     return [
         ItemOdds(item_id, featured, _percent(share / len(item_ids)))

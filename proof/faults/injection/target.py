@@ -9,9 +9,12 @@ from pathlib import Path
 
 from proof.faults.injection.armed_failpoints import FailpointControl
 from proof.faults.injection.message_faults import MessageFaultFile
+from proof.limited_catalog import CATALOG_SETTING, write_limited_catalog
 from proof.stack import BUSY_MACHINE, Mesh, start_mesh
 
 RUNNER = ("-m", "proof.faults.processes.runner")
+PULL_LIMIT = 23
+"""Of the limited banner: a third ten-pull does not fit, and single pulls do."""
 POLL_SECONDS = 0.05
 BACK_SECONDS = 30.0
 
@@ -22,7 +25,9 @@ class Target:
     def __init__(self, folder: Path, mutant: str = "") -> None:
         """Starts the mesh in `folder`. Call it from the main thread."""
         runner = [*RUNNER, "--mutant", mutant] if mutant else RUNNER
-        self.mesh: Mesh = start_mesh(folder, runner, BUSY_MACHINE)
+        catalog = write_limited_catalog(folder.with_suffix(".catalog.yaml"), PULL_LIMIT)
+        environment = {**BUSY_MACHINE, CATALOG_SETTING: str(catalog)}
+        self.mesh: Mesh = start_mesh(folder, runner, environment)
         self.failpoints = FailpointControl(folder / "faults")
         self.message_faults = MessageFaultFile(folder / "faults")
 

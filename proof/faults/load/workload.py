@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import orjson
 
 from proof.faults.history import Kind, Operation
+from proof.limited_catalog import LIMITED_BANNER
 from proof.load.seeded_players import SeededPlayer
 
 SKEW = 1.1
 TEN_PULLS, PURCHASES, PURCHASES_WHEN_BROKE, GIFTS = 0.15, 0.04, 0.7, 0.15
 """The probability of each."""
-BANNERS = {"standard": 3, "lamplighter": 2}
-"""The weight of each banner's pulls; the second has featured items."""
+BANNERS = {"standard": 3, "lamplighter": 2, LIMITED_BANNER: 1}
+"""The weight of each banner's pulls; the second has featured items, the third a limit."""
 PURCHASE_GEMS = (160, 800, 1600, 4800)
 PAYMENT_METHODS = {
     "credit_card": 12,

@@ -5,25 +5,26 @@ second defence hides the broken rule, another mutant also removes that defence, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.adapters.payments.sandbox import SandboxProvider
 from account_svc.domain import sessions
-from account_svc.domain.payments import Charge, ChargeOrder
-from account_svc.domain.wallets import BalanceChange
-from account_svc.storage import clawbacks, wallets
-from gacha_svc.use_cases.gift_saga import GiftSaga
+from gacha_svc.domain import rates
 from mesh.deadlines import Deadline
-from mesh.saga.definition import Move, PlainMove, Saga
 from mesh.txn import participant as participant_module
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.model import Outcome
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery
+from proof.faults.processes.money_mutants import (
+    asked_again_under_another_key,
+    debts_forgotten,
+    fee_for_each_try,
+    reversals_taken_again,
+)
 
 DECIDE_SECONDS = 3.0
 
@@ -126,54 +127,17 @@ def gacha_committed_first() -> None:
     Coordinator._commit_both = commit_both  # type: ignore[method-assign]
 
 
-def asked_again_under_another_key() -> None:
-    whole_charge = SandboxProvider.charge
-    asked_keys: set[str] = set()
-
-    async def charge(self: SandboxProvider, order: ChargeOrder, deadline: Deadline) -> Charge:
-        is_repeat = order.key in asked_keys
-        asked_keys.add(order.key)
-        again = replace(order, key=f"{order.key}-again") if is_repeat else order
-        return await whole_charge(self, again, deadline)
-
-    SandboxProvider.charge = charge  # type: ignore[method-assign]
-
-
-def fee_for_each_try() -> None:
-    whole_charge = GiftSaga._charge
-
-    async def charge(self: GiftSaga, saga: Saga, deadline: Deadline) -> Move | PlainMove:
-        if saga.attempt_count:
-            gift = await self._gift(saga)
-            await self._fees.charge(replace(gift, attempt=-saga.attempt_count), deadline)
-        return await whole_charge(self, saga, deadline)
-
-    GiftSaga._charge = charge  # type: ignore[method-assign]
-
-
 def repeats_taken_for_thefts() -> None:
     sessions._is_repeat = lambda session, token, key_hash, now: False
 
 
-def debts_forgotten() -> None:
-    whole_change = wallets.change_balances
+def super_rares_at_three_times_their_rate() -> None:
+    whole = rates.shared_out
 
-    def change(cursor: Cursor, changes: Sequence[BalanceChange]) -> Mapping[str, int]:
-        held = wallets.find_wallets(cursor, [each.user_id for each in changes])
-        kept = [
-            replace(each, amount_gems=max(each.amount_gems, -held[each.user_id].balance_gems))
-            if each.may_owe
-            else each
-            for each in changes
-        ]
-        left_gems = {each.operation_id: 0 for each in kept if not each.amount_gems}
-        return {**left_gems, **whole_change(cursor, [each for each in kept if each.amount_gems])}
+    def shared_out(ultra_rare_ppm: int, super_rare_ppm: int) -> rates.Weights:
+        return whole(ultra_rare_ppm, 3 * super_rare_ppm)
 
-    wallets.change_balances = change
-
-
-def reversals_taken_again() -> None:
-    clawbacks.list_clawbacks = lambda cursor, purchase_id: []
+    rates.shared_out = shared_out
 
 
 def _rewritten(function: str, part: str, by: str = "false") -> str:
@@ -190,9 +154,12 @@ def _rewritten(function: str, part: str, by: str = "false") -> str:
 
 def _not_updated(column: str) -> str:
     """The statement after which a draw leaves that column of a pity as it was."""
-    return _rewritten("record_draws", f"{column} = became.{column}", f"{column} = pity.{column}")
+    return _rewritten("record_drawn", f"{column} = became.{column}", f"{column} = pity.{column}")
 
 
+LIMIT_NOT_COUNTED = _rewritten(
+    "record_drawn", "draw_count = became.draw_count", "draw_count = pull_count.draw_count"
+)
 LEDGER_UNREAD = _rewritten("take_gems", "operation_id = ANY(all_ids)")
 PULLS_UNREAD = _rewritten("lock_draws", "pull_id = ANY(pull_ids)")
 TWICE_IN_THE_LEDGER = "ALTER TABLE ledger DROP CONSTRAINT ledger_operation_unique"
@@ -252,6 +219,17 @@ MUTANTS: Mapping[str, Mutant] = {
                 _not_updated("super_rare_guaranteed"),
             ]
         },
+    ),
+    "limit_not_counted": Mutant(
+        "a draw from a banner with a limit leaves the player's count of draws as it was",
+        nothing,
+        ["quiet"],
+        {"gacha": [LIMIT_NOT_COUNTED]},
+    ),
+    "super_rares_at_three_times_their_rate": Mutant(
+        "pulls are drawn by another rate than the published one",
+        super_rares_at_three_times_their_rate,
+        ["quiet"],
     ),
     "gid_not_consumed": Mutant(
         "Prepare accepts a gid that tx_branch already has",

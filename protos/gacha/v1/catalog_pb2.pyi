@@ -296,6 +296,10 @@ class Banner(_message.Message):
     ODDS_VERSION_FIELD_NUMBER: _builtins.int
     ODDS_FIELD_NUMBER: _builtins.int
     TEN_PULL_GUARANTEE_FIELD_NUMBER: _builtins.int
+    GUARANTEE_MODE_FIELD_NUMBER: _builtins.int
+    TEN_PULL_ODDS_FIELD_NUMBER: _builtins.int
+    EXPECTED_PULLS_FEATURED_FIELD_NUMBER: _builtins.int
+    EXPECTED_GEMS_FEATURED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the banner in a Pull, such as "standard"."""
     name: _builtins.str
@@ -316,6 +320,21 @@ class Banner(_message.Message):
     """In ten pulls at once, at least one is of this rarity or above; empty for
     no such promise.
     """
+    guarantee_mode: _builtins.str
+    """How the tenth pull keeps the guarantee when the nine before did not; empty
+    without a guarantee. "proportional": it is drawn among the guaranteed rarity
+    and those above it, in the proportions of their rates. "keepTopRate":
+    rarities above the guaranteed one keep their rate, and the guaranteed one
+    gets the rest.
+    """
+    expected_pulls_featured: _builtins.float
+    """Single pulls from one featured item to the next, on average in the long
+    run, pity and guarantees counted; 0 when nothing is featured. It is of the
+    highest rarity that features any. Of ultra rares, a player without pulls
+    waits as long for the first.
+    """
+    expected_gems_featured: _builtins.float
+    """The gems for those pulls."""
     @_builtins.property
     def pull_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """How many pulls a request may ask for."""
@@ -323,6 +342,12 @@ class Banner(_message.Message):
     @_builtins.property
     def odds(self) -> _containers.RepeatedCompositeFieldContainer[Global___RarityOdds]:
         """The odds of each rarity, highest first."""
+
+    @_builtins.property
+    def ten_pull_odds(self) -> _containers.RepeatedCompositeFieldContainer[Global___TenPullOdds]:
+        """The odds of each rarity in ten pulls at once, highest first; empty if the
+        banner offers no ten.
+        """
 
     def __init__(
         self,
@@ -337,10 +362,14 @@ class Banner(_message.Message):
         odds_version: _builtins.str = ...,
         odds: _abc.Iterable[Global___RarityOdds] | None = ...,
         ten_pull_guarantee: _builtins.str = ...,
+        guarantee_mode: _builtins.str = ...,
+        ten_pull_odds: _abc.Iterable[Global___TenPullOdds] | None = ...,
+        expected_pulls_featured: _builtins.float = ...,
+        expected_gems_featured: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "id", b"id", "kind", b"kind", "name", b"name", "odds", b"odds", "odds_version", b"odds_version", "price", b"price", "pull_counts", b"pull_counts", "pull_limit", b"pull_limit", "ten_pull_guarantee", b"ten_pull_guarantee"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "expected_gems_featured", b"expected_gems_featured", "expected_pulls_featured", b"expected_pulls_featured", "guarantee_mode", b"guarantee_mode", "id", b"id", "kind", b"kind", "name", b"name", "odds", b"odds", "odds_version", b"odds_version", "price", b"price", "pull_counts", b"pull_counts", "pull_limit", b"pull_limit", "ten_pull_guarantee", b"ten_pull_guarantee", "ten_pull_odds", b"ten_pull_odds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -470,6 +499,9 @@ class Odds(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     ODDS_FIELD_NUMBER: _builtins.int
     TEN_PULL_GUARANTEE_FIELD_NUMBER: _builtins.int
+    GUARANTEE_MODE_FIELD_NUMBER: _builtins.int
+    TEN_PULL_ODDS_FIELD_NUMBER: _builtins.int
+    EXPECTED_PULLS_FEATURED_FIELD_NUMBER: _builtins.int
     odds_version: _builtins.str
     """Names these odds."""
     kind: _builtins.str
@@ -478,9 +510,17 @@ class Odds(_message.Message):
     """In ten pulls at once, at least one is of this rarity or above; empty for
     no such promise.
     """
+    guarantee_mode: _builtins.str
+    """How the tenth pull keeps the guarantee, as in Banner."""
+    expected_pulls_featured: _builtins.float
+    """Single pulls from one featured item to the next, as in Banner."""
     @_builtins.property
     def odds(self) -> _containers.RepeatedCompositeFieldContainer[Global___RarityOdds]:
         """The odds of each rarity, highest first."""
+
+    @_builtins.property
+    def ten_pull_odds(self) -> _containers.RepeatedCompositeFieldContainer[Global___TenPullOdds]:
+        """The odds of each rarity in ten pulls at once, highest first."""
 
     def __init__(
         self,
@@ -489,14 +529,49 @@ class Odds(_message.Message):
         kind: _builtins.str = ...,
         odds: _abc.Iterable[Global___RarityOdds] | None = ...,
         ten_pull_guarantee: _builtins.str = ...,
+        guarantee_mode: _builtins.str = ...,
+        ten_pull_odds: _abc.Iterable[Global___TenPullOdds] | None = ...,
+        expected_pulls_featured: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "odds", b"odds", "odds_version", b"odds_version", "ten_pull_guarantee", b"ten_pull_guarantee"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_pulls_featured", b"expected_pulls_featured", "guarantee_mode", b"guarantee_mode", "kind", b"kind", "odds", b"odds", "odds_version", b"odds_version", "ten_pull_guarantee", b"ten_pull_guarantee", "ten_pull_odds", b"ten_pull_odds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Odds: _TypeAlias = Odds  # noqa: Y015
+
+@_typing.final
+class TenPullOdds(_message.Message):
+    """The odds of one rarity in ten pulls at once: percent of all pulls, guarantee
+    and pity counted, exact.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RARITY_FIELD_NUMBER: _builtins.int
+    FRESH_RATE_FIELD_NUMBER: _builtins.int
+    CONSOLIDATED_RATE_FIELD_NUMBER: _builtins.int
+    rarity: _builtins.str
+    """"rare", "super rare" or "ultra rare"."""
+    fresh_rate: _builtins.float
+    """In the first ten-pull of a player without pulls of the kind."""
+    consolidated_rate: _builtins.float
+    """In the long run of a player who makes ten-pulls alone."""
+    def __init__(
+        self,
+        *,
+        rarity: _builtins.str = ...,
+        fresh_rate: _builtins.float = ...,
+        consolidated_rate: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consolidated_rate", b"consolidated_rate", "fresh_rate", b"fresh_rate", "rarity", b"rarity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenPullOdds: _TypeAlias = TenPullOdds  # noqa: Y015
 
 @_typing.final
 class RarityOdds(_message.Message):
@@ -526,9 +601,11 @@ class RarityOdds(_message.Message):
     hard_pity: _builtins.int
     """The pull at which this rarity or above is certain; 0 for never."""
     consolidated_rate: _builtins.float
-    """Percent of all pulls in the long run, pity counted."""
+    """Percent of all pulls in the long run of single pulls, pity counted."""
     expected_pulls: _builtins.float
-    """Pulls to wait for one of this rarity, on average, in the long run."""
+    """Pulls to wait for one of this rarity, on average, in the long run of single
+    pulls.
+    """
     featured_share: _builtins.float
     """Percent of this rarity's pulls that give a featured item, when the one
     before did; 0 when none is featured. After one that did not, the next is

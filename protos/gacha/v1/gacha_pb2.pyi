@@ -201,6 +201,140 @@ class InventoryEntry(_message.Message):
 Global___InventoryEntry: _TypeAlias = InventoryEntry  # noqa: Y015
 
 @_typing.final
+class GetPityRequest(_message.Message):
+    """Asks for the player's pity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BANNER_ID_FIELD_NUMBER: _builtins.int
+    banner_id: _builtins.str
+    """The banner; empty for all."""
+    def __init__(
+        self,
+        *,
+        banner_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["banner_id", b"banner_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPityRequest: _TypeAlias = GetPityRequest  # noqa: Y015
+
+@_typing.final
+class GetPityResponse(_message.Message):
+    """The player's pity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BANNERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def banners(self) -> _containers.RepeatedCompositeFieldContainer[Global___BannerPity]:
+        """One for each banner, in the catalog's order."""
+
+    def __init__(
+        self,
+        *,
+        banners: _abc.Iterable[Global___BannerPity] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["banners", b"banners"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPityResponse: _TypeAlias = GetPityResponse  # noqa: Y015
+
+@_typing.final
+class BannerPity(_message.Message):
+    """The player's pity on a banner. Banners of one kind share the counts and the
+    guarantees.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BANNER_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ODDS_VERSION_FIELD_NUMBER: _builtins.int
+    SINCE_ULTRA_RARE_FIELD_NUMBER: _builtins.int
+    SINCE_SUPER_RARE_FIELD_NUMBER: _builtins.int
+    NEXT_PULL_FIELD_NUMBER: _builtins.int
+    banner_id: _builtins.str
+    """The banner."""
+    kind: _builtins.str
+    """The kind of banner."""
+    odds_version: _builtins.str
+    """The odds that the next pull would be drawn by."""
+    since_ultra_rare: _builtins.int
+    """Pulls since the last ultra rare."""
+    since_super_rare: _builtins.int
+    """Pulls since the last super rare or ultra rare."""
+    @_builtins.property
+    def next_pull(self) -> _containers.RepeatedCompositeFieldContainer[Global___RarityAhead]:
+        """Each rarity at the next single pull, highest first."""
+
+    def __init__(
+        self,
+        *,
+        banner_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        odds_version: _builtins.str = ...,
+        since_ultra_rare: _builtins.int = ...,
+        since_super_rare: _builtins.int = ...,
+        next_pull: _abc.Iterable[Global___RarityAhead] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["banner_id", b"banner_id", "kind", b"kind", "next_pull", b"next_pull", "odds_version", b"odds_version", "since_super_rare", b"since_super_rare", "since_ultra_rare", b"since_ultra_rare"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BannerPity: _TypeAlias = BannerPity  # noqa: Y015
+
+@_typing.final
+class RarityAhead(_message.Message):
+    """One rarity at a player's next single pull."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RARITY_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    FEATURED_RATE_FIELD_NUMBER: _builtins.int
+    FEATURED_GUARANTEED_FIELD_NUMBER: _builtins.int
+    PULLS_TO_HARD_PITY_FIELD_NUMBER: _builtins.int
+    rarity: _builtins.str
+    """"rare", "super rare" or "ultra rare"."""
+    rate: _builtins.float
+    """Percent, pity counted; over all rarities 100."""
+    featured_rate: _builtins.float
+    """Percent for a featured item of this rarity; 0 when none is featured."""
+    featured_guaranteed: _builtins.bool
+    """Whether the next item of this rarity is certain to be featured, because the
+    one before was not. It waits on a banner without featured items.
+    """
+    pulls_to_hard_pity: _builtins.int
+    """In how many pulls this rarity or above is certain, 1 for the next; 0 for
+    never.
+    """
+    def __init__(
+        self,
+        *,
+        rarity: _builtins.str = ...,
+        rate: _builtins.float = ...,
+        featured_rate: _builtins.float = ...,
+        featured_guaranteed: _builtins.bool = ...,
+        pulls_to_hard_pity: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["featured_guaranteed", b"featured_guaranteed", "featured_rate", b"featured_rate", "pulls_to_hard_pity", b"pulls_to_hard_pity", "rarity", b"rarity", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RarityAhead: _TypeAlias = RarityAhead  # noqa: Y015
+
+@_typing.final
 class ListPullsRequest(_message.Message):
     """Asks for a page of pulls."""
 
@@ -302,7 +436,7 @@ Global___PullRecord: _TypeAlias = PullRecord  # noqa: Y015
 
 @_typing.final
 class DrawnItem(_message.Message):
-    """One item of a pull, with what pity had to do with it."""
+    """One item of a pull, with what pity and guarantees had to do with it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -311,6 +445,8 @@ class DrawnItem(_message.Message):
     RARITY_FIELD_NUMBER: _builtins.int
     FEATURED_FIELD_NUMBER: _builtins.int
     PITY_FIELD_NUMBER: _builtins.int
+    FEATURED_GUARANTEED_FIELD_NUMBER: _builtins.int
+    TEN_PULL_GUARANTEED_FIELD_NUMBER: _builtins.int
     item_id: _builtins.int
     """The item's number."""
     name: _builtins.str
@@ -323,6 +459,14 @@ class DrawnItem(_message.Message):
     """Which pull it was since the last ultra rare of this kind of banner, 1 for
     the first.
     """
+    featured_guaranteed: _builtins.bool
+    """Whether it was certain to be featured, because the one before of its rarity
+    was not.
+    """
+    ten_pull_guaranteed: _builtins.bool
+    """Whether it is the tenth of a ten-pull, drawn to keep the banner's guarantee
+    after nine items below it.
+    """
     def __init__(
         self,
         *,
@@ -331,10 +475,12 @@ class DrawnItem(_message.Message):
         rarity: _builtins.str = ...,
         featured: _builtins.bool = ...,
         pity: _builtins.int = ...,
+        featured_guaranteed: _builtins.bool = ...,
+        ten_pull_guaranteed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["featured", b"featured", "item_id", b"item_id", "name", b"name", "pity", b"pity", "rarity", b"rarity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["featured", b"featured", "featured_guaranteed", b"featured_guaranteed", "item_id", b"item_id", "name", b"name", "pity", b"pity", "rarity", b"rarity", "ten_pull_guaranteed", b"ten_pull_guaranteed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

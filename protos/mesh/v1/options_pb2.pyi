@@ -133,6 +133,7 @@ Global___Limits: _TypeAlias = Limits  # noqa: Y015
 ACCESS_FIELD_NUMBER: _builtins.int
 CALLERS_FIELD_NUMBER: _builtins.int
 MAY_BE_OPENED_FIELD_NUMBER: _builtins.int
+TAKES_ENDED_SESSIONS_FIELD_NUMBER: _builtins.int
 SPEAKS_FOR_CLIENTS_FIELD_NUMBER: _builtins.int
 LIMITS_FIELD_NUMBER: _builtins.int
 CACHE_SECONDS_FIELD_NUMBER: _builtins.int
@@ -147,6 +148,11 @@ empty, no caller is admitted.
 may_be_opened: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
 """For ACCESS_SERVICE: a setting of the service may make the method public on
 its servers, so callers cannot know in advance.
+"""
+takes_ended_sessions: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
+"""For ACCESS_PLAYER: a token whose session has ended is accepted until it expires.
+For a method that ends the caller's session and asks for the password as well,
+so that the repeat of a call whose response was lost succeeds.
 """
 speaks_for_clients: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
 """For LaneService.Exchange: the services that speak for clients of their own.

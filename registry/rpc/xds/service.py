@@ -1,8 +1,8 @@
 """envoy.service.discovery.v3.AggregatedDiscoveryService, served without authentication.
 
-Like List, it is open to all, because clients in other languages have no token of the mesh. A
-stream stores its client's subscriptions and the versions sent, both bounded; there are at most
-`max_streams`. A stream sends the next response only after its client has answered.
+Like List, it is open to all, because clients in other languages have no token of the mesh. So
+its streams have slots (`mesh.serving.streams`). A stream stores its client's subscriptions and
+the versions sent, both bounded. It sends the next response only after its client has answered.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ import grpc
 import structlog
 
 from mesh.contract.instances import Instance
-from mesh.errors import MeshError, ResourceExhausted
-from mesh.serving.contexts import abort
+from mesh.errors import MeshError
+from mesh.serving.contexts import abort, metadata_of
+from mesh.serving.streams import StreamSlots
 from registry.domain.store import RegistryLeaving
 from registry.rpc.xds.resources import Resources, assignments, configuration, is_reachable
 from registry.rpc.xds.stream import Stream
@@ -31,24 +32,17 @@ DESCRIBED_IN = (
     "envoy/extensions/filters/http/router/v3/router.proto",
 )
 """For reflection, so that grpcurl can open a stream."""
-MAX_STREAMS = 1_000
 
 log = structlog.get_logger()
-
-
-class TooManyStreams(ResourceExhausted):
-    REASON = "TOO_MANY_STREAMS"
 
 
 class DiscoveryService(grpc.GenericRpcHandler):
     """Streams the resources of the targets to clients."""
 
-    def __init__(
-        self, targets: Sequence[Target], cache: InstanceCache, *, max_streams: int = MAX_STREAMS
-    ) -> None:
+    def __init__(self, targets: Sequence[Target], cache: InstanceCache, slots: StreamSlots) -> None:
         self._targets = targets
         self._cache = cache
-        self._max_streams = max_streams
+        self._slots = slots
         self._configuration = configuration(targets)
         self._resources: Resources = self._configuration
         self._omitted: frozenset[Instance] = frozenset()
@@ -61,26 +55,20 @@ class DiscoveryService(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(self._serve)
 
     async def _serve(self, _requests: Any, context: Any) -> None:
+        metadata = metadata_of(context)
         try:
-            self._admit()
-            stream = Stream(context, self._resources_now)
-            self._streams.add(stream)
-            try:
-                await stream.run()
-            finally:
-                self._streams.discard(stream)
+            if self._cache.is_over:
+                raise RegistryLeaving
+            async with self._slots.slot(metadata):
+                stream = Stream(context, self._resources_now)
+                self._streams.add(stream)
+                try:
+                    await stream.run()
+                finally:
+                    self._streams.discard(stream)
         except MeshError as error:
             log.info("end_discovery", client=context.peer(), reason=error.reason)
-            await abort(context, error, {})
-
-    def _admit(self) -> None:
-        if self._cache.is_over:
-            raise RegistryLeaving
-        if len(self._streams) >= self._max_streams:
-            raise TooManyStreams(
-                f"This registry has {self._max_streams} discovery streams and takes no more.",
-                retry_after_seconds=1.0,
-            )
+            await abort(context, error, metadata)
 
     def _resources_now(self) -> Resources | None:
         return None if self._cache.is_over else self._resources

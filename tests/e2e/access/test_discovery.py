@@ -26,6 +26,7 @@ OWN_SERVICES = {
         "account.v1.PaymentEventService",
         "account.v1.PurchaseService",
         "account.v1.SessionService",
+        "account.v1.EndedSessionService",
         "account.v1.SigningKeyService",
         "tx.v1.ParticipantService",
     ],

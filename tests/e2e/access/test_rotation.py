@@ -101,9 +101,10 @@ def wait_until(is_so: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 @contextmanager
-def load(mesh: Mesh, player: Player) -> Iterator[tuple[Counter[str], set[str]]]:
-    """Pulls with an old token, and with new ones right after each login, from one instance to
-    the next. Counts the answers by what was asked, and collects the keys of the tokens."""
+def load(mesh: Mesh, player: Player, another: Player) -> Iterator[tuple[Counter[str], set[str]]]:
+    """Pulls with an old token, and with new ones right after each login of another player, from
+    one instance to the next. The logins end only the other player's older sessions. Counts the
+    answers by what was asked, and collects the keys of the tokens."""
     answers: Counter[str] = Counter()
     kids: set[str] = set()
     stop = threading.Event()
@@ -115,7 +116,7 @@ def load(mesh: Mesh, player: Player) -> Iterator[tuple[Counter[str], set[str]]]:
 
     def log_in_and_pull(rest: RestClient) -> None:
         while not stop.is_set():
-            login = rest.login(player.username, PASSWORD)
+            login = rest.login(another.username, PASSWORD)
             if not login.ok:
                 answers[f"login: {login.message}"] += 1
                 continue
@@ -146,7 +147,7 @@ def test_a_rotation_under_load_refuses_no_call(
     player = register(own_rest, GEMS)
     first = kid_of(player.token)
     pids = harm.pids(own_mesh)
-    with load(own_mesh, player) as (answers, kids):
+    with load(own_mesh, player, register(own_rest, GEMS)) as (answers, kids):
         ended = rotate_keys(own_mesh)
         assert ended.returncode == 0, ended.stderr
         wait_until(lambda: len(kids) == 2, 10, "a token of the new key")

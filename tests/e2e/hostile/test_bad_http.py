@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("unharmed_mesh", "answers_afterwards")
 
 UNKNOWN_ROUTES = [
     "/nowhere",
-    "/",
+    "//",
     "/items/",
     "//items",
     "/Items",
@@ -49,6 +49,9 @@ ALLOWED = {
     "/chances": "GET, HEAD, OPTIONS",
     "/banners/standard": "GET, HEAD, OPTIONS",
     "/gacha/pull/standard": "GET, OPTIONS, POST",
+    "/": "GET, HEAD, OPTIONS",
+    "/odds": "GET, HEAD, OPTIONS",
+    "/prices": "GET, HEAD, OPTIONS",
     "/status": "GET, HEAD, OPTIONS",
     "/docs": "GET, HEAD, OPTIONS",
 }

@@ -129,6 +129,16 @@ def test_every_value_of_a_wrong_type_is_named_at_once(rest: RestClient, bystande
     assert [each["field"] for each in error["fields"]] == ["amount", "paymentMethod", "coupon"]
 
 
+def test_values_of_a_wrong_type_do_not_hide_other_wrong_fields(
+    rest: RestClient, bystander: Player
+) -> None:
+    body = b'{"username": 7, "password": "short", "email": "nobody"}'
+    error = refusal(
+        post(rest, "/register", body, bystander), 400, "INVALID_ARGUMENT", "INVALID_FIELD"
+    )
+    assert [each["field"] for each in error["fields"]] == ["username", "password", "email"]
+
+
 @pytest.mark.parametrize("amount", ["5", '"5"', "5.0", '"5.0"', "5e0", "0.5e1", "50e-1"])
 def test_every_spelling_of_five_buys_five(
     rest: RestClient, new_player: NewPlayer, amount: str

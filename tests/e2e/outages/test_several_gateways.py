@@ -18,7 +18,7 @@ from proof.invariants import broken_invariants
 from proof.load.pull_load import PullingPlayer, PullLoad
 from proof.load.seeded_players import make_players
 from proof.stack import RUNNER, Mesh, start_mesh
-from tests.e2e import haproxy
+from tests.e2e import haproxy, harm
 from tests.e2e.haproxy import Callers
 
 README = (REPOSITORY / "README.md").read_text()
@@ -102,7 +102,9 @@ def test_each_gateway_has_a_port_of_its_own_and_all_are_listed(pair: Mesh) -> No
     assert pair.gateway == f"http://{first['address']}"
     assert first["address"] != second["address"]
     for each in (first, second):
-        status = httpx.get(f"http://{each['address']}/status").json()
+        status = httpx.get(
+            f"http://{each['address']}/status", headers=harm.operators_headers(pair)
+        ).json()
         assert status["gateway"]["id"] == each["name"]
         listed = {entry["id"] for entry in status["services"]["gateway_http"]}
         assert listed == {first["name"], second["name"]}

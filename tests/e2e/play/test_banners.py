@@ -21,8 +21,19 @@ BANNER_KEYS = {
     "oddsVersion",
     "odds",
     "tenPullGuarantee",
+    "guaranteeMode",
+    "tenPullOdds",
+    "expectedPullsFeatured",
+    "expectedGemsFeatured",
 }
-ODDS_KEYS = {"oddsVersion", "kind", "odds", "tenPullGuarantee"}
+ODDS_KEYS = {
+    *("oddsVersion", "kind", "odds", "tenPullGuarantee", "guaranteeMode", "tenPullOdds"),
+    "expectedPullsFeatured",
+}
+PITY_KEYS = {
+    *("bannerId", "kind", "oddsVersion", "sinceUltraRare", "sinceSuperRare", "nextPull"),
+}
+AHEAD_KEYS = {"rarity", "rate", "featuredRate", "featuredGuaranteed", "pullsToHardPity"}
 RARITY_KEYS = {
     "rarity",
     "baseRate",
@@ -61,6 +72,8 @@ def test_banners_disclose_every_rule_and_item(client: Client) -> None:
         assert set(banner) == BANNER_KEYS
         assert type(banner["price"]) is int
         assert [odds["rarity"] for odds in banner["odds"]] == ["ultra rare", "super rare", "rare"]
+        for odds in banner["tenPullOdds"]:
+            assert set(odds) == {"rarity", "freshRate", "consolidatedRate"}
         for odds in banner["odds"]:
             assert set(odds) == RARITY_KEYS
             assert odds["items"]
@@ -98,6 +111,62 @@ def test_rate_up_tells_what_is_featured_and_how_much(banners: dict[str, dict[str
     assert featured[0]["baseRate"] == pytest.approx(0.3)
 
 
+def test_ten_pull_odds_count_the_guarantee_and_pity(banners: dict[str, dict[str, Any]]) -> None:
+    beginner = banners["beginner"]
+    assert (beginner["tenPullGuarantee"], beginner["guaranteeMode"]) == (
+        "super rare",
+        "proportional",
+    )
+    rates = {odds["rarity"]: odds["freshRate"] for odds in beginner["tenPullOdds"]}
+    assert rates == pytest.approx(
+        {"ultra rare": 1.3487, "super rare": 12.1381, "rare": 86.5132}, abs=5e-5
+    )
+    for banner_id in ("standard", "lamplighter"):
+        banner = banners[banner_id]
+        assert banner["guaranteeMode"] == ""
+        single = [odds["consolidatedRate"] for odds in banner["odds"]]
+        assert [odds["consolidatedRate"] for odds in banner["tenPullOdds"]] == single
+
+
+def test_a_banner_tells_the_pulls_and_gems_to_a_featured_item(
+    banners: dict[str, dict[str, Any]],
+) -> None:
+    lamplighter = banners["lamplighter"]
+    assert lamplighter["expectedPullsFeatured"] == pytest.approx(93.446, abs=5e-4)
+    assert lamplighter["expectedGemsFeatured"] == pytest.approx(93.446 * 160, abs=0.08)
+    assert banners["standard"]["expectedPullsFeatured"] == 0
+
+
+def test_pity_is_told_as_it_will_count(
+    client: Client, new_player: NewPlayer, banners: dict[str, dict[str, Any]]
+) -> None:
+    token = new_player(gems=1600).token
+    fresh = {each["bannerId"]: each for each in client.pity(token).body["banners"]}
+    assert list(fresh) == list(banners)
+    for banner_id, pity in fresh.items():
+        assert set(pity) == PITY_KEYS
+        assert (pity["sinceUltraRare"], pity["sinceSuperRare"]) == (0, 0)
+        assert pity["oddsVersion"] == banners[banner_id]["oddsVersion"]
+        rates = [ahead["rate"] for ahead in pity["nextPull"]]
+        assert rates == [odds["baseRate"] for odds in banners[banner_id]["odds"]]
+    assert client.pull(token, "lamplighter", 10).ok
+    drawn = client.pulls(token).body["pulls"][0]["items"]
+    rarities = [item["rarity"] for item in drawn]
+    pities = {each["bannerId"]: each for each in client.pity(token).body["banners"]}
+    assert {**pities, "lamplighter": None} == {**fresh, "lamplighter": None}
+    of_one = client.pity(token, "lamplighter").body["banners"]
+    assert of_one == [pities["lamplighter"]]
+    since = rarities[::-1].index("ultra rare") if "ultra rare" in rarities else 10
+    assert of_one[0]["sinceUltraRare"] == since
+    assert of_one[0]["sinceSuperRare"] == next(
+        back for back, rarity in enumerate(rarities[::-1]) if rarity != "rare"
+    )
+    for ahead in of_one[0]["nextPull"][:2]:
+        assert set(ahead) == AHEAD_KEYS
+        featured = [item["featured"] for item in drawn if item["rarity"] == ahead["rarity"]]
+        assert ahead["featuredGuaranteed"] is (featured[-1:] == [False])
+
+
 def test_chances_are_those_of_the_banner(client: Client) -> None:
     for banner in client.banners().body["banners"]:
         chances = client.chances(banner["id"]).body["chances"]
@@ -131,6 +200,7 @@ def test_unknown_banner_is_not_found(client: Client, new_player: NewPlayer) -> N
         client.banner("nowhere"),
         client.chances("nowhere"),
         client.banner_history("nowhere"),
+        client.pity(new_player().token, "nowhere"),
         client.pull(new_player(gems=160).token, "nowhere"),
     ]
     for answer in answers:
@@ -157,6 +227,11 @@ def test_ten_pull_of_the_beginners_banner_keeps_its_guarantee(
     for _ in range(8):
         pulled = rest.pull(token, "beginner", 10).body["pulled_items"]
         assert {item["rarity"] for item in pulled} & {"super rare", "ultra rare"}
+    for pull in rest.pulls(token).body["pulls"]:
+        *nine, tenth = pull["items"]
+        is_due = all(item["rarity"] == "rare" for item in nine)
+        assert tenth["tenPullGuaranteed"] is is_due
+        assert not any(item["tenPullGuaranteed"] for item in nine)
 
 
 def test_ten_pull_on_the_standard_banner_has_a_super_rare_by_hard_pity(

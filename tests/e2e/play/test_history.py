@@ -14,6 +14,9 @@ from proof.players import NewPlayer, Player
 
 Listing = Callable[..., Answer]
 MOST_PAGES = 50
+ITEM_KEYS = {
+    *("itemId", "name", "rarity", "featured", "pity", "featuredGuaranteed", "tenPullGuaranteed"),
+}
 
 
 def pages(listing: Listing, token: str, key: str, page_size: int) -> list[list[dict[str, Any]]]:
@@ -68,7 +71,7 @@ def test_each_pull_has_its_debit_and_each_debit_its_pull(client: Client, veteran
     for pull in pulls:
         assert set(pull) == {"pullId", "bannerId", "cost", "oddsVersion", "items", "createdAt"}
         for item in pull["items"]:
-            assert set(item) == {"itemId", "name", "rarity", "featured", "pity"}
+            assert set(item) == ITEM_KEYS
             assert type(item["featured"]) is bool
 
 

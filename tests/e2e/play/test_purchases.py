@@ -124,7 +124,7 @@ def test_a_payment_that_is_refused_says_why_and_its_key_says_so_again(
         refused = rest.http.post("/buy-currency", json=body, headers=headers)
         assert (refused.status_code, refused.json()["reason"]) == (status, reason)
         if method == "seashells":
-            assert "use credit_card or debit_card or paypal" in refused.json()["message"]
+            assert "use one of credit_card, debit_card, paypal" in refused.json()["message"]
     listed = purchases(rest, player)
     assert [(each["state"], each["reason"]) for each in listed] == [("failed", reason)]
     assert len(charged(mesh, player)) == (0 if reason == "PAYMENT_METHOD_UNSUPPORTED" else 1)

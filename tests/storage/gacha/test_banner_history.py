@@ -131,7 +131,7 @@ async def test_old_odds_are_read_as_they_were_published(
     only = changed(catalog, rules=rules).banners[0]
     await house.introduce(Catalog(items=(*few[:-1], renamed), banners=(only,)))
     kept = await House(database).catalogs.odds(old.odds_version)
-    assert kept.odds == published.odds == disclose(old)
+    assert kept.disclosure == published.disclosure == disclose(old)
     assert kept.terms == old.terms
     # An item that left the catalog has a name still.
     assert kept.items_by_id[OTHER_POOL[0]].name

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,7 +18,8 @@ from gacha_svc.use_cases.catalog import Catalogs
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.draws import Draws
 from mesh.postgres.database import Database
-from mesh.txn.model import No, Yes
+from mesh.txn.local import local_screen
+from mesh.txn.model import No, Operation, Yes
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import Instance, changed, operation
 
@@ -138,6 +140,36 @@ async def test_a_batch_votes_on_each_draw_by_itself(
     assert await rows(database, "SELECT count(*) FROM pull") == [(2,)]
 
 
+async def test_a_screen_foresees_the_refusals_of_a_branch_and_changes_nothing(
+    database: Database, cache: CatalogCache, instance: Instance, catalog: Catalog
+) -> None:
+    limited = changed(catalog, pull_limit=10)
+    await Catalogs(database, cache, lambda: limited).introduce()
+    banner, other = limited.banners[:2]
+    done, held_back = operation(banner, count=10), operation(other)
+    await instance.apply(done)
+    await instance.apply(operation(other, held_back.body.user_id))
+    gid, _ = await instance.prepare(operation(other, held_back.body.user_id))
+    over = operation(banner, done.body.user_id)
+    stale = replace(over, id=str(uuid4()), body=replace(over.body, odds_version="older"))
+    fine = [operation(banner), operation(other)]
+    asked: list[Operation[Any]] = [done, held_back, over, stale, *fine]
+
+    draws = Draws(CatalogCache(database), secrets.token_bytes)
+    screen = local_screen(database, draws.screen)
+    for _ in range(2):
+        refused = await screen(asked)
+        assert {id: refusal.reason for id, refusal in refused.items()} == {
+            done.id: "DUPLICATE",
+            held_back.id: "BUSY",
+            over.id: "BANNER_PULL_LIMIT",
+            stale.id: "ODDS_CHANGED",
+        }
+    votes = await instance.apply(*asked)
+    assert [isinstance(vote, No) for vote in votes] == [True] * 4 + [False] * 2
+    await instance.commit(gid)
+
+
 async def test_odds_that_another_process_changed_are_noticed_in_the_branch(
     database: Database, instance: Instance, catalog: Catalog
 ) -> None:
@@ -175,6 +207,21 @@ async def test_pity_that_another_transaction_holds_is_busy_at_once(
 
     gid, _ = await instance.prepare(operation(banner, first.body.user_id))
     assert await instance.apply(operation(banner, first.body.user_id)) == [No("BUSY")]
+    await instance.commit(gid)
+
+
+async def test_a_first_pull_beside_one_that_is_held_back_is_drawn(
+    instance: Instance, catalog: Catalog
+) -> None:
+    banner = catalog.banners[0]
+    first = operation(banner)
+    await instance.apply(first)
+    gid, _ = await instance.prepare(operation(banner, first.body.user_id))
+    held_back, drawn = await instance.apply(
+        operation(banner, first.body.user_id), operation(banner)
+    )
+    assert held_back == No("BUSY")
+    assert isinstance(drawn, Yes)
     await instance.commit(gid)
 
 

@@ -42,13 +42,32 @@ HARM = {
     ),
     "a guarantee that is not kept": (
         """
-        UPDATE pull_item SET featured = false WHERE rarity <> 'rare' AND pull_id IN (
+        UPDATE pull_item SET featured = false, featured_guaranteed = false
+        WHERE rarity <> 'rare' AND pull_id IN (
             SELECT pull_id FROM pull WHERE banner_id = 'lamplighter')
         """,
         {"after an item that was not featured the next of its rarity is"},
     ),
+    "a guarantee that is not told": (
+        "UPDATE pull_item SET featured_guaranteed = false WHERE featured_guaranteed",
+        {"an item says which guarantee gave it"},
+    ),
+    "a guarantee that is told of another": (
+        """
+        UPDATE pull_item SET featured_guaranteed = true
+        WHERE featured AND NOT featured_guaranteed
+        """,
+        {"an item says which guarantee gave it"},
+    ),
+    "a tenth that says nothing of its guarantee": (
+        "UPDATE pull_item SET ten_pull_guaranteed = false WHERE ten_pull_guaranteed",
+        {"an item says which guarantee gave it"},
+    ),
     "a hard pity that is not kept": (
-        "UPDATE pull_item SET rarity = 'rare', featured = false",
+        """
+        UPDATE pull_item SET rarity = 'rare', featured = false, featured_guaranteed = false,
+                             ten_pull_guaranteed = false
+        """,
         {"a hard pity is kept", "a ten-pull has what its banner guarantees"},
     ),
     "a limit that is passed": (
@@ -112,6 +131,54 @@ async def database(schema: Database, repository: Path) -> Database:
         ]
         await instance.apply(*batch)
     return schema
+
+
+UNLIKE = {
+    "a mode of the guarantee that is not followed": (
+        "{guarantee_mode}",
+        '"keepTopRate"',
+    ),
+    "a rate that is not followed": ("{rules,0,base_rate_ppm}", "10000"),
+    "a rate below that is not followed": ("{rules,1,base_rate_ppm}", "60000"),
+    "a soft pity that is not followed": (
+        "{rules,0,soft_pity}",
+        '{"from_pull": 3, "step_ppm": 300000}',
+    ),
+    "a hard pity that is not followed": ("{rules,0,hard_pity}", "6"),
+}
+
+
+async def test_rarities_that_come_unlike_their_odds_are_noticed(
+    database: Database, repository: Path
+) -> None:
+    """By draws of a banner on which the two modes of a guarantee differ widely."""
+    path = repository / "gacha_svc" / "catalog.yaml"
+    catalog = parse_catalog(path.read_bytes(), path.name)
+    rules = [rule.model_dump() for rule in catalog.banners[0].rules]
+    for rule, rate_ppm in zip(rules, (100_000, 10_000, 890_000), strict=True):
+        rule |= {"base_rate_ppm": rate_ppm, "soft_pity": None, "hard_pity": None}
+    unlike = changed(catalog, rules=rules, ten_pull_guarantee="super rare", kind="unlike")
+    await Catalogs(database, CatalogCache(database), lambda: unlike).introduce()
+    instance = Instance.of(database, random.Random(7).randbytes)
+    for _ in range(40):
+        await instance.apply(*(operation(unlike.banners[0], player, 10) for player in PLAYERS))
+    assert await database.autocommit(broken) == set()
+    version = unlike.banners[0].odds_version
+    for harm, (path_of_field, value) in UNLIKE.items():
+
+        def harmed(cursor: Cursor, field: str = path_of_field, value: str = value) -> set[str]:
+            cursor.execute("BEGIN; ALTER TABLE odds DISABLE TRIGGER USER")
+            cursor.execute(
+                "UPDATE odds SET definition = jsonb_set(definition, %s, %s)"
+                " WHERE odds_version = %s",
+                (field, value, version),
+            )
+            names = broken(cursor)
+            cursor.execute("ROLLBACK")
+            return names
+
+        found = await database.autocommit(harmed)
+        assert "each rarity comes as often as its odds say" in found, harm
 
 
 def broken(cursor: Cursor) -> set[str]:

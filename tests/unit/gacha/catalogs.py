@@ -8,7 +8,7 @@ from gacha_svc.domain.banners import Banner, Item
 from gacha_svc.domain.field_types import CERTAIN_PPM
 from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.rarities import RARITIES, Rarity
-from gacha_svc.domain.terms import Featured, RarityRule, SoftPity
+from gacha_svc.domain.terms import Featured, GuaranteeMode, RarityRule, SoftPity
 
 UR, SR, R = RARITIES
 ITEMS = {
@@ -44,7 +44,11 @@ def rule(
 
 
 def banner_of(
-    ultra_rare: RarityRule, super_rare: RarityRule, *, guarantee: Rarity | None = None
+    ultra_rare: RarityRule,
+    super_rare: RarityRule,
+    *,
+    guarantee: Rarity | None = None,
+    mode: GuaranteeMode = GuaranteeMode.PROPORTIONAL,
 ) -> Banner:
     """A banner whose rare items have the remaining rate."""
     rest_ppm = CERTAIN_PPM - ultra_rare.base_rate_ppm - super_rare.base_rate_ppm
@@ -55,6 +59,7 @@ def banner_of(
         kind="test",
         price_gems=160,
         ten_pull_guarantee=guarantee,
+        guarantee_mode=mode,
         rules=(ultra_rare, super_rare, rule(R, rest_ppm)),
     )
 
@@ -64,6 +69,9 @@ RATE_UP = banner_of(
 )
 FLAT = banner_of(rule(UR, 6_000), rule(SR, 51_000))
 BEGINNER = banner_of(rule(UR, 10_000), rule(SR, 90_000), guarantee=SR)
+KEEPS_TOP_RATE = banner_of(
+    rule(UR, 30_000), rule(SR, 185_000), guarantee=SR, mode=GuaranteeMode.KEEP_TOP_RATE
+)
 
 
 class Script:
@@ -113,7 +121,10 @@ def rules(draw: st.DrawFn, rarity: Rarity, most_ppm: int) -> RarityRule:
 def banners(draw: st.DrawFn) -> Banner:
     """Any banner, also one whose pity leaves no probability for other rarities."""
     guarantee = draw(st.sampled_from((None, SR, UR)))
-    return banner_of(draw(rules(UR, 300_000)), draw(rules(SR, 600_000)), guarantee=guarantee)
+    mode = draw(st.sampled_from(GuaranteeMode)) if guarantee else GuaranteeMode.PROPORTIONAL
+    return banner_of(
+        draw(rules(UR, 300_000)), draw(rules(SR, 600_000)), guarantee=guarantee, mode=mode
+    )
 
 
 @st.composite

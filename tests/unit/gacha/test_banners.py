@@ -71,6 +71,7 @@ def test_the_odds_version_does_not_mind_the_order_of_fields_and_lists() -> None:
     [
         (("kind",), "other"),
         (("ten_pull_guarantee",), "super rare"),
+        (("ten_pull_guarantee",), "ultra rare"),
         (("rules", 0, "soft_pity", "from_pull"), 75),
         (("rules", 0, "soft_pity", "step_ppm"), 60_100),
         (("rules", 0, "soft_pity"), None),
@@ -144,6 +145,11 @@ def with_value(fields: dict[str, Any], path: tuple[Any, ...], value: object) -> 
 def with_field(path: tuple[Any, ...], value: object) -> Banner:
     """RATE_UP with another value."""
     return Banner.model_validate(with_value(definition(RATE_UP), path, value))
+
+
+def test_the_odds_version_changes_with_the_mode_of_the_guarantee() -> None:
+    keeping = Banner.model_validate(definition(BEGINNER) | {"guarantee_mode": "keepTopRate"})
+    assert keeping.odds_version != BEGINNER.odds_version
 
 
 def test_the_odds_version_changes_with_a_rate() -> None:

@@ -24,7 +24,7 @@ def test_the_shipped_catalog_has_the_promised_items_and_banners() -> None:
     assert [banner.kind for banner in catalog.banners] == ["standard", "limited", "beginner"]
     assert catalog.banners[0].id == "standard"
     limited, beginner = catalog.banners[1:]
-    assert disclose(limited)[0].expected_pulls == pytest.approx(62.2973, abs=5e-5)
+    assert disclose(limited).rarities[0].expected_pulls == pytest.approx(62.2973, abs=5e-5)
     assert limited.rule(Rarity.ULTRA_RARE).featured_ids
     assert limited.rule(Rarity.SUPER_RARE).hard_pity == 10
     assert beginner.ten_pull_guarantee is Rarity.SUPER_RARE
@@ -68,6 +68,11 @@ def test_percentages_are_exact(written: str, rest: str, ppm: int) -> None:
         pytest.param("hard_pity: 90", "hard_pity: 74", id="hard pity where soft pity starts"),
         pytest.param("        hard_pity: 90\n", "", id="soft pity alone"),
         pytest.param("hard_pity: 90", "hard_pity:", id="a value left empty"),
+        pytest.param(
+            "ten_pull_guarantee: super rare",
+            "ten_pull_guarantee: super rare\n    guarantee_mode: keepTopRate",
+            id="a guarantee that keeps the top rate",
+        ),
         pytest.param("item_ids: [2]", "item_ids: [1, 2]", id="a featured item in the pool"),
         pytest.param("        item_ids: [2]\n", "", id="featured items alone"),
         pytest.param("pull_limit: 0", "pull_limit: 1", id="a limit of one single pull"),

@@ -67,6 +67,21 @@ from tests.unit.gacha.catalog_files import RULES, SECOND_BANNER, SMALL, faults_o
             id="an empty promise",
         ),
         pytest.param(
+            "ten_pull_guarantee: super rare",
+            "guarantee_mode: keepTopRate",
+            [
+                "14: banners[0].guarantee_mode has no effect without ten_pull_guarantee; "
+                "leave it out"
+            ],
+            id="the mode of no promise",
+        ),
+        pytest.param(
+            "ten_pull_guarantee: super rare",
+            "ten_pull_guarantee: super rare\n    guarantee_mode: keep_top_rate",
+            ["15: banners[0].guarantee_mode must be 'proportional' or 'keepTopRate'"],
+            id="an unknown mode",
+        ),
+        pytest.param(
             "id: standard",
             "id: Standard",
             ["7: banners[0].id must be 1 to 40 characters of a to z, 0 to 9 and -"],

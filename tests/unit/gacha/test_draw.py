@@ -16,6 +16,7 @@ from tests.unit.gacha.catalogs import (
     BEGINNER,
     FLAT,
     ITEMS,
+    KEEPS_TOP_RATE,
     RATE_UP,
     SR,
     UR,
@@ -65,7 +66,7 @@ def test_one_roll_decides_the_rarity(pity: Pity, roll: int, expected: Rarity) ->
 
 def test_a_won_share_gives_a_featured_item_and_no_guarantee() -> None:
     (drawn,), after = draw(RATE_UP, ITEMS, Pity(), 1, Script(0, 499_999))
-    assert (drawn.item.id, drawn.featured) == (301, True)
+    assert (drawn.item.id, drawn.featured, drawn.featured_guaranteed) == (301, True, False)
     assert not after.ultra_rare_guaranteed
 
 
@@ -79,14 +80,14 @@ def test_a_lost_share_gives_another_item_and_the_guarantee(pick: int, item_id: i
 def test_a_guarantee_is_spent_without_a_roll() -> None:
     source = Script(0)
     (drawn,), after = draw(RATE_UP, ITEMS, Pity(ultra_rare_guaranteed=True), 1, source)
-    assert drawn.item.id == 301
+    assert (drawn.item.id, drawn.featured_guaranteed) == (301, True)
     assert after == Pity()
     assert source.is_spent
 
 
 def test_a_guarantee_waits_on_a_banner_that_features_nothing() -> None:
     (drawn,), after = draw(FLAT, ITEMS, Pity(ultra_rare_guaranteed=True), 1, Script(0, 0))
-    assert not drawn.featured
+    assert (drawn.featured, drawn.featured_guaranteed) == (False, False)
     assert after.ultra_rare_guaranteed
 
 
@@ -120,12 +121,27 @@ NINE_RARES = (SURELY_RARE, 0) * 9
 def test_the_tenth_keeps_the_proportions_of_what_is_promised(roll: int, expected: Rarity) -> None:
     drawn, _ = draw(BEGINNER, ITEMS, Pity(), 10, Script(*NINE_RARES, roll, 0))
     assert [item.item.rarity for item in drawn] == [R] * 9 + [expected]
+    assert [item.ten_pull_guaranteed for item in drawn] == [False] * 9 + [True]
+
+
+@pytest.mark.parametrize(
+    ("roll", "expected"),
+    [
+        pytest.param(29_999, UR, id="the higher has its 3 %"),
+        pytest.param(30_000, SR, id="the promised one has its own share"),
+        pytest.param(999_999, SR, id="and the whole rest"),
+    ],
+)
+def test_the_tenth_keeps_the_rate_of_what_is_above_the_promise(roll: int, expected: Rarity) -> None:
+    drawn, _ = draw(KEEPS_TOP_RATE, ITEMS, Pity(), 10, Script(*NINE_RARES, roll, 0))
+    assert [item.item.rarity for item in drawn] == [R] * 9 + [expected]
 
 
 def test_the_tenth_is_like_any_other_when_the_promise_is_kept_already() -> None:
     rolls = (20_000, 0) + (SURELY_RARE, 0) * 9
     drawn, _ = draw(BEGINNER, ITEMS, Pity(), 10, Script(*rolls))
     assert [item.item.rarity for item in drawn] == [SR] + [R] * 9
+    assert not any(item.ten_pull_guaranteed for item in drawn)
 
 
 def test_single_pulls_have_no_promise() -> None:
@@ -198,5 +214,6 @@ def test_after_another_item_the_next_of_its_rarity_is_featured(
         rarity = drawn.item.rarity
         if banner.rule(rarity).featured:
             assert drawn.featured or not owed[rarity]
+            assert drawn.featured_guaranteed is owed[rarity]
             owed[rarity] = not drawn.featured
         assert owed == {each: pity.is_guaranteed(each) for each in Rarity}

@@ -13,6 +13,7 @@ from gacha_svc.domain.draw import draw
 from gacha_svc.domain.odds.long_run import consolidated_rates, renewal
 from gacha_svc.domain.odds.published import chances_percent, disclose
 from gacha_svc.domain.pity import Pity
+from gacha_svc.domain.rates import effective_rate_ppm
 from gacha_svc.domain.terms import SoftPity
 from tests.unit.gacha.catalogs import (
     BEGINNER,
@@ -163,7 +164,7 @@ def test_draws_come_as_often_as_published(name: str) -> None:
         (drawn,), pity = draw(banner, ITEMS, pity, 1, source)
         seen[drawn.item.rarity] += 1
         featured[drawn.item.rarity] += drawn.featured
-    for odds in disclose(banner):
+    for odds in disclose(banner).rarities:
         rate = odds.consolidated_rate_percent / 100
         error = math.sqrt(rate * (1 - rate) / pulls)
         assert seen[odds.rarity] / pulls == pytest.approx(rate, abs=5 * error)
@@ -177,7 +178,7 @@ def test_draws_come_as_often_as_published(name: str) -> None:
 
 @pytest.mark.parametrize("name", BANNERS)
 def test_disclosed_shares_add_up(name: str) -> None:
-    disclosed = disclose(BANNERS[name])
+    disclosed = disclose(BANNERS[name]).rarities
     assert [odds.rarity for odds in disclosed] == [UR, SR, R]
     assert sum(odds.base_rate_percent for odds in disclosed) == pytest.approx(100)
     assert sum(odds.consolidated_rate_percent for odds in disclosed) == pytest.approx(100)
@@ -188,7 +189,7 @@ def test_disclosed_shares_add_up(name: str) -> None:
 
 
 def test_disclosure_names_pity_shares_and_items() -> None:
-    ultra_rare, super_rare, rare = disclose(RATE_UP)
+    ultra_rare, super_rare, rare = disclose(RATE_UP).rarities
     assert (ultra_rare.soft_pity_from, ultra_rare.soft_pity_step_percent) == (74, 6.0)
     assert (ultra_rare.hard_pity, super_rare.hard_pity, rare.hard_pity) == (90, 10, 0)
     assert (ultra_rare.base_rate_percent, rare.base_rate_percent) == (0.6, 94.3)
@@ -225,6 +226,51 @@ def test_a_tiny_rate_without_pity_takes_no_long_recursion() -> None:
 
 def test_a_pool_of_featured_items_alone_is_published_as_all_featured() -> None:
     banner = banner_of(rule(UR, 6_000, featured=(301, 302), item_ids=()), rule(SR, 51_000))
-    ultra_rare = disclose(banner)[0]
+    ultra_rare = disclose(banner).rarities[0]
     assert ultra_rare.featured_share_percent == 100
     assert [item.base_rate_percent for item in ultra_rare.items] == [0.3, 0.3]
+
+
+def pulls_to_first_featured(banner: Banner) -> float:
+    """For a player without pulls, by following the chance of each pity and guarantee."""
+    ultra_rare = banner.rules[0]
+    assert ultra_rare.featured is not None
+    share = ultra_rare.featured.share_ppm / 1e6
+    chance_at, expected = {(0, False): 1.0}, 0.0
+    while chance_at:
+        expected += sum(chance_at.values())
+        reached: dict[tuple[int, bool], float] = {}
+        for (since, guaranteed), chance in chance_at.items():
+            hit = effective_rate_ppm(ultra_rare, since + 1) / 1e6
+            lost = 0.0 if guaranteed else hit * (1 - share)
+            for state, part in (((since + 1, guaranteed), 1 - hit), ((0, True), lost)):
+                reached[state] = reached.get(state, 0.0) + chance * part
+        chance_at = {state: chance for state, chance in reached.items() if chance > 1e-17}
+    return expected
+
+
+def test_expected_pulls_to_a_featured_item_count_pity_and_the_guarantee() -> None:
+    expected = disclose(RATE_UP).expected_pulls_featured
+    assert expected == pytest.approx(93.446, abs=5e-4)
+    assert expected == pytest.approx(pulls_to_first_featured(RATE_UP), rel=1e-12)
+    assert disclose(FEATURED_BELOW).expected_pulls_featured == pytest.approx(
+        pulls_to_first_featured(FEATURED_BELOW), rel=1e-12
+    )
+
+
+def test_expected_pulls_to_a_featured_item_are_of_the_highest_rarity_that_has_any() -> None:
+    assert disclose(FLAT).expected_pulls_featured == 0
+    below = banner_of(rule(UR, 6_000), rule(SR, 51_000, featured=(201,), share_ppm=250_000))
+    assert disclose(below).expected_pulls_featured == pytest.approx(1.75 / 0.051)
+    alone = banner_of(rule(UR, 6_000, featured=(301,), item_ids=()), rule(SR, 51_000))
+    assert disclose(alone).expected_pulls_featured == pytest.approx(1 / 0.006)
+
+
+def test_featured_items_come_as_often_as_published() -> None:
+    source, pity, pulls = random.Random(93).randbytes, Pity(), 30_000
+    featured = 0
+    for _ in range(pulls):
+        (drawn,), pity = draw(RATE_UP, ITEMS, pity, 1, source)
+        featured += drawn.featured and drawn.item.rarity is UR
+    rate = 1 / disclose(RATE_UP).expected_pulls_featured
+    assert featured / pulls == pytest.approx(rate, abs=5 * math.sqrt(rate / pulls))

@@ -10,6 +10,7 @@ from gateway_http.compose import Limits, add_operations, compose_router
 from gateway_http.describing.pages import Presence
 from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.edge import Edge
+from gateway_http.edge.operators import Operators
 from gateway_http.edge.response_headers import ResponseHeaders
 from gateway_http.exchange import Headers, HttpRequest
 from gateway_http.transcoding.contracts import Contracts, load_contracts
@@ -19,6 +20,7 @@ from mesh.contract.instances import Instance
 from mesh.deadlines import Deadline
 from protos import DESCRIPTORS
 
+NO_OPERATORS = Operators(None)
 LIMITS = Limits(max_body_bytes=64 * 1024, deadline_seconds=10.0)
 
 
@@ -114,6 +116,8 @@ def router_for(
     directory: FakeDirectory | None = None,
     presence: Presence | None = None,
     limits: Limits = LIMITS,
+    operators: Operators = NO_OPERATORS,
+    report_url: str | None = None,
 ) -> Router:
     return compose_router(
         contracts(),
@@ -122,6 +126,8 @@ def router_for(
         presence or Presence("gateway-1", "127.0.0.1:8080", lambda: 0.0),
         limits=limits,
         new_id=counted_ids(),
+        operators=operators,
+        report_url=report_url,
     )
 
 

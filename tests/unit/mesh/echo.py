@@ -150,7 +150,7 @@ class Callers:
         self.metadata = dict(self.credential.metadata())
 
     def player_metadata(self) -> dict[str, str]:
-        token = TokenSigner(self.key, PLAYER_AUDIENCE, 60).sign(USER_ID)
+        token = TokenSigner(self.key, PLAYER_AUDIENCE, 60).sign(USER_ID, sid=USER_ID)
         return {AUTHORIZATION: f"Bearer {token}"}
 
     def transport(

@@ -13,6 +13,7 @@ from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.process.server import Server
 from mesh.serving.dispatch import Dispatcher
+from mesh.serving.streams import StreamBounds
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
 from registry.rpc.registry import KEEPALIVE_SECONDS, RegistryRpc
@@ -24,6 +25,7 @@ from registry.use_cases.instance_cache import SETTLE_SECONDS, InstanceCache
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
 KEYS = {service: Ed25519PrivateKey.generate() for service in ("a", "b")}
 LEASE_SECONDS = 0.6
+FEW_STREAMS = StreamBounds(members=10, strangers=10, address=10)
 
 
 def token(service: str = "a") -> str:
@@ -47,9 +49,8 @@ class RunningRegistry:
         cls,
         listen: str = "127.0.0.1:0",
         *,
-        max_watchers: int = 10,
         lease_seconds: float = LEASE_SECONDS,
-        max_streams: int = 10,
+        stream_bounds: StreamBounds = FEW_STREAMS,
         first_list_seconds: float = 0.0,
         settle_seconds: float = SETTLE_SECONDS,
         shared: MemoryStore | None = None,
@@ -64,13 +65,15 @@ class RunningRegistry:
                 {service: key.public_key() for service, key in KEYS.items()}
             ),
         )
-        rpc = RegistryRpc(store, max_watchers=max_watchers, keepalive_seconds=keepalive_seconds)
-        dispatcher = Dispatcher(methods_of(SERVICE, rpc), authenticator)
+        rpc = RegistryRpc(store, keepalive_seconds=keepalive_seconds)
+        dispatcher = Dispatcher(
+            methods_of(SERVICE, rpc), authenticator, stream_bounds=stream_bounds
+        )
         cache = InstanceCache(
             store, first_list_seconds=first_list_seconds, settle_seconds=settle_seconds
         )
         discovery = DiscoveryService(
-            load_targets(DESCRIPTORS.read_bytes()), cache, max_streams=max_streams
+            load_targets(DESCRIPTORS.read_bytes()), cache, dispatcher.stream_slots()
         )
         server = Server(
             listen, (SERVICE.full_name,), dispatcher, _always_ready, streams=(discovery,)

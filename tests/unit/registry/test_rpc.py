@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from mesh.calling.unary import UnaryTransport
 from mesh.calls import AUTHORIZATION
 from mesh.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from mesh.serving.streams import StreamBounds
 from protos.registry.v1 import registry_pb2 as pb
 from tests.unit.registry.running import RunningRegistry, token, until
 
@@ -50,7 +51,7 @@ class Client:
 
 @pytest.fixture
 async def registry() -> AsyncIterator[RunningRegistry]:
-    running = await RunningRegistry.start(max_watchers=2)
+    running = await RunningRegistry.start(stream_bounds=StreamBounds(2, 2, 2))
     yield running
     await running.stop()
 
@@ -69,7 +70,10 @@ async def channel(registry: RunningRegistry) -> AsyncIterator[grpc.aio.Channel]:
 
 
 def watch(
-    channel: grpc.aio.Channel, service: str = "", seen: pb.WatchResponse | None = None
+    channel: grpc.aio.Channel,
+    service: str = "",
+    seen: pb.WatchResponse | None = None,
+    metadata: tuple[tuple[str, str], ...] = (),
 ) -> grpc.aio.UnaryStreamCall[Message, pb.WatchResponse]:
     method = channel.unary_stream(
         PREFIX + "Watch",
@@ -79,7 +83,7 @@ def watch(
     request = pb.WatchRequest(service=service)
     if seen is not None:
         request.list_id, request.revision = seen.list_id, seen.revision
-    return method(request)
+    return method(request, metadata=metadata)
 
 
 async def test_an_instance_is_listed_from_register_to_deregister(client: Client) -> None:
@@ -203,6 +207,9 @@ async def test_a_watcher_beyond_the_bound_is_refused_until_another_leaves(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await _next(watch(channel))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    member = watch(channel, metadata=((AUTHORIZATION, f"Bearer {token()}"),))
+    await _next(member)
+    member.cancel()
     first.cancel()
     await _until_watched(channel)
 

@@ -83,7 +83,7 @@ def _json(message: Any) -> bytes:
 
 def _query(message: Any) -> str:
     fields = json_format.MessageToDict(message) if message is not None else {}
-    return urlencode(fields)
+    return urlencode(fields, doseq=True)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,34 @@ def test_a_route_with_a_body_takes_no_query() -> None:
     with pytest.raises(InvalidArgument) as caught:
         binding_of("BuyCurrency", "POST").bind({}, "amount=5", b"{}", None)
     assert caught.value.fields[0].field == "amount"
+
+
+@pytest.mark.parametrize(
+    ("name", "verb", "document", "fields"),
+    [
+        ("Register", "POST", {"username": 7, "password": "x", "email": "nope"},
+         ["username", "password", "email"]),
+        ("Register", "POST", {"username": "a", "nope": 1},
+         ["nope", "username", "password", "email"]),
+        ("BuyCurrency", "POST", {"amount": 0, "payment_method": []}, ["payment_method", "amount"]),
+        ("BuyCurrency", "POST", {"amount": "5", "paymentMethod": []}, ["paymentMethod"]),
+        ("SendGift", "POST", {"itemId": "x", "to": "", "count": 101}, ["itemId", "to", "count"]),
+        ("Pull", "POST", {"count": 2, "nope": 1}, ["nope", "count"]),
+        ("Refresh", "POST", {"refresh_token": "gmr_", "nope": 1}, ["nope", "refresh_token"]),
+    ],
+)  # fmt: skip
+def test_broken_rules_are_named_beside_values_that_do_not_fit(
+    name: str, verb: str, document: dict[str, object], fields: list[str]
+) -> None:
+    variables = {"banner_id": "b"} if name == "Pull" else {}
+    with pytest.raises(InvalidArgument) as caught:
+        binding_of(name, verb).bind(variables, "", orjson.dumps(document), None)
+    assert [each.field for each in caught.value.fields] == fields
+
+
+def test_rules_alone_are_left_to_the_service() -> None:
+    bound = binding_of("Register", "POST").bind({}, "", b'{"username":"a"}', None)
+    assert bound.username == "a"
 
 
 def test_every_wrong_part_of_a_request_is_named_at_once() -> None:

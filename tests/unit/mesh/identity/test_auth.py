@@ -14,6 +14,7 @@ from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner, service_audience
 
 HOUR = 3600
 PLAYER_ID = "0d5c3a52-6a3c-4b8a-9d0e-2f5a7c1b9e44"
+SESSION_ID = "3f9a6b1e-52c4-4a7e-9d0c-0b1f2e3d4c5b"
 
 
 class Clock:
@@ -72,7 +73,7 @@ def unsigned(signer: TokenSigner, clock: Clock) -> str:
 async def test_a_player_is_known_by_the_token_that_was_signed_for_them(
     authenticator: Authenticator, signer: TokenSigner
 ) -> None:
-    token = signer.sign(PLAYER_ID)
+    token = signer.sign(PLAYER_ID, sid=SESSION_ID)
     for _ in range(2):
         identity = await authenticator.authenticate(bearer(token), OF_PLAYERS)
         assert identity == Player(PLAYER_ID)
@@ -81,7 +82,7 @@ async def test_a_player_is_known_by_the_token_that_was_signed_for_them(
 async def test_a_token_is_refused_from_the_second_it_expires_though_it_was_remembered(
     authenticator: Authenticator, signer: TokenSigner, clock: Clock
 ) -> None:
-    token = signer.sign(PLAYER_ID)
+    token = signer.sign(PLAYER_ID, sid=SESSION_ID)
     clock.now += HOUR - 1
     await authenticator.authenticate(bearer(token), OF_PLAYERS)
     clock.now += 1
@@ -98,7 +99,9 @@ async def test_a_method_without_a_rule_is_closed_to_everybody(
     authenticator: Authenticator, signer: TokenSigner
 ) -> None:
     with pytest.raises(PermissionDenied):
-        await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), Rule(Access.NOBODY))
+        await authenticator.authenticate(
+            bearer(signer.sign(PLAYER_ID, sid=SESSION_ID)), Rule(Access.NOBODY)
+        )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ async def test_a_missing_token_is_reported(authenticator: Authenticator, header:
 async def test_every_token_that_is_not_ours_is_refused(
     authenticator: Authenticator, signer: TokenSigner, clock: Clock, name: str
 ) -> None:
-    good = signer.sign(PLAYER_ID)
+    good = signer.sign(PLAYER_ID, sid=SESSION_ID)
     stranger = Ed25519PrivateKey.generate()
     claims = jwt.decode(good, options={"verify_signature": False})
     tokens = {
@@ -139,7 +142,9 @@ async def test_players_and_services_cannot_stand_in_for_one_another(
     service: tuple[Ed25519PrivateKey, Credential],
 ) -> None:
     with pytest.raises(PermissionDenied):
-        await authenticator.authenticate(bearer(signer.sign(PLAYER_ID)), of_services(["gacha_svc"]))
+        await authenticator.authenticate(
+            bearer(signer.sign(PLAYER_ID, sid=SESSION_ID)), of_services(["gacha_svc"])
+        )
     with pytest.raises(PermissionDenied):
         await authenticator.authenticate(service[1].metadata(), OF_PLAYERS)
     identity = await authenticator.authenticate(service[1].metadata(), of_services(["gacha_svc"]))
@@ -265,7 +270,7 @@ async def test_a_players_token_is_refused_once_its_key_is_gone_though_it_was_rem
     authenticator = Authenticator(
         "account_svc", player_keys=find, service_keys=fixed_service_keys({}), clock=clock
     )
-    shown = bearer(signer.sign(PLAYER_ID))
+    shown = bearer(signer.sign(PLAYER_ID, sid=SESSION_ID))
     for _ in range(2):
         assert await authenticator.authenticate(shown, OF_PLAYERS) == Player(PLAYER_ID)
     known.clear()

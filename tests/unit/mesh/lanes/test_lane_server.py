@@ -94,7 +94,7 @@ async def test_a_lane_does_not_lend_its_openers_rights(link: Link) -> None:
 async def test_only_a_process_of_the_mesh_opens_a_lane(link: Link, opener: str) -> None:
     tokens = {
         "nobody": "",
-        "player": TokenSigner(link.callers.key, PLAYER_AUDIENCE, 60).sign(USER_ID),
+        "player": TokenSigner(link.callers.key, PLAYER_AUDIENCE, 60).sign(USER_ID, sid=USER_ID),
         "stranger": Callers().credential.token(),
     }
     shown = 0

@@ -1,0 +1,1 @@
+"""Pages for people, as HTML that the gateway renders: no script, nothing from other hosts."""

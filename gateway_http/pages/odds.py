@@ -1,0 +1,103 @@
+"""GET /odds: the odds of every banner, to read and to print; for other clients the same JSON as
+GET /banners.
+
+The page presents what the public methods answer, and knows no field by name: prices in money
+come from GET /prices for the fields that are gems.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from gateway_http.errors import status_of
+from gateway_http.exchange import LimitClass, Request, Response
+from gateway_http.pages.html import VARY, html_response, inner, template, wants_html
+from gateway_http.pages.values import Presenter, column_notes, gem_amounts
+from gateway_http.transcoding.contracts import Contracts, UnsupportedContract
+from gateway_http.transcoding.router import Router
+from mesh.errors import MeshError
+
+BANNERS, PRICES = "/banners", "/prices"
+MOST_PRICES = 50
+
+
+class OddsPage:
+    """The endpoint. Errors are a page too, for browsers."""
+
+    limit_class = LimitClass.ADDRESS
+
+    def __init__(self, router: Router, contracts: Contracts) -> None:
+        """`router` has the routes of the contracts. Raises UnsupportedContract when the banners
+        are not a list of messages."""
+        self._router = router
+        self._comments = contracts.comments
+        self._response = _response_of(contracts, BANNERS)
+        self._list = _list_in(self._response)
+        self._template = template("odds.html")
+        self._error = template("error.html")
+        self._rendered: tuple[tuple[bytes, bytes], Response] | None = None
+
+    async def answer(self, request: Request) -> Response:
+        """Raises MeshError for a client that wants no HTML."""
+        if not wants_html(request.headers):
+            banners = await self._get(request, BANNERS)
+            return Response(200, banners.body, headers=[*VARY, *banners.headers])
+        try:
+            banners = await self._get(request, BANNERS)
+        except MeshError as error:
+            values = {"message": error.message, "trace_id": request.ids.trace_id}
+            return html_response(status_of(error), self._error, values)
+        listed: Sequence[Mapping[str, Any]] = orjson.loads(banners.body)[self._list.json_name]
+        prices = await self._prices(request, listed)
+        if self._rendered is None or self._rendered[0] != (banners.body, prices):
+            self._rendered = (banners.body, prices), self._page(listed, prices)
+        return self._rendered[1]
+
+    def _page(self, listed: Sequence[Mapping[str, Any]], prices: bytes) -> Response:
+        known = orjson.loads(prices)
+        currency = known["currency"]
+        by_gems = {each["amount"]: f"{each['price']} {currency}" for each in known["prices"]}
+        presenter = Presenter(self._comments, lambda gems: by_gems.get(gems, ""))
+        message = self._message()
+        sections = [presenter.section(message, each) for each in listed]
+        values = {"sections": sections, "notes": column_notes(sections)}
+        return html_response(200, self._template, values)
+
+    def _message(self) -> Descriptor:
+        message = self._list.message_type
+        assert message is not None, "the list holds messages"
+        return message
+
+    async def _prices(self, request: Request, listed: Sequence[Mapping[str, Any]]) -> bytes:
+        """The JSON of the prices of all gems on the page; an empty list if they are not known."""
+        message = self._message()
+        amounts = sorted({gems for each in listed for gems in gem_amounts(message, each)})
+        query = urlencode([("amounts", each) for each in amounts[:MOST_PRICES]])
+        try:
+            return (await self._get(request, PRICES, query)).body if amounts else _NO_PRICES
+        except MeshError:
+            return _NO_PRICES
+
+    async def _get(self, request: Request, path: str, query: str = "") -> Response:
+        target, _ = self._router.match("GET", path)
+        return await target.endpoint.answer(inner(request, path, query))
+
+
+_NO_PRICES = b'{"prices":[],"currency":""}'
+
+
+def _response_of(contracts: Contracts, path: str) -> Descriptor:
+    for operation in contracts.operations:
+        if any((each.verb, each.template) == ("GET", path) for each in operation.bindings):
+            return operation.response
+    raise UnsupportedContract(f"GET {path} is missing, which GET /odds shows")
+
+
+def _list_in(message: Descriptor) -> FieldDescriptor:
+    for field in message.fields:
+        if field.is_repeated and field.message_type is not None:
+            return field
+    raise UnsupportedContract(f"{message.full_name} has no list of messages")
