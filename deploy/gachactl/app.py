@@ -9,8 +9,9 @@ import sys
 import psycopg2
 import typer
 
-from deploy.gachactl import keys, lifecycle, logins, sagas
-from deploy.gachactl.reconcile import reconcile
+from deploy.gachactl import keys, lifecycle, sagas
+from deploy.gachactl.owned import logins
+from deploy.gachactl.owned.reconcile import reconcile
 from deploy.gachactl.target import NothingRuns
 from deploy.gachactl.transactions import commands as transactions
 from deploy.gachactl.transactions.report import described
