@@ -4,7 +4,7 @@
 PYTHON := .venv/bin/python
 GACHACTL := $(PYTHON) -m deploy.gachactl
 .DEFAULT_GOAL := help
-.PHONY: help up down status roll upgrade renew rotate-keys tx sagas logins admin-token clean test check bench faults chaos fuzz generate picture lock embedded dev
+.PHONY: help up down status roll upgrade renew rotate-keys tx sagas logins reconcile admin-token clean test check bench faults chaos fuzz generate picture lock embedded dev
 
 # Variables count only if they are given to make: the environment may have a PORT or a NAME for
 # something else. An empty value means that the variable is not given; a switch is also off with 0.
@@ -24,6 +24,7 @@ VARIABLES_rotate-keys := REVOKE PRUNE
 VARIABLES_tx := GID YES
 VARIABLES_sagas := ID
 VARIABLES_logins := NAME FORGIVE
+VARIABLES_reconcile := DAYS FOLLOW
 VARIABLES_test := ARGS
 VARIABLES_bench := ARGS
 VARIABLES_faults := MINUTES SEED MUTANTS ARGS
@@ -31,7 +32,7 @@ VARIABLES_fuzz := SEED ARGS
 VARIABLES_chaos := MINUTES SEED PROFILE ARGS
 VARIABLES_lock := UPGRADE
 VARIABLES_clean := YES
-KNOWN := $(sort $(foreach target,up rotate-keys tx sagas logins test bench faults fuzz chaos lock clean,$(VARIABLES_$(target))))
+KNOWN := $(sort $(foreach target,up rotate-keys tx sagas logins reconcile test bench faults fuzz chaos lock clean,$(VARIABLES_$(target))))
 USED := $(foreach target,$(MAKECMDGOALS),$(VARIABLES_$(target)))
 OTHERS := $(filter-out $(USED),$(foreach name,$(.VARIABLES),$(if $(call named,$(name)),$(name))))
 MISTAKEN := $(if $(OTHERS),$(foreach name,$(OTHERS),$(if $(filter $(KNOWN),$(shell echo '$(name)' | tr a-z A-Z)),$(name))))
@@ -82,6 +83,9 @@ sagas: ## list purchases and gifts that are under way or parked (ID=... retries 
 
 logins: ## show failed logins (NAME=... of one account, FORGIVE=1 unblocks it)
 	@$(IF_MADE) logins $(if $(call given,NAME),$(if $(call on,FORGIVE),forgive,show) -- "$$NAME",summary)
+
+reconcile: ## compare the payment provider, the purchases and the ledger (DAYS=30, FOLLOW=1 follows missed refunds and disputes)
+	@$(IF_MADE) reconcile $(if $(call given,DAYS),--days=$(DAYS)) $(if $(call on,FOLLOW),--follow)
 
 admin-token: ## print a token for an operator's calls, valid for a minute (curl -H "Authorization: Bearer ..."; FOR=account_svc)
 	@$(IF_MADE) admin-token $(if $(call given,FOR),--for "$$FOR")

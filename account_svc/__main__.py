@@ -1,4 +1,5 @@
-"""The account service: `python -m account_svc [serve | migrate | rotate-keys | logins]`."""
+"""The account service: `python -m account_svc [COMMAND]`; COMMAND is serve, migrate, rotate-keys,
+logins or reconcile."""
 
 import sys
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from account_svc.config import AccountSettings
 from account_svc.domain.login_attempts import schedules_with
 from account_svc.domain.payments import PaymentProvider
 from account_svc.domain.prices import Price, PriceList
-from account_svc.metrics import LoginMetrics, SessionMetrics
+from account_svc.metrics import LoginMetrics, ReconciliationMetrics, SessionMetrics
 from account_svc.rpc.accounts import AccountRpc
 from account_svc.rpc.debits import decode_debit, encode_debit_result
 from account_svc.rpc.gift_fees import GiftFeeRpc
@@ -26,6 +27,8 @@ from account_svc.rpc.purchases import PurchaseRpc
 from account_svc.rpc.sessions import EndedSessionRpc, SessionRpc
 from account_svc.rpc.signing_keys import SigningKeyRpc
 from account_svc.use_cases.accounts import Accounts
+from account_svc.use_cases.clawbacks.reconciliation import Reconciliation
+from account_svc.use_cases.clawbacks.saga import ClawbackSaga
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.gift_fees import GiftFees
 from account_svc.use_cases.login_guard import LoginGuard
@@ -86,6 +89,7 @@ class _Shop:
     sagas: SagaRunner
     purchases: Purchases
     prices: PriceList
+    reconciliation: Reconciliation
 
 
 async def serve(
@@ -95,7 +99,7 @@ async def serve(
     async with Runtime() as runtime:
         member = Member(runtime, settings, SERVICE)
         sign_in = _sign_in(runtime, settings, database, member)
-        shop = _shop(runtime, settings, database, failpoint)
+        shop = _shop(runtime, settings, database, member, failpoint)
         participant = Participant(database, "account", apply_debits, failpoint=failpoint)
         to_gacha_svc = member.identity.towards("gacha_svc")
         coordinator = RemoteCoordinator(member.client("gacha_svc"), to_gacha_svc.metadata)
@@ -116,13 +120,21 @@ async def serve(
         runtime.run_in_background(partial(keep_recovering, shop.sagas.run_once), "sagas")
         runtime.run_in_background(partial(keep_recovering, sign_in.guard.run_once), "logins")
         runtime.run_in_background(partial(keep_recovering, sign_in.sessions.forget_old), "sessions")
-        retention = retention_of(
-            database,
-            refused=timedelta(days=settings.keep_refused_days),
-            ended_sagas=timedelta(days=settings.keep_ended_sagas_days),
-        )
-        runtime.run_in_background(partial(keep_recovering, retention.run_once), "retention")
+        _keep_house(runtime, settings, database, shop)
         await serve_service(member, settings, service)
+
+
+def _keep_house(
+    runtime: Runtime, settings: AccountSettings, database: Database, shop: _Shop
+) -> None:
+    """Compares with the payment provider, and removes what is old."""
+    runtime.run_in_background(shop.reconciliation.keep_comparing, "reconciliation")
+    retention = retention_of(
+        database,
+        refused=timedelta(days=settings.keep_refused_days),
+        ended_sagas=timedelta(days=settings.keep_ended_sagas_days),
+    )
+    runtime.run_in_background(partial(keep_recovering, retention.run_once), "retention")
 
 
 async def _is_ready(database: Database, clock_offset: ClockOffset) -> bool:
@@ -149,11 +161,19 @@ def _sign_in(
 
 
 def _shop(
-    runtime: Runtime, settings: AccountSettings, database: Database, failpoint: Failpoint
+    runtime: Runtime,
+    settings: AccountSettings,
+    database: Database,
+    member: Member,
+    failpoint: Failpoint,
 ) -> _Shop:
     provider = choose_provider(settings)
     runtime.push_async_callback(provider.close)
-    sagas = SagaRunner(database, [PurchaseSaga(database, provider).definition], failpoint=failpoint)
+    definitions = [
+        PurchaseSaga(database, provider).definition,
+        ClawbackSaga(database, provider).definition,
+    ]
+    sagas = SagaRunner(database, definitions, failpoint=failpoint)
     runtime.push_async_callback(sagas.close)
     prices = PriceList(
         Price(settings.gem_price_minor, settings.gem_price_currency),
@@ -161,7 +181,15 @@ def _shop(
         provider.payment_methods,
     )
     purchases = Purchases(database, sagas, provider_name=provider.name, prices=prices)
-    return _Shop(provider, sagas, purchases, prices)
+    reconciliation = Reconciliation(
+        database,
+        provider,
+        sagas,
+        period_seconds=settings.reconciliation_seconds,
+        days=settings.reconciliation_days,
+        show=ReconciliationMetrics(member.metrics).show,
+    )
+    return _Shop(provider, sagas, purchases, prices, reconciliation)
 
 
 def _offered(
@@ -192,7 +220,7 @@ def _offered(
         ),
         (
             payment_events_pb2.DESCRIPTOR.services_by_name["PaymentEventService"],
-            PaymentEventRpc(PaymentEvents(database, shop.provider)),
+            PaymentEventRpc(PaymentEvents(database, shop.provider, shop.sagas)),
         ),
         (
             gift_fees_pb2.DESCRIPTOR.services_by_name["GiftFeeService"],

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import NoDecode
+from pydantic_settings import BaseSettings, NoDecode
 
 from account_svc.domain.prices import MAX_PRICE_MINOR, MAX_PURCHASE_GEMS, MAX_QUOTES
 from mesh.process.config import ServiceSettings
@@ -24,12 +24,11 @@ def _packages(written: object) -> object:
     return tuple(sorted(set(amounts)))
 
 
-class AccountSettings(ServiceSettings):
-    """Read once, from the environment."""
+class ShopSettings(BaseSettings):
+    """The database of the purchases, and the provider that is paid. Read once, from the
+    environment."""
 
     database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql://")
-    signing_keys_dir: Path = Field(validation_alias="ACCOUNT_SIGNING_KEYS_DIR")
-    database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100)
 
     payment_provider: ProviderName = Field(validation_alias="PAYMENT_PROVIDER")
     payment_url: str | None = Field(
@@ -52,6 +51,35 @@ class AccountSettings(ServiceSettings):
     )
     """The secret that signs the provider's webhooks."""
 
+    @field_validator("payment_url")
+    @classmethod
+    def _require_url_of_sandbox(cls, url: str | None, others: ValidationInfo) -> str | None:
+        if url is None and others.data.get("payment_provider") == "sandbox":
+            raise ValueError("is required for PAYMENT_PROVIDER=sandbox")
+        return url
+
+    @field_validator("payment_secret_key", mode="before")
+    @classmethod
+    def _read_secret_key(cls, value: str | None, others: ValidationInfo) -> str:
+        secret = chosen_secret("PAYMENT_SECRET_KEY", value, others.data["payment_secret_key_file"])
+        is_stripe = others.data.get("payment_provider") == "stripe"
+        if is_stripe and not secret.startswith(("sk_", "rk_")):
+            raise ValueError("must be a secret or restricted key of Stripe (sk_... or rk_...)")
+        return secret
+
+    @field_validator("payment_webhook_secret", mode="before")
+    @classmethod
+    def _read_webhook_secret(cls, value: str | None, others: ValidationInfo) -> str:
+        file = others.data["payment_webhook_secret_file"]
+        return chosen_secret("PAYMENT_WEBHOOK_SECRET", value, file)
+
+
+class AccountSettings(ServiceSettings, ShopSettings):
+    """Read once, from the environment."""
+
+    signing_keys_dir: Path = Field(validation_alias="ACCOUNT_SIGNING_KEYS_DIR")
+    database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100)
+
     gem_price_minor: int = Field(
         99, validation_alias="ACCOUNT_GEM_PRICE_MINOR", ge=1, le=MAX_PRICE_MINOR
     )
@@ -61,10 +89,20 @@ class AccountSettings(ServiceSettings):
         "USD", validation_alias="ACCOUNT_GEM_PRICE_CURRENCY", pattern=r"^[A-Z]{3}$"
     )
     """ISO 4217."""
+
     gem_packages: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_packages)] = Field(
         (160, 800, 1600, 4800, 16_000), validation_alias="ACCOUNT_GEM_PACKAGES"
     )
     """The amounts of gems that the price list offers; any other amount can be bought too."""
+
+    reconciliation_seconds: int = Field(
+        86_400, validation_alias="ACCOUNT_RECONCILIATION_SECONDS", ge=60, le=30 * 86_400
+    )
+    """How often the payment provider, the purchases and the ledger are compared."""
+    reconciliation_days: int = Field(
+        7, validation_alias="ACCOUNT_RECONCILIATION_DAYS", ge=1, le=400
+    )
+    """How many days back each comparison goes."""
 
     hashing_niceness: int = Field(
         BACKGROUND, validation_alias="ACCOUNT_HASHING_NICENESS", ge=0, le=19
@@ -88,25 +126,3 @@ class AccountSettings(ServiceSettings):
         90, validation_alias="ACCOUNT_KEEP_ENDED_SAGAS_DAYS", ge=1, le=3650
     )
     """How long ended sagas are kept, for people who look into them."""
-
-    @field_validator("payment_url")
-    @classmethod
-    def _require_url_of_sandbox(cls, url: str | None, others: ValidationInfo) -> str | None:
-        if url is None and others.data.get("payment_provider") == "sandbox":
-            raise ValueError("is required for PAYMENT_PROVIDER=sandbox")
-        return url
-
-    @field_validator("payment_secret_key", mode="before")
-    @classmethod
-    def _read_secret_key(cls, value: str | None, others: ValidationInfo) -> str:
-        secret = chosen_secret("PAYMENT_SECRET_KEY", value, others.data["payment_secret_key_file"])
-        is_stripe = others.data.get("payment_provider") == "stripe"
-        if is_stripe and not secret.startswith(("sk_", "rk_")):
-            raise ValueError("must be a secret or restricted key of Stripe (sk_... or rk_...)")
-        return secret
-
-    @field_validator("payment_webhook_secret", mode="before")
-    @classmethod
-    def _read_webhook_secret(cls, value: str | None, others: ValidationInfo) -> str:
-        file = others.data["payment_webhook_secret_file"]
-        return chosen_secret("PAYMENT_WEBHOOK_SECRET", value, file)

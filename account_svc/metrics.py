@@ -1,9 +1,12 @@
-"""Metrics of account_svc: refused login attempts, and refreshed sessions."""
+"""Metrics of account_svc: refused login attempts, refreshed sessions, and the last comparison with
+the payment provider."""
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from account_svc.domain.clawbacks.differences import DifferenceKind
 from account_svc.domain.login_attempts import Kind
 from account_svc.domain.sessions import REFRESH_OUTCOMES
+from account_svc.storage.reconciliations import EndedReconciliation
 
 
 class LoginMetrics:
@@ -40,3 +43,27 @@ class SessionMetrics:
     def count_refresh(self, outcome: str) -> None:
         """Counts one request; `outcome` is one of REFRESH_OUTCOMES."""
         self._children[outcome].inc()
+
+
+class ReconciliationMetrics:
+    """The last comparison of the provider, the purchases and the ledger, by whichever instance."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Raises ValueError when the registry has them already."""
+        self._differences = Gauge(
+            "account_reconciliation_differences",
+            "Differences that the last comparison with the payment provider found, by kind.",
+            ["kind"],
+            registry=registry,
+        )
+        self._ended_at = Gauge(
+            "account_reconciliation_ended_timestamp_seconds",
+            "When the last comparison with the payment provider ended; 0 before the first.",
+            registry=registry,
+        )
+
+    def show(self, last: EndedReconciliation) -> None:
+        """Shows the result."""
+        for kind in DifferenceKind:
+            self._differences.labels(kind.value).set(last.counts.get(kind.value, 0))
+        self._ended_at.set(last.ended_at.timestamp())

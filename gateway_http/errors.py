@@ -59,6 +59,7 @@ STATUS_BY_CODE: dict[Code, int] = {
 """google.rpc.Code to HTTP, as google/rpc/code.proto maps them."""
 
 STATUS_BY_REASON: dict[str, int] = {
+    "WALLET_IN_DEBT": 402,
     "METHOD_NOT_ALLOWED": 405,
     "REQUEST_TIMEOUT": 408,
     "REQUEST_TOO_LARGE": 413,

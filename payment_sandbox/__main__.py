@@ -21,7 +21,8 @@ from mesh.settings_loading import load
 from payment_sandbox.app import SandboxApp
 from payment_sandbox.config import SandboxSettings
 from payment_sandbox.faults import Faults
-from payment_sandbox.storage import Book
+from payment_sandbox.reversals import Reversals
+from payment_sandbox.storage.book import Book
 from payment_sandbox.use_cases import Pace, Provider
 from payment_sandbox.webhooks import Webhooks
 
@@ -35,7 +36,8 @@ async def serve(settings: SandboxSettings, book: Book) -> None:
         session = await runtime.enter_async_context(aiohttp.ClientSession())
         pace = Pace(settings.pending_seconds, settings.slow_seconds)
         app = SandboxApp(
-            Provider(book, pace, clock=time.time, new_id=lambda: uuid4().hex),
+            Provider(book, pace, clock=time.time, new_id=_new_id),
+            Reversals(book, clock=time.time, new_id=_new_id),
             Faults(settings.faults),
             pace,
             secret_key=settings.secret_key.get_secret_value(),
@@ -55,6 +57,10 @@ async def serve(settings: SandboxSettings, book: Book) -> None:
         runtime.run_in_background(webhooks.run, "webhooks")
         await runtime.until_stopped()
     log.info("leave")
+
+
+def _new_id() -> str:
+    return uuid4().hex
 
 
 async def _listen(runner: web.AppRunner, address: str) -> None:

@@ -2,34 +2,31 @@
 
     POST /v1/charges               makes a charge; Idempotency-Key; 201, 200 when repeated, 402
                                    with the charge when it was declined
-    GET  /v1/charges/{key}         the charge of an idempotency key
-    POST /v1/charges/{id}/refund   refunds it; Idempotency-Key
-    GET  /v1/charges               all charges with their refunds; ?after=NUMBER&limit=COUNT
+    GET  /v1/charges/{id or key}   a charge; its key is the Idempotency-Key that made it
+    GET  /v1/charges               all charges with their refunds and disputes, in pages:
+                                   ?after=NUMBER&limit=COUNT&since=SECONDS&until=SECONDS
     GET, PUT /v1/faults            random faults: see payment_sandbox.faults
     GET  /healthz                  200 when the book can be read and written; needs no key
 
-Every other call needs `Authorization: Bearer KEY`. Errors are {"error": {"code",
-"message"}}. Bodies and the number of requests in flight are bounded.
+Refunds and disputes: payment_sandbox.reversal_routes. Every other call needs
+`Authorization: Bearer KEY`. Errors are {"error": {"code", "message"}}. Bodies and the number of
+requests in flight are bounded.
 """
 
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
-import orjson
 import structlog
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from payment_sandbox.domain import (
     BEHAVIOURS,
     MAX_AMOUNT_MINOR,
-    MAX_PAGE_SIZE,
     MAX_TEXT_LENGTH,
     Away,
     BadKey,
-    BadRequest,
     BookUnavailable,
     Charge,
     ChargeState,
@@ -39,6 +36,16 @@ from payment_sandbox.domain import (
 )
 from payment_sandbox.faults import Fault, FaultRates, Faults
 from payment_sandbox.messages import Json, charge_json
+from payment_sandbox.requests import (
+    PageQuery,
+    answer_json,
+    answer_refusal,
+    idempotency_key,
+    read_body,
+    read_query,
+)
+from payment_sandbox.reversal_routes import ReversalRoutes, Work
+from payment_sandbox.reversals import Reversals
 from payment_sandbox.use_cases import Pace, Provider
 
 MAX_BODY_BYTES = 16 * 1024
@@ -57,25 +64,16 @@ class OrderBody(BaseModel):
     customer: str = Field(min_length=1, max_length=MAX_TEXT_LENGTH)
 
 
-class PageQuery(BaseModel):
-    """The query of GET /v1/charges."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    after: int = Field(0, ge=0, lt=2**63)
-    limit: int = Field(100, ge=1, le=MAX_PAGE_SIZE)
-
-
-Body = TypeVar("Body", bound=BaseModel)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class SandboxApp:
-    """The handlers, over one provider."""
+    """The handlers, over one provider and its reversals."""
 
     def __init__(
         self,
         provider: Provider,
+        reversals: Reversals,
         faults: Faults,
         pace: Pace,
         *,
@@ -86,6 +84,7 @@ class SandboxApp:
         """`clock` gives Unix seconds."""
         self._max_in_flight = max_in_flight
         self._provider = provider
+        self._reversals = reversals
         self._faults = faults
         self._pace = pace
         self._secret_key = secret_key.encode()
@@ -104,8 +103,8 @@ class SandboxApp:
             [
                 web.post("/v1/charges", self._charge),
                 web.get("/v1/charges", self._list),
-                web.get("/v1/charges/{key}", self._find),
-                web.post("/v1/charges/{charge_id}/refund", self._refund),
+                web.get("/v1/charges/{name}", self._find),
+                *ReversalRoutes(self._reversals, self._reverse).routes(),
                 web.get("/v1/faults", self._show_faults),
                 web.put("/v1/faults", self._set_faults),
                 web.get("/healthz", self._health),
@@ -124,14 +123,14 @@ class SandboxApp:
             return await handler(request)
         except BookUnavailable as error:
             log.error("fail_request", path=request.path, message=error.message)
-            return _refusal(error.STATUS, error.CODE, error.message)
+            return answer_refusal(error.STATUS, error.CODE, error.message)
         except SandboxError as error:
-            return _refusal(error.STATUS, error.CODE, error.message)
+            return answer_refusal(error.STATUS, error.CODE, error.message)
         except web.HTTPException as error:
-            return _refusal(error.status, "invalid_request", error.reason)
+            return answer_refusal(error.status, "invalid_request", error.reason)
         except Exception as error:
             log.error("fail_request", path=request.path, exc_info=error)
-            return _refusal(500, "api_error", "Something went wrong at the sandbox.")
+            return answer_refusal(500, "api_error", "Something went wrong at the sandbox.")
         finally:
             self._in_flight -= 1
 
@@ -142,11 +141,11 @@ class SandboxApp:
             raise BadKey
 
     async def _charge(self, request: web.Request) -> web.Response:
-        body = await _body(request, OrderBody)
+        body = await read_body(request, OrderBody)
         order = Order(body.amount_minor, body.currency, body.payment_method, body.customer)
         fault = self._draw_fault()
         charge, is_new = await self._provider.charge(
-            _key(request), order, webhook_copies=2 if fault.duplicated else 1
+            idempotency_key(request), order, webhook_copies=2 if fault.duplicated else 1
         )
         behaviour = BEHAVIOURS[order.payment_method]
         await self._harm(
@@ -157,43 +156,38 @@ class SandboxApp:
         shown = self._shown(charge)
         if charge.state(self._clock()) is ChargeState.DECLINED:
             message = f"The payment method was declined: {charge.decline_code}."
-            return _refusal(402, charge.decline_code, message, charge=shown)
-        return _json(shown, status=201 if is_new else 200)
+            return answer_refusal(402, charge.decline_code, message, charge=shown)
+        return answer_json(shown, status=201 if is_new else 200)
 
     async def _find(self, request: web.Request) -> web.Response:
         fault = self._draw_fault()
-        charge = await self._provider.find(request.match_info["key"])
+        charge = await self._provider.find(request.match_info["name"])
         await self._harm(request, is_slow=fault.slow, is_dropped=fault.dropped)
-        return _json(self._shown(charge))
+        return answer_json(self._shown(charge))
 
-    async def _refund(self, request: web.Request) -> web.Response:
+    async def _reverse(self, request: web.Request, work: Work) -> web.Response:
         fault = self._draw_fault()
-        charge = await self._provider.refund(
-            request.match_info["charge_id"],
-            _key(request),
-            webhook_copies=2 if fault.duplicated else 1,
-        )
+        charge = await work(fault)
         await self._harm(request, is_slow=fault.slow, is_dropped=fault.dropped)
-        return _json(self._shown(charge))
+        return answer_json(self._shown(charge))
 
     async def _list(self, request: web.Request) -> web.Response:
-        query = _validated(PageQuery, dict(request.query))
-        charges, has_more = await self._provider.page(query.after, query.limit)
+        charges, has_more = await self._provider.page(read_query(request, PageQuery).page())
         shown = [self._shown(charge) for charge in charges]
         next_after = charges[-1].number if has_more else None
-        return _json({"charges": shown, "next_after": next_after})
+        return answer_json({"charges": shown, "next_after": next_after})
 
     async def _show_faults(self, request: web.Request) -> web.Response:
-        return _json(self._faults.rates.model_dump())
+        return answer_json(self._faults.rates.model_dump())
 
     async def _set_faults(self, request: web.Request) -> web.Response:
-        self._faults.set(await _body(request, FaultRates))
+        self._faults.set(await read_body(request, FaultRates))
         log.info("set_faults", **self._faults.rates.model_dump())
-        return _json(self._faults.rates.model_dump())
+        return answer_json(self._faults.rates.model_dump())
 
     async def _health(self, request: web.Request) -> web.Response:
         await self._provider.check()
-        return _json({"status": "ok"})
+        return answer_json({"status": "ok"})
 
     def _draw_fault(self) -> Fault:
         """The fault of this request. Raises Away if the fault is a failure."""
@@ -212,40 +206,3 @@ class SandboxApp:
 
     def _shown(self, charge: Charge) -> Json:
         return charge_json(charge, charge.state(self._clock()))
-
-
-def _key(request: web.Request) -> str:
-    return request.headers.get("Idempotency-Key", "")
-
-
-async def _body(request: web.Request, kind: type[Body]) -> Body:
-    raw = await request.read()
-    try:
-        return kind.model_validate_json(raw)
-    except ValidationError as error:
-        raise _bad_request(error) from None
-
-
-def _validated(kind: type[Body], values: dict[str, str]) -> Body:
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise _bad_request(error) from None
-
-
-def _bad_request(error: ValidationError) -> BadRequest:
-    """Every fault, with the field's name."""
-    return BadRequest(
-        "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}"
-            for fault in error.errors()
-        )
-    )
-
-
-def _json(body: Json, status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
-
-
-def _refusal(status: int, code: str, message: str, **more: object) -> web.Response:
-    return _json({"error": {"code": code, "message": message}, **more}, status)

@@ -1,8 +1,8 @@
 """Charges and refunds, and how each payment method makes the sandbox behave. Pure.
 
-The caller's idempotency key names a charge permanently. A charge is refunded at most once, and
-as a whole. A pending charge becomes a succeeded one only by the clock, so that it does so even
-if the sandbox is down at that time.
+The caller's idempotency key names a charge permanently. A charge can be refunded in parts, and
+disputed (`payment_sandbox.reversal`). A pending charge becomes a succeeded one only by the clock,
+so that it does so even if the sandbox is down at that time.
 """
 
 import re
@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
+
+from payment_sandbox.reversal import Reversal, ReversalKind
 
 MAX_AMOUNT_MINOR = 10**12
 MAX_KEY_LENGTH = 255
@@ -123,7 +125,18 @@ class AlreadyRefunded(SandboxError):
     STATUS, CODE = 409, "charge_already_refunded"
 
     def __init__(self) -> None:
-        super().__init__("The charge was refunded before, under another key.")
+        super().__init__("The whole charge was refunded before, under another key.")
+
+
+class NoSuchReversal(SandboxError):
+    STATUS, CODE = 404, "reversal_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such refund or dispute.")
+
+
+class NotReversible(SandboxError):
+    STATUS, CODE = 409, "reversal_not_possible"
 
 
 class TooManyRequests(SandboxError):
@@ -163,15 +176,6 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Refund:
-    """A refund of a whole charge."""
-
-    refund_id: str
-    key: str
-    created_at: float
-
-
-@dataclass(frozen=True, slots=True)
 class Charge:
     """One charge of the book; `number` counts them from 1. Times are Unix seconds.
 
@@ -185,14 +189,20 @@ class Charge:
     decline_code: str
     created_at: float
     settles_at: float
-    refund: Refund | None = None
+    reversals: tuple[Reversal, ...] = ()
 
     def state(self, now: float) -> ChargeState:
-        if self.refund is not None:
+        """It is refunded when no money is left of it after its refunds that did not fail."""
+        if self.left_minor(ReversalKind.REFUND) <= 0:
             return ChargeState.REFUNDED
         if self.decline_code:
             return ChargeState.DECLINED
         return ChargeState.PENDING if now < self.settles_at else ChargeState.SUCCEEDED
+
+    def left_minor(self, *kinds: ReversalKind) -> int:
+        """The money that reversals of these kinds have left of it."""
+        gone = (each for each in self.reversals if each.kind in kinds and each.returns_money)
+        return self.order.amount_minor - sum(each.amount_minor for each in gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +219,13 @@ def checked_key(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise BadRequest(f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} visible ASCII characters.")
     return key
+
+
+def check_known(charge: Charge | None) -> Charge:
+    """Raises NoSuchCharge."""
+    if charge is None:
+        raise NoSuchCharge
+    return charge
 
 
 def behaviour_of(payment_method: str) -> Behaviour:

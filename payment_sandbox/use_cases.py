@@ -1,25 +1,22 @@
-"""The provider's operations: it charges once, refunds once, and sends webhooks."""
+"""The provider's charges: it charges once, and sends webhooks. Refunds and disputes are in
+`payment_sandbox.reversals`."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from payment_sandbox.domain import (
-    AlreadyRefunded,
     Announcement,
     Away,
     Charge,
-    ChargeState,
     KeyReused,
-    NoSuchCharge,
-    NotRefundable,
     Order,
-    Refund,
     announcements,
     behaviour_of,
+    check_known,
     checked_key,
 )
-from payment_sandbox.messages import event_json
-from payment_sandbox.storage import Book, NewDelivery
+from payment_sandbox.messages import charge_event
+from payment_sandbox.storage.book import Book, NewDelivery, Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class Pace:
 
 
 class Provider:
-    """Charges and refunds over one book."""
+    """Charges over one book."""
 
     def __init__(
         self,
@@ -82,52 +79,21 @@ class Provider:
             raise KeyReused
         return charge, is_new
 
-    async def find(self, key: str) -> Charge:
-        """The charge of that key. Raises BadRequest, NoSuchCharge."""
-        charge = await self._book.find_charge(checked_key(key))
-        if charge is None:
-            raise NoSuchCharge
-        return charge
-
-    async def refund(self, charge_id: str, key: str, *, webhook_copies: int = 1) -> Charge:
-        """Refunds the whole charge. Idempotent by `key`.
-
-        Raises BadRequest, NoSuchCharge, NotRefundable, AlreadyRefunded when it was refunded
-        under another key, and KeyReused when the key refunded another charge.
-        """
-        now = self._clock()
-        other = await self._book.find_refunded_with(checked_key(key))
-        if other is not None and other.charge_id != charge_id:
-            raise KeyReused
-
-        def check(charge: Charge | None) -> None:
-            if charge is None:
-                raise NoSuchCharge
-            if charge.refund is not None:
-                if charge.refund.key != key:
-                    raise AlreadyRefunded
-            elif charge.state(now) is not ChargeState.SUCCEEDED:
-                raise NotRefundable(charge.state(now))
-
-        def webhooks(charge: Charge) -> Iterable[NewDelivery]:
-            yield from self._deliveries(
-                charge, Announcement(ChargeState.REFUNDED, now, webhook_copies)
-            )
-
-        refund = Refund(f"re_{self._new_id()}", key, now)
-        return await self._book.add_refund(charge_id, refund, check, webhooks)
+    async def find(self, name: str) -> Charge:
+        """The charge with that id or key. Raises BadRequest, NoSuchCharge."""
+        return check_known(await self._book.find_charge(checked_key(name)))
 
     async def check(self) -> None:
         """Raises BookUnavailable unless the book can be read and written."""
         await self._book.check()
 
-    async def page(self, after: int, limit: int) -> tuple[list[Charge], bool]:
-        """The charges numbered above `after`, and whether there are more."""
-        charges = await self._book.list_charges(after, limit + 1)
-        return charges[:limit], len(charges) > limit
+    async def page(self, page: Page) -> tuple[list[Charge], bool]:
+        """The charges of the page, and whether there are more."""
+        charges = await self._book.list_charges(replace(page, limit=page.limit + 1))
+        return charges[: page.limit], len(charges) > page.limit
 
     def _deliveries(self, charge: Charge, announcement: Announcement) -> Iterable[NewDelivery]:
         """One delivery for each copy. All copies have one event id."""
-        body = event_json(f"evt_{self._new_id()}", charge, announcement.state, announcement.due_at)
+        body = charge_event(f"evt_{self._new_id()}", charge, announcement)
         for _ in range(announcement.copies):
             yield NewDelivery(body, announcement.due_at)

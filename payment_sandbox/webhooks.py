@@ -17,7 +17,7 @@ import aiohttp
 import structlog
 
 from payment_sandbox.domain import BookUnavailable
-from payment_sandbox.storage import Book, Delivery
+from payment_sandbox.storage.book import Book, Delivery
 
 SIGNATURE_HEADER = "Sandbox-Signature"
 MAX_ATTEMPTS = 12

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import psycopg2
 
+from proof.clawbacks import CHECKS_OF_CLAWBACKS
 from proof.fairness import CHECKS_OF_DRAWS
 from proof.stack import Mesh
 
@@ -16,12 +17,16 @@ SETTLE_SECONDS = 15.0
 Row = tuple[object, ...]
 
 CHECKS_OF_ACCOUNT = {
-    "a balance is the sum of its ledger": """
-        SELECT user_id, balance, coalesce(sum(amount), 0) FROM wallet
+    **CHECKS_OF_CLAWBACKS,
+    "a balance less its debt is the sum of its ledger": """
+        SELECT user_id, balance, debt, coalesce(sum(amount), 0) FROM wallet
         LEFT JOIN ledger USING (user_id)
-        GROUP BY user_id, balance HAVING balance <> coalesce(sum(amount), 0)
+        GROUP BY user_id, balance, debt HAVING balance - debt <> coalesce(sum(amount), 0)
     """,
-    "a balance is never negative": "SELECT user_id, balance FROM wallet WHERE balance < 0",
+    "a balance and a debt are never negative, and never both above zero": """
+        SELECT user_id, balance, debt FROM wallet
+        WHERE balance < 0 OR debt < 0 OR (balance > 0 AND debt > 0)
+    """,
     "a player has a wallet": """
         SELECT user_id FROM player LEFT JOIN wallet USING (user_id) WHERE balance IS NULL
     """,
@@ -36,8 +41,8 @@ CHECKS_OF_ACCOUNT = {
         WHERE purchase_id IS NULL OR operation_id IS NULL
     """,
     "a purchase has an outcome if and only if its saga has ended as that says": """
-        SELECT saga_id, state, outcome FROM saga FULL JOIN purchase ON saga_id = purchase_id
-        LEFT JOIN purchase_outcome USING (purchase_id)
+        SELECT saga_id, state, outcome FROM (SELECT * FROM saga WHERE kind = 'purchase') AS saga
+        FULL JOIN purchase ON saga_id = purchase_id LEFT JOIN purchase_outcome USING (purchase_id)
         WHERE purchase_id IS NULL
            -- Ended sagas are removed, a day after their end at the earliest.
            OR (saga_id IS NULL
@@ -45,7 +50,7 @@ CHECKS_OF_ACCOUNT = {
            OR saga_id IS NOT NULL AND coalesce(upper(outcome), 'none')
               <> CASE WHEN state IN ('CREDITED', 'FAILED', 'REFUNDED') THEN state ELSE 'none' END
     """,
-    "no purchase is overdue or waits for a person": """
+    "no purchase and no clawback is overdue or waits for a person": """
         SELECT saga_id, state, attempt_count, reason FROM saga
         WHERE is_parked OR due_at < now() - interval '30 seconds'
     """,

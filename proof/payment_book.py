@@ -1,8 +1,8 @@
 """The payment sandbox of a mesh: its book of all charges, and its faults."""
 
 import time
-from collections.abc import Iterator
-from typing import Any, TypedDict
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypedDict
 
 import httpx
 
@@ -14,11 +14,17 @@ PATIENCE_SECONDS = 20.0
 POLL_SECONDS = 0.05
 
 
-class BookedRefund(TypedDict):
-    """A refund of a charge."""
+Kind = Literal["refund", "dispute"]
+
+
+class BookedReversal(TypedDict):
+    """A refund or dispute of a charge."""
 
     id: str
     key: str
+    charge: str
+    amount_minor: int
+    status: str
     created_at: float
 
 
@@ -34,13 +40,29 @@ class BookedCharge(TypedDict):
     customer: str
     decline_code: str
     created_at: float
-    refund: BookedRefund | None
+    refunds: list[BookedReversal]
+    disputes: list[BookedReversal]
 
 
 def booked_charges(mesh: Mesh) -> list[BookedCharge]:
-    """Every charge, with its refund, oldest first."""
+    """Every charge, with its refunds and disputes, oldest first."""
     with _client(mesh) as client:
         return list(_pages(client))
+
+
+def reverse(mesh: Mesh, kind: Kind, charge_key: str, key: str, **body: object) -> BookedReversal:
+    """Refunds or disputes the charge of a purchase, as an operator or a bank does; `body` may
+    have "amount_minor", and for a refund "status". Returns the new reversal. Idempotent by
+    `key`."""
+    path = f"/v1/charges/{charge_key}/{kind}"
+    charge = _post(mesh, path, body, {"Idempotency-Key": key})
+    made: list[BookedReversal] = [each for each in charge[f"{kind}s"] if each["key"] == key]
+    return made[0]
+
+
+def move_reversal(mesh: Mesh, kind: Kind, reversal_id: str, status: str) -> None:
+    """Sets the status of a refund or dispute."""
+    _post(mesh, f"/v1/{kind}s/{reversal_id}", {"status": status}, {})
 
 
 def set_faults(mesh: Mesh, rates: FaultRates) -> None:
@@ -63,6 +85,11 @@ def _client(mesh: Mesh) -> httpx.Client:
     return httpx.Client(
         base_url=f"http://{sandbox['address']}", headers={"Authorization": f"Bearer {secret_key}"}
     )
+
+
+def _post(mesh: Mesh, path: str, body: Mapping[str, object], headers: Mapping[str, str]) -> Any:
+    with _client(mesh) as client:
+        return client.post(path, json=body, headers=headers).raise_for_status().json()
 
 
 def _pages(client: httpx.Client) -> Iterator[BookedCharge]:

@@ -6,10 +6,14 @@ from types import MappingProxyType
 
 import structlog
 
-from account_svc.commands import logins, rotate_keys
+from account_svc.commands import logins, reconcile, rotate_keys
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = MappingProxyType(
-    {"rotate-keys": rotate_keys.main, "logins": logins.main}
+    {
+        "rotate-keys": rotate_keys.main,
+        "logins": logins.main,
+        "reconcile": reconcile.main,
+    }
 )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from account_svc.domain.accounts import USER_NOT_FOUND, UserNotFound
 from account_svc.domain.debits import INSUFFICIENT_CURRENCY
+from account_svc.domain.wallets import WALLET_IN_DEBT, WalletInDebt
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError
 
 GIFT_FEE = "gift_fee"
@@ -33,6 +34,7 @@ class GiftFeeRefunded(FailedPrecondition):
 
 REFUSALS: Mapping[str, Callable[[], MeshError]] = {
     INSUFFICIENT_CURRENCY: InsufficientCurrency,
+    WALLET_IN_DEBT: WalletInDebt,
     USER_NOT_FOUND: UserNotFound,
     GiftFeeRefunded.REASON: GiftFeeRefunded,
 }
@@ -66,9 +68,12 @@ class Payer:
     user_id: str
     username: str
     balance_gems: int
+    debt_gems: int = 0
 
     def refusal_of(self, fee_gems: int) -> str:
         """The reason why the wallet would refuse the fee now; empty if it would pay."""
+        if self.debt_gems and fee_gems:
+            return WALLET_IN_DEBT
         return INSUFFICIENT_CURRENCY if self.balance_gems < fee_gems else ""
 
 

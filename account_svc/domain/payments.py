@@ -2,14 +2,16 @@
 
 A provider cannot be locked, and its replies can be lost. So the caller's key names a charge
 permanently. A call with the same key resolves an unknown outcome, and nothing is charged twice
-under one key. A refund returns one whole charge, and has a key too.
+under one key. A refund of ours returns one whole charge, and has a key too. Operators and banks
+reverse charges as well, in whole or in part: see `account_svc.domain.reversals`.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from account_svc.domain.reversals import Reversal, ReversedCharge
 from mesh.deadlines import Deadline
 from mesh.errors import (
     DependencyAway,
@@ -122,11 +124,33 @@ class Charge:
 class PaymentEvent:
     """A webhook about a charge. It may come late, twice or out of order.
 
-    It is a reason to fetch the charge, not a proof of its state.
+    It is a reason to fetch the charge, not a proof of its state. `key` is the charge's key; it is
+    empty when the event does not say it. `reversed_charge_id` is the provider's id of a charge
+    with a new or changed refund or dispute; it is empty for any other event.
     """
 
     event_id: str
     key: str
+    reversed_charge_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BookedCharge:
+    """A charge in the provider's own list, for comparison. `amount_minor` is what was charged."""
+
+    key: str
+    charge_id: str
+    state: ChargeState
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From `since` to just before `until`, in Unix seconds."""
+
+    since: int
+    until: int
 
 
 class PaymentProvider(Protocol):
@@ -158,6 +182,21 @@ class PaymentProvider(Protocol):
     async def refund(self, charge: Charge, key: str, deadline: Deadline) -> None:
         """Refunds the whole charge. Idempotent by `key`. Succeeds if the charge is already
         refunded."""
+        ...
+
+    async def find_reversals(self, charge_id: str, deadline: Deadline) -> ReversedCharge | None:
+        """All refunds and disputes of the charge, as they are now; None when the provider has no
+        such charge."""
+        ...
+
+    def list_charges(self, period: Period) -> AsyncIterator[BookedCharge]:
+        """The charges with a key of ours that were made in the period, in no order. A refunded
+        one may be listed as succeeded."""
+        ...
+
+    def list_reversals(self, period: Period) -> AsyncIterator[Reversal]:
+        """The refunds and disputes that were made in the period, in no order. They may belong to
+        charges of another user of the same provider."""
         ...
 
     def read_event(self, body: bytes, signature: str) -> PaymentEvent | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from account_svc.domain.prices import MAX_PURCHASE_GEMS
 from mesh.errors import FieldViolation, InvalidArgument, NotFound
@@ -72,7 +73,8 @@ class Purchase:
 @dataclass(frozen=True, slots=True)
 class PurchaseRecord:
     """A stored purchase. `number` grows with every purchase of the database, `reason` says why
-    it was not credited, `balance_after_gems` is the balance right after the credit."""
+    it was not credited, `balance_after_gems` is the balance right after the credit;
+    `taken_back_gems` were taken since, because money was given back."""
 
     number: int
     purchase: Purchase
@@ -82,6 +84,16 @@ class PurchaseRecord:
     age_seconds: float
     created_at: datetime
     ended_at: datetime | None
+    taken_back_gems: int = 0
+
+
+def purchase_id_of(charge_key: str) -> str | None:
+    """The id of the purchase that a charge's key names; None for the key of another user of the
+    same provider."""
+    try:
+        return str(UUID(charge_key))
+    except ValueError:
+        return None
 
 
 def check_purchase(amount_gems: int, payment_method: str) -> None:

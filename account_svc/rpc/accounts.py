@@ -44,8 +44,12 @@ class AccountRpc:
     async def get_currency(
         self, request: account_pb2.GetCurrencyRequest, call: Call
     ) -> account_pb2.GetCurrencyResponse:
-        balance_gems = await self._accounts.balance(call.user_id)
-        return account_pb2.GetCurrencyResponse(user_id=call.user_id, currency_balance=balance_gems)
+        wallet = await self._accounts.wallet(call.user_id)
+        return account_pb2.GetCurrencyResponse(
+            user_id=call.user_id,
+            currency_balance=wallet.balance_gems,
+            debt_gems=wallet.debt_gems,
+        )
 
     async def buy_currency(
         self, request: account_pb2.BuyCurrencyRequest, call: Call
@@ -90,6 +94,7 @@ def _entry(entry: LedgerEntry) -> account_pb2.LedgerEntry:
         kind=entry.kind,
         amount=entry.amount_gems,
         balance_after=entry.balance_after_gems,
+        debt_after=entry.debt_after_gems,
     )
     written.created_at.FromDatetime(entry.created_at)
     return written

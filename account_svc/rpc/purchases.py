@@ -57,6 +57,7 @@ def _purchase(record: PurchaseRecord) -> purchases_pb2.Purchase:
         price_minor=purchase.price_minor,
         currency=purchase.currency,
         payment_method=purchase.payment_method,
+        taken_back=record.taken_back_gems,
     )
     written.created_at.FromDatetime(record.created_at)
     if record.ended_at is not None:

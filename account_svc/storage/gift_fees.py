@@ -46,7 +46,7 @@ def find_payers(
 ) -> list[Payer]:
     """The players with those lower-cased names, and those with those ids, with what they own."""
     cursor.execute(
-        "SELECT user_id::text, username, balance FROM player JOIN wallet USING (user_id)"
+        "SELECT user_id::text, username, balance, debt FROM player JOIN wallet USING (user_id)"
         " WHERE username_key = ANY(%s) OR user_id = ANY(%s::uuid[])",
         (list(username_keys), list(user_ids)),
     )

@@ -65,12 +65,13 @@ def forget_declined(cursor: Cursor, age: timedelta, max_count: int) -> int:
 
 _SELECT = """
 SELECT purchase.number, purchase_id::text, intent_id::text, attempt, purchase.user_id::text,
-       purchase.amount, price_minor, currency, payment_method, provider,
+       purchase.amount, purchase.price_minor, currency, payment_method, provider,
        coalesce(outcome, 'pending'), coalesce(reason, ''), balance_after,
        extract(epoch FROM now() - purchase.created_at)::float8,
-       purchase.created_at, purchase_outcome.created_at
+       purchase.created_at, purchase_outcome.created_at, coalesce(clawback_total.taken, 0)
 FROM purchase LEFT JOIN purchase_outcome USING (purchase_id)
 LEFT JOIN ledger ON ledger.operation_id = purchase_id
+LEFT JOIN clawback_total USING (purchase_id)
 """
 
 

@@ -4,18 +4,18 @@ from collections.abc import Collection, Mapping, Sequence
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceChange, LedgerEntry
+from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceChange, LedgerEntry, Wallet
 
 LOCK_TIMEOUT = "200ms"
 
 
-def find_balances(cursor: Cursor, user_ids: Collection[str]) -> Mapping[str, int]:
-    """Gems in the wallets of the players that exist."""
+def find_wallets(cursor: Cursor, user_ids: Collection[str]) -> Mapping[str, Wallet]:
+    """The wallets of the players that exist."""
     cursor.execute(
-        "SELECT user_id::text, balance FROM wallet WHERE user_id = ANY(%s::uuid[])",
+        "SELECT user_id::text, balance, debt FROM wallet WHERE user_id = ANY(%s::uuid[])",
         (list(user_ids),),
     )
-    return dict(cursor.fetchall())
+    return {user_id: Wallet(*gems) for user_id, *gems in cursor.fetchall()}
 
 
 def lock_wallets(cursor: Cursor, user_ids: Collection[str]) -> set[str]:
@@ -58,7 +58,8 @@ def find_balances_after(cursor: Cursor, operation_ids: Collection[str]) -> Mappi
 
 
 def change_balances(cursor: Cursor, changes: Sequence[BalanceChange]) -> Mapping[str, int]:
-    """Applies each change that leaves a balance within its bounds, with its ledger entry.
+    """Applies each change that leaves a balance within its bounds, with its ledger entry. A
+    credit pays a debt first; only a change that may owe leaves or deepens one by taking gems.
 
     Returns the new balance by operation id; what is missing was not applied. At most
     one change a player, whose wallet was locked before.
@@ -67,16 +68,19 @@ def change_balances(cursor: Cursor, changes: Sequence[BalanceChange]) -> Mapping
         """
         WITH changed AS (
             UPDATE wallet
-            SET balance = wallet.balance + change.amount, entry_count = wallet.entry_count + 1
-            FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::bigint[])
-                AS change (operation_id, user_id, kind, amount)
+            SET balance = greatest(wallet.net + change.amount, 0),
+                debt = greatest(-(wallet.net + change.amount), 0),
+                entry_count = wallet.entry_count + 1
+            FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::bigint[], %s::boolean[])
+                AS change (operation_id, user_id, kind, amount, may_owe)
             WHERE wallet.user_id = change.user_id
-              AND wallet.balance + change.amount BETWEEN 0 AND %s
-            RETURNING wallet.user_id, wallet.entry_count, wallet.balance,
+              AND wallet.net + change.amount BETWEEN -%s AND %s
+              AND (wallet.net + change.amount >= 0 OR change.amount > 0 OR change.may_owe)
+            RETURNING wallet.user_id, wallet.entry_count, wallet.balance, wallet.debt,
                       change.operation_id, change.kind, change.amount
         )
-        INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after)
-        SELECT user_id, entry_count, operation_id, kind, amount, balance FROM changed
+        INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after, debt_after)
+        SELECT user_id, entry_count, operation_id, kind, amount, balance, debt FROM changed
         RETURNING operation_id::text, balance_after
         """,
         (
@@ -84,6 +88,8 @@ def change_balances(cursor: Cursor, changes: Sequence[BalanceChange]) -> Mapping
             [change.user_id for change in changes],
             [change.kind for change in changes],
             [change.amount_gems for change in changes],
+            [change.may_owe for change in changes],
+            MAX_BALANCE_GEMS,
             MAX_BALANCE_GEMS,
         ),
     )
@@ -94,7 +100,7 @@ def list_ledger(cursor: Cursor, user_id: str, before: int | None, limit: int) ->
     """A player's entries below the number `before`, newest first."""
     cursor.execute(
         """
-        SELECT number, operation_id::text, kind, amount, balance_after, created_at
+        SELECT number, operation_id::text, kind, amount, balance_after, debt_after, created_at
         FROM ledger WHERE user_id = %s AND (%s::bigint IS NULL OR number < %s)
         ORDER BY number DESC LIMIT %s
         """,

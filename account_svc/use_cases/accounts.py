@@ -1,4 +1,4 @@
-"""Players, their passwords and their balances."""
+"""Players, their passwords and their wallets."""
 
 from collections.abc import Callable, Collection, Mapping
 from uuid import uuid4
@@ -25,7 +25,7 @@ from account_svc.domain.passwords import (
     normalised_password,
 )
 from account_svc.domain.sessions import Ending, Session
-from account_svc.domain.wallets import LedgerEntry
+from account_svc.domain.wallets import LedgerEntry, Wallet
 from account_svc.storage import accounts as players
 from account_svc.storage import sessions as sessions_storage
 from account_svc.storage import wallets
@@ -64,7 +64,7 @@ class Accounts:
         self._guard = guard
         self._sessions = sessions
         self._new_user_id = new_user_id
-        self._balances = CoalescedRead(self._read_balances)
+        self._wallets = CoalescedRead(self._read_wallets)
 
     async def register(
         self, username: str, password: str, email: str, idempotency_key: str, address: str
@@ -160,12 +160,12 @@ class Accounts:
         log.info("change_password", user_id=user_id)
         return self._sessions.grant(session, first)
 
-    async def balance(self, user_id: str) -> int:
-        """Gems that the player owns. Raises UserNotFound."""
-        balance = await self._balances.get(user_id)
-        if balance is None:
+    async def wallet(self, user_id: str) -> Wallet:
+        """Gems that the player owns or owes. Raises UserNotFound."""
+        wallet = await self._wallets.get(user_id)
+        if wallet is None:
             raise UserNotFound
-        return balance
+        return wallet
 
     async def ledger(
         self, user_id: str, page_size: int, page_token: str
@@ -262,9 +262,9 @@ class Accounts:
             raise IdempotencyKeyReused
         return stored.user_id
 
-    async def _read_balances(self, user_ids: Collection[str]) -> Mapping[str, int]:
+    async def _read_wallets(self, user_ids: Collection[str]) -> Mapping[str, Wallet]:
         return await self._database.autocommit(
-            lambda cursor: wallets.find_balances(cursor, user_ids)
+            lambda cursor: wallets.find_wallets(cursor, user_ids)
         )
 
 

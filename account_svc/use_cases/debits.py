@@ -6,6 +6,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.accounts import USER_NOT_FOUND, UserNotFound
 from account_svc.domain.debits import Debit, insufficient
+from account_svc.domain.wallets import WALLET_IN_DEBT, WalletInDebt
 from account_svc.storage import debits as storage
 from account_svc.storage import wallets
 from mesh.txn.model import BUSY, DUPLICATE, No, Operation, Vote, Yes
@@ -16,7 +17,8 @@ def apply_debits(cursor: Cursor, operations: Sequence[Operation[Debit]]) -> list
 
     A YES vote has the balance after the debit. Reasons of a NO: USER_NOT_FOUND; BUSY when
     another transaction or another operation of this batch holds the wallet; DUPLICATE when
-    the operation was applied before; INSUFFICIENT_CURRENCY with price and balance.
+    the operation was applied before; WALLET_IN_DEBT with the debt; INSUFFICIENT_CURRENCY with
+    price and balance.
     """
     by_user: dict[str, Operation[Debit]] = {}
     for operation in operations:
@@ -36,7 +38,7 @@ def apply_debits(cursor: Cursor, operations: Sequence[Operation[Debit]]) -> list
         and operation.id not in done.applied
         and operation.id not in done.balances
     ]
-    balances = wallets.find_balances(cursor, poor) if poor else {}
+    refused = wallets.find_wallets(cursor, poor) if poor else {}
 
     def vote(operation: Operation[Debit]) -> Vote[int]:
         user_id = operation.body.user_id
@@ -48,6 +50,9 @@ def apply_debits(cursor: Cursor, operations: Sequence[Operation[Debit]]) -> list
             return No(USER_NOT_FOUND, UserNotFound().message)
         if user_id not in done.locked or by_user[user_id] is not operation:
             return No(BUSY)
-        return insufficient(operation.body.amount_gems, balances[user_id])
+        wallet = refused[user_id]
+        if wallet.debt_gems:
+            return No(WALLET_IN_DEBT, WalletInDebt().message, {"debt_gems": str(wallet.debt_gems)})
+        return insufficient(operation.body.amount_gems, wallet.balance_gems)
 
     return [vote(operation) for operation in operations]

@@ -25,7 +25,7 @@ from account_svc.domain.gift_fees import (
     check_fee,
     check_player_count,
 )
-from account_svc.domain.wallets import BalanceChange, BalanceLimit
+from account_svc.domain.wallets import WALLET_IN_DEBT, BalanceChange, BalanceLimit
 from account_svc.storage import gift_fees, wallets
 from mesh.contract.idempotency import IdempotencyKeyReused, operation_id
 from mesh.deadlines import Deadline
@@ -58,9 +58,9 @@ class GiftFees:
     async def charge(self, fee: GiftFee, deadline: Deadline) -> int:
         """Takes the fee and returns the balance right after it. Idempotent by its id.
 
-        Raises InvalidArgument, IdempotencyKeyReused, InsufficientCurrency, UserNotFound,
-        GiftFeeRefunded, and DeadlineExceeded when other transactions held the wallet until the
-        deadline.
+        Raises InvalidArgument, IdempotencyKeyReused, InsufficientCurrency, WalletInDebt,
+        UserNotFound, GiftFeeRefunded, and DeadlineExceeded when other transactions held the
+        wallet until the deadline.
         """
         check_fee(fee.amount_gems)
         stored = await self._once_the_wallet_is_free(_charge, fee, deadline)
@@ -122,8 +122,10 @@ def _charge(cursor: Cursor, fee: GiftFee, lock: Lock) -> StoredGiftFee | None:
             return stored
         change = BalanceChange(fee.fee_id, fee.user_id, GIFT_FEE, -fee.amount_gems)
         balance_gems = wallets.change_balances(cursor, [change]).get(fee.fee_id)
-        refusal = INSUFFICIENT_CURRENCY if balance_gems is None else ""
-        return replace(_decided(cursor, fee, refusal), balance_after_gems=balance_gems)
+        if balance_gems is not None:
+            return replace(_decided(cursor, fee, ""), balance_after_gems=balance_gems)
+        wallet = wallets.find_wallets(cursor, [fee.user_id])[fee.user_id]
+        return _decided(cursor, fee, WALLET_IN_DEBT if wallet.debt_gems else INSUFFICIENT_CURRENCY)
     if wallets.existing_wallets(cursor, [fee.user_id]):
         return None
     return _decided(cursor, fee, USER_NOT_FOUND)

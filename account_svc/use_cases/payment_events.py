@@ -1,17 +1,22 @@
-"""Handles webhooks of the payment provider: each wakes the purchase of its charge.
+"""Handles webhooks of the payment provider.
 
-An event's content is not trusted. It only makes the saga of its charge due now, and the saga
-fetches the charge from the provider. So an event may be lost, repeated, late, out of order or
-about an unknown charge, and no balance depends on it: without events, the saga retries later.
+An event's content is not trusted. It only makes the saga of its charge due now, or begins one that
+follows the charge's refunds and disputes; either fetches the present state from the provider. So an
+event may be lost, repeated, late, out of order or about an unknown charge, and no balance depends
+on it: without events, purchases are retried later, and reversals are found by the comparison with
+the provider.
 """
 
-from uuid import UUID
-
 import structlog
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.payments import PaymentProvider
+from account_svc.domain.payments import PaymentEvent, PaymentProvider
+from account_svc.domain.purchases import purchase_id_of
+from account_svc.use_cases.clawbacks.saga import begin_following
 from mesh.postgres.database import Database
+from mesh.saga.definition import Saga
 from mesh.saga.rows import wake
+from mesh.saga.runner import SagaRunner
 
 log = structlog.get_logger()
 
@@ -19,31 +24,40 @@ log = structlog.get_logger()
 class PaymentEvents:
     """Receives the events of one provider, over one database."""
 
-    def __init__(self, database: Database, provider: PaymentProvider) -> None:
+    def __init__(self, database: Database, provider: PaymentProvider, sagas: SagaRunner) -> None:
         self._database = database
         self._provider = provider
+        self._sagas = sagas
 
     async def receive(self, body: bytes, signature: str) -> bool:
-        """Makes the saga of the event's charge due, now or when its present runner releases it.
+        """Makes the saga of the event's charge due, now or when its present runner releases it;
+        for an event about a refund or a dispute, begins a saga that follows it.
 
-        Returns whether the saga still has work to do: False, without any effect, for an
-        unknown, parked or ended one. Idempotent. `body` is the exact received body. Raises
+        Returns whether that made work: False, without any effect, for an unknown, parked or ended
+        purchase and for a repeated event. Idempotent. `body` is the exact received body. Raises
         BadSignature, and InvalidArgument for a malformed body.
         """
         event = self._provider.read_event(body, signature)
-        saga_id = None if event is None else _saga_id_of(event.key)
-        if event is None or saga_id is None:
+        if event is None:
             return False
-        is_woken = await self._database.autocommit(lambda cursor: wake(cursor, saga_id))
-        log.info(
-            "receive_payment_event", event_id=event.event_id, saga_id=saga_id, is_woken=is_woken
+        is_woken, following = await self._database.transaction(
+            lambda cursor: self._take(cursor, event)
         )
-        return is_woken
+        if following is not None:
+            self._sagas.drive(following)
+        log.info(
+            "receive_payment_event",
+            event_id=event.event_id,
+            purchase_id=purchase_id_of(event.key),
+            is_woken=is_woken,
+            reversed_charge_id=event.reversed_charge_id,
+        )
+        return is_woken or following is not None
 
-
-def _saga_id_of(key: str) -> str | None:
-    """The saga id in a charge's key; None for the key of another user of the same provider."""
-    try:
-        return str(UUID(key))
-    except ValueError:
-        return None
+    def _take(self, cursor: Cursor, event: PaymentEvent) -> tuple[bool, Saga | None]:
+        purchase_id = purchase_id_of(event.key)
+        is_woken = purchase_id is not None and wake(cursor, purchase_id)
+        if not event.reversed_charge_id:
+            return is_woken, None
+        charge_id, event_id = event.reversed_charge_id, event.event_id
+        return is_woken, begin_following(cursor, self._sagas, charge_id, event_id)

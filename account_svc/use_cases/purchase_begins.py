@@ -90,16 +90,16 @@ class PurchaseBegins:
         before it is charged, and is not stored."""
         if not orders:
             return {}, {}
-        balances = wallets.find_balances(cursor, {order.user_id for order in orders})
+        found = wallets.find_wallets(cursor, {order.user_id for order in orders})
         refusals: dict[Order, MeshError] = {}
         new: dict[str, Purchase] = {}
         for order in orders:
             if order.intent_id in new:
                 continue
-            balance_gems = balances.get(order.user_id)
-            if balance_gems is None:
+            wallet = found.get(order.user_id)
+            if wallet is None:
                 refusals[order] = UserNotFound()
-            elif balance_gems + order.amount_gems > MAX_BALANCE_GEMS:
+            elif wallet.net_gems + order.amount_gems > MAX_BALANCE_GEMS:
                 refusals[order] = BalanceLimit()
             else:
                 new[order.intent_id] = self._purchase(order)

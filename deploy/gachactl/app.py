@@ -9,7 +9,9 @@ import sys
 import psycopg2
 import typer
 
-from deploy.gachactl import keys, lifecycle, logins, sagas
+from deploy.gachactl import keys, lifecycle, sagas
+from deploy.gachactl.owned import logins
+from deploy.gachactl.owned.reconcile import reconcile
 from deploy.gachactl.target import NothingRuns
 from deploy.gachactl.transactions import commands as transactions
 from deploy.gachactl.transactions.report import described
@@ -42,6 +44,7 @@ app.command("rotate-keys")(keys.rotate_keys)
 app.add_typer(transactions.app, name="tx")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(logins.app, name="logins")
+app.command()(reconcile)
 app.command("admin-token")(keys.admin_token)
 app.command()(lifecycle.clean)
 

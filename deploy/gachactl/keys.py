@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deploy.gachactl.output import Format, FormatOption, print_json, print_rows, print_sentence
-from deploy.gachactl.owner import run_owner
+from deploy.gachactl.owned.owner import run_owner
 from deploy.gachactl.target import Folder, layout_of, running_mesh
 from deploy.local.errors import WrongUsage
 from deploy.local.layout import DEFAULT_FOLDER, Layout

@@ -9,7 +9,9 @@ from mesh.errors import MeshError
 from protos.account.v1 import gift_fees_pb2 as pb
 
 _SERVICE = "/account.v1.GiftFeeService"
-_FINAL_REFUSALS = frozenset({"INSUFFICIENT_CURRENCY", "USER_NOT_FOUND", "GIFT_FEE_REFUNDED"})
+_FINAL_REFUSALS = frozenset(
+    {"INSUFFICIENT_CURRENCY", "WALLET_IN_DEBT", "USER_NOT_FOUND", "GIFT_FEE_REFUNDED"}
+)
 """The reasons that the account service stores for a fee: a retry returns the same one."""
 
 

@@ -8,6 +8,7 @@ FailedPrecondition
 +-- InvalidCatalog         INVALID_CATALOG
 +-- BannerPullLimit        BANNER_PULL_LIMIT
 +-- InsufficientCurrency   INSUFFICIENT_CURRENCY
++-- WalletInDebt           WALLET_IN_DEBT
 Aborted
 +-- OddsChanged            ODDS_CHANGED
 """
@@ -95,6 +96,20 @@ class InsufficientCurrency(FailedPrecondition):
     def __init__(
         self,
         message: str = "Insufficient currency",
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, metadata=metadata)
+
+
+class WalletInDebt(FailedPrecondition):
+    """The player owes gems for purchases whose money was given back; nothing was taken."""
+
+    REASON = "WALLET_IN_DEBT"
+
+    def __init__(
+        self,
+        message: str = "Your wallet owes gems; GET /currency shows how many. Buy them first.",
         *,
         metadata: Mapping[str, str] | None = None,
     ) -> None:

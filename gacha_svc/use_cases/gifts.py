@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from gacha_svc.domain.errors import InsufficientCurrency
+from gacha_svc.domain.errors import InsufficientCurrency, WalletInDebt
 from gacha_svc.domain.gifts import (
     GIFT,
     REFUSALS_WINDOW_SECONDS,
@@ -207,6 +207,8 @@ def _refused(reason: str, fee_gems: int) -> MeshError:
     match reason:
         case InsufficientCurrency.REASON:
             return InsufficientCurrency(metadata={"price_gems": str(fee_gems)})
+        case WalletInDebt.REASON:
+            return WalletInDebt()
         case InventoryFull.REASON:
             return InventoryFull()
         case _:

@@ -6,7 +6,7 @@ from functools import partial
 
 from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.catalog import LiveCatalog
-from gacha_svc.domain.errors import InsufficientCurrency, OddsChanged
+from gacha_svc.domain.errors import InsufficientCurrency, OddsChanged, WalletInDebt
 from gacha_svc.domain.odds.next_pull import next_pull
 from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.pull_counts import check_count, check_pull_limit
@@ -45,6 +45,7 @@ PULLS_PAGE_SIZE, MAX_PULLS_PAGE_SIZE = 20, 100
 
 _REFUSALS: dict[str, Callable[..., MeshError]] = {
     InsufficientCurrency.REASON: InsufficientCurrency,
+    WalletInDebt.REASON: WalletInDebt,
     "USER_NOT_FOUND": partial(NotFound, reason="USER_NOT_FOUND"),
 }
 
@@ -66,7 +67,7 @@ class Pulls:
 
         Idempotent by `idempotency_key`: a pull that was made is answered as at first, whatever
         has changed since. Raises BannerNotFound, CatalogEmpty, InvalidArgument,
-        InsufficientCurrency, FailedPrecondition, IdempotencyKeyReused. After
+        InsufficientCurrency, WalletInDebt, FailedPrecondition, IdempotencyKeyReused. After
         IdempotencyKeyInUse, InDoubt or DeadlineExceeded the outcome is unknown: repeat the key.
         """
         pull_id = operation_id(PULL, user_id, checked_key(idempotency_key))

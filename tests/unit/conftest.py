@@ -1,5 +1,6 @@
 """Unit tests start no process: all code under test runs in this one, with loopback sockets."""
 
+import platform
 import sys
 from collections.abc import Iterator
 
@@ -18,6 +19,8 @@ def _note(event: str, _arguments: tuple[object, ...]) -> None:
         _started.append(event)
 
 
+# Runs `uname -p`, once for the process; the package of Stripe needs it.
+platform.processor()
 # Once for the process: an audit hook cannot be removed.
 sys.addaudithook(_note)
 

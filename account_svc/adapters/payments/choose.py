@@ -4,11 +4,11 @@ from typing import assert_never
 
 from account_svc.adapters.payments.sandbox import SandboxProvider
 from account_svc.adapters.payments.stripe import STRIPE_URL, StripeProvider
-from account_svc.config import AccountSettings
+from account_svc.config import ShopSettings
 from account_svc.domain.payments import PaymentProvider
 
 
-def choose_provider(settings: AccountSettings) -> PaymentProvider:
+def choose_provider(settings: ShopSettings) -> PaymentProvider:
     """Builds it. Call this inside the running loop, and close the provider there."""
     secret_key = settings.payment_secret_key.get_secret_value()
     webhook_secret = settings.payment_webhook_secret.get_secret_value()

@@ -7,7 +7,7 @@ current: None means that the sandbox never saw the key, unless a request with it
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -16,66 +16,36 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
+from account_svc.adapters.payments.sandbox_messages import (
+    ChargeMessage,
+    ChargePage,
+    EventMessage,
+    RefusalMessage,
+    ReversalPage,
+    WholeCharge,
+)
 from account_svc.domain.payments import (
     BadSignature,
+    BookedCharge,
     Charge,
     ChargeOrder,
-    ChargeState,
-    PaymentDeclined,
     PaymentEvent,
-    PaymentMethodExpired,
+    Period,
     ProviderAway,
     UnsupportedPaymentMethod,
 )
+from account_svc.domain.reversals import Reversal, ReversedCharge
 from mesh.deadlines import Deadline
 from mesh.errors import Internal, InvalidArgument, MeshError
 
 CALL_TIMEOUT_SECONDS = 10.0
 SIGNATURE_TOLERANCE_SECONDS = 300
-MAX_ANSWER_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 1024 * 1024
+PAGE_SIZE = 200
 MAX_CONNECTIONS = 64
 
 
-class ChargeMessage(BaseModel):
-    """The fields of a charge that are used here."""
-
-    id: str
-    key: str
-    state: ChargeState
-    decline_code: str
-
-    def charge(self) -> Charge:
-        is_expired = self.decline_code == "expired_card"
-        declined = PaymentMethodExpired if is_expired else PaymentDeclined
-        reason = declined.REASON if self.state is ChargeState.DECLINED else ""
-        return Charge(self.key, self.id, self.state, reason)
-
-
-class ErrorMessage(BaseModel):
-    """The error in an answer."""
-
-    code: str
-    message: str
-
-
-class RefusalMessage(BaseModel):
-    """An answer that is not a success; it has the charge when that was declined."""
-
-    error: ErrorMessage
-    charge: ChargeMessage | None = None
-
-
-class EventData(BaseModel):
-    """The subject of an event."""
-
-    charge: ChargeMessage
-
-
-class EventMessage(BaseModel):
-    """The body of a webhook."""
-
-    id: str
-    data: EventData
+PageMessage = TypeVar("PageMessage", ChargePage, ReversalPage)
 
 
 class SandboxProvider:
@@ -136,16 +106,52 @@ class SandboxProvider:
         if refusal.error.code != "charge_already_refunded":
             raise _refused(status, refusal)
 
+    async def find_reversals(self, charge_id: str, deadline: Deadline) -> ReversedCharge | None:
+        path = f"/v1/charges/{quote(charge_id, safe='')}"
+        status, answer = await self._call("GET", path, deadline)
+        if status == 404:
+            return None
+        if status != 200:
+            raise _refused(status, _read(RefusalMessage, answer))
+        charge = _read(WholeCharge, answer)
+        return ReversedCharge(charge.key, tuple(charge.reversals()))
+
+    async def list_charges(self, period: Period) -> AsyncIterator[BookedCharge]:
+        async for page in self._pages(ChargePage, "/v1/charges", period):
+            for charge in page.charges:
+                yield charge.booked()
+
+    async def list_reversals(self, period: Period) -> AsyncIterator[Reversal]:
+        for path in ("/v1/refunds", "/v1/disputes"):
+            async for page in self._pages(ReversalPage, path, period):
+                for reversal in page.reversals():
+                    yield reversal
+
     def read_event(self, body: bytes, signature: str) -> PaymentEvent | None:
         self._check_signature(body, signature)
         try:
             event = EventMessage.model_validate_json(body)
         except ValidationError:
             raise InvalidArgument("The webhook's body is not an event of the sandbox.") from None
-        return PaymentEvent(event.id, event.data.charge.key)
+        return event.event()
 
     async def close(self) -> None:
         await self._session.close()
+
+    async def _pages(
+        self, kind: type[PageMessage], path: str, period: Period
+    ) -> AsyncIterator[PageMessage]:
+        """All pages of a list. Raises ProviderAway, also in the middle."""
+        after: int | None = 0
+        while after is not None:
+            query = f"?after={after}&limit={PAGE_SIZE}&since={period.since}&until={period.until}"
+            deadline = Deadline.after(CALL_TIMEOUT_SECONDS)
+            status, answer = await self._call("GET", path + query, deadline)
+            if status != 200:
+                raise _refused(status, _read(RefusalMessage, answer))
+            page = _read(kind, answer)
+            yield page
+            after = page.next_after
 
     def _check_signature(self, body: bytes, signature: str) -> None:
         """The scheme of payment_sandbox.webhooks. Raises BadSignature."""

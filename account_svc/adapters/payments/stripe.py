@@ -19,31 +19,42 @@ methods, see TEST_METHODS.
 
 import asyncio
 import re
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, TypeVar
 
 import aiohttp
 import stripe
 import structlog
 
+from account_svc.adapters.payments.stripe_reversals import (
+    dispute_of,
+    present,
+    refund_of,
+    reversed_intent_id,
+)
 from account_svc.domain.payments import (
     BadSignature,
+    BookedCharge,
     Charge,
     ChargeOrder,
     ChargeState,
     PaymentDeclined,
     PaymentEvent,
     PaymentMethodExpired,
+    Period,
     ProviderAway,
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
+from account_svc.domain.reversals import Reversal, ReversedCharge
 from mesh.deadlines import Deadline
 from mesh.errors import Internal, InvalidArgument, MeshError
 
 STRIPE_URL = "https://api.stripe.com"
 CALL_TIMEOUT_SECONDS = 30.0
 MAX_CONNECTIONS = 64
+PAGE_SIZE = 100
+"""The most that Stripe lists at once. A charge is expected to have fewer refunds."""
 KEY = "gacha_mesh_key"
 """The metadata field that holds our key."""
 
@@ -62,6 +73,7 @@ _EXPIRED = "expired_card"
 _UNSUPPORTED_AMOUNTS = ("amount_too_small", "amount_too_large")
 
 T = TypeVar("T")
+Listed = TypeVar("Listed", bound=stripe.StripeObject)
 log = structlog.get_logger()
 
 
@@ -134,18 +146,53 @@ class StripeProvider:
             if error.code != "charge_already_refunded":
                 raise _our_fault(error) from error
 
+    async def find_reversals(self, charge_id: str, deadline: Deadline) -> ReversedCharge | None:
+        of_charge: Any = {"payment_intent": charge_id, "limit": PAGE_SIZE}
+        api = self._client.v1
+        try:
+            intent = await self._answer(api.payment_intents.retrieve_async(charge_id), deadline)
+            refunds = await self._answer(api.refunds.list_async(of_charge), deadline)
+            disputes = await self._answer(api.disputes.list_async(of_charge), deadline)
+        except stripe.InvalidRequestError as error:
+            if error.code == "resource_missing":
+                return None
+            raise _our_fault(error) from error
+        found = (*map(refund_of, refunds.data), *map(dispute_of, disputes.data))
+        return ReversedCharge(_key_of(intent), tuple(present(found)))
+
+    async def list_charges(self, period: Period) -> AsyncIterator[BookedCharge]:
+        wanted: Any = {**_made_in(period), "expand": ["data.latest_charge"]}
+        async for intent in self._all(self._client.v1.payment_intents.list_async(wanted)):
+            if key := _key_of(intent):
+                charge = _charge(key, intent)
+                yield BookedCharge(
+                    key, charge.charge_id, charge.state, intent.amount, intent.currency.upper()
+                )
+
+    async def list_reversals(self, period: Period) -> AsyncIterator[Reversal]:
+        api, wanted = self._client.v1, _made_in(period)
+        async for refund in self._all(api.refunds.list_async(wanted)):
+            for reversal in present([refund_of(refund)]):
+                yield reversal
+        async for dispute in self._all(api.disputes.list_async(wanted)):
+            for reversal in present([dispute_of(dispute)]):
+                yield reversal
+
     def read_event(self, body: bytes, signature: str) -> PaymentEvent | None:
         if not signature.isascii():
             raise BadSignature("The webhook's signature is not in Stripe's format.")
         try:
             event = self._client.construct_event(body, signature, self._webhook_secret)
-            metadata = event.data.object.to_dict().get("metadata") or {}
+            subject = event.data.object.to_dict()
+            key = (subject.get("metadata") or {}).get(KEY)
+            reversed_charge_id = reversed_intent_id(event, subject)
         except stripe.SignatureVerificationError as error:
             raise BadSignature("The webhook is not signed by Stripe, or too old.") from error
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidArgument("The webhook's body is not an event of Stripe.") from error
-        key = metadata.get(KEY)
-        return PaymentEvent(event.id, key) if isinstance(key, str) else None
+        if not isinstance(key, str) and not reversed_charge_id:
+            return None
+        return PaymentEvent(event.id, key if isinstance(key, str) else "", reversed_charge_id)
 
     async def close(self) -> None:
         await self._session.close()
@@ -157,6 +204,18 @@ class StripeProvider:
         if self._is_test and payment_method in TEST_METHODS:
             return TEST_METHODS[payment_method]
         raise UnsupportedPaymentMethod.of(payment_method, self.payment_methods)
+
+    async def _all(self, first: Awaitable[stripe.ListObject[Listed]]) -> AsyncIterator[Listed]:
+        """Everything in a list, page by page. Raises ProviderAway, also in the middle."""
+        answer: Awaitable[stripe.ListObject[Listed]] | None = first
+        while answer is not None:
+            try:
+                page = await self._answer(answer, Deadline.after(CALL_TIMEOUT_SECONDS))
+            except stripe.InvalidRequestError as error:
+                raise _our_fault(error) from error
+            for each in page.data:
+                yield each
+            answer = page.next_page_async() if page.has_more else None
 
     async def _answer(self, call: Awaitable[T], deadline: Deadline) -> T:
         """The answer. Passes CardError and InvalidRequestError on to the caller, and raises
@@ -191,6 +250,16 @@ def _charge(key: str, intent: stripe.PaymentIntent) -> Charge:
             return Charge(key, intent.id, ChargeState.DECLINED, reason)
         case _:
             return Charge(key, intent.id, ChargeState.PENDING)
+
+
+def _key_of(intent: stripe.PaymentIntent) -> str:
+    """Our key; empty for an intent of another user of the same account."""
+    key = (intent.to_dict().get("metadata") or {}).get(KEY)
+    return key if isinstance(key, str) else ""
+
+
+def _made_in(period: Period) -> Any:
+    return {"created": {"gte": period.since, "lt": period.until}, "limit": PAGE_SIZE}
 
 
 def _declined(key: str, error: stripe.CardError) -> Charge:

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 import psycopg2
@@ -42,8 +42,23 @@ PURCHASES = """
 SELECT purchase_id::text, user_id::text, price_minor, outcome
 FROM purchase LEFT JOIN purchase_outcome USING (purchase_id)
 """
-OUTCOME_OF = {"succeeded": "credited", "refunded": "refunded", "declined": "failed"}
-"""The outcome of a purchase by the state of its charge; a pending charge is not final."""
+OUTCOMES_OF = {
+    "succeeded": {"credited"},
+    "refunded": {"credited", "refunded"},
+    "declined": {"failed"},
+}
+"""The outcomes that a purchase may have by the state of its charge; a pending charge is not final.
+A charge that was refunded after its credit leaves the outcome as it is."""
+WEBHOOK_SECONDS = 45.0
+"""Longer than the longest pause of the sandbox before it sends a webhook again."""
+CLAWBACKS = """
+SELECT kind, reversal_id, charge_id, amount_minor, state FROM clawback
+"""
+STATE_OF = {
+    "pending": "pending", "succeeded": "settled", "failed": "undone",
+    "open": "pending", "lost": "settled", "won": "undone",
+}  # fmt: skip
+"""The state of a clawback by the status of its refund or dispute."""
 
 
 def wait_until_ended(mesh: Mesh, findings: Findings, within_seconds: float) -> None:
@@ -118,8 +133,11 @@ def _book_errors(mesh: Mesh) -> Iterator[str]:
         if count > 1:
             yield f"purchase {key} was charged {count} times"
     for charge in charges:
-        if purchases.get(charge["key"]) != _owed(charge):
+        *bought, outcome = purchases.get(charge["key"], (None,))
+        is_owed = bought == [charge["customer"], charge["amount_minor"]]
+        if not is_owed or outcome not in OUTCOMES_OF.get(charge["state"], set()):
             yield f"charged {charge}, stored {purchases.get(charge['key'])}"
+    yield from _unfollowed(mesh, charges, purchases)
     for purchase_id, (*who, outcome) in purchases.items():
         if purchase_id not in keys and outcome != "failed":
             yield f"purchase {purchase_id} of {who} is {outcome} without a charge"
@@ -127,7 +145,22 @@ def _book_errors(mesh: Mesh) -> Iterator[str]:
         yield f"credited more than once by one key: {twice[:SHOWN]}"
 
 
-def _owed(charge: BookedCharge) -> Row:
-    """The purchase that must exist for a charge."""
-    state = "refunded" if charge["refund"] else charge["state"]
-    return (charge["customer"], charge["amount_minor"], OUTCOME_OF.get(state))
+def _unfollowed(
+    mesh: Mesh, charges: Sequence[BookedCharge], purchases: Mapping[str, Row]
+) -> Iterator[str]:
+    """The refunds and disputes of credited purchases that are not stored as they are. Waits for
+    webhooks that the sandbox has to send again."""
+    booked = {
+        (kind, each["id"], each["charge"], each["amount_minor"], STATE_OF[each["status"]])
+        for charge in charges
+        if purchases.get(charge["key"], (None,))[-1] == "credited"
+        for kind, found in (("refund", charge["refunds"]), ("dispute", charge["disputes"]))
+        for each in found
+    }
+    deadline = time.monotonic() + WEBHOOK_SECONDS
+    while booked != (stored := set(query(mesh, "account", CLAWBACKS))):
+        if time.monotonic() > deadline:
+            missing, wrong = list(booked - stored)[:SHOWN], list(stored - booked)[:SHOWN]
+            yield f"given back {missing}, stored {wrong}"
+            return
+        time.sleep(POLL_SECONDS)

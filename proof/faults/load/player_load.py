@@ -28,10 +28,11 @@ MOST_FAILURES = 8
 """After so many answers 500, a repeated request counts as failed."""
 PENDING = "pending"
 INSUFFICIENT_CURRENCY = "INSUFFICIENT_CURRENCY"
+WALLET_IN_DEBT = "WALLET_IN_DEBT"
 REFUSALS = {
-    Kind.PULL: (INSUFFICIENT_CURRENCY, "BANNER_PULL_LIMIT"),
+    Kind.PULL: (INSUFFICIENT_CURRENCY, WALLET_IN_DEBT, "BANNER_PULL_LIMIT"),
     Kind.PURCHASE: ("PAYMENT_DECLINED",),
-    Kind.GIFT: (INSUFFICIENT_CURRENCY, "ITEM_NOT_OWNED"),
+    Kind.GIFT: (INSUFFICIENT_CURRENCY, WALLET_IN_DEBT, "ITEM_NOT_OWNED"),
 }
 """The valid reasons to refuse each kind. An item may already be given away by a request whose
 outcome its player does not know."""
@@ -191,7 +192,7 @@ class PlayerLoad:
         self._history.count(f"{answer.status} {reason}")
         if reason in REFUSALS[operation.kind]:
             operation.outcome = Outcome.REFUSED
-            if reason == INSUFFICIENT_CURRENCY:
+            if reason in (INSUFFICIENT_CURRENCY, WALLET_IN_DEBT):
                 self._workload.record_insufficient_currency(operation)
             self._history.refused.append(operation)
             return

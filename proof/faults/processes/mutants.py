@@ -5,24 +5,26 @@ second defence hides the broken rule, another mutant also removes that defence, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.adapters.payments.sandbox import SandboxProvider
 from account_svc.domain import sessions
-from account_svc.domain.payments import Charge, ChargeOrder
 from gacha_svc.domain import rates
-from gacha_svc.use_cases.gift_saga import GiftSaga
 from mesh.deadlines import Deadline
-from mesh.saga.definition import Move, PlainMove, Saga
 from mesh.txn import participant as participant_module
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.model import Outcome
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery
+from proof.faults.processes.money_mutants import (
+    asked_again_under_another_key,
+    debts_forgotten,
+    fee_for_each_try,
+    reversals_taken_again,
+)
 
 DECIDE_SECONDS = 3.0
 
@@ -123,31 +125,6 @@ def gacha_committed_first() -> None:
             self._first, self._second = first, self._first
 
     Coordinator._commit_both = commit_both  # type: ignore[method-assign]
-
-
-def asked_again_under_another_key() -> None:
-    whole_charge = SandboxProvider.charge
-    asked_keys: set[str] = set()
-
-    async def charge(self: SandboxProvider, order: ChargeOrder, deadline: Deadline) -> Charge:
-        is_repeat = order.key in asked_keys
-        asked_keys.add(order.key)
-        again = replace(order, key=f"{order.key}-again") if is_repeat else order
-        return await whole_charge(self, again, deadline)
-
-    SandboxProvider.charge = charge  # type: ignore[method-assign]
-
-
-def fee_for_each_try() -> None:
-    whole_charge = GiftSaga._charge
-
-    async def charge(self: GiftSaga, saga: Saga, deadline: Deadline) -> Move | PlainMove:
-        if saga.attempt_count:
-            gift = await self._gifts.of(saga.saga_id)
-            await self._fees.charge(replace(gift, attempt=-saga.attempt_count), deadline)
-        return await whole_charge(self, saga, deadline)
-
-    GiftSaga._charge = charge  # type: ignore[method-assign]
 
 
 def repeats_taken_for_thefts() -> None:
@@ -283,6 +260,17 @@ MUTANTS: Mapping[str, Mutant] = {
         "a gift's fee is taken again when the step is retried",
         fee_for_each_try,
         ["saga.gift.after_RESERVED error"],
+    ),
+    "debts_forgotten": Mutant(
+        "a refund takes what the wallet holds, and nobody owes the rest",
+        debts_forgotten,
+        ["payments given back"],
+    ),
+    "reversals_taken_again": Mutant(
+        "each event about a refund takes the gems again, and the ledger's unique key is dropped",
+        reversals_taken_again,
+        ["payments given back"],
+        {"account": [TWICE_IN_THE_LEDGER]},
     ),
     "repeats_taken_for_thefts": Mutant(
         "a repeated refresh whose answer was lost counts as theft",

@@ -183,19 +183,27 @@ class GetCurrencyResponse(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     CURRENCY_BALANCE_FIELD_NUMBER: _builtins.int
+    DEBT_GEMS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The player's id, a UUID."""
     currency_balance: _builtins.int
-    """Gems owned: the sum of the player's ledger."""
+    """Gems owned. Less debt_gems, it is the sum of the player's ledger."""
+    debt_gems: _builtins.int
+    """Gems owed, because the money of a purchase was given back or is disputed;
+    usually 0, and above 0 only while nothing is owned. The next gems that come
+    in pay it first. While it is above 0, pulls and gifts are refused with
+    WALLET_IN_DEBT.
+    """
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         currency_balance: _builtins.int = ...,
+        debt_gems: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_balance", b"currency_balance", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_balance", b"currency_balance", "debt_gems", b"debt_gems", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -344,16 +352,22 @@ class LedgerEntry(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     BALANCE_AFTER_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    DEBT_AFTER_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
     """The operation that caused it, a UUID: a purchase's id, a pull's id, a
     gift's id for its fee, or the refund's own id.
     """
     kind: _builtins.str
-    """"purchase", "pull", "gift_fee" or "gift_fee_refund"."""
+    """"purchase", "pull", "gift_fee" or "gift_fee_refund". Of purchases whose
+    money went back at the payment provider: "refund" and "dispute", which take
+    gems, and "refund_failed" and "dispute_won", which return them.
+    """
     amount: _builtins.int
     """Gems gained, or lost when negative."""
     balance_after: _builtins.int
     """Gems owned right after it."""
+    debt_after: _builtins.int
+    """Gems owed right after it, usually 0."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was recorded."""
@@ -366,10 +380,11 @@ class LedgerEntry(_message.Message):
         amount: _builtins.int = ...,
         balance_after: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        debt_after: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance_after", b"balance_after", "created_at", b"created_at", "kind", b"kind", "operation_id", b"operation_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance_after", b"balance_after", "created_at", b"created_at", "debt_after", b"debt_after", "kind", b"kind", "operation_id", b"operation_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -462,7 +477,8 @@ Global___JsonWebKey: _TypeAlias = JsonWebKey  # noqa: Y015
 class Debit(_message.Message):
     """The account's part of a pull: an operation of tx.v1.ParticipantService.
 
-    Votes NO with INSUFFICIENT_CURRENCY, with BUSY while another transaction
+    Votes NO with INSUFFICIENT_CURRENCY, with WALLET_IN_DEBT and debt_gems in its
+    metadata while the player owes gems, with BUSY while another transaction
     holds the wallet, with USER_NOT_FOUND, and with DUPLICATE when the operation
     was applied before.
     """

@@ -38,6 +38,7 @@ class Purchase(_message.Message):
     PAYMENT_METHOD_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
+    TAKEN_BACK_FIELD_NUMBER: _builtins.int
     purchase_id: _builtins.str
     """The purchase's id, a UUID: the operation_id of its ledger entry."""
     state: _builtins.str
@@ -54,6 +55,10 @@ class Purchase(_message.Message):
     """The currency of the price (ISO 4217), such as "USD"."""
     payment_method: _builtins.str
     """How the player pays, as it was asked for."""
+    taken_back: _builtins.int
+    """Gems taken back since it was credited, because its money was given back or
+    is disputed: 0 to amount.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was begun."""
@@ -74,10 +79,11 @@ class Purchase(_message.Message):
         payment_method: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
+        taken_back: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "currency", b"currency", "ended_at", b"ended_at", "payment_method", b"payment_method", "price_minor", b"price_minor", "purchase_id", b"purchase_id", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "currency", b"currency", "ended_at", b"ended_at", "payment_method", b"payment_method", "price_minor", b"price_minor", "purchase_id", b"purchase_id", "reason", b"reason", "state", b"state", "taken_back", b"taken_back"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,32 +1,16 @@
 """The metrics of a mesh's processes while players pull."""
 
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-
-from prometheus_client.parser import text_string_to_metric_families
 
 from account_svc.domain.sessions import REFRESH_OUTCOMES
 from proof.clients.rest_client import RestClient
 from proof.players import PASSWORD, NewPlayer
 from proof.stack import Mesh
+from tests.e2e.scraping import scraped
 
 PULLS = 24
 PULLERS = 8
 INSTANCES = {"gateway_http", "registry", "account_svc", "gacha_svc"}
-
-
-def scraped(mesh: Mesh, role: str) -> dict[tuple[str, str], float]:
-    """The sums over a role's instances, by sample name, and side of the lane or outcome."""
-    totals: dict[tuple[str, str], float] = {}
-    for process in mesh.processes(role):
-        with urllib.request.urlopen(f"http://{process['metrics']}/metrics", timeout=5) as answer:
-            text = answer.read().decode()
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if "le" not in sample.labels:
-                    key = sample.name, sample.labels.get("side") or sample.labels.get("outcome", "")
-                    totals[key] = totals.get(key, 0.0) + sample.value
-    return totals
 
 
 def test_every_process_of_ours_shows_its_own_cpu(mesh: Mesh) -> None:

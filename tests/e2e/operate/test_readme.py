@@ -26,8 +26,9 @@ WRITTEN_GACHACTL = ".venv/bin/gachactl"
 GACHACTL = Path(sys.executable).with_name("gachactl")
 LONG_AND_SHORT_LOAD = ("-n 1000 ", "-n 100 ")
 """One player's pulls go one after another: a tenth of them shows as much."""
-PASTED = {"rest": 2}
-"""How often a block is pasted; a reader may paste one again."""
+PASTED_COUNT = 2
+"""How often each block is pasted; a reader may paste one again."""
+SECRETS = "var/secrets/"
 TIMEOUT_SECONDS = 60
 _END = "=== end of example"
 
@@ -47,12 +48,13 @@ def output_of(mesh: Mesh, page: str) -> dict[Example, str]:
     programs, kinds = find_programs()
     run = [example for example in examples(page) if example.kind in kinds]
     script = "".join(
-        f"{example.script * PASTED.get(example.kind, 1)}\necho; echo '{_END} {number}'\n"
+        f"{example.script * PASTED_COUNT}\necho; echo '{_END} {number}'\n"
         for number, example in enumerate(run)
     )
     for written, meant in (
         (ADDRESS, mesh.gateway),
         (MESH_FILE, str(mesh.layout.mesh)),
+        (SECRETS, f"{mesh.layout.secrets}/"),
         (XDS_FILE, str(mesh.layout.xds)),
         (WRITTEN_GACHACTL, str(GACHACTL)),
         (FOLDER, f"--folder {mesh.layout.folder}"),

@@ -79,7 +79,7 @@ def test_buy_currency_tells_the_new_balance(client: Client, new_player: NewPlaye
 def test_currency_tells_the_player_and_the_balance(client: Client, new_player: NewPlayer) -> None:
     player = new_player(gems=77)
     answer = client.currency(player.token)
-    assert answer.body == {"userId": player.user_id, "currencyBalance": 77}
+    assert answer.body == {"userId": player.user_id, "currencyBalance": 77, "debtGems": 0}
     assert type(answer.body["currencyBalance"]) is int
 
 

@@ -33,6 +33,9 @@ def pages(listing: Listing, token: str, key: str, page_size: int) -> list[list[d
         assert len(found) < MOST_PAGES
 
 
+ENTRY_KEYS = {"operationId", "kind", "amount", "balanceAfter", "createdAt", "debtAfter"}
+
+
 @pytest.fixture(scope="module")
 def veteran(rest: RestClient, new_player: NewPlayer) -> Player:
     """A player with 3 purchases, 4 single pulls and 2 ten-pulls on two banners."""
@@ -49,7 +52,8 @@ def test_ledger_entries_lead_from_zero_to_the_balance(client: Client, veteran: P
     assert len(entries) == 9
     balance = 0
     for entry in reversed(entries):
-        assert set(entry) == {"operationId", "kind", "amount", "balanceAfter", "createdAt"}
+        assert set(entry) == ENTRY_KEYS
+        assert entry["debtAfter"] == 0
         assert (entry["kind"], entry["amount"] > 0) in {("purchase", True), ("pull", False)}
         balance += entry["amount"]
         assert entry["balanceAfter"] == balance

@@ -75,6 +75,7 @@ def test_a_purchase_has_these_keys(rest: RestClient, new_player: NewPlayer) -> N
         "paymentMethod",
         "createdAt",
         "endedAt",
+        "takenBack",
     }
 
 

@@ -93,6 +93,8 @@ def test_the_environment_of_a_running_mesh_is_not_removed(checkout: Path, reposi
         (["logins", "NAME=mira"], "logins show -- mira"),
         (["logins", "NAME=mira", "FORGIVE=1"], "logins forgive -- mira"),
         (["logins", "NAME=mira", "FORGIVE=0"], "logins show -- mira"),
+        (["reconcile", "DAYS=30", "FOLLOW=1"], "reconcile --days=30 --follow"),
+        (["reconcile", "FOLLOW=0"], "reconcile"),
     ],
     ids=" ".join,
 )

@@ -21,6 +21,7 @@ COMMANDS = (
     "tx list",
     "sagas list",
     "logins summary",
+    "reconcile",
 )
 
 

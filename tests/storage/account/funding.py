@@ -16,6 +16,10 @@ from mesh.postgres.database import Database
 class FundedAccounts(Accounts):
     """Accounts that can be given gems."""
 
+    async def balance(self, user_id: str) -> int:
+        """Gems that the player owns."""
+        return (await self.wallet(user_id)).balance_gems
+
     async def give(self, user_id: str, gems: int) -> int:
         """Gives gems; returns the new balance."""
         change = BalanceChange(str(uuid4()), user_id, PURCHASE, gems)

@@ -1,7 +1,7 @@
 """Instances of the purchase saga over one database, with a provider that the test controls."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,12 +9,14 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.adapters.passwords import Passwords
 from account_svc.domain.payments import (
+    BookedCharge,
     Charge,
     ChargeOrder,
     ChargeState,
     PaymentDeclined,
     PaymentEvent,
     PaymentMethodExpired,
+    Period,
     ProviderAway,
     UnsupportedAmount,
     UnsupportedPaymentMethod,
@@ -23,7 +25,9 @@ from account_svc.domain.prices import Price, PriceList
 from account_svc.domain.purchases import (
     PurchaseRecord,
 )
+from account_svc.domain.reversals import Reversal, ReversalKind, ReversalState, ReversedCharge
 from account_svc.domain.wallets import MAX_BALANCE_GEMS
+from account_svc.use_cases.clawbacks.saga import ClawbackSaga
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
@@ -58,6 +62,9 @@ class Provider:
     book: dict[str, Charge] = field(default_factory=dict)
     orders: dict[str, ChargeOrder] = field(default_factory=dict)
     refunds: dict[str, str] = field(default_factory=dict)
+    reversals: dict[str, Reversal] = field(default_factory=dict)
+    reversals_listed: bool = True
+    """Whether they were made in the periods that are asked for."""
     strikes: list[str] = field(default_factory=list)
     """What happens to the next messages: "request lost", "reply lost" or nothing."""
     verdict: str = ""
@@ -78,6 +85,25 @@ class Provider:
 
     async def refund(self, charge: Charge, key: str, deadline: Deadline) -> None:
         await self._deliver(lambda: self._refund(charge, key))
+
+    async def find_reversals(self, charge_id: str, deadline: Deadline) -> ReversedCharge | None:
+        await self._deliver(lambda: None)
+        for charge in self.book.values():
+            if charge.charge_id == charge_id:
+                found = [each for each in self.reversals.values() if each.charge_id == charge_id]
+                return ReversedCharge(charge.key, tuple(found))
+        return None
+
+    async def list_charges(self, period: Period) -> AsyncIterator[BookedCharge]:
+        for key, charge in list(self.book.items()):
+            order = self.orders[key]
+            yield BookedCharge(
+                key, charge.charge_id, charge.state, order.amount_minor, order.currency
+            )
+
+    async def list_reversals(self, period: Period) -> AsyncIterator[Reversal]:
+        for reversal in list(self.reversals.values()) if self.reversals_listed else []:
+            yield reversal
 
     def read_event(self, body: bytes, signature: str) -> PaymentEvent | None:
         raise AssertionError("nobody sends webhooks here")
@@ -123,6 +149,18 @@ class Provider:
         self.orders[order.key] = order
         self.book[order.key] = Charge(order.key, f"ch_{len(self.book)}", state, reason)
 
+    def reverse(
+        self,
+        charge_id: str,
+        reversal_id: str,
+        amount_minor: int,
+        state: ReversalState = ReversalState.SETTLED,
+        kind: ReversalKind = ReversalKind.REFUND,
+    ) -> None:
+        """Makes or moves a refund or dispute."""
+        reversal = Reversal(kind, reversal_id, charge_id, amount_minor, state)
+        self.reversals[reversal_id] = reversal
+
     def _refund(self, charge: Charge, key: str) -> None:
         stored = self.book[charge.key]
         assert stored.charge_id == charge.charge_id
@@ -143,8 +181,11 @@ class Shop:
     def instance(
         self, failpoint: Failpoint = no_failpoint, *, limits: SagaLimits = QUICK
     ) -> tuple[Purchases, SagaRunner]:
-        saga = PurchaseSaga(self.database, self.provider)
-        runner = SagaRunner(self.database, [saga.definition], limits=limits, failpoint=failpoint)
+        definitions = [
+            PurchaseSaga(self.database, self.provider).definition,
+            ClawbackSaga(self.database, self.provider).definition,
+        ]
+        runner = SagaRunner(self.database, definitions, limits=limits, failpoint=failpoint)
         name = self.provider.name
         return Purchases(self.database, runner, provider_name=name, prices=PRICES), runner
 

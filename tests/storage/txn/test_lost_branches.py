@@ -116,10 +116,10 @@ class DebitCluster:
         await self.account.transaction(lambda cursor: wallets.change_balances(cursor, [spent]))
 
     async def balance(self, user_id: str) -> int | None:
-        balances = await self.account.autocommit(
-            lambda cursor: wallets.find_balances(cursor, [user_id])
+        found = await self.account.autocommit(
+            lambda cursor: wallets.find_wallets(cursor, [user_id])
         )
-        return balances.get(user_id)
+        return found[user_id].balance_gems if user_id in found else None
 
     async def debits(self, user_id: str) -> list[tuple[str, int]]:
         entries = await self.account.autocommit(

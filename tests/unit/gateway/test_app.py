@@ -186,4 +186,4 @@ async def test_the_integers_of_an_answer_are_numbers() -> None:
     answer = account_pb2.GetCurrencyResponse(user_id="u", currency_balance=2**53 - 1)
     caller = FakeCaller({"/account.v1.AccountService/GetCurrency": answer.SerializeToString()})
     response = await ask(caller, "GET", "/currency", headers=TOKEN)
-    assert response.body == b'{"userId":"u","currencyBalance":9007199254740991}'
+    assert response.body == b'{"userId":"u","currencyBalance":9007199254740991,"debtGems":0}'

@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import orjson
 from aiohttp import web
 
 from account_svc.adapters.payments.sandbox import SandboxProvider
@@ -19,7 +21,8 @@ from account_svc.domain.payments import ChargeOrder
 from mesh.deadlines import Deadline
 from payment_sandbox.app import SandboxApp
 from payment_sandbox.faults import FaultRates, Faults
-from payment_sandbox.storage import Book
+from payment_sandbox.reversals import Reversals
+from payment_sandbox.storage.book import Book
 from payment_sandbox.use_cases import Pace, Provider
 from payment_sandbox.webhooks import Webhooks
 
@@ -29,6 +32,7 @@ PENDING_SECONDS, SLOW_SECONDS = 30.0, 0.8
 PATIENCE_SECONDS = 20.0
 NOBODY = "http://127.0.0.1:9/webhooks/payments"
 
+Answer = tuple[int, dict[str, Any]]
 _numbers = count(1)
 
 
@@ -81,8 +85,30 @@ class Sandbox:
     clock: Clock
     faults: Faults
     provider: Provider
+    reversals: Reversals
     webhooks: Webhooks
     client: SandboxProvider
+
+
+async def ask(
+    sandbox: Sandbox,
+    method: str,
+    path: str,
+    *,
+    body: object = None,
+    key: str | None = None,
+    secret_key: str = SECRET_KEY,
+) -> Answer:
+    """Makes a plain HTTP call; returns its status and JSON."""
+    headers = {"Authorization": f"Bearer {secret_key}"}
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    data = body if isinstance(body, bytes | None) else orjson.dumps(body)
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.request(method, sandbox.url + path, data=data) as response,
+    ):
+        return response.status, await response.json()
 
 
 @asynccontextmanager
@@ -110,8 +136,10 @@ async def sandbox_here(
     book = Book(book_file)
     ids = count(1)
     provider = Provider(book, pace, clock=clock, new_id=lambda: str(next(ids)))
+    reversals = Reversals(book, clock=clock, new_id=lambda: str(next(ids)))
     app = SandboxApp(
         provider,
+        reversals,
         faults,
         pace,
         secret_key=SECRET_KEY,
@@ -125,7 +153,7 @@ async def sandbox_here(
                 url, secret_key=SECRET_KEY, webhook_secret=WEBHOOK_SECRET, clock=clock
             )
             try:
-                yield Sandbox(url, clock, faults, provider, webhooks, client)
+                yield Sandbox(url, clock, faults, provider, reversals, webhooks, client)
             finally:
                 await client.close()
     finally:

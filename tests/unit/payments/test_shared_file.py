@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from payment_sandbox.shared_file import SharedFile
+from payment_sandbox.storage.shared_file import SharedFile
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS kept (number INTEGER PRIMARY KEY) STRICT"
 

@@ -30,7 +30,7 @@ GIFT = [
 
 PURCHASE = [
     *("purchaseId", "state", "reason", "amount", "priceMinor", "currency"),
-    *("paymentMethod", "createdAt", "endedAt"),
+    *("paymentMethod", "createdAt", "endedAt", "takenBack"),
 ]
 
 TOKENS = ["token", "refresh_token", "expires_in"]
@@ -50,7 +50,7 @@ PROMISED = [
         ["message", "newBalance", "purchaseId", "state"],
         True,
     ),
-    ("get", "/currency", [], ["userId", "currencyBalance"], True),
+    ("get", "/currency", [], ["userId", "currencyBalance", "debtGems"], True),
     ("get", "/items", [], ["items"], False),
     ("get", "/chances", [], ["chances"], False),
     ("get", "/gacha/pull/{bannerId}", [], ["pulled_items"], True),

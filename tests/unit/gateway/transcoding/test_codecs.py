@@ -134,7 +134,7 @@ def test_amounts_are_written_as_numbers_and_absent_fields_as_their_defaults() ->
     message = GetMessageClass(response)(currency_balance=2**53 - 1)
     assert (
         Encoders().of(response).encode(message)
-        == b'{"userId":"","currencyBalance":9007199254740991}'
+        == b'{"userId":"","currencyBalance":9007199254740991,"debtGems":0}'
     )
 
 

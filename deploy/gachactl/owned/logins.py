@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy.gachactl.output import Format, FormatOption, print_json, print_rows, print_sentence
-from deploy.gachactl.owner import run_owner
+from deploy.gachactl.owned.owner import run_owner
 from deploy.gachactl.target import Folder, database_urls
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER

@@ -1,0 +1,1 @@
+"""What to take back for money that went back, and what a comparison finds. Pure."""

@@ -1,0 +1,115 @@
+"""What a comparison of the provider, the purchases and the ledger can find. Pure.
+
+uncredited_charge       money was kept for a purchase that is unknown or was not credited
+uncharged_credit        gems were credited, and the provider has no such money
+other_amount            a charge of another amount or currency than its purchase
+unfollowed_reversal     a refund or dispute whose gems do not follow it yet
+unknown_reversal        a clawback whose refund or dispute the provider does not have
+ledger                  a purchase or clawback and its ledger entry do not match
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from account_svc.domain.clawbacks.gems import Clawback
+from account_svc.domain.payments import BookedCharge, ChargeState, Period
+from account_svc.domain.purchases import PurchaseRecord, PurchaseState
+from account_svc.domain.reversals import Reversal
+
+MAX_DIFFERENCES = 1000
+"""The most that a report lists; it counts the others too."""
+
+
+class DifferenceKind(StrEnum):
+    """See the module."""
+
+    UNCREDITED_CHARGE = "uncredited_charge"
+    UNCHARGED_CREDIT = "uncharged_credit"
+    OTHER_AMOUNT = "other_amount"
+    UNFOLLOWED_REVERSAL = "unfollowed_reversal"
+    UNKNOWN_REVERSAL = "unknown_reversal"
+    LEDGER = "ledger"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One difference. `subject_id` is the id of the purchase, charge, reversal or ledger entry;
+    `charge_id` is the provider's id of the charge to follow, and empty when none is."""
+
+    kind: DifferenceKind
+    subject_id: str
+    detail: str
+    charge_id: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """What was compared, and what differs."""
+
+    period: Period
+    charge_count: int = 0
+    purchase_count: int = 0
+    reversal_count: int = 0
+    counts: Counter[DifferenceKind] = field(default_factory=Counter)
+    differences: list[Difference] = field(default_factory=list)
+
+    def add(self, difference: Difference | None) -> None:
+        """Adds a difference that the report does not list yet."""
+        if difference is None or difference in self.differences:
+            return
+        self.counts[difference.kind] += 1
+        if len(self.differences) < MAX_DIFFERENCES:
+            self.differences.append(difference)
+
+    def counts_by_kind(self) -> Mapping[str, int]:
+        """The number of differences of every kind, also 0."""
+        return {str(kind): self.counts[kind] for kind in DifferenceKind}
+
+
+def compare_charge(charge: BookedCharge, record: PurchaseRecord | None) -> Difference | None:
+    """A charge of the provider, and the purchase that its key names. A purchase under way is
+    never a difference: its saga settles it."""
+    is_paid = charge.state in (ChargeState.SUCCEEDED, ChargeState.REFUNDED)
+    if record is None:
+        if charge.state is not ChargeState.SUCCEEDED:
+            return None
+        detail = f"{charge.amount_minor} {charge.currency} by {charge.charge_id}: no purchase"
+        return Difference(DifferenceKind.UNCREDITED_CHARGE, charge.key, detail)
+    purchase = record.purchase
+    if is_paid and (charge.amount_minor, charge.currency) != (
+        purchase.price_minor,
+        purchase.currency,
+    ):
+        detail = (
+            f"charged {charge.amount_minor} {charge.currency}, "
+            f"priced {purchase.price_minor} {purchase.currency}"
+        )
+        return Difference(DifferenceKind.OTHER_AMOUNT, purchase.purchase_id, detail)
+    if charge.state is ChargeState.SUCCEEDED and record.state.is_refused:
+        detail = f"charge {charge.charge_id} succeeded, the purchase is {record.state}"
+        return Difference(DifferenceKind.UNCREDITED_CHARGE, purchase.purchase_id, detail)
+    return None if is_paid else uncharged(record, charge)
+
+
+def uncharged(record: PurchaseRecord, charge: BookedCharge | None) -> Difference | None:
+    """A purchase for which the provider has no money."""
+    if record.state is not PurchaseState.CREDITED:
+        return None
+    detail = "no charge" if charge is None else f"charge {charge.charge_id} is {charge.state}"
+    return Difference(DifferenceKind.UNCHARGED_CREDIT, record.purchase.purchase_id, detail)
+
+
+def compare_reversal(reversal: Reversal, stored: Clawback | None) -> Difference | None:
+    """A refund or dispute of a credited purchase, and what is stored of it."""
+    if stored is not None and stored.amount_minor != reversal.amount_minor:
+        detail = f"{reversal.amount_minor} there, {stored.amount_minor} here"
+        return Difference(DifferenceKind.OTHER_AMOUNT, reversal.reversal_id, detail)
+    if stored is not None and stored.state is reversal.state:
+        return None
+    known = "unknown" if stored is None else stored.state
+    detail = f"{reversal.kind} of {reversal.amount_minor}: {reversal.state} there, {known} here"
+    return Difference(
+        DifferenceKind.UNFOLLOWED_REVERSAL, reversal.reversal_id, detail, reversal.charge_id
+    )

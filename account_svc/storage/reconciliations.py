@@ -1,0 +1,123 @@
+"""Comparisons with the payment provider, in the account database. Every function runs in the
+caller's transaction, by its cursor."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.payments import Period
+
+ABANDONED_SECONDS = 3600.0
+"""A comparison that has not ended by then has died with its process."""
+KEPT_DAYS = 400
+
+_LEDGER_DIFFERENCES = """
+WITH expected AS (
+    SELECT purchase_id AS operation_id, user_id, 'purchase' AS kind, amount
+    FROM purchase_outcome JOIN purchase USING (purchase_id)
+    WHERE outcome = 'credited'
+      AND purchase_outcome.created_at >= to_timestamp(%(since)s)
+      AND purchase_outcome.created_at < to_timestamp(%(until)s)
+    UNION ALL
+    SELECT clawback_id, user_id, clawback.kind, -taken
+    FROM clawback JOIN purchase USING (purchase_id)
+    WHERE taken > 0 AND clawback.created_at >= to_timestamp(%(since)s)
+      AND clawback.created_at < to_timestamp(%(until)s)
+    UNION ALL
+    SELECT return_id, user_id,
+           CASE clawback.kind WHEN 'refund' THEN 'refund_failed' ELSE 'dispute_won' END, returned
+    FROM clawback JOIN purchase USING (purchase_id)
+    WHERE returned > 0 AND clawback.updated_at >= to_timestamp(%(since)s)
+      AND clawback.updated_at < to_timestamp(%(until)s)
+), entered AS (
+    SELECT operation_id, user_id, kind, amount FROM ledger
+    WHERE kind IN ('purchase', 'refund', 'refund_failed', 'dispute', 'dispute_won')
+      AND created_at >= to_timestamp(%(since)s) AND created_at < to_timestamp(%(until)s)
+)
+(SELECT operation_id::text, kind, amount, 'no such entry' FROM expected
+ EXCEPT SELECT operation_id::text, kind, amount, 'no such entry' FROM entered)
+UNION ALL
+(SELECT operation_id::text, kind, amount, 'an entry of nothing' FROM entered
+ EXCEPT SELECT operation_id::text, kind, amount, 'an entry of nothing' FROM expected)
+LIMIT %(limit)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedReconciliation:
+    """The counts of differences of a comparison, by kind."""
+
+    ended_at: datetime
+    counts: Mapping[str, int]
+
+
+def begin(cursor: Cursor, period_seconds: float) -> int | None:
+    """The number of a new comparison; None when one was begun within `period_seconds`, unless
+    it was abandoned. One caller at a time gets a number. Removes very old ones."""
+    cursor.execute("LOCK TABLE reconciliation IN SHARE ROW EXCLUSIVE MODE")
+    cursor.execute(
+        "DELETE FROM reconciliation WHERE started_at < now() - make_interval(days => %s)",
+        (KEPT_DAYS,),
+    )
+    cursor.execute(
+        """
+        INSERT INTO reconciliation (ended_at)
+        SELECT NULL WHERE NOT EXISTS (
+            SELECT FROM reconciliation
+            WHERE started_at > now() - make_interval(secs => %s)
+              AND (ended_at IS NOT NULL OR started_at > now() - make_interval(secs => %s))
+        ) RETURNING number
+        """,
+        (period_seconds, ABANDONED_SECONDS),
+    )
+    row = cursor.fetchone()
+    return None if row is None else int(row[0])
+
+
+def end(cursor: Cursor, number: int, counts: Mapping[str, int]) -> None:
+    """Stores the result of a comparison."""
+    cursor.execute(
+        "UPDATE reconciliation SET ended_at = now(), counts = %s WHERE number = %s",
+        (json.dumps(counts), number),
+    )
+
+
+def find_last(cursor: Cursor) -> EndedReconciliation | None:
+    """The last comparison that has ended."""
+    cursor.execute(
+        "SELECT ended_at, counts FROM reconciliation WHERE ended_at IS NOT NULL"
+        " ORDER BY number DESC LIMIT 1"
+    )
+    row = cursor.fetchone()
+    return None if row is None else EndedReconciliation(*row)
+
+
+def list_credited(
+    cursor: Cursor, period: Period, provider: str, after: int, limit: int
+) -> list[tuple[int, str]]:
+    """The number and id of the provider's purchases that were begun in the period and credited,
+    with numbers above `after`, in order."""
+    cursor.execute(
+        """
+        SELECT number, purchase_id::text FROM purchase JOIN purchase_outcome USING (purchase_id)
+        WHERE number > %s AND provider = %s AND outcome = 'credited'
+          AND purchase.created_at >= to_timestamp(%s) AND purchase.created_at < to_timestamp(%s)
+        ORDER BY number LIMIT %s
+        """,
+        (after, provider, period.since, period.until, limit),
+    )
+    return [(number, purchase_id) for number, purchase_id in cursor.fetchall()]
+
+
+def ledger_differences(cursor: Cursor, period: Period, limit: int) -> Sequence[tuple[str, str]]:
+    """The operation id and a description of what the purchases and clawbacks of the period and
+    their ledger entries do not have in common."""
+    values = {"since": period.since, "until": period.until, "limit": limit}
+    cursor.execute(_LEDGER_DIFFERENCES, values)
+    return [
+        (operation_id, f"{kind} of {amount}: {what}")
+        for operation_id, kind, amount, what in cursor.fetchall()
+    ]

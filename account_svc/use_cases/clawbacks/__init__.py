@@ -1,0 +1,1 @@
+"""Gems follow money that goes back at the payment provider."""

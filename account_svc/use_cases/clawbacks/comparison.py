@@ -1,0 +1,185 @@
+"""Compares the payment provider, the purchases and the ledger. It only reads.
+
+Both sides are read as they are while it runs. What is younger than GRACE_SECONDS is left out, since
+it may still be on its way; the periods are shifted by that much.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence, Set
+from typing import TypeVar
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.clawbacks.differences import (
+    MAX_DIFFERENCES,
+    Difference,
+    DifferenceKind,
+    Report,
+    compare_charge,
+    compare_reversal,
+    uncharged,
+)
+from account_svc.domain.payments import BookedCharge, Charge, PaymentProvider, Period
+from account_svc.domain.purchases import PurchaseRecord, PurchaseState, purchase_id_of
+from account_svc.domain.reversals import Reversal, ReversedCharge
+from account_svc.storage import clawbacks, purchases, reconciliations
+from mesh.deadlines import Deadline
+from mesh.postgres.database import Database
+
+GRACE_SECONDS = 300
+DAY_SECONDS = 86_400
+CHUNK_SIZE = 200
+MAX_LOOKUPS = 1000
+"""The most single questions to the provider of one kind, for each day that is compared."""
+CALL_SECONDS = 20.0
+T = TypeVar("T")
+
+
+async def compare(
+    database: Database,
+    provider: PaymentProvider,
+    *,
+    days: int,
+    now: float,
+    grace_seconds: int = GRACE_SECONDS,
+) -> Report:
+    """The report of the last `days` before the grace before `now`, in Unix seconds. Raises
+    ProviderAway, DatabaseAway."""
+    until = int(now) - grace_seconds
+    report = Report(Period(until - days * DAY_SECONDS, until))
+    comparison = Comparison(database, provider, report)
+    for since in range(report.period.since, until, DAY_SECONDS):
+        await comparison.compare_period(Period(since, since + DAY_SECONDS))
+    await comparison.compare_pending()
+    return report
+
+
+class Comparison:
+    """Adds what it finds to one report. It changes nothing."""
+
+    def __init__(self, database: Database, provider: PaymentProvider, report: Report) -> None:
+        self._database = database
+        self._provider = provider
+        self._report = report
+        self._reversed: dict[str, ReversedCharge | None] = {}
+
+    async def compare_period(self, period: Period) -> None:
+        """Compares what was begun in the period. Raises ProviderAway, DatabaseAway."""
+        seen_ids: set[str] = set()
+        async for charges in _chunks(self._provider.list_charges(period)):
+            seen_ids |= await self._compare_charges(charges)
+        await self._compare_credits(period, seen_ids)
+        async for reversals in _chunks(self._provider.list_reversals(period)):
+            await self._compare_reversals(reversals)
+        for operation_id, detail in await self._read(
+            lambda cursor: reconciliations.ledger_differences(cursor, period, MAX_DIFFERENCES)
+        ):
+            self._report.add(Difference(DifferenceKind.LEDGER, operation_id, detail))
+
+    async def _compare_charges(self, charges: Sequence[BookedCharge]) -> set[str]:
+        """Returns the ids of the purchases that the charges name."""
+        ids = {each.key: purchase_id_of(each.key) for each in charges}
+        records = await self._records([each for each in ids.values() if each is not None])
+        for charge in charges:
+            purchase_id = ids[charge.key]
+            record = records.get(purchase_id) if purchase_id is not None else None
+            self._report.charge_count += 1
+            self._report.add(compare_charge(charge, record))
+        return {each for each in ids.values() if each is not None}
+
+    async def _compare_credits(self, period: Period, seen_ids: Set[str]) -> None:
+        """Credited purchases whose charge was not in the list are looked up one by one: it may
+        have been made before or after the period."""
+        after, lookup_count = 0, 0
+        while chunk := await self._credited(period, after):
+            after = chunk[-1][0]
+            self._report.purchase_count += len(chunk)
+            missing = [each for _, each in chunk if each not in seen_ids]
+            records = await self._records(missing)
+            for purchase_id in missing:
+                if lookup_count == MAX_LOOKUPS:
+                    return
+                lookup_count += 1
+                deadline = Deadline.after(CALL_SECONDS)
+                found = await self._provider.find_charge(purchase_id, deadline)
+                self._report.add(_looked_up(records[purchase_id], found))
+
+    async def _compare_reversals(self, reversals: Sequence[Reversal]) -> None:
+        stored = await self._read(lambda cursor: clawbacks.find_clawbacks(cursor, reversals))
+        known = {(each.kind, each.reversal_id): each for each in stored}
+        for reversal in reversals:
+            self._report.reversal_count += 1
+            clawback = known.get((reversal.kind, reversal.reversal_id))
+            if clawback is None and not await self._is_credited(reversal.charge_id):
+                continue
+            self._report.add(compare_reversal(reversal, clawback))
+
+    async def compare_pending(self) -> None:
+        """Compares the reversals that are stored as pending, whenever they were made, because
+        they may change long after that. Raises ProviderAway, DatabaseAway."""
+        pending = await self._read(
+            lambda cursor: clawbacks.list_pending_clawbacks(cursor, MAX_LOOKUPS)
+        )
+        for clawback in pending:
+            charge = await self._reversed_charge(clawback.charge_id)
+            found = [
+                each
+                for each in (charge.reversals if charge is not None else ())
+                if (each.kind, each.reversal_id) == (clawback.kind, clawback.reversal_id)
+            ]
+            if found:
+                self._report.add(compare_reversal(found[0], clawback))
+            else:
+                detail = f"{clawback.kind} of charge {clawback.charge_id}"
+                self._report.add(
+                    Difference(DifferenceKind.UNKNOWN_REVERSAL, clawback.reversal_id, detail)
+                )
+
+    async def _is_credited(self, charge_id: str) -> bool:
+        """Whether the charge belongs to a credited purchase of ours."""
+        charge = await self._reversed_charge(charge_id)
+        purchase_id = purchase_id_of(charge.key) if charge is not None else None
+        if purchase_id is None:
+            return False
+        record = (await self._records([purchase_id])).get(purchase_id)
+        return record is not None and record.state is PurchaseState.CREDITED
+
+    async def _reversed_charge(self, charge_id: str) -> ReversedCharge | None:
+        if charge_id not in self._reversed:
+            self._reversed[charge_id] = await self._provider.find_reversals(
+                charge_id, Deadline.after(CALL_SECONDS)
+            )
+        return self._reversed[charge_id]
+
+    async def _credited(self, period: Period, after: int) -> Sequence[tuple[int, str]]:
+        return await self._read(
+            lambda cursor: reconciliations.list_credited(
+                cursor, period, self._provider.name, after, CHUNK_SIZE
+            )
+        )
+
+    async def _records(self, purchase_ids: Sequence[str]) -> dict[str, PurchaseRecord]:
+        return dict(await self._read(lambda cursor: purchases.find_purchases(cursor, purchase_ids)))
+
+    async def _read(self, work: Callable[[Cursor], T]) -> T:
+        return await self._database.autocommit(work)
+
+
+def _looked_up(record: PurchaseRecord, found: Charge | None) -> Difference | None:
+    if found is None:
+        return uncharged(record, None)
+    purchase = record.purchase
+    charge = BookedCharge(
+        found.key, found.charge_id, found.state, purchase.price_minor, purchase.currency
+    )
+    return compare_charge(charge, record)
+
+
+async def _chunks(items: AsyncIterator[T]) -> AsyncIterator[list[T]]:
+    chunk: list[T] = []
+    async for each in items:
+        chunk.append(each)
+        if len(chunk) == CHUNK_SIZE:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,1 @@
+"""Commands that the service which owns the data runs."""

@@ -1,0 +1,1 @@
+"""Money that goes back at the payment provider, on a whole mesh."""

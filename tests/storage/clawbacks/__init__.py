@@ -1,0 +1,1 @@
+"""Gems that follow the money, on real PostgreSQL servers."""

@@ -1,0 +1,199 @@
+"""The comparison of the provider, the purchases and the ledger, on a real PostgreSQL."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+
+from account_svc.domain.payments import ChargeState, ProviderAway
+from account_svc.domain.purchases import PurchaseRecord
+from account_svc.domain.reversals import ReversalKind, ReversalState
+from account_svc.storage.reconciliations import EndedReconciliation
+from account_svc.use_cases.clawbacks.comparison import GRACE_SECONDS, compare
+from account_svc.use_cases.clawbacks.reconciliation import Reconciliation
+from mesh.postgres.database import Database
+from mesh.saga.runner import SagaRunner
+from tests.storage.account.shop import Shop, buy
+from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
+
+PENDING, SETTLED, UNDONE = ReversalState
+PERIOD_SECONDS = 3600.0
+
+
+class Compared(Shop):
+    """A shop, and comparisons a while later."""
+
+    shown: EndedReconciliation | None = None
+
+    async def differences(self) -> dict[str, int]:
+        now = time.time() + GRACE_SECONDS + 5
+        report = await compare(self.database, self.provider, days=1, now=now)
+        return {kind: count for kind, count in report.counts_by_kind().items() if count}
+
+    def reconciliation(self) -> tuple[Reconciliation, SagaRunner]:
+        _, runner = self.instance()
+        compared = Reconciliation(
+            self.database,
+            self.provider,
+            runner,
+            period_seconds=PERIOD_SECONDS,
+            days=1,
+            show=lambda last: setattr(self, "shown", last),
+            clock=lambda: time.time() + GRACE_SECONDS + 5,
+        )
+        return compared, runner
+
+    async def until_taken_back(self, bought: PurchaseRecord) -> None:
+        """Runs due sagas, like a running instance, until the player owns nothing."""
+        _, runner = self.instance()
+        async with asyncio.timeout(30):
+            while await self.accounts.balance(bought.purchase.user_id):
+                await runner.run_once()
+                await asyncio.sleep(0.02)
+
+    async def rows(self, statement: str) -> list[tuple[object, ...]]:
+        def work(cursor: Cursor) -> list[tuple[object, ...]]:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+        return await as_owner(self.database, work)
+
+
+@pytest.fixture
+def schema(shared_database: MakeDatabase, repository: Path) -> Database:
+    return shared_database("reconciliation", migrations_of(repository, "account_svc"))
+
+
+@pytest.fixture
+async def shop(schema: Database) -> Compared:
+    await empty(schema)
+    return Compared(schema)
+
+
+@pytest.fixture
+async def bought(shop: Compared) -> PurchaseRecord:
+    return await buy(shop.instance()[0], await shop.register())
+
+
+def charge_id(shop: Shop, record: PurchaseRecord) -> str:
+    return shop.provider.book[record.purchase.purchase_id].charge_id
+
+
+async def test_what_agrees_has_no_difference(shop: Compared, bought: PurchaseRecord) -> None:
+    shop.provider.verdict = "declined"
+    with pytest.raises(Exception, match="declined"):
+        await buy(shop.instance()[0], bought.purchase.user_id, key="k2")
+    assert await shop.differences() == {}
+
+
+async def forgotten_charge(shop: Compared, record: PurchaseRecord) -> None:
+    del shop.provider.book[record.purchase.purchase_id]
+
+
+async def declined_charge(shop: Compared, record: PurchaseRecord) -> None:
+    key = record.purchase.purchase_id
+    shop.provider.book[key] = replace(shop.provider.book[key], state=ChargeState.DECLINED)
+
+
+async def other_price(shop: Compared, record: PurchaseRecord) -> None:
+    key = record.purchase.purchase_id
+    shop.provider.orders[key] = replace(shop.provider.orders[key], amount_minor=98)
+
+
+async def strange_charge(shop: Compared, record: PurchaseRecord) -> None:
+    key, strange = record.purchase.purchase_id, "0f8fad5b-d9cb-469f-a165-70867728950e"
+    shop.provider.book[strange] = replace(shop.provider.book[key], key=strange, charge_id="ch_9")
+    shop.provider.orders[strange] = shop.provider.orders[key]
+
+
+async def missed_refund(shop: Compared, record: PurchaseRecord) -> None:
+    shop.provider.reverse(charge_id(shop, record), "re_1", 99)
+
+
+async def lost_outcome(shop: Compared, record: PurchaseRecord) -> None:
+    await shop.rows("DELETE FROM purchase_outcome")
+
+
+DIFFERENCES = {
+    forgotten_charge: {"uncharged_credit": 1},
+    declined_charge: {"uncharged_credit": 1},
+    other_price: {"other_amount": 1},
+    strange_charge: {"uncredited_charge": 1},
+    missed_refund: {"unfollowed_reversal": 1},
+    lost_outcome: {"ledger": 1},
+}
+
+
+@pytest.mark.parametrize("wrong", DIFFERENCES, ids=lambda wrong: wrong.__name__)
+async def test_each_difference_is_found_and_named(
+    shop: Compared,
+    bought: PurchaseRecord,
+    wrong: Callable[[Compared, PurchaseRecord], object],
+) -> None:
+    assert await shop.differences() == {}
+    await wrong(shop, bought)  # type: ignore[misc]
+    assert await shop.differences() == DIFFERENCES[wrong]  # type: ignore[index]
+
+
+async def test_a_refund_whose_webhook_was_lost_is_followed(
+    shop: Compared, bought: PurchaseRecord
+) -> None:
+    await missed_refund(shop, bought)
+    reconciliation, _ = shop.reconciliation()
+    await reconciliation.run_once()
+    assert shop.shown is not None
+    assert shop.shown.counts["unfollowed_reversal"] == 1
+    await shop.until_taken_back(bought)
+    assert await shop.differences() == {}
+
+
+async def test_a_pending_dispute_is_read_again_however_old_it_is(
+    shop: Compared, bought: PurchaseRecord
+) -> None:
+    charge, dispute = charge_id(shop, bought), ReversalKind.DISPUTE
+    shop.provider.reverse(charge, "dp_1", 99, PENDING, dispute)
+    await shop.reconciliation()[0].run_once()
+    await shop.until_taken_back(bought)
+    shop.provider.reverse(charge, "dp_1", 99, UNDONE, dispute)
+    unlisted, shop.provider.reversals_listed = shop.provider.reversals_listed, False
+    assert unlisted
+    assert await shop.differences() == {"unfollowed_reversal": 1}
+    shop.provider.reversals.clear()
+    assert await shop.differences() == {"unknown_reversal": 1}
+
+
+async def test_one_instance_compares_in_each_period_and_all_show_the_result(
+    shop: Compared, bought: PurchaseRecord
+) -> None:
+    instances = [shop.reconciliation()[0] for _ in range(3)]
+    await asyncio.gather(*(each.run_once() for each in instances))
+    assert await shop.rows("SELECT count(*), count(ended_at) FROM reconciliation") == [(1, 1)]
+    first, shop.shown = shop.shown, None
+    await instances[1].run_once()
+    assert shop.shown == first
+    await shop.rows(
+        "UPDATE reconciliation SET started_at = started_at - interval '1 hour 1 second'"
+    )
+    await instances[2].run_once()
+    assert await shop.rows("SELECT count(*), count(ended_at) FROM reconciliation") == [(2, 2)]
+
+
+async def test_a_comparison_that_died_is_made_again_an_hour_later(
+    shop: Compared, bought: PurchaseRecord
+) -> None:
+    reconciliation, _ = shop.reconciliation()
+    shop.provider.strikes = ["request lost"] * 3
+    await forgotten_charge(shop, bought)
+    with pytest.raises(ProviderAway):
+        await reconciliation.run_once()
+    shop.provider.strikes = []
+    await reconciliation.run_once()
+    assert shop.shown is None
+    await shop.rows("UPDATE reconciliation SET started_at = started_at - interval '1 hour'")
+    await reconciliation.run_once()
+    assert shop.shown is not None
+    assert shop.shown.counts["uncharged_credit"] == 1
