@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -137,11 +138,13 @@ async def test_a_caller_who_has_gone_costs_no_hash_and_keeps_no_turn(scene: Scen
 
 
 async def test_a_turn_that_is_given_while_its_caller_leaves_is_passed_on(scene: Scene) -> None:
-    waiting = await scene.begin(TURNS_AT_ONCE + 2)
-    await until(lambda: bool(scene.process.asked))
-    scene.process.release.set()
-    # The first task ends and gives its turn; the next caller leaves in the same moment.
-    waiting[0].add_done_callback(lambda done: waiting[TURNS_AT_ONCE].cancel())
-    assert await ends([waiting[-1]]) == ["hash"]
-    await ends(waiting)
-    assert await ends(await scene.begin(TURNS_AT_ONCE + 2)) == ["hash"] * (TURNS_AT_ONCE + 2)
+    async with AsyncExitStack() as others:
+        for _ in range(TURNS_AT_ONCE - 1):
+            await others.enter_async_context(scene.passwords.admit(KNOWN, HOME))
+        async with scene.passwords.admit(KNOWN, HOME):
+            (leaving,) = await scene.begin(1)
+        # The turn was given just now, and the task has not run since.
+        leaving.cancel()
+        assert await ends([leaving]) == ["CancelledError"]
+        async with asyncio.timeout(5), scene.passwords.admit(STRANGER, HOME):
+            assert scene.process.asked == []
