@@ -29,6 +29,7 @@ from mesh.identity.player_keys import PlayerKeySet
 from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
+from mesh.postgres.retention import Retention
 from mesh.postgres.start_checks import Schema
 from mesh.process.arguments import read_command
 from mesh.process.commands import run_command
@@ -57,12 +58,12 @@ SCHEMA = Schema.in_folder(Path(__file__).parent)
 
 @dataclass(frozen=True, slots=True)
 class _Transactions:
-    """The parts of the pull's two-phase commit in this process: the coordinator with its
+    """The parts of the pull's two-phase commit in this process: the batches with their
     decisions, and the participant of this database."""
 
     participant: Participant[Any, Any]
     decisions: DecisionLog
-    coordinator: Coordinator
+    group_commit: GroupCommit
     recover: Sequence[Callable[[], Awaitable[None]]]
 
 
@@ -95,20 +96,17 @@ async def serve(
             settings, database, first, cache, clock_offset, metrics, failpoint
         )
         gift_fees = RemoteGiftFees(account_svc, to_account_svc.metadata)
-        sagas = SagaRunner(
-            database, [GiftSaga(database, gift_fees).definition], failpoint=failpoint
-        )
+        gift_saga = GiftSaga(database, gift_fees).definition
+        sagas = SagaRunner(database, [gift_saga], failpoint=failpoint)
         runtime.push_async_callback(sagas.close)
-        group_commit = GroupCommit(transactions.coordinator, metrics=metrics)
-        catalogs = Catalogs(database, cache, lambda: read_catalog(settings.catalog_file))
         players = _Players(
             PublishedKeys(PlayerKeySet(account_svc).fetch),
             EndedSessions(EndedSessionCalls(account_svc, to_account_svc.metadata).fetch),
         )
         service = Service(
             offered=_offered(
-                CatalogRpc(catalogs),
-                GachaRpc(Pulls(database, cache, group_commit)),
+                CatalogRpc(Catalogs(database, cache, lambda: read_catalog(settings.catalog_file))),
+                GachaRpc(Pulls(database, cache, transactions.group_commit)),
                 GiftRpc(_gifts(settings, database, gift_fees, sagas)),
                 transactions,
             ),
@@ -140,12 +138,8 @@ def _keep_house(
     """Settles what was left unfinished, and removes what is old."""
     runtime.run_in_background(partial(keep_recovering, *transactions.recover), "transactions")
     runtime.run_in_background(partial(keep_recovering, sagas.run_once), "sagas")
-    retention = retention_of(
-        database,
-        refused=timedelta(days=settings.keep_refused_days),
-        ended_sagas=timedelta(days=settings.keep_ended_sagas_days),
-    )
-    runtime.run_in_background(partial(keep_recovering, retention.run_once), "retention")
+    remove_old = _retention(settings, database).run_once
+    runtime.run_in_background(partial(keep_recovering, remove_old), "retention")
 
 
 def _gifts(
@@ -188,8 +182,16 @@ def _transactions(
     return _Transactions(
         participant,
         decisions,
-        coordinator,
+        GroupCommit(coordinator, metrics=metrics),
         (branches.run_once, decided.run_once),
+    )
+
+
+def _retention(settings: GachaSettings, database: Database) -> Retention:
+    return retention_of(
+        database,
+        refused=timedelta(days=settings.keep_refused_days),
+        ended_sagas=timedelta(days=settings.keep_ended_sagas_days),
     )
 
 

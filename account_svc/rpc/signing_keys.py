@@ -3,7 +3,7 @@
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from account_svc.adapters.signing_keys.folder import SigningKeys
-from account_svc.domain.signing_keys import ListedKey, State
+from account_svc.domain.signing.signing_keys import ListedKey, State
 from mesh.identity.keys import key_id, public_octets
 from mesh.identity.tokens import ALGORITHM
 from mesh.serving.dispatch import Call

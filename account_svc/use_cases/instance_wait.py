@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from account_svc.domain.key_views import MissingView, Views
+from account_svc.domain.signing.key_views import MissingView, Views
 
 POLL_SECONDS = 1.0
 REPORT_SECONDS = 10.0

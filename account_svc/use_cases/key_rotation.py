@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from account_svc.domain.key_views import MissingView, Views, states_of
-from account_svc.domain.signing_keys import (
+from account_svc.domain.signing.key_views import MissingView, Views, states_of
+from account_svc.domain.signing.signing_keys import (
     MAX_SIGNING_KEYS,
     SETTLE_SECONDS,
     KeyFiles,

@@ -2,7 +2,7 @@
 
 Each file is an Ed25519 private key (PKCS8, PEM). Its name is the time of its creation, and only
 its owner may read it. Added and removed files take effect within LOOK_SECONDS: every key is
-published at once, and `account_svc.domain.signing_keys` decides which one signs.
+published at once, and `account_svc.domain.signing.signing_keys` decides which one signs.
 
 A file without such a key is skipped with an error in the log, and affects no other. The keys
 read before stay in use while the folder cannot be read or holds no key at all; so does the key
@@ -19,8 +19,13 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from account_svc.adapters.signing_keys.files import RefusedKeyFile, read_private_key_file
-from account_svc.domain import signing_keys as rules
-from account_svc.domain.signing_keys import MAX_SIGNING_KEYS, ListedKey, Schedule, ScheduledKey
+from account_svc.domain.signing import signing_keys as rules
+from account_svc.domain.signing.signing_keys import (
+    MAX_SIGNING_KEYS,
+    ListedKey,
+    Schedule,
+    ScheduledKey,
+)
 from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder, stamps_of
 from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 

@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from account_svc.adapters.signing_keys.files import RefusedKeyFile, read_private_key_file
-from account_svc.domain.signing_keys import file_name
+from account_svc.domain.signing.signing_keys import file_name
 from mesh.identity.keys import key_id
 from mesh.private_files import replace_file
 
 
 class KeyFolder:
-    """A folder of signing keys: an `account_svc.domain.signing_keys.KeyFiles`. Hold
+    """A folder of signing keys: an `account_svc.domain.signing.signing_keys.KeyFiles`. Hold
     `lock_folder` while you use it."""
 
     def __init__(self, folder: Path) -> None:

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from account_svc.domain.key_views import MissingView, View, Views
-from account_svc.domain.signing_keys import ListedKey, State
+from account_svc.domain.signing.key_views import MissingView, View, Views
+from account_svc.domain.signing.signing_keys import ListedKey, State
 from mesh.calling.transport import Transport
 from mesh.calls import Metadata
 from mesh.contract.instances import Instance

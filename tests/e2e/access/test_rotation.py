@@ -18,7 +18,7 @@ import jwt
 import pytest
 
 from account_svc.adapters.signing_keys.making import make_signing_key
-from account_svc.domain.signing_keys import file_name
+from account_svc.domain.signing.signing_keys import file_name
 from account_svc.use_cases.key_rotation import REFUSED_SECONDS
 from deploy.local.layout import REPOSITORY
 from deploy.local.secrets.certificates import now_utc

@@ -11,8 +11,8 @@ import pytest
 from account_svc.adapters.signing_keys.folder import SigningKeys
 from account_svc.adapters.signing_keys.making import KeyFolder, lock_folder, make_signing_key
 from account_svc.adapters.signing_keys.views import InstanceViews
-from account_svc.domain.key_views import MissingView, View, Views
-from account_svc.domain.signing_keys import MAX_SIGNING_KEYS, SETTLE_SECONDS, file_name
+from account_svc.domain.signing.key_views import MissingView, View, Views
+from account_svc.domain.signing.signing_keys import MAX_SIGNING_KEYS, SETTLE_SECONDS, file_name
 from account_svc.use_cases.instance_wait import InstanceWait, RotationFailed
 from account_svc.use_cases.key_rotation import LOGGED_OUT, KeyRotation
 from mesh.calling.unary import UnaryTransport

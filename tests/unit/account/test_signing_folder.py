@@ -20,7 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
 from account_svc.adapters.signing_keys.choose import open_signing_keys
 from account_svc.adapters.signing_keys.folder import SigningKeys
 from account_svc.config import AccountSettings
-from account_svc.domain.signing_keys import MAX_SIGNING_KEYS, SETTLE_SECONDS, State, file_name
+from account_svc.domain.signing.signing_keys import (
+    MAX_SIGNING_KEYS,
+    SETTLE_SECONDS,
+    State,
+    file_name,
+)
 from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder
 from mesh.identity.keys import key_id
 

@@ -13,8 +13,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from account_svc.domain import signing_keys
-from account_svc.domain.signing_keys import Schedule, ScheduledKey
+from account_svc.domain.signing import signing_keys
+from account_svc.domain.signing.signing_keys import Schedule, ScheduledKey
 from mesh.identity.key_files import LOOK_SECONDS
 from mesh.identity.published_keys import FETCH_SECONDS
 

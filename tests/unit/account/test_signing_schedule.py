@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from account_svc.domain import signing_keys
-from account_svc.domain.signing_keys import (
+from account_svc.domain.signing import signing_keys
+from account_svc.domain.signing.signing_keys import (
     MARGIN_SECONDS,
     SETTLE_SECONDS,
     Schedule,

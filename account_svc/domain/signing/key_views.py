@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from account_svc.domain.signing_keys import ListedKey, State
+from account_svc.domain.signing.signing_keys import ListedKey, State
 
 
 class MissingView(Exception):

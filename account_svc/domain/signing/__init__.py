@@ -1,0 +1,1 @@
+"""Which key signs players' tokens, and who may know it by when. Pure."""
