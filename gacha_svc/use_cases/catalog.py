@@ -13,7 +13,7 @@ from gacha_svc.domain.odds.published import Disclosure, chances_percent
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.domain.terms import Terms
 from gacha_svc.storage import catalog as catalog_storage
-from gacha_svc.use_cases.catalog_cache import CatalogCache
+from gacha_svc.use_cases.catalog_cache import SHOWN_AGE_SECONDS, CatalogCache
 from gacha_svc.use_cases.disclosed_odds import DisclosedOdds
 from mesh.contract.pages import checked_page
 from mesh.postgres.database import Database
@@ -52,7 +52,8 @@ class Catalogs:
         self._odds = DisclosedOdds()
 
     async def introduce(self) -> LiveCatalog:
-        """Puts the file's catalog in force. Idempotent. Raises InvalidCatalog."""
+        """Puts the file's catalog in force, and returns when every instance shows it. Idempotent.
+        Raises InvalidCatalog."""
         catalog = await asyncio.to_thread(self._read_catalog)
 
         def write_if_new(cursor: Cursor) -> None:
@@ -62,6 +63,8 @@ class Catalogs:
                 catalog_storage.write_catalog(cursor, catalog)
 
         await self._database.transaction(write_if_new)
+        # Also for a repeat: the call before may have ended between its commit and here.
+        await asyncio.sleep(SHOWN_AGE_SECONDS)
         return await self._cache.in_force()
 
     async def items(self) -> tuple[Item, ...]:

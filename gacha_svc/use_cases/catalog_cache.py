@@ -1,12 +1,16 @@
 """The catalog in force, as this process knows it.
 
-No refusal and no list is older than its call: before a caller is refused by the catalog, and
-before the catalog is shown, the process reads whether there is a newer one. Such reads are
-shared, and start at most every READ_PAUSE_SECONDS, so that a flood of calls for banners that do
-not exist costs the database no more than a hundred small reads a second.
+No refusal is older than its call: before a caller is refused by the catalog, the process reads
+whether there is a newer one. Such reads are shared, and start at most every READ_PAUSE_SECONDS,
+so that a flood of calls for banners that do not exist costs the database no more than a hundred
+small reads a second.
+
+What is shown is at most SHOWN_AGE_SECONDS old. Who puts a catalog in force waits that long before
+its call returns, so that by then every instance shows it.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 
@@ -22,6 +26,7 @@ from mesh.postgres.database import Database
 REFRESH_SECONDS = 1.0
 READ_PAUSE_SECONDS = 0.01
 """From the start of a shared read to the start of the next."""
+SHOWN_AGE_SECONDS = 0.1
 SHOW_PATIENCE_SECONDS = 0.5
 _CATALOG = "catalog"
 log = structlog.get_logger()
@@ -37,6 +42,7 @@ class CatalogCache:
         self._catalog = LiveCatalog(revision=-1, items=(), banners=(), odds_versions={})
         self._reads = CoalescedRead(self._read_shared)
         self._may_read_at = 0.0
+        self._known_at = -math.inf
 
     @property
     def latest(self) -> LiveCatalog:
@@ -55,10 +61,12 @@ class CatalogCache:
         return catalog
 
     async def to_show(self) -> LiveCatalog:
-        """As `in_force`. While the database does not answer within SHOW_PATIENCE_SECONDS, the
-        catalog as last read, if there is one."""
+        """The catalog in force at most SHOWN_AGE_SECONDS ago. While the database does not answer
+        within SHOW_PATIENCE_SECONDS, the catalog as last read, if there is one."""
         if not self._catalog.banners:
             return await self.in_force()
+        if self._clock() - self._known_at < SHOWN_AGE_SECONDS:
+            return self._catalog
         try:
             async with asyncio.timeout(SHOW_PATIENCE_SECONDS):
                 return await self.in_force()
@@ -83,6 +91,8 @@ class CatalogCache:
 
     async def _read_shared(self, keys: Collection[str]) -> Mapping[str, LiveCatalog]:
         await asyncio.sleep(self._may_read_at - self._clock())
-        self._may_read_at = self._clock() + READ_PAUSE_SECONDS
+        started_at = self._clock()
+        self._may_read_at = started_at + READ_PAUSE_SECONDS
         catalog = await self._database.autocommit(self.refreshed)
+        self._known_at = started_at
         return dict.fromkeys(keys, catalog)
