@@ -29,7 +29,7 @@ LONG_AND_SHORT_LOAD = ("-n 1000 ", "-n 100 ")
 PASTED_COUNT = 2
 """How often each block is pasted; a reader may paste one again."""
 SECRETS = "var/secrets/"
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 120
 _END = "=== end of example"
 
 
