@@ -78,7 +78,7 @@ rotate-keys: ## change the key that signs players' tokens, while the mesh serves
 tx: ## list transactions in flight and in doubt (GID=... settles one by the protocol, YES=1 without asking)
 	@$(IF_MADE) tx $(if $(call given,GID),resolve $(if $(call on,YES),--yes) -- "$$GID",list)
 
-sagas: ## list purchases and gifts that are under way or parked (ID=... retries one)
+sagas: ## list purchases, clawbacks and gifts that are under way or parked (ID=... retries one)
 	@$(IF_MADE) sagas $(if $(call given,ID),retry -- "$$ID",list)
 
 logins: ## show failed logins (NAME=... of one account, FORGIVE=1 unblocks it)

@@ -1,4 +1,4 @@
-"""`gachactl sagas`: purchases and gifts that are under way or parked.
+"""`gachactl sagas`: purchases, clawbacks and gifts that are under way or parked.
 
 Retrying is always safe: every instance that runs the saga makes its calls to other services with
 the same idempotency keys.
@@ -26,7 +26,7 @@ T = TypeVar("T")
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Lists the purchases and gifts that are under way or parked, and retries one.",
+    help="Lists the purchases, clawbacks and gifts that are under way or parked, and retries one.",
 )
 
 

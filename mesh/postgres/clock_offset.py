@@ -2,8 +2,8 @@
 
 The protocol of pulls compares the two: a transaction's id has the time of its coordinator, and
 the database decides whether it is still young enough to be committed (mesh/txn/decisions.py).
-With clocks that differ by more than MAX_OFFSET_SECONDS no transaction is begun. That is half of
-the age at which every decision would become an abort.
+With clocks that differ by more than MAX_OFFSET_SECONDS no transaction is begun. It is half of
+DECIDABLE_SECONDS there, from which on every decision would be an abort.
 """
 
 import time
@@ -31,8 +31,8 @@ class DatabaseClockDiffers(DependencyAway):
     def __init__(self, offset_seconds: float) -> None:
         side = "ahead of" if offset_seconds > 0 else "behind"
         super().__init__(
-            f"The database's clock is {abs(offset_seconds):.0f} s {side} this service's, so that "
-            "no transaction can be decided; nothing was changed. Operators: synchronize the "
+            f"The database's clock is {abs(offset_seconds):.0f} s {side} this service's, too far "
+            "for transactions to be decided by it; nothing was changed. Operators: synchronize the "
             "clocks of both machines (NTP).",
             metadata={"offset_seconds": f"{offset_seconds:.1f}"},
         )
