@@ -143,8 +143,13 @@ def pulls_without_debit(mesh: Mesh) -> list[Row]:
 
 
 def query(mesh: Mesh, database: str, statement: str) -> list[Row]:
-    """All rows of a statement, on a connection of its own."""
-    with closing(psycopg2.connect(mesh.reader_url(database))) as connection:
+    """All rows of a statement, read as the reader on a connection of its own."""
+    return rows_at(mesh.reader_url(database), statement)
+
+
+def rows_at(url: str, statement: str) -> list[Row]:
+    """All rows of a statement at the database of a postgresql:// URL."""
+    with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(statement)

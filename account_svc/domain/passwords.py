@@ -9,10 +9,13 @@ The common passwords are the 30,000 most frequent ones of the library zxcvbn, wh
 published breaches. They are compared ignoring case.
 """
 
+from collections.abc import Callable
 from unicodedata import normalize
 
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
+from mesh.contract.field_checks import check_each
+from mesh.contract.idempotency import checked_key
 from mesh.errors import InvalidArgument
 
 MIN_LENGTH = 8
@@ -57,6 +60,25 @@ def checked_given_password(password: str, field: str = "password") -> str:
     if not normalised:
         raise InvalidArgument.of_field(field, f"must be 1 to {MAX_LENGTH} characters")
     return normalised
+
+
+def checked_change(current_password: str, new_password: str, key: str) -> tuple[str, str, str]:
+    """Both passwords, normalised, and the key. Whether the new password is a good one is only
+    checked if the request is wrong anyway: a repeat is answered before that. Raises
+    InvalidArgument naming every field that is wrong."""
+
+    def check(check_new: Callable[[str, str], str]) -> tuple[str, str, str]:
+        current, new, checked = check_each(
+            lambda: checked_given_password(current_password, "current_password"),
+            lambda: check_new(new_password, "new_password"),
+            lambda: checked_key(key),
+        )
+        return current, new, checked
+
+    try:
+        return check(checked_given_password)
+    except InvalidArgument:
+        return check(checked_new_password)
 
 
 def normalised_password(password: str) -> str | None:

@@ -20,7 +20,7 @@ from account_svc.domain.accounts import (
 from account_svc.domain.hashing_queue import Urgency
 from account_svc.domain.passwords import (
     check_not_a_name,
-    checked_given_password,
+    checked_change,
     checked_new_password,
     normalised_password,
 )
@@ -132,10 +132,8 @@ class Accounts:
         Idempotent by `idempotency_key`: a repeat of the last change starts one more session.
         Raises InvalidArgument, WrongPassword, IdempotencyKeyReused, UserNotFound, LoginBackoff.
         """
-        current_password, given_password, key = check_each(
-            lambda: checked_given_password(current_password, "current_password"),
-            lambda: checked_given_password(new_password, "new_password"),
-            lambda: checked_key(idempotency_key),
+        current_password, given_password, key = checked_change(
+            current_password, new_password, idempotency_key
         )
         change_id = operation_id("change_password", user_id, key)
         player = await self._player(user_id)

@@ -113,7 +113,8 @@ def faults_of(mesh: Mesh) -> list[Fault]:
 
 def _leader(mesh: Mesh) -> str:
     for member in mesh.processes("etcd"):
-        with urllib.request.urlopen(f"http://{member['address']}/metrics", timeout=5) as answer:
+        url = f"https://{member['address']}/metrics"
+        with urllib.request.urlopen(url, timeout=5, context=mesh.trust) as answer:
             if b"\netcd_server_is_leader 1" in answer.read():
                 return member["name"]
     raise AssertionError("etcd has no leader")

@@ -11,7 +11,7 @@ from pathlib import Path
 from deploy.local.secrets.credentials import IDENTITIES
 from proof.clients.rest_client import RestClient
 from proof.fuzz.grpc_fuzzer import LEAVER, PLAYER, Token
-from proof.invariants import broken_invariants, query
+from proof.invariants import broken_invariants, rows_at
 from proof.players import PASSWORD, Player, register
 from proof.stack import BUSY_MACHINE, Mesh, start_mesh
 from proof.tokens import token_of
@@ -60,7 +60,8 @@ class FuzzedMesh:
 
     def new_token(self) -> str:
         """Logs the player in again. Failed logins by random requests are forgiven first."""
-        query(self.mesh, "account", f"SELECT forgive_login_attempts('{self.player.username}')")
+        forgive = f"SELECT forgive_login_attempts('{self.player.username}')"
+        rows_at(self.mesh.superuser_url("account"), forgive)
         with closing(RestClient(self.mesh.gateway)) as rest:
             logged_in = rest.login(self.player.username, PASSWORD)
         assert logged_in.ok, logged_in

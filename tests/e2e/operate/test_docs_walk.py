@@ -70,7 +70,7 @@ async def test_the_examples_work_as_they_stand(
         status, refreshed = await execute(tab, "refresh")
         assert status == 200, refreshed
     wallet = rest.currency(refreshed["token"]).body
-    assert wallet == {"userId": registered["userId"], "currencyBalance": 3200 - 160}
+    assert wallet == {"userId": registered["userId"], "currencyBalance": 3200 - 160, "debtGems": 0}
 
 
 async def test_the_next_visitor_registers_another_player(mesh: Mesh, tmp_path: Path) -> None:

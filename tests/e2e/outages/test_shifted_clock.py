@@ -46,6 +46,10 @@ def in_gacha_database(mesh: Mesh, *works: Callable[[Cursor], None]) -> None:
     connection.close()
 
 
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
 def until(holds: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not holds():
@@ -53,11 +57,9 @@ def until(holds: Callable[[], bool], what: str) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def is_serving(mesh: Mesh) -> bool:
-    """Whether health says SERVING at every gacha_svc."""
-    return {health_of(each["address"]) for each in mesh.processes("gacha_svc")} == {
-        health_pb2.HealthCheckResponse.SERVING
-    }
+def all_say(mesh: Mesh, state: int) -> bool:
+    """Whether health says so at every gacha_svc."""
+    return {health_of(each["address"]) for each in mesh.processes("gacha_svc")} == {state}
 
 
 def health_of(address: str) -> int:
@@ -74,7 +76,7 @@ def test_a_clock_that_is_ahead_is_reported_and_pulls_are_refused_until_it_is_rig
     assert rest.pull(player.token, "standard").ok
 
     in_gacha_database(mesh, lambda cursor: shift_clock(cursor, AHEAD_SECONDS))
-    until(lambda: not is_serving(mesh), "health still says SERVING")
+    until(lambda: all_say(mesh, NOT_SERVING), "health still says SERVING")
     began_at = time.monotonic()
     refused = rest.pull(player.token, "standard")
     assert (refused.code, refused.reason) == ("UNAVAILABLE", REASON)
@@ -87,6 +89,6 @@ def test_a_clock_that_is_ahead_is_reported_and_pulls_are_refused_until_it_is_rig
         assert log.count('"exceed_clock_offset"') == 1
 
     in_gacha_database(mesh, restore_clock)
-    until(lambda: is_serving(mesh), "health does not say SERVING again")
+    until(lambda: all_say(mesh, SERVING), "health does not say SERVING again")
     assert rest.pull(player.token, "standard").ok
     assert broken_invariants(mesh) == []

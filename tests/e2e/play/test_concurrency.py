@@ -42,7 +42,7 @@ async def test_a_player_who_can_pay_for_ten_gets_ten_of_sixty_four(mesh: Mesh, c
         (200, None): AFFORDED,
         (400, "INSUFFICIENT_CURRENCY"): PULLS - AFFORDED,
     }
-    assert balance == {"userId": player.user_id, "currencyBalance": 0}
+    assert balance == {"userId": player.user_id, "currencyBalance": 0, "debtGems": 0}
     assert broken_invariants(mesh) == []
 
 

@@ -10,7 +10,7 @@ from payment_sandbox.webhooks import signature
 from proof import payment_book
 from proof.clients.client import PURCHASES
 from proof.clients.rest_client import RestClient
-from proof.invariants import query
+from proof.invariants import rows_at
 from proof.players import NewPlayer, Player
 from proof.stack import Mesh
 
@@ -59,7 +59,9 @@ def test_a_webhook_credits_a_purchase_that_would_not_ask_for_a_day(
     forgotten_count = 0
     # Postpones the saga's own retry each time, so that only webhooks can complete it.
     while newest(rest, player)["state"] != "credited":
-        forgotten_count += len(query(mesh, "account", FORGET_RETRY.format(purchase_id)))
+        forgotten_count += len(
+            rows_at(mesh.superuser_url("account"), FORGET_RETRY.format(purchase_id))
+        )
         assert time.monotonic() < deadline, "no webhook has woken the purchase"
         time.sleep(POLL_SECONDS)
     assert forgotten_count > 0

@@ -1,6 +1,7 @@
 """One trace id from the socket to the cause, through every process of a call."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 
@@ -8,9 +9,10 @@ from proof.clients.client import GIFTS
 from proof.clients.rest_client import RestClient
 from proof.players import NewPlayer, unique_name
 from proof.stack import Mesh
-from tests.e2e.giving import owner, send
+from tests.e2e.giving import send
 
 LOGS_SECONDS = 10.0
+TEN_GEMS, FEE_GEMS = 1600, 20
 
 
 def lines_of(mesh: Mesh, service: str, trace_id: str) -> list[dict[str, object]]:
@@ -26,15 +28,19 @@ def lines_of(mesh: Mesh, service: str, trace_id: str) -> list[dict[str, object]]
 def test_the_cause_of_a_refusal_is_logged_by_the_trace_id_of_the_answer(
     mesh: Mesh, rest: RestClient, new_player: NewPlayer
 ) -> None:
-    sender, item_id = owner(rest, new_player, 0)
-    receiver = new_player()
-    refused = send(rest, sender, item_id, receiver.username)
-    assert refused.reason == "INSUFFICIENT_CURRENCY"
-    trace_id = refused.body["traceId"]
+    sender = new_player(TEN_GEMS + FEE_GEMS)
+    items = rest.pull(sender.token, "standard", 10).body["pulled_items"]
+    receiver = new_player().username
+    # All begin while the wallet has the fee of one, so the account service refuses the others.
+    with ThreadPoolExecutor(len(items)) as threads:
+        sent = threads.map(lambda item: send(rest, sender, item["item_id"], receiver), items)
+        refused = [answer.body["traceId"] for answer in sent if not answer.ok]
     deadline = time.monotonic() + LOGS_SECONDS
-    while not (causes := lines_of(mesh, "account_svc", trace_id)):
-        assert time.monotonic() < deadline, "the account service has no line with the trace id"
+    while not (traces := [each for each in refused if lines_of(mesh, "account_svc", each)]):
+        assert time.monotonic() < deadline, "the account service has no line with a trace id"
         time.sleep(0.1)
+    trace_id = traces[0]
+    causes = lines_of(mesh, "account_svc", trace_id)
     assert [(line["event"], line["trace_id"]) for line in causes] == [("refuse_call", trace_id)]
     assert causes[0]["method"] == "/account.v1.GiftFeeService/ChargeGiftFee"
     answers = lines_of(mesh, "gacha_svc", trace_id)

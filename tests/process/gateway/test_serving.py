@@ -17,7 +17,11 @@ TOKEN = {"authorization": "Bearer t"}
 async def test_requests_are_answered_over_real_http() -> None:
     async with serving() as (process, client):
         currency = await client.get("/currency", headers=TOKEN)
-        assert currency.json() == {"userId": "u", "currencyBalance": 2**53 - 1}
+        assert currency.json() == {
+            "userId": "u",
+            "currencyBalance": 2**53 - 1,
+            "debtGems": 0,
+        }
         assert currency.headers["content-type"] == "application/json"
         assert len(currency.headers["x-request-id"]) == 32
         bought = await client.post("/buy-currency", json={"amount": "5"}, headers=TOKEN)

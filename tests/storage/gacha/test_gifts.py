@@ -25,7 +25,7 @@ from mesh.contract.idempotency import IdempotencyKeyReused
 from mesh.deadlines import Deadline
 from mesh.errors import InvalidArgument, MeshError
 from mesh.postgres.database import Database
-from tests.storage.conftest import MakeDatabase, empty, migrations_of
+from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.gift_service import (
     FEE_GEMS,
     MIRA,
@@ -200,10 +200,11 @@ async def test_a_sender_of_many_refused_gifts_waits_and_no_other_sender_does(
     with pytest.raises(InventoryFull):
         await send(gifts, key="refused-0")
     assert await gifts.send(OLE.user_id, SWORD, "Mira", 1, "", soon())
-    await service.database.autocommit(
+    await as_owner(
+        service.database,
         lambda cursor: cursor.execute(
             "UPDATE gift_outcome SET created_at = created_at - interval '1 hour'"
-        )
+        ),
     )
     assert (await send(gifts, to="ole")).state is GiftState.DELIVERED
 

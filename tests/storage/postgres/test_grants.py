@@ -27,6 +27,7 @@ DATABASES = {"account_svc": "account", "gacha_svc": "gacha"}
 CHANGES = {
     "player": "its password",
     "saga": "its state",
+    "clawback": "its state, as the provider reports it",
 }
 """The tables with a transaction id whose rows change; rows of all others are facts."""
 

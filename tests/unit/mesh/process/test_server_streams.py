@@ -21,11 +21,14 @@ from mesh.serving.dispatch import Dispatcher
 from mesh.serving.streams import StreamBounds, StreamSlots
 
 KEY = Ed25519PrivateKey.generate()
-TOKEN = tuple(ServiceIdentity(KEY, "a").towards("b").metadata().items())
-FORGED = tuple(ServiceIdentity(Ed25519PrivateKey.generate(), "a").towards("b").metadata().items())
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 LIST = reflection_pb2.ServerReflectionRequest(list_services="")
 SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+def shown(key: Ed25519PrivateKey) -> tuple[tuple[str, str], ...]:
+    """What service a shows to service b, signed with this key."""
+    return tuple(ServiceIdentity(key, "a").towards("b").metadata().items())
 
 
 async def is_ready() -> bool:
@@ -73,13 +76,13 @@ async def _endless() -> AsyncIterator[Any]:
 async def test_strangers_take_no_stream_of_a_member(
     channel: grpc.aio.Channel, open_stream: Any
 ) -> None:
-    strangers = [open_stream(channel), open_stream(channel, FORGED)]
+    strangers = [open_stream(channel), open_stream(channel, shown(Ed25519PrivateKey.generate()))]
     for each in strangers:
         assert await each.read()
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await open_stream(channel).read()
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    members = [open_stream(channel, TOKEN), open_stream(channel, TOKEN)]
+    members = [open_stream(channel, shown(KEY)), open_stream(channel, shown(KEY))]
     for each in members:
         assert await each.read()
     strangers[0].cancel()
