@@ -24,7 +24,7 @@ def insert_purchases(cursor: Cursor, purchases: Sequence[Purchase]) -> Mapping[s
                               price_minor, currency, payment_method, provider)
         SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::int[], %s::uuid[], %s::bigint[],
                              %s::bigint[], %s::text[], %s::text[], %s::text[])
-            AS requested (purchase_id) ORDER BY purchase_id
+            AS requested (purchase_id, intent_id) ORDER BY intent_id
         ON CONFLICT DO NOTHING RETURNING purchase_id::text, number, created_at
         """,
         [[getattr(each, name) for each in purchases] for name in _FACTS],

@@ -7,8 +7,9 @@ Guarantees:
   and leaves the others alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import uuid4
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -23,7 +24,6 @@ from account_svc.domain.purchases import (
 from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
-from mesh.contract.idempotency import operation_id
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
 from mesh.postgres.shared_transactions import SharedTransactions
@@ -48,12 +48,19 @@ class PurchaseBegins:
     """The begins of one database. Use it in one event loop only."""
 
     def __init__(
-        self, database: Database, sagas: SagaRunner, *, provider_name: str, price: Price
+        self,
+        database: Database,
+        sagas: SagaRunner,
+        *,
+        provider_name: str,
+        price: Price,
+        new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
         """`provider_name` and `price` apply to new purchases."""
         self._sagas = sagas
         self._provider_name = provider_name
         self._price = price
+        self._new_id = new_id
         self._transactions = SharedTransactions(database, self._begin)
 
     async def begin(self, order: Order) -> Begun:
@@ -107,7 +114,7 @@ class PurchaseBegins:
 
     def _purchase(self, order: Order) -> Purchase:
         return Purchase(
-            operation_id(PURCHASE, order.intent_id, str(FIRST_ATTEMPT)),
+            self._new_id(),
             order.intent_id,
             FIRST_ATTEMPT,
             order.user_id,

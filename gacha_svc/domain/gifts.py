@@ -7,7 +7,6 @@ from math import ceil
 from typing import Protocol
 
 from gacha_svc.domain.banners import Item
-from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline
 from mesh.errors import (
     FailedPrecondition,
@@ -127,9 +126,12 @@ class Parties:
 
 @dataclass(frozen=True, slots=True)
 class Gift:
-    """A requested gift. `intent_id` names its sender and key. A key has one attempt; stored keys
-    may have more, of which the last one counts."""
+    """A requested gift. `gift_id` is the permanent id of this attempt, its fee and its saga; no
+    other attempt ever has it, also when the key is used again after this one was removed.
+    `intent_id` names its sender and key. A key has one attempt; stored keys may have more, of
+    which the last one counts."""
 
+    gift_id: str
     intent_id: str
     sender: Player
     receiver: Player
@@ -137,11 +139,6 @@ class Gift:
     count: int
     fee_gems: int
     attempt: int = 1
-
-    @property
-    def gift_id(self) -> str:
-        """The permanent id of this attempt, its fee and its saga."""
-        return operation_id(GIFT, self.intent_id, str(self.attempt))
 
     def matches(self, to: str, item_id: int, count: int) -> bool:
         """Whether these are the parameters of the gift's request."""

@@ -77,8 +77,8 @@ def find_item(cursor: Cursor, item_id: int) -> Item | None:
 
 
 def insert_gift(cursor: Cursor, gift: Gift, item: Item) -> bool:
-    """Records a requested gift, with its item as it is now; False when that attempt is already
-    stored."""
+    """Records a requested gift, with its item as it is now; False when that attempt at its intent
+    is already stored."""
     cursor.execute(
         """
         INSERT INTO gift (gift_id, intent_id, attempt, sender_id, sender_name,
@@ -143,7 +143,7 @@ def forget_refused(cursor: Cursor, age: timedelta, max_count: int) -> int:
 
 
 _SELECT_GIFT = """
-SELECT gift.number, gift.intent_id::text, gift.attempt,
+SELECT gift.number, gift_id::text, gift.intent_id::text, gift.attempt,
        gift.sender_id::text, gift.sender_name, gift.receiver_id::text, gift.receiver_name,
        gift.item_id, gift.count, gift.fee, gift.item_name, gift.item_rarity,
        gift_outcome.delivered, coalesce(gift_outcome.reason, ''), gift.created_at
@@ -207,6 +207,7 @@ def _records(cursor: Cursor) -> list[GiftRecord]:
         GiftRecord(
             number,
             Gift(
+                gift_id,
                 intent_id,
                 Player(sender_id, sender),
                 Player(receiver_id, receiver),
@@ -222,6 +223,7 @@ def _records(cursor: Cursor) -> list[GiftRecord]:
         )
         for (
             number,
+            gift_id,
             intent_id,
             attempt,
             sender_id,

@@ -1,7 +1,9 @@
 """Sends gifts, and reports their outcomes."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from uuid import uuid4
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -51,6 +53,7 @@ class Gifts:
         *,
         fee_gems: int,
         refused_an_hour: int,
+        new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
         """`fee_gems` is the sender's fee for new gifts. A sender begins none while
         `refused_an_hour` were refused within the last hour."""
@@ -61,6 +64,7 @@ class Gifts:
         self._sagas = sagas
         self._fee_gems = fee_gems
         self._refused_an_hour = refused_an_hour
+        self._new_id = new_id
 
     async def send(
         self,
@@ -90,7 +94,7 @@ class Gifts:
         saga: Saga | None = None
         if begun is None:
             sender, receiver = await self._both_players(user_id, to, deadline)
-            gift = Gift(intent_id, sender, receiver, item_id, count, self._fee_gems)
+            gift = Gift(self._new_id(), intent_id, sender, receiver, item_id, count, self._fee_gems)
             begun, saga = await self._begin(gift, deadline)
         if not begun.gift.matches(to, item_id, count):
             raise IdempotencyKeyReused
@@ -170,7 +174,7 @@ class Gifts:
             if not storage.take_items(cursor, sender_id, gift.item_id, gift.count):
                 raise ItemNotOwned(storage.count_held(cursor, sender_id, gift.item_id))
             saga = self._sagas.begin(cursor, GIFT, gift.gift_id, {})
-        record = storage.find_gift(cursor, gift.gift_id)
+        record = storage.find_last_attempt(cursor, gift.intent_id)
         assert record is not None, "this or an earlier call has stored the gift"
         return record, saga
 

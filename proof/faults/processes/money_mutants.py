@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from uuid import uuid4
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -33,7 +34,7 @@ def fee_for_each_try() -> None:
     async def charge(self: GiftSaga, saga: Saga, deadline: Deadline) -> Move | PlainMove:
         if saga.attempt_count:
             gift = await self._gifts.of(saga.saga_id)
-            await self._fees.charge(replace(gift, attempt=-saga.attempt_count), deadline)
+            await self._fees.charge(replace(gift, gift_id=str(uuid4())), deadline)
         return await whole_charge(self, saga, deadline)
 
     GiftSaga._charge = charge  # type: ignore[method-assign]

@@ -89,6 +89,19 @@ async def test_a_declined_purchase_is_answered_for_its_time_and_then_forgotten(
     assert await shop.accounts.balance(mira) == 0
 
 
+async def test_a_key_that_was_forgotten_buys_anew(shop: Shop, sales: Purchases) -> None:
+    mira = await shop.register()
+    shop.provider.verdict = "declined"
+    with pytest.raises(PaymentDeclined):
+        await buy(sales, mira)
+    await pass_days(shop, REFUSED.days + 1)
+    assert await forget(shop) == [0, 0, 0, 0]
+    shop.provider.verdict = ""
+    assert (await buy(sales, mira)).state is PurchaseState.CREDITED
+    assert await shop.accounts.balance(mira) == 100
+    assert len(shop.provider.book) == 2
+
+
 async def test_of_a_credited_purchase_only_the_saga_is_forgotten(
     shop: Shop, sales: Purchases
 ) -> None:

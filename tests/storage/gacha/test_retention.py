@@ -92,6 +92,18 @@ async def test_a_refused_gift_is_answered_for_its_time_and_then_forgotten(
     await refuse(gifts, ["c"])
 
 
+async def test_a_key_that_was_forgotten_sends_what_it_says_now(
+    service: GiftService, gifts: Gifts
+) -> None:
+    await refuse(gifts, ["a"])
+    await pass_days(service, REFUSED.days + 1)
+    assert await forget(service) == [0, 0, 0]
+    sent = await send(gifts, key="a", to="ole", count=3)
+    assert (sent.state, sent.gift.count) == (GiftState.DELIVERED, 3)
+    assert [await service.held(player) for player in (MIRA, OLE)] == [6, 3]
+    assert await service.held(NOOR) == MAX_HOLDING_COUNT
+
+
 async def test_of_a_delivered_gift_only_the_saga_is_forgotten(
     service: GiftService, gifts: Gifts
 ) -> None:
