@@ -12,7 +12,7 @@ from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn.coordinator import Committed, Coordinator, OperationPair
-from mesh.txn.local import SCREENING_SECONDS, Screening, local_screen
+from mesh.txn.local.screening import SCREENING_SECONDS, Screening, local_screen
 from mesh.txn.model import No, Operation
 from mesh.txn.participant import Participant
 from tests.storage.conftest import empty
