@@ -54,7 +54,7 @@ async def _in_time(deadline: Deadline, running: Awaitable[T]) -> T:
     except MeshError:
         raise
     except Exception as error:
-        # As a remote server would do with a bug of its own. An unknown exception would end the
-        # batch without an abort and without halving.
+        # As a remote server would do with a bug of its own. The coordinator aborts only after a
+        # MeshError.
         log.error("fail_local_participant", exc_info=error)
         raise Internal("The coordinator's own participant failed.") from error

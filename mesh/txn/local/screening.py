@@ -1,6 +1,7 @@
 """Screens batches: takes out what the coordinator's own participant would refuse.
 
-The participant's branch stays the authority. A screen that fails takes nothing out.
+The participant's branch stays the authority. A screen that fails takes nothing out, whatever its
+error, so that the branch judges each operation.
 """
 
 import math
@@ -56,6 +57,10 @@ class Screening:
             refused = await self._screen(operations)
         except MeshError as error:
             log.warning("fail_screening", reason=error.reason)
+            return {}
+        except Exception as error:
+            # A bug that one operation meets: the branch meets it too, and that one fails alone.
+            log.error("fail_screening", exc_info=error)
             return {}
         if refused:
             self.begin()
