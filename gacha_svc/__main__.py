@@ -42,7 +42,8 @@ from mesh.txn.clients import RemoteParticipant
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
-from mesh.txn.local import LocalParticipant, Screening, local_screen
+from mesh.txn.local.client import LocalParticipant
+from mesh.txn.local.screening import Screening, local_screen
 from mesh.txn.metrics import TransactionMetrics
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery, keep_recovering

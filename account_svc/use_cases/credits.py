@@ -23,7 +23,7 @@ from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
 from mesh.deadlines import Deadline, within
 from mesh.errors import MeshError
-from mesh.postgres.database import Database, LockTimeout
+from mesh.postgres.database import Database, LockTimeout, LostRace
 from mesh.saga import rows
 from mesh.saga.definition import Saga, StillWaiting
 
@@ -158,7 +158,8 @@ class Credits:
         except LockTimeout:
             return batch
         except Exception as error:  # noqa: BLE001 (the drivers of the sagas get it)
-            if isinstance(error, MeshError) or len(batch) == 1:
+            is_of_all = isinstance(error, MeshError) and not isinstance(error, LostRace)
+            if is_of_all or len(batch) == 1:
                 for request in batch:
                     request.fail(error)
                 return []

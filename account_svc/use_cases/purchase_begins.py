@@ -4,7 +4,7 @@ Guarantees:
 - A key has one purchase, however many calls begin it, in one transaction or in several
   processes. One of the calls gets the saga.
 - Purchases that begin at the same time share a transaction. One that is refused changes nothing
-  and leaves the others alone.
+  and leaves the others alone. So does one that waits for a transaction that hangs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,9 @@ from account_svc.domain.purchases import (
 from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
+from mesh.contract.idempotency import IdempotencyKeyInUse
 from mesh.errors import MeshError
-from mesh.postgres.database import Database
+from mesh.postgres.database import Database, LockTimeout
 from mesh.postgres.shared_transactions import SharedTransactions
 from mesh.saga.definition import Saga
 from mesh.saga.runner import SagaRunner
@@ -66,8 +67,12 @@ class PurchaseBegins:
     async def begin(self, order: Order) -> Begun:
         """The purchase of the order's intent, and its saga if this call started it. The stored
         purchase may be one of another order. Raises UserNotFound and BalanceLimit, before
-        anything is stored; a repeat is harmless after any other MeshError."""
-        return await self._transactions.run(order)
+        anything is stored, and IdempotencyKeyInUse while another process has begun the purchase
+        and not committed it; a repeat is harmless after any other MeshError."""
+        try:
+            return await self._transactions.run(order)
+        except LockTimeout as error:
+            raise IdempotencyKeyInUse from error
 
     def _begin(self, cursor: Cursor, orders: Sequence[Order]) -> Sequence[Begun | MeshError]:
         stored = dict(storage.find_last_attempts(cursor, {each.intent_id for each in orders}))

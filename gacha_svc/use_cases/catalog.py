@@ -73,9 +73,11 @@ class Catalogs:
 
     async def chances_percent(self, banner_id: str) -> dict[Rarity, float]:
         """The base chances of a banner, or of the first. Raises BannerNotFound, CatalogEmpty."""
-        catalog = await self._cache.to_show()
-        banner = catalog.banner(banner_id) if banner_id else catalog.first_banner()
-        return chances_percent(banner)
+        return chances_percent(
+            await self._cache.shown(
+                lambda catalog: catalog.banner(banner_id) if banner_id else catalog.first_banner()
+            )
+        )
 
     async def banners(self) -> tuple[PublishedBanner, ...]:
         """Every banner, in the catalog's order."""
@@ -84,8 +86,10 @@ class Catalogs:
 
     async def banner(self, banner_id: str) -> PublishedBanner:
         """Raises BannerNotFound and CatalogEmpty."""
-        catalog = await self._cache.to_show()
-        return await self._published(catalog, catalog.banner(banner_id))
+        catalog, banner = await self._cache.shown(
+            lambda catalog: (catalog, catalog.banner(banner_id))
+        )
+        return await self._published(catalog, banner)
 
     async def odds(self, odds_version: str) -> PublishedOdds:
         """A version of the odds that was ever in force. Raises OddsNotFound."""
@@ -109,7 +113,7 @@ class Catalogs:
             lambda cursor: catalog_storage.list_periods(cursor, banner_id, before, size + 1)
         )
         if not periods and before is None:
-            existing = (await self._cache.to_show()).banners_by_id
+            existing = (await self._cache.in_force()).banners_by_id
             raise BannerNotFound(banner_id, tuple(existing))
         page = periods[:size]
         return page, str(page[-1].revision) if len(periods) > size else ""

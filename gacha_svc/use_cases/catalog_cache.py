@@ -13,6 +13,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
 
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -29,6 +30,8 @@ READ_PAUSE_SECONDS = 0.01
 SHOWN_AGE_SECONDS = 0.1
 SHOW_PATIENCE_SECONDS = 0.5
 _CATALOG = "catalog"
+
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -62,7 +65,8 @@ class CatalogCache:
 
     async def to_show(self) -> LiveCatalog:
         """The catalog in force at most SHOWN_AGE_SECONDS ago. While the database does not answer
-        within SHOW_PATIENCE_SECONDS, the catalog as last read, if there is one."""
+        within SHOW_PATIENCE_SECONDS, the catalog as last read, if there is one. Use `shown` for
+        what it may not have."""
         if not self._catalog.banners:
             return await self.in_force()
         if self._clock() - self._known_at < SHOWN_AGE_SECONDS:
@@ -73,12 +77,30 @@ class CatalogCache:
         except (MeshError, TimeoutError):
             return self._catalog
 
+    async def shown(self, part: Callable[[LiveCatalog], T]) -> T:
+        """What `part` returns for the catalog to show. If it refuses, the catalog in force decides.
+        Raises what `part` raises then, and MeshError if the database does not answer."""
+        catalog = await self.to_show()
+        try:
+            return part(catalog)
+        except MeshError:
+            in_force = await self.in_force()
+            if in_force.revision == catalog.revision:
+                raise
+        return part(in_force)
+
     def refreshed(self, cursor: Cursor) -> LiveCatalog:
-        """The catalog in force in the cursor's snapshot."""
-        catalog = self._catalog
-        if catalog_storage.find_revision(cursor) != catalog.revision:
-            catalog = self._catalog = catalog_storage.read_catalog(cursor)
-        return catalog
+        """The catalog in force in the cursor's snapshot. It becomes `latest`, unless another read
+        has found a newer one meanwhile. Each statement of the cursor has its own snapshot."""
+        known = self._catalog
+        if catalog_storage.find_revision(cursor) == known.revision:
+            return known
+        found = catalog_storage.read_catalog(cursor)
+        # What was known before this read began may also be too new: the database that took over
+        # from another one may lack its last catalogs.
+        if self._catalog is known or found.revision > self._catalog.revision:
+            self._catalog = found
+        return found
 
     async def keep_refreshing(self) -> None:
         """Refreshes until cancelled, so that few pulls begin with an old catalog."""
@@ -93,6 +115,6 @@ class CatalogCache:
         await asyncio.sleep(self._may_read_at - self._clock())
         started_at = self._clock()
         self._may_read_at = started_at + READ_PAUSE_SECONDS
-        catalog = await self._database.autocommit(self.refreshed)
+        await self._database.autocommit(self.refreshed)
         self._known_at = started_at
-        return dict.fromkeys(keys, catalog)
+        return dict.fromkeys(keys, self._catalog)

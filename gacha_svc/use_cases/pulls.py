@@ -87,8 +87,9 @@ class Pulls:
     async def pity(self, user_id: str, banner_id: str) -> list[BannerPity]:
         """The player's pity on that banner, or on every banner, in the catalog's order. Raises
         BannerNotFound and CatalogEmpty."""
-        catalog = await self._catalog.to_show()
-        chosen = [catalog.banner(banner_id or catalog.first_banner().id)]
+        catalog, chosen = await self._catalog.shown(
+            lambda catalog: (catalog, catalog.banner(banner_id or catalog.first_banner().id))
+        )
         pities = await self._database.autocommit(
             lambda cursor: storage.read_pities(cursor, user_id)
         )
@@ -99,7 +100,7 @@ class Pulls:
                 banner, catalog.odds_versions[banner.id], pity, next_pull(banner, pity)
             )
 
-        return [on(banner) for banner in (chosen if banner_id else catalog.banners)]
+        return [on(banner) for banner in ([chosen] if banner_id else catalog.banners)]
 
     async def inventory(
         self, user_id: str, page_size: int, page_token: str

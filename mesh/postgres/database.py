@@ -49,6 +49,13 @@ class LockTimeout(Aborted):
     REASON = "LOCK_TIMEOUT"
 
 
+class LostRace(Aborted):
+    """The database chose this transaction to fail, in a deadlock or a serialization failure
+    (SQLSTATE class 40). It was rolled back."""
+
+    REASON = "LOST_RACE"
+
+
 class Database:
     """Runs a service's SQL."""
 
@@ -76,8 +83,8 @@ class Database:
         """Runs `work` in one transaction. Retries it, up to four attempts in all, after a
         serialization failure or deadlock (SQLSTATE class 40).
 
-        Raises DatabaseAway, LockTimeout, and what `work` raises. After DatabaseAway it is
-        unknown whether the transaction took effect.
+        Raises DatabaseAway, LockTimeout, LostRace after the last attempt, and what `work`
+        raises. After DatabaseAway it is unknown whether the transaction took effect.
         """
         return await self._run(lambda: self._transact(work))
 
@@ -144,8 +151,8 @@ class Database:
         for attempts_left in reversed(range(MAX_ATTEMPTS)):
             try:
                 return self._use(whole)
-            except psycopg2.Error as error:
-                if not (error.pgcode or "").startswith(SERIALIZATION_CLASS) or not attempts_left:
+            except LostRace:
+                if not attempts_left:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -214,6 +221,8 @@ def _translated(error: psycopg2.Error) -> MeshError | None:
     code = error.pgcode
     if code == LOCK_NOT_AVAILABLE:
         return LockTimeout("Another transaction holds what this one needs; try again.")
+    if code is not None and code.startswith(SERIALIZATION_CLASS):
+        return LostRace("Another transaction won the race for the same rows; try again.")
     if code is None or code.startswith(_AWAY_CLASSES):
         return _away()
     return None

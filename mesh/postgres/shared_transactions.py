@@ -1,17 +1,21 @@
 """Runs the writes of concurrent callers in shared transactions.
 
 Guarantees:
-- One transaction is under way at a time. Requests that arrive meanwhile share the next one, up
-  to `max_batch`. There is no timer, so a lone caller does not wait.
+- One shared transaction is under way at a time. Requests that arrive meanwhile share the next
+  one, up to `max_batch`. There is no timer, so a lone caller does not wait.
 - A result reaches its caller after the commit. A request that `work` refuses fails alone.
-- A batch that the database refuses as a whole is repeated request by request, so that a
-  poisonous one fails alone.
-- A request whose caller is cancelled before its transaction starts is dropped; after that it is
-  finished.
+- A poisonous request fails alone, and holds up the others for SHARED_LOCK_TIMEOUT_MS at most.
+  If a shared transaction fails for a reason that one request may be the cause of, its requests
+  are tried alone, beside the shared transactions and a few at a time.
+- A request that needs a lock of another transaction is repeated for ALONE_SECONDS. Between its
+  attempts, the others that are tried alone have theirs.
+- A request whose caller is cancelled before its transaction starts is dropped; after that the
+  transaction is finished.
 - The queue is bounded; requests beyond the bound are refused at once.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,11 +24,22 @@ from typing import Generic, TypeVar
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.background import was_asked_to_end
-from mesh.errors import Internal, MeshError, ResourceExhausted
-from mesh.postgres.database import Database
+from mesh.errors import (
+    DeadlineExceeded,
+    Internal,
+    MeshError,
+    ResourceExhausted,
+    Unavailable,
+)
+from mesh.postgres.database import Database, LockTimeout
 
 MAX_BATCH = 256
 MAX_WAITING = 4096
+SHARED_LOCK_TIMEOUT_MS = 200
+ALONE_LOCK_TIMEOUT_MS = 50
+"""Shorter, because others wait for their first attempt meanwhile."""
+ALONE_SECONDS = 3.0
+MAX_ALONE_IN_FLIGHT = 2
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -34,6 +49,8 @@ Result = TypeVar("Result")
 class _Waiting(Generic[Request, Result]):
     request: Request
     result: "asyncio.Future[Result]"
+    alone_until: float = 0.0
+    """The time after which it is not tried again, once it is tried alone."""
 
     def settle(self, outcome: Result | Exception) -> None:
         """Idempotent; the caller may be gone."""
@@ -55,26 +72,32 @@ class SharedTransactions(Generic[Request, Result]):
         *,
         max_batch: int = MAX_BATCH,
         max_waiting: int = MAX_WAITING,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`work` makes the changes of all requests, in a number of statements that does not grow
         with them. It returns a result for each, in order, or a MeshError for one that it refuses
         and that changed nothing. It locks rows in one order, whatever the order of the requests,
-        because other processes run it too. It may run several times."""
+        because other transactions run it too, here and in other processes. It may run several
+        times. `clock` is monotonic, in seconds."""
         self._database = database
         self._work = work
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._clock = clock
         self._arrived: deque[_Waiting[Request, Result]] = deque()
-        self._running: asyncio.Task[None] | None = None
+        self._alone: deque[_Waiting[Request, Result]] = deque()
+        self._sharing: asyncio.Task[None] | None = None
+        self._trying_alone: set[asyncio.Task[None]] = set()
 
     async def run(self, request: Request) -> Result:
         """The result of the request, once it is committed.
 
-        Raises the error that `work` returned for it; DatabaseAway, after which the outcome is
-        unknown, as after any other error of `Database.transaction`; and ResourceExhausted if
-        too many requests wait.
+        Raises the error that `work` returned for it; LockTimeout, after which nothing was
+        changed, if another transaction holds what it needs for ALONE_SECONDS; DatabaseAway,
+        after which the outcome is unknown, as after any other error of `Database.transaction`;
+        and ResourceExhausted if too many requests wait.
         """
-        if len(self._arrived) >= self._max_waiting:
+        if len(self._arrived) + len(self._alone) >= self._max_waiting:
             raise ResourceExhausted(
                 "Too many changes are waiting; repeat the call in a moment.",
                 reason="WRITES_BUSY",
@@ -82,42 +105,83 @@ class SharedTransactions(Generic[Request, Result]):
             )
         waiting = _Waiting[Request, Result](request, asyncio.get_running_loop().create_future())
         self._arrived.append(waiting)
-        if self._running is None:
-            self._running = asyncio.create_task(self._keep_running(), name="shared-transactions")
+        if self._sharing is None:
+            self._sharing = asyncio.create_task(self._keep_sharing(), name="shared-transactions")
         return await waiting.result
 
-    async def _keep_running(self) -> None:
+    async def _keep_sharing(self) -> None:
         try:
-            while batch := self._next_batch():
-                await self._attempt(batch)
+            while batch := _take(self._arrived, self._max_batch):
+                error = await self._attempt(batch, SHARED_LOCK_TIMEOUT_MS)
+                if isinstance(error, LockTimeout) or (len(batch) > 1 and _is_of_one(error)):
+                    self._set_aside(batch)
+                elif error is not None:
+                    _fail(batch, error)
         finally:
-            self._running = None
+            self._sharing = None
 
-    def _next_batch(self) -> list[_Waiting[Request, Result]]:
-        batch: list[_Waiting[Request, Result]] = []
-        while self._arrived and len(batch) < self._max_batch:
-            waiting = self._arrived.popleft()
-            if not waiting.result.done():
-                batch.append(waiting)
-        return batch
+    def _set_aside(self, batch: Sequence[_Waiting[Request, Result]]) -> None:
+        """Has each request tried alone, beside the shared transactions."""
+        for waiting in batch:
+            waiting.alone_until = self._clock() + ALONE_SECONDS
+        self._alone.extend(batch)
+        while len(self._trying_alone) < min(MAX_ALONE_IN_FLIGHT, len(self._alone)):
+            task = asyncio.create_task(self._keep_trying_alone(), name="lone-transactions")
+            self._trying_alone.add(task)
+            task.add_done_callback(self._trying_alone.discard)
 
-    async def _attempt(self, batch: Sequence[_Waiting[Request, Result]]) -> None:
+    async def _keep_trying_alone(self) -> None:
+        while batch := _take(self._alone, 1):
+            error = await self._attempt(batch, ALONE_LOCK_TIMEOUT_MS)
+            if isinstance(error, LockTimeout) and self._clock() < batch[0].alone_until:
+                self._alone.extend(batch)
+            elif error is not None:
+                _fail(batch, error)
+
+    async def _attempt(
+        self, batch: Sequence[_Waiting[Request, Result]], lock_timeout_ms: int
+    ) -> Exception | None:
+        """Runs a transaction, and settles its requests if it is committed or cancelled. Returns
+        any other error."""
         requests = [waiting.request for waiting in batch]
+
+        def work(cursor: Cursor) -> Sequence[Result | MeshError]:
+            cursor.execute("SET LOCAL lock_timeout = %s", (lock_timeout_ms,))
+            return self._work(cursor, requests)
+
         try:
-            results = await self._database.transaction(lambda cursor: self._work(cursor, requests))
+            results = await self._database.transaction(work)
         except asyncio.CancelledError:
             # Without this, those who wait for a transaction that was cancelled would wait for ever.
-            for waiting in batch:
-                waiting.settle(Internal("The transaction was cancelled."))
+            _fail(batch, Internal("The transaction was cancelled."))
             if was_asked_to_end():
                 raise
+            return None
         except Exception as error:  # noqa: BLE001 (every waiting caller gets it)
-            if isinstance(error, MeshError) or len(batch) == 1:
-                for waiting in batch:
-                    waiting.settle(error)
-                return
-            for waiting in batch:
-                await self._attempt([waiting])
-        else:
-            for waiting, result in zip(batch, results, strict=True):
-                waiting.settle(result)
+            return error
+        for waiting, result in zip(batch, results, strict=True):
+            waiting.settle(result)
+        return None
+
+
+def _take(
+    queue: deque[_Waiting[Request, Result]], max_count: int
+) -> list[_Waiting[Request, Result]]:
+    """Removes and returns the first requests whose callers still wait."""
+    taken: list[_Waiting[Request, Result]] = []
+    while queue and len(taken) < max_count:
+        waiting = queue.popleft()
+        if not waiting.result.done():
+            taken.append(waiting)
+    return taken
+
+
+def _fail(batch: Sequence[_Waiting[Request, Result]], error: Exception) -> None:
+    for waiting in batch:
+        waiting.settle(error)
+
+
+def _is_of_one(error: Exception | None) -> bool:
+    """Whether a single request may be the cause, so that the others may succeed without it."""
+    whole = (Unavailable, ResourceExhausted, DeadlineExceeded)
+    return error is not None and not isinstance(error, whole)

@@ -6,7 +6,7 @@ whichever process dies at any point. A reader that reads the second database bef
 never sees a second branch without its first.
 
 The second participant's refusals come after the first has prepared, so they make the others
-start over. After one, batches are screened for a while (mesh/txn/local.py).
+start over. After one, batches are screened for a while (mesh/txn/local/screening.py).
 
 Any number of recoverers may act on the same gids at the same time: only the decision log
 chooses the outcome, and everything else is idempotent. The decision is the answer even if a
@@ -25,7 +25,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import InDoubt, MeshError
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.txn.decisions import DecisionLog
-from mesh.txn.local import Screening
+from mesh.txn.local.screening import Screening
 from mesh.txn.model import BranchLost, No, Operation, Outcome, Vote, Yes, new_gid, random_token
 
 ABORT_SECONDS = 2.0

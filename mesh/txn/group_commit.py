@@ -177,6 +177,12 @@ class GroupCommit:
         except MeshError as error:
             await self._narrow(batch, error)
             return
+        except Exception as error:
+            # A bug, which one operation may meet alone. Its operations may have taken effect:
+            # the participants then answer the repeat of each with DUPLICATE.
+            log.error("fail_batch", size=len(batch), exc_info=error)
+            await self._narrow(batch, Internal(FAILED))
+            return
         for waiting in batch:
             answer = answers[waiting.pair.id]
             if isinstance(answer, No) and answer.reason == BUSY:

@@ -145,7 +145,7 @@ class FaultyTransport:
 
 
 class FaultyParticipant:
-    """A `mesh.txn.local.LocalParticipant` that injects the faults as for a remote one."""
+    """A `mesh.txn.local.client.LocalParticipant` that injects the faults as for a remote one."""
 
     def __init__(self, inner: ParticipantClient, delivery: FaultyDelivery) -> None:
         self._inner = inner

@@ -31,7 +31,7 @@ from mesh.process import member
 from mesh.process.runtime import run
 from mesh.saga import runner as saga_runner
 from mesh.settings_loading import load
-from mesh.txn.local import LocalParticipant
+from mesh.txn.local.client import LocalParticipant
 from mesh.txn.model import Operation, Vote
 from mesh.txn.participant import Participant
 from proof.faults.injection.armed_failpoints import OVERLOOK, ArmedFailpoints, Overlooked

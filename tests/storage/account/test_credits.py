@@ -2,8 +2,10 @@
 and soon."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg2.errors
@@ -15,7 +17,7 @@ from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
 from account_svc.use_cases.credits import Credits, Paid, WalletBusy
 from mesh.deadlines import Deadline
-from mesh.postgres.database import Database
+from mesh.postgres.database import Database, LostRace
 from mesh.saga import rows
 from mesh.saga.definition import Saga
 from mesh.saga.runner import SagaLimits
@@ -169,6 +171,31 @@ async def test_a_purchase_that_the_database_refuses_fails_alone(shop: Shop, mira
     )
     assert isinstance(outcomes[0], psycopg2.errors.UniqueViolation)
     assert await shop.accounts.balance(mira) == 2
+
+
+class LosesOnce:
+    """The database; its first transaction loses every race."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.has_lost = False
+
+    async def transaction(self, work: Callable[[Cursor], Any]) -> Any:
+        if not self.has_lost:
+            self.has_lost = True
+            raise LostRace("lost")
+        return await self._database.transaction(work)
+
+
+async def test_purchases_whose_transaction_lost_its_race_are_credited_one_by_one(
+    shop: Shop, mira: str
+) -> None:
+    database: Any = LosesOnce(shop.database)
+    credits = Credits(database)
+    paid = [await paid_purchase(shop, mira, gems) for gems in (1, 2)]
+    moved = await asyncio.gather(*(credits.credit(each, Deadline.after(5.0)) for each in paid))
+    assert [saga.state for saga in moved] == ["CREDITED", "CREDITED"]
+    assert await shop.accounts.balance(mira) == 3
 
 
 async def test_of_purchases_that_share_a_transaction_those_are_refunded_that_do_not_fit(

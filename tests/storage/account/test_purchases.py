@@ -15,6 +15,8 @@ from account_svc.domain.payments import (
 )
 from account_svc.domain.prices import MAX_PURCHASE_GEMS
 from account_svc.domain.purchases import (
+    FIRST_ATTEMPT,
+    PURCHASE,
     Purchase,
     PurchaseNotFound,
     PurchaseState,
@@ -22,12 +24,13 @@ from account_svc.domain.purchases import (
 from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
+from account_svc.use_cases.purchase_begins import Order, PurchaseBegins
 from account_svc.use_cases.purchases import Purchases
-from mesh.contract.idempotency import IdempotencyKeyReused
+from mesh.contract.idempotency import IdempotencyKeyInUse, IdempotencyKeyReused, operation_id
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
 from mesh.saga.runner import SagaLimits
-from tests.storage.account.shop import REFUSED, Shop, buy
+from tests.storage.account.shop import PRICES, REFUSED, Shop, buy
 from tests.storage.conftest import MakeDatabase, empty, migrations_of
 from tests.storage.holding import held
 
@@ -188,6 +191,37 @@ async def test_purchases_that_arrive_together_share_their_transactions(
     assert 1 <= begin_count <= 8
     assert 1 <= paid_count <= 8
     assert {each.state for each in await asyncio.gather(*buying)} == {PurchaseState.CREDITED}
+
+
+async def test_a_purchase_whose_transaction_hangs_elsewhere_holds_up_no_other(
+    shop: Shop, mira: str
+) -> None:
+    def purchase_of(order: Order) -> Purchase:
+        purchase_id = operation_id(PURCHASE, order.intent_id, str(FIRST_ATTEMPT))
+        return Purchase(
+            purchase_id, order.intent_id, FIRST_ATTEMPT, mira, 1, 99, "USD", "credit_card", "fake"
+        )
+
+    name, price = shop.provider.name, PRICES.price
+    begins = PurchaseBegins(shop.database, shop.instance()[1], provider_name=name, price=price)
+    hanging = Order(str(uuid4()), mira, 1, "credit_card")
+    others = [
+        Order(str(uuid4()), await shop.register(player), 1, "credit_card")
+        for player in ("bela", "dora")
+    ]
+    async with held(
+        shop.database, lambda cursor: storage.insert_purchases(cursor, [purchase_of(hanging)])
+    ):
+        waiting = asyncio.create_task(begins.begin(hanging))
+        async with asyncio.timeout(3):
+            for order in others:
+                record, saga = await begins.begin(order)
+                assert saga is not None
+                assert record.purchase.user_id == order.user_id
+        with pytest.raises(IdempotencyKeyInUse):
+            await waiting
+    record, saga = await begins.begin(hanging)
+    assert (record.purchase, saga) == (purchase_of(hanging), None)
 
 
 async def test_transactions_that_record_the_same_purchases_do_so_in_one_order(

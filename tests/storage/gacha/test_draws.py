@@ -18,7 +18,7 @@ from gacha_svc.use_cases.catalog import Catalogs
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.draws import Draws
 from mesh.postgres.database import Database
-from mesh.txn.local import local_screen
+from mesh.txn.local.screening import local_screen
 from mesh.txn.model import No, Operation, Yes
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import Instance, changed, operation

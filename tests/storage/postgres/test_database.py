@@ -1,13 +1,16 @@
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from mesh.errors import Aborted
 from mesh.postgres.database import Database, DatabaseAway, LockTimeout
 from proof.postgres_server import start_postgres
 from tests.storage.holding import held
+
+Run = Callable[[Database, Callable[[Cursor], None]], Awaitable[None]]
 
 
 def one(cursor: Cursor, statement: str) -> object:
@@ -59,18 +62,23 @@ async def test_a_transaction_that_lost_a_race_is_run_again(numbers: Database) ->
     assert await count(numbers) == 1
 
 
-async def test_it_gives_up_after_a_bounded_number_of_attempts(numbers: Database) -> None:
+@pytest.mark.parametrize("sqlstate", ["deadlock_detected", "serialization_failure"])
+@pytest.mark.parametrize(
+    ("run", "attempt_count"), [(Database.transaction, 4), (Database.autocommit, 1)]
+)
+async def test_a_race_that_is_lost_every_time_is_reported_as_such(
+    numbers: Database, run: Run, attempt_count: int, sqlstate: str
+) -> None:
     attempts = []
 
     def always_lose(cursor: Cursor) -> None:
         attempts.append(1)
-        cursor.execute(
-            "DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = 'deadlock_detected'; END $$"
-        )
+        cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '{sqlstate}'; END $$")
 
-    with pytest.raises(psycopg2.Error):
-        await numbers.transaction(always_lose)
-    assert len(attempts) == 4
+    with pytest.raises(Aborted) as lost:
+        await run(numbers, always_lose)
+    assert lost.value.reason == "LOST_RACE"
+    assert len(attempts) == attempt_count
 
 
 async def test_a_transaction_left_open_is_not_met_by_the_next_work(numbers: Database) -> None:

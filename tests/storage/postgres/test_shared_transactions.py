@@ -1,18 +1,20 @@
 """Shared transactions on a real PostgreSQL: who arrives together commits together, and what
-fails fails alone."""
+fails fails alone, and holds up nobody."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg2.errors
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import FailedPrecondition, MeshError, ResourceExhausted
-from mesh.postgres.database import Database
-from mesh.postgres.shared_transactions import SharedTransactions
+from mesh.postgres.database import Database, LockTimeout
+from mesh.postgres.shared_transactions import ALONE_SECONDS, SharedTransactions
+from tests.storage.holding import held
 
 REFUSED, POISONOUS = 13, 0
+TABLE = "CREATE TABLE kept (number int PRIMARY KEY, x int)"
 
 
 def invert(cursor: Cursor, numbers: Sequence[int]) -> list[int | MeshError]:
@@ -27,11 +29,19 @@ def invert(cursor: Cursor, numbers: Sequence[int]) -> list[int | MeshError]:
     return [xid if number in taken else FailedPrecondition("unlucky") for number in numbers]
 
 
+def insert(cursor: Cursor, numbers: Sequence[int]) -> list[bool]:
+    """Whether each number was new. Waits for transactions that insert the same numbers."""
+    cursor.execute(
+        "INSERT INTO kept SELECT unnest(%s::int[]), 0 ON CONFLICT DO NOTHING RETURNING number",
+        (sorted(numbers),),
+    )
+    new = {number for (number,) in cursor.fetchall()}
+    return [number in new for number in numbers]
+
+
 @pytest.fixture
 async def transactions(database: Database) -> SharedTransactions[int, int]:
-    await database.autocommit(
-        lambda cursor: cursor.execute("CREATE TABLE kept (number int, x int)")
-    )
+    await database.autocommit(lambda cursor: cursor.execute(TABLE))
     return SharedTransactions(database, invert, max_batch=8)
 
 
@@ -71,6 +81,39 @@ async def test_a_poisonous_request_fails_alone(
     assert isinstance(poisonous, psycopg2.errors.DivisionByZero)
     assert await kept(database) == [1, 2]
     assert await transactions.run(3)
+
+
+def keep(number: int) -> Callable[[Cursor], object]:
+    return lambda cursor: cursor.execute("INSERT INTO kept VALUES (%s, 0)", (number,))
+
+
+async def test_requests_that_wait_for_a_transaction_that_hangs_hold_up_no_others(
+    database: Database,
+) -> None:
+    await database.autocommit(lambda cursor: cursor.execute(TABLE))
+    transactions = SharedTransactions(database, insert, clock=lambda: 0.0)
+    stuck_numbers = range(1, 21)
+    async with held(database, lambda cursor: [keep(n)(cursor) for n in stuck_numbers]):
+        stuck = [asyncio.create_task(transactions.run(number)) for number in stuck_numbers]
+        async with asyncio.timeout(3):
+            assert await asyncio.gather(*map(transactions.run, (21, 22)))
+            assert await transactions.run(23)
+        assert not any(each.done() for each in stuck)
+    assert await asyncio.gather(*stuck) == [False] * len(stuck)
+    assert await kept(database) == list(range(1, 24))
+
+
+async def test_a_request_whose_lock_stays_held_changes_nothing_and_may_be_repeated(
+    database: Database,
+) -> None:
+    await database.autocommit(lambda cursor: cursor.execute(TABLE))
+    seconds = iter((0.0, ALONE_SECONDS - 0.1, ALONE_SECONDS))
+    transactions = SharedTransactions(database, insert, clock=lambda: next(seconds))
+    async with held(database, keep(1)), asyncio.timeout(3):
+        with pytest.raises(LockTimeout):
+            await transactions.run(1)
+    assert next(seconds, None) is None, "it was tried twice alone"
+    assert await transactions.run(1) is False
 
 
 async def test_a_caller_who_left_before_the_transaction_is_dropped(

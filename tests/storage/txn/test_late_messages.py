@@ -18,7 +18,7 @@ from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn.coordinator import Coordinator, OperationPair
 from mesh.txn.decisions import DECIDABLE_SECONDS, DecisionLog
-from mesh.txn.local import LocalParticipant
+from mesh.txn.local.client import LocalParticipant
 from mesh.txn.model import (
     GID_MAX_AGE_SECONDS,
     AlreadyCommitted,

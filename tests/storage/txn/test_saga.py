@@ -14,6 +14,7 @@ from mesh.saga import rows
 from mesh.saga.definition import Definition, Move, PlainMove, Saga, State, StillWaiting
 from mesh.saga.runner import SagaLimits, SagaRunner
 from tests.storage.conftest import MakeDatabase, empty
+from tests.storage.holding import held
 
 SAGA_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 QUICK = SagaLimits(
@@ -354,3 +355,24 @@ async def test_no_more_sagas_are_leased_than_requested_with_any_query_plan(
         return rows.lease_due(cursor, ["order"], 5, 10.0)
 
     assert len(await orders.database.transaction(lease)) == 5
+
+
+async def test_a_saga_whose_row_stays_locked_holds_up_no_other(orders: OrderSaga) -> None:
+    runner = orders.runner()
+    free_id = SAGA_ID.replace("0f8f", "1f8f")
+    locked = await orders.begun(runner, impossible=True)
+    free = await orders.database.transaction(
+        lambda cursor: runner.begin(cursor, "order", free_id, {"impossible": True})
+    )
+    assert free is not None
+
+    def lock(cursor: Cursor) -> None:
+        cursor.execute("SELECT FROM saga WHERE saga_id = %s FOR UPDATE", (locked.saga_id,))
+
+    async with held(orders.database, lock):
+        waiting = runner.drive(locked)
+        async with asyncio.timeout(3):
+            assert (await runner.drive(free)).state == "UNDONE"
+        assert not waiting.done()
+    await waiting
+    assert (await orders.until(runner, lambda saga: saga.state == "UNDONE")).body["answer"]

@@ -12,7 +12,7 @@ from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn.coordinator import Committed, Coordinator, OperationPair
-from mesh.txn.local import SCREENING_SECONDS, Screening, local_screen
+from mesh.txn.local.screening import SCREENING_SECONDS, Screening, local_screen
 from mesh.txn.model import No, Operation
 from mesh.txn.participant import Participant
 from tests.storage.conftest import empty
@@ -129,11 +129,14 @@ async def test_batches_without_refusals_are_not_screened_for_longer_than_a_while
     assert screened == [3]
 
 
+@pytest.mark.parametrize(
+    "error", [Unavailable("the database is away"), KeyError("a bug")], ids=repr
+)
 async def test_a_screen_that_fails_leaves_the_refusal_to_the_branch(
-    cluster: TransactionCluster,
+    cluster: TransactionCluster, error: Exception
 ) -> None:
     async def fail(operations: Sequence[Operation[object]]) -> Mapping[str, No]:
-        raise Unavailable("the database is away")
+        raise error
 
     restarts = list[None]()
     coordinator = coordinator_of(cluster, Wire(), Screening(fail, Clock()), restarts)

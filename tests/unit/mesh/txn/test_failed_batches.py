@@ -1,4 +1,5 @@
-"""A batch that fails in an unforeseen way blocks nobody's later operations."""
+"""A batch that fails in an unforeseen way blocks nobody's later operations, and an operation that
+makes each of its batches fail does so alone."""
 
 import asyncio
 import contextlib
@@ -30,8 +31,20 @@ class Coordinator:
         return {work.id: No("REFUSED") for work in batch}
 
 
-def work(name: str) -> OperationPair:
-    return OperationPair(name, "one player", first=name, second=name)
+class Defective:
+    """A coordinator that fails every batch with that operation, and refuses the others."""
+
+    def __init__(self, poisonous: str) -> None:
+        self._poisonous = poisonous
+
+    async def run(self, batch: Sequence[OperationPair], deadline: Deadline) -> dict[str, No]:
+        if any(work.id == self._poisonous for work in batch):
+            raise KeyError(self._poisonous)
+        return {work.id: No("REFUSED") for work in batch}
+
+
+def work(name: str, owner: str = "one player") -> OperationPair:
+    return OperationPair(name, owner, first=name, second=name)
 
 
 FAILURES = pytest.mark.parametrize("failure", [RuntimeError(), asyncio.CancelledError()], ids=repr)
@@ -65,3 +78,14 @@ async def test_a_caller_that_has_left_does_not_block_its_later_operations(
     coordinator.may_fail.set()
     async with asyncio.timeout(2):
         assert await group_commit.submit(work("b"), Deadline.after(5)) == No("REFUSED")
+
+
+async def test_an_operation_that_meets_a_bug_fails_alone() -> None:
+    coordinator: Any = Defective("c")
+    group_commit = GroupCommit(coordinator)
+    *others, poisonous = await asyncio.gather(
+        *(group_commit.submit(work(name, owner=name), Deadline.after(5)) for name in "abdefgc"),
+        return_exceptions=True,
+    )
+    assert others == [No("REFUSED")] * 6
+    assert isinstance(poisonous, Internal)

@@ -1,0 +1,1 @@
+"""The coordinator's own participant, in its process: no RPC."""
