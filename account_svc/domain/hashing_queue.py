@@ -2,11 +2,12 @@
 
 Hashing has three classes, each with a share and a queue of its own:
 
-    class         who                                                    share  waiting
-    ------------  -----------------------------------------------------  -----  -------
-    KNOWN         an account at an address where it has logged in          4/7       32
-    STRANGER      any other check of a password                            2/7       24
-    REGISTRATION  a new password to hash for a registration                1/7        8
+    class         who                                                      share  waiting
+    ------------  -------------------------------------------------------  -----  -------
+    KNOWN         an account at an address where its password was right;     4/7       32
+                  the new password of a change, after the current one
+    STRANGER      any other check of a password                              2/7       24
+    REGISTRATION  a new password to hash for a registration                  1/7        8
 
 - A class gets at least its share while it waits, and more while others do not. So neither
   registrations nor strangers can keep players out who log in where they did before.
@@ -41,7 +42,7 @@ class HashingBusy(Overloaded):
 
     def __init__(self, retry_after_seconds: float) -> None:
         super().__init__(
-            "Too many people are logging in; try again in a moment.",
+            "Too many people are logging in or registering; try again in a moment.",
             retry_after_seconds=retry_after_seconds,
         )
 
