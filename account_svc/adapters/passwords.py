@@ -81,7 +81,9 @@ class Passwords:
         return Verdict(is_right=True, renewed_hash=answer if isinstance(answer, str) else None)
 
     def close(self) -> None:
-        """Returns when the running hash has finished."""
+        """Ends the hashing process at once, so a running hash fails. It may be called in an event
+        loop: it waits for no hash."""
+        self._process.close()
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._process.end()
 

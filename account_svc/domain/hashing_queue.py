@@ -2,18 +2,21 @@
 
 Hashing has three classes, each with a share and a queue of its own:
 
-    class         who                                                    share  waiting
-    ------------  -----------------------------------------------------  -----  -------
-    KNOWN         an account at an address where it has logged in          4/7       32
-    STRANGER      any other check of a password                            2/7       24
-    REGISTRATION  a new password to hash for a registration                1/7        8
+    class         who                                                      share  waiting
+    ------------  -------------------------------------------------------  -----  -------
+    KNOWN         an account at an address where its password was right;     4/7       32
+                  the new password of a change, after the current one
+    STRANGER      any other check of a password                              2/7       24
+    REGISTRATION  a new password to hash for a registration                  1/7        8
 
 - A class gets at least its share while it waits, and more while others do not. So neither
   registrations nor strangers can keep players out who log in where they did before.
 - Inside a class the sites take turns: an IPv4 address, or an IPv6 /48. A site with many waiting
   attempts gets no more turns than one with a single attempt.
-- When a queue is full, the newest attempt of the site with the most waiting is refused. So a few
-  sites can never keep another one out.
+- When a queue is full, the newest attempt of the site with the most waiting is refused. Among
+  equals it is the site that had a turn most recently. So sites that come again and again keep
+  nobody out: beside N of them a newcomer has a place after at most N turns of its class. Each class
+  remembers the turns of MAX_REMEMBERED_SITES, and promises this for so many.
 - A queue is shorter while hashes are slow, so that nobody waits for about LONGEST_WAIT_SECONDS.
 """
 
@@ -26,6 +29,7 @@ from mesh.errors import Overloaded
 
 LONGEST_WAIT_SECONDS = 3.0
 SHORTEST_QUEUE = 2
+MAX_REMEMBERED_SITES = 1_000
 
 Item = TypeVar("Item")
 
@@ -38,7 +42,7 @@ class HashingBusy(Overloaded):
 
     def __init__(self, retry_after_seconds: float) -> None:
         super().__init__(
-            "Too many people are logging in; try again in a moment.",
+            "Too many people are logging in or registering; try again in a moment.",
             retry_after_seconds=retry_after_seconds,
         )
 
@@ -66,12 +70,15 @@ class Urgency(Enum):
 
 
 class _Class(Generic[Item]):
-    """The waiting items of one class, by site. `served` is the class's virtual time."""
+    """The waiting items of one class, by site. `served` is the class's virtual time. `turns` are
+    the numbers of the last turns of sites, the oldest first."""
 
     def __init__(self) -> None:
         self.served = 0.0
         self.sites: OrderedDict[str, deque[Item]] = OrderedDict()
         self.count = 0
+        self.turns: OrderedDict[str, int] = OrderedDict()
+        self.turn_count = 0
 
     def push(self, site: str, item: Item) -> None:
         self.sites.setdefault(site, deque()).append(item)
@@ -83,11 +90,17 @@ class _Class(Generic[Item]):
         item = items.popleft()
         self.sites.move_to_end(site)
         self._took(site)
+        self._remember(site)
         return item
 
-    def drop_newest(self, preferred_site: str) -> Item:
-        """Removes the newest item of the site with the most; of `preferred_site` among equals."""
-        site = max(self.sites, key=lambda each: (len(self.sites[each]), each == preferred_site))
+    def drop_newest(self, newest_site: str) -> Item:
+        """Removes the newest item of the site with the most. Among equals it is the site that had
+        a turn most recently; `newest_site` if none of them is remembered."""
+
+        def claim(site: str) -> tuple[int, int, bool]:
+            return len(self.sites[site]), self.turns.get(site, 0), site == newest_site
+
+        site = max(self.sites, key=claim)
         item = self.sites[site].pop()
         self._took(site)
         return item
@@ -97,6 +110,13 @@ class _Class(Generic[Item]):
         if items is not None and item in items:
             items.remove(item)
             self._took(site)
+
+    def _remember(self, site: str) -> None:
+        self.turn_count += 1
+        self.turns[site] = self.turn_count
+        self.turns.move_to_end(site)
+        if len(self.turns) > MAX_REMEMBERED_SITES:
+            self.turns.popitem(last=False)
 
     def _took(self, site: str) -> None:
         self.count -= 1

@@ -144,6 +144,7 @@ class Accounts:
         verdict = await self._judge(player, current_password, player.username, address)
         if not verdict.is_right:
             raise WrongPassword
+        # The right password has just made the account known at this address.
         async with self._passwords.admit(Urgency.KNOWN, address):
             password_hash = await self._passwords.hash(new_password)
         session, first = self._sessions.new(user_id)

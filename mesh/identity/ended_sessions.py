@@ -5,14 +5,16 @@ verifier that reaches the account service refuses a token within two seconds aft
 ended. While fetches fail, the last list stands: the account service being away ends no session.
 
 An id is forgotten when no token of its session can be valid any more. At most MAX_ENDED ids are
-kept; above that the ones that came first are dropped, with a warning.
+kept. Above that those whose sessions ended first are dropped, with a warning, because their tokens
+expire first.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice, takewhile
 
 import structlog
 
@@ -30,9 +32,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class EndedList:
-    """Ids of ended sessions, as the claim `sid` has them, and when they were read."""
+    """Ids of ended sessions, as the claim `sid` has them, the last ended first, and when they were
+    read."""
 
-    session_ids: Collection[str]
+    session_ids: Sequence[str]
     as_of: datetime
 
 
@@ -99,18 +102,25 @@ class EndedSessions:
 
     def _learn(self, ended: EndedList) -> None:
         now = self._clock()
-        for session_id in ended.session_ids:
+        for session_id in reversed(ended.session_ids):
             self._forget_at.setdefault(session_id, now + KEPT_SECONDS)
         self._as_of = ended.as_of
         self._is_there.set()
+        self._forget(now)
+
+    def _forget(self, now: float) -> None:
+        """Forgets the expired ids, and then those that exceed the bound."""
+        # The ids are in the order in which their sessions ended, so they also expire in it.
+        expired = takewhile(lambda session_id: self._forget_at[session_id] <= now, self._forget_at)
+        self._remove(list(expired))
         dropped_count = len(self._forget_at) - self._max_ended
         if dropped_count > 0:
             log.warning("drop_ended_sessions", dropped_count=dropped_count)
-        while self._forget_at:
-            oldest = next(iter(self._forget_at))
-            if self._forget_at[oldest] > now and len(self._forget_at) <= self._max_ended:
-                return
-            del self._forget_at[oldest]
+            self._remove(list(islice(self._forget_at, dropped_count)))
+
+    def _remove(self, session_ids: list[str]) -> None:
+        for session_id in session_ids:
+            del self._forget_at[session_id]
 
     def _note(self, failure: MeshError) -> None:
         if not self._is_failing:

@@ -1,12 +1,14 @@
-"""The hashing process: its answers, its death and its priority."""
+"""The hashing process: its answers, its death, its freezing and its priority."""
 
+import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from account_svc.adapters.hashing_process import HashingProcess
+from account_svc.adapters.hashing_process import HashingFailed, HashingProcess
 from account_svc.adapters.passwords import Passwords
 from mesh.process.priority import BACKGROUND
 
@@ -38,6 +40,49 @@ async def test_a_process_that_was_killed_is_started_again_for_the_same_password(
     assert (await passwords.verify(hashed, "a long password")).is_right
     assert process.pid not in (None, first_pid)
     passwords.close()
+    assert process.pid is None
+
+
+async def test_a_process_that_is_frozen_is_replaced_for_the_same_password() -> None:
+    process = HashingProcess(answer_timeout_seconds=3.0)
+    passwords = Passwords(process=process)
+    hashed = await passwords.hash("a long password")
+    first_pid = process.pid
+    assert first_pid is not None
+    os.kill(first_pid, signal.SIGSTOP)
+    async with asyncio.timeout(30):
+        assert (await passwords.verify(hashed, "a long password")).is_right
+    assert process.pid not in (None, first_pid)
+    with pytest.raises(ProcessLookupError):
+        os.kill(first_pid, 0)
+    passwords.close()
+
+
+async def test_a_frozen_process_does_not_delay_the_end_of_the_service() -> None:
+    process = HashingProcess(answer_timeout_seconds=60.0)
+    passwords = Passwords(process=process)
+    await passwords.hash("a long password")
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    running = asyncio.create_task(passwords.hash("a long password"))
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    passwords.close()
+    assert time.monotonic() - began < 3
+    with pytest.raises(HashingFailed):
+        await running
+    assert process.pid is None
+
+
+async def test_an_idle_frozen_process_does_not_delay_the_end_of_the_service() -> None:
+    process = HashingProcess()
+    passwords = Passwords(process=process)
+    await passwords.hash("a long password")
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    passwords.close()
+    assert time.monotonic() - began < 3
     assert process.pid is None
 
 

@@ -1,6 +1,7 @@
 """The environment that make installs and uses, and the variables that make takes."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -95,6 +96,7 @@ def test_the_environment_of_a_running_mesh_is_not_removed(checkout: Path, reposi
         (["logins", "NAME=mira", "FORGIVE=0"], "logins show -- mira"),
         (["reconcile", "DAYS=30", "FOLLOW=1"], "reconcile --days=30 --follow"),
         (["reconcile", "FOLLOW=0"], "reconcile"),
+        (["admin-token", "FOR=account_svc"], "admin-token --for account_svc"),
     ],
     ids=" ".join,
 )
@@ -139,6 +141,8 @@ def test_switches_of_the_environment_do_not_count(checkout: Path) -> None:
         (["sagas", "ID="], "ID= is empty"),
         (["tx", "gid=a:1:b"], "make tx does not use gid. It uses: GID YES"),
         (["status", "GID=a:1:b"], "make status does not use GID. It uses: no variables"),
+        (["admin-token", "for=account_svc"], "make admin-token does not use for. It uses: FOR"),
+        (["admin-token", "FOR="], "FOR= is empty"),
     ],
     ids=" ".join,
 )
@@ -148,6 +152,19 @@ def test_a_variable_that_would_be_ignored_is_an_error(
     done = make(checkout, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_every_variable_that_the_makefile_reads_is_refused_where_it_is_not_used(
+    checkout: Path,
+) -> None:
+    makefile = (checkout / "Makefile").read_text()
+    names = set(re.findall(r"call (?:given|on),([A-Z]+)\b|\$\((ARGS)\)", makefile))
+    used = {name for pair in names for name in pair if name}
+    assert {"FOR", "GID", "PORT", "ARGS"} <= used
+    for name in sorted(used):
+        done = make(checkout, "status", f"{name}=1")
+        assert (done.returncode, done.stdout) == (2, ""), name
+        assert f"make status does not use {name}" in done.stderr
 
 
 def test_another_system_than_linux_is_named_before_anything_is_made(

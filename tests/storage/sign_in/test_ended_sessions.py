@@ -48,6 +48,16 @@ async def test_sessions_are_listed_as_ended_while_a_token_of_them_may_be_valid(
     assert await ended_since(service, None) == set()
 
 
+async def test_the_sessions_that_ended_last_come_first(service: AccountService) -> None:
+    user_id = await service.register()
+    tokens = await service.add_sessions(user_id, 3)
+    for token in tokens:
+        service.pass_time(seconds=1)
+        await service.sessions.logout(token.text)
+    listed = await EndedSessionList(service.database, lambda: service.now).read(None)
+    assert list(listed.session_ids) == [token.session_id for token in reversed(tokens)]
+
+
 async def test_a_session_that_ends_by_itself_is_listed_from_that_moment(
     service: AccountService,
 ) -> None:

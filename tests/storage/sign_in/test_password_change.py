@@ -1,13 +1,17 @@
 """A player's password is changed, on a real PostgreSQL."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from account_svc.adapters.passwords import Passwords
 from account_svc.domain.accounts import InvalidCredentials, UserNotFound, WrongPassword
+from account_svc.domain.hashing_queue import Urgency
 from account_svc.storage.accounts import update_password
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.login_guard import LoginGuard
@@ -20,6 +24,7 @@ from tests.storage.conftest import MakeDatabase, empty, migrations_of
 from tests.storage.holding import held
 
 OTHER_PASSWORD, THIRD_PASSWORD = "another long password", "yet another long password"
+AWAY = "198.51.100.7"
 
 
 @pytest.fixture
@@ -53,6 +58,36 @@ async def test_a_change_ends_every_session_and_begins_one(service: AccountServic
     assert await service.cause((await service.login(password=OTHER_PASSWORD)).refresh_token) == ""
     with pytest.raises(InvalidCredentials):
         await service.login()
+
+
+class RecordedTurns(Passwords):
+    """Records who had a turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns: list[tuple[Urgency, str]] = []
+
+    @asynccontextmanager
+    async def admit(self, urgency: Urgency, address: str) -> AsyncIterator[None]:
+        self.turns.append((urgency, address))
+        async with super().admit(urgency, address):
+            yield
+
+
+async def test_a_right_current_password_makes_the_account_known_at_a_new_address(
+    service: AccountService,
+) -> None:
+    user_id = await service.register()
+    passwords = RecordedTurns()
+    guard = LoginGuard(service.database, admit=passwords.admit)
+    accounts = Accounts(service.database, passwords, guard, service.sessions)
+    with pytest.raises(WrongPassword):
+        await accounts.change_password(user_id, THIRD_PASSWORD, OTHER_PASSWORD, "", AWAY)
+    await accounts.change_password(user_id, PASSWORD, OTHER_PASSWORD, "", AWAY)
+    await accounts.login("mira", OTHER_PASSWORD, AWAY)
+    passwords.close()
+    classes = [Urgency.STRANGER, Urgency.STRANGER, Urgency.KNOWN, Urgency.KNOWN]
+    assert passwords.turns == [(each, AWAY) for each in classes]
 
 
 async def test_a_wrong_current_password_changes_nothing(service: AccountService) -> None:

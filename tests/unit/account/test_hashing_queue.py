@@ -1,13 +1,19 @@
 """Who hashes next: shares of the classes, turns of the sites, and who is refused."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from account_svc.domain.hashing_queue import SHORTEST_QUEUE, HashingQueue, Urgency
+from account_svc.domain.hashing_queue import (
+    MAX_REMEMBERED_SITES,
+    SHORTEST_QUEUE,
+    HashingQueue,
+    Urgency,
+)
 
 SECONDS_EACH = 0.025
 KNOWN, STRANGER, REGISTRATION = Urgency
@@ -84,6 +90,99 @@ def test_slow_hashes_make_the_queues_shorter(
     seconds_each: float, waiting: tuple[int, int, int]
 ) -> None:
     assert tuple(urgency.queue_length(seconds_each) for urgency in Urgency) == waiting
+
+
+class Siege:
+    """Sites that fill a class's queue again before each attempt of a site that never had a
+    turn."""
+
+    VICTIM = "victim"
+
+    def __init__(self, urgency: Urgency, seconds_each: float) -> None:
+        self.flood = Flood(seconds_each)
+        self.urgency = urgency
+        self.length = urgency.queue_length(seconds_each)
+        self.waiting: set[tuple[int, Urgency, str]] = set()
+
+    def fill(self, sites: Sequence[str]) -> None:
+        for site in sites:
+            self._arrive(site)
+
+    def leave(self, sites: Sequence[str]) -> None:
+        """Those sites' callers disconnect."""
+        for item in [each for each in self.waiting if each[2] in sites]:
+            self.flood.queue.remove(self.urgency, item[2], item)
+            self.waiting.remove(item)
+
+    def is_victim_served(self) -> bool:
+        """The victim tries unless it waits, and then somebody has a turn."""
+        if not any(site == self.VICTIM for _, _, site in self.waiting):
+            self._arrive(self.VICTIM)
+        (served,) = self.flood.served(1)
+        self.waiting.remove(served)
+        return served[2] == self.VICTIM
+
+    def _arrive(self, site: str) -> None:
+        self.flood.refused.clear()
+        self.flood.arrive(self.urgency, site)
+        self.waiting.add((self.flood.number, self.urgency, site))
+        self.waiting.difference_update(self.flood.refused)
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["they wait", "they leave"])
+@pytest.mark.parametrize("urgency", Urgency)
+def test_sites_that_refill_the_queue_do_not_keep_a_newcomer_out(
+    urgency: Urgency, leaves: bool
+) -> None:
+    siege = Siege(urgency, SECONDS_EACH)
+    attackers = [f"attacker {number}" for number in range(siege.length)]
+    siege.fill(attackers)
+    turn_count = 1
+    while not siege.is_victim_served():
+        if leaves:
+            siege.leave(attackers)
+        siege.fill(attackers)
+        turn_count += 1
+        assert turn_count <= 2 * siege.length
+
+
+@given(
+    urgency=st.sampled_from(Urgency),
+    seconds_each=st.sampled_from([0.02, 0.2, 5.0]),
+    site_count=st.integers(1, 40),
+    data=st.data(),
+)
+@settings(deadline=None)
+def test_a_newcomer_has_a_turn_within_a_bound_whoever_refills_the_queue(
+    urgency: Urgency, seconds_each: float, site_count: int, data: st.DataObject
+) -> None:
+    siege = Siege(urgency, seconds_each)
+    attackers = [f"attacker {number}" for number in range(site_count)]
+    some = st.lists(st.sampled_from(attackers), max_size=2 * siege.length)
+    siege.fill(attackers)
+    turn_count = 1
+    while not siege.is_victim_served():
+        siege.leave(data.draw(some))
+        siege.fill(data.draw(some))
+        # Whatever is drawn, there is no room when the victim comes.
+        siege.fill(attackers if data.draw(st.booleans()) else attackers[::-1])
+        turn_count += 1
+        assert turn_count <= site_count + siege.length
+
+
+@pytest.mark.parametrize(
+    ("place", "refused"), [(-1, "site"), (0, "newcomer")], ids=["remembered", "forgotten"]
+)
+def test_the_memory_of_sites_is_bounded(place: int, refused: str) -> None:
+    sites = ["site", *(str(number) for number in range(MAX_REMEMBERED_SITES))]
+    sites[0], sites[place] = sites[place], sites[0]
+    flood = Flood()
+    for site in sites:
+        flood.arrive(REGISTRATION, site)
+        flood.served(1)
+    others = (f"other {number}" for number in range(REGISTRATION.queue_length(SECONDS_EACH) - 1))
+    flood.arrive(REGISTRATION, "site", *others, "newcomer")
+    assert [site for _, _, site in flood.refused] == [refused]
 
 
 class AnyFlood(RuleBasedStateMachine):

@@ -69,11 +69,12 @@ async def ends(tasks: "list[asyncio.Task[str]]") -> list[str]:
     return [each if isinstance(each, str) else type(each).__name__ for each in outcomes]
 
 
-async def test_the_number_of_waiters_is_bounded(scene: Scene) -> None:
-    room = TURNS_AT_ONCE + STRANGER.queue_length(FIRST_GUESS_SECONDS)
-    waiting = await scene.begin(room)
-    with pytest.raises(HashingBusy) as caught:
-        await (await scene.begin(1))[0]
+@pytest.mark.parametrize("urgency", Urgency)
+async def test_the_number_of_waiters_is_bounded(scene: Scene, urgency: Urgency) -> None:
+    room = TURNS_AT_ONCE + urgency.queue_length(FIRST_GUESS_SECONDS)
+    waiting = await scene.begin(room, urgency)
+    with pytest.raises(HashingBusy, match="logging in or registering") as caught:
+        await (await scene.begin(1, urgency))[0]
     assert caught.value.retry_after_seconds is not None
     assert caught.value.retry_after_seconds > 0
     scene.process.release.set()

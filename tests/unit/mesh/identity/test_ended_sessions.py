@@ -1,18 +1,20 @@
 """The list of ended sessions at a verifier: what it learns, keeps and forgets."""
 
 import asyncio
-from collections.abc import Collection
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from mesh.contract.access import OF_PLAYERS, Access, Rule
 from mesh.errors import NoKeysYet, Unauthenticated, Unavailable
 from mesh.identity.auth import Authenticator, Player
-from mesh.identity.ended_sessions import KEPT_SECONDS, EndedList, EndedSessions
+from mesh.identity.ended_sessions import KEPT_SECONDS, MAX_ENDED, EndedList, EndedSessions
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 
@@ -24,7 +26,7 @@ class Account:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.ended: Collection[str] | Exception = ()
+        self.ended: Sequence[str] | Exception = ()
         self.asked: list[datetime | None] = []
 
     async def fetch(self, since: datetime | None) -> EndedList:
@@ -94,7 +96,11 @@ async def test_an_id_is_forgotten_when_no_token_of_it_can_be_valid() -> None:
 
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=8), max_size=12))
-def test_the_list_is_bounded_and_keeps_the_newest(fetched: list[list[int]]) -> None:
+def test_the_list_is_bounded_and_keeps_those_that_ended_last(
+    fetched: list[list[int]],
+) -> None:
+    """Each list has the last ended first."""
+
     async def run() -> None:
         account = Account()
         verifier = account.verifier(max_ended=5)
@@ -102,11 +108,43 @@ def test_the_list_is_bounded_and_keeps_the_newest(fetched: list[list[int]]) -> N
         for ids in fetched:
             account.ended = [str(each) for each in ids]
             await verifier.fetch_once()
-            order += [each for each in dict.fromkeys(ids) if each not in order]
+            order += [each for each in dict.fromkeys(reversed(ids)) if each not in order]
             order = order[-5:]
             assert [each for each in range(31) if verifier.contain(str(each))] == sorted(order)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("expires", [True, False], ids=["they expire", "they exceed the bound"])
+async def test_a_full_list_is_forgotten_without_holding_up_the_process(expires: bool) -> None:
+    account = Account()
+    verifier = account.verifier(max_ended=MAX_ENDED)
+    account.ended = [f"first {number}" for number in range(MAX_ENDED)]
+    await verifier.fetch_once()
+    account.now += KEPT_SECONDS if expires else 1
+    account.ended = [f"second {number}" for number in range(MAX_ENDED)]
+    began = time.thread_time()
+    await verifier.fetch_once()
+    assert time.thread_time() - began < 2, "seconds of CPU; it takes about 0.1"
+    assert len(verifier) == MAX_ENDED
+    assert verifier.contain("second 0")
+    assert not verifier.contain("first 0")
+
+
+async def test_only_ids_that_could_be_valid_are_counted_as_dropped() -> None:
+    account = Account()
+    verifier = account.verifier(max_ended=3)
+    account.ended = ["3", "2", "1"]
+    with capture_logs() as logs:
+        await verifier.fetch_once()
+        account.now += KEPT_SECONDS
+        account.ended = ["5", "4"]
+        await verifier.fetch_once()
+        assert logs == []
+        account.ended = ["7", "6"]
+        await verifier.fetch_once()
+    assert [(each["event"], each["dropped_count"]) for each in logs] == [("drop_ended_sessions", 1)]
+    assert [each for each in "1234567" if verifier.contain(each)] == ["5", "6", "7"]
 
 
 async def test_a_token_of_an_ended_session_is_refused_though_it_was_remembered() -> None:
