@@ -26,6 +26,9 @@ FIRST_GUESS_SECONDS = 0.05
 """The assumed duration of a hash before the first one."""
 SMOOTHING = 0.2
 """The weight of the newest observation."""
+LONGEST_OBSERVED_SECONDS = 2.0
+"""What a longer hash counts as. The average stays below the time of a login's call, so that hashes
+are still made that bring it down again after a process stood still."""
 
 
 class Passwords:
@@ -124,7 +127,8 @@ class Passwords:
         self._began_at = self._clock()
         try:
             answer = self._process.ask(request)
-            self._seconds_each += SMOOTHING * (self._running_seconds() - self._seconds_each)
+            observed_seconds = min(self._running_seconds(), LONGEST_OBSERVED_SECONDS)
+            self._seconds_each += SMOOTHING * (observed_seconds - self._seconds_each)
             return answer
         finally:
             self._began_at = None

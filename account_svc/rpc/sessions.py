@@ -1,10 +1,11 @@
 """account.v1.SessionService and EndedSessionService: proto to domain and back."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 from uuid import UUID
 
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.sessions import EndedSessionList, Sessions
+from mesh.errors import InvalidArgument
 from mesh.serving.dispatch import Call
 from protos.account.v1 import ended_sessions_pb2, sessions_pb2
 
@@ -65,10 +66,19 @@ class EndedSessionRpc:
     async def list_ended_sessions(
         self, request: ended_sessions_pb2.ListEndedSessionsRequest, call: Call
     ) -> ended_sessions_pb2.ListEndedSessionsResponse:
-        since = request.since.ToDatetime(UTC) if request.HasField("since") else None
-        ended = await self._ended.read(since)
+        ended = await self._ended.read(_since(request))
         response = ended_sessions_pb2.ListEndedSessionsResponse(
             session_ids=[UUID(session_id).bytes for session_id in ended.session_ids]
         )
         response.as_of.FromDatetime(ended.as_of)
         return response
+
+
+def _since(request: ended_sessions_pb2.ListEndedSessionsRequest) -> datetime | None:
+    """Raises InvalidArgument naming since."""
+    if not request.HasField("since"):
+        return None
+    try:
+        return request.since.ToDatetime(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument.of_field("since", "must be a time of the years 1 to 9999") from error

@@ -186,7 +186,7 @@ class EndedSessionList:
         """
         now = self._clock()
         begin = now - timedelta(seconds=KEPT_SECONDS)
-        if since is not None:
+        if since is not None and since > begin:
             begin = max(begin, since - timedelta(seconds=MAX_CLOCK_SKEW_SECONDS))
         session_ids = await self._database.autocommit(
             lambda cursor: storage.list_ended(cursor, begin, now, MAX_ENDED)

@@ -28,6 +28,7 @@ import uvloop
 
 from mesh.background import ENDED_TASK, BackgroundTask, EndedByItself
 from mesh.process.listening import ListenFailed
+from mesh.process.open_files import raise_limit
 
 NOTICE_SECONDS = 0.3
 GRACE_SECONDS = 10.0
@@ -185,8 +186,9 @@ class Runtime(AsyncExitStack):
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a process's main coroutine to its end. Ends the process with one sentence if it
-    cannot listen on its address."""
+    """Runs a process's main coroutine to its end, with as many open files as the system allows.
+    Ends the process with one sentence if it cannot listen on its address."""
+    raise_limit()
     try:
         uvloop.run(main)
     except ListenFailed as error:

@@ -27,11 +27,13 @@ TYPES_WITH_WILDCARD = (CLUSTER, LISTENER)
 WILDCARD = "*"
 MAX_NAMES = 1_000
 MAX_NAME_LENGTH = 200
+MAX_MESSAGE_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A NACK: the client could not use that version, and keeps its earlier one."""
+    """A NACK: the client could not use that version, and keeps its earlier one. `message` is the
+    beginning of what the client says."""
 
     type_url: str
     version: str
@@ -70,7 +72,7 @@ class Session:
 
     def receive(self, request: DiscoveryRequest) -> Refusal | None:
         """Handles a request: a subscription, a changed one, or an answer. Ignores types that
-        are not served. Returns the client's refusal, if any.
+        are not served. Returns the client's refusal of a response, once for each response.
 
         Raises InvalidArgument when the request has too many names.
         """
@@ -81,7 +83,7 @@ class Session:
         if held is not None and request.response_nonce != held.nonce:
             return None
         subscription = held or self._subscriptions.setdefault(request.type_url, _Subscription())
-        subscription.is_unanswered = False
+        answers, subscription.is_unanswered = subscription.is_unanswered, False
         names = frozenset(request.resource_names)
         subscription.has_named |= bool(names)
         # The legacy wildcard: a stream that never had a name of the type subscribes to all.
@@ -89,8 +91,9 @@ class Session:
         subscription.want(
             names - {WILDCARD}, is_wildcard=wants_all and request.type_url in TYPES_WITH_WILDCARD
         )
-        if held is not None and request.HasField("error_detail"):
-            return Refusal(request.type_url, held.version, request.error_detail.message)
+        if answers and request.HasField("error_detail"):
+            message = request.error_detail.message[:MAX_MESSAGE_LENGTH]
+            return Refusal(request.type_url, subscription.version, message)
         return None
 
     def responses(self, resources: Resources) -> Iterator[DiscoveryResponse]:

@@ -194,7 +194,9 @@ def test_instances_that_restart_amid_a_rotation_refuse_nothing(
             said = refusals(instances, token)
             assert not {reason for reason in said if "TOKEN" in reason}, said
     harm.assert_all_serve(own_mesh, own_rest)
-    assert all(refusals(instances, token) == set() for token in tokens)
+    # So many logins end the oldest sessions of a player.
+    assert set().union(*(refusals(instances, token) for token in tokens)) <= {"SESSION_ENDED"}
+    assert all(refusals(instances, each) == set() for each in log_in_everywhere(instances, player))
     assert len({kid_of(token) for token in tokens}) >= 2
 
 

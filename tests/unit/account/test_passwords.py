@@ -15,6 +15,7 @@ from mesh.errors import DeadlineExceeded
 from tests.unit.registry.running import until
 
 LONG = 60.0
+LOGIN_SECONDS = 5.0
 HOME = "192.0.2.1"
 KNOWN, STRANGER, REGISTRATION = Urgency
 
@@ -123,6 +124,20 @@ async def test_a_caller_without_the_time_for_a_hash_is_told_so(scene: Scene) -> 
     scene.passwords.check_time(scene.deadline(FIRST_GUESS_SECONDS * 1.01), 100)
     with pytest.raises(DeadlineExceeded):
         scene.passwords.check_time(scene.deadline(FIRST_GUESS_SECONDS / 2), 0)
+
+
+async def test_a_process_that_stood_still_refuses_nobody_who_has_the_time_of_a_login(
+    scene: Scene,
+) -> None:
+    for _ in range(20):
+        scene.process.asked.clear()
+        scene.process.release.clear()
+        running = await scene.begin(1)
+        await until(lambda: bool(scene.process.asked))
+        scene.now += LONG
+        scene.process.release.set()
+        await asyncio.gather(*running)
+    scene.passwords.check_time(scene.deadline(LOGIN_SECONDS), 0)
 
 
 async def test_a_caller_who_has_gone_costs_no_hash_and_keeps_no_turn(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from mesh.errors import InvalidArgument
 from registry.rpc.xds.resources import CLUSTER, ENDPOINTS, LISTENER, Resources
-from registry.rpc.xds.session import MAX_NAMES, Session
+from registry.rpc.xds.session import MAX_MESSAGE_LENGTH, MAX_NAMES, Session
 
 
 def resources(**of_types: str) -> Resources:
@@ -199,6 +199,14 @@ def test_a_type_that_is_not_known_yet_is_sent_once_it_is(client: Client) -> None
 def test_a_type_that_is_not_served_is_left_aside(client: Client) -> None:
     client.ask("type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "a")
     assert client.hear(resources(lds="a1", cds="a1", eds="a1")) == []
+
+
+def test_a_refusal_is_reported_once_for_each_response_and_in_short(client: Client) -> None:
+    client.ask(CLUSTER, "a")
+    client.hear(resources(cds="a1"))
+    refusal = client.ask(CLUSTER, "a", error="x" * 1_000_000)
+    assert len(refusal.message) == MAX_MESSAGE_LENGTH
+    assert client.ask(CLUSTER, "a", error="x") is None
 
 
 @pytest.mark.parametrize("names", [["a"] * (MAX_NAMES + 1), ["a" * 201]])
