@@ -24,13 +24,10 @@ from uuid import uuid4
 from account_svc.adapters.payments.choose import choose_provider
 from account_svc.config import ShopSettings
 from account_svc.domain.clawbacks.differences import Report
-from account_svc.domain.payments import PaymentProvider
 from account_svc.use_cases.clawbacks.comparison import GRACE_SECONDS, compare
 from account_svc.use_cases.clawbacks.reconciliation import begin_missing
-from account_svc.use_cases.clawbacks.saga import ClawbackSaga
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
-from mesh.saga.runner import SagaRunner
 from mesh.settings_loading import load
 
 MAX_DAYS = 400
@@ -82,7 +79,7 @@ async def _reconcile(
         report = await compare(
             database, provider, days=days, now=time.time(), grace_seconds=max(0, options.grace)
         )
-        followed = await _follow(database, provider, report) if options.follow else []
+        followed = await _follow(database, report) if options.follow else []
     finally:
         await provider.close()
     return {
@@ -100,12 +97,9 @@ async def _reconcile(
     }
 
 
-async def _follow(database: Database, provider: PaymentProvider, report: Report) -> Sequence[str]:
-    """Begins the sagas. The service takes them up when their first lease has expired."""
-    sagas = SagaRunner(database, [ClawbackSaga(database, provider).definition])
-    occasion = f"command-{uuid4()}"
-    charge_ids, _ = await begin_missing(database, sagas, report, occasion=occasion)
-    return charge_ids
+async def _follow(database: Database, report: Report) -> Sequence[str]:
+    """Begins the sagas. The service takes them up within about a second."""
+    return await begin_missing(database, report, occasion=f"command-{uuid4()}")
 
 
 def _iso(seconds: int) -> str:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import structlog
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.clawbacks.differences import Report
 from account_svc.domain.payments import PaymentProvider
@@ -19,8 +18,6 @@ from account_svc.use_cases.clawbacks.comparison import compare
 from account_svc.use_cases.clawbacks.saga import begin_following
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
-from mesh.saga.definition import Saga
-from mesh.saga.runner import SagaRunner
 
 CHECK_SECONDS = 30.0
 log = structlog.get_logger()
@@ -33,7 +30,6 @@ class Reconciliation:
         self,
         database: Database,
         provider: PaymentProvider,
-        sagas: SagaRunner,
         *,
         period_seconds: float,
         days: int,
@@ -44,7 +40,6 @@ class Reconciliation:
         returns Unix seconds."""
         self._database = database
         self._provider = provider
-        self._sagas = sagas
         self._period_seconds = period_seconds
         self._days = days
         self._show = show
@@ -80,20 +75,11 @@ class Reconciliation:
         level = log.warning if report.differences else log.info
         level("compare_with_provider", **counts, charge_count=report.charge_count)
         occasion = f"reconciliation-{number}"
-        _, begun = await begin_missing(self._database, self._sagas, report, occasion=occasion)
-        for saga in begun:
-            self._sagas.drive(saga)
+        await begin_missing(self._database, report, occasion=occasion)
 
 
-async def begin_missing(
-    database: Database, sagas: SagaRunner, report: Report, *, occasion: str
-) -> tuple[Sequence[str], Sequence[Saga]]:
-    """Begins to follow the charges of the report's unfollowed reversals. Returns their ids, and
-    the sagas that are new on this occasion."""
+async def begin_missing(database: Database, report: Report, *, occasion: str) -> Sequence[str]:
+    """Begins to follow the charges of the report's unfollowed reversals. Returns their ids."""
     charge_ids = sorted({each.charge_id for each in report.differences if each.charge_id})
-
-    def begin(cursor: Cursor) -> list[Saga]:
-        begun = [begin_following(cursor, sagas, each, occasion) for each in charge_ids]
-        return [saga for saga in begun if saga is not None]
-
-    return charge_ids, await database.transaction(begin)
+    await database.transaction(lambda cursor: begin_following(cursor, charge_ids, occasion))
+    return charge_ids

@@ -27,7 +27,6 @@ from account_svc.domain.purchases import (
 )
 from account_svc.domain.reversals import Reversal, ReversalKind, ReversalState, ReversedCharge
 from account_svc.domain.wallets import MAX_BALANCE_GEMS
-from account_svc.use_cases.clawbacks.saga import ClawbackSaga
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
@@ -181,11 +180,8 @@ class Shop:
     def instance(
         self, failpoint: Failpoint = no_failpoint, *, limits: SagaLimits = QUICK
     ) -> tuple[Purchases, SagaRunner]:
-        definitions = [
-            PurchaseSaga(self.database, self.provider).definition,
-            ClawbackSaga(self.database, self.provider).definition,
-        ]
-        runner = SagaRunner(self.database, definitions, limits=limits, failpoint=failpoint)
+        definition = PurchaseSaga(self.database, self.provider).definition
+        runner = SagaRunner(self.database, [definition], limits=limits, failpoint=failpoint)
         name = self.provider.name
         return Purchases(self.database, runner, provider_name=name, prices=PRICES), runner
 
