@@ -4,7 +4,7 @@ caller's transaction, by its cursor."""
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -54,6 +54,15 @@ class EndedReconciliation:
     counts: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class BegunPurchase:
+    """A purchase, with its place among those that were begun."""
+
+    begun_at: datetime
+    number: int
+    purchase_id: str
+
+
 def begin(cursor: Cursor, period_seconds: float) -> int | None:
     """The number of a new comparison; None when one was begun within `period_seconds`, unless
     it was abandoned. One caller at a time gets a number. Removes very old ones."""
@@ -96,20 +105,26 @@ def find_last(cursor: Cursor) -> EndedReconciliation | None:
 
 
 def list_credited(
-    cursor: Cursor, period: Period, provider: str, after: int, limit: int
-) -> list[tuple[int, str]]:
-    """The number and id of the provider's purchases that were begun in the period and credited,
-    with numbers above `after`, in order."""
+    cursor: Cursor, period: Period, provider: str, after: BegunPurchase | None, limit: int
+) -> list[BegunPurchase]:
+    """The provider's purchases that were begun in the period and credited, after the given one,
+    in order."""
+    begun_after = (
+        (datetime.fromtimestamp(period.since, UTC), 0)
+        if after is None
+        else (after.begun_at, after.number)
+    )
     cursor.execute(
         """
-        SELECT number, purchase_id::text FROM purchase JOIN purchase_outcome USING (purchase_id)
-        WHERE number > %s AND provider = %s AND outcome = 'credited'
-          AND purchase.created_at >= to_timestamp(%s) AND purchase.created_at < to_timestamp(%s)
-        ORDER BY number LIMIT %s
+        SELECT purchase.created_at, number, purchase_id::text
+        FROM purchase JOIN purchase_outcome USING (purchase_id)
+        WHERE (purchase.created_at, number) > %s AND purchase.created_at < to_timestamp(%s)
+          AND provider = %s AND outcome = 'credited'
+        ORDER BY purchase.created_at, number LIMIT %s
         """,
-        (after, provider, period.since, period.until, limit),
+        (begun_after, period.until, provider, limit),
     )
-    return [(number, purchase_id) for number, purchase_id in cursor.fetchall()]
+    return [BegunPurchase(*row) for row in cursor.fetchall()]
 
 
 def ledger_differences(cursor: Cursor, period: Period, limit: int) -> Sequence[tuple[str, str]]:

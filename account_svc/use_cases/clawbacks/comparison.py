@@ -22,6 +22,7 @@ from account_svc.domain.payments import BookedCharge, Charge, PaymentProvider, P
 from account_svc.domain.purchases import PurchaseRecord, PurchaseState, purchase_id_of
 from account_svc.domain.reversals import Reversal, ReversedCharge
 from account_svc.storage import clawbacks, purchases, reconciliations
+from account_svc.storage.reconciliations import BegunPurchase
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
 
@@ -89,11 +90,11 @@ class Comparison:
     async def _compare_credits(self, period: Period, seen_ids: Set[str]) -> None:
         """Credited purchases whose charge was not in the list are looked up one by one: it may
         have been made before or after the period."""
-        after, lookup_count = 0, 0
-        while chunk := await self._credited(period, after):
-            after = chunk[-1][0]
+        last, lookup_count = None, 0
+        while chunk := await self._credited(period, last):
+            last = chunk[-1]
             self._report.purchase_count += len(chunk)
-            missing = [each for _, each in chunk if each not in seen_ids]
+            missing = [each.purchase_id for each in chunk if each.purchase_id not in seen_ids]
             records = await self._records(missing)
             for purchase_id in missing:
                 if lookup_count == MAX_LOOKUPS:
@@ -150,7 +151,9 @@ class Comparison:
             )
         return self._reversed[charge_id]
 
-    async def _credited(self, period: Period, after: int) -> Sequence[tuple[int, str]]:
+    async def _credited(
+        self, period: Period, after: BegunPurchase | None
+    ) -> Sequence[BegunPurchase]:
         return await self._read(
             lambda cursor: reconciliations.list_credited(
                 cursor, period, self._provider.name, after, CHUNK_SIZE
