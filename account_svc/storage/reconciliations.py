@@ -37,11 +37,11 @@ WITH expected AS (
     WHERE kind IN ('purchase', 'refund', 'refund_failed', 'dispute', 'dispute_won')
       AND created_at >= to_timestamp(%(since)s) AND created_at < to_timestamp(%(until)s)
 )
-(SELECT operation_id::text, kind, amount, 'no such entry' FROM expected
- EXCEPT SELECT operation_id::text, kind, amount, 'no such entry' FROM entered)
-UNION ALL
-(SELECT operation_id::text, kind, amount, 'an entry of nothing' FROM entered
- EXCEPT SELECT operation_id::text, kind, amount, 'an entry of nothing' FROM expected)
+SELECT operation_id::text, kind, amount, what, count(*) OVER () FROM (
+    SELECT *, 'no such entry' AS what FROM (TABLE expected EXCEPT TABLE entered) AS missing
+    UNION ALL
+    SELECT *, 'an entry of nothing' FROM (TABLE entered EXCEPT TABLE expected) AS strange
+) AS different
 LIMIT %(limit)s
 """
 
@@ -127,12 +127,16 @@ def list_credited(
     return [BegunPurchase(*row) for row in cursor.fetchall()]
 
 
-def ledger_differences(cursor: Cursor, period: Period, limit: int) -> Sequence[tuple[str, str]]:
-    """The operation id and a description of what the purchases and clawbacks of the period and
-    their ledger entries do not have in common."""
+def ledger_differences(
+    cursor: Cursor, period: Period, limit: int
+) -> tuple[int, Sequence[tuple[str, str]]]:
+    """What the purchases and clawbacks of the period and their ledger entries do not have in
+    common: how many they are, and the operation id and a description of the first `limit`."""
     values = {"since": period.since, "until": period.until, "limit": limit}
     cursor.execute(_LEDGER_DIFFERENCES, values)
-    return [
+    found = cursor.fetchall()
+    listed = [
         (operation_id, f"{kind} of {amount}: {what}")
-        for operation_id, kind, amount, what in cursor.fetchall()
+        for operation_id, kind, amount, what, _ in found
     ]
+    return (found[0][-1] if found else 0), listed

@@ -19,7 +19,7 @@ from account_svc.domain.purchases import PurchaseRecord, PurchaseState
 from account_svc.domain.reversals import Reversal
 
 MAX_DIFFERENCES = 1000
-"""The most that a report lists; it counts the others too."""
+"""The most that a report lists. It counts the others too, and has all charges to follow."""
 
 
 class DifferenceKind(StrEnum):
@@ -54,14 +54,25 @@ class Report:
     reversal_count: int = 0
     counts: Counter[DifferenceKind] = field(default_factory=Counter)
     differences: list[Difference] = field(default_factory=list)
+    """The first MAX_DIFFERENCES."""
+    charge_ids: set[str] = field(default_factory=set)
+    """The charges to follow, of all differences."""
+    _seen: set[Difference] = field(default_factory=set)
 
     def add(self, difference: Difference | None) -> None:
-        """Adds a difference that the report does not list yet."""
-        if difference is None or difference in self.differences:
+        """Adds a difference. Idempotent."""
+        if difference is None or difference in self._seen:
             return
+        self._seen.add(difference)
         self.counts[difference.kind] += 1
+        if difference.charge_id:
+            self.charge_ids.add(difference.charge_id)
         if len(self.differences) < MAX_DIFFERENCES:
             self.differences.append(difference)
+
+    def count_unlisted(self, kind: DifferenceKind, count: int) -> None:
+        """Counts differences that are not added one by one."""
+        self.counts[kind] += count
 
     def counts_by_kind(self) -> Mapping[str, int]:
         """The number of differences of every kind, also 0."""

@@ -71,10 +71,12 @@ class Comparison:
         await self._compare_credits(period, seen_ids)
         async for reversals in _chunks(self._provider.list_reversals(period)):
             await self._compare_reversals(reversals)
-        for operation_id, detail in await self._read(
+        count, listed = await self._read(
             lambda cursor: reconciliations.ledger_differences(cursor, period, MAX_DIFFERENCES)
-        ):
+        )
+        for operation_id, detail in listed:
             self._report.add(Difference(DifferenceKind.LEDGER, operation_id, detail))
+        self._report.count_unlisted(DifferenceKind.LEDGER, count - len(listed))
 
     async def _compare_charges(self, charges: Sequence[BookedCharge]) -> set[str]:
         """Returns the ids of the purchases that the charges name."""

@@ -80,6 +80,6 @@ class Reconciliation:
 
 async def begin_missing(database: Database, report: Report, *, occasion: str) -> Sequence[str]:
     """Begins to follow the charges of the report's unfollowed reversals. Returns their ids."""
-    charge_ids = sorted({each.charge_id for each in report.differences if each.charge_id})
+    charge_ids = sorted(report.charge_ids)
     await database.transaction(lambda cursor: begin_following(cursor, charge_ids, occasion))
     return charge_ids
