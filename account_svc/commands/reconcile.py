@@ -24,8 +24,8 @@ from uuid import uuid4
 from account_svc.adapters.payments.choose import choose_provider
 from account_svc.config import ShopSettings
 from account_svc.domain.clawbacks.differences import Report
-from account_svc.use_cases.clawbacks.comparison import GRACE_SECONDS, compare
-from account_svc.use_cases.clawbacks.reconciliation import begin_missing
+from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, GRACE_SECONDS, compare
+from account_svc.use_cases.clawbacks.saga import begin_following
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
 from mesh.settings_loading import load
@@ -77,7 +77,11 @@ async def _reconcile(
     provider = choose_provider(settings)
     try:
         report = await compare(
-            database, provider, days=days, now=time.time(), grace_seconds=max(0, options.grace)
+            database,
+            provider,
+            seconds=days * DAY_SECONDS,
+            now=time.time(),
+            grace_seconds=max(0, options.grace),
         )
         followed = await _follow(database, report) if options.follow else []
     finally:
@@ -99,7 +103,9 @@ async def _reconcile(
 
 async def _follow(database: Database, report: Report) -> Sequence[str]:
     """Begins the sagas. The service takes them up within about a second."""
-    return await begin_missing(database, report, occasion=f"command-{uuid4()}")
+    charge_ids, occasion = sorted(report.charge_ids), f"command-{uuid4()}"
+    await database.transaction(lambda cursor: begin_following(cursor, charge_ids, occasion))
+    return charge_ids
 
 
 def _iso(seconds: int) -> str:

@@ -104,6 +104,16 @@ def find_last(cursor: Cursor) -> EndedReconciliation | None:
     return None if row is None else EndedReconciliation(*row)
 
 
+def seconds_since_last(cursor: Cursor) -> float:
+    """The time since the newest comparison that has ended was begun; 0 when there is none."""
+    cursor.execute(
+        "SELECT coalesce(extract(epoch FROM now() - max(started_at)), 0) FROM reconciliation"
+        " WHERE ended_at IS NOT NULL"
+    )
+    row = cursor.fetchone()
+    return 0.0 if row is None else float(row[0])
+
+
 def list_credited(
     cursor: Cursor, period: Period, provider: str, after: BegunPurchase | None, limit: int
 ) -> list[BegunPurchase]:

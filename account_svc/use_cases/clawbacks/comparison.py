@@ -39,17 +39,17 @@ async def compare(
     database: Database,
     provider: PaymentProvider,
     *,
-    days: int,
+    seconds: int,
     now: float,
     grace_seconds: int = GRACE_SECONDS,
 ) -> Report:
-    """The report of the last `days` before the grace before `now`, in Unix seconds. Raises
+    """The report of the last `seconds` before the grace before `now`, in Unix seconds. Raises
     ProviderAway, DatabaseAway."""
     until = int(now) - grace_seconds
-    report = Report(Period(until - days * DAY_SECONDS, until))
+    report = Report(Period(until - seconds, until))
     comparison = Comparison(database, provider, report)
     for since in range(report.period.since, until, DAY_SECONDS):
-        await comparison.compare_period(Period(since, since + DAY_SECONDS))
+        await comparison.compare_period(Period(since, min(since + DAY_SECONDS, until)))
     await comparison.compare_pending()
     return report
 

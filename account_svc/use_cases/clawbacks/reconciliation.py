@@ -2,24 +2,27 @@
 
 A refund or dispute that is not followed yet is followed. Every other difference waits for a person.
 Every instance runs `run_once`; one of them at a time compares, once in each period, and all of
-them report the last result.
+them report the last result. A comparison begins before the last one that ended, however long ago
+that is. So no time is left out.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.clawbacks.differences import Report
 from account_svc.domain.payments import PaymentProvider
 from account_svc.storage import reconciliations
-from account_svc.use_cases.clawbacks.comparison import compare
+from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, compare
 from account_svc.use_cases.clawbacks.saga import begin_following
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
 
 CHECK_SECONDS = 30.0
+OVERLAP_SECONDS = 3600
+"""How much of what the last comparison covered is compared again, at least."""
 log = structlog.get_logger()
 
 
@@ -36,8 +39,8 @@ class Reconciliation:
         show: Callable[[reconciliations.EndedReconciliation], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Compares the last `days` every `period_seconds`. `show` gets the last result; `clock`
-        returns Unix seconds."""
+        """Compares at least the last `days` every `period_seconds`. `show` gets the last result;
+        `clock` returns Unix seconds."""
         self._database = database
         self._provider = provider
         self._period_seconds = period_seconds
@@ -69,17 +72,16 @@ class Reconciliation:
             self._show(last)
 
     async def _compare(self, number: int) -> None:
-        report = await compare(self._database, self._provider, days=self._days, now=self._clock())
+        """Begins to follow what was missed in the transaction in which the comparison ends."""
+        since_last = await self._database.autocommit(reconciliations.seconds_since_last)
+        seconds = max(self._days * DAY_SECONDS, int(since_last)) + OVERLAP_SECONDS
+        report = await compare(self._database, self._provider, seconds=seconds, now=self._clock())
         counts = report.counts_by_kind()
-        await self._database.autocommit(lambda cursor: reconciliations.end(cursor, number, counts))
+
+        def end(cursor: Cursor) -> None:
+            begin_following(cursor, report.charge_ids, f"reconciliation-{number}")
+            reconciliations.end(cursor, number, counts)
+
+        await self._database.transaction(end)
         level = log.warning if report.differences else log.info
         level("compare_with_provider", **counts, charge_count=report.charge_count)
-        occasion = f"reconciliation-{number}"
-        await begin_missing(self._database, report, occasion=occasion)
-
-
-async def begin_missing(database: Database, report: Report, *, occasion: str) -> Sequence[str]:
-    """Begins to follow the charges of the report's unfollowed reversals. Returns their ids."""
-    charge_ids = sorted(report.charge_ids)
-    await database.transaction(lambda cursor: begin_following(cursor, charge_ids, occasion))
-    return charge_ids

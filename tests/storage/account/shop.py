@@ -64,6 +64,8 @@ class Provider:
     reversals: dict[str, Reversal] = field(default_factory=dict)
     reversals_listed: bool = True
     """Whether they were made in the periods that are asked for."""
+    asked: list[Period] = field(default_factory=list)
+    """The periods whose charges were listed."""
     strikes: list[str] = field(default_factory=list)
     """What happens to the next messages: "request lost", "reply lost" or nothing."""
     verdict: str = ""
@@ -94,6 +96,7 @@ class Provider:
         return None
 
     async def list_charges(self, period: Period) -> AsyncIterator[BookedCharge]:
+        self.asked.append(period)
         for key, charge in list(self.book.items()):
             order = self.orders[key]
             yield BookedCharge(

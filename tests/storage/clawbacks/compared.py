@@ -7,7 +7,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.purchases import PurchaseRecord
 from account_svc.storage.reconciliations import EndedReconciliation
-from account_svc.use_cases.clawbacks.comparison import GRACE_SECONDS, compare
+from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, GRACE_SECONDS, compare
 from account_svc.use_cases.clawbacks.reconciliation import Reconciliation
 from account_svc.use_cases.clawbacks.saga import clawback_runner
 from tests.storage.account.shop import QUICK, Shop
@@ -23,7 +23,7 @@ class Compared(Shop):
 
     async def differences(self) -> dict[str, int]:
         now = time.time() + GRACE_SECONDS + 5
-        report = await compare(self.database, self.provider, days=1, now=now)
+        report = await compare(self.database, self.provider, seconds=DAY_SECONDS, now=now)
         return {kind: count for kind, count in report.counts_by_kind().items() if count}
 
     def reconciliation(self) -> Reconciliation:

@@ -1,15 +1,19 @@
 """The comparison of the provider, the purchases and the ledger, on a real PostgreSQL."""
 
 import asyncio
+import itertools
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from account_svc.domain.payments import ChargeState, ProviderAway
 from account_svc.domain.purchases import PurchaseRecord
 from account_svc.domain.reversals import ReversalKind, ReversalState
+from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, GRACE_SECONDS
 from mesh.postgres.database import Database
 from tests.storage.account.shop import Shop, buy
 from tests.storage.clawbacks.compared import Compared
@@ -135,6 +139,39 @@ async def test_one_instance_compares_in_each_period_and_all_show_the_result(
     )
     await instances[2].run_once()
     assert await shop.rows("SELECT count(*), count(ended_at) FROM reconciliation") == [(2, 2)]
+
+
+async def test_a_comparison_begins_before_the_last_one_that_ended(
+    shop: Compared, bought: PurchaseRecord
+) -> None:
+    await shop.reconciliation().run_once()
+    (first,) = await shop.rows("SELECT extract(epoch FROM started_at) FROM reconciliation")
+    shop.provider.asked.clear()
+    await shop.rows("UPDATE reconciliation SET started_at = started_at - interval '10 days'")
+    await shop.reconciliation().run_once()
+    asked = sorted(shop.provider.asked, key=lambda period: period.since)
+    started_at = float(str(first[0])) - 10 * DAY_SECONDS
+    assert asked[0].since <= started_at - GRACE_SECONDS
+    assert asked[-1].until >= time.time() - 1
+    for earlier, later in itertools.pairwise(asked):
+        assert earlier.until == later.since
+        assert earlier.until - earlier.since == DAY_SECONDS
+
+
+async def test_a_comparison_ends_only_when_what_it_found_is_followed(
+    shop: Compared, bought: PurchaseRecord
+) -> None:
+    await missed_refund(shop, bought)
+    await shop.rows("ALTER TABLE saga ADD CONSTRAINT no_clawback CHECK (kind <> 'clawback')")
+    try:
+        with pytest.raises(psycopg2.IntegrityError):
+            await shop.reconciliation().run_once()
+    finally:
+        await shop.rows("ALTER TABLE saga DROP CONSTRAINT no_clawback")
+    assert await shop.rows("SELECT count(*), count(ended_at) FROM reconciliation") == [(1, 0)]
+    await shop.rows("UPDATE reconciliation SET started_at = started_at - interval '1 hour'")
+    await shop.reconciliation().run_once()
+    await shop.until_taken_back(bought)
 
 
 async def test_a_comparison_that_died_is_made_again_an_hour_later(
