@@ -6,6 +6,7 @@ other_amount            a charge of another amount or currency than its purchase
 unfollowed_reversal     a refund or dispute whose gems do not follow it yet
 unknown_reversal        a clawback whose refund or dispute the provider does not have
 ledger                  a purchase or clawback and its ledger entry do not match
+uncompared              what was not looked up, since too much had to be: the report is incomplete
 """
 
 from collections import Counter
@@ -31,6 +32,7 @@ class DifferenceKind(StrEnum):
     UNFOLLOWED_REVERSAL = "unfollowed_reversal"
     UNKNOWN_REVERSAL = "unknown_reversal"
     LEDGER = "ledger"
+    UNCOMPARED = "uncompared"
 
 
 @dataclass(frozen=True, slots=True)

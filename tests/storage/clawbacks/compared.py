@@ -2,12 +2,18 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.purchases import PurchaseRecord
 from account_svc.storage.reconciliations import EndedReconciliation
-from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, GRACE_SECONDS, compare
+from account_svc.use_cases.clawbacks.comparison import (
+    DAY_SECONDS,
+    GRACE_SECONDS,
+    MAX_LOOKUPS,
+    compare,
+)
 from account_svc.use_cases.clawbacks.reconciliation import Reconciliation
 from account_svc.use_cases.clawbacks.saga import clawback_runner
 from tests.storage.account.shop import QUICK, Shop
@@ -20,10 +26,14 @@ class Compared(Shop):
     """A shop, and comparisons a while later."""
 
     shown: EndedReconciliation | None = None
+    to_follow: Collection[str] = ()
 
-    async def differences(self) -> dict[str, int]:
+    async def differences(self, max_lookups: int = MAX_LOOKUPS) -> dict[str, int]:
         now = time.time() + GRACE_SECONDS + 5
-        report = await compare(self.database, self.provider, seconds=DAY_SECONDS, now=now)
+        report = await compare(
+            self.database, self.provider, seconds=DAY_SECONDS, now=now, max_lookups=max_lookups
+        )
+        self.to_follow = report.charge_ids
         return {kind: count for kind, count in report.counts_by_kind().items() if count}
 
     def reconciliation(self) -> Reconciliation:

@@ -10,7 +10,8 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.payments import Period
-from account_svc.storage import reconciliations
+from account_svc.storage import clawbacks, reconciliations
+from account_svc.use_cases.clawbacks.comparison import FIRST_ID
 from mesh.postgres.database import Database
 from proof.postgres_server import PostgresServer
 from tests.storage.conftest import close, migrations_of, service_database
@@ -59,6 +60,10 @@ READS: dict[str, tuple[Read, int]] = {
     ),
     "credited": (
         lambda cursor: reconciliations.list_credited(cursor, LAST_DAY, "p", None, PAGE),
+        PAGE,
+    ),
+    "pending": (
+        lambda cursor: clawbacks.list_pending_clawbacks(cursor, "p", FIRST_ID, PAGE),
         PAGE,
     ),
 }
