@@ -79,7 +79,7 @@ class AccountSettings(ServiceSettings, ShopSettings):
     """Read once, from the environment."""
 
     signing_keys_dir: Path = Field(validation_alias="ACCOUNT_SIGNING_KEYS_DIR")
-    database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100)
+    database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=2, le=100)
 
     gem_price_minor: int = Field(
         99, validation_alias="ACCOUNT_GEM_PRICE_MINOR", ge=1, le=MAX_PRICE_MINOR

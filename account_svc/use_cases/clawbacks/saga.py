@@ -13,7 +13,6 @@ Nobody bounds how many begin at once. So they begin without a lease, and a runne
 takes MAX_RUNNING at a time, the longest due first. Purchases have another runner.
 """
 
-import asyncio
 from collections.abc import Collection
 
 import structlog
@@ -37,8 +36,6 @@ from mesh.saga import rows
 from mesh.saga.definition import Definition, PlainMove, Saga, SharedMove, State, StillWaiting
 from mesh.saga.runner import SagaLimits, SagaRunner
 
-MAX_WAITERS = 2
-"""How many transactions wait in the database for a busy wallet at a time."""
 MAX_RUNNING = 16
 """How many charges an instance follows at a time."""
 FOLLOWING, FOLLOWED = "FOLLOWING", "FOLLOWED"
@@ -58,7 +55,6 @@ class ClawbackSaga:
         self._database = database
         self._provider = provider
         self._purchases = purchase_reads(database)
-        self._room_to_wait = asyncio.Semaphore(MAX_WAITERS)
         self.definition = Definition(
             CLAWBACK, FOLLOWING, {FOLLOWING: State(self._follow, {FOLLOWED})}
         )
@@ -105,11 +101,11 @@ class ClawbackSaga:
             return rows.move(cursor, saga, FOLLOWED, {}, None), taken
 
         try:
-            await within(deadline, self._room_to_wait.acquire())
+            await within(deadline, self._database.room_to_wait.acquire())
             try:
                 moved, taken = await self._database.transaction(work)
             finally:
-                self._room_to_wait.release()
+                self._database.room_to_wait.release()
         except (LockTimeout, TimeoutError):
             raise WalletBusy("Other transactions hold the wallet; try again soon.") from None
         for step in taken:

@@ -48,6 +48,13 @@ def test_a_comparison_covers_the_time_since_the_one_before(
         read(environment, settings | {"ACCOUNT_RECONCILIATION_DAYS": str(days - 1)})
 
 
+def test_a_connection_stays_free_when_others_wait_for_wallets(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(SystemExit, match="DATABASE_CONNECTIONS"):
+        read(environment, SANDBOX | {"DATABASE_CONNECTIONS": "1"})
+
+
 def test_the_days_that_nobody_set_cover_the_time_too(environment: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit, match="ACCOUNT_RECONCILIATION_DAYS"):
         read(environment, SANDBOX | {"ACCOUNT_RECONCILIATION_SECONDS": str(8 * 86_400)})
