@@ -28,7 +28,7 @@ from account_svc.rpc.sessions import EndedSessionRpc, SessionRpc
 from account_svc.rpc.signing_keys import SigningKeyRpc
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.clawbacks.reconciliation import Reconciliation
-from account_svc.use_cases.clawbacks.saga import ClawbackSaga
+from account_svc.use_cases.clawbacks.saga import clawback_runner
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.gift_fees import GiftFees
 from account_svc.use_cases.login_guard import LoginGuard
@@ -87,6 +87,7 @@ class _Shop:
 
     provider: PaymentProvider
     sagas: SagaRunner
+    clawbacks: SagaRunner
     purchases: Purchases
     prices: PriceList
     reconciliation: Reconciliation
@@ -118,6 +119,7 @@ async def serve(
         runtime.run_in_background(ended.keep_fetching)
         runtime.run_in_background(partial(keep_recovering, recovery.run_once), "branches")
         runtime.run_in_background(partial(keep_recovering, shop.sagas.run_once), "sagas")
+        runtime.run_in_background(partial(keep_recovering, shop.clawbacks.run_once), "clawbacks")
         runtime.run_in_background(partial(keep_recovering, sign_in.guard.run_once), "logins")
         runtime.run_in_background(partial(keep_recovering, sign_in.sessions.forget_old), "sessions")
         _keep_house(runtime, settings, database, shop)
@@ -169,12 +171,11 @@ def _shop(
 ) -> _Shop:
     provider = choose_provider(settings)
     runtime.push_async_callback(provider.close)
-    definitions = [
-        PurchaseSaga(database, provider).definition,
-        ClawbackSaga(database, provider).definition,
-    ]
-    sagas = SagaRunner(database, definitions, failpoint=failpoint)
-    runtime.push_async_callback(sagas.close)
+    definition = PurchaseSaga(database, provider).definition
+    sagas = SagaRunner(database, [definition], failpoint=failpoint)
+    clawbacks = clawback_runner(database, provider, failpoint=failpoint)
+    for runner in (sagas, clawbacks):
+        runtime.push_async_callback(runner.close)
     prices = PriceList(
         Price(settings.gem_price_minor, settings.gem_price_currency),
         settings.gem_packages,
@@ -184,12 +185,11 @@ def _shop(
     reconciliation = Reconciliation(
         database,
         provider,
-        sagas,
         period_seconds=settings.reconciliation_seconds,
         days=settings.reconciliation_days,
         show=ReconciliationMetrics(member.metrics).show,
     )
-    return _Shop(provider, sagas, purchases, prices, reconciliation)
+    return _Shop(provider, sagas, clawbacks, purchases, prices, reconciliation)
 
 
 def _offered(
@@ -220,7 +220,7 @@ def _offered(
         ),
         (
             payment_events_pb2.DESCRIPTOR.services_by_name["PaymentEventService"],
-            PaymentEventRpc(PaymentEvents(database, shop.provider, shop.sagas)),
+            PaymentEventRpc(PaymentEvents(database, shop.provider)),
         ),
         (
             gift_fees_pb2.DESCRIPTOR.services_by_name["GiftFeeService"],

@@ -11,6 +11,7 @@ from mesh.process.config import ServiceSettings
 from mesh.process.priority import BACKGROUND
 from mesh.settings_loading import chosen_secret
 
+DAY_SECONDS = 86_400
 ProviderName = Literal["sandbox", "stripe"]
 
 
@@ -78,7 +79,7 @@ class AccountSettings(ServiceSettings, ShopSettings):
     """Read once, from the environment."""
 
     signing_keys_dir: Path = Field(validation_alias="ACCOUNT_SIGNING_KEYS_DIR")
-    database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100)
+    database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=2, le=100)
 
     gem_price_minor: int = Field(
         99, validation_alias="ACCOUNT_GEM_PRICE_MINOR", ge=1, le=MAX_PRICE_MINOR
@@ -100,9 +101,25 @@ class AccountSettings(ServiceSettings, ShopSettings):
     )
     """How often the payment provider, the purchases and the ledger are compared."""
     reconciliation_days: int = Field(
-        7, validation_alias="ACCOUNT_RECONCILIATION_DAYS", ge=1, le=400
+        7,
+        validation_alias="ACCOUNT_RECONCILIATION_DAYS",
+        ge=1,
+        le=400,
+        validate_default=True,
     )
-    """How many days back each comparison goes."""
+    """How many days back each comparison goes. They cover the time between two comparisons."""
+
+    @field_validator("reconciliation_days")
+    @classmethod
+    def _leave_no_gap(cls, days: int, others: ValidationInfo) -> int:
+        period_seconds = others.data.get("reconciliation_seconds", 0)
+        if days * DAY_SECONDS < period_seconds:
+            needed = -(-period_seconds // DAY_SECONDS)
+            raise ValueError(
+                f"must be {needed} or more for ACCOUNT_RECONCILIATION_SECONDS={period_seconds}: "
+                "otherwise there are days that are never compared"
+            )
+        return days
 
     hashing_niceness: int = Field(
         BACKGROUND, validation_alias="ACCOUNT_HASHING_NICENESS", ge=0, le=19

@@ -24,13 +24,10 @@ from uuid import uuid4
 from account_svc.adapters.payments.choose import choose_provider
 from account_svc.config import ShopSettings
 from account_svc.domain.clawbacks.differences import Report
-from account_svc.domain.payments import PaymentProvider
-from account_svc.use_cases.clawbacks.comparison import GRACE_SECONDS, compare
-from account_svc.use_cases.clawbacks.reconciliation import begin_missing
-from account_svc.use_cases.clawbacks.saga import ClawbackSaga
+from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, GRACE_SECONDS, compare
+from account_svc.use_cases.clawbacks.saga import begin_following
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
-from mesh.saga.runner import SagaRunner
 from mesh.settings_loading import load
 
 MAX_DAYS = 400
@@ -80,9 +77,13 @@ async def _reconcile(
     provider = choose_provider(settings)
     try:
         report = await compare(
-            database, provider, days=days, now=time.time(), grace_seconds=max(0, options.grace)
+            database,
+            provider,
+            seconds=days * DAY_SECONDS,
+            now=time.time(),
+            grace_seconds=max(0, options.grace),
         )
-        followed = await _follow(database, provider, report) if options.follow else []
+        followed = await _follow(database, report) if options.follow else []
     finally:
         await provider.close()
     return {
@@ -100,11 +101,10 @@ async def _reconcile(
     }
 
 
-async def _follow(database: Database, provider: PaymentProvider, report: Report) -> Sequence[str]:
-    """Begins the sagas. The service takes them up when their first lease has expired."""
-    sagas = SagaRunner(database, [ClawbackSaga(database, provider).definition])
-    occasion = f"command-{uuid4()}"
-    charge_ids, _ = await begin_missing(database, sagas, report, occasion=occasion)
+async def _follow(database: Database, report: Report) -> Sequence[str]:
+    """Begins the sagas. The service takes them up within about a second."""
+    charge_ids, occasion = sorted(report.charge_ids), f"command-{uuid4()}"
+    await database.transaction(lambda cursor: begin_following(cursor, charge_ids, occasion))
     return charge_ids
 
 

@@ -30,9 +30,15 @@ def find_clawbacks(cursor: Cursor, reversals: Sequence[Reversal]) -> list[Clawba
     return _clawbacks(cursor)
 
 
-def list_pending_clawbacks(cursor: Cursor, limit: int) -> list[Clawback]:
-    """Those whose money may still come back, the longest unchanged first."""
-    cursor.execute(f"{_SELECT} WHERE state = 'pending' ORDER BY updated_at LIMIT %s", (limit,))
+def list_pending_clawbacks(cursor: Cursor, provider: str, after: str, limit: int) -> list[Clawback]:
+    """Those of the provider whose money may still come back, in the order of their ids, after
+    the id `after`."""
+    cursor.execute(
+        f"{_SELECT} JOIN purchase USING (purchase_id)"
+        " WHERE state = 'pending' AND clawback_id > %s AND provider = %s"
+        " ORDER BY clawback_id LIMIT %s",
+        (after, provider, limit),
+    )
     return _clawbacks(cursor)
 
 

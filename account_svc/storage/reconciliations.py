@@ -4,7 +4,7 @@ caller's transaction, by its cursor."""
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -37,11 +37,11 @@ WITH expected AS (
     WHERE kind IN ('purchase', 'refund', 'refund_failed', 'dispute', 'dispute_won')
       AND created_at >= to_timestamp(%(since)s) AND created_at < to_timestamp(%(until)s)
 )
-(SELECT operation_id::text, kind, amount, 'no such entry' FROM expected
- EXCEPT SELECT operation_id::text, kind, amount, 'no such entry' FROM entered)
-UNION ALL
-(SELECT operation_id::text, kind, amount, 'an entry of nothing' FROM entered
- EXCEPT SELECT operation_id::text, kind, amount, 'an entry of nothing' FROM expected)
+SELECT operation_id::text, kind, amount, what, count(*) OVER () FROM (
+    SELECT *, 'no such entry' AS what FROM (TABLE expected EXCEPT TABLE entered) AS missing
+    UNION ALL
+    SELECT *, 'an entry of nothing' FROM (TABLE entered EXCEPT TABLE expected) AS strange
+) AS different
 LIMIT %(limit)s
 """
 
@@ -52,6 +52,15 @@ class EndedReconciliation:
 
     ended_at: datetime
     counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class BegunPurchase:
+    """A purchase, with its place among those that were begun."""
+
+    begun_at: datetime
+    number: int
+    purchase_id: str
 
 
 def begin(cursor: Cursor, period_seconds: float) -> int | None:
@@ -95,29 +104,49 @@ def find_last(cursor: Cursor) -> EndedReconciliation | None:
     return None if row is None else EndedReconciliation(*row)
 
 
+def seconds_since_last(cursor: Cursor) -> float:
+    """The time since the newest comparison that has ended was begun; 0 when there is none."""
+    cursor.execute(
+        "SELECT coalesce(extract(epoch FROM now() - max(started_at)), 0) FROM reconciliation"
+        " WHERE ended_at IS NOT NULL"
+    )
+    row = cursor.fetchone()
+    return 0.0 if row is None else float(row[0])
+
+
 def list_credited(
-    cursor: Cursor, period: Period, provider: str, after: int, limit: int
-) -> list[tuple[int, str]]:
-    """The number and id of the provider's purchases that were begun in the period and credited,
-    with numbers above `after`, in order."""
+    cursor: Cursor, period: Period, provider: str, after: BegunPurchase | None, limit: int
+) -> list[BegunPurchase]:
+    """The provider's purchases that were begun in the period and credited, after the given one,
+    in order."""
+    begun_after = (
+        (datetime.fromtimestamp(period.since, UTC), 0)
+        if after is None
+        else (after.begun_at, after.number)
+    )
     cursor.execute(
         """
-        SELECT number, purchase_id::text FROM purchase JOIN purchase_outcome USING (purchase_id)
-        WHERE number > %s AND provider = %s AND outcome = 'credited'
-          AND purchase.created_at >= to_timestamp(%s) AND purchase.created_at < to_timestamp(%s)
-        ORDER BY number LIMIT %s
+        SELECT purchase.created_at, number, purchase_id::text
+        FROM purchase JOIN purchase_outcome USING (purchase_id)
+        WHERE (purchase.created_at, number) > %s AND purchase.created_at < to_timestamp(%s)
+          AND provider = %s AND outcome = 'credited'
+        ORDER BY purchase.created_at, number LIMIT %s
         """,
-        (after, provider, period.since, period.until, limit),
+        (begun_after, period.until, provider, limit),
     )
-    return [(number, purchase_id) for number, purchase_id in cursor.fetchall()]
+    return [BegunPurchase(*row) for row in cursor.fetchall()]
 
 
-def ledger_differences(cursor: Cursor, period: Period, limit: int) -> Sequence[tuple[str, str]]:
-    """The operation id and a description of what the purchases and clawbacks of the period and
-    their ledger entries do not have in common."""
+def ledger_differences(
+    cursor: Cursor, period: Period, limit: int
+) -> tuple[int, Sequence[tuple[str, str]]]:
+    """What the purchases and clawbacks of the period and their ledger entries do not have in
+    common: how many they are, and the operation id and a description of the first `limit`."""
     values = {"since": period.since, "until": period.until, "limit": limit}
     cursor.execute(_LEDGER_DIFFERENCES, values)
-    return [
+    found = cursor.fetchall()
+    listed = [
         (operation_id, f"{kind} of {amount}: {what}")
-        for operation_id, kind, amount, what in cursor.fetchall()
+        for operation_id, kind, amount, what, _ in found
     ]
+    return (found[0][-1] if found else 0), listed

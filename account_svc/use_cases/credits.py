@@ -6,8 +6,9 @@ Guarantees:
 - Purchases whose wallets are free share the next transaction. While one is under way, others
   gather; there is no timer.
 - A busy wallet delays its own purchases only. They wait for its lock in PostgreSQL's queue, where
-  a pull, which never waits, cannot overtake them. At most MAX_WAITERS transactions wait at a
-  time, each for one wallet and for no longer than LOCK_TIMEOUT; then the next wallet has its turn.
+  a pull, which never waits, cannot overtake them. Half of the connections wait at a time at most
+  (`Database.room_to_wait`), each for one wallet and for no longer than LOCK_TIMEOUT; then the next
+  wallet has its turn.
 """
 
 import asyncio
@@ -30,7 +31,6 @@ from mesh.saga.definition import Saga, StillWaiting
 MAX_BATCH = 256
 MAX_BATCH_OF_WALLET = 32
 """Bounds the time for which one transaction holds a wallet."""
-MAX_WAITERS = 2
 
 
 class WalletBusy(StillWaiting):
@@ -77,7 +77,6 @@ class Credits:
         self._database = database
         self._arrived: deque[_Request] = deque()
         self._of_busy_wallets: dict[str, list[_Request]] = {}
-        self._room_to_wait = asyncio.Semaphore(MAX_WAITERS)
         self._crediting: asyncio.Task[None] | None = None
         self._waiting: set[asyncio.Task[None]] = set()
 
@@ -139,7 +138,7 @@ class Credits:
         line = self._of_busy_wallets[user_id]
         try:
             while line:
-                async with self._room_to_wait:
+                async with self._database.room_to_wait:
                     batch = [each for each in line if not each.is_given_up()][:MAX_BATCH_OF_WALLET]
                     busy = await self._attempt(batch, waits=True)
                 done = set(batch) - set(busy)

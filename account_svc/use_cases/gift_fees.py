@@ -5,7 +5,6 @@ and however often. A refusal is stored too: the same fee is not taken later from
 has since received gems.
 """
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -32,8 +31,6 @@ from mesh.deadlines import Deadline
 from mesh.postgres.coalesced_reads import CoalescedRead
 from mesh.postgres.database import Database, LockTimeout
 
-MAX_WAITERS = 2
-"""How many transactions wait in the database for a busy wallet at a time."""
 Lock = Callable[[Cursor, Collection[str]], set[str]]
 """Locks the wallets of players and returns the players whose wallets it has locked."""
 
@@ -44,7 +41,6 @@ class GiftFees:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._balances_after = CoalescedRead(self._read_balances_after)
-        self._room_to_wait = asyncio.Semaphore(MAX_WAITERS)
 
     async def find_players(self, usernames: Sequence[str], user_ids: Sequence[str]) -> list[Payer]:
         """The players that exist. Raises InvalidArgument."""
@@ -102,7 +98,7 @@ class GiftFees:
             lambda cursor: work(cursor, fee, wallets.lock_wallets)
         )
         while stored is None:
-            async with self._room_to_wait:
+            async with self._database.room_to_wait:
                 deadline.check()
                 with suppress(LockTimeout):
                     stored = await self._database.transaction(

@@ -14,9 +14,7 @@ from account_svc.domain.payments import PaymentEvent, PaymentProvider
 from account_svc.domain.purchases import purchase_id_of
 from account_svc.use_cases.clawbacks.saga import begin_following
 from mesh.postgres.database import Database
-from mesh.saga.definition import Saga
 from mesh.saga.rows import wake
-from mesh.saga.runner import SagaRunner
 
 log = structlog.get_logger()
 
@@ -24,10 +22,9 @@ log = structlog.get_logger()
 class PaymentEvents:
     """Receives the events of one provider, over one database."""
 
-    def __init__(self, database: Database, provider: PaymentProvider, sagas: SagaRunner) -> None:
+    def __init__(self, database: Database, provider: PaymentProvider) -> None:
         self._database = database
         self._provider = provider
-        self._sagas = sagas
 
     async def receive(self, body: bytes, signature: str) -> bool:
         """Makes the saga of the event's charge due, now or when its present runner releases it;
@@ -40,11 +37,9 @@ class PaymentEvents:
         event = self._provider.read_event(body, signature)
         if event is None:
             return False
-        is_woken, following = await self._database.transaction(
-            lambda cursor: self._take(cursor, event)
+        is_woken, is_followed = await self._database.transaction(
+            lambda cursor: _take(cursor, event)
         )
-        if following is not None:
-            self._sagas.drive(following)
         log.info(
             "receive_payment_event",
             event_id=event.event_id,
@@ -52,12 +47,12 @@ class PaymentEvents:
             is_woken=is_woken,
             reversed_charge_id=event.reversed_charge_id,
         )
-        return is_woken or following is not None
+        return is_woken or is_followed
 
-    def _take(self, cursor: Cursor, event: PaymentEvent) -> tuple[bool, Saga | None]:
-        purchase_id = purchase_id_of(event.key)
-        is_woken = purchase_id is not None and wake(cursor, purchase_id)
-        if not event.reversed_charge_id:
-            return is_woken, None
-        charge_id, event_id = event.reversed_charge_id, event.event_id
-        return is_woken, begin_following(cursor, self._sagas, charge_id, event_id)
+
+def _take(cursor: Cursor, event: PaymentEvent) -> tuple[bool, bool]:
+    """Whether a saga was woken, and whether one was begun."""
+    purchase_id = purchase_id_of(event.key)
+    is_woken = purchase_id is not None and wake(cursor, purchase_id)
+    charge_ids = [event.reversed_charge_id] if event.reversed_charge_id else []
+    return is_woken, begin_following(cursor, charge_ids, event.event_id) > 0

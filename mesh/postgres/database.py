@@ -56,6 +56,52 @@ class LostRace(Aborted):
     REASON = "LOST_RACE"
 
 
+class Turns:
+    """Lets `count` callers in at a time, in the order in which they came. As asyncio.Semaphore,
+    but one event loop after another may use it, and its queue may be bounded."""
+
+    def __init__(self, count: int, *, max_waiting: int | None = None) -> None:
+        self._free_count = count
+        self._max_waiting = max_waiting
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def acquire(self) -> None:
+        """Waits for a turn and takes it. Raises ResourceExhausted when too many wait."""
+        if self._free_count:
+            self._free_count -= 1
+            return
+        if self._max_waiting is not None and len(self._waiting) >= self._max_waiting:
+            raise ResourceExhausted(
+                "The database is overloaded; repeat the call in a moment.",
+                reason="DATABASE_BUSY",
+                retry_after_seconds=1.0,
+            )
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            # The turn was already handed over when the cancellation came: pass it on.
+            if turn.done() and not turn.cancelled():
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Hands the turn to the longest waiting caller, or frees it."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free_count += 1
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+
+
 class Database:
     """Runs a service's SQL."""
 
@@ -73,8 +119,10 @@ class Database:
         let_psycopg2_wait_in_fibers()
         self._connector = Connector(url, connect_timeout_seconds)
         self._work_timeout_seconds = work_timeout_seconds
-        self._free_count = connection_count
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._turns = Turns(connection_count, max_waiting=MAX_WAITING)
+        self.room_to_wait = Turns(max(1, connection_count // 2))
+        """Whoever waits for a lock in PostgreSQL takes one before. So half of the connections stay
+        free for others."""
         # LIFO: the connection used last has the warmest caches in its server process.
         self._idle: list[tuple[Connection, float]] = []
         self._lost_at = 0.0
@@ -107,39 +155,9 @@ class Database:
             connection.close()
 
     async def _run(self, work: Callable[[], T]) -> T:
-        await self._turn()
-        fiber = Fiber(work, self._work_timeout_seconds, self._end_turn, self._clock)
+        await self._turns.acquire()
+        fiber = Fiber(work, self._work_timeout_seconds, self._turns.release, self._clock)
         return await fiber.outcome
-
-    async def _turn(self) -> None:
-        """Waits for a free connection slot and takes it."""
-        if self._free_count:
-            self._free_count -= 1
-            return
-        if len(self._waiting) >= MAX_WAITING:
-            raise ResourceExhausted(
-                "The database is overloaded; repeat the call in a moment.",
-                reason="DATABASE_BUSY",
-                retry_after_seconds=1.0,
-            )
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            # The slot was already handed over when the cancellation came: pass it on.
-            if turn.done() and not turn.cancelled():
-                self._end_turn()
-            raise
-
-    def _end_turn(self) -> None:
-        """Hands the slot to the longest waiting caller, or frees it."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free_count += 1
 
     def _transact(self, work: Callable[[Cursor], T]) -> T:
         def whole(cursor: Cursor) -> T:

@@ -79,13 +79,18 @@ class LeaseLost(Aborted):
 
 
 def insert(
-    cursor: Cursor, kind: str, state: str, bodies: Mapping[str, Mapping[str, Any]], seconds: float
+    cursor: Cursor,
+    kind: str,
+    state: str,
+    bodies: Mapping[str, Mapping[str, Any]],
+    seconds: float | None,
 ) -> Mapping[str, Saga]:
-    """Inserts sagas by their ids, leased for `seconds`. Returns those that were inserted, by id;
-    the others exist already."""
+    """Inserts sagas by their ids, leased for `seconds`; None leaves them without a lease and due
+    now. Returns those that were inserted, by id; the others exist already."""
+    lease = "" if seconds is None else uuid4().hex
     cursor.execute(
         _INSERT,
-        (kind, state, uuid4().hex, seconds, list(bodies), [*map(json.dumps, bodies.values())]),
+        (kind, state, lease, seconds or 0.0, list(bodies), [*map(json.dumps, bodies.values())]),
     )
     return {saga.saga_id: saga for saga in (Saga(*row) for row in cursor.fetchall())}
 

@@ -8,7 +8,10 @@ Guarantees:
   the saga is parked: it is logged as an error and waits for a person.
 - Waiting for an outside system is retried without limit and never counts as a failure.
 - While `max_running` sagas are driven here, no more are taken from the database. Sagas that a
-  caller begins are driven at once; the server's limit on calls bounds them.
+  caller begins are driven at once; the server's limit on calls bounds them. What no call bounds
+  is inserted without a lease (`mesh.saga.rows.insert`), and is taken like any other that is due.
+- A runner takes the sagas of its own definitions only. So one kind cannot delay another that has
+  a runner of its own.
 """
 
 import asyncio

@@ -6,6 +6,7 @@ other_amount            a charge of another amount or currency than its purchase
 unfollowed_reversal     a refund or dispute whose gems do not follow it yet
 unknown_reversal        a clawback whose refund or dispute the provider does not have
 ledger                  a purchase or clawback and its ledger entry do not match
+uncompared              what was not looked up, since too much had to be: the report is incomplete
 """
 
 from collections import Counter
@@ -19,7 +20,7 @@ from account_svc.domain.purchases import PurchaseRecord, PurchaseState
 from account_svc.domain.reversals import Reversal
 
 MAX_DIFFERENCES = 1000
-"""The most that a report lists; it counts the others too."""
+"""The most that a report lists. It counts the others too, and has all charges to follow."""
 
 
 class DifferenceKind(StrEnum):
@@ -31,6 +32,7 @@ class DifferenceKind(StrEnum):
     UNFOLLOWED_REVERSAL = "unfollowed_reversal"
     UNKNOWN_REVERSAL = "unknown_reversal"
     LEDGER = "ledger"
+    UNCOMPARED = "uncompared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,25 @@ class Report:
     reversal_count: int = 0
     counts: Counter[DifferenceKind] = field(default_factory=Counter)
     differences: list[Difference] = field(default_factory=list)
+    """The first MAX_DIFFERENCES."""
+    charge_ids: set[str] = field(default_factory=set)
+    """The charges to follow, of all differences."""
+    _seen: set[Difference] = field(default_factory=set)
 
     def add(self, difference: Difference | None) -> None:
-        """Adds a difference that the report does not list yet."""
-        if difference is None or difference in self.differences:
+        """Adds a difference. Idempotent."""
+        if difference is None or difference in self._seen:
             return
+        self._seen.add(difference)
         self.counts[difference.kind] += 1
+        if difference.charge_id:
+            self.charge_ids.add(difference.charge_id)
         if len(self.differences) < MAX_DIFFERENCES:
             self.differences.append(difference)
+
+    def count_unlisted(self, kind: DifferenceKind, count: int) -> None:
+        """Counts differences that are not added one by one."""
+        self.counts[kind] += count
 
     def counts_by_kind(self) -> Mapping[str, int]:
         """The number of differences of every kind, also 0."""

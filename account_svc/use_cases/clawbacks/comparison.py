@@ -6,6 +6,7 @@ it may still be on its way; the periods are shifted by that much.
 
 from collections.abc import AsyncIterator, Callable, Sequence, Set
 from typing import TypeVar
+from uuid import uuid4
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -18,10 +19,12 @@ from account_svc.domain.clawbacks.differences import (
     compare_reversal,
     uncharged,
 )
+from account_svc.domain.clawbacks.gems import Clawback
 from account_svc.domain.payments import BookedCharge, Charge, PaymentProvider, Period
 from account_svc.domain.purchases import PurchaseRecord, PurchaseState, purchase_id_of
 from account_svc.domain.reversals import Reversal, ReversedCharge
 from account_svc.storage import clawbacks, purchases, reconciliations
+from account_svc.storage.reconciliations import BegunPurchase
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
 
@@ -29,7 +32,9 @@ GRACE_SECONDS = 300
 DAY_SECONDS = 86_400
 CHUNK_SIZE = 200
 MAX_LOOKUPS = 1000
-"""The most single questions to the provider of one kind, for each day that is compared."""
+"""The most single questions to the provider for the purchases of a day, for its reversals, and for
+all pending ones. What is left over is reported as uncompared."""
+FIRST_ID = "00000000-0000-0000-0000-000000000000"
 CALL_SECONDS = 20.0
 T = TypeVar("T")
 
@@ -38,17 +43,18 @@ async def compare(
     database: Database,
     provider: PaymentProvider,
     *,
-    days: int,
+    seconds: int,
     now: float,
     grace_seconds: int = GRACE_SECONDS,
+    max_lookups: int = MAX_LOOKUPS,
 ) -> Report:
-    """The report of the last `days` before the grace before `now`, in Unix seconds. Raises
+    """The report of the last `seconds` before the grace before `now`, in Unix seconds. Raises
     ProviderAway, DatabaseAway."""
     until = int(now) - grace_seconds
-    report = Report(Period(until - days * DAY_SECONDS, until))
-    comparison = Comparison(database, provider, report)
+    report = Report(Period(until - seconds, until))
+    comparison = Comparison(database, provider, report, max_lookups)
     for since in range(report.period.since, until, DAY_SECONDS):
-        await comparison.compare_period(Period(since, since + DAY_SECONDS))
+        await comparison.compare_period(Period(since, min(since + DAY_SECONDS, until)))
     await comparison.compare_pending()
     return report
 
@@ -56,10 +62,14 @@ async def compare(
 class Comparison:
     """Adds what it finds to one report. It changes nothing."""
 
-    def __init__(self, database: Database, provider: PaymentProvider, report: Report) -> None:
+    def __init__(
+        self, database: Database, provider: PaymentProvider, report: Report, max_lookups: int
+    ) -> None:
         self._database = database
         self._provider = provider
         self._report = report
+        self._max_lookups = max_lookups
+        self._lookups_left = 0
         self._reversed: dict[str, ReversedCharge | None] = {}
 
     async def compare_period(self, period: Period) -> None:
@@ -68,12 +78,15 @@ class Comparison:
         async for charges in _chunks(self._provider.list_charges(period)):
             seen_ids |= await self._compare_charges(charges)
         await self._compare_credits(period, seen_ids)
+        self._lookups_left = self._max_lookups
         async for reversals in _chunks(self._provider.list_reversals(period)):
             await self._compare_reversals(reversals)
-        for operation_id, detail in await self._read(
+        count, listed = await self._read(
             lambda cursor: reconciliations.ledger_differences(cursor, period, MAX_DIFFERENCES)
-        ):
+        )
+        for operation_id, detail in listed:
             self._report.add(Difference(DifferenceKind.LEDGER, operation_id, detail))
+        self._report.count_unlisted(DifferenceKind.LEDGER, count - len(listed))
 
     async def _compare_charges(self, charges: Sequence[BookedCharge]) -> set[str]:
         """Returns the ids of the purchases that the charges name."""
@@ -89,16 +102,17 @@ class Comparison:
     async def _compare_credits(self, period: Period, seen_ids: Set[str]) -> None:
         """Credited purchases whose charge was not in the list are looked up one by one: it may
         have been made before or after the period."""
-        after, lookup_count = 0, 0
-        while chunk := await self._credited(period, after):
-            after = chunk[-1][0]
+        last = None
+        self._lookups_left = self._max_lookups
+        while chunk := await self._credited(period, last):
+            last = chunk[-1]
             self._report.purchase_count += len(chunk)
-            missing = [each for _, each in chunk if each not in seen_ids]
+            missing = [each.purchase_id for each in chunk if each.purchase_id not in seen_ids]
             records = await self._records(missing)
             for purchase_id in missing:
-                if lookup_count == MAX_LOOKUPS:
-                    return
-                lookup_count += 1
+                if not self._may_look_up():
+                    self._report.add(_uncompared(purchase_id))
+                    continue
                 deadline = Deadline.after(CALL_SECONDS)
                 found = await self._provider.find_charge(purchase_id, deadline)
                 self._report.add(_looked_up(records[purchase_id], found))
@@ -109,30 +123,66 @@ class Comparison:
         for reversal in reversals:
             self._report.reversal_count += 1
             clawback = known.get((reversal.kind, reversal.reversal_id))
+            if clawback is None and not self._may_find(reversal.charge_id):
+                self._report.add(_uncompared(reversal.reversal_id))
+                continue
             if clawback is None and not await self._is_credited(reversal.charge_id):
                 continue
             self._report.add(compare_reversal(reversal, clawback))
 
     async def compare_pending(self) -> None:
         """Compares the reversals that are stored as pending, whenever they were made, because
-        they may change long after that. Raises ProviderAway, DatabaseAway."""
-        pending = await self._read(
-            lambda cursor: clawbacks.list_pending_clawbacks(cursor, MAX_LOOKUPS)
-        )
-        for clawback in pending:
-            charge = await self._reversed_charge(clawback.charge_id)
-            found = [
-                each
-                for each in (charge.reversals if charge is not None else ())
-                if (each.kind, each.reversal_id) == (clawback.kind, clawback.reversal_id)
-            ]
-            if found:
-                self._report.add(compare_reversal(found[0], clawback))
+        they may change long after that. Each comparison starts at another one, so that all of
+        them have their turn when they are too many for one. Raises ProviderAway, DatabaseAway."""
+        self._lookups_left = self._max_lookups
+        start = str(uuid4())
+        async for clawback in self._pending(start):
+            if self._may_find(clawback.charge_id):
+                await self._compare_pending(clawback)
             else:
-                detail = f"{clawback.kind} of charge {clawback.charge_id}"
-                self._report.add(
-                    Difference(DifferenceKind.UNKNOWN_REVERSAL, clawback.reversal_id, detail)
-                )
+                self._report.add(_uncompared(clawback.reversal_id))
+
+    async def _pending(self, start: str) -> AsyncIterator[Clawback]:
+        """All of them, from the one after the id `start` on, and round."""
+        for after, is_second in ((start, False), (FIRST_ID, True)):
+            last = after
+            while chunk := await self._pending_chunk(last):
+                last = chunk[-1].clawback_id
+                for each in chunk:
+                    if is_second and each.clawback_id > start:
+                        return
+                    yield each
+
+    async def _pending_chunk(self, after: str) -> Sequence[Clawback]:
+        return await self._read(
+            lambda cursor: clawbacks.list_pending_clawbacks(
+                cursor, self._provider.name, after, CHUNK_SIZE
+            )
+        )
+
+    async def _compare_pending(self, clawback: Clawback) -> None:
+        charge = await self._reversed_charge(clawback.charge_id)
+        found = [
+            each
+            for each in (charge.reversals if charge is not None else ())
+            if (each.kind, each.reversal_id) == (clawback.kind, clawback.reversal_id)
+        ]
+        if found:
+            self._report.add(compare_reversal(found[0], clawback))
+        else:
+            detail = f"{clawback.kind} of charge {clawback.charge_id}"
+            self._report.add(
+                Difference(DifferenceKind.UNKNOWN_REVERSAL, clawback.reversal_id, detail)
+            )
+
+    def _may_look_up(self) -> bool:
+        """Whether one more question may be asked; it then counts."""
+        self._lookups_left -= 1
+        return self._lookups_left >= 0
+
+    def _may_find(self, charge_id: str) -> bool:
+        """The same, for a charge that may be known already."""
+        return charge_id in self._reversed or self._may_look_up()
 
     async def _is_credited(self, charge_id: str) -> bool:
         """Whether the charge belongs to a credited purchase of ours."""
@@ -150,7 +200,9 @@ class Comparison:
             )
         return self._reversed[charge_id]
 
-    async def _credited(self, period: Period, after: int) -> Sequence[tuple[int, str]]:
+    async def _credited(
+        self, period: Period, after: BegunPurchase | None
+    ) -> Sequence[BegunPurchase]:
         return await self._read(
             lambda cursor: reconciliations.list_credited(
                 cursor, period, self._provider.name, after, CHUNK_SIZE
@@ -162,6 +214,11 @@ class Comparison:
 
     async def _read(self, work: Callable[[Cursor], T]) -> T:
         return await self._database.autocommit(work)
+
+
+def _uncompared(subject_id: str) -> Difference:
+    detail = "not looked up: too many others were"
+    return Difference(DifferenceKind.UNCOMPARED, subject_id, detail)
 
 
 def _looked_up(record: PurchaseRecord, found: Charge | None) -> Difference | None:

@@ -2,27 +2,27 @@
 
 A refund or dispute that is not followed yet is followed. Every other difference waits for a person.
 Every instance runs `run_once`; one of them at a time compares, once in each period, and all of
-them report the last result.
+them report the last result. A comparison begins before the last one that ended, however long ago
+that is. So no time is left out.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.clawbacks.differences import Report
 from account_svc.domain.payments import PaymentProvider
 from account_svc.storage import reconciliations
-from account_svc.use_cases.clawbacks.comparison import compare
+from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, compare
 from account_svc.use_cases.clawbacks.saga import begin_following
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
-from mesh.saga.definition import Saga
-from mesh.saga.runner import SagaRunner
 
 CHECK_SECONDS = 30.0
+OVERLAP_SECONDS = 3600
+"""How much of what the last comparison covered is compared again, at least."""
 log = structlog.get_logger()
 
 
@@ -33,18 +33,16 @@ class Reconciliation:
         self,
         database: Database,
         provider: PaymentProvider,
-        sagas: SagaRunner,
         *,
         period_seconds: float,
         days: int,
         show: Callable[[reconciliations.EndedReconciliation], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Compares the last `days` every `period_seconds`. `show` gets the last result; `clock`
-        returns Unix seconds."""
+        """Compares at least the last `days` every `period_seconds`. `show` gets the last result;
+        `clock` returns Unix seconds."""
         self._database = database
         self._provider = provider
-        self._sagas = sagas
         self._period_seconds = period_seconds
         self._days = days
         self._show = show
@@ -74,26 +72,16 @@ class Reconciliation:
             self._show(last)
 
     async def _compare(self, number: int) -> None:
-        report = await compare(self._database, self._provider, days=self._days, now=self._clock())
+        """Begins to follow what was missed in the transaction in which the comparison ends."""
+        since_last = await self._database.autocommit(reconciliations.seconds_since_last)
+        seconds = max(self._days * DAY_SECONDS, int(since_last)) + OVERLAP_SECONDS
+        report = await compare(self._database, self._provider, seconds=seconds, now=self._clock())
         counts = report.counts_by_kind()
-        await self._database.autocommit(lambda cursor: reconciliations.end(cursor, number, counts))
+
+        def end(cursor: Cursor) -> None:
+            begin_following(cursor, report.charge_ids, f"reconciliation-{number}")
+            reconciliations.end(cursor, number, counts)
+
+        await self._database.transaction(end)
         level = log.warning if report.differences else log.info
         level("compare_with_provider", **counts, charge_count=report.charge_count)
-        occasion = f"reconciliation-{number}"
-        _, begun = await begin_missing(self._database, self._sagas, report, occasion=occasion)
-        for saga in begun:
-            self._sagas.drive(saga)
-
-
-async def begin_missing(
-    database: Database, sagas: SagaRunner, report: Report, *, occasion: str
-) -> tuple[Sequence[str], Sequence[Saga]]:
-    """Begins to follow the charges of the report's unfollowed reversals. Returns their ids, and
-    the sagas that are new on this occasion."""
-    charge_ids = sorted({each.charge_id for each in report.differences if each.charge_id})
-
-    def begin(cursor: Cursor) -> list[Saga]:
-        begun = [begin_following(cursor, sagas, each, occasion) for each in charge_ids]
-        return [saga for saga in begun if saga is not None]
-
-    return charge_ids, await database.transaction(begin)

@@ -8,10 +8,12 @@ Each event about a reversal begins one saga, and so does the comparison with the
 of them may run for one charge, in any order: each reads the present state from the provider, the
 player's wallet is locked while it is applied, and a reversal never moves back. A purchase that is
 still under way is waited for, since only one that was credited has gems to take back.
+
+Nobody bounds how many begin at once. So they begin without a lease, and a runner of their own
+takes MAX_RUNNING at a time, the longest due first. Purchases have another runner.
 """
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection
 
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -28,13 +30,14 @@ from account_svc.use_cases.purchase_reads import purchase_reads
 from account_svc.use_cases.purchase_saga import OtherProvider
 from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline, within
+from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database, LockTimeout
 from mesh.saga import rows
 from mesh.saga.definition import Definition, PlainMove, Saga, SharedMove, State, StillWaiting
-from mesh.saga.runner import SagaRunner
+from mesh.saga.runner import SagaLimits, SagaRunner
 
-MAX_WAITERS = 2
-"""How many transactions wait in the database for a busy wallet at a time."""
+MAX_RUNNING = 16
+"""How many charges an instance follows at a time."""
 FOLLOWING, FOLLOWED = "FOLLOWING", "FOLLOWED"
 log = structlog.get_logger()
 
@@ -52,7 +55,6 @@ class ClawbackSaga:
         self._database = database
         self._provider = provider
         self._purchases = purchase_reads(database)
-        self._room_to_wait = asyncio.Semaphore(MAX_WAITERS)
         self.definition = Definition(
             CLAWBACK, FOLLOWING, {FOLLOWING: State(self._follow, {FOLLOWED})}
         )
@@ -99,11 +101,11 @@ class ClawbackSaga:
             return rows.move(cursor, saga, FOLLOWED, {}, None), taken
 
         try:
-            await within(deadline, self._room_to_wait.acquire())
+            await within(deadline, self._database.room_to_wait.acquire())
             try:
                 moved, taken = await self._database.transaction(work)
             finally:
-                self._room_to_wait.release()
+                self._database.room_to_wait.release()
         except (LockTimeout, TimeoutError):
             raise WalletBusy("Other transactions hold the wallet; try again soon.") from None
         for step in taken:
@@ -140,10 +142,28 @@ def follow_reversals(
     return taken
 
 
-def begin_following(
-    cursor: Cursor, sagas: SagaRunner, charge_id: str, occasion: str
-) -> Saga | None:
-    """Begins to follow a charge; None when it was begun on this occasion before. Call
-    `sagas.drive` after the commit. `occasion` is the id of an event or of a comparison."""
-    body: Mapping[str, str] = {"charge_id": charge_id}
-    return sagas.begin(cursor, CLAWBACK, operation_id(CLAWBACK, charge_id, occasion), body)
+def begin_following(cursor: Cursor, charge_ids: Collection[str], occasion: str) -> int:
+    """Begins to follow charges, and returns how many; the others were begun on this occasion
+    before. The runner of an instance takes them within about a second of the commit. `occasion`
+    is the id of an event or of a comparison."""
+    bodies = {
+        operation_id(CLAWBACK, charge_id, occasion): {"charge_id": charge_id}
+        for charge_id in charge_ids
+    }
+    return len(rows.insert(cursor, CLAWBACK, FOLLOWING, bodies, None))
+
+
+def clawback_runner(
+    database: Database,
+    provider: PaymentProvider,
+    *,
+    limits: SagaLimits | None = None,
+    failpoint: Failpoint = no_failpoint,
+) -> SagaRunner:
+    """The runner that follows charges, and drives nothing else."""
+    return SagaRunner(
+        database,
+        [ClawbackSaga(database, provider).definition],
+        limits=limits or SagaLimits(max_running=MAX_RUNNING),
+        failpoint=failpoint,
+    )

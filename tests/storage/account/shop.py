@@ -27,7 +27,6 @@ from account_svc.domain.purchases import (
 )
 from account_svc.domain.reversals import Reversal, ReversalKind, ReversalState, ReversedCharge
 from account_svc.domain.wallets import MAX_BALANCE_GEMS
-from account_svc.use_cases.clawbacks.saga import ClawbackSaga
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
@@ -65,6 +64,8 @@ class Provider:
     reversals: dict[str, Reversal] = field(default_factory=dict)
     reversals_listed: bool = True
     """Whether they were made in the periods that are asked for."""
+    asked: list[Period] = field(default_factory=list)
+    """The periods whose charges were listed."""
     strikes: list[str] = field(default_factory=list)
     """What happens to the next messages: "request lost", "reply lost" or nothing."""
     verdict: str = ""
@@ -95,6 +96,7 @@ class Provider:
         return None
 
     async def list_charges(self, period: Period) -> AsyncIterator[BookedCharge]:
+        self.asked.append(period)
         for key, charge in list(self.book.items()):
             order = self.orders[key]
             yield BookedCharge(
@@ -181,11 +183,8 @@ class Shop:
     def instance(
         self, failpoint: Failpoint = no_failpoint, *, limits: SagaLimits = QUICK
     ) -> tuple[Purchases, SagaRunner]:
-        definitions = [
-            PurchaseSaga(self.database, self.provider).definition,
-            ClawbackSaga(self.database, self.provider).definition,
-        ]
-        runner = SagaRunner(self.database, definitions, limits=limits, failpoint=failpoint)
+        definition = PurchaseSaga(self.database, self.provider).definition
+        runner = SagaRunner(self.database, [definition], limits=limits, failpoint=failpoint)
         name = self.provider.name
         return Purchases(self.database, runner, provider_name=name, prices=PRICES), runner
 

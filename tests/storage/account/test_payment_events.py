@@ -8,13 +8,11 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.adapters.payments.sandbox import SIGNATURE_TOLERANCE_SECONDS, SandboxProvider
 from account_svc.domain.payments import BadSignature
-from account_svc.use_cases.clawbacks.saga import ClawbackSaga
 from account_svc.use_cases.payment_events import PaymentEvents
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
 from mesh.saga import rows
 from mesh.saga.definition import Saga
-from mesh.saga.runner import SagaRunner
 from tests.storage.conftest import MakeDatabase, empty
 from tests.unit.payments.running import WEBHOOK_SECRET, signature
 
@@ -27,8 +25,7 @@ class EventReceiver:
 
     def __init__(self, database: Database, provider: SandboxProvider) -> None:
         self.database = database
-        sagas = SagaRunner(database, [ClawbackSaga(database, provider).definition])
-        self.events = PaymentEvents(database, provider, sagas)
+        self.events = PaymentEvents(database, provider)
 
     async def has_saga(self, *, pause_seconds: float | None = LATER_SECONDS) -> None:
         """Adds a saga without a lease: due after that time, or parked."""

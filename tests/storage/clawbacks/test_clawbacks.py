@@ -11,15 +11,22 @@ import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from account_svc.domain.clawbacks.gems import CLAWBACK
 from account_svc.domain.debits import INSUFFICIENT_CURRENCY, Debit
 from account_svc.domain.gift_fees import GiftFee
 from account_svc.domain.purchases import PurchaseRecord
 from account_svc.domain.reversals import ReversalKind, ReversalState
 from account_svc.domain.wallets import WALLET_IN_DEBT, Wallet, WalletInDebt
 from account_svc.storage import wallets
-from account_svc.use_cases.clawbacks.saga import FOLLOWED, begin_following, follow_reversals
+from account_svc.use_cases.clawbacks.saga import (
+    FOLLOWED,
+    begin_following,
+    clawback_runner,
+    follow_reversals,
+)
 from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.gift_fees import GiftFees
+from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
 from mesh.saga.definition import Saga
@@ -42,7 +49,9 @@ class Following(Shop):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        runners = [self.instance(limits=LIMITS)[1] for _ in range(INSTANCE_COUNT)]
+        runners = [
+            clawback_runner(database, self.provider, limits=LIMITS) for _ in range(INSTANCE_COUNT)
+        ]
         self._runners = itertools.cycle(runners)
 
     async def charge_id_of(self, record: PurchaseRecord) -> str:
@@ -51,17 +60,17 @@ class Following(Shop):
     async def hear_of(self, charge_id: str, event_id: str) -> Saga | None:
         """Follows the charge, as after an event; None when the event came before."""
         runner = next(self._runners)
-        saga = await self.database.transaction(
-            lambda cursor: begin_following(cursor, runner, charge_id, event_id)
+        begun_count = await self.database.transaction(
+            lambda cursor: begin_following(cursor, [charge_id], event_id)
         )
-        if saga is None:
+        if not begun_count:
             return None
-        current: Saga | None = await runner.drive(saga)
+        current: Saga | None = None
         async with asyncio.timeout(30):
-            while current is not None and current.state != FOLLOWED:
+            while current is None or current.state != FOLLOWED:
                 await runner.run_once()
                 await asyncio.sleep(0.02)
-                current = await runner.find(saga.saga_id)
+                current = await runner.find(operation_id(CLAWBACK, charge_id, event_id))
         return current
 
     async def kinds(self, user_id: str) -> list[tuple[str, int, int, int]]:

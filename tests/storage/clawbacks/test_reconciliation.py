@@ -1,66 +1,25 @@
 """The comparison of the provider, the purchases and the ledger, on a real PostgreSQL."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg2
 import pytest
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.payments import ChargeState, ProviderAway
 from account_svc.domain.purchases import PurchaseRecord
 from account_svc.domain.reversals import ReversalKind, ReversalState
-from account_svc.storage.reconciliations import EndedReconciliation
-from account_svc.use_cases.clawbacks.comparison import GRACE_SECONDS, compare
-from account_svc.use_cases.clawbacks.reconciliation import Reconciliation
+from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, GRACE_SECONDS
 from mesh.postgres.database import Database
-from mesh.saga.runner import SagaRunner
 from tests.storage.account.shop import Shop, buy
-from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
+from tests.storage.clawbacks.compared import Compared
+from tests.storage.conftest import MakeDatabase, empty, migrations_of
 
 PENDING, SETTLED, UNDONE = ReversalState
-PERIOD_SECONDS = 3600.0
-
-
-class Compared(Shop):
-    """A shop, and comparisons a while later."""
-
-    shown: EndedReconciliation | None = None
-
-    async def differences(self) -> dict[str, int]:
-        now = time.time() + GRACE_SECONDS + 5
-        report = await compare(self.database, self.provider, days=1, now=now)
-        return {kind: count for kind, count in report.counts_by_kind().items() if count}
-
-    def reconciliation(self) -> tuple[Reconciliation, SagaRunner]:
-        _, runner = self.instance()
-        compared = Reconciliation(
-            self.database,
-            self.provider,
-            runner,
-            period_seconds=PERIOD_SECONDS,
-            days=1,
-            show=lambda last: setattr(self, "shown", last),
-            clock=lambda: time.time() + GRACE_SECONDS + 5,
-        )
-        return compared, runner
-
-    async def until_taken_back(self, bought: PurchaseRecord) -> None:
-        """Runs due sagas, like a running instance, until the player owns nothing."""
-        _, runner = self.instance()
-        async with asyncio.timeout(30):
-            while await self.accounts.balance(bought.purchase.user_id):
-                await runner.run_once()
-                await asyncio.sleep(0.02)
-
-    async def rows(self, statement: str) -> list[tuple[object, ...]]:
-        def work(cursor: Cursor) -> list[tuple[object, ...]]:
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-
-        return await as_owner(self.database, work)
 
 
 @pytest.fixture
@@ -143,7 +102,7 @@ async def test_a_refund_whose_webhook_was_lost_is_followed(
     shop: Compared, bought: PurchaseRecord
 ) -> None:
     await missed_refund(shop, bought)
-    reconciliation, _ = shop.reconciliation()
+    reconciliation = shop.reconciliation()
     await reconciliation.run_once()
     assert shop.shown is not None
     assert shop.shown.counts["unfollowed_reversal"] == 1
@@ -156,7 +115,7 @@ async def test_a_pending_dispute_is_read_again_however_old_it_is(
 ) -> None:
     charge, dispute = charge_id(shop, bought), ReversalKind.DISPUTE
     shop.provider.reverse(charge, "dp_1", 99, PENDING, dispute)
-    await shop.reconciliation()[0].run_once()
+    await shop.reconciliation().run_once()
     await shop.until_taken_back(bought)
     shop.provider.reverse(charge, "dp_1", 99, UNDONE, dispute)
     unlisted, shop.provider.reversals_listed = shop.provider.reversals_listed, False
@@ -169,7 +128,7 @@ async def test_a_pending_dispute_is_read_again_however_old_it_is(
 async def test_one_instance_compares_in_each_period_and_all_show_the_result(
     shop: Compared, bought: PurchaseRecord
 ) -> None:
-    instances = [shop.reconciliation()[0] for _ in range(3)]
+    instances = [shop.reconciliation() for _ in range(3)]
     await asyncio.gather(*(each.run_once() for each in instances))
     assert await shop.rows("SELECT count(*), count(ended_at) FROM reconciliation") == [(1, 1)]
     first, shop.shown = shop.shown, None
@@ -182,10 +141,43 @@ async def test_one_instance_compares_in_each_period_and_all_show_the_result(
     assert await shop.rows("SELECT count(*), count(ended_at) FROM reconciliation") == [(2, 2)]
 
 
+async def test_a_comparison_begins_before_the_last_one_that_ended(
+    shop: Compared, bought: PurchaseRecord
+) -> None:
+    await shop.reconciliation().run_once()
+    (first,) = await shop.rows("SELECT extract(epoch FROM started_at) FROM reconciliation")
+    shop.provider.asked.clear()
+    await shop.rows("UPDATE reconciliation SET started_at = started_at - interval '10 days'")
+    await shop.reconciliation().run_once()
+    asked = sorted(shop.provider.asked, key=lambda period: period.since)
+    started_at = float(str(first[0])) - 10 * DAY_SECONDS
+    assert asked[0].since <= started_at - GRACE_SECONDS
+    assert asked[-1].until >= time.time() - 1
+    for earlier, later in itertools.pairwise(asked):
+        assert earlier.until == later.since
+        assert earlier.until - earlier.since == DAY_SECONDS
+
+
+async def test_a_comparison_ends_only_when_what_it_found_is_followed(
+    shop: Compared, bought: PurchaseRecord
+) -> None:
+    await missed_refund(shop, bought)
+    await shop.rows("ALTER TABLE saga ADD CONSTRAINT no_clawback CHECK (kind <> 'clawback')")
+    try:
+        with pytest.raises(psycopg2.IntegrityError):
+            await shop.reconciliation().run_once()
+    finally:
+        await shop.rows("ALTER TABLE saga DROP CONSTRAINT no_clawback")
+    assert await shop.rows("SELECT count(*), count(ended_at) FROM reconciliation") == [(1, 0)]
+    await shop.rows("UPDATE reconciliation SET started_at = started_at - interval '1 hour'")
+    await shop.reconciliation().run_once()
+    await shop.until_taken_back(bought)
+
+
 async def test_a_comparison_that_died_is_made_again_an_hour_later(
     shop: Compared, bought: PurchaseRecord
 ) -> None:
-    reconciliation, _ = shop.reconciliation()
+    reconciliation = shop.reconciliation()
     shop.provider.strikes = ["request lost"] * 3
     await forgotten_charge(shop, bought)
     with pytest.raises(ProviderAway):

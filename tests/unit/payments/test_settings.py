@@ -38,6 +38,28 @@ def read(environment: pytest.MonkeyPatch, settings: dict[str, str]) -> AccountSe
     return load(AccountSettings)
 
 
+@pytest.mark.parametrize(("seconds", "days"), [("86401", 2), ("172800", 2), ("2592000", 30)])
+def test_a_comparison_covers_the_time_since_the_one_before(
+    environment: pytest.MonkeyPatch, seconds: str, days: int
+) -> None:
+    settings = SANDBOX | {"ACCOUNT_RECONCILIATION_SECONDS": seconds}
+    read(environment, settings | {"ACCOUNT_RECONCILIATION_DAYS": str(days)})
+    with pytest.raises(SystemExit, match=rf"ACCOUNT_RECONCILIATION_DAYS.* {days} or more"):
+        read(environment, settings | {"ACCOUNT_RECONCILIATION_DAYS": str(days - 1)})
+
+
+def test_a_connection_stays_free_when_others_wait_for_wallets(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(SystemExit, match="DATABASE_CONNECTIONS"):
+        read(environment, SANDBOX | {"DATABASE_CONNECTIONS": "1"})
+
+
+def test_the_days_that_nobody_set_cover_the_time_too(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="ACCOUNT_RECONCILIATION_DAYS"):
+        read(environment, SANDBOX | {"ACCOUNT_RECONCILIATION_SECONDS": str(8 * 86_400)})
+
+
 @pytest.mark.parametrize(("settings", "name"), [(SANDBOX, "sandbox"), (STRIPE, "stripe")])
 async def test_the_provider_is_the_one_that_the_settings_name(
     environment: pytest.MonkeyPatch, settings: dict[str, str], name: str
