@@ -15,11 +15,13 @@ from gacha_svc.domain.randomness import RandomBytes
 from gacha_svc.storage import pulls as storage
 from gacha_svc.storage.pulls import CountKey, Locked, PityKey
 from gacha_svc.use_cases.catalog_cache import CatalogCache
+from mesh.postgres.database import LostRace
 from mesh.txn.missing_rows import RowsMissing
 from mesh.txn.model import BUSY, DUPLICATE, No, Operation, Vote, Yes
 
 DrawOperation = Operation[Draw]
 DrawVote = Vote[tuple[PulledItem, ...]]
+CATALOG_READS = 4
 
 
 class Draws:
@@ -80,15 +82,18 @@ class Draws:
     def _lock(
         self, cursor: Cursor, operations: Sequence[DrawOperation]
     ) -> tuple[LiveCatalog, Locked]:
-        """The catalog in force, and the state of the batch's players under it."""
+        """The catalog in force, and the state of the batch's players under it. Raises LostRace
+        when the catalog was changed again each time that it was read."""
         pull_ids = [operation.id for operation in operations]
         catalog = self._catalog.latest
-        pities, counts = _row_keys(catalog, operations)
-        locked = storage.lock(cursor, pull_ids, pities, counts)
-        if locked.revision != catalog.revision:
-            catalog = self._catalog.refreshed(cursor)
+        for _ in range(CATALOG_READS):
             pities, counts = _row_keys(catalog, operations)
             locked = storage.lock(cursor, pull_ids, pities, counts)
+            if locked.revision == catalog.revision:
+                break
+            catalog = self._catalog.refreshed(cursor)
+        else:
+            raise LostRace("The catalog changes faster than it is read.")
         if locked.is_row_missing:
             raise RowsMissing(lambda cursor: storage.make_rows(cursor, pities, counts))
         return catalog, locked

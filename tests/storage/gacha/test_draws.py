@@ -11,8 +11,8 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.adapters.catalog_file.catalog import parse_catalog
-from gacha_svc.domain.catalog import Catalog
-from gacha_svc.domain.errors import BannerNotFound, CatalogEmpty
+from gacha_svc.domain.catalog import Catalog, LiveCatalog
+from gacha_svc.domain.errors import BannerNotFound, CatalogEmpty, OddsChanged
 from gacha_svc.storage import pulls as storage
 from gacha_svc.use_cases.catalog import Catalogs
 from gacha_svc.use_cases.catalog_cache import CatalogCache
@@ -53,6 +53,23 @@ def cache(database: Database) -> CatalogCache:
 async def instance(database: Database, cache: CatalogCache, catalog: Catalog) -> Instance:
     await Catalogs(database, cache, lambda: catalog).introduce()
     return Instance.of(database, secrets.token_bytes, cache)
+
+
+class Overtaken(CatalogCache):
+    """The first catalog that it reads is replaced before it has locked anything."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._replaced = self.latest
+
+    async def keep_current(self) -> None:
+        """From here on the catalog that is known now counts as the one that is replaced."""
+        self._replaced = await self.in_force()
+
+    def refreshed(self, cursor: Cursor) -> LiveCatalog:
+        found = super().refreshed(cursor)
+        replaced, self._replaced = self._replaced, found
+        return replaced if replaced.banners else found
 
 
 async def rows(database: Database, statement: str) -> list[tuple[object, ...]]:
@@ -101,6 +118,23 @@ async def test_before_the_first_introduction_every_banner_asks_for_it(
 ) -> None:
     with pytest.raises(CatalogEmpty, match="InitDb"):
         (await cache.to_show()).banner("standard")
+
+
+async def test_a_catalog_that_was_replaced_before_its_locks_draws_nothing(
+    database: Database, cache: CatalogCache, catalog: Catalog
+) -> None:
+    await Catalogs(database, cache, lambda: catalog).introduce()
+    overtaken = Overtaken(database)
+    await overtaken.keep_current()
+    instance = Instance.of(database, secrets.token_bytes, overtaken)
+    player = str(uuid4())
+    (first,) = await instance.apply(operation(catalog.banners[0], player))
+    assert isinstance(first, Yes)
+    dearer = changed(catalog, price_gems=catalog.banners[0].price_gems + 1)
+    await Catalogs(database, cache, lambda: dearer).introduce()
+    (vote,) = await instance.apply(operation(catalog.banners[0], player))
+    assert isinstance(vote, No)
+    assert vote.reason == OddsChanged.REASON
 
 
 async def test_a_pull_answers_what_is_stored_and_owned(
