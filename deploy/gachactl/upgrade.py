@@ -1,5 +1,6 @@
 """`gachactl upgrade`: starts a running mesh anew from the code as it is now."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ def upgrade(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE
     say_with_time("Trying whether the programs of the new code can be loaded.")
     _require_loadable()
     say_with_time("Stopping the mesh. It serves again when it was started from the new code.")
+    _outlive_the_terminal()
     stopped_at = time.monotonic()
     stop_runner(layout, pid)
     status = detached.start(layout, options)
@@ -42,6 +44,13 @@ def upgrade(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE
         )
     say_with_time(f"It serves again; that took {time.monotonic() - stopped_at:.0f} s.")
     _print(running_mesh(layout), output)
+
+
+def _outlive_the_terminal() -> None:
+    """A hang-up or Ctrl-C between the stop and the start would leave the mesh down. A handler,
+    unlike SIG_IGN, is not inherited by the new runner."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
 
 
 def _require_loadable() -> None:
