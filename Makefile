@@ -33,10 +33,10 @@ VARIABLES_fuzz := SEED ARGS
 VARIABLES_chaos := MINUTES SEED PROFILE ARGS
 VARIABLES_lock := UPGRADE
 VARIABLES_clean := YES
-KNOWN := $(sort $(foreach name,$(filter VARIABLES_%,$(.VARIABLES)),$($(name))))
+KNOWN := $(sort $(foreach _each,$(filter VARIABLES_%,$(.VARIABLES)),$($(_each))))
 USED := $(foreach target,$(MAKECMDGOALS),$(VARIABLES_$(target)))
-OTHERS := $(filter-out $(USED),$(foreach name,$(.VARIABLES),$(if $(call named,$(name)),$(name))))
-MISTAKEN := $(if $(OTHERS),$(foreach name,$(OTHERS),$(if $(filter $(KNOWN),$(shell echo '$(name)' | tr a-z A-Z)),$(name))))
+OTHERS := $(filter-out $(USED),$(foreach _each,$(.VARIABLES),$(if $(call named,$(_each)),$(_each))))
+MISTAKEN := $(if $(OTHERS),$(foreach _each,$(OTHERS),$(if $(filter $(KNOWN),$(shell echo '$(_each)' | tr a-z A-Z)),$(_each))))
 $(if $(MISTAKEN),$(error make $(MAKECMDGOALS) does not use $(MISTAKEN). It uses: $(or $(USED),no variables)))
 $(foreach name,FOR GID ID NAME REVOKE,$(if $(call named,$(name)),$(if $(call given,$(name)),,$(error $(name)= is empty: give it a value, or leave it out))))
 $(if $(call on,FORGIVE),$(if $(call given,NAME),,$(error FORGIVE=1 needs NAME=..., the account to let in again)))

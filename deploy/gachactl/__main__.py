@@ -12,7 +12,7 @@ def main() -> None:
             raise
         sys.exit(
             f"The environment is not complete: {error.name} is missing. Install what gachactl "
-            "needs with `make up`, or with `pip install -e '.[embedded]'`."
+            "needs with `make up`, or on a server of your own with `pip install '.[operate]'`."
         )
     run()
 

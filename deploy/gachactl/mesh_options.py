@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.local.errors import LocalRunError
+from deploy.local.errors import WrongUsage
 from deploy.local.topology import PROFILES
 
 MAX_PORT = 65_535
@@ -27,14 +27,14 @@ def _number(text: str, lowest: int, highest: int, example: str) -> int:
     number = int(text) if str(text).isascii() and str(text).isdigit() else -1
     if lowest <= number <= highest:
         return number
-    raise LocalRunError(f"{text!r} is not a number from {lowest} to {highest}: use {example}.")
+    raise WrongUsage(f"{text!r} is not a number from {lowest} to {highest}: use {example}.")
 
 
 def _profile(text: str) -> str:
     if text in PROFILES:
         return text
     choices = " or ".join(f"--profile {name} (make: PROFILE={name})" for name in PROFILES)
-    raise LocalRunError(f"There is no profile {text!r}: use {choices}.")
+    raise WrongUsage(f"There is no profile {text!r}: use {choices}.")
 
 
 Port = Annotated[

@@ -15,7 +15,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from deploy.gachactl.output import Format, FormatOption, print_json, print_rows, print_sentence
 from deploy.gachactl.target import Folder, database_urls
-from deploy.local.errors import LocalRunError
+from deploy.local.errors import LocalRunError, WrongUsage
 from deploy.local.layout import DEFAULT_FOLDER
 from mesh.saga import rows as saga_rows
 from mesh.saga.definition import Saga
@@ -66,7 +66,7 @@ def retry(
     try:
         wanted = str(UUID(saga_id))
     except ValueError:
-        raise LocalRunError(
+        raise WrongUsage(
             f"{saga_id!r} is no saga's id: it must be a UUID, as `gachactl sagas list` "
             "(`make sagas`) shows it."
         ) from None

@@ -138,6 +138,7 @@ def test_switches_of_the_environment_do_not_count(checkout: Path) -> None:
         (["tx", "GID="], "GID= is empty"),
         (["tx", "YES=1"], "YES=1 needs GID="),
         (["roll", "NAME=gacha_svc-1"], "make roll does not use NAME"),
+        (["logins", "name=mira"], "make logins does not use name. It uses: NAME FORGIVE"),
         (["sagas", "ID="], "ID= is empty"),
         (["tx", "gid=a:1:b"], "make tx does not use gid. It uses: GID YES"),
         (["status", "GID=a:1:b"], "make status does not use GID. It uses: no variables"),
