@@ -163,7 +163,7 @@ class PaymentProvider(Protocol):
 
     @property
     def payment_methods(self) -> tuple[str, ...]:
-        """What players are told to pay with; at least one. "pm_..." stands for the id of a
+        """The payment methods that players are shown; at least one. "pm_..." stands for the id of a
         method at the provider."""
         ...
 

@@ -1,4 +1,4 @@
-"""Compares with the payment provider now and then, and follows what no webhook has told.
+"""Compares with the payment provider, and follows refunds and disputes whose webhook was lost.
 
 A refund or dispute that is not followed yet is followed. Every other difference waits for a person.
 Every instance runs `run_once`; one of them at a time compares, once in each period, and all of

@@ -2,7 +2,7 @@
 
 Each database has three roles, with a password each. Its owner migrates it. The service role is
 what the instances connect as; the reader is for ETL and support. What these two may do is in
-the service's grants.toml. The superuser serves to make them, and whoever harms a mesh in tests.
+the service's grants.toml. The superuser makes them; tests use it to harm a mesh.
 """
 
 import time

@@ -1,7 +1,7 @@
 """The users of an etcd cluster: an administrator, and the registries' user.
 
-Without users, whoever reaches a member may list instances of their own. The registries' user may
-read and write the keys of the registries alone.
+Without users, anybody who reaches a member could add instances to the list. The user of the
+registries may read and write the keys of the registries alone.
 """
 
 import base64
