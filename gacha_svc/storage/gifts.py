@@ -151,11 +151,6 @@ FROM gift LEFT JOIN gift_outcome USING (gift_id)
 """
 
 
-def find_gift(cursor: Cursor, gift_id: str) -> GiftRecord | None:
-    """The gift of that id."""
-    return find_gifts(cursor, [gift_id]).get(gift_id)
-
-
 def find_gifts(cursor: Cursor, gift_ids: Collection[str]) -> Mapping[str, GiftRecord]:
     """The gifts of those ids that exist."""
     cursor.execute(f"{_SELECT_GIFT} WHERE gift_id = ANY(%s::uuid[])", (array_of_plain(gift_ids),))
