@@ -189,7 +189,7 @@ def test_a_wrong_option_is_one_sentence_that_names_makes_variable_too(
     tmp_path: Path, option: str, value: str, variable: str
 ) -> None:
     refused = runner("up", "--folder", tmp_path / "var", option, value)
-    assert (refused.returncode, refused.stdout) == (1, "")
+    assert (refused.returncode, refused.stdout) == (2, "")
     assert all(word in refused.stderr for word in (repr(value), option, variable))
     assert refused.stderr.count("\n") == 1
     assert not (tmp_path / "var").exists()
