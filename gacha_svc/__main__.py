@@ -1,6 +1,5 @@
 """The gacha service: `python -m gacha_svc [serve | migrate]`."""
 
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +11,7 @@ from gacha_svc.adapters.account import EndedSessionCalls, account_participant
 from gacha_svc.adapters.catalog_file.catalog import read_catalog
 from gacha_svc.adapters.gift_fees import RemoteGiftFees
 from gacha_svc.config import GachaSettings
+from gacha_svc.domain.randomness import SECRET_PURPOSE, seeded
 from gacha_svc.rpc.catalog import CatalogRpc
 from gacha_svc.rpc.draws import decode_draw, encode_draw_result
 from gacha_svc.rpc.gifts import GiftRpc
@@ -94,7 +94,13 @@ async def serve(
         clock_offset = ClockOffset(database, member.metrics)
         metrics = TransactionMetrics(member.metrics)
         transactions = _transactions(
-            settings, database, first, cache, clock_offset, metrics, failpoint
+            settings,
+            database,
+            first,
+            Draws(cache, partial(seeded, member.identity.secret(SECRET_PURPOSE))),
+            clock_offset,
+            metrics,
+            failpoint,
         )
         gift_fees = RemoteGiftFees(account_svc, to_account_svc.metadata)
         gift_saga = GiftSaga(database, gift_fees).definition
@@ -159,12 +165,11 @@ def _transactions(
     settings: GachaSettings,
     database: Database,
     first: RemoteParticipant,
-    cache: CatalogCache,
+    draws: Draws,
     clock_offset: ClockOffset,
     metrics: TransactionMetrics,
     failpoint: Failpoint,
 ) -> _Transactions:
-    draws = Draws(cache, secrets.token_bytes)
     participant = Participant(database, "gacha", draws.apply, failpoint=failpoint)
     decisions = DecisionLog(database)
     second = LocalParticipant(participant)

@@ -96,6 +96,9 @@ _CHANCES = f"""
     )
 """
 CHECKS_OF_DRAWS = {
+    "a seed is drawn by once": """
+        SELECT seed, count(*) FROM pull WHERE seed IS NOT NULL GROUP BY seed HAVING count(*) > 1
+    """,
     "every item has a rarity that its draw could give": f"""
         {_CHANCES} SELECT pull_id, rarity, floored, ur, sr FROM chance
         WHERE 0 = CASE rarity WHEN 'ultra rare' THEN ur WHEN 'super rare' THEN sr

@@ -1,12 +1,42 @@
-"""Unbiased choices from a given source of random bytes."""
+"""Random bytes that follow from a seed, and unbiased choices from any source of random bytes."""
 
+import hmac
 from collections.abc import Callable
+from uuid import UUID
 
 RandomBytes = Callable[[int], bytes]
 """Returns that many random bytes, such as `secrets.token_bytes`."""
 
+RandomOf = Callable[[UUID], RandomBytes]
+"""Returns the source of the draw that has this seed."""
+
+SECRET_PURPOSE = "gacha_svc draws"
+"""The purpose under which the secret of all draws follows from gacha_svc's key."""
+
 MAX_ATTEMPTS = 256
 """A sound source is refused 256 times in a row with a probability below 2**-256."""
+
+
+def seeded(secret: bytes, seed: UUID) -> RandomBytes:
+    """A source whose bytes follow from the secret and the seed, and from nothing else.
+
+    Without the secret they look like random bytes, also to somebody who knows the seed. The bytes
+    are HMAC-SHA256 in counter mode (NIST SP 800-108r1, section 4.1). For example:
+
+        items, pity = draw(banner, items_by_id, pity, 10, seeded(secret, seed))
+    """
+    left = b""
+    block_count = 0
+
+    def random_bytes(count: int) -> bytes:
+        nonlocal left, block_count
+        while len(left) < count:
+            block_count += 1
+            left += hmac.digest(secret, block_count.to_bytes(4, "big") + seed.bytes, "sha256")
+        drawn, left = left[:count], left[count:]
+        return drawn
+
+    return random_bytes
 
 
 def uniform_below(bound: int, random_bytes: RandomBytes) -> int:

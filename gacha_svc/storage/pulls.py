@@ -5,6 +5,7 @@ Every function runs in the caller's transaction, by its cursor.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from uuid import UUID
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -24,11 +25,13 @@ CountKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """The state before a batch: the revision of the catalog in force, the locked pities and
-    counts of draws, and those of its pulls that were done before."""
+    """The state before a batch: the revision of the catalog in force, the locked pities with
+    their seeds, the locked counts of draws, and those of its pulls that were done before."""
 
     revision: int
     pities: Mapping[PityKey, Pity]
+    seeds: Mapping[PityKey, UUID]
+    """What the next draw of each pity follows from."""
     draw_counts: Mapping[CountKey, int]
     """A ten-pull is ten draws."""
     is_row_missing: bool
@@ -45,16 +48,17 @@ def lock(
     """Locks the free rows without waiting, and then reads which of the pulls were done. One
     round trip."""
     cursor.execute(
-        "SELECT revision, pities, counts, is_row_missing, done"
+        "SELECT revision, pities, seeds, counts, is_row_missing, done"
         " FROM lock_draws(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[], %s::text[])",
         [array_of_plain(pull_ids), *_key_columns(pities), *_key_columns(counts)],
     )
     row = cursor.fetchone()
     assert row is not None, "the function gives one row"
-    revision, found, counted, is_row_missing, done = row
+    revision, found, seeds, counted, is_row_missing, done = row
     return Locked(
         revision,
         {(user_id, kind): Pity(*state) for user_id, kind, *state in found or ()},
+        {(user_id, kind): UUID(seed) for user_id, kind, seed in seeds or ()},
         {(user_id, banner_id): count for user_id, banner_id, count in counted or ()},
         is_row_missing,
         set(done or ()),
@@ -81,8 +85,9 @@ def record(
     pities: Mapping[PityKey, Pity],
     draw_counts: Mapping[CountKey, int],
 ) -> None:
-    """Stores the pulls with their items, and the locked pities and counts after them, and adds
-    the items to the inventories. One round trip. A player has one pull at most."""
+    """Stores the pulls with their items and seeds, and the locked pities and counts after them,
+    and adds the items to the inventories. Each pity gets a new seed. One round trip. A player has
+    one pull at most."""
     cursor.execute(
         f"SELECT record_drawn({_RECORD_COLUMNS})",
         [

@@ -1,4 +1,9 @@
-"""The gacha's part of a batch of pulls, inside its branch of the transaction."""
+"""The gacha's part of a batch of pulls, inside its branch of the transaction.
+
+What a player's next pull of a kind draws follows from the seed of that pity, which only a pull
+that takes effect replaces. So a try that fails can be repeated, by any instance and under any
+key, and does not draw anew.
+"""
 
 from collections.abc import Mapping, Sequence, Set
 
@@ -11,7 +16,7 @@ from gacha_svc.domain.errors import BannerPullLimit, OddsChanged
 from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.pull_counts import check_pull_limit
 from gacha_svc.domain.pulls import Draw, Pull, PulledItem, pulled
-from gacha_svc.domain.randomness import RandomBytes
+from gacha_svc.domain.randomness import RandomOf
 from gacha_svc.storage import pulls as storage
 from gacha_svc.storage.pulls import CountKey, Locked, PityKey
 from gacha_svc.use_cases.catalog_cache import CatalogCache
@@ -27,10 +32,10 @@ CATALOG_READS = 4
 class Draws:
     """Draws the items of a batch, stores the pulls, and adds the items to inventories."""
 
-    def __init__(self, catalog: CatalogCache, random_bytes: RandomBytes) -> None:
-        """`random_bytes` returns that many bytes from a cryptographic source."""
+    def __init__(self, catalog: CatalogCache, random_of: RandomOf) -> None:
+        """`random_of` gives the same bytes for the same seed in every instance."""
         self._catalog = catalog
-        self._random_bytes = random_bytes
+        self._random_of = random_of
 
     def apply(self, cursor: Cursor, operations: Sequence[DrawOperation]) -> list[DrawVote]:
         """A vote for each operation, in order.
@@ -61,7 +66,7 @@ class Draws:
                 catalog.items_by_id,
                 locked.pities[key],
                 request.count,
-                self._random_bytes,
+                self._random_of(locked.seeds[key]),
             )
             if banner.pull_limit:
                 counted = (request.user_id, banner.id)

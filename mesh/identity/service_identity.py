@@ -6,6 +6,8 @@ a new key is used within half a minute, without a restart.
 
     credential = identity.towards("account_svc")
     await account_svc.call(method, request, credential.metadata(), deadline)
+
+From the key follow also secrets that only the instances of the service share.
 """
 
 import time
@@ -15,10 +17,14 @@ from pathlib import Path
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mesh.calls import AUTHORIZATION, Metadata
 from mesh.identity.keys import load_private_key
 from mesh.identity.tokens import SERVICE_TOKEN_SECONDS, TokenSigner, service_audience
+
+SECRET_BYTES = 32
 
 log = structlog.get_logger()
 
@@ -44,6 +50,14 @@ class ServiceIdentity:
     def towards(self, callee: str) -> "Credential":
         """What this process shows to the service of that name. Keep it: it remembers its token."""
         return Credential(partial(self._sign, callee), self._clock)
+
+    def secret(self, purpose: str) -> bytes:
+        """SECRET_BYTES that follow from the private key and the purpose (HKDF, RFC 5869): the same
+        in every process with that key, and another one for each purpose. After a change of the
+        key a call returns another secret."""
+        self._read_key()
+        derive = HKDF(SHA256(), SECRET_BYTES, salt=None, info=purpose.encode())
+        return derive.derive(self._key.private_bytes_raw())
 
     def _sign(self, callee: str) -> str:
         self._read_key()

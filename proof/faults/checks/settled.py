@@ -15,6 +15,7 @@ import psycopg2
 
 from proof import invariants
 from proof.fairness import CHECKS_OF_DRAWS
+from proof.faults.checks.drawn_again import pulls_unlike_their_seeds
 from proof.faults.findings import Check, Findings
 from proof.faults.history import History, Kind, Operation
 from proof.invariants import Row, query
@@ -78,6 +79,7 @@ def check_all(mesh: Mesh, history: History, findings: Findings) -> None:
     for name, rows in invariants.broken_rows(mesh):
         findings.add(CHECK_OF.get(name, Check.LEDGER), f"{name}: not so for {rows[:SHOWN]}")
     findings.extend(Check.SAME_SET, differences(mesh, invariants.DEBITS, invariants.PULLS))
+    findings.extend(Check.FAIRNESS, pulls_unlike_their_seeds(mesh))
     findings.extend(Check.OUTCOMES, _outcomes(mesh))
     findings.extend(Check.UNREQUESTED, _unrequested(mesh, history))
 

@@ -11,7 +11,6 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain import sessions
-from gacha_svc.domain import rates
 from mesh.deadlines import Deadline
 from mesh.txn import participant as participant_module
 from mesh.txn.coordinator import Coordinator
@@ -19,6 +18,10 @@ from mesh.txn.decisions import DecisionLog
 from mesh.txn.model import Outcome
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery
+from proof.faults.processes.draw_mutants import (
+    each_try_drawn_anew,
+    super_rares_at_three_times_their_rate,
+)
 from proof.faults.processes.money_mutants import (
     asked_again_under_another_key,
     debts_forgotten,
@@ -131,15 +134,6 @@ def repeats_taken_for_thefts() -> None:
     sessions._is_repeat = lambda session, token, key_hash, now: False
 
 
-def super_rares_at_three_times_their_rate() -> None:
-    whole = rates.shared_out
-
-    def shared_out(ultra_rare_ppm: int, super_rare_ppm: int) -> rates.Weights:
-        return whole(ultra_rare_ppm, 3 * super_rare_ppm)
-
-    rates.shared_out = shared_out
-
-
 def _rewritten(function: str, part: str, by: str = "false") -> str:
     """The statement that replaces a part of a function of the database, such as a condition."""
     return f"""
@@ -160,6 +154,7 @@ def _not_updated(column: str) -> str:
 LIMIT_NOT_COUNTED = _rewritten(
     "record_drawn", "draw_count = became.draw_count", "draw_count = pull_count.draw_count"
 )
+SEED_NOT_REPLACED = _rewritten("record_drawn", "seed = gen_random_uuid()", "seed = pity.seed")
 LEDGER_UNREAD = _rewritten("take_gems", "operation_id = ANY(all_ids)")
 PULLS_UNREAD = _rewritten("lock_draws", "pull_id = ANY(pull_ids)")
 TWICE_IN_THE_LEDGER = "ALTER TABLE ledger DROP CONSTRAINT ledger_operation_unique"
@@ -225,6 +220,17 @@ MUTANTS: Mapping[str, Mutant] = {
         nothing,
         ["quiet"],
         {"gacha": [LIMIT_NOT_COUNTED]},
+    ),
+    "each_try_drawn_anew": Mutant(
+        "each try of a pull draws by new random bytes, not by the seed of its pity",
+        each_try_drawn_anew,
+        ["quiet"],
+    ),
+    "seed_not_replaced": Mutant(
+        "a pull leaves its pity the seed that it was drawn by",
+        nothing,
+        ["quiet"],
+        {"gacha": [SEED_NOT_REPLACED]},
     ),
     "super_rares_at_three_times_their_rate": Mutant(
         "pulls are drawn by another rate than the published one",

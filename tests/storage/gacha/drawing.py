@@ -8,7 +8,7 @@ from uuid import uuid4
 from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.catalog import Catalog
 from gacha_svc.domain.pulls import Draw, PulledItem
-from gacha_svc.domain.randomness import RandomBytes
+from gacha_svc.domain.randomness import RandomBytes, RandomOf
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.draws import Draws
 from mesh.postgres.database import Database
@@ -49,7 +49,14 @@ class Instance:
     def of(
         cls, database: Database, random_bytes: RandomBytes, cache: CatalogCache | None = None
     ) -> "Instance":
-        draws = Draws(cache or CatalogCache(database), random_bytes)
+        """Draws from this source, whatever the seeds are."""
+        return cls.seeded(database, lambda seed: random_bytes, cache)
+
+    @classmethod
+    def seeded(
+        cls, database: Database, random_of: RandomOf, cache: CatalogCache | None = None
+    ) -> "Instance":
+        draws = Draws(cache or CatalogCache(database), random_of)
         return cls(Participant(database, "gacha", draws.apply))
 
     async def prepare(self, *operations: Operation[Draw]) -> tuple[str, DrawVotes]:

@@ -189,7 +189,7 @@ async def test_a_screen_foresees_the_refusals_of_a_branch_and_changes_nothing(
     fine = [operation(banner), operation(other)]
     asked: list[Operation[Any]] = [done, held_back, over, stale, *fine]
 
-    draws = Draws(CatalogCache(database), secrets.token_bytes)
+    draws = Draws(CatalogCache(database), lambda seed: secrets.token_bytes)
     screen = local_screen(database, draws.screen)
     for _ in range(2):
         refused = await screen(asked)
@@ -305,7 +305,7 @@ async def test_a_batch_takes_no_more_statements_than_one_pull(
 
     limited = changed(catalog, pull_limit=11)
     await Catalogs(database, cache, lambda: limited).introduce()
-    draws = Draws(cache, secrets.token_bytes)
+    draws = Draws(cache, lambda seed: secrets.token_bytes)
 
     async def statements(batch: int) -> int:
         firsts = [operation(limited.banners[0]) for _ in range(batch)]

@@ -20,6 +20,10 @@ ROUNDS = 60
 LIMIT = 10_000
 
 HARM = {
+    "a seed that is drawn by again": (
+        "UPDATE pull SET seed = first.seed FROM (SELECT seed FROM pull LIMIT 1) AS first",
+        {"a seed is drawn by once"},
+    ),
     "a pity number too high": (
         "UPDATE pull_item SET pity = pity + 1 WHERE pull_id = (SELECT pull_id FROM pull LIMIT 1)",
         {"pity numbers have no holes and no repeats"},

@@ -156,16 +156,18 @@ def test_the_reader_reads_every_table_and_changes_none(connect: Connect, grants:
             assert refused(cursor, statement.format(table)), (table, statement)
 
 
-@pytest.mark.parametrize("service", ["account_svc"], indirect=True)
 @pytest.mark.parametrize(
-    "secret",
+    ("service", "secret"),
     [
-        "password_hash FROM player",
-        "* FROM player",
-        "secret_hash FROM player_session",
-        "salt FROM player_session",
-        "rotation_key_hashes FROM player_session",
+        ("account_svc", "password_hash FROM player"),
+        ("account_svc", "* FROM player"),
+        ("account_svc", "secret_hash FROM player_session"),
+        ("account_svc", "salt FROM player_session"),
+        ("account_svc", "rotation_key_hashes FROM player_session"),
+        ("gacha_svc", "seed FROM pity"),
+        ("gacha_svc", "* FROM pity"),
     ],
+    indirect=["service"],
 )
 def test_the_reader_sees_no_secret(connect: Connect, secret: str) -> None:
     assert refused(connect(READER), f"SELECT {secret}")

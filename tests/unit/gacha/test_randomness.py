@@ -1,11 +1,16 @@
-"""uniform_below gives every number exactly the same probability."""
+"""uniform_below gives every number exactly the same probability; seeded bytes follow from their
+seed."""
 
+import hmac
 import random
 from collections import Counter
+from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import binary, integers, lists, uuids
 
-from gacha_svc.domain.randomness import uniform_below
+from gacha_svc.domain.randomness import seeded, uniform_below
 from tests.unit.gacha.catalogs import Script
 
 
@@ -57,3 +62,36 @@ def test_large_bounds_are_reached_at_both_ends() -> None:
     values = [uniform_below(3 * 2**100, source) for _ in range(2_000)]
     assert 0 <= min(values) < 3 * 2**100 // 500
     assert 3 * 2**100 * 499 // 500 < max(values) < 3 * 2**100
+
+
+@given(secret=binary(min_size=32, max_size=32), seed=uuids(), sizes=lists(integers(0, 70)))
+def test_seeded_bytes_are_the_same_however_they_are_taken(
+    secret: bytes, seed: UUID, sizes: list[int]
+) -> None:
+    source = seeded(secret, seed)
+    assert b"".join(map(source, sizes)) == seeded(secret, seed)(sum(sizes))
+
+
+@given(secret=binary(min_size=32, max_size=32), seed=uuids())
+def test_another_seed_or_another_secret_gives_other_bytes(secret: bytes, seed: UUID) -> None:
+    other_seed = UUID(int=seed.int ^ 1)
+    other_secret = bytes([secret[0] ^ 1]) + secret[1:]
+    taken = {seeded(*key)(32) for key in [(secret, seed), (secret, other_seed)]}
+    assert len(taken | {seeded(other_secret, seed)(32)}) == 3
+
+
+def test_seeded_bytes_do_not_repeat_and_have_all_values_equally_often() -> None:
+    source = seeded(b"secret", UUID(int=1))
+    blocks = [source(32) for _ in range(4_000)]
+    assert len(set(blocks)) == len(blocks)
+    counts = Counter(b"".join(blocks))
+    assert all(abs(counts[value] - 500) < 6 * 500**0.5 for value in range(256))
+
+
+def test_seeded_bytes_are_hmac_sha256_in_counter_mode() -> None:
+    seed = UUID("00112233-4455-6677-8899-aabbccddeeff")
+    expected = "".join(
+        hmac.new(b"secret", number.to_bytes(4, "big") + seed.bytes, "sha256").hexdigest()
+        for number in (1, 2)
+    )
+    assert seeded(b"secret", seed)(64).hex() == expected

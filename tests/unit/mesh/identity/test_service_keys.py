@@ -18,7 +18,7 @@ from mesh.errors import Unauthenticated
 from mesh.identity.auth import Authenticator, Service
 from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder
 from mesh.identity.keys import fixed_keys, key_id
-from mesh.identity.service_identity import ServiceIdentity
+from mesh.identity.service_identity import SECRET_BYTES, ServiceIdentity
 from mesh.identity.service_keys import ServiceKeyFolder
 from mesh.process.config import ServerSettings
 from mesh.settings_loading import load
@@ -199,3 +199,15 @@ async def test_keys_change_with_an_overlap_and_without_a_refusal(
     for _ in range(50):
         await authenticator.authenticate(credential.metadata(), OF_GACHA)
         clock.now += 1
+
+
+def test_the_instances_of_a_service_share_a_secret_for_each_purpose() -> None:
+    key = Ed25519PrivateKey.generate()
+    first, second = ServiceIdentity(key, "gacha_svc"), ServiceIdentity(key, "gacha_svc")
+    secret = first.secret("draws")
+    assert second.secret("draws") == secret
+    assert len(secret) == SECRET_BYTES
+    assert first.secret("other draws") != secret
+    other = ServiceIdentity(Ed25519PrivateKey.generate(), "gacha_svc")
+    assert other.secret("draws") != secret
+    assert secret != key.private_bytes_raw()
