@@ -20,6 +20,7 @@ from gacha_svc.use_cases.draws import Draws
 from mesh.postgres.database import Database
 from mesh.txn.local.screening import local_screen
 from mesh.txn.model import No, Operation, Yes
+from proof.fairness import CHECKS_OF_DRAWS
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import Instance, changed, operation
 
@@ -286,6 +287,49 @@ async def test_draws_made_while_a_banner_had_no_limit_count_once_it_has_one(
     (refused,) = await instance.apply(operation(limited.banners[0], player))
     assert isinstance(refused, No)
     assert refused.metadata == {"pull_limit": "4", "pulls_left": "0"}
+
+
+@pytest.mark.parametrize("limit_before", [0, 1_000])
+async def test_a_draw_that_is_prepared_while_its_banner_changes_kind_counts_for_the_new_limit(
+    database: Database,
+    cache: CatalogCache,
+    catalog: Catalog,
+    limit_before: int,
+) -> None:
+    """The two draw different items, so that no inventory's row holds the second back."""
+    before = changed(catalog, pull_limit=limit_before)
+    await Catalogs(database, cache, lambda: before).introduce()
+    player = str(uuid4())
+    instance = Instance.of(database, lambda count: b"\0" * count)
+    gid, _ = await instance.prepare(operation(before.banners[0], player))
+    limited = changed(catalog, kind="another", pull_limit=1)
+    await Catalogs(database, cache, lambda: limited).introduce()
+    other = Instance.of(database, lambda count: b"\7" * count)
+    asked = operation(limited.banners[0], player)
+    assert await other.apply(asked) == [No("BUSY")]
+    await instance.commit(gid)
+    (refused,) = await other.apply(asked)
+    assert isinstance(refused, No)
+    assert refused.metadata == {"pull_limit": "1", "pulls_left": "0"}
+    for check in ("no player has passed", "a count of draws is"):
+        (statement,) = [each for name, each in CHECKS_OF_DRAWS.items() if name.startswith(check)]
+        assert await rows(database, statement) == []
+
+
+async def test_a_count_waits_for_no_other_player(
+    database: Database, cache: CatalogCache, instance: Instance, catalog: Catalog
+) -> None:
+    limited = changed(catalog, pull_limit=10)
+    await Catalogs(database, cache, lambda: limited).introduce()
+    counted, other = limited.banners[:2]
+    player = str(uuid4())
+    await instance.apply(operation(other, player))
+    gid, _ = await instance.prepare(operation(other, player))
+    held_back, drawn = await instance.apply(operation(counted, player), operation(counted))
+    assert held_back == No("BUSY")
+    assert isinstance(drawn, Yes)
+    await instance.commit(gid)
+    assert isinstance((await instance.apply(operation(counted, player)))[0], Yes)
 
 
 async def test_a_batch_takes_no_more_statements_than_one_pull(
