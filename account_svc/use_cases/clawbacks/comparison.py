@@ -1,10 +1,11 @@
 """Compares the payment provider, the purchases and the ledger. It only reads.
 
 Both sides are read as they are while it runs. What is younger than GRACE_SECONDS is left out, since
-it may still be on its way; the periods are shifted by that much.
+it may still be on its way; the periods are shifted by that much. Refunds and disputes of long
+before are compared again, because their money may come back late.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Collection, Sequence, Set
 from typing import TypeVar
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ from account_svc.domain.clawbacks.differences import (
 from account_svc.domain.clawbacks.gems import Clawback
 from account_svc.domain.payments import BookedCharge, Charge, PaymentProvider, Period
 from account_svc.domain.purchases import PurchaseRecord, PurchaseState, purchase_id_of
-from account_svc.domain.reversals import Reversal, ReversedCharge
+from account_svc.domain.reversals import Reversal, ReversalKind, ReversedCharge
 from account_svc.storage import clawbacks, purchases, reconciliations
 from account_svc.storage.reconciliations import BegunPurchase
 from mesh.deadlines import Deadline
@@ -30,6 +31,10 @@ from mesh.postgres.database import Database
 
 GRACE_SECONDS = 300
 DAY_SECONDS = 86_400
+EARLIER_DAYS = 400
+"""How many days before the period reversals are compared again: a refund that succeeded may fail
+within weeks, a lost dispute be won after months, and an inquiry become a dispute. For longer than
+the networks of cards let a dispute go on."""
 CHUNK_SIZE = 200
 MAX_LOOKUPS = 1000
 """The most single questions to the provider for the purchases of a day, for its reversals, and for
@@ -55,6 +60,8 @@ async def compare(
     comparison = Comparison(database, provider, report, max_lookups)
     for since in range(report.period.since, until, DAY_SECONDS):
         await comparison.compare_period(Period(since, min(since + DAY_SECONDS, until)))
+    since = report.period.since
+    await comparison.compare_earlier(Period(since - EARLIER_DAYS * DAY_SECONDS, since))
     await comparison.compare_pending()
     return report
 
@@ -117,12 +124,26 @@ class Comparison:
                 found = await self._provider.find_charge(purchase_id, deadline)
                 self._report.add(_looked_up(records[purchase_id], found))
 
-    async def _compare_reversals(self, reversals: Sequence[Reversal]) -> None:
+    async def compare_earlier(self, period: Period) -> None:
+        """Compares the reversals that were made in an earlier period, because they may have changed
+        since. A refund that is not known is left alone: it moved money when it was made, and so
+        was looked up then. A dispute may have been an inquiry, which moves none. Raises
+        ProviderAway, DatabaseAway."""
+        self._lookups_left = self._max_lookups
+        async for reversals in _chunks(self._provider.list_reversals(period)):
+            await self._compare_reversals(reversals, new=(ReversalKind.DISPUTE,))
+
+    async def _compare_reversals(
+        self, reversals: Sequence[Reversal], new: Collection[ReversalKind] = tuple(ReversalKind)
+    ) -> None:
+        """`new` are the kinds of which one that is not known is looked up."""
         stored = await self._read(lambda cursor: clawbacks.find_clawbacks(cursor, reversals))
         known = {(each.kind, each.reversal_id): each for each in stored}
         for reversal in reversals:
             self._report.reversal_count += 1
             clawback = known.get((reversal.kind, reversal.reversal_id))
+            if clawback is None and reversal.kind not in new:
+                continue
             if clawback is None and not self._may_find(reversal.charge_id):
                 self._report.add(_uncompared(reversal.reversal_id))
                 continue

@@ -1,6 +1,7 @@
 """Instances of the purchase saga over one database, with a provider that the test controls."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -44,6 +45,9 @@ QUICK = SagaLimits(
 PRICES = PriceList(Price(99, "USD"), (160, 1600), ("credit_card", "paypal"))
 
 
+DAY_SECONDS = 86_400
+
+
 REFUSED = {
     "declined": (PaymentDeclined, PaymentDeclined.REASON),
     "expired": (PaymentMethodExpired, PaymentMethodExpired.REASON),
@@ -62,8 +66,8 @@ class Provider:
     orders: dict[str, ChargeOrder] = field(default_factory=dict)
     refunds: dict[str, str] = field(default_factory=dict)
     reversals: dict[str, Reversal] = field(default_factory=dict)
-    reversals_listed: bool = True
-    """Whether they were made in the periods that are asked for."""
+    reversed_at: dict[str, float] = field(default_factory=dict)
+    """When each reversal was made, in Unix seconds."""
     asked: list[Period] = field(default_factory=list)
     """The periods whose charges were listed."""
     strikes: list[str] = field(default_factory=list)
@@ -104,8 +108,9 @@ class Provider:
             )
 
     async def list_reversals(self, period: Period) -> AsyncIterator[Reversal]:
-        for reversal in list(self.reversals.values()) if self.reversals_listed else []:
-            yield reversal
+        for reversal in list(self.reversals.values()):
+            if period.since <= self.reversed_at[reversal.reversal_id] < period.until:
+                yield reversal
 
     def read_event(self, body: bytes, signature: str) -> PaymentEvent | None:
         raise AssertionError("nobody sends webhooks here")
@@ -162,6 +167,12 @@ class Provider:
         """Makes or moves a refund or dispute."""
         reversal = Reversal(kind, reversal_id, charge_id, amount_minor, state)
         self.reversals[reversal_id] = reversal
+        self.reversed_at.setdefault(reversal_id, time.time())
+
+    def grow_older(self, days: float) -> None:
+        """All reversals were made that much earlier."""
+        for reversal_id in self.reversed_at:
+            self.reversed_at[reversal_id] -= days * DAY_SECONDS
 
     def _refund(self, charge: Charge, key: str) -> None:
         stored = self.book[charge.key]

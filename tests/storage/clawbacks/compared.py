@@ -46,11 +46,11 @@ class Compared(Shop):
             clock=lambda: time.time() + GRACE_SECONDS + 5,
         )
 
-    async def until_taken_back(self, bought: PurchaseRecord) -> None:
-        """Runs due sagas, like a running instance, until the player owns nothing."""
+    async def until_owns(self, bought: PurchaseRecord, gems: int) -> None:
+        """Runs due sagas, like a running instance, until the player owns that many gems."""
         runner = clawback_runner(self.database, self.provider, limits=QUICK)
         async with asyncio.timeout(30):
-            while await self.accounts.balance(bought.purchase.user_id):
+            while await self.accounts.balance(bought.purchase.user_id) != gems:
                 await runner.run_once()
                 await asyncio.sleep(0.02)
 

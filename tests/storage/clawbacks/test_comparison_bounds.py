@@ -9,6 +9,7 @@ import pytest
 
 from account_svc.domain.purchases import PurchaseRecord
 from account_svc.domain.reversals import ReversalKind, ReversalState
+from account_svc.use_cases.clawbacks.comparison import EARLIER_DAYS
 from mesh.postgres.database import Database
 from tests.storage.account.shop import buy
 from tests.storage.clawbacks.compared import Compared
@@ -51,7 +52,7 @@ async def have_open_disputes(shop: Compared, purchases: list[PurchaseRecord]) ->
     """Disputes that are followed, and are open still."""
     reverse_all(shop, purchases, PENDING, ReversalKind.DISPUTE)
     await shop.reconciliation().run_once()
-    await shop.until_taken_back(purchases[0])
+    await shop.until_owns(purchases[0], 0)
     assert await shop.differences() == {}
 
 
@@ -81,7 +82,7 @@ async def test_each_pending_reversal_has_its_turn_when_they_are_too_many_for_one
 ) -> None:
     await have_open_disputes(shop, purchases)
     reverse_all(shop, purchases, UNDONE, ReversalKind.DISPUTE)
-    shop.provider.reversals_listed = False
+    shop.provider.grow_older(EARLIER_DAYS + 2)
     assert await shop.differences() == {"unfollowed_reversal": COUNT}
     found: set[str] = set()
     async with asyncio.timeout(30):

@@ -10,6 +10,7 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.payments import Period
+from account_svc.domain.reversals import Reversal, ReversalKind, ReversalState
 from account_svc.storage import clawbacks, reconciliations
 from account_svc.use_cases.clawbacks.comparison import FIRST_ID
 from mesh.postgres.database import Database
@@ -52,6 +53,10 @@ INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after, 
     FROM row_of ORDER BY n;
 ANALYZE;
 """
+OF_THE_PROVIDER = [
+    Reversal(ReversalKind.REFUND, f"re_{100 * n}", f"ch_{100 * n}", 1, ReversalState.SETTLED)
+    for n in range(1, PAGE + 1)
+]
 Read = Callable[[Cursor], Any]
 READS: dict[str, tuple[Read, int]] = {
     "ledger": (
@@ -60,6 +65,10 @@ READS: dict[str, tuple[Read, int]] = {
     ),
     "credited": (
         lambda cursor: reconciliations.list_credited(cursor, LAST_DAY, "p", None, PAGE),
+        PAGE,
+    ),
+    "known": (
+        lambda cursor: clawbacks.find_clawbacks(cursor, OF_THE_PROVIDER),
         PAGE,
     ),
     "pending": (

@@ -13,7 +13,7 @@ import pytest
 from account_svc.domain.payments import ChargeState, ProviderAway
 from account_svc.domain.purchases import PurchaseRecord
 from account_svc.domain.reversals import ReversalKind, ReversalState
-from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, GRACE_SECONDS
+from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, EARLIER_DAYS, GRACE_SECONDS
 from mesh.postgres.database import Database
 from tests.storage.account.shop import Shop, buy
 from tests.storage.clawbacks.compared import Compared
@@ -106,7 +106,7 @@ async def test_a_refund_whose_webhook_was_lost_is_followed(
     await reconciliation.run_once()
     assert shop.shown is not None
     assert shop.shown.counts["unfollowed_reversal"] == 1
-    await shop.until_taken_back(bought)
+    await shop.until_owns(bought, 0)
     assert await shop.differences() == {}
 
 
@@ -116,13 +116,50 @@ async def test_a_pending_dispute_is_read_again_however_old_it_is(
     charge, dispute = charge_id(shop, bought), ReversalKind.DISPUTE
     shop.provider.reverse(charge, "dp_1", 99, PENDING, dispute)
     await shop.reconciliation().run_once()
-    await shop.until_taken_back(bought)
+    await shop.until_owns(bought, 0)
     shop.provider.reverse(charge, "dp_1", 99, UNDONE, dispute)
-    unlisted, shop.provider.reversals_listed = shop.provider.reversals_listed, False
-    assert unlisted
+    shop.provider.grow_older(EARLIER_DAYS + 2)
     assert await shop.differences() == {"unfollowed_reversal": 1}
     shop.provider.reversals.clear()
     assert await shop.differences() == {"unknown_reversal": 1}
+
+
+@pytest.mark.parametrize("age_days", [2, 30, EARLIER_DAYS])
+@pytest.mark.parametrize("kind", ReversalKind)
+async def test_a_settled_reversal_that_is_undone_later_is_found_after_the_compared_days(
+    shop: Compared, bought: PurchaseRecord, kind: ReversalKind, age_days: int
+) -> None:
+    charge = charge_id(shop, bought)
+    shop.provider.reverse(charge, "rv_1", 99, SETTLED, kind)
+    await shop.reconciliation().run_once()
+    await shop.until_owns(bought, 0)
+    shop.provider.grow_older(age_days)
+    assert await shop.differences() == {}
+    shop.provider.reverse(charge, "rv_1", 99, UNDONE, kind)
+    assert await shop.differences() == {"unfollowed_reversal": 1}
+    await shop.rows("UPDATE reconciliation SET started_at = started_at - interval '2 hours'")
+    await shop.reconciliation().run_once()
+    await shop.until_owns(bought, 100)
+    assert await shop.differences() == {}
+
+
+async def test_an_inquiry_that_becomes_a_dispute_later_is_found_after_the_compared_days(
+    shop: Compared, bought: PurchaseRecord
+) -> None:
+    """An inquiry moves no money, so it is no reversal yet, but it was made when it began."""
+    shop.provider.reverse(charge_id(shop, bought), "dp_1", 99, PENDING, ReversalKind.DISPUTE)
+    shop.provider.grow_older(30)
+    assert await shop.differences() == {"unfollowed_reversal": 1}
+
+
+async def test_earlier_refunds_that_are_not_ours_are_not_looked_up(
+    shop: Compared, bought: PurchaseRecord
+) -> None:
+    for number in range(3):
+        shop.provider.reverse(f"ch_{number}", f"re_{number}", 99)
+    assert await shop.differences(0) == {"uncompared": 3}
+    shop.provider.grow_older(30)
+    assert await shop.differences(0) == {}
 
 
 async def test_one_instance_compares_in_each_period_and_all_show_the_result(
@@ -171,7 +208,7 @@ async def test_a_comparison_ends_only_when_what_it_found_is_followed(
     assert await shop.rows("SELECT count(*), count(ended_at) FROM reconciliation") == [(1, 0)]
     await shop.rows("UPDATE reconciliation SET started_at = started_at - interval '1 hour'")
     await shop.reconciliation().run_once()
-    await shop.until_taken_back(bought)
+    await shop.until_owns(bought, 0)
 
 
 async def test_a_comparison_that_died_is_made_again_an_hour_later(
