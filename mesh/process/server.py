@@ -25,6 +25,10 @@ from mesh.serving.dispatch import Dispatcher
 from mesh.tls.security import PLAIN, Security
 
 HEALTH_CHECK_SECONDS = 1.0
+MAX_CONNECTION_STREAMS = 256
+"""Calls at a time on one connection; further ones wait at the client, within their deadlines.
+Processes of the mesh have a lane and a few streams on each. It is above the number of streams that
+one address may have, so that one more stream is refused with its reason."""
 
 Check = Callable[[], Awaitable[bool]]
 log = structlog.get_logger()
@@ -33,6 +37,7 @@ _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_LANE_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.max_concurrent_streams", MAX_CONNECTION_STREAMS),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
