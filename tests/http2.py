@@ -8,7 +8,6 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING = 0, 1, 3, 4, 6
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 3, 4
@@ -41,8 +40,7 @@ class Http2:
         place = (host, int(port))
         self.socket = socket.create_connection(place, timeout_seconds, source_address=(source, 0))
         self._last_stream = -1
-        payload = b"".join(struct.pack(">HI", *each) for each in (settings or {}).items())
-        self.socket.sendall(PREFACE + _frame(SETTINGS, 0, 0, payload))
+        self.socket.sendall(preface(settings or {}))
 
     def __enter__(self) -> "Http2":
         return self
@@ -104,6 +102,12 @@ def settings_of(frame: Frame) -> dict[int, int]:
     return dict(struct.iter_unpack(">HI", frame.payload))
 
 
+def preface(settings: Mapping[int, int]) -> bytes:
+    """What a client sends first."""
+    payload = b"".join(struct.pack(">HI", *each) for each in settings.items())
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(SETTINGS, 0, 0, payload)
+
+
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
@@ -118,3 +122,7 @@ def _text(text: str) -> bytes:
         octets.append(rest % 128 + 128)
         rest //= 128
     return bytes([*octets, rest]) + text.encode("ascii")
+
+
+PREFACE = preface({})
+"""What a client without settings of its own sends first."""
