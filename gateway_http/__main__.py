@@ -23,7 +23,6 @@ from gateway_http.edge.operators import Operators
 from gateway_http.edge.rate_limits.cache import CachedCounts
 from gateway_http.edge.rate_limits.sharing import Sharing
 from gateway_http.listening.bounds import Bounds
-from gateway_http.listening.open_files import connections_allowed
 from gateway_http.listening.server import HttpServer
 from gateway_http.listening.sockets import handed_socket, listening_socket
 from gateway_http.listening.tls import CurrentCertificate
@@ -35,6 +34,7 @@ from mesh.identity.published_keys import PublishedKeys
 from mesh.logs import configure_logs
 from mesh.process.arguments import refuse_arguments
 from mesh.process.member import Member
+from mesh.process.open_files import connections_allowed
 from mesh.process.runtime import Runtime, run
 from mesh.settings_loading import load
 from mesh.tls.certificates import CertificateMetrics, Certificates

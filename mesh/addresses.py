@@ -65,10 +65,18 @@ def _is_unicast(address: IPv4Address | IPv6Address) -> bool:
     return not (address.is_unspecified or address.is_multicast)
 
 
-def address_of_peer(peer: str) -> str | None:
-    """The IP address in a gRPC peer name, such as ipv4:192.0.2.1:50051 or
-    ipv6:%5B2001:db8::1%5D:50051. None for a peer without one, such as a Unix socket."""
+def socket_of_peer(peer: str) -> tuple[str, int] | None:
+    """The IP address and the port in a gRPC peer name, such as ipv4:192.0.2.1:50051 or
+    ipv6:%5B2001:db8::1%5D:50051. None for a peer without them, such as a Unix socket."""
     kind, _, place = peer.partition(":")
     if kind not in ("ipv4", "ipv6"):
         return None
-    return canonical(unquote(place).rpartition(":")[0].strip("[]"))
+    host, _, port = unquote(place).rpartition(":")
+    address = canonical(host.strip("[]"))
+    return None if address is None or not port.isdecimal() else (address, int(port))
+
+
+def address_of_peer(peer: str) -> str | None:
+    """The address of `socket_of_peer` alone."""
+    found = socket_of_peer(peer)
+    return None if found is None else found[0]

@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
-from mesh.errors import MeshError
-from mesh.serving.contexts import abort, metadata_of
+from mesh.calls import Metadata
 from mesh.serving.streams import StreamSlots
+from mesh.serving.transfers import Transfers
 
 SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _Response = health_pb2.HealthCheckResponse
@@ -40,32 +40,26 @@ class Health:
         for service in self._statuses:
             self._put(service, _Response.NOT_SERVING)
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handler(self, transfers: Transfers) -> grpc.GenericRpcHandler:
         """Serves Check and Watch."""
-        codec: dict[str, Any] = {
-            "request_deserializer": health_pb2.HealthCheckRequest.FromString,
-            "response_serializer": _Response.SerializeToString,
-        }
-        check = grpc.unary_unary_rpc_method_handler(self.check, **codec)
-        watch = grpc.unary_stream_rpc_method_handler(self.watch, **codec)
+        decode = health_pb2.HealthCheckRequest.FromString
+        encode = _Response.SerializeToString
+        check = transfers.unary(self.check, decode, encode)
+        watch = transfers.streaming(self.watch, decode, encode)
         return grpc.method_handlers_generic_handler(SERVICE, {"Check": check, "Watch": watch})
 
-    async def check(self, request: Any, context: Any) -> Any:
+    async def check(self, request: Any, context: Any, _metadata: Metadata) -> Any:
         """The state of a service; NOT_FOUND for an unknown one."""
         status = self._statuses.get(request.service)
         if status is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "This server has no such service.")
         return _Response(status=status)
 
-    async def watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    async def watch(self, request: Any, _context: Any, metadata: Metadata) -> AsyncIterator[Any]:
         """The state of a service now and after each change. A slow reader skips states."""
-        metadata = metadata_of(context)
-        try:
-            async with self._slots.slot(metadata):
-                async for status in self._changes(request.service):
-                    yield _Response(status=status)
-        except MeshError as error:
-            await abort(context, error, metadata)
+        async with self._slots.slot(metadata):
+            async for status in self._changes(request.service):
+                yield _Response(status=status)
 
     async def _changes(self, service: str) -> AsyncIterator[int]:
         last: int | None = None

@@ -7,7 +7,14 @@ keys.
 
 import resource
 
+import structlog
+
 WANTED_FILES = 65_536
+OTHER_FILES = 256
+"""Open files beside the connections of clients: the mesh's own, logs, certificates."""
+FEWEST_CONNECTIONS = 16
+
+log = structlog.get_logger()
 
 
 def raise_limit(wanted: int = WANTED_FILES) -> int:
@@ -21,3 +28,16 @@ def raise_limit(wanted: int = WANTED_FILES) -> int:
         return soft
     resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
     return raised
+
+
+def connections_allowed(max_connections: int) -> int:
+    """Raises the limit of open files as far as it is needed and allowed. Returns
+    `max_connections`, or what the limit leaves for connections; then it logs the limit that would
+    be enough. Idempotent."""
+    needed = max_connections + OTHER_FILES
+    limit = raise_limit(needed)
+    if limit >= needed:
+        return max_connections
+    allowed = max(FEWEST_CONNECTIONS, limit - OTHER_FILES)
+    log.warning("limit_connections", connections=allowed, open_files=limit, needed=needed)
+    return allowed

@@ -13,15 +13,19 @@ import grpc
 import structlog
 
 from mesh.background import BackgroundTask
+from mesh.calls import Metadata
 from mesh.contract.methods import Method
-from mesh.errors import MeshError
 from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES, MAX_LANES
 from mesh.lanes.service import LaneService
 from mesh.process import health
 from mesh.process.listening import ListenFailed
+from mesh.process.open_files import connections_allowed
 from mesh.process.reflection import Reflection
-from mesh.serving.contexts import abort, deadline_of, metadata_of
+from mesh.serving.connections import PortConnections
+from mesh.serving.contexts import deadline_of
 from mesh.serving.dispatch import Dispatcher
+from mesh.serving.port_bounds import PORT_BOUNDS, PortBounds
+from mesh.serving.transfers import Transfers
 from mesh.tls.security import PLAIN, Security
 
 HEALTH_CHECK_SECONDS = 1.0
@@ -53,6 +57,7 @@ class Server:
         streams: Sequence[grpc.GenericRpcHandler] = (),
         described_in: Sequence[str] = (),
         max_lanes: int = MAX_LANES,
+        bounds: PortBounds = PORT_BOUNDS,
     ) -> None:
         """`services` are full proto names, for health and reflection. `is_ready` is called
         every second and returns whether all dependencies answer. `observe_replies` gets the
@@ -70,19 +75,25 @@ class Server:
         self._streams = tuple(streams)
         self._described_in = tuple(described_in)
         self._slots = [dispatcher.stream_slots(), dispatcher.stream_slots()]
+        self._bounds = bounds
+        self._transfers = Transfers(dispatcher.is_member, bounds.transfers)
         self._health = health.Health(self._slots[0])
-        self._server = grpc.aio.server(options=_OPTIONS)
+        allowed = connections_allowed(bounds.max_connections)
+        self._server = grpc.aio.server(options=(*_OPTIONS, *bounds.options(allowed)))
         self._checking: BackgroundTask | None = None
+        self._bounding: BackgroundTask | None = None
         self.port = 0
 
     async def start(self) -> None:
         """Starts serving. Raises ListenFailed if the address is in use."""
         self._server.add_generic_rpc_handlers(
-            (_Handlers(self._dispatcher), self._lanes, *self._streams)
+            (_Handlers(self._dispatcher, self._transfers), self._lanes, *self._streams)
         )
         described = (*self._services, health.SERVICE)
         reflection = Reflection(described, self._slots[1], self._described_in)
-        self._server.add_generic_rpc_handlers((self._health.handler(), *reflection.handlers()))
+        self._server.add_generic_rpc_handlers(
+            (self._health.handler(self._transfers), *reflection.handlers())
+        )
         try:
             self.port = self._security.add_port(self._server, self._listen)
         except RuntimeError as error:
@@ -93,6 +104,9 @@ class Server:
         await self._check_health()
         await self._server.start()
         self._checking = BackgroundTask(self._keep_checking(), "health")
+        connections = PortConnections(self.port, self._bounds.max_address_connections)
+        bounding = connections.keep_bounding(self._transfers.late_peers)
+        self._bounding = BackgroundTask(bounding, "port-connections")
 
     @property
     def address(self) -> str:
@@ -107,8 +121,9 @@ class Server:
 
     async def stop(self, grace_seconds: float) -> None:
         """Returns when the running calls have ended, or after the grace period."""
-        if self._checking is not None:
-            self._checking.cancel()
+        for task in (self._checking, self._bounding):
+            if task is not None:
+                task.cancel()
         self._lanes.drain()
         for slots in self._slots:
             slots.end_all()
@@ -132,42 +147,28 @@ class Server:
 class _Handlers(grpc.GenericRpcHandler):
     """Passes unary and server-streaming gRPC calls to the dispatcher."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, transfers: Transfers) -> None:
         self._dispatcher = dispatcher
+        self._transfers = transfers
 
     def service(self, details: Any) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         method = self._dispatcher.find(details.method)
         if method is None:
             return None
         if method.streams:
-            return grpc.unary_stream_rpc_method_handler(self._streaming(method))
-        return grpc.unary_unary_rpc_method_handler(self._unary(method))
+            return self._transfers.streaming(self._streaming(method), bytes, bytes)
+        return self._transfers.unary(self._unary(method), bytes, bytes)
 
-    def _unary(self, method: Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
-        path = method.path
-
-        async def unary(request: bytes, context: Any) -> bytes:
-            metadata = metadata_of(context)
+    def _unary(self, method: Method) -> Callable[[bytes, Any, Metadata], Awaitable[bytes]]:
+        async def unary(request: bytes, context: Any, metadata: Metadata) -> bytes:
             deadline = deadline_of(context, method.terms)
-            try:
-                return await self._dispatcher.handle(path, request, metadata, deadline)
-            except MeshError as error:
-                await abort(context, error, metadata)
-                raise
+            return await self._dispatcher.handle(method.path, request, metadata, deadline)
 
         return unary
 
-    def _streaming(self, method: Method) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
-        path = method.path
-
-        async def streaming(request: bytes, context: Any) -> AsyncIterator[bytes]:
-            metadata = metadata_of(context)
+    def _streaming(self, method: Method) -> Callable[[bytes, Any, Metadata], AsyncIterator[bytes]]:
+        def streaming(request: bytes, context: Any, metadata: Metadata) -> AsyncIterator[bytes]:
             deadline = deadline_of(context, method.terms)
-            answers = self._dispatcher.stream(path, request, metadata, deadline)
-            try:
-                async for answer in answers:
-                    yield answer
-            except MeshError as error:
-                await abort(context, error, metadata)
+            return self._dispatcher.stream(method.path, request, metadata, deadline)
 
         return streaming

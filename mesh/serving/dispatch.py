@@ -36,7 +36,8 @@ from mesh.errors import (
 )
 from mesh.identity.auth import Authenticator, Identity, Player, Service
 from mesh.serving.bulkheads import Bulkhead
-from mesh.serving.streams import STREAM_BOUNDS, StreamBounds, StreamSlots
+from mesh.serving.callers import CallerBounds
+from mesh.serving.streams import STREAM_BOUNDS, StreamSlots
 from mesh.tracing import begin_trace
 
 Gate = Callable[[Deadline, int], None]
@@ -78,7 +79,7 @@ class Dispatcher:
         authenticator: Authenticator,
         *,
         bounds: Mapping[WorkKind, int] = BOUNDS,
-        stream_bounds: StreamBounds = STREAM_BOUNDS,
+        stream_bounds: CallerBounds = STREAM_BOUNDS,
         gates: Mapping[WorkKind, Gate] = MappingProxyType({}),
         count_refusal: Callable[[WorkKind], None] = lambda kind: None,
     ) -> None:
@@ -108,6 +109,10 @@ class Dispatcher:
     async def authenticate(self, metadata: Metadata, rule: Rule) -> Identity:
         """The identity of the opener of a lane; see `mesh.identity.auth.Authenticator`."""
         return await self._authenticator.authenticate(metadata, rule)
+
+    async def is_member(self, metadata: Metadata) -> bool:
+        """Whether the caller is a member; see `mesh.identity.auth.Authenticator`."""
+        return await self._authenticator.is_member(metadata)
 
     def stream_slots(self) -> StreamSlots:
         """Slots for a kind of streams that the dispatcher does not run itself."""

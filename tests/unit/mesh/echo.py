@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -27,7 +28,6 @@ from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
-from mesh.lanes.limits import MAX_LANES
 from mesh.lanes.transport import LaneTransport
 from mesh.process.server import Server
 from mesh.serving.dispatch import Call, Dispatcher
@@ -109,10 +109,11 @@ def echo_server(
     listen: str = "127.0.0.1:0",
     max_calls_of_a_kind: int = 1024,
     security: Security = PLAIN,
-    max_lanes: int = MAX_LANES,
+    **bounds: Any,
 ) -> Server:
+    """`bounds` are those of the server."""
     dispatcher = echo_dispatcher(key, echo, max_calls_of_a_kind)
-    return Server(listen, (), dispatcher, _always_ready, security=security, max_lanes=max_lanes)
+    return Server(listen, (), dispatcher, _always_ready, security=security, **bounds)
 
 
 def echo_dispatcher(

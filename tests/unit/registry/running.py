@@ -12,8 +12,8 @@ from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.process.server import Server
+from mesh.serving.callers import CallerBounds
 from mesh.serving.dispatch import Dispatcher
-from mesh.serving.streams import StreamBounds
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
 from registry.rpc.registry import KEEPALIVE_SECONDS, RegistryRpc
@@ -25,7 +25,7 @@ from registry.use_cases.instance_cache import SETTLE_SECONDS, InstanceCache
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
 KEYS = {service: Ed25519PrivateKey.generate() for service in ("a", "b")}
 LEASE_SECONDS = 0.6
-FEW_STREAMS = StreamBounds(members=10, strangers=10, address=10)
+FEW_STREAMS = CallerBounds(members=10, strangers=10, address=10)
 
 
 def token(service: str = "a") -> str:
@@ -50,7 +50,7 @@ class RunningRegistry:
         listen: str = "127.0.0.1:0",
         *,
         lease_seconds: float = LEASE_SECONDS,
-        stream_bounds: StreamBounds = FEW_STREAMS,
+        stream_bounds: CallerBounds = FEW_STREAMS,
         first_list_seconds: float = 0.0,
         settle_seconds: float = SETTLE_SECONDS,
         shared: MemoryStore | None = None,

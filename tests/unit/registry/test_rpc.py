@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from mesh.calling.unary import UnaryTransport
 from mesh.calls import AUTHORIZATION
 from mesh.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
-from mesh.serving.streams import StreamBounds
+from mesh.serving.callers import CallerBounds
 from protos.registry.v1 import registry_pb2 as pb
 from tests.unit.registry.running import RunningRegistry, token, until
 
@@ -51,7 +51,7 @@ class Client:
 
 @pytest.fixture
 async def registry() -> AsyncIterator[RunningRegistry]:
-    running = await RunningRegistry.start(stream_bounds=StreamBounds(2, 2, 2))
+    running = await RunningRegistry.start(stream_bounds=CallerBounds(2, 2, 2))
     yield running
     await running.stop()
 

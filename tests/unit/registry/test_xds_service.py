@@ -10,7 +10,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
 from mesh.contract.instances import Instance, InstanceState
-from mesh.serving.streams import StreamBounds
+from mesh.serving.callers import CallerBounds
 from registry.rpc.xds.resources import CLUSTER, ENDPOINTS, LISTENER
 from registry.rpc.xds.service import STREAM
 from tests.unit.registry.running import RunningRegistry, until
@@ -53,7 +53,7 @@ def ports(response: DiscoveryResponse) -> list[int]:
 
 @pytest.fixture
 async def registry() -> AsyncIterator[RunningRegistry]:
-    running = await RunningRegistry.start(lease_seconds=60.0, stream_bounds=StreamBounds(1, 1, 1))
+    running = await RunningRegistry.start(lease_seconds=60.0, stream_bounds=CallerBounds(1, 1, 1))
     yield running
     await running.stop()
 

@@ -12,13 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+from mesh.calls import CLIENT_ADDRESS
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.process.health import Health
 from mesh.process.server import Server
+from mesh.serving.callers import CallerBounds
 from mesh.serving.dispatch import Dispatcher
-from mesh.serving.streams import StreamBounds, StreamSlots
+from mesh.serving.streams import StreamSlots
 
 KEY = Ed25519PrivateKey.generate()
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
@@ -40,7 +42,7 @@ async def server() -> AsyncIterator[Server]:
     """It has two streams of a kind for strangers, and two for members."""
     keys = fixed_service_keys({"a": KEY.public_key()})
     authenticator = Authenticator("b", player_keys=fixed_keys(), service_keys=keys)
-    dispatcher = Dispatcher((), authenticator, stream_bounds=StreamBounds(2, 2, 2))
+    dispatcher = Dispatcher((), authenticator, stream_bounds=CallerBounds(2, 2, 2))
     server = Server("127.0.0.1:0", ["a.v1.A"], dispatcher, is_ready)
     await server.start()
     yield server
@@ -109,14 +111,7 @@ async def test_open_streams_do_not_hold_up_the_end_of_a_server(
     assert time.monotonic() - began < 5
 
 
-class Peer:
-    """A gRPC context whose client does not read."""
-
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return ()
-
-    def peer(self) -> str:
-        return "ipv4:192.0.2.1:5"
+STRANGER = {CLIENT_ADDRESS: "192.0.2.1"}
 
 
 async def is_stranger(_metadata: object) -> bool:
@@ -124,11 +119,11 @@ async def is_stranger(_metadata: object) -> bool:
 
 
 async def test_a_watcher_that_does_not_read_delays_no_change() -> None:
-    health = Health(StreamSlots(is_stranger, StreamBounds(9, 9, 9)))
+    health = Health(StreamSlots(is_stranger, CallerBounds(9, 9, 9)))
     health.set("", is_serving=False)
     async with (
-        aclosing(health.watch(health_pb2.HealthCheckRequest(), Peer())) as slow,  # type: ignore[type-var]
-        aclosing(health.watch(health_pb2.HealthCheckRequest(), Peer())) as fast,  # type: ignore[type-var]
+        aclosing(health.watch(health_pb2.HealthCheckRequest(), None, STRANGER)) as slow,  # type: ignore[type-var]
+        aclosing(health.watch(health_pb2.HealthCheckRequest(), None, STRANGER)) as fast,  # type: ignore[type-var]
     ):
         assert (await anext(slow)).status == health_pb2.HealthCheckResponse.NOT_SERVING
         # `slow` is now where a write waits for its client.
@@ -144,9 +139,9 @@ async def test_a_watcher_that_does_not_read_delays_no_change() -> None:
 
 
 async def test_a_service_that_appears_is_seen_by_its_watcher() -> None:
-    health = Health(StreamSlots(is_stranger, StreamBounds(9, 9, 9)))
+    health = Health(StreamSlots(is_stranger, CallerBounds(9, 9, 9)))
     request = health_pb2.HealthCheckRequest(service="late")
-    async with aclosing(health.watch(request, Peer())) as watched:  # type: ignore[type-var]
+    async with aclosing(health.watch(request, None, STRANGER)) as watched:  # type: ignore[type-var]
         first = (await anext(watched)).status
         assert first == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         health.set("late", is_serving=True)

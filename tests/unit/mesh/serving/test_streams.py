@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from mesh.calls import AUTHORIZATION, CLIENT_ADDRESS, Metadata
 from mesh.errors import Unavailable
-from mesh.serving.streams import StreamBounds, StreamSlots, TooManyStreams
+from mesh.serving.callers import CallerBounds
+from mesh.serving.streams import StreamSlots, TooManyStreams
 
-BOUNDS = StreamBounds(members=3, strangers=4, address=2)
+BOUNDS = CallerBounds(members=3, strangers=4, address=2)
 MEMBER = {AUTHORIZATION: "Bearer member", CLIENT_ADDRESS: "192.0.2.1"}
 
 

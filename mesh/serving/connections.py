@@ -1,0 +1,112 @@
+"""The connections of a port whose sockets a library owns, as gRPC's server does.
+
+gRPC's server bounds the connections of all clients together, and ends none by itself. Guarantees:
+one site (an IPv4 address, or an IPv6 /64) holds a bounded number; of those beyond it, the newest
+end. A connection ends by shutdown(2) on its socket, as if the client had gone: the owner of the
+socket reads its end, cancels its calls and closes it.
+
+The kernel lists the sockets of this process in /proc/self/fd. A check without an excess costs one
+listing of that folder.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+import structlog
+
+from mesh.addresses import canonical, site_of, socket_of_peer
+
+Endpoint = tuple[str, int]
+"""An IP address, as `mesh.addresses.canonical` spells it, and a port."""
+CHECK_SECONDS = 1.0
+_FILES = Path("/proc/self/fd")
+log = structlog.get_logger()
+
+
+class PortConnections:
+    """The connections to one port of this process."""
+
+    def __init__(self, port: int, max_address_connections: int) -> None:
+        self._port = port
+        self._max_address_connections = max_address_connections
+        self._first_seen: dict[Endpoint, int] = {}
+        self._check_count = 0
+
+    async def keep_bounding(self, late_peers: Callable[[], Collection[str]]) -> None:
+        """Each second ends what exceeds the bound, and the connections of `late_peers`. Logs what
+        it ends."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            late = self.end(late_peers())
+            if late:
+                log.warning("end_connections", connections=late, reason="answers were not read")
+            for site, count in self.end_excess().items():
+                reason = "too many of one address"
+                log.warning("end_connections", connections=count, reason=reason, client=site)
+
+    def end_excess(self) -> Counter[str]:
+        """Ends the newest connections of each site that has too many; returns how many of which
+        site. Which connections are newest is known from the last calls."""
+        self._check_count += 1
+        ended: Counter[str] = Counter()
+        if len(os.listdir(_FILES)) <= self._max_address_connections:
+            self._first_seen.clear()
+            return ended
+        seen = {
+            endpoint: self._first_seen.get(endpoint, self._check_count)
+            for _, endpoint in self._open()
+        }
+        self._first_seen = seen
+        counts: Counter[str] = Counter()
+        excess = set()
+        for endpoint in sorted(seen, key=seen.__getitem__):
+            site = site_of(endpoint[0])
+            counts[site] += 1
+            if counts[site] > self._max_address_connections:
+                excess.add(endpoint)
+                ended[site] += 1
+        self._end(excess)
+        return ended
+
+    def end(self, peers: Collection[str]) -> int:
+        """Ends the connections of these peers, as gRPC names them; returns how many."""
+        return self._end({end for peer in peers if (end := socket_of_peer(peer)) is not None})
+
+    def _end(self, endpoints: Collection[Endpoint]) -> int:
+        count = 0
+        for file, endpoint in self._open() if endpoints else ():
+            if endpoint in endpoints:
+                with contextlib.suppress(OSError), _borrowed(file) as connection:
+                    connection.shutdown(socket.SHUT_RDWR)
+                    count += 1
+        return count
+
+    def _open(self) -> Iterator[tuple[int, Endpoint]]:
+        """The file and the client of each connection."""
+        for name in os.listdir(_FILES):
+            try:
+                with _borrowed(int(name)) as connection:
+                    own, other = connection.getsockname(), connection.getpeername()
+            except OSError:  # no socket, a listening one, or one that has just been closed
+                continue
+            if isinstance(own, tuple) and own[1] == self._port and isinstance(other[0], str):
+                address = canonical(other[0])
+                if address is not None:
+                    yield int(name), (address, other[1])
+
+
+@contextlib.contextmanager
+def _borrowed(file: int) -> Iterator[socket.socket]:
+    """A socket object on a file that somebody else owns and closes. It is no copy, which would keep
+    the connection open after its owner has closed it. The family only says how long an address
+    may be; an IPv4 address is read from it too. Raises OSError for a file that is no socket."""
+    borrowed = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=file)
+    try:
+        yield borrowed
+    finally:
+        borrowed.detach()
