@@ -1,9 +1,10 @@
 """Reads the settings of a process once, from the environment.
 
-A bad or missing setting ends the process. The message lists every fault at once, each with
-its variable's name.
+A bad or missing setting ends the process with status 78. The message lists every fault at
+once, each with its variable's name.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,18 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from mesh.addresses import is_callable_host
+
+
+class WrongSettings(SystemExit):
+    """Ends the process with status 78 (EX_CONFIG of sysexits.h) and the faults on stderr.
+
+    Whoever started the process knows by the status that another start would end alike.
+    """
+
+    def __init__(self, faults: str) -> None:
+        super().__init__(faults)
+        self.code = os.EX_CONFIG
+        sys.stderr.write(f"{faults}\n")
 
 
 def host_and_port(address: str) -> str:
@@ -75,4 +88,6 @@ def load(kind: type[Settings]) -> Settings:
             f"{fault['msg']}"
             for fault in error.errors()
         ]
-        sys.exit("Settings are wrong; set these environment variables:\n" + "\n".join(faults))
+        raise WrongSettings(
+            "Settings are wrong; set these environment variables:\n" + "\n".join(faults)
+        ) from None

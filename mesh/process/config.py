@@ -3,7 +3,6 @@
 `mesh.settings_loading.load` reads them.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +14,7 @@ from mesh.identity.key_files import BadKeyFolder
 from mesh.identity.keys import load_private_key
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.identity.service_keys import ServiceKeyFolder
-from mesh.settings_loading import addresses, host_and_port, split_addresses
+from mesh.settings_loading import WrongSettings, addresses, host_and_port, split_addresses
 from mesh.tls.settings import TlsSettings
 
 
@@ -43,10 +42,10 @@ class ServerSettings(MeshSettings):
         try:
             return ServiceKeyFolder(self.service_keys_dir)
         except BadKeyFolder as error:
-            sys.exit(
+            raise WrongSettings(
                 f"MESH_SERVICE_KEYS_DIR: {error}. Write a service's public key there with: "
                 "openssl pkey -in KEY_FILE -pubout -out NAME.pem"
-            )
+            ) from None
 
 
 class MemberSettings(MeshSettings):
@@ -65,7 +64,7 @@ class MemberSettings(MeshSettings):
         """The identity of this process, with its service's private key. Ends the process if
         the key file is invalid, or if the registry would refuse the instance's id."""
         if not self.instance_id.startswith(f"{service}-"):
-            sys.exit(
+            raise WrongSettings(
                 f"MESH_INSTANCE_ID: must begin with the service's name, such as {service}-1, "
                 f"and is {self.instance_id}."
             )
@@ -83,7 +82,7 @@ def read_private_key(variable: str, path: Path) -> Ed25519PrivateKey:
     try:
         return load_private_key(path.read_bytes())
     except (OSError, ValueError) as error:
-        sys.exit(
+        raise WrongSettings(
             f"{variable}: {path} holds no Ed25519 private key in PKCS8 PEM form ({error}). "
             "Make one with: openssl genpkey -algorithm ed25519 -out FILE"
-        )
+        ) from None

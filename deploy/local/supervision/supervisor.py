@@ -1,12 +1,14 @@
 """Keeps processes running: restarts dead ones at once, with the same name and address.
 
-Every process has one task over all its restarts. Restarts are limited by the backoff. Nothing
-that fails here, such as a report on a full disk, ends that task. A stop is final and in order.
+Every process has one task over all its restarts. Restarts are limited by the backoff. A process
+that refuses its settings (status 78) fails a start at its first end. Nothing that fails here,
+such as a report on a full disk, ends that task. A stop is final and in order.
 If the supervisor is killed, the kernel ends its processes: see parent_death.py.
 """
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import time
@@ -15,7 +17,7 @@ from enum import Enum
 
 from deploy.local.errors import LocalRunError
 from deploy.local.supervision import processes, sockets
-from deploy.local.supervision.backoff import Backoff
+from deploy.local.supervision.backoff import DELAYS_SECONDS, Backoff
 from deploy.local.supervision.processes import ProcessSpec, Say
 
 READY_POLL_SECONDS = 0.05
@@ -46,7 +48,8 @@ class SupervisedProcess:
         self._say, self._changed, self._clock = say, changed, clock
         self._backoff = Backoff()
         self._ready = asyncio.Event()
-        self._looping = asyncio.Event()
+        self._hopeless = asyncio.Event()
+        self._refusal: str | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._listener: socket.socket | None = None
         self._is_stopping = False
@@ -54,8 +57,9 @@ class SupervisedProcess:
         self._task = asyncio.create_task(self._run(), name=f"supervise {spec.name}")
 
     async def wait_until_ready(self) -> None:
-        """Raises LocalRunError, with the end of its log, when it keeps dying."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._ready, self._looping)]
+        """Raises LocalRunError when it refuses its settings, with what it says of them, or keeps
+        dying, with the end of its log."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._ready, self._hopeless)]
         try:
             await asyncio.wait([*waits, self._task], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -64,6 +68,8 @@ class SupervisedProcess:
         if self._task.done() and not self._task.cancelled():
             self._task.result()
         if not self._ready.is_set():
+            if self._refusal is not None:
+                raise LocalRunError(f"{self.spec.name} does not start. {self._refusal}")
             raise LocalRunError(
                 f"{self.spec.name} does not get ready. The end of its log, {self.spec.log}:\n"
                 f"{processes.last_lines(self.spec.log)}"
@@ -140,6 +146,8 @@ class SupervisedProcess:
             delay_seconds = self._backoff.delay_seconds_after_death(
                 lived_seconds=self._clock() - started, was_ready=self._ready.is_set()
             )
+            if self._refusal is not None:
+                delay_seconds = DELAYS_SECONDS[-1]
             self._ready.clear()
             self.state = State.WAITING
             self._report_death(how, delay_seconds)
@@ -150,6 +158,7 @@ class SupervisedProcess:
 
     async def _live(self) -> str:
         """Runs it from its start to its end; returns a description of how it ended."""
+        began_at = processes.size(self.spec.log)
         try:
             await asyncio.to_thread(self.spec.before_start)
             if self.spec.is_handed_its_socket and self._listener is None:
@@ -166,6 +175,8 @@ class SupervisedProcess:
             readiness.cancel()
             self._process, self.pid = None, None
             processes.kill_session(process.pid)
+        refuses = status == os.EX_CONFIG
+        self._refusal = processes.lines_since(self.spec.log, began_at) if refuses else None
         return processes.in_words(status)
 
     async def _become_ready(self) -> None:
@@ -174,7 +185,7 @@ class SupervisedProcess:
                 break
             await asyncio.sleep(READY_POLL_SECONDS)
         self.state = State.READY
-        self._looping.clear()
+        self._hopeless.clear()
         self._ready.set()
         if self.restart_count:
             self._say(f"{self.spec.name} is ready again (pid {self.pid}).")
@@ -193,13 +204,15 @@ class SupervisedProcess:
             self._say(f"A change of {self.spec.name} could not be reported: {error!r}")
 
     def _report_death(self, how: str, delay_seconds: float) -> None:
-        if not self._backoff.is_loop:
+        if self._refusal is None and not self._backoff.is_loop:
             self._say(f"{self.spec.name} {how}; it is started again.")
             return
-        self._looping.set()
+        self._hopeless.set()
+        if self._backoff.is_loop:
+            how += f", for the {self._backoff.death_count}th time in a row"
         self._say(
-            f"{self.spec.name} {how}, for the {self._backoff.death_count}th time in a row; "
-            f"the next try is in {delay_seconds:.0f} s. Its log says why: {self.spec.log}"
+            f"{self.spec.name} {how}; the next try is in {delay_seconds:.0f} s. Its log says why: "
+            f"{self.spec.log}"
         )
 
 

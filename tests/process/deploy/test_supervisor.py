@@ -20,6 +20,8 @@ TIMEOUT_SECONDS = 15.0
 
 OBEDIENT = "import time, pathlib, sys; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {OBEDIENT}"
+FAULTS = "\n".join(f"  VARIABLE_{number}: is wrong" for number in range(30))
+REFUSING = f"import os; os.write(2, b'Settings are wrong:\\n' + {FAULTS.encode()!r}); os._exit(78)"
 DYING = "raise SystemExit('the reason why')"
 
 
@@ -99,6 +101,16 @@ async def test_a_crash_loop_is_reported_with_the_log_and_fails_the_start(stage: 
     assert "the reason why" in str(failure.value)
     assert stage.heard(str(stage.folder / "one.log"))
     assert process.restart_count == 4
+
+
+async def test_a_refused_setting_fails_the_start_at_once_with_all_its_faults(stage: Stage) -> None:
+    (stage.folder / "one.log").write_text("a line of an earlier start\n")
+    [process] = stage.supervisor.start([stage.spec("one", REFUSING)])
+    with pytest.raises(LocalRunError) as failure:
+        await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+    assert str(failure.value) == f"one does not start. Settings are wrong:\n{FAULTS}"
+    assert process.restart_count == 0
+    assert stage.heard("one refuses its settings; the next try is in 5 s.")
 
 
 async def test_a_process_that_is_never_ready_is_named(stage: Stage) -> None:

@@ -1,5 +1,6 @@
 """Idempotency keys, pages, gids, settings: valid values, and the errors of invalid ones."""
 
+import os
 import time
 from pathlib import Path
 from uuid import UUID, uuid5
@@ -94,7 +95,8 @@ def test_every_fault_of_the_settings_is_reported_at_once(
     monkeypatch.delenv("MESH_SERVICE_KEYS_DIR", raising=False)
     with pytest.raises(SystemExit) as caught:
         load(ServerSettings)
-    told = str(caught.value.code)
+    assert caught.value.code == os.EX_CONFIG
+    told = str(caught.value)
     for variable in ("MESH_INSTANCE_ID", "MESH_LISTEN", "MESH_SERVICE_KEYS_DIR"):
         assert variable in told
 
