@@ -84,7 +84,7 @@ def clean(folder: Folder = DEFAULT_FOLDER, yes: Yes = False) -> None:
         raise LocalRunError(f"{layout.folder} is not a mesh's folder: it is left as it is.")
     with run_lock.hold(layout.lock) as is_ours:
         if not is_ours:
-            raise LocalRunError("The mesh runs: stop it first with `make down` (`gachactl down`).")
+            raise LocalRunError(f"The mesh runs: stop it first with {layout.command('down')}.")
         if not yes:
             _ask_before_deleting(layout)
         try:
@@ -101,7 +101,7 @@ def _ask_before_deleting(layout: Layout) -> None:
     if not sys.stdin.isatty():
         raise LocalRunError(
             f"This deletes all {what}, so it asks, and there is no terminal to answer. Nothing "
-            "was deleted. `make clean YES=1` (`gachactl clean --yes`) deletes without asking."
+            f"was deleted. {layout.command('clean --yes', 'clean YES=1')} deletes without asking."
         )
     if not typer.confirm(f"Delete all {what}?", err=True):
         raise LocalRunError("Nothing was deleted.")

@@ -194,7 +194,7 @@ class MeshRun:
             raise LocalRunError(
                 f"The code was changed since this mesh was started: {source_code.in_words(changed)}"
                 ". A rolling restart would give new code neither its schemas nor its settings, so "
-                "nothing was restarted. `make upgrade` (`gachactl upgrade`) starts the whole mesh "
+                f"nothing was restarted. {self._layout.command('upgrade')} starts the whole mesh "
                 "from the new code."
             )
 

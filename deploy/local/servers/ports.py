@@ -100,12 +100,12 @@ def _require_free(name: str, port: int, release_seconds: float) -> None:
     if port < 1024 and os.geteuid() != 0 and not is_free(port):
         raise LocalRunError(
             f"Port {port} for {name} may not be opened by an ordinary user, or is taken. "
-            "Choose one above 1023: `make up PORT=9000` (or `gachactl up --port 9000`)."
+            "Choose one above 1023, such as --port 9000 (make: PORT=9000)."
         )
     if not _becomes_free(port, release_seconds):
         raise LocalRunError(
-            f"Port {port}, which {name} needs, is taken{_by_whom(port)}. Choose another with "
-            "`make up PORT=9000` (or `gachactl up --port 9000`), or 0 for any free one."
+            f"Port {port}, which {name} needs, is taken{_by_whom(port)}. Choose another, such as "
+            "--port 9000 (make: PORT=9000), or 0 for any free one."
         )
 
 
