@@ -26,6 +26,7 @@ from deploy.local.supervision.stop_signals import stop_on_signals
 from deploy.local.supervision.supervisor import SupervisedProcess, Supervisor, wait_until_ready
 from deploy.local.supervision.visibility import Visibility
 from deploy.local.topology import DATABASES, GATEWAY, TWO_OF_EACH, Topology, instance_names
+from deploy.local.waiting import not_ended, reported
 
 START_TIMEOUT_SECONDS = 120.0
 KEEPER_PAUSE_SECONDS = 1.0
@@ -129,17 +130,18 @@ class MeshRun:
         data_tier = supervisor.start(profile.data_tier())
         foundation = [*data_tier, *supervisor.start(profile.registries())]
         await _together(
-            wait_until_ready(foundation, timeout_seconds=START_TIMEOUT_SECONDS),
+            wait_until_ready(foundation, timeout_seconds=START_TIMEOUT_SECONDS, say=say),
             self._bring_schemas_up_to_date(data_tier),
         )
         say("Starting the services, the gateway and the payment sandbox.")
         rest = supervisor.start(
             [profile.payment_sandbox(), *profile.services(), *profile.gateways()]
         )
-        await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
+        await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS, say=say)
         say("Introducing the catalog.")
         gateway = profile.address(GATEWAY)
-        await asyncio.to_thread(introduce_catalog, gateway, certificates.client, self._layout, say)
+        call = partial(introduce_catalog, gateway, certificates.client, self._layout, say)
+        await reported(asyncio.to_thread(call), lambda: ["no answer to GET /initdb yet"], say)
         self._is_up = True
         xds_file.write(self._layout.xds, profile.registry_addresses, certificates.operator_files)
         mesh_file.write(self._layout.mesh, self._describe())
@@ -148,7 +150,7 @@ class MeshRun:
 
     async def _bring_schemas_up_to_date(self, data_tier: list[SupervisedProcess]) -> None:
         servers = [each for each in data_tier if each.spec.role == "postgres"]
-        await wait_until_ready(servers, timeout_seconds=START_TIMEOUT_SECONDS)
+        await wait_until_ready(servers, timeout_seconds=START_TIMEOUT_SECONDS, say=self._say)
         self._say("Bringing the schemas up to date.")
         await _together(*(self._migrate(role) for role in DATABASES))
 
@@ -161,7 +163,7 @@ class MeshRun:
             "MESH_INSTANCE_ID": name,
             "DATABASE_URL": self._profile.database_url(DATABASES[role], databases.OWNER),
         }
-        await one_shot.run(
+        migration = one_shot.run(
             f"`python -m {role} migrate`",
             bound_to_parent([sys.executable, "-m", role, "migrate"]),
             environment=environment,
@@ -169,6 +171,7 @@ class MeshRun:
             log=self._layout.log(name),
             timeout_seconds=START_TIMEOUT_SECONDS,
         )
+        await reported(migration, lambda: not_ended([name]), self._say)
 
     async def _stop(self) -> None:
         self._is_up = False

@@ -12,13 +12,15 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import partial
 
 from deploy.local.errors import LocalRunError
 from deploy.local.supervision import processes, sockets
 from deploy.local.supervision.backoff import DELAYS_SECONDS, Backoff
 from deploy.local.supervision.processes import ProcessSpec, Say
+from deploy.local.waiting import not_ended, reported
 
 READY_POLL_SECONDS = 0.05
 
@@ -233,17 +235,34 @@ class Supervisor:
     async def stop(self, order: Iterable[tuple[str, ...]]) -> None:
         """Stops the processes of each group of roles together, one group after the other."""
         for roles in order:
-            await asyncio.gather(
-                *(each.stop(self.hurry) for each in self.processes if each.spec.role in roles)
+            group = [each for each in self.processes if each.spec.role in roles]
+            await reported(
+                asyncio.gather(*(each.stop(self.hurry) for each in group)),
+                partial(_not_ended, group),
+                self._say,
             )
 
 
-async def wait_until_ready(started: Iterable[SupervisedProcess], *, timeout_seconds: float) -> None:
-    """Raises LocalRunError when one keeps dying, or is not ready in time."""
+def _not_ended(group: Iterable[SupervisedProcess]) -> list[str]:
+    return not_ended([each.spec.name for each in group if each.state is not State.STOPPED])
+
+
+def not_ready(group: Iterable[SupervisedProcess]) -> list[str]:
+    """Those that are not ready, each with what it is."""
+    return [
+        f"{each.spec.name} is {each.state.value}" for each in group if each.state is not State.READY
+    ]
+
+
+async def wait_until_ready(
+    started: Sequence[SupervisedProcess], *, timeout_seconds: float, say: Say
+) -> None:
+    """Raises LocalRunError when one refuses its settings, keeps dying, or is not ready in time."""
     waits = {asyncio.create_task(each.wait_until_ready()): each for each in started}
     try:
         async with asyncio.timeout(timeout_seconds):
-            await asyncio.gather(*waits)
+            missing = partial(not_ready, started)
+            await reported(asyncio.gather(*waits), missing, say)
     except TimeoutError:
         late = [each.spec for wait, each in waits.items() if not wait.done() or wait.cancelled()]
         names = ", ".join(f"{spec.name} (log: {spec.log})" for spec in late)
