@@ -3,6 +3,7 @@
 from account_svc.adapters.signing_keys.folder import SigningKeys
 from account_svc.config import AccountSettings
 from mesh.identity.key_files import BadKeyFolder
+from mesh.identity.tokens import PLAYER_TOKEN_SECONDS
 from mesh.settings_loading import WrongSettings
 
 
@@ -14,4 +15,17 @@ def open_signing_keys(settings: AccountSettings, token_seconds: int) -> SigningK
     try:
         return SigningKeys(settings.signing_keys_dir, token_seconds=token_seconds)
     except BadKeyFolder as error:
-        raise WrongSettings(f"ACCOUNT_SIGNING_KEYS_DIR: {error}") from None
+        raise WrongSettings(_fault(error)) from None
+
+
+def signing_key_faults(settings: AccountSettings) -> list[str]:
+    """What is wrong with the folder; empty if it has a usable key."""
+    try:
+        SigningKeys(settings.signing_keys_dir, token_seconds=PLAYER_TOKEN_SECONDS)
+    except BadKeyFolder as error:
+        return [_fault(error)]
+    return []
+
+
+def _fault(error: BadKeyFolder) -> str:
+    return f"ACCOUNT_SIGNING_KEYS_DIR: {error}"
