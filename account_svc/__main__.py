@@ -11,7 +11,7 @@ from typing import Any
 from account_svc.adapters.hashing_process import HashingProcess
 from account_svc.adapters.passwords import Passwords
 from account_svc.adapters.payments.choose import choose_provider
-from account_svc.adapters.signing_keys.choose import open_signing_keys
+from account_svc.adapters.signing_keys.choose import open_signing_keys, signing_key_faults
 from account_svc.adapters.signing_keys.folder import SigningKeys
 from account_svc.commands.choose import COMMANDS, run_operators_command
 from account_svc.config import AccountSettings
@@ -45,12 +45,11 @@ from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
 from mesh.postgres.start_checks import Schema
 from mesh.process.arguments import read_command
-from mesh.process.commands import run_command
+from mesh.process.commands import load_with_database, run_command
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service
 from mesh.saga.runner import SagaRunner
-from mesh.settings_loading import load
 from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, keep_recovering
@@ -242,7 +241,7 @@ def main() -> None:
     if run_operators_command(sys.argv[1:]):
         return
     command = read_command(SERVICE, operators_commands=tuple(COMMANDS))
-    settings = load(AccountSettings)
+    settings = load_with_database(AccountSettings)
     database = Database(settings.database_url, connection_count=settings.database_connection_count)
     run_command(
         command,
@@ -252,6 +251,7 @@ def main() -> None:
         connection_count=settings.database_connection_count,
         schema=SCHEMA,
         serve=lambda: serve(settings, database),
+        further_faults=partial(signing_key_faults, settings),
     )
 
 

@@ -1,12 +1,13 @@
 """Settings of the account service."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from account_svc.domain.prices import MAX_PRICE_MINOR, MAX_PURCHASE_GEMS, MAX_QUOTES
+from mesh.postgres.primary_connector import DatabaseUrl
 from mesh.process.config import ServiceSettings
 from mesh.process.priority import BACKGROUND
 from mesh.settings_loading import chosen_secret
@@ -29,13 +30,15 @@ class ShopSettings(BaseSettings):
     """The database of the purchases, and the provider that is paid. Read once, from the
     environment."""
 
-    database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql://")
+    database_url: DatabaseUrl
 
     payment_provider: ProviderName = Field(validation_alias="PAYMENT_PROVIDER")
     payment_url: str | None = Field(
         None,
         validation_alias="PAYMENT_URL",
         pattern=r"^https?://[!-~]+$",
+        description="a URL without blanks",
+        examples=["http://127.0.0.1:7900"],
         validate_default=True,
     )
     """The provider's address; for Stripe the default is its public address."""
@@ -78,6 +81,8 @@ class ShopSettings(BaseSettings):
 class AccountSettings(ServiceSettings, ShopSettings):
     """Read once, from the environment."""
 
+    SERVICE: ClassVar[str] = "account_svc"
+
     signing_keys_dir: Path = Field(validation_alias="ACCOUNT_SIGNING_KEYS_DIR")
     database_connection_count: int = Field(8, validation_alias="DATABASE_CONNECTIONS", ge=2, le=100)
 
@@ -87,7 +92,11 @@ class AccountSettings(ServiceSettings, ShopSettings):
     """The price of 100 gems, in the smallest unit of the currency. A change does not affect
     running purchases."""
     gem_price_currency: str = Field(
-        "USD", validation_alias="ACCOUNT_GEM_PRICE_CURRENCY", pattern=r"^[A-Z]{3}$"
+        "USD",
+        validation_alias="ACCOUNT_GEM_PRICE_CURRENCY",
+        pattern=r"^[A-Z]{3}$",
+        description="three capital letters (ISO 4217)",
+        examples=["USD"],
     )
     """ISO 4217."""
 

@@ -32,12 +32,11 @@ from mesh.postgres.database import Database
 from mesh.postgres.retention import Retention
 from mesh.postgres.start_checks import Schema
 from mesh.process.arguments import read_command
-from mesh.process.commands import run_command
+from mesh.process.commands import load_with_database, run_command
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service
 from mesh.saga.runner import SagaRunner
-from mesh.settings_loading import load
 from mesh.txn.clients import RemoteParticipant
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
@@ -229,7 +228,7 @@ def _offered(
 def main() -> None:
     """Reads the arguments and the settings, and runs the command."""
     command = read_command(SERVICE)
-    settings = load(GachaSettings)
+    settings = load_with_database(GachaSettings)
     database = Database(settings.database_url, connection_count=settings.database_connection_count)
     run_command(
         command,

@@ -1,10 +1,11 @@
 """Settings of the gacha service."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from mesh.postgres.primary_connector import DatabaseUrl
 from mesh.process.config import ServiceSettings
 
 PACKAGED_CATALOG = Path(__file__).parent / "catalog.yaml"
@@ -13,7 +14,9 @@ PACKAGED_CATALOG = Path(__file__).parent / "catalog.yaml"
 class GachaSettings(ServiceSettings):
     """Read once, from the environment."""
 
-    database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql://")
+    SERVICE: ClassVar[str] = "gacha_svc"
+
+    database_url: DatabaseUrl
     catalog_file: Path = Field(PACKAGED_CATALOG, validation_alias="GACHA_CATALOG_FILE")
     database_connection_count: int = Field(
         12, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
@@ -14,7 +14,7 @@ from gateway_http.edge.rate_limits.policy import Policy, parse_policy
 from gateway_http.listening.bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from mesh.calling.unary import MAX_MESSAGE_BYTES
 from mesh.process.config import MemberSettings, ServerSettings
-from mesh.settings_loading import host_and_port
+from mesh.settings_loading import callable_address
 from mesh.tls.material import TlsFiles
 from mesh.tls.settings import readable, together
 
@@ -55,7 +55,7 @@ def _origins(given: Any) -> Any:
 def _nodes(given: Any) -> Any:
     if not isinstance(given, str):
         return given
-    addresses = [host_and_port(part.strip()) for part in given.split(",") if part.strip()]
+    addresses = [callable_address(part.strip()) for part in given.split(",") if part.strip()]
     parts = [address.rpartition(":") for address in addresses]
     return tuple((host.strip("[]"), int(port)) for host, _, port in parts)
 
@@ -73,6 +73,8 @@ LARGEST_MAX_BODY_BYTES = MAX_MESSAGE_BYTES - MAX_HEAD_BYTES
 
 class GatewaySettings(MemberSettings, ServerSettings):
     """The gateway's settings besides those of every process."""
+
+    SERVICE: ClassVar[str] = "gateway_http"
 
     listen_fd: int | None = Field(None, ge=3, validation_alias="MESH_LISTEN_FD")
     """A listening socket that the parent process passed to the gateway."""
@@ -115,7 +117,11 @@ class GatewaySettings(MemberSettings, ServerSettings):
     )
     """For Strict-Transport-Security, which is sent only over TLS; 0 turns it off."""
     report_url: str | None = Field(
-        None, validation_alias="GATEWAY_REPORT_URL", pattern=r"^(https?://|mailto:)[!-~]{1,500}$"
+        None,
+        validation_alias="GATEWAY_REPORT_URL",
+        pattern=r"^(https?://|mailto:)[!-~]{1,500}$",
+        description="a URL of at most 500 characters without blanks",
+        examples=["https://example.com/report", "mailto:report@example.com"],
     )
     """Where people report problems; the page at / links to it."""
     rest_certificate_file: Path | None = Field(None, validation_alias="GATEWAY_TLS_CERT_FILE")

@@ -1,22 +1,39 @@
 """Reads the settings of a process once, from the environment.
 
-A bad or missing setting ends the process. The message lists every fault at once, each with
-its variable's name.
+A bad or missing setting ends the process with status 78. The message lists every fault at
+once, each with its variable's name.
 """
 
+import os
+import re
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
 
 from mesh.addresses import is_callable_host
 
 
-def host_and_port(address: str) -> str:
-    """Checks that an address reads host:port, and that others can call the host. Raises
-    ValueError otherwise."""
+class WrongSettings(SystemExit):
+    """Ends the process with status 78 (EX_CONFIG of sysexits.h) and the faults on stderr.
+
+    Whoever started the process knows by the status that another start would end alike.
+    """
+
+    def __init__(self, faults: str) -> None:
+        super().__init__(faults)
+        self.code = os.EX_CONFIG
+        sys.stderr.write(f"{faults}\n")
+
+
+def listen_address(address: str) -> str:
+    """Checks that an address reads host:port, and that others can call the host. Port 0 means
+    any free one. Raises ValueError otherwise."""
     host, separator, port = address.rpartition(":")
     if not (host and separator and port.isascii() and port.isdigit() and int(port) < 65536):
         raise ValueError("must be host:port, such as 127.0.0.1:7000")
@@ -25,10 +42,17 @@ def host_and_port(address: str) -> str:
     return address
 
 
+def callable_address(address: str) -> str:
+    """Checks an address at which somebody else listens. Raises ValueError otherwise."""
+    if int(listen_address(address).rpartition(":")[2]) == 0:
+        raise ValueError("must have a port that others can call, and not 0")
+    return address
+
+
 def addresses(text: str) -> str:
     """Checks a list of addresses, separated by commas. Raises ValueError otherwise."""
     for address in text.split(","):
-        host_and_port(address.strip())
+        callable_address(address.strip())
     return text
 
 
@@ -37,6 +61,18 @@ def split_addresses(text: str) -> list[str]:
     return [address.strip() for address in text.split(",")]
 
 
+def instance_of(service: str, instance_id: str) -> str:
+    """Checks the id of one of the service's instances. Raises ValueError otherwise."""
+    is_named = instance_id.startswith(f"{service}-") and len(instance_id) <= 64
+    if is_named and _INSTANCE.fullmatch(instance_id.removeprefix(f"{service}-")):
+        return instance_id
+    raise ValueError(
+        f"must begin with the service's name and a hyphen, such as {service}-1, and have at most "
+        "64 letters, digits, hyphens, dots and underscores"
+    )
+
+
+_INSTANCE = re.compile(r"[A-Za-z0-9_.-]+")
 MIN_SECRET_LENGTH = 16
 
 
@@ -63,16 +99,35 @@ def chosen_secret(variable: str, value: str | None, file: Path | None) -> str:
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
-def load(kind: type[Settings]) -> Settings:
-    """Reads the environment, or ends the process with every fault listed."""
+def load(kind: type[Settings], further_faults: Callable[[], Sequence[str]] = list) -> Settings:
+    """Reads the environment. Raises WrongSettings with every fault listed, and then also with
+    `further_faults`, sentences that begin with their variables."""
     try:
         return kind()
     except ValidationError as error:
         # pydantic names a refused default by its field, and any other fault by its variable.
-        variables = {name: field.validation_alias for name, field in kind.model_fields.items()}
-        faults = [
-            f"  {'.'.join(str(variables.get(str(part)) or part) for part in fault['loc'])}: "
-            f"{fault['msg']}"
-            for fault in error.errors()
-        ]
-        sys.exit("Settings are wrong; set these environment variables:\n" + "\n".join(faults))
+        fields = kind.model_fields
+        by_variable = {str(field.validation_alias): field for field in fields.values()} | fields
+        faults = [f"  {_in_words(fault, by_variable)}" for fault in error.errors()]
+        faults += [f"  {fault}" for fault in further_faults()]
+        raise WrongSettings(
+            "Settings are wrong; set these environment variables:\n" + "\n".join(faults)
+        ) from None
+
+
+def _in_words(fault: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:
+    """The variable and what is wrong with it. In place of the pattern that a value does not match
+    stand the field's description and an example."""
+    named = [fields.get(str(part)) for part in fault["loc"]]
+    variable = ".".join(
+        str(part if field is None else field.validation_alias)
+        for part, field in zip(fault["loc"], named, strict=True)
+    )
+    field = named[0] if named else None
+    match fault["type"]:
+        case "missing":
+            return f"{variable}: is required"
+        case "string_pattern_mismatch" if field is not None and field.examples:
+            return f"{variable}: must be {field.description}, such as {field.examples[0]}"
+        case _:
+            return f"{variable}: {fault['msg'].removeprefix('Value error, ')}"

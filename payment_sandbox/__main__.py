@@ -5,7 +5,6 @@ webhooks are sent by the next process that opens the same book.
 """
 
 import sqlite3
-import sys
 import time
 from uuid import uuid4
 
@@ -17,7 +16,7 @@ from mesh.logs import configure_logs
 from mesh.process.arguments import refuse_arguments
 from mesh.process.listening import ListenFailed
 from mesh.process.runtime import Runtime, run
-from mesh.settings_loading import load
+from mesh.settings_loading import WrongSettings, load
 from payment_sandbox.app import SandboxApp
 from payment_sandbox.config import SandboxSettings
 from payment_sandbox.faults import Faults
@@ -84,7 +83,9 @@ def main() -> None:
     try:
         book = Book(settings.book_file)
     except sqlite3.Error as error:
-        sys.exit(f"SANDBOX_BOOK_FILE: {settings.book_file} cannot be opened ({error}).")
+        raise WrongSettings(
+            f"SANDBOX_BOOK_FILE: {settings.book_file} cannot be opened ({error})."
+        ) from None
     try:
         run(serve(settings, book))
     finally:

@@ -1,29 +1,35 @@
 """Settings of the payment sandbox, read once from the environment."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-from mesh.settings_loading import chosen_secret, host_and_port
+from mesh.settings_loading import chosen_secret, instance_of, listen_address
 from payment_sandbox.faults import FaultRates
 
 
 class SandboxSettings(BaseSettings):
     """It has only the two secrets that a provider shares with its customer."""
 
-    instance_id: str = Field(
-        "payment_sandbox-1",
-        validation_alias="SANDBOX_INSTANCE_ID",
-        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+    instance_id: Annotated[str, AfterValidator(partial(instance_of, "payment_sandbox"))] = Field(
+        "payment_sandbox-1", validation_alias="SANDBOX_INSTANCE_ID"
     )
-    listen: Annotated[str, AfterValidator(host_and_port)] = Field(validation_alias="SANDBOX_LISTEN")
+    listen: Annotated[str, AfterValidator(listen_address)] = Field(
+        validation_alias="SANDBOX_LISTEN"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="MESH_LOG_LEVEL"
     )
     book_file: Path = Field(validation_alias="SANDBOX_BOOK_FILE")
-    webhook_url: str = Field(validation_alias="SANDBOX_WEBHOOK_URL", pattern=r"^https?://[!-~]+$")
+    webhook_url: str = Field(
+        validation_alias="SANDBOX_WEBHOOK_URL",
+        pattern=r"^https?://[!-~]+$",
+        description="a URL without blanks",
+        examples=["http://127.0.0.1:8080/webhooks/payments"],
+    )
     pending_seconds: float = Field(1.0, gt=0.0, le=60.0, validation_alias="SANDBOX_PENDING_SECONDS")
     slow_seconds: float = Field(3.0, gt=0.0, le=60.0, validation_alias="SANDBOX_SLOW_SECONDS")
     faults: Annotated[FaultRates, NoDecode] = Field(FaultRates(), validation_alias="SANDBOX_FAULTS")

@@ -1,12 +1,13 @@
 """The registry's settings, read once from the environment."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from cryptography.x509 import load_pem_x509_certificates
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from mesh.contract.access import REGISTRY
 from mesh.process.config import ServerSettings
 from mesh.settings_loading import addresses, chosen_secret, split_addresses
 
@@ -14,11 +15,19 @@ from mesh.settings_loading import addresses, chosen_secret, split_addresses
 class RegistrySettings(ServerSettings):
     """The settings of every server, and the place of the leases."""
 
+    SERVICE: ClassVar[str] = REGISTRY
+
     etcd: Annotated[str, NoDecode, AfterValidator(addresses)] | None = Field(
         None, validation_alias="REGISTRY_ETCD"
     )
 
-    etcd_user: str | None = Field(None, validation_alias="REGISTRY_ETCD_USER", pattern=r"^\S+$")
+    etcd_user: str | None = Field(
+        None,
+        validation_alias="REGISTRY_ETCD_USER",
+        pattern=r"^\S+$",
+        description="a name without blanks",
+        examples=["registry"],
+    )
     """The user of etcd; None for an etcd without users."""
     etcd_password_file: Path | None = Field(None, validation_alias="REGISTRY_ETCD_PASSWORD_FILE")
     etcd_password: SecretStr | None = Field(

@@ -22,10 +22,10 @@ from typing import Any
 
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
-from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from account_svc.storage import login_reports
+from mesh.postgres.primary_connector import DatabaseUrl
 from mesh.settings_loading import load
 
 CONNECT_TIMEOUT_SECONDS = 3
@@ -34,7 +34,7 @@ CONNECT_TIMEOUT_SECONDS = 3
 class LoginSettings(BaseSettings):
     """Read once, from the environment."""
 
-    database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql://")
+    database_url: DatabaseUrl
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ Exit status: 0 done; 1 failed, refused, or not everything is healthy; 2 wrong us
 
 import sys
 
-import psycopg2
 import typer
 
 from deploy.gachactl import keys, lifecycle, sagas
@@ -61,8 +60,6 @@ def run() -> None:
         _end(FAILED, str(error))
     except MeshError as error:
         _end(FAILED, described(error))
-    except psycopg2.Error as error:
-        _end(FAILED, f"A database does not answer, `gachactl status` shows which: {error}".strip())
     except OSError as error:
         if error.filename is None:
             raise

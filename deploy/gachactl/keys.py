@@ -9,14 +9,17 @@ import typer
 
 from deploy.gachactl.output import Format, FormatOption, print_json, print_rows, print_sentence
 from deploy.gachactl.owned.owner import run_owner
-from deploy.gachactl.target import Folder, layout_of, running_mesh
+from deploy.gachactl.target import Folder, layout_of, require_runner, running_mesh
 from deploy.local.errors import WrongUsage
 from deploy.local.layout import DEFAULT_FOLDER, Layout
 from deploy.local.mesh_file import Mesh
 from deploy.local.secrets import operator
+from deploy.local.secrets.credentials import IDENTITIES
+from mesh.contract.access import ADMIN, REGISTRY
 
 OWNER = "account_svc"
-
+SERVICES = (*(name for name in IDENTITIES if name != ADMIN), REGISTRY)
+"""Those that accept an operator's token."""
 
 Revoke = Annotated[
     str | None,
@@ -99,7 +102,7 @@ def _environment(layout: Layout, mesh: Mesh) -> dict[str, str]:
 def admin_token(
     folder: Folder = DEFAULT_FOLDER,
     service: Annotated[
-        str, typer.Option("--for", help="The service that the token is for.")
+        str, typer.Option("--for", help=f"The service that takes it: {', '.join(SERVICES)}.")
     ] = "gacha_svc",
     key_file: Annotated[
         Path | None,
@@ -114,7 +117,16 @@ def admin_token(
 
     JSON: {"token": TOKEN}.
     """
-    token = operator.identity(key_file or layout_of(folder).admin_key).towards(service).token()
+    if service not in SERVICES:
+        raise WrongUsage(
+            f"There is no service {service!r}: use --for (make: FOR=) with one of "
+            f"{', '.join(SERVICES)}."
+        )
+    if key_file is None:
+        layout = layout_of(folder)
+        require_runner(layout)
+        key_file = layout.admin_key
+    token = operator.identity(key_file).towards(service).token()
     if output is Format.JSON:
         print_json({"token": token})
     else:

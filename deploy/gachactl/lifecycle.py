@@ -5,17 +5,21 @@ import os
 import shutil
 import signal
 import sys
+import time
 from typing import Annotated
 
+import psutil
 import typer
 
 from deploy.gachactl.mesh_report import print_mesh, print_mesh_json
 from deploy.gachactl.output import Format, FormatOption, say, say_with_time
 from deploy.gachactl.target import Folder, layout_of, require_runner, running_mesh
+from deploy.local import mesh_file
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
 from deploy.local.supervision import control, run_lock
 from deploy.local.supervision.health import HEALTHY, health_of
+from deploy.local.waiting import FIRST_REPORT_SECONDS, NEXT_REPORT_SECONDS, not_ended, sentence
 
 STOP_TIMEOUT_SECONDS = 90.0
 
@@ -27,18 +31,36 @@ def down(folder: Folder = DEFAULT_FOLDER) -> None:
     if pid is None:
         say(f"Nothing runs in {layout.folder}.")
         return
+    say_with_time(f"Stopping the mesh in {layout.folder}.")
     stop_runner(layout, pid)
     say("Everything is stopped.")
 
 
 def stop_runner(layout: Layout, pid: int) -> None:
     """Ends the runner with all its processes. Raises LocalRunError when it does not end."""
+    names = _names_by_pid(layout)
     os.kill(pid, signal.SIGTERM)
-    if not run_lock.wait_until_free(layout.lock, timeout_seconds=STOP_TIMEOUT_SECONDS):
-        raise LocalRunError(
-            f"The runner (process {pid}) still runs after {STOP_TIMEOUT_SECONDS:.0f} s. "
-            f"`kill -9 {pid}` ends it and everything that it started."
-        )
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    pause_seconds = FIRST_REPORT_SECONDS
+    while not run_lock.wait_until_free(layout.lock, timeout_seconds=pause_seconds):
+        if time.monotonic() > deadline:
+            raise LocalRunError(
+                f"The runner (process {pid}) still runs after {STOP_TIMEOUT_SECONDS:.0f} s. "
+                f"`kill -9 {pid}` ends it and everything that it started."
+            )
+        running = [name for each, name in names.items() if psutil.pid_exists(each)]
+        say_with_time(sentence(not_ended(running or ["the runner"])))
+        pause_seconds = NEXT_REPORT_SECONDS
+
+
+def _names_by_pid(layout: Layout) -> dict[int, str]:
+    """The processes of a mesh that is up."""
+    try:
+        mesh = mesh_file.read(layout.mesh)
+    except ValueError:
+        return {}
+    processes = [] if mesh is None else mesh["processes"]
+    return {each["pid"]: each["name"] for each in processes if each["pid"] is not None}
 
 
 def status(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE) -> None:
@@ -84,9 +106,10 @@ def clean(folder: Folder = DEFAULT_FOLDER, yes: Yes = False) -> None:
         raise LocalRunError(f"{layout.folder} is not a mesh's folder: it is left as it is.")
     with run_lock.hold(layout.lock) as is_ours:
         if not is_ours:
-            raise LocalRunError("The mesh runs: stop it first with `make down` (`gachactl down`).")
+            raise LocalRunError(f"The mesh runs: stop it first with {layout.command('down')}.")
         if not yes:
             _ask_before_deleting(layout)
+        say_with_time(f"Deleting {layout.folder}.")
         try:
             shutil.rmtree(layout.folder)
         except PermissionError as error:
@@ -101,7 +124,7 @@ def _ask_before_deleting(layout: Layout) -> None:
     if not sys.stdin.isatty():
         raise LocalRunError(
             f"This deletes all {what}, so it asks, and there is no terminal to answer. Nothing "
-            "was deleted. `make clean YES=1` (`gachactl clean --yes`) deletes without asking."
+            f"was deleted. {layout.command('clean --yes', 'clean YES=1')} deletes without asking."
         )
     if not typer.confirm(f"Delete all {what}?", err=True):
         raise LocalRunError("Nothing was deleted.")

@@ -15,10 +15,10 @@ UNKNOWN = "unknown"
 TRY = """\
 Try it:
   {curl} {gateway}/register -H 'Content-Type: application/json' \
--d '{{"username": "{name}", "password": "a long password", "email": "{name}@example.com"}}'
+-d '{{"username": "{name}", "password": "a long password", "email": "{name}@example.com"}}' &&
   TOKEN=$({curl} {gateway}/login -H 'Content-Type: application/json' \
 -d '{{"username": "{name}", "password": "a long password"}}' \
-| sed 's/.*"token": *"\\([^"]*\\)".*/\\1/')
+| sed -n 's/.*"token": *"\\([^"]*\\)".*/\\1/p' | grep .) &&
   {curl} {gateway}/buy-currency -H "Authorization: Bearer $TOKEN" \
 -H 'Content-Type: application/json' \
 -d '{{"amount": 1600, "paymentMethod": "credit_card"}}' \
@@ -62,7 +62,7 @@ def print_mesh_json(mesh: Mesh, health: Mapping[str, str] | None = None) -> None
 
 def print_examples(mesh: Mesh) -> None:
     """Prints calls to try, ready to be pasted, with a name that nobody has yet."""
-    curl = "curl -s"
+    curl = "curl -sS --fail-with-body"
     if mesh["tls"] is not None:
         curl += f" --cacert {shlex.quote(mesh['tls']['ca'])}"
     with contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ the same idempotency keys.
 
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Annotated, TypeVar
 from uuid import UUID
 
@@ -14,7 +15,7 @@ import typer
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from deploy.gachactl.output import Format, FormatOption, print_json, print_rows, print_sentence
-from deploy.gachactl.target import Folder, database_urls
+from deploy.gachactl.target import Folder, database_urls, layout_of
 from deploy.local.errors import LocalRunError, WrongUsage
 from deploy.local.layout import DEFAULT_FOLDER
 from mesh.saga import rows as saga_rows
@@ -40,7 +41,7 @@ def show_list(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TAB
     found = [
         (database, saga)
         for database, url in database_urls(folder).items()
-        for saga in _in_database(url, saga_rows.list_open)
+        for saga in _in_database(folder, url, saga_rows.list_open)
     ]
     if output is Format.JSON:
         print_json({"sagas": [_as_json(database, saga) for database, saga in found]})
@@ -67,15 +68,14 @@ def retry(
         wanted = str(UUID(saga_id))
     except ValueError:
         raise WrongUsage(
-            f"{saga_id!r} is no saga's id: it must be a UUID, as `gachactl sagas list` "
-            "(`make sagas`) shows it."
+            f"{saga_id!r} is no saga's id: it must be a UUID, as {_list_command(folder)} shows it."
         ) from None
 
     def retry_or_wake(cursor: Cursor) -> bool:
         return saga_rows.retry(cursor, wanted) or saga_rows.wake(cursor, wanted)
 
     for database, url in database_urls(folder).items():
-        if _in_database(url, retry_or_wake):
+        if _in_database(folder, url, retry_or_wake):
             if output is Format.JSON:
                 print_json({"database": database, "saga_id": wanted})
             else:
@@ -83,7 +83,7 @@ def retry(
             return
     raise LocalRunError(
         f"{wanted} is neither under way nor parked: it has ended, or never was. "
-        "`gachactl sagas list` (`make sagas`) shows those that are."
+        f"{_list_command(folder)} shows those that are."
     )
 
 
@@ -100,8 +100,18 @@ def _as_json(database: str, saga: Saga) -> dict[str, object]:
     }
 
 
-def _in_database(url: str, work: Callable[[Cursor], T]) -> T:
-    with closing(psycopg2.connect(url, connect_timeout=CONNECT_TIMEOUT_SECONDS)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            return work(cursor)
+def _list_command(folder: Path) -> str:
+    return layout_of(folder).command("sagas list", "sagas")
+
+
+def _in_database(folder: Path, url: str, work: Callable[[Cursor], T]) -> T:
+    try:
+        with closing(psycopg2.connect(url, connect_timeout=CONNECT_TIMEOUT_SECONDS)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                return work(cursor)
+    except psycopg2.Error as error:
+        status = layout_of(folder).command("status")
+        raise LocalRunError(
+            f"A database does not answer, {status} shows which: {str(error).strip()}"
+        ) from error

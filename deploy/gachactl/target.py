@@ -38,9 +38,7 @@ def require_runner(layout: Layout) -> int:
     """The pid of the runner of the mesh in a folder. Raises NothingRuns."""
     pid = run_lock.holder_pid(layout.lock)
     if pid is None:
-        raise NothingRuns(
-            f"Nothing runs in {layout.folder}: start it with `make up` (or `gachactl up`)."
-        )
+        raise NothingRuns(f"Nothing runs in {layout.folder}: start it with {layout.command('up')}.")
     return pid
 
 
@@ -52,8 +50,8 @@ def running_mesh(layout: Layout) -> Mesh:
         mesh = mesh_file.read(layout.mesh)
     except ValueError as error:
         raise LocalRunError(
-            f"{layout.mesh} is damaged ({error}): start the mesh again with `make down` and "
-            "`make up`."
+            f"{layout.mesh} is damaged ({error}): start the mesh again with "
+            f"{layout.command('down')} and {layout.command('up')}."
         ) from error
     if mesh is None:
         raise LocalRunError("The mesh is starting or stopping: try again when it is up.")

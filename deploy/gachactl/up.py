@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shlex
 import signal
 from dataclasses import replace
 
@@ -60,7 +59,7 @@ def up(
         options = ["--port", str(port), "--gateways", str(gateways), "--profile", profile]
         status = detached.start(layout, [*options, *(["--tls"] if tls else [])])
         if status == 0:
-            say(f"It runs in the background; {_stop_command(layout)} stops it.")
+            say(f"It runs in the background; {layout.command('down')} stops it.")
             _print(running_mesh(layout), output)
         raise typer.Exit(status)
 
@@ -68,7 +67,7 @@ def up(
         if ready_fd >= 0:
             detached.report_ready(ready_fd)
         else:
-            say_to_log(f"Ctrl-C or {_stop_command(layout)} stops it.")
+            say_to_log(f"Ctrl-C or {layout.command('down')} stops it.")
             _print(mesh, output)
 
     _run(layout, port, topology, on_ready)
@@ -92,12 +91,6 @@ def _run(layout: Layout, port: int, topology: Topology, on_ready: OnReady) -> No
         raise typer.Exit(STOPPED_EARLY)
 
 
-def _stop_command(layout: Layout) -> str:
-    if layout.folder == DEFAULT_FOLDER:
-        return "`make down` (`gachactl down`)"
-    return f"`gachactl down --folder {shlex.quote(str(layout.folder))}`"
-
-
 def _print(mesh: Mesh, output: Format) -> None:
     if output is Format.JSON:
         print_mesh_json(mesh)
@@ -111,5 +104,5 @@ def _refuse_second(layout: Layout) -> None:
     if pid is not None:
         raise LocalRunError(
             f"A mesh runs in {layout.folder} already (its runner is process {pid}). See it with "
-            "`make status` (`gachactl status`), stop it with `make down` (`gachactl down`)."
+            f"{layout.command('status')}, stop it with {layout.command('down')}."
         )

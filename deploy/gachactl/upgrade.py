@@ -40,7 +40,7 @@ def upgrade(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE
         raise LocalRunError(
             "The new code does not start, for the reason above, and the mesh is stopped. Its data "
             "is as it was, apart from the schemas that were brought up to date. Repair the code "
-            "and start with `make up` (`gachactl up`)."
+            f"and start with {layout.command('up')}."
         )
     say_with_time(f"It serves again; that took {time.monotonic() - stopped_at:.0f} s.")
     _print(running_mesh(layout), output)
@@ -67,7 +67,7 @@ def _require_loadable() -> None:
         last = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
         raise LocalRunError(
             f"The new code cannot be loaded ({last}). Nothing was stopped. If a package is "
-            "missing, `make upgrade` installs it."
+            "missing, `make embedded` installs it."
         )
 
 

@@ -1,5 +1,6 @@
 """The folder of a mesh, `var/` by default: the paths of everything that the runner keeps."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,14 @@ class Layout:
     @property
     def payment_sandbox(self) -> Path:
         return self.folder / "payment_sandbox"
+
+    def command(self, gachactl: str, make: str = "") -> str:
+        """A command for this mesh, as messages show it: "`make down` (`gachactl down`)", or
+        "`gachactl down --folder FOLDER`", since make knows only the default folder. `make` is its
+        target and variables where they differ from `gachactl`."""
+        if self.folder == DEFAULT_FOLDER:
+            return f"`make {make or gachactl}` (`gachactl {gachactl}`)"
+        return f"`gachactl {gachactl} --folder {shlex.quote(str(self.folder))}`"
 
     def service_key(self, name: str) -> Path:
         """The private key of a service, or of mesh.contract.access.ADMIN."""

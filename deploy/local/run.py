@@ -8,8 +8,9 @@ stop is the reverse. If the start fails, everything that was started is stopped 
 import asyncio
 import random
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from deploy.local import embedded_profile, mesh_file, source_code, xds_file
 from deploy.local.catalog import introduce_catalog
@@ -22,9 +23,10 @@ from deploy.local.secrets.mesh_certificates import certificates_for
 from deploy.local.servers import databases, etcd, ports, postgres
 from deploy.local.supervision import control, logs, one_shot, roll
 from deploy.local.supervision.stop_signals import stop_on_signals
-from deploy.local.supervision.supervisor import Supervisor, wait_until_ready
+from deploy.local.supervision.supervisor import SupervisedProcess, Supervisor, wait_until_ready
 from deploy.local.supervision.visibility import Visibility
 from deploy.local.topology import DATABASES, GATEWAY, TWO_OF_EACH, Topology, instance_names
+from deploy.local.waiting import not_ended, reported
 
 START_TIMEOUT_SECONDS = 120.0
 KEEPER_PAUSE_SECONDS = 1.0
@@ -127,23 +129,30 @@ class MeshRun:
         say(f"Starting the databases, the cache, {registries}, in {self._layout.folder}.")
         data_tier = supervisor.start(profile.data_tier())
         foundation = [*data_tier, *supervisor.start(profile.registries())]
-        servers = [each for each in data_tier if each.spec.role == "postgres"]
-        await wait_until_ready(servers, timeout_seconds=START_TIMEOUT_SECONDS)
-        say("Bringing the schemas up to date.")
-        await asyncio.gather(*(self._migrate(role) for role in DATABASES))
+        await _together(
+            wait_until_ready(foundation, timeout_seconds=START_TIMEOUT_SECONDS, say=say),
+            self._bring_schemas_up_to_date(data_tier),
+        )
         say("Starting the services, the gateway and the payment sandbox.")
         rest = supervisor.start(
             [profile.payment_sandbox(), *profile.services(), *profile.gateways()]
         )
-        await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS)
+        await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS, say=say)
         say("Introducing the catalog.")
         gateway = profile.address(GATEWAY)
-        await asyncio.to_thread(introduce_catalog, gateway, certificates.client, self._layout, say)
+        call = partial(introduce_catalog, gateway, certificates.client, self._layout, say)
+        await reported(asyncio.to_thread(call), lambda: ["no answer to GET /initdb yet"], say)
         self._is_up = True
         xds_file.write(self._layout.xds, profile.registry_addresses, certificates.operator_files)
         mesh_file.write(self._layout.mesh, self._describe())
         say("Everything is healthy.")
         self._on_ready(self._describe())
+
+    async def _bring_schemas_up_to_date(self, data_tier: list[SupervisedProcess]) -> None:
+        servers = [each for each in data_tier if each.spec.role == "postgres"]
+        await wait_until_ready(servers, timeout_seconds=START_TIMEOUT_SECONDS, say=self._say)
+        self._say("Bringing the schemas up to date.")
+        await _together(*(self._migrate(role) for role in DATABASES))
 
     async def _migrate(self, role: str) -> None:
         name = f"{role}-migrate"
@@ -154,7 +163,7 @@ class MeshRun:
             "MESH_INSTANCE_ID": name,
             "DATABASE_URL": self._profile.database_url(DATABASES[role], databases.OWNER),
         }
-        await one_shot.run(
+        migration = one_shot.run(
             f"`python -m {role} migrate`",
             bound_to_parent([sys.executable, "-m", role, "migrate"]),
             environment=environment,
@@ -162,6 +171,7 @@ class MeshRun:
             log=self._layout.log(name),
             timeout_seconds=START_TIMEOUT_SECONDS,
         )
+        await reported(migration, lambda: not_ended([name]), self._say)
 
     async def _stop(self) -> None:
         self._is_up = False
@@ -187,7 +197,7 @@ class MeshRun:
             raise LocalRunError(
                 f"The code was changed since this mesh was started: {source_code.in_words(changed)}"
                 ". A rolling restart would give new code neither its schemas nor its settings, so "
-                "nothing was restarted. `make upgrade` (`gachactl upgrade`) starts the whole mesh "
+                f"nothing was restarted. {self._layout.command('upgrade')} starts the whole mesh "
                 "from the new code."
             )
 
@@ -237,6 +247,16 @@ class MeshRun:
                 for each in self._supervisor.processes
             ],
         }
+
+
+async def _together(*works: Coroutine[Any, Any, None]) -> None:
+    """Runs all of them. The first that fails cancels the others, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 async def keep_going(

@@ -118,6 +118,8 @@ class Database:
         self._clock = clock
         let_psycopg2_wait_in_fibers()
         self._connector = Connector(url, connect_timeout_seconds)
+        self.wanted = self._connector.wanted
+        """Which role connects to which database."""
         self._work_timeout_seconds = work_timeout_seconds
         self._turns = Turns(connection_count, max_waiting=MAX_WAITING)
         self.room_to_wait = Turns(max(1, connection_count // 2))

@@ -9,11 +9,13 @@ role's defaults are: time zone, isolation, encoding, search path and timeouts.
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import psycopg2
+from psycopg2 import ProgrammingError
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extensions import parse_dsn
+from pydantic import AfterValidator, Field
 
 from mesh.postgres.fibers import WaitedTooLong, at_most
 
@@ -42,6 +44,28 @@ _OPTIONS: Mapping[str, object] = {
 }
 
 
+def _database_url(url: str) -> str:
+    """Raises ValueError; its message never contains the password."""
+    if not url.startswith("postgresql://"):
+        raise ValueError(f"must be a URL that begins with postgresql://, such as {EXAMPLE_URL}")
+    try:
+        arguments = parse_dsn(url)
+    except ProgrammingError:
+        raise ValueError(
+            f"is no URL that libpq can read, such as {EXAMPLE_URL}; escape special characters of "
+            "the password, as %40 for @"
+        ) from None
+    hosts, ports = (str(arguments.get(part, "")).split(",") for part in ("host", "port"))
+    if len(ports) not in (1, len(hosts)):
+        raise ValueError("must have a port for each host, or one for all")
+    return url
+
+
+EXAMPLE_URL = "postgresql://account_service:PASSWORD@127.0.0.1:5432/account"
+DatabaseUrl = Annotated[str, AfterValidator(_database_url), Field(validation_alias="DATABASE_URL")]
+"""The setting that names a service's database, with one or several hosts."""
+
+
 class Connector:
     """Makes connections in autocommit mode."""
 
@@ -59,6 +83,9 @@ class Connector:
         self._arguments: dict[str, Any] = {**_OPTIONS, **arguments}
         self._timeout_seconds = timeout_seconds
         self._answered_last = 0
+        user = arguments.get("user", "the system's user")
+        self.wanted = f"as role {user} to database {arguments.get('dbname', user)}"
+        """What is tried, without the hosts and the password."""
 
     def connect(self) -> Connection:
         """A connection to the first host that answers and accepts writes.

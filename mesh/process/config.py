@@ -3,50 +3,74 @@
 `mesh.settings_loading.load` reads them.
 """
 
-import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import NoDecode
 
 from mesh.identity.key_files import BadKeyFolder
 from mesh.identity.keys import load_private_key
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.identity.service_keys import ServiceKeyFolder
-from mesh.settings_loading import addresses, host_and_port, split_addresses
+from mesh.settings_loading import (
+    WrongSettings,
+    addresses,
+    instance_of,
+    listen_address,
+    split_addresses,
+)
 from mesh.tls.settings import TlsSettings
 
 
-class MeshSettings(TlsSettings):
-    """Settings of every process."""
+def _public_keys(folder: Path) -> Path:
+    try:
+        ServiceKeyFolder(folder)
+    except BadKeyFolder as error:
+        raise ValueError(
+            f"{error}. Write a service's public key there with: openssl pkey -in KEY_FILE "
+            "-pubout -out NAME.pem"
+        ) from None
+    return folder
 
-    instance_id: str = Field(validation_alias="MESH_INSTANCE_ID", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    listen: Annotated[str, AfterValidator(host_and_port)] = Field(validation_alias="MESH_LISTEN")
-    metrics_listen: Annotated[str, AfterValidator(host_and_port)] | None = Field(
+
+def _private_key_file(path: Path) -> Path:
+    _private_key(path)
+    return path
+
+
+class MeshSettings(TlsSettings):
+    """Settings of every process. `SERVICE` is the service whose instance it is."""
+
+    SERVICE: ClassVar[str]
+
+    instance_id: str = Field(validation_alias="MESH_INSTANCE_ID")
+    listen: Annotated[str, AfterValidator(listen_address)] = Field(validation_alias="MESH_LISTEN")
+    metrics_listen: Annotated[str, AfterValidator(listen_address)] | None = Field(
         None, validation_alias="MESH_METRICS_LISTEN"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="MESH_LOG_LEVEL"
     )
 
+    @field_validator("instance_id")
+    @classmethod
+    def _name_its_service(cls, instance_id: str) -> str:
+        return instance_of(cls.SERVICE, instance_id)
+
 
 class ServerSettings(MeshSettings):
     """Settings of a process that services or operators call, with their tokens."""
 
-    service_keys_dir: Path = Field(validation_alias="MESH_SERVICE_KEYS_DIR")
+    service_keys_dir: Annotated[Path, AfterValidator(_public_keys)] = Field(
+        validation_alias="MESH_SERVICE_KEYS_DIR"
+    )
 
     def service_keys(self) -> ServiceKeyFolder:
-        """The public keys of the services that may call this process. Ends the process if the
-        folder holds no key, or a file that is not a valid key."""
-        try:
-            return ServiceKeyFolder(self.service_keys_dir)
-        except BadKeyFolder as error:
-            sys.exit(
-                f"MESH_SERVICE_KEYS_DIR: {error}. Write a service's public key there with: "
-                "openssl pkey -in KEY_FILE -pubout -out NAME.pem"
-            )
+        """The public keys of the services that may call this process. Raises BadKeyFolder if the
+        folder was harmed since the settings were read."""
+        return ServiceKeyFolder(self.service_keys_dir)
 
 
 class MemberSettings(MeshSettings):
@@ -55,23 +79,20 @@ class MemberSettings(MeshSettings):
     registries: Annotated[str, NoDecode, AfterValidator(addresses)] = Field(
         validation_alias="MESH_REGISTRIES"
     )
-    service_key_file: Path = Field(validation_alias="MESH_SERVICE_KEY_FILE")
+    service_key_file: Annotated[Path, AfterValidator(_private_key_file)] = Field(
+        validation_alias="MESH_SERVICE_KEY_FILE"
+    )
 
     def registry_addresses(self) -> list[str]:
         """The addresses of the registries; they are interchangeable."""
         return split_addresses(self.registries)
 
-    def identity(self, service: str) -> ServiceIdentity:
-        """The identity of this process, with its service's private key. Ends the process if
-        the key file is invalid, or if the registry would refuse the instance's id."""
-        if not self.instance_id.startswith(f"{service}-"):
-            sys.exit(
-                f"MESH_INSTANCE_ID: must begin with the service's name, such as {service}-1, "
-                f"and is {self.instance_id}."
-            )
+    def identity(self) -> ServiceIdentity:
+        """The identity of this process, with its service's private key. Raises WrongSettings if
+        the key file was harmed since the settings were read."""
         path = self.service_key_file
         key = read_private_key("MESH_SERVICE_KEY_FILE", path)
-        return ServiceIdentity(key, service, key_file=path)
+        return ServiceIdentity(key, self.SERVICE, key_file=path)
 
 
 class ServiceSettings(MemberSettings, ServerSettings):
@@ -79,11 +100,18 @@ class ServiceSettings(MemberSettings, ServerSettings):
 
 
 def read_private_key(variable: str, path: Path) -> Ed25519PrivateKey:
-    """Reads a key file, or ends the process saying which variable names a bad one."""
+    """Reads a key file. Raises WrongSettings that says which variable names a bad one."""
+    try:
+        return _private_key(path)
+    except ValueError as error:
+        raise WrongSettings(f"{variable}: {error}") from None
+
+
+def _private_key(path: Path) -> Ed25519PrivateKey:
     try:
         return load_private_key(path.read_bytes())
     except (OSError, ValueError) as error:
-        sys.exit(
-            f"{variable}: {path} holds no Ed25519 private key in PKCS8 PEM form ({error}). "
-            "Make one with: openssl genpkey -algorithm ed25519 -out FILE"
-        )
+        raise ValueError(
+            f"{path} holds no Ed25519 private key in PKCS8 PEM form ({error}). Make one with: "
+            "openssl genpkey -algorithm ed25519 -out FILE"
+        ) from None

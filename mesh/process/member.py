@@ -68,7 +68,7 @@ class Member(ProcessParts):
     def __init__(self, runtime: Runtime, settings: MemberSettings, service: str) -> None:
         """Starts watching the registry. Raises CertificateRefused; ends the process if the key
         or the instance's id is wrong."""
-        self.identity = settings.identity(service)
+        self.identity = settings.identity()
         super().__init__(runtime, settings, service)
         self._registries = settings.registry_addresses()
         self._registry_token = self.identity.towards(REGISTRY).token

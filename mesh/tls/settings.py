@@ -22,7 +22,11 @@ class TlsSettings(BaseSettings):
     tls_key_file: Path | None = Field(None, validation_alias="MESH_TLS_KEY_FILE")
     tls_ca_file: Path | None = Field(None, validation_alias="MESH_TLS_CA_FILE")
     tls_server_name: str | None = Field(
-        None, validation_alias="MESH_TLS_SERVER_NAME", pattern=r"^[A-Za-z0-9.-]{1,253}$"
+        None,
+        validation_alias="MESH_TLS_SERVER_NAME",
+        pattern=r"^[A-Za-z0-9.-]{1,253}$",
+        description="a host name",
+        examples=["mesh.internal"],
     )
     """The host name in every server's certificate, if certificates do not name addresses."""
     tls_files: TlsFiles | None = Field(

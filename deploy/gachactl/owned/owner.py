@@ -14,11 +14,15 @@ import typer
 
 from deploy.local.layout import REPOSITORY
 
+FAILED, WRONG_USAGE = 1, 2
+PASSED_ON = (FAILED, WRONG_USAGE)
+
 
 def run_owner(service: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Any:
     """The result of `python -m SERVICE ARGUMENTS`, decoded.
 
-    Raises typer.Exit with its status when it fails; it has printed the reason by then.
+    Raises typer.Exit when it fails, with its status, or 1 if that is none of gachactl's; it has
+    printed the reason by then.
     """
     done = subprocess.run(
         [sys.executable, "-m", service, *arguments],
@@ -30,5 +34,5 @@ def run_owner(service: str, arguments: Sequence[str], environment: Mapping[str, 
         check=False,
     )
     if done.returncode != 0:
-        raise typer.Exit(done.returncode if done.returncode > 0 else 1)
+        raise typer.Exit(done.returncode if done.returncode in PASSED_ON else FAILED)
     return json.loads(done.stdout)

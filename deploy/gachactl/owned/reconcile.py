@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from deploy.gachactl.output import Format, FormatOption, print_json, print_rows, print_sentence
+from deploy.gachactl.output import (
+    Format,
+    FormatOption,
+    print_json,
+    print_rows,
+    print_sentence,
+    say_with_time,
+)
 from deploy.gachactl.owned.owner import run_owner
 from deploy.gachactl.target import Folder, database_urls, layout_of, running_mesh
 from deploy.local.layout import DEFAULT_FOLDER
@@ -46,7 +53,9 @@ def reconcile(
     arguments = ["reconcile", f"--days={days}", f"--grace={grace}"]
     if follow:
         arguments.append("--follow")
-    result = run_owner(OWNER, arguments, _environment(folder))
+    environment = _environment(folder)
+    say_with_time(f"Comparing the provider, the purchases and the ledger of the last {days} days.")
+    result = run_owner(OWNER, arguments, environment)
     if output is Format.JSON:
         print_json(result)
     else:

@@ -22,10 +22,11 @@ from deploy.local.layout import DEFAULT_FOLDER
 from mesh.settings_loading import load
 from mesh.tls.security import security_read_once
 from mesh.tls.settings import TlsSettings
-from mesh.txn.model import gid_age_seconds
+from mesh.txn.model import gid_age_seconds, is_gid
 
 YOUNG_SECONDS = 10.0
 """A younger transaction may still be running: its coordinator may only be slow."""
+EXAMPLE_GID = "gacha_svc-1:1767225600000:9f2c4e61ab03d785"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,7 +64,7 @@ def show_list(
     if output is Format.JSON:
         print_json(listing_json(listing, PULLS))
     else:
-        Reporter().show(listing, PULLS)
+        Reporter().show(listing, PULLS, layout_of(folder))
     if listing.failures:
         Reporter().show_failures(listing)
         raise typer.Exit(1)
@@ -85,6 +86,12 @@ def settle(
     Exit status 0 when both sides have the same outcome. JSON: {"gid", "outcome": commit, abort
     or null, "is_complete", "steps": [{"service", "error": SENTENCE or null, "was_lost"}, ...]}.
     """
+    if not is_gid(gid):
+        listed = layout_of(folder).command("tx list", "tx")
+        raise WrongUsage(
+            f"{gid!r} is no transaction's gid: it reads <coordinator>:<created_ms>:<random>, such "
+            f"as {EXAMPLE_GID}, and {listed} shows those of all transactions under way."
+        )
     access = _access(folder, registries, key_file)
     age_seconds = max(0.0, gid_age_seconds(gid, time.time()))
     if age_seconds < YOUNG_SECONDS and not yes:

@@ -7,6 +7,7 @@ from deploy.gachactl.output import print_sentence, print_table, say
 from deploy.gachactl.transactions.listing import Listing, State, Transaction
 from deploy.gachactl.transactions.resolution import Resolution, Step
 from deploy.gachactl.transactions.sides import Services
+from deploy.local.layout import Layout
 from mesh.errors import MeshError
 from mesh.txn.decisions import Decision
 from mesh.txn.model import AlreadyCommitted, BranchLost, Outcome, RedoRefused
@@ -14,7 +15,7 @@ from mesh.txn.model import AlreadyCommitted, BranchLost, Outcome, RedoRefused
 GUIDE = "docs/operations.md"
 REFUSED_KEY = (
     "The services refused the key: give the operators' key of this mesh with --key-file "
-    "(or MESH_SERVICE_KEY_FILE). `make up` keeps it in var/secrets/service_keys/admin.pem."
+    "(or MESH_SERVICE_KEY_FILE). In a mesh's folder it is secrets/service_keys/admin.pem."
 )
 
 _DONE = {Outcome.COMMIT: "committed", Outcome.ABORT: "aborted"}
@@ -24,8 +25,8 @@ _PREPARED = {True: "prepared", False: "-", None: "?"}
 class Reporter:
     """Prints results to standard output, and failures to standard error."""
 
-    def show(self, listing: Listing, services: Services) -> None:
-        """Prints the unfinished transactions."""
+    def show(self, listing: Listing, services: Services, layout: Layout) -> None:
+        """Prints the unfinished transactions of the mesh of `layout`, or of another one."""
         if listing.transactions:
             self._show_table(listing.transactions, services)
         elif not listing.failures:
@@ -34,7 +35,8 @@ class Reporter:
             print_sentence("There are more than can be listed at once: these are the oldest.")
         if any(each.state is State.OVERDUE for each in listing.transactions):
             print_sentence(
-                f"`gachactl tx resolve GID` (make: GID=...) says why one is overdue. See {GUIDE}."
+                f"{layout.command('tx resolve GID', 'tx GID=...')} says why one is overdue. "
+                f"See {GUIDE}."
             )
 
     def show_failures(self, listing: Listing) -> None:

@@ -60,7 +60,9 @@ class PlainText:
 
     def renew(self) -> int:
         """Issues all certificates anew, and returns their number. Raises LocalRunError."""
-        raise LocalRunError("This mesh has no certificates: start it with `make up TLS=1`.")
+        raise LocalRunError(
+            "This mesh has no certificates: it was started without --tls (make: TLS=1)."
+        )
 
     async def keep_renewing(self, say: Callable[[str], None]) -> None:
         """Renews them until it is cancelled. Reports a failure, and tries again next time."""

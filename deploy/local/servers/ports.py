@@ -81,8 +81,8 @@ def assign(
     for name in names:
         port = fixed.get(name) or remembered.get(name)
         if name in fixed:
-            _require_free(name, fixed[name], release_seconds)
-        elif port is None or port in taken_by_us or not _becomes_free(port, release_seconds):
+            _require_free(name, fixed[name], release_seconds, say)
+        elif port is None or port in taken_by_us or not _becomes_free(port, release_seconds, say):
             if port is not None:
                 say(f"Port {port} of {name} is taken by now; it gets another.")
             port = next(other for other in others if other not in taken_by_us)
@@ -96,20 +96,23 @@ def assign(
     return assigned
 
 
-def _require_free(name: str, port: int, release_seconds: float) -> None:
+def _require_free(name: str, port: int, release_seconds: float, say: Callable[[str], None]) -> None:
     if port < 1024 and os.geteuid() != 0 and not is_free(port):
         raise LocalRunError(
             f"Port {port} for {name} may not be opened by an ordinary user, or is taken. "
-            "Choose one above 1023: `make up PORT=9000` (or `gachactl up --port 9000`)."
+            "Choose one above 1023, such as --port 9000 (make: PORT=9000)."
         )
-    if not _becomes_free(port, release_seconds):
+    if not _becomes_free(port, release_seconds, say):
         raise LocalRunError(
-            f"Port {port}, which {name} needs, is taken{_by_whom(port)}. Choose another with "
-            "`make up PORT=9000` (or `gachactl up --port 9000`), or 0 for any free one."
+            f"Port {port}, which {name} needs, is taken{_by_whom(port)}. Choose another, such as "
+            "--port 9000 (make: PORT=9000), or 0 for any free one."
         )
 
 
-def _becomes_free(port: int, release_seconds: float) -> bool:
+def _becomes_free(port: int, release_seconds: float, say: Callable[[str], None]) -> bool:
+    if is_free(port):
+        return True
+    say(f"Waiting up to {release_seconds:.0f} s: port {port} is taken.")
     deadline = time.monotonic() + release_seconds
     while not is_free(port):
         if time.monotonic() > deadline:

@@ -179,7 +179,7 @@ def _own(folder: Path, owner: ServerUser) -> None:
     if os.geteuid() != 0:
         raise LocalRunError(
             f"{folder} belongs to user {folder.stat().st_uid}. Run as that user, or remove "
-            "the folder with its data as that user (`make clean`)."
+            "the folder with its data as that user."
         )
     for path, _, names in os.walk(folder):
         for each in (path, *(os.path.join(path, name) for name in names)):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,8 +25,10 @@ async def run(
     log: Path,
     timeout_seconds: float,
 ) -> None:
-    """Runs the command. Raises LocalRunError, with the end of its log, unless it exits with 0."""
+    """Runs the command. Raises LocalRunError, with what it wrote or the end of its log, unless it
+    exits with 0."""
     spec = ProcessSpec(name, name, "", command, environment, folder, log, make_ready=_never)
+    began_at = processes.size(log)
     process = await processes.spawn(spec)
     try:
         async with asyncio.timeout(timeout_seconds):
@@ -38,6 +41,8 @@ async def run(
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+    if status == os.EX_CONFIG:
+        raise LocalRunError(f"{name} does not start. {processes.lines_since(log, began_at)}")
     if status != 0:
         raise LocalRunError(
             f"{name} {processes.in_words(status)}. The end of its log, {log}:\n"

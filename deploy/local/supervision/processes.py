@@ -82,18 +82,28 @@ def kill_session(pid: int) -> None:
 
 def in_words(status: int) -> str:
     """Describes an exit status of asyncio, which is negative for a signal."""
+    if status == os.EX_CONFIG:
+        return "refuses its settings"
     if status >= 0:
         return f"ended with status {status}"
     return f"was ended by {signal.Signals(-status).name}"
 
 
-def last_lines(log: Path) -> str:
-    """The end of a log; empty if the file is missing."""
+def size(log: Path) -> int:
+    """In bytes; 0 if the file is missing."""
+    return log.stat().st_size if log.exists() else 0
+
+
+def lines_since(log: Path, offset: int) -> str:
+    """What was written to a log from `offset` on, or its end if that is long."""
     try:
         with log.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - MAX_TAIL_BYTES))
-            text = file.read().decode(errors="replace")
+            file.seek(max(offset, size(log) - MAX_TAIL_BYTES))
+            return file.read().decode(errors="replace").strip("\n")
     except FileNotFoundError:
         return ""
-    return "\n".join(text.splitlines()[-LAST_LINE_COUNT:])
+
+
+def last_lines(log: Path) -> str:
+    """The end of a log; empty if the file is missing."""
+    return "\n".join(lines_since(log, 0).splitlines()[-LAST_LINE_COUNT:])

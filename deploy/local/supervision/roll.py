@@ -8,10 +8,12 @@ one here. The payment sandbox is not either, because it stands for another compa
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from deploy.local.errors import LocalRunError
 from deploy.local.supervision.control import Say
-from deploy.local.supervision.supervisor import State, SupervisedProcess, wait_until_ready
+from deploy.local.supervision.supervisor import SupervisedProcess, not_ready, wait_until_ready
+from deploy.local.waiting import not_ended, reported
 
 ORDER = ("etcd", "registry", "account_svc", "gacha_svc", "gateway_http")
 READY_SECONDS = 60.0
@@ -29,14 +31,14 @@ async def roll(processes: Sequence[SupervisedProcess], unseen: Unseen, say: Say)
     processes are then not restarted.
     """
     rolled = [each for role in ORDER for each in processes if each.spec.role == role]
-    await _wait_until_whole(processes, unseen, "Nothing was restarted")
+    await _wait_until_whole(processes, unseen, "Nothing was restarted", say)
     for number, each in enumerate(rolled, 1):
         began_at = time.monotonic()
         say(f"{number}/{len(rolled)} {each.spec.name} (pid {each.pid}) leaves.")
-        await each.restart()
+        await reported(each.restart(), partial(not_ended, [each.spec.name]), say)
         gone_at = time.monotonic()
-        await wait_until_ready([each], timeout_seconds=READY_SECONDS)
-        await _wait_until_whole(processes, unseen, f"Stopped after {each.spec.name}")
+        await wait_until_ready([each], timeout_seconds=READY_SECONDS, say=say)
+        await _wait_until_whole(processes, unseen, f"Stopped after {each.spec.name}", say)
         say(
             f"{number}/{len(rolled)} {each.spec.name} is back (pid {each.pid}): it left in "
             f"{gone_at - began_at:.1f} s, and was seen by all {time.monotonic() - gone_at:.1f} s "
@@ -46,17 +48,18 @@ async def roll(processes: Sequence[SupervisedProcess], unseen: Unseen, say: Say)
 
 
 async def _wait_until_whole(
-    processes: Sequence[SupervisedProcess], unseen: Unseen, progress: str
+    processes: Sequence[SupervisedProcess], unseen: Unseen, progress: str, say: Say
 ) -> None:
-    deadline = time.monotonic() + SEEN_SECONDS
-    while True:
-        missing = [
-            f"{each.spec.name} is {each.state.value}"
-            for each in processes
-            if each.state is not State.READY
-        ] or await unseen()
-        if not missing:
-            return
-        if time.monotonic() > deadline:
-            raise LocalRunError(f"{progress}: {'; '.join(missing)}.")
-        await asyncio.sleep(POLL_SECONDS)
+    missing: list[str] = []
+
+    async def wait() -> None:
+        deadline = time.monotonic() + SEEN_SECONDS
+        while True:
+            missing[:] = not_ready(processes) or await unseen()
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise LocalRunError(f"{progress}: {'; '.join(missing)}.")
+            await asyncio.sleep(POLL_SECONDS)
+
+    await reported(wait(), lambda: missing, say)

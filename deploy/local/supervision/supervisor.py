@@ -1,22 +1,26 @@
 """Keeps processes running: restarts dead ones at once, with the same name and address.
 
-Every process has one task over all its restarts. Restarts are limited by the backoff. Nothing
-that fails here, such as a report on a full disk, ends that task. A stop is final and in order.
+Every process has one task over all its restarts. Restarts are limited by the backoff. A process
+that refuses its settings (status 78) fails a start at its first end. Nothing that fails here,
+such as a report on a full disk, ends that task. A stop is final and in order.
 If the supervisor is killed, the kernel ends its processes: see parent_death.py.
 """
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import partial
 
 from deploy.local.errors import LocalRunError
 from deploy.local.supervision import processes, sockets
-from deploy.local.supervision.backoff import Backoff
+from deploy.local.supervision.backoff import DELAYS_SECONDS, Backoff
 from deploy.local.supervision.processes import ProcessSpec, Say
+from deploy.local.waiting import not_ended, reported
 
 READY_POLL_SECONDS = 0.05
 
@@ -46,7 +50,8 @@ class SupervisedProcess:
         self._say, self._changed, self._clock = say, changed, clock
         self._backoff = Backoff()
         self._ready = asyncio.Event()
-        self._looping = asyncio.Event()
+        self._hopeless = asyncio.Event()
+        self._refusal: str | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._listener: socket.socket | None = None
         self._is_stopping = False
@@ -54,8 +59,9 @@ class SupervisedProcess:
         self._task = asyncio.create_task(self._run(), name=f"supervise {spec.name}")
 
     async def wait_until_ready(self) -> None:
-        """Raises LocalRunError, with the end of its log, when it keeps dying."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._ready, self._looping)]
+        """Raises LocalRunError when it refuses its settings, with what it says of them, or keeps
+        dying, with the end of its log."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._ready, self._hopeless)]
         try:
             await asyncio.wait([*waits, self._task], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -64,6 +70,8 @@ class SupervisedProcess:
         if self._task.done() and not self._task.cancelled():
             self._task.result()
         if not self._ready.is_set():
+            if self._refusal is not None:
+                raise LocalRunError(f"{self.spec.name} does not start. {self._refusal}")
             raise LocalRunError(
                 f"{self.spec.name} does not get ready. The end of its log, {self.spec.log}:\n"
                 f"{processes.last_lines(self.spec.log)}"
@@ -140,6 +148,8 @@ class SupervisedProcess:
             delay_seconds = self._backoff.delay_seconds_after_death(
                 lived_seconds=self._clock() - started, was_ready=self._ready.is_set()
             )
+            if self._refusal is not None:
+                delay_seconds = DELAYS_SECONDS[-1]
             self._ready.clear()
             self.state = State.WAITING
             self._report_death(how, delay_seconds)
@@ -150,6 +160,7 @@ class SupervisedProcess:
 
     async def _live(self) -> str:
         """Runs it from its start to its end; returns a description of how it ended."""
+        began_at = processes.size(self.spec.log)
         try:
             await asyncio.to_thread(self.spec.before_start)
             if self.spec.is_handed_its_socket and self._listener is None:
@@ -166,6 +177,8 @@ class SupervisedProcess:
             readiness.cancel()
             self._process, self.pid = None, None
             processes.kill_session(process.pid)
+        refuses = status == os.EX_CONFIG
+        self._refusal = processes.lines_since(self.spec.log, began_at) if refuses else None
         return processes.in_words(status)
 
     async def _become_ready(self) -> None:
@@ -174,7 +187,7 @@ class SupervisedProcess:
                 break
             await asyncio.sleep(READY_POLL_SECONDS)
         self.state = State.READY
-        self._looping.clear()
+        self._hopeless.clear()
         self._ready.set()
         if self.restart_count:
             self._say(f"{self.spec.name} is ready again (pid {self.pid}).")
@@ -193,13 +206,15 @@ class SupervisedProcess:
             self._say(f"A change of {self.spec.name} could not be reported: {error!r}")
 
     def _report_death(self, how: str, delay_seconds: float) -> None:
-        if not self._backoff.is_loop:
+        if self._refusal is None and not self._backoff.is_loop:
             self._say(f"{self.spec.name} {how}; it is started again.")
             return
-        self._looping.set()
+        self._hopeless.set()
+        if self._backoff.is_loop:
+            how += f", for the {self._backoff.death_count}th time in a row"
         self._say(
-            f"{self.spec.name} {how}, for the {self._backoff.death_count}th time in a row; "
-            f"the next try is in {delay_seconds:.0f} s. Its log says why: {self.spec.log}"
+            f"{self.spec.name} {how}; the next try is in {delay_seconds:.0f} s. Its log says why: "
+            f"{self.spec.log}"
         )
 
 
@@ -220,17 +235,34 @@ class Supervisor:
     async def stop(self, order: Iterable[tuple[str, ...]]) -> None:
         """Stops the processes of each group of roles together, one group after the other."""
         for roles in order:
-            await asyncio.gather(
-                *(each.stop(self.hurry) for each in self.processes if each.spec.role in roles)
+            group = [each for each in self.processes if each.spec.role in roles]
+            await reported(
+                asyncio.gather(*(each.stop(self.hurry) for each in group)),
+                partial(_not_ended, group),
+                self._say,
             )
 
 
-async def wait_until_ready(started: Iterable[SupervisedProcess], *, timeout_seconds: float) -> None:
-    """Raises LocalRunError when one keeps dying, or is not ready in time."""
+def _not_ended(group: Iterable[SupervisedProcess]) -> list[str]:
+    return not_ended([each.spec.name for each in group if each.state is not State.STOPPED])
+
+
+def not_ready(group: Iterable[SupervisedProcess]) -> list[str]:
+    """Those that are not ready, each with what it is."""
+    return [
+        f"{each.spec.name} is {each.state.value}" for each in group if each.state is not State.READY
+    ]
+
+
+async def wait_until_ready(
+    started: Sequence[SupervisedProcess], *, timeout_seconds: float, say: Say
+) -> None:
+    """Raises LocalRunError when one refuses its settings, keeps dying, or is not ready in time."""
     waits = {asyncio.create_task(each.wait_until_ready()): each for each in started}
     try:
         async with asyncio.timeout(timeout_seconds):
-            await asyncio.gather(*waits)
+            missing = partial(not_ready, started)
+            await reported(asyncio.gather(*waits), missing, say)
     except TimeoutError:
         late = [each.spec for wait, each in waits.items() if not wait.done() or wait.cancelled()]
         names = ", ".join(f"{spec.name} (log: {spec.log})" for spec in late)

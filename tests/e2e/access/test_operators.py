@@ -124,6 +124,6 @@ def test_the_command_prints_a_token_that_opens_initdb(locked: httpx.Client, mesh
 
 
 def test_the_command_names_the_missing_key(tmp_path: Path) -> None:
-    made = admin_token("--folder", str(tmp_path))
+    made = admin_token("--key-file", str(tmp_path / "secrets/service_keys/admin.pem"))
     assert (made.returncode, made.stdout) == (1, "")
     assert "secrets/service_keys/admin.pem cannot be used" in made.stderr

@@ -304,7 +304,7 @@ def test_a_mesh_that_does_not_run_is_reported(tmp_path: Path) -> None:
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (3, "")
-    assert "start it with `make up`" in ended.stderr
+    assert f"start it with `gachactl up --folder {tmp_path}`" in ended.stderr
 
 
 def test_made_up_keys_are_refused_and_do_no_harm(

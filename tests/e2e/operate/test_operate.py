@@ -357,15 +357,15 @@ async def test_decisions_are_asked_for_by_gids_and_not_too_many(
 
 def test_the_command_refuses_an_invalid_gid(mesh: Mesh) -> None:
     refused = command("resolve", "no gid", folder=mesh.layout.folder)
-    assert refused.returncode == 1
-    assert "gid must read <coordinator>:<created_ms>:<random>" in refused.stderr
+    assert refused.returncode == 2
+    assert "it reads <coordinator>:<created_ms>:<random>, such as gacha_svc-1:" in refused.stderr
 
 
 def test_the_command_says_when_nothing_runs(tmp_path: Path) -> None:
     for arguments in (["list"], ["resolve", new_gid("nobody", time.time())]):
         asked = command(*arguments, folder=tmp_path)
         assert (asked.returncode, asked.stdout) == (3, "")
-        assert f"Nothing runs in {tmp_path}: start it with `make up`" in asked.stderr
+        assert f"Nothing runs in {tmp_path}: start it with `gachactl up --folder" in asked.stderr
 
 
 def test_the_command_says_when_no_registry_or_key_is_to_be_had(mesh: Mesh, tmp_path: Path) -> None:

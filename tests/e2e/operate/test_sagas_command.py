@@ -87,7 +87,7 @@ def test_a_saga_that_cannot_be_retried_is_reported_in_a_sentence(
 def test_without_a_mesh_it_says_so(tmp_path: Path) -> None:
     refused = sagas(tmp_path, "list")
     assert (refused.returncode, refused.stdout) == (3, "")
-    assert f"Nothing runs in {tmp_path}: start it with `make up`" in refused.stderr
+    assert f"Nothing runs in {tmp_path}: start it with `gachactl up --folder" in refused.stderr
 
 
 def test_a_mesh_elsewhere_is_reached_by_its_databases(

@@ -22,6 +22,7 @@ COMMANDS = (
     "sagas list",
     "logins summary",
     "reconcile",
+    "admin-token",
 )
 
 
@@ -44,7 +45,7 @@ def test_where_nothing_runs_a_command_says_so_in_one_sentence(command: str, tmp_
     ended = gachactl(*command.split(), "--folder", str(tmp_path))
     assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr == (
-        f"Nothing runs in {tmp_path}: start it with `make up` (or `gachactl up`).\n"
+        f"Nothing runs in {tmp_path}: start it with `gachactl up --folder {tmp_path}`.\n"
     )
 
 
@@ -55,7 +56,8 @@ def test_a_damaged_mesh_file_is_reported_with_the_remedy(tmp_path: Path) -> None
         ended = gachactl("status", "--folder", str(tmp_path))
     assert (ended.returncode, ended.stdout) == (1, "")
     assert f"{layout.mesh} is damaged" in ended.stderr
-    assert "make down" in ended.stderr
+    for command in ("down", "up"):
+        assert f"`gachactl {command} --folder {tmp_path}`" in ended.stderr
 
 
 def test_a_starting_mesh_is_distinguished_from_a_stopped_one(tmp_path: Path) -> None:
@@ -95,6 +97,37 @@ def test_a_wrong_database_url_is_named_by_the_variable_that_was_set() -> None:
         assert ended.stderr == (
             "ACCOUNT_DATABASE_URL must be a URL that begins with postgresql://.\n"
         )
+
+
+WRONG_USAGE = {
+    "tx resolve foo": (
+        "'foo' is no transaction's gid: it reads <coordinator>:<created_ms>:<random>, such as "
+        "gacha_svc-1:1767225600000:9f2c4e61ab03d785, and {tx} shows those of all transactions "
+        "under way.\n"
+    ),
+    "sagas retry foo": "'foo' is no saga's id: it must be a UUID, as {sagas} shows it.\n",
+    "admin-token --for bogus": (
+        "There is no service 'bogus': use --for (make: FOR=) with one of account_svc, gacha_svc, "
+        "gateway_http, registry.\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("command", WRONG_USAGE)
+@pytest.mark.parametrize("folder", ["default", "other"])
+def test_a_wrong_value_is_refused_with_the_remedy_for_the_mesh_that_was_meant(
+    command: str, folder: str, tmp_path: Path
+) -> None:
+    other = ["--folder", str(tmp_path)] if folder == "other" else []
+    ended = gachactl(*command.split(), *other)
+    told = {
+        name: f"`gachactl {name} list --folder {tmp_path}`"
+        if other
+        else f"`make {name}` (`gachactl {name} list`)"
+        for name in ("tx", "sagas")
+    }
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == WRONG_USAGE[command].format(**told)
 
 
 def test_options_that_contradict_each_other_are_wrong_usage() -> None:

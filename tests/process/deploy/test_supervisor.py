@@ -20,6 +20,8 @@ TIMEOUT_SECONDS = 15.0
 
 OBEDIENT = "import time, pathlib, sys; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {OBEDIENT}"
+FAULTS = "\n".join(f"  VARIABLE_{number}: is wrong" for number in range(30))
+REFUSING = f"import os; os.write(2, b'Settings are wrong:\\n' + {FAULTS.encode()!r}); os._exit(78)"
 DYING = "raise SystemExit('the reason why')"
 
 
@@ -78,7 +80,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_killed_process_is_started_again_at_once(stage: Stage) -> None:
     [process] = stage.supervisor.start([stage.spec("one", OBEDIENT)])
-    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS, say=stage.said.append)
     first_pid = process.pid
     assert first_pid is not None
     changes = stage.change_count
@@ -95,16 +97,26 @@ async def test_killed_process_is_started_again_at_once(stage: Stage) -> None:
 async def test_a_crash_loop_is_reported_with_the_log_and_fails_the_start(stage: Stage) -> None:
     [process] = stage.supervisor.start([stage.spec("one", DYING)])
     with pytest.raises(LocalRunError) as failure:
-        await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+        await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS, say=stage.said.append)
     assert "the reason why" in str(failure.value)
     assert stage.heard(str(stage.folder / "one.log"))
     assert process.restart_count == 4
 
 
+async def test_a_refused_setting_fails_the_start_at_once_with_all_its_faults(stage: Stage) -> None:
+    (stage.folder / "one.log").write_text("a line of an earlier start\n")
+    [process] = stage.supervisor.start([stage.spec("one", REFUSING)])
+    with pytest.raises(LocalRunError) as failure:
+        await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS, say=stage.said.append)
+    assert str(failure.value) == f"one does not start. Settings are wrong:\n{FAULTS}"
+    assert process.restart_count == 0
+    assert stage.heard("one refuses its settings; the next try is in 5 s.")
+
+
 async def test_a_process_that_is_never_ready_is_named(stage: Stage) -> None:
     [process] = stage.supervisor.start([stage.spec("one", "import time; time.sleep(60)")])
     with pytest.raises(LocalRunError, match=r"Not ready within 0 s: one \(log: .*one.log\)"):
-        await wait_until_ready([process], timeout_seconds=0.3)
+        await wait_until_ready([process], timeout_seconds=0.3, say=stage.said.append)
 
 
 async def test_a_start_that_raises_is_tried_again(stage: Stage) -> None:
@@ -117,15 +129,25 @@ async def test_a_start_that_raises_is_tried_again(stage: Stage) -> None:
 
     spec = replace(stage.spec("one", OBEDIENT), before_start=fail_once)
     [process] = stage.supervisor.start([spec])
-    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS, say=stage.said.append)
     assert stage.heard("one could not be started: not yet")
+
+
+async def test_waits_say_what_they_wait_for(stage: Stage) -> None:
+    late = "import time; time.sleep(3.5); " + STUBBORN
+    spec = replace(stage.spec("one", late), stop_steps=((signal.SIGTERM, 3.5),))
+    started = stage.supervisor.start([spec, stage.spec("other", OBEDIENT)])
+    await wait_until_ready(started, timeout_seconds=TIMEOUT_SECONDS, say=stage.said.append)
+    assert stage.said == ["Waiting: one is starting."]
+    await stage.supervisor.stop([("service",)])
+    assert stage.said[1] == "Waiting: one not ended yet."
 
 
 async def test_groups_stop_one_after_the_other(stage: Stage) -> None:
     processes = stage.supervisor.start(
         [stage.spec("a", OBEDIENT, role="last"), stage.spec("b", OBEDIENT, role="first")]
     )
-    await wait_until_ready(processes, timeout_seconds=TIMEOUT_SECONDS)
+    await wait_until_ready(processes, timeout_seconds=TIMEOUT_SECONDS, say=stage.said.append)
     last, first = processes
     await stage.supervisor.stop([("first",)])
     assert (first.state, last.state) == (State.STOPPED, State.READY)
@@ -137,7 +159,7 @@ async def test_groups_stop_one_after_the_other(stage: Stage) -> None:
 async def test_a_process_that_ignores_its_signal_is_killed(stage: Stage) -> None:
     spec = replace(stage.spec("one", STUBBORN), stop_steps=((signal.SIGTERM, 0.2),))
     [process] = stage.supervisor.start([spec])
-    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS, say=stage.said.append)
     await stage.supervisor.stop([("service",)])
     assert process.pid is None
     assert stage.heard("one did not heed SIGTERM")
@@ -145,7 +167,7 @@ async def test_a_process_that_ignores_its_signal_is_killed(stage: Stage) -> None
 
 async def test_hurry_does_not_wait(stage: Stage) -> None:
     [process] = stage.supervisor.start([stage.spec("one", STUBBORN)])
-    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS, say=stage.said.append)
     stopping = asyncio.create_task(stage.supervisor.stop([("service",)]))
     await asyncio.sleep(0.1)
     assert not stopping.done()
@@ -169,7 +191,7 @@ async def test_children_of_a_dead_process_do_not_stay(stage: Stage) -> None:
         "pathlib.Path(sys.argv[1]).write_text(str(child.pid)); time.sleep(60)"
     )
     [process] = stage.supervisor.start([stage.spec("one", program)])
-    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS, say=stage.said.append)
     sign = stage.folder / "one.ready"
     await until(lambda: sign.exists() and bool(sign.read_text()))
     child = Path(f"/proc/{sign.read_text()}/comm")
@@ -183,7 +205,7 @@ async def test_children_of_a_dead_process_do_not_stay(stage: Stage) -> None:
 async def test_a_report_that_fails_leaves_no_process_alone(stage: Stage) -> None:
     """mesh.json on a full disk, for example."""
     [process] = stage.supervisor.start([stage.spec("one", OBEDIENT)])
-    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS, say=stage.said.append)
     first_pid = process.pid
     assert first_pid is not None
     stage.failing_count = 1
@@ -203,7 +225,7 @@ async def test_an_unforeseen_error_does_not_end_the_supervision(stage: Stage) ->
             raise failures.pop()
 
     [process] = stage.supervisor.start([replace(spec, before_start=fail_once)])
-    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS, say=stage.said.append)
     assert stage.heard("one could not be supervised: RuntimeError")
 
 
@@ -217,5 +239,5 @@ async def test_a_question_that_fails_is_asked_again(stage: Stage) -> None:
         return True
 
     [process] = stage.supervisor.start([replace(spec, make_ready=fail_once)])
-    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS)
+    await wait_until_ready([process], timeout_seconds=TIMEOUT_SECONDS, say=stage.said.append)
     assert stage.heard("one could not be asked whether it is ready")

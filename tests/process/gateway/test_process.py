@@ -1,6 +1,7 @@
 """The gateway as a process, from start to stop."""
 
 import asyncio
+import os
 import re
 import signal
 import socket
@@ -63,7 +64,7 @@ async def test_wrong_settings_are_all_named_at_once(environment: dict[str, str])
     wrong = {"MESH_LISTEN": "nowhere", "GATEWAY_MAX_BODY_BYTES": "1"}
     process = await start({**environment, **wrong, "GATEWAY_DEADLINE_SECONDS": "soon"})
     _, errors = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 1
+    assert process.returncode == os.EX_CONFIG
     for name in (*wrong, "GATEWAY_DEADLINE_SECONDS"):
         assert name in errors.decode()
 
@@ -74,7 +75,7 @@ async def test_a_certificate_needs_its_key_and_the_mesh_all_three(
     wrong = {"GATEWAY_TLS_CERT_FILE": str(tmp_path), "MESH_TLS_KEY_FILE": str(tmp_path)}
     process = await start({**environment, **wrong})
     _, errors = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 1
+    assert process.returncode == os.EX_CONFIG
     told = errors.decode()
     assert "GATEWAY_TLS_KEY_FILE must be set beside GATEWAY_TLS_CERT_FILE" in told
     assert "MESH_TLS_CERT_FILE and MESH_TLS_CA_FILE must be set beside MESH_TLS_KEY_FILE" in told

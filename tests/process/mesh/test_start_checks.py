@@ -151,8 +151,8 @@ def test_a_grant_that_is_missing_or_too_much_is_named(
 @pytest.mark.parametrize(
     ("url", "cause"),
     [
-        ("postgresql://me:secret@127.0.0.1:1/gacha", "1: Connection refused.\n"),
-        ("postgresql://me:secret@127.0.0.1:1,127.0.0.1:2/gacha", "1:2: Connection refused.\n"),
+        ("postgresql://me:secret@127.0.0.1:1/gacha", "1: Connection refused. It"),
+        ("postgresql://me:secret@127.0.0.1:1,127.0.0.1:2/gacha", "1:2: Connection refused. It"),
     ],
 )
 def test_a_database_that_cannot_be_reached_is_named_by_its_setting(
@@ -162,6 +162,8 @@ def test_a_database_that_cannot_be_reached_is_named_by_its_setting(
     assert ended.returncode == 1
     assert ended.stderr.startswith("The database of DATABASE_URL cannot be used: 127.0.0.1:1: ")
     assert cause in ended.stderr
+    assert "It was tried as role me to database gacha: start the server there, or" in ended.stderr
+    assert "secret" not in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert "secret" not in ended.stderr
 

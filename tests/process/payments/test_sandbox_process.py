@@ -1,6 +1,7 @@
 """`python -m payment_sandbox` as a process: accepted requests survive its death."""
 
 import asyncio
+import os
 import signal
 import socket
 import time
@@ -153,7 +154,7 @@ async def test_wrong_settings_are_all_named_at_once(tmp_path: Path) -> None:
     wrong = {"SANDBOX_FAULTS": '{"slow": 2}', "SANDBOX_SECRET_KEY": "short"}
     process = await start_process(settings | wrong | {"SANDBOX_WEBHOOK_SECRET_FILE": "also"})
     _, errors = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
-    assert process.returncode == 1
+    assert process.returncode == os.EX_CONFIG
     for name in (*wrong, "SANDBOX_LISTEN", "SANDBOX_WEBHOOK_URL", "SANDBOX_WEBHOOK_SECRET"):
         assert name in errors.decode()
     assert "short" not in errors.decode()

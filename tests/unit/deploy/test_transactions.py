@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from deploy.gachactl.transactions.listing import Listing, Seen, State, look, tra
 from deploy.gachactl.transactions.report import Reporter
 from deploy.gachactl.transactions.resolution import resolve
 from deploy.gachactl.transactions.sides import Services, Side, Sides
+from deploy.local.layout import Layout
 from mesh.calls import Metadata
 from mesh.deadlines import Deadline
 from mesh.errors import DataLoss, MeshError, Unavailable
@@ -166,7 +168,7 @@ async def test_a_listing_without_one_side_shows_the_rest_and_names_the_missing_s
     found = listing.find(GID)
     assert found is not None
     assert found.prepared == (None if away == "first" else True, None if away == "second" else True)
-    Reporter().show(listing, SERVICES)
+    Reporter().show(listing, SERVICES, Layout(Path("/elsewhere")))
     Reporter().show_failures(listing)
     shown = capsys.readouterr()
     assert GID in shown.out

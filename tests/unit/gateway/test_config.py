@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.layout import Layout
+from deploy.local.secrets import credentials
 from gateway_http.config import LARGEST_MAX_BODY_BYTES, GatewaySettings
 from gateway_http.listening.bounds import Bounds
 from mesh.calling.unary import MAX_MESSAGE_BYTES
@@ -13,11 +15,14 @@ from mesh.settings_loading import load
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """All that a gateway needs."""
+    layout = Layout(tmp_path / "mesh")
+    layout.make_folders()
+    credentials.load_or_make(layout)
     monkeypatch.setenv("MESH_INSTANCE_ID", "gateway_http-1")
     monkeypatch.setenv("MESH_LISTEN", "127.0.0.1:0")
     monkeypatch.setenv("MESH_REGISTRIES", "127.0.0.1:1")
-    monkeypatch.setenv("MESH_SERVICE_KEY_FILE", str(tmp_path / "service.pem"))
-    monkeypatch.setenv("MESH_SERVICE_KEYS_DIR", str(tmp_path))
+    monkeypatch.setenv("MESH_SERVICE_KEY_FILE", str(layout.service_key("gateway_http")))
+    monkeypatch.setenv("MESH_SERVICE_KEYS_DIR", str(layout.public_keys))
     return monkeypatch
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from account_svc.adapters.payments.choose import choose_provider
 from account_svc.config import AccountSettings
+from deploy.local.layout import Layout
+from deploy.local.secrets import credentials
 from mesh.settings_loading import load
 
 SECRETS = {
@@ -19,12 +21,15 @@ STRIPE = SECRETS | {"PAYMENT_PROVIDER": "stripe", "PAYMENT_SECRET_KEY": "sk_live
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """The settings of the service without those of payments."""
+    layout = Layout(tmp_path / "mesh")
+    layout.make_folders()
+    credentials.load_or_make(layout)
     for name, value in {
         "MESH_INSTANCE_ID": "account_svc-1",
         "MESH_LISTEN": "127.0.0.1:0",
         "MESH_REGISTRIES": "127.0.0.1:1",
-        "MESH_SERVICE_KEY_FILE": str(tmp_path / "service.pem"),
-        "MESH_SERVICE_KEYS_DIR": str(tmp_path),
+        "MESH_SERVICE_KEY_FILE": str(layout.service_key("account_svc")),
+        "MESH_SERVICE_KEYS_DIR": str(layout.public_keys),
         "ACCOUNT_SIGNING_KEYS_DIR": str(tmp_path / "signing_keys"),
         "DATABASE_URL": "postgresql://mesh@127.0.0.1/account",
     }.items():

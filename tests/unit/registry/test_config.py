@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.layout import Layout
+from deploy.local.secrets import credentials
 from deploy.local.secrets.certificates import make_authority
 from mesh.settings_loading import load
 from registry.config import RegistrySettings
@@ -16,7 +18,10 @@ PASSWORD = "a long password of etcd"
 def configure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     monkeypatch.setenv("MESH_INSTANCE_ID", "registry-1")
     monkeypatch.setenv("MESH_LISTEN", "127.0.0.1:7000")
-    monkeypatch.setenv("MESH_SERVICE_KEYS_DIR", str(tmp_path))
+    layout = Layout(tmp_path / "mesh")
+    layout.make_folders()
+    credentials.load_or_make(layout)
+    monkeypatch.setenv("MESH_SERVICE_KEYS_DIR", str(layout.public_keys))
     return monkeypatch
 
 

@@ -1,5 +1,6 @@
 """Idempotency keys, pages, gids, settings: valid values, and the errors of invalid ones."""
 
+import os
 import time
 from pathlib import Path
 from uuid import UUID, uuid5
@@ -77,13 +78,17 @@ def test_the_remaining_time_is_passed_on_as_the_deadline() -> None:
     assert Deadline.after(1).remaining_seconds() <= 1 < time.monotonic() + 1
 
 
+class EchoSettings(ServerSettings):
+    SERVICE = "echo"
+
+
 @pytest.mark.parametrize("listen", ["0.0.0.0:7000", "[::]:7000", "256.256.256.256:7000"])
 def test_a_process_does_not_listen_where_nobody_can_call_it(
     listen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MESH_LISTEN", listen)
     with pytest.raises(SystemExit, match=r"MESH_LISTEN: .*must have a host that others can call"):
-        load(ServerSettings)
+        load(EchoSettings)
 
 
 def test_every_fault_of_the_settings_is_reported_at_once(
@@ -93,8 +98,9 @@ def test_every_fault_of_the_settings_is_reported_at_once(
     monkeypatch.setenv("MESH_LISTEN", "nowhere")
     monkeypatch.delenv("MESH_SERVICE_KEYS_DIR", raising=False)
     with pytest.raises(SystemExit) as caught:
-        load(ServerSettings)
-    told = str(caught.value.code)
+        load(EchoSettings)
+    assert caught.value.code == os.EX_CONFIG
+    told = str(caught.value)
     for variable in ("MESH_INSTANCE_ID", "MESH_LISTEN", "MESH_SERVICE_KEYS_DIR"):
         assert variable in told
 

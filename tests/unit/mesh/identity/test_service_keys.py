@@ -20,8 +20,8 @@ from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadK
 from mesh.identity.keys import fixed_keys, key_id
 from mesh.identity.service_identity import SECRET_BYTES, ServiceIdentity
 from mesh.identity.service_keys import ServiceKeyFolder
-from mesh.process.config import ServerSettings
 from mesh.settings_loading import load
+from registry.config import RegistrySettings
 
 OF_GACHA = of_services(["gacha_svc"])
 
@@ -145,7 +145,7 @@ def test_the_variable_and_the_remedy_are_reported(
     monkeypatch.setenv("MESH_LISTEN", "127.0.0.1:0")
     monkeypatch.setenv("MESH_SERVICE_KEYS_DIR", str(tmp_path))
     with pytest.raises(SystemExit, match=r"MESH_SERVICE_KEYS_DIR: .*openssl pkey"):
-        load(ServerSettings).service_keys()
+        load(RegistrySettings)
 
 
 async def test_a_token_is_refused_once_its_key_is_gone_though_it_was_remembered(
