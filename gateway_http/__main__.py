@@ -109,8 +109,7 @@ def _edge(
     publishes."""
     player_keys = PublishedKeys(PlayerKeySet(account_svc).fetch)
     edge = compose_edge(settings, member.metrics, player_keys.find_fetched)
-    if edge.limiter is not None:
-        runtime.run_in_background(player_keys.keep_fetching)
+    runtime.run_in_background(player_keys.keep_fetching)
     _share_limits(runtime, settings, edge)
     return edge
 

@@ -3,7 +3,8 @@
 Guarantees: every answer has an x-request-id, the security headers, and the state of its rate
 limit. Every error is the JSON error of `gateway_http.errors`. An unknown exception is logged
 with its traceback, and the client sees only the trace id. The number of requests in progress is
-bounded; a request is in progress from when it has arrived completely. Probes are exempt.
+bounded, for all and for each caller; a request that has arrived whole is in progress once it has
+its turn. A caller who is refused all the time waits for each refusal. Probes are exempt.
 """
 
 import logging
@@ -11,9 +12,10 @@ from collections.abc import Callable, Mapping
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway_http.edge.callers import Caller, Kind
 from gateway_http.edge.edge import Edge
 from gateway_http.edge.headers import ids_of
-from gateway_http.edge.rate_limits.limiter import UNLIMITED
+from gateway_http.edge.rate_limits.limiter import UNLIMITED, Admission
 from gateway_http.errors import error_response
 from gateway_http.exchange import (
     Endpoint,
@@ -26,9 +28,10 @@ from gateway_http.exchange import (
     Response,
 )
 from gateway_http.transcoding.router import Router
-from mesh.errors import Code, Internal, MeshError, ResourceExhausted
+from mesh.errors import Code, Internal, MeshError, ResourceExhausted, Unauthenticated
 
 RETRY_AFTER_SECONDS = 1.0
+TOO_MANY_REQUESTS = 429
 UNREADABLE = HttpRequest("", "", "", Headers(()), client="", scheme="")
 
 
@@ -56,34 +59,56 @@ class Gateway:
         """Answers a complete request."""
         ids = ids_of(request.headers, self._new_id)
         admission = UNLIMITED
-        self._in_flight += 1
+        caller: Caller | None = None
         try:
             endpoint, variables = self._endpoint(request)
-            is_probe = endpoint.limit_class is LimitClass.UNLIMITED
-            if self._in_flight > self._max_in_flight and not is_probe:
-                raise ResourceExhausted(
-                    "The gateway has too many requests under way; try again in a moment.",
-                    reason="OVERLOADED",
-                    retry_after_seconds=RETRY_AFTER_SECONDS,
-                )
-            address = self._edge.addresses.of(request.client, request.headers)
-            admission = await self._edge.admit(endpoint.limit_class, request, address)
-            if admission.refusal is not None:
-                raise admission.refusal
-            response = await endpoint.answer(Request(request, variables, ids, address))
+            caller = await self._edge.caller_of(endpoint.limit_class, request)
+            routed = Request(request, variables, ids, caller.address)
+            if endpoint.limit_class is LimitClass.UNLIMITED:
+                response = await endpoint.answer(routed)
+            else:
+                await self._edge.turns.wait(caller)
+                admission = self._edge.admit(endpoint.limit_class, caller)
+                response = await self._admitted(endpoint, routed, caller, admission)
         except MeshError as error:
             response = self._refused(error, request, ids)
         except Exception as error:  # noqa: BLE001 - the boundary of a request
             self._log.error("fail_request", exc_info=error, **ids.log_fields())
             response = error_response(Internal.of_trace(ids.trace_id), ids)
-        finally:
-            self._in_flight -= 1
+        if response.status == TOO_MANY_REQUESTS and caller is not None:
+            await self._edge.hold_back(caller)
         return self._finished(request, response, ids, admission.headers)
 
     def refuse(self, error: MeshError) -> Response:
         """The answer to a request that could not be read."""
         ids = ids_of(UNREADABLE.headers, self._new_id)
         return self._finished(UNREADABLE, error_response(error, ids), ids, [])
+
+    async def _admitted(
+        self, endpoint: Endpoint, request: Request, caller: Caller, admission: Admission
+    ) -> Response:
+        """The route's response, if the gateway and the caller's limits have room for the
+        request."""
+        if admission.refusal is not None:
+            raise admission.refusal
+        if self._in_flight >= self._max_in_flight:
+            raise ResourceExhausted(
+                "The gateway has too many requests under way; try again in a moment.",
+                reason="OVERLOADED",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
+        self._edge.calls_in_flight.enter(caller)
+        self._in_flight += 1
+        try:
+            return await endpoint.answer(request)
+        except Unauthenticated:
+            if caller.kind is Kind.UNVERIFIED:
+                # It keeps its place meanwhile, so that guessing tokens occupies nobody else.
+                await self._edge.hold_back(caller)
+            raise
+        finally:
+            self._in_flight -= 1
+            self._edge.calls_in_flight.leave(caller)
 
     def _endpoint(self, request: HttpRequest) -> tuple[Endpoint, Mapping[str, str]]:
         """The endpoint for the request (it may answer an error), and the variables of its path."""

@@ -15,14 +15,17 @@ from gateway_http.config import GatewaySettings
 from gateway_http.describing.documentation import StaticFile, documentation_pages
 from gateway_http.describing.openapi import openapi_document
 from gateway_http.describing.pages import HealthPage, Presence, ReadyPage, StatusSource
+from gateway_http.edge.callers import Callers
+from gateway_http.edge.calls_in_flight import CallsInFlight
 from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.edge import Edge
 from gateway_http.edge.operators import Operators
 from gateway_http.edge.rate_limits.counters import Counters
 from gateway_http.edge.rate_limits.limiter import RateLimiter
 from gateway_http.edge.rate_limits.network_counters import NetworkCounters
-from gateway_http.edge.rate_limits.token_keys import TokenKeys
+from gateway_http.edge.refusal_pace import RefusalPace
 from gateway_http.edge.response_headers import ResponseHeaders
+from gateway_http.edge.token_keys import TokenKeys
 from gateway_http.exchange import LimitClass
 from gateway_http.listening.places import Reason
 from gateway_http.pages.home import HomePage
@@ -117,10 +120,14 @@ def compose_edge(
     other gateways' do."""
     refusals = Counter(
         "gateway_rate_limited",
-        "Requests that a rate limit refused, by its name.",
+        "Requests that a limit of one caller refused, by its name.",
         ["policy"],
         registry=metrics_registry,
     )
+
+    def count_refusal(policy: str) -> None:
+        refusals.labels(policy).inc()
+
     addresses = ClientAddresses(settings.trusted_proxies)
     limiter = RateLimiter(
         {
@@ -128,13 +135,19 @@ def compose_edge(
             LimitClass.SIGN_IN: NetworkCounters(settings.sign_in_limit, clock),
             LimitClass.PLAYER: Counters(settings.player_limit, clock),
         },
-        TokenKeys(player_keys, clock=clock),
-        lambda policy: refusals.labels(policy).inc(),
+        count_refusal,
     )
+    is_limited = settings.rate_limits == "on"
     return Edge(
         addresses,
-        limiter if settings.rate_limits == "on" else None,
         ResponseHeaders(settings.cors_origins, addresses, hsts_seconds=settings.hsts_seconds),
+        callers=Callers(TokenKeys(player_keys, clock=clock)),
+        calls_in_flight=CallsInFlight(
+            settings.max_player_in_flight, settings.max_address_in_flight, count_refusal
+        ),
+        limiter=limiter if is_limited else None,
+        refusal_pace=RefusalPace() if is_limited else None,
+        max_held=settings.max_connections // 4,
     )
 
 

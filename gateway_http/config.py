@@ -88,6 +88,14 @@ class GatewaySettings(MemberSettings, ServerSettings):
         10.0, gt=0.0, le=300.0, validation_alias="GATEWAY_DEADLINE_SECONDS"
     )
     max_in_flight: int = Field(1024, ge=1, le=100_000, validation_alias="GATEWAY_MAX_IN_FLIGHT")
+    max_player_in_flight: int = Field(
+        32, ge=1, le=100_000, validation_alias="GATEWAY_MAX_PLAYER_IN_FLIGHT"
+    )
+    """Of one player, and of one address for calls whose token is missing or not valid."""
+    max_address_in_flight: int = Field(
+        128, ge=1, le=100_000, validation_alias="GATEWAY_MAX_ADDRESS_IN_FLIGHT"
+    )
+    """Of one client's address, to public routes."""
     max_connections: int = Field(
         8192, ge=16, le=1_000_000, validation_alias="GATEWAY_MAX_CONNECTIONS"
     )

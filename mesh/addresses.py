@@ -12,6 +12,8 @@ from urllib.parse import unquote
 REMEMBERED_ADDRESSES = 16_384
 IPV6_SITE_BITS = (64, 56, 48)
 """A customer of a provider has a network of one of these sizes (RFC 6177)."""
+NETWORK_FACTOR = 4
+"""How much more than a network the next wider one of `networks_of` may have or do."""
 _NUMERIC_HOST = re.compile(r"(.*\.)?([0-9]+|0[xX][0-9A-Fa-f]*)")
 """Resolvers read a host whose last label is a number as an IPv4 address."""
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"

@@ -18,8 +18,9 @@ from mesh.lanes.transport import LaneTransport
 from mesh.membership.discovery import Directory, NoRegistry
 from mesh.membership.registration import Registration
 from mesh.process.config import MemberSettings, MeshSettings
-from mesh.process.metrics_endpoint import Page, metrics_registry, metrics_served
+from mesh.process.metrics_endpoint import metrics_registry, metrics_served
 from mesh.process.runtime import Entry, Runtime, Server
+from mesh.process.scrape_pages import Page
 from mesh.tls.certificates import CertificateMetrics
 from mesh.tls.security import security_of
 

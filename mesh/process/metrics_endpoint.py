@@ -4,8 +4,11 @@ Each process has one metrics registry. Its composition root builds it and passes
 metrics classes; nothing registers itself. The endpoint serves Prometheus's text format from
 its own threads, so a scrape never waits for the event loop. It can serve further pages.
 
-Anybody can connect to it, so connections are bounded in number and time. When there are too
-many, the oldest one is closed: an honest scrape ends within milliseconds.
+Anybody can connect to it, and its threads share the interpreter with the event loop. So
+connections are bounded in number, time and rate, and pages are kept for half a second
+(`mesh.process.scrape_pages`). When there are too many connections, the oldest one is closed: an
+honest scrape ends within milliseconds. What arrives faster than PER_SECOND waits in the socket,
+and is refused by the system once that is full.
 """
 
 import socket
@@ -14,30 +17,26 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import structlog
-from prometheus_client import (
-    CollectorRegistry,
-    ProcessCollector,
-    make_wsgi_app,
-)
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from mesh.logs import LostLogLines
 from mesh.process.listening import ListenFailed
+from mesh.process.scrape_pages import Page, ScrapePages
 
 MAX_CONNECTIONS = 16
 CONNECTION_SECONDS = 10.0
 """Prometheus's own default timeout."""
+PER_SECOND = 25.0
+AT_ONCE = 25
+"""How many connections may begin together after a pause."""
 
 log = structlog.get_logger()
-
-Page = Callable[[], tuple[HTTPStatus, str, bytes]]
-"""Returns a page's status, media type and body. It is called in a thread."""
 
 
 def metrics_registry() -> CollectorRegistry:
@@ -64,7 +63,7 @@ def metrics_served(
     if listen is None:
         yield ""
         return
-    server = _start(listen, _application(registry, pages), connection_seconds)
+    server = _start(listen, _application(ScrapePages(registry, pages)), connection_seconds)
     try:
         yield f"{listen.rpartition(':')[0]}:{server.server_port}"
     finally:
@@ -72,15 +71,9 @@ def metrics_served(
         server.server_close()
 
 
-def _application(registry: CollectorRegistry, pages: Mapping[str, Page]) -> Callable[..., Any]:
-    metrics = make_wsgi_app(registry)
-
+def _application(pages: ScrapePages) -> Callable[..., Any]:
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        page = pages.get(environ["PATH_INFO"])
-        if page is None or environ["REQUEST_METHOD"] != "GET":
-            answer: Iterable[bytes] = metrics(environ, start_response)
-            return answer
-        status, media_type, body = page()
+        status, media_type, body = pages.answer(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         start_response(f"{status.value} {status.phrase}", [("Content-Type", media_type)])
         return [body]
 
@@ -93,7 +86,7 @@ class _SilentHandler(WSGIRequestHandler):
 
 
 class _Server(ThreadingWSGIServer):
-    """Serves a bounded number of connections, each for a bounded time."""
+    """Serves a bounded number of connections, each for a bounded time, at a bounded rate."""
 
     request_queue_size = 4 * MAX_CONNECTIONS
     connection_seconds = CONNECTION_SECONDS
@@ -101,6 +94,16 @@ class _Server(ThreadingWSGIServer):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._begun_at: dict[Any, float] = {}
+        self._paid_until = 0.0
+
+    def get_request(self) -> Any:
+        """Accepts the next connection when its turn has come. Nothing else runs in this thread."""
+        now = time.monotonic()
+        early_seconds = self._paid_until - now - AT_ONCE / PER_SECOND
+        if early_seconds > 0:
+            time.sleep(early_seconds)
+        self._paid_until = max(self._paid_until, now) + 1 / PER_SECOND
+        return super().get_request()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         # The copy is made in one step: other threads change the dictionary.

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from mesh.contract.instances import Instance
-from mesh.process.metrics_endpoint import Page
+from mesh.process.scrape_pages import Page
 from registry.use_cases.instance_cache import InstanceCache
 
 PATH = "/sd"

@@ -15,9 +15,9 @@ the limit with the fewest remaining requests.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway_http.edge.callers import Caller
 from gateway_http.edge.rate_limits.counters import Counters, Standing
 from gateway_http.edge.rate_limits.network_counters import NetworkCounters
-from gateway_http.edge.rate_limits.token_keys import TokenKeys
 from gateway_http.exchange import HeaderList, LimitClass
 from mesh.errors import ResourceExhausted
 
@@ -52,14 +52,12 @@ class RateLimiter:
     def __init__(
         self,
         counters: Mapping[LimitClass, Counters | NetworkCounters],
-        token_keys: TokenKeys,
         count_refusal: Callable[[str], None],
     ) -> None:
         """`counters` has an entry for every class except UNLIMITED. `count_refusal` receives the
         policy's name."""
         assert counters.keys() == set(LimitClass) - {LimitClass.UNLIMITED}, "a limit for each class"
         self._counters = dict(counters)
-        self._token_keys = token_keys
         self._count_refusal = count_refusal
         first = counters[LimitClass.ADDRESS].policy.header
         self._policy_headers = {
@@ -71,19 +69,15 @@ class RateLimiter:
         """Those of all classes: what gateways share."""
         return tuple(part for each in self._counters.values() for part in each.parts)
 
-    async def admit(
-        self, limit_class: LimitClass, client_address: str, authorization: str | None
-    ) -> Admission:
+    def admit(self, limit_class: LimitClass, caller: Caller) -> Admission:
         """Counts a request against its limits."""
         if limit_class is LimitClass.UNLIMITED:
             return UNLIMITED
         counted = LimitClass.ADDRESS
-        standing = self._counters[counted].take(client_address)
+        standing = self._counters[counted].take(caller.address)
         if standing.admitted and limit_class is not LimitClass.ADDRESS:
-            key: str | None = client_address
-            if limit_class is LimitClass.PLAYER:
-                key = await self._token_keys.of(authorization) if authorization else None
-            if key is not None:
+            key = caller.player if limit_class is LimitClass.PLAYER else caller.address
+            if key:
                 standing = _narrower(standing, self._counters[limit_class].take(key))
                 counted = limit_class
         headers = [

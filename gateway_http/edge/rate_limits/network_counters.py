@@ -1,9 +1,9 @@
 """Counts requests by the client's address, and by the networks around an IPv6 address.
 
 A customer may have a whole IPv6 /48, which has 65,536 networks of the size that counts as one
-address. So the /56 and the /48 of an address have quotas of their own, each FACTOR times that of
-the next narrower network. A request that a narrow network refuses does not count for the wider
-ones, so that one customer cannot use up the quota of its neighbours.
+address. So the /56 and the /48 of an address have quotas of their own, each NETWORK_FACTOR times
+that of the next narrower network. A request that a narrow network refuses does not count for the
+wider ones, so that one customer cannot use up the quota of its neighbours.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,9 +11,7 @@ from dataclasses import replace
 
 from gateway_http.edge.rate_limits.counters import Counters, Standing
 from gateway_http.edge.rate_limits.policy import Policy
-from mesh.addresses import IPV6_SITE_BITS, networks_of
-
-FACTOR = 4
+from mesh.addresses import IPV6_SITE_BITS, NETWORK_FACTOR, networks_of
 
 
 class NetworkCounters:
@@ -23,7 +21,7 @@ class NetworkCounters:
         """`clock` returns seconds since 1970."""
         self.policy = policy
         self.parts: Sequence[Counters] = [
-            Counters(replace(policy, quota=policy.quota * FACTOR**number), clock)
+            Counters(replace(policy, quota=policy.quota * NETWORK_FACTOR**number), clock)
             for number in range(len(IPV6_SITE_BITS))
         ]
 

@@ -28,8 +28,10 @@ def test_pulls_are_counted_in_transactions_and_on_lanes(
         answers = list(pullers.map(rest.pull, tokens * (PULLS // PULLERS)))
     assert all(answer.ok for answer in answers)
 
+    after = {role: scraped(mesh, role) for role in INSTANCES}
+
     def counted(role: str, name: str, side: str = "") -> float:
-        return scraped(mesh, role)[name, side] - before[role][name, side]
+        return after[role][name, side] - before[role][name, side]
 
     # A retry of a busy operation is counted again, so these are lower bounds.
     assert counted("gacha_svc", "tx_batch_operations_sum") >= PULLS

@@ -14,7 +14,7 @@ from proof.load.seeded_players import SeededPlayer, make_players
 from proof.players import NewPlayer
 from proof.stack import Mesh
 
-PULLS = 64
+PULLS = 32
 AFFORDED = 10
 PRICE_GEMS = 160
 NEW_PLAYERS = 60
@@ -25,7 +25,7 @@ machine. Without a queue for busy wallets, some took longer than 40 seconds."""
 
 
 @pytest.mark.parametrize("count", [1, 10])
-async def test_a_player_who_can_pay_for_ten_gets_ten_of_sixty_four(mesh: Mesh, count: int) -> None:
+async def test_a_player_who_can_pay_for_ten_gets_ten_of_thirty_two(mesh: Mesh, count: int) -> None:
     load = PullLoad(mesh.gateway, trust=mesh.trust, seed=1)
     async with load.client() as client:
         player = await load.player(client, AFFORDED * count * PRICE_GEMS)

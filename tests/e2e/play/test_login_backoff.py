@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -21,7 +20,6 @@ import psycopg2
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from prometheus_client.parser import text_string_to_metric_families
 
 from account_svc.domain.login_attempts import Schedules, account_key
 from deploy.local.layout import REPOSITORY
@@ -31,6 +29,7 @@ from proof.stack import Mesh
 from protos.account.v1 import account_pb2
 from tests.e2e import harm
 from tests.e2e.hostile.refusals import refusal, without_ids
+from tests.e2e.scraping import families
 
 HOME, STRANGER, CAFE = "127.0.11.1", "127.0.11.2", "127.0.11.3"
 FREE = Schedules().account.free_count
@@ -113,13 +112,8 @@ def _wait_after_a_guess(client: httpx.Client, username: str) -> int:
 
 def refused_count(mesh: Mesh) -> float:
     """The number of refusals of all instances and all kinds of subjects."""
-    total = 0.0
-    for process in mesh.processes("account_svc"):
-        with urllib.request.urlopen(f"http://{process['metrics']}/metrics", timeout=5) as answer:
-            families = text_string_to_metric_families(answer.read().decode())
-        samples = [sample for family in families for sample in family.samples]
-        total += sum(s.value for s in samples if s.name == "account_login_backoffs_total")
-    return total
+    samples = [each for family in families(mesh, "account_svc") for each in family.samples]
+    return sum(each.value for each in samples if each.name == "account_login_backoffs_total")
 
 
 def test_a_guessing_client_waits_and_learns_for_how_long(

@@ -1,6 +1,7 @@
 """Fakes for the gateway's tests: callers, the list of instances, requests."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -8,19 +9,26 @@ from functools import cache
 from gateway_http.app import Gateway
 from gateway_http.compose import Limits, add_operations, compose_router
 from gateway_http.describing.pages import Presence
+from gateway_http.edge.callers import Callers
+from gateway_http.edge.calls_in_flight import CallsInFlight
 from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.edge import Edge
 from gateway_http.edge.operators import Operators
+from gateway_http.edge.rate_limits.limiter import RateLimiter
+from gateway_http.edge.refusal_pace import RefusalPace
 from gateway_http.edge.response_headers import ResponseHeaders
+from gateway_http.edge.token_keys import TokenKeys
 from gateway_http.exchange import Headers, HttpRequest
 from gateway_http.transcoding.contracts import Contracts, load_contracts
 from gateway_http.transcoding.router import Router
 from mesh.calls import Metadata
 from mesh.contract.instances import Instance
 from mesh.deadlines import Deadline
+from mesh.identity.keys import PublicKeys, fixed_keys
 from protos import DESCRIPTORS
 
 NO_OPERATORS = Operators(None)
+NO_KEYS = fixed_keys()
 LIMITS = Limits(max_body_bytes=64 * 1024, deadline_seconds=10.0)
 
 
@@ -160,7 +168,29 @@ def http_request(
 def plain_edge(*origins: str) -> Edge:
     """An edge without limits and proxies, with these origins."""
     addresses = ClientAddresses(())
-    return Edge(addresses, None, ResponseHeaders(origins, addresses, hsts_seconds=0))
+    return edge_of(addresses, ResponseHeaders(origins, addresses, hsts_seconds=0))
+
+
+def edge_of(
+    addresses: ClientAddresses,
+    response_headers: ResponseHeaders,
+    *,
+    player_keys: PublicKeys = NO_KEYS,
+    clock: Callable[[], float] = time.time,
+    limiter: RateLimiter | None = None,
+    calls_in_flight: CallsInFlight | None = None,
+    refusal_pace: RefusalPace | None = None,
+) -> Edge:
+    """An edge without the limits that are not given."""
+    return Edge(
+        addresses,
+        response_headers,
+        callers=Callers(TokenKeys(player_keys, clock=clock)),
+        calls_in_flight=calls_in_flight or CallsInFlight(1000, 1000),
+        limiter=limiter,
+        refusal_pace=refusal_pace,
+        max_held=100,
+    )
 
 
 @dataclass

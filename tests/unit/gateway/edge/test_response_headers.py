@@ -5,13 +5,13 @@ import structlog
 
 from gateway_http.app import Gateway
 from gateway_http.edge.client_address import ClientAddresses, parse_networks
-from gateway_http.edge.edge import Edge
 from gateway_http.edge.response_headers import ResponseHeaders
 from tests.unit.gateway.fakes import (
     Answer,
     FakeCaller,
     answer_of,
     counted_ids,
+    edge_of,
     http_request,
     router_for,
 )
@@ -32,7 +32,7 @@ async def ask(
     addresses = ClientAddresses(parse_networks("192.0.2.1"))
     gateway = Gateway(
         router_for(FakeCaller()),
-        edge=Edge(addresses, None, ResponseHeaders({SHOP}, addresses, hsts_seconds=hsts_seconds)),
+        edge=edge_of(addresses, ResponseHeaders({SHOP}, addresses, hsts_seconds=hsts_seconds)),
         max_in_flight=100,
         new_id=counted_ids(),
         log=structlog.get_logger(),

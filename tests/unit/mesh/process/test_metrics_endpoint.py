@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack, closing
@@ -14,11 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from mesh.lanes.metrics import LaneMetrics
 from mesh.process.listening import ListenFailed
 from mesh.process.metrics_endpoint import (
+    AT_ONCE,
     MAX_CONNECTIONS,
-    Page,
+    PER_SECOND,
     metrics_registry,
     metrics_served,
 )
+from mesh.process.scrape_pages import Page
 
 
 def test_the_endpoint_shows_the_registry_while_it_is_served_and_frees_its_port() -> None:
@@ -73,6 +76,32 @@ def test_silent_connections_neither_add_up_nor_keep_others_out() -> None:
         assert urllib.request.urlopen(f"http://{address}/metrics", timeout=5).status == 200
         assert silent[0].recv(1) == b""  # the oldest one was closed
         assert threading.active_count() - threads_before <= 2 * MAX_CONNECTIONS
+
+
+def test_a_flood_of_scrapes_is_served_no_faster_than_the_rate() -> None:
+    served: list[float] = []
+    is_over = threading.Event()
+
+    def scrape_without_a_pause(address: str) -> None:
+        while not is_over.is_set():
+            urllib.request.urlopen(f"http://{address}/metrics", timeout=10).read()
+            served.append(time.monotonic())
+
+    with metrics_served("127.0.0.1:0", metrics_registry()) as address:
+        began_at = time.monotonic()
+        flood = [
+            threading.Thread(target=scrape_without_a_pause, args=(address,)) for _ in range(16)
+        ]
+        for each in flood:
+            each.start()
+        while len(served) < AT_ONCE + PER_SECOND:
+            assert time.monotonic() - began_at < 30, served
+            time.sleep(0.01)
+        is_over.set()
+        for each in flood:
+            each.join()
+    seconds = served[-1] - began_at
+    assert len(served) <= AT_ONCE + PER_SECOND * seconds + 1
 
 
 def test_a_connection_that_sends_too_slowly_is_closed() -> None:

@@ -13,12 +13,11 @@ from gateway_http.app import Gateway
 from gateway_http.config import ADDRESS, PLAYER, SIGN_IN
 from gateway_http.describing.pages import Presence
 from gateway_http.edge.client_address import ClientAddresses, parse_networks
-from gateway_http.edge.edge import Edge
 from gateway_http.edge.rate_limits.counters import Counters
 from gateway_http.edge.rate_limits.limiter import RateLimiter
 from gateway_http.edge.rate_limits.policy import Policy
-from gateway_http.edge.rate_limits.token_keys import TokenKeys
 from gateway_http.edge.response_headers import ResponseHeaders
+from gateway_http.edge.token_keys import TokenKeys
 from gateway_http.exchange import LimitClass
 from mesh.errors import Unauthenticated, Unavailable
 from mesh.identity.keys import fixed_keys
@@ -28,6 +27,7 @@ from tests.unit.gateway.fakes import (
     FakeCaller,
     answer_of,
     counted_ids,
+    edge_of,
     http_request,
     router_for,
 )
@@ -65,13 +65,12 @@ class Limited:
                 LimitClass.SIGN_IN: _counters(SIGN_IN, SIGN_IN_QUOTA),
                 LimitClass.PLAYER: _counters(PLAYER, PLAYER_QUOTA),
             },
-            TokenKeys(keys, clock=lambda: NOW),
             count_refusal=self.refused.append,
         )
         headers = ResponseHeaders((), addresses, hsts_seconds=0)
         self.gateway = Gateway(
             router_for(caller or FakeCaller(), presence=Presence("g", "127.0.0.1:1", lambda: 0.0)),
-            edge=Edge(addresses, limiter, headers),
+            edge=edge_of(addresses, headers, player_keys=keys, clock=lambda: NOW, limiter=limiter),
             max_in_flight=100,
             new_id=counted_ids(),
             log=structlog.get_logger(),

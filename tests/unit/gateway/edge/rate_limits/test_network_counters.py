@@ -2,8 +2,9 @@
 
 import itertools
 
-from gateway_http.edge.rate_limits.network_counters import FACTOR, NetworkCounters
+from gateway_http.edge.rate_limits.network_counters import NetworkCounters
 from gateway_http.edge.rate_limits.policy import Policy
+from mesh.addresses import NETWORK_FACTOR
 
 QUOTA = 10
 
@@ -28,9 +29,9 @@ def test_an_address_has_the_quota_of_the_policy() -> None:
 def test_a_customer_with_a_wide_network_has_a_quota_for_all_of_it() -> None:
     counted = counters()
     of_56 = sum(admitted(counted, f"2001:db8:0:{number:x}::1") for number in range(256))
-    assert of_56 == QUOTA * FACTOR
+    assert of_56 == QUOTA * NETWORK_FACTOR
     of_48 = sum(admitted(counted, f"2001:db8:0:{number << 8:x}::1") for number in range(256))
-    assert of_56 + of_48 == QUOTA * FACTOR**2
+    assert of_56 + of_48 == QUOTA * NETWORK_FACTOR**2
     assert admitted(counted, "2001:db8:1::1") == QUOTA
 
 
@@ -44,7 +45,7 @@ def test_what_a_narrow_network_refuses_does_not_count_for_its_neighbours() -> No
 def test_the_standing_is_that_of_the_network_with_the_fewest_requests_left() -> None:
     counted = counters()
     assert counted.take("2001:db8::1").remaining == QUOTA - 1
-    for number in range(1, FACTOR):
+    for number in range(1, NETWORK_FACTOR):
         admitted(counted, f"2001:db8:0:{number:x}::1")
     admitted(counted, "2001:db8:0:9::1")
     refused = counted.take("2001:db8:0:a::1")

@@ -1,4 +1,4 @@
-"""Finds the player whose limit a request counts against: the subject of a verified token.
+"""Finds the player of a request: the subject of a verified token.
 
 The token is read and verified by the same code as in the services, so neither another spelling
 of the header nor another token of the player gives a new quota, also while all calls fail. A

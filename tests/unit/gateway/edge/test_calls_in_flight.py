@@ -1,0 +1,87 @@
+"""The bound on the calls under way of one caller."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway_http.edge.callers import Caller, Kind
+from gateway_http.edge.calls_in_flight import POLICIES, CallsInFlight, TooManyCalls
+from mesh.addresses import NETWORK_FACTOR
+
+OF_PLAYER, OF_ADDRESS = 3, 5
+PLAYER = Caller(Kind.PLAYER, "192.0.2.1", "player:p")
+BOUNDS = {Kind.PLAYER: OF_PLAYER, Kind.UNVERIFIED: OF_PLAYER, Kind.ADDRESS: OF_ADDRESS}
+
+
+def entered(calls: CallsInFlight, caller: Caller) -> int:
+    """How many calls of the caller find room."""
+    for number in range(10_000):
+        try:
+            calls.enter(caller)
+        except TooManyCalls:
+            return number
+    raise AssertionError("the calls have no bound")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_caller_has_the_bound_of_its_kind(kind: Kind) -> None:
+    refused: list[str] = []
+    calls = CallsInFlight(OF_PLAYER, OF_ADDRESS, refused.append)
+    caller = Caller(kind, "192.0.2.1", "player:p" if kind is Kind.PLAYER else "")
+    assert entered(calls, caller) == BOUNDS[kind]
+    assert refused == [POLICIES[kind]]
+    calls.leave(caller)
+    assert entered(calls, caller) == 1
+
+
+def test_a_player_has_one_bound_over_all_addresses_and_others_have_their_own() -> None:
+    calls = CallsInFlight(OF_PLAYER, OF_ADDRESS)
+    assert entered(calls, PLAYER) == OF_PLAYER
+    assert entered(calls, Caller(Kind.PLAYER, "198.51.100.7", "player:p")) == 0
+    assert entered(calls, Caller(Kind.PLAYER, "192.0.2.1", "player:q")) == OF_PLAYER
+
+
+def test_calls_without_a_valid_token_take_no_place_of_players_or_of_who_logs_in() -> None:
+    calls = CallsInFlight(OF_PLAYER, OF_ADDRESS)
+    assert entered(calls, Caller(Kind.UNVERIFIED, "192.0.2.1")) == OF_PLAYER
+    assert entered(calls, Caller(Kind.ADDRESS, "192.0.2.1")) == OF_ADDRESS
+    assert entered(calls, PLAYER) == OF_PLAYER
+
+
+@pytest.mark.parametrize("kind", [Kind.UNVERIFIED, Kind.ADDRESS])
+def test_a_customer_with_a_wide_network_has_a_bound_for_all_of_it(kind: Kind) -> None:
+    calls = CallsInFlight(OF_PLAYER, OF_ADDRESS)
+    of_56 = sum(entered(calls, Caller(kind, f"2001:db8:0:{n:x}::1")) for n in range(256))
+    assert of_56 == BOUNDS[kind] * NETWORK_FACTOR
+    of_48 = sum(entered(calls, Caller(kind, f"2001:db8:0:{n << 8:x}::1")) for n in range(256))
+    assert of_56 + of_48 == BOUNDS[kind] * NETWORK_FACTOR**2
+    assert entered(calls, Caller(kind, "2001:db8:1::1")) == BOUNDS[kind]
+
+
+CALLERS = st.builds(
+    Caller, st.sampled_from([Kind.UNVERIFIED, Kind.ADDRESS]), st.sampled_from(["192.0.2.1", "::1"])
+) | st.builds(Caller, st.just(Kind.PLAYER), st.just("::1"), st.sampled_from(["p", "q"]))
+
+
+@given(st.lists(st.tuples(CALLERS, st.booleans()), max_size=80))
+def test_no_caller_ever_has_more_than_the_bound_and_nothing_is_left_in_the_end(
+    steps: list[tuple[Caller, bool]],
+) -> None:
+    calls = CallsInFlight(OF_PLAYER, OF_ADDRESS)
+    running: list[Caller] = []
+    for caller, begins in steps:
+        if begins:
+            is_full = running.count(caller) == BOUNDS[caller.kind]
+            try:
+                calls.enter(caller)
+            except TooManyCalls:
+                assert is_full
+            else:
+                assert not is_full
+                running.append(caller)
+        elif caller in running:
+            running.remove(caller)
+            calls.leave(caller)
+    for caller in running:
+        calls.leave(caller)
+    assert calls.caller_count == 0
