@@ -21,6 +21,10 @@ from mesh.errors import (
     Unauthenticated,
 )
 
+MAX_CONNECTIONS = 384
+"""Of an instance to its provider. More than the sagas that it drives at a time, so that no charge
+waits because others are slow."""
+
 
 class ProviderAway(DependencyAway):
     """The provider did not answer: the outcome of the request is unknown."""

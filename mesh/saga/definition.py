@@ -16,6 +16,16 @@ from mesh.errors import DependencyAway
 
 
 @dataclass(frozen=True, slots=True)
+class NewSaga:
+    """A saga to begin. `owner` names whose work it is, such as a player: owners take turns. `body`
+    is JSON."""
+
+    saga_id: str
+    owner: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Saga:
     """The current state of a saga. `body` is JSON: the request and what its steps remember.
 
@@ -26,6 +36,7 @@ class Saga:
 
     saga_id: str
     kind: str
+    owner: str
     state: str
     body: Mapping[str, Any]
     attempt_count: int

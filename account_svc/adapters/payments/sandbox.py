@@ -25,6 +25,7 @@ from account_svc.adapters.payments.sandbox_messages import (
     WholeCharge,
 )
 from account_svc.domain.payments import (
+    MAX_CONNECTIONS,
     BadSignature,
     BookedCharge,
     Charge,
@@ -42,8 +43,6 @@ CALL_TIMEOUT_SECONDS = 10.0
 SIGNATURE_TOLERANCE_SECONDS = 300
 MAX_ANSWER_BYTES = 1024 * 1024
 PAGE_SIZE = 200
-MAX_CONNECTIONS = 64
-
 
 PageMessage = TypeVar("PageMessage", ChargePage, ReversalPage)
 

@@ -33,6 +33,7 @@ from account_svc.adapters.payments.stripe_reversals import (
     reversed_intent_id,
 )
 from account_svc.domain.payments import (
+    MAX_CONNECTIONS,
     BadSignature,
     BookedCharge,
     Charge,
@@ -52,7 +53,6 @@ from mesh.errors import Internal, InvalidArgument, MeshError
 
 STRIPE_URL = "https://api.stripe.com"
 CALL_TIMEOUT_SECONDS = 30.0
-MAX_CONNECTIONS = 64
 PAGE_SIZE = 100
 """The most that Stripe lists at once. A charge is expected to have fewer refunds."""
 KEY = "gacha_mesh_key"

@@ -20,8 +20,8 @@ from account_svc.use_cases.credits import Credits, Paid, WalletBusy
 from account_svc.use_cases.gift_fees import GiftFees
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database, LostRace
-from mesh.saga import rows
-from mesh.saga.definition import Saga
+from mesh.saga import rows, turns
+from mesh.saga.definition import NewSaga, Saga
 from mesh.saga.runner import SagaLimits
 from tests.storage.account.busy_wallet import busy_wallet
 from tests.storage.account.shop import Shop, buy
@@ -53,8 +53,8 @@ async def paid_purchase(shop: Shop, user_id: str, gems: int = 1) -> Paid:
 
     def store(cursor: Cursor) -> Paid:
         storage.insert_purchases(cursor, [purchase])
-        bodies: dict[str, dict[str, object]] = {purchase_id: {}}
-        sagas = rows.insert(cursor, PURCHASE, PurchaseSagaState.PAID, bodies, 60.0)
+        new = NewSaga(purchase_id, user_id)
+        sagas = rows.insert(cursor, PURCHASE, PurchaseSagaState.PAID, [new], 60.0)
         return Paid(sagas[purchase_id], purchase)
 
     return await shop.database.transaction(store)
@@ -139,7 +139,7 @@ async def test_a_wallet_that_stays_busy_is_credited_by_the_next_lease(
 
     def give_back_and_lease(cursor: Cursor) -> list[Saga]:
         rows.postpone(cursor, paid.saga, WalletBusy.REASON, 1, 0.0)
-        return rows.lease_due(cursor, [PURCHASE], 1, 60.0)
+        return turns.lease_due(cursor, [PURCHASE], 1, 60.0, driven={}, max_of_owner=1)
 
     async with held(shop.database, lambda cursor: wallets.lock_wallets(cursor, [mira])):
         with pytest.raises(WalletBusy):

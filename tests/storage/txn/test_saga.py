@@ -10,12 +10,13 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from mesh.deadlines import Deadline
 from mesh.errors import Unavailable
 from mesh.postgres.database import Database
-from mesh.saga import rows
-from mesh.saga.definition import Definition, Move, PlainMove, Saga, State, StillWaiting
+from mesh.saga import rows, turns
+from mesh.saga.definition import Definition, Move, NewSaga, PlainMove, Saga, State, StillWaiting
 from mesh.saga.runner import SagaLimits, SagaRunner
 from tests.storage.conftest import MakeDatabase, empty
 from tests.storage.holding import held
 
+OWNER = "mira"
 SAGA_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 QUICK = SagaLimits(
     step_seconds=0.5,
@@ -24,7 +25,7 @@ QUICK = SagaLimits(
     longest_pause_seconds=0.02,
     max_attempts=3,
 )
-SCHEMA = f"{rows.SCHEMA}; CREATE TABLE effect (name text PRIMARY KEY)"
+SCHEMA = f"{rows.SCHEMA}{turns.SCHEMA}CREATE TABLE effect (name text PRIMARY KEY)"
 
 
 class Killed(BaseException):
@@ -71,7 +72,7 @@ class OrderSaga:
 
     async def begun(self, runner: SagaRunner, **body: object) -> Saga:
         saga = await self.database.transaction(
-            lambda cursor: runner.begin(cursor, "order", SAGA_ID, body)
+            lambda cursor: runner.begin(cursor, "order", NewSaga(SAGA_ID, OWNER, body))
         )
         assert saga is not None
         return saga
@@ -122,7 +123,7 @@ async def test_one_id_is_one_saga(orders: OrderSaga) -> None:
     runner = orders.runner()
     await orders.begun(runner)
     again = await orders.database.transaction(
-        lambda cursor: runner.begin(cursor, "order", SAGA_ID, {})
+        lambda cursor: runner.begin(cursor, "order", NewSaga(SAGA_ID, OWNER))
     )
     assert again is None
 
@@ -131,7 +132,7 @@ async def test_a_failed_transaction_leaves_no_saga(orders: OrderSaga) -> None:
     runner = orders.runner()
 
     def begin_and_fail(cursor: Cursor) -> None:
-        runner.begin(cursor, "order", SAGA_ID, {})
+        runner.begin(cursor, "order", NewSaga(SAGA_ID, OWNER))
         raise LookupError
 
     with pytest.raises(LookupError):
@@ -280,8 +281,9 @@ async def test_only_the_holder_of_the_lease_moves_or_releases_a_saga(orders: Ord
     """In the very state that an earlier holder has read."""
 
     def lease_again(cursor: Cursor) -> tuple[Saga, Saga]:
-        [earlier] = rows.insert(cursor, "order", "ASKING", {SAGA_ID: {}}, 0.0).values()
-        [present] = rows.lease_due(cursor, ["order"], 1, 60.0)
+        new = NewSaga(SAGA_ID, OWNER)
+        [earlier] = rows.insert(cursor, "order", "ASKING", [new], 0.0).values()
+        [present] = turns.lease_due(cursor, ["order"], 1, 60.0, driven={}, max_of_owner=1)
         return earlier, present
 
     earlier, present = await orders.database.transaction(lease_again)
@@ -328,7 +330,7 @@ async def test_waiting_for_an_outside_service_is_no_failure(orders: OrderSaga) -
 
 
 async def test_only_so_many_are_driven_at_a_time(orders: OrderSaga) -> None:
-    runner = SagaRunner(orders.database, [orders.definition], limits=SagaLimits(max_running=0))
+    runner = SagaRunner(orders.database, [orders.definition], limits=SagaLimits(max_due=0))
     saga = await orders.begun(runner)
     await orders.database.autocommit(lambda cursor: rows.postpone(cursor, saga, "LATER", 1, 0.0))
     await runner.run_once()
@@ -352,7 +354,7 @@ async def test_no_more_sagas_are_leased_than_requested_with_any_query_plan(
             SET LOCAL enable_bitmapscan = off
             """
         )
-        return rows.lease_due(cursor, ["order"], 5, 10.0)
+        return turns.lease_due(cursor, ["order"], 5, 10.0, driven={}, max_of_owner=20)
 
     assert len(await orders.database.transaction(lease)) == 5
 
@@ -362,7 +364,7 @@ async def test_a_saga_whose_row_stays_locked_holds_up_no_other(orders: OrderSaga
     free_id = SAGA_ID.replace("0f8f", "1f8f")
     locked = await orders.begun(runner, impossible=True)
     free = await orders.database.transaction(
-        lambda cursor: runner.begin(cursor, "order", free_id, {"impossible": True})
+        lambda cursor: runner.begin(cursor, "order", NewSaga(free_id, OWNER, {"impossible": True}))
     )
     assert free is not None
 
