@@ -46,6 +46,15 @@ class Saga:
 
 
 @dataclass(frozen=True, slots=True)
+class Transition:
+    """A saga as its driver has read it, and its next state. `remember` is merged into the body."""
+
+    saga: Saga
+    state: str
+    remember: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """The result of a step: the next state, and the changes to this database in the same
     transaction.
@@ -72,7 +81,7 @@ class PlainMove:
 class SharedMove:
     """The result of a step that shares its transaction with other sagas.
 
-    `carry_out` changes this database and moves the saga by `log.hold` and `log.move_held` in one
+    `carry_out` changes this database and moves the saga by `rows.move` or `rows.move_all` in one
     transaction, and returns the moved saga. It raises MeshError to be retried later, or
     LeaseLost.
     """
@@ -127,3 +136,7 @@ class Definition:
     def allows(self, before: str, after: str) -> bool:
         """Whether a state may follow another."""
         return before in self._states and after in self._states[before].leads_to
+
+    def check_move(self, before: str, after: str) -> None:
+        """Asserts that a state may follow another."""
+        assert self.allows(before, after), f"{before} does not lead to {after}"

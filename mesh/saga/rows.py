@@ -13,14 +13,13 @@ end.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted
-from mesh.saga.definition import NewSaga, Saga
+from mesh.saga.definition import Definition, NewSaga, Saga, Transition
 
 SCHEMA = """
 CREATE TABLE saga (
@@ -53,19 +52,20 @@ SELECT saga_id, %s, owner, %s, body, %s, now() + make_interval(secs => %s)
 FROM unnest(%s::uuid[], %s::text[], %s::jsonb[]) AS begun (saga_id, owner, body) ORDER BY saga_id
 ON CONFLICT (saga_id) DO NOTHING
 """
-_MOVE = """
-UPDATE saga SET state = %s, body = body || %s, attempt_count = 0, reason = '',
-    due_at = now() + make_interval(secs => %s), is_woken = false, updated_at = now(),
-    txid = pg_current_xact_id()
-WHERE saga_id = %s AND state = %s AND lease = %s AND due_at IS NOT NULL
-"""
-_MOVE_HELD = """
+# The rows are locked in one order, because transactions of other processes lock several too.
+_MOVE_ALL = """
+WITH held AS MATERIALIZED (
+    SELECT saga_id AS held_id, next_state, remember FROM saga
+    JOIN unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::jsonb[])
+        AS moved (moved_id, state_before, lease_before, next_state, remember)
+      ON saga_id = moved_id AND state = state_before AND lease = lease_before
+    WHERE due_at IS NOT NULL ORDER BY saga_id FOR UPDATE OF saga
+)
 UPDATE saga SET state = next_state, body = body || remember, attempt_count = 0,
     reason = '', is_woken = false, updated_at = now(), txid = pg_current_xact_id(),
     due_at = CASE WHEN next_state = ANY(%s) THEN NULL
         ELSE coalesce(now() + make_interval(secs => %s), due_at) END
-FROM unnest(%s::uuid[], %s::text[], %s::jsonb[]) AS moved (moved_id, next_state, remember)
-WHERE saga_id = moved_id
+FROM held WHERE saga_id = held_id
 """
 _POSTPONE = """
 UPDATE saga SET attempt_count = %s, reason = %s, lease = '', is_woken = false,
@@ -110,23 +110,59 @@ def find(cursor: Cursor, saga_id: str) -> Saga | None:
 
 
 def move(
-    cursor: Cursor, saga: Saga, state: str, remember: Mapping[str, Any], seconds: float | None
+    cursor: Cursor,
+    definition: Definition,
+    transition: Transition,
+    *,
+    lease_seconds: float | None = None,
 ) -> Saga:
-    """Moves a saga to `state` and renews its lease for `seconds`; None ends the saga. Raises
-    LeaseLost."""
+    """As `move_all`, for one saga. Raises LeaseLost."""
+    moved = move_all(cursor, definition, [transition], lease_seconds=lease_seconds)
+    return moved_or_lost(moved, transition.saga)
+
+
+def move_all(
+    cursor: Cursor,
+    definition: Definition,
+    transitions: Sequence[Transition],
+    *,
+    lease_seconds: float | None = None,
+) -> Mapping[str, Saga]:
+    """Moves sagas of that definition to their next states, and ends those that are at an end.
+    Renews the leases of the others for `lease_seconds`; None keeps them as they are.
+
+    Returns the moved sagas by id. The others are missing: their drivers have lost the leases, or
+    they are in another state. Asserts that the definition allows each move.
+    """
+    for each in transitions:
+        definition.check_move(each.saga.state, each.state)
     cursor.execute(
-        f"{_MOVE} {RETURNING}",
-        (state, json.dumps(remember), seconds, saga.saga_id, saga.state, saga.lease),
+        f"{_MOVE_ALL} {RETURNING}",
+        (
+            [each.saga.saga_id for each in transitions],
+            [each.saga.state for each in transitions],
+            [each.saga.lease for each in transitions],
+            [each.state for each in transitions],
+            [json.dumps(each.remember) for each in transitions],
+            list(definition.ends),
+            lease_seconds,
+        ),
     )
-    moved = _first(cursor)
-    if moved is None:
+    moved = [Saga(*row) for row in cursor.fetchall()]
+    return {saga.saga_id: saga for saga in moved}
+
+
+def moved_or_lost(moved: Mapping[str, Saga], saga: Saga) -> Saga:
+    """Of the moved sagas, the one that the driver of `saga` has moved. Raises LeaseLost."""
+    after = moved.get(saga.saga_id)
+    if after is None or after.lease != saga.lease:
         raise LeaseLost("Another process drives this saga now.")
-    return moved
+    return after
 
 
 def hold(cursor: Cursor, sagas: Sequence[Saga]) -> Mapping[str, str]:
     """Locks the sagas whose leases their drivers still hold, until the transaction ends. Returns
-    the leases by saga id; only these sagas may be moved, by the drivers of these leases."""
+    the leases by saga id: only the drivers of these leases can move the sagas."""
     cursor.execute(
         """
         SELECT saga.saga_id::text, saga.lease FROM saga
@@ -142,32 +178,6 @@ def hold(cursor: Cursor, sagas: Sequence[Saga]) -> Mapping[str, str]:
         ),
     )
     return dict(cursor.fetchall())
-
-
-def move_held(
-    cursor: Cursor,
-    states: Mapping[str, str],
-    *,
-    ends: Collection[str],
-    remember: Mapping[str, Mapping[str, Any]] | None = None,
-    lease_seconds: float | None = None,
-) -> Mapping[str, Saga]:
-    """Moves sagas that `hold` has locked to the given states, by id, and ends those whose state
-    is in `ends`. Renews the leases of the others for `lease_seconds`; None keeps them as they
-    are. `remember` is merged into the bodies, by id. Returns the moved sagas by id."""
-    remembered = remember or {}
-    cursor.execute(
-        f"{_MOVE_HELD} {RETURNING}",
-        (
-            list(ends),
-            lease_seconds,
-            list(states),
-            list(states.values()),
-            [json.dumps(remembered.get(saga_id, {})) for saga_id in states],
-        ),
-    )
-    moved = [Saga(*row) for row in cursor.fetchall()]
-    return {saga.saga_id: saga for saga in moved}
 
 
 def postpone(

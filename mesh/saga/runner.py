@@ -19,6 +19,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -37,6 +38,7 @@ from mesh.saga.definition import (
     Saga,
     SharedMove,
     StillWaiting,
+    Transition,
 )
 from mesh.saga.places import Places
 
@@ -88,7 +90,10 @@ class SagaRunner:
         """Whether there may be due sagas that wait for a place."""
         self._refilling: set[asyncio.Task[None]] = set()
         self._is_closed = False
-        self._plain_moves = SharedTransactions(database, self._move_plainly)
+        self._plain_moves = {
+            kind: SharedTransactions(database, partial(self._move_plainly, definition))
+            for kind, definition in self._definitions.items()
+        }
 
     def begin(self, cursor: Cursor, kind: str, new: NewSaga) -> Saga | None:
         """Inserts a saga in the caller's transaction. Returns it leased to this process, to
@@ -205,48 +210,40 @@ class SagaRunner:
         deadline = Deadline.after(self._limits.step_seconds)
         move = await within(deadline, definition.step_of(saga.state)(saga, deadline))
         self._failpoint(f"saga.{saga.kind}.after_{saga.state}")
-        if isinstance(move, SharedMove):
-            moved = await move.carry_out()
-        elif isinstance(move, PlainMove):
-            _check_move(definition, saga, move.state)
-            moved = await self._plain_moves.run((saga, move))
-        else:
-            moved = await self._move(definition, saga, move)
+        match move:
+            case SharedMove():
+                moved = await move.carry_out()
+            case PlainMove():
+                moved = await self._plain_moves[saga.kind].run(
+                    Transition(saga, move.state, move.remember)
+                )
+            case Move():
+                moved = await self._move(definition, saga, move)
         self._failpoint(f"saga.{saga.kind}.moved_{saga.state}")
         return moved
 
     async def _move(self, definition: Definition, saga: Saga, move: Move) -> Saga:
         def apply(cursor: Cursor) -> Saga:
-            state = move.apply(cursor)
-            _check_move(definition, saga, state)
-            seconds = None if definition.is_end(state) else self._limits.lease_seconds
-            return rows.move(cursor, saga, state, move.remember, seconds)
+            transition = Transition(saga, move.apply(cursor), move.remember)
+            return rows.move(
+                cursor, definition, transition, lease_seconds=self._limits.lease_seconds
+            )
 
         return await self._database.transaction(apply)
 
     def _move_plainly(
-        self, cursor: Cursor, moves: Sequence[tuple[Saga, PlainMove]]
+        self, definition: Definition, cursor: Cursor, transitions: Sequence[Transition]
     ) -> Sequence[Saga | MeshError]:
-        held = rows.hold(cursor, [saga for saga, _ in moves])
-        standing = {
-            saga.saga_id: move for saga, move in moves if held.get(saga.saga_id) == saga.lease
-        }
-        moved = rows.move_held(
-            cursor,
-            {saga_id: move.state for saga_id, move in standing.items()},
-            ends={
-                move.state
-                for saga, move in moves
-                if self._definitions[saga.kind].is_end(move.state)
-            },
-            remember={saga_id: move.remember for saga_id, move in standing.items()},
-            lease_seconds=self._limits.lease_seconds,
+        moved = rows.move_all(
+            cursor, definition, transitions, lease_seconds=self._limits.lease_seconds
         )
-        lost = rows.LeaseLost("Another process drives this saga now.")
-        return [
-            moved[saga.saga_id] if held.get(saga.saga_id) == saga.lease else lost
-            for saga, _ in moves
-        ]
+        results: list[Saga | MeshError] = []
+        for each in transitions:
+            try:
+                results.append(rows.moved_or_lost(moved, each.saga))
+            except rows.LeaseLost as error:
+                results.append(error)
+        return results
 
     async def _wait_on(self, saga: Saga, waiting: StillWaiting) -> None:
         """Retries without limit. The count stays at half of `max_attempts`, so that the other
@@ -285,7 +282,3 @@ class SagaRunner:
         grown_seconds = self._limits.first_pause_seconds * 2.0 ** min(attempt_count, 30)
         pause_seconds = min(grown_seconds, self._limits.longest_pause_seconds)
         return pause_seconds * (0.5 + self._jitter() / 2)
-
-
-def _check_move(definition: Definition, saga: Saga, state: str) -> None:
-    assert definition.allows(saga.state, state), f"{saga.state} does not lead to {state}"

@@ -41,6 +41,7 @@ from mesh.saga.definition import (
     SharedMove,
     State,
     StillWaiting,
+    Transition,
 )
 from mesh.saga.runner import SagaLimits, SagaRunner
 
@@ -106,7 +107,7 @@ class ClawbackSaga:
 
         def work(cursor: Cursor) -> tuple[Saga, list[Step]]:
             taken = follow_reversals(cursor, purchase, reversals)
-            return rows.move(cursor, saga, FOLLOWED, {}, None), taken
+            return rows.move(cursor, self.definition, Transition(saga, FOLLOWED)), taken
 
         try:
             await within(deadline, self._database.room_to_wait.acquire())

@@ -27,6 +27,7 @@ from account_svc.domain.purchases import (
 )
 from account_svc.domain.reversals import Reversal, ReversalKind, ReversalState, ReversedCharge
 from account_svc.domain.wallets import MAX_BALANCE_GEMS
+from account_svc.use_cases.credits import Credits
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
@@ -197,6 +198,11 @@ class Shop:
             max_pending=max_pending,
         )
         return purchases, runner
+
+    def credits(self, database: Database | None = None) -> Credits:
+        """The credits of an instance. `database` is for these, if that is another one."""
+        definition = PurchaseSaga(self.database, self.provider).definition
+        return Credits(database or self.database, definition)
 
     async def register(self, username: str = "mira") -> str:
         return await self.accounts.register(

@@ -1,8 +1,6 @@
 """Sagas on a real PostgreSQL: despite crashes, each step takes effect once."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -11,91 +9,22 @@ from mesh.deadlines import Deadline
 from mesh.errors import Unavailable
 from mesh.postgres.database import Database
 from mesh.saga import rows, turns
-from mesh.saga.definition import Definition, Move, NewSaga, PlainMove, Saga, State, StillWaiting
+from mesh.saga.definition import (
+    Definition,
+    Move,
+    NewSaga,
+    Saga,
+    State,
+    StillWaiting,
+)
 from mesh.saga.runner import SagaLimits, SagaRunner
 from tests.storage.conftest import MakeDatabase, empty
 from tests.storage.holding import held
-
-OWNER = "mira"
-SAGA_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
-QUICK = SagaLimits(
-    step_seconds=0.5,
-    lease_seconds=0.3,
-    first_pause_seconds=0.01,
-    longest_pause_seconds=0.02,
-    max_attempts=3,
-)
-SCHEMA = f"{rows.SCHEMA}{turns.SCHEMA}CREATE TABLE effect (name text PRIMARY KEY)"
+from tests.storage.sagas.order_saga import OWNER, QUICK, SAGA_ID, SCHEMA, OrderSaga
 
 
 class Killed(BaseException):
     """Ends a task like the death of its process."""
-
-
-class OrderSaga:
-    """A saga that calls an outside service, and then makes its own change."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.asked: list[str] = []
-        self.outside: Callable[[], object] = lambda: None
-        self.definition = Definition(
-            "order",
-            "ASKING",
-            {
-                "ASKING": State(self.ask, {"AGREED", "REFUSED"}),
-                "AGREED": State(self.settle, {"SETTLED", "UNDOING"}),
-                "UNDOING": State(self.undo, {"UNDONE"}),
-            },
-        )
-
-    async def ask(self, saga: Saga, deadline: Deadline) -> PlainMove:
-        self.asked.append(saga.saga_id)
-        self.outside()
-        await asyncio.sleep(0)
-        return PlainMove("AGREED", {"answer": len(self.asked)})
-
-    async def settle(self, saga: Saga, deadline: Deadline) -> Move:
-        def apply(cursor: Cursor) -> str:
-            if saga.body.get("impossible"):
-                return "UNDOING"
-            cursor.execute("INSERT INTO effect VALUES ('settled')")
-            return "SETTLED"
-
-        return Move(apply)
-
-    async def undo(self, saga: Saga, deadline: Deadline) -> PlainMove:
-        return PlainMove("UNDONE")
-
-    def runner(self, **options: object) -> SagaRunner:
-        return SagaRunner(self.database, [self.definition], limits=QUICK, **options)  # type: ignore[arg-type]
-
-    async def begun(self, runner: SagaRunner, **body: object) -> Saga:
-        saga = await self.database.transaction(
-            lambda cursor: runner.begin(cursor, "order", NewSaga(SAGA_ID, OWNER, body))
-        )
-        assert saga is not None
-        return saga
-
-    async def effects(self) -> int:
-        def count(cursor: Cursor) -> int:
-            cursor.execute("SELECT count(*) FROM effect")
-            return int((cursor.fetchone() or (0,))[0])
-
-        return await self.database.autocommit(count)
-
-    async def state(self, runner: SagaRunner) -> Saga:
-        saga = await runner.find(SAGA_ID)
-        assert saga is not None
-        return saga
-
-    async def until(self, runner: SagaRunner, reached: Callable[[Saga], bool]) -> Saga:
-        """Runs due sagas until the saga has the expected state."""
-        async with asyncio.timeout(5):
-            while not reached(saga := await self.state(runner)):
-                await runner.run_once()
-                await asyncio.sleep(0.01)
-        return saga
 
 
 @pytest.fixture
@@ -275,46 +204,6 @@ async def test_a_saga_that_was_woken_is_not_parked_at_that_moment(orders: OrderS
     assert released is not None
     assert not released.is_parked
     await orders.until(runner, lambda saga: saga.state == "SETTLED")
-
-
-async def test_only_the_holder_of_the_lease_moves_or_releases_a_saga(orders: OrderSaga) -> None:
-    """In the very state that an earlier holder has read."""
-
-    def lease_again(cursor: Cursor) -> tuple[Saga, Saga]:
-        new = NewSaga(SAGA_ID, OWNER)
-        [earlier] = rows.insert(cursor, "order", "ASKING", [new], 0.0).values()
-        [present] = turns.lease_due(cursor, ["order"], 1, 60.0, driven={}, max_of_owner=1)
-        return earlier, present
-
-    earlier, present = await orders.database.transaction(lease_again)
-
-    def work(saga: Saga) -> Callable[[Cursor], Saga]:
-        return lambda cursor: rows.move(cursor, saga, "AGREED", {}, 60.0)
-
-    with pytest.raises(rows.LeaseLost):
-        await orders.database.transaction(work(earlier))
-    assert await orders.state(orders.runner()) == present
-    release = await orders.database.autocommit(
-        lambda cursor: rows.postpone(cursor, earlier, "LATER", 1, 0.0)
-    )
-    assert release is None
-    assert await orders.database.transaction(lambda c: rows.hold(c, [earlier])) == {}
-    assert (await orders.database.transaction(work(present))).state == "AGREED"
-
-
-async def test_of_two_moves_of_a_saga_that_share_a_transaction_the_lease_decides(
-    orders: OrderSaga,
-) -> None:
-    runner = orders.runner()
-    earlier = await orders.begun(runner)
-    present = replace(earlier, lease="of the next driver")
-
-    def lease_again(cursor: Cursor) -> None:
-        cursor.execute("UPDATE saga SET lease = %s", (present.lease,))
-
-    await orders.database.autocommit(lease_again)
-    ends = await asyncio.gather(runner.drive(present), runner.drive(earlier))
-    assert [saga.state for saga in ends] == ["SETTLED", "ASKING"]
 
 
 async def test_waiting_for_an_outside_service_is_no_failure(orders: OrderSaga) -> None:
