@@ -180,7 +180,13 @@ def _shop(
         settings.gem_packages,
         provider.payment_methods,
     )
-    purchases = Purchases(database, sagas, provider_name=provider.name, prices=prices)
+    purchases = Purchases(
+        database,
+        sagas,
+        provider_name=provider.name,
+        prices=prices,
+        max_pending=settings.pending_purchases,
+    )
     reconciliation = Reconciliation(
         database,
         provider,

@@ -105,6 +105,9 @@ class AccountSettings(ServiceSettings, ShopSettings):
     )
     """The amounts of gems that the price list offers; any other amount can be bought too."""
 
+    pending_purchases: int = Field(64, validation_alias="ACCOUNT_PENDING_PURCHASES", ge=1, le=1000)
+    """How many purchases of a player may be pending before the next one is refused."""
+
     reconciliation_seconds: int = Field(
         86_400, validation_alias="ACCOUNT_RECONCILIATION_SECONDS", ge=60, le=30 * 86_400
     )

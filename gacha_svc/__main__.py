@@ -157,6 +157,7 @@ def _gifts(
         sagas,
         fee_gems=settings.gift_fee_gems,
         refused_an_hour=settings.refused_gifts_an_hour,
+        max_pending=settings.pending_gifts,
     )
 
 

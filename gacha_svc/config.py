@@ -29,6 +29,8 @@ class GachaSettings(ServiceSettings):
         20, validation_alias="GACHA_REFUSED_GIFTS_AN_HOUR", ge=1, le=1_000_000
     )
     """How many gifts of a sender may be returned within an hour before the next one waits."""
+    pending_gifts: int = Field(64, validation_alias="GACHA_PENDING_GIFTS", ge=1, le=1000)
+    """How many gifts of a sender may be pending before the next one is refused."""
     keep_refused_days: int = Field(30, validation_alias="GACHA_KEEP_REFUSED_DAYS", ge=1, le=3650)
     """How long refused gifts are kept, so that repeats of their keys get the same answer."""
     keep_ended_sagas_days: int = Field(

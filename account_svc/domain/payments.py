@@ -21,6 +21,10 @@ from mesh.errors import (
     Unauthenticated,
 )
 
+MAX_CONNECTIONS = 384
+"""Of an instance to its provider. More than the sagas that it drives at a time, so that no charge
+waits because others are slow."""
+
 
 class ProviderAway(DependencyAway):
     """The provider did not answer: the outcome of the request is unknown."""
@@ -84,9 +88,42 @@ class PaymentRefunded(FailedPrecondition):
 
 
 class BadSignature(Unauthenticated):
-    """A webhook that the provider did not sign, or signed too long ago."""
+    """A webhook that the provider did not sign, or signed too long ago. Each message names the
+    header with the signature, and the remedy."""
 
     REASON = "WEBHOOK_SIGNATURE_INVALID"
+
+    @classmethod
+    def missing(cls, header: str) -> "BadSignature":
+        """There is no signature."""
+        return cls(
+            f"The {header} header is missing: webhooks come from the payment provider, and proxies "
+            "pass this header on."
+        )
+
+    @classmethod
+    def malformed(cls, header: str) -> "BadSignature":
+        """The signature is not written as the provider writes it."""
+        return cls(
+            f"The {header} header is not in the payment provider's format: proxies pass it on "
+            "unchanged."
+        )
+
+    @classmethod
+    def of_another(cls, header: str) -> "BadSignature":
+        """Another secret or another body was signed."""
+        return cls(
+            f"The {header} header does not sign this body: PAYMENT_WEBHOOK_SECRET is the secret of "
+            "this endpoint at the payment provider, and proxies pass header and body on unchanged."
+        )
+
+    @classmethod
+    def too_old(cls, header: str) -> "BadSignature":
+        """The signature was made too long ago, or by a clock that is ahead."""
+        return cls(
+            f"The {header} header was signed too long ago, or in the future: send the webhook "
+            "again, and check the clocks."
+        )
 
 
 class ChargeState(StrEnum):

@@ -6,9 +6,10 @@ from enum import StrEnum
 from uuid import UUID
 
 from account_svc.domain.prices import MAX_PURCHASE_GEMS
-from mesh.errors import FieldViolation, InvalidArgument, NotFound
+from mesh.errors import FieldViolation, InvalidArgument, NotFound, ResourceExhausted
 
 MAX_PAYMENT_METHOD_LENGTH = 64
+PENDING_RETRY_SECONDS = 1.0
 
 PURCHASE = "purchase"
 """The kind of its saga and of its ledger entry."""
@@ -23,6 +24,19 @@ class PurchaseNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("You have no such purchase; list your purchases.")
+
+
+class TooManyPendingPurchases(ResourceExhausted):
+    """The player has too many purchases under way; this one was neither stored nor charged."""
+
+    REASON = "TOO_MANY_PENDING_PURCHASES"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Too many of your purchases are pending; buy again when some have ended. You are not "
+            "charged for this one.",
+            retry_after_seconds=PENDING_RETRY_SECONDS,
+        )
 
 
 class PurchaseState(StrEnum):

@@ -26,7 +26,7 @@ from mesh.deadlines import Deadline, within
 from mesh.errors import MeshError
 from mesh.postgres.database import Database, LockTimeout, LostRace
 from mesh.saga import rows
-from mesh.saga.definition import Saga, StillWaiting
+from mesh.saga.definition import Definition, Saga, StillWaiting, Transition
 
 MAX_BATCH = 256
 MAX_BATCH_OF_WALLET = 32
@@ -73,8 +73,10 @@ class _Request:
 class Credits:
     """The credits of one database. Use it in one event loop only."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, definition: Definition) -> None:
+        """`definition` is that of the purchases' sagas."""
         self._database = database
+        self._definition = definition
         self._arrived: deque[_Request] = deque()
         self._of_busy_wallets: dict[str, list[_Request]] = {}
         self._crediting: asyncio.Task[None] | None = None
@@ -153,7 +155,9 @@ class Credits:
             return []
         paid = [request.paid for request in batch]
         try:
-            moved = await self._database.transaction(lambda cursor: _credit(cursor, paid, waits))
+            moved = await self._database.transaction(
+                lambda cursor: self._credit(cursor, paid, waits)
+            )
         except LockTimeout:
             return batch
         except Exception as error:  # noqa: BLE001 (the drivers of the sagas get it)
@@ -175,37 +179,37 @@ class Credits:
                 request.succeed(saga)
         return busy
 
-
-def _credit(cursor: Cursor, paid: Sequence[Paid], waits: bool) -> Mapping[str, Saga | None]:
-    """The moved sagas by id, and None for those whose lease was lost. Those of busy wallets are
-    missing. The wallets are locked before the sagas, so that nobody waits for a saga while its
-    wallet is waited for."""
-    user_ids = {each.purchase.user_id for each in paid}
-    lock = wallets.wait_for_wallets if waits else wallets.lock_wallets
-    locked = lock(cursor, user_ids)
-    assert locked == user_ids or not waits, "every purchase has its player's wallet"
-    free = [each for each in paid if each.purchase.user_id in locked]
-    held = rows.hold(cursor, [each.saga for each in free])
-    standing = [each for each in free if held.get(each.saga.saga_id) == each.saga.lease]
-    credited: set[str] = set()
-    for purchases in _rounds([each.purchase for each in standing]):
-        changes = [
-            BalanceChange(each.purchase_id, each.user_id, PURCHASE, each.amount_gems)
-            for each in purchases
+    def _credit(
+        self, cursor: Cursor, paid: Sequence[Paid], waits: bool
+    ) -> Mapping[str, Saga | None]:
+        """The moved sagas by id, and None for those whose lease was lost. Those of busy wallets are
+        missing. The wallets are locked before the sagas, so that nobody waits for a saga while its
+        wallet is waited for."""
+        user_ids = {each.purchase.user_id for each in paid}
+        lock = wallets.wait_for_wallets if waits else wallets.lock_wallets
+        locked = lock(cursor, user_ids)
+        assert locked == user_ids or not waits, "every purchase has its player's wallet"
+        free = [each for each in paid if each.purchase.user_id in locked]
+        held = rows.hold(cursor, [each.saga for each in free])
+        standing = [each for each in free if held.get(each.saga.saga_id) == each.saga.lease]
+        credited: set[str] = set()
+        for purchases in _rounds([each.purchase for each in standing]):
+            changes = [
+                BalanceChange(each.purchase_id, each.user_id, PURCHASE, each.amount_gems)
+                for each in purchases
+            ]
+            credited.update(wallets.change_balances(cursor, changes))
+        storage.insert_outcomes(cursor, credited, PurchaseState.CREDITED)
+        state = PurchaseSagaState
+        transitions = [
+            Transition(
+                each.saga, state.CREDITED if each.saga.saga_id in credited else state.REFUNDING
+            )
+            for each in standing
         ]
-        credited.update(wallets.change_balances(cursor, changes))
-    storage.insert_outcomes(cursor, credited, PurchaseState.CREDITED)
-    moved = rows.move_held(
-        cursor,
-        {
-            saga_id: PurchaseSagaState.CREDITED
-            if saga_id in credited
-            else PurchaseSagaState.REFUNDING
-            for saga_id in held
-        },
-        ends={PurchaseSagaState.CREDITED},
-    )
-    return {each.saga.saga_id: moved.get(each.saga.saga_id) for each in free}
+        moved = rows.move_all(cursor, self._definition, transitions)
+        assert moved.keys() == {each.saga.saga_id for each in standing}, "what is held stays held"
+        return {each.saga.saga_id: moved.get(each.saga.saga_id) for each in free}
 
 
 def _rounds(purchases: Sequence[Purchase]) -> Iterator[Sequence[Purchase]]:

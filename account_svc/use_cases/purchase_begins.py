@@ -3,10 +3,13 @@
 Guarantees:
 - A key has one purchase, however many calls begin it, in one transaction or in several
   processes. One of the calls gets the saga.
+- A player has `max_pending` purchases under way at most. One beyond is refused before it is stored
+  or charged. Instances that begin some at the same moment do not see those of one another.
 - Purchases that begin at the same time share a transaction. One that is refused changes nothing
   and leaves the others alone. So does one that waits for a transaction that hangs.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
@@ -20,6 +23,7 @@ from account_svc.domain.purchases import (
     PURCHASE,
     Purchase,
     PurchaseRecord,
+    TooManyPendingPurchases,
 )
 from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
 from account_svc.storage import purchases as storage
@@ -28,7 +32,8 @@ from mesh.contract.idempotency import IdempotencyKeyInUse
 from mesh.errors import MeshError
 from mesh.postgres.database import Database, LockTimeout
 from mesh.postgres.shared_transactions import SharedTransactions
-from mesh.saga.definition import Saga
+from mesh.saga import turns
+from mesh.saga.definition import NewSaga, Saga
 from mesh.saga.runner import SagaRunner
 
 
@@ -55,20 +60,24 @@ class PurchaseBegins:
         *,
         provider_name: str,
         price: Price,
+        max_pending: int,
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
-        """`provider_name` and `price` apply to new purchases."""
+        """`provider_name` and `price` apply to new purchases, of which a player has `max_pending`
+        under way."""
         self._sagas = sagas
         self._provider_name = provider_name
         self._price = price
+        self._max_pending = max_pending
         self._new_id = new_id
         self._transactions = SharedTransactions(database, self._begin)
 
     async def begin(self, order: Order) -> Begun:
         """The purchase of the order's intent, and its saga if this call started it. The stored
-        purchase may be one of another order. Raises UserNotFound and BalanceLimit, before
-        anything is stored, and IdempotencyKeyInUse while another process has begun the purchase
-        and not committed it; a repeat is harmless after any other MeshError."""
+        purchase may be one of another order. Raises UserNotFound, BalanceLimit and
+        TooManyPendingPurchases, before anything is stored, and IdempotencyKeyInUse while another
+        process has begun the purchase and not committed it; a repeat is harmless after any other
+        MeshError."""
         try:
             return await self._transactions.run(order)
         except LockTimeout as error:
@@ -82,7 +91,13 @@ class PurchaseBegins:
         sagas: dict[str, Saga] = {}
         if new:
             begun = storage.insert_purchases(cursor, list(new.values()))
-            sagas.update(self._sagas.begin_all(cursor, PURCHASE, {each: {} for each in begun}))
+            sagas.update(
+                self._sagas.begin_all(
+                    cursor,
+                    PURCHASE,
+                    [NewSaga(id, each.purchase.user_id) for id, each in begun.items()],
+                )
+            )
             stored.update({each.purchase.intent_id: each for each in begun.values()})
             if others := new.keys() - stored.keys():
                 # Concurrent transactions have stored these.
@@ -102,7 +117,9 @@ class PurchaseBegins:
         before it is charged, and is not stored."""
         if not orders:
             return {}, {}
-        found = wallets.find_wallets(cursor, {order.user_id for order in orders})
+        user_ids = {order.user_id for order in orders}
+        found = wallets.find_wallets(cursor, user_ids)
+        pending = Counter(turns.count_under_way(cursor, PURCHASE, user_ids))
         refusals: dict[Order, MeshError] = {}
         new: dict[str, Purchase] = {}
         for order in orders:
@@ -113,7 +130,10 @@ class PurchaseBegins:
                 refusals[order] = UserNotFound()
             elif wallet.net_gems + order.amount_gems > MAX_BALANCE_GEMS:
                 refusals[order] = BalanceLimit()
+            elif pending[order.user_id] >= self._max_pending:
+                refusals[order] = TooManyPendingPurchases()
             else:
+                pending[order.user_id] += 1
                 new[order.intent_id] = self._purchase(order)
         return refusals, new
 

@@ -61,7 +61,6 @@ class PurchaseSaga:
     def __init__(self, database: Database, provider: PaymentProvider) -> None:
         self._purchases = purchase_reads(database)
         self._provider = provider
-        self._credits = Credits(database)
         step = PurchaseSagaState
         self.definition = Definition(
             PURCHASE,
@@ -72,6 +71,7 @@ class PurchaseSaga:
                 step.REFUNDING: State(self._refund, {step.REFUNDED}),
             },
         )
+        self._credits = Credits(database, self.definition)
 
     async def _charge(self, saga: Saga, deadline: Deadline) -> Move | PlainMove:
         record = await self._record(saga)

@@ -38,14 +38,25 @@ class Purchases:
     """Purchases over the account database and the sagas."""
 
     def __init__(
-        self, database: Database, sagas: SagaRunner, *, provider_name: str, prices: PriceList
+        self,
+        database: Database,
+        sagas: SagaRunner,
+        *,
+        provider_name: str,
+        prices: PriceList,
+        max_pending: int,
     ) -> None:
-        """`provider_name` and `prices` apply to new purchases."""
+        """`provider_name` and `prices` apply to new purchases, of which a player has `max_pending`
+        under way."""
         self._database = database
         self._reads = purchase_reads(database)
         self._sagas = sagas
         self._begins = PurchaseBegins(
-            database, sagas, provider_name=provider_name, price=prices.price
+            database,
+            sagas,
+            provider_name=provider_name,
+            price=prices.price,
+            max_pending=max_pending,
         )
         self._prices = prices
 
@@ -62,9 +73,10 @@ class Purchases:
         Returns a pending purchase if it has not ended shortly before the deadline; its saga
         continues in the background. A purchase that ended is answered as it ended, also if it
         was refused: a new attempt needs a new key. Raises InvalidArgument,
-        IdempotencyKeyReused, UserNotFound, BalanceLimit, PaymentDeclined,
-        PaymentMethodExpired, PaymentRefunded, UnsupportedPaymentMethod, UnsupportedAmount; no
-        money is kept then. After any other MeshError the outcome is unknown: repeat the key.
+        IdempotencyKeyReused, UserNotFound, BalanceLimit, TooManyPendingPurchases,
+        PaymentDeclined, PaymentMethodExpired, PaymentRefunded, UnsupportedPaymentMethod,
+        UnsupportedAmount; no money is kept then. After any other MeshError the outcome is
+        unknown: repeat the key.
         """
         _, key = check_each(
             lambda: check_purchase(amount_gems, payment_method),

@@ -23,6 +23,7 @@ MAX_ITEM_ID = 2**31 - 1
 MAX_USERNAME_LENGTH = 64
 MAX_HOLDING_COUNT = 2**53 - 1
 REFUSALS_WINDOW_SECONDS = 3600.0
+PENDING_RETRY_SECONDS = 1.0
 
 
 class PlayerNotFound(NotFound):
@@ -86,6 +87,18 @@ class TooManyRefusedGifts(ResourceExhausted):
             "Too many of your gifts were returned; send the next one in "
             f"{max(1, ceil(wait_seconds))} s.",
             retry_after_seconds=wait_seconds,
+        )
+
+
+class TooManyPendingGifts(ResourceExhausted):
+    """The sender has too many gifts under way; this one was not begun."""
+
+    REASON = "TOO_MANY_PENDING_GIFTS"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Too many of your gifts are pending; send the next one when some have ended.",
+            retry_after_seconds=PENDING_RETRY_SECONDS,
         )
 
 

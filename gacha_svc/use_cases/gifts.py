@@ -22,6 +22,7 @@ from gacha_svc.domain.gifts import (
     Player,
     PlayerNotFound,
     Players,
+    TooManyPendingGifts,
     TooManyRefusedGifts,
     check_gift,
 )
@@ -34,8 +35,9 @@ from mesh.contract.pages import checked_page
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, NotFound
 from mesh.postgres.database import Database, LockTimeout
+from mesh.saga import turns
 from mesh.saga.answering import record_in_time
-from mesh.saga.definition import Saga
+from mesh.saga.definition import NewSaga, Saga
 from mesh.saga.runner import SagaRunner
 
 RESERVE_PAUSE_SECONDS = 0.05
@@ -53,10 +55,12 @@ class Gifts:
         *,
         fee_gems: int,
         refused_an_hour: int,
+        max_pending: int,
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
         """`fee_gems` is the sender's fee for new gifts. A sender begins none while
-        `refused_an_hour` were refused within the last hour."""
+        `refused_an_hour` were refused within the last hour, or while `max_pending` are under way;
+        instances that begin some at the same moment do not see those of one another."""
         self._database = database
         self._gifts = gift_reads(database)
         self._last_attempts = last_attempt_reads(database)
@@ -64,6 +68,7 @@ class Gifts:
         self._sagas = sagas
         self._fee_gems = fee_gems
         self._refused_an_hour = refused_an_hour
+        self._max_pending = max_pending
         self._new_id = new_id
 
     async def send(
@@ -82,9 +87,9 @@ class Gifts:
         as it ended, also if it was returned: a new attempt needs a new key, and no player or
         inventory is looked at for a stored gift. What is known to be refused is not stored, and
         its key may be tried again. Raises InvalidArgument, IdempotencyKeyReused, PlayerNotFound,
-        GiftToSelf, ItemNotOwned, InsufficientCurrency, InventoryFull, TooManyRefusedGifts;
-        nothing has changed then. After any other MeshError the outcome is unknown: repeat the
-        key.
+        GiftToSelf, ItemNotOwned, InsufficientCurrency, InventoryFull, TooManyRefusedGifts,
+        TooManyPendingGifts; nothing has changed then. After any other MeshError the outcome is
+        unknown: repeat the key.
         """
         _, key = check_each(
             lambda: check_gift(item_id, to, count), lambda: checked_key(idempotency_key)
@@ -143,8 +148,8 @@ class Gifts:
         return sender, receiver
 
     async def _begin(self, gift: Gift, deadline: Deadline) -> tuple[GiftRecord, Saga | None]:
-        """The gift, and its saga if this call started it. Raises ItemNotOwned and
-        TooManyRefusedGifts."""
+        """The gift, and its saga if this call started it. Raises ItemNotOwned,
+        TooManyRefusedGifts and TooManyPendingGifts."""
         while True:
             try:
                 return await self._database.transaction(lambda cursor: self._reserve(cursor, gift))
@@ -160,20 +165,23 @@ class Gifts:
         stored = storage.find_last_attempt(cursor, gift.intent_id)
         if stored is not None:
             return stored, None
+        sender_id = gift.sender.user_id
         wait_seconds = storage.seconds_until_admitted(
-            cursor, gift.sender.user_id, self._refused_an_hour, REFUSALS_WINDOW_SECONDS
+            cursor, sender_id, self._refused_an_hour, REFUSALS_WINDOW_SECONDS
         )
         if wait_seconds > 0:
             raise TooManyRefusedGifts(wait_seconds)
+        pending = turns.count_under_way(cursor, GIFT, [sender_id])
+        if pending.get(sender_id, 0) >= self._max_pending:
+            raise TooManyPendingGifts
         item = storage.find_item(cursor, gift.item_id)
         if item is None:
             raise ItemNotOwned(held_count=0)
         saga: Saga | None = None
         if storage.insert_gift(cursor, gift, item):
-            sender_id = gift.sender.user_id
             if not storage.take_items(cursor, sender_id, gift.item_id, gift.count):
                 raise ItemNotOwned(storage.count_held(cursor, sender_id, gift.item_id))
-            saga = self._sagas.begin(cursor, GIFT, gift.gift_id, {})
+            saga = self._sagas.begin(cursor, GIFT, NewSaga(gift.gift_id, sender_id))
         record = storage.find_last_attempt(cursor, gift.intent_id)
         assert record is not None, "this or an earlier call has stored the gift"
         return record, saga

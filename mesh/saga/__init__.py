@@ -5,6 +5,7 @@ calls an outside system, with a key that makes a repeat harmless, or changes thi
 the same transaction that moves the saga on. Any instance can therefore continue a saga at any
 time, whichever process died, and every step takes effect once.
 
-`definition` describes a kind of saga, `rows` stores them, `runner` drives them, `answering`
-serves the call that began one, and `retention` removes those that ended long ago.
+`definition` describes a kind of saga, `rows` stores them, `runner` drives them, `turns` and
+`places` say whose is driven next, `answering` serves the call that began one, and `retention`
+removes those that ended long ago.
 """

@@ -16,6 +16,16 @@ from mesh.errors import DependencyAway
 
 
 @dataclass(frozen=True, slots=True)
+class NewSaga:
+    """A saga to begin. `owner` names whose work it is, such as a player: owners take turns. `body`
+    is JSON."""
+
+    saga_id: str
+    owner: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Saga:
     """The current state of a saga. `body` is JSON: the request and what its steps remember.
 
@@ -26,12 +36,22 @@ class Saga:
 
     saga_id: str
     kind: str
+    owner: str
     state: str
     body: Mapping[str, Any]
     attempt_count: int
     reason: str
     lease: str
     is_parked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A saga as its driver has read it, and its next state. `remember` is merged into the body."""
+
+    saga: Saga
+    state: str
+    remember: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +81,7 @@ class PlainMove:
 class SharedMove:
     """The result of a step that shares its transaction with other sagas.
 
-    `carry_out` changes this database and moves the saga by `log.hold` and `log.move_held` in one
+    `carry_out` changes this database and moves the saga by `rows.move` or `rows.move_all` in one
     transaction, and returns the moved saga. It raises MeshError to be retried later, or
     LeaseLost.
     """
@@ -116,3 +136,7 @@ class Definition:
     def allows(self, before: str, after: str) -> bool:
         """Whether a state may follow another."""
         return before in self._states and after in self._states[before].leads_to
+
+    def check_move(self, before: str, after: str) -> None:
+        """Asserts that a state may follow another."""
+        assert self.allows(before, after), f"{before} does not lead to {after}"

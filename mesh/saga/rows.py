@@ -8,18 +8,18 @@ is the time of its next attempt. It is NULL if there is nothing to do: at the en
 saga is parked for a person. Waking a leased saga sets `is_woken`; the saga is then due as soon
 as it is postponed.
 
-`mesh.saga.retention` removes rows long after their end.
+`mesh.saga.turns` leases the sagas that are due. `mesh.saga.retention` removes rows long after their
+end.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted
-from mesh.saga.definition import Saga
+from mesh.saga.definition import Definition, NewSaga, Saga, Transition
 
 SCHEMA = """
 CREATE TABLE saga (
@@ -42,32 +42,36 @@ CREATE INDEX saga_due ON saga (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX saga_parked ON saga (updated_at) WHERE is_parked;
 """
 
+_COLUMNS = "saga_id::text, kind, owner, state, body, attempt_count, reason, lease, is_parked"
+"""Of a row, in the order of the fields of Saga."""
+RETURNING = f"RETURNING {_COLUMNS}"
+_SELECT = f"SELECT {_COLUMNS} FROM saga"  # noqa: S608 (the columns are constant)
 _INSERT = """
-INSERT INTO saga (saga_id, kind, state, body, lease, due_at)
-SELECT saga_id, %s, %s, body, %s, now() + make_interval(secs => %s)
-FROM unnest(%s::uuid[], %s::jsonb[]) AS begun (saga_id, body) ORDER BY saga_id
+INSERT INTO saga (saga_id, kind, owner, state, body, lease, due_at)
+SELECT saga_id, %s, owner, %s, body, %s, now() + make_interval(secs => %s)
+FROM unnest(%s::uuid[], %s::text[], %s::jsonb[]) AS begun (saga_id, owner, body) ORDER BY saga_id
 ON CONFLICT (saga_id) DO NOTHING
-RETURNING saga_id::text, kind, state, body, attempt_count, reason, lease, is_parked
 """
-# ARRAY makes the subquery run once. With IN, a plan may run it for each row of the table. Each
-# run would lock up to LIMIT further rows, because SKIP LOCKED skips those already locked.
-_LEASE_DUE = """
-UPDATE saga SET lease = %s, due_at = now() + make_interval(secs => %s)
-WHERE saga_id = ANY(ARRAY(
-    SELECT saga_id FROM saga WHERE due_at <= now() AND kind = ANY(%s)
-    ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
-))
-RETURNING saga_id::text, kind, state, body, attempt_count, reason, lease, is_parked
+# The rows are locked in one order, because transactions of other processes lock several too.
+_MOVE_ALL = """
+WITH held AS MATERIALIZED (
+    SELECT saga_id AS held_id, next_state, remember FROM saga
+    JOIN unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::jsonb[])
+        AS moved (moved_id, state_before, lease_before, next_state, remember)
+      ON saga_id = moved_id AND state = state_before AND lease = lease_before
+    WHERE due_at IS NOT NULL ORDER BY saga_id FOR UPDATE OF saga
+)
+UPDATE saga SET state = next_state, body = body || remember, attempt_count = 0,
+    reason = '', is_woken = false, updated_at = now(), txid = pg_current_xact_id(),
+    due_at = CASE WHEN next_state = ANY(%s) THEN NULL
+        ELSE coalesce(now() + make_interval(secs => %s), due_at) END
+FROM held WHERE saga_id = held_id
 """
-_MOVE = """
-UPDATE saga SET state = %s, body = body || %s, attempt_count = 0, reason = '',
-    due_at = now() + make_interval(secs => %s), is_woken = false, updated_at = now(),
-    txid = pg_current_xact_id()
+_POSTPONE = """
+UPDATE saga SET attempt_count = %s, reason = %s, lease = '', is_woken = false,
+    due_at = CASE WHEN is_woken THEN now() ELSE now() + make_interval(secs => %s) END,
+    is_parked = %s AND NOT is_woken, updated_at = now()
 WHERE saga_id = %s AND state = %s AND lease = %s AND due_at IS NOT NULL
-RETURNING saga_id::text, kind, state, body, attempt_count, reason, lease, is_parked
-"""
-_SELECT = """
-SELECT saga_id::text, kind, state, body, attempt_count, reason, lease, is_parked FROM saga
 """
 MAX_LISTED = 1000
 
@@ -79,18 +83,22 @@ class LeaseLost(Aborted):
 
 
 def insert(
-    cursor: Cursor,
-    kind: str,
-    state: str,
-    bodies: Mapping[str, Mapping[str, Any]],
-    seconds: float | None,
+    cursor: Cursor, kind: str, state: str, new: Sequence[NewSaga], seconds: float | None
 ) -> Mapping[str, Saga]:
-    """Inserts sagas by their ids, leased for `seconds`; None leaves them without a lease and due
-    now. Returns those that were inserted, by id; the others exist already."""
+    """Inserts sagas, leased for `seconds`; None leaves them without a lease and due now. Returns
+    those that were inserted, by id; the others exist already."""
     lease = "" if seconds is None else uuid4().hex
     cursor.execute(
-        _INSERT,
-        (kind, state, lease, seconds or 0.0, list(bodies), [*map(json.dumps, bodies.values())]),
+        f"{_INSERT} {RETURNING}",
+        (
+            kind,
+            state,
+            lease,
+            seconds or 0.0,
+            [each.saga_id for each in new],
+            [each.owner for each in new],
+            [json.dumps(each.body) for each in new],
+        ),
     )
     return {saga.saga_id: saga for saga in (Saga(*row) for row in cursor.fetchall())}
 
@@ -101,33 +109,60 @@ def find(cursor: Cursor, saga_id: str) -> Saga | None:
     return _first(cursor)
 
 
-def lease_due(cursor: Cursor, kinds: Sequence[str], limit: int, seconds: float) -> list[Saga]:
-    """Leases up to `limit` due sagas for `seconds`, the longest due first."""
-    cursor.execute(
-        _LEASE_DUE,
-        (uuid4().hex, seconds, list(kinds), limit),
-    )
-    return [Saga(*row) for row in cursor.fetchall()]
-
-
 def move(
-    cursor: Cursor, saga: Saga, state: str, remember: Mapping[str, Any], seconds: float | None
+    cursor: Cursor,
+    definition: Definition,
+    transition: Transition,
+    *,
+    lease_seconds: float | None = None,
 ) -> Saga:
-    """Moves a saga to `state` and renews its lease for `seconds`; None ends the saga. Raises
-    LeaseLost."""
+    """As `move_all`, for one saga. Raises LeaseLost."""
+    moved = move_all(cursor, definition, [transition], lease_seconds=lease_seconds)
+    return moved_or_lost(moved, transition.saga)
+
+
+def move_all(
+    cursor: Cursor,
+    definition: Definition,
+    transitions: Sequence[Transition],
+    *,
+    lease_seconds: float | None = None,
+) -> Mapping[str, Saga]:
+    """Moves sagas of that definition to their next states, and ends those that are at an end.
+    Renews the leases of the others for `lease_seconds`; None keeps them as they are.
+
+    Returns the moved sagas by id. The others are missing: their drivers have lost the leases, or
+    they are in another state. Asserts that the definition allows each move.
+    """
+    for each in transitions:
+        definition.check_move(each.saga.state, each.state)
     cursor.execute(
-        _MOVE,
-        (state, json.dumps(remember), seconds, saga.saga_id, saga.state, saga.lease),
+        f"{_MOVE_ALL} {RETURNING}",
+        (
+            [each.saga.saga_id for each in transitions],
+            [each.saga.state for each in transitions],
+            [each.saga.lease for each in transitions],
+            [each.state for each in transitions],
+            [json.dumps(each.remember) for each in transitions],
+            list(definition.ends),
+            lease_seconds,
+        ),
     )
-    moved = _first(cursor)
-    if moved is None:
+    moved = [Saga(*row) for row in cursor.fetchall()]
+    return {saga.saga_id: saga for saga in moved}
+
+
+def moved_or_lost(moved: Mapping[str, Saga], saga: Saga) -> Saga:
+    """Of the moved sagas, the one that the driver of `saga` has moved. Raises LeaseLost."""
+    after = moved.get(saga.saga_id)
+    if after is None or after.lease != saga.lease:
         raise LeaseLost("Another process drives this saga now.")
-    return moved
+    return after
 
 
 def hold(cursor: Cursor, sagas: Sequence[Saga]) -> Mapping[str, str]:
     """Locks the sagas whose leases their drivers still hold, until the transaction ends. Returns
-    the leases by saga id; only these sagas may be moved, by the drivers of these leases."""
+    the leases by saga id: only the drivers of these leases can move the sagas."""
     cursor.execute(
         """
         SELECT saga.saga_id::text, saga.lease FROM saga
@@ -145,54 +180,13 @@ def hold(cursor: Cursor, sagas: Sequence[Saga]) -> Mapping[str, str]:
     return dict(cursor.fetchall())
 
 
-def move_held(
-    cursor: Cursor,
-    states: Mapping[str, str],
-    *,
-    ends: Collection[str],
-    remember: Mapping[str, Mapping[str, Any]] | None = None,
-    lease_seconds: float | None = None,
-) -> Mapping[str, Saga]:
-    """Moves sagas that `hold` has locked to the given states, by id, and ends those whose state
-    is in `ends`. Renews the leases of the others for `lease_seconds`; None keeps them as they
-    are. `remember` is merged into the bodies, by id. Returns the moved sagas by id."""
-    remembered = remember or {}
-    cursor.execute(
-        """
-        UPDATE saga SET state = moved.state, body = body || moved.remember, attempt_count = 0,
-            reason = '', is_woken = false, updated_at = now(), txid = pg_current_xact_id(),
-            due_at = CASE WHEN moved.state = ANY(%s) THEN NULL
-                ELSE coalesce(now() + make_interval(secs => %s), due_at) END
-        FROM unnest(%s::uuid[], %s::text[], %s::jsonb[]) AS moved (saga_id, state, remember)
-        WHERE saga.saga_id = moved.saga_id
-        RETURNING saga.saga_id::text, kind, saga.state, body, attempt_count, reason, lease,
-            is_parked
-        """,
-        (
-            list(ends),
-            lease_seconds,
-            list(states),
-            list(states.values()),
-            [json.dumps(remembered.get(saga_id, {})) for saga_id in states],
-        ),
-    )
-    moved = [Saga(*row) for row in cursor.fetchall()]
-    return {saga.saga_id: saga for saga in moved}
-
-
 def postpone(
     cursor: Cursor, saga: Saga, reason: str, attempt_count: int, seconds: float | None
 ) -> Saga | None:
     """Ends the lease. The saga is due in `seconds`, or at once if it was woken; None parks it,
     unless it was woken. Returns the saga, or None if the lease was lost and nothing was changed."""
     cursor.execute(
-        """
-        UPDATE saga SET attempt_count = %s, reason = %s, lease = '', is_woken = false,
-            due_at = CASE WHEN is_woken THEN now() ELSE now() + make_interval(secs => %s) END,
-            is_parked = %s AND NOT is_woken, updated_at = now()
-        WHERE saga_id = %s AND state = %s AND lease = %s AND due_at IS NOT NULL
-        RETURNING saga_id::text, kind, state, body, attempt_count, reason, lease, is_parked
-        """,
+        f"{_POSTPONE} {RETURNING}",
         (
             attempt_count,
             reason,

@@ -7,9 +7,10 @@ Guarantees:
 - A failed step is retried after a growing pause, up to `max_attempts` times in one state. Then
   the saga is parked: it is logged as an error and waits for a person.
 - Waiting for an outside system is retried without limit and never counts as a failure.
-- While `max_running` sagas are driven here, no more are taken from the database. Sagas that a
-  caller begins are driven at once; the server's limit on calls bounds them. What no call bounds
-  is inserted without a lease (`mesh.saga.rows.insert`), and is taken like any other that is due.
+- A saga that a caller begins is driven at once, while `max_begun` of these and `max_of_owner` of
+  its owner are not reached. Any other begins without a lease, and is due at once.
+- Up to `max_due` sagas that are due are driven beside them. Owners take turns (`mesh.saga.turns`).
+  What waits is taken as soon as a place is free, or within a second of another process's change.
 - A runner takes the sagas of its own definitions only. So one kind cannot delay another that has
   a runner of its own.
 """
@@ -18,7 +19,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -28,8 +29,18 @@ from mesh.errors import MeshError
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
 from mesh.postgres.shared_transactions import SharedTransactions
-from mesh.saga import rows
-from mesh.saga.definition import Definition, Move, PlainMove, Saga, SharedMove, StillWaiting
+from mesh.saga import rows, turns
+from mesh.saga.definition import (
+    Definition,
+    Move,
+    NewSaga,
+    PlainMove,
+    Saga,
+    SharedMove,
+    StillWaiting,
+    Transition,
+)
+from mesh.saga.places import Places
 
 log = structlog.get_logger()
 
@@ -44,7 +55,9 @@ class SagaLimits:
     first_pause_seconds: float = 0.5
     longest_pause_seconds: float = 60.0
     max_attempts: int = 100
-    max_running: int = 64
+    max_due: int = 64
+    max_begun: int = 256
+    max_of_owner: int = 16
 
 
 class SagaRunner:
@@ -67,67 +80,112 @@ class SagaRunner:
         self._jitter = jitter
         self._failpoint = failpoint
         self._driving: set[asyncio.Task[Saga]] = set()
-        self._plain_moves = SharedTransactions(database, self._move_plainly)
+        self._places = Places(
+            max_due=self._limits.max_due,
+            max_begun=self._limits.max_begun,
+            max_of_owner=self._limits.max_of_owner,
+        )
+        self._taking = asyncio.Lock()
+        self._is_behind = False
+        """Whether there may be due sagas that wait for a place."""
+        self._refilling: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+        self._plain_moves = {
+            kind: SharedTransactions(database, partial(self._move_plainly, definition))
+            for kind, definition in self._definitions.items()
+        }
 
-    def begin(
-        self, cursor: Cursor, kind: str, saga_id: str, body: Mapping[str, Any]
-    ) -> Saga | None:
-        """Inserts a saga in the caller's transaction, leased to this process. Returns None if
-        there is one with that id, so a repeat is harmless. Call `drive` after the commit; if
-        the process dies before, the saga is taken up when its lease expires. For example:
+    def begin(self, cursor: Cursor, kind: str, new: NewSaga) -> Saga | None:
+        """Inserts a saga in the caller's transaction. Returns it leased to this process, to
+        `drive` after the commit; if the process dies before, the saga is taken up when its lease
+        expires. Returns None if the saga waits for its turn, or if there is one with that id. So
+        a repeat is harmless. For example:
 
+            new = NewSaga(purchase_id, user_id, {"amount": 100})
             saga = await database.transaction(
-                lambda cursor: runner.begin(cursor, "purchase", purchase_id, {"amount": 100})
+                lambda cursor: runner.begin(cursor, "purchase", new)
             )
             if saga is not None:
                 runner.drive(saga)
         """
-        return self.begin_all(cursor, kind, {saga_id: body}).get(saga_id)
+        return self.begin_all(cursor, kind, [new]).get(new.saga_id)
 
-    def begin_all(
-        self, cursor: Cursor, kind: str, bodies: Mapping[str, Mapping[str, Any]]
-    ) -> Mapping[str, Saga]:
-        """As `begin`, for several sagas in one statement. Returns the inserted ones by id."""
+    def begin_all(self, cursor: Cursor, kind: str, new: Sequence[NewSaga]) -> Mapping[str, Saga]:
+        """As `begin`, for several sagas at once. Returns those to drive, by id."""
         state = self._definitions[kind].begins_in
-        return rows.insert(cursor, kind, state, bodies, self._limits.lease_seconds)
+        placed, waiting = self._places.split(new)
+        if waiting:
+            rows.insert(cursor, kind, state, waiting, None)
+            self._is_behind = True
+        return rows.insert(cursor, kind, state, placed, self._limits.lease_seconds)
 
     def drive(self, saga: Saga) -> "asyncio.Task[Saga]":
-        """Drives a saga that is leased to this process, in a task that need not be awaited.
-        The task returns the saga in its end state, or as it was when it was postponed
-        or its lease was lost."""
-        task = asyncio.create_task(self._drive(saga), name=f"saga-{saga.kind}")
-        self._driving.add(task)
-        task.add_done_callback(self._forget)
-        return task
+        """Drives a saga that has just begun here, in a task that need not be awaited. The task
+        returns the saga in its end state, or as it was when it was postponed or its lease was
+        lost."""
+        return self._start(saga, is_begun=True)
 
     async def find(self, saga_id: str) -> Saga | None:
         """The current saga with that id; None if there is none."""
         return await self._database.autocommit(lambda cursor: rows.find(cursor, saga_id))
 
     async def run_once(self) -> None:
-        """Starts driving the due sagas, up to `max_running`. Does not wait for them."""
-        room = self._limits.max_running - len(self._driving)
-        if room <= 0:
-            return
-        for saga in await self._database.autocommit(
-            lambda cursor: rows.lease_due(
-                cursor, list(self._definitions), room, self._limits.lease_seconds
+        """Starts driving the due sagas for which there are places. Does not wait for them."""
+        async with self._taking:
+            room = self._places.free_for_due
+            if not room:
+                self._is_behind = True
+                return
+            due = await self._database.autocommit(
+                lambda cursor: turns.lease_due(
+                    cursor,
+                    list(self._definitions),
+                    room,
+                    self._limits.lease_seconds,
+                    driven=self._places.driven(),
+                    max_of_owner=self._limits.max_of_owner,
+                )
             )
-        ):
-            self.drive(saga)
+            self._is_behind = bool(due) or self._places.is_an_owner_full
+            for saga in due:
+                self._start(saga, is_begun=False)
 
     async def close(self) -> None:
         """Stops driving. Other instances take up the sagas when their leases expire."""
-        driving = list(self._driving)
-        for task in driving:
+        self._is_closed = True
+        ending = [*self._driving, *self._refilling]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*driving, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    def _start(self, saga: Saga, *, is_begun: bool) -> "asyncio.Task[Saga]":
+        def end(task: "asyncio.Task[Saga]") -> None:
+            self._places.leave(saga, is_begun=is_begun)
+            self._forget(task)
+
+        self._places.enter(saga, is_begun=is_begun)
+        task = asyncio.create_task(self._drive(saga), name=f"saga-{saga.kind}")
+        self._driving.add(task)
+        task.add_done_callback(end)
+        return task
 
     def _forget(self, task: "asyncio.Task[Saga]") -> None:
         self._driving.discard(task)
+        if self._is_behind and not self._refilling and not self._is_closed:
+            refill = asyncio.create_task(self._refill(), name="saga-refill")
+            self._refilling.add(refill)
+            refill.add_done_callback(self._refilling.discard)
         if not task.cancelled() and (error := task.exception()) is not None:
             # The task may have no awaiter. The saga is taken up when its lease expires.
             log.error("fail_saga_driver", exc_info=error)
+
+    async def _refill(self) -> None:
+        """Takes what waits for the place that has become free."""
+        try:
+            await self.run_once()
+        except MeshError as error:
+            # The next round is due within a second, whatever happened to this one.
+            log.warning("fail_saga_refill", reason=error.reason)
 
     async def _drive(self, saga: Saga) -> Saga:
         definition = self._definitions[saga.kind]
@@ -152,48 +210,40 @@ class SagaRunner:
         deadline = Deadline.after(self._limits.step_seconds)
         move = await within(deadline, definition.step_of(saga.state)(saga, deadline))
         self._failpoint(f"saga.{saga.kind}.after_{saga.state}")
-        if isinstance(move, SharedMove):
-            moved = await move.carry_out()
-        elif isinstance(move, PlainMove):
-            _check_move(definition, saga, move.state)
-            moved = await self._plain_moves.run((saga, move))
-        else:
-            moved = await self._move(definition, saga, move)
+        match move:
+            case SharedMove():
+                moved = await move.carry_out()
+            case PlainMove():
+                moved = await self._plain_moves[saga.kind].run(
+                    Transition(saga, move.state, move.remember)
+                )
+            case Move():
+                moved = await self._move(definition, saga, move)
         self._failpoint(f"saga.{saga.kind}.moved_{saga.state}")
         return moved
 
     async def _move(self, definition: Definition, saga: Saga, move: Move) -> Saga:
         def apply(cursor: Cursor) -> Saga:
-            state = move.apply(cursor)
-            _check_move(definition, saga, state)
-            seconds = None if definition.is_end(state) else self._limits.lease_seconds
-            return rows.move(cursor, saga, state, move.remember, seconds)
+            transition = Transition(saga, move.apply(cursor), move.remember)
+            return rows.move(
+                cursor, definition, transition, lease_seconds=self._limits.lease_seconds
+            )
 
         return await self._database.transaction(apply)
 
     def _move_plainly(
-        self, cursor: Cursor, moves: Sequence[tuple[Saga, PlainMove]]
+        self, definition: Definition, cursor: Cursor, transitions: Sequence[Transition]
     ) -> Sequence[Saga | MeshError]:
-        held = rows.hold(cursor, [saga for saga, _ in moves])
-        standing = {
-            saga.saga_id: move for saga, move in moves if held.get(saga.saga_id) == saga.lease
-        }
-        moved = rows.move_held(
-            cursor,
-            {saga_id: move.state for saga_id, move in standing.items()},
-            ends={
-                move.state
-                for saga, move in moves
-                if self._definitions[saga.kind].is_end(move.state)
-            },
-            remember={saga_id: move.remember for saga_id, move in standing.items()},
-            lease_seconds=self._limits.lease_seconds,
+        moved = rows.move_all(
+            cursor, definition, transitions, lease_seconds=self._limits.lease_seconds
         )
-        lost = rows.LeaseLost("Another process drives this saga now.")
-        return [
-            moved[saga.saga_id] if held.get(saga.saga_id) == saga.lease else lost
-            for saga, _ in moves
-        ]
+        results: list[Saga | MeshError] = []
+        for each in transitions:
+            try:
+                results.append(rows.moved_or_lost(moved, each.saga))
+            except rows.LeaseLost as error:
+                results.append(error)
+        return results
 
     async def _wait_on(self, saga: Saga, waiting: StillWaiting) -> None:
         """Retries without limit. The count stays at half of `max_attempts`, so that the other
@@ -232,7 +282,3 @@ class SagaRunner:
         grown_seconds = self._limits.first_pause_seconds * 2.0 ** min(attempt_count, 30)
         pause_seconds = min(grown_seconds, self._limits.longest_pause_seconds)
         return pause_seconds * (0.5 + self._jitter() / 2)
-
-
-def _check_move(definition: Definition, saga: Saga, state: str) -> None:
-    assert definition.allows(saga.state, state), f"{saga.state} does not lead to {state}"

@@ -9,6 +9,7 @@ import pytest
 
 from mesh.saga import retention as saga_retention
 from mesh.saga import rows as saga_rows
+from mesh.saga import turns as saga_turns
 from mesh.txn import decisions, participant
 
 
@@ -28,6 +29,8 @@ def test_imports_go_one_way(repository: Path) -> None:
         ("gacha_svc", saga_rows.SCHEMA),
         ("account_svc", saga_retention.SCHEMA),
         ("gacha_svc", saga_retention.SCHEMA),
+        ("account_svc", saga_turns.SCHEMA),
+        ("gacha_svc", saga_turns.SCHEMA),
     ],
 )
 def test_a_service_has_the_tables_of_the_protocol_as_it_needs_them(

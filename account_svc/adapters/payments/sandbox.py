@@ -25,6 +25,7 @@ from account_svc.adapters.payments.sandbox_messages import (
     WholeCharge,
 )
 from account_svc.domain.payments import (
+    MAX_CONNECTIONS,
     BadSignature,
     BookedCharge,
     Charge,
@@ -39,11 +40,10 @@ from mesh.deadlines import Deadline
 from mesh.errors import Internal, InvalidArgument, MeshError
 
 CALL_TIMEOUT_SECONDS = 10.0
+SIGNATURE_HEADER = "Sandbox-Signature"
 SIGNATURE_TOLERANCE_SECONDS = 300
 MAX_ANSWER_BYTES = 1024 * 1024
 PAGE_SIZE = 200
-MAX_CONNECTIONS = 64
-
 
 PageMessage = TypeVar("PageMessage", ChargePage, ReversalPage)
 
@@ -155,17 +155,19 @@ class SandboxProvider:
 
     def _check_signature(self, body: bytes, signature: str) -> None:
         """The scheme of payment_sandbox.webhooks. Raises BadSignature."""
+        if not signature:
+            raise BadSignature.missing(SIGNATURE_HEADER)
         parts = [part.partition("=") for part in signature.split(",")]
         times = [value for name, _, value in parts if name == "t"]
         signed = [value for name, _, value in parts if name == "v1"]
-        if len(times) != 1 or not times[0].isascii() or not times[0].isdigit():
-            raise BadSignature("The webhook's signature has no timestamp.")
+        if not signed or len(times) != 1 or not times[0].isascii() or not times[0].isdigit():
+            raise BadSignature.malformed(SIGNATURE_HEADER)
         message = times[0].encode() + b"." + body
         expected = hmac.new(self._webhook_secret, message, hashlib.sha256).hexdigest()
         if not any(hmac.compare_digest(expected.encode(), each.encode()) for each in signed):
-            raise BadSignature("The webhook is not signed with the secret of this endpoint.")
+            raise BadSignature.of_another(SIGNATURE_HEADER)
         if abs(self._clock() - int(times[0][:20])) > SIGNATURE_TOLERANCE_SECONDS:
-            raise BadSignature("The webhook was signed too long ago.")
+            raise BadSignature.too_old(SIGNATURE_HEADER)
 
     async def _call(
         self,

@@ -33,6 +33,7 @@ from account_svc.adapters.payments.stripe_reversals import (
     reversed_intent_id,
 )
 from account_svc.domain.payments import (
+    MAX_CONNECTIONS,
     BadSignature,
     BookedCharge,
     Charge,
@@ -52,7 +53,7 @@ from mesh.errors import Internal, InvalidArgument, MeshError
 
 STRIPE_URL = "https://api.stripe.com"
 CALL_TIMEOUT_SECONDS = 30.0
-MAX_CONNECTIONS = 64
+SIGNATURE_HEADER = "Stripe-Signature"
 PAGE_SIZE = 100
 """The most that Stripe lists at once. A charge is expected to have fewer refunds."""
 KEY = "gacha_mesh_key"
@@ -178,16 +179,29 @@ class StripeProvider:
             for reversal in present([dispute_of(dispute)]):
                 yield reversal
 
-    def read_event(self, body: bytes, signature: str) -> PaymentEvent | None:
+    def _check_signer(self, body: bytes, signature: str) -> None:
+        """Whether it was signed with the secret of this endpoint, at any time. Raises
+        BadSignature."""
+        if not signature:
+            raise BadSignature.missing(SIGNATURE_HEADER)
         if not signature.isascii():
-            raise BadSignature("The webhook's signature is not in Stripe's format.")
+            raise BadSignature.malformed(SIGNATURE_HEADER)
+        try:
+            stripe.WebhookSignature.verify_header(body, signature, self._webhook_secret)
+        except stripe.SignatureVerificationError as error:
+            raise BadSignature.of_another(SIGNATURE_HEADER) from error
+        except UnicodeDecodeError as error:
+            raise InvalidArgument("The webhook's body is not an event of Stripe.") from error
+
+    def read_event(self, body: bytes, signature: str) -> PaymentEvent | None:
+        self._check_signer(body, signature)
         try:
             event = self._client.construct_event(body, signature, self._webhook_secret)
             subject = event.data.object.to_dict()
             key = (subject.get("metadata") or {}).get(KEY)
             reversed_charge_id = reversed_intent_id(event, subject)
         except stripe.SignatureVerificationError as error:
-            raise BadSignature("The webhook is not signed by Stripe, or too old.") from error
+            raise BadSignature.too_old(SIGNATURE_HEADER) from error
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidArgument("The webhook's body is not an event of Stripe.") from error
         if not isinstance(key, str) and not reversed_charge_id:

@@ -10,7 +10,7 @@ player's wallet is locked while it is applied, and a reversal never moves back. 
 still under way is waited for, since only one that was credited has gems to take back.
 
 Nobody bounds how many begin at once. So they begin without a lease, and a runner of their own
-takes MAX_RUNNING at a time, the longest due first. Purchases have another runner.
+takes MAX_RUNNING at a time. Charges take turns. Purchases have another runner.
 """
 
 from collections.abc import Collection
@@ -33,7 +33,16 @@ from mesh.deadlines import Deadline, within
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database, LockTimeout
 from mesh.saga import rows
-from mesh.saga.definition import Definition, PlainMove, Saga, SharedMove, State, StillWaiting
+from mesh.saga.definition import (
+    Definition,
+    NewSaga,
+    PlainMove,
+    Saga,
+    SharedMove,
+    State,
+    StillWaiting,
+    Transition,
+)
 from mesh.saga.runner import SagaLimits, SagaRunner
 
 MAX_RUNNING = 16
@@ -98,7 +107,7 @@ class ClawbackSaga:
 
         def work(cursor: Cursor) -> tuple[Saga, list[Step]]:
             taken = follow_reversals(cursor, purchase, reversals)
-            return rows.move(cursor, saga, FOLLOWED, {}, None), taken
+            return rows.move(cursor, self.definition, Transition(saga, FOLLOWED)), taken
 
         try:
             await within(deadline, self._database.room_to_wait.acquire())
@@ -146,11 +155,11 @@ def begin_following(cursor: Cursor, charge_ids: Collection[str], occasion: str) 
     """Begins to follow charges, and returns how many; the others were begun on this occasion
     before. The runner of an instance takes them within about a second of the commit. `occasion`
     is the id of an event or of a comparison."""
-    bodies = {
-        operation_id(CLAWBACK, charge_id, occasion): {"charge_id": charge_id}
+    new = [
+        NewSaga(operation_id(CLAWBACK, charge_id, occasion), charge_id, {"charge_id": charge_id})
         for charge_id in charge_ids
-    }
-    return len(rows.insert(cursor, CLAWBACK, FOLLOWING, bodies, None))
+    ]
+    return len(rows.insert(cursor, CLAWBACK, FOLLOWING, new, None))
 
 
 def clawback_runner(
@@ -164,6 +173,6 @@ def clawback_runner(
     return SagaRunner(
         database,
         [ClawbackSaga(database, provider).definition],
-        limits=limits or SagaLimits(max_running=MAX_RUNNING),
+        limits=limits or SagaLimits(max_due=MAX_RUNNING),
         failpoint=failpoint,
     )

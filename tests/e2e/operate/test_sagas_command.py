@@ -14,6 +14,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from deploy.local.layout import REPOSITORY
 from mesh.saga import rows
+from mesh.saga.definition import NewSaga
 from proof.stack import Mesh
 
 NOBODYS = "nobody_takes_it_up"
@@ -38,7 +39,8 @@ def cursor(mesh: Mesh) -> Iterator[Cursor]:
 
 @pytest.fixture
 def parked_id(cursor: Cursor) -> str:
-    [saga] = rows.insert(cursor, NOBODYS, "ASKING", {str(uuid4()): {}}, 60.0).values()
+    new = NewSaga(str(uuid4()), "nobody")
+    [saga] = rows.insert(cursor, NOBODYS, "ASKING", [new], 60.0).values()
     assert rows.postpone(cursor, saga, "ASKED_IN_VAIN", 100, None)
     return saga.saga_id
 

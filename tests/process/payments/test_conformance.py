@@ -208,24 +208,35 @@ async def test_a_signed_webhook_names_its_charge(kind: str, alone: PaymentProvid
     assert alone.read_event(body, rolled) == event
 
 
-FORGERIES: dict[str, Callable[[bytes], str]] = {
-    "another secret": lambda body: signature(body, secret="somebody else's secret"),
-    "another body": lambda body: signature(body + b" "),
-    "too old": lambda body: signature(body, age_seconds=3600),
-    "another time": lambda body: signature(body, age_seconds=5).replace("t=", "t=1"),
-    "no signature": lambda body: signature(body).partition(",")[0],
-    "no time": lambda body: signature(body).partition(",")[2],
-    "no header": lambda body: "",
-    "not ASCII": lambda body: "t=٣,v1=é",
-    "commas": lambda body: ",,=,==",
+FORGERIES: dict[str, tuple[Callable[[bytes], str], str]] = {
+    "another secret": (
+        lambda body: signature(body, secret="somebody else's secret"),
+        "PAYMENT_WEBHOOK_SECRET",
+    ),
+    "another body": (lambda body: signature(body + b" "), "pass header and body on unchanged"),
+    "too old": (lambda body: signature(body, age_seconds=3600), "check the clocks"),
+    "another time": (
+        lambda body: signature(body, age_seconds=5).replace("t=", "t=1"),
+        "does not sign this body",
+    ),
+    "no signature": (lambda body: signature(body).partition(",")[0], "unchanged"),
+    "no time": (lambda body: signature(body).partition(",")[2], "unchanged"),
+    "no header": (lambda body: "", "is missing: webhooks come from the payment provider"),
+    "not ASCII": (lambda body: "t=٣,v1=é", "unchanged"),
+    "commas": (lambda body: ",,=,==", "unchanged"),
 }
+"""The signature, and a part of the sentence that says the remedy."""
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-async def test_a_forged_webhook_is_refused(kind: str, alone: PaymentProvider, forgery: str) -> None:
+async def test_a_forged_webhook_is_refused_with_its_header_and_the_remedy(
+    kind: str, alone: PaymentProvider, forgery: str
+) -> None:
     body = orjson.dumps(EVENTS[kind])
-    with pytest.raises(BadSignature):
-        alone.read_event(body, FORGERIES[forgery](body))
+    sign, remedy = FORGERIES[forgery]
+    with pytest.raises(BadSignature, match=remedy) as refused:
+        alone.read_event(body, sign(body))
+    assert f"The {kind.title()}-Signature header" in refused.value.message
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"{}", b'{"data": {"charge": 1}}'])

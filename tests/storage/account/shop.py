@@ -28,6 +28,7 @@ from account_svc.domain.purchases import (
 )
 from account_svc.domain.reversals import Reversal, ReversalKind, ReversalState, ReversedCharge
 from account_svc.domain.wallets import MAX_BALANCE_GEMS
+from account_svc.use_cases.credits import Credits
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
@@ -192,12 +193,27 @@ class Shop:
         )
 
     def instance(
-        self, failpoint: Failpoint = no_failpoint, *, limits: SagaLimits = QUICK
+        self,
+        failpoint: Failpoint = no_failpoint,
+        *,
+        limits: SagaLimits = QUICK,
+        max_pending: int = 1000,
     ) -> tuple[Purchases, SagaRunner]:
         definition = PurchaseSaga(self.database, self.provider).definition
         runner = SagaRunner(self.database, [definition], limits=limits, failpoint=failpoint)
-        name = self.provider.name
-        return Purchases(self.database, runner, provider_name=name, prices=PRICES), runner
+        purchases = Purchases(
+            self.database,
+            runner,
+            provider_name=self.provider.name,
+            prices=PRICES,
+            max_pending=max_pending,
+        )
+        return purchases, runner
+
+    def credits(self, database: Database | None = None) -> Credits:
+        """The credits of an instance. `database` is for these, if that is another one."""
+        definition = PurchaseSaga(self.database, self.provider).definition
+        return Credits(database or self.database, definition)
 
     async def register(self, username: str = "mira") -> str:
         return await self.accounts.register(
@@ -217,6 +233,16 @@ class Shop:
             return int((cursor.fetchone() or (0,))[0])
 
         return await self.database.autocommit(count)
+
+    async def make_due(self, last_id: str) -> None:
+        """Ends the leases and the pauses of all sagas. That one is the last to become due."""
+        await self.database.autocommit(
+            lambda cursor: cursor.execute(
+                "UPDATE saga SET lease = '', due_at = now() - make_interval(mins =>"
+                " (saga_id <> %s)::int) WHERE due_at IS NOT NULL",
+                (last_id,),
+            )
+        )
 
     async def until_ended(self, user_id: str) -> PurchaseRecord:
         """Runs due sagas, like a running instance, until the newest purchase has ended."""

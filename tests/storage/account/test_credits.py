@@ -16,12 +16,12 @@ from account_svc.domain.gift_fees import GiftFee
 from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseSagaState, PurchaseState
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
-from account_svc.use_cases.credits import Credits, Paid, WalletBusy
+from account_svc.use_cases.credits import Paid, WalletBusy
 from account_svc.use_cases.gift_fees import GiftFees
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database, LostRace
-from mesh.saga import rows
-from mesh.saga.definition import Saga
+from mesh.saga import rows, turns
+from mesh.saga.definition import NewSaga, Saga
 from mesh.saga.runner import SagaLimits
 from tests.storage.account.busy_wallet import busy_wallet
 from tests.storage.account.shop import Shop, buy
@@ -45,7 +45,9 @@ async def mira(shop: Shop) -> str:
     return await shop.register()
 
 
-async def paid_purchase(shop: Shop, user_id: str, gems: int = 1) -> Paid:
+async def paid_purchase(
+    shop: Shop, user_id: str, gems: int = 1, state: str = PurchaseSagaState.PAID
+) -> Paid:
     purchase_id = str(uuid4())
     purchase = Purchase(
         purchase_id, str(uuid4()), 1, user_id, gems, 99, "USD", "credit_card", "fake"
@@ -53,8 +55,8 @@ async def paid_purchase(shop: Shop, user_id: str, gems: int = 1) -> Paid:
 
     def store(cursor: Cursor) -> Paid:
         storage.insert_purchases(cursor, [purchase])
-        bodies: dict[str, dict[str, object]] = {purchase_id: {}}
-        sagas = rows.insert(cursor, PURCHASE, PurchaseSagaState.PAID, bodies, 60.0)
+        new = NewSaga(purchase_id, user_id)
+        sagas = rows.insert(cursor, PURCHASE, state, [new], 60.0)
         return Paid(sagas[purchase_id], purchase)
 
     return await shop.database.transaction(store)
@@ -105,7 +107,7 @@ async def test_few_transactions_wait_however_many_wallets_are_busy(shop: Shop) -
     players = [await shop.register(f"player-{number}") for number in range(6)]
     for player in players:
         await shop.accounts.give(player, 10)
-    credits, fees = Credits(shop.database), GiftFees(shop.database)
+    credits, fees = shop.credits(), GiftFees(shop.database)
     paid = [await paid_purchase(shop, player) for player in players]
 
     def waiting_count(cursor: Cursor) -> int:
@@ -135,11 +137,11 @@ async def test_few_transactions_wait_however_many_wallets_are_busy(shop: Shop) -
 async def test_a_wallet_that_stays_busy_is_credited_by_the_next_lease(
     shop: Shop, mira: str
 ) -> None:
-    credits, paid = Credits(shop.database), await paid_purchase(shop, mira)
+    credits, paid = shop.credits(), await paid_purchase(shop, mira)
 
     def give_back_and_lease(cursor: Cursor) -> list[Saga]:
         rows.postpone(cursor, paid.saga, WalletBusy.REASON, 1, 0.0)
-        return rows.lease_due(cursor, [PURCHASE], 1, 60.0)
+        return turns.lease_due(cursor, [PURCHASE], 1, 60.0, driven={}, max_of_owner=1)
 
     async with held(shop.database, lambda cursor: wallets.lock_wallets(cursor, [mira])):
         with pytest.raises(WalletBusy):
@@ -152,7 +154,7 @@ async def test_a_wallet_that_stays_busy_is_credited_by_the_next_lease(
 async def test_a_purchase_whose_lease_was_lost_is_not_credited_and_others_are(
     shop: Shop, mira: str
 ) -> None:
-    credits = Credits(shop.database)
+    credits = shop.credits()
     lost, kept = [await paid_purchase(shop, mira, gems) for gems in (1, 2)]
     lost = replace(lost, saga=replace(lost.saga, lease="of another process"))
     outcomes = await asyncio.gather(
@@ -168,7 +170,7 @@ async def test_a_purchase_whose_lease_was_lost_is_not_credited_and_others_are(
 
 
 async def test_a_purchase_that_the_database_refuses_fails_alone(shop: Shop, mira: str) -> None:
-    credits = Credits(shop.database)
+    credits = shop.credits()
     ended, sound = [await paid_purchase(shop, mira, gems) for gems in (1, 2)]
     await shop.database.transaction(
         lambda cursor: storage.insert_outcome(
@@ -201,18 +203,34 @@ async def test_purchases_whose_transaction_lost_its_race_are_credited_one_by_one
     shop: Shop, mira: str
 ) -> None:
     database: Any = LosesOnce(shop.database)
-    credits = Credits(database)
+    credits = shop.credits(database)
     paid = [await paid_purchase(shop, mira, gems) for gems in (1, 2)]
     moved = await asyncio.gather(*(credits.credit(each, Deadline.after(5.0)) for each in paid))
     assert [saga.state for saga in moved] == ["CREDITED", "CREDITED"]
     assert await shop.accounts.balance(mira) == 3
 
 
+@pytest.mark.parametrize("state", [PurchaseSagaState.CHARGING, PurchaseSagaState.REFUNDING])
+async def test_a_purchase_that_is_not_paid_is_never_credited(
+    shop: Shop, mira: str, state: PurchaseSagaState
+) -> None:
+    unpaid = await paid_purchase(shop, mira, 5, state)
+    credits, paid = shop.credits(), await paid_purchase(shop, mira)
+    outcomes = await asyncio.gather(
+        *(credits.credit(each, Deadline.after(5.0)) for each in (unpaid, paid)),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[0], AssertionError)
+    assert isinstance(outcomes[1], Saga)
+    assert await shop.accounts.balance(mira) == 1
+    assert (await shop.state_count(state), await shop.state_count("CREDITED")) == (1, 1)
+
+
 async def test_of_purchases_that_share_a_transaction_those_are_refunded_that_do_not_fit(
     shop: Shop, mira: str
 ) -> None:
     await shop.fill(mira)
-    credits = Credits(shop.database)
+    credits = shop.credits()
     paid = [await paid_purchase(shop, mira) for _ in range(3)]
     moved = await asyncio.gather(*(credits.credit(each, Deadline.after(5.0)) for each in paid))
     assert sorted(saga.state for saga in moved) == ["CREDITED", "REFUNDING", "REFUNDING"]

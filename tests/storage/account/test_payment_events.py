@@ -11,8 +11,8 @@ from account_svc.domain.payments import BadSignature
 from account_svc.use_cases.payment_events import PaymentEvents
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
-from mesh.saga import rows
-from mesh.saga.definition import Saga
+from mesh.saga import rows, turns
+from mesh.saga.definition import NewSaga, Saga
 from tests.storage.conftest import MakeDatabase, empty
 from tests.unit.payments.running import WEBHOOK_SECRET, signature
 
@@ -36,14 +36,18 @@ class EventReceiver:
 
     async def has_leased_saga(self) -> Saga:
         sagas = await self.database.autocommit(
-            lambda cursor: rows.insert(cursor, "purchase", "CHARGING", {SAGA_ID: {}}, LATER_SECONDS)
+            lambda cursor: rows.insert(
+                cursor, "purchase", "CHARGING", [NewSaga(SAGA_ID, "mira")], LATER_SECONDS
+            )
         )
         return sagas[SAGA_ID]
 
     async def is_due(self) -> bool:
         """Whether a runner would run it now."""
         due = await self.database.autocommit(
-            lambda cursor: rows.lease_due(cursor, ["purchase"], 10, LATER_SECONDS)
+            lambda cursor: turns.lease_due(
+                cursor, ["purchase"], 10, LATER_SECONDS, driven={}, max_of_owner=10
+            )
         )
         return [saga.saga_id for saga in due] == [SAGA_ID]
 
@@ -57,7 +61,7 @@ class EventReceiver:
 
 @pytest.fixture(scope="module")
 def schema(shared_database: MakeDatabase) -> Database:
-    return shared_database("payment_events", rows.SCHEMA)
+    return shared_database("payment_events", rows.SCHEMA + turns.SCHEMA)
 
 
 @pytest.fixture
@@ -132,7 +136,11 @@ async def parked(receiver: EventReceiver) -> None:
 
 async def ended(receiver: EventReceiver) -> None:
     saga = await receiver.has_leased_saga()
-    await receiver.database.autocommit(lambda cursor: rows.move(cursor, saga, "CREDITED", {}, None))
+    await receiver.database.autocommit(
+        lambda cursor: cursor.execute(
+            "UPDATE saga SET state = 'CREDITED', due_at = NULL WHERE lease = %s", (saga.lease,)
+        )
+    )
 
 
 @pytest.mark.parametrize("state", [parked, ended], ids=lambda state: state.__name__)

@@ -181,7 +181,7 @@ async def test_purchases_that_arrive_together_share_their_transactions(
         ((paid_count,),) = cursor.fetchall()
         return begin_count, paid_count
 
-    purchases, _ = shop.instance(limits=SagaLimits())
+    purchases, _ = shop.instance(limits=SagaLimits(max_of_owner=64))
     async with held(shop.database, lambda cursor: wallets.lock_wallets(cursor, [mira])):
         buying = [asyncio.create_task(buy(purchases, mira, 1, key=str(n))) for n in range(64)]
         async with asyncio.timeout(10):
@@ -203,7 +203,9 @@ async def test_a_purchase_whose_transaction_hangs_elsewhere_holds_up_no_other(
         )
 
     name, price = shop.provider.name, PRICES.price
-    begins = PurchaseBegins(shop.database, shop.instance()[1], provider_name=name, price=price)
+    begins = PurchaseBegins(
+        shop.database, shop.instance()[1], provider_name=name, price=price, max_pending=64
+    )
     hanging = Order(str(uuid4()), mira, 1, "credit_card")
     others = [
         Order(str(uuid4()), await shop.register(player), 1, "credit_card")

@@ -18,7 +18,7 @@ from tests.storage.clawbacks.compared import Compared
 from tests.storage.conftest import MakeDatabase, empty, migrations_of
 
 MANY = 10 * MAX_RUNNING
-PATIENT = SagaLimits(step_seconds=60.0, lease_seconds=120.0, max_running=MAX_RUNNING)
+PATIENT = SagaLimits(step_seconds=60.0, lease_seconds=120.0, max_due=MAX_RUNNING)
 
 
 @dataclass

@@ -25,7 +25,7 @@ from mesh.saga.runner import SagaLimits, SagaRunner
 SWORD, SHIELD = 1, 2
 
 
-FEE_GEMS, REFUSED_AN_HOUR = 20, 3
+FEE_GEMS, REFUSED_AN_HOUR, MAX_PENDING = 20, 3, 4
 
 
 QUICK = SagaLimits(
@@ -111,6 +111,7 @@ class GiftService:
             runner,
             fee_gems=FEE_GEMS,
             refused_an_hour=REFUSED_AN_HOUR,
+            max_pending=MAX_PENDING,
         )
         return gifts, runner
 

@@ -17,6 +17,7 @@ from gacha_svc.domain.gifts import (
     InventoryFull,
     ItemNotOwned,
     PlayerNotFound,
+    TooManyPendingGifts,
     TooManyRefusedGifts,
 )
 from gacha_svc.rpc.gifts import gift_message
@@ -28,6 +29,7 @@ from mesh.postgres.database import Database
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.gift_service import (
     FEE_GEMS,
+    MAX_PENDING,
     MIRA,
     NOOR,
     OLE,
@@ -183,6 +185,30 @@ async def test_a_gift_whose_fee_cannot_be_paid_leaves_nothing(
     assert (stored, service.account.decided) == ([0, 0, 0], {})
     service.account.balances[MIRA.user_id] = FEE_GEMS
     assert (await send(gifts)).state is GiftState.DELIVERED
+
+
+async def test_a_sender_with_too_many_pending_gifts_waits_and_no_other_sender_does(
+    service: GiftService, gifts: Gifts
+) -> None:
+    await service.owns(MIRA, SWORD, MAX_PENDING + 1)
+    held_count = await service.held(MIRA)
+    await service.owns(OLE, SWORD, 1)
+    service.account.balances[MIRA.user_id] = FEE_GEMS * (MAX_PENDING + 1)
+    service.account.strikes = ["request lost"] * MAX_PENDING
+    calls = [send(gifts, key=str(n), deadline=Deadline.after(0.4)) for n in range(MAX_PENDING)]
+    assert {each.state for each in await asyncio.gather(*calls)} == {GiftState.PENDING}
+    with pytest.raises(TooManyPendingGifts):
+        await send(gifts, key="another")
+    assert await service.held(MIRA) == held_count - MAX_PENDING
+    pending = await send(gifts, key="0", deadline=Deadline.after(0.4))
+    assert pending.state is GiftState.PENDING, "a repeat is answered"
+    assert await gifts.send(OLE.user_id, SWORD, "Mira", 1, "", soon())
+    _, runner = service.instance()
+    async with asyncio.timeout(5):
+        while await service.held(NOOR) < MAX_PENDING:
+            await runner.run_once()
+            await asyncio.sleep(0.02)
+    assert (await send(gifts, key="another")).state is GiftState.DELIVERED
 
 
 async def test_a_sender_of_many_refused_gifts_waits_and_no_other_sender_does(

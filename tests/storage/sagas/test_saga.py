@@ -1,8 +1,6 @@
 """Sagas on a real PostgreSQL: despite crashes, each step takes effect once."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -10,91 +8,23 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from mesh.deadlines import Deadline
 from mesh.errors import Unavailable
 from mesh.postgres.database import Database
-from mesh.saga import rows
-from mesh.saga.definition import Definition, Move, PlainMove, Saga, State, StillWaiting
+from mesh.saga import rows, turns
+from mesh.saga.definition import (
+    Definition,
+    Move,
+    NewSaga,
+    Saga,
+    State,
+    StillWaiting,
+)
 from mesh.saga.runner import SagaLimits, SagaRunner
 from tests.storage.conftest import MakeDatabase, empty
 from tests.storage.holding import held
-
-SAGA_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
-QUICK = SagaLimits(
-    step_seconds=0.5,
-    lease_seconds=0.3,
-    first_pause_seconds=0.01,
-    longest_pause_seconds=0.02,
-    max_attempts=3,
-)
-SCHEMA = f"{rows.SCHEMA}; CREATE TABLE effect (name text PRIMARY KEY)"
+from tests.storage.sagas.order_saga import OWNER, QUICK, SAGA_ID, SCHEMA, OrderSaga
 
 
 class Killed(BaseException):
     """Ends a task like the death of its process."""
-
-
-class OrderSaga:
-    """A saga that calls an outside service, and then makes its own change."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.asked: list[str] = []
-        self.outside: Callable[[], object] = lambda: None
-        self.definition = Definition(
-            "order",
-            "ASKING",
-            {
-                "ASKING": State(self.ask, {"AGREED", "REFUSED"}),
-                "AGREED": State(self.settle, {"SETTLED", "UNDOING"}),
-                "UNDOING": State(self.undo, {"UNDONE"}),
-            },
-        )
-
-    async def ask(self, saga: Saga, deadline: Deadline) -> PlainMove:
-        self.asked.append(saga.saga_id)
-        self.outside()
-        await asyncio.sleep(0)
-        return PlainMove("AGREED", {"answer": len(self.asked)})
-
-    async def settle(self, saga: Saga, deadline: Deadline) -> Move:
-        def apply(cursor: Cursor) -> str:
-            if saga.body.get("impossible"):
-                return "UNDOING"
-            cursor.execute("INSERT INTO effect VALUES ('settled')")
-            return "SETTLED"
-
-        return Move(apply)
-
-    async def undo(self, saga: Saga, deadline: Deadline) -> PlainMove:
-        return PlainMove("UNDONE")
-
-    def runner(self, **options: object) -> SagaRunner:
-        return SagaRunner(self.database, [self.definition], limits=QUICK, **options)  # type: ignore[arg-type]
-
-    async def begun(self, runner: SagaRunner, **body: object) -> Saga:
-        saga = await self.database.transaction(
-            lambda cursor: runner.begin(cursor, "order", SAGA_ID, body)
-        )
-        assert saga is not None
-        return saga
-
-    async def effects(self) -> int:
-        def count(cursor: Cursor) -> int:
-            cursor.execute("SELECT count(*) FROM effect")
-            return int((cursor.fetchone() or (0,))[0])
-
-        return await self.database.autocommit(count)
-
-    async def state(self, runner: SagaRunner) -> Saga:
-        saga = await runner.find(SAGA_ID)
-        assert saga is not None
-        return saga
-
-    async def until(self, runner: SagaRunner, reached: Callable[[Saga], bool]) -> Saga:
-        """Runs due sagas until the saga has the expected state."""
-        async with asyncio.timeout(5):
-            while not reached(saga := await self.state(runner)):
-                await runner.run_once()
-                await asyncio.sleep(0.01)
-        return saga
 
 
 @pytest.fixture
@@ -122,7 +52,7 @@ async def test_one_id_is_one_saga(orders: OrderSaga) -> None:
     runner = orders.runner()
     await orders.begun(runner)
     again = await orders.database.transaction(
-        lambda cursor: runner.begin(cursor, "order", SAGA_ID, {})
+        lambda cursor: runner.begin(cursor, "order", NewSaga(SAGA_ID, OWNER))
     )
     assert again is None
 
@@ -131,7 +61,7 @@ async def test_a_failed_transaction_leaves_no_saga(orders: OrderSaga) -> None:
     runner = orders.runner()
 
     def begin_and_fail(cursor: Cursor) -> None:
-        runner.begin(cursor, "order", SAGA_ID, {})
+        runner.begin(cursor, "order", NewSaga(SAGA_ID, OWNER))
         raise LookupError
 
     with pytest.raises(LookupError):
@@ -276,45 +206,6 @@ async def test_a_saga_that_was_woken_is_not_parked_at_that_moment(orders: OrderS
     await orders.until(runner, lambda saga: saga.state == "SETTLED")
 
 
-async def test_only_the_holder_of_the_lease_moves_or_releases_a_saga(orders: OrderSaga) -> None:
-    """In the very state that an earlier holder has read."""
-
-    def lease_again(cursor: Cursor) -> tuple[Saga, Saga]:
-        [earlier] = rows.insert(cursor, "order", "ASKING", {SAGA_ID: {}}, 0.0).values()
-        [present] = rows.lease_due(cursor, ["order"], 1, 60.0)
-        return earlier, present
-
-    earlier, present = await orders.database.transaction(lease_again)
-
-    def work(saga: Saga) -> Callable[[Cursor], Saga]:
-        return lambda cursor: rows.move(cursor, saga, "AGREED", {}, 60.0)
-
-    with pytest.raises(rows.LeaseLost):
-        await orders.database.transaction(work(earlier))
-    assert await orders.state(orders.runner()) == present
-    release = await orders.database.autocommit(
-        lambda cursor: rows.postpone(cursor, earlier, "LATER", 1, 0.0)
-    )
-    assert release is None
-    assert await orders.database.transaction(lambda c: rows.hold(c, [earlier])) == {}
-    assert (await orders.database.transaction(work(present))).state == "AGREED"
-
-
-async def test_of_two_moves_of_a_saga_that_share_a_transaction_the_lease_decides(
-    orders: OrderSaga,
-) -> None:
-    runner = orders.runner()
-    earlier = await orders.begun(runner)
-    present = replace(earlier, lease="of the next driver")
-
-    def lease_again(cursor: Cursor) -> None:
-        cursor.execute("UPDATE saga SET lease = %s", (present.lease,))
-
-    await orders.database.autocommit(lease_again)
-    ends = await asyncio.gather(runner.drive(present), runner.drive(earlier))
-    assert [saga.state for saga in ends] == ["SETTLED", "ASKING"]
-
-
 async def test_waiting_for_an_outside_service_is_no_failure(orders: OrderSaga) -> None:
     def wait() -> None:
         if len(orders.asked) <= 3 * QUICK.max_attempts:
@@ -328,7 +219,7 @@ async def test_waiting_for_an_outside_service_is_no_failure(orders: OrderSaga) -
 
 
 async def test_only_so_many_are_driven_at_a_time(orders: OrderSaga) -> None:
-    runner = SagaRunner(orders.database, [orders.definition], limits=SagaLimits(max_running=0))
+    runner = SagaRunner(orders.database, [orders.definition], limits=SagaLimits(max_due=0))
     saga = await orders.begun(runner)
     await orders.database.autocommit(lambda cursor: rows.postpone(cursor, saga, "LATER", 1, 0.0))
     await runner.run_once()
@@ -352,7 +243,7 @@ async def test_no_more_sagas_are_leased_than_requested_with_any_query_plan(
             SET LOCAL enable_bitmapscan = off
             """
         )
-        return rows.lease_due(cursor, ["order"], 5, 10.0)
+        return turns.lease_due(cursor, ["order"], 5, 10.0, driven={}, max_of_owner=20)
 
     assert len(await orders.database.transaction(lease)) == 5
 
@@ -362,7 +253,7 @@ async def test_a_saga_whose_row_stays_locked_holds_up_no_other(orders: OrderSaga
     free_id = SAGA_ID.replace("0f8f", "1f8f")
     locked = await orders.begun(runner, impossible=True)
     free = await orders.database.transaction(
-        lambda cursor: runner.begin(cursor, "order", free_id, {"impossible": True})
+        lambda cursor: runner.begin(cursor, "order", NewSaga(free_id, OWNER, {"impossible": True}))
     )
     assert free is not None
 
