@@ -19,6 +19,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 KINDS = ("service", "reader")
 _PRIVILEGE = re.compile(r"(SELECT|INSERT|UPDATE|DELETE)(?: \(([a-z0-9_]+(?:, [a-z0-9_]+)*)\))?")
+_HAS_COLUMNS = {"INSERT": True, "DELETE": False}
+"""Whether a privilege must or must not name columns. Who may insert into a whole table may also
+write what is the database's own, such as the time of a fact."""
 _SEPARATOR = re.compile(r", (?=[A-Z])")
 
 _OBJECTS = """
@@ -45,8 +48,12 @@ def parse_privileges(text: str) -> Mapping[str, Columns]:
     privileges: dict[str, Columns] = {}
     for part in _SEPARATOR.split(text) if text else []:
         match = _PRIVILEGE.fullmatch(part)
-        if match is None or match[1] in privileges or (match[1] == "DELETE" and match[2]):
+        if match is None or match[1] in privileges:
             raise ValueError(f"{part!r} is not a privilege such as SELECT or UPDATE (balance)")
+        if _HAS_COLUMNS.get(match[1], bool(match[2])) != bool(match[2]):
+            raise ValueError(
+                f"{part!r} is not a privilege: INSERT names its columns, and DELETE has none"
+            )
         privileges[match[1]] = frozenset(match[2].split(", ")) if match[2] else WHOLE
     return privileges
 

@@ -86,6 +86,22 @@ def facts_of(cursor: Cursor) -> list[str]:
     return [name for (name,) in cursor.fetchall() if name not in CHANGES]
 
 
+def database_columns(cursor: Cursor) -> list[tuple[str, str]]:
+    """The columns, with their tables, that the database itself fills: times, transaction ids and
+    numbers."""
+    cursor.execute(
+        """
+        SELECT relname, attname
+        FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+        LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND (
+            attidentity <> '' OR pg_get_expr(adbin, adrelid) IN ('now()', 'pg_current_xact_id()'))
+        ORDER BY 1, 2
+        """
+    )
+    return cursor.fetchall()
+
+
 def test_every_table_and_function_has_declared_grants(
     connect: Connect, grants: Grants, service: str
 ) -> None:
@@ -120,9 +136,47 @@ def test_the_service_can_only_add_to_the_ledger_and_to_facts(
     facts = facts_of(connect(OWNER))
     assert {"ledger", "purchase_outcome"} <= {*facts} or {"pull", "pull_item", "odds"} <= {*facts}
     for table in facts:
-        assert set(grants.of_table(table, SERVICE)) == {"SELECT", "INSERT"}, table
+        assert set(grants.of_table(table, SERVICE)) <= {"SELECT", "INSERT"}, table
         for statement in ("UPDATE {} SET txid = txid", "DELETE FROM {}", "TRUNCATE {} CASCADE"):
             assert refused(cursor, statement.format(table)), (table, statement)
+
+
+def test_the_service_inserts_no_time_no_transaction_id_and_no_number_of_its_own(
+    connect: Connect,
+) -> None:
+    cursor, columns = connect(SERVICE), database_columns(connect(OWNER))
+    assert {column for _, column in columns} >= {"created_at", "txid", "number"}
+    for table, column in columns:
+        insert = f"INSERT INTO {table} ({column}) OVERRIDING SYSTEM VALUE VALUES (DEFAULT)"
+        assert refused(cursor, insert), (table, column)
+
+
+def test_a_new_column_is_inserted_only_once_it_is_named(
+    connect: Connect, grants: Grants, service: str
+) -> None:
+    table, owner = {"account_svc": "ledger", "gacha_svc": "pull"}[service], connect(OWNER)
+    owner.connection.autocommit = True
+    owner.execute(f"ALTER TABLE {table} ADD COLUMN later integer")
+    try:
+        apply_grants(owner, grants)
+        assert refused(connect(SERVICE), f"INSERT INTO {table} (later) VALUES (1)")
+        assert grant_faults(read_effective(owner, grants.service), grants, SERVICE) == []
+    finally:
+        owner.execute(f"ALTER TABLE {table} DROP COLUMN later")
+
+
+@pytest.mark.parametrize("service", ["gacha_svc"], indirect=True)
+def test_the_history_of_banners_is_written_by_what_is_in_force_alone(connect: Connect) -> None:
+    forged = "INSERT INTO banner_history (banner_id, revision, since) VALUES ('b', 1, 'epoch')"
+    cursor = connect(SERVICE)
+    assert refused(cursor, forged)
+    cursor.execute("INSERT INTO odds (odds_version, definition) VALUES ('o', '{}')")
+    cursor.execute(
+        "INSERT INTO banner (banner_id, odds_version, offer, position) VALUES ('b', 'o', '{}', 1)"
+    )
+    cursor.execute("SELECT record_banners(7)")
+    cursor.execute("SELECT banner_id, odds_version, since >= now() FROM banner_history")
+    assert cursor.fetchall() == [("b", "o", True)]
 
 
 @pytest.mark.parametrize(
@@ -183,8 +237,9 @@ def test_what_was_granted_beside_the_file_is_taken_away_again(
         cursor.execute(f"GRANT TRUNCATE ON {table} TO PUBLIC")
         cursor.execute(f"REVOKE INSERT ON {table} FROM {grants.service}")
         faults = grant_faults(read_effective(cursor, grants.service), grants, SERVICE)
+        inserted = grants.of_table(table, SERVICE)["INSERT"]
         assert faults == [
-            f"lacks INSERT on {table}",
+            f"lacks INSERT ({', '.join(sorted(inserted))}) on {table}",
             f"has UPDATE on {table}, which it must not have",
             f"has DELETE on {table}, which it must not have",
             f"has TRUNCATE on {table}, which it must not have",
@@ -213,7 +268,16 @@ def test_the_password_of_a_role_opens_its_own_database_alone(
 
 
 @pytest.mark.parametrize(
-    "text", ["TRUNCATE", "SELECT, SELECT", "DELETE (a)", "SELECT,INSERT", "UPDATE ()", "select"]
+    "text",
+    [
+        "TRUNCATE",
+        "SELECT, SELECT",
+        "SELECT, INSERT",
+        "DELETE (a)",
+        "SELECT,INSERT",
+        "UPDATE ()",
+        "select",
+    ],
 )
 def test_what_is_no_privilege_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a privilege"):
