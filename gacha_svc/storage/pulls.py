@@ -33,7 +33,7 @@ class Locked:
     seeds: Mapping[PityKey, UUID]
     """What the next draw of each pity follows from."""
     draw_counts: Mapping[CountKey, int]
-    """A ten-pull is ten draws."""
+    """A ten-pull is ten draws. Without those of a player of whom another pull is under way."""
     is_row_missing: bool
     """Whether a pity or a count does not exist."""
     done: Set[str]

@@ -23,7 +23,7 @@ from proof.stack import Mesh
 MAX_PLAYERS = 100
 """Chosen at random for each check, so that a check takes about a second."""
 
-_PULLS = f"""
+PULLS = f"""
     WITH players AS (
         SELECT user_id FROM (SELECT DISTINCT user_id FROM pull) AS pulling
         ORDER BY random() LIMIT {MAX_PLAYERS}
@@ -48,7 +48,7 @@ def pulls_unlike_their_seeds(mesh: Mesh) -> Iterator[str]:
         for version, definition in query(mesh, "gacha", _ODDS)
     }
     yield from unlike(
-        query(mesh, "gacha", _PULLS),
+        query(mesh, "gacha", PULLS),
         terms,
         {item.id: item for item in items},
         partial(seeded, secret),

@@ -17,6 +17,7 @@ from gacha_svc.use_cases.catalog import Catalogs
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.postgres.database import Database, LockTimeout
 from mesh.txn.model import Yes
+from proof.faults.checks.drawn_again import PULLS, unlike
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import DrawVotes, Instance, operation
 from tests.storage.holding import held
@@ -136,6 +137,24 @@ async def test_each_pull_that_takes_effect_is_drawn_by_a_seed_of_its_own(
     assert of_pulls[1:] == due[:-1]
     assert len({*of_pulls, next_one}) == 5
     assert len(set(answers)) == 4
+
+
+async def test_pulls_are_drawn_again_from_what_is_stored(
+    database: Database, banner: Banner
+) -> None:
+    players = [str(uuid4()) for _ in range(3)]
+    for count in (1, 10, 1, 10):
+        await instance(database).apply(*(operation(banner, each, count) for each in players))
+
+    def select(cursor: Cursor) -> list[tuple[object, ...]]:
+        cursor.execute(PULLS)
+        return cursor.fetchall()
+
+    pulls = await database.autocommit(select)
+    terms = {banner.odds_version: banner.terms}
+    items = (await CatalogCache(database).in_force()).items_by_id
+    assert list(unlike(pulls, terms, items, partial(seeded, SECRET))) == []
+    assert len(list(unlike(pulls, terms, items, partial(seeded, b"another")))) == len(players)
 
 
 async def test_players_of_one_batch_draw_by_seeds_of_their_own(
