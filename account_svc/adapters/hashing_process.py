@@ -7,6 +7,7 @@ at any time.
 """
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -38,8 +39,8 @@ class HashingFailed(Internal):
 
 
 class HashingProcess:
-    """Call `ask` from one thread at a time; it blocks for as long as a hash takes, and at most
-    twice `answer_timeout_seconds`."""
+    """Call `ask` from one thread alone: the process ends with the thread that started it. `ask`
+    blocks for as long as a hash takes, and at most twice `answer_timeout_seconds`."""
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class HashingProcess:
                 raise HashingFailed
             if self._process is None:
                 self._process = subprocess.Popen(
-                    self._command,
+                    (*self._command, str(os.getpid())),
                     cwd=FOLDER,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

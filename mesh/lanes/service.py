@@ -79,11 +79,12 @@ class LaneService(grpc.GenericRpcHandler):
 
     async def _admit(self, context: Any) -> str | None:
         """The client address of the lane's calls; None if each call names its own."""
+        metadata = metadata_of(context)
+        opener = await self._dispatcher.authenticate(metadata, _EXCHANGE_RULE)
+        assert isinstance(opener, Service), "lanes are opened by services"
+        # Nothing is awaited between these checks and the lane's entry in `_lanes`.
         if self._is_draining:
             raise Unavailable("This server is leaving.", reason="DRAINING")
         if len(self._lanes) >= self._max_lanes:
             raise ResourceExhausted("This server has as many lanes as it can take.")
-        metadata = metadata_of(context)
-        opener = await self._dispatcher.authenticate(metadata, _EXCHANGE_RULE)
-        assert isinstance(opener, Service), "lanes are opened by services"
         return None if opener.name in _SPEAKERS else metadata[CLIENT_ADDRESS]

@@ -74,10 +74,9 @@ class Server:
         self._lanes = LaneService(dispatcher, max_lanes=max_lanes, observe_replies=observe_replies)
         self._streams = tuple(streams)
         self._described_in = tuple(described_in)
-        self._slots = [dispatcher.stream_slots(), dispatcher.stream_slots()]
         self._bounds = bounds
         self._transfers = Transfers(dispatcher.is_member, bounds.transfers)
-        self._health = health.Health(self._slots[0])
+        self._health = health.Health(dispatcher.stream_slots())
         allowed = connections_allowed(bounds.max_connections)
         self._server = grpc.aio.server(options=(*_OPTIONS, *bounds.options(allowed)))
         self._checking: BackgroundTask | None = None
@@ -90,7 +89,7 @@ class Server:
             (_Handlers(self._dispatcher, self._transfers), self._lanes, *self._streams)
         )
         described = (*self._services, health.SERVICE)
-        reflection = Reflection(described, self._slots[1], self._described_in)
+        reflection = Reflection(described, self._dispatcher.stream_slots(), self._described_in)
         self._server.add_generic_rpc_handlers(
             (self._health.handler(self._transfers), *reflection.handlers())
         )
@@ -125,8 +124,7 @@ class Server:
             if task is not None:
                 task.cancel()
         self._lanes.drain()
-        for slots in self._slots:
-            slots.end_all()
+        self._dispatcher.end_streams()
         await self._server.stop(grace_seconds)
 
     async def _keep_checking(self) -> None:

@@ -98,6 +98,7 @@ class Dispatcher:
         self._gates = dict(gates)
         self._count_refusal = count_refusal
         self._stream_bounds = stream_bounds
+        self._all_slots: list[StreamSlots] = []
         self._slots = {
             path: self.stream_slots() for path, method in self._methods.items() if method.streams
         }
@@ -116,7 +117,14 @@ class Dispatcher:
 
     def stream_slots(self) -> StreamSlots:
         """Slots for a kind of streams that the dispatcher does not run itself."""
-        return StreamSlots(self._authenticator.is_member, self._stream_bounds)
+        slots = StreamSlots(self._authenticator.is_member, self._stream_bounds)
+        self._all_slots.append(slots)
+        return slots
+
+    def end_streams(self) -> None:
+        """Ends all open streams, also those in slots of `stream_slots`."""
+        for slots in self._all_slots:
+            slots.end_all()
 
     async def handle(
         self, path: str, request: bytes, metadata: Metadata, deadline: Deadline

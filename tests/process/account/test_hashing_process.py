@@ -1,16 +1,31 @@
 """The hashing process: its answers, its death, its freezing and its priority."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from account_svc.adapters.hashing_process import HashingFailed, HashingProcess
+from account_svc.adapters.hashing_process import COMMAND, HashingFailed, HashingProcess
 from account_svc.adapters.passwords import Passwords
 from mesh.process.priority import BACKGROUND
+
+# Hashes a password, writes the pid of its hashing process, and waits to be killed.
+SERVICE = """
+import asyncio
+from account_svc.adapters.hashing_process import HashingProcess
+from account_svc.adapters.passwords import Passwords
+process = HashingProcess()
+asyncio.run(Passwords(process=process).hash("a long password"))
+print(process.pid, flush=True)
+input()
+"""
 
 
 @pytest.fixture
@@ -98,3 +113,42 @@ async def test_hashing_has_the_priority_of_its_setting_in_a_session_of_its_own(
     assert os.getpriority(os.PRIO_PROCESS, process.pid) == max(own, niceness)
     assert os.getsid(process.pid) == process.pid
     passwords.close()
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_the_process_ends_with_a_service_that_was_killed(is_frozen: bool) -> None:
+    service = subprocess.Popen(
+        [sys.executable, "-c", SERVICE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with service:
+        assert service.stdout is not None
+        pid = int(service.stdout.readline())
+        try:
+            if is_frozen:
+                os.kill(pid, signal.SIGSTOP)
+            service.kill()
+            service.wait()
+            assert has_ended(pid)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_it_does_not_start_for_a_service_that_is_gone() -> None:
+    command = [*COMMAND, str(BACKGROUND), str(os.getppid())]
+    done = subprocess.run(command, input=b'["a password"]\n', capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process ends within 10 s. One that nobody has waited for yet has ended too."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False

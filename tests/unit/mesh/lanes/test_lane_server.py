@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from mesh.calling.transport import ConnectionBroken, NoAnswer
-from mesh.calls import AUTHORIZATION
+from mesh.calls import AUTHORIZATION, Metadata
+from mesh.contract.access import Rule
 from mesh.deadlines import Deadline
 from mesh.errors import (
     FailedPrecondition,
@@ -17,11 +18,15 @@ from mesh.errors import (
     Unauthenticated,
     Unimplemented,
 )
+from mesh.identity.auth import Authenticator, Identity
+from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 from mesh.lanes.lane import Lane
 from mesh.lanes.limits import EXCHANGE, MAX_METADATA_BYTES, MessageTooLarge
 from mesh.lanes.served import ServedLane
 from mesh.lanes.transport import LaneTransport
+from mesh.process.server import Server
+from mesh.serving.dispatch import Dispatcher
 from protos.mesh.v1 import lane_pb2
 from tests.unit.mesh.echo import ECHO, STREAM, USER_ID, Callers
 from tests.unit.mesh.lanes.lane_link import Link, ScriptedStream, begin
@@ -132,6 +137,34 @@ async def test_a_server_has_a_bound_on_its_lanes() -> None:
     await second.close()
     await link.transport.close()
     await link.server.stop(0)
+
+
+class SlowAuthenticator(Authenticator):
+    """It finds out who calls only after a moment, when others have come."""
+
+    async def authenticate(self, metadata: Metadata, rule: Rule) -> Identity:
+        await asyncio.sleep(0.1)
+        return await super().authenticate(metadata, rule)
+
+
+async def test_lanes_that_open_at_once_do_not_pass_the_bound() -> None:
+    callers = Callers()
+    keys = fixed_service_keys({"gacha_svc": callers.key.public_key()})
+    authenticator = SlowAuthenticator("echo_svc", player_keys=fixed_keys(), service_keys=keys)
+    server = Server("127.0.0.1:0", (), Dispatcher((), authenticator), always, max_lanes=2)
+    await server.start()
+    transports = [LaneTransport(callers.credential.token) for _ in range(6)]
+    openings = (each.connect(server.address, 5.0) for each in transports)
+    results = await asyncio.gather(*openings, return_exceptions=True)
+    assert results.count(None) == 2
+    assert sum(isinstance(each, ConnectionBroken) for each in results) == 4
+    for each in transports:
+        await each.close()
+    await server.stop(0)
+
+
+async def always() -> bool:
+    return True
 
 
 async def test_a_client_that_violates_the_protocol_loses_only_its_own_lane(link: Link) -> None:

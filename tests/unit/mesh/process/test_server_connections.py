@@ -152,9 +152,18 @@ async def test_all_clients_together_have_a_bound(callers: Callers) -> None:
         assert await open_count(await asyncio.to_thread(connect), 5) == 5
 
 
-@pytest.mark.parametrize("sent", [b"", PREFACE[:10], PREFACE], ids=["nothing", "half", "idle"])
-async def test_a_connection_that_does_nothing_is_closed(callers: Callers, sent: bytes) -> None:
-    bounds = PortBounds(handshake_seconds=0.5, idle_seconds=0.5)
+@pytest.mark.parametrize(
+    ("sent", "bounds"),
+    [
+        (b"", PortBounds(handshake_seconds=0.5)),
+        (PREFACE[:10], PortBounds(handshake_seconds=0.5)),
+        (PREFACE, PortBounds(idle_seconds=0.5)),
+    ],
+    ids=["nothing", "half a preface", "idle"],
+)
+async def test_a_connection_that_does_nothing_is_closed(
+    callers: Callers, sent: bytes, bounds: PortBounds
+) -> None:
     async with running(callers, bounds) as server:
         with await asyncio.to_thread(connected, server, "127.0.0.1", sent) as silent:
             assert await open_count([silent], 0) == 0

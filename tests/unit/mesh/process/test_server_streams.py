@@ -13,17 +13,21 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from mesh.calls import CLIENT_ADDRESS
+from mesh.contract.access import OPEN
+from mesh.contract.methods import Method
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.process.health import Health
 from mesh.process.server import Server
 from mesh.serving.callers import CallerBounds
+from mesh.serving.contexts import metadata_of
 from mesh.serving.dispatch import Dispatcher
 from mesh.serving.streams import StreamSlots
 
 KEY = Ed25519PrivateKey.generate()
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+METHOD, OWN = "/a.v1.A/Stream", "/a.v1.A/Own"
 LIST = reflection_pb2.ServerReflectionRequest(list_services="")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -109,6 +113,46 @@ async def test_open_streams_do_not_hold_up_the_end_of_a_server(
     began = time.monotonic()
     await server.stop(30)
     assert time.monotonic() - began < 5
+
+
+async def never_ends(_request: bytes, _call: object) -> AsyncIterator[bytes]:
+    yield b"first"
+    await asyncio.Event().wait()
+
+
+class OwnStream(grpc.GenericRpcHandler):
+    """A stream that the dispatcher does not run, as discovery is one."""
+
+    def __init__(self, slots: StreamSlots) -> None:
+        self._slots = slots
+
+    def service(self, details: Any) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
+        return grpc.stream_stream_rpc_method_handler(self._serve) if details.method == OWN else None
+
+    async def _serve(self, _requests: Any, context: Any) -> None:
+        async with self._slots.slot(metadata_of(context)):
+            await context.write(b"first")
+            await asyncio.Event().wait()
+
+
+async def test_streams_of_every_kind_end_with_their_server() -> None:
+    authenticator = Authenticator(
+        "b", player_keys=fixed_keys(), service_keys=fixed_service_keys({})
+    )
+    method = Method(METHOD, OPEN, True, bytes, never_ends, bytes)
+    dispatcher = Dispatcher((method,), authenticator)
+    own = OwnStream(dispatcher.stream_slots())
+    server = Server("127.0.0.1:0", (), dispatcher, is_ready, streams=(own,))
+    await server.start()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        streams: list[Any] = [channel.stream_stream(path)() for path in (METHOD, OWN)]
+        for each in streams:
+            await each.write(b"")
+            assert await each.read() == b"first"
+        async with asyncio.timeout(5):
+            await server.stop(30)
+        for each in streams:
+            assert await each.code() is not grpc.StatusCode.OK
 
 
 STRANGER = {CLIENT_ADDRESS: "192.0.2.1"}
