@@ -33,6 +33,7 @@ from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.gift_fees import GiftFees
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.payment_events import PaymentEvents
+from account_svc.use_cases.purchase_reads import BegunPurchases
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from account_svc.use_cases.retention import retention_of
@@ -170,7 +171,8 @@ def _shop(
 ) -> _Shop:
     provider = choose_provider(settings)
     runtime.push_async_callback(provider.close)
-    definition = PurchaseSaga(database, provider).definition
+    begun = BegunPurchases(database)
+    definition = PurchaseSaga(database, provider, begun).definition
     sagas = SagaRunner(database, [definition], failpoint=failpoint)
     clawbacks = clawback_runner(database, provider, failpoint=failpoint)
     for runner in (sagas, clawbacks):
@@ -183,6 +185,7 @@ def _shop(
     purchases = Purchases(
         database,
         sagas,
+        begun,
         provider_name=provider.name,
         prices=prices,
         max_pending=settings.pending_purchases,

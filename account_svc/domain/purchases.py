@@ -64,6 +64,10 @@ class PurchaseSagaState(StrEnum):
     REFUNDED = "REFUNDED"
 
 
+AT_THE_PROVIDER = [PurchaseSagaState.CHARGING, PurchaseSagaState.REFUNDING]
+"""The states in which the provider says what comes next."""
+
+
 @dataclass(frozen=True, slots=True)
 class Purchase:
     """A requested purchase. `purchase_id` is also the id of its charge and its ledger entry;

@@ -28,6 +28,8 @@ from mesh.postgres.database import Database, LockTimeout, LostRace
 from mesh.saga import rows
 from mesh.saga.definition import Definition, Saga, StillWaiting, Transition
 
+BALANCE_AFTER_GEMS = "balance_after_gems"
+"""What the body of a credited purchase's saga says: the balance right after the credit."""
 MAX_BATCH = 256
 MAX_BATCH_OF_WALLET = 32
 """Bounds the time for which one transaction holds a wallet."""
@@ -192,7 +194,7 @@ class Credits:
         free = [each for each in paid if each.purchase.user_id in locked]
         held = rows.hold(cursor, [each.saga for each in free])
         standing = [each for each in free if held.get(each.saga.saga_id) == each.saga.lease]
-        credited: set[str] = set()
+        credited: dict[str, int] = {}
         for purchases in _rounds([each.purchase for each in standing]):
             changes = [
                 BalanceChange(each.purchase_id, each.user_id, PURCHASE, each.amount_gems)
@@ -200,16 +202,18 @@ class Credits:
             ]
             credited.update(wallets.change_balances(cursor, changes))
         storage.insert_outcomes(cursor, credited, PurchaseState.CREDITED)
-        state = PurchaseSagaState
-        transitions = [
-            Transition(
-                each.saga, state.CREDITED if each.saga.saga_id in credited else state.REFUNDING
-            )
-            for each in standing
-        ]
+        transitions = [_transition(each.saga, credited) for each in standing]
         moved = rows.move_all(cursor, self._definition, transitions)
         assert moved.keys() == {each.saga.saga_id for each in standing}, "what is held stays held"
         return {each.saga.saga_id: moved.get(each.saga.saga_id) for each in free}
+
+
+def _transition(saga: Saga, balances_after_gems: Mapping[str, int]) -> Transition:
+    """The move of a purchase's saga; `balances_after_gems` has the credited purchases."""
+    balance_gems = balances_after_gems.get(saga.saga_id)
+    if balance_gems is None:
+        return Transition(saga, PurchaseSagaState.REFUNDING)
+    return Transition(saga, PurchaseSagaState.CREDITED, {BALANCE_AFTER_GEMS: balance_gems})
 
 
 def _rounds(purchases: Sequence[Purchase]) -> Iterator[Sequence[Purchase]]:

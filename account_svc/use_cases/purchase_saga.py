@@ -27,11 +27,11 @@ from account_svc.domain.payments import (
     UnsupportedAmount,
     UnsupportedPaymentMethod,
 )
-from account_svc.domain.purchases import PURCHASE, PurchaseRecord, PurchaseSagaState, PurchaseState
+from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseSagaState, PurchaseState
 from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import purchases as storage
 from account_svc.use_cases.credits import Credits, Paid
-from account_svc.use_cases.purchase_reads import purchase_reads
+from account_svc.use_cases.purchase_reads import BegunPurchases
 from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline
 from mesh.errors import DependencyAway
@@ -58,8 +58,10 @@ class OtherProvider(DependencyAway):
 class PurchaseSaga:
     """The definition of the saga, over the account database and the provider."""
 
-    def __init__(self, database: Database, provider: PaymentProvider) -> None:
-        self._purchases = purchase_reads(database)
+    def __init__(
+        self, database: Database, provider: PaymentProvider, begun: BegunPurchases
+    ) -> None:
+        self._begun = begun
         self._provider = provider
         step = PurchaseSagaState
         self.definition = Definition(
@@ -74,9 +76,9 @@ class PurchaseSaga:
         self._credits = Credits(database, self.definition)
 
     async def _charge(self, saga: Saga, deadline: Deadline) -> Move | PlainMove:
-        record = await self._record(saga)
+        purchase = await self._purchase(saga)
         try:
-            charge = await self._charged(record, deadline)
+            charge = await self._charged(purchase, deadline)
         except (UnsupportedPaymentMethod, UnsupportedAmount) as error:
             return _ending(saga, PurchaseState.FAILED, error.reason)
         match charge.state:
@@ -89,10 +91,9 @@ class PurchaseSaga:
             case ChargeState.SUCCEEDED:
                 return PlainMove(PurchaseSagaState.PAID, {"charge_id": charge.charge_id})
 
-    async def _charged(self, record: PurchaseRecord, deadline: Deadline) -> Charge:
+    async def _charged(self, purchase: Purchase, deadline: Deadline) -> Charge:
         """The charge; makes it if there is none."""
-        purchase = record.purchase
-        if record.age_seconds > FRESH_SECONDS:
+        if await self._begun.age_seconds(purchase.purchase_id) > FRESH_SECONDS:
             found = await self._provider.find_charge(purchase.purchase_id, deadline)
             if found is not None:
                 return found
@@ -106,23 +107,22 @@ class PurchaseSaga:
         return await self._provider.charge(order, deadline)
 
     async def _credit(self, saga: Saga, deadline: Deadline) -> SharedMove:
-        paid = Paid(saga, (await self._record(saga)).purchase)
+        paid = Paid(saga, await self._purchase(saga))
         return SharedMove(lambda: self._credits.credit(paid, deadline))
 
     async def _refund(self, saga: Saga, deadline: Deadline) -> Move:
-        purchase = (await self._record(saga)).purchase
+        purchase = await self._purchase(saga)
         charge = Charge(purchase.purchase_id, saga.body["charge_id"], ChargeState.SUCCEEDED)
         key = operation_id(REFUND, purchase.user_id, purchase.purchase_id)
         await self._provider.refund(charge, key, deadline)
         return _ending(saga, PurchaseState.REFUNDED, BalanceLimit.REASON)
 
-    async def _record(self, saga: Saga) -> PurchaseRecord:
+    async def _purchase(self, saga: Saga) -> Purchase:
         """Raises OtherProvider."""
-        record = await self._purchases.get(saga.saga_id)
-        assert record is not None, "one transaction stores the purchase and starts its saga"
-        if record.purchase.provider != self._provider.name:
-            raise OtherProvider(f"This purchase belongs to {record.purchase.provider}.")
-        return record
+        purchase = await self._begun.of(saga.saga_id)
+        if purchase.provider != self._provider.name:
+            raise OtherProvider(f"This purchase belongs to {purchase.provider}.")
+        return purchase
 
 
 def _ending(saga: Saga, outcome: PurchaseState, reason: str) -> Move:

@@ -1,6 +1,7 @@
 """Makes purchases, and reports their outcomes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from account_svc.domain.payments import (
     PaymentDeclined,
@@ -14,20 +15,22 @@ from account_svc.domain.purchases import (
     PURCHASE,
     PurchaseNotFound,
     PurchaseRecord,
+    PurchaseSagaState,
     PurchaseState,
     check_purchase,
 )
 from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import purchases as storage
+from account_svc.use_cases.credits import BALANCE_AFTER_GEMS
 from account_svc.use_cases.purchase_begins import Order, PurchaseBegins
-from account_svc.use_cases.purchase_reads import purchase_reads
+from account_svc.use_cases.purchase_reads import BegunPurchases, purchase_reads
 from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
 from mesh.contract.pages import checked_page
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
-from mesh.saga.answering import record_in_time
+from mesh.saga.answering import driven_to, record_in_time
 from mesh.saga.definition import Saga
 from mesh.saga.runner import SagaRunner
 
@@ -41,15 +44,17 @@ class Purchases:
         self,
         database: Database,
         sagas: SagaRunner,
+        begun: BegunPurchases,
         *,
         provider_name: str,
         prices: PriceList,
         max_pending: int,
     ) -> None:
-        """`provider_name` and `prices` apply to new purchases, of which a player has `max_pending`
-        under way."""
+        """`begun` is that of the sagas. `provider_name` and `prices` apply to new purchases, of
+        which a player has `max_pending` under way."""
         self._database = database
         self._reads = purchase_reads(database)
+        self._begun = begun
         self._sagas = sagas
         self._begins = PurchaseBegins(
             database,
@@ -71,12 +76,12 @@ class Purchases:
         """Charges the player, and credits the wallet. Idempotent by `idempotency_key`.
 
         Returns a pending purchase if it has not ended shortly before the deadline; its saga
-        continues in the background. A purchase that ended is answered as it ended, also if it
-        was refused: a new attempt needs a new key. Raises InvalidArgument,
-        IdempotencyKeyReused, UserNotFound, BalanceLimit, TooManyPendingPurchases,
-        PaymentDeclined, PaymentMethodExpired, PaymentRefunded, UnsupportedPaymentMethod,
-        UnsupportedAmount; no money is kept then. After any other MeshError the outcome is
-        unknown: repeat the key.
+        continues in the background. One that this call has credited has no `ended_at`. A purchase
+        that ended is answered as it ended, also if it was refused: a new attempt needs a new key.
+        Raises InvalidArgument, IdempotencyKeyReused, UserNotFound, BalanceLimit,
+        TooManyPendingPurchases, PaymentDeclined, PaymentMethodExpired, PaymentRefunded,
+        UnsupportedPaymentMethod, UnsupportedAmount; no money is kept then. After any other
+        MeshError the outcome is unknown: repeat the key.
         """
         _, key = check_each(
             lambda: check_purchase(amount_gems, payment_method),
@@ -120,7 +125,15 @@ class Purchases:
         if begun.state is not PurchaseState.PENDING:
             return begun
 
+        driving = None
+        if saga is not None:
+            self._begun.keep(begun)
+            driving = self._sagas.drive(saga)
+
         async def find() -> PurchaseRecord:
+            if credited := driven_to(driving, PurchaseSagaState.CREDITED):
+                balance_gems = credited.body[BALANCE_AFTER_GEMS]
+                return replace(begun, state=PurchaseState.CREDITED, balance_after_gems=balance_gems)
             stands = await self._find(begun.purchase.purchase_id)
             assert stands is not None, "no purchase is removed on the day when it ends"
             return stands
@@ -128,7 +141,7 @@ class Purchases:
         return await record_in_time(
             find,
             lambda record: record.state is PurchaseState.PENDING,
-            None if saga is None else self._sagas.drive(saga),
+            driving,
             deadline,
         )
 

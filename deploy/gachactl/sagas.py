@@ -72,7 +72,7 @@ def retry(
         ) from None
 
     def retry_or_wake(cursor: Cursor) -> bool:
-        return saga_rows.retry(cursor, wanted) or saga_rows.wake(cursor, wanted)
+        return saga_rows.retry(cursor, wanted) or bool(saga_rows.wake(cursor, [wanted]))
 
     for database, url in database_urls(folder).items():
         if _in_database(folder, url, retry_or_wake):

@@ -36,7 +36,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import MeshError, NotFound
 from mesh.postgres.database import Database, LockTimeout
 from mesh.saga import turns
-from mesh.saga.answering import record_in_time
+from mesh.saga.answering import driven_to, record_in_time
 from mesh.saga.definition import NewSaga, Saga
 from mesh.saga.runner import SagaRunner
 
@@ -192,7 +192,7 @@ class Gifts:
         driving = None if saga is None else self._sagas.drive(saga)
 
         async def find() -> GiftRecord:
-            if _has_delivered(driving):
+            if driven_to(driving, GiftSagaState.DELIVERED):
                 return replace(gift, state=GiftState.DELIVERED)
             stands = await self._gifts.get(gift.gift.gift_id)
             assert stands is not None, "no gift is removed on the day when it ends"
@@ -204,13 +204,6 @@ class Gifts:
             driving,
             deadline,
         )
-
-
-def _has_delivered(driving: "asyncio.Task[Saga] | None") -> bool:
-    """Whether this process has delivered the gift itself, so that nothing has to be read."""
-    if driving is None or not driving.done() or driving.cancelled() or driving.exception():
-        return False
-    return driving.result().state == GiftSagaState.DELIVERED
 
 
 def _refused(reason: str, fee_gems: int) -> MeshError:

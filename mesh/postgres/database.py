@@ -129,14 +129,20 @@ class Database:
         self._idle: list[tuple[Connection, float]] = []
         self._lost_at = 0.0
 
-    async def transaction(self, work: Callable[[Cursor], T]) -> T:
+    async def transaction(
+        self, work: Callable[[Cursor], T], *, lock_timeout_ms: int | None = None
+    ) -> T:
         """Runs `work` in one transaction. Retries it, up to four attempts in all, after a
         serialization failure or deadlock (SQLSTATE class 40).
 
-        Raises DatabaseAway, LockTimeout, LostRace after the last attempt, and what `work`
+        It waits for each lock no longer than `lock_timeout_ms`; None means as long as the work
+        may take. Raises DatabaseAway, LockTimeout, LostRace after the last attempt, and what `work`
         raises. After DatabaseAway it is unknown whether the transaction took effect.
         """
-        return await self._run(lambda: self._transact(work))
+        begin = "BEGIN"
+        if lock_timeout_ms is not None:
+            begin += f"; SET LOCAL lock_timeout = {lock_timeout_ms:d}"
+        return await self._run(lambda: self._transact(begin, work))
 
     async def autocommit(self, work: Callable[[Cursor], T]) -> T:
         """Runs `work` on a connection in autocommit mode.
@@ -161,9 +167,9 @@ class Database:
         fiber = Fiber(work, self._work_timeout_seconds, self._turns.release, self._clock)
         return await fiber.outcome
 
-    def _transact(self, work: Callable[[Cursor], T]) -> T:
+    def _transact(self, begin: str, work: Callable[[Cursor], T]) -> T:
         def whole(cursor: Cursor) -> T:
-            cursor.execute("BEGIN")
+            cursor.execute(begin)
             answer = work(cursor)
             cursor.execute("COMMIT")
             return answer

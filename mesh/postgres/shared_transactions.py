@@ -145,12 +145,10 @@ class SharedTransactions(Generic[Request, Result]):
         any other error."""
         requests = [waiting.request for waiting in batch]
 
-        def work(cursor: Cursor) -> Sequence[Result | MeshError]:
-            cursor.execute("SET LOCAL lock_timeout = %s", (lock_timeout_ms,))
-            return self._work(cursor, requests)
-
         try:
-            results = await self._database.transaction(work)
+            results = await self._database.transaction(
+                lambda cursor: self._work(cursor, requests), lock_timeout_ms=lock_timeout_ms
+            )
         except asyncio.CancelledError:
             # Without this, those who wait for a transaction that was cancelled would wait for ever.
             _fail(batch, Internal("The transaction was cancelled."))

@@ -14,6 +14,15 @@ PENDING_PAUSE_SECONDS = 0.05
 Record = TypeVar("Record")
 
 
+def driven_to(driving: "asyncio.Task[Saga] | None", state: str) -> Saga | None:
+    """The saga if this process itself has driven it to that state, so that nothing has to be
+    read."""
+    if driving is None or not driving.done() or driving.cancelled() or driving.exception():
+        return None
+    saga = driving.result()
+    return saga if saga.state == state else None
+
+
 async def record_in_time(
     find: Callable[[], Awaitable[Record]],
     is_pending: Callable[[Record], bool],

@@ -24,7 +24,12 @@ class Facts(Generic[Fact]):
         """The fact of that saga. Raises what `read` raises."""
         fact = self._known.get(saga_id)
         if fact is None:
-            fact = self._known[saga_id] = await self._read(saga_id)
-            while len(self._known) > self._max_count:
-                del self._known[next(iter(self._known))]
+            fact = await self._read(saga_id)
+            self.keep(saga_id, fact)
         return fact
+
+    def keep(self, saga_id: str, fact: Fact) -> None:
+        """Remembers a fact that is stored and committed."""
+        self._known[saga_id] = fact
+        while len(self._known) > self._max_count:
+            del self._known[next(iter(self._known))]

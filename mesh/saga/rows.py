@@ -13,7 +13,7 @@ end.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import uuid4
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -72,6 +72,15 @@ UPDATE saga SET attempt_count = %s, reason = %s, lease = '', is_woken = false,
     due_at = CASE WHEN is_woken THEN now() ELSE now() + make_interval(secs => %s) END,
     is_parked = %s AND NOT is_woken, updated_at = now()
 WHERE saga_id = %s AND state = %s AND lease = %s AND due_at IS NOT NULL
+"""
+_WAKE = """
+WITH woken AS MATERIALIZED (
+    SELECT saga_id AS woken_id FROM saga
+    WHERE saga_id = ANY(%s::uuid[]) AND due_at IS NOT NULL
+      AND (%s::text[] IS NULL OR state = ANY(%s)) ORDER BY saga_id FOR UPDATE
+)
+UPDATE saga SET is_woken = lease <> '', due_at = CASE WHEN lease = '' THEN now() ELSE due_at END
+FROM woken WHERE saga_id = woken_id RETURNING saga_id::text
 """
 MAX_LISTED = 1000
 
@@ -200,16 +209,14 @@ def postpone(
     return _first(cursor)
 
 
-def wake(cursor: Cursor, saga_id: str) -> bool:
-    """Makes a saga due now, or as soon as it is postponed. Returns False if it has ended,
-    is parked, or does not exist."""
-    cursor.execute(
-        "UPDATE saga SET is_woken = lease <> '',"
-        " due_at = CASE WHEN lease = '' THEN now() ELSE due_at END"
-        " WHERE saga_id = %s AND due_at IS NOT NULL",
-        (saga_id,),
-    )
-    return cursor.rowcount == 1
+def wake(
+    cursor: Cursor, saga_ids: Collection[str], states: Sequence[str] | None = None
+) -> set[str]:
+    """Makes sagas due now, or as soon as they are postponed, if they are in one of the states;
+    None means in any. Returns their ids. Those that have ended, are parked, or do not exist are
+    missing."""
+    cursor.execute(_WAKE, (list(saga_ids), states, states))
+    return {saga_id for (saga_id,) in cursor.fetchall()}
 
 
 def retry(cursor: Cursor, saga_id: str) -> bool:

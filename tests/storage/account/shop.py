@@ -30,6 +30,7 @@ from account_svc.domain.reversals import Reversal, ReversalKind, ReversalState, 
 from account_svc.domain.wallets import MAX_BALANCE_GEMS
 from account_svc.use_cases.credits import Credits
 from account_svc.use_cases.login_guard import LoginGuard
+from account_svc.use_cases.purchase_reads import BegunPurchases
 from account_svc.use_cases.purchase_saga import PurchaseSaga
 from account_svc.use_cases.purchases import Purchases
 from mesh.deadlines import Deadline
@@ -199,11 +200,13 @@ class Shop:
         limits: SagaLimits = QUICK,
         max_pending: int = 1000,
     ) -> tuple[Purchases, SagaRunner]:
-        definition = PurchaseSaga(self.database, self.provider).definition
+        begun = BegunPurchases(self.database)
+        definition = PurchaseSaga(self.database, self.provider, begun).definition
         runner = SagaRunner(self.database, [definition], limits=limits, failpoint=failpoint)
         purchases = Purchases(
             self.database,
             runner,
+            begun,
             provider_name=self.provider.name,
             prices=PRICES,
             max_pending=max_pending,
@@ -212,7 +215,8 @@ class Shop:
 
     def credits(self, database: Database | None = None) -> Credits:
         """The credits of an instance. `database` is for these, if that is another one."""
-        definition = PurchaseSaga(self.database, self.provider).definition
+        begun = BegunPurchases(self.database)
+        definition = PurchaseSaga(self.database, self.provider, begun).definition
         return Credits(database or self.database, definition)
 
     async def register(self, username: str = "mira") -> str:

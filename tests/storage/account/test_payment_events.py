@@ -1,6 +1,8 @@
 """A webhook makes the saga of its charge due, on a real PostgreSQL, and does nothing else."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import uuid4
 
 import orjson
 import pytest
@@ -95,6 +97,36 @@ async def test_an_event_finds_its_saga_by_any_spelling_of_the_key(
     assert await receiver.events.receive(body, signature(body))
 
 
+async def test_events_that_come_at_once_wake_their_sagas_in_few_transactions(
+    receiver: EventReceiver,
+) -> None:
+    ids = [str(uuid4()) for _ in range(64)]
+
+    def pause_all(cursor: Cursor) -> None:
+        new = [NewSaga(saga_id, "mira") for saga_id in ids]
+        rows.insert(cursor, "purchase", "CHARGING", new, None)
+        cursor.execute("UPDATE saga SET due_at = now() + interval '1 hour'")
+
+    def woken(cursor: Cursor) -> tuple[int, int]:
+        """How many are due, and how many transactions made them so."""
+        cursor.execute(
+            "SELECT count(*), count(DISTINCT xmin::text) FROM saga WHERE due_at <= now()"
+        )
+        ((due_count, transaction_count),) = cursor.fetchall()
+        return due_count, transaction_count
+
+    await receiver.database.transaction(pause_all)
+    unknown = [str(uuid4()) for _ in range(8)]
+    events = [event(saga_id) for saga_id in [*ids, *ids, *unknown]]
+    answers = await asyncio.gather(
+        *(receiver.events.receive(body, signature(body)) for body in events)
+    )
+    assert answers == [True] * (2 * len(ids)) + [False] * len(unknown)
+    due_count, transaction_count = await receiver.database.autocommit(woken)
+    assert due_count == len(ids)
+    assert transaction_count <= 4
+
+
 FORGERIES: dict[str, Callable[[bytes], str]] = {
     "another secret": lambda body: signature(body, secret="another"),
     "another body": lambda body: signature(body + b" "),
@@ -134,6 +166,13 @@ async def parked(receiver: EventReceiver) -> None:
     await receiver.has_saga(pause_seconds=None)
 
 
+async def paid(receiver: EventReceiver) -> None:
+    await receiver.has_saga()
+    await receiver.database.autocommit(
+        lambda cursor: cursor.execute("UPDATE saga SET state = 'PAID'")
+    )
+
+
 async def ended(receiver: EventReceiver) -> None:
     saga = await receiver.has_leased_saga()
     await receiver.database.autocommit(
@@ -143,7 +182,7 @@ async def ended(receiver: EventReceiver) -> None:
     )
 
 
-@pytest.mark.parametrize("state", [parked, ended], ids=lambda state: state.__name__)
+@pytest.mark.parametrize("state", [parked, paid, ended], ids=lambda state: state.__name__)
 async def test_a_saga_that_does_not_wait_is_left_as_it_is(
     receiver: EventReceiver, state: Callable[[EventReceiver], Awaitable[None]]
 ) -> None:

@@ -2,8 +2,11 @@
 share that begin at once."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -191,6 +194,34 @@ async def test_purchases_that_arrive_together_share_their_transactions(
     assert 1 <= begin_count <= 8
     assert 1 <= paid_count <= 8
     assert {each.state for each in await asyncio.gather(*buying)} == {PurchaseState.CREDITED}
+
+
+class Counted:
+    """A database that counts what it does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.room_to_wait = database.room_to_wait
+        self.counts: Counter[str] = Counter()
+
+    async def transaction(self, work: Callable[[Cursor], object], **options: Any) -> object:
+        self.counts["transactions"] += 1
+        return await self._database.transaction(work, **options)
+
+    async def autocommit(self, work: Callable[[Cursor], object]) -> object:
+        self.counts["reads"] += 1
+        return await self._database.autocommit(work)
+
+
+async def test_a_purchase_takes_three_transactions_and_reads_nothing_again(
+    shop: Shop, mira: str
+) -> None:
+    counted: Any = Counted(shop.database)
+    counting = Shop(counted)
+    bought = await buy(counting.instance(limits=SagaLimits())[0], mira, 7)
+    assert counted.counts == {"transactions": 3}
+    assert (bought.state, bought.balance_after_gems) == (PurchaseState.CREDITED, 7)
+    assert (await shop.purchases_of(mira))[0].balance_after_gems == 7
 
 
 async def test_a_purchase_whose_transaction_hangs_elsewhere_holds_up_no_other(

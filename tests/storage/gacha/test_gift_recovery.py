@@ -204,7 +204,9 @@ async def test_an_item_that_stays_held_is_tried_again_with_pauses(service: GiftS
     class BusyDatabase(Database):
         attempt_count = 0
 
-        async def transaction(self, work: Callable[[Cursor], T]) -> T:
+        async def transaction(
+            self, work: Callable[[Cursor], T], *, lock_timeout_ms: int | None = None
+        ) -> T:
             self.attempt_count += 1
             raise LockTimeout("held")
 

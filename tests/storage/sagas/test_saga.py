@@ -175,7 +175,7 @@ async def test_waking_makes_a_saga_due_as_soon_as_its_lease_is_free(
     saga = await orders.begun(runner)
 
     async def wake() -> bool:
-        return await orders.database.autocommit(lambda cursor: rows.wake(cursor, SAGA_ID))
+        return await orders.database.autocommit(lambda cursor: bool(rows.wake(cursor, [SAGA_ID])))
 
     async def give_back() -> None:
         await orders.database.autocommit(
@@ -197,7 +197,7 @@ async def test_a_saga_that_was_woken_is_not_parked_at_that_moment(orders: OrderS
     saga = await orders.begun(runner)
 
     def wake_and_park(cursor: Cursor) -> Saga | None:
-        assert rows.wake(cursor, SAGA_ID)
+        assert rows.wake(cursor, [SAGA_ID]) == {SAGA_ID}
         return rows.postpone(cursor, saga, "AWAY", QUICK.max_attempts, None)
 
     released = await orders.database.transaction(wake_and_park)

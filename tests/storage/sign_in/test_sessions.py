@@ -327,7 +327,9 @@ async def test_no_statement_revives_a_session_or_an_old_token(
 class DiesBeforeCommit(Database):
     """A database whose server process is killed just before a transaction commits."""
 
-    async def transaction(self, work: Callable[[Cursor], T]) -> T:
+    async def transaction(
+        self, work: Callable[[Cursor], T], *, lock_timeout_ms: int | None = None
+    ) -> T:
         def killed(cursor: Cursor) -> T:
             answer = work(cursor)
             cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -339,7 +341,9 @@ class DiesBeforeCommit(Database):
 class DiesAfterCommit(Database):
     """A database whose answer to a commit is lost."""
 
-    async def transaction(self, work: Callable[[Cursor], T]) -> T:
+    async def transaction(
+        self, work: Callable[[Cursor], T], *, lock_timeout_ms: int | None = None
+    ) -> T:
         await super().transaction(work)
         raise DatabaseAway("The answer to the commit is lost.")
 
