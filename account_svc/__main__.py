@@ -44,7 +44,7 @@ from mesh.identity.ended_sessions import EndedSessions
 from mesh.identity.tokens import PLAYER_TOKEN_SECONDS
 from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
-from mesh.postgres.start_checks import Schema
+from mesh.postgres.schema.files import Schema
 from mesh.process.arguments import read_command
 from mesh.process.commands import load_with_database, run_command
 from mesh.process.member import Member

@@ -30,7 +30,7 @@ from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
 from mesh.postgres.retention import Retention
-from mesh.postgres.start_checks import Schema
+from mesh.postgres.schema.files import Schema
 from mesh.process.arguments import read_command
 from mesh.process.commands import load_with_database, run_command
 from mesh.process.member import Member

@@ -12,15 +12,13 @@ from pydantic_settings import BaseSettings
 from mesh.errors import MeshError
 from mesh.logs import configure_logs
 from mesh.postgres.database import Database, DatabaseAway
-from mesh.postgres.grants import GrantError
-from mesh.postgres.migrations import MigrationError
 from mesh.postgres.primary_connector import DatabaseUrl
-from mesh.postgres.start_checks import (
-    RequirementsUnmet,
-    Schema,
-    migrate_and_grant,
-    require_all,
-)
+from mesh.postgres.schema.files import Schema
+from mesh.postgres.schema.grants import GrantError
+from mesh.postgres.schema.migrations import MigrationError
+from mesh.postgres.schema.requirements import RequirementsUnmet
+from mesh.postgres.schema.start_checks import require_all
+from mesh.postgres.schema.update import migrate_and_grant
 from mesh.process.runtime import run
 from mesh.settings_loading import WrongSettings, load
 

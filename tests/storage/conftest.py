@@ -10,9 +10,9 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from deploy.local.servers import databases
 from mesh.postgres.database import Database
-from mesh.postgres.grants import apply_grants, read_grants
-from mesh.postgres.migrations import migrate
-from mesh.postgres.start_checks import Schema
+from mesh.postgres.schema.files import Schema
+from mesh.postgres.schema.grants import apply_grants, read_grants
+from mesh.postgres.schema.migrations import migrate
 from proof.postgres_server import PostgresServer
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from gacha_svc.domain.odds.published import disclose
 from gacha_svc.use_cases.catalog import Catalogs
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.postgres.database import Database
-from mesh.postgres.migrations import read_migrations
+from mesh.postgres.schema.migrations import read_migrations
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import changed
 

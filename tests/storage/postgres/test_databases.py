@@ -11,10 +11,10 @@ import pytest
 from deploy.local.servers.databases import OWNER, SERVICE, make_database, role_name, role_names
 from deploy.local.servers.postgres import Cluster
 from mesh.postgres.database import Database
-from mesh.postgres.grants import apply_grants, read_grants
-from mesh.postgres.migrations import migrate
-from mesh.postgres.requirements import migrator_faults, read_facts, role_faults
-from mesh.postgres.start_checks import Schema
+from mesh.postgres.schema.files import Schema
+from mesh.postgres.schema.grants import apply_grants, read_grants
+from mesh.postgres.schema.migrations import migrate
+from mesh.postgres.schema.requirements import migrator_faults, read_facts, role_faults
 from proof.postgres_server import start_postgres
 
 PASSWORDS = {role: f"password-of-{role}" for role in role_names("gacha")}

@@ -10,8 +10,8 @@ from psycopg2.errors import InsufficientPrivilege
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from deploy.local.servers.databases import OWNER, READER, SERVICE
-from mesh.postgres.effective_grants import grant_faults, read_effective
-from mesh.postgres.grants import (
+from mesh.postgres.schema.effective_grants import grant_faults, read_effective
+from mesh.postgres.schema.grants import (
     KINDS,
     GrantError,
     Grants,

@@ -4,7 +4,12 @@ from pathlib import Path
 import pytest
 
 from mesh.postgres.database import Database
-from mesh.postgres.migrations import MigrationError, migrate, read_migrations, require_current
+from mesh.postgres.schema.migrations import (
+    MigrationError,
+    migrate,
+    read_migrations,
+    require_current,
+)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.postgres.effective_grants import EffectiveGrants, grant_faults
-from mesh.postgres.grants import WHOLE, Grants, TableGrants, parse_privileges
+from mesh.postgres.schema.effective_grants import EffectiveGrants, grant_faults
+from mesh.postgres.schema.grants import WHOLE, Grants, TableGrants, parse_privileges
 
 TABLES = ("ledger", "wallet", "pull")
 COLUMNS = ("amount", "number", "txid")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.postgres.requirements import (
+from mesh.postgres.schema.requirements import (
     Facts,
     migrator_faults,
     role_faults,

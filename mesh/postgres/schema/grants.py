@@ -3,7 +3,7 @@
 A database has an owner, who migrates it and whose objects all are; a service role, as which the
 instances connect; and a role that only reads, for ETL and support. A file (`grants.toml` of the
 service) declares what the last two may do. `apply_grants` makes the database agree with it, and
-takes away what the file does not name. `mesh.postgres.effective_grants` compares.
+takes away what the file does not name. `mesh.postgres.schema.effective_grants` compares.
 """
 
 import re

@@ -4,7 +4,7 @@ Every fault is found at once, each with its remedy. `read_facts` reads; `server_
 `role_faults` are pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -27,6 +27,15 @@ SELECT role.rolname, role.rolsuper, role.rolconnlimit, database.datname, databas
 FROM pg_roles AS role, pg_database AS database
 WHERE role.rolname = current_user AND database.datname = current_database()
 """
+
+
+class RequirementsUnmet(Exception):
+    """The database is not as the service needs it; the message lists every fault."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        listed = "".join(f"\n  - {fault}" for fault in faults)
+        super().__init__(f"The database of DATABASE_URL is not as this service needs it:{listed}")
+        self.faults = tuple(faults)
 
 
 @dataclass(frozen=True, slots=True)

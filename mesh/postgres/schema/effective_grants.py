@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.postgres.grants import WHOLE, Columns, Grants
+from mesh.postgres.schema.grants import WHOLE, Columns, Grants
 
 _WATCHED = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
 _WHOLE = """

@@ -1,0 +1,1 @@
+"""The database as a service needs it: migrations, grants, requirements, and their checks."""
