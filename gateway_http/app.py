@@ -27,6 +27,7 @@ from gateway_http.exchange import (
     RequestIds,
     Response,
 )
+from gateway_http.pages.errors import shown_error
 from gateway_http.transcoding.router import Router
 from mesh.errors import Code, Internal, MeshError, ResourceExhausted, Unauthenticated
 
@@ -170,12 +171,12 @@ class _Options:
 
 
 class _Refusal:
-    """Answers a request without a route with an error."""
+    """Answers a request without a route with an error, which browsers get as a page."""
 
     limit_class = LimitClass.ADDRESS
 
     def __init__(self, error: MeshError) -> None:
         self._error = error
 
-    async def answer(self, _request: Request) -> Response:
-        raise self._error
+    async def answer(self, request: Request) -> Response:
+        return shown_error(self._error, request.headers, request.ids)

@@ -18,6 +18,7 @@ The gateway's own errors are
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -77,6 +78,7 @@ _ABOUT_THE_REQUEST = {
     Code.FAILED_PRECONDITION,
     Code.OUT_OF_RANGE,
 }
+_WORDS_OF_A_NAME = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
 _NOT_FOR_CLIENTS = {IDEMPOTENCY_KEY, INSTANCE, "field", "method"}
 """Metadata that has a place of its own in the answer, or is between processes of the mesh."""
 
@@ -203,14 +205,28 @@ def in_json_names(error: MeshError, json_names: Mapping[str, str]) -> MeshError:
     Services report the proto names of fields; REST clients know only the JSON names.
     `json_names` has a name for each field of the request.
     """
-    if not any(json_names.get(each.field, each.field) != each.field for each in error.fields):
-        return error
     renamed = tuple(
         FieldViolation(json_names.get(each.field, each.field), each.description)
         for each in error.fields
     )
-    sentence = sentence_of(error.fields)
-    if error.message.startswith(sentence):
-        error.message = sentence_of(renamed) + error.message[len(sentence) :]
-    error.fields = renamed
+    if renamed != error.fields:
+        sentence = sentence_of(error.fields)
+        if error.message.startswith(sentence):
+            error.message = sentence_of(renamed) + error.message[len(sentence) :]
+        error.fields = renamed
+    return with_json_texts(error, json_names)
+
+
+def with_json_texts(error: MeshError, json_names: Mapping[str, str]) -> MeshError:
+    """The same error; where its sentences name a field by a proto name of several words, they
+    have the JSON name."""
+
+    def in_json(match: re.Match[str]) -> str:
+        return json_names.get(match[0], match[0])
+
+    error.message = _WORDS_OF_A_NAME.sub(in_json, error.message)
+    error.fields = tuple(
+        FieldViolation(each.field, _WORDS_OF_A_NAME.sub(in_json, each.description))
+        for each in error.fields
+    )
     return error

@@ -187,13 +187,18 @@ def _check_new_username(username: str) -> None:
 
 def _normalized_email(email: str) -> str:
     """Raises InvalidArgument naming email."""
-    if not email or len(email) > MAX_EMAIL_LENGTH or "\0" in email:
-        raise InvalidArgument.of_field("email", f"must be 1 to {MAX_EMAIL_LENGTH} characters")
+    wrong = InvalidArgument.of_field(
+        "email",
+        f"must be an email address of at most {MAX_EMAIL_LENGTH} characters, "
+        "such as player_one@example.com",
+    )
+    if not email or len(email) > MAX_EMAIL_LENGTH:
+        raise wrong
     try:
         # Names under .test are accepted, because they are reserved for tests (RFC 2606).
         address = validate_email(email, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
-        raise InvalidArgument.of_field("email", f"must be an email address: {error}") from error
+        raise wrong from error
     return address.normalized
 
 

@@ -37,9 +37,7 @@ def checked_new_password(password: str, field: str = "password") -> str:
     """The password, normalised. Raises InvalidArgument naming `field` if no player may take it."""
     normalised = normalised_password(password)
     if normalised is None or len(normalised) < MIN_LENGTH:
-        raise InvalidArgument.of_field(
-            field, f"must be {MIN_LENGTH} to {MAX_LENGTH} characters, none of them NUL"
-        )
+        raise InvalidArgument.of_field(field, f"must be {MIN_LENGTH} to {MAX_LENGTH} characters")
     if is_common(normalised):
         raise InvalidArgument.of_field(
             field, "is one of the most common passwords; choose one that nobody else has"

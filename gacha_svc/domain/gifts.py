@@ -1,5 +1,6 @@
 """Gifts: their data, their outcomes and their errors. Pure."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,7 +21,7 @@ GIFT = "gift"
 """The kind of a gift's operation and saga."""
 MAX_GIFT_COUNT = 100
 MAX_ITEM_ID = 2**31 - 1
-MAX_USERNAME_LENGTH = 64
+_USERNAME = re.compile(r"[A-Za-z0-9_.-]{3,64}")
 MAX_HOLDING_COUNT = 2**53 - 1
 REFUSALS_WINDOW_SECONDS = 3600.0
 PENDING_RETRY_SECONDS = 1.0
@@ -210,8 +211,9 @@ def check_gift(item_id: int, to: str, count: int) -> None:
     wrong: list[FieldViolation] = []
     if not 1 <= item_id <= MAX_ITEM_ID:
         wrong.append(FieldViolation("item_id", "must be the number of an item that you own"))
-    if not 1 <= len(to) <= MAX_USERNAME_LENGTH or "\0" in to:
-        wrong.append(FieldViolation("to", f"must be a username of up to {MAX_USERNAME_LENGTH}"))
+    if not _USERNAME.fullmatch(to):
+        description = "must be a username: 3 to 64 characters of A-Z, a-z, 0-9, '_', '-' and '.'"
+        wrong.append(FieldViolation("to", description))
     if not 1 <= count <= MAX_GIFT_COUNT:
         wrong.append(FieldViolation("count", f"must be 1 to {MAX_GIFT_COUNT}"))
     if wrong:

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from gateway_http.errors import status_of
 from gateway_http.exchange import LimitClass, Request, Response
+from gateway_http.pages.errors import error_page
 from gateway_http.pages.html import VARY, html_response, inner, template, wants_html
 from gateway_http.pages.values import Presenter, column_notes, gem_amounts
 from gateway_http.transcoding.contracts import Contracts, UnsupportedContract
@@ -37,7 +37,6 @@ class OddsPage:
         self._response = _response_of(contracts, BANNERS)
         self._list = _list_in(self._response)
         self._template = template("odds.html")
-        self._error = template("error.html")
         self._rendered: tuple[tuple[bytes, bytes], Response] | None = None
 
     async def answer(self, request: Request) -> Response:
@@ -48,8 +47,7 @@ class OddsPage:
         try:
             banners = await self._get(request, BANNERS)
         except MeshError as error:
-            values = {"message": error.message, "trace_id": request.ids.trace_id}
-            return html_response(status_of(error), self._error, values)
+            return error_page(error, request.ids)
         listed: Sequence[Mapping[str, Any]] = orjson.loads(banners.body)[self._list.json_name]
         prices = await self._prices(request, listed)
         if self._rendered is None or self._rendered[0] != (banners.body, prices):

@@ -97,7 +97,9 @@ class Presenter:
         )
 
     def _note(self, field: FieldDescriptor) -> str:
-        return self._comments.get(field.full_name, "")
+        """What is said of a field to players: its own note, or its comment."""
+        note = _shown(field).note or self._comments.get(field.full_name, "")
+        return "" if note == "-" else note
 
     def _text(self, field: FieldDescriptor, value: Any) -> str:
         shown = _shown(field)

@@ -7,6 +7,7 @@ Idempotency-Key header. Without either it gets a new key, so that the call may b
 another instance.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -22,6 +23,8 @@ from mesh.contract.idempotency import IDEMPOTENCY_KEY, is_fit_key
 from mesh.errors import FieldViolation, InvalidArgument
 
 MOST_PARAMETERS = 100
+_NUMBERS = re.compile(r"[0-9]{1,10}(?:,[0-9]{1,10})+")
+"""A list with commas. A query repeats its parameter instead."""
 
 
 class RequestBinding:
@@ -96,7 +99,12 @@ class RequestBinding:
             name = field.name if field is not None else key
             value = text_of_boolean(text) if name in self._booleans else text
             if name in self._repeated:
-                document.setdefault(key, []).append(value)
+                if _NUMBERS.fullmatch(text):
+                    example = "&".join(f"{key}={each}" for each in text.split(",")[:3])
+                    description = f"must be given once for each value, as in {example}"
+                    faults.append(Fault(key, description))
+                else:
+                    document.setdefault(key, []).append(value)
             elif key in document:
                 faults.append(Fault(key, "must be given once"))
             else:

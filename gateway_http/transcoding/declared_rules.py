@@ -57,6 +57,10 @@ class DeclaredRules:
         except Refused:  # a fault of another kind, which the decoder names
             return ""
         rules = _rules_of(field)
+        broken = self._broken_rule(field, rules, read)
+        return f"must be {rules.words}" if broken and rules.words else broken
+
+    def _broken_rule(self, field: FieldDescriptor, rules: rules_pb2.FieldRules, read: Any) -> str:
         if field.is_repeated:
             is_too_long = bool(rules.max_items) and len(read) > rules.max_items
             broken = (text for each in read if (text := _check(rules, each)))

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.message_factory import GetMessageClass
 
 from gateway_http.edge import headers
-from gateway_http.errors import RequestTooLarge, in_json_names
+from gateway_http.errors import RequestTooLarge, in_json_names, with_json_texts
 from gateway_http.exchange import (
     HeaderList,
     LimitClass,
@@ -23,6 +23,7 @@ from gateway_http.exchange import (
 from gateway_http.transcoding.binding import RequestBinding
 from gateway_http.transcoding.contracts import Operation
 from gateway_http.transcoding.encoding import Encoder
+from gateway_http.transcoding.json_names import json_names_of
 from gateway_http.transcoding.raw_parts import RawParts
 from mesh.calls import (
     AUTHORIZATION,
@@ -64,7 +65,7 @@ class RestCall:
         self._maximum_seconds = min(maximum_seconds, operation.terms.max_seconds)
         self._default_seconds = min(maximum_seconds, operation.terms.default_seconds)
         self._max_body_bytes = max_body_bytes
-        self._json_names = {field.name: field.json_name for field in operation.request.fields}
+        self._json_names = json_names_of(operation.request, operation.response)
         self._headers = _caching(operation)
 
     async def answer(self, request: Request) -> Response:
@@ -79,7 +80,10 @@ class RestCall:
             metadata = self._metadata(request)
             body = self._body(request)
             query = request.received.query
-            message = self._binding.bind(request.variables, query, body, given_key)
+            try:
+                message = self._binding.bind(request.variables, query, body, given_key)
+            except MeshError as error:  # its fields have the names that the client wrote
+                raise with_json_texts(error, self._json_names) from None
             self._raw_parts.put(message, body, request.headers)
         if not self._binding.takes_key:
             content = await self._call(message, metadata, deadline)

@@ -25,7 +25,7 @@ def checked_page_size(page_size: int, *, default: int, maximum: int) -> int:
     if page_size == 0:
         return default
     if not 1 <= page_size <= maximum:
-        raise InvalidArgument.of_field("page_size", f"must be 1 to {maximum}")
+        raise InvalidArgument.of_field("page_size", f"must be 1 to {maximum}, or 0 for {default}")
     return page_size
 
 

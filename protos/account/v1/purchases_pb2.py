@@ -29,7 +29,7 @@ from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb
 from protos.mesh.v1 import rules_pb2 as protos_dot_mesh_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/account/v1/purchases.proto\x12\naccount.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"\xff\x01\n\x08Purchase\x12\x13\n\x0bpurchase_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x13\n\x0bprice_minor\x18\x05 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x06 \x01(\t\x12\x16\n\x0epayment_method\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ntaken_back\x18\n \x01(\x03\"7\n\x12GetPurchaseRequest\x12!\n\x0bpurchase_id\x18\x01 \x01(\tB\x0c\xe2\xf4\x18\x08\x08\x01*\x04uuid\"Z\n\x14ListPurchasesRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xf4\x18\x02\x38\x64\x12\'\n\npage_token\x18\x02 \x01(\tB\x13\xe2\xf4\x18\x0f\"\r^[0-9]{0,15}$\"Y\n\x15ListPurchasesResponse\x12\'\n\tpurchases\x18\x01 \x03(\x0b\x32\x14.account.v1.Purchase\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x11ListPricesRequest\x12\x1f\n\x07\x61mounts\x18\x01 \x03(\x03\x42\x0e\xe2\xf4\x18\n0\x01\x38\x80\x94\xeb\xdc\x03H2\"e\n\x12ListPricesResponse\x12$\n\x06prices\x18\x01 \x03(\x0b\x32\x14.account.v1.GemPrice\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\x12\x17\n\x0fpayment_methods\x18\x03 \x03(\t\">\n\x08GemPrice\x12\x0e\n\x06\x61mount\x18\x01 \x01(\x03\x12\x13\n\x0bprice_minor\x18\x02 \x01(\x03\x12\r\n\x05price\x18\x03 \x01(\t2\x87\x03\n\x0fPurchaseService\x12v\n\x0bGetPurchase\x12\x1e.account.v1.GetPurchaseRequest\x1a\x14.account.v1.Purchase\"1\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x1a\x12\x18/purchases/{purchase_id}\x12y\n\rListPurchases\x12 .account.v1.ListPurchasesRequest\x1a!.account.v1.ListPurchasesResponse\"#\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0c\x12\n/purchases\x12q\n\nListPrices\x12\x1d.account.v1.ListPricesRequest\x1a\x1e.account.v1.ListPricesResponse\"$\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\xa0\xf4\x18<\x82\xd3\xe4\x93\x02\t\x12\x07/prices\x1a\x0e\xca\x41\x0b\x61\x63\x63ount_svcb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/account/v1/purchases.proto\x12\naccount.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"\xff\x01\n\x08Purchase\x12\x13\n\x0bpurchase_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x13\n\x0bprice_minor\x18\x05 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x06 \x01(\t\x12\x16\n\x0epayment_method\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ntaken_back\x18\n \x01(\x03\"7\n\x12GetPurchaseRequest\x12!\n\x0bpurchase_id\x18\x01 \x01(\tB\x0c\xe2\xf4\x18\x08\x08\x01*\x04uuid\"\x99\x01\n\x14ListPurchasesRequest\x12\x30\n\tpage_size\x18\x01 \x01(\x05\x42\x1d\xe2\xf4\x18\x19\x38\x64R\x15\x31 to 100, or 0 for 20\x12O\n\npage_token\x18\x02 \x01(\tB;\xe2\xf4\x18\x37\"\r^[0-9]{0,15}$R&the next_page_token of a previous page\"Y\n\x15ListPurchasesResponse\x12\'\n\tpurchases\x18\x01 \x03(\x0b\x32\x14.account.v1.Purchase\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"i\n\x11ListPricesRequest\x12T\n\x07\x61mounts\x18\x01 \x03(\x03\x42\x43\xe2\xf4\x18?0\x01\x38\x80\x94\xeb\xdc\x03H2R3at most 50 amounts of 1 to 1,000,000,000 whole gems\"e\n\x12ListPricesResponse\x12$\n\x06prices\x18\x01 \x03(\x0b\x32\x14.account.v1.GemPrice\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\x12\x17\n\x0fpayment_methods\x18\x03 \x03(\t\">\n\x08GemPrice\x12\x0e\n\x06\x61mount\x18\x01 \x01(\x03\x12\x13\n\x0bprice_minor\x18\x02 \x01(\x03\x12\r\n\x05price\x18\x03 \x01(\t2\x87\x03\n\x0fPurchaseService\x12v\n\x0bGetPurchase\x12\x1e.account.v1.GetPurchaseRequest\x1a\x14.account.v1.Purchase\"1\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x1a\x12\x18/purchases/{purchase_id}\x12y\n\rListPurchases\x12 .account.v1.ListPurchasesRequest\x1a!.account.v1.ListPurchasesResponse\"#\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0c\x12\n/purchases\x12q\n\nListPrices\x12\x1d.account.v1.ListPricesRequest\x1a\x1e.account.v1.ListPricesResponse\"$\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\xa0\xf4\x18<\x82\xd3\xe4\x93\x02\t\x12\x07/prices\x1a\x0e\xca\x41\x0b\x61\x63\x63ount_svcb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,11 +39,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPURCHASEREQUEST'].fields_by_name['purchase_id']._loaded_options = None
   _globals['_GETPURCHASEREQUEST'].fields_by_name['purchase_id']._serialized_options = b'\342\364\030\010\010\001*\004uuid'
   _globals['_LISTPURCHASESREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTPURCHASESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\364\030\0028d'
+  _globals['_LISTPURCHASESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\364\030\0318dR\0251 to 100, or 0 for 20'
   _globals['_LISTPURCHASESREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTPURCHASESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\364\030\017\"\r^[0-9]{0,15}$'
+  _globals['_LISTPURCHASESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\364\0307\"\r^[0-9]{0,15}$R&the next_page_token of a previous page'
   _globals['_LISTPRICESREQUEST'].fields_by_name['amounts']._loaded_options = None
-  _globals['_LISTPRICESREQUEST'].fields_by_name['amounts']._serialized_options = b'\342\364\030\n0\0018\200\224\353\334\003H2'
+  _globals['_LISTPRICESREQUEST'].fields_by_name['amounts']._serialized_options = b'\342\364\030?0\0018\200\224\353\334\003H2R3at most 50 amounts of 1 to 1,000,000,000 whole gems'
   _globals['_PURCHASESERVICE']._loaded_options = None
   _globals['_PURCHASESERVICE']._serialized_options = b'\312A\013account_svc'
   _globals['_PURCHASESERVICE'].methods_by_name['GetPurchase']._loaded_options = None
@@ -56,16 +56,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PURCHASE']._serialized_end=451
   _globals['_GETPURCHASEREQUEST']._serialized_start=453
   _globals['_GETPURCHASEREQUEST']._serialized_end=508
-  _globals['_LISTPURCHASESREQUEST']._serialized_start=510
-  _globals['_LISTPURCHASESREQUEST']._serialized_end=600
-  _globals['_LISTPURCHASESRESPONSE']._serialized_start=602
-  _globals['_LISTPURCHASESRESPONSE']._serialized_end=691
-  _globals['_LISTPRICESREQUEST']._serialized_start=693
-  _globals['_LISTPRICESREQUEST']._serialized_end=745
-  _globals['_LISTPRICESRESPONSE']._serialized_start=747
-  _globals['_LISTPRICESRESPONSE']._serialized_end=848
-  _globals['_GEMPRICE']._serialized_start=850
-  _globals['_GEMPRICE']._serialized_end=912
-  _globals['_PURCHASESERVICE']._serialized_start=915
-  _globals['_PURCHASESERVICE']._serialized_end=1306
+  _globals['_LISTPURCHASESREQUEST']._serialized_start=511
+  _globals['_LISTPURCHASESREQUEST']._serialized_end=664
+  _globals['_LISTPURCHASESRESPONSE']._serialized_start=666
+  _globals['_LISTPURCHASESRESPONSE']._serialized_end=755
+  _globals['_LISTPRICESREQUEST']._serialized_start=757
+  _globals['_LISTPRICESREQUEST']._serialized_end=862
+  _globals['_LISTPRICESRESPONSE']._serialized_start=864
+  _globals['_LISTPRICESRESPONSE']._serialized_end=965
+  _globals['_GEMPRICE']._serialized_start=967
+  _globals['_GEMPRICE']._serialized_end=1029
+  _globals['_PURCHASESERVICE']._serialized_start=1032
+  _globals['_PURCHASESERVICE']._serialized_end=1423
 # @@protoc_insertion_point(module_scope)

@@ -29,7 +29,7 @@ from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb
 from protos.mesh.v1 import rules_pb2 as protos_dot_mesh_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/account/v1/sessions.proto\x12\naccount.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1eprotos/mesh/v1/documents.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"\xc5\x01\n\x0eRefreshRequest\x12\x99\x01\n\rrefresh_token\x18\x01 \x01(\tBs\xe2\xf4\x18!\x08\x01\"\x1d^gmr_[A-Za-z0-9_-]{69}[AQgw]$\xb2\xf5\x18Jgmr_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAR\rrefresh_token\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"f\n\x0fRefreshResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12$\n\rrefresh_token\x18\x02 \x01(\tR\rrefresh_token\x12\x1e\n\nexpires_in\x18\x03 \x01(\x05R\nexpires_in\"\xab\x01\n\rLogoutRequest\x12\x99\x01\n\rrefresh_token\x18\x01 \x01(\tBs\xe2\xf4\x18!\x08\x01\"\x1d^gmr_[A-Za-z0-9_-]{69}[AQgw]$\xb2\xf5\x18Jgmr_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAR\rrefresh_token\"!\n\x0eLogoutResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\"\x19\n\x17LogoutEverywhereRequest\"+\n\x18LogoutEverywhereResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\"\xcb\x01\n\x15\x43hangePasswordRequest\x12P\n\x10\x63urrent_password\x18\x01 \x01(\tB$\xe2\xf4\x18\x07\x08\x01\x10\x01\x18\x80\x01\xb2\xf5\x18\x15\x63orrect horse batteryR\x10\x63urrent_password\x12G\n\x0cnew_password\x18\x02 \x01(\tB#\xe2\xf4\x18\x07\x08\x01\x10\x08\x18\x80\x01\xb2\xf5\x18\x14staple battery horseR\x0cnew_password\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"~\n\x16\x43hangePasswordResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12$\n\rrefresh_token\x18\x03 \x01(\tR\rrefresh_token\x12\x1e\n\nexpires_in\x18\x04 \x01(\x05R\nexpires_in2\x87\x04\n\x0eSessionService\x12h\n\x07Refresh\x12\x1a.account.v1.RefreshRequest\x1a\x1b.account.v1.RefreshResponse\"$\x90\x02\x02\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\r\"\x08/refresh:\x01*\x12\x64\n\x06Logout\x12\x19.account.v1.LogoutRequest\x1a\x1a.account.v1.LogoutResponse\"#\x90\x02\x02\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0c\"\x07/logout:\x01*\x12\x8d\x01\n\x10LogoutEverywhere\x12#.account.v1.LogoutEverywhereRequest\x1a$.account.v1.LogoutEverywhereResponse\".\x90\x02\x02\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x17\"\x12/logout-everywhere:\x01*\x12\x84\x01\n\x0e\x43hangePassword\x12!.account.v1.ChangePasswordRequest\x1a\".account.v1.ChangePasswordResponse\"+\x90\x02\x02\xc8\xf3\x18\x02\xf0\xf3\x18\x01\x92\xf4\x18\x08\x08\x03\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0e\"\t/password:\x01*\x1a\x0e\xca\x41\x0b\x61\x63\x63ount_svcb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/account/v1/sessions.proto\x12\naccount.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1eprotos/mesh/v1/documents.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"\xf1\x01\n\x0eRefreshRequest\x12\xc5\x01\n\rrefresh_token\x18\x01 \x01(\tB\x9e\x01\xe2\xf4\x18L\x08\x01\"\x1d^gmr_[A-Za-z0-9_-]{69}[AQgw]$R)a token from POST /login or POST /refresh\xb2\xf5\x18Jgmr_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAR\rrefresh_token\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"f\n\x0fRefreshResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12$\n\rrefresh_token\x18\x02 \x01(\tR\rrefresh_token\x12\x1e\n\nexpires_in\x18\x03 \x01(\x05R\nexpires_in\"\xd7\x01\n\rLogoutRequest\x12\xc5\x01\n\rrefresh_token\x18\x01 \x01(\tB\x9e\x01\xe2\xf4\x18L\x08\x01\"\x1d^gmr_[A-Za-z0-9_-]{69}[AQgw]$R)a token from POST /login or POST /refresh\xb2\xf5\x18Jgmr_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAR\rrefresh_token\"!\n\x0eLogoutResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\"\x19\n\x17LogoutEverywhereRequest\"+\n\x18LogoutEverywhereResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\"\xcb\x01\n\x15\x43hangePasswordRequest\x12P\n\x10\x63urrent_password\x18\x01 \x01(\tB$\xe2\xf4\x18\x07\x08\x01\x10\x01\x18\x80\x01\xb2\xf5\x18\x15\x63orrect horse batteryR\x10\x63urrent_password\x12G\n\x0cnew_password\x18\x02 \x01(\tB#\xe2\xf4\x18\x07\x08\x01\x10\x08\x18\x80\x01\xb2\xf5\x18\x14staple battery horseR\x0cnew_password\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"~\n\x16\x43hangePasswordResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12$\n\rrefresh_token\x18\x03 \x01(\tR\rrefresh_token\x12\x1e\n\nexpires_in\x18\x04 \x01(\x05R\nexpires_in2\x87\x04\n\x0eSessionService\x12h\n\x07Refresh\x12\x1a.account.v1.RefreshRequest\x1a\x1b.account.v1.RefreshResponse\"$\x90\x02\x02\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\r\"\x08/refresh:\x01*\x12\x64\n\x06Logout\x12\x19.account.v1.LogoutRequest\x1a\x1a.account.v1.LogoutResponse\"#\x90\x02\x02\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0c\"\x07/logout:\x01*\x12\x8d\x01\n\x10LogoutEverywhere\x12#.account.v1.LogoutEverywhereRequest\x1a$.account.v1.LogoutEverywhereResponse\".\x90\x02\x02\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x17\"\x12/logout-everywhere:\x01*\x12\x84\x01\n\x0e\x43hangePassword\x12!.account.v1.ChangePasswordRequest\x1a\".account.v1.ChangePasswordResponse\"+\x90\x02\x02\xc8\xf3\x18\x02\xf0\xf3\x18\x01\x92\xf4\x18\x08\x08\x03\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0e\"\t/password:\x01*\x1a\x0e\xca\x41\x0b\x61\x63\x63ount_svcb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,9 +37,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.account.v1.sessions_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REFRESHREQUEST'].fields_by_name['refresh_token']._loaded_options = None
-  _globals['_REFRESHREQUEST'].fields_by_name['refresh_token']._serialized_options = b'\342\364\030!\010\001\"\035^gmr_[A-Za-z0-9_-]{69}[AQgw]$\262\365\030Jgmr_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'
+  _globals['_REFRESHREQUEST'].fields_by_name['refresh_token']._serialized_options = b'\342\364\030L\010\001\"\035^gmr_[A-Za-z0-9_-]{69}[AQgw]$R)a token from POST /login or POST /refresh\262\365\030Jgmr_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'
   _globals['_LOGOUTREQUEST'].fields_by_name['refresh_token']._loaded_options = None
-  _globals['_LOGOUTREQUEST'].fields_by_name['refresh_token']._serialized_options = b'\342\364\030!\010\001\"\035^gmr_[A-Za-z0-9_-]{69}[AQgw]$\262\365\030Jgmr_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'
+  _globals['_LOGOUTREQUEST'].fields_by_name['refresh_token']._serialized_options = b'\342\364\030L\010\001\"\035^gmr_[A-Za-z0-9_-]{69}[AQgw]$R)a token from POST /login or POST /refresh\262\365\030Jgmr_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'
   _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['current_password']._loaded_options = None
   _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['current_password']._serialized_options = b'\342\364\030\007\010\001\020\001\030\200\001\262\365\030\025correct horse battery'
   _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['new_password']._loaded_options = None
@@ -55,21 +55,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONSERVICE'].methods_by_name['ChangePassword']._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['ChangePassword']._serialized_options = b'\220\002\002\310\363\030\002\360\363\030\001\222\364\030\010\010\003\020\210\'\030\220N\202\323\344\223\002\016\"\t/password:\001*'
   _globals['_REFRESHREQUEST']._serialized_start=194
-  _globals['_REFRESHREQUEST']._serialized_end=391
-  _globals['_REFRESHRESPONSE']._serialized_start=393
-  _globals['_REFRESHRESPONSE']._serialized_end=495
-  _globals['_LOGOUTREQUEST']._serialized_start=498
-  _globals['_LOGOUTREQUEST']._serialized_end=669
-  _globals['_LOGOUTRESPONSE']._serialized_start=671
-  _globals['_LOGOUTRESPONSE']._serialized_end=704
-  _globals['_LOGOUTEVERYWHEREREQUEST']._serialized_start=706
-  _globals['_LOGOUTEVERYWHEREREQUEST']._serialized_end=731
-  _globals['_LOGOUTEVERYWHERERESPONSE']._serialized_start=733
-  _globals['_LOGOUTEVERYWHERERESPONSE']._serialized_end=776
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=779
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=982
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=984
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1110
-  _globals['_SESSIONSERVICE']._serialized_start=1113
-  _globals['_SESSIONSERVICE']._serialized_end=1632
+  _globals['_REFRESHREQUEST']._serialized_end=435
+  _globals['_REFRESHRESPONSE']._serialized_start=437
+  _globals['_REFRESHRESPONSE']._serialized_end=539
+  _globals['_LOGOUTREQUEST']._serialized_start=542
+  _globals['_LOGOUTREQUEST']._serialized_end=757
+  _globals['_LOGOUTRESPONSE']._serialized_start=759
+  _globals['_LOGOUTRESPONSE']._serialized_end=792
+  _globals['_LOGOUTEVERYWHEREREQUEST']._serialized_start=794
+  _globals['_LOGOUTEVERYWHEREREQUEST']._serialized_end=819
+  _globals['_LOGOUTEVERYWHERERESPONSE']._serialized_start=821
+  _globals['_LOGOUTEVERYWHERERESPONSE']._serialized_end=864
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=867
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1070
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1072
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1198
+  _globals['_SESSIONSERVICE']._serialized_start=1201
+  _globals['_SESSIONSERVICE']._serialized_end=1720
 # @@protoc_insertion_point(module_scope)

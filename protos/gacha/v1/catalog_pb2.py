@@ -30,7 +30,7 @@ from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb
 from protos.mesh.v1 import rules_pb2 as protos_dot_mesh_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/gacha/v1/catalog.proto\x12\x08gacha.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprotos/mesh/v1/documents.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"\x0f\n\rInitDbRequest\"K\n\x0eInitDbResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x12\n\nitem_count\x18\x02 \x01(\x05\x12\x14\n\x0c\x62\x61nner_count\x18\x03 \x01(\x05\"\x12\n\x10ListItemsRequest\"2\n\x11ListItemsResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.gacha.v1.Item\"0\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06rarity\x18\x03 \x01(\t\"4\n\x11GetChancesRequest\x12\x1f\n\tbanner_id\x18\x01 \x01(\tB\x0c\xb2\xf5\x18\x08standard\"8\n\x12GetChancesResponse\x12\"\n\x07\x63hances\x18\x01 \x01(\x0b\x32\x11.gacha.v1.Chances\"]\n\x07\x43hances\x12\x12\n\x04rare\x18\x01 \x01(\x01R\x04rare\x12\x1e\n\nsuper_rare\x18\x02 \x01(\x01R\nsuper_rare\x12\x1e\n\nultra_rare\x18\x03 \x01(\x01R\nultra_rare\"\x14\n\x12ListBannersRequest\"8\n\x13ListBannersResponse\x12!\n\x07\x62\x61nners\x18\x01 \x03(\x0b\x32\x10.gacha.v1.Banner\"3\n\x10GetBannerRequest\x12\x1f\n\tbanner_id\x18\x01 \x01(\tB\x0c\xb2\xf5\x18\x08standard\"\xd2\x03\n\x06\x42\x61nner\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x1b\n\x05price\x18\x05 \x01(\x03\x42\x0c\xba\xf5\x18\x08\n\x04gems\x18\x01\x12\x13\n\x0bpull_counts\x18\x06 \x03(\x05\x12%\n\npull_limit\x18\x07 \x01(\x05\x42\x11\xba\xf5\x18\r\n\x05pulls\x12\x04none\x12\x14\n\x0codds_version\x18\x08 \x01(\t\x12\"\n\x04odds\x18\t \x03(\x0b\x32\x14.gacha.v1.RarityOdds\x12&\n\x12ten_pull_guarantee\x18\n \x01(\tB\n\xba\xf5\x18\x06\x12\x04none\x12\"\n\x0eguarantee_mode\x18\x0b \x01(\tB\n\xba\xf5\x18\x06\x12\x04none\x12,\n\rten_pull_odds\x18\x0c \x03(\x0b\x32\x15.gacha.v1.TenPullOdds\x12>\n\x17\x65xpected_pulls_featured\x18\r \x01(\x01\x42\x1d\xba\xf5\x18\x19\n\x05pulls\x12\x10none is featured\x12>\n\x16\x65xpected_gems_featured\x18\x0e \x01(\x01\x42\x1e\xba\xf5\x18\x1a\n\x04gems\x12\x10none is featured\x18\x01\"q\n\x18ListBannerHistoryRequest\x12\x11\n\tbanner_id\x18\x01 \x01(\t\x12\x19\n\tpage_size\x18\x02 \x01(\x05\x42\x06\xe2\xf4\x18\x02\x38\x64\x12\'\n\npage_token\x18\x03 \x01(\tB\x13\xe2\xf4\x18\x0f\"\r^[0-9]{0,15}$\"[\n\x19ListBannerHistoryResponse\x12%\n\x07periods\x18\x01 \x03(\x0b\x32\x14.gacha.v1.OddsPeriod\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\nOddsPeriod\x12\x14\n\x0codds_version\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"&\n\x0eGetOddsRequest\x12\x14\n\x0codds_version\x18\x01 \x01(\t\"\xd1\x01\n\x04Odds\x12\x14\n\x0codds_version\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\"\n\x04odds\x18\x03 \x03(\x0b\x32\x14.gacha.v1.RarityOdds\x12\x1a\n\x12ten_pull_guarantee\x18\x04 \x01(\t\x12\x16\n\x0eguarantee_mode\x18\x05 \x01(\t\x12,\n\rten_pull_odds\x18\x06 \x03(\x0b\x32\x15.gacha.v1.TenPullOdds\x12\x1f\n\x17\x65xpected_pulls_featured\x18\x07 \x01(\x01\"^\n\x0bTenPullOdds\x12\x0e\n\x06rarity\x18\x01 \x01(\t\x12\x1b\n\nfresh_rate\x18\x02 \x01(\x01\x42\x07\xba\xf5\x18\x03\n\x01%\x12\"\n\x11\x63onsolidated_rate\x18\x03 \x01(\x01\x42\x07\xba\xf5\x18\x03\n\x01%\"\xc2\x02\n\nRarityOdds\x12\x0e\n\x06rarity\x18\x01 \x01(\t\x12\x1a\n\tbase_rate\x18\x02 \x01(\x01\x42\x07\xba\xf5\x18\x03\n\x01%\x12#\n\x0esoft_pity_from\x18\x03 \x01(\x05\x42\x0b\xba\xf5\x18\x07\x12\x05never\x12\'\n\x0esoft_pity_step\x18\x04 \x01(\x01\x42\x0f\xba\xf5\x18\x0b\n\x06points\x12\x01-\x12\x1e\n\thard_pity\x18\x05 \x01(\x05\x42\x0b\xba\xf5\x18\x07\x12\x05never\x12\"\n\x11\x63onsolidated_rate\x18\x06 \x01(\x01\x42\x07\xba\xf5\x18\x03\n\x01%\x12#\n\x0e\x65xpected_pulls\x18\x07 \x01(\x01\x42\x0b\xba\xf5\x18\x07\n\x05pulls\x12.\n\x0e\x66\x65\x61tured_share\x18\x08 \x01(\x01\x42\x16\xba\xf5\x18\x12\n\x01%\x12\rnone featured\x12!\n\x05items\x18\t \x03(\x0b\x32\x12.gacha.v1.ItemOdds\"W\n\x08ItemOdds\x12\x0f\n\x07item_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tured\x18\x03 \x01(\x08\x12\x1a\n\tbase_rate\x18\x04 \x01(\x01\x42\x07\xba\xf5\x18\x03\n\x01%2\xa6\x06\n\x0e\x43\x61talogService\x12`\n\x06InitDb\x12\x17.gacha.v1.InitDbRequest\x1a\x18.gacha.v1.InitDbResponse\"#\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\x05\x61\x64min\xe0\xf3\x18\x01\x82\xd3\xe4\x93\x02\t\x12\x07/initdb\x12\x65\n\tListItems\x12\x1a.gacha.v1.ListItemsRequest\x1a\x1b.gacha.v1.ListItemsResponse\"\x1f\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x08\x12\x06/items\x12j\n\nGetChances\x12\x1b.gacha.v1.GetChancesRequest\x1a\x1c.gacha.v1.GetChancesResponse\"!\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\n\x12\x08/chances\x12m\n\x0bListBanners\x12\x1c.gacha.v1.ListBannersRequest\x1a\x1d.gacha.v1.ListBannersResponse\"!\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\n\x12\x08/banners\x12h\n\tGetBanner\x12\x1a.gacha.v1.GetBannerRequest\x1a\x10.gacha.v1.Banner\"-\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x16\x12\x14/banners/{banner_id}\x12\x93\x01\n\x11ListBannerHistory\x12\".gacha.v1.ListBannerHistoryRequest\x1a#.gacha.v1.ListBannerHistoryResponse\"5\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x1e\x12\x1c/banners/{banner_id}/history\x12\x62\n\x07GetOdds\x12\x18.gacha.v1.GetOddsRequest\x1a\x0e.gacha.v1.Odds\"-\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x16\x12\x14/odds/{odds_version}\x1a\x0c\xca\x41\tgacha_svcb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/gacha/v1/catalog.proto\x12\x08gacha.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprotos/mesh/v1/documents.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"\x0f\n\rInitDbRequest\"K\n\x0eInitDbResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x12\n\nitem_count\x18\x02 \x01(\x05\x12\x14\n\x0c\x62\x61nner_count\x18\x03 \x01(\x05\"\x12\n\x10ListItemsRequest\"2\n\x11ListItemsResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.gacha.v1.Item\"0\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06rarity\x18\x03 \x01(\t\"4\n\x11GetChancesRequest\x12\x1f\n\tbanner_id\x18\x01 \x01(\tB\x0c\xb2\xf5\x18\x08standard\"8\n\x12GetChancesResponse\x12\"\n\x07\x63hances\x18\x01 \x01(\x0b\x32\x11.gacha.v1.Chances\"]\n\x07\x43hances\x12\x12\n\x04rare\x18\x01 \x01(\x01R\x04rare\x12\x1e\n\nsuper_rare\x18\x02 \x01(\x01R\nsuper_rare\x12\x1e\n\nultra_rare\x18\x03 \x01(\x01R\nultra_rare\"\x14\n\x12ListBannersRequest\"8\n\x13ListBannersResponse\x12!\n\x07\x62\x61nners\x18\x01 \x03(\x0b\x32\x10.gacha.v1.Banner\"3\n\x10GetBannerRequest\x12\x1f\n\tbanner_id\x18\x01 \x01(\tB\x0c\xb2\xf5\x18\x08standard\"\xbc\t\n\x06\x42\x61nner\x12*\n\x02id\x18\x01 \x01(\tB\x1e\xba\xf5\x18\x1a\"\x18The banner\'s short name.\x12\x15\n\x04name\x18\x02 \x01(\tB\x07\xba\xf5\x18\x03\"\x01-\x12\x1c\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x07\xba\xf5\x18\x03\"\x01-\x12\x39\n\x04kind\x18\x04 \x01(\tB+\xba\xf5\x18\'\"%Banners of one kind share their pity.\x12\x1b\n\x05price\x18\x05 \x01(\x03\x42\x0c\xba\xf5\x18\x08\n\x04gems\x18\x01\x12>\n\x0bpull_counts\x18\x06 \x03(\x05\x42)\xba\xf5\x18%\"#How many pulls can be made at once.\x12U\n\npull_limit\x18\x07 \x01(\x05\x42\x41\xba\xf5\x18=\n\x05pulls\x12\x04none\".How many pulls you have on this banner in all.\x12\x66\n\x0codds_version\x18\x08 \x01(\tBP\xba\xf5\x18L\"JNames these odds. It changes with them, and each of your pulls records it.\x12\"\n\x04odds\x18\t \x03(\x0b\x32\x14.gacha.v1.RarityOdds\x12\x66\n\x12ten_pull_guarantee\x18\n \x01(\tBJ\xba\xf5\x18\x46\x12\x04none\">In ten pulls at once, at least one is of this rarity or above.\x12\xbb\x02\n\x0eguarantee_mode\x18\x0b \x01(\tB\xa2\x02\xba\xf5\x18\x9d\x02\x12\x04none\"\x94\x02How the tenth pull keeps the guarantee when the nine before did not. proportional: it is drawn among the guaranteed rarity and those above, in the proportions of their rates. keepTopRate: rarities above the guaranteed one keep their rate, and the guaranteed one gets the rest.\x12,\n\rten_pull_odds\x18\x0c \x03(\x0b\x32\x15.gacha.v1.TenPullOdds\x12\xc1\x01\n\x17\x65xpected_pulls_featured\x18\r \x01(\x01\x42\x9f\x01\xba\xf5\x18\x9a\x01\n\x05pulls\x12\x10none is featured\"\x7fSingle pulls from one featured item of the highest rarity to the next, on average in the long run, pity and guarantees counted.\x12>\n\x16\x65xpected_gems_featured\x18\x0e \x01(\x01\x42\x1e\xba\xf5\x18\x1a\n\x04gems\x12\x10none is featured\x18\x01\"\xb0\x01\n\x18ListBannerHistoryRequest\x12\x11\n\tbanner_id\x18\x01 \x01(\t\x12\x30\n\tpage_size\x18\x02 \x01(\x05\x42\x1d\xe2\xf4\x18\x19\x38\x64R\x15\x31 to 100, or 0 for 20\x12O\n\npage_token\x18\x03 \x01(\tB;\xe2\xf4\x18\x37\"\r^[0-9]{0,15}$R&the next_page_token of a previous page\"[\n\x19ListBannerHistoryResponse\x12%\n\x07periods\x18\x01 \x03(\x0b\x32\x14.gacha.v1.OddsPeriod\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\nOddsPeriod\x12\x14\n\x0codds_version\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"&\n\x0eGetOddsRequest\x12\x14\n\x0codds_version\x18\x01 \x01(\t\"\xd1\x01\n\x04Odds\x12\x14\n\x0codds_version\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\"\n\x04odds\x18\x03 \x03(\x0b\x32\x14.gacha.v1.RarityOdds\x12\x1a\n\x12ten_pull_guarantee\x18\x04 \x01(\t\x12\x16\n\x0eguarantee_mode\x18\x05 \x01(\t\x12,\n\rten_pull_odds\x18\x06 \x03(\x0b\x32\x15.gacha.v1.TenPullOdds\x12\x1f\n\x17\x65xpected_pulls_featured\x18\x07 \x01(\x01\"^\n\x0bTenPullOdds\x12\x0e\n\x06rarity\x18\x01 \x01(\t\x12\x1b\n\nfresh_rate\x18\x02 \x01(\x01\x42\x07\xba\xf5\x18\x03\n\x01%\x12\"\n\x11\x63onsolidated_rate\x18\x03 \x01(\x01\x42\x07\xba\xf5\x18\x03\n\x01%\"\xd6\x04\n\nRarityOdds\x12\x0e\n\x06rarity\x18\x01 \x01(\t\x12\x1a\n\tbase_rate\x18\x02 \x01(\x01\x42\x07\xba\xf5\x18\x03\n\x01%\x12{\n\x0esoft_pity_from\x18\x03 \x01(\x05\x42\x63\xba\xf5\x18_\x12\x05never\"VThe pull, counted from the last of this rarity or above, from which on the rate rises.\x12\'\n\x0esoft_pity_step\x18\x04 \x01(\x01\x42\x0f\xba\xf5\x18\x0b\n\x06points\x12\x01-\x12R\n\thard_pity\x18\x05 \x01(\x05\x42?\xba\xf5\x18;\x12\x05never\"2The pull at which this rarity or above is certain.\x12\"\n\x11\x63onsolidated_rate\x18\x06 \x01(\x01\x42\x07\xba\xf5\x18\x03\n\x01%\x12#\n\x0e\x65xpected_pulls\x18\x07 \x01(\x01\x42\x0b\xba\xf5\x18\x07\n\x05pulls\x12\xb5\x01\n\x0e\x66\x65\x61tured_share\x18\x08 \x01(\x01\x42\x9c\x01\xba\xf5\x18\x97\x01\n\x01%\x12\rnone featured\"\x82\x01Percent of this rarity\'s pulls that give a featured item, when the one before did. After one that did not, the next is certain to.\x12!\n\x05items\x18\t \x03(\x0b\x32\x12.gacha.v1.ItemOdds\"`\n\x08ItemOdds\x12\x0f\n\x07item_id\x18\x01 \x01(\x03\x12\x15\n\x04name\x18\x02 \x01(\tB\x07\xba\xf5\x18\x03\"\x01-\x12\x10\n\x08\x66\x65\x61tured\x18\x03 \x01(\x08\x12\x1a\n\tbase_rate\x18\x04 \x01(\x01\x42\x07\xba\xf5\x18\x03\n\x01%2\xa6\x06\n\x0e\x43\x61talogService\x12`\n\x06InitDb\x12\x17.gacha.v1.InitDbRequest\x1a\x18.gacha.v1.InitDbResponse\"#\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\x05\x61\x64min\xe0\xf3\x18\x01\x82\xd3\xe4\x93\x02\t\x12\x07/initdb\x12\x65\n\tListItems\x12\x1a.gacha.v1.ListItemsRequest\x1a\x1b.gacha.v1.ListItemsResponse\"\x1f\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x08\x12\x06/items\x12j\n\nGetChances\x12\x1b.gacha.v1.GetChancesRequest\x1a\x1c.gacha.v1.GetChancesResponse\"!\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\n\x12\x08/chances\x12m\n\x0bListBanners\x12\x1c.gacha.v1.ListBannersRequest\x1a\x1d.gacha.v1.ListBannersResponse\"!\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\n\x12\x08/banners\x12h\n\tGetBanner\x12\x1a.gacha.v1.GetBannerRequest\x1a\x10.gacha.v1.Banner\"-\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x16\x12\x14/banners/{banner_id}\x12\x93\x01\n\x11ListBannerHistory\x12\".gacha.v1.ListBannerHistoryRequest\x1a#.gacha.v1.ListBannerHistoryResponse\"5\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x1e\x12\x1c/banners/{banner_id}/history\x12\x62\n\x07GetOdds\x12\x18.gacha.v1.GetOddsRequest\x1a\x0e.gacha.v1.Odds\"-\x90\x02\x01\xc8\xf3\x18\x01\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x16\x12\x14/odds/{odds_version}\x1a\x0c\xca\x41\tgacha_svcb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,22 +41,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCHANCESREQUEST'].fields_by_name['banner_id']._serialized_options = b'\262\365\030\010standard'
   _globals['_GETBANNERREQUEST'].fields_by_name['banner_id']._loaded_options = None
   _globals['_GETBANNERREQUEST'].fields_by_name['banner_id']._serialized_options = b'\262\365\030\010standard'
+  _globals['_BANNER'].fields_by_name['id']._loaded_options = None
+  _globals['_BANNER'].fields_by_name['id']._serialized_options = b'\272\365\030\032\"\030The banner\'s short name.'
+  _globals['_BANNER'].fields_by_name['name']._loaded_options = None
+  _globals['_BANNER'].fields_by_name['name']._serialized_options = b'\272\365\030\003\"\001-'
+  _globals['_BANNER'].fields_by_name['description']._loaded_options = None
+  _globals['_BANNER'].fields_by_name['description']._serialized_options = b'\272\365\030\003\"\001-'
+  _globals['_BANNER'].fields_by_name['kind']._loaded_options = None
+  _globals['_BANNER'].fields_by_name['kind']._serialized_options = b'\272\365\030\'\"%Banners of one kind share their pity.'
   _globals['_BANNER'].fields_by_name['price']._loaded_options = None
   _globals['_BANNER'].fields_by_name['price']._serialized_options = b'\272\365\030\010\n\004gems\030\001'
+  _globals['_BANNER'].fields_by_name['pull_counts']._loaded_options = None
+  _globals['_BANNER'].fields_by_name['pull_counts']._serialized_options = b'\272\365\030%\"#How many pulls can be made at once.'
   _globals['_BANNER'].fields_by_name['pull_limit']._loaded_options = None
-  _globals['_BANNER'].fields_by_name['pull_limit']._serialized_options = b'\272\365\030\r\n\005pulls\022\004none'
+  _globals['_BANNER'].fields_by_name['pull_limit']._serialized_options = b'\272\365\030=\n\005pulls\022\004none\".How many pulls you have on this banner in all.'
+  _globals['_BANNER'].fields_by_name['odds_version']._loaded_options = None
+  _globals['_BANNER'].fields_by_name['odds_version']._serialized_options = b'\272\365\030L\"JNames these odds. It changes with them, and each of your pulls records it.'
   _globals['_BANNER'].fields_by_name['ten_pull_guarantee']._loaded_options = None
-  _globals['_BANNER'].fields_by_name['ten_pull_guarantee']._serialized_options = b'\272\365\030\006\022\004none'
+  _globals['_BANNER'].fields_by_name['ten_pull_guarantee']._serialized_options = b'\272\365\030F\022\004none\">In ten pulls at once, at least one is of this rarity or above.'
   _globals['_BANNER'].fields_by_name['guarantee_mode']._loaded_options = None
-  _globals['_BANNER'].fields_by_name['guarantee_mode']._serialized_options = b'\272\365\030\006\022\004none'
+  _globals['_BANNER'].fields_by_name['guarantee_mode']._serialized_options = b'\272\365\030\235\002\022\004none\"\224\002How the tenth pull keeps the guarantee when the nine before did not. proportional: it is drawn among the guaranteed rarity and those above, in the proportions of their rates. keepTopRate: rarities above the guaranteed one keep their rate, and the guaranteed one gets the rest.'
   _globals['_BANNER'].fields_by_name['expected_pulls_featured']._loaded_options = None
-  _globals['_BANNER'].fields_by_name['expected_pulls_featured']._serialized_options = b'\272\365\030\031\n\005pulls\022\020none is featured'
+  _globals['_BANNER'].fields_by_name['expected_pulls_featured']._serialized_options = b'\272\365\030\232\001\n\005pulls\022\020none is featured\"\177Single pulls from one featured item of the highest rarity to the next, on average in the long run, pity and guarantees counted.'
   _globals['_BANNER'].fields_by_name['expected_gems_featured']._loaded_options = None
   _globals['_BANNER'].fields_by_name['expected_gems_featured']._serialized_options = b'\272\365\030\032\n\004gems\022\020none is featured\030\001'
   _globals['_LISTBANNERHISTORYREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTBANNERHISTORYREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\364\030\0028d'
+  _globals['_LISTBANNERHISTORYREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\364\030\0318dR\0251 to 100, or 0 for 20'
   _globals['_LISTBANNERHISTORYREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTBANNERHISTORYREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\364\030\017\"\r^[0-9]{0,15}$'
+  _globals['_LISTBANNERHISTORYREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\364\0307\"\r^[0-9]{0,15}$R&the next_page_token of a previous page'
   _globals['_TENPULLODDS'].fields_by_name['fresh_rate']._loaded_options = None
   _globals['_TENPULLODDS'].fields_by_name['fresh_rate']._serialized_options = b'\272\365\030\003\n\001%'
   _globals['_TENPULLODDS'].fields_by_name['consolidated_rate']._loaded_options = None
@@ -64,17 +76,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RARITYODDS'].fields_by_name['base_rate']._loaded_options = None
   _globals['_RARITYODDS'].fields_by_name['base_rate']._serialized_options = b'\272\365\030\003\n\001%'
   _globals['_RARITYODDS'].fields_by_name['soft_pity_from']._loaded_options = None
-  _globals['_RARITYODDS'].fields_by_name['soft_pity_from']._serialized_options = b'\272\365\030\007\022\005never'
+  _globals['_RARITYODDS'].fields_by_name['soft_pity_from']._serialized_options = b'\272\365\030_\022\005never\"VThe pull, counted from the last of this rarity or above, from which on the rate rises.'
   _globals['_RARITYODDS'].fields_by_name['soft_pity_step']._loaded_options = None
   _globals['_RARITYODDS'].fields_by_name['soft_pity_step']._serialized_options = b'\272\365\030\013\n\006points\022\001-'
   _globals['_RARITYODDS'].fields_by_name['hard_pity']._loaded_options = None
-  _globals['_RARITYODDS'].fields_by_name['hard_pity']._serialized_options = b'\272\365\030\007\022\005never'
+  _globals['_RARITYODDS'].fields_by_name['hard_pity']._serialized_options = b'\272\365\030;\022\005never\"2The pull at which this rarity or above is certain.'
   _globals['_RARITYODDS'].fields_by_name['consolidated_rate']._loaded_options = None
   _globals['_RARITYODDS'].fields_by_name['consolidated_rate']._serialized_options = b'\272\365\030\003\n\001%'
   _globals['_RARITYODDS'].fields_by_name['expected_pulls']._loaded_options = None
   _globals['_RARITYODDS'].fields_by_name['expected_pulls']._serialized_options = b'\272\365\030\007\n\005pulls'
   _globals['_RARITYODDS'].fields_by_name['featured_share']._loaded_options = None
-  _globals['_RARITYODDS'].fields_by_name['featured_share']._serialized_options = b'\272\365\030\022\n\001%\022\rnone featured'
+  _globals['_RARITYODDS'].fields_by_name['featured_share']._serialized_options = b'\272\365\030\227\001\n\001%\022\rnone featured\"\202\001Percent of this rarity\'s pulls that give a featured item, when the one before did. After one that did not, the next is certain to.'
+  _globals['_ITEMODDS'].fields_by_name['name']._loaded_options = None
+  _globals['_ITEMODDS'].fields_by_name['name']._serialized_options = b'\272\365\030\003\"\001-'
   _globals['_ITEMODDS'].fields_by_name['base_rate']._loaded_options = None
   _globals['_ITEMODDS'].fields_by_name['base_rate']._serialized_options = b'\272\365\030\003\n\001%'
   _globals['_CATALOGSERVICE']._loaded_options = None
@@ -116,23 +130,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETBANNERREQUEST']._serialized_start=724
   _globals['_GETBANNERREQUEST']._serialized_end=775
   _globals['_BANNER']._serialized_start=778
-  _globals['_BANNER']._serialized_end=1244
-  _globals['_LISTBANNERHISTORYREQUEST']._serialized_start=1246
-  _globals['_LISTBANNERHISTORYREQUEST']._serialized_end=1359
-  _globals['_LISTBANNERHISTORYRESPONSE']._serialized_start=1361
-  _globals['_LISTBANNERHISTORYRESPONSE']._serialized_end=1452
-  _globals['_ODDSPERIOD']._serialized_start=1454
-  _globals['_ODDSPERIOD']._serialized_end=1574
-  _globals['_GETODDSREQUEST']._serialized_start=1576
-  _globals['_GETODDSREQUEST']._serialized_end=1614
-  _globals['_ODDS']._serialized_start=1617
-  _globals['_ODDS']._serialized_end=1826
-  _globals['_TENPULLODDS']._serialized_start=1828
-  _globals['_TENPULLODDS']._serialized_end=1922
-  _globals['_RARITYODDS']._serialized_start=1925
-  _globals['_RARITYODDS']._serialized_end=2247
-  _globals['_ITEMODDS']._serialized_start=2249
-  _globals['_ITEMODDS']._serialized_end=2336
-  _globals['_CATALOGSERVICE']._serialized_start=2339
-  _globals['_CATALOGSERVICE']._serialized_end=3145
+  _globals['_BANNER']._serialized_end=1990
+  _globals['_LISTBANNERHISTORYREQUEST']._serialized_start=1993
+  _globals['_LISTBANNERHISTORYREQUEST']._serialized_end=2169
+  _globals['_LISTBANNERHISTORYRESPONSE']._serialized_start=2171
+  _globals['_LISTBANNERHISTORYRESPONSE']._serialized_end=2262
+  _globals['_ODDSPERIOD']._serialized_start=2264
+  _globals['_ODDSPERIOD']._serialized_end=2384
+  _globals['_GETODDSREQUEST']._serialized_start=2386
+  _globals['_GETODDSREQUEST']._serialized_end=2424
+  _globals['_ODDS']._serialized_start=2427
+  _globals['_ODDS']._serialized_end=2636
+  _globals['_TENPULLODDS']._serialized_start=2638
+  _globals['_TENPULLODDS']._serialized_end=2732
+  _globals['_RARITYODDS']._serialized_start=2735
+  _globals['_RARITYODDS']._serialized_end=3333
+  _globals['_ITEMODDS']._serialized_start=3335
+  _globals['_ITEMODDS']._serialized_end=3431
+  _globals['_CATALOGSERVICE']._serialized_start=3434
+  _globals['_CATALOGSERVICE']._serialized_end=4240
 # @@protoc_insertion_point(module_scope)

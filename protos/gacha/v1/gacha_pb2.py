@@ -30,7 +30,7 @@ from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb
 from protos.mesh.v1 import rules_pb2 as protos_dot_mesh_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/gacha/v1/gacha.proto\x12\x08gacha.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprotos/mesh/v1/documents.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"t\n\x0bPullRequest\x12\x1f\n\tbanner_id\x18\x01 \x01(\tB\x0c\xb2\xf5\x18\x08standard\x12!\n\x05\x63ount\x18\x02 \x01(\x05\x42\r\xe2\xf4\x18\x04\x42\x02\x01\n\xb2\xf5\x18\x01\x31H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\tB\x08\n\x06_count\"H\n\x0cPullResponse\x12\x38\n\x0cpulled_items\x18\x01 \x03(\x0b\x32\x14.gacha.v1.PulledItemR\x0cpulled_items\"D\n\nPulledItem\x12\x18\n\x07item_id\x18\x01 \x01(\x03R\x07item_id\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06rarity\x18\x03 \x01(\t\"Z\n\x13GetInventoryRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xe2\xf4\x18\x03\x38\xf4\x03\x12\'\n\npage_token\x18\x02 \x01(\tB\x13\xe2\xf4\x18\x0f\"\r^[0-9]{0,15}$\"X\n\x14GetInventoryResponse\x12\'\n\x05items\x18\x01 \x03(\x0b\x32\x18.gacha.v1.InventoryEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x0eInventoryEntry\x12\x0f\n\x07item_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06rarity\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\"#\n\x0eGetPityRequest\x12\x11\n\tbanner_id\x18\x01 \x01(\t\"8\n\x0fGetPityResponse\x12%\n\x07\x62\x61nners\x18\x01 \x03(\x0b\x32\x14.gacha.v1.BannerPity\"\xa1\x01\n\nBannerPity\x12\x11\n\tbanner_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x14\n\x0codds_version\x18\x03 \x01(\t\x12\x18\n\x10since_ultra_rare\x18\x04 \x01(\x05\x12\x18\n\x10since_super_rare\x18\x05 \x01(\x05\x12(\n\tnext_pull\x18\x06 \x03(\x0b\x32\x15.gacha.v1.RarityAhead\"{\n\x0bRarityAhead\x12\x0e\n\x06rarity\x18\x01 \x01(\t\x12\x0c\n\x04rate\x18\x02 \x01(\x01\x12\x15\n\rfeatured_rate\x18\x03 \x01(\x01\x12\x1b\n\x13\x66\x65\x61tured_guaranteed\x18\x04 \x01(\x08\x12\x1a\n\x12pulls_to_hard_pity\x18\x05 \x01(\x05\"V\n\x10ListPullsRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xf4\x18\x02\x38\x64\x12\'\n\npage_token\x18\x02 \x01(\tB\x13\xe2\xf4\x18\x0f\"\r^[0-9]{0,15}$\"Q\n\x11ListPullsResponse\x12#\n\x05pulls\x18\x01 \x03(\x0b\x32\x14.gacha.v1.PullRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\nPullRecord\x12\x0f\n\x07pull_id\x18\x01 \x01(\t\x12\x11\n\tbanner_id\x18\x02 \x01(\t\x12\x0c\n\x04\x63ost\x18\x03 \x01(\x03\x12\x14\n\x0codds_version\x18\x04 \x01(\t\x12\"\n\x05items\x18\x05 \x03(\x0b\x32\x13.gacha.v1.DrawnItem\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x94\x01\n\tDrawnItem\x12\x0f\n\x07item_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06rarity\x18\x03 \x01(\t\x12\x10\n\x08\x66\x65\x61tured\x18\x04 \x01(\x08\x12\x0c\n\x04pity\x18\x05 \x01(\x05\x12\x1b\n\x13\x66\x65\x61tured_guaranteed\x18\x06 \x01(\x08\x12\x1b\n\x13ten_pull_guaranteed\x18\x07 \x01(\x08\"]\n\x04\x44raw\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tbanner_id\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\x12\x0c\n\x04\x63ost\x18\x04 \x01(\x03\x12\x14\n\x0codds_version\x18\x05 \x01(\t\"1\n\nDrawResult\x12#\n\x05items\x18\x01 \x03(\x0b\x32\x14.gacha.v1.PulledItem2\xd4\x03\n\x0cGachaService\x12{\n\x04Pull\x12\x15.gacha.v1.PullRequest\x1a\x16.gacha.v1.PullResponse\"D\x90\x02\x02\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\x37\x12\x17/gacha/pull/{banner_id}Z\x1c\"\x17/gacha/pull/{banner_id}:\x01*\x12r\n\x0cGetInventory\x12\x1d.gacha.v1.GetInventoryRequest\x1a\x1e.gacha.v1.GetInventoryResponse\"#\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0c\x12\n/inventory\x12^\n\x07GetPity\x12\x18.gacha.v1.GetPityRequest\x1a\x19.gacha.v1.GetPityResponse\"\x1e\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x07\x12\x05/pity\x12\x65\n\tListPulls\x12\x1a.gacha.v1.ListPullsRequest\x1a\x1b.gacha.v1.ListPullsResponse\"\x1f\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x08\x12\x06/pulls\x1a\x0c\xca\x41\tgacha_svcb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/gacha/v1/gacha.proto\x12\x08gacha.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprotos/mesh/v1/documents.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"t\n\x0bPullRequest\x12\x1f\n\tbanner_id\x18\x01 \x01(\tB\x0c\xb2\xf5\x18\x08standard\x12!\n\x05\x63ount\x18\x02 \x01(\x05\x42\r\xe2\xf4\x18\x04\x42\x02\x01\n\xb2\xf5\x18\x01\x31H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\tB\x08\n\x06_count\"H\n\x0cPullResponse\x12\x38\n\x0cpulled_items\x18\x01 \x03(\x0b\x32\x14.gacha.v1.PulledItemR\x0cpulled_items\"D\n\nPulledItem\x12\x18\n\x07item_id\x18\x01 \x01(\x03R\x07item_id\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06rarity\x18\x03 \x01(\t\"\x9a\x01\n\x13GetInventoryRequest\x12\x32\n\tpage_size\x18\x01 \x01(\x05\x42\x1f\xe2\xf4\x18\x1b\x38\xf4\x03R\x16\x31 to 500, or 0 for 100\x12O\n\npage_token\x18\x02 \x01(\tB;\xe2\xf4\x18\x37\"\r^[0-9]{0,15}$R&the next_page_token of a previous page\"X\n\x14GetInventoryResponse\x12\'\n\x05items\x18\x01 \x03(\x0b\x32\x18.gacha.v1.InventoryEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x0eInventoryEntry\x12\x0f\n\x07item_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06rarity\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\"#\n\x0eGetPityRequest\x12\x11\n\tbanner_id\x18\x01 \x01(\t\"8\n\x0fGetPityResponse\x12%\n\x07\x62\x61nners\x18\x01 \x03(\x0b\x32\x14.gacha.v1.BannerPity\"\xa1\x01\n\nBannerPity\x12\x11\n\tbanner_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x14\n\x0codds_version\x18\x03 \x01(\t\x12\x18\n\x10since_ultra_rare\x18\x04 \x01(\x05\x12\x18\n\x10since_super_rare\x18\x05 \x01(\x05\x12(\n\tnext_pull\x18\x06 \x03(\x0b\x32\x15.gacha.v1.RarityAhead\"{\n\x0bRarityAhead\x12\x0e\n\x06rarity\x18\x01 \x01(\t\x12\x0c\n\x04rate\x18\x02 \x01(\x01\x12\x15\n\rfeatured_rate\x18\x03 \x01(\x01\x12\x1b\n\x13\x66\x65\x61tured_guaranteed\x18\x04 \x01(\x08\x12\x1a\n\x12pulls_to_hard_pity\x18\x05 \x01(\x05\"\x95\x01\n\x10ListPullsRequest\x12\x30\n\tpage_size\x18\x01 \x01(\x05\x42\x1d\xe2\xf4\x18\x19\x38\x64R\x15\x31 to 100, or 0 for 20\x12O\n\npage_token\x18\x02 \x01(\tB;\xe2\xf4\x18\x37\"\r^[0-9]{0,15}$R&the next_page_token of a previous page\"Q\n\x11ListPullsResponse\x12#\n\x05pulls\x18\x01 \x03(\x0b\x32\x14.gacha.v1.PullRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\nPullRecord\x12\x0f\n\x07pull_id\x18\x01 \x01(\t\x12\x11\n\tbanner_id\x18\x02 \x01(\t\x12\x0c\n\x04\x63ost\x18\x03 \x01(\x03\x12\x14\n\x0codds_version\x18\x04 \x01(\t\x12\"\n\x05items\x18\x05 \x03(\x0b\x32\x13.gacha.v1.DrawnItem\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x94\x01\n\tDrawnItem\x12\x0f\n\x07item_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06rarity\x18\x03 \x01(\t\x12\x10\n\x08\x66\x65\x61tured\x18\x04 \x01(\x08\x12\x0c\n\x04pity\x18\x05 \x01(\x05\x12\x1b\n\x13\x66\x65\x61tured_guaranteed\x18\x06 \x01(\x08\x12\x1b\n\x13ten_pull_guaranteed\x18\x07 \x01(\x08\"]\n\x04\x44raw\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tbanner_id\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\x12\x0c\n\x04\x63ost\x18\x04 \x01(\x03\x12\x14\n\x0codds_version\x18\x05 \x01(\t\"1\n\nDrawResult\x12#\n\x05items\x18\x01 \x03(\x0b\x32\x14.gacha.v1.PulledItem2\xd4\x03\n\x0cGachaService\x12{\n\x04Pull\x12\x15.gacha.v1.PullRequest\x1a\x16.gacha.v1.PullResponse\"D\x90\x02\x02\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\x37\x12\x17/gacha/pull/{banner_id}Z\x1c\"\x17/gacha/pull/{banner_id}:\x01*\x12r\n\x0cGetInventory\x12\x1d.gacha.v1.GetInventoryRequest\x1a\x1e.gacha.v1.GetInventoryResponse\"#\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x0c\x12\n/inventory\x12^\n\x07GetPity\x12\x18.gacha.v1.GetPityRequest\x1a\x19.gacha.v1.GetPityResponse\"\x1e\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x07\x12\x05/pity\x12\x65\n\tListPulls\x12\x1a.gacha.v1.ListPullsRequest\x1a\x1b.gacha.v1.ListPullsResponse\"\x1f\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x08\x12\x06/pulls\x1a\x0c\xca\x41\tgacha_svcb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,13 +42,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PULLREQUEST'].fields_by_name['count']._loaded_options = None
   _globals['_PULLREQUEST'].fields_by_name['count']._serialized_options = b'\342\364\030\004B\002\001\n\262\365\030\0011'
   _globals['_GETINVENTORYREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_GETINVENTORYREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\364\030\0038\364\003'
+  _globals['_GETINVENTORYREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\364\030\0338\364\003R\0261 to 500, or 0 for 100'
   _globals['_GETINVENTORYREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_GETINVENTORYREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\364\030\017\"\r^[0-9]{0,15}$'
+  _globals['_GETINVENTORYREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\364\0307\"\r^[0-9]{0,15}$R&the next_page_token of a previous page'
   _globals['_LISTPULLSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTPULLSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\364\030\0028d'
+  _globals['_LISTPULLSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\364\030\0318dR\0251 to 100, or 0 for 20'
   _globals['_LISTPULLSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTPULLSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\364\030\017\"\r^[0-9]{0,15}$'
+  _globals['_LISTPULLSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\364\0307\"\r^[0-9]{0,15}$R&the next_page_token of a previous page'
   _globals['_GACHASERVICE']._loaded_options = None
   _globals['_GACHASERVICE']._serialized_options = b'\312A\tgacha_svc'
   _globals['_GACHASERVICE'].methods_by_name['Pull']._loaded_options = None
@@ -65,32 +65,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PULLRESPONSE']._serialized_end=409
   _globals['_PULLEDITEM']._serialized_start=411
   _globals['_PULLEDITEM']._serialized_end=479
-  _globals['_GETINVENTORYREQUEST']._serialized_start=481
-  _globals['_GETINVENTORYREQUEST']._serialized_end=571
-  _globals['_GETINVENTORYRESPONSE']._serialized_start=573
-  _globals['_GETINVENTORYRESPONSE']._serialized_end=661
-  _globals['_INVENTORYENTRY']._serialized_start=663
-  _globals['_INVENTORYENTRY']._serialized_end=741
-  _globals['_GETPITYREQUEST']._serialized_start=743
-  _globals['_GETPITYREQUEST']._serialized_end=778
-  _globals['_GETPITYRESPONSE']._serialized_start=780
-  _globals['_GETPITYRESPONSE']._serialized_end=836
-  _globals['_BANNERPITY']._serialized_start=839
-  _globals['_BANNERPITY']._serialized_end=1000
-  _globals['_RARITYAHEAD']._serialized_start=1002
-  _globals['_RARITYAHEAD']._serialized_end=1125
-  _globals['_LISTPULLSREQUEST']._serialized_start=1127
-  _globals['_LISTPULLSREQUEST']._serialized_end=1213
-  _globals['_LISTPULLSRESPONSE']._serialized_start=1215
-  _globals['_LISTPULLSRESPONSE']._serialized_end=1296
-  _globals['_PULLRECORD']._serialized_start=1299
-  _globals['_PULLRECORD']._serialized_end=1467
-  _globals['_DRAWNITEM']._serialized_start=1470
-  _globals['_DRAWNITEM']._serialized_end=1618
-  _globals['_DRAW']._serialized_start=1620
-  _globals['_DRAW']._serialized_end=1713
-  _globals['_DRAWRESULT']._serialized_start=1715
-  _globals['_DRAWRESULT']._serialized_end=1764
-  _globals['_GACHASERVICE']._serialized_start=1767
-  _globals['_GACHASERVICE']._serialized_end=2235
+  _globals['_GETINVENTORYREQUEST']._serialized_start=482
+  _globals['_GETINVENTORYREQUEST']._serialized_end=636
+  _globals['_GETINVENTORYRESPONSE']._serialized_start=638
+  _globals['_GETINVENTORYRESPONSE']._serialized_end=726
+  _globals['_INVENTORYENTRY']._serialized_start=728
+  _globals['_INVENTORYENTRY']._serialized_end=806
+  _globals['_GETPITYREQUEST']._serialized_start=808
+  _globals['_GETPITYREQUEST']._serialized_end=843
+  _globals['_GETPITYRESPONSE']._serialized_start=845
+  _globals['_GETPITYRESPONSE']._serialized_end=901
+  _globals['_BANNERPITY']._serialized_start=904
+  _globals['_BANNERPITY']._serialized_end=1065
+  _globals['_RARITYAHEAD']._serialized_start=1067
+  _globals['_RARITYAHEAD']._serialized_end=1190
+  _globals['_LISTPULLSREQUEST']._serialized_start=1193
+  _globals['_LISTPULLSREQUEST']._serialized_end=1342
+  _globals['_LISTPULLSRESPONSE']._serialized_start=1344
+  _globals['_LISTPULLSRESPONSE']._serialized_end=1425
+  _globals['_PULLRECORD']._serialized_start=1428
+  _globals['_PULLRECORD']._serialized_end=1596
+  _globals['_DRAWNITEM']._serialized_start=1599
+  _globals['_DRAWNITEM']._serialized_end=1747
+  _globals['_DRAW']._serialized_start=1749
+  _globals['_DRAW']._serialized_end=1842
+  _globals['_DRAWRESULT']._serialized_start=1844
+  _globals['_DRAWRESULT']._serialized_end=1893
+  _globals['_GACHASERVICE']._serialized_start=1896
+  _globals['_GACHASERVICE']._serialized_end=2364
 # @@protoc_insertion_point(module_scope)

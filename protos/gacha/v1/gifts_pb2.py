@@ -30,7 +30,7 @@ from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb
 from protos.mesh.v1 import rules_pb2 as protos_dot_mesh_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/gacha/v1/gifts.proto\x12\x08gacha.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprotos/mesh/v1/documents.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"\xa5\x01\n\x0fSendGiftRequest\x12&\n\x07item_id\x18\x01 \x01(\x03\x42\x15\xe2\xf4\x18\n\x08\x01\x30\x01\x38\xff\xff\xff\xff\x07\xb2\xf5\x18\x03\x31\x30\x31\x12$\n\x02to\x18\x02 \x01(\tB\x18\xe2\xf4\x18\x06\x08\x01\x10\x01\x18@\xb2\xf5\x18\nplayer_two\x12!\n\x05\x63ount\x18\x03 \x01(\x05\x42\r\xe2\xf4\x18\x04\x30\x01\x38\x64\xb2\xf5\x18\x01\x31H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\tB\x08\n\x06_count\"\xcd\x01\n\x04Gift\x12\x0f\n\x07gift_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06sender\x18\x04 \x01(\t\x12\n\n\x02to\x18\x05 \x01(\t\x12\x0f\n\x07item_id\x18\x06 \x01(\x03\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x0e\n\x06rarity\x18\x08 \x01(\t\x12\r\n\x05\x63ount\x18\t \x01(\x05\x12\x0b\n\x03\x66\x65\x65\x18\n \x01(\x03\x12.\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x0eGetGiftRequest\x12\x1d\n\x07gift_id\x18\x01 \x01(\tB\x0c\xe2\xf4\x18\x08\x08\x01*\x04uuid\"V\n\x10ListGiftsRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xf4\x18\x02\x38\x64\x12\'\n\npage_token\x18\x02 \x01(\tB\x13\xe2\xf4\x18\x0f\"\r^[0-9]{0,15}$\"K\n\x11ListGiftsResponse\x12\x1d\n\x05gifts\x18\x01 \x03(\x0b\x32\x0e.gacha.v1.Gift\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb3\x02\n\x0bGiftService\x12O\n\x08SendGift\x12\x19.gacha.v1.SendGiftRequest\x1a\x0e.gacha.v1.Gift\"\x18\x90\x02\x02\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\x0b\"\x06/gifts:\x01*\x12^\n\x07GetGift\x12\x18.gacha.v1.GetGiftRequest\x1a\x0e.gacha.v1.Gift\")\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x12\x12\x10/gifts/{gift_id}\x12\x65\n\tListGifts\x12\x1a.gacha.v1.ListGiftsRequest\x1a\x1b.gacha.v1.ListGiftsResponse\"\x1f\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x08\x12\x06/gifts\x1a\x0c\xca\x41\tgacha_svcb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/gacha/v1/gifts.proto\x12\x08gacha.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprotos/mesh/v1/documents.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1aprotos/mesh/v1/rules.proto\"\xa0\x02\n\x0fSendGiftRequest\x12J\n\x07item_id\x18\x01 \x01(\x03\x42\x39\xe2\xf4\x18.\x08\x01\x30\x01\x38\xff\xff\xff\xff\x07R\"the number of an item that you own\xb2\xf5\x18\x03\x31\x30\x31\x12{\n\x02to\x18\x02 \x01(\tBo\xe2\xf4\x18]\x08\x01\"\x16^[A-Za-z0-9_.-]{3,64}$RAa username: 3 to 64 characters of A-Z, a-z, 0-9, \'_\', \'-\' and \'.\'\xb2\xf5\x18\nplayer_two\x12!\n\x05\x63ount\x18\x03 \x01(\x05\x42\r\xe2\xf4\x18\x04\x30\x01\x38\x64\xb2\xf5\x18\x01\x31H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\tB\x08\n\x06_count\"\xcd\x01\n\x04Gift\x12\x0f\n\x07gift_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06sender\x18\x04 \x01(\t\x12\n\n\x02to\x18\x05 \x01(\t\x12\x0f\n\x07item_id\x18\x06 \x01(\x03\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x0e\n\x06rarity\x18\x08 \x01(\t\x12\r\n\x05\x63ount\x18\t \x01(\x05\x12\x0b\n\x03\x66\x65\x65\x18\n \x01(\x03\x12.\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x0eGetGiftRequest\x12\x1d\n\x07gift_id\x18\x01 \x01(\tB\x0c\xe2\xf4\x18\x08\x08\x01*\x04uuid\"\x95\x01\n\x10ListGiftsRequest\x12\x30\n\tpage_size\x18\x01 \x01(\x05\x42\x1d\xe2\xf4\x18\x19\x38\x64R\x15\x31 to 100, or 0 for 20\x12O\n\npage_token\x18\x02 \x01(\tB;\xe2\xf4\x18\x37\"\r^[0-9]{0,15}$R&the next_page_token of a previous page\"K\n\x11ListGiftsResponse\x12\x1d\n\x05gifts\x18\x01 \x03(\x0b\x32\x0e.gacha.v1.Gift\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb3\x02\n\x0bGiftService\x12O\n\x08SendGift\x12\x19.gacha.v1.SendGiftRequest\x1a\x0e.gacha.v1.Gift\"\x18\x90\x02\x02\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\x0b\"\x06/gifts:\x01*\x12^\n\x07GetGift\x12\x18.gacha.v1.GetGiftRequest\x1a\x0e.gacha.v1.Gift\")\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x12\x12\x10/gifts/{gift_id}\x12\x65\n\tListGifts\x12\x1a.gacha.v1.ListGiftsRequest\x1a\x1b.gacha.v1.ListGiftsResponse\"\x1f\x90\x02\x01\xc8\xf3\x18\x02\x92\xf4\x18\x06\x10\x88\'\x18\x90N\x82\xd3\xe4\x93\x02\x08\x12\x06/gifts\x1a\x0c\xca\x41\tgacha_svcb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,17 +38,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.gacha.v1.gifts_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SENDGIFTREQUEST'].fields_by_name['item_id']._loaded_options = None
-  _globals['_SENDGIFTREQUEST'].fields_by_name['item_id']._serialized_options = b'\342\364\030\n\010\0010\0018\377\377\377\377\007\262\365\030\003101'
+  _globals['_SENDGIFTREQUEST'].fields_by_name['item_id']._serialized_options = b'\342\364\030.\010\0010\0018\377\377\377\377\007R\"the number of an item that you own\262\365\030\003101'
   _globals['_SENDGIFTREQUEST'].fields_by_name['to']._loaded_options = None
-  _globals['_SENDGIFTREQUEST'].fields_by_name['to']._serialized_options = b'\342\364\030\006\010\001\020\001\030@\262\365\030\nplayer_two'
+  _globals['_SENDGIFTREQUEST'].fields_by_name['to']._serialized_options = b'\342\364\030]\010\001\"\026^[A-Za-z0-9_.-]{3,64}$RAa username: 3 to 64 characters of A-Z, a-z, 0-9, \'_\', \'-\' and \'.\'\262\365\030\nplayer_two'
   _globals['_SENDGIFTREQUEST'].fields_by_name['count']._loaded_options = None
   _globals['_SENDGIFTREQUEST'].fields_by_name['count']._serialized_options = b'\342\364\030\0040\0018d\262\365\030\0011'
   _globals['_GETGIFTREQUEST'].fields_by_name['gift_id']._loaded_options = None
   _globals['_GETGIFTREQUEST'].fields_by_name['gift_id']._serialized_options = b'\342\364\030\010\010\001*\004uuid'
   _globals['_LISTGIFTSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTGIFTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\364\030\0028d'
+  _globals['_LISTGIFTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\364\030\0318dR\0251 to 100, or 0 for 20'
   _globals['_LISTGIFTSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTGIFTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\364\030\017\"\r^[0-9]{0,15}$'
+  _globals['_LISTGIFTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\364\0307\"\r^[0-9]{0,15}$R&the next_page_token of a previous page'
   _globals['_GIFTSERVICE']._loaded_options = None
   _globals['_GIFTSERVICE']._serialized_options = b'\312A\tgacha_svc'
   _globals['_GIFTSERVICE'].methods_by_name['SendGift']._loaded_options = None
@@ -58,15 +58,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GIFTSERVICE'].methods_by_name['ListGifts']._loaded_options = None
   _globals['_GIFTSERVICE'].methods_by_name['ListGifts']._serialized_options = b'\220\002\001\310\363\030\002\222\364\030\006\020\210\'\030\220N\202\323\344\223\002\010\022\006/gifts'
   _globals['_SENDGIFTREQUEST']._serialized_start=220
-  _globals['_SENDGIFTREQUEST']._serialized_end=385
-  _globals['_GIFT']._serialized_start=388
-  _globals['_GIFT']._serialized_end=593
-  _globals['_GETGIFTREQUEST']._serialized_start=595
-  _globals['_GETGIFTREQUEST']._serialized_end=642
-  _globals['_LISTGIFTSREQUEST']._serialized_start=644
-  _globals['_LISTGIFTSREQUEST']._serialized_end=730
-  _globals['_LISTGIFTSRESPONSE']._serialized_start=732
-  _globals['_LISTGIFTSRESPONSE']._serialized_end=807
-  _globals['_GIFTSERVICE']._serialized_start=810
-  _globals['_GIFTSERVICE']._serialized_end=1117
+  _globals['_SENDGIFTREQUEST']._serialized_end=508
+  _globals['_GIFT']._serialized_start=511
+  _globals['_GIFT']._serialized_end=716
+  _globals['_GETGIFTREQUEST']._serialized_start=718
+  _globals['_GETGIFTREQUEST']._serialized_end=765
+  _globals['_LISTGIFTSREQUEST']._serialized_start=768
+  _globals['_LISTGIFTSREQUEST']._serialized_end=917
+  _globals['_LISTGIFTSRESPONSE']._serialized_start=919
+  _globals['_LISTGIFTSRESPONSE']._serialized_end=994
+  _globals['_GIFTSERVICE']._serialized_start=997
+  _globals['_GIFTSERVICE']._serialized_end=1304
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/mesh/v1/documents.proto\x12\x07mesh.v1\x1a google/protobuf/descriptor.proto\"5\n\x05Shown\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\r\n\x05\x65mpty\x18\x02 \x01(\t\x12\x0f\n\x07is_gems\x18\x03 \x01(\x08:0\n\x07\x65xample\x12\x1d.google.protobuf.FieldOptions\x18\xd6\x8e\x03 \x01(\t:>\n\x05shown\x12\x1d.google.protobuf.FieldOptions\x18\xd7\x8e\x03 \x01(\x0b\x32\x0e.mesh.v1.Shownb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/mesh/v1/documents.proto\x12\x07mesh.v1\x1a google/protobuf/descriptor.proto\"C\n\x05Shown\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\r\n\x05\x65mpty\x18\x02 \x01(\t\x12\x0f\n\x07is_gems\x18\x03 \x01(\x08\x12\x0c\n\x04note\x18\x04 \x01(\t:0\n\x07\x65xample\x12\x1d.google.protobuf.FieldOptions\x18\xd6\x8e\x03 \x01(\t:>\n\x05shown\x12\x1d.google.protobuf.FieldOptions\x18\xd7\x8e\x03 \x01(\x0b\x32\x0e.mesh.v1.Shownb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.mesh.v1.documents_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SHOWN']._serialized_start=77
-  _globals['_SHOWN']._serialized_end=130
+  _globals['_SHOWN']._serialized_end=144
 # @@protoc_insertion_point(module_scope)

@@ -27,22 +27,28 @@ class Shown(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     EMPTY_FIELD_NUMBER: _builtins.int
     IS_GEMS_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     unit: _builtins.str
     """What stands after the value, such as "%" or "gems"."""
     empty: _builtins.str
     """What is shown for 0, for an empty text and for an empty list; "-" if it is empty."""
     is_gems: _builtins.bool
     """Whether the value is gems, so that a page can add the price in money."""
+    note: _builtins.str
+    """What the page says of the field to players, in place of the field's comment;
+    "-" for nothing.
+    """
     def __init__(
         self,
         *,
         unit: _builtins.str = ...,
         empty: _builtins.str = ...,
         is_gems: _builtins.bool = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["empty", b"empty", "is_gems", b"is_gems", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["empty", b"empty", "is_gems", b"is_gems", "note", b"note", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

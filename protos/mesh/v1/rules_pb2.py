@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aprotos/mesh/v1/rules.proto\x12\x07mesh.v1\x1a google/protobuf/descriptor.proto\"\xac\x01\n\nFieldRules\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x12\n\nmin_length\x18\x02 \x01(\x05\x12\x12\n\nmax_length\x18\x03 \x01(\x05\x12\x0f\n\x07pattern\x18\x04 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\t\x12\x0f\n\x07minimum\x18\x06 \x01(\x03\x12\x0f\n\x07maximum\x18\x07 \x01(\x03\x12\x0e\n\x06one_of\x18\x08 \x03(\x03\x12\x11\n\tmax_items\x18\t \x01(\x05:C\n\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\xcc\x8e\x03 \x01(\x0b\x32\x13.mesh.v1.FieldRulesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aprotos/mesh/v1/rules.proto\x12\x07mesh.v1\x1a google/protobuf/descriptor.proto\"\xbb\x01\n\nFieldRules\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x12\n\nmin_length\x18\x02 \x01(\x05\x12\x12\n\nmax_length\x18\x03 \x01(\x05\x12\x0f\n\x07pattern\x18\x04 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\t\x12\x0f\n\x07minimum\x18\x06 \x01(\x03\x12\x0f\n\x07maximum\x18\x07 \x01(\x03\x12\x0e\n\x06one_of\x18\x08 \x03(\x03\x12\x11\n\tmax_items\x18\t \x01(\x05\x12\r\n\x05words\x18\n \x01(\t:C\n\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\xcc\x8e\x03 \x01(\x0b\x32\x13.mesh.v1.FieldRulesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.mesh.v1.rules_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FIELDRULES']._serialized_start=74
-  _globals['_FIELDRULES']._serialized_end=246
+  _globals['_FIELDRULES']._serialized_end=261
 # @@protoc_insertion_point(module_scope)

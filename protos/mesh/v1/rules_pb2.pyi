@@ -41,6 +41,7 @@ class FieldRules(_message.Message):
     MAXIMUM_FIELD_NUMBER: _builtins.int
     ONE_OF_FIELD_NUMBER: _builtins.int
     MAX_ITEMS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
     required: _builtins.bool
     """Whether a request without the field is refused."""
     min_length: _builtins.int
@@ -57,6 +58,10 @@ class FieldRules(_message.Message):
     """Of an integer."""
     max_items: _builtins.int
     """How many values a repeated field may have. The other rules are of each value."""
+    words: _builtins.str
+    """What a value must be, as the service says it after "must be", where the
+    other rules would say less. Fields have their proto names in it.
+    """
     @_builtins.property
     def one_of(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The only allowed integers."""
@@ -73,10 +78,11 @@ class FieldRules(_message.Message):
         maximum: _builtins.int = ...,
         one_of: _abc.Iterable[_builtins.int] | None = ...,
         max_items: _builtins.int = ...,
+        words: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "max_items", b"max_items", "max_length", b"max_length", "maximum", b"maximum", "min_length", b"min_length", "minimum", b"minimum", "one_of", b"one_of", "pattern", b"pattern", "required", b"required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "max_items", b"max_items", "max_length", b"max_length", "maximum", b"maximum", "min_length", b"min_length", "minimum", b"minimum", "one_of", b"one_of", "pattern", b"pattern", "required", b"required", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -121,6 +121,16 @@ def test_every_wrong_field_is_named_at_once(
     assert [part.split()[0] for part in answer.message.split("; ")] == list(request_)
 
 
+@pytest.mark.parametrize(("method", "request_"), ALL_WRONG, ids=lambda each: str(each)[-24:])
+def test_every_wrong_field_is_named_in_the_same_words_beside_an_unknown_one(
+    rest: RestClient, bystander: Player, method: str, request_: dict[str, Any]
+) -> None:
+    alone = rest.call(method, request_, bystander.token)
+    beside = rest.call(method, {**request_, "colour": 1}, bystander.token)
+    unknown = {"field": "colour", "message": "is not a field of this request"}
+    assert beside.body["fields"] == [unknown, *alone.body["fields"]]
+
+
 def test_every_value_of_a_wrong_type_is_named_at_once(rest: RestClient, bystander: Player) -> None:
     body = b'{"amount": "five", "paymentMethod": 7, "coupon": true}'
     error = refusal(

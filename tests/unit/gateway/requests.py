@@ -40,6 +40,7 @@ async def ask(
     path: str,
     body: bytes = b"",
     *,
+    query: str = "",
     headers: dict[str, str] | None = None,
     is_too_large: bool = False,
     waited_seconds: float = 0.0,
@@ -47,6 +48,7 @@ async def ask(
     request = http_request(
         method,
         path,
+        query=query,
         headers=headers,
         body=body,
         is_too_large=is_too_large,

@@ -16,7 +16,8 @@ from gateway_http.describing.pages import Presence
 from gateway_http.edge.operators import Operators
 from gateway_http.exchange import Headers
 from gateway_http.pages.html import template, wants_html
-from gateway_http.pages.values import Section
+from gateway_http.pages.values import Presenter, Section
+from gateway_http.transcoding.encoding import Encoders
 from mesh.errors import Unavailable
 from mesh.identity.keys import ServiceKey, key_id
 from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner, service_audience
@@ -26,6 +27,7 @@ from tests.unit.gateway.fakes import (
     Answer,
     FakeCaller,
     answer_of,
+    contracts,
     counted_ids,
     everyone_alive,
     http_request,
@@ -294,3 +296,19 @@ async def test_a_token_that_proves_no_operator_shows_no_more() -> None:
         assert (refused.status, orjson.loads(refused.body)["reason"]) == (401, reason)
     ignored = await get("/status", headers={"authorization": "Bearer x"})
     assert ignored.status == 200
+
+
+def test_the_odds_say_to_players_what_concerns_them() -> None:
+    """No sentence is about requests, calls or how a value is written in JSON."""
+    presenter = Presenter(contracts().comments, lambda _: "")
+    encode = Encoders().of(catalog_pb2.Banner.DESCRIPTOR).encode
+    shown = orjson.loads(encode(banner()))
+    section = presenter.section(catalog_pb2.Banner.DESCRIPTOR, shown)
+    notes = [entry.note for entry in section.entries] + [
+        note for table in section.tables for _, note in table.columns
+    ]
+    of_developers = re.compile(
+        r"\b(requests?|a Pull|players? (see|has|without)|for players|empty)\b|\b0 (for|when)\b"
+    )
+    assert [note for note in notes if of_developers.search(note)] == []
+    assert [entry.label for entry in section.entries if not entry.note] == ["Name", "Description"]
