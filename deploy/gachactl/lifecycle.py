@@ -17,8 +17,8 @@ from deploy.gachactl.target import Folder, layout_of, require_runner, running_me
 from deploy.local import mesh_file
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import DEFAULT_FOLDER, Layout
+from deploy.local.observing.health import HEALTHY, health_of
 from deploy.local.supervision import control, run_lock
-from deploy.local.supervision.health import HEALTHY, health_of
 from deploy.local.waiting import FIRST_REPORT_SECONDS, NEXT_REPORT_SECONDS, not_ended, sentence
 
 STOP_TIMEOUT_SECONDS = 90.0

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from deploy.local.layout import Layout
 from deploy.local.mesh_client import MeshClient
+from deploy.local.observing import readiness
 from deploy.local.servers import etcd, postgres, valkey
 from deploy.local.servers.etcd_users import EtcdPasswords
 from deploy.local.servers.ports import HOST
-from deploy.local.supervision import readiness
 from deploy.local.supervision.processes import STOP_ETCD, STOP_POSTGRES, ProcessSpec
 from deploy.local.topology import CACHE, database_server
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from deploy.local.data_tier import cache_process, etcd_process, postgres_process
 from deploy.local.inherited_environment import inherited_environment
 from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.observing import readiness
 from deploy.local.parent_bound import bound_to_parent
 from deploy.local.secrets.credentials import IDENTITIES, Credentials
 from deploy.local.secrets.mesh_certificates import PlainText
@@ -24,7 +25,6 @@ from deploy.local.servers.etcd_users import REGISTRY
 from deploy.local.servers.ports import HOST
 from deploy.local.servers.postgres import Cluster
 from deploy.local.servers.server_user import ServerUser
-from deploy.local.supervision import readiness
 from deploy.local.supervision.processes import ProcessSpec
 from deploy.local.topology import (
     CACHE,

@@ -17,6 +17,7 @@ from deploy.local.catalog import introduce_catalog
 from deploy.local.embedded_profile import EmbeddedProfile
 from deploy.local.errors import LocalRunError
 from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.observing.visibility import Visibility
 from deploy.local.parent_bound import bound_to_parent
 from deploy.local.secrets import credentials, operator
 from deploy.local.secrets.mesh_certificates import certificates_for
@@ -24,7 +25,6 @@ from deploy.local.servers import databases, etcd, ports, postgres
 from deploy.local.supervision import control, logs, one_shot, roll
 from deploy.local.supervision.stop_signals import stop_on_signals
 from deploy.local.supervision.supervisor import SupervisedProcess, Supervisor, wait_until_ready
-from deploy.local.supervision.visibility import Visibility
 from deploy.local.topology import DATABASES, GATEWAY, TWO_OF_EACH, Topology, instance_names
 from deploy.local.waiting import not_ended, reported
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from deploy.local.observing.health import HEALTHY, health_of
+from deploy.local.observing.visibility import Visibility
 from deploy.local.secrets import operator
-from deploy.local.supervision.health import HEALTHY, health_of
-from deploy.local.supervision.visibility import Visibility
 from proof.chaos.call_log import CONNECTION_LOST, OK, Call, CallLog, ClientKind, Figures, figures
 from proof.chaos.faults import Fault
 from proof.chaos.load import Load

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from deploy.local.observing import readiness
 from deploy.local.servers import valkey
 from deploy.local.servers.ports import free_ports
-from deploy.local.supervision import readiness
 from gateway_http.edge.rate_limits.cache import CachedCounts, CacheFailed
 from gateway_http.edge.rate_limits.counters import Counters, Delta
 from gateway_http.edge.rate_limits.policy import Policy

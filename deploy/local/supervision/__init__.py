@@ -1,1 +1,1 @@
-"""Processes of one machine: started, watched, restarted, rolled, stopped."""
+"""Processes of one machine: started, restarted, rolled, stopped."""

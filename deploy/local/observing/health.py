@@ -6,7 +6,7 @@ import psycopg2
 
 from deploy.local.mesh_client import MeshClient, client_of
 from deploy.local.mesh_file import Mesh, Process
-from deploy.local.supervision import readiness
+from deploy.local.observing import readiness
 
 HEALTHY = "healthy"
 UNHEALTHY = "not healthy"
