@@ -77,8 +77,9 @@ class Server:
         self._bounds = bounds
         self._transfers = Transfers(dispatcher.is_member, bounds.transfers)
         self._health = health.Health(dispatcher.stream_slots())
-        allowed = connections_allowed(bounds.max_connections)
-        self._server = grpc.aio.server(options=(*_OPTIONS, *bounds.options(allowed)))
+        self._max_connections = connections_allowed(bounds.max_connections)
+        options = bounds.options(self._max_connections)
+        self._server = grpc.aio.server(options=(*_OPTIONS, *options))
         self._checking: BackgroundTask | None = None
         self._bounding: BackgroundTask | None = None
         self.port = 0
@@ -103,7 +104,9 @@ class Server:
         await self._check_health()
         await self._server.start()
         self._checking = BackgroundTask(self._keep_checking(), "health")
-        connections = PortConnections(self.port, self._bounds.max_address_connections)
+        connections = PortConnections(
+            self.port, self._bounds.max_address_connections, self._max_connections
+        )
         bounding = connections.keep_bounding(self._transfers.late_peers)
         self._bounding = BackgroundTask(bounding, "port-connections")
 

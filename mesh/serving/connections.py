@@ -1,9 +1,12 @@
 """The connections of a port whose sockets a library owns, as gRPC's server does.
 
-gRPC's server bounds the connections of all clients together, and ends none by itself. Guarantees:
-one site (an IPv4 address, or an IPv6 /64) holds a bounded number; of those beyond it, the newest
-end. A connection ends by shutdown(2) on its socket, as if the client had gone: the owner of the
-socket reads its end, cancels its calls and closes it.
+gRPC's server bounds the connections of all clients together, and then refuses whoever comes next.
+Guarantees: one site (an IPv4 address, or an IPv6 /64) holds a bounded number; of those beyond it,
+the newest end. While nearly all places are taken, that number is lower, so that the sites that hold
+the most leave room for a newcomer.
+
+A connection ends by shutdown(2) on its socket, as if the client had gone: the owner of the socket
+reads its end, cancels its calls and closes it.
 
 The kernel lists the sockets of this process in /proc/self/fd. A check without an excess costs one
 listing of that folder.
@@ -13,8 +16,9 @@ import asyncio
 import contextlib
 import os
 import socket
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -31,9 +35,11 @@ log = structlog.get_logger()
 class PortConnections:
     """The connections to one port of this process."""
 
-    def __init__(self, port: int, max_address_connections: int) -> None:
+    def __init__(self, port: int, max_address_connections: int, max_connections: int) -> None:
+        """`max_connections` are those of all sites, which gRPC enforces."""
         self._port = port
-        self._max_address_connections = max_address_connections
+        self._max_of_site = max_address_connections
+        self._max_of_all = max_connections * 7 // 8
         self._first_seen: dict[Endpoint, int] = {}
         self._check_count = 0
 
@@ -54,7 +60,7 @@ class PortConnections:
         site. Which connections are newest is known from the last calls."""
         self._check_count += 1
         ended: Counter[str] = Counter()
-        if len(os.listdir(_FILES)) <= self._max_address_connections:
+        if len(os.listdir(_FILES)) <= min(self._max_of_site, self._max_of_all):
             self._first_seen.clear()
             return ended
         seen = {
@@ -62,12 +68,14 @@ class PortConnections:
             for _, endpoint in self._open()
         }
         self._first_seen = seen
+        sites = {endpoint: site_of(endpoint[0]) for endpoint in seen}
+        share = share_of_site(Counter(sites.values()), self._max_of_site, self._max_of_all)
         counts: Counter[str] = Counter()
         excess = set()
         for endpoint in sorted(seen, key=seen.__getitem__):
-            site = site_of(endpoint[0])
+            site = sites[endpoint]
             counts[site] += 1
-            if counts[site] > self._max_address_connections:
+            if counts[site] > share:
                 excess.add(endpoint)
                 ended[site] += 1
         self._end(excess)
@@ -98,6 +106,16 @@ class PortConnections:
                 address = canonical(other[0])
                 if address is not None:
                     yield int(name), (address, other[1])
+
+
+def share_of_site(counts: Mapping[str, int], max_each: int, max_together: int) -> int:
+    """The largest number, at most `max_each`, for which all sites together hold at most
+    `max_together` if none holds more than it. At least 1."""
+    shares = range(1, max_each + 1)
+    fitting = bisect_right(
+        shares, max_together, key=lambda share: sum(min(each, share) for each in counts.values())
+    )
+    return max(1, fitting)
 
 
 @contextlib.contextmanager

@@ -13,9 +13,11 @@ class PortBounds:
     """The bounds of one port.
 
     At most `max_connections` are open, `max_address_connections` of them from one IPv4 address or
-    IPv6 /64. A further one is closed, for its address within a second. A new connection has
-    `handshake_seconds` for its TLS handshake and its first HTTP/2 frame. One that had no call for
-    `idle_seconds` is closed; clients of gRPC connect again at their next call.
+    IPv6 /64. A further one is closed, for its address within a second. While nearly all places are
+    taken, the addresses that hold the most have fewer (`mesh.serving.connections`).
+
+    A new connection has `handshake_seconds` for its TLS handshake and its first HTTP/2 frame. One
+    that had no call for `idle_seconds` is closed; clients of gRPC connect again at their next call.
 
     A connection has `max_connection_streams` calls at a time. Further ones wait at the client,
     within their deadlines. The number is above that of the streams that one address may have

@@ -8,9 +8,11 @@ from typing import Any
 
 import grpc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesh.process.server import Server
-from mesh.serving.connections import CHECK_SECONDS
+from mesh.serving.connections import CHECK_SECONDS, share_of_site
 from mesh.serving.port_bounds import PORT_BOUNDS, PortBounds
 from tests.http2 import (
     MAX_CONCURRENT_STREAMS,
@@ -140,6 +142,44 @@ async def test_the_newest_connections_of_an_address_end_beyond_its_bound(callers
         last = await asyncio.to_thread(connect, OTHER_ADDRESS)
         assert await open_count(first + last, MAX_OF_ADDRESS) == MAX_OF_ADDRESS
         assert all(map(is_open, first + others))
+
+
+async def test_a_newcomer_finds_a_place_beside_those_who_hold_the_most(callers: Callers) -> None:
+    bounds = PortBounds(max_connections=MAX_OF_ADDRESS, max_address_connections=FIRST)
+    async with AsyncExitStack() as stack, running(callers, bounds) as server:
+
+        def connect(source: str, count: int) -> list[socket.socket]:
+            made = [connected(server, source, PREFACE) for _ in range(count)]
+            for each in made:
+                stack.enter_context(each)
+            return made
+
+        few = await asyncio.to_thread(connect, "127.0.0.1", 2)
+        crowds = [
+            *await asyncio.to_thread(connect, "127.0.0.2", MAX_OF_ADDRESS // 2),
+            *await asyncio.to_thread(connect, "127.0.0.3", MAX_OF_ADDRESS // 2),
+        ]
+        most = MAX_OF_ADDRESS * 7 // 8 - len(few)
+        assert most - 1 <= await open_count(crowds, most) <= most
+        newcomer = await asyncio.to_thread(connect, "127.0.0.4", 1)
+        await asyncio.sleep(2 * CHECK_SECONDS)
+        assert all(map(is_open, few + newcomer))
+
+
+@given(
+    st.dictionaries(st.text(max_size=2), st.integers(1, 50)), st.integers(1, 20), st.integers(1, 99)
+)
+def test_a_share_is_the_largest_that_fits(
+    counts: dict[str, int], max_each: int, max_together: int
+) -> None:
+    share = share_of_site(counts, max_each, max_together)
+
+    def together(of_each: int) -> int:
+        return sum(min(each, of_each) for each in counts.values())
+
+    assert 1 <= share <= max_each
+    assert share == 1 or together(share) <= max_together
+    assert share == max_each or together(share + 1) > max_together
 
 
 async def test_all_clients_together_have_a_bound(callers: Callers) -> None:
