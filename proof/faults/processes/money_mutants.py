@@ -12,6 +12,7 @@ from account_svc.domain.wallets import BalanceChange
 from account_svc.storage import clawbacks, wallets
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from mesh.deadlines import Deadline
+from mesh.saga import rows
 from mesh.saga.definition import Move, PlainMove, Saga
 
 
@@ -59,3 +60,13 @@ def debts_forgotten() -> None:
 
 def reversals_taken_again() -> None:
     clawbacks.list_clawbacks = lambda cursor, purchase_id: []
+
+
+def leases_unchecked() -> None:
+    checked = " AND state = state_before AND lease = lease_before\n    WHERE due_at IS NOT NULL"
+    assert checked in rows._MOVE_ALL
+    rows._MOVE_ALL = rows._MOVE_ALL.replace(
+        checked, "\n    WHERE (state_before, lease_before) IS NOT NULL"
+    )
+    rows.hold = lambda cursor, sagas: {saga.saga_id: saga.lease for saga in sagas}
+    rows.moved_or_lost = lambda moved, saga: moved[saga.saga_id]

@@ -26,6 +26,7 @@ from proof.faults.processes.money_mutants import (
     asked_again_under_another_key,
     debts_forgotten,
     fee_for_each_try,
+    leases_unchecked,
     reversals_taken_again,
 )
 
@@ -266,6 +267,12 @@ MUTANTS: Mapping[str, Mutant] = {
         "a gift's fee is taken again when the step is retried",
         fee_for_each_try,
         ["saga.gift.after_RESERVED error"],
+    ),
+    "leases_unchecked": Mutant(
+        "who has lost the lease of a saga moves it, and a gift may have several outcomes",
+        leases_unchecked,
+        ["saga.gift.after_CHARGED stall"],
+        {"gacha": ["ALTER TABLE gift_outcome DROP CONSTRAINT gift_outcome_pkey CASCADE"]},
     ),
     "debts_forgotten": Mutant(
         "a refund takes what the wallet holds, and nobody owes the rest",
