@@ -212,5 +212,5 @@ def checked_login(username: str, password: str) -> str:
 
 
 def _check_login_name(username: str) -> None:
-    if not username or len(username) > MAX_EMAIL_LENGTH or "\0" in username:
+    if not username or len(username) > MAX_EMAIL_LENGTH:
         raise InvalidArgument.of_field("username", f"must be 1 to {MAX_EMAIL_LENGTH} characters")

@@ -80,8 +80,8 @@ def checked_change(current_password: str, new_password: str, key: str) -> tuple[
 
 
 def normalised_password(password: str) -> str | None:
-    """The password in NFC; None for one that is too long or has a NUL."""
-    if len(password) > MAX_CODE_POINTS_UNCOMPOSED or "\0" in password:
+    """The password in NFC; None for one that is too long."""
+    if len(password) > MAX_CODE_POINTS_UNCOMPOSED:
         return None
     normalised = normalize("NFC", password)
     return normalised if len(normalised) <= MAX_LENGTH else None

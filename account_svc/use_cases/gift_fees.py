@@ -46,7 +46,7 @@ class GiftFees:
         """The players that exist. Raises InvalidArgument."""
         check_player_count("usernames", len(usernames))
         check_player_count("user_ids", len(user_ids))
-        keys = [username.lower() for username in usernames if "\0" not in username]
+        keys = [username.lower() for username in usernames]
         return await self._database.autocommit(
             lambda cursor: gift_fees.find_payers(cursor, keys, user_ids)
         )

@@ -93,8 +93,6 @@ class Catalogs:
 
     async def odds(self, odds_version: str) -> PublishedOdds:
         """A version of the odds that was ever in force. Raises OddsNotFound."""
-        if "\0" in odds_version:  # PostgreSQL takes none.
-            raise OddsNotFound(odds_version)
         found = await self._database.autocommit(
             lambda cursor: catalog_storage.find_odds(cursor, odds_version)
         )
@@ -111,12 +109,8 @@ class Catalogs:
         size, before = checked_page(
             page_size, page_token, default=HISTORY_PAGE_SIZE, maximum=MAX_HISTORY_PAGE_SIZE
         )
-        periods = (
-            []
-            if "\0" in banner_id
-            else await self._database.autocommit(
-                lambda cursor: catalog_storage.list_periods(cursor, banner_id, before, size + 1)
-            )
+        periods = await self._database.autocommit(
+            lambda cursor: catalog_storage.list_periods(cursor, banner_id, before, size + 1)
         )
         if not periods and before is None:
             existing = (await self._cache.in_force()).banners_by_id

@@ -1,7 +1,8 @@
 """The methods that a server offers, each registered once.
 
 A method consists of a name, a decoder, a function and an encoder, all taken from the proto's
-descriptor. Lanes and unary gRPC calls use the same methods.
+descriptor. The decoder refuses text that no database can store. Lanes and unary gRPC calls use the
+same methods.
 """
 
 import re
@@ -14,6 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from mesh.contract.access import Rule, rule_of
 from mesh.contract.idempotency import IDEMPOTENCY_KEY
+from mesh.contract.storable_text import storable
 from mesh.contract.terms import UNKNOWN, Terms, terms_of
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
@@ -57,7 +59,7 @@ def methods_of(
             path=f"/{service.full_name}/{method.name}",
             rule=rule.opened() if method.full_name in opened else rule,
             streams=method.server_streaming,
-            decode=GetMessageClass(method.input_type).FromString,
+            decode=storable(GetMessageClass(method.input_type).FromString),
             function=getattr(implementation, _WORD.sub("_", method.name).lower()),
             encode=GetMessageClass(method.output_type).SerializeToString,
             terms=terms_of(method.GetOptions()),

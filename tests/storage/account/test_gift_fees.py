@@ -238,7 +238,7 @@ async def test_players_are_found_by_name_in_any_case_and_by_id(
     accounts: FundedAccounts, fees: GiftFees
 ) -> None:
     mira, noor = await player(accounts, 7), await player(accounts, username="Noor")
-    found = await fees.find_players(["NOOR", "nobody", "n\0body"], [mira, str(uuid4())])
+    found = await fees.find_players(["NOOR", "nobody"], [mira, str(uuid4())])
     assert set(found) == {Payer(mira, "mira", 7), Payer(noor, "Noor", 0)}
     assert await fees.find_players([], []) == []
     with pytest.raises(MeshError, match="usernames"):
