@@ -37,6 +37,9 @@ class PortBounds:
         return (
             ("grpc.max_allowed_incoming_connections", connections_allowed),
             ("grpc.max_concurrent_streams", self.max_connection_streams),
+            # A stream that has ended for the client may take its memory here for a moment. With
+            # gRPC's number, 100, a client at its bound finds some of its calls refused.
+            ("grpc.http2.max_deallocating_streams", 4 * self.max_connection_streams),
             ("grpc.server_handshake_timeout_ms", round(1000 * self.handshake_seconds)),
             ("grpc.max_connection_idle_ms", round(1000 * self.idle_seconds)),
         )

@@ -96,6 +96,21 @@ async def test_a_call_that_waits_for_a_stream_keeps_its_deadline(
         assert await waiting == b"echo hi"
 
 
+async def test_a_client_at_its_bound_finds_no_call_refused(
+    server: Server, callers: Callers
+) -> None:
+    options = (("grpc.enable_retries", 0),)
+    async with grpc.aio.insecure_channel(server.address, options) as channel:
+        method: Any = channel.unary_unary(ECHO)
+        metadata = tuple(callers.metadata.items())
+
+        async def call_often() -> None:
+            for _ in range(5):
+                assert await method(b"hi", metadata=metadata, timeout=30) == b"echo hi"
+
+        await asyncio.gather(*(call_often() for _ in range(3 * MAX_STREAMS)))
+
+
 def connected(server: Server, source: str, sent: bytes = b"") -> socket.socket:
     connection = socket.create_connection(
         ("127.0.0.1", server.port), WAIT_SECONDS, source_address=(source, 0)
