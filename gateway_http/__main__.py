@@ -67,7 +67,7 @@ async def serve(settings: GatewaySettings) -> None:
                 listener,
                 bounds=bounds,
                 certificate=_certificate(settings, member.certificate_metrics),
-                site_of=edge.addresses.site_of,
+                sites_of=edge.addresses.sites_of,
                 count_end=ended_connections(member.metrics),
                 is_leaving=lambda: presence.draining,
             )

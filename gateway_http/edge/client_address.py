@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from gateway_http.exchange import Headers
-from mesh.addresses import REMEMBERED_ADDRESSES, canonical, site_of
+from mesh.addresses import REMEMBERED_ADDRESSES, canonical, networks_of
 
 Network = IPv4Network | IPv6Network
 MAX_HOPS = 32
@@ -41,11 +41,12 @@ class ClientAddresses:
                 break
         return address
 
-    def site_of(self, peer: str, headers: Headers) -> str | None:
-        """What a connection counts for: the client's site, as `mesh.addresses.site_of` has it.
-        None while only trusted proxies are known, which carry many clients."""
+    def sites_of(self, peer: str, headers: Headers) -> tuple[str, ...]:
+        """What a connection counts for: the client's networks, as `mesh.addresses.networks_of`
+        has them. None of them while only trusted proxies are known, which carry many clients."""
         address = self.of(peer, headers)
-        return None if address == UNKNOWN or self._is_trusted(address) else site_of(address)
+        is_nobody = address == UNKNOWN or self._is_trusted(address)
+        return () if is_nobody else networks_of(address)
 
     def is_proxy(self, peer: str) -> bool:
         """Whether the peer is a trusted proxy, whose headers are believed."""

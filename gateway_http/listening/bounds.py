@@ -11,8 +11,9 @@ class Bounds:
     """Limits of one server.
 
     At most `max_connections` are open, `max_address_connections` of them from one address (of
-    IPv6: one /64). Of these, `max_address_unfinished` may be sending a request or reading an
-    answer. `gateway_http.listening.places` says what ends beyond that.
+    IPv6: one /64; its /56 may have 4 times as many, its /48 16 times). Of these,
+    `max_address_unfinished` may be sending a request or reading an answer.
+    `gateway_http.listening.places` says what ends beyond that.
 
     Times are checked once a second, so they are exact to a second.
 

@@ -19,7 +19,7 @@ import structlog
 from gateway_http.exchange import Application, Headers, HttpRequest, Response
 from gateway_http.listening.answers import CONTINUE, answer_bytes
 from gateway_http.listening.bounds import Bounds
-from gateway_http.listening.places import Place, Places, State
+from gateway_http.listening.places import Place, Places, Sites, State
 from gateway_http.listening.request_reader import Phase, RequestReader
 from gateway_http.listening.sockets import name_of_peer
 
@@ -35,13 +35,13 @@ log = structlog.get_logger()
 class Served:
     """State that the connections of a server share. `date` is the value of the Date header. If
     `is_leaving` is true, each connection closes after its next answer. `freed` is called when a
-    connection has ended or has answered a request. `site_of` returns what a connection counts
-    for, by its peer and the headers of its request, if they have arrived; None for nobody."""
+    connection has ended or has answered a request. `sites_of` returns what a connection counts
+    for, by its peer and the headers of its request, if they have arrived; none for nobody."""
 
     application: Application
     bounds: Bounds
     places: Places
-    site_of: Callable[[str, Headers], str | None]
+    sites_of: Callable[[str, Headers], Sites]
     is_leaving: Callable[[], bool]
     freed: Callable[[], None]
     loop: asyncio.AbstractEventLoop
@@ -55,7 +55,7 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self, served: Served, place: Place) -> None:
         self._served = served
         self._place = place
-        self._peer_site = place.site
+        self._peer_sites = place.sites
         self._transport: asyncio.Transport
         self._reader: RequestReader
         self._task: asyncio.Task[None] | None = None
@@ -176,10 +176,10 @@ class HttpConnection(asyncio.Protocol):
     def _move(self, state: State) -> None:
         """Tells the place what the connection does. While a body arrives through a trusted
         proxy, it counts for the proxy's client."""
-        site = self._peer_site
-        if site is None and state is State.UNFINISHED and self._reader.headers is not None:
-            site = self._served.site_of(self._reader.client, self._reader.headers)
-        self._served.places.move(self._place, state, site)
+        sites = self._peer_sites
+        if not sites and state is State.UNFINISHED and self._reader.headers is not None:
+            sites = self._served.sites_of(self._reader.client, self._reader.headers)
+        self._served.places.move(self._place, state, sites)
 
     def _next_step(self) -> None:
         """Starts the next step: answer a request, wait for one, or close."""

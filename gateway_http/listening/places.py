@@ -4,7 +4,9 @@ Guarantees: a new connection finds a place unless all places are busy. If none i
 connection that has waited for its client for longest is dropped, be it idle or unfinished. So
 nobody keeps others out by connections that do little, and nobody's new connection is the first to
 go. One address has a bound of its own, on its connections and on those of them that are
-unfinished. Beyond it, only connections of this address end. A busy connection never ends.
+unfinished; so have the networks around an IPv6 address, each NETWORK_FACTOR times that of the next
+narrower one. Beyond it, only connections of this address or network end. A busy connection never
+ends.
 """
 
 from collections import OrderedDict
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from gateway_http.listening.bounds import Bounds
+from mesh.addresses import NETWORK_FACTOR
 
 
 class State(Enum):
@@ -27,6 +30,7 @@ class State(Enum):
     BUSY = "busy"
 
 
+Sites = tuple[str, ...]
 _WAITING = (State.IDLE, State.UNFINISHED)
 
 
@@ -45,10 +49,11 @@ def _nothing() -> None:
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """The place of one connection. `site` is what it counts for, None for nobody. `drop` ends it
-    at once; `give_up` ends it too, with an answer if a request is unfinished."""
+    """The place of one connection. `sites` are the networks that it counts for, the narrowest
+    first, none for nobody. `drop` ends it at once; `give_up` ends it too, with an answer if a
+    request is unfinished."""
 
-    site: str | None
+    sites: Sites
     drop: Callable[[], None] = _nothing
     give_up: Callable[[], None] = _nothing
     state: State = State.IDLE
@@ -100,35 +105,38 @@ class Places:
         """Whether `take` can find a place for an address below its bound."""
         return self.count < self._bounds.max_connections or bool(self._all.waiting)
 
-    def take(self, site: str | None) -> Place | None:
+    def take(self, sites: Sites) -> Place | None:
         """A place for a new connection, which is idle. Drops another one if necessary. None if
-        its address has no room. Call it only if `has_room`."""
-        group = self._sites.get(site) if site is not None else None
-        if group is not None and group.count >= self._bounds.max_address_connections:
-            self._count_end(Reason.ADDRESS)
-            if not group.waiting:
-                return None
-            self._drop_oldest(group)
+        its address or a network around it has no room. Call it only if `has_room`."""
+        for number, site in enumerate(sites):
+            group = self._sites.get(site)
+            bound = self._bounds.max_address_connections * NETWORK_FACTOR**number
+            if group is not None and group.count >= bound:
+                self._count_end(Reason.ADDRESS)
+                if not group.waiting:
+                    return None
+                self._drop_oldest(group)
         if self.count >= self._bounds.max_connections:
             self._count_end(Reason.FULL)
             self._drop_oldest(self._all)
-        place = Place(site)
+        place = Place(sites)
         self._move(place, None, place.state)
         return place
 
-    def move(self, place: Place, state: State, site: str | None) -> None:
-        """The connection changes its state, or counts for another site. May give up the one of
-        its site that is unfinished for longest. Ignored after `leave`."""
-        if place.has_left or (place.state is state and place.site == site):
+    def move(self, place: Place, state: State, sites: Sites) -> None:
+        """The connection changes its state, or counts for other sites. May give up the one of
+        a site that is unfinished for longest. Ignored after `leave`."""
+        if place.has_left or (place.state is state and place.sites == sites):
             return
         old: State | None = place.state
         place.state = state
-        if place.site != site:
+        if place.sites != sites:
             self._move(place, old, None)
-            place.site, old = site, None
+            place.sites, old = sites, None
         self._move(place, old, state)
-        if state is State.UNFINISHED and site is not None:
-            self._bound_unfinished(self._sites[site])
+        if state is State.UNFINISHED:
+            for number, site in enumerate(sites):
+                self._bound_unfinished(self._sites.get(site), NETWORK_FACTOR**number)
 
     def leave(self, place: Place) -> None:
         """The connection has ended. Idempotent."""
@@ -136,8 +144,9 @@ class Places:
             place.has_left = True
             self._move(place, place.state, None)
 
-    def _bound_unfinished(self, group: _Group) -> None:
-        if len(group.unfinished) > self._bounds.max_address_unfinished:
+    def _bound_unfinished(self, group: _Group | None, times: int) -> None:
+        bound = self._bounds.max_address_unfinished * times
+        if group is not None and len(group.unfinished) > bound:
             self._count_end(Reason.UNFINISHED)
             next(iter(group.unfinished)).give_up()
 
@@ -147,12 +156,12 @@ class Places:
         oldest.drop()
 
     def _move(self, place: Place, old: State | None, new: State | None) -> None:
-        """Moves a place in both of its groups; it may enter or leave them."""
+        """Moves a place in all of its groups; it may enter or leave them."""
         self._all.move(place, old, new)
-        if place.site is not None:
-            group = self._sites.get(place.site)
+        for site in place.sites:
+            group = self._sites.get(site)
             if group is None:
-                group = self._sites[place.site] = _Group()
+                group = self._sites[site] = _Group()
             group.move(place, old, new)
             if not group.count:
-                del self._sites[place.site]
+                del self._sites[site]

@@ -19,7 +19,7 @@ import structlog
 from gateway_http.exchange import Application, Headers
 from gateway_http.listening.bounds import Bounds
 from gateway_http.listening.connection import HttpConnection, Served
-from gateway_http.listening.places import Place, Places, Reason
+from gateway_http.listening.places import Place, Places, Reason, Sites
 from gateway_http.listening.sockets import name_of_peer
 from gateway_http.listening.tls import CurrentCertificate
 
@@ -35,9 +35,9 @@ def _never() -> bool:
     return False
 
 
-def _address_alone(peer: str, _headers: Headers) -> str | None:
+def _address_alone(peer: str, _headers: Headers) -> Sites:
     """Each address counts for itself: no proxy is trusted."""
-    return peer.rpartition(":")[0]
+    return (peer.rpartition(":")[0],)
 
 
 def _ignore(_reason: Reason) -> None:
@@ -58,13 +58,13 @@ class HttpServer:
         *,
         bounds: Bounds,
         certificate: CurrentCertificate | None = None,
-        site_of: Callable[[str, Headers], str | None] = _address_alone,
+        sites_of: Callable[[str, Headers], Sites] = _address_alone,
         count_end: Callable[[Reason], None] = _ignore,
         is_leaving: Callable[[], bool] = _never,
         check_seconds: float = 1.0,
     ) -> None:
         """Takes ownership of the listening socket, which must be non-blocking, and of the
-        certificate; without a certificate it speaks plain HTTP. For `site_of` see `Served`, for
+        certificate; without a certificate it speaks plain HTTP. For `sites_of` see `Served`, for
         `count_end` `Places`. While `is_leaving` returns true,
         connections close after their next answer. Time limits are checked every `check_seconds`.
         Needs a running loop."""
@@ -83,7 +83,7 @@ class HttpServer:
             application,
             bounds,
             self._places,
-            site_of,
+            sites_of,
             lambda: self._is_leaving or is_leaving(),
             self._freed,
             self._loop,
@@ -176,7 +176,7 @@ class HttpServer:
                 self._pause_accepting()
                 self._loop.call_later(RETRY_SECONDS, self._accept_from_now_on)
                 return
-            place = self._places.take(self._served.site_of(name_of_peer(peer), NO_HEADERS))
+            place = self._places.take(self._served.sites_of(name_of_peer(peer), NO_HEADERS))
             if place is None:
                 connection.close()
                 continue

@@ -67,5 +67,11 @@ def test_networks_are_refused_unless_they_are_ones() -> None:
 def test_a_connection_counts_for_its_client_and_never_for_a_proxy(
     peer: str, forwarded: str | None, site: str | None
 ) -> None:
+    sites = () if site is None else (site,)
     headers = Headers([("x-forwarded-for", forwarded)] if forwarded else [])
-    assert ClientAddresses(parse_networks("10.0.0.0/8")).site_of(peer, headers) == site
+    assert ClientAddresses(parse_networks("10.0.0.0/8")).sites_of(peer, headers)[:1] == sites
+
+
+def test_a_connection_counts_for_the_networks_around_its_client() -> None:
+    sites = ClientAddresses(()).sites_of("[2001:db8:1:2:3::4]:5", Headers(()))
+    assert sites == ("2001:db8:1:2::/64", "2001:db8:1::/56", "2001:db8:1::/48")

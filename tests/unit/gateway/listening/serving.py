@@ -10,7 +10,7 @@ from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.errors import error_response
 from gateway_http.exchange import Headers, HttpRequest, RequestIds, Response
 from gateway_http.listening.bounds import Bounds
-from gateway_http.listening.places import Reason
+from gateway_http.listening.places import Reason, Sites
 from gateway_http.listening.server import HttpServer
 from gateway_http.listening.sockets import listening_socket
 from gateway_http.listening.tls import CurrentCertificate
@@ -32,8 +32,8 @@ PATIENT = replace(
 )
 GET = b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n"
 PATIENCE_SECONDS = 20.0
-SiteOf = Callable[[str, Headers], str | None]
-BY_ADDRESS: SiteOf = ClientAddresses(()).site_of
+SitesOf = Callable[[str, Headers], Sites]
+BY_ADDRESS: SitesOf = ClientAddresses(()).sites_of
 
 
 @dataclass
@@ -128,7 +128,7 @@ class Client:
 async def running(
     bounds: Bounds = PATIENT,
     certificate: CurrentCertificate | None = None,
-    site_of: SiteOf = BY_ADDRESS,
+    sites_of: SitesOf = BY_ADDRESS,
 ) -> AsyncIterator[Running]:
     ends: Counter[Reason] = Counter()
     listener = listening_socket("127.0.0.1:0")
@@ -138,7 +138,7 @@ async def running(
         listener,
         bounds=bounds,
         certificate=certificate,
-        site_of=site_of,
+        sites_of=sites_of,
         count_end=lambda reason: ends.update([reason]),
         is_leaving=lambda: run.is_leaving,
         check_seconds=0.05,

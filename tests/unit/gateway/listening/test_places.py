@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway_http.listening.bounds import Bounds
 from gateway_http.listening.places import Place, Places, Reason, State
+from mesh.addresses import NETWORK_FACTOR, networks_of
 
 BOUNDS = Bounds(max_connections=6, max_address_connections=4, max_address_unfinished=2)
 A, B, PROXY = "192.0.2.1", "192.0.2.2", None
@@ -31,7 +32,7 @@ class Crowd:
         self.places = Places(BOUNDS, count_end=lambda reason: self.reasons.update([reason]))
 
     def connect(self, name: str, site: str | None, state: State = IDLE) -> bool:
-        place = self.places.take(site)
+        place = self.places.take(() if site is None else networks_of(site))
         if place is None:
             return False
         self.by_name[name] = place
@@ -46,7 +47,11 @@ class Crowd:
 
     def move(self, name: str, state: State, site: Callable[[], str | None] | None = None) -> None:
         place = self.by_name[name]
-        self.places.move(place, state, place.site if site is None else site())
+        if site is None:
+            self.places.move(place, state, place.sites)
+        else:
+            named = site()
+            self.places.move(place, state, () if named is None else networks_of(named))
 
 
 def test_the_connection_that_has_waited_for_longest_makes_room() -> None:
@@ -86,6 +91,29 @@ def test_an_address_ends_its_own_connections_alone() -> None:
     assert not crowd.connect("5", A)
     assert crowd.connect("another", B)
     assert (crowd.dropped, crowd.reasons[Reason.ADDRESS]) == (["0"], 2)
+
+
+@pytest.mark.parametrize("shift", [0, 8], ids=["of a /56", "of a /48"])
+def test_the_networks_of_an_ipv6_customer_have_a_bound_together(shift: int) -> None:
+    bounds = Bounds(max_connections=10_000, max_address_connections=4, max_address_unfinished=2)
+    places = Places(bounds)
+    times = NETWORK_FACTOR if shift == 0 else NETWORK_FACTOR**2
+    taken: list[Place] = []
+
+    def give_up(place: Place) -> None:
+        places.move(place, IDLE, place.sites)
+
+    for number in range(250):
+        place = places.take(networks_of(f"2001:db8:0:{number << shift:x}::1"))
+        assert place is not None
+        place.give_up = partial(give_up, place)
+        places.move(place, UNFINISHED, place.sites)
+        taken.append(place)
+    assert places.count == 4 * times
+    unfinished = [place for place in taken if place.state is UNFINISHED and not place.has_left]
+    assert len(unfinished) == 2 * times
+    assert places.take(networks_of("2001:db8:1::1")) is not None
+    assert places.count == 4 * times + 1
 
 
 def test_the_request_that_is_unfinished_for_longest_is_given_up() -> None:
@@ -174,7 +202,7 @@ def living(crowd: Crowd) -> list[Place]:
 def count(crowd: Crowd, site: str | None, state: State | None = None) -> int:
     """The living places of a site, or of all for None."""
     return sum(
-        (site is None or place.site == site) and (state is None or place.state is state)
+        (site is None or site in place.sites) and (state is None or place.state is state)
         for place in living(crowd)
     )
 

@@ -170,7 +170,7 @@ async def test_addresses_behind_a_trusted_proxy_count_as_the_client() -> None:
     bounds = replace(PATIENT, max_address_connections=2, max_address_unfinished=2)
     proxy = ClientAddresses(parse_networks("127.0.0.2"))
     head = b"POST /a HTTP/1.1\r\nhost: x\r\nx-forwarded-for: %s\r\ncontent-length: 4\r\n\r\nbo"
-    async with running(bounds, site_of=proxy.site_of) as run:
+    async with running(bounds, sites_of=proxy.sites_of) as run:
         connections = [await run.connect("127.0.0.2") for _ in range(6)]
         for number, each in enumerate(connections):
             address = b"192.0.2.7" if number in (1, 3, 5) else b"192.0.2.%d" % (10 + number)
