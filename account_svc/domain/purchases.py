@@ -13,8 +13,6 @@ PENDING_RETRY_SECONDS = 1.0
 
 PURCHASE = "purchase"
 """The kind of its saga and of its ledger entry."""
-FIRST_ATTEMPT = 1
-"""Of a key, which has no second one. Stored keys may have more attempts; the last one counts."""
 
 
 class PurchaseNotFound(NotFound):
@@ -71,11 +69,10 @@ AT_THE_PROVIDER = [PurchaseSagaState.CHARGING, PurchaseSagaState.REFUNDING]
 @dataclass(frozen=True, slots=True)
 class Purchase:
     """A requested purchase. `purchase_id` is also the id of its charge and its ledger entry;
-    `intent_id` is the same for all attempts."""
+    `intent_id` names its player and key. A key has one purchase."""
 
     purchase_id: str
     intent_id: str
-    attempt: int
     user_id: str
     amount_gems: int
     price_minor: int

@@ -16,13 +16,13 @@ _FACTS = [field.name for field in fields(Purchase)]
 
 def insert_purchases(cursor: Cursor, purchases: Sequence[Purchase]) -> Mapping[str, PurchaseRecord]:
     """Records requested purchases; their players must exist. Returns those that were recorded
-    now, by id; of the others that attempt is already stored. Transactions that record the same
-    purchases wait for one another, in one order."""
+    now, by id; the intents of the others have a purchase already. Transactions that record the
+    same purchases wait for one another, in one order."""
     cursor.execute(
         """
-        INSERT INTO purchase (purchase_id, intent_id, attempt, user_id, amount,
+        INSERT INTO purchase (purchase_id, intent_id, user_id, amount,
                               price_minor, currency, payment_method, provider)
-        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::int[], %s::uuid[], %s::bigint[],
+        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::bigint[],
                              %s::bigint[], %s::text[], %s::text[], %s::text[])
             AS requested (purchase_id, intent_id) ORDER BY intent_id
         ON CONFLICT DO NOTHING RETURNING purchase_id::text, number, created_at
@@ -64,7 +64,7 @@ def forget_declined(cursor: Cursor, age: timedelta, max_count: int) -> int:
 
 
 _SELECT = """
-SELECT purchase.number, purchase_id::text, intent_id::text, attempt, purchase.user_id::text,
+SELECT purchase.number, purchase_id::text, intent_id::text, purchase.user_id::text,
        purchase.amount, purchase.price_minor, currency, payment_method, provider,
        coalesce(outcome, 'pending'), coalesce(reason, ''), balance_after,
        extract(epoch FROM now() - purchase.created_at)::float8,
@@ -83,8 +83,8 @@ def find_purchases(cursor: Cursor, purchase_ids: Collection[str]) -> Mapping[str
     return {record.purchase.purchase_id: record for record in _records(cursor)}
 
 
-def find_last_attempts(cursor: Cursor, intent_ids: Collection[str]) -> Mapping[str, PurchaseRecord]:
-    """The newest purchase of each intent that has one."""
+def find_by_intents(cursor: Cursor, intent_ids: Collection[str]) -> Mapping[str, PurchaseRecord]:
+    """The purchases of those intents that have one, by intent."""
     # Most intents are new. To plan the joins costs more than to see that nothing is stored.
     cursor.execute(
         "SELECT intent_id::text FROM purchase WHERE intent_id = ANY(%s::uuid[])",
@@ -93,9 +93,7 @@ def find_last_attempts(cursor: Cursor, intent_ids: Collection[str]) -> Mapping[s
     stored = {intent_id for (intent_id,) in cursor.fetchall()}
     if not stored:
         return {}
-    cursor.execute(
-        f"{_SELECT} WHERE intent_id = ANY(%s::uuid[]) ORDER BY attempt", (array_of_plain(stored),)
-    )
+    cursor.execute(f"{_SELECT} WHERE intent_id = ANY(%s::uuid[])", (array_of_plain(stored),))
     return {record.purchase.intent_id: record for record in _records(cursor)}
 
 

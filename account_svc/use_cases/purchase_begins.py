@@ -19,7 +19,6 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from account_svc.domain.accounts import UserNotFound
 from account_svc.domain.prices import Price
 from account_svc.domain.purchases import (
-    FIRST_ATTEMPT,
     PURCHASE,
     Purchase,
     PurchaseRecord,
@@ -84,7 +83,7 @@ class PurchaseBegins:
             raise IdempotencyKeyInUse from error
 
     def _begin(self, cursor: Cursor, orders: Sequence[Order]) -> Sequence[Begun | MeshError]:
-        stored = dict(storage.find_last_attempts(cursor, {each.intent_id for each in orders}))
+        stored = dict(storage.find_by_intents(cursor, {each.intent_id for each in orders}))
         refusals, new = self._judge(
             cursor, [order for order in orders if order.intent_id not in stored]
         )
@@ -101,7 +100,7 @@ class PurchaseBegins:
             stored.update({each.purchase.intent_id: each for each in begun.values()})
             if others := new.keys() - stored.keys():
                 # Concurrent transactions have stored these.
-                stored.update(storage.find_last_attempts(cursor, others))
+                stored.update(storage.find_by_intents(cursor, others))
         return [
             refusals[order]
             if order in refusals
@@ -141,7 +140,6 @@ class PurchaseBegins:
         return Purchase(
             self._new_id(),
             order.intent_id,
-            FIRST_ATTEMPT,
             order.user_id,
             order.amount_gems,
             self._price.of(order.amount_gems),

@@ -140,10 +140,9 @@ class Parties:
 
 @dataclass(frozen=True, slots=True)
 class Gift:
-    """A requested gift. `gift_id` is the permanent id of this attempt, its fee and its saga; no
-    other attempt ever has it, also when the key is used again after this one was removed.
-    `intent_id` names its sender and key. A key has one attempt; stored keys may have more, of
-    which the last one counts."""
+    """A requested gift. `gift_id` is the permanent id of this gift, its fee and its saga; no
+    other gift ever has it, also when the key is used again after this one was removed.
+    `intent_id` names its sender and key. A key has one gift."""
 
     gift_id: str
     intent_id: str
@@ -152,7 +151,6 @@ class Gift:
     item_id: int
     count: int
     fee_gems: int
-    attempt: int = 1
 
     def matches(self, to: str, item_id: int, count: int) -> bool:
         """Whether these are the parameters of the gift's request."""

@@ -77,19 +77,18 @@ def find_item(cursor: Cursor, item_id: int) -> Item | None:
 
 
 def insert_gift(cursor: Cursor, gift: Gift, item: Item) -> bool:
-    """Records a requested gift, with its item as it is now; False when that attempt at its intent
-    is already stored."""
+    """Records a requested gift, with its item as it is now; False when its intent has a gift
+    already."""
     cursor.execute(
         """
-        INSERT INTO gift (gift_id, intent_id, attempt, sender_id, sender_name,
+        INSERT INTO gift (gift_id, intent_id, sender_id, sender_name,
                           receiver_id, receiver_name, item_id, count, fee, item_name, item_rarity)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT DO NOTHING RETURNING 1
         """,
         (
             gift.gift_id,
             gift.intent_id,
-            gift.attempt,
             gift.sender.user_id,
             gift.sender.username,
             gift.receiver.user_id,
@@ -143,7 +142,7 @@ def forget_refused(cursor: Cursor, age: timedelta, max_count: int) -> int:
 
 
 _SELECT_GIFT = """
-SELECT gift.number, gift_id::text, gift.intent_id::text, gift.attempt,
+SELECT gift.number, gift_id::text, gift.intent_id::text,
        gift.sender_id::text, gift.sender_name, gift.receiver_id::text, gift.receiver_name,
        gift.item_id, gift.count, gift.fee, gift.item_name, gift.item_rarity,
        gift_outcome.delivered, coalesce(gift_outcome.reason, ''), gift.created_at
@@ -157,15 +156,15 @@ def find_gifts(cursor: Cursor, gift_ids: Collection[str]) -> Mapping[str, GiftRe
     return {record.gift.gift_id: record for record in _records(cursor)}
 
 
-def find_last_attempt(cursor: Cursor, intent_id: str) -> GiftRecord | None:
-    """The newest gift of a request."""
-    return find_last_attempts(cursor, [intent_id]).get(intent_id)
+def find_by_intent(cursor: Cursor, intent_id: str) -> GiftRecord | None:
+    """The gift of an intent, if it has one."""
+    return find_by_intents(cursor, [intent_id]).get(intent_id)
 
 
-def find_last_attempts(cursor: Cursor, intent_ids: Collection[str]) -> Mapping[str, GiftRecord]:
-    """The newest gift of each request that has one."""
+def find_by_intents(cursor: Cursor, intent_ids: Collection[str]) -> Mapping[str, GiftRecord]:
+    """The gifts of those intents that have one, by intent."""
     cursor.execute(
-        f"{_SELECT_GIFT} WHERE intent_id = ANY(%s::uuid[]) ORDER BY attempt",
+        f"{_SELECT_GIFT} WHERE intent_id = ANY(%s::uuid[])",
         (array_of_plain(intent_ids),),
     )
     return {record.gift.intent_id: record for record in _records(cursor)}
@@ -209,7 +208,6 @@ def _records(cursor: Cursor) -> list[GiftRecord]:
                 item_id,
                 count,
                 fee,
-                attempt,
             ),
             Item(id=item_id, name=name, rarity=Rarity(rarity)),
             _STATES[delivered],
@@ -220,7 +218,6 @@ def _records(cursor: Cursor) -> list[GiftRecord]:
             number,
             gift_id,
             intent_id,
-            attempt,
             sender_id,
             sender,
             receiver_id,

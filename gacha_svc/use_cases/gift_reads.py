@@ -18,12 +18,10 @@ def gift_reads(database: Database) -> CoalescedRead[str, GiftRecord]:
     return CoalescedRead(read)
 
 
-def last_attempt_reads(database: Database) -> CoalescedRead[str, GiftRecord]:
-    """The newest gift of each intent, by intent id."""
+def gift_reads_by_intent(database: Database) -> CoalescedRead[str, GiftRecord]:
+    """Gifts by intent id."""
 
     async def read(intent_ids: Collection[str]) -> Mapping[str, GiftRecord]:
-        return await database.autocommit(
-            lambda cursor: storage.find_last_attempts(cursor, intent_ids)
-        )
+        return await database.autocommit(lambda cursor: storage.find_by_intents(cursor, intent_ids))
 
     return CoalescedRead(read)

@@ -27,7 +27,7 @@ from gacha_svc.domain.gifts import (
     check_gift,
 )
 from gacha_svc.storage import gifts as storage
-from gacha_svc.use_cases.gift_reads import gift_reads, last_attempt_reads
+from gacha_svc.use_cases.gift_reads import gift_reads, gift_reads_by_intent
 from gacha_svc.use_cases.gift_saga import GiftSagaState
 from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
@@ -63,7 +63,7 @@ class Gifts:
         instances that begin some at the same moment do not see those of one another."""
         self._database = database
         self._gifts = gift_reads(database)
-        self._last_attempts = last_attempt_reads(database)
+        self._by_intent = gift_reads_by_intent(database)
         self._players = players
         self._sagas = sagas
         self._fee_gems = fee_gems
@@ -95,7 +95,7 @@ class Gifts:
             lambda: check_gift(item_id, to, count), lambda: checked_key(idempotency_key)
         )
         intent_id = operation_id(GIFT, user_id, key)
-        begun = await self._last_attempts.get(intent_id)
+        begun = await self._by_intent.get(intent_id)
         saga: Saga | None = None
         if begun is None:
             sender, receiver = await self._both_players(user_id, to, deadline)
@@ -162,7 +162,7 @@ class Gifts:
 
     def _reserve(self, cursor: Cursor, gift: Gift) -> tuple[GiftRecord, Saga | None]:
         storage.wait_briefly_for_locks(cursor)
-        stored = storage.find_last_attempt(cursor, gift.intent_id)
+        stored = storage.find_by_intent(cursor, gift.intent_id)
         if stored is not None:
             return stored, None
         sender_id = gift.sender.user_id
@@ -182,7 +182,7 @@ class Gifts:
             if not storage.take_items(cursor, sender_id, gift.item_id, gift.count):
                 raise ItemNotOwned(storage.count_held(cursor, sender_id, gift.item_id))
             saga = self._sagas.begin(cursor, GIFT, NewSaga(gift.gift_id, sender_id))
-        record = storage.find_last_attempt(cursor, gift.intent_id)
+        record = storage.find_by_intent(cursor, gift.intent_id)
         assert record is not None, "this or an earlier call has stored the gift"
         return record, saga
 

@@ -51,8 +51,8 @@ class Operation:
 
     @property
     def id(self) -> str:
-        """For a pull, its id in both databases. For a purchase or a gift, the id of its request,
-        which may have several attempts."""
+        """For a pull, its id in both databases. For a purchase or a gift, its intent id, which
+        has one purchase or gift."""
         return operation_id(self.kind, self.user_id, self.key)
 
 

@@ -81,9 +81,9 @@ ANALYZE;
 # Half of the foreign gifts were for the reader, and were refused. The others were delivered.
 GACHA = f"""
 INSERT INTO item SELECT n, 'Item ' || n, 'rare', n FROM generate_series(1, {OWN}) AS n;
-INSERT INTO gift (gift_id, intent_id, attempt, sender_id, sender_name, receiver_id, receiver_name,
+INSERT INTO gift (gift_id, intent_id, sender_id, sender_name, receiver_id, receiver_name,
                   item_id, count, fee, item_name, item_rarity)
-    SELECT id, id, 1, CASE WHEN is_own AND n % 2 = 0 THEN '{READER}' WHEN is_own THEN '{SENDER}'
+    SELECT id, id, CASE WHEN is_own AND n % 2 = 0 THEN '{READER}' WHEN is_own THEN '{SENDER}'
                            ELSE id END::uuid,
            'sender', CASE WHEN is_own AND n % 2 = 0 THEN '{SENDER}'
                           WHEN is_own OR n % 2 = 0 THEN '{READER}' ELSE '{SENDER}' END::uuid,
@@ -106,9 +106,9 @@ INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after)
     SELECT CASE WHEN is_own THEN '{READER}'::uuid ELSE id END,
            CASE WHEN is_own THEN n ELSE 1 END, id, 'purchase', 1, CASE WHEN is_own THEN n ELSE 1 END
     FROM row_of;
-INSERT INTO purchase (purchase_id, intent_id, attempt, user_id, amount, price_minor, currency,
+INSERT INTO purchase (purchase_id, intent_id, user_id, amount, price_minor, currency,
                       payment_method, provider)
-    SELECT id, id, 1, CASE WHEN is_own THEN '{READER}'::uuid ELSE id END, 1, 1, 'USD', 'card', 'p'
+    SELECT id, id, CASE WHEN is_own THEN '{READER}'::uuid ELSE id END, 1, 1, 'USD', 'card', 'p'
     FROM row_of;
 INSERT INTO purchase_outcome (purchase_id, outcome, reason)
     SELECT id, 'credited', '' FROM row_of;

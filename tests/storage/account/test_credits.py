@@ -49,9 +49,7 @@ async def paid_purchase(
     shop: Shop, user_id: str, gems: int = 1, state: str = PurchaseSagaState.PAID
 ) -> Paid:
     purchase_id = str(uuid4())
-    purchase = Purchase(
-        purchase_id, str(uuid4()), 1, user_id, gems, 99, "USD", "credit_card", "fake"
-    )
+    purchase = Purchase(purchase_id, str(uuid4()), user_id, gems, 99, "USD", "credit_card", "fake")
 
     def store(cursor: Cursor) -> Paid:
         storage.insert_purchases(cursor, [purchase])

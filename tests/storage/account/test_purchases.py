@@ -18,8 +18,6 @@ from account_svc.domain.payments import (
 )
 from account_svc.domain.prices import MAX_PURCHASE_GEMS
 from account_svc.domain.purchases import (
-    FIRST_ATTEMPT,
-    PURCHASE,
     Purchase,
     PurchaseNotFound,
     PurchaseState,
@@ -29,7 +27,7 @@ from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
 from account_svc.use_cases.purchase_begins import Order, PurchaseBegins
 from account_svc.use_cases.purchases import Purchases
-from mesh.contract.idempotency import IdempotencyKeyInUse, IdempotencyKeyReused, operation_id
+from mesh.contract.idempotency import IdempotencyKeyInUse, IdempotencyKeyReused
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
 from mesh.saga.runner import SagaLimits
@@ -227,24 +225,17 @@ async def test_a_purchase_takes_three_transactions_and_reads_nothing_again(
 async def test_a_purchase_whose_transaction_hangs_elsewhere_holds_up_no_other(
     shop: Shop, mira: str
 ) -> None:
-    def purchase_of(order: Order) -> Purchase:
-        purchase_id = operation_id(PURCHASE, order.intent_id, str(FIRST_ATTEMPT))
-        return Purchase(
-            purchase_id, order.intent_id, FIRST_ATTEMPT, mira, 1, 99, "USD", "credit_card", "fake"
-        )
-
     name, price = shop.provider.name, PRICES.price
     begins = PurchaseBegins(
         shop.database, shop.instance()[1], provider_name=name, price=price, max_pending=64
     )
     hanging = Order(str(uuid4()), mira, 1, "credit_card")
+    stored = Purchase(str(uuid4()), hanging.intent_id, mira, 1, 99, "USD", "credit_card", "fake")
     others = [
         Order(str(uuid4()), await shop.register(player), 1, "credit_card")
         for player in ("bela", "dora")
     ]
-    async with held(
-        shop.database, lambda cursor: storage.insert_purchases(cursor, [purchase_of(hanging)])
-    ):
+    async with held(shop.database, lambda cursor: storage.insert_purchases(cursor, [stored])):
         waiting = asyncio.create_task(begins.begin(hanging))
         async with asyncio.timeout(3):
             for order in others:
@@ -254,7 +245,7 @@ async def test_a_purchase_whose_transaction_hangs_elsewhere_holds_up_no_other(
         with pytest.raises(IdempotencyKeyInUse):
             await waiting
     record, saga = await begins.begin(hanging)
-    assert (record.purchase, saga) == (purchase_of(hanging), None)
+    assert (record.purchase, saga) == (stored, None)
 
 
 async def test_transactions_that_record_the_same_purchases_do_so_in_one_order(
@@ -262,7 +253,7 @@ async def test_transactions_that_record_the_same_purchases_do_so_in_one_order(
 ) -> None:
     """Otherwise they would wait for one another."""
     wanted = [
-        Purchase(str(uuid4()), str(uuid4()), 1, mira, 1, 99, "USD", "credit_card", "fake")
+        Purchase(str(uuid4()), str(uuid4()), mira, 1, 99, "USD", "credit_card", "fake")
         for _ in range(20)
     ]
     recorded = await shop.database.transaction(

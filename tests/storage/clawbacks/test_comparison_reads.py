@@ -34,9 +34,9 @@ CREATE TEMPORARY TABLE row_of AS
     SELECT n, lpad(to_hex(n), 32, '0')::uuid AS id,
            to_timestamp({SINCE} + (n - 1)::bigint * {DAY_SECONDS} / {OF_A_DAY}) AS at
     FROM generate_series(1, {ROW_COUNT}) AS n;
-INSERT INTO purchase (purchase_id, intent_id, attempt, user_id, amount, price_minor, currency,
+INSERT INTO purchase (purchase_id, intent_id, user_id, amount, price_minor, currency,
                       payment_method, provider, created_at)
-    SELECT id, id, 1, id, 1, 1, 'USD', 'card', 'p', at FROM row_of ORDER BY n;
+    SELECT id, id, id, 1, 1, 'USD', 'card', 'p', at FROM row_of ORDER BY n;
 INSERT INTO purchase_outcome (purchase_id, outcome, reason, created_at)
     SELECT id, 'credited', '', at FROM row_of ORDER BY n;
 INSERT INTO clawback (clawback_id, purchase_id, kind, reversal_id, charge_id, amount_minor, state,

@@ -15,7 +15,7 @@ CHARGE = "ch_1"
 
 
 def purchase(amount_gems: int = 100, price_minor: int = 99) -> Purchase:
-    return Purchase("p", "i", 1, "mira", amount_gems, price_minor, "USD", "credit_card", "sandbox")
+    return Purchase("p", "i", "mira", amount_gems, price_minor, "USD", "credit_card", "sandbox")
 
 
 def refund(name: str, amount_minor: int, state: ReversalState) -> Reversal:

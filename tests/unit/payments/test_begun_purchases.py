@@ -6,7 +6,7 @@ from account_svc.domain.purchases import Purchase, PurchaseRecord, PurchaseState
 from account_svc.use_cases.purchase_reads import BegunPurchases
 from mesh.postgres.database import Database
 
-PURCHASE = Purchase("id", "intent", 1, "mira", 5, 99, "USD", "credit_card", "sandbox")
+PURCHASE = Purchase("id", "intent", "mira", 5, 99, "USD", "credit_card", "sandbox")
 
 
 async def test_a_kept_purchase_is_not_read_and_its_age_grows() -> None:
