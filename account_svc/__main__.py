@@ -33,9 +33,9 @@ from account_svc.use_cases.debits import apply_debits
 from account_svc.use_cases.gift_fees import GiftFees
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.payment_events import PaymentEvents
-from account_svc.use_cases.purchase_reads import BegunPurchases
-from account_svc.use_cases.purchase_saga import PurchaseSaga
-from account_svc.use_cases.purchases import Purchases
+from account_svc.use_cases.purchasing.purchases import Purchases
+from account_svc.use_cases.purchasing.reads import BegunPurchases
+from account_svc.use_cases.purchasing.saga import PurchaseSaga
 from account_svc.use_cases.retention import retention_of
 from account_svc.use_cases.sessions import EndedSessionList, Sessions
 from mesh.contract.terms import WorkKind

@@ -5,7 +5,7 @@ from account_svc.domain.purchases import PurchaseState
 from account_svc.domain.wallets import LedgerEntry
 from account_svc.rpc.signing_keys import json_web_key
 from account_svc.use_cases.accounts import Accounts
-from account_svc.use_cases.purchases import Purchases
+from account_svc.use_cases.purchasing.purchases import Purchases
 from mesh.serving.dispatch import Call
 from protos.account.v1 import account_pb2
 

@@ -2,7 +2,7 @@
 
 from account_svc.domain.prices import PriceList
 from account_svc.domain.purchases import PurchaseRecord
-from account_svc.use_cases.purchases import Purchases
+from account_svc.use_cases.purchasing.purchases import Purchases
 from mesh.contract.identifiers import checked_uuid
 from mesh.serving.dispatch import Call
 from protos.account.v1 import purchases_pb2

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.gachactl.mesh_report import print_examples
-from tests.e2e.operate.readme import examples
+from tests.e2e.docs.readme import examples
 
 PAGES = ("README.md", "docs/sessions.md")
 PROGRAMS = ("curl", "grpcurl", "ghz", ".venv/bin/gachactl")

@@ -25,9 +25,9 @@ from account_svc.domain.reversals import Reversal
 from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import clawbacks as storage
 from account_svc.storage import wallets
-from account_svc.use_cases.credits import WalletBusy
-from account_svc.use_cases.purchase_reads import purchase_reads
-from account_svc.use_cases.purchase_saga import OtherProvider
+from account_svc.use_cases.purchasing.credits import WalletBusy
+from account_svc.use_cases.purchasing.reads import purchase_reads
+from account_svc.use_cases.purchasing.saga import OtherProvider
 from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline, within
 from mesh.failpoints import Failpoint, no_failpoint

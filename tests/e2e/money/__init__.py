@@ -1,1 +1,1 @@
-"""Money that goes back at the payment provider, on a whole mesh."""
+"""Money on a whole mesh: purchases, the payment provider, and money that goes back there."""

@@ -28,11 +28,11 @@ from account_svc.domain.purchases import (
 )
 from account_svc.domain.reversals import Reversal, ReversalKind, ReversalState, ReversedCharge
 from account_svc.domain.wallets import MAX_BALANCE_GEMS
-from account_svc.use_cases.credits import Credits
 from account_svc.use_cases.login_guard import LoginGuard
-from account_svc.use_cases.purchase_reads import BegunPurchases
-from account_svc.use_cases.purchase_saga import PurchaseSaga
-from account_svc.use_cases.purchases import Purchases
+from account_svc.use_cases.purchasing.credits import Credits
+from account_svc.use_cases.purchasing.purchases import Purchases
+from account_svc.use_cases.purchasing.reads import BegunPurchases
+from account_svc.use_cases.purchasing.saga import PurchaseSaga
 from mesh.deadlines import Deadline
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database

@@ -16,8 +16,8 @@ from account_svc.domain.gift_fees import GiftFee
 from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseSagaState, PurchaseState
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
-from account_svc.use_cases.credits import Paid, WalletBusy
 from account_svc.use_cases.gift_fees import GiftFees
+from account_svc.use_cases.purchasing.credits import Paid, WalletBusy
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database, LostRace
 from mesh.saga import rows, turns

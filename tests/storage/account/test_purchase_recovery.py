@@ -21,7 +21,7 @@ from account_svc.domain.purchases import (
 )
 from account_svc.domain.wallets import BalanceLimit
 from account_svc.use_cases.debits import apply_debits
-from account_svc.use_cases.purchases import Purchases
+from account_svc.use_cases.purchasing.purchases import Purchases
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
 from mesh.txn.model import Operation

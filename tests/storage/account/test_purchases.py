@@ -25,8 +25,8 @@ from account_svc.domain.purchases import (
 from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
-from account_svc.use_cases.purchase_begins import Order, PurchaseBegins
-from account_svc.use_cases.purchases import Purchases
+from account_svc.use_cases.purchasing.begins import Order, PurchaseBegins
+from account_svc.use_cases.purchasing.purchases import Purchases
 from mesh.contract.idempotency import IdempotencyKeyInUse, IdempotencyKeyReused
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database

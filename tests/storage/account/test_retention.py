@@ -14,7 +14,7 @@ from account_svc.domain.payments import PaymentDeclined
 from account_svc.domain.purchases import PurchaseState
 from account_svc.storage import gift_fees, purchases
 from account_svc.use_cases.gift_fees import GiftFees
-from account_svc.use_cases.purchases import Purchases
+from account_svc.use_cases.purchasing.purchases import Purchases
 from account_svc.use_cases.retention import retention_of
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database

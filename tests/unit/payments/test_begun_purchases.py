@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from account_svc.domain.purchases import Purchase, PurchaseRecord, PurchaseState
-from account_svc.use_cases.purchase_reads import BegunPurchases
+from account_svc.use_cases.purchasing.reads import BegunPurchases
 from mesh.postgres.database import Database
 
 PURCHASE = Purchase("id", "intent", "mira", 5, 99, "USD", "credit_card", "sandbox")

@@ -3,7 +3,7 @@
 import pytest
 
 from gacha_svc.adapters.catalog_file.catalog import parse_catalog
-from tests.unit.gacha.catalog_files import RULES, SECOND_BANNER, SMALL, faults_of
+from tests.unit.gacha.catalog.catalog_files import RULES, SECOND_BANNER, SMALL, faults_of
 
 PERCENTAGE = "must be a percentage from 0 to 100 with at most 4 decimals, such as 0.6"
 

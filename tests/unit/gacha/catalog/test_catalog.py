@@ -11,7 +11,7 @@ from gacha_svc.adapters.catalog_file.catalog import parse_catalog
 from gacha_svc.domain.errors import InvalidCatalog
 from gacha_svc.domain.odds.published import disclose
 from gacha_svc.domain.rarities import RARITIES, Rarity
-from tests.unit.gacha.catalog_files import SMALL, faults_of
+from tests.unit.gacha.catalog.catalog_files import SMALL, faults_of
 
 SHIPPED = (Path(gacha_svc.__file__).parent / "catalog.yaml").read_bytes()
 

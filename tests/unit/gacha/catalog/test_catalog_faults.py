@@ -6,7 +6,7 @@ import pytest
 
 from gacha_svc.adapters.catalog_file.catalog import MAX_CATALOG_BYTES
 from gacha_svc.adapters.catalog_file.fault_lines import MAX_FAULTS
-from tests.unit.gacha.catalog_files import RULES, SECOND_BANNER, SMALL, faults_of
+from tests.unit.gacha.catalog.catalog_files import RULES, SECOND_BANNER, SMALL, faults_of
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from deploy.local.layout import REPOSITORY
 from proof.stack import Mesh
 from tests.e2e import tools
-from tests.e2e.operate.readme import Example, examples, unmarked_calls
+from tests.e2e.docs.readme import Example, examples, unmarked_calls
 
 README = REPOSITORY / "README.md"
 PAGES = ("docs/sessions.md",)

@@ -21,9 +21,9 @@ from account_svc.domain.purchases import (
 )
 from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import purchases as storage
-from account_svc.use_cases.credits import BALANCE_AFTER_GEMS
-from account_svc.use_cases.purchase_begins import Order, PurchaseBegins
-from account_svc.use_cases.purchase_reads import BegunPurchases, purchase_reads
+from account_svc.use_cases.purchasing.begins import Order, PurchaseBegins
+from account_svc.use_cases.purchasing.credits import BALANCE_AFTER_GEMS
+from account_svc.use_cases.purchasing.reads import BegunPurchases, purchase_reads
 from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
 from mesh.contract.pages import checked_page

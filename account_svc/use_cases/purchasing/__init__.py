@@ -1,0 +1,1 @@
+"""Purchases of gems: they begin, are paid, and are credited."""

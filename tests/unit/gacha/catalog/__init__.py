@@ -1,0 +1,1 @@
+"""The reader of catalog files: accepted files, and the faults of others."""
