@@ -47,7 +47,7 @@ class Clawback:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ClawbackUpdate:
     """The next state of one clawback, and the change of the wallet that belongs to it, if any."""
 
     clawback: Clawback
@@ -74,9 +74,9 @@ def total_of(purchase: Purchase, clawbacks: Sequence[Clawback]) -> ClawbackTotal
     return ClawbackTotal(given_back_minor, gems_for(purchase, given_back_minor))
 
 
-def steps(
+def updates(
     purchase: Purchase, stored: Sequence[Clawback], reversals: Sequence[Reversal]
-) -> list[Step]:
+) -> list[ClawbackUpdate]:
     """What to store and to change so that the purchase follows its reversals. Empty when it does.
 
     A reversal that is older than what is stored of it changes nothing.
@@ -84,23 +84,23 @@ def steps(
     by_id: dict[tuple[ReversalKind, str], Clawback] = {
         (each.kind, each.reversal_id): each for each in stored
     }
-    taken: list[Step] = []
+    made: list[ClawbackUpdate] = []
     for reversal in sorted(reversals, key=lambda each: (each.kind, each.reversal_id)):
         known = by_id.get((reversal.kind, reversal.reversal_id))
         if known is not None and not known.state.is_before(reversal.state):
             continue
-        step = _step(purchase, by_id, known, reversal)
-        by_id[reversal.kind, reversal.reversal_id] = step.clawback
-        taken.append(step)
-    return taken
+        update = _update(purchase, by_id, known, reversal)
+        by_id[reversal.kind, reversal.reversal_id] = update.clawback
+        made.append(update)
+    return made
 
 
-def _step(
+def _update(
     purchase: Purchase,
     by_id: Mapping[tuple[ReversalKind, str], Clawback],
     known: Clawback | None,
     reversal: Reversal,
-) -> Step:
+) -> ClawbackUpdate:
     total = total_of(purchase, list(by_id.values()))
     if known is None:
         new = Clawback(
@@ -112,18 +112,18 @@ def _step(
             taken_gems=0,
         )
         if not new.stands:
-            return Step(new, None)
+            return ClawbackUpdate(new, None)
         grown_minor = total.given_back_minor + new.amount_minor
         new = replace(new, taken_gems=gems_for(purchase, grown_minor) - total.taken_gems)
         change = _change(purchase, new.clawback_id, new.kind, -new.taken_gems, may_owe=True)
-        return Step(new, change)
+        return ClawbackUpdate(new, change)
     moved = replace(known, state=reversal.state)
     if moved.stands:
-        return Step(moved, None)
+        return ClawbackUpdate(moved, None)
     left_minor = total.given_back_minor - known.amount_minor
     moved = replace(moved, returned_gems=total.taken_gems - gems_for(purchase, left_minor))
     kind = moved.kind.undone_kind
-    return Step(moved, _change(purchase, moved.return_id, kind, moved.returned_gems))
+    return ClawbackUpdate(moved, _change(purchase, moved.return_id, kind, moved.returned_gems))
 
 
 def _change(

@@ -18,7 +18,7 @@ from collections.abc import Collection
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from account_svc.domain.clawbacks.gems import CLAWBACK, Step, steps, total_of
+from account_svc.domain.clawbacks.gems import CLAWBACK, ClawbackUpdate, total_of, updates
 from account_svc.domain.payments import PaymentProvider
 from account_svc.domain.purchases import Purchase, PurchaseState, purchase_id_of
 from account_svc.domain.reversals import Reversal
@@ -94,7 +94,7 @@ class ClawbackSaga:
         stored = await self._database.autocommit(
             lambda cursor: storage.list_clawbacks(cursor, purchase.purchase_id)
         )
-        return bool(steps(purchase, stored, reversals))
+        return bool(updates(purchase, stored, reversals))
 
     async def _claw_back(
         self,
@@ -105,33 +105,33 @@ class ClawbackSaga:
     ) -> Saga:
         """Applies what has changed and ends the saga, in one transaction. Raises WalletBusy."""
 
-        def work(cursor: Cursor) -> tuple[Saga, list[Step]]:
-            taken = follow_reversals(cursor, purchase, reversals)
-            return rows.move(cursor, self.definition, Transition(saga, FOLLOWED)), taken
+        def work(cursor: Cursor) -> tuple[Saga, list[ClawbackUpdate]]:
+            made = follow_reversals(cursor, purchase, reversals)
+            return rows.move(cursor, self.definition, Transition(saga, FOLLOWED)), made
 
         try:
             await within(deadline, self._database.room_to_wait.acquire())
             try:
-                moved, taken = await self._database.transaction(work)
+                moved, made = await self._database.transaction(work)
             finally:
                 self._database.room_to_wait.release()
         except (LockTimeout, TimeoutError):
             raise WalletBusy("Other transactions hold the wallet; try again soon.") from None
-        for step in taken:
+        for update in made:
             log.info(
                 "follow_reversal",
                 purchase_id=purchase.purchase_id,
-                reversal_id=step.clawback.reversal_id,
-                kind=step.clawback.kind,
-                state=step.clawback.state,
-                amount_gems=step.change.amount_gems if step.change is not None else 0,
+                reversal_id=update.clawback.reversal_id,
+                kind=update.clawback.kind,
+                state=update.clawback.state,
+                amount_gems=update.change.amount_gems if update.change is not None else 0,
             )
         return moved
 
 
 def follow_reversals(
     cursor: Cursor, purchase: Purchase, reversals: tuple[Reversal, ...]
-) -> list[Step]:
+) -> list[ClawbackUpdate]:
     """Takes back or returns gems until a credited purchase has followed its reversals. Returns
     what was done. Idempotent. Waits for the wallet no longer than its lock timeout.
 
@@ -139,16 +139,16 @@ def follow_reversals(
     """
     wallets.wait_for_wallets(cursor, [purchase.user_id])
     stored = storage.list_clawbacks(cursor, purchase.purchase_id)
-    taken = steps(purchase, stored, reversals)
-    if not taken:
+    made = updates(purchase, stored, reversals)
+    if not made:
         return []
-    for step in taken:
-        if step.change is not None and not wallets.change_balances(cursor, [step.change]):
+    for update in made:
+        if update.change is not None and not wallets.change_balances(cursor, [update.change]):
             raise BalanceLimit
-    changed = [step.clawback for step in taken]
+    changed = [update.clawback for update in made]
     current = {each.clawback_id: each for each in (*stored, *changed)}
     storage.store_clawbacks(cursor, purchase, changed, total_of(purchase, list(current.values())))
-    return taken
+    return made
 
 
 def begin_following(cursor: Cursor, charge_ids: Collection[str], occasion: str) -> int:

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from account_svc.domain.clawbacks.gems import Clawback, gems_for, steps, total_of
+from account_svc.domain.clawbacks.gems import Clawback, gems_for, total_of, updates
 from account_svc.domain.purchases import Purchase
 from account_svc.domain.reversals import Reversal, ReversalKind, ReversalState
 
@@ -31,11 +31,11 @@ class Books:
     moved_gems: int = 0
 
     def see(self, *reversals: Reversal) -> None:
-        for step in steps(self.purchase, self.stored, reversals):
-            kept = [each for each in self.stored if each.clawback_id != step.clawback.clawback_id]
-            self.stored = [*kept, step.clawback]
-            change_gems = step.change.amount_gems if step.change is not None else 0
-            assert step.change is None or change_gems != 0
+        for update in updates(self.purchase, self.stored, reversals):
+            kept = [each for each in self.stored if each.clawback_id != update.clawback.clawback_id]
+            self.stored = [*kept, update.clawback]
+            change_gems = update.change.amount_gems if update.change is not None else 0
+            assert update.change is None or change_gems != 0
             self.moved_gems += change_gems
 
     def end(self) -> tuple[int, dict[str, ReversalState]]:
