@@ -19,7 +19,7 @@ from gateway_http.compose import Limits, compose_edge, compose_router, ended_con
 from gateway_http.config import GatewaySettings
 from gateway_http.describing.pages import Presence
 from gateway_http.edge.edge import Edge
-from gateway_http.edge.operators import Operators
+from gateway_http.edge.members import Members
 from gateway_http.edge.rate_limits.cache import CachedCounts
 from gateway_http.edge.rate_limits.sharing import Sharing
 from gateway_http.listening.bounds import Bounds
@@ -132,7 +132,7 @@ def _gateway(
         presence,
         limits=Limits(settings.max_body_bytes, settings.deadline_seconds),
         new_id=_new_id,
-        operators=Operators(settings.service_keys().find),
+        members=Members(settings.service_keys().find),
         report_url=settings.report_url,
     )
     return Gateway(

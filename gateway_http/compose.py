@@ -19,7 +19,7 @@ from gateway_http.edge.callers import Callers
 from gateway_http.edge.calls_in_flight import CallsInFlight
 from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.edge import Edge
-from gateway_http.edge.operators import Operators
+from gateway_http.edge.members import Members
 from gateway_http.edge.rate_limits.counters import Counters
 from gateway_http.edge.rate_limits.limiter import RateLimiter
 from gateway_http.edge.rate_limits.network_counters import NetworkCounters
@@ -59,7 +59,7 @@ def compose_router(
     *,
     limits: Limits,
     new_id: Callable[[], str],
-    operators: Operators,
+    members: Members,
     report_url: str | None = None,
 ) -> Router:
     """All routes: those of the descriptors, and the gateway's own pages.
@@ -74,7 +74,7 @@ def compose_router(
     router.add("GET", "/readyz", ReadyPage(needed, source, presence), also_head=True)
     states = States(needed, source, presence)
     router.add("GET", "/", HomePage(states, report_url), also_head=True)
-    router.add("GET", "/status", StatusPage(states, operators), also_head=True)
+    router.add("GET", "/status", StatusPage(states, members), also_head=True)
     router.add("GET", "/odds", OddsPage(router, contracts), also_head=True)
     styles = StaticFile(stylesheet(), "text/css; charset=utf-8")
     router.add("GET", STYLESHEET, styles, also_head=True)

@@ -27,7 +27,7 @@ class HomePage:
         self._template = template("home.html")
 
     async def answer(self, request: Request) -> Response:
-        status = self._states.as_json(for_operators=False)
+        status = self._states.as_json(for_members=False)
         if wants_html(request.headers):
             values = {"status": status, "links": LINKS, "report_url": self._report_url}
             return html_response(200, self._template, values)

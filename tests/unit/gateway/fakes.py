@@ -13,7 +13,7 @@ from gateway_http.edge.callers import Callers
 from gateway_http.edge.calls_in_flight import CallsInFlight
 from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.edge import Edge
-from gateway_http.edge.operators import Operators
+from gateway_http.edge.members import Members
 from gateway_http.edge.rate_limits.limiter import RateLimiter
 from gateway_http.edge.refusal_pace import RefusalPace
 from gateway_http.edge.response_headers import ResponseHeaders
@@ -27,7 +27,7 @@ from mesh.deadlines import Deadline
 from mesh.identity.keys import PublicKeys, fixed_keys
 from protos import DESCRIPTORS
 
-NO_OPERATORS = Operators(None)
+NO_MEMBERS = Members(None)
 NO_KEYS = fixed_keys()
 LIMITS = Limits(max_body_bytes=64 * 1024, deadline_seconds=10.0)
 
@@ -124,7 +124,7 @@ def router_for(
     directory: FakeDirectory | None = None,
     presence: Presence | None = None,
     limits: Limits = LIMITS,
-    operators: Operators = NO_OPERATORS,
+    members: Members = NO_MEMBERS,
     report_url: str | None = None,
 ) -> Router:
     return compose_router(
@@ -134,7 +134,7 @@ def router_for(
         presence or Presence("gateway-1", "127.0.0.1:8080", lambda: 0.0),
         limits=limits,
         new_id=counted_ids(),
-        operators=operators,
+        members=members,
         report_url=report_url,
     )
 

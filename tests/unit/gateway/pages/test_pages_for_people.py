@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway_http.app import Gateway
 from gateway_http.describing.pages import Presence
-from gateway_http.edge.operators import Operators
+from gateway_http.edge.members import Members
 from gateway_http.exchange import Headers
 from gateway_http.pages.html import template, wants_html
 from gateway_http.pages.values import Presenter, Section
@@ -82,14 +82,14 @@ async def get(
     path: str,
     caller: FakeCaller | None = None,
     headers: dict[str, str] | None = None,
-    operators: Operators | None = None,
+    members: Members | None = None,
     report_url: str | None = None,
 ) -> Answer:
     router = router_for(
         caller or answering(banner()),
         directory=everyone_alive(),
         presence=Presence("gateway-1", "127.0.0.1:8080", lambda: 0.0),
-        operators=operators or Operators(None),
+        members=members or Members(None),
         report_url=report_url,
     )
     gateway = Gateway(
@@ -258,8 +258,8 @@ async def test_the_home_page_links_to_where_problems_are_reported() -> None:
     assert "mailto" not in (await get("/", headers=BROWSER)).body.decode()
 
 
-def tokens() -> tuple[Operators, Callable[[str, str], dict[str, str]]]:
-    """Operators that know one key as the operators', and headers with tokens that it signs."""
+def tokens() -> tuple[Members, Callable[[str, str], dict[str, str]]]:
+    """Members with one known key, the operators', and headers with tokens that it signs."""
     key = Ed25519PrivateKey.generate()
     kid = key_id(key.public_key())
     known = {kid: ServiceKey("admin", key.public_key())}
@@ -267,32 +267,32 @@ def tokens() -> tuple[Operators, Callable[[str, str], dict[str, str]]]:
     def shown(audience: str, subject: str) -> dict[str, str]:
         return {"authorization": f"Bearer {TokenSigner(key, audience, 60).sign(subject)}"}
 
-    return Operators(known.get), shown
+    return Members(known.get), shown
 
 
 async def test_operators_see_names_and_addresses() -> None:
-    operators, shown = tokens()
+    members, shown = tokens()
     headers = shown(service_audience("gateway_http"), "admin")
-    body = orjson.loads((await get("/status", headers=headers, operators=operators)).body)
+    body = orjson.loads((await get("/status", headers=headers, members=members)).body)
     assert body["gateway"]["id"] == "gateway-1"
     assert body["services"]["account_svc"] == [
         {"id": "account_svc-1", "address": "127.0.0.1:1", "state": "serving"}
     ]
-    page = await get("/status", headers=headers | BROWSER, operators=operators)
+    page = await get("/status", headers=headers | BROWSER, members=members)
     assert "account_svc-1" in page.body.decode()
 
 
 async def test_a_token_that_proves_no_operator_shows_no_more() -> None:
-    operators, shown = tokens()
+    members, shown = tokens()
     headers = shown(PLAYER_AUDIENCE, "11111111-2222-3333-4444-555555555555")
-    answer = await get("/status", headers=headers, operators=operators)
+    answer = await get("/status", headers=headers, members=members)
     assert b"account_svc-1" not in answer.body
     for wrong, reason in (
         ({"authorization": "Bearer x"}, "TOKEN_INVALID"),
         (shown(service_audience("gateway_http"), "gacha_svc"), "TOKEN_INVALID"),
         (shown(service_audience("gacha_svc"), "admin"), "WRONG_AUDIENCE"),
     ):
-        refused = await get("/status", headers=wrong, operators=operators)
+        refused = await get("/status", headers=wrong, members=members)
         assert (refused.status, orjson.loads(refused.body)["reason"]) == (401, reason)
     ignored = await get("/status", headers={"authorization": "Bearer x"})
     assert ignored.status == 200

@@ -1,4 +1,5 @@
-"""Recognizes operators and services by their token, for pages that show them more."""
+"""Recognizes members by their token, for pages that show them more. Members are operators and
+services."""
 
 from gateway_http.exchange import Headers
 from mesh.calls import AUTHORIZATION
@@ -7,15 +8,15 @@ from mesh.errors import PermissionDenied
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import ServiceKeys
 
-_OPERATORS = Rule(Access.SERVICE, frozenset({ADMIN, ANY_SERVICE}))
+_MEMBERS = Rule(Access.SERVICE, frozenset({ADMIN, ANY_SERVICE}))
 
 
-class Operators:
+class Members:
     """Judges the tokens in Authorization headers."""
 
     def __init__(self, service_keys: ServiceKeys | None) -> None:
         """`service_keys` are the public keys of services and operators; without them nobody is
-        an operator here."""
+        a member here."""
         self._authenticator = (
             None
             if service_keys is None
@@ -23,7 +24,7 @@ class Operators:
         )
 
     async def show_everything_to(self, headers: Headers) -> bool:
-        """Whether the request comes from an operator or a service of the mesh.
+        """Whether the request comes from a member.
 
         A request without a token, and a player's, does not. Raises Unauthenticated for a token
         that is expired or unknown, so that an operator learns why less is shown.
@@ -32,7 +33,7 @@ class Operators:
         if token is None or self._authenticator is None:
             return False
         try:
-            await self._authenticator.authenticate({AUTHORIZATION: token}, _OPERATORS)
+            await self._authenticator.authenticate({AUTHORIZATION: token}, _MEMBERS)
         except PermissionDenied:
             return False
         return True
