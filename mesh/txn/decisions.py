@@ -79,14 +79,14 @@ class Decision:
     done_at: datetime | None
 
 
-class Place(NamedTuple):
+class LogPosition(NamedTuple):
     """The position of a decision in the order of decisions."""
 
     decided_at: datetime
     gid: str
 
 
-BEGINNING = Place(datetime.min.replace(tzinfo=UTC), "")
+BEGINNING = LogPosition(datetime.min.replace(tzinfo=UTC), "")
 
 
 class DecisionLog:
@@ -153,11 +153,13 @@ class DecisionLog:
             )
         )
 
-    async def unfinished(self, min_age_seconds: float, after: Place = BEGINNING) -> list[Place]:
+    async def unfinished(
+        self, min_age_seconds: float, after: LogPosition = BEGINNING
+    ) -> list[LogPosition]:
         """The decisions to commit after `after` that are not known to be done, oldest first;
         at most `max_listed`. Empty on a standby."""
 
-        def select(cursor: Cursor) -> list[Place]:
+        def select(cursor: Cursor) -> list[LogPosition]:
             cursor.execute(
                 """
                 SELECT decided_at, gid FROM tx_decision
@@ -167,7 +169,7 @@ class DecisionLog:
                 """,
                 (*after, min_age_seconds, self.max_listed),
             )
-            return [Place(*row) for row in cursor.fetchall()]
+            return [LogPosition(*row) for row in cursor.fetchall()]
 
         return await self._database.autocommit(select)
 

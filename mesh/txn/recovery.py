@@ -155,12 +155,12 @@ class DecisionRecovery:
     async def _finish_next(self, done: set[str]) -> None:
         """Continues where the last round stopped, so that stuck transactions at the front
         cannot starve those behind them."""
-        places = await self._decisions.unfinished(self._min_age_seconds, self._after)
-        for place in places:
-            self._after = place
-            if place.gid not in done and await self._finish(place.gid):
-                done.add(place.gid)
-        if len(places) < self._decisions.max_listed:
+        positions = await self._decisions.unfinished(self._min_age_seconds, self._after)
+        for position in positions:
+            self._after = position
+            if position.gid not in done and await self._finish(position.gid):
+                done.add(position.gid)
+        if len(positions) < self._decisions.max_listed:
             self._after = BEGINNING
 
     async def _finish(self, gid: str) -> bool:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from mesh.errors import Aborted, MeshError, Unavailable
 from mesh.postgres.database import LockTimeout
-from mesh.txn.decisions import BEGINNING, DECIDABLE_SECONDS, Decision, Place
+from mesh.txn.decisions import BEGINNING, DECIDABLE_SECONDS, Decision, LogPosition
 from mesh.txn.decisions import RETENTION_SECONDS as DECISION_SECONDS
 from mesh.txn.model import (
     BUSY,
@@ -295,14 +295,16 @@ class Log:
     def list_decisions(self, gids: Collection[str]) -> list[Decision]:
         return [row.decision(gid) for gid, row in self.rows.items() if gid in gids or row.is_open]
 
-    def unfinished(self, min_age_seconds: float, after: Place = BEGINNING) -> list[Place]:
+    def unfinished(
+        self, min_age_seconds: float, after: LogPosition = BEGINNING
+    ) -> list[LogPosition]:
         latest = self.clock() - min_age_seconds
-        places = [
-            Place(_moment(row.decided_at), gid)
+        positions = [
+            LogPosition(_moment(row.decided_at), gid)
             for gid, row in self.rows.items()
             if row.is_open and row.decided_at <= latest
         ]
-        return sorted(place for place in places if place > after)
+        return sorted(position for position in positions if position > after)
 
     def mark_done(self, gids: Collection[str]) -> None:
         for gid in gids:

@@ -10,7 +10,7 @@ from typing import Any
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.txn.coordinator import Answer, Coordinator, OperationPair
-from mesh.txn.decisions import BEGINNING, MAX_LISTED, Decision, DecisionLog, Place
+from mesh.txn.decisions import BEGINNING, MAX_LISTED, Decision, DecisionLog, LogPosition
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import Branch, Operation, Outcome, Vote
 from mesh.txn.participant import RETENTION_SECONDS, Participant
@@ -79,11 +79,13 @@ class LogClient(DecisionLog):
         found: list[Decision] = await self._send("List", lambda: self._log.list_decisions(gids))
         return found
 
-    async def unfinished(self, min_age_seconds: float, after: Place = BEGINNING) -> list[Place]:
-        places: list[Place] = await self._send(
+    async def unfinished(
+        self, min_age_seconds: float, after: LogPosition = BEGINNING
+    ) -> list[LogPosition]:
+        positions: list[LogPosition] = await self._send(
             "ListUnfinished", lambda: self._log.unfinished(min_age_seconds, after)
         )
-        return places
+        return positions
 
     async def mark_done(self, gids: Collection[str]) -> None:
         shown = " ".join(sorted(gids))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mesh.errors import MeshError, Unavailable
-from mesh.txn.decisions import Place
+from mesh.txn.decisions import LogPosition
 from mesh.txn.model import Branch, No, Yes
 
 MAX_LATE = 24
@@ -111,7 +111,7 @@ def _answer(message: Message, answer: object, error: MeshError | None) -> None:
 def _shown(answer: object) -> str:
     if isinstance(answer, list):
         return ", ".join(_shown(each) for each in answer) or "nothing"
-    if isinstance(answer, (Branch, Place)):
+    if isinstance(answer, (Branch, LogPosition)):
         return answer.gid
     if isinstance(answer, bytes):
         return answer.decode()
