@@ -38,7 +38,7 @@ from account_svc.use_cases.purchasing.reads import BegunPurchases
 from account_svc.use_cases.purchasing.saga import PurchaseSaga
 from account_svc.use_cases.retention import retention_of
 from account_svc.use_cases.sessions import EndedSessionList, Sessions
-from mesh.contract.terms import WorkKind
+from mesh.contract.method_config import WorkKind
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.identity.ended_sessions import EndedSessions
 from mesh.identity.tokens import PLAYER_TOKEN_SECONDS

@@ -25,7 +25,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from mesh.contract.access import Access, Rule, rule_of
-from mesh.contract.terms import Terms, terms_of
+from mesh.contract.method_config import MethodConfig, config_of
 from protos.mesh.v1 import options_pb2
 
 HTTP_BODY = "google.api.HttpBody"
@@ -63,7 +63,7 @@ class Operation:
     rule: Rule
     has_side_effects: bool
     cache_seconds: int
-    terms: Terms
+    config: MethodConfig
     request: Descriptor
     response: Descriptor
     bindings: tuple[Binding, ...]
@@ -176,7 +176,7 @@ def _operations_of(
             rule=rule_of(method.options),
             has_side_effects=method.options.idempotency_level != MethodOptions.NO_SIDE_EFFECTS,
             cache_seconds=method.options.Extensions[options_pb2.cache_seconds],
-            terms=terms_of(method.options),
+            config=config_of(method.options),
             request=pool.FindMessageTypeByName(method.input_type.lstrip(".")),
             response=pool.FindMessageTypeByName(method.output_type.lstrip(".")),
             bindings=tuple(_bindings_of(f"{full_name}.{method.name}", method)),

@@ -33,7 +33,7 @@ from mesh.calls import (
     SheddingCaller,
 )
 from mesh.contract.idempotency import IDEMPOTENCY_KEY
-from mesh.contract.terms import WorkKind
+from mesh.contract.method_config import WorkKind
 from mesh.deadlines import Deadline
 from mesh.errors import Internal, MeshError, Unauthenticated
 
@@ -62,8 +62,8 @@ class RestCall:
         self._decode: Callable[[bytes], Any] = GetMessageClass(operation.response).FromString
         self._encode = encoder.encode
         self._caller = caller
-        self._maximum_seconds = min(maximum_seconds, operation.terms.max_seconds)
-        self._default_seconds = min(maximum_seconds, operation.terms.default_seconds)
+        self._maximum_seconds = min(maximum_seconds, operation.config.max_seconds)
+        self._default_seconds = min(maximum_seconds, operation.config.default_seconds)
         self._max_body_bytes = max_body_bytes
         self._json_names = json_names_of(operation.request, operation.response)
         self._headers = _caching(operation)
@@ -169,5 +169,5 @@ def _limit_class(operation: Operation) -> LimitClass:
     secrets in bodies are too long to guess."""
     if operation.rule.needs_token:
         return LimitClass.PLAYER
-    is_sign_in = operation.terms.work_kind is WorkKind.HASHING
+    is_sign_in = operation.config.work_kind is WorkKind.HASHING
     return LimitClass.SIGN_IN if is_sign_in else LimitClass.ADDRESS

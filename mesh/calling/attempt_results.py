@@ -32,7 +32,7 @@ Pure.
 from mesh.calling.breaker import AttemptResult
 from mesh.calling.transport import ConnectionBroken, NoAnswer, NotCarried
 from mesh.contract.idempotency import IdempotencyKeyInUse
-from mesh.contract.terms import Terms
+from mesh.contract.method_config import MethodConfig
 from mesh.errors import DeadlineExceeded, InDoubt, MeshError, NoKeysYet, Overloaded, Unavailable
 
 _REFUSED_UNSTARTED = (Overloaded.REASON, NoKeysYet.REASON)
@@ -69,13 +69,13 @@ def result_of(error: MeshError) -> AttemptResult:
     return AttemptResult.BROKE if is_break else AttemptResult.ANSWERED
 
 
-def may_go_on(error: MeshError, method: str, terms: Terms) -> bool:
+def may_go_on(error: MeshError, method: str, config: MethodConfig) -> bool:
     """Whether the call may be sent again after an attempt with this error."""
     if isinstance(error, NotCarried):
         return error.may_fit_elsewhere
     if not may_be_alive(error, method):
         return True
-    return terms.repeats and (
+    return config.repeats and (
         isinstance(error, DeadlineExceeded)
         or error.reason in (InDoubt.REASON, IdempotencyKeyInUse.REASON)
         or (isinstance(error, Unavailable) and error.is_about_instance)

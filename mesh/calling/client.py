@@ -38,7 +38,7 @@ from mesh.calling.transport import Transport
 from mesh.calling.unary import UnaryTransport
 from mesh.calls import ALL_INSTANCES_UNAVAILABLE, TRACEPARENT, Metadata
 from mesh.contract.instances import Instance
-from mesh.contract.terms import Terms, terms_of_path
+from mesh.contract.method_config import MethodConfig, config_of_path
 from mesh.deadlines import Deadline
 from mesh.errors import (
     DeadlineExceeded,
@@ -95,7 +95,7 @@ class _Sending:
     request: bytes
     metadata: Metadata
     deadline: Deadline
-    terms: Terms
+    config: MethodConfig
 
 
 class ServiceClient:
@@ -139,7 +139,7 @@ class ServiceClient:
         traceparent = current_traceparent()
         if traceparent and TRACEPARENT not in metadata:
             metadata = {**metadata, TRACEPARENT: traceparent}
-        sending = _Sending(method, request, metadata, deadline, terms_of_path(method))
+        sending = _Sending(method, request, metadata, deadline, config_of_path(method))
         try:
             return await self._call(sending)
         except Unavailable as error:
@@ -148,23 +148,23 @@ class ServiceClient:
 
     def refuse_early(self, method: str) -> None:
         """See `mesh.calls.SheddingCaller`."""
-        terms = terms_of_path(method)
-        held = self._holdoffs.held(terms.work_kind)
+        config = config_of_path(method)
+        held = self._holdoffs.held(config.work_kind)
         if held and all(each in held for each in self._serving_ids):
-            raise self._overloaded(terms)
+            raise self._overloaded(config)
 
     async def _call(self, sending: _Sending) -> bytes:
-        method, terms, deadline = sending.method, sending.terms, sending.deadline
+        method, config, deadline = sending.method, sending.config, sending.deadline
         tries = Tries()
         cause: MeshError | None = None
         # True once an attempt that may change something was sent and not answered for good.
         is_in_doubt = False
         while not deadline.is_over():
             # Hold-offs are read anew for each attempt: other calls may have added some.
-            tries.failed_on.update(self._holdoffs.held(terms.work_kind))
+            tries.failed_on.update(self._holdoffs.held(config.work_kind))
             attempt = self._balancer.pick(tries)
             if attempt is None:
-                error = self._none_left(terms, cause)
+                error = self._none_left(config, cause)
                 did_no_work = isinstance(error, ServiceOverloaded) or not may_be_alive(
                     error, method
                 )
@@ -175,13 +175,13 @@ class ServiceClient:
             try:
                 return await self._attempt(attempt, sending)
             except MeshError as error:
-                if not may_go_on(error, method, terms):
+                if not may_go_on(error, method, config):
                     # Every instance refuses a bad request or token, so the earlier attempt
                     # was refused too. Any other refusal says nothing about that attempt.
                     if is_in_doubt and not isinstance(error, _REFUSED_BY_EVERY_INSTANCE):
                         raise InDoubt from error
                     raise
-                is_in_doubt = is_in_doubt or (terms.changes and may_be_alive(error, method))
+                is_in_doubt = is_in_doubt or (config.changes and may_be_alive(error, method))
                 cause = error
         raise DeadlineExceeded(
             "The call's deadline has passed; repeat it to learn the outcome."
@@ -208,7 +208,7 @@ class ServiceClient:
             result = result_of(error)
             if is_overloaded(error, sending.method):
                 hint_seconds = error.retry_after_seconds
-                self._holdoffs.begin(attempt.instance.id, sending.terms.work_kind, hint_seconds)
+                self._holdoffs.begin(attempt.instance.id, sending.config.work_kind, hint_seconds)
             raise
         finally:
             self._report(attempt, result)
@@ -218,7 +218,7 @@ class ServiceClient:
         timeout_seconds = sending.deadline.remaining_seconds()
         if not attempt.is_last:
             timeout_seconds = min(self._attempt_timeout_seconds, timeout_seconds / 2)
-        if not sending.terms.repeats:
+        if not sending.config.repeats:
             # Once the request is written it cannot be retried, so connect first.
             await self._transport.connect(address, timeout_seconds)
             timeout_seconds = sending.deadline.remaining_seconds()
@@ -239,9 +239,9 @@ class ServiceClient:
             event = "close_breaker" if was_open else "open_breaker"
             log.warning(event, service=self._service, target=attempt.instance.id)
 
-    def _none_left(self, terms: Terms, cause: MeshError | None) -> MeshError:
-        if self._holdoffs.held(terms.work_kind):
-            return self._overloaded(terms)
+    def _none_left(self, config: MethodConfig, cause: MeshError | None) -> MeshError:
+        if self._holdoffs.held(config.work_kind):
+            return self._overloaded(config)
         if cause is not None and result_of(cause) in (
             AttemptResult.ANSWERED,
             AttemptResult.GIVEN_UP,
@@ -249,10 +249,10 @@ class ServiceClient:
             return cause
         return self._all_unavailable(cause)
 
-    def _overloaded(self, terms: Terms) -> ServiceOverloaded:
+    def _overloaded(self, config: MethodConfig) -> ServiceOverloaded:
         return ServiceOverloaded(
             f"{self._service} is overloaded with calls of this kind; repeat the call in a moment.",
-            retry_after_seconds=self._holdoffs.seconds_left(terms.work_kind),
+            retry_after_seconds=self._holdoffs.seconds_left(config.work_kind),
         )
 
     def _all_unavailable(self, cause: MeshError | None) -> AllInstancesUnavailable:

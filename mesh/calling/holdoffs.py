@@ -8,8 +8,8 @@ Pure: no I/O; clock and randomness are arguments.
 
 from collections.abc import Callable, Collection, Iterable
 
+from mesh.contract.method_config import WorkKind
 from mesh.contract.retry_hints import bounded_hint_seconds
-from mesh.contract.terms import WorkKind
 
 SPREAD = 0.25
 """A hint is lengthened by up to this share, so that callers do not all return at once."""

@@ -46,8 +46,8 @@ BOUNDS: Mapping[WorkKind, int] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """How a method may be called, by its proto.
+class MethodConfig:
+    """How a method may be called, by its proto; gRPC's service configuration has the name.
 
     `repeats`: it is safe to retry. `changes`: it may change state.
     """
@@ -66,16 +66,16 @@ class Terms:
         return min(requested_seconds, self.max_seconds)
 
 
-UNKNOWN = Terms()
+UNKNOWN = MethodConfig()
 """For a method without a descriptor; assumes the worst."""
 
 
-def terms_of(options: MethodOptions) -> Terms:
-    """The terms in a method's options."""
+def config_of(options: MethodOptions) -> MethodConfig:
+    """The configuration in a method's options."""
     limits = options.Extensions[options_pb2.limits]
     is_read = options.idempotency_level == options.NO_SIDE_EFFECTS
     max_seconds = limits.max_deadline_ms / 1000 or MAX_DEADLINE_SECONDS
-    return Terms(
+    return MethodConfig(
         work_kind=WorkKind(limits.work_kind or (WorkKind.READING if is_read else WorkKind.WRITING)),
         default_seconds=limits.default_deadline_ms / 1000
         or min(DEFAULT_DEADLINE_SECONDS, max_seconds),
@@ -86,11 +86,11 @@ def terms_of(options: MethodOptions) -> Terms:
 
 
 @cache
-def terms_of_path(path: str) -> Terms:
-    """The terms of the method with that gRPC path, such as
+def config_of_path(path: str) -> MethodConfig:
+    """The configuration of the method with that gRPC path, such as
     "/account.v1.AccountService/Login"; UNKNOWN if there is no such method."""
     try:
         found = descriptor_pool.Default().FindMethodByName(path.strip("/").replace("/", "."))
     except KeyError:
         return UNKNOWN
-    return terms_of(found.GetOptions())
+    return config_of(found.GetOptions())

@@ -15,8 +15,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from mesh.contract.access import Rule, rule_of
 from mesh.contract.idempotency import IDEMPOTENCY_KEY
+from mesh.contract.method_config import UNKNOWN, MethodConfig, config_of
 from mesh.contract.storable_text import storable
-from mesh.contract.terms import UNKNOWN, Terms, terms_of
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -36,7 +36,7 @@ class Method:
     decode: Callable[[bytes], Any]
     function: Callable[[Any, Any], Any]
     encode: Callable[[Any], bytes]
-    terms: Terms = UNKNOWN
+    config: MethodConfig = UNKNOWN
     takes_key: bool = False
 
 
@@ -62,6 +62,6 @@ def methods_of(
             decode=storable(GetMessageClass(method.input_type).FromString),
             function=getattr(implementation, _WORD.sub("_", method.name).lower()),
             encode=GetMessageClass(method.output_type).SerializeToString,
-            terms=terms_of(method.GetOptions()),
+            config=config_of(method.GetOptions()),
             takes_key=IDEMPOTENCY_KEY in method.input_type.fields_by_name,
         )

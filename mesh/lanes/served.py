@@ -17,7 +17,7 @@ from google.rpc import status_pb2
 from mesh.background import was_asked_to_end
 from mesh.calling.unary import MAX_MESSAGE_BYTES
 from mesh.calls import CLIENT_ADDRESS
-from mesh.contract.terms import UNKNOWN
+from mesh.contract.method_config import UNKNOWN
 from mesh.deadlines import Deadline
 from mesh.errors import Internal, MeshError, Unimplemented
 from mesh.lanes.limits import MAX_HELD_CALLS, MAX_HELD_REPLY_BYTES, MessageTooLarge
@@ -140,8 +140,8 @@ class ServedLane:
         self, call_id: int, path: str, request: bytes, metadata: dict[str, str], timeout_ms: int
     ) -> None:
         method = self._dispatcher.find(path)
-        terms = UNKNOWN if method is None else method.terms
-        deadline = Deadline.after(terms.seconds_for(timeout_ms / 1000 if timeout_ms else None))
+        config = UNKNOWN if method is None else method.config
+        deadline = Deadline.after(config.seconds_for(timeout_ms / 1000 if timeout_ms else None))
         response: bytes | None = None
         status: status_pb2.Status | None = None
         try:

@@ -162,14 +162,14 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def _unary(self, method: Method) -> Callable[[bytes, Any, Metadata], Awaitable[bytes]]:
         async def unary(request: bytes, context: Any, metadata: Metadata) -> bytes:
-            deadline = deadline_of(context, method.terms)
+            deadline = deadline_of(context, method.config)
             return await self._dispatcher.handle(method.path, request, metadata, deadline)
 
         return unary
 
     def _streaming(self, method: Method) -> Callable[[bytes, Any, Metadata], AsyncIterator[bytes]]:
         def streaming(request: bytes, context: Any, metadata: Metadata) -> AsyncIterator[bytes]:
-            deadline = deadline_of(context, method.terms)
+            deadline = deadline_of(context, method.config)
             return self._dispatcher.stream(method.path, request, metadata, deadline)
 
         return streaming

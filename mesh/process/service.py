@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 
+from mesh.contract.method_config import WorkKind
 from mesh.contract.methods import methods_of
-from mesh.contract.terms import WorkKind
 from mesh.identity.auth import Authenticator, HasEnded
 from mesh.identity.keys import PublicKeys
 from mesh.process.config import ServiceSettings

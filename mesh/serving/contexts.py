@@ -6,7 +6,7 @@ import grpc
 
 from mesh.addresses import address_of_peer
 from mesh.calls import CLIENT_ADDRESS, REQUEST_ID, Metadata, is_fit_request_id
-from mesh.contract.terms import Terms
+from mesh.contract.method_config import MethodConfig
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.status import DETAILS_KEY, to_status
@@ -25,9 +25,9 @@ def metadata_of(context: Any) -> Metadata:
     return metadata
 
 
-def deadline_of(context: Any, terms: Terms) -> Deadline:
+def deadline_of(context: Any, config: MethodConfig) -> Deadline:
     """The caller's deadline, within what the method allows."""
-    return Deadline.after(terms.seconds_for(context.time_remaining()))
+    return Deadline.after(config.seconds_for(context.time_remaining()))
 
 
 async def abort(context: Any, error: MeshError, metadata: Metadata) -> None:

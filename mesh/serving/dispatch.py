@@ -22,8 +22,8 @@ from google.protobuf.message import DecodeError
 from mesh.calls import CLIENT_ADDRESS, REQUEST_ID, TRACEPARENT, Metadata, is_fit_request_id
 from mesh.contract.access import Rule
 from mesh.contract.idempotency import IDEMPOTENCY_KEY, is_fit_key, new_key
+from mesh.contract.method_config import BOUNDS, WorkKind
 from mesh.contract.methods import Method
-from mesh.contract.terms import BOUNDS, WorkKind
 from mesh.deadlines import Deadline, within
 from mesh.errors import (
     DeadlineExceeded,
@@ -131,7 +131,7 @@ class Dispatcher:
     ) -> bytes:
         """Runs one unary call. Raises only MeshError, and CancelledError when cancelled."""
         method = self._known(path)
-        kind = method.terms.work_kind
+        kind = method.config.work_kind
         bulkhead, gate = self._bulkheads[kind], self._gates.get(kind)
         _enter(bulkhead, path)
         trace_id, key = begin_trace(metadata.get(TRACEPARENT, "")), ""

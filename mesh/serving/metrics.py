@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter
 
-from mesh.contract.terms import WorkKind
+from mesh.contract.method_config import WorkKind
 
 
 class RefusalMetrics:

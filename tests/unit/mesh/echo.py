@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mesh.calling.unary import UnaryTransport
 from mesh.calls import AUTHORIZATION
 from mesh.contract.access import OF_PLAYERS, Rule, of_services
+from mesh.contract.method_config import WorkKind
 from mesh.contract.methods import Method
-from mesh.contract.terms import WorkKind
 from mesh.errors import (
     DeadlineExceeded,
     FailedPrecondition,

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from mesh.contract.method_config import WorkKind
 from mesh.contract.methods import methods_of
-from mesh.contract.terms import WorkKind
 from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, ResourceExhausted
 from mesh.identity.auth import Authenticator

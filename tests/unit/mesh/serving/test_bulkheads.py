@@ -9,9 +9,9 @@ import protos.account.v1.account_pb2
 import protos.gacha.v1.gacha_pb2
 import protos.tx.v1.participant_pb2  # noqa: F401 (puts the methods into the descriptor pool)
 from mesh.calls import AUTHORIZATION
+from mesh.contract.method_config import BOUNDS, MethodConfig, WorkKind, config_of_path
 from mesh.contract.methods import Method
 from mesh.contract.retry_hints import LONGEST_HINT_SECONDS, SHORTEST_HINT_SECONDS
-from mesh.contract.terms import BOUNDS, Terms, WorkKind, terms_of_path
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, Overloaded
 from mesh.identity.auth import Authenticator
@@ -84,7 +84,7 @@ def test_all_kinds_together_are_fewer_than_a_lane_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "terms"),
+    ("path", "config"),
     [
         ("/account.v1.AccountService/Login", (WorkKind.HASHING, 5.0, 10.0)),
         ("/account.v1.AccountService/Register", (WorkKind.HASHING, 5.0, 10.0)),
@@ -96,10 +96,10 @@ def test_all_kinds_together_are_fewer_than_a_lane_holds() -> None:
     ],
 )
 def test_protos_declare_the_work_kind_and_time_limit_of_a_method(
-    path: str, terms: tuple[WorkKind, float, float]
+    path: str, config: tuple[WorkKind, float, float]
 ) -> None:
-    declared = terms_of_path(path)
-    assert (declared.work_kind, declared.default_seconds, declared.max_seconds) == terms
+    declared = config_of_path(path)
+    assert (declared.work_kind, declared.default_seconds, declared.max_seconds) == config
     assert declared.seconds_for(None) == declared.default_seconds
     assert declared.seconds_for(1e6) == declared.max_seconds
     assert declared.seconds_for(0.5) == 0.5
@@ -122,7 +122,7 @@ class Flooded:
 
         self.dispatcher = Dispatcher(
             [
-                Method(f"/{kind.name}", OF_GACHA, False, bytes, wait, bytes, Terms(kind))
+                Method(f"/{kind.name}", OF_GACHA, False, bytes, wait, bytes, MethodConfig(kind))
                 for kind in WorkKind
             ],
             Authenticator("echo_svc", player_keys=fixed_keys(), service_keys=service_keys),
