@@ -1,4 +1,7 @@
-"""Items and banners, as the catalog defines them: terms to draw by, and an offer of them."""
+"""Items and banners, as the catalog defines them: terms to draw by, and an offer of them.
+
+Every `Banner` guarantees that its pulls give each rarity. So all figures of its odds are finite.
+"""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -16,7 +19,8 @@ from gacha_svc.domain.field_types import (
     require_distinct,
     require_some,
 )
-from gacha_svc.domain.rarities import Rarity
+from gacha_svc.domain.rarities import RARITIES, Rarity
+from gacha_svc.domain.rates import impossible_rarities
 from gacha_svc.domain.terms import Terms
 
 
@@ -57,4 +61,13 @@ class Banner(Terms):
             yield Fault(("pull_limit",), "is below every number in pull_counts; raise it")
         if self.ten_pull_guarantee is not None and 10 not in self.pull_counts:
             yield Fault(("ten_pull_guarantee",), "needs 10 in pull_counts; add it")
-        yield from super()._faults()
+        faults = list(super()._faults())
+        yield from faults or self._impossible()
+
+    def _impossible(self) -> Iterator[Fault]:
+        for rarity in impossible_rarities(self):
+            yield Fault(
+                ("rules", RARITIES.index(rarity)),
+                f"can never give anything {rarity}, because rates or pity of the others leave no "
+                "room; lower those",
+            )

@@ -4,11 +4,14 @@
 rates are whole parts per million.
 """
 
-from gacha_svc.domain.field_types import CERTAIN_PPM
+from gacha_svc.domain.field_types import CERTAIN_PPM, MAX_PITY_PULLS
 from gacha_svc.domain.rarities import RARITIES, Rarity
 from gacha_svc.domain.terms import GuaranteeMode, RarityRule, Terms
 
 Weights = tuple[int, int, int]
+NEVER = 1e-9
+"""A rarity that comes with a smaller chance from one reset of the pity to the next never comes. The
+smallest rate is 1e-6."""
 
 
 def curve_rate_ppm(
@@ -62,6 +65,23 @@ def shared_out(ultra_rare_ppm: int, super_rare_ppm: int) -> Weights:
     left = CERTAIN_PPM - ultra_rare_ppm
     super_rare = min(left, super_rare_ppm)
     return ultra_rare_ppm, super_rare, left - super_rare
+
+
+def impossible_rarities(terms: Terms) -> tuple[Rarity, ...]:
+    """The rarities that single pulls never give, because those above leave no room, or are
+    certain before a pity below them that they reset.
+
+    It follows the draws of the lowest rarity alone: rates only rise on that way, and every other
+    draw goes back on it. The highest rarity always comes, as its rule has a rate or a pity.
+    """
+    chance, found = 1.0, {RARITIES[0]}
+    for pull in range(1, MAX_PITY_PULLS + 1):
+        weights = rarity_weights(terms, pull, pull)
+        found |= {rarity for rarity, weight in zip(RARITIES, weights, strict=True) if weight}
+        chance *= weights[-1] / CERTAIN_PPM
+        if chance < NEVER or len(found) == len(RARITIES):
+            break
+    return tuple(rarity for rarity in RARITIES if rarity not in found)
 
 
 def guaranteed_weights(weights: Weights, guarantee: Rarity, mode: GuaranteeMode) -> Weights:

@@ -154,7 +154,7 @@ class HttpConnection(asyncio.Protocol):
         if now < self._due:
             return
         if self._task is not None or self._is_closing or not self._can_write:
-            self._transport.abort()
+            self._drop()
             return
         self._reader.end_late()
         if self._reader.phase is Phase.IDLE and not self._reader.requests:
@@ -164,7 +164,7 @@ class HttpConnection(asyncio.Protocol):
             self._next_step()
 
     def _drop(self) -> None:
-        """Ends the connection at once, for another one."""
+        """Ends the connection at once. Its place has left the unfinished ones, and stays so."""
         self._is_closing = True
         self._transport.abort()
 

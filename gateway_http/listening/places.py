@@ -147,8 +147,12 @@ class Places:
     def _bound_unfinished(self, group: _Group | None, times: int) -> None:
         bound = self._bounds.max_address_unfinished * times
         if group is not None and len(group.unfinished) > bound:
+            oldest = next(iter(group.unfinished))
+            # Giving it up may take effect later, and nobody is to give it up again until then.
+            self._move(oldest, oldest.state, State.IDLE)
+            oldest.state = State.IDLE
             self._count_end(Reason.UNFINISHED)
-            next(iter(group.unfinished)).give_up()
+            oldest.give_up()
 
     def _drop_oldest(self, group: _Group) -> None:
         oldest = next(iter(group.waiting))

@@ -16,12 +16,14 @@ from gateway_http.exchange import LimitClass, Request, Response
 from gateway_http.pages.errors import error_page
 from gateway_http.pages.html import VARY, html_response, inner, template, wants_html
 from gateway_http.pages.values import Presenter, column_notes, gem_amounts
-from gateway_http.transcoding.contracts import Contracts, UnsupportedContract
+from gateway_http.transcoding.contracts import Contracts, Operation, UnsupportedContract
 from gateway_http.transcoding.router import Router
 from mesh.errors import MeshError
+from protos.mesh.v1 import rules_pb2
 
 BANNERS, PRICES = "/banners", "/prices"
-MOST_PRICES = 50
+AMOUNTS = "amounts"
+"""The field of the prices' request that names what to price."""
 
 
 class OddsPage:
@@ -31,11 +33,11 @@ class OddsPage:
 
     def __init__(self, router: Router, contracts: Contracts) -> None:
         """`router` has the routes of the contracts. Raises UnsupportedContract when the banners
-        are not a list of messages."""
+        are not a list of messages, or prices cannot be had by amounts."""
         self._router = router
         self._comments = contracts.comments
-        self._response = _response_of(contracts, BANNERS)
-        self._list = _list_in(self._response)
+        self._list = _list_in(_operation(contracts, BANNERS).response)
+        self._priceable = _rules_of_amounts(_operation(contracts, PRICES).request)
         self._template = template("odds.html")
         self._rendered: tuple[tuple[bytes, bytes], Response] | None = None
 
@@ -70,10 +72,12 @@ class OddsPage:
         return message
 
     async def _prices(self, request: Request, listed: Sequence[Mapping[str, Any]]) -> bytes:
-        """The JSON of the prices of all gems on the page; an empty list if they are not known."""
-        message = self._message()
-        amounts = sorted({gems for each in listed for gems in gem_amounts(message, each)})
-        query = urlencode([("amounts", each) for each in amounts[:MOST_PRICES]])
+        """The JSON of the prices of the gems on the page, as far as that many and amounts so large
+        have prices; an empty list if they are not known."""
+        message, rules = self._message(), self._priceable
+        found = {gems for each in listed for gems in gem_amounts(message, each)}
+        amounts = sorted(gems for gems in found if rules.minimum <= gems <= rules.maximum)
+        query = urlencode([(AMOUNTS, each) for each in amounts[: rules.max_items]])
         try:
             return (await self._get(request, PRICES, query)).body if amounts else _NO_PRICES
         except MeshError:
@@ -87,11 +91,18 @@ class OddsPage:
 _NO_PRICES = b'{"prices":[],"currency":""}'
 
 
-def _response_of(contracts: Contracts, path: str) -> Descriptor:
+def _operation(contracts: Contracts, path: str) -> Operation:
     for operation in contracts.operations:
         if any((each.verb, each.template) == ("GET", path) for each in operation.bindings):
-            return operation.response
+            return operation
     raise UnsupportedContract(f"GET {path} is missing, which GET /odds shows")
+
+
+def _rules_of_amounts(request: Descriptor) -> rules_pb2.FieldRules:
+    field = request.fields_by_name.get(AMOUNTS)
+    if field is None:
+        raise UnsupportedContract(f"{request.full_name} has no {AMOUNTS}")
+    return field.GetOptions().Extensions[rules_pb2.rules]
 
 
 def _list_in(message: Descriptor) -> FieldDescriptor:

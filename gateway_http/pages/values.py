@@ -108,7 +108,8 @@ class Presenter:
         if isinstance(value, list):
             return ", ".join(_plain(each) for each in value)
         text = f"{_plain(value)} {shown.unit}".rstrip()
-        money = self._money(math.ceil(value)) if shown.is_gems else ""
+        gems = _gems(field, value)
+        money = "" if gems is None else self._money(gems)
         return f"{text} ({money})" if money else text
 
 
@@ -127,8 +128,16 @@ def gem_amounts(message: Descriptor, value: Mapping[str, Any]) -> Iterator[int]:
         if field.message_type is not None:
             for each in given if isinstance(given, list) else [given] if given else []:
                 yield from gem_amounts(field.message_type, each)
-        elif _shown(field).is_gems and isinstance(given, int | float) and given > 0:
-            yield math.ceil(given)
+        elif (gems := _gems(field, given)) is not None:
+            yield gems
+
+
+def _gems(field: FieldDescriptor, value: object) -> int | None:
+    """The amount of gems in a field, rounded up. None if there is none: the field is not of gems,
+    or is left out, or is one of JSON's names for what is no number, such as "Infinity"."""
+    if _shown(field).is_gems and isinstance(value, int | float) and value > 0:
+        return math.ceil(value)
+    return None
 
 
 def _shown(field: FieldDescriptor) -> documents_pb2.Shown:

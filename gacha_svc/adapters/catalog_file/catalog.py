@@ -22,13 +22,9 @@ from gacha_svc.domain.banners import Banner, Item
 from gacha_svc.domain.catalog import Catalog, catalog_faults
 from gacha_svc.domain.errors import InvalidCatalog
 from gacha_svc.domain.field_types import Fault
-from gacha_svc.domain.odds.long_run import consolidated_rates
-from gacha_svc.domain.rarities import RARITIES
 
 MAX_CATALOG_BYTES = 256 * 1024
 """Some thousands of items, read in about two seconds."""
-NEVER = 1e-9
-"""The smallest rate in a file is 1e-6; anything below this bound is a rounding error."""
 
 Entry = TypeVar("Entry", bound=BaseModel)
 
@@ -63,8 +59,6 @@ def parse_catalog(text: str | bytes, name: str) -> Catalog:
     except ValidationError as error:
         faults += faults_of(error)
         faults += _faults_between_the_sound(root)
-    else:
-        faults += _unreachable(catalog)
     if faults:
         raise InvalidCatalog(lines_of(name, tree, faults))
     return catalog
@@ -103,15 +97,3 @@ def _sound(entries: list[object], model: type[Entry]) -> dict[int, Entry]:
         with suppress(ValidationError):
             sound[position] = model.model_validate_json(json.dumps(entry), strict=True)
     return sound
-
-
-def _unreachable(catalog: Catalog) -> Iterator[Fault]:
-    for position, banner in enumerate(catalog.banners):
-        rates = zip(RARITIES, consolidated_rates(banner), strict=True)
-        for rule_position, (rarity, rate) in enumerate(rates):
-            if rate < NEVER:
-                yield Fault(
-                    ("banners", position, "rules", rule_position),
-                    f"can never give anything {rarity}, because rates or pity of the others leave "
-                    "no room; lower those",
-                )

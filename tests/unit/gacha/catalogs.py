@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
+from hypothesis import reject
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from gacha_svc.domain.banners import Banner, Item
 from gacha_svc.domain.field_types import CERTAIN_PPM
@@ -119,12 +121,14 @@ def rules(draw: st.DrawFn, rarity: Rarity, most_ppm: int) -> RarityRule:
 
 @st.composite
 def banners(draw: st.DrawFn) -> Banner:
-    """Any banner, also one whose pity leaves no probability for other rarities."""
+    """Any banner that the rules accept."""
     guarantee = draw(st.sampled_from((None, SR, UR)))
     mode = draw(st.sampled_from(GuaranteeMode)) if guarantee else GuaranteeMode.PROPORTIONAL
-    return banner_of(
-        draw(rules(UR, 300_000)), draw(rules(SR, 600_000)), guarantee=guarantee, mode=mode
-    )
+    highest, middle = draw(rules(UR, 300_000)), draw(rules(SR, 600_000))
+    try:
+        return banner_of(highest, middle, guarantee=guarantee, mode=mode)
+    except ValidationError:  # a pity leaves no room for another rarity
+        reject()
 
 
 @st.composite

@@ -1,17 +1,20 @@
 """Banners: valid, immutable, and with a version that depends on their odds."""
 
 import json
+import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from pydantic import ValidationError
 
 from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.catalog import Catalog
+from gacha_svc.domain.odds.long_run import consolidated_rates
+from gacha_svc.domain.odds.published import disclose
 from gacha_svc.domain.rarities import RARITIES, Rarity
-from gacha_svc.domain.terms import Terms
-from tests.unit.gacha.catalogs import BEGINNER, ITEMS, RATE_UP, banners
+from gacha_svc.domain.terms import RarityRule, SoftPity, Terms
+from tests.unit.gacha.catalogs import BEGINNER, ITEMS, RATE_UP, SR, UR, banner_of, banners, rule
 
 
 def definition(banner: Banner) -> dict[str, Any]:
@@ -24,6 +27,75 @@ def test_a_banner_comes_back_from_json_as_it_was(banner: Banner) -> None:
     stored = Banner.model_validate_json(banner.model_dump_json())
     assert stored == banner
     assert stored.odds_version == banner.odds_version
+
+
+@given(banners())
+@settings(deadline=None)
+def test_all_figures_of_a_banner_are_finite(banner: Banner) -> None:
+    disclosed = disclose(banner)
+    for each in disclosed.rarities:
+        assert each.consolidated_rate_percent > 0
+        assert math.isfinite(each.expected_pulls)
+    assert math.isfinite(disclosed.expected_pulls_featured)
+
+
+@pytest.mark.parametrize(
+    ("ultra_rare", "super_rare", "never"),
+    [
+        pytest.param(
+            rule(UR, 10_000, hard=5),
+            rule(SR, 0, hard=10, featured=(201,)),
+            ["super rare"],
+            id="the pity above comes first and resets the one below",
+        ),
+        pytest.param(
+            rule(UR, 10_000, hard=1),
+            rule(SR, 50_000, featured=(201,)),
+            ["super rare", "rare"],
+            id="the highest is certain at each pull",
+        ),
+        pytest.param(
+            rule(UR, 10_000, soft=SoftPity(from_pull=1, step_ppm=1_000_000)),
+            rule(SR, 50_000),
+            ["super rare", "rare"],
+            id="by the step of a soft pity",
+        ),
+        pytest.param(
+            rule(UR, 10_000),
+            rule(SR, 50_000, hard=1),
+            ["rare"],
+            id="nothing is left for rares",
+        ),
+        pytest.param(
+            rule(UR, 500_000),
+            rule(SR, 0, hard=900),
+            ["super rare"],
+            id="a pity that only a chance of 10^-271 reaches",
+        ),
+        pytest.param(
+            rule(UR, 10_000, hard=10),
+            rule(SR, 0, soft=SoftPity(from_pull=9, step_ppm=100)),
+            [],
+            id="a pity that comes just in time",
+        ),
+        pytest.param(rule(UR, 0, hard=1_000), rule(SR, 0, hard=999), [], id="pity alone"),
+    ],
+)
+def test_a_banner_gives_each_rarity(
+    ultra_rare: RarityRule, super_rare: RarityRule, never: list[str]
+) -> None:
+    said = [f"can never give anything {rarity}, because " for rarity in never]
+    if not never:
+        assert min(consolidated_rates(banner_of(ultra_rare, super_rare))) > 0
+        return
+    with pytest.raises(ValidationError) as refused:
+        banner_of(ultra_rare, super_rare)
+    (error,) = refused.value.errors()
+    faults = error["ctx"]["faults"]
+    assert [fault.reason[: len(begin)] for fault, begin in zip(faults, said, strict=True)] == said
+    assert [fault.path for fault in faults] == [
+        ("rules", ["ultra rare", "super rare", "rare"].index(rarity)) for rarity in never
+    ]
 
 
 def test_a_catalog_comes_back_from_json_as_it_was() -> None:

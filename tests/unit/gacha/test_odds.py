@@ -146,7 +146,7 @@ def rates_by_stepping(banner: Banner, pulls: int = 1_000) -> list[float]:
             ("nothing", rule(SR, 100_000)),
             ("hard", rule(SR, 51_000, hard=7)),
             ("soft", rule(SR, 51_000, soft=SoftPity(from_pull=3, step_ppm=150_000))),
-            ("both", rule(SR, 0, soft=SoftPity(from_pull=9, step_ppm=510_000), hard=10)),
+            ("both", rule(SR, 0, soft=SoftPity(from_pull=7, step_ppm=510_000), hard=8)),
         )
     ],
 )

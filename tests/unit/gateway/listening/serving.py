@@ -38,7 +38,7 @@ BY_ADDRESS: SitesOf = ClientAddresses(()).sites_of
 
 @dataclass
 class Echo:
-    """Answers with the path and the body; answers /wait when `go_on` is set."""
+    """Answers with the path and the body; answers what begins with /wait when `go_on` is set."""
 
     requests: list[HttpRequest] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -48,13 +48,13 @@ class Echo:
     async def answer(self, request: HttpRequest) -> Response:
         self.requests.append(request)
         self.asked.set()
-        if request.path == "/wait":
+        if request.path.startswith("/wait"):
             try:
                 await self.go_on.wait()
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
-        if request.path == "/large":
+        if request.path.endswith("/large"):
             return Response(200, b"x" * 20_000_000)
         if request.path == "/bug":
             raise ValueError("a bug")

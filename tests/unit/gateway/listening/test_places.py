@@ -37,13 +37,9 @@ class Crowd:
             return False
         self.by_name[name] = place
         place.drop = partial(self.dropped.append, name)
-        place.give_up = partial(self._give_up, name)
+        place.give_up = partial(self.given_up.append, name)  # its end takes effect later
         self.move(name, state)
         return True
-
-    def _give_up(self, name: str) -> None:
-        self.given_up.append(name)
-        self.move(name, IDLE)  # it is closing
 
     def move(self, name: str, state: State, site: Callable[[], str | None] | None = None) -> None:
         place = self.by_name[name]
@@ -100,13 +96,9 @@ def test_the_networks_of_an_ipv6_customer_have_a_bound_together(shift: int) -> N
     times = NETWORK_FACTOR if shift == 0 else NETWORK_FACTOR**2
     taken: list[Place] = []
 
-    def give_up(place: Place) -> None:
-        places.move(place, IDLE, place.sites)
-
     for number in range(250):
         place = places.take(networks_of(f"2001:db8:0:{number << shift:x}::1"))
         assert place is not None
-        place.give_up = partial(give_up, place)
         places.move(place, UNFINISHED, place.sites)
         taken.append(place)
     assert places.count == 4 * times
@@ -127,6 +119,9 @@ def test_the_request_that_is_unfinished_for_longest_is_given_up() -> None:
     crowd.move("1", BUSY)
     crowd.connect("3", A, UNFINISHED)
     assert crowd.given_up == ["0"]
+    for number in range(4, 9):
+        crowd.connect(f"{number}", A, UNFINISHED)
+    assert len(set(crowd.given_up)) == len(crowd.given_up) == crowd.reasons[Reason.UNFINISHED]
 
 
 def test_connections_of_proxies_count_for_no_address() -> None:

@@ -166,6 +166,22 @@ async def test_an_address_has_a_bound_on_unfinished_requests(name: str) -> None:
             each.reset()
 
 
+async def test_clients_of_an_address_that_read_no_answer_are_within_its_bound() -> None:
+    """All answers are written in one turn of the event loop, so none of the connections that are
+    given up has ended before the next one is."""
+    async with running(replace(PATIENT, max_address_unfinished=3)) as run:
+        clients = [await run.connect("127.0.0.2") for _ in range(12)]
+        for each in clients:
+            each.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            each.write(b"GET /wait/large HTTP/1.1\r\nhost: x\r\n\r\n")
+        await until(lambda: len(run.application.requests) == 12)
+        run.application.go_on.set()
+        await until(lambda: run.server.connection_count == 3)
+        assert run.ends == {Reason.UNFINISHED: 9}
+        for each in clients:
+            each.reset()
+
+
 async def test_addresses_behind_a_trusted_proxy_count_as_the_client() -> None:
     bounds = replace(PATIENT, max_address_connections=2, max_address_unfinished=2)
     proxy = ClientAddresses(parse_networks("127.0.0.2"))

@@ -1,16 +1,23 @@
 """The pages for people: who gets them, what they hold, and that nothing in them is run."""
 
+import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import pytest
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import Message
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gacha_svc.domain.banners import Banner
+from gacha_svc.domain.odds.published import disclose
+from gacha_svc.rpc.catalog import CatalogRpc
+from gacha_svc.use_cases.catalog import PublishedBanner, PublishedOdds
 from gateway_http.app import Gateway
 from gateway_http.describing.pages import Presence
 from gateway_http.edge.members import Members
@@ -23,6 +30,7 @@ from mesh.identity.keys import ServiceKey, key_id
 from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner, service_audience
 from protos.account.v1 import purchases_pb2
 from protos.gacha.v1 import catalog_pb2
+from tests.unit.gacha.catalogs import ITEMS, banners
 from tests.unit.gateway.fakes import (
     Answer,
     FakeCaller,
@@ -190,6 +198,50 @@ async def test_a_fraction_of_a_gem_is_priced_as_a_whole_one() -> None:
     assert "14951.4 gems (148.03 USD)" in text
     (asked,) = [call.request for call in caller.calls if call.method == PRICES]
     assert list(purchases_pb2.ListPricesRequest.FromString(asked).amounts) == [160, 14_952]
+
+
+async def test_an_amount_beyond_those_that_have_prices_hides_no_other_price() -> None:
+    caller = answering(banner(), banner(expected_gems_featured=1e9 + 0.5))
+    text = (await get("/odds", caller, BROWSER)).body.decode()
+    assert "160 gems (1.59 USD)" in text
+    (asked,) = [call.request for call in caller.calls if call.method == PRICES]
+    assert list(purchases_pb2.ListPricesRequest.FromString(asked).amounts) == [160]
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+async def test_what_is_no_number_is_shown_and_has_no_price(number: float) -> None:
+    caller = answering(banner(expected_gems_featured=number))
+    page = await get("/odds", caller, BROWSER)
+    assert page.status == 200
+    assert "160 gems (1.59 USD)" in page.body.decode()
+
+
+@dataclass
+class OneBanner:
+    """What CatalogRpc lists."""
+
+    banner: Banner
+
+    async def banners(self) -> tuple[PublishedBanner, ...]:
+        version, terms = self.banner.odds_version, self.banner.terms
+        odds = PublishedOdds(version, terms, disclose(terms), ITEMS)
+        return (PublishedBanner(self.banner, odds),)
+
+
+@given(banners())
+@settings(deadline=None, max_examples=30)
+async def test_every_banner_that_is_accepted_is_shown_with_finite_figures(offered: Banner) -> None:
+    of_one: Any = OneBanner(offered)
+    unused_call: Any = None
+    listed_all = await CatalogRpc(of_one).list_banners(
+        catalog_pb2.ListBannersRequest(), unused_call
+    )
+    (listed,) = listed_all.banners
+    caller = answering(listed)
+    page = await get("/odds", caller, BROWSER)
+    assert page.status == 200, page.body
+    assert not re.search(r"\b(inf|nan|infinity)\b", page.body.decode(), re.IGNORECASE)
+    assert b'"Infinity"' not in (await get("/banners", caller)).body
 
 
 async def test_every_field_of_the_contract_is_on_the_page() -> None:
