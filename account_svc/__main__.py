@@ -50,10 +50,11 @@ from mesh.process.commands import load_with_database, run_command
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service
+from mesh.rounds import keep_running
 from mesh.saga.runner import SagaRunner
 from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
-from mesh.txn.recovery import BranchRecovery, keep_recovering
+from mesh.txn.recovery import BranchRecovery
 from mesh.txn.rpc import ParticipantRpc
 from protos.account.v1 import (
     account_pb2,
@@ -117,11 +118,15 @@ async def serve(
         )
         runtime.run_in_background(sign_in.signing_keys.keep_looking)
         runtime.run_in_background(ended.keep_fetching)
-        runtime.run_in_background(partial(keep_recovering, recovery.run_once), "branches")
-        runtime.run_in_background(partial(keep_recovering, shop.sagas.run_once), "sagas")
-        runtime.run_in_background(partial(keep_recovering, shop.clawbacks.run_once), "clawbacks")
-        runtime.run_in_background(partial(keep_recovering, sign_in.guard.run_once), "logins")
-        runtime.run_in_background(partial(keep_recovering, sign_in.sessions.forget_old), "sessions")
+        rounds = {
+            "branches": recovery.run_once,
+            "sagas": shop.sagas.run_once,
+            "clawbacks": shop.clawbacks.run_once,
+            "logins": sign_in.guard.run_once,
+            "sessions": sign_in.sessions.forget_old,
+        }
+        for work, run_once in rounds.items():
+            runtime.run_in_background(partial(keep_running, work, run_once), work)
         _keep_house(runtime, settings, database, shop)
         await serve_service(member, settings, service)
 
@@ -136,7 +141,7 @@ def _keep_house(
         refused=timedelta(days=settings.keep_refused_days),
         ended_sagas=timedelta(days=settings.keep_ended_sagas_days),
     )
-    runtime.run_in_background(partial(keep_recovering, retention.run_once), "retention")
+    runtime.run_in_background(partial(keep_running, "retention", retention.run_once), "retention")
 
 
 async def _is_ready(database: Database, clock_offset: ClockOffset) -> bool:

@@ -36,6 +36,7 @@ from mesh.process.commands import load_with_database, run_command
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service
+from mesh.rounds import keep_running
 from mesh.saga.runner import SagaRunner
 from mesh.txn.clients import RemoteParticipant
 from mesh.txn.coordinator import Coordinator
@@ -45,7 +46,7 @@ from mesh.txn.local.client import LocalParticipant
 from mesh.txn.local.screening import Screening, local_screen
 from mesh.txn.metrics import TransactionMetrics
 from mesh.txn.participant import Participant
-from mesh.txn.recovery import BranchRecovery, DecisionRecovery, keep_recovering
+from mesh.txn.recovery import BranchRecovery, DecisionRecovery
 from mesh.txn.rpc import CoordinatorRpc, ParticipantRpc
 from protos.gacha.v1 import catalog_pb2, gacha_pb2, gifts_pb2
 from protos.tx.v1 import coordinator_pb2, participant_pb2
@@ -142,10 +143,11 @@ def _keep_house(
     sagas: SagaRunner,
 ) -> None:
     """Settles what was left unfinished, and removes what is old."""
-    runtime.run_in_background(partial(keep_recovering, *transactions.recover), "transactions")
-    runtime.run_in_background(partial(keep_recovering, sagas.run_once), "sagas")
+    settle = partial(keep_running, "transactions", *transactions.recover)
+    runtime.run_in_background(settle, "transactions")
+    runtime.run_in_background(partial(keep_running, "sagas", sagas.run_once), "sagas")
     remove_old = _retention(settings, database).run_once
-    runtime.run_in_background(partial(keep_recovering, remove_old), "retention")
+    runtime.run_in_background(partial(keep_running, "retention", remove_old), "retention")
 
 
 def _gifts(

@@ -5,9 +5,10 @@ Guarantee: owners take turns. Of the sagas that are due, the first one of each o
 the second one of any. An owner has at most `max_of_owner` sagas under way in a process. So one
 owner's sagas, however many, slow or old they are, delay another's by one turn.
 
-A query looks at the MAX_LOOKED_AT that have been due longest, so that its cost is bounded. The
-turns therefore hold while no owner has that many due: whoever begins sagas bounds how many of an
-owner are under way (`count_under_way`).
+A query looks at the MAX_LOOKED_AT that have been due longest, of all owners together, so that its
+cost is bounded. The turns therefore hold while no more than that many are due. Whoever begins sagas
+bounds how many of an owner are under way (`count_under_way`), so one owner alone cannot exceed it;
+a crowd of owners can, and then those due longest come first.
 """
 
 from collections.abc import Collection, Mapping, Sequence

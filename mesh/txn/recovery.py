@@ -5,8 +5,7 @@ A branch is never rolled back because of its age alone. For an old branch, recov
 the gid, which forces an outcome. Repeated and concurrent recovery changes nothing.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -20,7 +19,6 @@ from mesh.txn.model import RECOVERY_AGE_SECONDS, BranchLost, Outcome
 from mesh.txn.participant import Participant
 from mesh.txn.redo import commit_or_redo
 
-INTERVAL_SECONDS = 1.0
 STEP_SECONDS = 3.0
 ROUNDS_BETWEEN_CLEANUPS = 600
 
@@ -201,16 +199,3 @@ class DecisionRecovery:
         self._alarms += 1
         if self._alarms <= self._max_alarms:
             log.error(event, **fields)
-
-
-async def keep_recovering(*rounds: Callable[[], Awaitable[None]]) -> None:
-    """Runs each of `rounds` now and every second, until cancelled; errors are logged."""
-    while True:
-        for run_once in rounds:
-            try:
-                await run_once()
-            except MeshError as error:
-                log.warning("fail_recovery", reason=error.reason)
-            except Exception as error:
-                log.error("fail_recovery", exc_info=error)
-        await asyncio.sleep(INTERVAL_SECONDS)

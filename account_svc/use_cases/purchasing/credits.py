@@ -36,8 +36,8 @@ MAX_BATCH_OF_WALLET = 32
 
 
 class WalletBusy(StillWaiting):
-    """Other transactions held the wallet until the deadline. The credit may still be made while
-    the saga's lease is held; a repeat is harmless."""
+    """Other transactions held the wallet until the deadline. A credit may still be made while the
+    saga's lease is held; a clawback was not made. A repeat of either is harmless."""
 
     REASON = "WALLET_BUSY"
     PAUSE_SECONDS = 0.5

@@ -11,8 +11,8 @@ from account_svc.domain.payments import Charge, ChargeOrder
 from account_svc.domain.purchases import PurchaseState, TooManyPendingPurchases
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
+from mesh.rounds import keep_running
 from mesh.saga.runner import SagaLimits, SagaRunner
-from mesh.txn.recovery import keep_recovering
 from tests.storage.account.shop import Provider, Shop, buy
 from tests.storage.conftest import MakeDatabase, empty, migrations_of
 
@@ -46,7 +46,7 @@ async def shop(schema: Database) -> Shop:
 @asynccontextmanager
 async def recovering(runner: SagaRunner) -> AsyncIterator[None]:
     """Runs due sagas each second, as the service does."""
-    task = asyncio.create_task(keep_recovering(runner.run_once))
+    task = asyncio.create_task(keep_running("sagas", runner.run_once))
     try:
         yield
     finally:

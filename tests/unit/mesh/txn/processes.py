@@ -35,7 +35,7 @@ class Process:
         return await self.wire.carry(self, receiver, text, act)
 
     async def recover(self) -> None:
-        """One round, as `keep_recovering` does it."""
+        """One round, as `keep_running` does it."""
         for run_once in self.rounds():
             with suppress(MeshError):
                 await run_once()
