@@ -95,10 +95,8 @@ class Passwords:
             self._turn_count += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        refused = self._queue.push(urgency, site, turn, self._seconds_each_now())
-        # A waiter whose caller has left is cancelled before its task removes it.
-        if refused is not None and not refused.done():
-            refused.set_exception(self._busy(urgency))
+        self._queue.push(urgency, site, turn)
+        self._refuse_the_rest(site)
         try:
             await turn
         except asyncio.CancelledError:
@@ -109,8 +107,16 @@ class Passwords:
                 self._end_turn()
             raise
 
+    def _refuse_the_rest(self, newest_site: str = "") -> None:
+        """Refuses those who would wait for too long by now."""
+        for urgency, refused in self._queue.shorten(self._seconds_each_now(), newest_site):
+            # A waiter whose caller has left is cancelled before its task removes it.
+            if not refused.done():
+                refused.set_exception(self._busy(urgency))
+
     def _end_turn(self) -> None:
         """Gives the turn to the next one."""
+        self._refuse_the_rest()
         turn = self._queue.pop()
         while turn is not None and turn.done():
             turn = self._queue.pop()

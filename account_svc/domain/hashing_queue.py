@@ -17,7 +17,8 @@ Hashing has three classes, each with a share and a queue of its own:
   equals it is the site that had a turn most recently. So sites that come again and again keep
   nobody out: beside N of them a newcomer has a place after at most N turns of its class. Each class
   remembers the turns of MAX_REMEMBERED_SITES, and promises this for so many.
-- A queue is shorter while hashes are slow, so that nobody waits for about LONGEST_WAIT_SECONDS.
+- A queue is shorter while hashes are slow, so that nobody waits for much longer than
+  LONGEST_WAIT_SECONDS. When they become slow, those who wait beyond the new length are refused.
 """
 
 from collections import OrderedDict, deque
@@ -138,17 +139,23 @@ class HashingQueue(Generic[Item]):
         """How many of that class wait."""
         return self._classes[urgency].count
 
-    def push(self, urgency: Urgency, site: str, item: Item, seconds_each: float) -> Item | None:
-        """Adds an item. Returns the one to refuse, which may be the same, if the queue is full
-        while a hash takes `seconds_each`."""
+    def push(self, urgency: Urgency, site: str, item: Item) -> None:
+        """Adds an item. Call `shorten` next."""
         waiting = self._classes[urgency]
         if not waiting.count:
             # A class that did not wait has saved up nothing.
             waiting.served = max(waiting.served, self._now)
         waiting.push(site, item)
-        if waiting.count <= urgency.queue_length(seconds_each):
-            return None
-        return waiting.drop_newest(site)
+
+    def shorten(self, seconds_each: float, newest_site: str = "") -> list[tuple[Urgency, Item]]:
+        """Removes what may not wait while a hash takes `seconds_each`, and returns it with its
+        class, to be refused. Nothing is left beyond the length of any queue. `newest_site` is that
+        of the newest item. Idempotent."""
+        return [
+            (urgency, waiting.drop_newest(newest_site))
+            for urgency, waiting in self._classes.items()
+            for _ in range(waiting.count - urgency.queue_length(seconds_each))
+        ]
 
     def pop(self) -> Item | None:
         """Removes the item whose turn it is; None if nobody waits."""

@@ -18,8 +18,8 @@ PACKAGES = (
     "protos",
     "registry",
 )
-SUFFIXES = frozenset({".py", ".sql", ".binpb"})
-"""The catalog is not code: it is read again while the mesh serves."""
+CATALOG = Path("gacha_svc/catalog.yaml")
+"""It is not code: it is read again while the mesh serves."""
 LOCKED_PACKAGES = Path("requirements/embedded.txt")
 
 Digests = Mapping[Path, bytes]
@@ -27,12 +27,13 @@ Digests = Mapping[Path, bytes]
 
 
 def digests(repository: Path) -> Digests:
-    """What the code is now: programs, schemas, contracts, and the versions of the packages."""
+    """What the code is now: every file of the packages, such as programs, schemas, grants and
+    templates, without the catalog and what Python compiles; and the versions that are locked."""
     sources = [
         path
         for package in PACKAGES
         for path in (repository / package).rglob("*")
-        if path.suffix in SUFFIXES
+        if path.is_file() and "__pycache__" not in path.parts and path != repository / CATALOG
     ]
     packages = repository / LOCKED_PACKAGES
     return {

@@ -65,7 +65,7 @@ OWN_PATHS: dict[str, dict[str, Any]] = {
                 },
             },
         ),
-        "401",
+        *("401", "429"),
         has_html=True,
     ),
     "/odds": _page(
@@ -83,6 +83,7 @@ OWN_PATHS: dict[str, dict[str, Any]] = {
             status=_STATUS,
             links={"type": "object", "additionalProperties": {"type": "string"}},
         ),
+        "429",
         has_html=True,
     ),
 }

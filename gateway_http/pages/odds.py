@@ -1,8 +1,8 @@
 """GET /odds: the odds of every banner, to read and to print; for other clients the same JSON as
 GET /banners.
 
-The page presents what the public methods answer, and knows no field by name: prices in money
-come from GET /prices for the fields that are gems.
+The page presents what the public methods answer; a new field is shown without a change here. Prices
+in money come from GET /prices, for the fields that are gems.
 """
 
 from collections.abc import Mapping, Sequence

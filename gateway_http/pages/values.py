@@ -1,4 +1,4 @@
-"""A message of JSON as sections, entries and tables for people, by its descriptor alone.
+"""A message of JSON as sections, entries and tables for people, by its descriptor.
 
 Labels are the names of the fields, and notes are their comments in the proto. `mesh.v1.shown`
 says the unit of a field and what its empty value means. So a new field of a contract is shown

@@ -123,11 +123,16 @@ def apply_grants(cursor: Cursor, grants: Grants) -> None:
         raise
 
 
-def _require_roles(cursor: Cursor, grants: Grants) -> None:
+def missing_roles(cursor: Cursor, grants: Grants) -> list[str]:
+    """The roles of the file that the server does not have."""
     names = [grants.role(kind) for kind in KINDS]
     cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (names,))
     there = {name for (name,) in cursor.fetchall()}
-    missing = [name for name in names if name not in there]
+    return [name for name in names if name not in there]
+
+
+def _require_roles(cursor: Cursor, grants: Grants) -> None:
+    missing = missing_roles(cursor, grants)
     if missing:
         commands = " ".join(f"CREATE ROLE {name} LOGIN PASSWORD '...';" for name in missing)
         raise GrantError(

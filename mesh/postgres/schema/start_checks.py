@@ -5,7 +5,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from mesh.postgres.database import Database
 from mesh.postgres.schema.effective_grants import grant_faults, read_effective
 from mesh.postgres.schema.files import Schema
-from mesh.postgres.schema.grants import read_grants
+from mesh.postgres.schema.grants import KINDS, missing_roles, read_grants
 from mesh.postgres.schema.migrations import MigrationError, require_current
 from mesh.postgres.schema.requirements import (
     Facts,
@@ -17,8 +17,8 @@ from mesh.postgres.schema.requirements import (
 
 
 async def require_all(database: Database, schema: Schema, connection_count: int) -> None:
-    """Raises RequirementsUnmet unless the server, the schema and the role are as an instance
-    needs them."""
+    """Raises RequirementsUnmet unless the server, the schema and the roles are as an instance
+    needs them. The reader is checked too, because nothing else would notice what it may do."""
     facts = await database.autocommit(read_facts)
     faults = [*server_faults(facts, connection_count), *role_faults(facts)]
     # An owner has every privilege; that it is one is the fault to tell.
@@ -38,11 +38,19 @@ def _grant_faults(cursor: Cursor, schema: Schema, facts: Facts) -> list[str]:
     cursor.execute("SELECT FROM pg_tables WHERE tablename = 'schema_migration'")
     if cursor.rowcount == 0:
         return []
-    differences = grant_faults(read_effective(cursor, facts.role), grants, "service")
-    if not differences:
-        return []
-    return [
-        f"The role {facts.role} {', '.join(differences)}: name a member of {grants.service} in "
-        "DATABASE_URL, or run this service's 'migrate' command as the database's owner, which "
-        "grants and revokes."
-    ]
+    faults = []
+    remedy = (
+        "run this service's 'migrate' command as the database's owner, which grants and revokes."
+    )
+    ways = {
+        "service": (facts.role, f"name a member of {grants.service} in DATABASE_URL, or {remedy}"),
+        "reader": (grants.reader, remedy),
+    }
+    missing = missing_roles(cursor, grants)
+    for kind in KINDS:
+        role, way = ways[kind]
+        if role in missing:
+            faults.append(f"The server has no role {role}: as its superuser create it, and {way}")
+        elif differences := grant_faults(read_effective(cursor, role), grants, kind):
+            faults.append(f"The role {role} {', '.join(differences)}: {way}")
+    return faults

@@ -140,11 +140,22 @@ def test_a_grant_that_is_missing_or_too_much_is_named(
             "REVOKE EXECUTE ON FUNCTION record_drawn FROM gacha_service;"
             "GRANT UPDATE ON pull TO gacha_service"
         )
-    (fault,) = faults_of(run(layout, durable.role_url("gacha", "gacha", SERVICE), "serve"))
+    service = durable.role_url("gacha", "gacha", SERVICE)
+    (fault,) = faults_of(run(layout, service, "serve"))
     assert fault.startswith(
         "The role gacha_service lacks EXECUTE on record_drawn, "
         "has UPDATE on pull, which it must not have: "
     )
+    assert run(layout, owner, "migrate").returncode == 0
+    with closing(psycopg2.connect(owner)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(
+            "REVOKE SELECT ON pull FROM gacha_reader; GRANT DELETE ON pull TO gacha_reader"
+        )
+    assert faults_of(run(layout, service, "serve")) == [
+        "The role gacha_reader lacks SELECT on pull, has DELETE on pull, which it must not have: "
+        "run this service's 'migrate' command as the database's owner, which grants and revokes."
+    ]
 
 
 @pytest.mark.parametrize("command", ["migrate", "serve"])

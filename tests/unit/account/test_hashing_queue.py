@@ -32,9 +32,10 @@ class Flood:
         for site in sites:
             self.number += 1
             item = (self.number, urgency, site)
-            refused = self.queue.push(urgency, site, item, self.seconds_each)
-            if refused is not None:
-                self.refused.append(refused)
+            self.queue.push(urgency, site, item)
+            shortened = self.queue.shorten(self.seconds_each, site)
+            assert [each for each, (_, of, _) in shortened if each is not of] == []
+            self.refused += [refused for _, refused in shortened]
 
     def served(self, count: int) -> list[tuple[int, Urgency, str]]:
         items = [self.queue.pop() for _ in range(count)]
@@ -90,6 +91,17 @@ def test_slow_hashes_make_the_queues_shorter(
     seconds_each: float, waiting: tuple[int, int, int]
 ) -> None:
     assert tuple(urgency.queue_length(seconds_each) for urgency in Urgency) == waiting
+
+
+def test_who_waits_already_is_refused_when_hashes_become_slow() -> None:
+    flood = Flood(0.01)
+    for urgency in Urgency:
+        flood.arrive(urgency, *map(str, range(24)))
+    flood.seconds_each = 2.0
+    flood.arrive(STRANGER, *map(str, range(24, 74)))
+    for urgency in Urgency:
+        assert flood.queue.count(urgency) == urgency.queue_length(2.0) == SHORTEST_QUEUE
+    assert len(flood.refused) == 3 * 24 + 50 - 3 * SHORTEST_QUEUE
 
 
 class Siege:
@@ -199,9 +211,12 @@ class AnyFlood(RuleBasedStateMachine):
         self.flood.arrive(urgency, site)
         self.waiting.add((self.flood.number, urgency, site))
         for item in self.flood.refused[refused_count:]:
-            count_by_site = Counter(each[2] for each in self.waiting if each[1] is urgency)
+            count_by_site = Counter(each[2] for each in self.waiting if each[1] is item[1])
             assert count_by_site[item[2]] == max(count_by_site.values())
             self.waiting.remove(item)
+        for each in Urgency:
+            length = each.queue_length(self.flood.seconds_each)
+            assert self.flood.queue.count(each) <= length
 
     @rule(seconds_each=st.sampled_from([0.02, 0.2, 5.0]))
     def change_pace(self, seconds_each: float) -> None:

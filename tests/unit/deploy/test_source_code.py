@@ -6,13 +6,15 @@ from deploy.local import source_code
 
 
 def test_changed_added_and_removed_files_are_found_and_others_are_not(tmp_path: Path) -> None:
-    for name in ("mesh/a.py", "mesh/b.py", "gacha_svc/migrations/0001_x.sql", "mesh/notes.txt"):
+    others = (str(source_code.CATALOG), "mesh/__pycache__/a.pyc", "docs/a.md")
+    for name in ("mesh/a.py", "mesh/b.py", "gacha_svc/migrations/0001_x.sql", *others):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("before")
     before = source_code.digests(tmp_path)
     assert source_code.changed(before, source_code.digests(tmp_path)) == []
-    (tmp_path / "mesh/notes.txt").write_text("after")
+    for name in others:
+        (tmp_path / name).write_text("after")
     (tmp_path / "mesh/a.py").write_text("before")
     assert source_code.changed(before, source_code.digests(tmp_path)) == []
     (tmp_path / "mesh/a.py").write_text("after")
@@ -23,6 +25,19 @@ def test_changed_added_and_removed_files_are_found_and_others_are_not(tmp_path: 
         Path("mesh/a.py"),
         Path("mesh/b.py"),
     ]
+
+
+def test_every_file_that_a_process_reads_is_looked_at(repository: Path) -> None:
+    seen = source_code.digests(repository)
+    for name in (
+        "gacha_svc/grants.toml",
+        "gateway_http/pages/templates/odds.html",
+        "gateway_http/pages/templates/pages.css",
+        "protos/descriptors.binpb",
+        "account_svc/migrations/0011_clawbacks.sql",
+    ):
+        assert Path(name) in seen
+    assert source_code.CATALOG not in seen
 
 
 def test_other_versions_of_packages_are_other_code(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway_http.describing.openapi import openapi_document
+from gateway_http.describing.own_routes import OWN_PATHS
 from gateway_http.edge.headers import idempotency_key_of
 from gateway_http.errors import STATUS_BY_CODE, STATUS_BY_REASON
-from gateway_http.exchange import Headers
+from gateway_http.exchange import Headers, LimitClass
 from mesh.errors import Code, InvalidArgument
-from tests.unit.gateway.fakes import contracts
+from tests.unit.gateway.fakes import FakeCaller, contracts, router_for
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,14 @@ def document() -> dict[str, Any]:
     """The document as it is served, after a round trip through JSON."""
     read: dict[str, Any] = orjson.loads(orjson.dumps(openapi_document(contracts(), 65536)))
     return read
+
+
+def test_the_gateways_own_pages_name_the_refusal_of_their_limit(document: dict[str, Any]) -> None:
+    router = router_for(FakeCaller({}))
+    for path in OWN_PATHS:
+        target, _ = router.match("GET", path)
+        is_limited = target.endpoint.limit_class is not LimitClass.UNLIMITED
+        assert ("429" in document["paths"][path]["get"]["responses"]) is is_limited, path
 
 
 GIFT = [
