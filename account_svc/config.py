@@ -154,4 +154,5 @@ class AccountSettings(ServiceSettings, ShopSettings):
     keep_ended_sagas_days: int = Field(
         90, validation_alias="ACCOUNT_KEEP_ENDED_SAGAS_DAYS", ge=1, le=3650
     )
-    """How long ended sagas are kept, for people who look into them."""
+    """How long ended sagas are kept, for people who look into them. The saga of a purchase that was
+    refused goes with it, after `keep_refused_days`."""

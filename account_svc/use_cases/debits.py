@@ -13,7 +13,7 @@ from mesh.txn.model import BUSY, DUPLICATE, No, Operation, Vote, Yes
 
 
 def apply_debits(cursor: Cursor, operations: Sequence[Operation[Debit]]) -> list[Vote[int]]:
-    """Debits a batch of pulls, inside their branch, by one statement.
+    """Debits a batch of pulls, inside their branch, by three statements at most.
 
     A YES vote has the balance after the debit. Reasons of a NO: USER_NOT_FOUND; BUSY when
     another transaction or another operation of this batch holds the wallet; DUPLICATE when

@@ -2,7 +2,8 @@
 
 The protocol of pulls compares the two: a transaction's id has the time of its coordinator, and
 the database decides whether it is still young enough to be committed (mesh/txn/decisions.py).
-With clocks that differ by more than MAX_OFFSET_SECONDS no transaction is begun. It is half of
+With clocks that differ by more than MAX_OFFSET_SECONDS, or before they were compared once, a
+coordinator begins no transaction of pulls; everything else goes on. MAX_OFFSET_SECONDS is half of
 DECIDABLE_SECONDS there, from which on every decision would be an abort.
 """
 
@@ -14,7 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import DependencyAway
-from mesh.postgres.database import Database
+from mesh.postgres.database import Database, DatabaseAway
 
 MAX_OFFSET_SECONDS = 30.0
 NOTABLE_OFFSET_SECONDS = 1.0
@@ -58,17 +59,19 @@ class ClockOffset:
             registry=metrics,
         )
         self._level = ""
-        self.seconds = 0.0
+        self.seconds: float | None = None
         """Positive when the database is ahead. The part that the duration of the measurement
-        may explain is left out."""
+        may explain is left out. None until it is measured."""
 
     @property
     def is_small(self) -> bool:
-        """Whether transactions may be begun."""
-        return abs(self.seconds) <= MAX_OFFSET_SECONDS
+        """Whether a coordinator may begin transactions."""
+        return self.seconds is not None and abs(self.seconds) <= MAX_OFFSET_SECONDS
 
     def check(self) -> None:
-        """Raises DatabaseClockDiffers."""
+        """Raises DatabaseClockDiffers, and DatabaseAway while nothing was measured."""
+        if self.seconds is None:
+            raise DatabaseAway("The database's clock was not read yet; repeat the call soon.")
         if not self.is_small:
             raise DatabaseClockDiffers(self.seconds)
 
@@ -78,24 +81,25 @@ class ClockOffset:
         database_at = await self._database.autocommit(_database_time)
         ended_at = self._clock()
         if database_at > ended_at:
-            self.seconds = database_at - ended_at
+            seconds = database_at - ended_at
         else:
-            self.seconds = min(0.0, database_at - began_at)
-        self._gauge.set(self.seconds)
-        self._log_change()
+            seconds = min(0.0, database_at - began_at)
+        self.seconds = seconds
+        self._gauge.set(seconds)
+        self._log_change(seconds)
 
-    def _log_change(self) -> None:
+    def _log_change(self, seconds: float) -> None:
         """Logs when the offset becomes notable, too large, or small again."""
         if not self.is_small:
             level = "error"
-        elif abs(self.seconds) > NOTABLE_OFFSET_SECONDS:
+        elif abs(seconds) > NOTABLE_OFFSET_SECONDS:
             level = "warning"
         else:
             level = ""
         if level == self._level:
             return
         self._level = level
-        offset_seconds = round(self.seconds, 1)
+        offset_seconds = round(seconds, 1)
         if level == "error":
             log.error(
                 "exceed_clock_offset",

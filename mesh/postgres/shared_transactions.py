@@ -7,8 +7,8 @@ Guarantees:
 - A poisonous request fails alone, and holds up the others for SHARED_LOCK_TIMEOUT_MS at most.
   If a shared transaction fails for a reason that one request may be the cause of, its requests
   are tried alone, beside the shared transactions and a few at a time.
-- A request that needs a lock of another transaction is repeated for ALONE_SECONDS. Between its
-  attempts, the others that are tried alone have theirs.
+- A request that needs a lock of another transaction is repeated for ALONE_SECONDS. After each
+  attempt it goes to the end of the queue of those that are tried alone.
 - A request whose caller is cancelled before its transaction starts is dropped; after that the
   transaction is finished.
 - The queue is bounded; requests beyond the bound are refused at once.
@@ -125,7 +125,9 @@ class SharedTransactions(Generic[Request, Result]):
         for waiting in batch:
             waiting.alone_until = self._clock() + ALONE_SECONDS
         self._alone.extend(batch)
-        while len(self._trying_alone) < min(MAX_ALONE_IN_FLIGHT, len(self._alone)):
+        # A worker that has ended takes nothing more, also before its done callback has run.
+        working_count = sum(not each.done() for each in self._trying_alone)
+        for _ in range(min(MAX_ALONE_IN_FLIGHT - working_count, len(batch))):
             task = asyncio.create_task(self._keep_trying_alone(), name="lone-transactions")
             self._trying_alone.add(task)
             task.add_done_callback(self._trying_alone.discard)

@@ -2,6 +2,8 @@
 
 Invariant: a saga that is due never waits because sagas that calls have just begun are under way,
 for the two have places of their own. No owner has more than `max_of_owner` places of both kinds.
+`split` and `free_for_due` say what is likely to find a place: others may take it meanwhile, while
+a saga is begun or leased. `enter` alone decides.
 """
 
 from collections import Counter
@@ -36,8 +38,8 @@ class Places:
         return self._of_owners
 
     def split(self, new: Sequence[NewSaga]) -> tuple[list[NewSaga], list[NewSaga]]:
-        """The sagas that may be driven as soon as they have begun, and the others, which wait for
-        their turn."""
+        """The sagas to drive as soon as they have begun, and the others, which wait for their
+        turn."""
         counts = Counter(self._of_owners)
         placed: list[NewSaga] = []
         waiting: list[NewSaga] = []
@@ -50,13 +52,21 @@ class Places:
                 placed.append(saga)
         return placed, waiting
 
-    def enter(self, saga: Saga, *, is_begun: bool) -> None:
-        """Takes a place; pair it with `leave`. `is_begun`: a call has just begun the saga."""
+    def enter(self, saga: Saga, *, is_begun: bool) -> bool:
+        """Takes a place if there is one, and returns whether it did; then pair it with `leave`.
+        `is_begun`: a call has just begun the saga."""
+        if is_begun:
+            is_full = self._begun_count >= self._max_begun
+        else:
+            is_full = self._due_count >= self._max_due
+        if is_full or self._of_owners[saga.owner] >= self._max_of_owner:
+            return False
         self._of_owners[saga.owner] += 1
         if is_begun:
             self._begun_count += 1
         else:
             self._due_count += 1
+        return True
 
     def leave(self, saga: Saga, *, is_begun: bool) -> None:
         """Frees a place."""

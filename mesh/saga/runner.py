@@ -4,11 +4,11 @@ Guarantees:
 - A saga that was begun is driven to an end, whichever process dies. One process at a time
   holds its lease and can move it. A process that was stopped for longer than its lease changes
   nothing: its next move fails.
-- A failed step is retried after a growing pause, up to `max_attempts` times in one state. Then
-  the saga is parked: it is logged as an error and waits for a person.
-- Waiting for an outside system is retried without limit and never counts as a failure.
+- A failed step is retried after a growing pause, and parked after `max_attempts`
+  (`mesh.saga.postponing`). Waiting for an outside system is retried without limit.
 - A saga that a caller begins is driven at once, while `max_begun` of these and `max_of_owner` of
-  its owner are not reached. Any other begins without a lease, and is due at once.
+  its owner are not reached. Any other begins without a lease, and is due at once. One that finds
+  its place taken after the commit is given back, and is due at once too.
 - Up to `max_due` sagas that are due are driven beside them. Owners take turns (`mesh.saga.turns`).
   What waits is taken as soon as a place is free, or within a second of another process's change.
 - A runner takes the sagas of its own definitions only. So one kind cannot delay another that has
@@ -20,6 +20,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -41,6 +42,7 @@ from mesh.saga.definition import (
     Transition,
 )
 from mesh.saga.places import Places
+from mesh.saga.postponing import Postponing
 
 log = structlog.get_logger()
 
@@ -77,7 +79,13 @@ class SagaRunner:
         self._database = database
         self._definitions = {definition.kind: definition for definition in definitions}
         self._limits = limits or SagaLimits()
-        self._jitter = jitter
+        self._postponing = Postponing(
+            database,
+            first_pause_seconds=self._limits.first_pause_seconds,
+            longest_pause_seconds=self._limits.longest_pause_seconds,
+            max_attempts=self._limits.max_attempts,
+            jitter=jitter,
+        )
         self._failpoint = failpoint
         self._driving: set[asyncio.Task[Saga]] = set()
         self._places = Places(
@@ -88,7 +96,10 @@ class SagaRunner:
         self._taking = asyncio.Lock()
         self._is_behind = False
         """Whether there may be due sagas that wait for a place."""
-        self._refilling: set[asyncio.Task[None]] = set()
+        self._is_place_freed = False
+        """Whether a saga has left its place, or was given back, since due ones were last looked
+        for."""
+        self._refilling: asyncio.Task[None] | None = None
         self._is_closed = False
         self._plain_moves = {
             kind: SharedTransactions(database, partial(self._move_plainly, definition))
@@ -121,8 +132,8 @@ class SagaRunner:
 
     def drive(self, saga: Saga) -> "asyncio.Task[Saga]":
         """Drives a saga that has just begun here, in a task that need not be awaited. The task
-        returns the saga in its end state, or as it was when it was postponed or its lease was
-        lost."""
+        returns the saga in its end state, or as it was when it was postponed or given back, or its
+        lease was lost."""
         return self._start(saga, is_begun=True)
 
     async def find(self, saga_id: str) -> Saga | None:
@@ -132,6 +143,7 @@ class SagaRunner:
     async def run_once(self) -> None:
         """Starts driving the due sagas for which there are places. Does not wait for them."""
         async with self._taking:
+            self._is_place_freed = False
             room = self._places.free_for_due
             if not room:
                 self._is_behind = True
@@ -149,43 +161,61 @@ class SagaRunner:
             self._is_behind = bool(due) or self._places.is_an_owner_full
             for saga in due:
                 self._start(saga, is_begun=False)
+        self._refill_soon()
 
     async def close(self) -> None:
         """Stops driving. Other instances take up the sagas when their leases expire."""
         self._is_closed = True
-        ending = [*self._driving, *self._refilling]
+        ending: list[asyncio.Task[Any]] = [*self._driving]
+        if self._refilling is not None:
+            ending.append(self._refilling)
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
 
     def _start(self, saga: Saga, *, is_begun: bool) -> "asyncio.Task[Saga]":
+        """Drives the saga, or gives it back if others have taken its place meanwhile."""
+        has_place = self._places.enter(saga, is_begun=is_begun)
+        if not has_place:
+            self._is_behind = True
+
         def end(task: "asyncio.Task[Saga]") -> None:
-            self._places.leave(saga, is_begun=is_begun)
+            if has_place:
+                self._places.leave(saga, is_begun=is_begun)
             self._forget(task)
 
-        self._places.enter(saga, is_begun=is_begun)
-        task = asyncio.create_task(self._drive(saga), name=f"saga-{saga.kind}")
+        work = self._drive(saga) if has_place else self._postponing.give_back(saga)
+        task = asyncio.create_task(work, name=f"saga-{saga.kind}")
         self._driving.add(task)
         task.add_done_callback(end)
         return task
 
     def _forget(self, task: "asyncio.Task[Saga]") -> None:
         self._driving.discard(task)
-        if self._is_behind and not self._refilling and not self._is_closed:
-            refill = asyncio.create_task(self._refill(), name="saga-refill")
-            self._refilling.add(refill)
-            refill.add_done_callback(self._refilling.discard)
+        self._is_place_freed = True
+        self._refill_soon()
         if not task.cancelled() and (error := task.exception()) is not None:
             # The task may have no awaiter. The saga is taken up when its lease expires.
             log.error("fail_saga_driver", exc_info=error)
 
+    def _refill_soon(self) -> None:
+        """Has due sagas taken, if some may wait for a place that was freed."""
+        if self._refilling is None and self._may_refill():
+            self._refilling = asyncio.create_task(self._refill(), name="saga-refill")
+
+    def _may_refill(self) -> bool:
+        return self._is_place_freed and self._is_behind and not self._is_closed
+
     async def _refill(self) -> None:
-        """Takes what waits for the place that has become free."""
+        """Takes what waits for places that were freed, also for those that are freed meanwhile."""
         try:
-            await self.run_once()
+            while self._may_refill():
+                await self.run_once()
         except MeshError as error:
             # The next round is due within a second, whatever happened to this one.
             log.warning("fail_saga_refill", reason=error.reason)
+        finally:
+            self._refilling = None
 
     async def _drive(self, saga: Saga) -> Saga:
         definition = self._definitions[saga.kind]
@@ -195,14 +225,14 @@ class SagaRunner:
         except rows.LeaseLost:
             log.warning("lose_saga_lease", kind=saga.kind, saga_id=saga.saga_id, state=saga.state)
         except StillWaiting as error:
-            await self._wait_on(saga, error)
+            await self._postponing.wait_on(saga, error)
         except TimeoutError:
-            await self._retry_later(saga, "TIMEOUT")
+            await self._postponing.retry_later(saga, "TIMEOUT")
         except MeshError as error:
-            await self._retry_later(saga, error.reason)
+            await self._postponing.retry_later(saga, error.reason)
         except Exception as error:
             log.error("fail_saga_step", kind=saga.kind, saga_id=saga.saga_id, exc_info=error)
-            await self._retry_later(saga, "INTERNAL")
+            await self._postponing.retry_later(saga, "INTERNAL")
         return saga
 
     async def _advance(self, definition: Definition, saga: Saga) -> Saga:
@@ -244,41 +274,3 @@ class SagaRunner:
             except rows.LeaseLost as error:
                 results.append(error)
         return results
-
-    async def _wait_on(self, saga: Saga, waiting: StillWaiting) -> None:
-        """Retries without limit. The count stays at half of `max_attempts`, so that the other
-        half remains for failures."""
-        count = min(saga.attempt_count + 1, self._limits.max_attempts // 2)
-        pause_seconds = waiting.PAUSE_SECONDS
-        if pause_seconds is None:
-            pause_seconds = self._pause_seconds(saga.attempt_count)
-        await self._postpone(saga, waiting.reason, count, pause_seconds)
-
-    async def _retry_later(self, saga: Saga, reason: str) -> None:
-        """Postpones the saga, or parks it if it has failed too often."""
-        count = saga.attempt_count + 1
-        is_enough = count >= self._limits.max_attempts
-        pause_seconds = None if is_enough else self._pause_seconds(saga.attempt_count)
-        await self._postpone(saga, reason, count, pause_seconds)
-
-    async def _postpone(self, saga: Saga, reason: str, count: int, seconds: float | None) -> None:
-        """Ends the lease; `seconds` is the pause before the next attempt, None parks the saga. If
-        the database is down, the lease expires instead."""
-        fields = {"kind": saga.kind, "saga_id": saga.saga_id, "state": saga.state, "reason": reason}
-        try:
-            released = await self._database.autocommit(
-                lambda cursor: rows.postpone(cursor, saga, reason, count, seconds)
-            )
-        except MeshError as error:
-            log.warning("fail_saga_postponement", **fields | {"reason": error.reason})
-            return
-        if released is not None and released.is_parked:
-            log.error("park_saga", **fields)
-        else:
-            log.info("postpone_saga", **fields)
-
-    def _pause_seconds(self, attempt_count: int) -> float:
-        """The pause after an attempt that `attempt_count` others preceded, with jitter."""
-        grown_seconds = self._limits.first_pause_seconds * 2.0 ** min(attempt_count, 30)
-        pause_seconds = min(grown_seconds, self._limits.longest_pause_seconds)
-        return pause_seconds * (0.5 + self._jitter() / 2)

@@ -55,7 +55,7 @@ STRIPE_URL = "https://api.stripe.com"
 CALL_TIMEOUT_SECONDS = 30.0
 SIGNATURE_HEADER = "Stripe-Signature"
 PAGE_SIZE = 100
-"""The most that Stripe lists at once. A charge is expected to have fewer refunds."""
+"""The most that Stripe lists at once."""
 KEY = "gacha_mesh_key"
 """The metadata field that holds our key."""
 
@@ -152,13 +152,14 @@ class StripeProvider:
         api = self._client.v1
         try:
             intent = await self._answer(api.payment_intents.retrieve_async(charge_id), deadline)
-            refunds = await self._answer(api.refunds.list_async(of_charge), deadline)
-            disputes = await self._answer(api.disputes.list_async(of_charge), deadline)
         except stripe.InvalidRequestError as error:
             if error.code == "resource_missing":
                 return None
             raise _our_fault(error) from error
-        found = (*map(refund_of, refunds.data), *map(dispute_of, disputes.data))
+        refunds = self._all(api.refunds.list_async(of_charge), deadline)
+        found = [refund_of(each) async for each in refunds]
+        disputes = self._all(api.disputes.list_async(of_charge), deadline)
+        found += [dispute_of(each) async for each in disputes]
         return ReversedCharge(_key_of(intent), tuple(present(found)))
 
     async def list_charges(self, period: Period) -> AsyncIterator[BookedCharge]:
@@ -219,12 +220,15 @@ class StripeProvider:
             return TEST_METHODS[payment_method]
         raise UnsupportedPaymentMethod.of(payment_method, self.payment_methods)
 
-    async def _all(self, first: Awaitable[stripe.ListObject[Listed]]) -> AsyncIterator[Listed]:
-        """Everything in a list, page by page. Raises ProviderAway, also in the middle."""
+    async def _all(
+        self, first: Awaitable[stripe.ListObject[Listed]], deadline: Deadline | None = None
+    ) -> AsyncIterator[Listed]:
+        """Everything in a list, page by page. `deadline` is for all pages; without it each one
+        has CALL_TIMEOUT_SECONDS. Raises ProviderAway, also in the middle."""
         answer: Awaitable[stripe.ListObject[Listed]] | None = first
         while answer is not None:
             try:
-                page = await self._answer(answer, Deadline.after(CALL_TIMEOUT_SECONDS))
+                page = await self._answer(answer, deadline or Deadline.after(CALL_TIMEOUT_SECONDS))
             except stripe.InvalidRequestError as error:
                 raise _our_fault(error) from error
             for each in page.data:

@@ -21,6 +21,8 @@ from account_svc.domain.reversals import Reversal
 
 MAX_DIFFERENCES = 1000
 """The most that a report lists. It counts the others too, and has all charges to follow."""
+MAX_REMEMBERED = 10_000
+"""The most that a report recognizes when they are added again. Further ones count each time."""
 
 
 class DifferenceKind(StrEnum):
@@ -62,10 +64,11 @@ class Report:
     _seen: set[Difference] = field(default_factory=set)
 
     def add(self, difference: Difference | None) -> None:
-        """Adds a difference. Idempotent."""
+        """Adds a difference. Idempotent for the first MAX_REMEMBERED."""
         if difference is None or difference in self._seen:
             return
-        self._seen.add(difference)
+        if len(self._seen) < MAX_REMEMBERED:
+            self._seen.add(difference)
         self.counts[difference.kind] += 1
         if difference.charge_id:
             self.charge_ids.add(difference.charge_id)
@@ -115,11 +118,12 @@ def uncharged(record: PurchaseRecord, charge: BookedCharge | None) -> Difference
 
 
 def compare_reversal(reversal: Reversal, stored: Clawback | None) -> Difference | None:
-    """A refund or dispute of a credited purchase, and what is stored of it."""
+    """A refund or dispute of a credited purchase, and what is stored of it. What is stored may be
+    newer, because it may have been read later."""
     if stored is not None and stored.amount_minor != reversal.amount_minor:
         detail = f"{reversal.amount_minor} there, {stored.amount_minor} here"
         return Difference(DifferenceKind.OTHER_AMOUNT, reversal.reversal_id, detail)
-    if stored is not None and stored.state is reversal.state:
+    if stored is not None and not stored.state.is_before(reversal.state):
         return None
     known = "unknown" if stored is None else stored.state
     detail = f"{reversal.kind} of {reversal.amount_minor}: {reversal.state} there, {known} here"

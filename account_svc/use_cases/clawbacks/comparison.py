@@ -53,8 +53,8 @@ async def compare(
     grace_seconds: int = GRACE_SECONDS,
     max_lookups: int = MAX_LOOKUPS,
 ) -> Report:
-    """The report of the last `seconds` before the grace before `now`, in Unix seconds. Raises
-    ProviderAway, DatabaseAway."""
+    """Compares a period of `seconds`, which ends `grace_seconds` before `now` (Unix seconds), and
+    returns the report. Raises ProviderAway, DatabaseAway."""
     until = int(now) - grace_seconds
     report = Report(Period(until - seconds, until))
     comparison = Comparison(database, provider, report, max_lookups)
@@ -81,6 +81,7 @@ class Comparison:
 
     async def compare_period(self, period: Period) -> None:
         """Compares what was begun in the period. Raises ProviderAway, DatabaseAway."""
+        self._lookups_left = self._max_lookups
         seen_ids: set[str] = set()
         async for charges in _chunks(self._provider.list_charges(period)):
             seen_ids |= await self._compare_charges(charges)
@@ -96,15 +97,26 @@ class Comparison:
         self._report.count_unlisted(DifferenceKind.LEDGER, count - len(listed))
 
     async def _compare_charges(self, charges: Sequence[BookedCharge]) -> set[str]:
-        """Returns the ids of the purchases that the charges name."""
+        """Returns the ids of the purchases that the charges name. A purchase that was refused may
+        have been refunded since its charge was listed, so that charge is looked up again."""
         ids = {each.key: purchase_id_of(each.key) for each in charges}
         records = await self._records([each for each in ids.values() if each is not None])
         for charge in charges:
             purchase_id = ids[charge.key]
             record = records.get(purchase_id) if purchase_id is not None else None
             self._report.charge_count += 1
-            self._report.add(compare_charge(charge, record))
+            different = compare_charge(charge, record)
+            if record is not None and different is not None and record.state.is_refused:
+                different = await self._look_up_refused(record)
+            self._report.add(different)
         return {each for each in ids.values() if each is not None}
+
+    async def _look_up_refused(self, record: PurchaseRecord) -> Difference | None:
+        purchase_id = record.purchase.purchase_id
+        if not self._may_look_up():
+            return _uncompared(purchase_id)
+        found = await self._provider.find_charge(purchase_id, Deadline.after(CALL_SECONDS))
+        return _looked_up(record, found)
 
     async def _compare_credits(self, period: Period, seen_ids: Set[str]) -> None:
         """Credited purchases whose charge was not in the list are looked up one by one: it may

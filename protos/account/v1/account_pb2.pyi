@@ -354,8 +354,9 @@ class LedgerEntry(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     DEBT_AFTER_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
-    """The operation that caused it, a UUID: a purchase's id, a pull's id, a
-    gift's id for its fee, or the refund's own id.
+    """The operation that caused it, a UUID: a purchase's id, a pull's id, or a
+    gift's id for its fee. A gift_fee_refund, refund, refund_failed, dispute
+    and dispute_won each have an id of their own.
     """
     kind: _builtins.str
     """"purchase", "pull", "gift_fee" or "gift_fee_refund". Of purchases whose

@@ -3,19 +3,25 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
 import pytest
 
-from account_svc.domain.payments import ChargeState, ProviderAway
+from account_svc.domain.payments import (
+    BookedCharge,
+    ChargeState,
+    PaymentRefunded,
+    Period,
+    ProviderAway,
+)
 from account_svc.domain.purchases import PurchaseRecord
 from account_svc.domain.reversals import ReversalKind, ReversalState
 from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, EARLIER_DAYS, GRACE_SECONDS
 from mesh.postgres.database import Database
-from tests.storage.account.shop import Shop, buy
+from tests.storage.account.shop import Provider, Shop, buy
 from tests.storage.clawbacks.compared import Compared
 from tests.storage.conftest import MakeDatabase, empty, migrations_of
 
@@ -96,6 +102,36 @@ async def test_each_difference_is_found_and_named(
     assert await shop.differences() == {}
     await wrong(shop, bought)  # type: ignore[misc]
     assert await shop.differences() == DIFFERENCES[wrong]  # type: ignore[index]
+
+
+class StaleList(Provider):
+    """Its list of charges was made before any was refunded."""
+
+    async def list_charges(self, period: Period) -> AsyncIterator[BookedCharge]:
+        async for each in super().list_charges(period):
+            yield replace(each, state=ChargeState.SUCCEEDED)
+
+
+@pytest.mark.parametrize("state", [ChargeState.REFUNDED, ChargeState.SUCCEEDED])
+async def test_a_charge_that_is_refunded_after_it_was_listed_is_looked_up_again(
+    shop: Compared, state: ChargeState
+) -> None:
+    shop.provider = StaleList()
+    mira = await shop.register()
+
+    async def refund() -> None:
+        for key, charge in shop.provider.book.items():
+            shop.provider.book[key] = replace(charge, state=ChargeState.REFUNDED)
+
+    shop.provider.on_charge = refund
+    with pytest.raises(PaymentRefunded):
+        await buy(shop.instance()[0], mira)
+    ((key, charge),) = shop.provider.book.items()
+    assert charge.state is ChargeState.REFUNDED
+    shop.provider.book[key] = replace(charge, state=state)
+    is_kept = state is ChargeState.SUCCEEDED
+    assert await shop.differences() == ({"uncredited_charge": 1} if is_kept else {})
+    assert await shop.differences(0) == {"uncompared": 1}
 
 
 async def test_a_refund_whose_webhook_was_lost_is_followed(

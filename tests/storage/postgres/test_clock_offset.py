@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from mesh.postgres.clock_offset import ClockOffset, DatabaseClockDiffers
-from mesh.postgres.database import Database
+from mesh.postgres.database import Database, DatabaseAway
 from tests.storage.shifted_clock import shift_clock
 
 
@@ -37,6 +37,7 @@ async def test_the_offset_is_measured_reported_and_refused_beyond_the_bound(
         assert events == ["exceed_clock_offset"]
         with pytest.raises(DatabaseClockDiffers) as refused:
             offset.check()
+        assert offset.seconds is not None
         assert f"{abs(offset.seconds):.0f} s" in refused.value.message
         assert ("behind" in refused.value.message) == (seconds < 0)
     else:
@@ -67,3 +68,13 @@ async def test_each_change_is_logged_once(database_url: str) -> None:
         "exceed_clock_offset",
         "end_clock_offset",
     ]
+
+
+async def test_no_transaction_is_begun_before_the_first_measurement_succeeds() -> None:
+    database = Database("postgresql://nobody@127.0.0.1:1/none", connection_count=1)
+    offset = ClockOffset(database, CollectorRegistry())
+    with pytest.raises(DatabaseAway):
+        await offset.measure()
+    assert not offset.is_small
+    with pytest.raises(DatabaseAway):
+        offset.check()

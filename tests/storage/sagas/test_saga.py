@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
+from structlog.testing import capture_logs
 
 from mesh.deadlines import Deadline
 from mesh.errors import Unavailable
@@ -135,6 +136,24 @@ async def test_a_failed_step_is_retried_and_its_reason_is_stored(orders: OrderSa
     assert (waiting.attempt_count, waiting.reason, waiting.lease) == (1, "AWAY", "")
     ended = await orders.until(runner, lambda saga: saga.state == "SETTLED")
     assert (ended.attempt_count, ended.reason) == (0, "")
+
+
+async def test_a_failed_step_whose_lease_was_lost_postpones_nothing_and_says_so(
+    orders: OrderSaga,
+) -> None:
+    def fail() -> None:
+        raise Unavailable("away", reason="AWAY")
+
+    orders.outside = fail
+    runner = orders.runner()
+    saga = await orders.begun(runner)
+    await orders.database.autocommit(
+        lambda cursor: cursor.execute("UPDATE saga SET lease = 'of another'")
+    )
+    with capture_logs() as lines:
+        await runner.drive(saga)
+    assert [(line["event"], line["saga_id"]) for line in lines] == [("lose_saga_lease", SAGA_ID)]
+    assert (await orders.state(runner)).attempt_count == 0
 
 
 async def test_a_saga_that_fails_too_often_is_parked(orders: OrderSaga) -> None:

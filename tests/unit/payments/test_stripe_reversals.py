@@ -141,6 +141,26 @@ async def test_lists_are_read_page_by_page() -> None:
     assert stripe.asked[1][1]["starting_after"] == "re_1"
 
 
+async def test_all_refunds_and_disputes_of_a_charge_are_read_page_by_page() -> None:
+    stripe = Stripe(
+        refunds=listed(refund("succeeded"), has_more=True),
+        disputes=listed(dispute("lost"), has_more=True),
+    )
+    further = [refund("failed", id="re_2")], [dispute("won", id="dp_2")]
+    stripe.answers["of_the_test"] = [listed(*each) for each in further]
+    async with stripe.provider() as provider:
+        found = await provider.find_reversals("pi_1", soon())
+    assert found is not None
+    assert [each.reversal_id for each in found.reversals] == ["re_1", "re_2", "dp_1", "dp_2"]
+
+
+async def test_a_charge_whose_list_breaks_off_has_unknown_reversals() -> None:
+    stripe = Stripe(refunds=listed(refund("succeeded"), has_more=True), of_the_test=None)
+    async with stripe.provider() as provider:
+        with pytest.raises(ProviderAway):
+            await provider.find_reversals("pi_1", soon())
+
+
 async def test_a_list_that_breaks_off_is_a_provider_that_is_away() -> None:
     stripe = Stripe(refunds=listed(refund("succeeded"), has_more=True), of_the_test=None)
     async with stripe.provider() as provider:
