@@ -58,9 +58,8 @@ class Reversals:
         if status is not None and status not in FIRST_STATUSES[kind]:
             raise BadRequest(f"status: a new {kind} can be {', '.join(FIRST_STATUSES[kind])}.")
         now = self._clock()
-        made = await self._book.find_reversal(kind, key)
 
-        def reverse(charge: Charge | None) -> Reversal | None:
+        def reverse(charge: Charge | None, made: Reversal | None) -> Reversal | None:
             known = check_known(charge)
             if made is not None:
                 if made.charge_id != known.charge_id or amount_minor not in (
@@ -78,7 +77,7 @@ class Reversals:
             new = charge.reversals[-1]
             return self._deliveries("created", charge, new, now, webhook_copies)
 
-        return await self._book.add_reversal(charge_name, reverse, webhooks)
+        return await self._book.add_reversal(charge_name, kind, key, reverse, webhooks)
 
     async def move(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from gacha_svc.domain.banners import Item
-from gacha_svc.domain.odds.published import RarityOdds
+from gacha_svc.domain.odds.published import RarityOdds, TenPullOdds
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.domain.terms import Terms
 from gacha_svc.use_cases.catalog import Catalogs, PublishedBanner, PublishedOdds
@@ -80,7 +80,13 @@ class CatalogRpc:
 
 def _banner(published: PublishedBanner) -> pb.Banner:
     banner = published.banner
-    expected_pulls = published.odds.disclosure.expected_pulls_featured
+    disclosure = published.odds.disclosure
+    in_tens = 1 not in banner.pull_counts
+    expected_pulls = (
+        disclosure.expected_pulls_featured_in_tens
+        if in_tens
+        else disclosure.expected_pulls_featured
+    )
     return pb.Banner(
         id=banner.id,
         name=banner.name,
@@ -90,7 +96,7 @@ def _banner(published: PublishedBanner) -> pb.Banner:
         pull_counts=banner.pull_counts,
         pull_limit=banner.pull_limit,
         odds_version=published.odds.odds_version,
-        odds=_odds(published.odds),
+        odds=_odds(published.odds, in_tens=in_tens),
         ten_pull_guarantee=banner.ten_pull_guarantee or "",
         guarantee_mode=_guarantee_mode(banner),
         ten_pull_odds=_ten_pull_odds(published.odds) if 10 in banner.pull_counts else [],
@@ -109,24 +115,32 @@ def _ten_pull_odds(published: PublishedOdds) -> list[pb.TenPullOdds]:
             rarity=odds.rarity,
             fresh_rate=odds.fresh_rate_percent,
             consolidated_rate=odds.consolidated_rate_percent,
+            expected_pulls=odds.expected_pulls,
         )
         for odds in published.disclosure.ten_pulls
     ]
 
 
-def _odds(published: PublishedOdds) -> list[pb.RarityOdds]:
-    return [_rarity_odds(odds, published.items_by_id) for odds in published.disclosure.rarities]
+def _odds(published: PublishedOdds, *, in_tens: bool = False) -> list[pb.RarityOdds]:
+    """With the long run of single pulls, or of ten-pulls."""
+    disclosure = published.disclosure
+    return [
+        _rarity_odds(odds, of_tens if in_tens else odds, published.items_by_id)
+        for odds, of_tens in zip(disclosure.rarities, disclosure.ten_pulls, strict=True)
+    ]
 
 
-def _rarity_odds(odds: RarityOdds, items_by_id: Mapping[int, Item]) -> pb.RarityOdds:
+def _rarity_odds(
+    odds: RarityOdds, long_run: RarityOdds | TenPullOdds, items_by_id: Mapping[int, Item]
+) -> pb.RarityOdds:
     return pb.RarityOdds(
         rarity=odds.rarity,
         base_rate=odds.base_rate_percent,
         soft_pity_from=odds.soft_pity_from,
         soft_pity_step=odds.soft_pity_step_percent,
         hard_pity=odds.hard_pity,
-        consolidated_rate=odds.consolidated_rate_percent,
-        expected_pulls=odds.expected_pulls,
+        consolidated_rate=long_run.consolidated_rate_percent,
+        expected_pulls=long_run.expected_pulls,
         featured_share=odds.featured_share_percent,
         items=[
             pb.ItemOdds(

@@ -48,6 +48,10 @@ class Page:
 
 Webhooks = Callable[[Charge], Iterable[NewDelivery]]
 """The webhooks of a change, made from the charge as it is after that."""
+Reverse = Callable[[Charge | None, Reversal | None], Reversal | None]
+"""Makes a reversal from the charge and from the stored reversal of the key, both as they are in the
+transaction that adds it. Returns None when there is nothing to add, and raises an error when the
+charge must not be reversed like that."""
 
 
 class Book:
@@ -91,15 +95,14 @@ class Book:
         return await self._file.transaction(work)
 
     async def add_reversal(
-        self, name: str, reverse: Callable[[Charge | None], Reversal | None], webhooks: Webhooks
+        self, name: str, kind: ReversalKind, key: str, reverse: Reverse, webhooks: Webhooks
     ) -> Charge:
-        """Adds the reversal that `reverse` makes from the charge with that id or key. Returns the
-        charge with it. `reverse` returns None when the charge has it already, and raises an
-        error when the charge must not be reversed like that."""
+        """Adds the reversal that `reverse` makes for the charge with that id or key. Returns the
+        charge with it. The kind's key has one reversal, however many add it at a time."""
 
         def work(connection: sqlite3.Connection) -> Charge:
-            found = _find(connection, name)
-            new = reverse(found)
+            made = _reversals(connection, "WHERE kind = ? AND key = ?", (kind, key))
+            new = reverse(_find(connection, name), made[0] if made else None)
             if new is not None:
                 connection.execute(
                     "INSERT INTO reversal"
@@ -149,13 +152,6 @@ class Book:
     async def find_charge(self, name: str) -> Charge | None:
         """The charge with that id or idempotency key."""
         return await self._file.transaction(lambda connection: _find(connection, name))
-
-    async def find_reversal(self, kind: ReversalKind, key: str) -> Reversal | None:
-        """The reversal of that kind with that idempotency key."""
-        found = await self._file.transaction(
-            lambda connection: _reversals(connection, "WHERE kind = ? AND key = ?", (kind, key))
-        )
-        return found[0] if found else None
 
     async def list_charges(self, page: Page) -> list[Charge]:
         """The charges of the page, in order."""

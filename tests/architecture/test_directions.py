@@ -27,6 +27,8 @@ def test_imports_go_one_way(repository: Path) -> None:
         ("gacha_svc", participant.SCHEMA),
         ("gacha_svc", decisions.SCHEMA),
         ("gacha_svc", saga_rows.SCHEMA),
+        ("account_svc", saga_retention.INDEX),
+        ("gacha_svc", saga_retention.INDEX),
         ("account_svc", saga_retention.SCHEMA),
         ("gacha_svc", saga_retention.SCHEMA),
         ("account_svc", saga_turns.SCHEMA),

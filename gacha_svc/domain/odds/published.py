@@ -57,6 +57,9 @@ class TenPullOdds:
     """In the first ten-pull of a player without pulls of the kind."""
     consolidated_rate_percent: float
     """In the long run of a player who makes ten-pulls alone."""
+    expected_pulls: float
+    """Average pulls from one of this rarity to the next in that long run; infinite if there is
+    none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class Disclosure:
     expected_pulls_featured: float
     """Average single pulls from one featured item of the highest rarity that has any to the next,
     guarantees and pity counted; 0 if nothing is featured."""
+    expected_pulls_featured_in_tens: float
+    """The same of a player who makes ten-pulls alone. Each counts as ten pulls."""
 
 
 def disclose(terms: Terms) -> Disclosure:
@@ -83,12 +88,13 @@ def disclose(terms: Terms) -> Disclosure:
             _disclose_rarity(rule, rate) for rule, rate in zip(terms.rules, rates, strict=True)
         ),
         ten_pulls=tuple(
-            TenPullOdds(rule.rarity, fresh * 100, long_run * 100)
+            TenPullOdds(rule.rarity, fresh * 100, long_run * 100, _expected_pulls(long_run))
             for rule, fresh, long_run in zip(
                 terms.rules, of_ten.fresh, of_ten.long_run, strict=True
             )
         ),
         expected_pulls_featured=_expected_pulls_featured(terms, rates),
+        expected_pulls_featured_in_tens=_expected_pulls_featured(terms, of_ten.long_run),
     )
 
 
@@ -106,7 +112,7 @@ def _disclose_rarity(rule: RarityRule, consolidated_rate: float) -> RarityOdds:
         soft_pity_step_percent=_percent(soft.step_ppm) if soft else 0.0,
         hard_pity=rule.hard_pity or 0,
         consolidated_rate_percent=consolidated_rate * 100,
-        expected_pulls=1 / consolidated_rate if consolidated_rate else math.inf,
+        expected_pulls=_expected_pulls(consolidated_rate),
         featured_share_percent=_percent(rule.featured_share_ppm),
         items=tuple(_item_odds(rule)),
     )
@@ -114,13 +120,18 @@ def _disclose_rarity(rule: RarityRule, consolidated_rate: float) -> RarityOdds:
 
 def _expected_pulls_featured(terms: Terms, rates: Sequence[float]) -> float:
     """A lost share is followed by a certain win, so of 2 - share items of the rarity one is
-    featured, in the long run. Every ultra rare starts its rarity's pity anew, so there a player
-    without pulls waits as long."""
+    featured, in the long run. Every ultra rare starts its rarity's pity anew, so in single pulls a
+    player without pulls waits as long."""
     for rule, rate in zip(terms.rules, rates, strict=True):
         if rule.featured:
             share = rule.featured_share_ppm / CERTAIN_PPM
-            return (2 - share) / rate if rate else math.inf
+            return (2 - share) * _expected_pulls(rate)
     return 0.0
+
+
+def _expected_pulls(rate: float) -> float:
+    """The average number of pulls from one hit to the next."""
+    return 1 / rate if rate else math.inf
 
 
 def _item_odds(rule: RarityRule) -> list[ItemOdds]:

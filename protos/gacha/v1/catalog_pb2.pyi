@@ -328,10 +328,11 @@ class Banner(_message.Message):
     gets the rest.
     """
     expected_pulls_featured: _builtins.float
-    """Single pulls from one featured item to the next, on average in the long
-    run, pity and guarantees counted; 0 when nothing is featured. It is of the
-    highest rarity that features any. Of ultra rares, a player without pulls
-    waits as long for the first.
+    """Pulls from one featured item to the next, on average in the long run, pity
+    and guarantees counted; 0 when nothing is featured. It is of the highest
+    rarity that features any. They are single pulls; on a banner without them,
+    they are pulls of ten-pulls, ten for each. In single pulls, a player without
+    pulls waits as long for the first ultra rare.
     """
     expected_gems_featured: _builtins.float
     """The gems for those pulls."""
@@ -513,7 +514,9 @@ class Odds(_message.Message):
     guarantee_mode: _builtins.str
     """How the tenth pull keeps the guarantee, as in Banner."""
     expected_pulls_featured: _builtins.float
-    """Single pulls from one featured item to the next, as in Banner."""
+    """Single pulls from one featured item to the next, on average in the long run,
+    as in a Banner that offers them.
+    """
     @_builtins.property
     def odds(self) -> _containers.RepeatedCompositeFieldContainer[Global___RarityOdds]:
         """The odds of each rarity, highest first."""
@@ -552,22 +555,28 @@ class TenPullOdds(_message.Message):
     RARITY_FIELD_NUMBER: _builtins.int
     FRESH_RATE_FIELD_NUMBER: _builtins.int
     CONSOLIDATED_RATE_FIELD_NUMBER: _builtins.int
+    EXPECTED_PULLS_FIELD_NUMBER: _builtins.int
     rarity: _builtins.str
     """"rare", "super rare" or "ultra rare"."""
     fresh_rate: _builtins.float
     """In the first ten-pull of a player without pulls of the kind."""
     consolidated_rate: _builtins.float
     """In the long run of a player who makes ten-pulls alone."""
+    expected_pulls: _builtins.float
+    """Pulls from one of this rarity to the next, on average in that long run. A
+    ten-pull counts as ten.
+    """
     def __init__(
         self,
         *,
         rarity: _builtins.str = ...,
         fresh_rate: _builtins.float = ...,
         consolidated_rate: _builtins.float = ...,
+        expected_pulls: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consolidated_rate", b"consolidated_rate", "fresh_rate", b"fresh_rate", "rarity", b"rarity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consolidated_rate", b"consolidated_rate", "expected_pulls", b"expected_pulls", "fresh_rate", b"fresh_rate", "rarity", b"rarity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -601,11 +610,11 @@ class RarityOdds(_message.Message):
     hard_pity: _builtins.int
     """The pull at which this rarity or above is certain; 0 for never."""
     consolidated_rate: _builtins.float
-    """Percent of all pulls in the long run of single pulls, pity counted."""
-    expected_pulls: _builtins.float
-    """Pulls to wait for one of this rarity, on average, in the long run of single
-    pulls.
+    """Percent of all pulls in the long run of single pulls, pity counted. In a
+    Banner without single pulls, that of ten-pulls, the guarantee counted.
     """
+    expected_pulls: _builtins.float
+    """Pulls to wait for one of this rarity, on average, in the same long run."""
     featured_share: _builtins.float
     """Percent of this rarity's pulls that give a featured item, when the one
     before did; 0 when none is featured. After one that did not, the next is

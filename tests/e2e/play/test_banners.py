@@ -73,7 +73,7 @@ def test_banners_disclose_every_rule_and_item(client: Client) -> None:
         assert type(banner["price"]) is int
         assert [odds["rarity"] for odds in banner["odds"]] == ["ultra rare", "super rare", "rare"]
         for odds in banner["tenPullOdds"]:
-            assert set(odds) == {"rarity", "freshRate", "consolidatedRate"}
+            assert set(odds) == {"rarity", "freshRate", "consolidatedRate", "expectedPulls"}
         for odds in banner["odds"]:
             assert set(odds) == RARITY_KEYS
             assert odds["items"]

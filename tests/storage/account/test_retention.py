@@ -1,27 +1,25 @@
 """Declined purchases, refused fees and ended sagas are removed after a time, and no money is."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.gift_fees import GiftFee, InsufficientCurrency
 from account_svc.domain.payments import PaymentDeclined
 from account_svc.domain.purchases import PurchaseState
-from account_svc.storage import gift_fees, purchases
+from account_svc.storage import gift_fees
 from account_svc.use_cases.gift_fees import GiftFees
 from account_svc.use_cases.purchasing.purchases import Purchases
 from account_svc.use_cases.retention import retention_of
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
-from mesh.saga.retention import forget_ended_sagas
 from proof.invariants import CHECKS_OF_ACCOUNT
 from tests.storage.account.shop import Shop, buy
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
+from tests.storage.removals import check_recent_is_kept, functions_with_asserts
 
 REFUSED, ENDED = timedelta(days=30), timedelta(days=90)
 
@@ -143,11 +141,14 @@ async def test_a_refused_fee_is_forgotten_and_a_taken_one_is_not(shop: Shop) -> 
     assert await shop.accounts.balance(mira) == 0
 
 
-@pytest.mark.parametrize(
-    "removal", [purchases.forget_declined, gift_fees.forget_refused, forget_ended_sagas]
-)
-async def test_nothing_of_the_last_day_can_be_removed(
-    shop: Shop, removal: Callable[[Cursor, timedelta, int], int]
-) -> None:
-    with pytest.raises(psycopg2.Error, match="within a day is kept"):
-        await shop.database.autocommit(lambda cursor: removal(cursor, timedelta(hours=23), 1))
+async def test_nothing_of_the_last_day_can_be_removed(schema: Database) -> None:
+    assert await check_recent_is_kept(schema) == [
+        "forget_declined_purchases",
+        "forget_ended_sagas",
+        "forget_refused_gift_fees",
+    ]
+
+
+async def test_no_function_checks_its_caller_with_an_assert(schema: Database) -> None:
+    """Any session can switch them off."""
+    assert await schema.autocommit(functions_with_asserts) == []

@@ -1,10 +1,9 @@
 """Refused gifts and ended sagas are removed after a time, and nothing else is."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 
-import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -14,9 +13,9 @@ from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.retention import retention_of
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
-from mesh.saga.retention import forget_ended_sagas
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.gift_service import MIRA, NOOR, OLE, SWORD, GiftService, send
+from tests.storage.removals import check_recent_is_kept, functions_with_asserts
 
 REFUSED, ENDED = timedelta(days=30), timedelta(days=90)
 
@@ -137,9 +136,10 @@ async def test_few_rows_go_in_a_transaction_the_oldest_first(
     assert left == [2, 1, 0]
 
 
-@pytest.mark.parametrize("removal", [storage.forget_refused, forget_ended_sagas])
-async def test_nothing_of_the_last_day_can_be_removed(
-    service: GiftService, removal: Callable[[Cursor, timedelta, int], int]
-) -> None:
-    with pytest.raises(psycopg2.Error, match="within a day is kept"):
-        await service.database.autocommit(lambda cursor: removal(cursor, timedelta(hours=23), 1))
+async def test_nothing_of_the_last_day_can_be_removed(schema: Database) -> None:
+    assert await check_recent_is_kept(schema) == ["forget_ended_sagas", "forget_refused_gifts"]
+
+
+async def test_no_function_checks_its_caller_with_an_assert(schema: Database) -> None:
+    """Any session can switch them off."""
+    assert await schema.autocommit(functions_with_asserts) == []

@@ -1,5 +1,6 @@
 """Refunds and disputes of the sandbox, as its client in account_svc reads them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,45 @@ async def test_lists_are_of_a_period_and_of_a_charge(sandbox: Sandbox, charge: C
     assert [each async for each in sandbox.client.list_charges(Period(now, now + 1))] == []
     keys = [each.key async for each in sandbox.client.list_charges(ALWAYS)]
     assert keys == [charge.key, other.key]
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("refund", {}),
+        ("refund", {"amount_minor": 100}),
+        ("refund", {"status": "pending"}),
+        ("dispute", {}),
+        ("dispute", {"amount_minor": 100}),
+    ],
+    ids=str,
+)
+async def test_concurrent_repeats_make_one_reversal_and_get_one_answer(
+    sandbox: Sandbox, what: str, body: dict[str, object]
+) -> None:
+    for round_number in range(5):
+        charge = await sandbox.client.charge(order(), soon())
+        path, key = f"/v1/charges/{charge.charge_id}/{what}", f"key-{round_number}"
+        answers = await asyncio.gather(
+            *(ask(sandbox, "POST", path, body=body, key=key) for _ in range(8))
+        )
+        assert [status for status, _ in answers] == [200] * 8
+        assert all(answer == answers[0] for answer in answers)
+        assert len(await seen_of(sandbox, charge)) == 1
+
+
+async def test_of_concurrent_whole_refunds_with_different_keys_one_is_made(
+    sandbox: Sandbox, charge: Charge
+) -> None:
+    path = f"/v1/charges/{charge.charge_id}/refund"
+    answers = await asyncio.gather(
+        *(ask(sandbox, "POST", path, body={}, key=f"key-{number}") for number in range(8))
+    )
+    assert sorted(status for status, _ in answers) == [200] + [409] * 7
+    assert len(await seen_of(sandbox, charge)) == 1
+
+
+async def seen_of(sandbox: Sandbox, charge: Charge) -> tuple[Reversal, ...]:
+    found = await sandbox.client.find_reversals(charge.charge_id, soon())
+    assert found is not None
+    return found.reversals
