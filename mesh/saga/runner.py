@@ -148,6 +148,8 @@ class SagaRunner:
             if not room:
                 self._is_behind = True
                 return
+            # Places may be freed, and sagas given back, while the query runs.
+            self._is_behind = self._places.is_an_owner_full
             due = await self._database.autocommit(
                 lambda cursor: turns.lease_due(
                     cursor,
@@ -158,7 +160,7 @@ class SagaRunner:
                     max_of_owner=self._limits.max_of_owner,
                 )
             )
-            self._is_behind = bool(due) or self._places.is_an_owner_full
+            self._is_behind |= bool(due) or self._places.is_an_owner_full
             for saga in due:
                 self._start(saga, is_begun=False)
         self._refill_soon()
