@@ -65,10 +65,13 @@ class BegunPurchase:
 
 def begin(cursor: Cursor, period_seconds: float) -> int | None:
     """The number of a new comparison; None when one was begun within `period_seconds`, unless
-    it was abandoned. One caller at a time gets a number. Removes very old ones."""
+    it was abandoned. One caller at a time gets a number. Removes very old ones, but never the last
+    one that has ended."""
     cursor.execute("LOCK TABLE reconciliation IN SHARE ROW EXCLUSIVE MODE")
     cursor.execute(
-        "DELETE FROM reconciliation WHERE started_at < now() - make_interval(days => %s)",
+        "DELETE FROM reconciliation WHERE started_at < now() - make_interval(days => %s)"
+        " AND number IS DISTINCT FROM"
+        " (SELECT max(number) FROM reconciliation WHERE ended_at IS NOT NULL)",
         (KEPT_DAYS,),
     )
     cursor.execute(
