@@ -3,7 +3,7 @@
     CHARGING    charges at the provider, with the purchase's id as the key
       -> PAID        the charge succeeded
       -> FAILED      the charge was refused, permanently
-      -> REFUNDED    the charge was already refunded at the provider by an operator
+      -> REFUNDED    an operator had refunded the charge at the provider
     PAID
       -> CREDITED    the gems are in the wallet: the pivot, and the end
       -> REFUNDING   the wallet cannot hold the gems
@@ -12,8 +12,10 @@
 
 Any instance may try a step any number of times: the keys of calls to the provider are fixed for
 the purchase, and local changes commit in the transaction that moves the saga on, which happens
-once. A call with the same key resolves a lost reply. So money is kept if and only if its gems
-were credited.
+once. A call with the same key resolves a lost reply. While a refund is pending, the purchase waits
+for it, because one that fails leaves the money here. So money is kept if and only if its gems were
+credited. The comparison with the provider finds a refund that fails after it had succeeded, as an
+uncredited charge (`account_svc.use_cases.clawbacks.comparison`).
 """
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -34,7 +36,7 @@ from account_svc.use_cases.credits import Credits, Paid
 from account_svc.use_cases.purchase_reads import BegunPurchases
 from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline
-from mesh.errors import DependencyAway
+from mesh.errors import DependencyAway, FailedPrecondition
 from mesh.postgres.database import Database
 from mesh.saga.definition import Definition, Move, PlainMove, Saga, SharedMove, State, StillWaiting
 
@@ -47,6 +49,18 @@ class ChargePending(StillWaiting):
     """The provider has not settled the charge yet; the saga retries later."""
 
     REASON = "PAYMENT_PENDING"
+
+
+class RefundPending(StillWaiting):
+    """The money of a refund may still come back; the saga retries later."""
+
+    REASON = "REFUND_PENDING"
+
+
+class RefundFailed(FailedPrecondition):
+    """The bank has refused a refund of ours, so the money is still here: a person refunds it."""
+
+    REASON = "REFUND_FAILED"
 
 
 class OtherProvider(DependencyAway):
@@ -87,6 +101,7 @@ class PurchaseSaga:
             case ChargeState.DECLINED:
                 return _ending(saga, PurchaseState.FAILED, charge.decline_reason)
             case ChargeState.REFUNDED:
+                await self._check_refunds(purchase, charge.charge_id, deadline)
                 return _ending(saga, PurchaseState.REFUNDED, PaymentRefunded.REASON)
             case ChargeState.SUCCEEDED:
                 return PlainMove(PurchaseSagaState.PAID, {"charge_id": charge.charge_id})
@@ -115,7 +130,19 @@ class PurchaseSaga:
         charge = Charge(purchase.purchase_id, saga.body["charge_id"], ChargeState.SUCCEEDED)
         key = operation_id(REFUND, purchase.user_id, purchase.purchase_id)
         await self._provider.refund(charge, key, deadline)
+        await self._check_refunds(purchase, charge.charge_id, deadline)
         return _ending(saga, PurchaseState.REFUNDED, BalanceLimit.REASON)
+
+    async def _check_refunds(self, purchase: Purchase, charge_id: str, deadline: Deadline) -> None:
+        """Raises RefundPending while a refund of the charge may fail, and RefundFailed when one
+        did and the money was not given back otherwise."""
+        charge = await self._provider.find_reversals(charge_id, deadline)
+        if charge is None:
+            return
+        if charge.may_fail_to_refund:
+            raise RefundPending("The payment provider has not settled a refund yet.")
+        if charge.failed_to_refund(purchase.price_minor):
+            raise RefundFailed("A refund has failed; refund the charge at the payment provider.")
 
     async def _purchase(self, saga: Saga) -> Purchase:
         """Raises OtherProvider."""

@@ -7,7 +7,8 @@ Each event about a reversal begins one saga, and so does the comparison with the
 (`account_svc.use_cases.clawbacks.reconciliation`) for a reversal whose event was lost. Any number
 of them may run for one charge, in any order: each reads the present state from the provider, the
 player's wallet is locked while it is applied, and a reversal never moves back. A purchase that is
-still under way is waited for, since only one that was credited has gems to take back.
+still under way is waited for, since only one that was credited has gems to take back. A refund that
+failed after its purchase had ended without gems is logged as an error.
 
 Nobody bounds how many begin at once. So they begin without a lease, and a runner of their own
 takes MAX_RUNNING at a time. Charges take turns. Purchases have another runner.
@@ -85,8 +86,10 @@ class ClawbackSaga:
                 return SharedMove(
                     lambda: self._claw_back(saga, record.purchase, charge.reversals, deadline)
                 )
-            case _:
-                return PlainMove(FOLLOWED)
+            case PurchaseState.REFUNDED if charge.failed_to_refund(record.purchase.price_minor):
+                # The comparison reports it as an uncredited charge until it is refunded.
+                log.error("keep_uncredited_money", purchase_id=purchase_id, charge_id=charge_id)
+        return PlainMove(FOLLOWED)
 
     async def _is_behind(self, purchase: Purchase, reversals: tuple[Reversal, ...]) -> bool:
         """Whether there is something to apply. What is stored never moves back, so a read without
