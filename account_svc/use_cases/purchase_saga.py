@@ -32,6 +32,7 @@ from account_svc.domain.payments import (
 from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseSagaState, PurchaseState
 from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import purchases as storage
+from account_svc.use_cases.clawbacks.following import begin_following
 from account_svc.use_cases.credits import Credits, Paid
 from account_svc.use_cases.purchase_reads import BegunPurchases
 from mesh.contract.idempotency import operation_id
@@ -75,6 +76,7 @@ class PurchaseSaga:
     def __init__(
         self, database: Database, provider: PaymentProvider, begun: BegunPurchases
     ) -> None:
+        self._database = database
         self._begun = begun
         self._provider = provider
         step = PurchaseSagaState
@@ -122,7 +124,15 @@ class PurchaseSaga:
         return await self._provider.charge(order, deadline)
 
     async def _credit(self, saga: Saga, deadline: Deadline) -> SharedMove:
-        paid = Paid(saga, await self._purchase(saga))
+        """A purchase that took long may have been refunded in part long ago. No comparison reads
+        that refund as new any more, so the charge is followed once its purchase has ended."""
+        purchase = await self._purchase(saga)
+        if await self._begun.age_seconds(purchase.purchase_id) > FRESH_SECONDS:
+            charge_ids = [saga.body["charge_id"]]
+            await self._database.autocommit(
+                lambda cursor: begin_following(cursor, charge_ids, purchase.purchase_id)
+            )
+        paid = Paid(saga, purchase)
         return SharedMove(lambda: self._credits.credit(paid, deadline))
 
     async def _refund(self, saga: Saga, deadline: Deadline) -> Move:

@@ -10,7 +10,8 @@ from account_svc.domain.payments import ChargeState
 from account_svc.domain.purchases import PurchaseRecord, PurchaseState
 from account_svc.domain.reversals import ReversalState
 from account_svc.use_cases.clawbacks.comparison import EARLIER_DAYS
-from account_svc.use_cases.clawbacks.saga import begin_following, clawback_runner
+from account_svc.use_cases.clawbacks.following import begin_following
+from account_svc.use_cases.clawbacks.saga import clawback_runner
 from mesh.postgres.database import Database
 from tests.storage.account.shop import QUICK, buy
 from tests.storage.clawbacks.compared import Compared
@@ -138,3 +139,19 @@ async def until_reason(shop: Refunding, reason: str) -> list[tuple[object, ...]]
         found = await shop.rows("SELECT reason FROM saga WHERE kind = 'purchase'")
     await runner.close()
     return found
+
+
+async def test_a_refund_of_long_before_the_credit_is_followed_without_its_event(
+    shop: Refunding, mira: str
+) -> None:
+    """No comparison reads it as new any more when the purchase is credited at last."""
+    shop.provider.verdict = "pending"
+    assert (await buy(shop.instance()[0], mira, seconds=0.4)).state is PurchaseState.PENDING
+    ((_, charge),) = shop.provider.book.items()
+    shop.provider.reverse(charge.charge_id, "re_1", 33)
+    shop.provider.grow_older(30)
+    await shop.rows("UPDATE purchase SET created_at = created_at - interval '30 days'")
+    shop.provider.settle()
+    bought = await shop.until_ended(mira)
+    assert bought.state is PurchaseState.CREDITED
+    await shop.until_owns(bought, 67)
