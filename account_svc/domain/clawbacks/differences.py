@@ -120,10 +120,12 @@ def uncharged(record: PurchaseRecord, charge: BookedCharge | None) -> Difference
 def compare_reversal(reversal: Reversal, stored: Clawback | None) -> Difference | None:
     """A refund or dispute of a credited purchase, and what is stored of it. What is stored may be
     newer, because it may have been read later."""
+    is_behind = stored is None or stored.state.is_before(reversal.state)
     if stored is not None and stored.amount_minor != reversal.amount_minor:
         detail = f"{reversal.amount_minor} there, {stored.amount_minor} here"
-        return Difference(DifferenceKind.OTHER_AMOUNT, reversal.reversal_id, detail)
-    if stored is not None and not stored.state.is_before(reversal.state):
+        to_follow = reversal.charge_id if is_behind else ""
+        return Difference(DifferenceKind.OTHER_AMOUNT, reversal.reversal_id, detail, to_follow)
+    if not is_behind:
         return None
     known = "unknown" if stored is None else stored.state
     detail = f"{reversal.kind} of {reversal.amount_minor}: {reversal.state} there, {known} here"
