@@ -63,6 +63,7 @@ async def compare(
     since = report.period.since
     await comparison.compare_earlier(Period(since - EARLIER_DAYS * DAY_SECONDS, since))
     await comparison.compare_pending()
+    await comparison.compare_parked()
     return report
 
 
@@ -89,12 +90,18 @@ class Comparison:
         self._lookups_left = self._max_lookups
         async for reversals in _chunks(self._provider.list_reversals(period)):
             await self._compare_reversals(reversals)
-        count, listed = await self._read(
+        found = await self._read(
             lambda cursor: reconciliations.ledger_differences(cursor, period, MAX_DIFFERENCES)
         )
-        for operation_id, detail in listed:
-            self._report.add(Difference(DifferenceKind.LEDGER, operation_id, detail))
-        self._report.count_unlisted(DifferenceKind.LEDGER, count - len(listed))
+        self._report.add_listed(DifferenceKind.LEDGER, *found)
+
+    async def compare_parked(self) -> None:
+        """Adds the purchases that wait for a person, whenever they were begun. Raises
+        DatabaseAway."""
+        found = await self._read(
+            lambda cursor: reconciliations.parked_purchases(cursor, MAX_DIFFERENCES)
+        )
+        self._report.add_listed(DifferenceKind.PARKED_PURCHASE, *found)
 
     async def _compare_charges(self, charges: Sequence[BookedCharge]) -> set[str]:
         """Returns the ids of the purchases that the charges name. A purchase that was refused may

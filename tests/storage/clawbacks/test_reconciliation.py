@@ -265,3 +265,16 @@ async def test_a_comparison_that_died_is_made_again_an_hour_later(
     await reconciliation.run_once()
     assert shop.shown is not None
     assert shop.shown.counts["uncharged_credit"] == 1
+
+
+async def test_a_parked_purchase_is_reported_until_it_has_ended(shop: Compared) -> None:
+    mira = await shop.register()
+    shop.provider.verdict = "pending"
+    await buy(shop.instance()[0], mira, seconds=0.4)
+    shop.provider.settle()
+    assert await shop.differences() == {}
+    await shop.rows("UPDATE saga SET is_parked = true, due_at = NULL, lease = ''")
+    assert await shop.differences() == {"parked_purchase": 1}
+    await shop.rows("UPDATE saga SET is_parked = false, due_at = now()")
+    await shop.until_ended(mira)
+    assert await shop.differences() == {}
