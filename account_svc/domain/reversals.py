@@ -52,3 +52,19 @@ class ReversedCharge:
 
     key: str
     reversals: tuple[Reversal, ...]
+
+    @property
+    def may_fail_to_refund(self) -> bool:
+        """Whether the money of a refund may still come back to us."""
+        return any(each.state is ReversalState.PENDING for each in self._refunds())
+
+    def failed_to_refund(self, price_minor: int) -> bool:
+        """Whether a refund has failed, and the others do not give back the whole price."""
+        given_back_minor = sum(
+            each.amount_minor for each in self._refunds() if each.state is not ReversalState.UNDONE
+        )
+        has_failed = any(each.state is ReversalState.UNDONE for each in self._refunds())
+        return has_failed and given_back_minor < price_minor
+
+    def _refunds(self) -> list[Reversal]:
+        return [each for each in self.reversals if each.kind is ReversalKind.REFUND]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.payments import Period
+from account_svc.domain.purchases import PURCHASE
 
 ABANDONED_SECONDS = 3600.0
 """A comparison that has not ended by then has died with its process."""
@@ -65,10 +66,13 @@ class BegunPurchase:
 
 def begin(cursor: Cursor, period_seconds: float) -> int | None:
     """The number of a new comparison; None when one was begun within `period_seconds`, unless
-    it was abandoned. One caller at a time gets a number. Removes very old ones."""
+    it was abandoned. One caller at a time gets a number. Removes very old ones, but never the last
+    one that has ended."""
     cursor.execute("LOCK TABLE reconciliation IN SHARE ROW EXCLUSIVE MODE")
     cursor.execute(
-        "DELETE FROM reconciliation WHERE started_at < now() - make_interval(days => %s)",
+        "DELETE FROM reconciliation WHERE started_at < now() - make_interval(days => %s)"
+        " AND number IS DISTINCT FROM"
+        " (SELECT max(number) FROM reconciliation WHERE ended_at IS NOT NULL)",
         (KEPT_DAYS,),
     )
     cursor.execute(
@@ -135,6 +139,19 @@ def list_credited(
         (begun_after, period.until, provider, limit),
     )
     return [BegunPurchase(*row) for row in cursor.fetchall()]
+
+
+def parked_purchases(cursor: Cursor, limit: int) -> tuple[int, Sequence[tuple[str, str]]]:
+    """The purchases whose sagas wait for a person, whenever they were begun: how many they are, and
+    the id and a description of the `limit` that have waited longest."""
+    cursor.execute(
+        "SELECT saga_id::text, state, reason, count(*) OVER () FROM saga"
+        " WHERE is_parked AND kind = %s ORDER BY updated_at LIMIT %s",
+        (PURCHASE, limit),
+    )
+    found = cursor.fetchall()
+    listed = [(saga_id, f"{state}: {reason}") for saga_id, state, reason, _ in found]
+    return (found[0][-1] if found else 0), listed
 
 
 def ledger_differences(

@@ -1,6 +1,7 @@
 """What a comparison of the provider, the purchases and the ledger can find. Pure.
 
 uncredited_charge       money was kept for a purchase that is unknown or was not credited
+parked_purchase         a purchase under way that waits for a person: its money may have been taken
 uncharged_credit        gems were credited, and the provider has no such money
 other_amount            a charge of another amount or currency than its purchase
 unfollowed_reversal     a refund or dispute whose gems do not follow it yet
@@ -10,7 +11,7 @@ uncompared              what was not looked up, since too much had to be: the re
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -29,6 +30,7 @@ class DifferenceKind(StrEnum):
     """See the module."""
 
     UNCREDITED_CHARGE = "uncredited_charge"
+    PARKED_PURCHASE = "parked_purchase"
     UNCHARGED_CREDIT = "uncharged_credit"
     OTHER_AMOUNT = "other_amount"
     UNFOLLOWED_REVERSAL = "unfollowed_reversal"
@@ -75,9 +77,13 @@ class Report:
         if len(self.differences) < MAX_DIFFERENCES:
             self.differences.append(difference)
 
-    def count_unlisted(self, kind: DifferenceKind, count: int) -> None:
-        """Counts differences that are not added one by one."""
-        self.counts[kind] += count
+    def add_listed(
+        self, kind: DifferenceKind, count: int, listed: Sequence[tuple[str, str]]
+    ) -> None:
+        """Adds `count` differences, of which the first ones are given by subject and detail."""
+        for subject_id, detail in listed:
+            self.add(Difference(kind, subject_id, detail))
+        self.counts[kind] += count - len(listed)
 
     def counts_by_kind(self) -> Mapping[str, int]:
         """The number of differences of every kind, also 0."""
@@ -86,7 +92,7 @@ class Report:
 
 def compare_charge(charge: BookedCharge, record: PurchaseRecord | None) -> Difference | None:
     """A charge of the provider, and the purchase that its key names. A purchase under way is
-    never a difference: its saga settles it."""
+    none here: its saga settles it, or is parked and listed as such."""
     is_paid = charge.state in (ChargeState.SUCCEEDED, ChargeState.REFUNDED)
     if record is None:
         if charge.state is not ChargeState.SUCCEEDED:
@@ -120,10 +126,12 @@ def uncharged(record: PurchaseRecord, charge: BookedCharge | None) -> Difference
 def compare_reversal(reversal: Reversal, stored: Clawback | None) -> Difference | None:
     """A refund or dispute of a credited purchase, and what is stored of it. What is stored may be
     newer, because it may have been read later."""
+    is_behind = stored is None or stored.state.is_before(reversal.state)
     if stored is not None and stored.amount_minor != reversal.amount_minor:
         detail = f"{reversal.amount_minor} there, {stored.amount_minor} here"
-        return Difference(DifferenceKind.OTHER_AMOUNT, reversal.reversal_id, detail)
-    if stored is not None and not stored.state.is_before(reversal.state):
+        to_follow = reversal.charge_id if is_behind else ""
+        return Difference(DifferenceKind.OTHER_AMOUNT, reversal.reversal_id, detail, to_follow)
+    if not is_behind:
         return None
     known = "unknown" if stored is None else stored.state
     detail = f"{reversal.kind} of {reversal.amount_minor}: {reversal.state} there, {known} here"

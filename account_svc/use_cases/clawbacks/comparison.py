@@ -23,7 +23,7 @@ from account_svc.domain.clawbacks.differences import (
 from account_svc.domain.clawbacks.gems import Clawback
 from account_svc.domain.payments import BookedCharge, Charge, PaymentProvider, Period
 from account_svc.domain.purchases import PurchaseRecord, PurchaseState, purchase_id_of
-from account_svc.domain.reversals import Reversal, ReversalKind, ReversedCharge
+from account_svc.domain.reversals import Reversal, ReversalKind, ReversalState, ReversedCharge
 from account_svc.storage import clawbacks, purchases, reconciliations
 from account_svc.storage.reconciliations import BegunPurchase
 from mesh.deadlines import Deadline
@@ -63,6 +63,7 @@ async def compare(
     since = report.period.since
     await comparison.compare_earlier(Period(since - EARLIER_DAYS * DAY_SECONDS, since))
     await comparison.compare_pending()
+    await comparison.compare_parked()
     return report
 
 
@@ -89,12 +90,18 @@ class Comparison:
         self._lookups_left = self._max_lookups
         async for reversals in _chunks(self._provider.list_reversals(period)):
             await self._compare_reversals(reversals)
-        count, listed = await self._read(
+        found = await self._read(
             lambda cursor: reconciliations.ledger_differences(cursor, period, MAX_DIFFERENCES)
         )
-        for operation_id, detail in listed:
-            self._report.add(Difference(DifferenceKind.LEDGER, operation_id, detail))
-        self._report.count_unlisted(DifferenceKind.LEDGER, count - len(listed))
+        self._report.add_listed(DifferenceKind.LEDGER, *found)
+
+    async def compare_parked(self) -> None:
+        """Adds the purchases that wait for a person, whenever they were begun. Raises
+        DatabaseAway."""
+        found = await self._read(
+            lambda cursor: reconciliations.parked_purchases(cursor, MAX_DIFFERENCES)
+        )
+        self._report.add_listed(DifferenceKind.PARKED_PURCHASE, *found)
 
     async def _compare_charges(self, charges: Sequence[BookedCharge]) -> set[str]:
         """Returns the ids of the purchases that the charges name. A purchase that was refused may
@@ -138,9 +145,9 @@ class Comparison:
 
     async def compare_earlier(self, period: Period) -> None:
         """Compares the reversals that were made in an earlier period, because they may have changed
-        since. A refund that is not known is left alone: it moved money when it was made, and so
-        was looked up then. A dispute may have been an inquiry, which moves none. Raises
-        ProviderAway, DatabaseAway."""
+        since. A refund that is not known is left alone unless it has failed: it moved money when it
+        was made, and so was looked up then. A dispute may have been an inquiry, which moves none.
+        Raises ProviderAway, DatabaseAway."""
         self._lookups_left = self._max_lookups
         async for reversals in _chunks(self._provider.list_reversals(period)):
             await self._compare_reversals(reversals, new=(ReversalKind.DISPUTE,))
@@ -154,14 +161,23 @@ class Comparison:
         for reversal in reversals:
             self._report.reversal_count += 1
             clawback = known.get((reversal.kind, reversal.reversal_id))
-            if clawback is None and reversal.kind not in new:
-                continue
-            if clawback is None and not self._may_find(reversal.charge_id):
-                self._report.add(_uncompared(reversal.reversal_id))
-                continue
-            if clawback is None and not await self._is_credited(reversal.charge_id):
-                continue
-            self._report.add(compare_reversal(reversal, clawback))
+            if clawback is not None:
+                self._report.add(compare_reversal(reversal, clawback))
+            elif reversal.kind in new or reversal.state is ReversalState.UNDONE:
+                self._report.add(await self._compare_unknown(reversal))
+
+    async def _compare_unknown(self, reversal: Reversal) -> Difference | None:
+        """A reversal that is not stored. If it has failed, its purchase may have ended as refunded,
+        and its charge is looked up."""
+        if not self._may_find(reversal.charge_id):
+            return _uncompared(reversal.reversal_id)
+        record = await self._record_of(reversal.charge_id)
+        if record is not None and record.state is PurchaseState.CREDITED:
+            return compare_reversal(reversal, None)
+        is_failed = reversal.state is ReversalState.UNDONE
+        if record is not None and record.state.is_refused and is_failed:
+            return await self._look_up_refused(record)
+        return None
 
     async def compare_pending(self) -> None:
         """Compares the reversals that are stored as pending, whenever they were made, because
@@ -217,14 +233,13 @@ class Comparison:
         """The same, for a charge that may be known already."""
         return charge_id in self._reversed or self._may_look_up()
 
-    async def _is_credited(self, charge_id: str) -> bool:
-        """Whether the charge belongs to a credited purchase of ours."""
+    async def _record_of(self, charge_id: str) -> PurchaseRecord | None:
+        """The purchase of the charge, if it is ours."""
         charge = await self._reversed_charge(charge_id)
         purchase_id = purchase_id_of(charge.key) if charge is not None else None
         if purchase_id is None:
-            return False
-        record = (await self._records([purchase_id])).get(purchase_id)
-        return record is not None and record.state is PurchaseState.CREDITED
+            return None
+        return (await self._records([purchase_id])).get(purchase_id)
 
     async def _reversed_charge(self, charge_id: str) -> ReversedCharge | None:
         if charge_id not in self._reversed:

@@ -4,16 +4,16 @@
       -> FOLLOWED    the purchase has followed all of them, or is not ours
 
 Each event about a reversal begins one saga, and so does the comparison with the provider
-(`account_svc.use_cases.clawbacks.reconciliation`) for a reversal whose event was lost. Any number
+(`account_svc.use_cases.clawbacks.reconciliation`) for a reversal whose event was lost, and a
+purchase that is credited late (`account_svc.use_cases.purchase_saga`). Any number
 of them may run for one charge, in any order: each reads the present state from the provider, the
 player's wallet is locked while it is applied, and a reversal never moves back. A purchase that is
-still under way is waited for, since only one that was credited has gems to take back.
+still under way is waited for, since only one that was credited has gems to take back. A refund that
+failed after its purchase had ended without gems is logged as an error.
 
 Nobody bounds how many begin at once. So they begin without a lease, and a runner of their own
 takes MAX_RUNNING at a time. Charges take turns. Purchases have another runner.
 """
-
-from collections.abc import Collection
 
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -25,17 +25,16 @@ from account_svc.domain.reversals import Reversal
 from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import clawbacks as storage
 from account_svc.storage import wallets
+from account_svc.use_cases.clawbacks.following import FOLLOWING
 from account_svc.use_cases.purchasing.credits import WalletBusy
 from account_svc.use_cases.purchasing.reads import purchase_reads
 from account_svc.use_cases.purchasing.saga import OtherProvider
-from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline, within
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database, LockTimeout
 from mesh.saga import rows
 from mesh.saga.definition import (
     Definition,
-    NewSaga,
     PlainMove,
     Saga,
     SharedMove,
@@ -47,7 +46,7 @@ from mesh.saga.runner import SagaLimits, SagaRunner
 
 MAX_RUNNING = 16
 """How many charges an instance follows at a time."""
-FOLLOWING, FOLLOWED = "FOLLOWING", "FOLLOWED"
+FOLLOWED = "FOLLOWED"
 log = structlog.get_logger()
 
 
@@ -85,8 +84,10 @@ class ClawbackSaga:
                 return SharedMove(
                     lambda: self._claw_back(saga, record.purchase, charge.reversals, deadline)
                 )
-            case _:
-                return PlainMove(FOLLOWED)
+            case PurchaseState.REFUNDED if charge.failed_to_refund(record.purchase.price_minor):
+                # The comparison reports it as an uncredited charge until it is refunded.
+                log.error("keep_uncredited_money", purchase_id=purchase_id, charge_id=charge_id)
+        return PlainMove(FOLLOWED)
 
     async def _is_behind(self, purchase: Purchase, reversals: tuple[Reversal, ...]) -> bool:
         """Whether there is something to apply. What is stored never moves back, so a read without
@@ -149,17 +150,6 @@ def follow_reversals(
     current = {each.clawback_id: each for each in (*stored, *changed)}
     storage.store_clawbacks(cursor, purchase, changed, total_of(purchase, list(current.values())))
     return made
-
-
-def begin_following(cursor: Cursor, charge_ids: Collection[str], occasion: str) -> int:
-    """Begins to follow charges, and returns how many; the others were begun on this occasion
-    before. The runner of an instance takes them within about a second of the commit. `occasion`
-    is the id of an event or of a comparison."""
-    new = [
-        NewSaga(operation_id(CLAWBACK, charge_id, occasion), charge_id, {"charge_id": charge_id})
-        for charge_id in charge_ids
-    ]
-    return len(rows.insert(cursor, CLAWBACK, FOLLOWING, new, None))
 
 
 def clawback_runner(

@@ -3,7 +3,7 @@
     CHARGING    charges at the provider, with the purchase's id as the key
       -> PAID        the charge succeeded
       -> FAILED      the charge was refused, permanently
-      -> REFUNDED    the charge was already refunded at the provider by an operator
+      -> REFUNDED    an operator had refunded the charge at the provider
     PAID
       -> CREDITED    the gems are in the wallet: the pivot, and the end
       -> REFUNDING   the wallet cannot hold the gems
@@ -12,8 +12,10 @@
 
 Any instance may try a step any number of times: the keys of calls to the provider are fixed for
 the purchase, and local changes commit in the transaction that moves the saga on, which happens
-once. A call with the same key resolves a lost reply. So money is kept if and only if its gems
-were credited.
+once. A call with the same key resolves a lost reply. While a refund is pending, the purchase waits
+for it, because one that fails leaves the money here. So money is kept if and only if its gems were
+credited. The comparison with the provider finds a refund that fails after it had succeeded, as an
+uncredited charge (`account_svc.use_cases.clawbacks.comparison`).
 """
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -30,11 +32,12 @@ from account_svc.domain.payments import (
 from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseSagaState, PurchaseState
 from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import purchases as storage
+from account_svc.use_cases.clawbacks.following import begin_following
 from account_svc.use_cases.purchasing.credits import Credits, Paid
 from account_svc.use_cases.purchasing.reads import BegunPurchases
 from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline
-from mesh.errors import DependencyAway
+from mesh.errors import DependencyAway, FailedPrecondition
 from mesh.postgres.database import Database
 from mesh.saga.definition import Definition, Move, PlainMove, Saga, SharedMove, State, StillWaiting
 
@@ -49,6 +52,18 @@ class ChargePending(StillWaiting):
     REASON = "PAYMENT_PENDING"
 
 
+class RefundPending(StillWaiting):
+    """The money of a refund may still come back; the saga retries later."""
+
+    REASON = "REFUND_PENDING"
+
+
+class RefundFailed(FailedPrecondition):
+    """The bank has refused a refund of ours, so the money is still here: a person refunds it."""
+
+    REASON = "REFUND_FAILED"
+
+
 class OtherProvider(DependencyAway):
     """The purchase was started with another provider; only that one may charge for it."""
 
@@ -61,6 +76,7 @@ class PurchaseSaga:
     def __init__(
         self, database: Database, provider: PaymentProvider, begun: BegunPurchases
     ) -> None:
+        self._database = database
         self._begun = begun
         self._provider = provider
         step = PurchaseSagaState
@@ -87,6 +103,7 @@ class PurchaseSaga:
             case ChargeState.DECLINED:
                 return _ending(saga, PurchaseState.FAILED, charge.decline_reason)
             case ChargeState.REFUNDED:
+                await self._check_refunds(purchase, charge.charge_id, deadline)
                 return _ending(saga, PurchaseState.REFUNDED, PaymentRefunded.REASON)
             case ChargeState.SUCCEEDED:
                 return PlainMove(PurchaseSagaState.PAID, {"charge_id": charge.charge_id})
@@ -107,7 +124,15 @@ class PurchaseSaga:
         return await self._provider.charge(order, deadline)
 
     async def _credit(self, saga: Saga, deadline: Deadline) -> SharedMove:
-        paid = Paid(saga, await self._purchase(saga))
+        """A purchase that took long may have been refunded in part long ago. No comparison reads
+        that refund as new any more, so the charge is followed once its purchase has ended."""
+        purchase = await self._purchase(saga)
+        if await self._begun.age_seconds(purchase.purchase_id) > FRESH_SECONDS:
+            charge_ids = [saga.body["charge_id"]]
+            await self._database.autocommit(
+                lambda cursor: begin_following(cursor, charge_ids, purchase.purchase_id)
+            )
+        paid = Paid(saga, purchase)
         return SharedMove(lambda: self._credits.credit(paid, deadline))
 
     async def _refund(self, saga: Saga, deadline: Deadline) -> Move:
@@ -115,7 +140,19 @@ class PurchaseSaga:
         charge = Charge(purchase.purchase_id, saga.body["charge_id"], ChargeState.SUCCEEDED)
         key = operation_id(REFUND, purchase.user_id, purchase.purchase_id)
         await self._provider.refund(charge, key, deadline)
+        await self._check_refunds(purchase, charge.charge_id, deadline)
         return _ending(saga, PurchaseState.REFUNDED, BalanceLimit.REASON)
+
+    async def _check_refunds(self, purchase: Purchase, charge_id: str, deadline: Deadline) -> None:
+        """Raises RefundPending while a refund of the charge may fail, and RefundFailed when one
+        did and the money was not given back otherwise."""
+        charge = await self._provider.find_reversals(charge_id, deadline)
+        if charge is None:
+            return
+        if charge.may_fail_to_refund:
+            raise RefundPending("The payment provider has not settled a refund yet.")
+        if charge.failed_to_refund(purchase.price_minor):
+            raise RefundFailed("A refund has failed; refund the charge at the payment provider.")
 
     async def _purchase(self, saga: Saga) -> Purchase:
         """Raises OtherProvider."""

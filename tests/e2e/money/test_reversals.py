@@ -1,13 +1,16 @@
 """Refunds and disputes at the payment sandbox, as a player sees them through REST."""
 
 import time
+from contextlib import suppress
 from typing import Any
+
+import httpx
 
 from payment_sandbox.faults import FaultRates
 from proof import payment_book
 from proof.clients.client import PURCHASES
 from proof.clients.rest_client import RestClient
-from proof.invariants import broken_invariants
+from proof.invariants import broken_invariants, query
 from proof.players import NewPlayer, Player
 from proof.stack import Mesh
 from tests.e2e.giving import PULL_GEMS, owner, send
@@ -106,3 +109,43 @@ def test_a_pending_refund_that_fails_gives_the_gems_back(
     payment_book.move_reversal(mesh, "refund", refund["id"], "failed")
     until_wallet(rest, player, 100, 0)
     assert not broken_invariants(mesh)
+
+
+def test_a_purchase_whose_pending_refund_fails_is_credited(
+    mesh: Mesh, rest: RestClient, new_player: NewPlayer
+) -> None:
+    """An operator refunds the charge before the purchase knows that it was made."""
+    player = new_player()
+    payment_book.set_faults(mesh, FaultRates(dropped=1.0))
+    try:
+        rest.buy_currency(player.token, 1600, "credit_card")
+        newest = rest.call(f"{PURCHASES}/ListPurchases", {}, player.token).body["purchases"][0]
+        purchase_id = str(newest["purchaseId"])
+        assert newest["state"] == "pending"
+        refund = until_refunded(mesh, purchase_id)
+    finally:
+        payment_book.set_faults(mesh, FaultRates())
+    until_purchase_waits_for_its_refund(mesh, purchase_id)
+    payment_book.move_reversal(mesh, "refund", refund["id"], "failed")
+    until_wallet(rest, player, 1600, 0)
+
+
+def until_refunded(mesh: Mesh, purchase_id: str) -> payment_book.BookedReversal:
+    """The pending refund of the charge, whose answer the sandbox may drop."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        with suppress(httpx.TransportError):
+            payment_book.reverse(mesh, "refund", purchase_id, f"r-{purchase_id}", status="pending")
+        for charge in payment_book.booked_charges(mesh):
+            if charge["key"] == purchase_id and charge["refunds"]:
+                return charge["refunds"][0]
+        assert time.monotonic() < deadline, "the charge was not refunded"
+        time.sleep(POLL_SECONDS)
+
+
+def until_purchase_waits_for_its_refund(mesh: Mesh, purchase_id: str) -> None:
+    statement = f"SELECT state, reason FROM saga WHERE saga_id = '{purchase_id}'"
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (found := query(mesh, "account", statement)) != [("CHARGING", "REFUND_PENDING")]:
+        assert time.monotonic() < deadline, found
+        time.sleep(POLL_SECONDS)

@@ -79,6 +79,9 @@ class Provider:
     gate: asyncio.Event | None = None
     """What messages wait for, where there is one."""
     on_charge: Callable[[], Coroutine[Any, Any, object]] | None = None
+    on_refund: Callable[[], Coroutine[Any, Any, object]] | None = None
+    is_list_empty: bool = False
+    """Whether all charges were made before any period that is listed."""
 
     async def charge(self, order: ChargeOrder, deadline: Deadline) -> Charge:
         await self._deliver(lambda: self._charge(order))
@@ -92,6 +95,8 @@ class Provider:
 
     async def refund(self, charge: Charge, key: str, deadline: Deadline) -> None:
         await self._deliver(lambda: self._refund(charge, key))
+        if self.on_refund is not None:
+            await self.on_refund()
 
     async def find_reversals(self, charge_id: str, deadline: Deadline) -> ReversedCharge | None:
         await self._deliver(lambda: None)
@@ -103,6 +108,8 @@ class Provider:
 
     async def list_charges(self, period: Period) -> AsyncIterator[BookedCharge]:
         self.asked.append(period)
+        if self.is_list_empty:
+            return
         for key, charge in list(self.book.items()):
             order = self.orders[key]
             yield BookedCharge(

@@ -18,9 +18,9 @@ from account_svc.domain.purchases import PurchaseRecord
 from account_svc.domain.reversals import ReversalKind, ReversalState
 from account_svc.domain.wallets import WALLET_IN_DEBT, Wallet, WalletInDebt
 from account_svc.storage import wallets
+from account_svc.use_cases.clawbacks.following import begin_following
 from account_svc.use_cases.clawbacks.saga import (
     FOLLOWED,
-    begin_following,
     clawback_runner,
     follow_reversals,
 )

@@ -214,16 +214,19 @@ async def test_one_instance_compares_in_each_period_and_all_show_the_result(
     assert await shop.rows("SELECT count(*), count(ended_at) FROM reconciliation") == [(2, 2)]
 
 
+@pytest.mark.parametrize("age_days", [10, 400, 500])
 async def test_a_comparison_begins_before_the_last_one_that_ended(
-    shop: Compared, bought: PurchaseRecord
+    shop: Compared, bought: PurchaseRecord, age_days: int
 ) -> None:
     await shop.reconciliation().run_once()
     (first,) = await shop.rows("SELECT extract(epoch FROM started_at) FROM reconciliation")
     shop.provider.asked.clear()
-    await shop.rows("UPDATE reconciliation SET started_at = started_at - interval '10 days'")
+    await shop.rows(
+        f"UPDATE reconciliation SET started_at = started_at - interval '{age_days} days'"
+    )
     await shop.reconciliation().run_once()
     asked = sorted(shop.provider.asked, key=lambda period: period.since)
-    started_at = float(str(first[0])) - 10 * DAY_SECONDS
+    started_at = float(str(first[0])) - age_days * DAY_SECONDS
     assert asked[0].since <= started_at - GRACE_SECONDS
     assert asked[-1].until >= time.time() - 1
     for earlier, later in itertools.pairwise(asked):
@@ -262,3 +265,16 @@ async def test_a_comparison_that_died_is_made_again_an_hour_later(
     await reconciliation.run_once()
     assert shop.shown is not None
     assert shop.shown.counts["uncharged_credit"] == 1
+
+
+async def test_a_parked_purchase_is_reported_until_it_has_ended(shop: Compared) -> None:
+    mira = await shop.register()
+    shop.provider.verdict = "pending"
+    await buy(shop.instance()[0], mira, seconds=0.4)
+    shop.provider.settle()
+    assert await shop.differences() == {}
+    await shop.rows("UPDATE saga SET is_parked = true, due_at = NULL, lease = ''")
+    assert await shop.differences() == {"parked_purchase": 1}
+    await shop.rows("UPDATE saga SET is_parked = false, due_at = now()")
+    await shop.until_ended(mira)
+    assert await shop.differences() == {}

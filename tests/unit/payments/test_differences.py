@@ -58,3 +58,15 @@ def test_only_a_reversal_that_is_further_there_is_unfollowed(
     stored = Clawback(ReversalKind.REFUND, "re_1", "ch_1", 99, here, 100)
     found = compare_reversal(reversal, stored)
     assert (found is not None) == here.is_before(there)
+
+
+@pytest.mark.parametrize(("there", "here"), list(product(ReversalState, ReversalState)))
+def test_a_reversal_with_another_amount_is_followed_if_it_is_further_there(
+    there: ReversalState, here: ReversalState
+) -> None:
+    reversal = Reversal(ReversalKind.REFUND, "re_1", "ch_1", 98, there)
+    stored = Clawback(ReversalKind.REFUND, "re_1", "ch_1", 99, here, 100)
+    found = compare_reversal(reversal, stored)
+    assert found is not None
+    assert found.kind is DifferenceKind.OTHER_AMOUNT
+    assert bool(found.charge_id) == here.is_before(there)
