@@ -15,7 +15,7 @@ import structlog
 from mesh.background import BackgroundTask
 from mesh.calls import Metadata
 from mesh.contract.methods import Method
-from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES, MAX_LANES
+from mesh.lanes.limits import MAX_CALLS_BYTES, MAX_LANES
 from mesh.lanes.service import LaneService
 from mesh.process import health
 from mesh.process.listening import ListenFailed
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_LANE_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_CALLS_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -76,6 +76,7 @@ class Server:
         self._described_in = tuple(described_in)
         self._bounds = bounds
         self._transfers = Transfers(dispatcher.is_member, bounds.transfers)
+        self._health_transfers = Transfers(dispatcher.is_member, bounds.health)
         self._health = health.Health(dispatcher.stream_slots())
         self._max_connections = connections_allowed(bounds.max_connections)
         options = bounds.options(self._max_connections)
@@ -92,7 +93,7 @@ class Server:
         described = (*self._services, health.SERVICE)
         reflection = Reflection(described, self._dispatcher.stream_slots(), self._described_in)
         self._server.add_generic_rpc_handlers(
-            (self._health.handler(self._transfers), *reflection.handlers())
+            (self._health.handler(self._health_transfers), *reflection.handlers())
         )
         try:
             self.port = self._security.add_port(self._server, self._listen)
@@ -107,7 +108,7 @@ class Server:
         connections = PortConnections(
             self.port, self._bounds.max_address_connections, self._max_connections
         )
-        bounding = connections.keep_bounding(self._transfers.late_peers)
+        bounding = connections.keep_bounding(self._late_peers)
         self._bounding = BackgroundTask(bounding, "port-connections")
 
     @property
@@ -129,6 +130,9 @@ class Server:
         self._lanes.drain()
         self._dispatcher.end_streams()
         await self._server.stop(grace_seconds)
+
+    def _late_peers(self) -> list[str]:
+        return [*self._transfers.late_peers(), *self._health_transfers.late_peers()]
 
     async def _keep_checking(self) -> None:
         while True:
