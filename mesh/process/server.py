@@ -54,6 +54,7 @@ class Server:
         *,
         security: Security = PLAIN,
         observe_replies: Callable[[int], None] = lambda count: None,
+        observe_connections: Callable[[int], None] = lambda count: None,
         streams: Sequence[grpc.GenericRpcHandler] = (),
         described_in: Sequence[str] = (),
         max_lanes: int = MAX_LANES,
@@ -61,7 +62,8 @@ class Server:
     ) -> None:
         """`services` are full proto names, for health and reflection. `is_ready` is called
         every second and returns whether all dependencies answer. `observe_replies` gets the
-        number of replies in each message on a lane.
+        number of replies in each message on a lane, `observe_connections` each second the
+        number of open connections.
 
         `streams` serve methods that the dispatcher does not support, such as bidirectional
         ones; they enforce bounds and access themselves, as lanes do. `described_in` names the
@@ -72,6 +74,7 @@ class Server:
         self._is_ready = is_ready
         self._security = security
         self._lanes = LaneService(dispatcher, max_lanes=max_lanes, observe_replies=observe_replies)
+        self._observe_connections = observe_connections
         self._streams = tuple(streams)
         self._described_in = tuple(described_in)
         self._bounds = bounds
@@ -106,9 +109,12 @@ class Server:
         await self._server.start()
         self._checking = BackgroundTask(self._keep_checking(), "health")
         connections = PortConnections(
-            self.port, self._bounds.max_address_connections, self._max_connections
+            self.port,
+            self._bounds.max_address_connections,
+            self._max_connections,
+            observe=self._observe_connections,
         )
-        bounding = connections.keep_bounding(self._late_peers)
+        bounding = connections.keep_bounding(self._late_peers, self._lanes.peers)
         self._bounding = BackgroundTask(bounding, "port-connections")
 
     @property
