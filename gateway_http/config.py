@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 from gateway_http.edge.client_address import Network, parse_networks
 from gateway_http.edge.rate_limits.policy import Policy, parse_policy
 from gateway_http.listening.bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES
-from mesh.calling.unary import MAX_MESSAGE_BYTES
+from mesh.calling.unary import MAX_REQUEST_BYTES
 from mesh.process.config import MemberSettings, ServerSettings
 from mesh.settings_loading import callable_address
 from mesh.tls.material import TlsFiles
@@ -67,7 +67,7 @@ AddressPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, ADD
 SignInPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, SIGN_IN))]
 PlayerPolicy = Annotated[Policy, NoDecode, BeforeValidator(partial(_policy, PLAYER))]
 
-LARGEST_MAX_BODY_BYTES = MAX_MESSAGE_BYTES - MAX_HEAD_BYTES
+LARGEST_MAX_BODY_BYTES = MAX_REQUEST_BYTES - MAX_HEAD_BYTES
 """The body, the path, the query and the headers of a request become one message of the mesh."""
 
 

@@ -14,6 +14,7 @@ from mesh.process.member import ProcessParts
 from mesh.process.runtime import Runtime, run
 from mesh.process.server import Server
 from mesh.serving.dispatch import Dispatcher
+from mesh.serving.metrics import ConnectionMetrics
 from mesh.settings_loading import load
 from protos import DESCRIPTORS
 from protos.registry.v1 import registry_pb2
@@ -106,6 +107,7 @@ def _server(
         is_ready,
         security=parts.security,
         observe_replies=parts.lane_metrics.observe_replies,
+        observe_connections=ConnectionMetrics(parts.metrics).observe,
         streams=(xds.DiscoveryService(targets, cache, dispatcher.stream_slots()),),
         described_in=xds.DESCRIBED_IN,
     )

@@ -69,6 +69,11 @@ class Http2:
         prefixed = b"\0" + struct.pack(">I", len(message)) + message
         self.socket.sendall(_frame(DATA, END_STREAM, stream, prefixed))
 
+    def begin(self, stream: int, length_bytes: int) -> None:
+        """Sends the first byte of a message of that length."""
+        prefixed = b"\0" + struct.pack(">I", length_bytes) + b"\0"
+        self.socket.sendall(_frame(DATA, 0, stream, prefixed))
+
     def frames(self) -> Iterator[Frame]:
         """The frames as they arrive, until the server closes the connection. Acknowledges settings
         and pings. Raises TimeoutError if the server is silent for longer than the timeout."""

@@ -18,14 +18,17 @@ from mesh.errors import MeshError
 from mesh.status import DETAILS_KEY, from_wire
 from mesh.tls.security import PLAIN, Security
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_REQUEST_BYTES = 256 * 1024
+"""Small, since a server holds as much for each request that has begun to arrive. The largest are
+those of the gateway, which have the body and the head of an HTTP request."""
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 
 CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 1_000),  # this one bounds the attempt to connect
     ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
     # Retries are up to mesh.calling.client.
     ("grpc.enable_retries", 0),
     # A server closes the connection (GOAWAY) if pings come more often than every 5 s.

@@ -1,20 +1,22 @@
 """The bounds of a lane, and the errors of calls that exceed them."""
 
 from mesh.calling.transport import NotCarried, UnfitMetadata
-from mesh.calling.unary import MAX_MESSAGE_BYTES
+from mesh.calling.unary import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES
 from mesh.calls import Metadata
 from mesh.errors import ResourceExhausted
 
 EXCHANGE = "/mesh.v1.LaneService/Exchange"
 
 MAX_BATCH_CALLS = 256
-MAX_BATCH_BYTES = 1024 * 1024
-"""A larger call or reply has a message of its own."""
+MAX_BATCH_BYTES = MAX_REQUEST_BYTES
+"""A larger reply, or call with its metadata, has a message of its own."""
 
 MAX_METADATA_BYTES = 16 * 1024
 ENVELOPE_BYTES = 64 * 1024
 """What a batch may add to the size of the largest request or response."""
-MAX_LANE_MESSAGE_BYTES = MAX_MESSAGE_BYTES + ENVELOPE_BYTES
+MAX_CALLS_BYTES = MAX_REQUEST_BYTES + ENVELOPE_BYTES
+MAX_REPLIES_BYTES = MAX_RESPONSE_BYTES + ENVELOPE_BYTES
+"""The largest messages of a lane."""
 
 MAX_UNSENT_CALLS = 4096
 MAX_UNSENT_BYTES = 32 * 1024 * 1024
@@ -55,8 +57,8 @@ class MessageTooLarge(NotCarried, ResourceExhausted):
 def checked_call_size(request: bytes, metadata: Metadata) -> int:
     """The approximate size of a call in bytes. Raises MessageTooLarge and UnfitMetadata, so
     that such a call fails alone and not together with the rest of its message."""
-    if len(request) > MAX_MESSAGE_BYTES:
-        raise MessageTooLarge("request", len(request), MAX_MESSAGE_BYTES)
+    if len(request) > MAX_REQUEST_BYTES:
+        raise MessageTooLarge("request", len(request), MAX_REQUEST_BYTES)
     size_bytes = 0
     for key, value in metadata.items():
         if not (key.isascii() and value.isascii()):

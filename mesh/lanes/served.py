@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from mesh.background import was_asked_to_end
-from mesh.calling.unary import MAX_MESSAGE_BYTES
+from mesh.calling.unary import MAX_RESPONSE_BYTES
 from mesh.calls import CLIENT_ADDRESS
 from mesh.contract.method_config import UNKNOWN
 from mesh.deadlines import Deadline
@@ -148,9 +148,9 @@ class ServedLane:
             if method is not None and method.streams:
                 raise Unimplemented(f"{path} streams; call it by itself.", reason="METHOD_STREAMS")
             response = await self._dispatcher.handle(path, request, metadata, deadline)
-            if len(response) > MAX_MESSAGE_BYTES:
+            if len(response) > MAX_RESPONSE_BYTES:
                 size_bytes, response = len(response), None
-                raise MessageTooLarge("response", size_bytes, MAX_MESSAGE_BYTES)
+                raise MessageTooLarge("response", size_bytes, MAX_RESPONSE_BYTES)
         except MeshError as error:
             status = to_status(error)
         except (Exception, asyncio.CancelledError) as error:

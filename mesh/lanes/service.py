@@ -44,13 +44,17 @@ class LaneService(grpc.GenericRpcHandler):
         self._dispatcher = dispatcher
         self._observe_replies = observe_replies
         self._max_lanes = max_lanes
-        self._lanes: set[ServedLane] = set()
+        self._lanes: dict[ServedLane, str] = {}
         self._is_draining = False
 
     def service(self, details: Any) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         if details.method != EXCHANGE:
             return None
         return grpc.stream_stream_rpc_method_handler(self._exchange)
+
+    def peers(self) -> frozenset[str]:
+        """The openers of the lanes that are open, as gRPC names them."""
+        return frozenset(self._lanes.values())
 
     def drain(self) -> None:
         """Notifies every client to send no new calls. A lane ends once its calls are answered."""
@@ -66,11 +70,11 @@ class LaneService(grpc.GenericRpcHandler):
                 client_address=await self._admit(context),
                 observe_replies=self._observe_replies,
             )
-            self._lanes.add(lane)
+            self._lanes[lane] = context.peer()
             try:
                 await lane.serve()
             finally:
-                self._lanes.discard(lane)
+                del self._lanes[lane]
         except BrokenRules as error:
             log.error("end_lane", reason=str(error))
             await abort(context, InvalidArgument(str(error), reason="LANE_RULES_BROKEN"), {})

@@ -19,7 +19,7 @@ from mesh.calling.unary import CHANNEL_OPTIONS
 from mesh.calls import AUTHORIZATION, Metadata
 from mesh.deadlines import Deadline
 from mesh.lanes.lane import Lane
-from mesh.lanes.limits import EXCHANGE, MAX_LANE_MESSAGE_BYTES
+from mesh.lanes.limits import EXCHANGE, MAX_CALLS_BYTES, MAX_REPLIES_BYTES
 from mesh.tls.security import PLAIN, Security
 
 OPENING_TIMEOUT_SECONDS = 10.0
@@ -27,8 +27,8 @@ REFUSAL_BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5)
 
 _OPTIONS = (
     *(option for option in CHANNEL_OPTIONS if not option[0].endswith("_message_length")),
-    ("grpc.max_send_message_length", MAX_LANE_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_LANE_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_CALLS_BYTES),
+    ("grpc.max_receive_message_length", MAX_REPLIES_BYTES),
 )
 _ABSENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 log = structlog.get_logger()

@@ -15,7 +15,7 @@ import structlog
 from mesh.background import BackgroundTask
 from mesh.calls import Metadata
 from mesh.contract.methods import Method
-from mesh.lanes.limits import MAX_LANE_MESSAGE_BYTES, MAX_LANES
+from mesh.lanes.limits import MAX_CALLS_BYTES, MAX_LANES
 from mesh.lanes.service import LaneService
 from mesh.process import health
 from mesh.process.listening import ListenFailed
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_LANE_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_CALLS_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -54,6 +54,7 @@ class Server:
         *,
         security: Security = PLAIN,
         observe_replies: Callable[[int], None] = lambda count: None,
+        observe_connections: Callable[[int], None] = lambda count: None,
         streams: Sequence[grpc.GenericRpcHandler] = (),
         described_in: Sequence[str] = (),
         max_lanes: int = MAX_LANES,
@@ -61,7 +62,8 @@ class Server:
     ) -> None:
         """`services` are full proto names, for health and reflection. `is_ready` is called
         every second and returns whether all dependencies answer. `observe_replies` gets the
-        number of replies in each message on a lane.
+        number of replies in each message on a lane, `observe_connections` each second the
+        number of open connections.
 
         `streams` serve methods that the dispatcher does not support, such as bidirectional
         ones; they enforce bounds and access themselves, as lanes do. `described_in` names the
@@ -72,10 +74,12 @@ class Server:
         self._is_ready = is_ready
         self._security = security
         self._lanes = LaneService(dispatcher, max_lanes=max_lanes, observe_replies=observe_replies)
+        self._observe_connections = observe_connections
         self._streams = tuple(streams)
         self._described_in = tuple(described_in)
         self._bounds = bounds
         self._transfers = Transfers(dispatcher.is_member, bounds.transfers)
+        self._health_transfers = Transfers(dispatcher.is_member, bounds.health)
         self._health = health.Health(dispatcher.stream_slots())
         self._max_connections = connections_allowed(bounds.max_connections)
         options = bounds.options(self._max_connections)
@@ -92,7 +96,7 @@ class Server:
         described = (*self._services, health.SERVICE)
         reflection = Reflection(described, self._dispatcher.stream_slots(), self._described_in)
         self._server.add_generic_rpc_handlers(
-            (self._health.handler(self._transfers), *reflection.handlers())
+            (self._health.handler(self._health_transfers), *reflection.handlers())
         )
         try:
             self.port = self._security.add_port(self._server, self._listen)
@@ -105,9 +109,12 @@ class Server:
         await self._server.start()
         self._checking = BackgroundTask(self._keep_checking(), "health")
         connections = PortConnections(
-            self.port, self._bounds.max_address_connections, self._max_connections
+            self.port,
+            self._bounds.max_address_connections,
+            self._max_connections,
+            observe=self._observe_connections,
         )
-        bounding = connections.keep_bounding(self._transfers.late_peers)
+        bounding = connections.keep_bounding(self._late_peers, self._lanes.peers)
         self._bounding = BackgroundTask(bounding, "port-connections")
 
     @property
@@ -129,6 +136,9 @@ class Server:
         self._lanes.drain()
         self._dispatcher.end_streams()
         await self._server.stop(grace_seconds)
+
+    def _late_peers(self) -> list[str]:
+        return [*self._transfers.late_peers(), *self._health_transfers.late_peers()]
 
     async def _keep_checking(self) -> None:
         while True:

@@ -18,7 +18,7 @@ from mesh.process.config import ServiceSettings
 from mesh.process.member import Member
 from mesh.process.server import Server
 from mesh.serving.dispatch import Dispatcher, Gate
-from mesh.serving.metrics import RefusalMetrics
+from mesh.serving.metrics import ConnectionMetrics, RefusalMetrics
 
 WARM_UP_SECONDS = 3.0
 """How long a new process waits for its dependencies. Then it serves anyway, because others may
@@ -86,6 +86,7 @@ def _server(member: Member, settings: ServiceSettings, service: Service) -> Serv
         service.is_ready,
         security=member.security,
         observe_replies=member.lane_metrics.observe_replies,
+        observe_connections=ConnectionMetrics(member.metrics).observe,
     )
 
 

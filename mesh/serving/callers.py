@@ -38,10 +38,17 @@ class CallerCounts:
             if self._member_count >= bounds.members:
                 return bounds.members, "members of the mesh"
         elif self._strangers[caller] >= bounds.address:
-            return bounds.address, "callers of this address without a token"
+            return bounds.address, "callers of this address"
         elif self._stranger_count >= bounds.strangers:
-            return bounds.strangers, "callers without a token"
+            return bounds.strangers, "callers who are no members of the mesh"
         return None
+
+    def site_to_give_up(self, newcomer: str) -> str:
+        """The site that has to make room for a stranger who finds no place: the newcomer's own if
+        it is at its bound, else the one that holds the most."""
+        if self._strangers[newcomer] >= self._bounds.address:
+            return newcomer
+        return max(self._strangers, key=self._strangers.__getitem__)
 
     def add(self, caller: Caller, places: int) -> None:
         """Takes places, also beyond the bounds. A negative number gives them back."""

@@ -3,13 +3,14 @@
 gRPC's server bounds the connections of all clients together, and then refuses whoever comes next.
 Guarantees: one site (an IPv4 address, or an IPv6 /64) holds a bounded number; of those beyond it,
 the newest end. While nearly all places are taken, that number is lower, so that the sites that hold
-the most leave room for a newcomer.
+the most leave room for a newcomer. Connections of members that carry a lane count for no site and
+do not end for any bound.
 
 A connection ends by shutdown(2) on its socket, as if the client had gone: the owner of the socket
 reads its end, cancels its calls and closes it.
 
-The kernel lists the sockets of this process in /proc/self/fd. A check without an excess costs one
-listing of that folder.
+The kernel lists the sockets of this process in /proc/self/fd. A check costs one listing of that
+folder and two system calls for each file.
 """
 
 import asyncio
@@ -35,41 +36,58 @@ log = structlog.get_logger()
 class PortConnections:
     """The connections to one port of this process."""
 
-    def __init__(self, port: int, max_address_connections: int, max_connections: int) -> None:
-        """`max_connections` are those of all sites, which gRPC enforces."""
+    def __init__(
+        self,
+        port: int,
+        max_address_connections: int,
+        max_connections: int,
+        *,
+        observe: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """`max_connections` are those of all sites, which gRPC enforces. `observe` gets the number
+        of the open connections at each check."""
         self._port = port
         self._max_of_site = max_address_connections
         self._max_of_all = max_connections * 7 // 8
+        self._observe = observe
         self._first_seen: dict[Endpoint, int] = {}
         self._check_count = 0
 
-    async def keep_bounding(self, late_peers: Callable[[], Collection[str]]) -> None:
-        """Each second ends what exceeds the bound, and the connections of `late_peers`. Logs what
-        it ends."""
+    async def keep_bounding(
+        self, late_peers: Callable[[], Collection[str]], lane_peers: Callable[[], Collection[str]]
+    ) -> None:
+        """Each second ends what exceeds the bound, except the connections of `lane_peers`, and
+        ends those of `late_peers`. Peers are named as gRPC names them. Logs what it ends."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             late = self.end(late_peers())
             if late:
                 log.warning("end_connections", connections=late, reason="answers were not read")
-            for site, count in self.end_excess().items():
+            for site, count in self.end_excess(lane_peers()).items():
                 reason = "too many of one address"
                 log.warning("end_connections", connections=count, reason=reason, client=site)
 
-    def end_excess(self) -> Counter[str]:
-        """Ends the newest connections of each site that has too many; returns how many of which
-        site. Which connections are newest is known from the last calls."""
+    def end_excess(self, lane_peers: Collection[str]) -> Counter[str]:
+        """Ends the newest connections of each site that has too many, besides those of
+        `lane_peers`; returns how many of which site. Which connections are newest is known from
+        the last calls."""
         self._check_count += 1
         ended: Counter[str] = Counter()
-        if len(os.listdir(_FILES)) <= min(self._max_of_site, self._max_of_all):
+        endpoints = [endpoint for _, endpoint in self._open()]
+        self._observe(len(endpoints))
+        if len(endpoints) <= min(self._max_of_site, self._max_of_all):
             self._first_seen.clear()
             return ended
+        kept = endpoints_of(lane_peers)
         seen = {
             endpoint: self._first_seen.get(endpoint, self._check_count)
-            for _, endpoint in self._open()
+            for endpoint in endpoints
+            if endpoint not in kept
         }
         self._first_seen = seen
         sites = {endpoint: site_of(endpoint[0]) for endpoint in seen}
-        share = share_of_site(Counter(sites.values()), self._max_of_site, self._max_of_all)
+        max_together = self._max_of_all - (len(endpoints) - len(seen))
+        share = share_of_site(Counter(sites.values()), self._max_of_site, max_together)
         counts: Counter[str] = Counter()
         excess = set()
         for endpoint in sorted(seen, key=seen.__getitem__):
@@ -83,7 +101,7 @@ class PortConnections:
 
     def end(self, peers: Collection[str]) -> int:
         """Ends the connections of these peers, as gRPC names them; returns how many."""
-        return self._end({end for peer in peers if (end := socket_of_peer(peer)) is not None})
+        return self._end(endpoints_of(peers))
 
     def _end(self, endpoints: Collection[Endpoint]) -> int:
         count = 0
@@ -106,6 +124,11 @@ class PortConnections:
                 address = canonical(other[0])
                 if address is not None:
                     yield int(name), (address, other[1])
+
+
+def endpoints_of(peers: Collection[str]) -> set[Endpoint]:
+    """The endpoints of these peers, as gRPC names them."""
+    return {endpoint for peer in peers if (endpoint := socket_of_peer(peer)) is not None}
 
 
 def share_of_site(counts: Mapping[str, int], max_each: int, max_together: int) -> int:

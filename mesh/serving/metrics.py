@@ -1,6 +1,6 @@
-"""Metrics of the calls that a server refused for want of room."""
+"""Metrics of a server: its open connections, and the calls that it refused for want of room."""
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from mesh.contract.method_config import WorkKind
 
@@ -21,3 +21,19 @@ class RefusalMetrics:
     def count(self, kind: WorkKind) -> None:
         """Counts one refused call of that kind."""
         self._children[kind].inc()
+
+
+class ConnectionMetrics:
+    """The open connections of a gRPC port."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Raises ValueError if the registry already has them."""
+        self._open = Gauge(
+            "grpc_server_connections",
+            "Open connections to the gRPC port, as of the last second.",
+            registry=registry,
+        )
+
+    def observe(self, count: int) -> None:
+        """That many are open now."""
+        self._open.set(count)

@@ -5,7 +5,7 @@ Processes of the mesh need few connections to one another, each with a lane and 
 
 from dataclasses import dataclass
 
-from mesh.serving.transfers import TRANSFER_BOUNDS, TransferBounds
+from mesh.serving.transfers import HEALTH_BOUNDS, TRANSFER_BOUNDS, TransferBounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class PortBounds:
     A connection has `max_connection_streams` calls at a time. Further ones wait at the client,
     within their deadlines. The number is above that of the streams that one address may have
     (`mesh.serving.streams`), so that one more stream is refused with its reason.
+
+    `health` is for the calls of health checks, which share nothing with other calls.
     """
 
     max_connections: int = 8_192
@@ -30,6 +32,7 @@ class PortBounds:
     handshake_seconds: float = 10.0
     idle_seconds: float = 60.0
     transfers: TransferBounds = TRANSFER_BOUNDS
+    health: TransferBounds = HEALTH_BOUNDS
 
     def options(self, connections_allowed: int) -> tuple[tuple[str, int], ...]:
         """gRPC's options for these bounds. `connections_allowed` is what the system allows of

@@ -2,10 +2,13 @@
 
 gRPC's server waits for a request without a limit, and holds an answer for as long as its client
 likes. Guarantees: a request has `request_seconds` to arrive and an answer `answer_seconds` to be
-read. Both have places, and an answer has one for each 64 KiB; a call that finds none is refused
-before its request is read. A caller takes a place of its address first. Members of the mesh have
-places of their own beside these (`mesh.serving.callers`). While a method runs, its call has no
-place here; `mesh.serving.bulkheads` bounds those.
+read. Both have places, and an answer has one for each 64 KiB. A caller takes a place of its address
+first. Members of the mesh have places of their own beside these (`mesh.serving.callers`).
+
+A stranger who finds no place gets that of another (`mesh.serving.places`): of a request that has
+not arrived, which is then refused, or of an answer that was not read for `ripe_seconds`, whose
+connection then ends. If there is none, the call is refused before its request is read. While a
+method runs, its call has no place here; `mesh.serving.bulkheads` bounds those.
 
 A method is served as if its request were a stream, so that it gets control before the request is
 there. On the wire that is the same.
@@ -23,8 +26,9 @@ from google.protobuf.message import DecodeError
 from mesh.addresses import site_of
 from mesh.calls import AUTHORIZATION, CLIENT_ADDRESS, Metadata
 from mesh.errors import DeadlineExceeded, InvalidArgument, MeshError, ResourceExhausted
-from mesh.serving.callers import MEMBER, Caller, CallerBounds, CallerCounts
+from mesh.serving.callers import MEMBER, Caller, CallerBounds
 from mesh.serving.contexts import abort, metadata_of
+from mesh.serving.places import Places
 
 PLACE_BYTES = 64 * 1024
 RETRY_SECONDS = 1.0
@@ -34,7 +38,7 @@ Answer = TypeVar("Answer")
 
 
 class TooManyTransfers(ResourceExhausted):
-    """There is no place for another request of this caller."""
+    """There is no place for this request."""
 
     REASON = "TOO_MANY_UNFINISHED_CALLS"
 
@@ -62,18 +66,32 @@ class TransferBounds:
     places: CallerBounds
     request_seconds: float = 10.0
     answer_seconds: float = 10.0
+    ripe_seconds: float = 1.0
 
 
-TRANSFER_BOUNDS = TransferBounds(CallerBounds(members=2_048, strangers=2_048, address=1_024))
+TRANSFER_BOUNDS = TransferBounds(CallerBounds(members=2_048, strangers=512, address=256))
+HEALTH_BOUNDS = TransferBounds(CallerBounds(members=256, strangers=256, address=64))
+"""Of health checks alone, so that other calls do not make a server look unhealthy."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
+class _Arriving:
+    """A request on its way. It may give up its place at any time, and is then refused."""
+
+    limit: asyncio.Timeout
+    refusal: TooManyTransfers | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Unread:
-    """An answer on its way."""
+    """An answer on its way, and when it is ripe to give up its places, and when it is late."""
 
-    caller: Caller
-    places: int
+    context: Any
+    ripe: float
     due: float
+
+
+_Holding = _Arriving | _Unread
 
 
 class Transfers:
@@ -90,8 +108,9 @@ class Transfers:
         self._is_member = is_member
         self._bounds = bounds
         self._clock = clock
-        self._counts = CallerCounts(bounds.places)
+        self._places: Places[_Holding] = Places(bounds.places)
         self._unread: dict[Any, _Unread] = {}
+        self._given_up: set[_Unread] = set()
 
     def unary(
         self,
@@ -135,14 +154,15 @@ class Transfers:
         return grpc.stream_stream_rpc_method_handler(serve)
 
     def late_peers(self) -> list[str]:
-        """The peers, as gRPC names them, that have not read an answer in time. gRPC offers no other
-        end for such a call than that of its connection."""
+        """The peers, as gRPC names them, that have not read an answer in time, or whose answer
+        gave up its places. gRPC offers no other end for such a call than that of its
+        connection."""
         now = self._clock()
-        late = []
-        for context, unread in self._unread.items():
+        late = [unread.context.peer() for unread in self._given_up]
+        for unread in self._unread.values():
             if unread.due > now:
                 break
-            late.append(context.peer())
+            late.append(unread.context.peer())
         return late
 
     async def _receive(
@@ -150,14 +170,7 @@ class Transfers:
     ) -> tuple[Request, Caller]:
         """Raises TooManyTransfers, RequestLate and InvalidArgument."""
         caller = await self._caller_with_a_place(metadata)
-        self._counts.add(caller, 1)
-        try:
-            async with asyncio.timeout(self._bounds.request_seconds):
-                message = await context.read()
-        except TimeoutError:
-            raise RequestLate(self._bounds.request_seconds) from None
-        finally:
-            self._counts.add(caller, -1)
+        message = await self._read(context, caller)
         if message is grpc.aio.EOF:
             raise InvalidArgument("The call has no message.", reason="MALFORMED_MESSAGE")
         try:
@@ -167,26 +180,61 @@ class Transfers:
                 "The request is not a valid message.", reason="MALFORMED_MESSAGE"
             ) from error
 
+    async def _read(self, context: Any, caller: Caller) -> Any:
+        """The message, or EOF. Raises RequestLate, and TooManyTransfers if it gave up its place."""
+        try:
+            async with asyncio.timeout(self._bounds.request_seconds) as limit:
+                arriving = _Arriving(limit)
+                self._places.take(caller, arriving)
+                try:
+                    return await context.read()
+                finally:
+                    self._places.give_back(arriving)
+        except TimeoutError:
+            raise arriving.refusal or RequestLate(self._bounds.request_seconds) from None
+
     async def _caller_with_a_place(self, metadata: Metadata) -> Caller:
         """Looks at a token only when it is needed, since most callers find a place."""
         site = site_of(metadata[CLIENT_ADDRESS])
-        reached = self._counts.reached(site)
-        if reached is None:
+        if self._places.reached(site) is None:
             return site
         if AUTHORIZATION in metadata and await self._is_member(metadata):
-            reached = self._counts.reached(MEMBER)
-            if reached is None:
-                return MEMBER
-        raise TooManyTransfers(*reached)
+            if (reached := self._places.reached(MEMBER)) is not None:
+                raise TooManyTransfers(*reached)
+            return MEMBER
+        self._make_room(site)
+        return site
+
+    def _make_room(self, site: str) -> None:
+        """Raises TooManyTransfers if nothing may give up its places now."""
+        now = self._clock()
+        while (reached := self._places.reached(site)) is not None:
+            for holding in self._places.in_the_way_of(site):
+                if isinstance(holding, _Arriving) or holding.ripe <= now:
+                    self._give_up(holding, TooManyTransfers(*reached))
+                    break
+            else:
+                raise TooManyTransfers(*reached)
+
+    def _give_up(self, holding: _Holding, refusal: TooManyTransfers) -> None:
+        self._places.give_back(holding)
+        if isinstance(holding, _Unread):
+            self._given_up.add(holding)
+        elif not holding.limit.expired():
+            holding.refusal = refusal
+            holding.limit.reschedule(0.0)  # it is over at once
 
     def _follow(self, context: Any, caller: Caller, size_bytes: int) -> None:
         """Takes places for an answer until gRPC has passed it on or its connection has ended."""
-        places = 1 + size_bytes // PLACE_BYTES
-        due = self._clock() + self._bounds.answer_seconds
-        self._counts.add(caller, places)
-        self._unread[context] = _Unread(caller, places, due)
+        now = self._clock()
+        unread = _Unread(
+            context, now + self._bounds.ripe_seconds, now + self._bounds.answer_seconds
+        )
+        self._places.take(caller, unread, 1 + size_bytes // PLACE_BYTES)
+        self._unread[context] = unread
         context.add_done_callback(self._forget)
 
     def _forget(self, context: Any) -> None:
         unread = self._unread.pop(context)
-        self._counts.add(unread.caller, -unread.places)
+        self._places.give_back(unread)
+        self._given_up.discard(unread)

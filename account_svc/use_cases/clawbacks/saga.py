@@ -5,7 +5,7 @@
 
 Each event about a reversal begins one saga, and so does the comparison with the provider
 (`account_svc.use_cases.clawbacks.reconciliation`) for a reversal whose event was lost, and a
-purchase that is credited late (`account_svc.use_cases.purchase_saga`). Any number
+purchase that is credited late (`account_svc.use_cases.purchasing.saga`). Any number
 of them may run for one charge, in any order: each reads the present state from the provider, the
 player's wallet is locked while it is applied, and a reversal never moves back. A purchase that is
 still under way is waited for, since only one that was credited has gems to take back. A refund that

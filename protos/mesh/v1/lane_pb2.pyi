@@ -102,7 +102,7 @@ class LaneCall(_message.Message):
     "/account.v1.AccountService/Login".
     """
     request: _builtins.bytes
-    """The serialized request; at most 4 MiB."""
+    """The serialized request; at most 256 KiB."""
     timeout_ms: _builtins.int
     """How many milliseconds the caller still waits; 0 for the method's default."""
     @_builtins.property

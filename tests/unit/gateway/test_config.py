@@ -8,7 +8,7 @@ from deploy.local.layout import Layout
 from deploy.local.secrets import credentials
 from gateway_http.config import LARGEST_MAX_BODY_BYTES, GatewaySettings
 from gateway_http.listening.bounds import Bounds
-from mesh.calling.unary import MAX_MESSAGE_BYTES
+from mesh.calling.unary import MAX_REQUEST_BYTES
 from mesh.settings_loading import load
 
 
@@ -31,7 +31,7 @@ def test_the_largest_request_fits_into_one_message_of_the_mesh(
 ) -> None:
     environment.setenv("GATEWAY_MAX_BODY_BYTES", str(LARGEST_MAX_BODY_BYTES))
     body_bytes = load(GatewaySettings).max_body_bytes
-    assert body_bytes + Bounds().max_head_bytes <= MAX_MESSAGE_BYTES
+    assert body_bytes + Bounds().max_head_bytes <= MAX_REQUEST_BYTES
 
 
 def test_a_larger_body_than_a_message_holds_cannot_be_allowed(

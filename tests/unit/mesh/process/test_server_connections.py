@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -52,9 +52,12 @@ async def server(callers: Callers, echo: Echo) -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def running(
-    callers: Callers, bounds: PortBounds, echo: Echo | None = None
+    callers: Callers,
+    bounds: PortBounds,
+    echo: Echo | None = None,
+    observe: Callable[[int], None] = lambda count: None,
 ) -> AsyncIterator[Server]:
-    server = echo_server(callers.key, echo or Echo(), bounds=bounds)
+    server = echo_server(callers.key, echo or Echo(), bounds=bounds, observe_connections=observe)
     await server.start()
     yield server
     await server.stop(0)
@@ -179,6 +182,34 @@ async def test_a_newcomer_finds_a_place_beside_those_who_hold_the_most(callers: 
         newcomer = await asyncio.to_thread(connect, "127.0.0.4", 1)
         await asyncio.sleep(2 * CHECK_SECONDS)
         assert all(map(is_open, few + newcomer))
+
+
+async def test_a_connection_with_a_lane_stays_beside_a_crowd_of_its_address(
+    callers: Callers,
+) -> None:
+    counts: list[int] = []
+    bounds = PortBounds(max_connections=2 * MAX_OF_ADDRESS, max_address_connections=FIRST)
+    async with AsyncExitStack() as stack, running(callers, bounds, observe=counts.append) as server:
+
+        def connect() -> list[socket.socket]:
+            made = [connected(server, "127.0.0.1", PREFACE) for _ in range(FIRST)]
+            return [stack.enter_context(each) for each in made]
+
+        crowd = await asyncio.to_thread(connect)
+        await asyncio.sleep(2 * CHECK_SECONDS)  # the lane is newer
+        transport = callers.transport("lane")
+        stack.push_async_callback(transport.close)
+
+        async def wait() -> bytes:
+            return await transport.call(
+                server.address, ECHO, b"slow", callers.metadata, WAIT_SECONDS
+            )
+
+        calling = asyncio.create_task(wait())
+        crowd += await asyncio.to_thread(connect)
+        assert await open_count(crowd, FIRST) == FIRST
+        assert await calling == b"echo slow"
+        assert max(counts) == 2 * FIRST + 1
 
 
 @given(

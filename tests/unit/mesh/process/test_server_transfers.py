@@ -1,19 +1,22 @@
 """Requests that do not arrive and answers that nobody reads: their number and time are bounded."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from mesh.lanes.limits import MAX_CALLS_BYTES
 from mesh.process import health
 from mesh.process.server import Server
 from mesh.serving.callers import CallerBounds
-from mesh.serving.port_bounds import PortBounds
-from mesh.serving.transfers import TransferBounds
-from tests.http2 import HEADERS, INITIAL_WINDOW_SIZE, Http2
+from mesh.serving.port_bounds import PORT_BOUNDS, PortBounds
+from mesh.serving.transfers import TRANSFER_BOUNDS, TransferBounds
+from tests.http2 import END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, Http2
 from tests.relay import relayed
 from tests.unit.mesh.echo import ECHO, STREAM, Callers, Echo, echo_server
 
@@ -24,6 +27,9 @@ SERVING = health_pb2.HealthCheckResponse(status="SERVING").SerializeToString()
 BOUNDS = CallerBounds(members=2, strangers=6, address=4)
 SECONDS = 1.0
 OTHER_ADDRESS = "127.0.0.2"
+THIRD_ADDRESS = "127.0.0.3"
+STRANGERS_BYTES = 256 * 1024 * 1024
+"""What the requests of all strangers may take while they arrive."""
 
 
 @pytest.fixture
@@ -34,7 +40,13 @@ def callers() -> Callers:
 @pytest.fixture
 async def server(callers: Callers) -> AsyncIterator[Server]:
     transfers = TransferBounds(BOUNDS, request_seconds=SECONDS, answer_seconds=SECONDS)
-    server = echo_server(callers.key, Echo(), bounds=PortBounds(transfers=transfers))
+    async with running(callers, PortBounds(transfers=transfers, health=transfers)) as server:
+        yield server
+
+
+@asynccontextmanager
+async def running(callers: Callers, bounds: PortBounds) -> AsyncIterator[Server]:
+    server = echo_server(callers.key, Echo(), bounds=bounds)
     await server.start()
     yield server
     await server.stop(0)
@@ -64,27 +76,67 @@ async def refused_in_time(channel: grpc.aio.Channel, *, is_refused: bool) -> Non
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("path", [ECHO, STREAM, CHECK, WATCH])
-async def test_unfinished_requests_of_one_address_leave_places_to_others(
-    server: Server, callers: Callers, path: str
+@pytest.mark.parametrize("path", [CHECK, WATCH])
+async def test_the_oldest_unfinished_request_of_an_address_makes_room(
+    server: Server, path: str
 ) -> None:
     async with grpc.aio.insecure_channel(server.address) as channel:
+        calls = [(await unfinished(channel, path, 1))[0] for _ in range(BOUNDS.address)]
+        assert await refusal(channel) is None
+        assert await calls[0].code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "callers of this address" in await calls[0].details()
+        for call in calls[1:]:
+            assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_the_address_that_holds_the_most_makes_room_for_others(server: Server) -> None:
+    async with AsyncExitStack() as stack:
+
+        async def channel_from(source: str) -> grpc.aio.Channel:
+            address = await stack.enter_async_context(relayed(server.port, source))
+            return await stack.enter_async_context(grpc.aio.insecure_channel(address))
+
+        few = await unfinished(await channel_from(OTHER_ADDRESS), CHECK, 2)
+        many = await unfinished(await channel_from("127.0.0.1"), CHECK, BOUNDS.address)
+        newcomer = await channel_from(THIRD_ADDRESS)
+        assert await refusal(newcomer) is None
+        codes = Counter([await call.code() for call in many])
+        assert codes[grpc.StatusCode.RESOURCE_EXHAUSTED] == 1
+        for call in few:
+            assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("path", [ECHO, STREAM])
+async def test_unfinished_calls_of_others_take_no_place_of_a_member_or_of_health(
+    server: Server, callers: Callers, path: str
+) -> None:
+    member = tuple(callers.metadata.items())
+    async with grpc.aio.insecure_channel(server.address) as channel:
         calls = await unfinished(channel, path, BOUNDS.address)
-        await refused_in_time(channel, is_refused=True)
-        refused = await refusal(channel)
-        assert refused is not None
-        assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "callers of this address" in (refused.details() or "")
-        member = tuple(callers.metadata.items())
-        assert await refusal(channel, member) is None
-        async with (
-            relayed(server.port, OTHER_ADDRESS) as other_address,
-            grpc.aio.insecure_channel(other_address) as other,
-        ):
-            assert await refusal(other) is None
+        assert await refusal(channel) is None
+        method: Any = channel.unary_unary(ECHO)
+        assert await method(b"hi", metadata=member, timeout=5) == b"echo hi"
         for call in calls:
             assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        await refused_in_time(channel, is_refused=False)
+
+
+async def test_a_message_that_claims_more_than_a_request_may_have_is_refused(
+    callers: Callers,
+) -> None:
+    def is_refused(address: str) -> bool:
+        """Before the time for a request is over."""
+        with Http2(address, timeout_seconds=TRANSFER_BOUNDS.request_seconds / 2) as client:
+            client.begin(client.open(CHECK), MAX_CALLS_BYTES + 1)
+            ends = (each for each in client.frames() if each.kind == HEADERS)
+            return bool(next(ends).flags & END_STREAM)
+
+    async with running(callers, PORT_BOUNDS) as server:
+        assert await asyncio.to_thread(is_refused, server.address)
+
+
+def test_what_strangers_may_send_at_a_time_is_bounded_in_bytes() -> None:
+    places = sum(each.places.strangers for each in (PORT_BOUNDS.transfers, PORT_BOUNDS.health))
+    assert places * MAX_CALLS_BYTES <= STRANGERS_BYTES
 
 
 async def test_a_call_without_a_message_is_malformed(server: Server) -> None:
@@ -122,4 +174,28 @@ async def test_a_large_answer_takes_more_places(server: Server, callers: Callers
         size_bytes = BOUNDS.address * 65_536
         lazy.send(lazy.open(ECHO, callers.metadata), b"large %d" % size_bytes)
         async with grpc.aio.insecure_channel(server.address) as channel:
-            await refused_in_time(channel, is_refused=True)
+            async with asyncio.timeout(10):
+                while await code_of_echo(channel) is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    await asyncio.sleep(0.01)
+            assert await refusal(channel) is None
+
+
+async def code_of_echo(channel: grpc.aio.Channel) -> grpc.StatusCode:
+    """The code of a stranger's call; UNAUTHENTICATED if it finds a place."""
+    method: Any = channel.unary_unary(ECHO)
+    code: grpc.StatusCode = await method(b"", timeout=5).code()
+    return code
+
+
+async def test_an_answer_that_was_not_read_for_a_while_makes_room(callers: Callers) -> None:
+    transfers = TransferBounds(BOUNDS, answer_seconds=60, ripe_seconds=SECONDS)
+    async with running(callers, PortBounds(health=transfers)) as server:
+        lazy = await asyncio.to_thread(Http2, server.address, {INITIAL_WINDOW_SIZE: 0})
+        with lazy:
+            for _ in range(BOUNDS.address):
+                lazy.send(lazy.open(CHECK), REQUEST)
+            async with grpc.aio.insecure_channel(server.address) as channel:
+                await refused_in_time(channel, is_refused=True)
+                await refused_in_time(channel, is_refused=False)
+            kinds = await asyncio.to_thread(lambda: [each.kind for each in lazy.frames()])
+            assert kinds.count(HEADERS) == BOUNDS.address  # and then the end of the connection
