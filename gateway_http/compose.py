@@ -16,7 +16,7 @@ from gateway_http.describing.documentation import StaticFile, documentation_page
 from gateway_http.describing.openapi import openapi_document
 from gateway_http.describing.pages import HealthPage, Presence, ReadyPage, StatusSource
 from gateway_http.edge.callers import Callers
-from gateway_http.edge.calls_in_flight import CallsInFlight
+from gateway_http.edge.calls_in_flight import CallBounds, CallsInFlight
 from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.edge import Edge
 from gateway_http.edge.members import Members
@@ -142,13 +142,20 @@ def compose_edge(
         addresses,
         ResponseHeaders(settings.cors_origins, addresses, hsts_seconds=settings.hsts_seconds),
         callers=Callers(TokenKeys(player_keys, clock=clock)),
-        calls_in_flight=CallsInFlight(
-            settings.max_player_in_flight, settings.max_address_in_flight, count_refusal
-        ),
+        calls_in_flight=CallsInFlight(_call_bounds(settings), count_refusal),
         limiter=limiter if is_limited else None,
         refusal_pace=RefusalPace() if is_limited else None,
         max_held=settings.max_connections // 4,
     )
+
+
+def _call_bounds(settings: GatewaySettings) -> CallBounds:
+    """Half of the gateway is always left to others than one network, unless the settings give a
+    single address more."""
+    of_address = settings.max_address_in_flight
+    of_players = settings.max_address_players_in_flight
+    of_network = max(settings.max_in_flight // 2, of_address, of_players)
+    return CallBounds(settings.max_player_in_flight, of_address, of_players, of_network)
 
 
 def ended_connections(metrics_registry: CollectorRegistry) -> Callable[[Reason], None]:

@@ -96,6 +96,10 @@ class GatewaySettings(MemberSettings, ServerSettings):
         128, ge=1, le=100_000, validation_alias="GATEWAY_MAX_ADDRESS_IN_FLIGHT"
     )
     """Of one client's address, to public routes."""
+    max_address_players_in_flight: int = Field(
+        256, ge=1, le=100_000, validation_alias="GATEWAY_MAX_ADDRESS_PLAYERS_IN_FLIGHT"
+    )
+    """Of all players at one client's address together."""
     max_connections: int = Field(
         8192, ge=16, le=1_000_000, validation_alias="GATEWAY_MAX_CONNECTIONS"
     )

@@ -54,6 +54,7 @@ LOCAL_LIMITS = {
     "GATEWAY_LIMIT_ADDRESS": "50000;w=10",
     "GATEWAY_LIMIT_SIGN_IN": "6000;w=60",
     "GATEWAY_MAX_ADDRESS_IN_FLIGHT": "512",
+    "GATEWAY_MAX_ADDRESS_PLAYERS_IN_FLIGHT": "1024",
     "GATEWAY_TRUSTED_PROXIES": f"{HOST},::1",
 }
 """Settings for gateways whose clients and proxies are all on this machine: all players have the

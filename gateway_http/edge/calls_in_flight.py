@@ -1,33 +1,61 @@
 """Bounds the calls under way of each caller, so that one caller cannot occupy the gateway.
 
-Guarantees: at most `max_of_player` calls of one player are under way here, as many of one address
-with tokens that name nobody, and `max_of_address` calls of one address to public routes. These
-three count apart: a forged token takes no place of a player, and no place of those who log in. The
-/56 and the /48 of an IPv6 address have bounds of their own, as for rate limits. A call above the
-bound is refused before it is sent on.
+Guarantees: at most `of_player` calls of one player are under way here, as many of one address
+with tokens that name nobody, and `of_address` calls of one address to public routes. These three
+count apart: a forged token takes no place of a player, and no place of those who log in. All
+players at one address together have at most `of_address_players`. The /56 and the /48 of an IPv6
+address have bounds of their own, as for rate limits. All calls of one such network together have
+at most `of_network`, however wide it is and whatever they are. A call above a bound is refused
+before it is sent on.
 
 Each gateway counts for itself. Pure.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
 
 from gateway_http.edge.callers import Caller, Kind
 from mesh.addresses import NETWORK_FACTOR, networks_of
 from mesh.errors import ResourceExhausted
 
 RETRY_AFTER_SECONDS = 1.0
-POLICIES = {
-    Kind.PLAYER: "player-in-flight",
-    Kind.UNVERIFIED: "unverified-in-flight",
-    Kind.ADDRESS: "address-in-flight",
-}
-"""The names under which refusals are counted."""
+
+
+class Policy(Enum):
+    """What is counted together. The value is the name under which refusals are counted."""
+
+    PLAYER = "player-in-flight"
+    UNVERIFIED = "unverified-in-flight"
+    ADDRESS = "address-in-flight"
+    ADDRESS_PLAYERS = "address-players-in-flight"
+    NETWORK = "network-in-flight"
+
+
 _WHO = {
-    Kind.PLAYER: "This player has",
-    Kind.UNVERIFIED: "This address has, without a valid token,",
-    Kind.ADDRESS: "This address has",
+    Policy.PLAYER: "This player has",
+    Policy.UNVERIFIED: "This address has, without a valid token,",
+    Policy.ADDRESS: "This address has",
+    Policy.ADDRESS_PLAYERS: "The players at this address have",
+    Policy.NETWORK: "This network has",
 }
+_OF_NETWORKS = {
+    Kind.PLAYER: Policy.ADDRESS_PLAYERS,
+    Kind.UNVERIFIED: Policy.UNVERIFIED,
+    Kind.ADDRESS: Policy.ADDRESS,
+}
+_Key = tuple[Policy, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CallBounds:
+    """How many calls may be under way at a time; see this module."""
+
+    of_player: int
+    of_address: int
+    of_address_players: int
+    of_network: int
 
 
 class TooManyCalls(ResourceExhausted):
@@ -35,9 +63,9 @@ class TooManyCalls(ResourceExhausted):
 
     REASON = "TOO_MANY_CALLS"
 
-    def __init__(self, kind: Kind, bound: int) -> None:
+    def __init__(self, policy: Policy, bound: int) -> None:
         super().__init__(
-            f"{_WHO[kind]} {bound} calls under way, which is the bound; "
+            f"{_WHO[policy]} {bound} calls under way, which is the bound; "
             "wait for their answers, then try again.",
             retry_after_seconds=RETRY_AFTER_SECONDS,
         )
@@ -47,45 +75,47 @@ class CallsInFlight:
     """The calls under way, by caller."""
 
     def __init__(
-        self,
-        max_of_player: int,
-        max_of_address: int,
-        count_refusal: Callable[[str], None] = lambda policy: None,
+        self, bounds: CallBounds, count_refusal: Callable[[str], None] = lambda policy: None
     ) -> None:
-        """`count_refusal` receives one of POLICIES."""
+        """`count_refusal` receives the value of a Policy."""
         self._bounds = {
-            Kind.PLAYER: max_of_player,
-            Kind.UNVERIFIED: max_of_player,
-            Kind.ADDRESS: max_of_address,
+            Policy.PLAYER: bounds.of_player,
+            Policy.UNVERIFIED: bounds.of_player,
+            Policy.ADDRESS: bounds.of_address,
+            Policy.ADDRESS_PLAYERS: bounds.of_address_players,
+            Policy.NETWORK: bounds.of_network,
         }
         self._count_refusal = count_refusal
-        self._counts: Counter[tuple[Kind, str]] = Counter()
+        self._counts: Counter[_Key] = Counter()
 
     @property
     def caller_count(self) -> int:
-        """How many players and networks have calls under way."""
+        """How many counts of players and networks are not zero."""
         return len(self._counts)
 
     def enter(self, caller: Caller) -> None:
         """Begins a call; pair it with `leave`. Raises TooManyCalls, and then counts nothing."""
-        bound = self._bounds[caller.kind]
-        keys = _keys(caller)
-        for number, key in enumerate(keys):
-            if self._counts[key] >= bound * NETWORK_FACTOR**number:
-                self._count_refusal(POLICIES[caller.kind])
-                raise TooManyCalls(caller.kind, bound * NETWORK_FACTOR**number)
-        self._counts.update(keys)
+        keys = tuple(_keys(caller))
+        for key, factor in keys:
+            bound = self._bounds[key[0]] * factor
+            if self._counts[key] >= bound:
+                self._count_refusal(key[0].value)
+                raise TooManyCalls(key[0], bound)
+        for key, _ in keys:
+            self._counts[key] += 1
 
     def leave(self, caller: Caller) -> None:
         """Ends a call."""
-        for key in _keys(caller):
+        for key, _ in _keys(caller):
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]
 
 
-def _keys(caller: Caller) -> Sequence[tuple[Kind, str]]:
-    """What a call counts for, the narrowest first."""
+def _keys(caller: Caller) -> Iterator[tuple[_Key, int]]:
+    """What a call counts for, and by what the bound of that is multiplied."""
     if caller.kind is Kind.PLAYER:
-        return ((caller.kind, caller.player),)
-    return [(caller.kind, network) for network in networks_of(caller.address)]
+        yield (Policy.PLAYER, caller.player), 1
+    for number, network in enumerate(networks_of(caller.address)):
+        yield (_OF_NETWORKS[caller.kind], network), NETWORK_FACTOR**number
+        yield (Policy.NETWORK, network), 1

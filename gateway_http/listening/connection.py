@@ -77,7 +77,8 @@ class HttpConnection(asyncio.Protocol):
         served = self._served
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        if peer is None:  # the client reset the connection before it was accepted
+        # The client has reset the connection, or the server has dropped it, while it was accepted.
+        if peer is None or self._place.has_left:
             self._is_closing = True
             self._transport.abort()
             return

@@ -132,8 +132,9 @@ class HttpServer:
         for connection in tuple(self._served.connections):
             connection.end_if_late(now)
         if now >= self._handshakes_due:
-            for task in tuple(self._handshakes):
-                task.cancel()
+            for place in tuple(self._handshakes.values()):
+                self._places.leave(place)
+                place.drop()
 
     def _freed(self) -> None:
         if self._is_leaving:
@@ -183,19 +184,24 @@ class HttpServer:
             task = self._loop.create_task(self._connect(connection, place))
             self._handshakes[task] = place
             place.drop = partial(_cancel, task)
-            task.add_done_callback(self._connected)
+            task.add_done_callback(partial(self._connected, connection))
 
-    def _connected(self, task: "asyncio.Task[HttpConnection | None]") -> None:
+    def _connected(
+        self, connection: socket.socket, task: "asyncio.Task[HttpConnection | None]"
+    ) -> None:
         place = self._handshakes.pop(task)
-        connection = None if task.cancelled() else task.result()
-        if connection is None:
+        connected = None if task.cancelled() else task.result()
+        if connected is None:
+            # A task that is cancelled before its first step has given the socket to nobody.
+            connection.close()
             self._places.leave(place)
         elif self._is_leaving:
-            connection.leave_soon()
+            connected.leave_soon()
         self._freed()
 
     async def _connect(self, connection: socket.socket, place: Place) -> HttpConnection | None:
-        """Makes a connection from a socket, after the TLS handshake; None if that fails."""
+        """Makes a connection from a socket, after the TLS handshake. None if that fails; then the
+        caller closes the socket."""
         connection.setblocking(False)
         context = None if self._certificate is None else self._certificate.context
         seconds = None if context is None else self._served.bounds.head_seconds
@@ -213,7 +219,6 @@ class HttpServer:
             log.error("fail_connection", exc_info=error)
         else:
             return connected
-        connection.close()
         return None
 
 

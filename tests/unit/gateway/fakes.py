@@ -10,7 +10,7 @@ from gateway_http.app import Gateway
 from gateway_http.compose import Limits, add_operations, compose_router
 from gateway_http.describing.pages import Presence
 from gateway_http.edge.callers import Callers
-from gateway_http.edge.calls_in_flight import CallsInFlight
+from gateway_http.edge.calls_in_flight import CallBounds, CallsInFlight
 from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.edge import Edge
 from gateway_http.edge.members import Members
@@ -186,7 +186,7 @@ def edge_of(
         addresses,
         response_headers,
         callers=Callers(TokenKeys(player_keys, clock=clock)),
-        calls_in_flight=calls_in_flight or CallsInFlight(1000, 1000),
+        calls_in_flight=calls_in_flight or CallsInFlight(CallBounds(1000, 1000, 1000, 1000)),
         limiter=limiter,
         refusal_pace=refusal_pace,
         max_held=100,

@@ -10,7 +10,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway_http.app import Gateway
-from gateway_http.edge.calls_in_flight import CallsInFlight
+from gateway_http.edge.calls_in_flight import CallBounds, CallsInFlight
 from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.refusal_pace import FREE_REFUSALS, RefusalPace
 from gateway_http.edge.response_headers import ResponseHeaders
@@ -29,7 +29,7 @@ from tests.unit.gateway.fakes import (
 
 KEY = Ed25519PrivateKey.generate()
 NOW = 1_700_000_000.0
-OF_PLAYER, OF_ADDRESS, OF_ALL = 3, 4, 100
+OF_PLAYER, OF_ADDRESS, OF_PLAYERS, OF_NETWORK, OF_ALL = 3, 4, 25, 50, 100
 CURRENCY = "/account.v1.AccountService/GetCurrency"
 
 
@@ -54,7 +54,8 @@ class Crowded:
                 player_keys=fixed_keys(KEY.public_key()),
                 clock=lambda: NOW,
                 calls_in_flight=CallsInFlight(
-                    OF_PLAYER, OF_ADDRESS, lambda policy: self.refused.update([policy])
+                    CallBounds(OF_PLAYER, OF_ADDRESS, OF_PLAYERS, OF_NETWORK),
+                    lambda policy: self.refused.update([policy]),
                 ),
                 refusal_pace=RefusalPace(),
             ),
@@ -103,6 +104,30 @@ async def test_a_player_has_a_bounded_number_of_calls_under_way() -> None:
     await crowded.close()
     crowded.caller.wait_seconds = 0
     assert (await crowded.ask("/currency", token(player))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("clients", "bound"),
+    [
+        (["192.0.2.1:5"], OF_PLAYERS),
+        ([f"[2001:db8:0:{each << 8:x}::1]:5" for each in range(OF_ALL)], OF_NETWORK),
+    ],
+    ids=["one address", "one /48"],
+)
+async def test_many_players_at_one_address_leave_room_to_others(
+    clients: list[str], bound: int
+) -> None:
+    crowded = Crowded()
+    for number in range(OF_ALL):
+        client = clients[number % len(clients)]
+        crowded.ask("/currency", token(str(uuid4())), client)
+    # A caller waits for its later refusals, so look at the first of them alone.
+    assert await crowded.calls_after(10) == bound
+    crowded.ask("/currency", token(str(uuid4())), "198.51.100.7:5")
+    async with asyncio.timeout(10):
+        while len(crowded.caller.calls) == bound:
+            await asyncio.sleep(0.001)
+    await crowded.close()
 
 
 @pytest.mark.parametrize(
