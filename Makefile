@@ -7,10 +7,13 @@ GACHACTL := $(PYTHON) -m deploy.gachactl
 .PHONY: help up down status roll upgrade renew rotate-keys tx sagas logins reconcile admin-token clean test check bench faults chaos fuzz generate picture lock embedded dev
 
 # Variables count only if they are given to make: the environment may have a PORT or a NAME for
-# something else. An empty value means that the variable is not given; a switch is also off with 0.
+# something else. An empty value means that the variable is not given.
 named = $(filter command line,$(origin $(1)))
 given = $(if $(call named,$(1)),$(strip $(value $(1))))
-on = $(filter-out 0,$(call given,$(1)))
+ON := 1 yes on true
+OFF := 0 no off false
+SWITCHES := TLS DETACH PRUNE YES FORGIVE FOLLOW MUTANTS UPGRADE
+on = $(filter $(ON),$(call given,$(1)))
 PROFILE_OPTION = $(if $(call given,PROFILE),--profile $(PROFILE))
 TLS_OPTION = $(if $(call on,TLS),--tls)
 GATEWAYS_OPTION = $(if $(call given,GATEWAYS),--gateways $(GATEWAYS))
@@ -18,7 +21,7 @@ PORT_OPTION = $(if $(call given,PORT),--port $(PORT))
 MINUTES_OPTION = $(if $(call given,MINUTES),--minutes $(MINUTES))
 SEED_OPTION = $(if $(call given,SEED),--seed $(SEED))
 
-# A variable in the wrong case, or of another target, would be ignored: it is an error.
+# Any other variable would be ignored, and another action run than was meant: it is an error.
 VARIABLES_up := PORT GATEWAYS PROFILE TLS DETACH
 VARIABLES_rotate-keys := REVOKE PRUNE
 VARIABLES_tx := GID YES
@@ -33,11 +36,10 @@ VARIABLES_fuzz := SEED ARGS
 VARIABLES_chaos := MINUTES SEED PROFILE ARGS
 VARIABLES_lock := UPGRADE
 VARIABLES_clean := YES
-KNOWN := $(sort $(foreach _each,$(filter VARIABLES_%,$(.VARIABLES)),$($(_each))))
 USED := $(foreach target,$(MAKECMDGOALS),$(VARIABLES_$(target)))
-OTHERS := $(filter-out $(USED),$(foreach _each,$(.VARIABLES),$(if $(call named,$(_each)),$(_each))))
-MISTAKEN := $(if $(OTHERS),$(foreach _each,$(OTHERS),$(if $(filter $(KNOWN),$(shell echo '$(_each)' | tr a-z A-Z)),$(_each))))
-$(if $(MISTAKEN),$(error make $(MAKECMDGOALS) does not use $(MISTAKEN). It uses: $(or $(USED),no variables)))
+MISTAKEN := $(foreach _each,$(filter-out $(USED) PYTHON SHELL MAKEFLAGS,$(.VARIABLES)),$(if $(call named,$(_each)),$(_each)))
+$(if $(strip $(MISTAKEN)),$(error make $(or $(MAKECMDGOALS),help) does not use $(strip $(MISTAKEN)). It uses: $(or $(strip $(USED)),no variables)))
+$(foreach name,$(SWITCHES),$(if $(filter-out 0 1,$(words $(call given,$(name))))$(filter-out $(ON) $(OFF),$(call given,$(name))),$(error $(name)=$(call given,$(name)) is no switch: use $(name)=1 (or: $(filter-out 1,$(ON))) or $(name)=0 (or: $(filter-out 0,$(OFF)), nothing))))
 $(foreach name,FOR GID ID NAME REVOKE,$(if $(call named,$(name)),$(if $(call given,$(name)),,$(error $(name)= is empty: give it a value, or leave it out))))
 $(if $(call on,FORGIVE),$(if $(call given,NAME),,$(error FORGIVE=1 needs NAME=..., the account to let in again)))
 $(if $(filter tx,$(MAKECMDGOALS)),$(if $(call on,YES),$(if $(call given,GID),,$(error YES=1 needs GID=..., the transaction to settle))))

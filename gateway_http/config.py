@@ -13,7 +13,7 @@ from gateway_http.edge.client_address import Network, parse_networks
 from gateway_http.edge.rate_limits.policy import Policy, parse_policy
 from gateway_http.listening.bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from mesh.calling.unary import MAX_REQUEST_BYTES
-from mesh.process.config import MemberSettings, ServerSettings
+from mesh.process.config import ServiceSettings
 from mesh.settings_loading import callable_address
 from mesh.tls.material import TlsFiles
 from mesh.tls.settings import readable, together
@@ -71,7 +71,7 @@ LARGEST_MAX_BODY_BYTES = MAX_REQUEST_BYTES - MAX_HEAD_BYTES
 """The body, the path, the query and the headers of a request become one message of the mesh."""
 
 
-class GatewaySettings(MemberSettings, ServerSettings):
+class GatewaySettings(ServiceSettings):
     """The gateway's settings besides those of every process."""
 
     SERVICE: ClassVar[str] = "gateway_http"

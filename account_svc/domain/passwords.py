@@ -71,6 +71,8 @@ def checked_change(current_password: str, new_password: str, key: str) -> tuple[
             lambda: check_new(new_password, "new_password"),
             lambda: checked_key(key),
         )
+        if new == current:
+            raise InvalidArgument.of_field("new_password", "must not be the current password")
         return current, new, checked
 
     try:

@@ -18,7 +18,7 @@ Try it:
 -d '{{"username": "{name}", "password": "a long password", "email": "{name}@example.com"}}' &&
   TOKEN=$({curl} {gateway}/login -H 'Content-Type: application/json' \
 -d '{{"username": "{name}", "password": "a long password"}}' \
-| sed -n 's/.*"token": *"\\([^"]*\\)".*/\\1/p' | grep .) &&
+| sed -n 's/.*"token": *"\\([^"]*\\)".*/\\1/p; t; w /dev/stderr' | grep .) &&
   {curl} {gateway}/buy-currency -H "Authorization: Bearer $TOKEN" \
 -H 'Content-Type: application/json' \
 -d '{{"amount": 1600, "paymentMethod": "credit_card"}}' \

@@ -121,10 +121,10 @@ MEANINGS: dict[int, Meaning] = {
         "The body must be JSON in UTF-8, uncompressed: send Content-Type: application/json.",
     ),
     422: Meaning(
-        "The Idempotency-Key was used before with another body.",
+        "The Idempotency-Key was used before with another request.",
         Code.INVALID_ARGUMENT,
         "IDEMPOTENCY_KEY_REUSED",
-        "This idempotency key was used before with another body; give each request its own.",
+        "This idempotency key was used before with another request; give each request its own.",
     ),
     429: Meaning(
         "Too many requests; Retry-After says when to try again.",

@@ -38,16 +38,18 @@ class FieldReader:
 class Decoder:
     """Reads one type of message. `by_key` has each field under both of its names."""
 
-    __slots__ = ("_has_oneofs", "_message_class", "by_key")
+    __slots__ = ("_by_letters", "_has_oneofs", "_message_class", "by_key")
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._message_class: Callable[..., Message] = GetMessageClass(descriptor)
         self.by_key: dict[str, FieldReader] = {}
+        self._by_letters: dict[str, str] = {}
         self._has_oneofs = False
 
     def add(self, field: FieldReader) -> None:
         """Adds a field; all are added before the first `decode`."""
         self.by_key[field.name] = self.by_key[field.json_name] = field
+        self._by_letters[_letters(field.json_name)] = field.json_name
         self._has_oneofs = self._has_oneofs or field.oneof is not None
 
     def decode(self, value: object) -> Any:
@@ -60,7 +62,7 @@ class Decoder:
         for key, item in document.items():
             field = self.by_key.get(key)
             if field is None:
-                faults.append(Fault(key, "is not a field of this request"))
+                faults.append(Fault(key, self._unknown(key)))
             elif item is None:
                 continue
             elif field.name in values:
@@ -76,6 +78,11 @@ class Decoder:
             raise Refused.of(faults)
         return self._message_class(**values)
 
+    def _unknown(self, key: str) -> str:
+        meant = self._by_letters.get(_letters(key))
+        hint = f"; {meant} is" if meant is not None else ""
+        return f"is not a field of this request{hint}"
+
     def _oneof_faults(self, values: dict[str, object]) -> Iterator[Fault]:
         chosen: set[str] = set()
         for name in values:
@@ -85,6 +92,11 @@ class Decoder:
                 yield Fault(self.by_key[name].json_name, description)
             if oneof is not None:
                 chosen.add(oneof)
+
+
+def _letters(key: str) -> str:
+    """The key as it is compared with misspelt ones: case and separators do not count."""
+    return key.lower().replace("_", "").replace("-", "")
 
 
 class Decoders:

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
+from protos.mesh.v1 import rules_pb2
+
 Reader = Callable[[object], Any]
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -57,8 +59,10 @@ class Refused(Exception):
         return [fault.within(name) for fault in self.faults]
 
 
-def integer_reader(minimum: int, maximum: int) -> Reader:
-    """Reads 5, 5.0, 5e0 and the same in quotes. Refuses fractions and booleans."""
+def integer_reader(minimum: int, maximum: int, words: str = "") -> Reader:
+    """Reads 5, 5.0, 5e0 and the same in quotes. Refuses fractions and booleans. `words` say
+    what a number out of range must be, when the field's own range is a smaller one."""
+    range_words = words or f"between {minimum} and {maximum}"
 
     def read(value: object) -> int:
         kind = value.__class__
@@ -72,7 +76,7 @@ def integer_reader(minimum: int, maximum: int) -> Reader:
             raise Refused("must be an integer")
         # Check the range first: int() of 1e999999999 would fill the memory.
         if not minimum <= number <= maximum:
-            raise Refused(f"must be between {minimum} and {maximum}")
+            raise Refused(f"must be {range_words}")
         whole = int(number)
         if whole != number:
             raise Refused("must be a whole number")
@@ -162,12 +166,12 @@ def _is_number(text: str) -> bool:
     return len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text) is not None
 
 
-_INT32 = integer_reader(-(2**31), 2**31 - 1)
-_INT64 = integer_reader(-(2**63), 2**63 - 1)
-_UINT32 = integer_reader(0, 2**32 - 1)
-_UINT64 = integer_reader(0, 2**64 - 1)
+_INT32 = (-(2**31), 2**31 - 1)
+_INT64 = (-(2**63), 2**63 - 1)
+_UINT32 = (0, 2**32 - 1)
+_UINT64 = (0, 2**64 - 1)
 
-_READERS: dict[int, Reader] = {
+_RANGES: dict[int, tuple[int, int]] = {
     FieldDescriptor.TYPE_INT32: _INT32,
     FieldDescriptor.TYPE_SINT32: _INT32,
     FieldDescriptor.TYPE_SFIXED32: _INT32,
@@ -178,6 +182,8 @@ _READERS: dict[int, Reader] = {
     FieldDescriptor.TYPE_FIXED32: _UINT32,
     FieldDescriptor.TYPE_UINT64: _UINT64,
     FieldDescriptor.TYPE_FIXED64: _UINT64,
+}
+_READERS: dict[int, Reader] = {
     FieldDescriptor.TYPE_DOUBLE: read_double,
     FieldDescriptor.TYPE_FLOAT: read_float,
     FieldDescriptor.TYPE_BOOL: read_boolean,
@@ -191,4 +197,12 @@ def scalar_reader(field: FieldDescriptor) -> Reader:
     if field.type == FieldDescriptor.TYPE_ENUM:
         assert field.enum_type is not None
         return enum_reader(field.enum_type)
-    return _READERS[field.type]
+    limits = _RANGES.get(field.type)
+    if limits is None:
+        return _READERS[field.type]
+    rules = field.GetOptions().Extensions[rules_pb2.rules]
+    if not rules.maximum:
+        return integer_reader(*limits)
+    # The words of a list's rule are about the whole list.
+    words = "" if field.is_repeated else rules.words
+    return integer_reader(*limits, words or f"{rules.minimum:,} to {rules.maximum:,}")

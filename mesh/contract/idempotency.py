@@ -21,7 +21,7 @@ class IdempotencyKeyReused(InvalidArgument):
 
     def __init__(self) -> None:
         super().__init__(
-            "This idempotency key was used before with another body; give each request its own.",
+            "This idempotency key was used before with another request; give each request its own.",
             metadata={"field": IDEMPOTENCY_KEY},
         )
 

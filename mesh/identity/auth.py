@@ -94,6 +94,7 @@ class Authenticator:
         """`service` is the name of the service that is called. `has_ended` returns whether a
         player's session has ended; it runs on every authentication, and may raise NoKeysYet.
         `max_remembered` bounds the verified tokens that are cached."""
+        self._service = service
         self._audiences = {
             Access.PLAYER: PLAYER_AUDIENCE,
             Access.SERVICE: service_audience(service),
@@ -116,7 +117,7 @@ class Authenticator:
             return Anonymous()
         if rule.access is Access.NOBODY:
             raise PermissionDenied("No caller may use this method.", reason="WRONG_CALLER")
-        identity = await self._identify(_bearer(metadata), rule)
+        identity = await self._identify(_bearer(metadata, self._service, rule), rule)
         if isinstance(identity, Service) and not rule.admits(identity.name):
             raise _wrong_caller(rule, identity.name)
         return identity
@@ -168,7 +169,7 @@ class Authenticator:
         except jwt.PyJWTError as error:
             raise _invalid() from error
         if claimed != audience:
-            raise _wrong_audience(rule, claimed)
+            raise _wrong_audience(self._service, rule, claimed)
         found = await self._find_key(kid, rule.access) if isinstance(kid, str) else None
         if not isinstance(kid, str) or found is None:
             raise _invalid()
@@ -218,7 +219,9 @@ class Authenticator:
 _MEMBERS = of_services((ANY_SERVICE, ADMIN))
 
 
-def _wrong_audience(rule: Rule, claimed: object) -> PermissionDenied | Unauthenticated:
+def _wrong_audience(
+    service: str, rule: Rule, claimed: object
+) -> PermissionDenied | Unauthenticated:
     """The error for a token that claims to be for another kind of method or another service."""
     is_of_service = isinstance(claimed, str) and claimed.startswith(SERVICE_AUDIENCE_PREFIX)
     if rule.access is Access.PLAYER:
@@ -227,10 +230,21 @@ def _wrong_audience(rule: Rule, claimed: object) -> PermissionDenied | Unauthent
         return _wrong_caller(rule, "a player")
     if not is_of_service:
         return _invalid()
+    meant = str(claimed).removeprefix(SERVICE_AUDIENCE_PREFIX)
     return Unauthenticated(
-        "The token is for another service; sign one for the service that is called.",
+        f"The token is for {meant or 'no service'}, and this is {service}; use "
+        f"{_own_token(service, rule)}.",
         reason="WRONG_AUDIENCE",
     )
+
+
+def _own_token(service: str, rule: Rule) -> str:
+    """The token that the method of this service takes, and how it is had."""
+    if rule.access is Access.PLAYER:
+        return "Login's token"
+    if ADMIN in rule.callers:
+        return f"an operator's token (gachactl admin-token --for {service})"
+    return f"a token that the calling service signs for {service}"
 
 
 def _wrong_caller(rule: Rule, caller: str) -> PermissionDenied:
@@ -247,12 +261,13 @@ def _wrong_caller(rule: Rule, caller: str) -> PermissionDenied:
     )
 
 
-def _bearer(metadata: Metadata) -> str:
+def _bearer(metadata: Metadata, service: str, rule: Rule) -> str:
     scheme, _, token = metadata.get(AUTHORIZATION, "").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated(
-            "A bearer token is missing: send 'Authorization: Bearer <token>' with Login's token.",
+            "A bearer token is missing: send 'Authorization: Bearer <token>' with "
+            f"{_own_token(service, rule)}.",
             reason="TOKEN_MISSING",
         )
     if len(token) > MAX_TOKEN_LENGTH:

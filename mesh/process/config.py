@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from mesh.identity.key_files import BadKeyFolder
-from mesh.identity.keys import load_private_key
+from mesh.identity.keys import key_id, load_private_key
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.identity.service_keys import ServiceKeyFolder
 from mesh.settings_loading import (
@@ -96,7 +96,24 @@ class MemberSettings(MeshSettings):
 
 
 class ServiceSettings(MemberSettings, ServerSettings):
-    """Settings of a process that serves gRPC and calls other services."""
+    """Settings of a process that calls other services and is called by them or by operators."""
+
+    @field_validator("service_key_file")
+    @classmethod
+    def _is_own_key(cls, path: Path, others: ValidationInfo) -> Path:
+        """With another service's key, every process that this one calls would refuse it."""
+        folder = others.data.get("service_keys_dir")
+        if folder is None:
+            return path
+        found = ServiceKeyFolder(folder).find(key_id(_private_key(path).public_key()))
+        if found is not None and found.service == cls.SERVICE:
+            return path
+        whose = "of nobody" if found is None else f"of {found.service}"
+        raise ValueError(
+            f"{path} holds a key {whose} in MESH_SERVICE_KEYS_DIR={folder}, and must hold one of "
+            f"{cls.SERVICE}. Name the right file, or write its public key there with: openssl "
+            f"pkey -in {path} -pubout -out {folder}/{cls.SERVICE}.pem"
+        )
 
 
 def read_private_key(variable: str, path: Path) -> Ed25519PrivateKey:

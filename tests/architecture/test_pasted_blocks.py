@@ -1,5 +1,5 @@
-"""A block of the pages that is pasted into a shell ends at its first step that fails, so that no
-later line shows something else than the reader expects."""
+"""A block of the pages that is pasted into a shell ends at its first step that fails and says why,
+so that no later line shows something else than the reader expects."""
 
 import json
 import os
@@ -16,22 +16,23 @@ from tests.e2e.docs.readme import examples
 PAGES = ("README.md", "docs/sessions.md")
 PROGRAMS = ("curl", "grpcurl", "ghz", ".venv/bin/gachactl")
 MAX_STEPS = 12
-KINDS = ("refund", "dispute", "dispute_won")
+TAKEN_BACK = (33, 100)
 ANSWER = {
     "processes": [
         {"name": role, "role": role, "address": "127.0.0.1:1", "health": "healthy"}
         for role in ("gacha_svc", "payment_sandbox")
     ],
     "token": "a", "refresh_token": "b", "itemId": 1, "purchaseId": "c", "disputes": [{"id": "d"}],
-    "entries": [{"operationId": "e", "kind": kind} for kind in KINDS],
+    "purchases": [{"takenBack": gems} for gems in TAKEN_BACK],
 }  # fmt: skip
+REFUSAL = '{"status":"error"}'
 PROGRAM = """\
 #!/bin/sh
 count=$(($(cat count) + 1))
 echo $count > count
-[ $count != "$FAIL_AT" ] || { echo '{"status":"error"}'; exit 22; }
+[ $count != "$FAIL_AT" ] || { case $0 in *gachactl) exec >&2;; esac; echo 'REFUSAL'; exit 22; }
 cat answer
-"""
+""".replace("REFUSAL", REFUSAL)
 
 
 class Shell:
@@ -52,7 +53,8 @@ class Shell:
             (folder / name).chmod(0o755)
 
     def steps_until_each_failure(self, before: str, block: str) -> list[tuple[int, int]]:
-        """For each step of the block, its number, and how many were done when it had failed."""
+        """For each step of the block, its number, and how many were done when it had failed. What
+        the failing step answers is printed."""
         tries = "".join(
             f"echo 0 > count; export FAIL_AT={step}\n{block}\necho; echo === {step} $(cat count)\n"
             for step in range(1, MAX_STEPS + 1)
@@ -60,7 +62,8 @@ class Shell:
         done = subprocess.run(
             ["bash"],
             input=f"{before}\n{tries}",
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             check=True,
             timeout=120,
@@ -70,8 +73,15 @@ class Shell:
                 "FAIL_AT": "none",
             },
         )
-        found = re.findall(r"^=== (\d+) (\d+)$", done.stdout, flags=re.MULTILINE)
-        return [(int(step), int(count)) for step, count in found]
+        printed = re.split(r"^=== (\d+) (\d+)$", done.stdout, flags=re.MULTILINE)
+        found = [
+            (int(step), int(count))
+            for step, count in zip(printed[1::3], printed[2::3], strict=True)
+        ]
+        length = max(count for _, count in found)
+        for (step, _), text in zip(found, printed[::3], strict=False):
+            assert (REFUSAL in text) == (step <= length), f"{block}\n{text}"
+        return found
 
 
 def blocks(page: Path) -> list[str]:

@@ -39,6 +39,8 @@ PROCESSES: dict[str, type[BaseSettings]] = {
 }
 TIMEOUT_SECONDS = 200
 STOP_SECONDS = 60
+PASTED_COUNT = 2
+"""How often each block is run; after a failure a reader runs it again."""
 POLL_SECONDS = 0.05
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ADDRESS = re.compile(r"127\.0\.0\.1:(7\d00|7\d0\$n|8080)")
@@ -57,8 +59,8 @@ def server(tmp_path: Path) -> Iterator[PostgresServer]:
 
 
 def script_of(page: str, server: PostgresServer, folder: Path) -> str:
-    """The page's blocks, with the addresses and the folder of this test."""
-    script = "\n".join(_BLOCK.findall(page))
+    """The page's blocks, each pasted twice, with the addresses and the folder of this test."""
+    script = "\n".join(block * PASTED_COUNT for block in _BLOCK.findall(page))
     script = script.replace(SUPERUSER, server.url).replace(FOLDER, str(folder))
     script = script.replace(SERVER, f"127.0.0.1:{server.cluster.port}")
     ports = free_ports(random.Random())
@@ -92,10 +94,18 @@ def run(script: str) -> str:
     )
     try:
         said, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+        assert process.returncode != 0 or not lives(process.pid), "something was not stopped"
     finally:
         end_group(process.pid)
     assert process.returncode == 0, f"{said[-3000:]}\n{errors[-3000:]}"
     return said
+
+
+def lives(group: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, 0)
+        return True
+    return False
 
 
 def end_group(group: int) -> None:
@@ -127,6 +137,24 @@ def test_a_role_that_the_page_forgot_would_be_noticed(
 ) -> None:
     page = PAGE.read_text().replace("for kind in owner service reader", "for kind in owner service")
     with pytest.raises(AssertionError, match='role "account_reader" does not exist'):
+        run(script_of(page, server, tmp_path / "etc"))
+
+
+def test_a_server_without_prepared_transactions_is_refused_before_anything_is_made(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    page = PAGE.read_text().replace("-lt 40", "-lt 100000")
+    with pytest.raises(AssertionError, match="max_prepared_transactions is "):
+        run(script_of(page, server, tmp_path / "etc"))
+    assert not list((tmp_path / "etc" / "passwords").iterdir())
+
+
+def test_a_gateway_that_does_not_get_ready_ends_the_page_with_the_logs(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    page = PAGE.read_text().replace("gacha_svc-2 gateway_http-1; do", "gacha_svc-2; do")
+    page = page.replace("seq 300", "seq 10")
+    with pytest.raises(AssertionError, match=r"(?s)/log/registry-1.*The gateway is not ready"):
         run(script_of(page, server, tmp_path / "etc"))
 
 

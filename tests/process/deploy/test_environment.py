@@ -88,19 +88,26 @@ def test_the_environment_of_a_running_mesh_is_not_removed(checkout: Path, reposi
         (["rotate-keys", "PRUNE=1"], "rotate-keys --prune"),
         (["rotate-keys", "PRUNE=0"], "rotate-keys"),
         (["rotate-keys", "PRUNE="], "rotate-keys"),
+        (["rotate-keys", "PRUNE=yes"], "rotate-keys --prune"),
+        (["clean", "YES=no"], "clean"),
+        (["clean", "YES=off"], "clean"),
+        (["clean", "YES=false"], "clean"),
+        (["clean", "YES=true"], "clean --yes"),
+        (["clean", "YES=on"], "clean --yes"),
         (["tx", "GID=a:1:b"], "tx resolve -- a:1:b"),
         (["tx", "GID=a:1:b", "YES=1"], "tx resolve --yes -- a:1:b"),
         (["tx", "GID=a:1:b", "YES=0"], "tx resolve -- a:1:b"),
         (["logins", "NAME=mira"], "logins show -- mira"),
         (["logins", "NAME=mira", "FORGIVE=1"], "logins forgive -- mira"),
         (["logins", "NAME=mira", "FORGIVE=0"], "logins show -- mira"),
+        (["logins", "NAME=mira", "FORGIVE=no"], "logins show -- mira"),
         (["reconcile", "DAYS=30", "FOLLOW=1"], "reconcile --days=30 --follow"),
         (["reconcile", "FOLLOW=0"], "reconcile"),
         (["admin-token", "FOR=account_svc"], "admin-token --for account_svc"),
     ],
     ids=" ".join,
 )
-def test_a_switch_is_on_unless_it_is_empty_or_0(
+def test_a_switch_is_on_or_off_by_its_value(
     checkout: Path, arguments: list[str], command: str
 ) -> None:
     assert make(checkout, *arguments).stdout.split() == ["gachactl", *command.split()]
@@ -144,6 +151,11 @@ def test_switches_of_the_environment_do_not_count(checkout: Path) -> None:
         (["status", "GID=a:1:b"], "make status does not use GID. It uses: no variables"),
         (["admin-token", "for=account_svc"], "make admin-token does not use for. It uses: FOR"),
         (["admin-token", "FOR="], "FOR= is empty"),
+        (["rotate-keys", "KID=k"], "make rotate-keys does not use KID. It uses: REVOKE PRUNE"),
+        (["down", "FORCE=1"], "make down does not use FORCE. It uses: no variables"),
+        (["reconcile", "DAY=30"], "make reconcile does not use DAY. It uses: DAYS FOLLOW"),
+        (["up", "GATEWAY=3"], "make up does not use GATEWAY. It uses: PORT GATEWAYS"),
+        (["YES=1"], "make help does not use YES. It uses: no variables"),
     ],
     ids=" ".join,
 )
@@ -153,6 +165,28 @@ def test_a_variable_that_would_be_ignored_is_an_error(
     done = make(checkout, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+SWITCHES = {
+    "TLS": "up",
+    "DETACH": "up",
+    "PRUNE": "rotate-keys",
+    "YES": "clean",
+    "FORGIVE": "logins",
+    "FOLLOW": "reconcile",
+    "MUTANTS": "faults",
+    "UPGRADE": "lock",
+}
+
+
+@pytest.mark.parametrize("value", ["maybe", "2", "YES!", "1 0", "yes no"])
+def test_a_switch_with_another_value_is_an_error_that_names_it(checkout: Path, value: str) -> None:
+    read = set(re.findall(r"call on,([A-Z]+)\b", (checkout / "Makefile").read_text()))
+    assert read == set(SWITCHES)
+    for name, target in SWITCHES.items():
+        done = make(checkout, target, f"{name}={value}")
+        assert (done.returncode, done.stdout) == (2, ""), name
+        assert f"{name}={value} is no switch: use {name}=1" in done.stderr
 
 
 def test_every_variable_that_the_makefile_reads_is_refused_where_it_is_not_used(

@@ -14,6 +14,7 @@ from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.secrets import credentials
 from gacha_svc.config import GachaSettings
 from gateway_http.config import GatewaySettings
+from mesh.process.config import ServiceSettings
 from payment_sandbox.config import SandboxSettings
 from registry.config import RegistrySettings
 
@@ -119,6 +120,29 @@ def test_a_folder_without_signing_keys_is_said_beside_a_database_that_is_away(
     assert database.startswith("The database of DATABASE_URL cannot be used: 127.0.0.1:1: ")
     assert database.endswith(REMEDY)
     assert folder.startswith("ACCOUNT_SIGNING_KEYS_DIR: /nowhere")
+
+
+@pytest.mark.parametrize("kind", [AccountSettings, GachaSettings, GatewaySettings])
+@pytest.mark.parametrize("owner", ["admin", "nobody"])
+def test_a_key_that_is_not_the_services_own_is_refused(
+    tmp_path: Path, kind: type[ServiceSettings], owner: str
+) -> None:
+    layout = Layout(tmp_path)
+    layout.make_folders()
+    credentials.load_or_make(layout)
+    if owner == "nobody":
+        (layout.public_keys / "admin.pem").unlink()
+    said = run(
+        kind.SERVICE,
+        {
+            "MESH_SERVICE_KEY_FILE": str(layout.admin_key),
+            "MESH_SERVICE_KEYS_DIR": str(layout.public_keys),
+        },
+    )
+    found = re.search(r"^  MESH_SERVICE_KEY_FILE: (.*)$", said, re.MULTILINE)
+    assert found is not None, said
+    assert f"holds a key of {owner} in MESH_SERVICE_KEYS_DIR={layout.public_keys}" in found[1]
+    assert f"must hold one of {kind.SERVICE}." in found[1]
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ async def test_a_wrong_current_password_changes_nothing(service: AccountService)
         ("x" * 129, OTHER_PASSWORD, "", "current_password"),
         (PASSWORD, "short", "", "new_password"),
         (PASSWORD, "x" * 129, "", "new_password"),
+        (PASSWORD, PASSWORD, "", "new_password"),
         (PASSWORD, OTHER_PASSWORD, "a key", "idempotency_key"),
     ],
 )

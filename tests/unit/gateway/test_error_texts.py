@@ -54,6 +54,15 @@ async def test_a_list_with_commas_is_refused_with_how_to_write_it() -> None:
     assert body["fields"] == [{"field": "amounts", "message": hint}]
 
 
+@pytest.mark.parametrize("number", [2**63, 10**20 - 1, -(10**20)])
+async def test_a_number_out_of_range_is_refused_with_the_range_of_its_field(number: int) -> None:
+    body = error_of(await refused(f"amounts={number}", path="/prices"))
+    said = {"field": "amounts[0]", "message": "must be 1 to 1,000,000,000"}
+    assert body["fields"] == [said]
+    body = error_of(await refused(f"pageSize={number}"))
+    assert body["fields"] == [{"field": "pageSize", "message": "must be 1 to 100, or 0 for 50"}]
+
+
 def test_no_rule_is_told_as_a_regular_expression() -> None:
     decoders, told = Decoders(), 0
     for operation in contracts().operations:

@@ -112,6 +112,8 @@ def test_a_query_gives_the_fields_that_the_path_does_not(
         ("count=1&count=1", "count", "must be given once"),
         ("nope=1", "nope", "is not a field of this request"),
         ("nope", "nope", "is not a field of this request"),
+        ("bannerid=b", "bannerid", "is not a field of this request; bannerId is"),
+        ("Banner-ID=b", "Banner-ID", "is not a field of this request; bannerId is"),
         ("bannerId=other", "bannerId", "must be the same as in the path, or left out"),
         ("banner_id=other", "banner_id", "must be the same as in the path, or left out"),
         ("idempotencyKey=%00", "idempotencyKey", "must not contain the character NUL"),

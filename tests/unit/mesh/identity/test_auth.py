@@ -105,6 +105,22 @@ async def test_a_method_without_a_rule_is_closed_to_everybody(
 
 
 @pytest.mark.parametrize(
+    ("rule", "remedy"),
+    [
+        (OF_PLAYERS, "with Login's token."),
+        (of_services(["admin"]), "an operator's token (gachactl admin-token --for account_svc)."),
+        (of_services(["gacha_svc"]), "a token that the calling service signs for account_svc."),
+    ],
+)
+async def test_the_token_that_is_missing_is_named(
+    authenticator: Authenticator, rule: Rule, remedy: str
+) -> None:
+    with pytest.raises(Unauthenticated) as caught:
+        await authenticator.authenticate({}, rule)
+    assert caught.value.message.endswith(remedy)
+
+
+@pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer ", "Basic dXNlcg==", "token-without-a-scheme"]
 )
 async def test_a_missing_token_is_reported(authenticator: Authenticator, header: str) -> None:
@@ -220,6 +236,10 @@ async def test_a_token_for_one_service_is_refused_by_another(
     with pytest.raises(Unauthenticated) as caught:
         await other.authenticate(shown, rule)
     assert caught.value.reason == "WRONG_AUDIENCE"
+    assert caught.value.message.startswith("The token is for account_svc, and this is registry;")
+    with pytest.raises(Unauthenticated) as caught:
+        await other.authenticate(shown, of_services(["admin"]))
+    assert "gachactl admin-token --for registry" in caught.value.message
 
 
 @pytest.mark.parametrize(
