@@ -25,7 +25,7 @@ from account_svc.adapters.payments.choose import choose_provider
 from account_svc.config import ShopSettings
 from account_svc.domain.clawbacks.differences import Report
 from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, GRACE_SECONDS, compare
-from account_svc.use_cases.clawbacks.following import begin_following
+from account_svc.use_cases.following import begin_following
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
 from mesh.settings_loading import load

@@ -14,7 +14,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.payments import PaymentEvent, PaymentProvider
 from account_svc.domain.purchases import AT_THE_PROVIDER, purchase_id_of
-from account_svc.use_cases.clawbacks.following import begin_following
+from account_svc.use_cases.following import begin_following
 from mesh.postgres.database import Database
 from mesh.postgres.shared_transactions import SharedTransactions
 from mesh.saga.rows import wake

@@ -16,7 +16,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from account_svc.domain.payments import PaymentProvider
 from account_svc.storage import reconciliations
 from account_svc.use_cases.clawbacks.comparison import DAY_SECONDS, compare
-from account_svc.use_cases.clawbacks.following import begin_following
+from account_svc.use_cases.following import begin_following
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
 

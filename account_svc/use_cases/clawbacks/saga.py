@@ -25,7 +25,7 @@ from account_svc.domain.reversals import Reversal
 from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import clawbacks as storage
 from account_svc.storage import wallets
-from account_svc.use_cases.clawbacks.following import FOLLOWING
+from account_svc.use_cases.following import FOLLOWING
 from account_svc.use_cases.purchasing.credits import WalletBusy
 from account_svc.use_cases.purchasing.reads import purchase_reads
 from account_svc.use_cases.purchasing.saga import OtherProvider

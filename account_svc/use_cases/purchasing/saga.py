@@ -32,7 +32,7 @@ from account_svc.domain.payments import (
 from account_svc.domain.purchases import PURCHASE, Purchase, PurchaseSagaState, PurchaseState
 from account_svc.domain.wallets import BalanceLimit
 from account_svc.storage import purchases as storage
-from account_svc.use_cases.clawbacks.following import begin_following
+from account_svc.use_cases.following import begin_following
 from account_svc.use_cases.purchasing.credits import Credits, Paid
 from account_svc.use_cases.purchasing.reads import BegunPurchases
 from mesh.contract.idempotency import operation_id

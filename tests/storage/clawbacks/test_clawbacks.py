@@ -18,13 +18,13 @@ from account_svc.domain.purchases import PurchaseRecord
 from account_svc.domain.reversals import ReversalKind, ReversalState
 from account_svc.domain.wallets import WALLET_IN_DEBT, Wallet, WalletInDebt
 from account_svc.storage import wallets
-from account_svc.use_cases.clawbacks.following import begin_following
 from account_svc.use_cases.clawbacks.saga import (
     FOLLOWED,
     clawback_runner,
     follow_reversals,
 )
 from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.following import begin_following
 from account_svc.use_cases.gift_fees import GiftFees
 from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline

@@ -10,8 +10,8 @@ from account_svc.domain.payments import ChargeState
 from account_svc.domain.purchases import PurchaseRecord, PurchaseState
 from account_svc.domain.reversals import ReversalState
 from account_svc.use_cases.clawbacks.comparison import EARLIER_DAYS
-from account_svc.use_cases.clawbacks.following import begin_following
 from account_svc.use_cases.clawbacks.saga import clawback_runner
+from account_svc.use_cases.following import begin_following
 from mesh.postgres.database import Database
 from tests.storage.account.shop import QUICK, buy
 from tests.storage.clawbacks.compared import Compared

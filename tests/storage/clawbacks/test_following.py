@@ -9,8 +9,8 @@ import pytest
 from account_svc.domain.payments import Charge, ChargeState
 from account_svc.domain.purchases import PurchaseRecord
 from account_svc.domain.reversals import ReversedCharge
-from account_svc.use_cases.clawbacks.following import begin_following
 from account_svc.use_cases.clawbacks.saga import MAX_RUNNING, clawback_runner
+from account_svc.use_cases.following import begin_following
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
 from mesh.saga.runner import SagaLimits
