@@ -32,6 +32,12 @@ class ProviderAway(DependencyAway):
     REASON = "PAYMENT_PROVIDER_UNAVAILABLE"
 
 
+class OtherProvider(DependencyAway):
+    """The purchase was started with another provider; only that one may charge for it."""
+
+    REASON = "PAYMENT_PROVIDER_CHANGED"
+
+
 class UnsupportedPaymentMethod(InvalidArgument):
     """The provider does not accept the method; nothing was charged."""
 

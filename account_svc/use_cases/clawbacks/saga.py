@@ -19,7 +19,7 @@ import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.clawbacks.gems import CLAWBACK, ClawbackUpdate, total_of, updates
-from account_svc.domain.payments import PaymentProvider
+from account_svc.domain.payments import OtherProvider, PaymentProvider
 from account_svc.domain.purchases import Purchase, PurchaseState, purchase_id_of
 from account_svc.domain.reversals import Reversal
 from account_svc.domain.wallets import BalanceLimit
@@ -28,7 +28,6 @@ from account_svc.storage import wallets
 from account_svc.use_cases.following import FOLLOWING
 from account_svc.use_cases.purchasing.credits import WalletBusy
 from account_svc.use_cases.purchasing.reads import purchase_reads
-from account_svc.use_cases.purchasing.saga import OtherProvider
 from mesh.deadlines import Deadline, within
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database, LockTimeout

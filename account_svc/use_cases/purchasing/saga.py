@@ -24,6 +24,7 @@ from account_svc.domain.payments import (
     Charge,
     ChargeOrder,
     ChargeState,
+    OtherProvider,
     PaymentProvider,
     PaymentRefunded,
     UnsupportedAmount,
@@ -37,7 +38,7 @@ from account_svc.use_cases.purchasing.credits import Credits, Paid
 from account_svc.use_cases.purchasing.reads import BegunPurchases
 from mesh.contract.idempotency import operation_id
 from mesh.deadlines import Deadline
-from mesh.errors import DependencyAway, FailedPrecondition
+from mesh.errors import FailedPrecondition
 from mesh.postgres.database import Database
 from mesh.saga.definition import Definition, Move, PlainMove, Saga, SharedMove, State, StillWaiting
 
@@ -62,12 +63,6 @@ class RefundFailed(FailedPrecondition):
     """The bank has refused a refund of ours, so the money is still here: a person refunds it."""
 
     REASON = "REFUND_FAILED"
-
-
-class OtherProvider(DependencyAway):
-    """The purchase was started with another provider; only that one may charge for it."""
-
-    REASON = "PAYMENT_PROVIDER_CHANGED"
 
 
 class PurchaseSaga:
