@@ -8,10 +8,12 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-DATA, HEADERS, RST_STREAM, SETTINGS, PING = 0, 1, 3, 4, 6
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 3, 4
 REFUSED_STREAM = 7
+FIRST_WINDOW_BYTES = 65_535
+"""Of a connection, and of a stream without INITIAL_WINDOW_SIZE (RFC 9113, 6.9.2)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,16 +34,25 @@ OTHERS_FILES = (
 )
 """Third-party protos that callers need: health, reflection, and error details."""
 
+STRANGER_SECONDS = 120.0
+
 
 class Reflection:
     """Lists the services, and serves every descriptor that their callers may need."""
 
     def __init__(
-        self, services: Iterable[str], slots: StreamSlots, others_files: Iterable[str] = ()
+        self,
+        services: Iterable[str],
+        slots: StreamSlots,
+        others_files: Iterable[str] = (),
+        *,
+        stranger_seconds: float = STRANGER_SECONDS,
     ) -> None:
-        """`slots` are for its streams. `others_files` are third-party protos, whose generated
-        modules are named after them; their imports are added too."""
+        """`slots` are for its streams, which last `stranger_seconds` for strangers. `others_files`
+        are third-party protos, whose generated modules are named after them; their imports are
+        added too."""
         self._slots = slots
+        self._stranger_seconds = stranger_seconds
         self._services = sorted({*services, *SERVICE_NAMES})
         self._files: dict[str, FileDescriptorProto] = {}
         self._symbols: dict[str, str] = {}
@@ -66,7 +75,7 @@ class Reflection:
     async def _serve(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         metadata = metadata_of(context)
         try:
-            async with self._slots.slot(metadata):
+            async with self._slots.slot(metadata, self._stranger_seconds):
                 async for answer in self._answer_all(requests, context):
                     yield answer
         except MeshError as error:

@@ -36,6 +36,8 @@ log = structlog.get_logger()
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_CALLS_BYTES),
+    # Else gRPC measures the bandwidth and lets each connection send 4 MiB that nobody has read.
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -33,6 +33,15 @@ class TooManyStreams(ResourceExhausted):
         )
 
 
+class StreamOver(Unavailable):
+    """The stream has lasted as long as a stranger's may."""
+
+    REASON = "STREAM_OVER"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"A stream of this kind lasts at most {seconds:g} seconds; open another.")
+
+
 class StreamSlots:
     """The slots for one kind of streams of one server."""
 
@@ -45,10 +54,12 @@ class StreamSlots:
         self._tasks: set[asyncio.Task[object]] = set()
 
     @asynccontextmanager
-    async def slot(self, metadata: Metadata) -> AsyncIterator[None]:
+    async def slot(
+        self, metadata: Metadata, stranger_seconds: float | None = None
+    ) -> AsyncIterator[None]:
         """A slot for the caller while the context lasts. `metadata` is that of
-        `mesh.serving.contexts.metadata_of`. Raises TooManyStreams, and Unavailable at
-        `end_all`."""
+        `mesh.serving.contexts.metadata_of`. A stranger's context lasts at most
+        `stranger_seconds`. Raises TooManyStreams, StreamOver, and Unavailable at `end_all`."""
         is_member = await self._is_member(metadata)
         caller = MEMBER if is_member else site_of(metadata.get(CLIENT_ADDRESS, ""))
         if (reached := self._counts.reached(caller)) is not None:
@@ -58,7 +69,13 @@ class StreamSlots:
         self._tasks.add(task)
         self._counts.add(caller, 1)
         try:
-            yield
+            async with asyncio.timeout(None if caller is MEMBER else stranger_seconds) as limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            assert stranger_seconds is not None, "only strangers have a limit"
+            raise StreamOver(stranger_seconds) from None
         except asyncio.CancelledError:
             if task in self._tasks:
                 raise

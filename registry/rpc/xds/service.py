@@ -33,16 +33,28 @@ DESCRIBED_IN = (
 )
 """For reflection, so that grpcurl can open a stream."""
 
+STRANGER_SECONDS = 3_600.0
+"""Clients open another stream by themselves, and keep what they have meanwhile (gRFC A57)."""
+
 log = structlog.get_logger()
 
 
 class DiscoveryService(grpc.GenericRpcHandler):
     """Streams the resources of the targets to clients."""
 
-    def __init__(self, targets: Sequence[Target], cache: InstanceCache, slots: StreamSlots) -> None:
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        cache: InstanceCache,
+        slots: StreamSlots,
+        *,
+        stranger_seconds: float = STRANGER_SECONDS,
+    ) -> None:
+        """`slots` are for the streams, which last `stranger_seconds` for strangers."""
         self._targets = targets
         self._cache = cache
         self._slots = slots
+        self._stranger_seconds = stranger_seconds
         self._configuration = configuration(targets)
         self._resources: Resources = self._configuration
         self._omitted: frozenset[Instance] = frozenset()
@@ -59,7 +71,7 @@ class DiscoveryService(grpc.GenericRpcHandler):
         try:
             if self._cache.is_over:
                 raise RegistryLeaving
-            async with self._slots.slot(metadata):
+            async with self._slots.slot(metadata, self._stranger_seconds):
                 stream = Stream(context, self._resources_now)
                 self._streams.add(stream)
                 try:

@@ -19,6 +19,7 @@ from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys, fixed_service_keys
 from mesh.identity.service_identity import ServiceIdentity
 from mesh.process.health import Health
+from mesh.process.reflection import Reflection
 from mesh.process.server import Server
 from mesh.serving.callers import CallerBounds
 from mesh.serving.contexts import metadata_of
@@ -113,6 +114,25 @@ async def test_open_streams_do_not_hold_up_the_end_of_a_server(
     began = time.monotonic()
     await server.stop(30)
     assert time.monotonic() - began < 5
+
+
+async def test_a_reflection_that_sends_nothing_ends_in_time() -> None:
+    async def no_requests() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    slots = StreamSlots(is_stranger, CallerBounds(2, 2, 2))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(tuple(Reflection((), slots, stranger_seconds=0.2).handlers()))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        method: Any = channel.stream_stream(REFLECTION)
+        call = method(no_requests())
+        async with asyncio.timeout(10):
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        assert "another" in await call.details()
+    await server.stop(0)
 
 
 async def never_ends(_request: bytes, _call: object) -> AsyncIterator[bytes]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -16,7 +16,16 @@ from mesh.process.server import Server
 from mesh.serving.callers import CallerBounds
 from mesh.serving.port_bounds import PORT_BOUNDS, PortBounds
 from mesh.serving.transfers import TRANSFER_BOUNDS, TransferBounds
-from tests.http2 import END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, Http2
+from tests.http2 import (
+    END_STREAM,
+    FIRST_WINDOW_BYTES,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Http2,
+    settings_of,
+)
 from tests.relay import relayed
 from tests.unit.mesh.echo import ECHO, STREAM, Callers, Echo, echo_server
 
@@ -132,6 +141,23 @@ async def test_a_message_that_claims_more_than_a_request_may_have_is_refused(
 
     async with running(callers, PORT_BOUNDS) as server:
         assert await asyncio.to_thread(is_refused, server.address)
+
+
+async def test_what_is_sent_after_a_request_is_bounded_in_bytes(server: Server) -> None:
+    def windows() -> tuple[int, int]:
+        """How many bytes the stream and the connection may send, once the watch is answered."""
+        stream_bytes = connection_bytes = FIRST_WINDOW_BYTES
+        with Http2(server.address, timeout_seconds=SECONDS) as client, suppress(TimeoutError):
+            client.send(client.open(WATCH), REQUEST)
+            for frame in client.frames():
+                if frame.kind == SETTINGS:
+                    stream_bytes = settings_of(frame).get(INITIAL_WINDOW_SIZE, stream_bytes)
+                elif frame.kind == WINDOW_UPDATE and frame.stream == 0:
+                    connection_bytes += int.from_bytes(frame.payload)
+        return stream_bytes, connection_bytes
+
+    for window_bytes in await asyncio.to_thread(windows):
+        assert window_bytes < 2 * FIRST_WINDOW_BYTES
 
 
 def test_what_strangers_may_send_at_a_time_is_bounded_in_bytes() -> None:

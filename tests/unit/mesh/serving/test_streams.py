@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mesh.calls import AUTHORIZATION, CLIENT_ADDRESS, Metadata
 from mesh.errors import Unavailable
 from mesh.serving.callers import CallerBounds
-from mesh.serving.streams import StreamSlots, TooManyStreams
+from mesh.serving.streams import StreamOver, StreamSlots, TooManyStreams
 
 BOUNDS = CallerBounds(members=3, strangers=4, address=2)
 MEMBER = {AUTHORIZATION: "Bearer member", CLIENT_ADDRESS: "192.0.2.1"}
@@ -98,3 +98,15 @@ async def test_open_streams_can_be_ended() -> None:
         with pytest.raises(error):
             await task
     slots.end_all()
+
+
+async def test_a_strangers_stream_ends_in_time_and_a_members_does_not() -> None:
+    slots = made()
+    with pytest.raises(StreamOver):
+        async with slots.slot(stranger("192.0.2.1"), 0.01):
+            await asyncio.Event().wait()
+    async with slots.slot(MEMBER, 0.01):
+        await asyncio.sleep(0.1)
+    with pytest.raises(TimeoutError, match="its own"):
+        async with slots.slot(stranger("192.0.2.1"), 60):
+            raise TimeoutError("its own")
