@@ -63,9 +63,9 @@ class Urgency(Enum):
         """The part of all hashes that the class gets while all classes wait."""
         return self.weight / sum(each.weight for each in Urgency)
 
-    def queue_length(self, seconds_each: float) -> int:
-        """How many may wait while a hash takes `seconds_each`."""
-        timely = int(self.share * LONGEST_WAIT_SECONDS / seconds_each)
+    def queue_length(self, seconds_each: float, under_way: int = 0) -> int:
+        """How many may wait behind `under_way` hashes while one takes `seconds_each`."""
+        timely = int(self.share * (LONGEST_WAIT_SECONDS / seconds_each - under_way))
         return max(SHORTEST_QUEUE, min(timely, self.value[1]))
 
 
@@ -138,15 +138,17 @@ class HashingQueue(Generic[Item]):
         """How many of that class wait."""
         return self._classes[urgency].count
 
-    def push(self, urgency: Urgency, site: str, item: Item, seconds_each: float) -> Item | None:
+    def push(
+        self, urgency: Urgency, site: str, item: Item, seconds_each: float, under_way: int = 0
+    ) -> Item | None:
         """Adds an item. Returns the one to refuse, which may be the same, if the queue is full
-        while a hash takes `seconds_each`."""
+        while a hash takes `seconds_each` and `under_way` hashes have their turn before all."""
         waiting = self._classes[urgency]
         if not waiting.count:
             # A class that did not wait has saved up nothing.
             waiting.served = max(waiting.served, self._now)
         waiting.push(site, item)
-        if waiting.count <= urgency.queue_length(seconds_each):
+        if waiting.count <= urgency.queue_length(seconds_each, under_way):
             return None
         return waiting.drop_newest(site)
 
