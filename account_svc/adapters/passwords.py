@@ -22,6 +22,9 @@ from mesh.serving.bulkheads import hint_seconds
 
 TURNS_AT_ONCE = 4
 """One hashes; the others store an attempt meanwhile, so that the process is never idle."""
+AHEAD_SECONDS = 0.2
+"""The hashes of those with a turn take no longer than that together, or there is one turn. They
+are made in order of arrival, whatever their class."""
 FIRST_GUESS_SECONDS = 0.05
 """The assumed duration of a hash before the first one."""
 SMOOTHING = 0.2
@@ -91,7 +94,8 @@ class Passwords:
         self._process.end()
 
     async def _begin_turn(self, urgency: Urgency, site: str) -> None:
-        if self._turn_count < TURNS_AT_ONCE:
+        self._give_turns()
+        if self._turn_count < self._turns_at_once():
             self._turn_count += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -109,21 +113,31 @@ class Passwords:
 
     def _refuse_the_rest(self, newest_site: str = "") -> None:
         """Refuses those who would wait for too long by now."""
-        for urgency, refused in self._queue.shorten(self._seconds_each_now(), newest_site):
+        for urgency, refused in self._queue.shorten(
+            self._seconds_each_now(), self._turn_count, newest_site
+        ):
             # A waiter whose caller has left is cancelled before its task removes it.
             if not refused.done():
                 refused.set_exception(self._busy(urgency))
 
     def _end_turn(self) -> None:
-        """Gives the turn to the next one."""
+        """Gives the turn to the next one, unless too many have one."""
+        self._turn_count -= 1
         self._refuse_the_rest()
-        turn = self._queue.pop()
-        while turn is not None and turn.done():
+        self._give_turns()
+
+    def _give_turns(self) -> None:
+        """Gives the free turns to those who wait."""
+        while self._turn_count < self._turns_at_once():
             turn = self._queue.pop()
-        if turn is None:
-            self._turn_count -= 1
-        else:
-            turn.set_result(None)
+            if turn is None:
+                return
+            if not turn.done():
+                self._turn_count += 1
+                turn.set_result(None)
+
+    def _turns_at_once(self) -> int:
+        return max(1, min(TURNS_AT_ONCE, int(AHEAD_SECONDS / self._seconds_each_now())))
 
     async def _ask(self, request: list[str]) -> str | bool:
         # If its caller has left before its turn, the work is cancelled and never starts.
@@ -148,8 +162,8 @@ class Passwords:
         return 0.0 if began_at is None else self._clock() - began_at
 
     def _busy(self, urgency: Urgency) -> HashingBusy:
-        waiting_seconds = self._queue.count(urgency) * self._seconds_each_now() / urgency.share
-        return HashingBusy(hint_seconds(waiting_seconds / 2))
+        hash_count = self._turn_count + self._queue.count(urgency) / urgency.share
+        return HashingBusy(hint_seconds(hash_count * self._seconds_each_now() / 2))
 
 
 def _site_of(address: str) -> str:

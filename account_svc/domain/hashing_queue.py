@@ -64,9 +64,9 @@ class Urgency(Enum):
         """The part of all hashes that the class gets while all classes wait."""
         return self.weight / sum(each.weight for each in Urgency)
 
-    def queue_length(self, seconds_each: float) -> int:
-        """How many may wait while a hash takes `seconds_each`."""
-        timely = int(self.share * LONGEST_WAIT_SECONDS / seconds_each)
+    def queue_length(self, seconds_each: float, under_way: int = 0) -> int:
+        """How many may wait behind `under_way` hashes while one takes `seconds_each`."""
+        timely = int(self.share * (LONGEST_WAIT_SECONDS / seconds_each - under_way))
         return max(SHORTEST_QUEUE, min(timely, self.value[1]))
 
 
@@ -147,14 +147,16 @@ class HashingQueue(Generic[Item]):
             waiting.served = max(waiting.served, self._now)
         waiting.push(site, item)
 
-    def shorten(self, seconds_each: float, newest_site: str = "") -> list[tuple[Urgency, Item]]:
-        """Removes what may not wait while a hash takes `seconds_each`, and returns it with its
-        class, to be refused. Nothing is left beyond the length of any queue. `newest_site` is that
-        of the newest item. Idempotent."""
+    def shorten(
+        self, seconds_each: float, under_way: int = 0, newest_site: str = ""
+    ) -> list[tuple[Urgency, Item]]:
+        """Removes what may not wait while a hash takes `seconds_each` and `under_way` hashes have
+        their turn before all. Returns it with its class, to be refused. Nothing is left beyond the
+        length of any queue. `newest_site` is that of the newest item. Idempotent."""
         return [
             (urgency, waiting.drop_newest(newest_site))
             for urgency, waiting in self._classes.items()
-            for _ in range(waiting.count - urgency.queue_length(seconds_each))
+            for _ in range(waiting.count - urgency.queue_length(seconds_each, under_way))
         ]
 
     def pop(self) -> Item | None:

@@ -39,17 +39,17 @@ def upgrade(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE
     if status != 0:
         raise LocalRunError(
             "The new code does not start, for the reason above, and the mesh is stopped. Its data "
-            "is as it was, apart from the schemas that were brought up to date. Repair the code "
-            f"and start with {layout.command('up')}."
+            "is as it was, apart from the schemas that were brought up to date. Mend what the "
+            f"reason names, and start with {layout.command('up')}."
         )
     say_with_time(f"It serves again; that took {time.monotonic() - stopped_at:.0f} s.")
     _print(running_mesh(layout), output)
 
 
 def _outlive_the_terminal() -> None:
-    """A hang-up or Ctrl-C between the stop and the start would leave the mesh down. A handler,
-    unlike SIG_IGN, is not inherited by the new runner."""
-    for number in (signal.SIGHUP, signal.SIGINT):
+    """A hang-up, Ctrl-C or SIGTERM between the stop and the start would leave the mesh down. A
+    handler, unlike SIG_IGN, is not inherited by the new runner."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
 
 

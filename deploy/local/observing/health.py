@@ -1,6 +1,7 @@
 """Checks the health of each process of a running mesh."""
 
 import asyncio
+import os
 
 import psycopg2
 
@@ -23,7 +24,9 @@ async def health_of(mesh: Mesh) -> dict[str, str]:
 
 
 async def _ask(mesh: Mesh, process: Process, client: MeshClient) -> str:
-    if process["pid"] is None:
+    pid = process["pid"]
+    # While mesh.json cannot be written, it may name a process that has died.
+    if pid is None or not _is_alive(pid):
         return NOT_RUNNING
     return HEALTHY if await _is_healthy(mesh, process, client) else UNHEALTHY
 
@@ -44,6 +47,16 @@ async def _is_healthy(mesh: Mesh, process: Process, client: MeshClient) -> bool:
             return await readiness.is_payment_sandbox_ready(address)
         case _:
             return await readiness.is_serving(address, client)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # of another user, as PostgreSQL's
+    return True
 
 
 def _answers(url: str) -> bool:

@@ -56,6 +56,7 @@ class Checkout:
                     time.sleep(0.5)
                     upgrade.send_signal(signal.SIGHUP)
                     upgrade.send_signal(signal.SIGINT)
+                    upgrade.send_signal(signal.SIGTERM)
         assert upgrade.returncode == 0, said
         return said
 

@@ -33,7 +33,7 @@ class Flood:
             self.number += 1
             item = (self.number, urgency, site)
             self.queue.push(urgency, site, item)
-            shortened = self.queue.shorten(self.seconds_each, site)
+            shortened = self.queue.shorten(self.seconds_each, newest_site=site)
             assert [each for each, (_, of, _) in shortened if each is not of] == []
             self.refused += [refused for _, refused in shortened]
 

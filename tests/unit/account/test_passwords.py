@@ -9,12 +9,13 @@ import pytest
 
 from account_svc.adapters.hashing_process import HashingProcess
 from account_svc.adapters.passwords import FIRST_GUESS_SECONDS, TURNS_AT_ONCE, Passwords
-from account_svc.domain.hashing_queue import HashingBusy, Urgency
+from account_svc.domain.hashing_queue import SHORTEST_QUEUE, HashingBusy, Urgency
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded
 from tests.unit.registry.running import until
 
 LONG = 60.0
+SLOW_SECONDS = 2.0
 LOGIN_SECONDS = 5.0
 HOME = "192.0.2.1"
 KNOWN, STRANGER, REGISTRATION = Urgency
@@ -72,7 +73,7 @@ async def ends(tasks: "list[asyncio.Task[str]]") -> list[str]:
 
 @pytest.mark.parametrize("urgency", Urgency)
 async def test_the_number_of_waiters_is_bounded(scene: Scene, urgency: Urgency) -> None:
-    room = TURNS_AT_ONCE + urgency.queue_length(FIRST_GUESS_SECONDS)
+    room = TURNS_AT_ONCE + urgency.queue_length(FIRST_GUESS_SECONDS, TURNS_AT_ONCE)
     waiting = await scene.begin(room, urgency)
     with pytest.raises(HashingBusy, match="logging in or registering") as caught:
         await (await scene.begin(1, urgency))[0]
@@ -118,6 +119,40 @@ async def test_a_hash_that_takes_long_makes_the_queue_shorter(scene: Scene) -> N
     assert await ends(refused) == ["HashingBusy"]
     scene.process.release.set()
     assert await ends(running) == ["hash"] * (TURNS_AT_ONCE + 2)
+
+
+async def test_registrations_do_not_keep_a_known_player_out_where_hashes_are_slow(
+    scene: Scene,
+) -> None:
+    running = await scene.begin(1, REGISTRATION, name="running ")
+    await until(lambda: bool(scene.process.asked))
+    scene.now += SLOW_SECONDS
+    flood = []
+    for number in range(8):
+        flood += await scene.begin(1, REGISTRATION, f"198.51.100.{number}", name="flood ")
+    (known,) = await scene.begin(1, KNOWN, name="known ")
+    scene.process.release.set()
+    assert await known == "hash"
+    assert scene.process.asked.index("known 0") == len(running)
+    assert (await ends(flood)).count("HashingBusy") == 8 - SHORTEST_QUEUE
+
+
+async def test_turns_are_given_again_when_hashes_become_fast(scene: Scene) -> None:
+    running = await scene.begin(1)
+    await until(lambda: bool(scene.process.asked))
+    scene.now += SLOW_SECONDS
+    waiting = await scene.begin(SHORTEST_QUEUE)
+    scene.process.release.set()
+    assert await ends([*running, *waiting]) == ["hash"] * (1 + SHORTEST_QUEUE)
+    for _ in range(20):
+        assert await ends(await scene.begin(1)) == ["hash"]
+    scene.process.release.clear()
+    at_once = await scene.begin(TURNS_AT_ONCE)
+    busy = await scene.begin(2, REGISTRATION, name="next ")
+    (known,) = await scene.begin(1, KNOWN, name="known ")
+    scene.process.release.set()
+    assert await ends([*at_once, *busy, known]) == ["hash"] * (TURNS_AT_ONCE + 3)
+    assert scene.process.asked[-3:] == ["known 0", "next 0", "next 1"]
 
 
 async def test_a_caller_without_the_time_for_a_hash_is_told_so(scene: Scene) -> None:
