@@ -1,14 +1,27 @@
 """Settings of the gacha service."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mesh.postgres.primary_connector import DatabaseUrl
 from mesh.process.config import ServiceSettings
 
 PACKAGED_CATALOG = Path(__file__).parent / "catalog.yaml"
+
+
+def _file(path: Path) -> Path:
+    """Whether the catalog in it is right is only checked when it is put in force: a service with
+    a good one in its database serves."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read ({error.strerror}); name a file, or leave it out for the "
+            "packaged catalog"
+        ) from None
+    return path
 
 
 class GachaSettings(ServiceSettings):
@@ -17,7 +30,9 @@ class GachaSettings(ServiceSettings):
     SERVICE: ClassVar[str] = "gacha_svc"
 
     database_url: DatabaseUrl
-    catalog_file: Path = Field(PACKAGED_CATALOG, validation_alias="GACHA_CATALOG_FILE")
+    catalog_file: Annotated[Path, AfterValidator(_file)] = Field(
+        PACKAGED_CATALOG, validation_alias="GACHA_CATALOG_FILE"
+    )
     database_connection_count: int = Field(
         12, validation_alias="DATABASE_CONNECTIONS", ge=1, le=100
     )

@@ -1,6 +1,7 @@
 """account.v1.GiftFeeService: proto to domain and back."""
 
-from account_svc.domain.gift_fees import GiftFee, check_asked_fee
+from account_svc.domain.debits import INSUFFICIENT_CURRENCY
+from account_svc.domain.gift_fees import GiftFee, Payer, check_asked_fee
 from account_svc.use_cases.gift_fees import GiftFees
 from mesh.contract.identifiers import checked_uuid
 from mesh.serving.dispatch import Call
@@ -19,16 +20,7 @@ class GiftFeeRpc:
         check_asked_fee(request.fee)
         user_ids = [checked_uuid("user_ids", user_id) for user_id in request.user_ids]
         players = await self._fees.find_players(request.usernames, user_ids)
-        return pb.FindPlayersResponse(
-            players=[
-                pb.PlayerName(
-                    user_id=player.user_id,
-                    username=player.username,
-                    fee_refusal=player.refusal_of(request.fee),
-                )
-                for player in players
-            ]
-        )
+        return pb.FindPlayersResponse(players=[_name(player, request.fee) for player in players])
 
     async def charge_gift_fee(
         self, request: pb.ChargeGiftFeeRequest, call: Call
@@ -41,6 +33,16 @@ class GiftFeeRpc:
     ) -> pb.RefundGiftFeeResponse:
         await self._fees.refund(_fee(request), call.deadline)
         return pb.RefundGiftFeeResponse()
+
+
+def _name(player: Payer, fee_gems: int) -> pb.PlayerName:
+    refusal = player.refusal_of(fee_gems)
+    return pb.PlayerName(
+        user_id=player.user_id,
+        username=player.username,
+        fee_refusal=refusal,
+        balance=player.balance_gems if refusal == INSUFFICIENT_CURRENCY else 0,
+    )
 
 
 def _fee(request: pb.ChargeGiftFeeRequest | pb.RefundGiftFeeRequest) -> GiftFee:

@@ -7,6 +7,7 @@ Exit status: 0 done; 1 failed, refused, or not everything is healthy; 2 wrong us
 import sys
 
 import typer
+from typer._click.exceptions import UsageError
 
 from deploy.gachactl import keys, lifecycle, sagas
 from deploy.gachactl.owned import logins
@@ -16,6 +17,7 @@ from deploy.gachactl.transactions import commands as transactions
 from deploy.gachactl.transactions.report import described
 from deploy.gachactl.up import up
 from deploy.gachactl.upgrade import upgrade
+from deploy.gachactl.usage import usage_sentence
 from deploy.local.errors import LocalRunError, WrongUsage
 from mesh.errors import MeshError
 
@@ -51,7 +53,11 @@ app.command()(lifecycle.clean)
 def run() -> None:
     """Runs the command that the arguments name, and exits."""
     try:
-        app(prog_name="gachactl")
+        sys.exit(app(prog_name="gachactl", standalone_mode=False))
+    except UsageError as error:
+        _end(WRONG_USAGE, usage_sentence(error))
+    except typer.Abort:
+        _end(FAILED, "Nothing was done.")
     except NothingRuns as error:
         _end(NOTHING_RUNS, str(error))
     except WrongUsage as error:

@@ -38,6 +38,7 @@ class RemoteGiftFees:
             sender=_player(known),
             receiver=_player(next(named, None)),
             fee_refusal="" if known is None else known.fee_refusal,
+            sender_balance_gems=0 if known is None else known.balance,
         )
 
     async def charge(self, gift: Gift, deadline: Deadline) -> None:

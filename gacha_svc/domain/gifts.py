@@ -131,11 +131,13 @@ class Player:
 @dataclass(frozen=True, slots=True)
 class Parties:
     """The players of a gift, as far as they exist. `fee_refusal` is the reason why the sender's
-    wallet would refuse the fee now; empty if it would pay."""
+    wallet would refuse the fee now; empty if it would pay. `sender_balance_gems` is known if the
+    reason is INSUFFICIENT_CURRENCY."""
 
     sender: Player | None
     receiver: Player | None
     fee_refusal: str
+    sender_balance_gems: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ class Gifts:
         if receiver == sender:
             raise GiftToSelf
         if found.fee_refusal:
-            raise _refused(found.fee_refusal, self._fee_gems)
+            raise _refused(found.fee_refusal, self._fee_gems, found.sender_balance_gems)
         return sender, receiver
 
     async def _begin(self, gift: Gift, deadline: Deadline) -> tuple[GiftRecord, Saga | None]:
@@ -206,12 +206,13 @@ class Gifts:
         )
 
 
-def _refused(reason: str, fee_gems: int) -> MeshError:
+def _refused(reason: str, fee_gems: int, balance_gems: int | None = None) -> MeshError:
     """The sender's error for a gift that was or would be returned. It is the same for every
-    repeat."""
+    repeat of one that was returned; the balance is only told for one that was not begun."""
     match reason:
         case InsufficientCurrency.REASON:
-            return InsufficientCurrency(metadata={"price_gems": str(fee_gems)})
+            told = {} if balance_gems is None else {"balance_gems": str(balance_gems)}
+            return InsufficientCurrency(metadata={"price_gems": str(fee_gems)} | told)
         case WalletInDebt.REASON:
             return WalletInDebt()
         case InventoryFull.REASON:

@@ -35,7 +35,7 @@ def read_catalog(path: Path) -> Catalog:
         content = path.read_bytes()
     except OSError as error:
         raise InvalidCatalog(
-            [f"{path.name}:1: cannot be read ({error.strerror}); set GACHA_CATALOG_FILE to a file"]
+            [f"{path} cannot be read ({error.strerror}); set GACHA_CATALOG_FILE to a file"]
         ) from error
     return parse_catalog(content, path.name)
 

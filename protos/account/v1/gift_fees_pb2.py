@@ -26,7 +26,7 @@ from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/account/v1/gift_fees.proto\x12\naccount.v1\x1a\x17google/api/client.proto\x1a\x1cprotos/mesh/v1/options.proto\"F\n\x12\x46indPlayersRequest\x12\x11\n\tusernames\x18\x01 \x03(\t\x12\x10\n\x08user_ids\x18\x02 \x03(\t\x12\x0b\n\x03\x66\x65\x65\x18\x03 \x01(\x03\">\n\x13\x46indPlayersResponse\x12\'\n\x07players\x18\x01 \x03(\x0b\x32\x16.account.v1.PlayerName\"D\n\nPlayerName\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x13\n\x0b\x66\x65\x65_refusal\x18\x03 \x01(\t\"G\n\x14\x43hargeGiftFeeRequest\x12\x0e\n\x06\x66\x65\x65_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\".\n\x15\x43hargeGiftFeeResponse\x12\x15\n\rbalance_after\x18\x01 \x01(\x03\"G\n\x14RefundGiftFeeRequest\x12\x0e\n\x06\x66\x65\x65_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\"\x17\n\x15RefundGiftFeeResponse2\xf6\x02\n\x0eGiftFeeService\x12m\n\x0b\x46indPlayers\x12\x1e.account.v1.FindPlayersRequest\x1a\x1f.account.v1.FindPlayersResponse\"\x1d\x90\x02\x01\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x12j\n\rChargeGiftFee\x12 .account.v1.ChargeGiftFeeRequest\x1a!.account.v1.ChargeGiftFeeResponse\"\x14\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\x12y\n\rRefundGiftFee\x12 .account.v1.RefundGiftFeeRequest\x1a!.account.v1.RefundGiftFeeResponse\"#\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x92\xf4\x18\x02\x08\x04\x1a\x0e\xca\x41\x0b\x61\x63\x63ount_svcb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/account/v1/gift_fees.proto\x12\naccount.v1\x1a\x17google/api/client.proto\x1a\x1cprotos/mesh/v1/options.proto\"F\n\x12\x46indPlayersRequest\x12\x11\n\tusernames\x18\x01 \x03(\t\x12\x10\n\x08user_ids\x18\x02 \x03(\t\x12\x0b\n\x03\x66\x65\x65\x18\x03 \x01(\x03\">\n\x13\x46indPlayersResponse\x12\'\n\x07players\x18\x01 \x03(\x0b\x32\x16.account.v1.PlayerName\"U\n\nPlayerName\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x13\n\x0b\x66\x65\x65_refusal\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61lance\x18\x04 \x01(\x03\"G\n\x14\x43hargeGiftFeeRequest\x12\x0e\n\x06\x66\x65\x65_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\".\n\x15\x43hargeGiftFeeResponse\x12\x15\n\rbalance_after\x18\x01 \x01(\x03\"G\n\x14RefundGiftFeeRequest\x12\x0e\n\x06\x66\x65\x65_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\"\x17\n\x15RefundGiftFeeResponse2\xf6\x02\n\x0eGiftFeeService\x12m\n\x0b\x46indPlayers\x12\x1e.account.v1.FindPlayersRequest\x1a\x1f.account.v1.FindPlayersResponse\"\x1d\x90\x02\x01\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x12j\n\rChargeGiftFee\x12 .account.v1.ChargeGiftFeeRequest\x1a!.account.v1.ChargeGiftFeeResponse\"\x14\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\x12y\n\rRefundGiftFee\x12 .account.v1.RefundGiftFeeRequest\x1a!.account.v1.RefundGiftFeeResponse\"#\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x92\xf4\x18\x02\x08\x04\x1a\x0e\xca\x41\x0b\x61\x63\x63ount_svcb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,15 +46,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINDPLAYERSRESPONSE']._serialized_start=176
   _globals['_FINDPLAYERSRESPONSE']._serialized_end=238
   _globals['_PLAYERNAME']._serialized_start=240
-  _globals['_PLAYERNAME']._serialized_end=308
-  _globals['_CHARGEGIFTFEEREQUEST']._serialized_start=310
-  _globals['_CHARGEGIFTFEEREQUEST']._serialized_end=381
-  _globals['_CHARGEGIFTFEERESPONSE']._serialized_start=383
-  _globals['_CHARGEGIFTFEERESPONSE']._serialized_end=429
-  _globals['_REFUNDGIFTFEEREQUEST']._serialized_start=431
-  _globals['_REFUNDGIFTFEEREQUEST']._serialized_end=502
-  _globals['_REFUNDGIFTFEERESPONSE']._serialized_start=504
-  _globals['_REFUNDGIFTFEERESPONSE']._serialized_end=527
-  _globals['_GIFTFEESERVICE']._serialized_start=530
-  _globals['_GIFTFEESERVICE']._serialized_end=904
+  _globals['_PLAYERNAME']._serialized_end=325
+  _globals['_CHARGEGIFTFEEREQUEST']._serialized_start=327
+  _globals['_CHARGEGIFTFEEREQUEST']._serialized_end=398
+  _globals['_CHARGEGIFTFEERESPONSE']._serialized_start=400
+  _globals['_CHARGEGIFTFEERESPONSE']._serialized_end=446
+  _globals['_REFUNDGIFTFEEREQUEST']._serialized_start=448
+  _globals['_REFUNDGIFTFEEREQUEST']._serialized_end=519
+  _globals['_REFUNDGIFTFEERESPONSE']._serialized_start=521
+  _globals['_REFUNDGIFTFEERESPONSE']._serialized_end=544
+  _globals['_GIFTFEESERVICE']._serialized_start=547
+  _globals['_GIFTFEESERVICE']._serialized_end=921
 # @@protoc_insertion_point(module_scope)

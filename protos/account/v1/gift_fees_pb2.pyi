@@ -91,6 +91,7 @@ class PlayerName(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     USERNAME_FIELD_NUMBER: _builtins.int
     FEE_REFUSAL_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The player's id, a UUID."""
     username: _builtins.str
@@ -99,16 +100,19 @@ class PlayerName(_message.Message):
     """Why the wallet would refuse the fee now, such as "INSUFFICIENT_CURRENCY";
     empty if it would pay.
     """
+    balance: _builtins.int
+    """Gems in the wallet, if fee_refusal is "INSUFFICIENT_CURRENCY"; 0 otherwise."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         username: _builtins.str = ...,
         fee_refusal: _builtins.str = ...,
+        balance: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fee_refusal", b"fee_refusal", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "fee_refusal", b"fee_refusal", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -67,6 +67,8 @@ def test_a_gift_whose_fee_cannot_be_paid_leaves_nothing_and_its_key_may_be_tried
     receiver = new_player()
     refused = send(rest, sender, item_id, receiver.username, idempotencyKey="k")
     assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "INSUFFICIENT_CURRENCY")
+    told = {"priceGems": str(FEE_GEMS), "balanceGems": str(FEE_GEMS - 1)}
+    assert refused.body["details"] == told
     assert inventory(rest, sender) == {item_id: 1}
     assert balance(rest, sender) == FEE_GEMS - 1
     assert rest.call(f"{GIFTS}/ListGifts", {}, sender.token).body["gifts"] == []

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,31 @@ def test_where_nothing_runs_a_command_says_so_in_one_sentence(command: str, tmp_
     assert ended.stderr == (
         f"Nothing runs in {tmp_path}: start it with `gachactl up --folder {tmp_path}`.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        *((f"{command} --nope", "No such option: --nope") for command in COMMANDS),
+        ("nope", "No such command 'nope'"),
+        ("tx nope", "No such command 'nope'"),
+        ("tx resolve", "Missing argument 'gid'"),
+        ("sagas retry", "Missing argument"),
+        ("logins show", "Missing argument"),
+        ("reconcile --days", "Option '--days' requires an argument"),
+        ("reconcile --days abc", "'--days': must be a valid integer"),
+        ("reconcile --days 0", "'--days': must be greater than or equal to 1"),
+        ("rotate-keys --instances x", "'--instances': must be a valid integer"),
+        ("status --format xml", "'--format': 'xml' is not one of 'table', 'json'"),
+        ("status more", "Got unexpected extra argument"),
+    ],
+)
+def test_wrong_usage_is_said_in_one_sentence(arguments: str, said: str) -> None:
+    ended = gachactl(*arguments.split())
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(said)
+    assert re.search(r": see `gachactl[a-z -]* --help`\.$", line)
 
 
 def test_a_damaged_mesh_file_is_reported_with_the_remedy(tmp_path: Path) -> None:

@@ -38,7 +38,12 @@ WRONG: dict[str, tuple[dict[str, str], set[str]]] = {
         | {"ACCOUNT_SIGNING_KEYS_DIR"},
     ),
     "gacha_svc": (
-        FILES | {"MESH_INSTANCE_ID": "gacha_svc", "DATABASE_URL": "mysql://a:a-secret@b/c"},
+        FILES
+        | {
+            "MESH_INSTANCE_ID": "gacha_svc",
+            "DATABASE_URL": "mysql://a:a-secret@b/c",
+            "GACHA_CATALOG_FILE": "/nowhere",
+        },
         {"MESH_LISTEN", "MESH_REGISTRIES"},
     ),
     "gateway_http": (
