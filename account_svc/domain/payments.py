@@ -32,7 +32,7 @@ class ProviderAway(DependencyAway):
     REASON = "PAYMENT_PROVIDER_UNAVAILABLE"
 
 
-class OtherProvider(DependencyAway):
+class OtherProvider(FailedPrecondition):
     """The purchase was started with another provider; only that one may charge for it."""
 
     REASON = "PAYMENT_PROVIDER_CHANGED"

@@ -2,7 +2,8 @@
 
 A step that failed is tried again after a growing pause, up to `max_attempts` times in one state.
 Then the saga is parked: it is logged as an error, and waits for a person. Waiting for an outside
-system never parks a saga.
+system never parks a saga, however long that system is away or silent: its end would leave every
+saga of that time to a person.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import structlog
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
 from mesh.saga import rows
-from mesh.saga.definition import Saga, StillWaiting
+from mesh.saga.definition import Saga
 
 log = structlog.get_logger()
 
@@ -36,14 +37,13 @@ class Postponing:
         self._max_attempts = max_attempts
         self._jitter = jitter
 
-    async def wait_on(self, saga: Saga, waiting: StillWaiting) -> None:
-        """Retries without limit. The count stays at half of `max_attempts`, so that the other
-        half remains for failures."""
+    async def wait_on(self, saga: Saga, reason: str, pause_seconds: float | None = None) -> None:
+        """Retries without limit, after the growing pause unless another is given. The count stays
+        at half of `max_attempts`, so that the other half remains for failures."""
         count = min(saga.attempt_count + 1, self._max_attempts // 2)
-        pause_seconds = waiting.PAUSE_SECONDS
         if pause_seconds is None:
             pause_seconds = self._pause_seconds(saga.attempt_count)
-        await self._postpone(saga, waiting.reason, count, pause_seconds)
+        await self._postpone(saga, reason, count, pause_seconds)
 
     async def retry_later(self, saga: Saga, reason: str) -> None:
         """Postpones the saga, or parks it if it has failed too often."""

@@ -5,7 +5,7 @@ Guarantees:
   holds its lease and can move it. A process that was stopped for longer than its lease changes
   nothing: its next move fails.
 - A failed step is retried after a growing pause, and parked after `max_attempts`
-  (`mesh.saga.postponing`). Waiting for an outside system is retried without limit.
+  (`mesh.saga.postponing`). Waiting for an outside system, also one that is away, has no limit.
 - A saga that a caller begins is driven at once, while `max_begun` of these and `max_of_owner` of
   its owner are not reached. Any other begins without a lease, and is due at once. One that finds
   its place taken after the commit is given back, and is due at once too.
@@ -26,7 +26,7 @@ import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.deadlines import Deadline, within
-from mesh.errors import MeshError
+from mesh.errors import DependencyAway, MeshError
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
 from mesh.postgres.shared_transactions import SharedTransactions
@@ -227,9 +227,11 @@ class SagaRunner:
         except rows.LeaseLost:
             log.warning("lose_saga_lease", kind=saga.kind, saga_id=saga.saga_id, state=saga.state)
         except StillWaiting as error:
-            await self._postponing.wait_on(saga, error)
+            await self._postponing.wait_on(saga, error.reason, error.PAUSE_SECONDS)
+        except DependencyAway as error:
+            await self._postponing.wait_on(saga, error.reason)
         except TimeoutError:
-            await self._postponing.retry_later(saga, "TIMEOUT")
+            await self._postponing.wait_on(saga, "TIMEOUT")
         except MeshError as error:
             await self._postponing.retry_later(saga, error.reason)
         except Exception as error:

@@ -7,7 +7,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from structlog.testing import capture_logs
 
 from mesh.deadlines import Deadline
-from mesh.errors import Unavailable
+from mesh.errors import DependencyAway, Unavailable
 from mesh.postgres.database import Database
 from mesh.saga import rows, turns
 from mesh.saga.definition import (
@@ -169,6 +169,24 @@ async def test_a_saga_that_fails_too_often_is_parked(orders: OrderSaga) -> None:
     assert await orders.database.autocommit(rows.list_open) == [parked]
     orders.outside = lambda: None
     assert await orders.database.autocommit(lambda cursor: rows.retry(cursor, SAGA_ID))
+    await orders.until(runner, lambda saga: saga.state == "SETTLED")
+
+
+@pytest.mark.parametrize("error", [DependencyAway("It is away."), TimeoutError()], ids=repr)
+async def test_a_dependency_that_is_away_or_silent_parks_no_saga_however_long(
+    orders: OrderSaga, error: Exception
+) -> None:
+    def fail() -> None:
+        raise error
+
+    orders.outside = fail
+    runner = orders.runner()
+    await runner.drive(await orders.begun(runner))
+    await orders.until(runner, lambda saga: len(orders.asked) > 2 * QUICK.max_attempts)
+    saga = await orders.state(runner)
+    assert not saga.is_parked
+    assert saga.attempt_count <= QUICK.max_attempts // 2
+    orders.outside = lambda: None
     await orders.until(runner, lambda saga: saga.state == "SETTLED")
 
 
