@@ -1,5 +1,5 @@
-"""The account service: `python -m account_svc [COMMAND]`; COMMAND is serve, migrate, rotate-keys,
-logins or reconcile."""
+"""The account service: `python -m account_svc [COMMAND]`; COMMAND is serve, check, migrate,
+rotate-keys, logins or reconcile."""
 
 import sys
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ from mesh.identity.tokens import PLAYER_TOKEN_SECONDS
 from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
 from mesh.postgres.schema.files import Schema
-from mesh.process.arguments import read_command
+from mesh.process.arguments import CHECK, MIGRATE, read_command
 from mesh.process.commands import load_with_database, run_command
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime
@@ -254,8 +254,10 @@ def main() -> None:
     """Reads the arguments and the settings, and runs the command."""
     if run_operators_command(sys.argv[1:]):
         return
-    command = read_command(SERVICE, operators_commands=tuple(COMMANDS))
+    command = read_command(SERVICE, (MIGRATE, CHECK, *COMMANDS))
     settings = load_with_database(AccountSettings)
+    if command == CHECK:
+        return
     database = Database(settings.database_url, connection_count=settings.database_connection_count)
     run_command(
         command,

@@ -1,4 +1,4 @@
-"""The gacha service: `python -m gacha_svc [serve | migrate]`."""
+"""The gacha service: `python -m gacha_svc [serve | check | migrate]`."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
 from mesh.postgres.retention import Retention
 from mesh.postgres.schema.files import Schema
-from mesh.process.arguments import read_command
+from mesh.process.arguments import CHECK, MIGRATE, read_command
 from mesh.process.commands import load_with_database, run_command
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime
@@ -230,8 +230,10 @@ def _offered(
 
 def main() -> None:
     """Reads the arguments and the settings, and runs the command."""
-    command = read_command(SERVICE)
+    command = read_command(SERVICE, (MIGRATE, CHECK))
     settings = load_with_database(GachaSettings)
+    if command == CHECK:
+        return
     database = Database(settings.database_url, connection_count=settings.database_connection_count)
     run_command(
         command,

@@ -1,4 +1,4 @@
-"""The gateway process: `python -m gateway_http`.
+"""The gateway process: `python -m gateway_http [serve | check]`.
 
 Composition root: it builds the settings, the list of live instances, a client for each
 service that the descriptors name, the routes, and the HTTP server. mesh.process.runtime
@@ -32,7 +32,7 @@ from mesh.calling.client import ServiceClient
 from mesh.identity.player_keys import PlayerKeySet
 from mesh.identity.published_keys import PublishedKeys
 from mesh.logs import configure_logs
-from mesh.process.arguments import refuse_arguments
+from mesh.process.arguments import CHECK, read_command
 from mesh.process.member import Member
 from mesh.process.open_files import connections_allowed
 from mesh.process.runtime import Runtime, run
@@ -169,9 +169,11 @@ def _new_id() -> str:
 
 
 def main() -> None:
-    """Runs the process until it exits."""
-    refuse_arguments("gateway_http")
+    """Reads the arguments and the settings, and runs the process until it exits."""
+    command = read_command("gateway_http")
     settings = load(GatewaySettings)
+    if command == CHECK:
+        return
     configure_logs(settings.log_level, settings.instance_id)
     run(serve(settings))
 

@@ -1,4 +1,4 @@
-"""The sandbox process: `python -m payment_sandbox`.
+"""The sandbox process: `python -m payment_sandbox [serve | check]`.
 
 Composition root. SIGTERM and SIGINT stop it: requests in flight end, and undelivered
 webhooks are sent by the next process that opens the same book.
@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 
 from mesh.logs import configure_logs
-from mesh.process.arguments import refuse_arguments
+from mesh.process.arguments import CHECK, read_command
 from mesh.process.listening import ListenFailed
 from mesh.process.runtime import Runtime, run
 from mesh.settings_loading import WrongSettings, load
@@ -76,9 +76,11 @@ async def _listen(runner: web.AppRunner, address: str) -> None:
 
 
 def main() -> None:
-    """Runs the process until it exits."""
-    refuse_arguments("payment_sandbox")
+    """Reads the arguments and the settings, and runs the process until it exits."""
+    command = read_command("payment_sandbox")
     settings = load(SandboxSettings)
+    if command == CHECK:
+        return
     configure_logs(settings.log_level, settings.instance_id)
     try:
         book = Book(settings.book_file)

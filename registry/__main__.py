@@ -1,4 +1,4 @@
-"""The registry's composition root: `python -m registry`."""
+"""The registry's composition root: `python -m registry [serve | check]`."""
 
 import random
 
@@ -9,7 +9,7 @@ from mesh.contract.methods import methods_of
 from mesh.identity.auth import Authenticator
 from mesh.identity.keys import fixed_keys
 from mesh.logs import configure_logs
-from mesh.process.arguments import refuse_arguments
+from mesh.process.arguments import CHECK, read_command
 from mesh.process.member import ProcessParts
 from mesh.process.runtime import Runtime, run
 from mesh.process.server import Server
@@ -114,9 +114,11 @@ def _server(
 
 
 def main() -> None:
-    """Runs the process until it exits."""
-    refuse_arguments("registry")
+    """Reads the arguments and the settings, and runs the process until it exits."""
+    command = read_command("registry")
     settings = load(RegistrySettings)
+    if command == CHECK:
+        return
     configure_logs(settings.log_level, settings.instance_id)
     run(serve(settings))
 

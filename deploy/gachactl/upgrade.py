@@ -1,5 +1,6 @@
 """`gachactl upgrade`: starts a running mesh anew from the code as it is now."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,27 +11,32 @@ from deploy.gachactl.lifecycle import stop_runner
 from deploy.gachactl.mesh_report import print_mesh, print_mesh_json
 from deploy.gachactl.output import Format, FormatOption, say_with_time
 from deploy.gachactl.target import Folder, layout_of, require_runner, running_mesh
+from deploy.local.embedded_profile import EmbeddedProfile
 from deploy.local.errors import LocalRunError
-from deploy.local.layout import DEFAULT_FOLDER, REPOSITORY
+from deploy.local.layout import DEFAULT_FOLDER
 from deploy.local.mesh_file import Mesh, start_options
+from deploy.local.planned import planned_profile
+from deploy.local.supervision.processes import ProcessSpec
 
-PROGRAMS = ("account_svc", "gacha_svc", "gateway_http", "payment_sandbox", "registry")
+TRIAL_SECONDS = 120.0
 
 
 def upgrade(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE) -> None:
     """Start a running mesh anew from the code as it is now, with the options that it has.
 
-    The programs of the new code are tried first; if one cannot be loaded, nothing is stopped.
-    Then the mesh stops, the schemas are brought up to date, and it starts in the background. It
-    serves nothing meanwhile. Data, secrets and ports stay.
+    The programs of the new code are tried first, with the settings that they would get. If one
+    cannot be loaded or refuses its settings, nothing is stopped. Then the mesh stops, the schemas
+    are brought up to date, and it starts in the background. It serves nothing meanwhile. Data,
+    secrets and ports stay.
 
     JSON: as of `up`.
     """
     layout = layout_of(folder)
     pid = require_runner(layout)
-    options = start_options(running_mesh(layout))
-    say_with_time("Trying whether the programs of the new code can be loaded.")
-    _require_loadable()
+    mesh = running_mesh(layout)
+    options = start_options(mesh)
+    say_with_time("Trying whether the programs of the new code start with these settings.")
+    _require_accepted(planned_profile(layout, mesh))
     say_with_time("Stopping the mesh. It serves again when it was started from the new code.")
     _outlive_the_terminal()
     stopped_at = time.monotonic()
@@ -53,22 +59,39 @@ def _outlive_the_terminal() -> None:
         signal.signal(number, lambda *_: None)
 
 
-def _require_loadable() -> None:
-    code = "\n".join(f"import {program}.__main__" for program in PROGRAMS)
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=REPOSITORY,
+def _require_accepted(profile: EmbeddedProfile) -> None:
+    """Raises LocalRunError with what each program says that cannot be loaded, or refuses its
+    settings."""
+    trials = [(spec, _trial(spec)) for spec in profile.one_of_each_program()]
+    refusals = []
+    for spec, trial in trials:
+        _, said = trial.communicate(timeout=TRIAL_SECONDS)
+        if trial.returncode != 0:
+            refusals.append(_refusal(spec, said, trial.returncode))
+    if refusals:
+        raise LocalRunError("\n".join([*refusals, "Nothing was stopped."]))
+
+
+def _trial(spec: ProcessSpec) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", spec.role, "check"],
+        cwd=spec.folder,
+        env=spec.environment,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
-        raise LocalRunError(
-            f"The new code cannot be loaded ({last}). Nothing was stopped. If a package is "
-            "missing, `make embedded` installs it."
-        )
+
+
+def _refusal(spec: ProcessSpec, said: str, status: int) -> str:
+    if status == os.EX_CONFIG:
+        return f"{spec.name} would not start. {said.strip()}"
+    last = (said.strip().splitlines() or ["no reason was given"])[-1]
+    return (
+        f"{spec.role} cannot be loaded ({last}). If a package is missing, `make embedded` "
+        "installs it."
+    )
 
 
 def _print(mesh: Mesh, output: Format) -> None:

@@ -190,6 +190,12 @@ class EmbeddedProfile:
             make_ready=lambda: readiness.is_payment_sandbox_ready(address),
         )
 
+    def one_of_each_program(self) -> list[ProcessSpec]:
+        """An instance of each program of ours."""
+        instances = [*self.registries(), *self.services(), *self.gateways()]
+        by_role = {spec.role: spec for spec in reversed(instances)}
+        return [*by_role.values(), self.payment_sandbox()]
+
     def environment(self, name: str, settings: Mapping[str, str]) -> dict[str, str]:
         """The environment of an instance; `settings` override the common ones."""
         return {

@@ -63,11 +63,19 @@ def read(path: Path) -> Mesh | None:
     return mesh
 
 
+def profile_name(mesh: Mesh) -> str:
+    """The profile by which the mesh was started."""
+    return "ha" if "etcd" in [each["role"] for each in mesh["processes"]] else "embedded"
+
+
+def gateway_port(mesh: Mesh) -> int:
+    """The port of the first gateway."""
+    return int(mesh["gateway"].rpartition(":")[2])
+
+
 def start_options(mesh: Mesh) -> list[str]:
     """The options of `gachactl up` that start such a mesh again."""
-    roles = [each["role"] for each in mesh["processes"]]
-    profile = "ha" if "etcd" in roles else "embedded"
-    _, _, port = mesh["gateway"].rpartition(":")
-    gateway_count = roles.count("gateway_http")
-    options = ["--port", port, "--gateways", str(gateway_count), "--profile", profile]
+    gateway_count = [each["role"] for each in mesh["processes"]].count("gateway_http")
+    options = ["--port", str(gateway_port(mesh)), "--gateways", str(gateway_count)]
+    options += ["--profile", profile_name(mesh)]
     return [*options, *([] if mesh["tls"] is None else ["--tls"])]

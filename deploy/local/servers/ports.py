@@ -74,12 +74,12 @@ def assign(
     The choice is stored in the file. Raises LocalRunError when a fixed port is taken or cannot
     be opened: people know fixed ports, so they must not change.
     """
-    remembered = _read(remembered_in)
+    last = remembered(remembered_in)
     others = free_ports(randomness)
     taken_by_us = set(fixed.values())
     assigned: dict[str, int] = {}
     for name in names:
-        port = fixed.get(name) or remembered.get(name)
+        port = fixed.get(name) or last.get(name)
         if name in fixed:
             _require_free(name, fixed[name], release_seconds, say)
         elif port is None or port in taken_by_us or not _becomes_free(port, release_seconds, say):
@@ -89,7 +89,7 @@ def assign(
         assert port is not None
         taken_by_us.add(port)
         assigned[name] = port
-    kept = remembered | {name: port for name, port in assigned.items() if name not in fixed}
+    kept = last | {name: port for name, port in assigned.items() if name not in fixed}
     draft = remembered_in.with_suffix(".new")
     draft.write_text(json.dumps(kept, indent=2) + "\n")
     draft.replace(remembered_in)
@@ -134,16 +134,16 @@ def _by_whom(port: int) -> str:
     return ""
 
 
-def _read(path: Path) -> dict[str, int]:
-    """The stored ports; empty if the file is missing or damaged."""
+def remembered(path: Path) -> dict[str, int]:
+    """The ports that `assign` has stored, by name; empty if the file is missing or damaged."""
     try:
-        remembered = json.loads(path.read_text())
+        stored = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    if not isinstance(remembered, dict):
+    if not isinstance(stored, dict):
         return {}
     return {
         str(name): port
-        for name, port in remembered.items()
+        for name, port in stored.items()
         if isinstance(port, int) and 0 < port < 65_536
     }

@@ -1,12 +1,13 @@
 """An upgrade of a running mesh, from a checkout whose code changes meanwhile."""
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg2
@@ -27,10 +28,13 @@ class Checkout:
         self.folder = folder
         self.layout = Layout(folder / "var")
 
-    def gachactl(self, command: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    def gachactl(
+        self, command: str, *options: str, settings: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "deploy.gachactl", command, *options],
             cwd=self.folder,
+            env={**os.environ, **(settings or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -122,6 +126,13 @@ def test_an_upgrade_brings_new_code_and_schemas_and_wrong_ones_stop_nothing(
     assert checkout.pids() == before
 
     program.write_text(good)
+    wrong = {"ACCOUNT_GEM_PACKAGES": "many", "GATEWAY_MAX_IN_FLIGHT": "-1"}
+    refused = checkout.gachactl("upgrade", settings=wrong)
+    assert refused.returncode == 1
+    assert all(name in refused.stderr for name in (*wrong, "account_svc-1", "gateway_http-1"))
+    assert "Nothing was stopped" in refused.stderr
+    assert checkout.pids() == before
+
     catalog = checkout.folder / "gacha_svc" / "catalog.yaml"
     catalog.write_text(catalog.read_text().replace("rarity: ultra rare}", "rarity: unheard}", 1))
     said = checkout.upgrade_without_terminal()

@@ -1,5 +1,6 @@
 """The arguments of each process are checked before its settings are read."""
 
+import os
 import subprocess
 import sys
 
@@ -34,3 +35,10 @@ def test_help_needs_no_settings(program: str) -> None:
     ended = run(program, "--help")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith(f"usage: python -m {program}")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_check_of_wrong_settings_ends_as_the_start_would(program: str) -> None:
+    ended = run(program, "check")
+    assert (ended.returncode, ended.stdout) == (os.EX_CONFIG, "")
+    assert ended.stderr.startswith("Settings are wrong")
