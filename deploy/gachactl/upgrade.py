@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 from deploy.gachactl import detached
 from deploy.gachactl.lifecycle import stop_runner
@@ -13,10 +14,13 @@ from deploy.gachactl.output import Format, FormatOption, say_with_time
 from deploy.gachactl.target import Folder, layout_of, require_runner, running_mesh
 from deploy.local.embedded_profile import EmbeddedProfile
 from deploy.local.errors import LocalRunError
-from deploy.local.layout import DEFAULT_FOLDER
-from deploy.local.mesh_file import Mesh, start_options
-from deploy.local.planned import planned_profile
+from deploy.local.layout import DEFAULT_FOLDER, Layout
+from deploy.local.mesh_file import Mesh, gateway_port, profile_name, start_options
+from deploy.local.secrets import credentials
+from deploy.local.secrets.mesh_certificates import certificates_for
+from deploy.local.servers import etcd, ports, postgres
 from deploy.local.supervision.processes import ProcessSpec
+from deploy.local.topology import GATEWAY, PROFILES, instance_names
 
 TRIAL_SECONDS = 120.0
 
@@ -36,7 +40,7 @@ def upgrade(folder: Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE
     mesh = running_mesh(layout)
     options = start_options(mesh)
     say_with_time("Trying whether the programs of the new code start with these settings.")
-    _require_accepted(planned_profile(layout, mesh))
+    _require_accepted(_planned_profile(layout, mesh))
     say_with_time("Stopping the mesh. It serves again when it was started from the new code.")
     _outlive_the_terminal()
     stopped_at = time.monotonic()
@@ -57,6 +61,25 @@ def _outlive_the_terminal() -> None:
     handler, unlike SIG_IGN, is not inherited by the new runner."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+
+
+def _planned_profile(layout: Layout, mesh: Mesh) -> EmbeddedProfile:
+    """The profile of the code as it is now, with the ports that the mesh has. Nothing is started.
+    Secrets that are missing are made; with TLS the certificates are renewed, as `renew` does."""
+    chosen = PROFILES[profile_name(mesh)]
+    roles = [each["role"] for each in mesh["processes"]]
+    topology = replace(chosen, gateway_count=roles.count("gateway_http"), tls=bool(mesh["tls"]))
+    kept = ports.remembered(layout.ports) | {GATEWAY: gateway_port(mesh)}
+    return EmbeddedProfile(
+        layout,
+        # A process that is new to the mesh has no port yet; its settings take any.
+        {name: kept.get(name, ports.LOWEST) for name in instance_names(topology)},
+        credentials.load_or_make(layout),
+        postgres.choose_server_user(layout.postgres),
+        topology,
+        certificates_for(layout, topology),
+        etcd.binary() if topology.etcd_members() else None,
+    )
 
 
 def _require_accepted(profile: EmbeddedProfile) -> None:

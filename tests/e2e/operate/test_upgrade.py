@@ -101,21 +101,8 @@ def checkout(tmp_path: Path, repository: Path) -> Iterator[Checkout]:
     checkout.gachactl("down")
 
 
-@pytest.mark.timeout(300)
-def test_an_upgrade_brings_new_code_and_schemas_and_wrong_ones_stop_nothing(
-    checkout: Checkout,
-) -> None:
-    with contextlib.closing(RestClient(checkout.mesh["gateway"])) as rest:
-        player = register(rest, gems=1600)
+def nothing_is_stopped_by_what_does_not_start(checkout: Checkout) -> None:
     before = checkout.pids()
-
-    migration = checkout.add_migration()
-    rolled = checkout.gachactl("roll")
-    assert rolled.returncode == 1
-    assert f"account_svc/migrations/{migration}" in rolled.stderr
-    assert "make upgrade" in rolled.stderr
-    assert checkout.pids() == before
-
     program = checkout.folder / "gacha_svc" / "__main__.py"
     good = program.read_text()
     program.write_text(f"{good}\nimport no_such_module\n")
@@ -133,6 +120,23 @@ def test_an_upgrade_brings_new_code_and_schemas_and_wrong_ones_stop_nothing(
     assert "Nothing was stopped" in refused.stderr
     assert checkout.pids() == before
 
+
+@pytest.mark.timeout(300)
+def test_an_upgrade_brings_new_code_and_schemas_and_wrong_ones_stop_nothing(
+    checkout: Checkout,
+) -> None:
+    with contextlib.closing(RestClient(checkout.mesh["gateway"])) as rest:
+        player = register(rest, gems=1600)
+    before = checkout.pids()
+
+    migration = checkout.add_migration()
+    rolled = checkout.gachactl("roll")
+    assert rolled.returncode == 1
+    assert f"account_svc/migrations/{migration}" in rolled.stderr
+    assert "make upgrade" in rolled.stderr
+    assert checkout.pids() == before
+
+    nothing_is_stopped_by_what_does_not_start(checkout)
     catalog = checkout.folder / "gacha_svc" / "catalog.yaml"
     catalog.write_text(catalog.read_text().replace("rarity: ultra rare}", "rarity: unheard}", 1))
     said = checkout.upgrade_without_terminal()
