@@ -190,7 +190,9 @@ def test_no_other_token_or_spelling_brings_a_player_a_new_quota(pair: Mesh) -> N
 
 
 def test_the_readme_starts_haproxy_before_them(pair: Mesh, tmp_path: Path) -> None:
-    (block,) = re.findall(r"```sh\nmake up GATEWAYS=2 DETACH=1\n(.*?)```", README, re.DOTALL)
+    (block,) = re.findall(
+        r"```sh\nmake down\nmake up GATEWAYS=2 DETACH=1 &&\n(.*?)```", README, re.DOTALL
+    )
     port, folder = haproxy.free_port(), str(Path(haproxy.program()).parent)
     script = block.replace("var/mesh.json", str(pair.layout.mesh)).replace("8000", str(port))
     # The last line keeps running, as this process.
