@@ -59,8 +59,10 @@ async def running(
 ) -> AsyncIterator[Server]:
     server = echo_server(callers.key, echo or Echo(), bounds=bounds, observe_connections=observe)
     await server.start()
-    yield server
-    await server.stop(0)
+    try:
+        yield server
+    finally:
+        await server.stop(0)
 
 
 async def test_streams_beyond_the_bound_of_a_connection_are_refused(server: Server) -> None:
