@@ -16,7 +16,7 @@ from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import checked_key
-from mesh.errors import InvalidArgument
+from mesh.errors import FieldViolation, InvalidArgument, sentence_of
 
 MIN_LENGTH = 8
 MAX_LENGTH = 128
@@ -26,6 +26,18 @@ MAX_CODE_POINTS_UNCOMPOSED = 4 * MAX_LENGTH
 _COMMON = frozenset(
     password for password in FREQUENCY_LISTS["passwords"] if len(password) >= MIN_LENGTH
 )
+
+
+class PasswordUnchanged(InvalidArgument):
+    """The new password is the current one; nothing has changed and no session has ended."""
+
+    REASON = "PASSWORD_UNCHANGED"
+
+    def __init__(self) -> None:
+        violation = FieldViolation("new_password", "must not be the current password")
+        super().__init__(
+            sentence_of([violation]), metadata={"field": violation.field}, fields=(violation,)
+        )
 
 
 def is_common(password: str) -> bool:
@@ -72,7 +84,7 @@ def checked_change(current_password: str, new_password: str, key: str) -> tuple[
             lambda: checked_key(key),
         )
         if new == current:
-            raise InvalidArgument.of_field("new_password", "must not be the current password")
+            raise PasswordUnchanged
         return current, new, checked
 
     try:
