@@ -207,12 +207,14 @@ class Gifts:
 
 
 def _refused(reason: str, fee_gems: int, balance_gems: int | None = None) -> MeshError:
-    """The sender's error for a gift that was or would be returned. It is the same for every
-    repeat of one that was returned; the balance is only told for one that was not begun."""
+    """The sender's error for a gift that was or would be returned. Give the balance only for a gift
+    that was not begun: a gift that was returned has the same error at each repeat."""
     match reason:
         case InsufficientCurrency.REASON:
-            told = {} if balance_gems is None else {"balance_gems": str(balance_gems)}
-            return InsufficientCurrency(metadata={"price_gems": str(fee_gems)} | told)
+            metadata = {"price_gems": str(fee_gems)}
+            if balance_gems is not None:
+                metadata["balance_gems"] = str(balance_gems)
+            return InsufficientCurrency(metadata=metadata)
         case WalletInDebt.REASON:
             return WalletInDebt()
         case InventoryFull.REASON:

@@ -21,8 +21,8 @@ PASSED_ON = (FAILED, WRONG_USAGE)
 def run_owner(service: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Any:
     """The result of `python -m SERVICE ARGUMENTS`, decoded.
 
-    Raises typer.Exit when it fails, with its status, or 1 if that is none of gachactl's; it has
-    printed the reason by then.
+    Raises typer.Exit when the command fails; it has printed the reason by then. The exit status is
+    the command's, or 1 if gachactl does not use that one.
     """
     done = subprocess.run(
         [sys.executable, "-m", service, *arguments],
