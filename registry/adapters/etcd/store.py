@@ -75,6 +75,7 @@ class EtcdStore:
         self._jitter = jitter
         self._view: View | None = None
         self._snapshot: Snapshot | None = None
+        self._is_followed = False
         self._is_current = False
         self._is_compacted = False
         self._changed = asyncio.Event()
@@ -168,7 +169,7 @@ class EtcdStore:
                 except Exception as error:  # a task must not die unseen
                     log.error("fail_etcd_watch", member=address, exc_info=error)
                 failure_count = 0 if self._is_current else failure_count + 1
-                self._is_current = False
+                self._is_current = self._is_followed = False
                 pause_seconds = BACKOFF_SECONDS[min(failure_count, len(BACKOFF_SECONDS) - 1)]
                 await asyncio.sleep(pause_seconds * (1 - self._jitter() / 2))
         finally:
@@ -186,6 +187,7 @@ class EtcdStore:
             view = self._view = await self._table.load(self._new_list_id(), deadline)
             self._is_compacted = False
             self._publish(view)
+        self._is_followed = True  # also while the watch opens, since it then shows all changes
         watch = self._table.watch(after_revision=view.revision)
         async with contextlib.aclosing(watch.responses()) as responses:
             async for response in responses:
@@ -211,7 +213,7 @@ class EtcdStore:
         the list cannot be updated."""
 
         async def wait() -> None:
-            while self._is_current and self._view is not None and not holds(self._view):
+            while self._is_followed and self._view is not None and not holds(self._view):
                 await self._changed.wait()
 
         with contextlib.suppress(TimeoutError):

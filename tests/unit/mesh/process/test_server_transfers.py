@@ -35,6 +35,9 @@ REQUEST = health_pb2.HealthCheckRequest().SerializeToString()
 SERVING = health_pb2.HealthCheckResponse(status="SERVING").SerializeToString()
 BOUNDS = CallerBounds(members=2, strangers=6, address=4)
 SECONDS = 1.0
+UNREAD_SECONDS = 4.0
+"""After which unread answers end, where a test must see them before: more than a busy machine
+takes to see them."""
 OTHER_ADDRESS = "127.0.0.2"
 THIRD_ADDRESS = "127.0.0.3"
 STRANGERS_BYTES = 256 * 1024 * 1024
@@ -177,14 +180,19 @@ async def test_a_call_without_a_message_is_malformed(server: Server) -> None:
 
 
 async def test_answers_that_are_not_read_take_places_and_end_with_their_connection(
-    server: Server,
+    callers: Callers,
 ) -> None:
-    reading = await asyncio.to_thread(Http2, server.address)
-    lazy = await asyncio.to_thread(Http2, server.address, {INITIAL_WINDOW_SIZE: 0})
-    with reading, lazy:
-        for _ in range(BOUNDS.address):
-            lazy.send(lazy.open(CHECK), REQUEST)
+    transfers = TransferBounds(BOUNDS, answer_seconds=UNREAD_SECONDS, ripe_seconds=UNREAD_SECONDS)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running(callers, PortBounds(health=transfers)))
+        reading = stack.enter_context(await asyncio.to_thread(Http2, server.address))
+        lazy = stack.enter_context(
+            await asyncio.to_thread(Http2, server.address, {INITIAL_WINDOW_SIZE: 0})
+        )
         async with grpc.aio.insecure_channel(server.address) as channel:
+            assert await refusal(channel) is None  # it is connected before the places are taken
+            for _ in range(BOUNDS.address):
+                lazy.send(lazy.open(CHECK), REQUEST)
             await refused_in_time(channel, is_refused=True)
             kinds = await asyncio.to_thread(lambda: [each.kind for each in lazy.frames()])
             assert kinds.count(HEADERS) == BOUNDS.address  # and no answer, then the end
@@ -214,13 +222,14 @@ async def code_of_echo(channel: grpc.aio.Channel) -> grpc.StatusCode:
 
 
 async def test_an_answer_that_was_not_read_for_a_while_makes_room(callers: Callers) -> None:
-    transfers = TransferBounds(BOUNDS, answer_seconds=60, ripe_seconds=SECONDS)
+    transfers = TransferBounds(BOUNDS, answer_seconds=60, ripe_seconds=UNREAD_SECONDS)
     async with running(callers, PortBounds(health=transfers)) as server:
         lazy = await asyncio.to_thread(Http2, server.address, {INITIAL_WINDOW_SIZE: 0})
         with lazy:
-            for _ in range(BOUNDS.address):
-                lazy.send(lazy.open(CHECK), REQUEST)
             async with grpc.aio.insecure_channel(server.address) as channel:
+                assert await refusal(channel) is None
+                for _ in range(BOUNDS.address):
+                    lazy.send(lazy.open(CHECK), REQUEST)
                 await refused_in_time(channel, is_refused=True)
                 await refused_in_time(channel, is_refused=False)
             kinds = await asyncio.to_thread(lambda: [each.kind for each in lazy.frames()])
