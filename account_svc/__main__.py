@@ -29,7 +29,7 @@ from account_svc.rpc.signing_keys import SigningKeyRpc
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.clawbacks.reconciliation import Reconciliation
 from account_svc.use_cases.clawbacks.saga import clawback_runner
-from account_svc.use_cases.debits import apply_debits
+from account_svc.use_cases.debits import apply_debits, apply_owed_debits
 from account_svc.use_cases.gift_fees import GiftFees
 from account_svc.use_cases.login_guard import LoginGuard
 from account_svc.use_cases.payment_events import PaymentEvents
@@ -102,10 +102,12 @@ async def serve(
         member = Member(runtime, settings, SERVICE)
         sign_in = _sign_in(runtime, settings, database, member)
         shop = _shop(runtime, settings, database, member, failpoint)
-        participant = Participant(database, "account", apply_debits, failpoint=failpoint)
+        participant = Participant(
+            database, "account", apply_debits, apply_again=apply_owed_debits, failpoint=failpoint
+        )
         to_gacha_svc = member.identity.towards("gacha_svc")
         coordinator = RemoteCoordinator(member.client("gacha_svc"), to_gacha_svc.metadata)
-        recovery = BranchRecovery(participant, coordinator, commits=True, failpoint=failpoint)
+        recovery = BranchRecovery(participant, coordinator, follows=True, failpoint=failpoint)
         ended_list = EndedSessionList(database)
         ended = EndedSessions(ended_list.read)
         service = Service(

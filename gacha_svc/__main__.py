@@ -91,14 +91,12 @@ async def serve(
         cache = CatalogCache(database)
         to_account_svc = member.identity.towards("account_svc")
         first = account_participant(account_svc, to_account_svc.metadata)
-        clock_offset = ClockOffset(database, member.metrics)
         metrics = TransactionMetrics(member.metrics)
         transactions = _transactions(
             settings,
             database,
             first,
             Draws(cache, partial(seeded, member.identity.secret(SECRET_PURPOSE))),
-            clock_offset,
             metrics,
             failpoint,
         )
@@ -119,7 +117,7 @@ async def serve(
             ),
             player_keys=players.keys.find,
             has_ended=players.ended.contain,
-            is_ready=partial(_is_ready, database, clock_offset),
+            is_ready=partial(_is_ready, database, ClockOffset(database, member.metrics)),
             opened=[INIT_DB] if settings.init_db == "public" else [],
             warm_up=players.first,
         )
@@ -168,25 +166,21 @@ def _transactions(
     database: Database,
     first: RemoteParticipant,
     draws: Draws,
-    clock_offset: ClockOffset,
     metrics: TransactionMetrics,
     failpoint: Failpoint,
 ) -> _Transactions:
-    participant = Participant(database, "gacha", draws.apply, failpoint=failpoint)
-    decisions = DecisionLog(database)
-    second = LocalParticipant(participant)
+    participant = Participant(database, "gacha", draws.apply, failpoint=failpoint, decides=True)
+    decisions = DecisionLog(database, participant)
     coordinator = Coordinator(
         settings.instance_id,
         first,
-        second,
-        decisions,
-        check_clock=clock_offset.check,
+        LocalParticipant(participant),
         screening=Screening(local_screen(database, draws.screen)),
         count_restart=metrics.count_restart,
         failpoint=failpoint,
     )
-    branches = BranchRecovery(participant, decisions, commits=False, failpoint=failpoint)
-    decided = DecisionRecovery(coordinator, decisions, first, second, failpoint=failpoint)
+    branches = BranchRecovery(participant, decisions, follows=False, failpoint=failpoint)
+    decided = DecisionRecovery(coordinator, decisions, first, failpoint=failpoint)
     return _Transactions(
         participant,
         decisions,
@@ -204,9 +198,9 @@ def _retention(settings: GachaSettings, database: Database) -> Retention:
 
 
 async def _is_ready(database: Database, clock_offset: ClockOffset) -> bool:
-    """Whether the database answers, and its clock lets transactions be decided."""
+    """Whether the database answers. Its clock is only reported: no work here depends on it."""
     await clock_offset.measure()
-    return clock_offset.is_small and await database.is_ready()
+    return await database.is_ready()
 
 
 def _offered(

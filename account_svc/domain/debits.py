@@ -6,6 +6,8 @@ from mesh.txn.model import No
 
 PULL = "pull"
 """The kind of a debit's ledger entry."""
+OWED_PULL = "owed_pull"
+"""The kind of a debit that was lost after its pull was decided, and made again."""
 
 INSUFFICIENT_CURRENCY = "INSUFFICIENT_CURRENCY"
 

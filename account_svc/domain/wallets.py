@@ -1,8 +1,8 @@
 """Wallets, and the ledger of their changes.
 
 A wallet holds gems or owes gems, never both: its net is the one less the other. A change is added
-to the net, so gems that come in pay the debt first. Only money that went back at the payment
-provider makes a debt.
+to the net, so gems that come in pay the debt first. A debt is made only by money that went back
+at the payment provider, and by a pull whose debit was lost with its database.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ WALLET_IN_DEBT = "WALLET_IN_DEBT"
 
 
 class WalletInDebt(FailedPrecondition):
-    """The wallet owes gems for purchases whose money went back; nothing was taken."""
+    """The wallet owes gems; nothing was taken."""
 
     REASON = WALLET_IN_DEBT
 
     def __init__(self) -> None:
         super().__init__(
-            "Your wallet owes gems, because the money of a purchase was given back; "
-            "GET /currency shows how many. Buy at least as many gems, then try again."
+            "Your wallet owes gems: GET /currency shows how many, and GET /ledger what "
+            "for. Buy at least as many gems, then try again."
         )
 
 

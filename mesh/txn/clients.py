@@ -136,7 +136,7 @@ class RemoteCoordinator:
                 decision.gid,
                 _OUTCOME_OF[decision.outcome],
                 decision.decided_at.ToDatetime(UTC),
-                decision.done_at.ToDatetime(UTC) if decision.HasField("done_at") else None,
+                decision.is_open,
             )
             for decision in coordinator_pb2.ListDecisionsResponse.FromString(answer).decisions
         ]

@@ -1,16 +1,17 @@
-"""The coordinator: prepare first, prepare second, decide, commit first, commit second.
+"""The coordinator: prepare first, prepare second, commit second, commit first.
 
-Invariant: a Commit is sent only for a gid whose decision to commit is durable, and to the
-second participant only after the first has confirmed. Both branches therefore end alike,
-whichever process dies at any point. A reader that reads the second database before the first
-never sees a second branch without its first.
+The commit of the second branch, in the coordinator's own database, is the decision
+(mesh/txn/decisions.py). Invariant: the first branch is committed only after the second is
+durably committed, and aborted only after the second can never be. Both branches therefore end
+alike, whichever process dies at any point. A reader that reads the first database before the
+second never sees a first branch without its second.
 
 The second participant's refusals come after the first has prepared, so they make the others
 start over. After one, batches are screened for a while (mesh/txn/local/screening.py).
 
-Any number of recoverers may act on the same gids at the same time: only the decision log
-chooses the outcome, and everything else is idempotent. The decision is the answer even if a
-Commit's reply is lost; recovery finishes the transaction.
+Any number of recoverers may act on the same gids at the same time: only the second branch
+chooses the outcome, and everything else is idempotent. The decision is the answer even if the
+first Commit's reply is lost; recovery finishes the transaction.
 """
 
 import asyncio
@@ -24,13 +25,13 @@ import structlog
 from mesh.deadlines import Deadline
 from mesh.errors import InDoubt, MeshError
 from mesh.failpoints import Failpoint, no_failpoint
-from mesh.txn.decisions import DecisionLog
 from mesh.txn.local.screening import Screening
 from mesh.txn.model import BranchLost, No, Operation, Outcome, Vote, Yes, new_gid, random_token
 
 ABORT_SECONDS = 2.0
 COMMIT_SECONDS = 3.0
 DECIDE_PAUSE_SECONDS = 0.1
+"""Before a decision whose outcome is unknown is repeated."""
 
 log = structlog.get_logger()
 
@@ -65,8 +66,21 @@ class _Attempt:
     was_aborted: bool = False
 
 
-class ParticipantClient(Protocol):
-    """A local or remote participant. Bodies and results are the participant's own types."""
+class Ends(Protocol):
+    """A local or remote participant: how a branch of it is ended."""
+
+    async def commit(self, gid: str, deadline: Deadline) -> None:
+        """As `Participant.commit`."""
+        ...
+
+    async def abort(self, gid: str, deadline: Deadline) -> None:
+        """As `Participant.abort`."""
+        ...
+
+
+class FirstParticipantClient(Ends, Protocol):
+    """The participant that prepares first and commits last. Bodies and results are its own
+    types. A lost branch of it is redone."""
 
     async def prepare(
         self,
@@ -78,24 +92,27 @@ class ParticipantClient(Protocol):
         """As `Participant.prepare`; the branch expires with the deadline."""
         ...
 
-    async def commit(self, gid: str, deadline: Deadline) -> None:
-        """As `Participant.commit`."""
-        ...
-
-    async def abort(self, gid: str, deadline: Deadline) -> None:
-        """As `Participant.abort`."""
-        ...
-
-
-class FirstParticipantClient(ParticipantClient, Protocol):
-    """The participant that commits first. A lost branch of it is redone."""
-
     def written(self, operations: Sequence[Operation[object]]) -> bytes:
-        """The operations, serialized for the decision log."""
+        """The operations, serialized for the second branch to keep."""
         ...
 
     async def redo(self, gid: str, written: bytes, deadline: Deadline) -> None:
         """As `Participant.redo`, with operations serialized by `written`."""
+        ...
+
+
+class DecidingParticipantClient(Ends, Protocol):
+    """The second participant, in the coordinator's database: its commit is the decision."""
+
+    async def prepare(
+        self,
+        gid: str,
+        coordinator: str,
+        operations: Sequence[Operation[object]],
+        first_operations: bytes,
+        deadline: Deadline,
+    ) -> Sequence[Vote[object]]:
+        """As `Participant.prepare`; the branch expires with the deadline."""
         ...
 
 
@@ -106,26 +123,21 @@ class Coordinator:
         self,
         name: str,
         first: FirstParticipantClient,
-        second: ParticipantClient,
-        decisions: DecisionLog,
+        second: DecidingParticipantClient,
         *,
         clock: Callable[[], float] = time.time,
-        check_clock: Callable[[], None] = lambda: None,
         screening: Screening | None = None,
         count_restart: Callable[[], None] = lambda: None,
         failpoint: Failpoint = no_failpoint,
         token: Callable[[], str] = random_token,
     ) -> None:
         """`name` is the instance's name, the first part of its gids; `token` returns the last
-        part. `check_clock` raises DatabaseClockDiffers if the decision log would refuse every
-        gid that is made by `clock`. `count_restart` is called for each transaction that
-        starts over because of the second participant's refusals."""
+        part. `count_restart` is called for each transaction that starts over because of the
+        second participant's refusals."""
         self._name = name
         self._first = first
         self._second = second
-        self._decisions = decisions
         self._clock = clock
-        self._check_clock = check_clock
         self._failpoint = failpoint
         self._token = token
         self._screening = screening or Screening()
@@ -139,8 +151,7 @@ class Coordinator:
         A No is a participant's refusal of that operation, which then changed nothing; after a
         No with BUSY it may be tried again. If the second participant refuses an operation, the
         others start over without it, under a new gid. Raises InDoubt if it is unknown whether
-        the batch took effect. Raises DatabaseClockDiffers or a participant's MeshError if none
-        of it did. For example:
+        the batch took effect, and a participant's MeshError if none of it did. For example:
 
             pair = OperationPair(pull_id, user_id, first=debit, second=draw)
             answer = (await coordinator.run([pair], Deadline.after(5.0)))[pull_id]
@@ -171,94 +182,101 @@ class Coordinator:
 
     async def _attempt(self, batch: Sequence[OperationPair], deadline: Deadline) -> "_Attempt":
         """Runs one transaction under a new gid. Operations without an answer changed nothing."""
-        self._check_clock()
         gid = new_gid(self._name, self._clock(), self._token)
-        operations = [Operation(pair.id, pair.first) for pair in batch]
-        firsts = await self._prepare(self._first, gid, operations, deadline)
+        firsts = await self._prepare_first(gid, batch, deadline)
         refused = _refusals(firsts)
         accepted = [pair for pair in batch if pair.id not in refused]
         if not accepted:
             return _Attempt(refused)
-        first_operations = self._first.written(
-            [each for each in operations if each.id not in refused]
-        )
-        operations = [Operation(pair.id, pair.second) for pair in accepted]
-        try:
-            self._failpoint("coordinator.between_prepares")
-            seconds = await self._prepare(self._second, gid, operations, deadline)
-        except MeshError:
-            await self._abort(self._first, gid)
-            raise
+        seconds = await self._prepare_second(gid, accepted, deadline)
         if held_back := _refusals(seconds):
             self._screening.begin()
             await self._abort_both(gid)
             if len(held_back) < len(accepted):
                 self._count_restart()
             return _Attempt({**refused, **held_back})
-        if await self._decide(gid, first_operations, deadline) is Outcome.ABORT:
+        if await self._decide(gid, deadline) is Outcome.ABORT:
             await self._abort_both(gid)
             return _Attempt(refused, was_aborted=True)
-        await self._commit_both(gid)
+        await self._commit_first(gid)
         committed = {
             pair.id: Committed(_result(firsts, pair), _result(seconds, pair)) for pair in accepted
         }
         return _Attempt({**refused, **committed})
 
-    async def _prepare(
-        self,
-        participant: ParticipantClient,
-        gid: str,
-        operations: Sequence[Operation[object]],
-        deadline: Deadline,
+    async def _prepare_first(
+        self, gid: str, batch: Sequence[OperationPair], deadline: Deadline
     ) -> Mapping[str, Vote[object]]:
+        operations = _firsts(batch)
         try:
-            votes = await participant.prepare(gid, self._name, operations, deadline)
+            votes = await self._first.prepare(gid, self._name, operations, deadline)
         except MeshError:
-            # The branch may exist: abort it here; if that fails too, recovery does.
-            await self._abort(participant, gid)
+            # The branch may exist. No other process prepares a second one, so none can decide.
+            await self._abort(self._first, gid)
             raise
-        return {operation.id: vote for operation, vote in zip(operations, votes, strict=True)}
+        return _by_id(operations, votes)
 
-    async def _decide(self, gid: str, first_operations: bytes, deadline: Deadline) -> Outcome:
+    async def _prepare_second(
+        self, gid: str, batch: Sequence[OperationPair], deadline: Deadline
+    ) -> Mapping[str, Vote[object]]:
+        written = self._first.written(_firsts(batch))
+        operations = [Operation(pair.id, pair.second) for pair in batch]
+        try:
+            self._failpoint("coordinator.between_prepares")
+            votes = await self._second.prepare(gid, self._name, operations, written, deadline)
+        except MeshError:
+            await self._abort_both(gid)
+            raise
+        return _by_id(operations, votes)
+
+    async def _decide(self, gid: str, deadline: Deadline) -> Outcome:
+        """Commits the second branch. Raises InDoubt if it is unknown whether it has."""
         while True:
             try:
                 self._failpoint("coordinator.before_decision")
-                outcome = await self._decisions.decide(gid, Outcome.COMMIT, first_operations)
+                await self._second.commit(gid, Deadline.after(COMMIT_SECONDS))
                 self._failpoint("coordinator.after_decision")
-                return outcome
+                return Outcome.COMMIT
             except MeshError as error:
+                if error.reason == BranchLost.REASON:
+                    return Outcome.ABORT
                 log.warning("fail_decision", gid=gid, reason=error.reason)
                 if deadline.is_over():
                     raise InDoubt from error
                 await asyncio.sleep(DECIDE_PAUSE_SECONDS)
 
-    async def _commit_both(self, gid: str) -> None:
-        """Commits in order. After a failure recovery finishes it: the decision stands.
-
-        Raises InDoubt if the first branch is lost, because a redo may be refused.
-        """
-        deadline = Deadline.after(COMMIT_SECONDS)
+    async def _commit_first(self, gid: str) -> None:
+        """After a failure recovery finishes it: the decision stands."""
         try:
-            await self._first.commit(gid, deadline)
-            self._failpoint("coordinator.between_commits")
-            await self._second.commit(gid, deadline)
+            await self._first.commit(gid, Deadline.after(COMMIT_SECONDS))
             self._failpoint("coordinator.after_commits")
         except MeshError as error:
             log.warning("leave_commit_to_recovery", gid=gid, reason=error.reason)
-            if error.reason == BranchLost.REASON:
-                raise InDoubt from error
             return
         self._done.add(gid)
 
     async def _abort_both(self, gid: str) -> None:
-        await self._abort(self._first, gid)
-        await self._abort(self._second, gid)
+        """The first is aborted only when the second can no longer be committed."""
+        if await self._abort(self._second, gid):
+            await self._abort(self._first, gid)
 
-    async def _abort(self, participant: ParticipantClient, gid: str) -> None:
+    async def _abort(self, participant: Ends, gid: str) -> bool:
         try:
             await participant.abort(gid, Deadline.after(ABORT_SECONDS))
         except MeshError as error:
             log.warning("leave_abort_to_recovery", gid=gid, reason=error.reason)
+            return False
+        return True
+
+
+def _firsts(batch: Sequence[OperationPair]) -> list[Operation[object]]:
+    return [Operation(pair.id, pair.first) for pair in batch]
+
+
+def _by_id(
+    operations: Sequence[Operation[object]], votes: Sequence[Vote[object]]
+) -> Mapping[str, Vote[object]]:
+    return {operation.id: vote for operation, vote in zip(operations, votes, strict=True)}
 
 
 def _refusals(votes: Mapping[str, Vote[object]]) -> dict[str, Answer]:

@@ -10,13 +10,11 @@
     <participant>.after_abort         the branch is undone; no reply has been sent
     coordinator.between_prepares      the first branch is durable
     coordinator.before_decision       both branches are durable
-    coordinator.after_decision        the decision is durable; no Commit has been sent
-    coordinator.between_commits       the first branch took effect
+    coordinator.after_decision        the second branch took effect: that is the decision
     coordinator.after_commits         both took effect; no caller has an answer
     recovery.before_resolve           an old branch was found
     recovery.after_resolve            its outcome is durable; nothing followed yet
-    recovery.before_commits           a decision was found that is not known to be done
-    recovery.between_commits          the first branch of such a decision took effect
+    recovery.before_commit            a decision was found that is not known to be done
     recovery.before_done              both took effect; that is not recorded yet
 
 An exception raised at a failpoint counts as the failure of that step. After a step it stands
@@ -37,13 +35,11 @@ OF_A_COORDINATOR = (
     "coordinator.between_prepares",
     "coordinator.before_decision",
     "coordinator.after_decision",
-    "coordinator.between_commits",
     "coordinator.after_commits",
 )
 OF_BRANCH_RECOVERY = ("recovery.before_resolve", "recovery.after_resolve")
 OF_DECISION_RECOVERY = (
-    "recovery.before_commits",
-    "recovery.between_commits",
+    "recovery.before_commit",
     "recovery.before_done",
 )
 

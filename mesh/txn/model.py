@@ -57,7 +57,7 @@ class AlreadyCommitted(FailedPrecondition):
 
 
 class Outcome(StrEnum):
-    """The outcome of a transaction, as stored in tx_decision."""
+    """The outcome of a transaction."""
 
     COMMIT = "commit"
     ABORT = "abort"

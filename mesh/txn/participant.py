@@ -4,7 +4,8 @@ Invariant: a gid has at most one branch, ever, and only Commit or Abort ends it.
 point leaves either a prepared branch, which recovery settles, or no trace.
 
 A branch first inserts its gid into tx_branch, so the gid is consumed if and only if the branch
-commits. Abort writes a tombstone there, so that a delayed Prepare is refused.
+commits. Abort writes a tombstone there, so that a delayed Prepare is refused. The second
+participant's branch decides for both (mesh/txn/decisions.py).
 
 Expects the tables of `SCHEMA`, which each service's first migration has.
 """
@@ -20,7 +21,6 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted
 from mesh.failpoints import Failpoint, no_failpoint
-from mesh.postgres.bounded_deletes import delete_in_batches
 from mesh.postgres.database import UNIQUE_VIOLATION, Database
 from mesh.txn.missing_rows import with_missing_rows
 from mesh.txn.model import (
@@ -42,22 +42,9 @@ from mesh.txn.model import (
 )
 from mesh.txn.pipelined_cursor import PipelinedCursor
 from mesh.txn.redo import redo
+from mesh.txn.retention import RETENTION_SECONDS, forget_old_gids
 
 LOCK_TIMEOUT_MS = 200
-RETENTION_SECONDS = 24 * 3600
-"""How long a gid stays in tx_branch after its branch began, or longer while its decision is
-open. Later messages find no row and do no harm:
-
-- *Prepare* is refused: its gid is older than GID_MAX_AGE_SECONDS by this service's clock. It
-  would be accepted only if that clock were a day behind the database's, which removes rows.
-- *Commit* is repeated while the decision is open, and so finds the row, however long either
-  database was down (a branch's row is as old as its Prepare, even if the branch committed just
-  now). A later Commit is a delayed copy, whose sender is gone: its reply BRANCH_LOST reaches
-  no caller.
-- *Abort* writes a new tombstone, which changes nothing and is removed a day later.
-- *Redo* is sent while the decision is open. A later one finds each of its operations already
-  applied.
-"""
 MAX_LISTED = 1000
 SETTLE_ATTEMPTS = 20
 SETTLE_PAUSE_SECONDS = 0.01
@@ -69,6 +56,7 @@ _NO_SLOT = "53200"
 _GID_KEY = "tx_branch_pkey"
 
 _BEGIN_BRANCH = "BEGIN; SET LOCAL lock_timeout = %s; INSERT INTO tx_branch (gid) VALUES (%s);"
+_KEEP = "INSERT INTO tx_decision (gid, first_operations) VALUES (%s, %s);"
 
 SCHEMA = """
 CREATE TABLE tx_branch (
@@ -88,31 +76,43 @@ class Participant(Generic[Body, Result]):
         database: Database,
         name: str,
         apply: Callable[[Cursor, Sequence[Operation[Body]]], Sequence[Vote[Result]]],
+        apply_again: Callable[[Cursor, Sequence[Operation[Body]]], Sequence[Vote[Result]]]
+        | None = None,
         clock: Callable[[], float] = time.time,
         failpoint: Failpoint = no_failpoint,
         forget_limit: int = FORGET_LIMIT,
+        decides: bool = False,
     ) -> None:
         """`apply` runs the operations' SQL inside the branch, at least one statement, and
         returns one vote for each, in order; it must not wait for locks. If a row that it must
-        lock does not exist, it raises RowsMissing and is called again once the row does. `name`
-        prefixes the gid in PostgreSQL, because the databases of several participants may share
-        a server."""
+        lock does not exist, it raises RowsMissing and is called again once the row does.
+        `apply_again`, by default the same, does so for a redo, when it is too late to refuse
+        what was voted for. `name` prefixes the gid in PostgreSQL, because the databases of
+        several participants may share a server. `decides`: this is the second participant,
+        whose branch is the decision."""
         self._database = database
         self._prefix = f"{name}/"
         self._apply = apply
+        self._apply_again = apply_again or apply
         self._clock = clock
         self._forget_limit = forget_limit
+        self._decides = decides
         self._failpoint: Failpoint = lambda point: failpoint(f"{name}.{point}")
 
     async def prepare(
-        self, gid: str, expires_at_seconds: float, operations: Sequence[Operation[Body]]
+        self,
+        gid: str,
+        expires_at_seconds: float,
+        operations: Sequence[Operation[Body]],
+        first_operations: bytes | None = None,
     ) -> Sequence[Vote[Result]]:
         """Applies the operations that it can and prepares the branch. Returns one vote for
         each operation, in order.
 
-        If no vote is Yes, there is no branch. Not idempotent. Raises GidUsed, GidExpired,
-        LockTimeout and NoPreparedSlot; after these there is no branch. After any other error
-        it is unknown whether there is one. For example:
+        `first_operations` are kept with a branch that decides (mesh/txn/decisions.py). If no
+        vote is Yes, there is no branch. Not idempotent. Raises GidUsed, GidExpired, LockTimeout
+        and NoPreparedSlot; after these there is no branch. After any other error it is unknown
+        whether there is one. For example:
 
             votes = await participant.prepare(gid, time.time() + 5.0, [Operation(pull_id, debit)])
             if isinstance(votes[0], Yes):
@@ -120,7 +120,9 @@ class Participant(Generic[Body, Result]):
         """
         self._check(gid, expires_at_seconds, operations)
         return await self._database.autocommit(
-            with_missing_rows(lambda cursor: self._prepare(cursor, gid, operations))
+            with_missing_rows(
+                lambda cursor: self._prepare(cursor, gid, operations, first_operations)
+            )
         )
 
     async def commit(self, gid: str) -> None:
@@ -145,7 +147,7 @@ class Participant(Generic[Body, Result]):
         if not await self._database.autocommit(
             with_missing_rows(
                 lambda cursor: redo(
-                    cursor, _BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid), operations, self._apply
+                    cursor, _BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid), operations, self._apply_again
                 )
             )
         ):
@@ -165,19 +167,10 @@ class Participant(Generic[Body, Result]):
         return datetime.fromtimestamp(self._clock() - RETENTION_SECONDS, UTC)
 
     async def forget_old_gids(self, before: datetime, open_gids: Collection[str]) -> None:
-        """Removes rows of tx_branch that are no longer needed; see RETENTION_SECONDS. At most
-        `forget_limit` in a transaction, so that each makes progress.
-
-        `open_gids` are all gids that are decided to commit and not known to be done. `before`
-        must have been read before `open_gids`. A delay in between does no harm then, not even
-        of a day: gids decided since are younger than `before`.
-        """
-        statement = """
-        DELETE FROM tx_branch WHERE gid = ANY(ARRAY(
-            SELECT gid FROM tx_branch WHERE created_at < %s AND gid <> ALL(%s::text[])
-            ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED))"""
-        values, limit = (before, sorted(open_gids)), self._forget_limit
-        await delete_in_batches(self._database, statement, values, limit)
+        """As `mesh.txn.retention.forget_old_gids`, at most `forget_limit` in a transaction."""
+        await forget_old_gids(
+            self._database, before, open_gids, decides=self._decides, limit=self._forget_limit
+        )
 
     def _check(
         self, gid: str, expires_at_seconds: float, operations: Sequence[Operation[Body]]
@@ -189,11 +182,17 @@ class Participant(Generic[Body, Result]):
         check_operations(operations)
 
     def _prepare(
-        self, cursor: Cursor, gid: str, operations: Sequence[Operation[Body]]
+        self,
+        cursor: Cursor,
+        gid: str,
+        operations: Sequence[Operation[Body]],
+        first_operations: bytes | None,
     ) -> Sequence[Vote[Result]]:
         self._failpoint("before_branch")
         with cursor.connection.cursor(cursor_factory=PipelinedCursor) as opening:
             opening.begin_with(_BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid))
+            if first_operations is not None:
+                opening.begin_with(_KEEP, (gid, first_operations))
             return self._prepare_open(opening, gid, operations)
 
     def _prepare_open(

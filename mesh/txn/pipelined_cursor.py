@@ -12,8 +12,9 @@ class PipelinedCursor(Cursor):
     _opening = b""
 
     def begin_with(self, statements: str, parameters: tuple[object, ...]) -> None:
-        """Keeps the statements for the next `execute`. Sends nothing yet."""
-        self._opening = self.mogrify(statements, parameters)
+        """Keeps the statements for the next `execute`, after those kept before. Sends nothing
+        yet."""
+        self._opening += self.mogrify(statements, parameters)
 
     def execute(self, query: Any, parameters: Any = None) -> None:
         opening, self._opening = self._opening, b""

@@ -2,7 +2,8 @@
 every second.
 
 A branch is never rolled back because of its age alone. For an old branch, recovery resolves
-the gid, which forces an outcome. Repeated and concurrent recovery changes nothing.
+the gid, which forces an outcome: it ends the second branch unless that is committed. Repeated
+and concurrent recovery changes nothing.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import structlog
 from mesh.deadlines import Deadline
 from mesh.errors import Aborted, DeadlineExceeded, MeshError, ResourceExhausted, Unavailable
 from mesh.failpoints import Failpoint, no_failpoint
-from mesh.txn.coordinator import Coordinator, FirstParticipantClient, ParticipantClient
+from mesh.txn.coordinator import Coordinator, FirstParticipantClient
 from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog
 from mesh.txn.model import RECOVERY_AGE_SECONDS, BranchLost, Outcome
 from mesh.txn.participant import Participant
@@ -50,16 +51,16 @@ class BranchRecovery:
         participant: Participant[Any, Any],
         outcomes: Outcomes,
         *,
-        commits: bool,
+        follows: bool,
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
         failpoint: Failpoint = no_failpoint,
         rounds_between_cleanups: int = ROUNDS_BETWEEN_CLEANUPS,
     ) -> None:
-        """`commits` is for the first participant. The second leaves commits to
-        `DecisionRecovery`, which keeps the order of the two."""
+        """`follows` is for the first participant, whose branch follows the outcome. The second
+        one's branch is the outcome, so Resolve has ended it."""
         self._participant = participant
         self._outcomes = outcomes
-        self._commits = commits
+        self._follows = follows
         self._min_age_seconds = min_age_seconds
         self._failpoint = failpoint
         self._rounds_between_cleanups = rounds_between_cleanups
@@ -74,7 +75,9 @@ class BranchRecovery:
             except MeshError as error:
                 if isinstance(error, Unavailable):
                     raise
-                log.error("fail_branch_recovery", gid=branch.gid, reason=error.reason)
+                # After a lost race the next round tries again.
+                say = log.warning if isinstance(error, Aborted) else log.error
+                say("fail_branch_recovery", gid=branch.gid, reason=error.reason)
         if self._rounds % self._rounds_between_cleanups == 0:
             await self._forget()
         self._rounds += 1
@@ -83,12 +86,10 @@ class BranchRecovery:
         self._failpoint("recovery.before_resolve")
         outcome = await self._outcomes.resolve(gid)
         self._failpoint("recovery.after_resolve")
-        if outcome is Outcome.ABORT:
+        if self._follows and outcome is Outcome.ABORT:
             await self._participant.abort(gid)
-        elif self._commits:
+        elif self._follows:
             await self._participant.commit(gid)
-        else:
-            return
         log.info("recover_branch", gid=gid, outcome=outcome.value)
 
     async def _forget(self) -> None:
@@ -100,7 +101,7 @@ class BranchRecovery:
 
 
 class DecisionRecovery:
-    """Finishes the transactions that are decided to commit, in the coordinator's order.
+    """Finishes the transactions that are decided to commit: commits their first branches.
 
     A lost first branch is redone (mesh/txn/redo.py). A transaction that cannot be finished is
     logged as an error in each round, and listed by `gachactl tx`, until a person resolves it.
@@ -111,11 +112,9 @@ class DecisionRecovery:
         coordinator: Coordinator,
         decisions: DecisionLog,
         first: FirstParticipantClient,
-        second: ParticipantClient,
         *,
         min_age_seconds: float = RECOVERY_AGE_SECONDS,
         failpoint: Failpoint = no_failpoint,
-        rounds_between_cleanups: int = ROUNDS_BETWEEN_CLEANUPS,
         max_alarms: int = MAX_ALARMS,
     ) -> None:
         """A round logs at most `max_alarms` transactions that it could not finish by gid, and
@@ -124,13 +123,10 @@ class DecisionRecovery:
         self._max_alarms = max_alarms
         self._decisions = decisions
         self._first = first
-        self._second = second
         self._min_age_seconds = min_age_seconds
         self._failpoint = failpoint
-        self._rounds_between_cleanups = rounds_between_cleanups
         self._after = BEGINNING
         self._alarms = 0
-        self._rounds = 0
 
     async def run_once(self) -> None:
         """Commits the transactions that are decided and not known to be done. One that cannot
@@ -146,9 +142,6 @@ class DecisionRecovery:
                 await self._decisions.mark_done(done)
         if self._alarms > self._max_alarms:
             log.error("fail_more_decision_recoveries", count=self._alarms - self._max_alarms)
-        if self._rounds % self._rounds_between_cleanups == 0:
-            await self._decisions.forget_old()
-        self._rounds += 1
 
     async def _finish_next(self, done: set[str]) -> None:
         """Continues where the last round stopped, so that stuck transactions at the front
@@ -163,14 +156,12 @@ class DecisionRecovery:
 
     async def _finish(self, gid: str) -> bool:
         try:
-            self._failpoint("recovery.before_commits")
+            self._failpoint("recovery.before_commit")
             was_lost = await commit_or_redo(
                 self._first, self._decisions, gid, Deadline.after(STEP_SECONDS)
             )
             if was_lost:
                 self._alarm("redo_lost_branch", gid=gid)
-            self._failpoint("recovery.between_commits")
-            await self._second.commit(gid, Deadline.after(STEP_SECONDS))
         except MeshError as error:
             if isinstance(error, _AWAY):
                 raise
@@ -185,15 +176,11 @@ class DecisionRecovery:
             # It lost a race; the next round tries again.
             log.warning("postpone_decision_recovery", gid=gid, reason=error.reason)
             return False
-        if error.reason == BranchLost.REASON and not await self._is_open(gid):
+        if error.reason == BranchLost.REASON and await self._decisions.operations(gid) is None:
             return True
         event = "lose_branch" if error.reason == BranchLost.REASON else "fail_decision_recovery"
         self._alarm(event, gid=gid, reason=error.reason, message=error.message)
         return False
-
-    async def _is_open(self, gid: str) -> bool:
-        standing = await self._decisions.list_decisions([gid])
-        return any(each.gid == gid and each.done_at is None for each in standing)
 
     def _alarm(self, event: str, **fields: str) -> None:
         self._alarms += 1

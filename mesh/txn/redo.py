@@ -2,21 +2,18 @@
 
 A branch is LOST when its decision says commit, and it is neither prepared nor recorded in
 tx_branch as committed: a standby without it was promoted, a backup was restored, or an
-operator rolled it back by hand. The second participant is then still prepared, because it is
-never committed before the first. So no effect was visible yet, and a redo is not too late.
+operator rolled it back by hand. The second branch is committed then, so the redo may not fail
+for what has changed meanwhile.
 
 Guarantees:
 
 - The operations take effect together, in one transaction of their database, or not at all.
 - Each takes effect once, even if it was applied before or several processes redo it at the
   same time: the transaction consumes the gid, and operations are deduplicated by id.
-- Operations that can no longer be applied are refused with their reasons and left to a person.
+- Operations that cannot be applied at all are refused with their reasons and left to a person.
 
-Only the first participant is ever redone. The second one's branch is in the database of the
-decision log, and its PREPARE precedes the decision in the same WAL. Wherever the decision
-survives a crash, a failover or a restore, the branch therefore survives too. A missing second
-branch was removed by hand, and is an alarm. docs/adr/0011-lost-branches-are-redone.md has the
-full argument.
+Only the first participant is ever redone: the second one's branch is the decision.
+docs/adr/0011-lost-branches-are-redone.md has the full argument.
 """
 
 from collections.abc import Callable, Sequence
@@ -71,7 +68,7 @@ async def commit_or_redo(
     be redone.
 
     Idempotent. Raises RedoRefused, BranchLost if the decision has no operations to redo, and
-    otherwise as `Participant.commit`. After an error the second branch must wait.
+    otherwise as `Participant.commit`.
     """
     try:
         await first.commit(gid, deadline)

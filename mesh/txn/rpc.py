@@ -131,10 +131,10 @@ class CoordinatorRpc:
         gids = [_gid_of(gid) for gid in request.gids]
         response = coordinator_pb2.ListDecisionsResponse()
         for decision in await self._decisions.list_decisions(gids):
-            written = response.decisions.add(gid=decision.gid, outcome=OUTCOMES[decision.outcome])
+            written = response.decisions.add(
+                gid=decision.gid, outcome=OUTCOMES[decision.outcome], is_open=decision.is_open
+            )
             written.decided_at.FromDatetime(decision.decided_at)
-            if decision.done_at is not None:
-                written.done_at.FromDatetime(decision.done_at)
         return response
 
 

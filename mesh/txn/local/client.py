@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class LocalParticipant:
-    """A `mesh.txn.coordinator.ParticipantClient` for the coordinator's own database."""
+    """A `mesh.txn.coordinator.DecidingParticipantClient` for the coordinator's own database."""
 
     def __init__(
         self, participant: Participant[Any, Any], clock: Callable[[], float] = time.time
@@ -29,20 +29,22 @@ class LocalParticipant:
         gid: str,
         coordinator: str,
         operations: Sequence[Operation[object]],
+        first_operations: bytes,
         deadline: Deadline,
     ) -> Sequence[Vote[object]]:
-        """See `ParticipantClient`."""
+        """See `DecidingParticipantClient`."""
         expires_at_seconds = self._clock() + deadline.remaining_seconds()
         return await _in_time(
-            deadline, self._participant.prepare(gid, expires_at_seconds, operations)
+            deadline,
+            self._participant.prepare(gid, expires_at_seconds, operations, first_operations),
         )
 
     async def commit(self, gid: str, deadline: Deadline) -> None:
-        """See `ParticipantClient`."""
+        """See `Ends`."""
         await _in_time(deadline, self._participant.commit(gid))
 
     async def abort(self, gid: str, deadline: Deadline) -> None:
-        """See `ParticipantClient`."""
+        """See `Ends`."""
         await _in_time(deadline, self._participant.abort(gid))
 
 

@@ -27,7 +27,7 @@ from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb
 from protos.tx.v1 import participant_pb2 as protos_dot_tx_dot_v1_dot_participant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/tx/v1/coordinator.proto\x12\x05tx.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1eprotos/tx/v1/participant.proto\"\x1d\n\x0eResolveRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\"2\n\x0fResolveResponse\x12\x1f\n\x07outcome\x18\x01 \x01(\x0e\x32\x0e.tx.v1.Outcome\"#\n\x14GetOperationsRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\">\n\x15GetOperationsResponse\x12%\n\noperations\x18\x01 \x01(\x0b\x32\x11.tx.v1.Operations\"$\n\x14ListDecisionsRequest\x12\x0c\n\x04gids\x18\x01 \x03(\t\";\n\x15ListDecisionsResponse\x12\"\n\tdecisions\x18\x01 \x03(\x0b\x32\x0f.tx.v1.Decision\"\x95\x01\n\x08\x44\x65\x63ision\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x1f\n\x07outcome\x18\x02 \x01(\x0e\x32\x0e.tx.v1.Outcome\x12.\n\ndecided_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x64one_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*I\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_COMMIT\x10\x01\x12\x11\n\rOUTCOME_ABORT\x10\x02\x32\xcf\x02\n\x12\x43oordinatorService\x12_\n\x07Resolve\x12\x15.tx.v1.ResolveRequest\x1a\x16.tx.v1.ResolveResponse\"%\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\x0b\x61\x63\x63ount_svc\xda\xf3\x18\x05\x61\x64min\x92\xf4\x18\x02\x08\x04\x12k\n\rGetOperations\x12\x1b.tx.v1.GetOperationsRequest\x1a\x1c.tx.v1.GetOperationsResponse\"\x1f\x90\x02\x01\xc8\xf3\x18\x03\xda\xf3\x18\x0b\x61\x63\x63ount_svc\xda\xf3\x18\x05\x61\x64min\x12k\n\rListDecisions\x12\x1b.tx.v1.ListDecisionsRequest\x1a\x1c.tx.v1.ListDecisionsResponse\"\x1f\x90\x02\x01\xc8\xf3\x18\x03\xda\xf3\x18\x0b\x61\x63\x63ount_svc\xda\xf3\x18\x05\x61\x64minb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/tx/v1/coordinator.proto\x12\x05tx.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cprotos/mesh/v1/options.proto\x1a\x1eprotos/tx/v1/participant.proto\"\x1d\n\x0eResolveRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\"2\n\x0fResolveResponse\x12\x1f\n\x07outcome\x18\x01 \x01(\x0e\x32\x0e.tx.v1.Outcome\"#\n\x14GetOperationsRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\">\n\x15GetOperationsResponse\x12%\n\noperations\x18\x01 \x01(\x0b\x32\x11.tx.v1.Operations\"$\n\x14ListDecisionsRequest\x12\x0c\n\x04gids\x18\x01 \x03(\t\";\n\x15ListDecisionsResponse\x12\"\n\tdecisions\x18\x01 \x03(\x0b\x32\x0f.tx.v1.Decision\"y\n\x08\x44\x65\x63ision\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x1f\n\x07outcome\x18\x02 \x01(\x0e\x32\x0e.tx.v1.Outcome\x12.\n\ndecided_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07is_open\x18\x04 \x01(\x08*I\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_COMMIT\x10\x01\x12\x11\n\rOUTCOME_ABORT\x10\x02\x32\xcf\x02\n\x12\x43oordinatorService\x12_\n\x07Resolve\x12\x15.tx.v1.ResolveRequest\x1a\x16.tx.v1.ResolveResponse\"%\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\x0b\x61\x63\x63ount_svc\xda\xf3\x18\x05\x61\x64min\x92\xf4\x18\x02\x08\x04\x12k\n\rGetOperations\x12\x1b.tx.v1.GetOperationsRequest\x1a\x1c.tx.v1.GetOperationsResponse\"\x1f\x90\x02\x01\xc8\xf3\x18\x03\xda\xf3\x18\x0b\x61\x63\x63ount_svc\xda\xf3\x18\x05\x61\x64min\x12k\n\rListDecisions\x12\x1b.tx.v1.ListDecisionsRequest\x1a\x1c.tx.v1.ListDecisionsResponse\"\x1f\x90\x02\x01\xc8\xf3\x18\x03\xda\xf3\x18\x0b\x61\x63\x63ount_svc\xda\xf3\x18\x05\x61\x64minb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,8 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COORDINATORSERVICE'].methods_by_name['GetOperations']._serialized_options = b'\220\002\001\310\363\030\003\332\363\030\013account_svc\332\363\030\005admin'
   _globals['_COORDINATORSERVICE'].methods_by_name['ListDecisions']._loaded_options = None
   _globals['_COORDINATORSERVICE'].methods_by_name['ListDecisions']._serialized_options = b'\220\002\001\310\363\030\003\332\363\030\013account_svc\332\363\030\005admin'
-  _globals['_OUTCOME']._serialized_start=571
-  _globals['_OUTCOME']._serialized_end=644
+  _globals['_OUTCOME']._serialized_start=542
+  _globals['_OUTCOME']._serialized_end=615
   _globals['_RESOLVEREQUEST']._serialized_start=136
   _globals['_RESOLVEREQUEST']._serialized_end=165
   _globals['_RESOLVERESPONSE']._serialized_start=167
@@ -54,8 +54,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDECISIONSREQUEST']._serialized_end=356
   _globals['_LISTDECISIONSRESPONSE']._serialized_start=358
   _globals['_LISTDECISIONSRESPONSE']._serialized_end=417
-  _globals['_DECISION']._serialized_start=420
-  _globals['_DECISION']._serialized_end=569
-  _globals['_COORDINATORSERVICE']._serialized_start=647
-  _globals['_COORDINATORSERVICE']._serialized_end=982
+  _globals['_DECISION']._serialized_start=419
+  _globals['_DECISION']._serialized_end=540
+  _globals['_COORDINATORSERVICE']._serialized_start=618
+  _globals['_COORDINATORSERVICE']._serialized_end=953
 # @@protoc_insertion_point(module_scope)

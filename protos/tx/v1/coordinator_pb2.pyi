@@ -194,20 +194,16 @@ class Decision(_message.Message):
     GID_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     DECIDED_AT_FIELD_NUMBER: _builtins.int
-    DONE_AT_FIELD_NUMBER: _builtins.int
+    IS_OPEN_FIELD_NUMBER: _builtins.int
     gid: _builtins.str
     """The transaction's gid."""
     outcome: Global___Outcome.ValueType
     """The outcome; it never changes."""
+    is_open: _builtins.bool
+    """It is a commit, and the first branch is not known to have taken effect."""
     @_builtins.property
     def decided_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was decided, by the database's clock."""
-
-    @_builtins.property
-    def done_at(self) -> _timestamp_pb2.Timestamp:
-        """When both branches were known to have taken effect; absent before, and for
-        an abort.
-        """
+        """When the branch that decided began, by the database's clock."""
 
     def __init__(
         self,
@@ -215,11 +211,11 @@ class Decision(_message.Message):
         gid: _builtins.str = ...,
         outcome: Global___Outcome.ValueType = ...,
         decided_at: _timestamp_pb2.Timestamp | None = ...,
-        done_at: _timestamp_pb2.Timestamp | None = ...,
+        is_open: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "done_at", b"done_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "done_at", b"done_at", "gid", b"gid", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "gid", b"gid", "is_open", b"is_open", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

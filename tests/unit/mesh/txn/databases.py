@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 
 from mesh.errors import Aborted, MeshError, Unavailable
 from mesh.postgres.database import LockTimeout
-from mesh.txn.decisions import BEGINNING, DECIDABLE_SECONDS, Decision, LogPosition
-from mesh.txn.decisions import RETENTION_SECONDS as DECISION_SECONDS
+from mesh.txn.decisions import BEGINNING, LogPosition
 from mesh.txn.model import (
     BUSY,
     DUPLICATE,
@@ -31,7 +30,6 @@ from mesh.txn.model import (
     Vote,
     Yes,
     gid_age_seconds,
-    gid_made_at_seconds,
 )
 
 Clock = Callable[[], float]
@@ -59,10 +57,12 @@ class Fact:
 
 @dataclass
 class Prepared:
-    """A prepared branch: the rows that it will add, and when it locked its players' rows."""
+    """A prepared branch: the rows that it will add, when it locked its players' rows, and the
+    other side's operations, if it decides."""
 
     begun_at: float
     facts: list[Fact]
+    kept: bytes | None = None
 
 
 @dataclass
@@ -117,8 +117,18 @@ class Side(ABC):
                     facts.append(Fact(operation.id, body.player, body.gems, item))
         return votes, facts
 
+    def apply_again(
+        self, operations: Sequence[Operation[Body]]
+    ) -> tuple[list[Vote[object]], list[Fact]]:
+        """Like `apply_again` of a service."""
+        return self.apply(operations)
+
     def prepare(
-        self, gid: str, expires_at: float, operations: Sequence[Operation[Body]]
+        self,
+        gid: str,
+        expires_at: float,
+        operations: Sequence[Operation[Body]],
+        first_operations: bytes | None = None,
     ) -> list[Vote[object]]:
         now = self.clock()
         if abs(gid_age_seconds(gid, now)) > GID_MAX_AGE_SECONDS or expires_at <= now:
@@ -135,7 +145,7 @@ class Side(ABC):
             if "tag unchecked" in self.mutants:
                 return votes
             raise Aborted("PREPARE was answered with ROLLBACK", reason="NOT_PREPARED")
-        self.prepared[gid] = Prepared(now, facts)
+        self.prepared[gid] = Prepared(now, facts, first_operations)
         return votes
 
     def commit(self, gid: str) -> None:
@@ -164,7 +174,7 @@ class Side(ABC):
             raise LockTimeout("its row is locked")
         if gid in self.gids:
             return self.commit(gid)
-        votes, facts = self.apply(operations)
+        votes, facts = self.apply_again(operations)
         refused = {
             vote.reason for vote in votes if isinstance(vote, No) and vote.reason != DUPLICATE
         }
@@ -210,15 +220,26 @@ class AccountSide(Side):
         super().__init__(name, clock, mutants)
         self.balances: dict[str, int] = {}
         self.bought: dict[str, int] = {}
+        self.may_owe: set[str] = set()
+        """Players with a debit that was made again."""
+        self._is_redoing = False
 
     def buy(self, player: str, gems: int) -> None:
         self.balances[player] = self.balances.get(player, 0) + gems
         self.bought[player] = self.bought.get(player, 0) + gems
 
+    def apply_again(
+        self, operations: Sequence[Operation[Body]]
+    ) -> tuple[list[Vote[object]], list[Fact]]:
+        self._is_redoing = "lost debits refused" not in self.mutants
+        votes, facts = self.apply(operations)
+        self._is_redoing = False
+        self.may_owe.update(fact.player for fact in facts)
+        return votes, facts
+
     def vote(self, operation: Operation[Body], busy: Collection[str]) -> Vote[object]:
-        if self.balances.get(operation.body.player, 0) < operation.body.gems:
-            return No(INSUFFICIENT)
-        return Yes(None)
+        is_poor = self.balances.get(operation.body.player, 0) < operation.body.gems
+        return No(INSUFFICIENT) if is_poor and not self._is_redoing else Yes(None)
 
     def add(self, fact: Fact) -> None:
         self.balances[fact.player] -= fact.gems
@@ -226,13 +247,24 @@ class AccountSide(Side):
 
 
 class GachaSide(Side):
-    """Pulls with their items. A pull for LIMIT_GEMS is refused."""
+    """Pulls with their items. A pull for LIMIT_GEMS is refused. Its branches decide."""
 
     LIMIT_GEMS = 7
 
     def __init__(self, name: str, clock: Clock, mutants: frozenset[str] = frozenset()) -> None:
         super().__init__(name, clock, mutants)
         self._drawn = 0
+        self.decided: dict[str, Prepared] = {}
+        """The decisions that are not known to be done."""
+
+    def commit(self, gid: str) -> None:
+        branch = self.prepared.get(gid)
+        super().commit(gid)
+        if branch is not None and branch.kept is not None:
+            self.decided[gid] = branch
+
+    def forget_old_gids(self, oldest: float, open_gids: Collection[str]) -> None:
+        super().forget_old_gids(oldest, {*open_gids, *self.decided})
 
     def vote(self, operation: Operation[Body], busy: Collection[str]) -> Vote[object]:
         if operation.body.gems == self.LIMIT_GEMS:
@@ -245,86 +277,49 @@ class GachaSide(Side):
 
 
 @dataclass
-class DecisionRow:
-    """A row of tx_decision."""
-
-    outcome: Outcome
-    decided_at: float
-    operations: bytes | None = None
-    done_at: float | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self.outcome is Outcome.COMMIT and self.done_at is None
-
-    def decision(self, gid: str) -> Decision:
-        done_at = None if self.done_at is None else _moment(self.done_at)
-        return Decision(gid, self.outcome, _moment(self.decided_at), done_at)
-
-
-@dataclass
 class Log:
-    """The decision log, in the gacha's database. `ever` has its answers for each gid."""
+    """The decisions, which the gacha's branches make. `ever` has its answers for each gid."""
 
-    clock: Clock
+    gacha: GachaSide
     mutants: frozenset[str] = frozenset()
-    rows: dict[str, DecisionRow] = field(default_factory=dict)
     ever: dict[str, set[Outcome]] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
 
-    def decide(self, gid: str, wanted: Outcome, operations: bytes | None = None) -> Outcome:
-        if gid not in self.rows:
-            age_seconds = self.clock() - gid_made_at_seconds(gid)
-            if age_seconds >= DECIDABLE_SECONDS and "commit at any age" not in self.mutants:
-                wanted = Outcome.ABORT
-            kept = operations if wanted is Outcome.COMMIT else None
-            self.rows[gid] = DecisionRow(wanted, self.clock(), kept)
-        return self._said(gid, self.rows[gid].outcome)
-
-    def resolve(self, gid: str) -> Outcome:
-        if "resolve without its row" in self.mutants:
-            return self.rows[gid].outcome if gid in self.rows else Outcome.ABORT
-        return self.decide(gid, Outcome.ABORT)
+    def resolve(self, gid: str, *, is_cut_off: bool = False) -> Outcome:
+        """`is_cut_off`: its process dies between its two statements."""
+        if "resolve ends no branch" in self.mutants:
+            return Outcome.COMMIT if gid in self.gacha.committed else Outcome.ABORT
+        try:
+            self.gacha.abort(gid, is_cut_off=is_cut_off)
+            outcome = Outcome.ABORT
+        except AlreadyCommitted:
+            outcome = Outcome.COMMIT
+        # An abort of a transaction that both sides ended long ago has no effect.
+        if not (outcome is Outcome.ABORT and gid in self.done):
+            self.ever.setdefault(gid, set()).add(outcome)
+        return outcome
 
     def operations(self, gid: str) -> bytes | None:
-        return self.rows[gid].operations if gid in self.rows else None
+        return self.gacha.decided[gid].kept if gid in self.gacha.decided else None
 
     def open_gids(self) -> list[str]:
-        return [gid for gid, row in self.rows.items() if row.is_open]
-
-    def list_decisions(self, gids: Collection[str]) -> list[Decision]:
-        return [row.decision(gid) for gid, row in self.rows.items() if gid in gids or row.is_open]
+        return list(self.gacha.decided)
 
     def unfinished(
         self, min_age_seconds: float, after: LogPosition = BEGINNING
     ) -> list[LogPosition]:
-        latest = self.clock() - min_age_seconds
+        latest = self.gacha.clock() - min_age_seconds
         positions = [
-            LogPosition(_moment(row.decided_at), gid)
-            for gid, row in self.rows.items()
-            if row.is_open and row.decided_at <= latest
+            LogPosition(_moment(branch.begun_at), gid)
+            for gid, branch in self.gacha.decided.items()
+            if branch.begun_at <= latest
         ]
         return sorted(position for position in positions if position > after)
 
     def mark_done(self, gids: Collection[str]) -> None:
         for gid in gids:
-            if gid in self.rows and self.rows[gid].is_open:
-                self.rows[gid].done_at, self.rows[gid].operations = self.clock(), None
+            if self.gacha.decided.pop(gid, None) is not None:
                 self.done.add(gid)
-
-    def forget_old(self) -> None:
-        oldest = self.clock() - DECISION_SECONDS
-        self.rows = {
-            gid: row
-            for gid, row in self.rows.items()
-            if row.is_open or max(row.decided_at, row.done_at or 0.0) >= oldest
-        }
-
-    def _said(self, gid: str, outcome: Outcome) -> Outcome:
-        # An abort of a transaction that both sides ended long ago has no effect.
-        if not (outcome is Outcome.ABORT and gid in self.done):
-            self.ever.setdefault(gid, set()).add(outcome)
-        return outcome
 
 
 def _refusal(reasons: Collection[str]) -> MeshError:

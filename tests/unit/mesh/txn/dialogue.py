@@ -11,12 +11,16 @@ A line with > is a command, the lines after it are its effects, and # is a comme
     recover PROCESS          a round of recovery; all its messages arrive
     begin-recovery PROCESS   only starts the round
     forget GID               the account's database loses a branch
+    cut-off-resolve GID      a Resolve dies after its first statement
     state                    shows the databases
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from mesh.errors import Unavailable
+from mesh.txn.coordinator import Coordinator
 from tests.unit.mesh.txn.invariants import check_at_rest, check_now
 from tests.unit.mesh.txn.processes import GachaProcess, Process
 from tests.unit.mesh.txn.simulation import Pull, Simulation
@@ -26,13 +30,17 @@ COMMAND = "> "
 DIALOGUES = Path(__file__).parent / "dialogues"
 
 
-def play(text: str, mutants: Iterable[str] = ()) -> str:
+def play(
+    text: str,
+    mutants: Iterable[str] = (),
+    coordinator_class: type[Coordinator] = Coordinator,
+) -> str:
     """The dialogue with the actual effects after each command.
 
     Raises Violation when an invariant is broken, during the dialogue or at its end.
     """
     lines: list[str] = []
-    player = Player(lines.append, mutants)
+    player = Player(lines.append, mutants, coordinator_class)
     try:
         for line in text.splitlines():
             if line.startswith(COMMAND):
@@ -51,8 +59,17 @@ def play(text: str, mutants: Iterable[str] = ()) -> str:
 class Player:
     """Carries out commands on a simulation of its own."""
 
-    def __init__(self, tell: Callable[[str], object], mutants: Iterable[str]) -> None:
-        self.simulation = Simulation(mutants=mutants, note=lambda line: tell(f"  {line}"))
+    def __init__(
+        self,
+        tell: Callable[[str], object],
+        mutants: Iterable[str],
+        coordinator_class: type[Coordinator],
+    ) -> None:
+        self.simulation = Simulation(
+            mutants=mutants,
+            coordinator_class=coordinator_class,
+            note=lambda line: tell(f"  {line}"),
+        )
         self._sent: list[Message] = []
 
     def do(self, command: str, *arguments: str) -> None:
@@ -112,6 +129,13 @@ class Player:
         )
         self.simulation.account.lose(gid)
 
+    def _cut_off_resolve(self, short: str) -> None:
+        (gid,) = (
+            each for each in self.simulation.gacha.prepared if self.simulation.short(each) == short
+        )
+        with suppress(Unavailable):
+            self.simulation.log.resolve(gid, is_cut_off=True)
+
     def _state(self) -> None:
         for line in _described(self.simulation):
             self.simulation.note(line)
@@ -129,8 +153,9 @@ def _described(simulation: Simulation) -> Iterator[str]:
     for side in (simulation.account, simulation.gacha):
         facts = [f"{fact.id} {fact.item or fact.gems}" for fact in side.facts]
         yield f"{side.name}: {', '.join(facts) or 'nothing'}; prepared: {_listed(side.prepared)}"
-    for gid, row in simulation.log.rows.items():
-        yield f"decided: {gid} {row.outcome}{'' if row.done_at is None else ', done'}"
+    for gid, row in simulation.gacha.gids.items():
+        outcome = "abort" if row.aborted else "commit"
+        yield f"decided: {gid} {outcome}{', open' if gid in simulation.gacha.decided else ''}"
 
 
 def _listed(gids: Collection[str]) -> str:

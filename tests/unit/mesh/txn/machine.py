@@ -8,7 +8,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mesh.errors import Unavailable
 from mesh.txn.coordinator import Coordinator
-from mesh.txn.model import Outcome
 from tests.unit.mesh.txn.databases import GachaSide, Side
 from tests.unit.mesh.txn.invariants import Violation, check_at_rest, check_now
 from tests.unit.mesh.txn.simulation import Pull, Simulation
@@ -122,6 +121,14 @@ class ProtocolMachine(RuleBasedStateMachine):
         with suppress(Unavailable):
             side.abort(gid, is_cut_off=True)
 
+    @precondition(lambda self: self.simulation.gacha.prepared)
+    @rule(pick=picks)
+    def cut_off_a_resolve(self, pick: int) -> None:
+        """A process that forces an abort dies between its two statements."""
+        prepared = list(self.simulation.gacha.prepared)
+        with suppress(Unavailable):
+            self.simulation.log.resolve(prepared[pick % len(prepared)], is_cut_off=True)
+
     @rule(pick=picks)
     def start_recovery(self, pick: int) -> None:
         processes = self.simulation.processes
@@ -174,12 +181,11 @@ class ProtocolMachine(RuleBasedStateMachine):
         self.simulation.submit(coordinators[pick % len(coordinators)], pull)
 
     def _to_abort(self) -> list[tuple[Side, str]]:
-        rows = self.simulation.log.rows
+        account, gacha = self.simulation.account, self.simulation.gacha
         return [
-            (side, gid)
-            for side in (self.simulation.account, self.simulation.gacha)
-            for gid in side.prepared
-            if gid in rows and rows[gid].outcome is Outcome.ABORT
+            (account, gid)
+            for gid in account.prepared
+            if gid in gacha.gids and gacha.gids[gid].aborted
         ]
 
     def _message(self, pick: int) -> Message:

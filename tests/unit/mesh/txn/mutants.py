@@ -11,22 +11,41 @@ from mesh.txn.model import Outcome
 from tests.unit.mesh.txn.machine import ProtocolMachine
 
 
-class DecidesLast(Coordinator):
-    """Sends its Commits first, and writes the decision after them."""
+class CommitsFirstFirst(Coordinator):
+    """Commits the first branch before the decision."""
 
-    async def _decide(self, gid: str, first_operations: bytes, deadline: Deadline) -> Outcome:
-        await self._commit_both(gid)
-        return await super()._decide(gid, first_operations, deadline)
+    async def _decide(self, gid: str, deadline: Deadline) -> Outcome:
+        await self._commit_first(gid)
+        return await super()._decide(gid, deadline)
 
 
-class CommitsSecondFirst(Coordinator):
-    """Commits in the wrong order."""
+class AbortsFirstFirst(Coordinator):
+    """Aborts the first branch while the second may still be committed."""
 
-    async def _commit_both(self, gid: str) -> None:
-        deadline = Deadline.after(COMMIT_SECONDS)
-        with suppress(MeshError):
-            await self._second.commit(gid, deadline)
-            await self._first.commit(gid, deadline)
+    async def _abort_both(self, gid: str) -> None:
+        await self._abort(self._first, gid)
+        await self._abort(self._second, gid)
+
+
+class TakesLossForCommit(Coordinator):
+    """Takes a branch that it does not find for one that was committed."""
+
+    async def _decide(self, gid: str, deadline: Deadline) -> Outcome:
+        await super()._decide(gid, deadline)
+        return Outcome.COMMIT
+
+
+class GivesUpDecisions(Coordinator):
+    """Aborts when it does not know whether its decision was made."""
+
+    async def _decide(self, gid: str, deadline: Deadline) -> Outcome:
+        try:
+            await self._second.commit(gid, Deadline.after(COMMIT_SECONDS))
+        except MeshError:
+            with suppress(MeshError):
+                await self._first.abort(gid, Deadline.after(COMMIT_SECONDS))
+            return Outcome.ABORT
+        return Outcome.COMMIT
 
 
 @dataclass(frozen=True)
@@ -47,12 +66,14 @@ class Mutant:
 
 MUTANTS: Sequence[Mutant] = (
     Mutant("abort by age alone"),
-    Mutant("resolve without its row"),
+    Mutant("resolve ends no branch"),
     Mutant("no duplicate check"),
     Mutant("gid not consumed"),
     Mutant("tag unchecked"),
-    Mutant("decision after commit", DecidesLast),
-    Mutant("second committed first", CommitsSecondFirst),
-    Mutant("commit at any age", dialogue="a_coordinator_that_slept_for_an_hour"),
+    Mutant("lost debits refused", dialogue="a_lost_branch_that_cannot_be_paid"),
+    Mutant("first committed first", CommitsFirstFirst),
+    Mutant("first aborted first", AbortsFirstFirst, dialogue="late_copies_in_a_broken_abort"),
+    Mutant("loss taken for commit", TakesLossForCommit),
+    Mutant("decisions given up", GivesUpDecisions, dialogue="a_lost_reply_of_the_decision"),
     Mutant("open gids forgotten", dialogue="away_for_a_day"),
 )

@@ -10,7 +10,7 @@ from typing import Any
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.txn.coordinator import Answer, Coordinator, OperationPair
-from mesh.txn.decisions import BEGINNING, MAX_LISTED, Decision, DecisionLog, LogPosition
+from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog, LogPosition
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import Branch, Operation, Outcome, Vote
 from mesh.txn.participant import RETENTION_SECONDS, Participant
@@ -45,19 +45,11 @@ class Process:
 
 
 class LogClient(DecisionLog):
-    """The decision log; each of its statements is a message to its database."""
+    """The decisions; each statement about them is a message to their database."""
 
     def __init__(self, process: Process, log: Log) -> None:
         self._process, self._log = process, log
         self.max_listed = MAX_LISTED
-
-    async def decide(
-        self, gid: str, wanted: Outcome, first_operations: bytes | None = None
-    ) -> Outcome:
-        act = lambda: self._log.decide(gid, wanted, first_operations)  # noqa: E731
-        outcome = await self._send(f"Decide {wanted} {gid}", act)
-        assert isinstance(outcome, Outcome)
-        return outcome
 
     async def resolve(self, gid: str) -> Outcome:
         if "abort by age alone" in self._log.mutants:
@@ -75,10 +67,6 @@ class LogClient(DecisionLog):
         gids: list[str] = await self._send("ListOpen", self._log.open_gids)
         return gids
 
-    async def list_decisions(self, gids: Collection[str]) -> list[Decision]:
-        found: list[Decision] = await self._send("List", lambda: self._log.list_decisions(gids))
-        return found
-
     async def unfinished(
         self, min_age_seconds: float, after: LogPosition = BEGINNING
     ) -> list[LogPosition]:
@@ -91,9 +79,6 @@ class LogClient(DecisionLog):
         shown = " ".join(sorted(gids))
         await self._send(f"MarkDone {shown}", lambda: self._log.mark_done(gids))
 
-    async def forget_old(self) -> None:
-        await self._send("ForgetDecisions", self._log.forget_old)
-
     async def _send(self, text: str, act: Callable[[], object]) -> Any:
         return await self._process.send("log", text, act)
 
@@ -104,6 +89,34 @@ class Client:
     def __init__(self, process: Process, side: Side) -> None:
         self._process, self._side = process, side
 
+    async def commit(self, gid: str, deadline: Deadline) -> None:
+        await self._send(f"Commit {gid}", lambda: self._side.commit(gid))
+
+    async def abort(self, gid: str, deadline: Deadline) -> None:
+        await self._send(f"Abort {gid}", lambda: self._side.abort(gid))
+
+    async def _prepare(
+        self,
+        gid: str,
+        operations: Sequence[Operation[Any]],
+        first_operations: bytes | None,
+        deadline: Deadline,
+    ) -> Sequence[Vote[object]]:
+        expires_at = self._process.clock() + deadline.remaining_seconds()
+        asked = ", ".join(f"{each.id} {each.body.player} {each.body.gems}" for each in operations)
+        votes: Sequence[Vote[object]] = await self._send(
+            f"Prepare {gid} [{asked}]",
+            lambda: self._side.prepare(gid, expires_at, operations, first_operations),
+        )
+        return votes
+
+    async def _send(self, text: str, act: Callable[[], object]) -> Any:
+        return await self._process.send(self._side.name, text, act)
+
+
+class FirstClient(Client):
+    """The account."""
+
     async def prepare(
         self,
         gid: str,
@@ -111,31 +124,30 @@ class Client:
         operations: Sequence[Operation[Any]],
         deadline: Deadline,
     ) -> Sequence[Vote[object]]:
-        expires_at = self._process.clock() + deadline.remaining_seconds()
-        asked = ", ".join(f"{each.id} {each.body.player} {each.body.gems}" for each in operations)
-        votes: Sequence[Vote[object]] = await self._send(
-            f"Prepare {gid} [{asked}]",
-            lambda: self._side.prepare(gid, expires_at, operations),
-        )
-        return votes
+        return await self._prepare(gid, operations, None, deadline)
 
     def written(self, operations: Sequence[Operation[Any]]) -> bytes:
         return json.dumps(
             [[each.id, each.body.player, each.body.gems] for each in operations]
         ).encode()
 
-    async def commit(self, gid: str, deadline: Deadline) -> None:
-        await self._send(f"Commit {gid}", lambda: self._side.commit(gid))
-
-    async def abort(self, gid: str, deadline: Deadline) -> None:
-        await self._send(f"Abort {gid}", lambda: self._side.abort(gid))
-
     async def redo(self, gid: str, written: bytes, deadline: Deadline) -> None:
         operations = [Operation(key, Body(*body)) for key, *body in json.loads(written)]
         await self._send(f"Redo {gid}", lambda: self._side.redo(gid, operations))
 
-    async def _send(self, text: str, act: Callable[[], object]) -> Any:
-        return await self._process.send(self._side.name, text, act)
+
+class DecidingClient(Client):
+    """The gacha."""
+
+    async def prepare(
+        self,
+        gid: str,
+        coordinator: str,
+        operations: Sequence[Operation[Any]],
+        first_operations: bytes,
+        deadline: Deadline,
+    ) -> Sequence[Vote[object]]:
+        return await self._prepare(gid, operations, first_operations, deadline)
 
 
 class OwnBranches(Participant[Any, Any]):
@@ -173,7 +185,7 @@ class AccountProcess(Process):
     def __init__(self, side: Side, **shared: Any) -> None:
         super().__init__(**shared)
         self._branches = BranchRecovery(
-            OwnBranches(self, side), self.log, commits=True, rounds_between_cleanups=1
+            OwnBranches(self, side), self.log, follows=True, rounds_between_cleanups=1
         )
 
     def rounds(self) -> Sequence[Callable[[], Any]]:
@@ -192,17 +204,15 @@ class GachaProcess(Process):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        clients = Client(self, first), Client(self, second)
+        account = FirstClient(self, first)
         coordinator = coordinator_class(
-            self.name, *clients, self.log, clock=self.clock, token=token
+            self.name, account, DecidingClient(self, second), clock=self.clock, token=token
         )
         self._group_commit = GroupCommit(coordinator, jitter=lambda: 0.5)
         self._branches = BranchRecovery(
-            OwnBranches(self, second), self.log, commits=False, rounds_between_cleanups=1
+            OwnBranches(self, second), self.log, follows=False, rounds_between_cleanups=1
         )
-        self._decisions = DecisionRecovery(
-            coordinator, self.log, *clients, rounds_between_cleanups=1
-        )
+        self._decisions = DecisionRecovery(coordinator, self.log, account)
 
     def rounds(self) -> Sequence[Callable[[], Any]]:
         return [self._branches.run_once, self._decisions.run_once]

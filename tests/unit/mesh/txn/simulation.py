@@ -53,7 +53,7 @@ class Simulation:
         broken = frozenset(mutants)
         self.account = AccountSide("account", self.now, broken)
         self.gacha = GachaSide("gacha", self.now, broken)
-        self.log = Log(self.now, broken)
+        self.log = Log(self.gacha, broken)
         self.pulls: dict[str, Pull] = {}
         self._coordinator_class = coordinator_class
         self._skews = dict(enumerate(skews_seconds))

@@ -47,6 +47,7 @@ def test_a_protocol_with_a_rule_broken_is_found_out(mutant: Mutant) -> None:
 
 def _play(mutant: Mutant) -> None:
     if mutant.dialogue:
-        play((DIALOGUES / f"{mutant.dialogue}.txt").read_text(), [mutant.name])
+        text = (DIALOGUES / f"{mutant.dialogue}.txt").read_text()
+        play(text, [mutant.name], mutant.coordinator_class)
     else:
         run_state_machine_as_test(mutant.machine(), settings=UNSHRUNK)

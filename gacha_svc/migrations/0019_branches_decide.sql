@@ -1,0 +1,12 @@
+-- A transaction's outcome is that of the branch in this database. A decision is part of the branch,
+-- and is here until both branches are committed.
+
+DROP TABLE tx_decision;
+CREATE TABLE tx_decision (
+    gid              text PRIMARY KEY,
+    decided_at       timestamptz NOT NULL DEFAULT now(),
+    first_operations bytea NOT NULL
+);
+-- To press together what is gone in a moment costs more than to write it.
+ALTER TABLE tx_decision ALTER first_operations SET STORAGE EXTERNAL;
+CREATE INDEX tx_decision_decided_at ON tx_decision (decided_at, gid);

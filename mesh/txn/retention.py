@@ -1,0 +1,58 @@
+"""How long a gid is known, and why later messages do no harm."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from mesh.postgres.bounded_deletes import delete_in_batches
+from mesh.postgres.database import Database
+
+RETENTION_SECONDS = 24 * 3600
+"""How long a gid stays in tx_branch after its branch began, or longer while its decision is
+open. Later messages find no row and do no harm:
+
+- *Prepare* is refused: its gid is older than GID_MAX_AGE_SECONDS by this service's clock. It
+  would be accepted only if that clock were a day behind the database's, which removes rows.
+- *Commit* is repeated while the decision is open, and so finds the row, however long either
+  database was down (a branch's row is as old as its Prepare, even if the branch committed just
+  now). A later Commit is a delayed copy, whose sender is gone: its reply BRANCH_LOST reaches
+  no caller.
+- *Commit of a branch that decides* is a coordinator's that was suspended: the branch has ended,
+  because an open one is no row. BRANCH_LOST tells it that nothing was committed now.
+- *Abort* writes a new tombstone, which changes nothing and is removed a day later.
+- *Resolve* does the same, and answers abort. If the gid had been committed, both branches have
+  ended; an Abort of a caller that saw the first one before is refused with ALREADY_COMMITTED.
+- *Redo* is sent while the decision is open. A later one finds each of its operations already
+  applied.
+"""
+
+_FORGET = """
+DELETE FROM tx_branch WHERE gid = ANY(ARRAY(
+    SELECT gid FROM tx_branch WHERE created_at < %s AND gid <> ALL(%s::text[])
+    ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED))
+"""
+_FORGET_DECIDED = """
+DELETE FROM tx_branch WHERE gid = ANY(ARRAY(
+    SELECT gid FROM tx_branch WHERE created_at < %s AND gid <> ALL(%s::text[])
+        AND NOT EXISTS (SELECT FROM tx_decision WHERE tx_decision.gid = tx_branch.gid)
+    ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED))
+"""
+
+
+async def forget_old_gids(
+    database: Database,
+    before: datetime,
+    open_gids: Collection[str],
+    *,
+    decides: bool,
+    limit: int,
+) -> None:
+    """Removes rows of tx_branch that are no longer needed; see RETENTION_SECONDS. At most `limit`
+    in a transaction, so that each makes progress.
+
+    `open_gids` are all gids that are decided to commit and not known to be done. `before` must
+    have been read before `open_gids`. A delay in between does no harm then, not even of a day:
+    gids decided since are younger than `before`. The database that `decides` looks at its open
+    decisions in the same statement too, whatever the clocks say.
+    """
+    statement = _FORGET_DECIDED if decides else _FORGET
+    await delete_in_batches(database, statement, (before, sorted(open_gids)), limit)
