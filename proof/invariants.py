@@ -97,12 +97,14 @@ CHECKS_OF_GACHA = {
         WHERE delivered IS NULL AND gift.created_at < now() - interval '60 seconds'
     """,
     "no decision is left undone": """
-        SELECT gid FROM tx_decision WHERE outcome = 'commit' AND done_at IS NULL
-          AND decided_at < now() - interval '10 seconds'
+        SELECT gid FROM tx_decision WHERE decided_at < now() - interval '10 seconds'
     """,
     **CHECKS_OF_DRAWS,
 }
-DEBITS = "SELECT operation_id::text, user_id::text, -amount FROM ledger WHERE kind = 'pull'"
+DEBITS = """
+    SELECT operation_id::text, user_id::text, -amount FROM ledger
+    WHERE kind IN ('pull', 'owed_pull')
+"""
 PULLS = "SELECT pull_id::text, user_id::text, cost FROM pull"
 FEES_KEPT = """
     SELECT fee_id::text, user_id::text, amount FROM gift_fee LEFT JOIN gift_fee_refund
@@ -136,10 +138,10 @@ def broken_rows(mesh: Mesh) -> Iterator[tuple[str, list[Row]]]:
                 yield name, rows
 
 
-def pulls_without_debit(mesh: Mesh) -> list[Row]:
-    """Reads the gacha first and the account second, as any client may during a load."""
-    pulls = set(query(mesh, "gacha", PULLS))
-    return sorted(pulls - set(query(mesh, "account", DEBITS)))
+def debits_without_pull(mesh: Mesh) -> list[Row]:
+    """Reads the account first and the gacha second, as any client may during a load."""
+    debits = set(query(mesh, "account", DEBITS))
+    return sorted(debits - set(query(mesh, "gacha", PULLS)))
 
 
 def query(mesh: Mesh, database: str, statement: str) -> list[Row]:

@@ -21,7 +21,7 @@ from gacha_svc.storage import pulls as storage
 from gacha_svc.storage.pulls import CountKey, Locked, PityKey
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.postgres.database import LostRace
-from mesh.txn.missing_rows import RowsMissing
+from mesh.postgres.missing_rows import RowsMissing
 from mesh.txn.model import BUSY, DUPLICATE, No, Operation, Vote, Yes
 
 DrawOperation = Operation[Draw]

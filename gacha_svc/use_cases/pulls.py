@@ -32,9 +32,9 @@ from mesh.deadlines import Deadline
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, NotFound
 from mesh.postgres.database import Database, LockTimeout
 from mesh.saga.answering import ANSWER_SECONDS
-from mesh.txn.coordinator import OperationPair
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import DUPLICATE, No
+from mesh.txn.sides import OperationPair
 
 PULL = "pull"
 CATALOG_ATTEMPTS = 3

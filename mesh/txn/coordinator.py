@@ -1,13 +1,10 @@
-"""The coordinator: prepare first, prepare second, commit second, commit first.
+"""The coordinator: prepare both, commit the second, commit the first.
 
 The commit of the second branch, in the coordinator's own database, is the decision
 (mesh/txn/decisions.py). Invariant: the first branch is committed only after the second is
 durably committed, and aborted only after the second can never be. Both branches therefore end
 alike, whichever process dies at any point. A reader that reads the first database before the
 second never sees a first branch without its second.
-
-The second participant's refusals come after the first has prepared, so they make the others
-start over. After one, batches are screened for a while (mesh/txn/local/screening.py).
 
 Any number of recoverers may act on the same gids at the same time: only the second branch
 chooses the outcome, and everything else is idempotent. The decision is the answer even if the
@@ -18,17 +15,22 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
 from mesh.deadlines import Deadline
 from mesh.errors import InDoubt, MeshError
 from mesh.failpoints import Failpoint, no_failpoint
+from mesh.txn.branches import Branches
 from mesh.txn.local.screening import Screening
-from mesh.txn.model import BranchLost, No, Operation, Outcome, Vote, Yes, new_gid, random_token
+from mesh.txn.model import BranchLost, Operation, Outcome, new_gid, random_token
+from mesh.txn.sides import (
+    Answer,
+    DecidingParticipantClient,
+    FirstParticipantClient,
+    OperationPair,
+)
 
-ABORT_SECONDS = 2.0
 COMMIT_SECONDS = 3.0
 DECIDE_PAUSE_SECONDS = 0.1
 """Before a decision whose outcome is unknown is repeated."""
@@ -37,83 +39,11 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class OperationPair:
-    """One operation on both databases: the first and the second participant's part, under one
-    id. A batch has at most one operation of an `owner`."""
-
-    id: str
-    owner: str
-    first: object
-    second: object
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """Both parts took effect. `first` and `second` are the participants' results."""
-
-    first: object
-    second: object
-
-
-Answer = Committed | No
-
-
-@dataclass(frozen=True, slots=True)
 class _Attempt:
     """The answers of one transaction, by operation id. `was_aborted`: by its decision."""
 
     answers: Mapping[str, Answer]
     was_aborted: bool = False
-
-
-class Ends(Protocol):
-    """A local or remote participant: how a branch of it is ended."""
-
-    async def commit(self, gid: str, deadline: Deadline) -> None:
-        """As `Participant.commit`."""
-        ...
-
-    async def abort(self, gid: str, deadline: Deadline) -> None:
-        """As `Participant.abort`."""
-        ...
-
-
-class FirstParticipantClient(Ends, Protocol):
-    """The participant that prepares first and commits last. Bodies and results are its own
-    types. A lost branch of it is redone."""
-
-    async def prepare(
-        self,
-        gid: str,
-        coordinator: str,
-        operations: Sequence[Operation[object]],
-        deadline: Deadline,
-    ) -> Sequence[Vote[object]]:
-        """As `Participant.prepare`; the branch expires with the deadline."""
-        ...
-
-    def written(self, operations: Sequence[Operation[object]]) -> bytes:
-        """The operations, serialized for the second branch to keep."""
-        ...
-
-    async def redo(self, gid: str, written: bytes, deadline: Deadline) -> None:
-        """As `Participant.redo`, with operations serialized by `written`."""
-        ...
-
-
-class DecidingParticipantClient(Ends, Protocol):
-    """The second participant, in the coordinator's database: its commit is the decision."""
-
-    async def prepare(
-        self,
-        gid: str,
-        coordinator: str,
-        operations: Sequence[Operation[object]],
-        first_operations: bytes,
-        deadline: Deadline,
-    ) -> Sequence[Vote[object]]:
-        """As `Participant.prepare`; the branch expires with the deadline."""
-        ...
 
 
 class Coordinator:
@@ -126,14 +56,15 @@ class Coordinator:
         second: DecidingParticipantClient,
         *,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
         screening: Screening | None = None,
         count_restart: Callable[[], None] = lambda: None,
         failpoint: Failpoint = no_failpoint,
         token: Callable[[], str] = random_token,
     ) -> None:
-        """`name` is the instance's name, the first part of its gids; `token` returns the last
-        part. `count_restart` is called for each transaction that starts over because of the
-        second participant's refusals."""
+        """`name` is the instance's name, the first part of its gids; `clock` returns the time
+        in them, `token` the last part. `timer` counts seconds. `count_restart` is called for
+        each transaction that starts over because of the second participant's refusals."""
         self._name = name
         self._first = first
         self._second = second
@@ -141,7 +72,9 @@ class Coordinator:
         self._failpoint = failpoint
         self._token = token
         self._screening = screening or Screening()
-        self._count_restart = count_restart
+        self._branches = Branches(
+            name, first, second, self._screening, count_restart, failpoint, timer
+        )
         self._done: set[str] = set()
 
     async def run(self, batch: Sequence[OperationPair], deadline: Deadline) -> Mapping[str, Answer]:
@@ -183,51 +116,14 @@ class Coordinator:
     async def _attempt(self, batch: Sequence[OperationPair], deadline: Deadline) -> "_Attempt":
         """Runs one transaction under a new gid. Operations without an answer changed nothing."""
         gid = new_gid(self._name, self._clock(), self._token)
-        firsts = await self._prepare_first(gid, batch, deadline)
-        refused = _refusals(firsts)
-        accepted = [pair for pair in batch if pair.id not in refused]
-        if not accepted:
-            return _Attempt(refused)
-        seconds = await self._prepare_second(gid, accepted, deadline)
-        if held_back := _refusals(seconds):
-            self._screening.begin()
-            await self._abort_both(gid)
-            if len(held_back) < len(accepted):
-                self._count_restart()
-            return _Attempt({**refused, **held_back})
+        prepared = await self._branches.prepare(gid, batch, deadline)
+        if not prepared.results:
+            return _Attempt(prepared.refused)
         if await self._decide(gid, deadline) is Outcome.ABORT:
-            await self._abort_both(gid)
-            return _Attempt(refused, was_aborted=True)
+            await self._branches.abort(gid)
+            return _Attempt(prepared.refused, was_aborted=True)
         await self._commit_first(gid)
-        committed = {
-            pair.id: Committed(_result(firsts, pair), _result(seconds, pair)) for pair in accepted
-        }
-        return _Attempt({**refused, **committed})
-
-    async def _prepare_first(
-        self, gid: str, batch: Sequence[OperationPair], deadline: Deadline
-    ) -> Mapping[str, Vote[object]]:
-        operations = _firsts(batch)
-        try:
-            votes = await self._first.prepare(gid, self._name, operations, deadline)
-        except MeshError:
-            # The branch may exist. No other process prepares a second one, so none can decide.
-            await self._abort(self._first, gid)
-            raise
-        return _by_id(operations, votes)
-
-    async def _prepare_second(
-        self, gid: str, batch: Sequence[OperationPair], deadline: Deadline
-    ) -> Mapping[str, Vote[object]]:
-        written = self._first.written(_firsts(batch))
-        operations = [Operation(pair.id, pair.second) for pair in batch]
-        try:
-            self._failpoint("coordinator.between_prepares")
-            votes = await self._second.prepare(gid, self._name, operations, written, deadline)
-        except MeshError:
-            await self._abort_both(gid)
-            raise
-        return _by_id(operations, votes)
+        return _Attempt({**prepared.refused, **prepared.results})
 
     async def _decide(self, gid: str, deadline: Deadline) -> Outcome:
         """Commits the second branch. Raises InDoubt if it is unknown whether it has."""
@@ -254,36 +150,3 @@ class Coordinator:
             log.warning("leave_commit_to_recovery", gid=gid, reason=error.reason)
             return
         self._done.add(gid)
-
-    async def _abort_both(self, gid: str) -> None:
-        """The first is aborted only when the second can no longer be committed."""
-        if await self._abort(self._second, gid):
-            await self._abort(self._first, gid)
-
-    async def _abort(self, participant: Ends, gid: str) -> bool:
-        try:
-            await participant.abort(gid, Deadline.after(ABORT_SECONDS))
-        except MeshError as error:
-            log.warning("leave_abort_to_recovery", gid=gid, reason=error.reason)
-            return False
-        return True
-
-
-def _firsts(batch: Sequence[OperationPair]) -> list[Operation[object]]:
-    return [Operation(pair.id, pair.first) for pair in batch]
-
-
-def _by_id(
-    operations: Sequence[Operation[object]], votes: Sequence[Vote[object]]
-) -> Mapping[str, Vote[object]]:
-    return {operation.id: vote for operation, vote in zip(operations, votes, strict=True)}
-
-
-def _refusals(votes: Mapping[str, Vote[object]]) -> dict[str, Answer]:
-    return {pair_id: vote for pair_id, vote in votes.items() if isinstance(vote, No)}
-
-
-def _result(votes: Mapping[str, Vote[object]], pair: OperationPair) -> object:
-    vote = votes[pair.id]
-    assert isinstance(vote, Yes), "what was committed was voted for"
-    return vote.result

@@ -35,9 +35,10 @@ from mesh.errors import (
 )
 from mesh.postgres.clock_offset import DatabaseClockDiffers
 from mesh.tracing import begin_trace, current_traceparent
-from mesh.txn.coordinator import Answer, Coordinator, OperationPair
+from mesh.txn.coordinator import Coordinator
 from mesh.txn.metrics import TransactionMetrics
 from mesh.txn.model import BUSY, MAX_OPERATIONS, No
+from mesh.txn.sides import Answer, OperationPair
 
 MAX_IN_FLIGHT = 1
 MAX_WAITING = 4096

@@ -22,7 +22,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from mesh.errors import Aborted
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import UNIQUE_VIOLATION, Database
-from mesh.txn.missing_rows import with_missing_rows
+from mesh.postgres.missing_rows import with_missing_rows
+from mesh.postgres.pipelined_cursor import PipelinedCursor
 from mesh.txn.model import (
     FORGET_LIMIT,
     GID_MAX_AGE_SECONDS,
@@ -40,7 +41,6 @@ from mesh.txn.model import (
     check_operations,
     gid_age_seconds,
 )
-from mesh.txn.pipelined_cursor import PipelinedCursor
 from mesh.txn.redo import redo
 from mesh.txn.retention import RETENTION_SECONDS, forget_old_gids
 

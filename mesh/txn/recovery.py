@@ -14,11 +14,12 @@ import structlog
 from mesh.deadlines import Deadline
 from mesh.errors import Aborted, DeadlineExceeded, MeshError, ResourceExhausted, Unavailable
 from mesh.failpoints import Failpoint, no_failpoint
-from mesh.txn.coordinator import Coordinator, FirstParticipantClient
+from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog
 from mesh.txn.model import RECOVERY_AGE_SECONDS, BranchLost, Outcome
 from mesh.txn.participant import Participant
 from mesh.txn.redo import commit_or_redo
+from mesh.txn.sides import FirstParticipantClient
 
 STEP_SECONDS = 3.0
 ROUNDS_BETWEEN_CLEANUPS = 600

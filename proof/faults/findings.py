@@ -24,7 +24,7 @@ class Check(StrEnum):
     OUTCOMES = "both branches of a gid have its decision's outcome"
     PREPARED = "prepared branches and open decisions end within a bound"
     REPEATS = "a repeated idempotency key gives its first answer, byte for byte"
-    READER = "gacha first, account second: no pull without its debit"
+    READER = "account first, gacha second: no debit without its pull"
     SETTLED = "a repeated request gets its outcome within a bound"
     SESSIONS = "a repeated refresh keeps the session, and returns what is stored"
     ANSWERS = "no valid request is called invalid"

@@ -19,8 +19,8 @@ SEED = 7
 
 CAUGHT_BY = {
     "duplicates_unchecked": Check.REPEATS,
-    "gacha_committed_first": Check.READER,
-    "decision_after_commit": Check.SAME_SET,
+    "account_committed_first": Check.READER,
+    "operations_not_kept": Check.SAME_SET,
     "guarantees_not_kept": Check.FAIRNESS,
     "repeats_taken_for_thefts": Check.SESSIONS,
 }

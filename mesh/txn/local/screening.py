@@ -14,7 +14,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
-from mesh.txn.missing_rows import with_missing_rows
+from mesh.postgres.missing_rows import with_missing_rows
 from mesh.txn.model import No, Operation
 
 SCREENING_SECONDS = 10.0
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 Screen = Callable[[Sequence[Operation[object]]], Awaitable[Mapping[str, No]]]
 """Returns the operations that the participant would refuse now, by id. Applies none of them, but
-commits the rows that are missing for them, as a branch does (`mesh.txn.missing_rows`)."""
+commits the rows that are missing for them, as a branch does (`mesh.postgres.missing_rows`)."""
 
 
 async def _no_screen(operations: Sequence[Operation[object]]) -> Mapping[str, No]:

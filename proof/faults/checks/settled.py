@@ -30,10 +30,8 @@ PREPARED = """
 SELECT gid FROM pg_prepared_xacts WHERE database = current_database()
   AND gid LIKE current_database() || '/%'
 """
-OPEN_DECISIONS = "SELECT gid FROM tx_decision WHERE outcome = 'commit' AND done_at IS NULL"
-
+OPEN_DECISIONS = "SELECT gid FROM tx_decision"
 COMMITTED = "SELECT gid FROM tx_branch WHERE NOT aborted"
-DECIDED = "SELECT gid FROM tx_decision WHERE outcome = 'commit'"
 
 PULLS_WITH_ITEMS = """
 SELECT pull_id::text, user_id::text, count,
@@ -122,23 +120,21 @@ def _digest(mesh: Mesh, side: str, statement: str) -> Row:
 
 
 def _outcomes(mesh: Mesh) -> Iterator[str]:
-    decided = _digest(mesh, "gacha", DECIDED)
-    for side in SIDES:
-        if _digest(mesh, side, COMMITTED) == decided:
-            continue
-        committed = set(query(mesh, side, COMMITTED))
-        to_commit = set(query(mesh, "gacha", DECIDED))
-        if undecided := sorted(committed - to_commit):
-            yield f"{len(undecided)} committed at {side}_svc undecided: {undecided[:SHOWN]}"
-        if undone := sorted(to_commit - committed):
-            yield f"{len(undone)} decided, not committed at {side}_svc: {undone[:SHOWN]}"
+    """What was committed at gacha_svc was decided to be, and nothing else."""
+    if _digest(mesh, "account", COMMITTED) == _digest(mesh, "gacha", COMMITTED):
+        return
+    committed, decided = (set(query(mesh, side, COMMITTED)) for side in SIDES)
+    if undecided := sorted(committed - decided):
+        yield f"{len(undecided)} committed at account_svc undecided: {undecided[:SHOWN]}"
+    if undone := sorted(decided - committed):
+        yield f"{len(undone)} decided, not committed at account_svc: {undone[:SHOWN]}"
 
 
 def _unrequested(mesh: Mesh, history: History) -> Iterator[str]:
     for side, statement in (
         ("gacha", "SELECT pull_id::text FROM pull"),
         ("gacha", "SELECT intent_id::text FROM gift"),
-        ("account", "SELECT operation_id::text FROM ledger WHERE kind = 'pull'"),
+        ("account", "SELECT operation_id::text FROM ledger WHERE kind IN ('pull', 'owed_pull')"),
         ("account", "SELECT intent_id::text FROM purchase"),
     ):
         unrequested = {operation for (operation,) in query(mesh, side, statement)}
@@ -183,15 +179,14 @@ def in_parts(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
 
 
 class Reader:
-    """Reads gacha first and account second, at any time, as a client may."""
+    """Reads account first and gacha second, at any time, as a client may."""
 
     RECENT = """
-    SELECT pull_id::text, user_id::text, cost FROM pull
-    WHERE created_at > now() - interval '120 seconds'
-    """
-    THEIR_DEBITS = """
     SELECT operation_id::text, user_id::text, -amount FROM ledger
-    WHERE kind = 'pull' AND operation_id = ANY(%s::uuid[])
+    WHERE kind IN ('pull', 'owed_pull') AND created_at > now() - interval '120 seconds'
+    """
+    THEIR_PULLS = """
+    SELECT pull_id::text, user_id::text, cost FROM pull WHERE pull_id = ANY(%s::uuid[])
     """
 
     def __init__(self, mesh: Mesh, findings: Findings) -> None:
@@ -200,14 +195,14 @@ class Reader:
         self.read_count = 0
 
     def read_once(self) -> None:
-        """Reports every pull without its debit; skipped while a database is down."""
+        """Reports every debit without its pull; skipped while a database is down."""
         try:
-            pulls = set(query(self._mesh, "gacha", self.RECENT))
-            new = pulls - self._seen
-            debits = fetch(self._mesh, "account", self.THEIR_DEBITS, [str(row[0]) for row in new])
+            debits = set(query(self._mesh, "account", self.RECENT))
+            new = debits - self._seen
+            pulls = fetch(self._mesh, "gacha", self.THEIR_PULLS, [str(row[0]) for row in new])
         except psycopg2.Error:
             return
         self.read_count += 1
-        self._seen = pulls
-        for pull in sorted(new - set(debits)):
-            self._findings.add(Check.READER, f"a pull without its debit: {pull}")
+        self._seen = debits
+        for debit in sorted(new - set(pulls)):
+            self._findings.add(Check.READER, f"a debit without its pull: {debit}")

@@ -60,7 +60,7 @@ ABORT_POINTS = tuple(
 PROVOCATIONS: Mapping[str, tuple[str, Action]] = {
     **dict.fromkeys(ABORT_POINTS, ("gacha.before_prepare", Action.ERROR)),
     **dict.fromkeys(failpoints.OF_BRANCH_RECOVERY, ("coordinator.before_decision", Action.CRASH)),
-    **dict.fromkeys(failpoints.OF_DECISION_RECOVERY, ("coordinator.between_commits", Action.CRASH)),
+    **dict.fromkeys(failpoints.OF_DECISION_RECOVERY, ("coordinator.after_decision", Action.CRASH)),
 }
 """By point: the fault that makes a run reach it. A run reaches all other points by itself."""
 
@@ -225,7 +225,7 @@ def _lose_branches(context: InjectionContext) -> bool:
         prepared.execute("SELECT gid FROM pg_prepared_xacts WHERE starts_with(gid, 'account/')")
         for (branch,) in prepared.fetchall():
             gid = branch.removeprefix("account/")
-            decided.execute("SELECT FROM tx_decision WHERE gid = %s AND outcome = 'commit'", (gid,))
+            decided.execute("SELECT FROM tx_decision WHERE gid = %s", (gid,))
             if decided.rowcount:
                 with contextlib.suppress(psycopg2.ProgrammingError):
                     prepared.execute("ROLLBACK PREPARED %s", (branch,))

@@ -20,8 +20,8 @@ from mesh.calling.transport import ConnectionBroken, Transport
 from mesh.calls import Metadata
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
-from mesh.txn.coordinator import ParticipantClient
 from mesh.txn.model import Operation, Vote
+from mesh.txn.sides import DecidingParticipantClient
 
 PROTOCOL = "/tx.v1."
 LATE_CALL_SECONDS = 3.0
@@ -147,7 +147,7 @@ class FaultyTransport:
 class FaultyParticipant:
     """A `mesh.txn.local.client.LocalParticipant` that injects the faults as for a remote one."""
 
-    def __init__(self, inner: ParticipantClient, delivery: FaultyDelivery) -> None:
+    def __init__(self, inner: DecidingParticipantClient, delivery: FaultyDelivery) -> None:
         self._inner = inner
         self._delivery = delivery
 
@@ -156,12 +156,15 @@ class FaultyParticipant:
         gid: str,
         coordinator: str,
         operations: Sequence[Operation[object]],
+        first_operations: bytes,
         deadline: Deadline,
     ) -> Sequence[Vote[object]]:
         return await self._carry(
             "Prepare",
             deadline,
-            lambda within: self._inner.prepare(gid, coordinator, operations, within),
+            lambda within: self._inner.prepare(
+                gid, coordinator, operations, first_operations, within
+            ),
         )
 
     async def commit(self, gid: str, deadline: Deadline) -> None:

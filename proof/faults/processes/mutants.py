@@ -4,6 +4,7 @@ A mutant is installed in every process when it starts, and in the databases befo
 second defence hides the broken rule, another mutant also removes that defence, and says so.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +13,12 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain import sessions
 from mesh.deadlines import Deadline
+from mesh.errors import MeshError
 from mesh.txn import participant as participant_module
-from mesh.txn.coordinator import Coordinator
+from mesh.txn.coordinator import COMMIT_SECONDS, Coordinator
 from mesh.txn.decisions import DecisionLog
-from mesh.txn.model import Outcome
+from mesh.txn.local.client import LocalParticipant
+from mesh.txn.model import Operation, Outcome, Vote
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery
 from proof.faults.processes.draw_mutants import (
@@ -29,8 +32,6 @@ from proof.faults.processes.money_mutants import (
     leases_unchecked,
     reversals_taken_again,
 )
-
-DECIDE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +52,12 @@ def abort_by_age() -> None:
     BranchRecovery._settle = settle  # type: ignore[method-assign]
 
 
-def resolve_without_row() -> None:
-    whole_decide = DecisionLog.decide
-
-    async def decide(
-        self: DecisionLog, gid: str, wanted: Outcome, first_operations: bytes | None = None
-    ) -> Outcome:
-        if wanted is Outcome.COMMIT:
-            return await whole_decide(self, gid, wanted, first_operations)
+def resolve_ends_no_branch() -> None:
+    async def resolve(self: DecisionLog, gid: str) -> Outcome:
         stands = {decision.gid: decision.outcome for decision in await self.list_decisions([gid])}
         return stands.get(gid, Outcome.ABORT)
 
-    DecisionLog.decide = decide  # type: ignore[method-assign]
+    DecisionLog.resolve = resolve  # type: ignore[method-assign]
 
 
 def nothing() -> None:
@@ -77,23 +72,42 @@ def gid_not_consumed() -> None:
     )
 
 
-def decision_after_commit() -> None:
-    whole_decide, whole_commit = Coordinator._decide, Coordinator._commit_both
+def account_committed_first() -> None:
+    whole_decide = Coordinator._decide
 
-    kept: dict[str, bytes] = {}
-
-    async def decide(
-        self: Coordinator, gid: str, first_operations: bytes, deadline: Deadline
-    ) -> Outcome:
-        kept[gid] = first_operations
-        return Outcome.COMMIT
-
-    async def commit_both(self: Coordinator, gid: str) -> None:
-        await whole_commit(self, gid)
-        await whole_decide(self, gid, kept.pop(gid), Deadline.after(DECIDE_SECONDS))
+    async def decide(self: Coordinator, gid: str, deadline: Deadline) -> Outcome:
+        with contextlib.suppress(MeshError):
+            await self._first.commit(gid, Deadline.after(COMMIT_SECONDS))
+        self._failpoint("coordinator.before_decision")
+        return await whole_decide(self, gid, deadline)
 
     Coordinator._decide = decide  # type: ignore[method-assign]
-    Coordinator._commit_both = commit_both  # type: ignore[method-assign]
+
+
+def loss_taken_for_commit() -> None:
+    whole_decide = Coordinator._decide
+
+    async def decide(self: Coordinator, gid: str, deadline: Deadline) -> Outcome:
+        await whole_decide(self, gid, deadline)
+        return Outcome.COMMIT
+
+    Coordinator._decide = decide  # type: ignore[method-assign]
+
+
+def operations_not_kept() -> None:
+    whole_prepare = LocalParticipant.prepare
+
+    async def prepare(
+        self: LocalParticipant,
+        gid: str,
+        coordinator: str,
+        operations: Sequence[Operation[object]],
+        first_operations: bytes | None,
+        deadline: Deadline,
+    ) -> Sequence[Vote[object]]:
+        return await whole_prepare(self, gid, coordinator, operations, None, deadline)  # type: ignore[arg-type]
+
+    LocalParticipant.prepare = prepare  # type: ignore[method-assign]
 
 
 class _Blind:
@@ -109,26 +123,13 @@ class _Blind:
 
 
 def tag_unchecked() -> None:
+    operations_not_kept()
     whole_prepare = Participant._prepare_open
 
     def prepare(self: Participant[Any, Any], cursor: Cursor, gid: str, operations: Any) -> Any:
         return whole_prepare(self, _Blind(cursor), gid, operations)  # type: ignore[arg-type]
 
     Participant._prepare_open = prepare  # type: ignore[method-assign]
-
-
-def gacha_committed_first() -> None:
-    whole_commit = Coordinator._commit_both
-
-    async def commit_both(self: Coordinator, gid: str) -> None:
-        first: Any = self._first
-        self._first, self._second = self._second, first  # type: ignore[assignment]
-        try:
-            await whole_commit(self, gid)
-        finally:
-            self._first, self._second = first, self._first
-
-    Coordinator._commit_both = commit_both  # type: ignore[method-assign]
 
 
 def repeats_taken_for_thefts() -> None:
@@ -169,11 +170,11 @@ MUTANTS: Mapping[str, Mutant] = {
     "abort_by_age": Mutant(
         "recovery rolls back old branches without calling Resolve",
         abort_by_age,
-        ["coordinator.between_commits crash", "coordinator.after_decision crash"],
+        ["coordinator.after_decision crash"],
     ),
-    "resolve_without_row": Mutant(
-        "Resolve answers abort if there is no decision, and does not store the abort",
-        resolve_without_row,
+    "resolve_ends_no_branch": Mutant(
+        "Resolve answers abort if nothing is committed, and leaves the deciding branch as it is",
+        resolve_ends_no_branch,
         ["coordinator.before_decision stall"],
     ),
     "account_duplicates_unchecked": Mutant(
@@ -243,20 +244,26 @@ MUTANTS: Mapping[str, Mutant] = {
         gid_not_consumed,
         ["Prepare repeated"],
     ),
-    "decision_after_commit": Mutant(
-        "the decision is written after both branches have committed",
-        decision_after_commit,
-        ["coordinator.between_commits crash"],
+    "account_committed_first": Mutant(
+        "the coordinator commits account_svc before gacha_svc, and so before the decision",
+        account_committed_first,
+        ["coordinator.before_decision stall"],
+    ),
+    "loss_taken_for_commit": Mutant(
+        "a coordinator whose branch was rolled back meanwhile takes it for committed",
+        loss_taken_for_commit,
+        ["coordinator.before_decision stall"],
+    ),
+    "operations_not_kept": Mutant(
+        "a decision does not keep the debits, so that a lost one cannot be made again",
+        operations_not_kept,
+        ["branches of account lost"],
     ),
     "tag_unchecked": Mutant(
-        "PREPARE's tag is not checked, in a transaction in which a statement failed",
+        "PREPARE's tag is not checked, in a transaction in which a statement failed, and no "
+        "debits are kept to make up for it",
         tag_unchecked,
         ["gacha.overlook overlook", "account.overlook overlook"],
-    ),
-    "gacha_committed_first": Mutant(
-        "the coordinator commits gacha_svc before account_svc",
-        gacha_committed_first,
-        ["coordinator.between_commits stall"],
     ),
     "asked_again_under_another_key": Mutant(
         "a charge whose reply was lost is requested again with another key",

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from proof.invariants import broken_invariants, pulls_without_debit, query
+from proof.invariants import broken_invariants, debits_without_pull, query
 from proof.load.pull_load import PullLoad, Settled
 from proof.stack import Mesh
 
@@ -37,7 +37,7 @@ async def test_killed_under_load_nothing_is_lost(mesh: Mesh, names: Sequence[str
         for _ in range(ROUNDS):
             await asyncio.sleep(LOAD_SECONDS_BETWEEN)
             await asyncio.gather(*(asyncio.to_thread(mesh.kill_process, name) for name in names))
-            assert await asyncio.to_thread(pulls_without_debit, mesh) == []
+            assert await asyncio.to_thread(debits_without_pull, mesh) == []
         await asyncio.sleep(LOAD_SECONDS_BETWEEN)
         load.stop()
         await running

@@ -142,9 +142,11 @@ class Side(ABC):
             return votes
         if self.fails_inside:
             self.fails_inside = False
-            if "tag unchecked" in self.mutants:
+            if "tag unchecked and nothing kept" in self.mutants:
                 return votes
             raise Aborted("PREPARE was answered with ROLLBACK", reason="NOT_PREPARED")
+        if self.mutants & {"nothing kept", "tag unchecked and nothing kept"}:
+            first_operations = None
         self.prepared[gid] = Prepared(now, facts, first_operations)
         return votes
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
@@ -22,9 +23,13 @@ class CommitsFirstFirst(Coordinator):
 class AbortsFirstFirst(Coordinator):
     """Aborts the first branch while the second may still be committed."""
 
-    async def _abort_both(self, gid: str) -> None:
-        await self._abort(self._first, gid)
-        await self._abort(self._second, gid)
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._branches.abort = self._abort_first  # type: ignore[method-assign]
+
+    async def _abort_first(self, gid: str) -> None:
+        await self._branches._abort(self._first, gid)
+        await self._branches._abort(self._second, gid)
 
 
 class TakesLossForCommit(Coordinator):
@@ -69,7 +74,9 @@ MUTANTS: Sequence[Mutant] = (
     Mutant("resolve ends no branch"),
     Mutant("no duplicate check"),
     Mutant("gid not consumed"),
-    Mutant("tag unchecked"),
+    # A redo would make up for it.
+    Mutant("tag unchecked and nothing kept"),
+    Mutant("nothing kept", dialogue="a_lost_branch"),
     Mutant("lost debits refused", dialogue="a_lost_branch_that_cannot_be_paid"),
     Mutant("first committed first", CommitsFirstFirst),
     Mutant("first aborted first", AbortsFirstFirst, dialogue="late_copies_in_a_broken_abort"),

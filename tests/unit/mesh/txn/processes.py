@@ -9,12 +9,14 @@ from typing import Any
 
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
-from mesh.txn.coordinator import Answer, Coordinator, OperationPair
+from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog, LogPosition
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import Branch, Operation, Outcome, Vote
-from mesh.txn.participant import RETENTION_SECONDS, Participant
+from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery
+from mesh.txn.retention import RETENTION_SECONDS
+from mesh.txn.sides import Answer, OperationPair
 from tests.unit.mesh.txn.databases import Body, Log, Side
 from tests.unit.mesh.txn.wire import Wire
 
@@ -200,13 +202,19 @@ class GachaProcess(Process):
         first: Side,
         second: Side,
         token: Callable[[], str],
+        timer: Now,
         coordinator_class: type[Coordinator],
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
         account = FirstClient(self, first)
         coordinator = coordinator_class(
-            self.name, account, DecidingClient(self, second), clock=self.clock, token=token
+            self.name,
+            account,
+            DecidingClient(self, second),
+            clock=self.clock,
+            timer=timer,
+            token=token,
         )
         self._group_commit = GroupCommit(coordinator, jitter=lambda: 0.5)
         self._branches = BranchRecovery(

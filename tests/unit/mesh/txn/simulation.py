@@ -7,8 +7,9 @@ from itertools import count
 
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
-from mesh.txn.coordinator import Committed, Coordinator, OperationPair
+from mesh.txn.coordinator import Coordinator
 from mesh.txn.model import DUPLICATE
+from mesh.txn.sides import Committed, OperationPair
 from tests.unit.mesh.txn.databases import AccountSide, Body, GachaSide, Log
 from tests.unit.mesh.txn.loop import HandDrivenLoop
 from tests.unit.mesh.txn.processes import AccountProcess, GachaProcess, Process
@@ -170,6 +171,7 @@ class Simulation:
             self.account,
             self.gacha,
             lambda: f"{next(self._tokens):016x}",
+            self.loop.time,
             self._coordinator_class,
             name=f"gacha_svc-{number}",
             wire=self.wire,

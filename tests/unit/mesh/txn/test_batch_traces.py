@@ -6,9 +6,9 @@ from typing import Any
 
 from mesh.deadlines import Deadline
 from mesh.tracing import begin_trace, current_traceparent
-from mesh.txn.coordinator import OperationPair
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import No
+from mesh.txn.sides import OperationPair
 
 
 class Coordinator:

@@ -10,9 +10,9 @@ import pytest
 
 from mesh.deadlines import Deadline
 from mesh.errors import Internal
-from mesh.txn.coordinator import OperationPair
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import No
+from mesh.txn.sides import OperationPair
 
 
 class Coordinator:
