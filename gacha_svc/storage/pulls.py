@@ -14,6 +14,7 @@ from gacha_svc.domain.draw import DrawnItem
 from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.pulls import Draw, Holding, Pull, PullRecord
 from gacha_svc.domain.rarities import Rarity
+from mesh.postgres.pipelined_cursor import execute_soon
 from mesh.postgres.sql_arrays import array_of_plain, array_of_text
 
 MAKE_ROWS_TIMEOUT_MS = 200
@@ -86,9 +87,11 @@ def record(
     draw_counts: Mapping[CountKey, int],
 ) -> None:
     """Stores the pulls with their items and seeds, and the locked pities and counts after them,
-    and adds the items to the inventories. Each pity gets a new seed. One round trip. A player has
+    and adds the items to the inventories. Each pity gets a new seed. No round trip of its own in a
+    branch, which ends with the next statement. A player has
     one pull at most."""
-    cursor.execute(
+    execute_soon(
+        cursor,
         f"SELECT record_drawn({_RECORD_COLUMNS})",
         [
             *_pity_columns(pities),

@@ -55,8 +55,8 @@ _ALREADY_PREPARED = "42710"
 _NO_SLOT = "53200"
 _GID_KEY = "tx_branch_pkey"
 
-_BEGIN_BRANCH = "BEGIN; SET LOCAL lock_timeout = %s; INSERT INTO tx_branch (gid) VALUES (%s);"
-_KEEP = "INSERT INTO tx_decision (gid, first_operations) VALUES (%s, %s);"
+_BEGIN_BRANCH = "BEGIN; SET LOCAL lock_timeout = %s; INSERT INTO tx_branch (gid) VALUES (%s)"
+_KEEP = "INSERT INTO tx_decision (gid, first_operations) VALUES (%s, %s)"
 
 SCHEMA = """
 CREATE TABLE tx_branch (
@@ -190,9 +190,9 @@ class Participant(Generic[Body, Result]):
     ) -> Sequence[Vote[Result]]:
         self._failpoint("before_branch")
         with cursor.connection.cursor(cursor_factory=PipelinedCursor) as opening:
-            opening.begin_with(_BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid))
+            opening.keep(_BEGIN_BRANCH, (LOCK_TIMEOUT_MS, gid))
             if first_operations is not None:
-                opening.begin_with(_KEEP, (gid, first_operations))
+                opening.keep(_KEEP, (gid, first_operations))
             return self._prepare_open(opening, gid, operations)
 
     def _prepare_open(
