@@ -14,18 +14,18 @@ from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
-from mesh.txn.coordinator import Committed, Coordinator
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import BUSY, No, Vote
-from mesh.txn.participant import Participant
+from mesh.txn.sides import Committed
 from tests.storage.conftest import MakeDatabase, empty
 from tests.storage.txn.transaction_cluster import (
+    IN_TURN,
     TABLE,
-    Local,
     TransactionCluster,
     Wire,
-    WiredLog,
-    apply,
+    WiredFirst,
+    many,
+    run_until_killed,
     work,
 )
 
@@ -44,9 +44,7 @@ async def cluster(databases: tuple[Database, Database]) -> TransactionCluster:
     first, second = databases
     await empty(first)
     await empty(second)
-    return TransactionCluster(
-        first, second, Participant(first, "first", apply), Participant(second, "second", apply)
-    )
+    return TransactionCluster(first, second)
 
 
 async def test_a_transaction_takes_effect_in_both_databases(cluster: TransactionCluster) -> None:
@@ -57,9 +55,8 @@ async def test_a_transaction_takes_effect_in_both_databases(cluster: Transaction
     assert wire.seen == [
         "prepare first",
         "prepare second",
-        "decide commit",
-        "commit first",
         "commit second",
+        "commit first",
     ]
 
 
@@ -77,34 +74,32 @@ async def test_a_refusal_of_either_side_changes_nothing(
 STRIKES = ["message lost", "answer lost", "ended before", "ended after"]
 
 
-@pytest.mark.parametrize(("strike", "at"), list(itertools.product(STRIKES, range(1, 6))))
+@pytest.mark.parametrize("count", [1, IN_TURN])
+@pytest.mark.parametrize(("strike", "at"), list(itertools.product(STRIKES, range(1, 5))))
 async def test_both_databases_agree_after_any_loss_or_crash(
-    cluster: TransactionCluster, strike: str, at: int
+    cluster: TransactionCluster, strike: str, at: int, count: int
 ) -> None:
-    asked = work()
+    batch = many(count)
+    ids = {pair.id for pair in batch}
     wire = Wire(strike_at=at, strike=strike)
-    caller = asyncio.create_task(cluster.group_commit(wire).submit(asked, Deadline.after(3)))
-    killed = asyncio.create_task(wire.ended.wait())
-    await asyncio.wait({caller, killed}, return_when=asyncio.FIRST_COMPLETED)
-    killed.cancel()
-    answer = caller.exception() or caller.result() if caller.done() else None
-    caller.cancel()
+    running = asyncio.create_task(cluster.coordinator(wire).run(batch, Deadline.after(3)))
+    answers = await run_until_killed(running, wire)
     assert len(wire.seen) >= at, "the strike came"
     await cluster.recover()
     first, second = await cluster.applied()
     assert first == second
     assert await cluster.prepared_count() == 0
-    if isinstance(answer, Committed):
-        assert first == {asked.id}
-    decided = "decide commit" in wire.seen[: at - 1] or (
-        wire.seen[at - 1] == "decide commit" and strike.endswith(("answer lost", "after"))
+    assert await cluster.decisions.open_gids() == []
+    is_decided = "commit second" in wire.seen[: at - 1] or (
+        wire.seen[at - 1] == "commit second" and strike in ("answer lost", "ended after")
     )
-    if decided:
-        assert first == {asked.id}, "what was decided is done"
-    # The caller retries with the same operation, like a retry with the same idempotency key.
-    again = await cluster.group_commit(Wire()).submit(asked, Deadline.after(5))
-    assert again == (No("DUPLICATE") if first else Committed("player", "player"))
-    assert await cluster.applied() == ({asked.id}, {asked.id})
+    if answers is not None or is_decided:
+        assert first == ids, "what was decided, or answered, is done"
+    # The caller retries with the same operations, like retries with the same idempotency keys.
+    again = await cluster.coordinator(Wire()).run(batch, Deadline.after(5))
+    expected = No("DUPLICATE") if first else Committed("player", "player")
+    assert again == dict.fromkeys(ids, expected)
+    assert await cluster.applied() == (ids, ids)
 
 
 async def test_a_recoverer_that_is_faster_makes_the_coordinator_start_anew(
@@ -112,7 +107,7 @@ async def test_a_recoverer_that_is_faster_makes_the_coordinator_start_anew(
 ) -> None:
     class Impatient(Wire):
         async def carry(self, name: str, deliver: Callable[[], object]) -> object:
-            if name == "decide commit" and "decide commit" not in self.seen:
+            if name == "commit second" and "commit second" not in self.seen:
                 await cluster.recover()
             return await super().carry(name, deliver)
 
@@ -130,18 +125,27 @@ async def test_a_busy_participant_is_asked_again_until_the_deadline(
 ) -> None:
     answers = iter([[No(BUSY)], [No(BUSY)]])
 
-    class Busy(Local):
+    class Busy(WiredFirst):
         async def prepare(self, *arguments: object) -> Sequence[Vote[object]]:
             votes = next(answers, None)
             return votes if votes else await super().prepare(*arguments)  # type: ignore[arg-type]
 
     wire, asked = Wire(), work()
-    coordinator = Coordinator(
-        "coordinator-1",
-        Busy("first", cluster.first, wire),
-        Local("second", cluster.second, wire),
-        WiredLog(cluster.second_database, wire),
-    )
+    coordinator = cluster.coordinator(wire, Busy(cluster.first, wire))
     assert await GroupCommit(coordinator).submit(asked, Deadline.after(5)) == Committed(
         "player", "player"
     )
+
+
+async def test_the_first_branch_stays_prepared_until_the_second_can_no_longer_be_committed(
+    cluster: TransactionCluster,
+) -> None:
+    """The Abort of the second is lost, so a copy of its Prepare might still come."""
+    wire = Wire(strike_at=3, strike="message lost")
+    answers = await cluster.coordinator(wire).run([work(second="refuse")], Deadline.after(5))
+    assert list(answers.values()) == [No("REFUSED")]
+    assert wire.seen == ["prepare first", "prepare second", "abort second"]
+    assert len(await cluster.first.branches(0)) == 1
+    await cluster.recover()
+    assert await cluster.prepared_count() == 0
+    assert await cluster.applied() == (set(), set())

@@ -5,27 +5,22 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import pytest
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, Internal, ResourceExhausted
 from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
-from mesh.txn.coordinator import Committed, Coordinator, OperationPair
-from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
 from mesh.txn.model import No, Vote
-from mesh.txn.participant import Participant
-from mesh.txn.recovery import BranchRecovery
+from mesh.txn.sides import Committed, OperationPair
 from tests.storage.conftest import MakeDatabase, empty
 from tests.storage.txn.transaction_cluster import (
     TABLE,
-    Local,
     TransactionCluster,
     Wire,
-    WiredLog,
-    apply,
+    WiredFirst,
+    hold_gid,
     many,
     work,
 )
@@ -45,15 +40,13 @@ async def cluster(databases: tuple[Database, Database]) -> TransactionCluster:
     first, second = databases
     await empty(first)
     await empty(second)
-    return TransactionCluster(
-        first, second, Participant(first, "first", apply), Participant(second, "second", apply)
-    )
+    return TransactionCluster(first, second)
 
 
 async def test_work_of_one_player_is_done_one_after_another(cluster: TransactionCluster) -> None:
     running, most = 0, 0
 
-    class Counting(Local):
+    class Counting(WiredFirst):
         async def prepare(self, *arguments: object) -> Sequence[Vote[object]]:
             nonlocal running, most
             running += 1
@@ -66,13 +59,7 @@ async def test_work_of_one_player_is_done_one_after_another(cluster: Transaction
             running -= 1
 
     wire = Wire()
-    coordinator = Coordinator(
-        "coordinator-1",
-        Counting("first", cluster.first, wire),
-        Local("second", cluster.second, wire),
-        WiredLog(cluster.second_database, wire),
-    )
-    group_commit = GroupCommit(coordinator)
+    group_commit = GroupCommit(cluster.coordinator(wire, Counting(cluster.first, wire)))
     answers = await asyncio.gather(
         *(group_commit.submit(work(), Deadline.after(10)) for _ in range(8))
     )
@@ -186,16 +173,12 @@ async def test_work_whose_deadline_passed_in_the_queue_is_not_begun(
 async def test_a_branch_that_cannot_be_settled_holds_up_no_other(
     cluster: TransactionCluster,
 ) -> None:
-    def prepare_by_hand(cursor: Cursor) -> None:
-        cursor.execute("BEGIN; INSERT INTO applied VALUES (gen_random_uuid(), 'x')")
-        cursor.execute("PREPARE TRANSACTION 'first/no gid'")
-
-    await cluster.first_database.autocommit(prepare_by_hand)
-    wire = Wire(strike_at=2, strike="ended before")
-    caller = asyncio.create_task(cluster.group_commit(wire).submit(work(), Deadline.after(3)))
-    await wire.ended.wait()
-    caller.cancel()
-
-    decisions = DecisionLog(cluster.second_database)
-    await BranchRecovery(cluster.first, decisions, commits=True, min_age_seconds=0).run_once()
-    assert [branch.gid for branch in await cluster.first.branches(0)] == ["no gid"]
+    for _ in range(2):
+        wire = Wire(strike_at=2, strike="ended before")
+        caller = asyncio.create_task(cluster.group_commit(wire).submit(work(), Deadline.after(3)))
+        await wire.ended.wait()
+        caller.cancel()
+    stuck, _ = await cluster.first.branches(0)
+    await hold_gid(cluster.second_database, stuck.gid)
+    await cluster.branch_recovery(follows=True).run_once()
+    assert await cluster.first.branches(0) == [stuck]

@@ -1,5 +1,6 @@
 """Every failpoint of the protocol is reached, and an error at it is survived."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 
@@ -12,9 +13,16 @@ from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import failpoints
 from mesh.txn import participant as branches
-from mesh.txn.participant import Participant
 from tests.storage.conftest import MakeDatabase, empty
-from tests.storage.txn.transaction_cluster import TABLE, TransactionCluster, Wire, apply, work
+from tests.storage.txn.transaction_cluster import (
+    IN_TURN,
+    TABLE,
+    TransactionCluster,
+    Wire,
+    many,
+    run_until_killed,
+    work,
+)
 
 POINTS = (
     *failpoints.of_participant("first"),
@@ -23,7 +31,7 @@ POINTS = (
     *failpoints.OF_BRANCH_RECOVERY,
     *failpoints.OF_DECISION_RECOVERY,
 )
-DECISION, SECOND_COMMIT = 3, 5
+DECISION, FIRST_COMMIT = 3, 4
 """The numbers of these messages in a transaction that goes well."""
 
 Build = Callable[[Failpoint], TransactionCluster]
@@ -44,24 +52,20 @@ async def build(databases: tuple[Database, Database]) -> Build:
     first, second = databases
     await empty(first)
     await empty(second)
-    return lambda failpoint: TransactionCluster(
-        first,
-        second,
-        Participant(first, "first", apply, failpoint=failpoint),
-        Participant(second, "second", apply, failpoint=failpoint),
-        failpoint,
-    )
+    return lambda failpoint: TransactionCluster(first, second, failpoint)
 
 
 async def pass_every_point(cluster: TransactionCluster) -> None:
-    """Runs a transaction that succeeds, one that is refused, and for each outcome one that recovery
-    ends. A failure is left to the next round of recovery."""
-    for strike_at in (0, DECISION, SECOND_COMMIT):
-        wire = Wire(strike_at=strike_at, strike="message lost")
-        with contextlib.suppress(MeshError):
-            await cluster.coordinator(wire).run([work()], Deadline.after(0.3))
+    """Runs a transaction that succeeds, one in turn, one that is refused, and for each outcome one
+    that recovery ends. A failure is left to the next round of recovery."""
+    for strike_at in (0, DECISION, FIRST_COMMIT):
+        wire = Wire(strike_at=strike_at, strike="ended before")
+        run = cluster.coordinator(wire).run([work()], Deadline.after(0.3))
+        await run_until_killed(asyncio.create_task(run), wire)
         with contextlib.suppress(MeshError):
             await cluster.recover()
+    with contextlib.suppress(MeshError):
+        await cluster.coordinator(Wire()).run(many(IN_TURN), Deadline.after(0.3))
     with contextlib.suppress(MeshError):
         await cluster.coordinator(Wire()).run([work(second="refuse")], Deadline.after(0.3))
 

@@ -12,12 +12,12 @@ import psycopg2
 import pytest
 
 from mesh.deadlines import Deadline
-from mesh.errors import Aborted, Internal, InvalidArgument, MeshError
+from mesh.errors import Aborted, Internal, MeshError
 from mesh.postgres.database import Database, LockTimeout
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
-from mesh.txn.coordinator import Coordinator, OperationPair
-from mesh.txn.decisions import DECIDABLE_SECONDS, DecisionLog
+from mesh.txn.coordinator import Coordinator
+from mesh.txn.decisions import DecisionLog
 from mesh.txn.local.client import LocalParticipant
 from mesh.txn.model import (
     GID_MAX_AGE_SECONDS,
@@ -30,14 +30,13 @@ from mesh.txn.model import (
     new_gid,
 )
 from mesh.txn.participant import Participant
-from mesh.txn.recovery import BranchRecovery
+from mesh.txn.sides import OperationPair
 from tests.storage.conftest import MakeDatabase, empty
 from tests.storage.txn.transaction_cluster import (
     TABLE,
-    Local,
     TransactionCluster,
     Wire,
-    WiredLog,
+    WiredFirst,
     apply,
     work,
 )
@@ -59,14 +58,12 @@ async def cluster(databases: tuple[Database, Database]) -> TransactionCluster:
     first, second = databases
     await empty(first)
     await empty(second)
-    return TransactionCluster(
-        first, second, Participant(first, "first", apply), Participant(second, "second", apply)
-    )
+    return TransactionCluster(first, second)
 
 
 @pytest.fixture
 def decisions(cluster: TransactionCluster) -> DecisionLog:
-    return DecisionLog(cluster.second_database)
+    return cluster.decisions
 
 
 def gid(age_seconds: float = 0.0) -> str:
@@ -76,7 +73,8 @@ def gid(age_seconds: float = 0.0) -> str:
 async def prepare(cluster: TransactionCluster, name: str, *sides: str) -> Operation[str]:
     operation = Operation(work().id, "player")
     for side in sides or ("first", "second"):
-        await getattr(cluster, side).prepare(name, time.time() + 10, [operation])
+        kept = (b"debits",) if side == "second" else ()
+        await getattr(cluster, side).prepare(name, time.time() + 10, [operation], *kept)
     return operation
 
 
@@ -94,60 +92,61 @@ async def pass_time(cluster: TransactionCluster, seconds: float) -> None:
         )
     await run_sql(
         cluster.second_database,
-        "UPDATE tx_decision SET decided_at = decided_at - make_interval(secs => %s),"
-        " done_at = done_at - make_interval(secs => %s)",
-        seconds,
+        "UPDATE tx_decision SET decided_at = decided_at - make_interval(secs => %s)",
         seconds,
     )
 
 
-async def clean_up(cluster: TransactionCluster, decisions: DecisionLog) -> None:
+async def clean_up(cluster: TransactionCluster) -> None:
     before = cluster.first.forgettable_before()
-    open_gids = await decisions.open_gids()
+    open_gids = await cluster.decisions.open_gids()
     await cluster.first.forget_old_gids(before, open_gids)
     await cluster.second.forget_old_gids(before, open_gids)
-    await decisions.forget_old()
 
 
-async def standing(cluster: TransactionCluster) -> set[str]:
+async def known(database: Database) -> set[str]:
     def select(cursor: psycopg2.extensions.cursor) -> set[str]:
-        cursor.execute("SELECT gid FROM tx_decision")
+        cursor.execute("SELECT gid FROM tx_branch")
         return {name for (name,) in cursor.fetchall()}
 
-    return await cluster.second_database.autocommit(select)
+    return await database.autocommit(select)
 
 
-async def test_a_resolve_and_a_wish_to_commit_choose_one_outcome_however_they_race(
-    decisions: DecisionLog,
+async def test_an_open_decision_is_kept_however_long_the_first_database_is_down(
+    cluster: TransactionCluster, decisions: DecisionLog
 ) -> None:
-    for _ in range(10):
-        name = gid()
-        wishes = [
-            *(decisions.resolve(name) for _ in range(3)),
-            *(decisions.decide(name, Outcome.COMMIT, b"debits") for _ in range(3)),
-        ]
-        outcomes = set(await asyncio.gather(*wishes))
-        assert len(outcomes) == 1
-        kept = await decisions.operations(name)
-        assert kept == (b"debits" if outcomes == {Outcome.COMMIT} else None)
+    name = gid()
+    operation = await prepare(cluster, name)
+    await cluster.second.commit(name)
+    await pass_time(cluster, DAY + HOUR)
+    await clean_up(cluster)
+    assert await decisions.open_gids() == [name]
+    assert await decisions.operations(name) == b"debits"
+    assert await decisions.resolve(name) is Outcome.COMMIT
+    await cluster.first.commit(name)
+    await decisions.mark_done([name])
+    await clean_up(cluster)
+    assert await decisions.operations(name) is None
+    assert await known(cluster.second_database) == set()
+    assert await cluster.applied() == ({operation.id}, {operation.id})
 
 
-async def test_a_decision_is_kept_an_hour_after_it_was_done_and_not_after_it_was_made(
+async def test_a_decision_that_is_done_is_told_for_a_day(
     cluster: TransactionCluster, decisions: DecisionLog
 ) -> None:
     name = gid()
     await prepare(cluster, name)
-    await decisions.decide(name, Outcome.COMMIT, b"debits")
-    await pass_time(cluster, DAY + HOUR)  # a database was down
-    await clean_up(cluster, decisions)
-    assert await decisions.open_gids() == [name]
-    await cluster.recover_commits(name)
+    await cluster.second.commit(name)
+    await cluster.first.commit(name)
     await decisions.mark_done([name])
-    await clean_up(cluster, decisions)
-    assert await decisions.resolve(name) is Outcome.COMMIT, "whoever asked just before is told"
-    await pass_time(cluster, HOUR + 1)
-    await clean_up(cluster, decisions)
-    assert await standing(cluster) == set()
+    await pass_time(cluster, DAY - HOUR)
+    await clean_up(cluster)
+    assert await decisions.resolve(name) is Outcome.COMMIT
+    (told,) = await decisions.list_decisions([name])
+    assert (told.outcome, told.is_open) == (Outcome.COMMIT, False)
+    await pass_time(cluster, 2 * HOUR)
+    await clean_up(cluster)
+    assert await decisions.list_decisions([name]) == []
 
 
 async def test_a_gid_stays_known_while_its_decision_is_open_however_old_its_branch(
@@ -155,31 +154,44 @@ async def test_a_gid_stays_known_while_its_decision_is_open_however_old_its_bran
 ) -> None:
     name = gid()
     await prepare(cluster, name)
-    await decisions.decide(name, Outcome.COMMIT, b"debits")
-    await cluster.first.commit(name)
     await cluster.second.commit(name)
+    await cluster.first.commit(name)
     await pass_time(cluster, 2 * DAY)
-    await clean_up(cluster, decisions)
-    # The recoverer died before it marked the decision as done; another one repeats both.
+    await clean_up(cluster)
+    # The recoverer died before it marked the decision as done; another one repeats its Commit.
     await cluster.first.commit(name)
     await cluster.second.commit(name)
     await decisions.mark_done([name])
-    await clean_up(cluster, decisions)
-    with pytest.raises(BranchLost):
-        await cluster.second.commit(name)
+    await clean_up(cluster)
+    for side in (cluster.first, cluster.second):
+        with pytest.raises(BranchLost):
+            await side.commit(name)
 
 
 async def test_a_cleanup_that_comes_a_day_late_forgets_no_gid_that_it_has_not_heard_of(
     cluster: TransactionCluster, decisions: DecisionLog
 ) -> None:
-    before, open_gids = cluster.second.forgettable_before(), await decisions.open_gids()
+    before, open_gids = cluster.first.forgettable_before(), await decisions.open_gids()
     name = gid()
     await prepare(cluster, name)
-    await decisions.decide(name, Outcome.COMMIT, b"debits")
-    await cluster.recover_commits(name)
-    # A day passes. For the running cleanup this is as if it had started earlier.
-    await cluster.second.forget_old_gids(before, open_gids)
     await cluster.second.commit(name)
+    await cluster.first.commit(name)
+    await decisions.mark_done([name])
+    # A day passes. For the running cleanup this is as if it had started earlier.
+    for side in (cluster.first, cluster.second):
+        await side.forget_old_gids(before, open_gids)
+        await side.commit(name)
+
+
+async def test_the_deciding_database_keeps_an_open_gid_that_the_cleanup_was_not_told(
+    cluster: TransactionCluster,
+) -> None:
+    name = gid()
+    await prepare(cluster, name)
+    await cluster.second.commit(name)
+    await pass_time(cluster, 2 * DAY)
+    await cluster.second.forget_old_gids(cluster.second.forgettable_before(), [])
+    assert await known(cluster.second_database) == {name}
 
 
 async def test_recovery_tells_the_cleanup_which_gids_are_open(
@@ -187,42 +199,50 @@ async def test_recovery_tells_the_cleanup_which_gids_are_open(
 ) -> None:
     kept, gone = gid(), gid()
     for name in (kept, gone):
-        await prepare(cluster, name, "first")
-        await decisions.decide(name, Outcome.COMMIT, b"debits")
+        await prepare(cluster, name)
+        await cluster.second.commit(name)
         await cluster.first.commit(name)
     await decisions.mark_done([gone])
     await pass_time(cluster, 2 * DAY)
-    await BranchRecovery(cluster.first, decisions, commits=True).run_once()
-    await cluster.first.commit(kept)
-    with pytest.raises(BranchLost):
-        await cluster.first.commit(gone)
+    for follows in (True, False):
+        await cluster.branch_recovery(follows=follows).run_once()
+    for side in (cluster.first, cluster.second):
+        await side.commit(kept)
+        with pytest.raises(BranchLost):
+            await side.commit(gone)
+
+
+async def test_a_coordinator_that_slept_commits_however_old_its_branches_if_nobody_resolved_them(
+    cluster: TransactionCluster, decisions: DecisionLog
+) -> None:
+    name = gid()
+    operation = await prepare(cluster, name)
+    for database, side in ((cluster.second_database, "second"), (cluster.first_database, "first")):
+        later = Participant(database, side, apply, clock=lambda: time.time() + HOUR)
+        await later.commit(name)
+    assert await decisions.resolve(name) is Outcome.COMMIT
+    assert await cluster.applied() == ({operation.id}, {operation.id})
 
 
 async def test_a_coordinator_that_slept_while_its_abort_was_forgotten_cannot_commit(
     cluster: TransactionCluster, decisions: DecisionLog
 ) -> None:
-    name = gid(age_seconds=HOUR + 10)
+    name = gid()
+    operation = await prepare(cluster, name)
     assert await decisions.resolve(name) is Outcome.ABORT
-    await pass_time(cluster, HOUR + 1)
-    await clean_up(cluster, decisions)
-    assert await standing(cluster) == set()
-    assert await decisions.decide(name, Outcome.COMMIT, b"debits") is Outcome.ABORT
-    assert await decisions.operations(name) is None
-
-
-@pytest.mark.parametrize(
-    ("age_seconds", "outcome"),
-    [
-        (DECIDABLE_SECONDS - 5, Outcome.COMMIT),
-        (DECIDABLE_SECONDS + 1, Outcome.ABORT),
-        (-GID_MAX_AGE_SECONDS, Outcome.COMMIT),
-    ],
-    ids=["slow", "too slow", "a clock that is ahead"],
-)
-async def test_a_gid_can_be_committed_for_a_minute(
-    decisions: DecisionLog, age_seconds: float, outcome: Outcome
-) -> None:
-    assert await decisions.decide(gid(age_seconds), Outcome.COMMIT, b"debits") is outcome
+    await cluster.first.abort(name)
+    await pass_time(cluster, DAY + 1)
+    await clean_up(cluster)
+    assert await known(cluster.second_database) == set()
+    with pytest.raises(BranchLost):
+        await cluster.second.commit(name)
+    later = Participant(
+        cluster.second_database, "second", apply, clock=lambda: time.time() + DAY, decides=True
+    )
+    with pytest.raises(GidExpired):
+        await later.prepare(name, time.time() + 2 * DAY, [operation], b"debits")
+    assert await decisions.open_gids() == []
+    assert await cluster.applied() == (set(), set())
 
 
 async def test_a_branch_of_a_forgotten_abort_is_aborted_after_a_day_down(
@@ -231,12 +251,11 @@ async def test_a_branch_of_a_forgotten_abort_is_aborted_after_a_day_down(
     name = gid()
     await prepare(cluster, name)
     assert await decisions.resolve(name) is Outcome.ABORT
-    await cluster.second.abort(name)
     await pass_time(cluster, DAY + HOUR)
-    await clean_up(cluster, decisions)
-    assert await standing(cluster) == set()
+    await clean_up(cluster)
+    assert await known(cluster.second_database) == set()
     # The first database is back, with its branch.
-    await BranchRecovery(cluster.first, decisions, commits=True, min_age_seconds=0).run_once()
+    await cluster.branch_recovery(follows=True).run_once()
     assert await cluster.applied() == (set(), set())
     assert await cluster.prepared_count() == 0
 
@@ -246,32 +265,29 @@ async def test_a_resolve_that_comes_after_everything_was_forgotten_undoes_nothin
 ) -> None:
     name = gid()
     operation = await prepare(cluster, name)
-    await decisions.decide(name, Outcome.COMMIT, b"debits")
-    await cluster.recover_commits(name)
+    await cluster.second.commit(name)
+    await cluster.first.commit(name)
     await decisions.mark_done([name])
-    await pass_time(cluster, HOUR + 1)
-    await clean_up(cluster, decisions)
+    await pass_time(cluster, DAY + 1)
+    await cluster.second.forget_old_gids(cluster.second.forgettable_before(), [])
     assert await decisions.resolve(name) is Outcome.ABORT
-    for side in (cluster.first, cluster.second):
-        with pytest.raises(AlreadyCommitted):
-            await side.abort(name)
-    # A day later the gids are deleted too.
-    await pass_time(cluster, DAY)
-    await clean_up(cluster, decisions)
-    for side in (cluster.first, cluster.second):
-        await side.abort(name)
+    with pytest.raises(AlreadyCommitted):
+        await cluster.first.abort(name)
+    # Later the first database forgets the gid too.
+    await clean_up(cluster)
+    await cluster.first.abort(name)
     assert await cluster.applied() == ({operation.id}, {operation.id})
 
 
 @pytest.mark.parametrize("end", ["commit", "abort"])
 async def test_a_prepare_that_comes_after_its_gid_was_forgotten_is_refused_for_its_age(
-    cluster: TransactionCluster, decisions: DecisionLog, end: str
+    cluster: TransactionCluster, end: str
 ) -> None:
     name = gid()
     operation = await prepare(cluster, name, "first")
     await getattr(cluster.first, end)(name)
     await pass_time(cluster, DAY + 1)
-    await clean_up(cluster, decisions)
+    await clean_up(cluster)
     later = Participant(cluster.first_database, "first", apply, clock=lambda: time.time() + DAY + 1)
     with pytest.raises(GidExpired):
         await later.prepare(name, time.time() + 2 * DAY, [operation])
@@ -348,22 +364,14 @@ async def test_several_may_settle_one_branch_at_the_same_time(cluster: Transacti
     assert await cluster.applied() == ({operation.id}, set())
 
 
-@pytest.mark.parametrize("name", ["", "no gid", "c:170000000000:0123456789abcdef"])
-async def test_an_invalid_gid_is_never_decided(decisions: DecisionLog, name: str) -> None:
-    for wanted in Outcome:
-        with pytest.raises(InvalidArgument):
-            await decisions.decide(name, wanted)
-
-
 async def test_a_bug_in_the_coordinators_own_participant_fails_one_work_and_leaves_no_branch(
     cluster: TransactionCluster,
 ) -> None:
     wire = Wire()
     coordinator = Coordinator(
         "coordinator-1",
-        Local("first", cluster.first, wire),
+        WiredFirst(cluster.first, wire),
         LocalParticipant(cluster.second),
-        WiredLog(cluster.second_database, wire),
     )
     asked: OperationPair = replace(work(), second="a NUL that PostgreSQL refuses: \0")
     with pytest.raises(MeshError) as raised:

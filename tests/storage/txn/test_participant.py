@@ -8,7 +8,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted, InvalidArgument
 from mesh.postgres.database import Database, LockTimeout
-from mesh.txn.missing_rows import MAX_ATTEMPTS, RowsMissing
+from mesh.postgres.missing_rows import MAX_ATTEMPTS, RowsMissing
 from mesh.txn.model import (
     AlreadyCommitted,
     BranchLost,

@@ -18,12 +18,11 @@ from mesh.postgres.database import Database
 from mesh.status import from_wire, to_status
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
-from mesh.txn.coordinator import Committed
 from mesh.txn.model import NoPreparedSlot, Operation, new_gid
-from mesh.txn.participant import Participant
+from mesh.txn.sides import Committed
 from proof.postgres_server import PostgresServer, start_postgres
 from tests.storage.conftest import empty
-from tests.storage.txn.transaction_cluster import TABLE, TransactionCluster, Wire, apply, many, work
+from tests.storage.txn.transaction_cluster import TABLE, TransactionCluster, Wire, many, work
 
 SLOTS = 2
 AT_ONCE_SECONDS = 2.0
@@ -52,9 +51,7 @@ async def cluster(small_server: PostgresServer) -> AsyncIterator[TransactionClus
     )
     await empty(first)
     await empty(second)
-    yield TransactionCluster(
-        first, second, Participant(first, "first", apply), Participant(second, "second", apply)
-    )
+    yield TransactionCluster(first, second)
     first.close()
     second.close()
 
@@ -151,7 +148,7 @@ async def test_all_waiters_are_refused_at_once_and_work_continues_with_a_free_sl
     assert [type(answer) for answer in answers] == [NoPreparedSlot] * len(waiting)
     # They were refused together: no single operation was the cause, so the batch was not split.
     assert wire.seen.count("prepare first") == 1
-    assert "decide commit" not in wire.seen
+    assert "commit second" not in wire.seen
     assert await cluster.prepared_count() == 0
     assert await cluster.applied() == (set(), set())
 

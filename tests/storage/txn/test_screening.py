@@ -11,18 +11,17 @@ from mesh.errors import Unavailable
 from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
-from mesh.txn.coordinator import Committed, Coordinator, OperationPair
+from mesh.txn.coordinator import Coordinator
 from mesh.txn.local.screening import SCREENING_SECONDS, Screening, local_screen
 from mesh.txn.model import No, Operation
-from mesh.txn.participant import Participant
+from mesh.txn.sides import Committed, OperationPair
 from tests.storage.conftest import empty
 from tests.storage.txn.transaction_cluster import (
     TABLE,
-    Local,
     TransactionCluster,
     Wire,
-    WiredLog,
-    apply,
+    WiredFirst,
+    WiredSecond,
     many,
     work,
 )
@@ -30,9 +29,8 @@ from tests.storage.txn.transaction_cluster import (
 TRANSACTION = [
     "prepare first",
     "prepare second",
-    "decide commit",
-    "commit first",
     "commit second",
+    "commit first",
 ]
 
 
@@ -50,9 +48,7 @@ async def cluster(databases: tuple[Database, Database]) -> TransactionCluster:
     first, second = databases
     await empty(first)
     await empty(second)
-    return TransactionCluster(
-        first, second, Participant(first, "first", apply), Participant(second, "second", apply)
-    )
+    return TransactionCluster(first, second)
 
 
 def foresee(cursor: Cursor, operations: Sequence[Operation[str]]) -> Mapping[str, No]:
@@ -73,9 +69,8 @@ def coordinator_of(
 ) -> Coordinator:
     return Coordinator(
         "coordinator-1",
-        Local("first", cluster.first, wire),
-        Local("second", cluster.second, wire),
-        WiredLog(cluster.second_database, wire),
+        WiredFirst(cluster.first, wire),
+        WiredSecond(cluster.second, wire),
         screening=screening,
         count_restart=lambda: restarts.append(None),
     )

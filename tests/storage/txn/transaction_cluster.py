@@ -3,8 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 import psycopg2
@@ -14,12 +15,15 @@ from mesh.deadlines import Deadline
 from mesh.errors import Internal, Unavailable
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
-from mesh.txn.coordinator import Coordinator, OperationPair
+from mesh.txn.coordinator import Coordinator
 from mesh.txn.decisions import DecisionLog
 from mesh.txn.group_commit import GroupCommit
-from mesh.txn.model import No, Operation, Outcome, Vote, Yes
+from mesh.txn.model import No, Operation, Vote, Yes
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery
+from mesh.txn.sides import Answer, FirstParticipantClient, OperationPair
+
+Answers = Mapping[str, Answer]
 
 TABLE = "CREATE TABLE applied (id uuid PRIMARY KEY, player text NOT NULL);"
 
@@ -48,6 +52,8 @@ class Wire:
     seen: list[str] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """The coordinator was killed: none of its code runs from here on."""
+    in_flight: int = 0
+    """How many messages are on their way, or not answered yet."""
 
     async def carry(self, name: str, deliver: Callable[[], object]) -> object:
         self.seen.append(name)
@@ -56,7 +62,11 @@ class Wire:
             raise Unavailable("the message was lost")
         if struck and self.strike == "ended before":
             await self.end()
-        answer = await deliver()  # type: ignore[misc]
+        self.in_flight += 1
+        try:
+            answer = await deliver()  # type: ignore[misc]
+        finally:
+            self.in_flight -= 1
         if struck and self.strike == "answer lost":
             raise Unavailable("the answer was lost")
         if struck and self.strike == "ended after":
@@ -68,13 +78,42 @@ class Wire:
         await asyncio.Event().wait()
 
 
-class Local:
-    """A participant in this process, behind a wire."""
+class _Wired:
+    """A participant in this process, behind a wire: how its branches are ended."""
 
-    def __init__(self, name: str, participant: Participant[str, str], wire: Wire) -> None:
-        self._name = name
+    name = ""
+
+    def __init__(self, participant: Participant[Any, Any], wire: Wire) -> None:
         self._participant = participant
         self._wire = wire
+
+    async def commit(self, gid: str, deadline: Deadline) -> None:
+        await self._wire.carry(f"commit {self.name}", lambda: self._participant.commit(gid))
+
+    async def abort(self, gid: str, deadline: Deadline) -> None:
+        await self._wire.carry(f"abort {self.name}", lambda: self._participant.abort(gid))
+
+    async def _prepare(
+        self,
+        gid: str,
+        operations: Sequence[Operation[object]],
+        first_operations: bytes | None = None,
+    ) -> Sequence[Vote[object]]:
+        async def deliver() -> object:
+            try:
+                return await self._participant.prepare(
+                    gid, time.time() + 10, operations, first_operations
+                )
+            except (psycopg2.Error, ValueError) as error:
+                raise Internal("what a server makes of a bug") from error
+
+        return await self._wire.carry(f"prepare {self.name}", deliver)  # type: ignore[return-value]
+
+
+class WiredFirst(_Wired):
+    """The first participant, behind a wire."""
+
+    name = "first"
 
     async def prepare(
         self,
@@ -83,98 +122,100 @@ class Local:
         operations: Sequence[Operation[object]],
         deadline: Deadline,
     ) -> Sequence[Vote[object]]:
-        async def deliver() -> object:
-            try:
-                return await self._participant.prepare(gid, time.time() + 10, operations)  # type: ignore[arg-type]
-            except (psycopg2.Error, ValueError) as error:
-                raise Internal("what a server makes of a bug") from error
-
-        return await self._wire.carry(f"prepare {self._name}", deliver)  # type: ignore[return-value]
+        return await self._prepare(gid, operations)
 
     def written(self, operations: Sequence[Operation[object]]) -> bytes:
         return json.dumps([[operation.id, operation.body] for operation in operations]).encode()
 
-    async def commit(self, gid: str, deadline: Deadline) -> None:
-        await self._wire.carry(f"commit {self._name}", lambda: self._participant.commit(gid))
+    def read(self, written: bytes) -> list[Operation[Any]]:
+        return [Operation(*each) for each in json.loads(written)]
 
     async def redo(self, gid: str, written: bytes, deadline: Deadline) -> None:
-        operations = [Operation(*each) for each in json.loads(written)]
-        await self._wire.carry(
-            f"redo {self._name}", lambda: self._participant.redo(gid, operations)
-        )
-
-    async def abort(self, gid: str, deadline: Deadline) -> None:
-        await self._wire.carry(f"abort {self._name}", lambda: self._participant.abort(gid))
+        operations = self.read(written)
+        await self._wire.carry("redo first", lambda: self._participant.redo(gid, operations))
 
 
-class WiredLog(DecisionLog):
-    """The decision log, behind the same wire."""
+class WiredSecond(_Wired):
+    """The second participant, whose commit is the decision, behind a wire."""
 
-    def __init__(self, database: Database, wire: Wire) -> None:
-        super().__init__(database)
-        self._wire = wire
+    name = "second"
 
-    async def decide(
-        self, gid: str, wanted: Outcome, first_operations: bytes | None = None
-    ) -> Outcome:
-        answer = await self._wire.carry(
-            f"decide {wanted}", lambda: DecisionLog.decide(self, gid, wanted, first_operations)
-        )
-        assert isinstance(answer, Outcome)
-        return answer
+    async def prepare(
+        self,
+        gid: str,
+        coordinator: str,
+        operations: Sequence[Operation[object]],
+        first_operations: bytes,
+        deadline: Deadline,
+    ) -> Sequence[Vote[object]]:
+        return await self._prepare(gid, operations, first_operations)
+
+
+async def run_until_killed(running: "asyncio.Task[Answers]", wire: Wire) -> Answers | None:
+    """Waits until the coordinator was killed by the wire, or ended. What it had sent before
+    arrives. Returns its answers, and None if it was killed or failed."""
+    killed = asyncio.create_task(wire.ended.wait())
+    await asyncio.wait({running, killed}, return_when=asyncio.FIRST_COMPLETED)
+    killed.cancel()
+    if running.done():
+        return None if running.exception() else running.result()
+    while wire.in_flight:
+        await asyncio.sleep(0.001)
+    running.cancel()
+    return None
 
 
 @dataclass
 class TransactionCluster:
-    """Two databases with their participants and the decision log in the second."""
+    """Two databases with their participants; the second decides."""
 
     first_database: Database
     second_database: Database
-    first: Participant[str, str]
-    second: Participant[str, str]
     failpoint: Failpoint = no_failpoint
+
+    def __post_init__(self) -> None:
+        self.first = Participant(self.first_database, "first", apply, failpoint=self.failpoint)
+        self.second = Participant(
+            self.second_database, "second", apply, failpoint=self.failpoint, decides=True
+        )
+        self.decisions = DecisionLog(self.second_database, self.second)
 
     def group_commit(self, wire: Wire) -> GroupCommit:
         return GroupCommit(self.coordinator(wire))
 
-    def coordinator(self, wire: Wire) -> Coordinator:
+    def coordinator(self, wire: Wire, first: FirstParticipantClient | None = None) -> Coordinator:
         return Coordinator(
             "coordinator-1",
-            Local("first", self.first, wire),
-            Local("second", self.second, wire),
-            WiredLog(self.second_database, wire),
+            first or WiredFirst(self.first, wire),
+            WiredSecond(self.second, wire),
             failpoint=self.failpoint,
         )
 
     async def recover(self) -> None:
         """Recovers like another instance, a second later."""
-        decisions = DecisionLog(self.second_database)
-        rounds = (
-            BranchRecovery(
-                self.first, decisions, commits=True, min_age_seconds=0, failpoint=self.failpoint
-            ),
-            BranchRecovery(
-                self.second, decisions, commits=False, min_age_seconds=0, failpoint=self.failpoint
-            ),
-            self.decision_recovery(Wire()),
-        )
-        for one in rounds:
-            await one.run_once()
+        await self.branch_recovery(follows=True).run_once()
+        await self.branch_recovery(follows=False).run_once()
+        await self.decision_recovery().run_once()
 
-    def decision_recovery(self, wire: Wire, min_age_seconds: float = 0) -> DecisionRecovery:
-        return DecisionRecovery(
-            self.coordinator(Wire()),
-            DecisionLog(self.second_database),
-            Local("first", self.first, wire),
-            Local("second", self.second, wire),
+    def branch_recovery(self, *, follows: bool, min_age_seconds: float = 0) -> BranchRecovery:
+        """Of the first participant, which follows, or of the second."""
+        return BranchRecovery(
+            self.first if follows else self.second,
+            self.decisions,
+            follows=follows,
             min_age_seconds=min_age_seconds,
             failpoint=self.failpoint,
         )
 
-    async def recover_commits(self, gid: str) -> None:
-        """Carries out the decisions to commit."""
-        await self.first.commit(gid)
-        await self.second.commit(gid)
+    def decision_recovery(self) -> DecisionRecovery:
+        wire = Wire()
+        return DecisionRecovery(
+            self.coordinator(wire),
+            self.decisions,
+            WiredFirst(self.first, wire),
+            min_age_seconds=0,
+            failpoint=self.failpoint,
+        )
 
     async def applied(self) -> tuple[set[str], set[str]]:
         def select(cursor: Cursor) -> set[str]:
@@ -194,8 +235,26 @@ def work(first: str = "player", second: str = "player") -> OperationPair:
     return OperationPair(str(uuid4()), "player", first, second)
 
 
+IN_TURN = 8
+"""A batch of that many operations is prepared on one side after the other."""
+
+
 def many(count: int, first: str = "player") -> list[OperationPair]:
     """Operations of that many players."""
     return [
         OperationPair(str(uuid4()), f"player-{number}", first, "player") for number in range(count)
     ]
+
+
+async def hold_gid(database: Database, gid: str) -> None:
+    """Holds the gid's row in tx_branch, as a Prepare does that is under way. Ends with
+    `release_gid`."""
+    await database.autocommit(
+        lambda cursor: cursor.execute(
+            "BEGIN; INSERT INTO tx_branch (gid) VALUES (%s); PREPARE TRANSACTION 'holding'", (gid,)
+        )
+    )
+
+
+async def release_gid(database: Database) -> None:
+    await database.autocommit(lambda cursor: cursor.execute("ROLLBACK PREPARED 'holding'"))
