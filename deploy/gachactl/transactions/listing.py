@@ -1,7 +1,8 @@
 """Lists the unfinished transactions and their states. Listing changes nothing.
 
 The branches are read before the decisions. So a transaction that is shown without a decision
-had none when its branch was read. A transaction that ended between the two reads is left out.
+had none when its branch was read. One that was committed on both sides between the two reads is
+left out.
 """
 
 import asyncio
@@ -38,8 +39,9 @@ class Transaction:
     """One unfinished transaction.
 
     `prepared` has one entry for each side, in order; None means that the side does not
-    answer. `age_seconds` counts from its first prepared branch, or otherwise from its
-    decision. `decision` is None if there is none, or if the decision log does not answer.
+    answer. `age_seconds` counts from its first prepared branch, or otherwise from the start of
+    the branch that decided. `decision` is None if there is none, or if the decision log does not
+    answer.
     """
 
     gid: str
@@ -109,7 +111,7 @@ def transactions(seen: Seen, now: datetime) -> list[Transaction]:
     found: list[Transaction] = []
     for gid in gids:
         decision = decided.get(gid)
-        if decision is not None and decision.done_at is not None:
+        if decision is not None and decision.outcome is Outcome.COMMIT and not decision.is_open:
             continue
         times = [side[gid] for side in sides if side is not None and gid in side]
         if not times and decision is not None:

@@ -49,11 +49,11 @@ class Reporter:
             say(f"{', '.join(refused)}: {described(listing.failures[refused[0]])}")
 
     def show_resolution(self, resolution: Resolution, before: Transaction | None) -> None:
-        """Prints the decision, and the result of each side."""
+        """Prints the decision, and how each side has ended."""
         decision = None if before is None else before.decision
         print_sentence(_outcome_sentence(resolution.outcome, decision))
-        was_prepared = before.prepared if before is not None else (None, None)
-        for step, prepared in zip(resolution.steps, was_prepared, strict=False):
+        first, second = before.prepared if before is not None else (None, None)
+        for step, prepared in zip(resolution.steps, (second, first), strict=True):
             print_sentence(f"{step.service}: {_step_sentence(step, resolution.outcome, prepared)}")
         if resolution.is_complete:
             print_sentence(f"The transaction is {_DONE[resolution.outcome]} on both sides.")
@@ -62,15 +62,16 @@ class Reporter:
         """Prints how a transaction ended that no side has prepared, if that is known."""
         if decision is None:
             print_sentence(
-                f"Nothing is known of {gid}: it was never prepared, was aborted by its "
-                "coordinator, or ended more than an hour ago. Nothing was done."
+                f"Nothing is known of {gid}: it was never prepared on the side that decides, or "
+                "ended more than a day ago. Nothing was done."
             )
             return
-        when = decision.done_at or decision.decided_at
-        print_sentence(
-            f"{gid} was {_DONE[decision.outcome]} at {when:%Y-%m-%d %H:%M:%S} UTC, "
-            "and no side has it prepared. Nothing was done."
-        )
+        when = f"{decision.decided_at:%Y-%m-%d %H:%M:%S} UTC"
+        if decision.outcome is Outcome.COMMIT:
+            ended = f"was committed; it began at {when}"
+        else:
+            ended = f"was aborted at {when}"
+        print_sentence(f"{gid} {ended}. No side has it prepared. Nothing was done.")
 
     def _show_table(self, transactions: tuple[Transaction, ...], services: Services) -> None:
         table = Table(title="Transactions under way", title_justify="left")
@@ -112,9 +113,9 @@ def _decision(transaction: Transaction) -> str:
 
 def _outcome_sentence(outcome: Outcome, before: Decision | None) -> str:
     if before is not None:
-        return f"The decision stands since {before.decided_at:%H:%M:%S} UTC: {outcome}."
+        return f"The decision stood before: {outcome}."
     if outcome is Outcome.ABORT:
-        return "No decision stood, so abort was forced: it stands now, for good."
+        return "Nothing was decided, so abort was forced: it stands now, for good."
     return "The coordinator has just decided: commit."
 
 

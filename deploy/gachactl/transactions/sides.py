@@ -35,7 +35,8 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services' names in the registry; `first` is committed before `second`."""
+    """The services' names in the registry. The branch of `second` decides, so it is committed
+    before that of `first`."""
 
     first: str
     second: str
@@ -56,7 +57,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Both participants, in commit order, and the decision log."""
+    """Both participants and the decision log."""
 
     first: Side
     second: Side

@@ -17,7 +17,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import DataLoss, MeshError, Unavailable
 from mesh.txn.clients import RemoteBranches, RemoteCoordinator
 from mesh.txn.decisions import Decision
-from mesh.txn.model import Branch, Outcome, RedoRefused
+from mesh.txn.model import AlreadyCommitted, Branch, Outcome, RedoRefused
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -30,10 +30,10 @@ def ago(seconds: float) -> datetime:
 
 
 def commit(seconds: float, done: bool = False) -> Decision:
-    return Decision(GID, Outcome.COMMIT, ago(seconds), NOW if done else None)
+    return Decision(GID, Outcome.COMMIT, ago(seconds), is_open=not done)
 
 
-ABORT = Decision(GID, Outcome.ABORT, ago(1), None)
+ABORT = Decision(GID, Outcome.ABORT, ago(1), is_open=False)
 PREPARED = [Branch(GID, ago(1))]
 OLD = [Branch(GID, ago(4))]
 
@@ -44,8 +44,10 @@ OLD = [Branch(GID, ago(4))]
         pytest.param(PREPARED, [], [], (True, False), State.IN_FLIGHT, id="young and undecided"),
         pytest.param(OLD, PREPARED, [], (True, True), State.IN_DOUBT, id="old on one side"),
         pytest.param(None, OLD, [], (None, True), State.IN_DOUBT, id="one side is away"),
-        pytest.param(OLD, OLD, [ABORT], (True, True), State.ABORTING, id="abort stands"),
-        pytest.param([], OLD, [commit(2)], (False, True), State.COMMITTING, id="commit stands"),
+        pytest.param(OLD, OLD, [ABORT], (True, True), State.ABORTING, id="aborted just now"),
+        pytest.param(OLD, [], [ABORT], (True, False), State.ABORTING, id="abort stands"),
+        pytest.param(OLD, OLD, [commit(4)], (True, True), State.COMMITTING, id="decided just now"),
+        pytest.param(OLD, [], [commit(4)], (True, False), State.COMMITTING, id="commit stands"),
         pytest.param([], [], [commit(2)], (False, False), State.COMMITTING, id="not yet noted"),
         pytest.param([], [], [commit(11)], (False, False), State.OVERDUE, id="not done for long"),
         pytest.param(OLD, OLD, None, (True, True), State.UNKNOWN, id="nobody tells decisions"),
@@ -129,26 +131,68 @@ class Recorded:
 AWAY = Unavailable("nobody answers")
 
 
-async def test_a_commit_goes_to_the_first_side_and_then_to_the_second() -> None:
+async def test_a_decided_transaction_is_committed_on_the_first_side(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     mesh = Recorder(Outcome.COMMIT)
+    (before,) = transactions(Seen((OLD, []), [commit(60)]), NOW)
     resolution = await resolve(mesh.sides, GID)
-    assert mesh.seen == ["log Resolve", "first Commit", "second Commit"]
+    assert mesh.seen == ["log Resolve", "first Commit"], "Resolve has ended the second"
     assert resolution.is_complete
+    Reporter().show_resolution(resolution, before)
+    assert capsys.readouterr().out.splitlines() == [
+        "The decision stood before: commit.",
+        "second: was committed before",
+        "first: committed",
+        "The transaction is committed on both sides.",
+    ]
 
 
-async def test_the_second_side_is_not_committed_before_the_first_has_confirmed() -> None:
-    mesh = Recorder(Outcome.COMMIT, {"first Commit": AWAY})
+async def test_an_undecided_transaction_is_aborted_on_the_first_side_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mesh = Recorder(Outcome.ABORT)
+    (before,) = transactions(Seen((OLD, []), []), NOW)
     resolution = await resolve(mesh.sides, GID)
-    assert mesh.seen == ["log Resolve", "first Commit"]
-    assert not resolution.is_complete
+    assert mesh.seen == ["log Resolve", "first Abort"]
+    assert resolution.is_complete
+    Reporter().show_resolution(resolution, before)
+    assert capsys.readouterr().out.splitlines() == [
+        "Nothing was decided, so abort was forced: it stands now, for good.",
+        "second: had nothing prepared",
+        "first: aborted",
+        "The transaction is aborted on both sides.",
+    ]
 
 
-async def test_an_abort_goes_to_both_sides_even_if_one_is_away() -> None:
-    mesh = Recorder(Outcome.ABORT, {"first Abort": AWAY})
+@pytest.mark.parametrize(
+    ("outcome", "end"), [(Outcome.COMMIT, "Commit"), (Outcome.ABORT, "Abort")], ids=str
+)
+async def test_a_first_side_that_is_away_is_left_to_recovery(
+    outcome: Outcome, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh = Recorder(outcome, {f"first {end}": AWAY})
     resolution = await resolve(mesh.sides, GID)
-    assert mesh.seen == ["log Resolve", "first Abort", "second Abort"]
-    assert [step.error for step in resolution.steps] == [AWAY, None]
+    assert mesh.seen == ["log Resolve", f"first {end}"]
+    assert [(step.service, step.error) for step in resolution.steps] == [
+        ("second", None),
+        ("first", AWAY),
+    ]
     assert not resolution.is_complete
+    Reporter().show_resolution(resolution, None)
+    told = capsys.readouterr().out
+    assert "yet: nobody answers (UNAVAILABLE) The decision stands" in told
+    assert "on both sides" not in told
+
+
+async def test_a_first_side_that_was_committed_against_the_decision_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mesh = Recorder(Outcome.ABORT, {"first Abort": AlreadyCommitted("It has been committed.")})
+    Reporter().show_resolution(await resolve(mesh.sides, GID), None)
+    told = capsys.readouterr().out
+    assert "first: was committed, against the decision. See docs/operations.md." in told
+    assert "on both sides" not in told
 
 
 async def test_nothing_is_done_when_the_decision_log_is_away() -> None:
@@ -200,34 +244,14 @@ async def test_a_listing_as_json_has_each_side_by_its_service() -> None:
     ]
 
 
-async def test_a_lost_branch_is_reported_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    lost = DataLoss("It is neither here nor there.", reason="BRANCH_LOST")
-    mesh = Recorder(Outcome.COMMIT, {"second Commit": lost})
-    (before,) = transactions(Seen(([], []), [commit(60)]), NOW)
-    Reporter().show_resolution(await resolve(mesh.sides, GID), before)
-    told = capsys.readouterr().out
-    assert "The decision stands since 11:59:00 UTC: commit." in told
-    assert "first: was committed before" in told
-    assert "second: LOST. It is neither here nor there. See docs/operations.md." in told
-    assert "on both sides" not in told
-
-
 LOST = DataLoss("It is neither here nor there.", reason="BRANCH_LOST")
 
 
-async def test_a_lost_first_branch_is_redone_before_the_second_commits(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+async def test_a_lost_branch_is_redone_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     mesh = Recorder(Outcome.COMMIT, {"first Commit": LOST})
-    (before,) = transactions(Seen(([], OLD), [commit(60)]), NOW)
+    (before,) = transactions(Seen(([], []), [commit(60)]), NOW)
     resolution = await resolve(mesh.sides, GID)
-    assert mesh.seen == [
-        "log Resolve",
-        "first Commit",
-        "log GetOperations",
-        "first Redo",
-        "second Commit",
-    ]
+    assert mesh.seen == ["log Resolve", "first Commit", "log GetOperations", "first Redo"]
     assert resolution.is_complete
     Reporter().show_resolution(resolution, before)
     told = capsys.readouterr().out
@@ -235,16 +259,44 @@ async def test_a_lost_first_branch_is_redone_before_the_second_commits(
     assert "committed on both sides" in told
 
 
-async def test_a_redo_that_is_refused_tells_why_and_stops_before_the_second(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            RedoRefused("1 operations cannot be done again: debit USER_NOT_FOUND."),
+            "first: LOST, and cannot be done again: nothing was changed. 1 operations cannot be "
+            "done again: debit USER_NOT_FOUND. (REDO_REFUSED)",
+        ),
+        (LOST, "first: LOST. It is neither here nor there. See docs/operations.md."),
+    ],
+    ids=["refused", "aborted before"],
+)
+async def test_a_redo_that_cannot_be_done_tells_why(
+    error: MeshError, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused = RedoRefused("1 operations cannot be done again: debit INSUFFICIENT_CURRENCY.")
-    mesh = Recorder(Outcome.COMMIT, {"first Commit": LOST, "first Redo": refused})
-    (before,) = transactions(Seen(([], OLD), [commit(60)]), NOW)
+    mesh = Recorder(Outcome.COMMIT, {"first Commit": LOST, "first Redo": error})
+    (before,) = transactions(Seen(([], []), [commit(60)]), NOW)
     resolution = await resolve(mesh.sides, GID)
-    assert "second Commit" not in mesh.seen
     assert not resolution.is_complete
     Reporter().show_resolution(resolution, before)
     told = capsys.readouterr().out
-    assert "first: LOST, and cannot be done again: nothing was changed." in told
-    assert "debit INSUFFICIENT_CURRENCY" in told
+    assert sentence in told
+    assert "on both sides" not in told
+
+
+@pytest.mark.parametrize(
+    ("decision", "sentence"),
+    [
+        (commit(60, done=True), "was committed; it began at 2025-06-01 11:59:00 UTC."),
+        (ABORT, "was aborted at 2025-06-01 11:59:59 UTC."),
+        (None, "it was never prepared on the side that decides, or ended more than a day ago."),
+    ],
+    ids=["committed", "aborted", "unknown"],
+)
+def test_how_a_transaction_ended_is_told(
+    decision: Decision | None, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Reporter().show_ended(GID, decision)
+    told = capsys.readouterr().out
+    assert sentence in told
+    assert "Nothing was done." in told
