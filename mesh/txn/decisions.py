@@ -133,7 +133,7 @@ class DecisionLog:
     async def open_gids(self) -> list[str]:
         """The gids decided to commit that are not known to be done, oldest first; at most
         `max_listed`."""
-        return [position.gid for position in await self.unfinished(0.0)]
+        return [decision.gid for decision in await self.list_decisions([])]
 
     async def list_decisions(self, gids: Collection[str]) -> list[Decision]:
         """The decisions of these gids, and the oldest `max_listed` commits that are not known
