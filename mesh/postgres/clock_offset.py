@@ -1,10 +1,7 @@
 """How far a database's clock is from this process's clock.
 
-The protocol of pulls compares the two: a transaction's id has the time of its coordinator, and
-the database decides whether it is still young enough to be committed (mesh/txn/decisions.py).
-With clocks that differ by more than MAX_OFFSET_SECONDS, or before they were compared once, a
-coordinator begins no transaction of pulls; everything else goes on. MAX_OFFSET_SECONDS is half of
-DECIDABLE_SECONDS there, from which on every decision would be an abort.
+No outcome of a transaction depends on it. But the times in ledgers and histories, retention and
+the due times of sagas are by the database's clock. So an offset is measured, reported and logged.
 """
 
 import time
@@ -14,29 +11,14 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.errors import DependencyAway
-from mesh.postgres.database import Database, DatabaseAway
+from mesh.postgres.database import Database
 
-MAX_OFFSET_SECONDS = 30.0
 NOTABLE_OFFSET_SECONDS = 1.0
 """A larger offset is logged as a warning. Clocks that are synchronized differ by milliseconds."""
+MAX_OFFSET_SECONDS = 30.0
+"""A larger offset is logged as an error: somebody has to set a clock."""
 
 log = structlog.get_logger()
-
-
-class DatabaseClockDiffers(DependencyAway):
-    """The database's clock is too far from this process's; nothing was changed."""
-
-    REASON = "DATABASE_CLOCK_DIFFERS"
-
-    def __init__(self, offset_seconds: float) -> None:
-        side = "ahead of" if offset_seconds > 0 else "behind"
-        super().__init__(
-            f"The database's clock is {abs(offset_seconds):.0f} s {side} this service's, too far "
-            "for transactions to be decided by it; nothing was changed. Operators: synchronize the "
-            "clocks of both machines (NTP).",
-            metadata={"offset_seconds": f"{offset_seconds:.1f}"},
-        )
 
 
 class ClockOffset:
@@ -63,18 +45,6 @@ class ClockOffset:
         """Positive when the database is ahead. The part that the duration of the measurement
         may explain is left out. None until it is measured."""
 
-    @property
-    def is_small(self) -> bool:
-        """Whether a coordinator may begin transactions."""
-        return self.seconds is not None and abs(self.seconds) <= MAX_OFFSET_SECONDS
-
-    def check(self) -> None:
-        """Raises DatabaseClockDiffers, and DatabaseAway while nothing was measured."""
-        if self.seconds is None:
-            raise DatabaseAway("The database's clock was not read yet; repeat the call soon.")
-        if not self.is_small:
-            raise DatabaseClockDiffers(self.seconds)
-
     async def measure(self) -> None:
         """Measures and reports the offset. Call it regularly. Raises DatabaseAway."""
         began_at = self._clock()
@@ -90,7 +60,7 @@ class ClockOffset:
 
     def _log_change(self, seconds: float) -> None:
         """Logs when the offset becomes notable, too large, or small again."""
-        if not self.is_small:
+        if abs(seconds) > MAX_OFFSET_SECONDS:
             level = "error"
         elif abs(seconds) > NOTABLE_OFFSET_SECONDS:
             level = "warning"
@@ -114,7 +84,7 @@ class ClockOffset:
 
 
 def _database_time(cursor: Cursor) -> float:
-    """By now(), as decisions read it; in autocommit that is the statement's start."""
+    """By now(), which dates what is written; in autocommit that is the statement's start."""
     cursor.execute("SELECT extract(epoch FROM now())::float8")
     row = cursor.fetchone()
     assert row is not None, "a SELECT without FROM gives one row"

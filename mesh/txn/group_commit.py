@@ -33,7 +33,6 @@ from mesh.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from mesh.postgres.clock_offset import DatabaseClockDiffers
 from mesh.tracing import begin_trace, current_traceparent
 from mesh.txn.coordinator import Coordinator
 from mesh.txn.metrics import TransactionMetrics
@@ -245,7 +244,7 @@ def _is_of_the_batch(error: MeshError) -> bool:
 
 def _may_succeed_later(error: MeshError) -> bool:
     """Whether nothing took effect and a retry soon may succeed."""
-    if isinstance(error, (InDoubt, DatabaseClockDiffers)):
+    if isinstance(error, InDoubt):
         return False
     if error.reason == ALL_INSTANCES_UNAVAILABLE:
         return False
