@@ -8,105 +8,65 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import psycopg2
 import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from deploy.gachactl.transactions.listing import State, Transaction, look
 from deploy.gachactl.transactions.resolution import resolve
 from deploy.gachactl.transactions.sides import PULLS, Sides, access_to, connect
 from deploy.local.layout import REPOSITORY
 from mesh.errors import InvalidArgument
-from mesh.postgres.database import Database
-from mesh.txn.decisions import DecisionLog
 from mesh.txn.model import Outcome, new_gid
 from proof.clients.grpc_client import GrpcClient
 from proof.clients.rest_client import RestClient
 from proof.players import NewPlayer, Player
 from proof.stack import Mesh
 from proof.tokens import token_of
-from protos.account.v1 import account_pb2
-from protos.tx.v1 import participant_pb2
+from tests.e2e.operate.dead_coordinator import (
+    GEMS,
+    PARTICIPANT,
+    PRICE,
+    AccountDatabase,
+    DeadCoordinator,
+)
 
-PARTICIPANT = "tx.v1.ParticipantService"
-TYPES = "type.googleapis.com"
-GEMS, PRICE = 200, 160
 
-
-@dataclass
-class Coordinator:
-    """A coordinator that prepares, and then disappears."""
-
-    participants: dict[str, GrpcClient]
-    token: Callable[[str], str]
-    rest: RestClient
-    pull_ids: dict[str, str] = field(default_factory=dict)
-
-    def prepare(self, player: Player, *services: str, gid: str = "") -> str:
-        """Prepares one pull at these services, or at further ones, and returns the gid."""
-        banner = self.rest.banner("standard").body
-        bodies = {
-            "account_svc": {
-                "@type": f"{TYPES}/account.v1.Debit",
-                "userId": player.user_id,
-                "amount": PRICE,
-            },
-            "gacha_svc": {
-                "@type": f"{TYPES}/gacha.v1.Draw",
-                "userId": player.user_id,
-                "bannerId": "standard",
-                "count": 1,
-                "cost": PRICE,
-                "oddsVersion": banner["oddsVersion"],
-            },
-        }
-        gid = gid or new_gid("test_operate", time.time())
-        pull_id = self.pull_ids.setdefault(gid, str(uuid4()))
-        for service in services:
-            self._prepare(service, gid, {"id": pull_id, "body": bodies[service]})
-        return gid
-
-    def _prepare(self, service: str, gid: str, operation: dict[str, Any]) -> None:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10))
-        request = {"gid": gid, "expiresAt": moment, "operations": [operation]}
-        token = self.token(service)
-        answer = self.participants[service].call(f"{PARTICIPANT}/Prepare", request, token)
-        assert answer.ok, answer
-        (vote,) = answer.body["votes"]
-        assert "result" in vote, vote
+@contextmanager
+def cursor_of(url: str) -> Iterator[Cursor]:
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with closing(connection), connection.cursor() as cursor:
+        yield cursor
 
 
 @pytest.fixture(scope="module")
-def coordinator(mesh: Mesh, rest: RestClient) -> Iterator[Coordinator]:
+def coordinator(mesh: Mesh, rest: RestClient) -> Iterator[DeadCoordinator]:
     account, gacha = (
         GrpcClient({PARTICIPANT: mesh.processes(role)[0]["address"]}, mesh.operator_files)
         for role in ("account_svc", "gacha_svc")
     )
-    with closing(account), closing(gacha):
+    with closing(account), closing(gacha), cursor_of(mesh.database_url("gacha")) as cursor:
         token = partial(token_of, mesh, "gacha_svc")
-        yield Coordinator({"account_svc": account, "gacha_svc": gacha}, token, rest)
+        yield DeadCoordinator(cursor, {"account_svc": account, "gacha_svc": gacha}, token, rest)
+
+
+@pytest.fixture
+def account(mesh: Mesh) -> Iterator[AccountDatabase]:
+    with cursor_of(mesh.superuser_url("account")) as cursor:
+        yield AccountDatabase(cursor)
 
 
 @pytest.fixture
 async def sides(mesh: Mesh) -> AsyncIterator[Sides]:
     async with connect(access_to(mesh.layout), PULLS) as sides:
         yield sides
-
-
-@pytest.fixture
-async def decisions(mesh: Mesh) -> AsyncIterator[DecisionLog]:
-    """The decision log itself, because only a coordinator in the service can decide commit."""
-    database = Database(mesh.database_url("gacha"), connection_count=1)
-    yield DecisionLog(database)
-    database.close()
 
 
 async def find(sides: Sides, gid: str) -> Transaction | None:
@@ -139,7 +99,7 @@ def state_of(rest: RestClient, player: Player) -> tuple[int, int]:
     ids=["prepared on one side", "prepared on both sides"],
 )
 async def test_an_undecided_transaction_is_listed_and_aborted(
-    coordinator: Coordinator,
+    coordinator: DeadCoordinator,
     sides: Sides,
     rest: RestClient,
     new_player: NewPlayer,
@@ -163,36 +123,34 @@ async def test_an_undecided_transaction_is_listed_and_aborted(
 
 
 async def test_looking_decides_nothing(
-    coordinator: Coordinator, sides: Sides, decisions: DecisionLog, new_player: NewPlayer
-) -> None:
-    gid = coordinator.prepare(new_player(gems=GEMS), "account_svc", "gacha_svc")
-    assert await find(sides, gid) is not None
-    assert await decisions.decide(gid, Outcome.COMMIT) is Outcome.COMMIT
-    assert (await resolve(sides, gid)).is_complete
-
-
-async def test_a_transaction_that_was_decided_is_committed_on_both_sides_in_order(
-    coordinator: Coordinator,
-    sides: Sides,
-    decisions: DecisionLog,
-    rest: RestClient,
-    new_player: NewPlayer,
+    coordinator: DeadCoordinator, sides: Sides, new_player: NewPlayer
 ) -> None:
     player = new_player(gems=GEMS)
     gid = coordinator.prepare(player, "account_svc", "gacha_svc")
-    await decisions.decide(gid, Outcome.COMMIT)
+    assert await find(sides, gid) is not None
+    coordinator.decide(player, gid)
+    assert (await resolve(sides, gid)).is_complete
+
+
+async def test_a_transaction_that_was_decided_is_committed_on_both_sides(
+    coordinator: DeadCoordinator, sides: Sides, rest: RestClient, new_player: NewPlayer
+) -> None:
+    player = new_player(gems=GEMS)
+    gid = coordinator.prepare(player, "account_svc", "gacha_svc")
+    assert state_of(rest, player) == (GEMS, 0)
+    coordinator.decide(player, gid)
     found = await find(sides, gid)
     assert found is not None
-    assert (found.prepared, found.state) == ((True, True), State.COMMITTING)
+    assert (found.prepared, found.state) == ((True, False), State.COMMITTING)
     assert found.decision is not None
     assert found.decision.outcome is Outcome.COMMIT
-    assert state_of(rest, player) == (GEMS, 0)
+    assert state_of(rest, player) == (GEMS, 1)
 
     resolution = await resolve(sides, gid)
     assert resolution.outcome is Outcome.COMMIT
     assert [(step.service, step.error) for step in resolution.steps] == [
-        ("account_svc", None),
         ("gacha_svc", None),
+        ("account_svc", None),
     ]
     assert state_of(rest, player) == (GEMS - PRICE, 1)
     # A repetition is harmless. Recovery marks it as done, which ends the listing.
@@ -201,38 +159,6 @@ async def test_a_transaction_that_was_decided_is_committed_on_both_sides_in_orde
     while await find(sides, gid) is not None:
         assert time.monotonic() < deadline, "recovery notes what is done"
     assert state_of(rest, player) == (GEMS - PRICE, 1)
-
-
-@dataclass
-class Account:
-    """The account's database, for manual changes outside the protocol."""
-
-    cursor: Any
-
-    def lose(self, gid: str) -> None:
-        """Removes the branch, like a failover to a standby that lacks it."""
-        self.cursor.execute("ROLLBACK PREPARED %s", (f"account/{gid}",))
-
-    def debits(self, player: Player) -> int:
-        self.cursor.execute(
-            "SELECT count(*) FROM ledger WHERE user_id = %s AND kind = 'pull'", (player.user_id,)
-        )
-        return int(self.cursor.fetchone()[0])
-
-
-@pytest.fixture
-def account(mesh: Mesh) -> Iterator[Account]:
-    connection = psycopg2.connect(mesh.database_url("account"))
-    connection.autocommit = True
-    with closing(connection), connection.cursor() as cursor:
-        yield Account(cursor)
-
-
-def kept(coordinator: Coordinator, player: Player, gid: str) -> bytes:
-    """The debit of a prepared pull, as the decision stores it."""
-    operation = participant_pb2.Operation(id=coordinator.pull_ids[gid])
-    operation.body.Pack(account_pb2.Debit(user_id=player.user_id, amount=PRICE))
-    return participant_pb2.Operations(operations=[operation]).SerializeToString()
 
 
 async def wait_for(rest: RestClient, player: Player, state: tuple[int, int]) -> None:
@@ -249,60 +175,79 @@ def alarms(mesh: Mesh, event: str, gid: str) -> list[str]:
 
 
 async def test_a_lost_branch_is_redone_by_recovery(
-    coordinator: Coordinator,
-    decisions: DecisionLog,
-    account: Account,
+    coordinator: DeadCoordinator,
+    account: AccountDatabase,
     mesh: Mesh,
     rest: RestClient,
     new_player: NewPlayer,
 ) -> None:
     player = new_player(gems=GEMS)
     gid = coordinator.prepare(player, "account_svc", "gacha_svc")
-    await decisions.decide(gid, Outcome.COMMIT, kept(coordinator, player, gid))
+    coordinator.decide(player, gid)
     account.lose(gid)
     await wait_for(rest, player, (GEMS - PRICE, 1))
-    assert account.debits(player) == 1
+    assert account.debits(player) == ["owed_pull"]
     assert alarms(mesh, "redo_lost_branch", gid)
     assert rest.pulls(player.token).body["pulls"][0]["pullId"] == coordinator.pull_ids[gid]
 
 
+async def test_gems_that_were_spent_before_the_redo_are_owed(
+    coordinator: DeadCoordinator,
+    account: AccountDatabase,
+    rest: RestClient,
+    new_player: NewPlayer,
+) -> None:
+    player = new_player(gems=GEMS)
+    gid = coordinator.prepare(player, "account_svc")
+    account.lose(gid)
+    # The gems are unlocked, and pay for another pull.
+    assert rest.pull(player.token, "standard").ok
+    coordinator.prepare(player, "gacha_svc", gid=gid)
+    coordinator.decide(player, gid)
+    await wait_for(rest, player, (0, 2))
+    assert account.debits(player) == ["pull", "owed_pull"]
+    assert rest.currency(player.token).body["debtGems"] == 2 * PRICE - GEMS
+    assert rest.pull(player.token, "standard").reason == "WALLET_IN_DEBT"
+
+    # The next purchase pays the debt first.
+    assert rest.buy_currency(player.token, GEMS).ok
+    await wait_for(rest, player, (2 * GEMS - 2 * PRICE, 2))
+    assert rest.currency(player.token).body["debtGems"] == 0
+
+
 async def test_a_lost_branch_that_cannot_be_redone_waits_for_a_person_and_blocks_no_other(
-    coordinator: Coordinator,
+    coordinator: DeadCoordinator,
     sides: Sides,
-    decisions: DecisionLog,
-    account: Account,
+    account: AccountDatabase,
     mesh: Mesh,
     rest: RestClient,
     new_player: NewPlayer,
 ) -> None:
-    broke, next_one = new_player(gems=GEMS), new_player(gems=GEMS)
-    lost = coordinator.prepare(broke, "account_svc")
+    gone, next_one = new_player(gems=GEMS), new_player(gems=GEMS)
+    lost = coordinator.prepare(gone, "account_svc", "gacha_svc")
+    coordinator.decide(gone, lost)
     account.lose(lost)
-    # The gems are unlocked, and pay for another pull.
-    assert rest.pull(broke.token, "standard").ok
-    coordinator.prepare(broke, "gacha_svc", gid=lost)
-    await decisions.decide(lost, Outcome.COMMIT, kept(coordinator, broke, lost))
+    account.take_wallet(gone)
     behind = coordinator.prepare(next_one, "account_svc", "gacha_svc")
-    await decisions.decide(behind, Outcome.COMMIT, kept(coordinator, next_one, behind))
+    coordinator.decide(next_one, behind)
     await wait_for(rest, next_one, (GEMS - PRICE, 1))
 
     told = command("resolve", lost, "--yes", folder=mesh.layout.folder)
     assert told.returncode == 1
+    assert "gacha_svc: was committed before" in told.stdout
     assert "account_svc: LOST, and cannot be done again: nothing was changed." in told.stdout
-    assert f"{coordinator.pull_ids[lost]} INSUFFICIENT_CURRENCY" in told.stdout
-    assert "gacha_svc" not in told.stdout
+    assert f"{coordinator.pull_ids[lost]} USER_NOT_FOUND" in told.stdout
     assert alarms(mesh, "REDO_REFUSED", lost)
     assert await find(sides, lost) is not None
-    assert state_of(rest, broke) == (GEMS - PRICE, 1)
 
-    # A person grants the gems; then recovery or the command completes the pull.
-    assert rest.buy_currency(broke.token, PRICE).ok
-    await wait_for(rest, broke, (GEMS - PRICE, 2))
-    assert account.debits(broke) == 2
+    # A person brings the player back; then recovery or the command ends the transaction.
+    account.bring_wallet_back()
+    await wait_for(rest, gone, (GEMS - PRICE, 1))
+    assert account.debits(gone) == ["owed_pull"]
 
 
 def test_the_command_lists_and_asks_before_it_settles_a_young_one(
-    coordinator: Coordinator, mesh: Mesh, rest: RestClient, new_player: NewPlayer
+    coordinator: DeadCoordinator, mesh: Mesh, rest: RestClient, new_player: NewPlayer
 ) -> None:
     player, folder = new_player(gems=GEMS), mesh.layout.folder
     listed = command("list", folder=folder)
@@ -334,13 +279,13 @@ def test_the_command_lists_and_asks_before_it_settles_a_young_one(
 
 
 async def test_the_command_forces_nothing_on_a_gid_that_is_unknown(
-    mesh: Mesh, decisions: DecisionLog
+    mesh: Mesh, sides: Sides
 ) -> None:
     gid = new_gid("nobody", time.time() - 60)
     asked = command("resolve", gid, folder=mesh.layout.folder)
     assert asked.returncode == 1
     assert f"Nothing is known of {gid}" in asked.stdout
-    assert gid not in {each.gid for each in await decisions.list_decisions([gid])}
+    assert gid not in {each.gid for each in await sides.coordinator.decisions([gid])}
 
 
 @pytest.mark.parametrize(

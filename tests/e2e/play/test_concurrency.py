@@ -58,8 +58,9 @@ async def test_both_gacha_instances_share_the_load(mesh: Mesh) -> None:
             )
         )
     assert {answer.status_code for answer in answers} == {200}
-    decided = query(mesh, "gacha", "SELECT DISTINCT split_part(gid, ':', 1) FROM tx_decision")
-    assert {(each["name"],) for each in mesh.processes("gacha_svc")} <= set(decided)
+    committed = "SELECT DISTINCT split_part(gid, ':', 1) FROM tx_branch WHERE NOT aborted"
+    coordinators = query(mesh, "gacha", committed)
+    assert {(each["name"],) for each in mesh.processes("gacha_svc")} <= set(coordinators)
 
 
 async def test_one_key_sent_many_times_at_once_is_one_pull(mesh: Mesh) -> None:
