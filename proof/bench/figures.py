@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from proof.bench.load.window import WindowResult
 from proof.bench.meters.batches import BatchSizes
 from proof.bench.meters.counters import Counters
-from proof.bench.meters.cpu import LOAD, CpuUse
+from proof.bench.meters.cpu import LOAD, POSTGRES, CpuUse
 from proof.bench.meters.machine_speed import MachineSpeed
 
 
@@ -49,6 +49,17 @@ class Sample:
     def cpu_ms_each(self) -> float:
         """Of the mesh: every service, PostgreSQL and the cache."""
         return sum(self.mesh_cpu_ms_each.values())
+
+    @property
+    def postgres_cpu_ms_each(self) -> float:
+        """The part of `cpu_ms_each` that PostgreSQL's servers use."""
+        parts = self.mesh_cpu_ms_each.items()
+        return sum(cpu_ms for part, cpu_ms in parts if part.startswith(POSTGRES))
+
+    @property
+    def tail(self) -> float:
+        """p99 as a multiple of p50; 0 where nothing completed."""
+        return self.p99_ms / self.p50_ms if self.p50_ms else 0.0
 
     @property
     def cpu_ms_each_with_load(self) -> float:
@@ -135,6 +146,11 @@ class Figures:
     @property
     def error_count(self) -> int:
         return sum(point.error_count for each in self.series for point in each.points)
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether a request failed or an invariant is broken."""
+        return bool(self.error_count or self.broken_invariants)
 
 
 def sample_of(result: WindowResult, used: Usage, operations: float) -> Sample:

@@ -7,9 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from proof.bench.__main__ import app, connection_counts_of, kinds_of, plan_of, without_missing_ghz
+from proof.bench.__main__ import app
 from proof.bench.load import ghz
 from proof.bench.load.scenarios import ITEMS, PULLS, request_head, requests_of
+from proof.bench.options import connection_counts_of, kinds_of, plan_of, without_missing_ghz
 from proof.bench.plan import KINDS
 
 ALL = ",".join(KINDS)
@@ -45,6 +46,10 @@ def test_gifts_are_measured_where_every_connection_has_two_players() -> None:
     assert plan_of("1,64", 4, 3, 64, "gifts").counts_of("gifts") == [1]
 
 
+def test_plain_commits_have_the_connections_of_pulls_as_far_as_the_servers_have_room() -> None:
+    assert plan_of("1,16,64,256", 4, 3, None, "commits,pulls").counts_of("commits") == [1, 16, 64]
+
+
 def test_a_window_that_outlives_its_tokens_is_refused() -> None:
     refused = CliRunner().invoke(app, ["--seconds", "601"])
     assert refused.exit_code == 2
@@ -55,7 +60,7 @@ def test_a_round_has_each_point_once_and_reads_have_half_the_time() -> None:
     plan = plan_of("1,64", 4, 3, None, "commits,pulls,items")
     assert plan.points == [
         ("commits", 1),
-        ("commits", 16),
+        ("commits", 64),
         ("pulls", 1),
         ("pulls", 64),
         ("items", 1),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proof.bench.errors import BenchFailed
-from proof.bench.token_pool import AROUND_SECONDS, TokenPool
+from proof.bench.players.token_pool import AROUND_SECONDS, TokenPool
 
 TOKEN_SECONDS = 900
 

@@ -1,0 +1,95 @@
+"""Tables of the present code beside another revision, and the ratios of their pairs."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from proof.bench.against.alternation import OURS, PairedFigures
+from proof.bench.figures import Point, Sample, Series
+from proof.bench.pairs import ratio
+from proof.bench.tables.cells import range_cell, spread_cell
+from proof.bench.tables.report import as_json, show_faults, show_machine, write_document
+
+Figure = Callable[[Sample], float]
+
+FIGURES: Mapping[str, tuple[Figure, int]] = {
+    "a second": (lambda s: s.operations_per_second, 0),
+    "p50 ms": (lambda s: s.p50_ms, 2),
+    "p99 ms": (lambda s: s.p99_ms, 1),
+    "CPU ms each": (lambda s: s.cpu_ms_each, 3),
+    "of it PostgreSQL": (lambda s: s.postgres_cpu_ms_each, 3),
+    "WAL flushes each": (lambda s: s.wal_flushes_each, 2),
+}
+"""The figures of a point, with their decimal places."""
+
+LEGEND = f"""\
+[dim]How to read it (more in docs/bench.md). Each figure is a median, with the lowest and highest
+in brackets. The last column is the median of the ratios of the pairs, {OURS} divided by the
+other revision: a pair is two windows one right after the other. A ratio whose range has 1 in it
+shows no difference.[/dim]
+"""
+
+
+def show(console: Console, figures: PairedFigures) -> None:
+    """Prints everything, the faults last."""
+    show_machine(console, figures.ours)
+    console.print(LEGEND)
+    for ours, theirs in zip(figures.ours.series, figures.theirs.series, strict=True):
+        console.print(_table(ours, theirs, figures.revision))
+    for name, side in figures.sides.items():
+        console.print(f"[bold]{escape(name)}[/bold]")
+        show_faults(console, side)
+
+
+def write_json(path: Path, figures: PairedFigures) -> None:
+    """Every sample of both, and the ratios of the pairs."""
+    document = {
+        "revision": figures.revision,
+        "commit": figures.commit,
+        "ours": as_json(figures.ours),
+        "theirs": as_json(figures.theirs),
+        "ratios": {
+            ours.name: [_ratios_as_json(*pair) for pair in _pairs(ours, theirs)]
+            for ours, theirs in zip(figures.ours.series, figures.theirs.series, strict=True)
+        },
+    }
+    write_document(path, document)
+
+
+def _table(ours: Series, theirs: Series, revision: str) -> Table:
+    title = ours.title[0].upper() + ours.title[1:]
+    table = Table(title=title, title_justify="left")
+    table.add_column(ours.clients, justify="right")
+    table.add_column("figure", no_wrap=True)
+    for heading in (escape(revision), OURS, "ratio of the pairs"):
+        table.add_column(heading, justify="right")
+    for our_point, their_point in _pairs(ours, theirs):
+        for name, (figure, digits) in FIGURES.items():
+            table.add_row(
+                str(our_point.connection_count),
+                name,
+                range_cell(their_point, figure, digits),
+                range_cell(our_point, figure, digits),
+                spread_cell(ratio(our_point, their_point, figure)),
+            )
+        table.add_section()
+    return table
+
+
+def _pairs(ours: Series, theirs: Series) -> Iterator[tuple[Point, Point]]:
+    yield from zip(ours.points, theirs.points, strict=True)
+
+
+def _ratios_as_json(ours: Point, theirs: Point) -> dict[str, object]:
+    ratios = {name: ratio(ours, theirs, figure) for name, (figure, _) in FIGURES.items()}
+    return {
+        "connections": ours.connection_count,
+        **{
+            name: None if spread is None else dataclasses.asdict(spread)
+            for name, spread in ratios.items()
+        },
+    }
