@@ -47,7 +47,8 @@ class _Side:
     run: Run
 
     def figures(self, left_out: Sequence[str], broken: Sequence[str]) -> Figures:
-        return Figures(self.facts, self.run.speeds, self.run.series(), left_out, broken)
+        run = self.run
+        return Figures(self.facts, run.speeds, run.series(), run.idle, left_out, broken)
 
 
 def measure_plan(

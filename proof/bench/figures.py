@@ -9,6 +9,7 @@ from proof.bench.load.window import WindowResult
 from proof.bench.meters.batches import BatchSizes
 from proof.bench.meters.counters import Counters
 from proof.bench.meters.cpu import LOAD, POSTGRES, CpuUse
+from proof.bench.meters.idle import IdleSample
 from proof.bench.meters.machine_speed import MachineSpeed
 
 
@@ -76,6 +77,11 @@ class Spread:
     highest: float
 
 
+def spread_of(values: Sequence[float]) -> Spread:
+    """Needs at least one value."""
+    return Spread(statistics.median(values), min(values), max(values))
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """A kind of load at one number of connections, clients or workers."""
@@ -84,8 +90,7 @@ class Point:
     samples: Sequence[Sample]
 
     def spread(self, figure: Callable[[Sample], float]) -> Spread:
-        values = [figure(sample) for sample in self.samples]
-        return Spread(statistics.median(values), min(values), max(values))
+        return spread_of([figure(sample) for sample in self.samples])
 
     def median(self, figure: Callable[[Sample], float]) -> float:
         return self.spread(figure).median
@@ -128,13 +133,15 @@ class Series:
 class Figures:
     """The figures of one run.
 
-    `speeds` has one entry per round; `broken_invariants` is empty when all hold; `left_out` has
-    what was not measured, with the reason.
+    `idle` has the windows without load, empty if there were none. `speeds` has one entry per
+    round; `broken_invariants` is empty when all hold; `left_out` has what was not measured, with
+    the reason.
     """
 
     machine: Mapping[str, str]
     speeds: Sequence[MachineSpeed]
     series: Sequence[Series]
+    idle: Sequence[IdleSample]
     left_out: Sequence[str]
     broken_invariants: Sequence[str]
 

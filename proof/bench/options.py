@@ -10,7 +10,15 @@ from proof.bench.flood import FLOOD
 from proof.bench.load import ghz
 from proof.bench.load.scenarios import GIFTS
 from proof.bench.neighbours import NEIGHBOURS
-from proof.bench.plan import GHZ, KINDS, MOST_GIFT_CONNECTIONS, Plan
+from proof.bench.plan import (
+    COMMITS,
+    GHZ,
+    IDLE,
+    IDLE_CONNECTIONS,
+    KINDS,
+    MOST_GIFT_CONNECTIONS,
+    Plan,
+)
 
 NO_GHZ = f"ghz, which is not installed. To have it: {ghz.INSTALL}"
 
@@ -30,7 +38,7 @@ Seconds = Annotated[
     typer.Option(
         min=1,
         max=LONGEST_WINDOW_SECONDS,
-        help="Length of each window; half of it for reads and ghz.",
+        help="Length of each window; half of it for reads and ghz, three times for idle.",
     ),
 ]
 Rounds = Annotated[int, typer.Option(min=1, help="Windows for each point.")]
@@ -76,12 +84,12 @@ def plan_of(
     """The number of players, by default one per connection, and two for each of up to
     MOST_GIFT_CONNECTIONS if gifts are sent. Raises typer.BadParameter when it is too small."""
     counts, kinds = connection_counts_of(connections), kinds_of(only)
+    least_count = max(counts) if set(kinds) - {IDLE, COMMITS} else IDLE_CONNECTIONS
     pairs = min(max(counts), MOST_GIFT_CONNECTIONS) if GIFTS.name in kinds else 0
-    player_count = player_count or max(*counts, 2 * pairs)
-    plan = Plan(counts, seconds, rounds, player_count, kinds)
-    if player_count < max(counts):
+    player_count = player_count or max(least_count, 2 * pairs)
+    if player_count < least_count:
         raise typer.BadParameter("every connection needs a player of its own: raise --players")
-    return plan
+    return Plan(counts, seconds, rounds, player_count, kinds)
 
 
 def without_missing_ghz(plan: Plan, program: str | None) -> tuple[Plan, list[str]]:

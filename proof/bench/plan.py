@@ -16,13 +16,18 @@ WARM_UP_SECONDS = 1.5
 """Longer than PostgreSQL's processes take to report their counters."""
 OVERHEAD_SECONDS = 0.5
 """The time to start and end the load generators."""
+IDLE = "idle"
+IDLE_CONNECTIONS = 16
+"""Of the pulls before a window without load: the mesh has opened its connections."""
+QUIET_SECONDS = 5.0
+"""Between these pulls and the window."""
 COMMITS = "commits"
 GHZ = "ghz"
 SCENARIOS = {
     scenario.name: scenario for scenario in (PULLS, PURCHASES, GIFTS, ITEMS, BANNERS, CURRENCY)
 }
-KINDS = (COMMITS, *SCENARIOS, GHZ)
-"""The kinds of load, in the order of a round."""
+KINDS = (IDLE, COMMITS, *SCENARIOS, GHZ)
+"""The kinds of load, in the order of a round; the first is none."""
 MOST_GIFT_CONNECTIONS = 64
 """Gifts need two players for each connection, and a new player costs two password hashes."""
 MOST_COMMIT_CLIENTS = 64
@@ -31,8 +36,8 @@ MOST_COMMIT_CLIENTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`window_seconds` is per point and round, half of it for reads and ghz; load runs a little
-    longer. `kinds` is a subset of KINDS."""
+    """`window_seconds` is per point and round, half of it for reads and ghz, three times for the
+    mesh without load; load runs a little longer. `kinds` is a subset of KINDS."""
 
     connection_counts: Sequence[int]
     window_seconds: float
@@ -41,11 +46,15 @@ class Plan:
     kinds: Sequence[str] = KINDS
 
     def window_seconds_of(self, kind: str) -> float:
+        if kind == IDLE:
+            return 3 * self.window_seconds
         is_main = kind in (COMMITS, PULLS.name)
         return self.window_seconds if is_main else self.window_seconds / 2
 
     def counts_of(self, kind: str) -> Sequence[int]:
         """The numbers of connections, clients or workers for a kind of load."""
+        if kind == IDLE:
+            return [0]
         most = {GIFTS.name: self.player_count // 2, COMMITS: MOST_COMMIT_CLIENTS}.get(kind)
         return [count for count in self.connection_counts if most is None or count <= most]
 
@@ -64,4 +73,5 @@ class Plan:
         """The approximate duration of all measurements."""
         windows = sum(self.window_seconds_of(kind) for kind, _ in self.points)
         around = len(self.points) * (WARM_UP_SECONDS + OVERHEAD_SECONDS)
-        return self.round_count * (windows + around)
+        quiet = self.window_seconds + QUIET_SECONDS if IDLE in self.kinds else 0.0
+        return self.round_count * (windows + around + quiet)

@@ -12,9 +12,20 @@ from proof.bench.load.closed_loop import ClosedLoopSettings
 from proof.bench.load.ghz import find_ghz
 from proof.bench.load.plain_commits import PlainCommitSettings, commit_tables
 from proof.bench.load.scenarios import GIFTS, PULLS, PURCHASES, Scenario, request_head
-from proof.bench.measure import Meters, measure, measure_ghz
+from proof.bench.measure import Meters, measure, measure_at_rest, measure_ghz
+from proof.bench.meters.idle import IdleSample
 from proof.bench.meters.machine_speed import MachineSpeed, measure_speed
-from proof.bench.plan import COMMITS, GHZ, MOST_COMMIT_CLIENTS, SCENARIOS, WARM_UP_SECONDS, Plan
+from proof.bench.plan import (
+    COMMITS,
+    GHZ,
+    IDLE,
+    IDLE_CONNECTIONS,
+    MOST_COMMIT_CLIENTS,
+    QUIET_SECONDS,
+    SCENARIOS,
+    WARM_UP_SECONDS,
+    Plan,
+)
 from proof.bench.players.gift_pairs import gift_requests
 from proof.bench.players.token_pool import TokenPool
 
@@ -44,8 +55,10 @@ class Run:
         self.plan = plan
         self._meters = meters
         self._pool = pool
-        self._loads = {kind: self._load_of(kind) for kind in plan.kinds}
+        self._loads = {kind: self._load_of(kind) for kind in plan.kinds if kind != IDLE}
         self._samples: dict[tuple[str, int], list[Sample]] = {}
+        self.idle: list[IdleSample] = []
+        """The windows without load."""
         self.speeds: list[MachineSpeed] = []
         """The machine's speed at the beginning of every round."""
 
@@ -68,11 +81,16 @@ class Run:
 
     def title(self, kind: str, count: int) -> str:
         """What `take` measures, in words."""
+        if kind == IDLE:
+            return "the mesh without load"
         load = self._loads[kind]
         return f"{load.title} ({load.clients}: {count})"
 
     def take(self, kind: str, count: int) -> None:
         """Takes one sample of that point. Raises BenchFailed."""
+        if kind == IDLE:
+            self.idle.append(self._at_rest())
+            return
         self._samples.setdefault((kind, count), []).append(self._loads[kind].measure(count))
 
     def series(self) -> list[Series]:
@@ -128,6 +146,11 @@ class Run:
             ca_file=self._meters.mesh.ca_file,
         )
         return measure(self._meters, "proof.bench.load.closed_loop", settings)
+
+    def _at_rest(self) -> IdleSample:
+        self._requests(PULLS, min(IDLE_CONNECTIONS, self.plan.player_count))
+        window_seconds = self.plan.window_seconds_of(IDLE)
+        return measure_at_rest(self._meters, QUIET_SECONDS, window_seconds)
 
     def _plain_commits(self, client_count: int) -> Sample:
         settings = PlainCommitSettings(

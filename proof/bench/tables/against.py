@@ -1,7 +1,7 @@
 """Tables of the present code beside another revision, and the ratios of their pairs."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -9,9 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from proof.bench.against.alternation import OURS, PairedFigures
-from proof.bench.figures import Point, Sample, Series
+from proof.bench.figures import Point, Sample, Series, Spread, spread_of
+from proof.bench.meters.idle import IdleSample
 from proof.bench.pairs import ratio
 from proof.bench.tables.cells import range_cell, spread_cell
+from proof.bench.tables.idle import IDLE_FIGURES, of_part, parts_of
 from proof.bench.tables.report import as_json, show_faults, show_machine, write_document
 
 Figure = Callable[[Sample], float]
@@ -38,6 +40,8 @@ def show(console: Console, figures: PairedFigures) -> None:
     """Prints everything, the faults last."""
     show_machine(console, figures.ours)
     console.print(LEGEND)
+    if figures.ours.idle:
+        console.print(_idle_table(figures.ours.idle, figures.theirs.idle, figures.revision))
     for ours, theirs in zip(figures.ours.series, figures.theirs.series, strict=True):
         console.print(_table(ours, theirs, figures.revision))
     for name, side in figures.sides.items():
@@ -56,17 +60,19 @@ def write_json(path: Path, figures: PairedFigures) -> None:
             ours.name: [_ratios_as_json(*pair) for pair in _pairs(ours, theirs)]
             for ours, theirs in zip(figures.ours.series, figures.theirs.series, strict=True)
         },
+        "idle_ratios": {
+            part: {
+                name: _as_json(ratio(figures.ours.idle, figures.theirs.idle, of_part(part, figure)))
+                for name, figure in IDLE_FIGURES.items()
+            }
+            for part in parts_of([*figures.ours.idle, *figures.theirs.idle])
+        },
     }
     write_document(path, document)
 
 
 def _table(ours: Series, theirs: Series, revision: str) -> Table:
-    title = ours.title[0].upper() + ours.title[1:]
-    table = Table(title=title, title_justify="left")
-    table.add_column(ours.clients, justify="right")
-    table.add_column("figure", no_wrap=True)
-    for heading in (escape(revision), OURS, "ratio of the pairs"):
-        table.add_column(heading, justify="right")
+    table = _empty_table(ours.title[0].upper() + ours.title[1:], ours.clients, revision)
     for our_point, their_point in _pairs(ours, theirs):
         for name, (figure, digits) in FIGURES.items():
             table.add_row(
@@ -74,9 +80,29 @@ def _table(ours: Series, theirs: Series, revision: str) -> Table:
                 name,
                 range_cell(their_point, figure, digits),
                 range_cell(our_point, figure, digits),
-                spread_cell(ratio(our_point, their_point, figure)),
+                spread_cell(ratio(our_point.samples, their_point.samples, figure)),
             )
         table.add_section()
+    return table
+
+
+def _idle_table(ours: Sequence[IdleSample], theirs: Sequence[IdleSample], revision: str) -> Table:
+    table = _empty_table("The mesh without load", "part", revision)
+    for part in parts_of([*ours, *theirs]):
+        for name, figure in IDLE_FIGURES.items():
+            of = of_part(part, figure)
+            sides = [spread_cell(spread_of([of(each) for each in side])) for side in (theirs, ours)]
+            table.add_row(part, name, *sides, spread_cell(ratio(ours, theirs, of)))
+        table.add_section()
+    return table
+
+
+def _empty_table(title: str, rows: str, revision: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(rows, justify="right")
+    table.add_column("figure", no_wrap=True)
+    for heading in (escape(revision), OURS, "ratio of the pairs"):
+        table.add_column(heading, justify="right")
     return table
 
 
@@ -85,11 +111,14 @@ def _pairs(ours: Series, theirs: Series) -> Iterator[tuple[Point, Point]]:
 
 
 def _ratios_as_json(ours: Point, theirs: Point) -> dict[str, object]:
-    ratios = {name: ratio(ours, theirs, figure) for name, (figure, _) in FIGURES.items()}
+    ratios = {
+        name: ratio(ours.samples, theirs.samples, figure) for name, (figure, _) in FIGURES.items()
+    }
     return {
         "connections": ours.connection_count,
-        **{
-            name: None if spread is None else dataclasses.asdict(spread)
-            for name, spread in ratios.items()
-        },
+        **{name: _as_json(spread) for name, spread in ratios.items()},
     }
+
+
+def _as_json(spread: Spread | None) -> dict[str, float] | None:
+    return None if spread is None else dataclasses.asdict(spread)

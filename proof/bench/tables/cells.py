@@ -5,6 +5,7 @@ from collections.abc import Callable
 from proof.bench.figures import Point, Sample, Spread
 
 NOTHING = "-"
+MIB = float(2**20)
 
 
 def median_cell(point: Point, figure: Callable[[Sample], float], digits: int) -> str:

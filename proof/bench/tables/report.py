@@ -12,6 +12,7 @@ from rich.table import Table
 
 from proof.bench.figures import Figures, Point, Series
 from proof.bench.meters.machine_speed import median_speed
+from proof.bench.tables.idle import idle_as_json, idle_table
 from proof.bench.tables.series import tables_of
 from proof.bench.tables.targets import comparisons, times_plain_commits
 
@@ -23,7 +24,9 @@ the cache, for each operation; load generators and meters are shown separately.
 transactions, WAL flushes: as PostgreSQL counts them (pg_stat_database, pg_stat_wal or
 pg_stat_io); a flush is an fsync of the log. Batch sizes: how many operations shared one
 two-phase commit, and calls one message between processes; percentiles of these are the
-bounds of histogram buckets. cores busy elsewhere: by what is not of this run.[/dim]
+bounds of histogram buckets. Without load: the share of one core, the times that a thread
+began to run again, and the proportional set size, in which shared memory counts once.
+cores busy elsewhere: by what is not of this run.[/dim]
 """
 
 
@@ -31,6 +34,8 @@ def show(console: Console, figures: Figures) -> None:
     """Prints everything, the summary last."""
     show_machine(console, figures)
     console.print(LEGEND)
+    if figures.idle:
+        console.print(idle_table(figures.idle))
     for series in figures.series:
         for table in tables_of(series):
             console.print(table)
@@ -59,6 +64,7 @@ def as_json(figures: Figures) -> dict[str, object]:
         "series": {
             each.name: [_point_as_json(point) for point in each.points] for each in figures.series
         },
+        "idle": [idle_as_json(sample) for sample in figures.idle],
         "lone_pull_p50_in_plain_commits": times_plain_commits(figures),
         "targets": list(comparisons(figures)),
         "left_out": figures.left_out,

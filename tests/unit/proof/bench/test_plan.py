@@ -50,6 +50,13 @@ def test_plain_commits_have_the_connections_of_pulls_as_far_as_the_servers_have_
     assert plan_of("1,16,64,256", 4, 3, None, "commits,pulls").counts_of("commits") == [1, 16, 64]
 
 
+def test_the_mesh_without_load_is_one_long_window_that_needs_few_players() -> None:
+    plan = plan_of("1,256", 4, 2, None, "idle")
+    assert (plan.points, plan.window_seconds_of("idle")) == ([("idle", 0)], 12)
+    assert plan.player_count == 16
+    assert plan.duration_seconds == 2 * (12 + 2 + 4 + 5)
+
+
 def test_a_window_that_outlives_its_tokens_is_refused() -> None:
     refused = CliRunner().invoke(app, ["--seconds", "601"])
     assert refused.exit_code == 2

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proof.bench.errors import BenchFailed
-from proof.bench.players.token_pool import AROUND_SECONDS, TokenPool
+from proof.bench.players.token_pool import AROUND_SECONDS, ATTEMPTS, TokenPool
 
 TOKEN_SECONDS = 900
 
@@ -21,6 +21,8 @@ class Gateway(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.current: set[str] = set()
         self.count = 0
+        self.busy_count = 0
+        """The number of requests to be refused for now."""
 
     def tokens(self) -> dict[str, Any]:
         self.count += 1
@@ -44,7 +46,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path in ("/login", "/refresh"):
             answer = self.server.tokens()
         body = json.dumps(answer).encode()
-        self.send_response(200)
+        self.send_response(200 if self.server.busy_count == 0 else 429)
+        self.server.busy_count = max(0, self.server.busy_count - 1)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -77,7 +80,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def players(gateway: Gateway, clock: Clock) -> TokenPool:
-    made = TokenPool(f"http://127.0.0.1:{gateway.server_port}", None, clock=clock)
+    made = TokenPool(
+        f"http://127.0.0.1:{gateway.server_port}", None, clock=clock, pause_seconds=0.0
+    )
     assert len(list(made.make(3))) == 3
     return made
 
@@ -104,3 +109,13 @@ def test_tokens_that_would_not_last_are_refreshed_over_and_over(
 def test_a_window_longer_than_a_token_lasts_is_refused(players: TokenPool) -> None:
     with pytest.raises(BenchFailed, match="measure less at once"):
         players.tokens(TOKEN_SECONDS)
+
+
+def test_a_busy_machine_is_waited_for_but_not_for_ever(
+    gateway: Gateway, players: TokenPool
+) -> None:
+    gateway.busy_count = ATTEMPTS - 1
+    assert players.post_each("/gacha/pull/standard", {}, ["token-1"]) == [{}]
+    gateway.busy_count = ATTEMPTS
+    with pytest.raises(BenchFailed, match="429"):
+        players.post_each("/gacha/pull/standard", {}, ["token-1"])

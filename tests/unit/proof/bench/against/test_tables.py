@@ -10,7 +10,7 @@ from rich.console import Console
 from proof.bench.against.alternation import PairedFigures
 from proof.bench.figures import Sample
 from proof.bench.tables.against import show, write_json
-from tests.unit.proof.bench.samples import figures, sample, series
+from tests.unit.proof.bench.samples import figures, idle_sample, sample, series
 
 
 def _paired(
@@ -75,3 +75,23 @@ def test_tools_get_both_runs_and_the_ratios(tmp_path: Path) -> None:
     assert point["p50 ms"] == {"median": 1.5, "lowest": 1.5, "highest": 1.5}
     assert document["commit"] == "0123456789abcdef"
     assert document["theirs"]["series"]["pulls"][0]["samples"][0]["p50_ms"] == 2.0
+
+
+def test_meshes_without_load_are_compared_by_part() -> None:
+    of = PairedFigures(
+        "HEAD~1",
+        "0123456789abcdef",
+        figures(idle=[idle_sample(0.01, 50), idle_sample(0.02, 50)]),
+        figures(idle=[idle_sample(0.02, 100), idle_sample(0.02, 100)]),
+    )
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]]
+        for line in _shown(of).splitlines()
+        if "│ gacha_svc │" in line
+    ]
+    assert rows == [
+        ["gacha_svc", "% of a core", "2.00", "1.50 (1.00-2.00)", "0.75 (0.50-1.00)"],
+        ["gacha_svc", "wake-ups a second", "12.50", "12.50", "1.00"],
+        ["gacha_svc", "PSS MiB", "100.00", "50.00", "0.50"],
+        ["gacha_svc", "processes", "2.00", "2.00", "1.00"],
+    ]
