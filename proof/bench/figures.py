@@ -89,8 +89,11 @@ class Point:
     connection_count: int
     samples: Sequence[Sample]
 
+    def values(self, figure: Callable[[Sample], float]) -> list[float]:
+        return [figure(sample) for sample in self.samples]
+
     def spread(self, figure: Callable[[Sample], float]) -> Spread:
-        return spread_of([figure(sample) for sample in self.samples])
+        return spread_of(self.values(figure))
 
     def median(self, figure: Callable[[Sample], float]) -> float:
         return self.spread(figure).median

@@ -1,25 +1,20 @@
 """Ratios within pairs of samples.
 
-A machine's speed changes from minute to minute. The two samples of a pair are taken one right
-after the other, so their ratio leaves most of that out; the ratio of two medians does not.
+A machine's speed changes from minute to minute. The two samples of a pair are taken soon after one
+another, so their ratio leaves most of that out; the ratio of two medians does not.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from proof.bench.figures import Spread, spread_of
 
-SampleT = TypeVar("SampleT")
 
+def ratio(first: Sequence[float], second: Sequence[float]) -> Spread | None:
+    """The first divided by the second, over all pairs: the figures of the same number.
 
-def ratio(
-    first: Sequence[SampleT], second: Sequence[SampleT], figure: Callable[[SampleT], float]
-) -> Spread | None:
-    """The first divided by the second, over all pairs: the samples of the same number.
-
-    A pair counts if both of its samples have the figure. Returns None if no pair counts. Raises
-    ValueError if one side has more samples than the other.
+    A pair counts if neither of its figures is 0, which one is if nothing completed. Returns None
+    if no pair counts. Raises ValueError if one side has more figures than the other.
     """
-    values = [(figure(one), figure(other)) for one, other in zip(first, second, strict=True)]
-    ratios = [one / other for one, other in values if one and other]
+    pairs = zip(first, second, strict=True)
+    ratios = [one / other for one, other in pairs if one and other]
     return spread_of(ratios) if ratios else None

@@ -21,9 +21,12 @@ MAKERS = 4
 TIMEOUT_SECONDS = 30.0
 ATTEMPTS = 20
 PAUSE_SECONDS = 0.5
-"""Before a request that was refused for now is sent again."""
+"""Before a request that was refused for now, or late, is sent again."""
 AROUND_SECONDS = 60.0
 """More than the work around a window takes, even on a busy machine."""
+
+
+_FOR_NOW = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.GATEWAY_TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +121,17 @@ class TokenPool:
     def _post(
         self, client: httpx.Client, path: str, body: Mapping[str, object], token: str = ""
     ) -> dict[str, Any]:
-        """The answer. Sends the request again if it is refused for now, because a busy machine
-        hashes few passwords a second. Raises BenchFailed."""
-        headers = {"authorization": f"Bearer {token}"} if token else {}
+        """The answer. Sends the request again, with its key, if it is refused for now or late: a
+        busy machine hashes few passwords a second. Raises BenchFailed."""
+        headers = {"idempotency-key": uuid4().hex}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
         for _ in range(ATTEMPTS):
             try:
                 answer = client.post(path, json=body, headers=headers)
             except httpx.TransportError as error:
                 raise BenchFailed(f"POST {path} had no answer: {error}") from error
-            if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+            if answer.status_code not in _FOR_NOW:
                 break
             time.sleep(self._pause_seconds)
         if answer.status_code != httpx.codes.OK:

@@ -13,6 +13,7 @@ from proof.bench.figures import Point, Sample, Series, Spread, spread_of
 from proof.bench.meters.idle import IdleSample
 from proof.bench.pairs import ratio
 from proof.bench.tables.cells import range_cell, spread_cell
+from proof.bench.tables.floor import show_floor
 from proof.bench.tables.idle import IDLE_FIGURES, of_part, parts_of
 from proof.bench.tables.report import as_json, show_faults, show_machine, write_document
 
@@ -46,11 +47,13 @@ def show(console: Console, figures: PairedFigures) -> None:
         console.print(_table(ours, theirs, figures.revision))
     for name, side in figures.sides.items():
         console.print(f"[bold]{escape(name)}[/bold]")
+        show_floor(console, side)
         show_faults(console, side)
 
 
 def write_json(path: Path, figures: PairedFigures) -> None:
     """Every sample of both, and the ratios of the pairs."""
+    idle = figures.ours.idle, figures.theirs.idle
     document = {
         "revision": figures.revision,
         "commit": figures.commit,
@@ -61,11 +64,8 @@ def write_json(path: Path, figures: PairedFigures) -> None:
             for ours, theirs in zip(figures.ours.series, figures.theirs.series, strict=True)
         },
         "idle_ratios": {
-            part: {
-                name: _as_json(ratio(figures.ours.idle, figures.theirs.idle, of_part(part, figure)))
-                for name, figure in IDLE_FIGURES.items()
-            }
-            for part in parts_of([*figures.ours.idle, *figures.theirs.idle])
+            part: {name: _as_json(ratio(*sides)) for name, *sides in _idle_figures(*idle, part)}
+            for part in parts_of([*idle[0], *idle[1]])
         },
     }
     write_document(path, document)
@@ -80,7 +80,7 @@ def _table(ours: Series, theirs: Series, revision: str) -> Table:
                 name,
                 range_cell(their_point, figure, digits),
                 range_cell(our_point, figure, digits),
-                spread_cell(ratio(our_point.samples, their_point.samples, figure)),
+                spread_cell(ratio(our_point.values(figure), their_point.values(figure))),
             )
         table.add_section()
     return table
@@ -89,12 +89,20 @@ def _table(ours: Series, theirs: Series, revision: str) -> Table:
 def _idle_table(ours: Sequence[IdleSample], theirs: Sequence[IdleSample], revision: str) -> Table:
     table = _empty_table("The mesh without load", "part", revision)
     for part in parts_of([*ours, *theirs]):
-        for name, figure in IDLE_FIGURES.items():
-            of = of_part(part, figure)
-            sides = [spread_cell(spread_of([of(each) for each in side])) for side in (theirs, ours)]
-            table.add_row(part, name, *sides, spread_cell(ratio(ours, theirs, of)))
+        for name, *sides in _idle_figures(theirs, ours, part):
+            cells = [spread_cell(spread_of(side)) for side in sides]
+            table.add_row(part, name, *cells, spread_cell(ratio(*sides[::-1])))
         table.add_section()
     return table
+
+
+def _idle_figures(
+    first: Sequence[IdleSample], second: Sequence[IdleSample], part: str
+) -> Iterator[tuple[str, list[float], list[float]]]:
+    """The figures of a part of both, by name."""
+    for name, figure in IDLE_FIGURES.items():
+        of = of_part(part, figure)
+        yield name, [of(sample) for sample in first], [of(sample) for sample in second]
 
 
 def _empty_table(title: str, rows: str, revision: str) -> Table:
@@ -112,7 +120,8 @@ def _pairs(ours: Series, theirs: Series) -> Iterator[tuple[Point, Point]]:
 
 def _ratios_as_json(ours: Point, theirs: Point) -> dict[str, object]:
     ratios = {
-        name: ratio(ours.samples, theirs.samples, figure) for name, (figure, _) in FIGURES.items()
+        name: ratio(ours.values(figure), theirs.values(figure))
+        for name, (figure, _) in FIGURES.items()
     }
     return {
         "connections": ours.connection_count,

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from proof.bench.figures import Figures, Point, Series
 from proof.bench.meters.machine_speed import median_speed
+from proof.bench.tables.floor import floor_rows, show_floor
 from proof.bench.tables.idle import idle_as_json, idle_table
 from proof.bench.tables.series import tables_of
 from proof.bench.tables.targets import comparisons, times_plain_commits
@@ -39,6 +40,7 @@ def show(console: Console, figures: Figures) -> None:
     for series in figures.series:
         for table in tables_of(series):
             console.print(table)
+    show_floor(console, figures)
     for left_out in figures.left_out:
         console.print(f"[yellow]Left out:[/yellow] {escape(left_out)}", soft_wrap=True)
     _show_targets(console, figures)
@@ -65,6 +67,7 @@ def as_json(figures: Figures) -> dict[str, object]:
             each.name: [_point_as_json(point) for point in each.points] for each in figures.series
         },
         "idle": [idle_as_json(sample) for sample in figures.idle],
+        "pulls_in_plain_commits": [dataclasses.asdict(row) for row in floor_rows(figures)],
         "lone_pull_p50_in_plain_commits": times_plain_commits(figures),
         "targets": list(comparisons(figures)),
         "left_out": figures.left_out,

@@ -39,6 +39,7 @@ def test_both_numbers_and_their_ratio_are_reported() -> None:
         ("1,500", "at least 3,000", 0.5),
         ("1.750", "at most 0.5", 3.5),
         ("1.812", "at most 0.5", 3.625),
+        ("2.00", "at most 2.5", 0.8),
     ]
 
 

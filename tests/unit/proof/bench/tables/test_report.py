@@ -13,7 +13,7 @@ from tests.unit.proof.bench.samples import figures, idle_sample, sample, series
 
 
 def _run(*pulls: Sample, broken: tuple[str, ...] = ()) -> Figures:
-    commits = series("commits", {1: [sample(4000, 2.0)]})
+    commits = series("commits", {1: [sample(4000, 2.0)] * len(pulls)})
     return figures(series("pulls", {1: list(pulls)}), commits, broken=broken)
 
 
@@ -91,6 +91,10 @@ def test_tools_get_every_sample_and_derived_values(tmp_path: Path) -> None:
         "pss_bytes": 108 << 20,
         "process_count": 3,
     }
+    (floor,) = document["pulls_in_plain_commits"]
+    assert (floor["connection_count"], floor["client_count"]) == (1, 1)
+    assert floor["cpu"] == {"median": 3.5, "lowest": 3.5, "highest": 3.5}
+    assert floor["p50"] == {"median": 3.0, "lowest": 2.5, "highest": 3.5}
     assert document["lone_pull_p50_in_plain_commits"] == 3.0
     assert document["targets"][-1]["ratio"] == 3.0 / 2.5
     assert document["broken_invariants"] == []
