@@ -6,6 +6,7 @@ Starts its own mesh, with the real settings and its data on a disk, or measures 
 intact; 1 otherwise. It does not judge the figures.
 """
 
+import signal
 import sys
 
 import typer
@@ -28,6 +29,7 @@ from proof.bench.options import (
     plan_of,
     without_missing_ghz,
 )
+from proof.bench.start_times import START
 from proof.stack import MeshNotUp
 
 app = typer.Typer(add_completion=False)
@@ -51,6 +53,10 @@ def bench(
         raise typer.BadParameter(
             f"--against compares meshes of its own: leave out --mesh, {FLOOD} and {NEIGHBOURS}"
         )
+    if only == START:
+        if mesh_file is not None:
+            raise typer.BadParameter(f"{START} starts meshes of its own: leave out --mesh")
+        raise typer.Exit(commands.measure_starts(console, rounds, against, json_file))
     if only == FLOOD:
         raise typer.Exit(commands.measure_flood(console, seconds, rounds, mesh_file))
     if only == NEIGHBOURS:
@@ -65,6 +71,8 @@ def bench(
 
 
 def main() -> None:
+    # So that SIGTERM, like Ctrl-C, leaves no folder and no worktree behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except (BenchFailed, MeshNotUp) as error:

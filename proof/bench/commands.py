@@ -3,7 +3,7 @@ invariants. Each returns the exit status: 1 if a request failed or an invariant 
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from proof.bench import flood, neighbours
-from proof.bench.against.alternation import Alternation, PairedFigures
+from proof.bench.against.alternation import OURS, Alternation, PairedFigures, in_turn
 from proof.bench.against.checkout import checked_out
 from proof.bench.figures import Figures
 from proof.bench.measure import Meters
@@ -23,14 +23,16 @@ from proof.bench.neighbours import NEIGHBOURS
 from proof.bench.plan import Plan
 from proof.bench.players.token_pool import TokenPool
 from proof.bench.run import Run
+from proof.bench.start_times import StartSample, measure_start
 from proof.bench.tables import against as against_tables
 from proof.bench.tables import flood as flood_tables
 from proof.bench.tables import neighbours as neighbour_tables
 from proof.bench.tables import report
+from proof.bench.tables import starts as start_tables
 from proof.invariants import broken_invariants
 from proof.stack import Mesh
 
-WIDTH_OF_FILES = 150
+WIDTH_OF_FILES = 160
 
 
 def new_console() -> Console:
@@ -98,6 +100,29 @@ def measure_against(
     if json_file is not None:
         against_tables.write_json(json_file, figures)
     return 1 if figures.has_faults else 0
+
+
+def measure_starts(
+    console: Console, rounds: int, revision: str | None, json_file: Path | None
+) -> int:
+    """Measures warm starts of the present code, in turn with those of a revision if one is
+    given. Nothing is asked of the meshes, so the status is 0."""
+    sides: dict[str, list[StartSample]] = {OURS: []}
+    with ExitStack() as stack:
+        meshes = {OURS: stack.enter_context(started_mesh())}
+        if revision is not None:
+            folder = stack.enter_context(folder_on_disk())
+            other = stack.enter_context(checked_out(revision, folder / "code", console.print))
+            sides[revision] = []
+            meshes[revision] = stack.enter_context(started_mesh(checkout=other.checkout))
+        names = list(meshes)
+        turns = [name for number in range(rounds) for name in in_turn(names, number)]
+        for name in track(turns, "Starting", console=console):
+            sides[name].append(measure_start(meshes[name]))
+    start_tables.show(console, sides)
+    if json_file is not None:
+        start_tables.write_json(json_file, sides)
+    return 0
 
 
 def measure_flood(console: Console, seconds: float, rounds: int, mesh_file: Path | None) -> int:

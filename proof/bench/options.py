@@ -19,6 +19,7 @@ from proof.bench.plan import (
     MOST_GIFT_CONNECTIONS,
     Plan,
 )
+from proof.bench.start_times import START
 
 NO_GHZ = f"ghz, which is not installed. To have it: {ghz.INSTALL}"
 
@@ -31,7 +32,8 @@ Connections = Annotated[
     str, typer.Option(help="Numbers of concurrent connections: one point for each.")
 ]
 Only = Annotated[
-    str, typer.Option(help=f"Some of these kinds of load, or {FLOOD} or {NEIGHBOURS} alone.")
+    str,
+    typer.Option(help=f"Some of these kinds of load, or {FLOOD}, {NEIGHBOURS} or {START} alone."),
 ]
 Seconds = Annotated[
     float,

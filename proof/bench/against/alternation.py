@@ -8,12 +8,13 @@ between them. The mesh that rests costs both sides the same few per cent of a co
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from proof.bench.figures import Figures
 from proof.bench.plan import Plan
 
 OURS = "present code"
+SideT = TypeVar("SideT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,12 @@ class PairedFigures:
     def sides(self) -> Mapping[str, Figures]:
         """By their names in tables."""
         return {OURS: self.ours, self.revision: self.theirs}
+
+
+def in_turn(sides: Sequence[SideT], number: int) -> Sequence[SideT]:
+    """The sides in the order of a round, counted from 0. Every second round has the opposite
+    order: a machine that gets slower and slower favours whoever is always first."""
+    return sides[::-1] if number % 2 else sides
 
 
 class PlannedRun(Protocol):
@@ -61,17 +68,12 @@ class Alternation:
             for run in (self._ours, self._theirs):
                 stack.enter_context(run.tables())
             plan = self._ours.plan
-            for number in range(1, plan.round_count + 1):
+            sides = [(OURS, self._ours), (self._revision, self._theirs)]
+            for number in range(plan.round_count):
                 for run in (self._ours, self._theirs):
                     run.note_speed()
                 for kind, count in plan.points:
-                    for whose, run in self._order(number):
+                    for whose, run in in_turn(sides, number):
                         title = self._ours.title(kind, count)
-                        yield f"round {number} of {plan.round_count}, {whose}: {title}"
+                        yield f"round {number + 1} of {plan.round_count}, {whose}: {title}"
                         run.take(kind, count)
-
-    def _order(self, number: int) -> Sequence[tuple[str, PlannedRun]]:
-        """The other first in every second round: a machine that gets slower and slower favours
-        whoever is always first."""
-        sides = [(OURS, self._ours), (self._revision, self._theirs)]
-        return sides if number % 2 else sides[::-1]

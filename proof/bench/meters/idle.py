@@ -112,6 +112,12 @@ def measure_idle(
     )
 
 
+def cpu_seconds(processes: Sequence[Process], runner_pid: int | None) -> float:
+    """What all processes of a mesh have used since they were started, with children that ended.
+    Raises BenchFailed."""
+    return sum(each.cpu_seconds for each in _read_all(_roots(processes, runner_pid)).values())
+
+
 def _read_all(roots: Mapping[str, Sequence[int]]) -> dict[str, _Reading]:
     """Repeats while children end, so that none is missed or counted twice."""
     for _ in range(STABLE_ATTEMPTS):

@@ -12,7 +12,7 @@ import pytest
 from deploy.local.mesh_file import Process
 from proof.bench.errors import BenchFailed
 from proof.bench.meters.cpu import RUNNER
-from proof.bench.meters.idle import IdlePart, measure_idle
+from proof.bench.meters.idle import IdlePart, cpu_seconds, measure_idle
 
 CPU_SECONDS = 0.2
 MIB = 1 << 20
@@ -95,6 +95,13 @@ def test_cpu_time_counts_also_of_threads_and_children_that_ended(
     part, seconds = _measured(obedient, command)
     # A child's own start is in it, and the kernel counts ended children in steps of 10 ms.
     assert CPU_SECONDS - 0.02 < part.core_share * seconds < CPU_SECONDS + 0.2
+
+
+def test_a_start_has_the_cpu_time_of_all_its_processes(obedient: "subprocess.Popen[str]") -> None:
+    before = cpu_seconds([_process(obedient.pid)], None)
+    _tell(obedient, "burn", "burn in a child")
+    used = cpu_seconds([_process(obedient.pid)], None) - before
+    assert 2 * CPU_SECONDS - 0.02 < used < 2 * CPU_SECONDS + 0.2
 
 
 def test_rest_costs_nothing(obedient: "subprocess.Popen[str]") -> None:

@@ -63,6 +63,21 @@ def test_a_window_that_outlives_its_tokens_is_refused() -> None:
     assert "--seconds" in refused.output
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        pytest.param("--against HEAD --mesh mesh.json", "leave out --mesh", id="one mesh"),
+        pytest.param("--against HEAD --only flood", "flood", id="a flood of the other"),
+        pytest.param("--against HEAD --only neighbours", "neighbours", id="its neighbours"),
+        pytest.param("--only start --mesh mesh.json", "leave out --mesh", id="a start of another"),
+    ],
+)
+def test_options_that_exclude_one_another_are_refused(options: str, reason: str) -> None:
+    refused = CliRunner().invoke(app, options.split(), env={"COLUMNS": "200"})
+    assert refused.exit_code == 2
+    assert reason in refused.output
+
+
 def test_a_round_has_each_point_once_and_reads_have_half_the_time() -> None:
     plan = plan_of("1,64", 4, 3, None, "commits,pulls,items")
     assert plan.points == [
