@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -37,6 +38,18 @@ class MeshNotUp(AssertionError):
     """A mesh did not start; the message has the output of its runner."""
 
 
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """The code that a mesh runs, and a Python that has the packages for it: this project's own,
+    unless others are given."""
+
+    folder: Path = REPOSITORY
+    python: str = sys.executable
+
+
+OURS = Checkout()
+
+
 class Mesh:
     """A whole mesh of the embedded profile, run by the real runner, made by `start_mesh`.
 
@@ -49,10 +62,12 @@ class Mesh:
         output: Path,
         runner: Sequence[str] = RUNNER,
         environment: Mapping[str, str] = MappingProxyType({}),
+        checkout: Checkout = OURS,
     ) -> None:
         """`runner` are the arguments to Python before --folder and --port. `environment` is added
         to the tests' environment."""
         self.layout = layout
+        self._checkout = checkout
         self._environment = {**os.environ, **environment}
         self.output = output
         self._arguments = runner
@@ -164,14 +179,14 @@ class Mesh:
         self._runner.wait()
 
     def _launch(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, *self._arguments]
+        command = [self._checkout.python, *self._arguments]
         command += ["--folder", str(self.layout.folder), "--port", "0"]
         # A killed runner leaves its mesh.json; it must not be taken for the new runner's.
         self.layout.mesh.unlink(missing_ok=True)
         with self.output.open("ab") as output:
             return subprocess.Popen(
                 bound_to_parent(command, parent_death_signal=signal.SIGTERM),
-                cwd=REPOSITORY,
+                cwd=self._checkout.folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -197,6 +212,7 @@ def start_mesh(
     folder: Path,
     runner: Sequence[str] = RUNNER,
     environment: Mapping[str, str] = MappingProxyType({}),
+    checkout: Checkout = OURS,
 ) -> Mesh:
     """Starts a mesh on free ports with everything in `folder`, and waits until it is healthy, which
     takes several seconds. `environment` is added to the tests' environment.
@@ -205,6 +221,6 @@ def start_mesh(
     """
     folder.mkdir(parents=True, exist_ok=True)
     output = folder.with_name(f"{folder.name}.output")
-    mesh = Mesh(Layout(folder.resolve()), output, runner, environment)
+    mesh = Mesh(Layout(folder.resolve()), output, runner, environment, checkout)
     mesh.wait_until_up()
     return mesh

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from proof.bench.load.window import WindowResult
 from proof.bench.meters.batches import BatchSizes
 from proof.bench.meters.counters import Counters
-from proof.bench.meters.cpu import LOAD, CpuUse
+from proof.bench.meters.cpu import LOAD, POSTGRES, CpuUse
+from proof.bench.meters.idle import IdleSample
 from proof.bench.meters.machine_speed import MachineSpeed
 
 
@@ -51,6 +52,17 @@ class Sample:
         return sum(self.mesh_cpu_ms_each.values())
 
     @property
+    def postgres_cpu_ms_each(self) -> float:
+        """The part of `cpu_ms_each` that PostgreSQL's servers use."""
+        parts = self.mesh_cpu_ms_each.items()
+        return sum(cpu_ms for part, cpu_ms in parts if part.startswith(POSTGRES))
+
+    @property
+    def tail(self) -> float:
+        """p99 as a multiple of p50; 0 where nothing completed."""
+        return self.p99_ms / self.p50_ms if self.p50_ms else 0.0
+
+    @property
     def cpu_ms_each_with_load(self) -> float:
         """Of the mesh and of the load generator."""
         return self.cpu_ms_each + self.beside_cpu_ms_each.get(LOAD, 0.0)
@@ -65,6 +77,11 @@ class Spread:
     highest: float
 
 
+def spread_of(values: Sequence[float]) -> Spread:
+    """Needs at least one value."""
+    return Spread(statistics.median(values), min(values), max(values))
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """A kind of load at one number of connections, clients or workers."""
@@ -72,9 +89,11 @@ class Point:
     connection_count: int
     samples: Sequence[Sample]
 
+    def values(self, figure: Callable[[Sample], float]) -> list[float]:
+        return [figure(sample) for sample in self.samples]
+
     def spread(self, figure: Callable[[Sample], float]) -> Spread:
-        values = [figure(sample) for sample in self.samples]
-        return Spread(statistics.median(values), min(values), max(values))
+        return spread_of(self.values(figure))
 
     def median(self, figure: Callable[[Sample], float]) -> float:
         return self.spread(figure).median
@@ -117,13 +136,15 @@ class Series:
 class Figures:
     """The figures of one run.
 
-    `speeds` has one entry per round; `broken_invariants` is empty when all hold; `left_out` has
-    what was not measured, with the reason.
+    `idle` has the windows without load, empty if there were none. `speeds` has one entry per
+    round; `broken_invariants` is empty when all hold; `left_out` has what was not measured, with
+    the reason.
     """
 
     machine: Mapping[str, str]
     speeds: Sequence[MachineSpeed]
     series: Sequence[Series]
+    idle: Sequence[IdleSample]
     left_out: Sequence[str]
     broken_invariants: Sequence[str]
 
@@ -135,6 +156,11 @@ class Figures:
     @property
     def error_count(self) -> int:
         return sum(point.error_count for each in self.series for point in each.points)
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether a request failed or an invariant is broken."""
+        return bool(self.error_count or self.broken_invariants)
 
 
 def sample_of(result: WindowResult, used: Usage, operations: float) -> Sample:

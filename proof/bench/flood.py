@@ -20,7 +20,7 @@ from proof.bench.load.load_process import LoadProcess
 from proof.bench.load.open_loop import OpenLoopResult, OpenLoopSettings
 from proof.bench.load.scenarios import PULLS, Scenario, request_head
 from proof.bench.load.window import OPENED
-from proof.bench.token_pool import PASSWORD, TokenPool
+from proof.bench.players.token_pool import PASSWORD, TokenPool
 from proof.stack import Mesh
 
 FLOOD = "flood"

@@ -13,6 +13,7 @@ from proof.bench.measured_mesh import runner_pid
 from proof.bench.meters.batches import difference, read_batches
 from proof.bench.meters.counters import CounterReader
 from proof.bench.meters.cpu import CpuMeter, used_between
+from proof.bench.meters.idle import IdleSample, measure_idle
 from proof.stack import Mesh
 
 REPORT_SECONDS = 1.2
@@ -68,6 +69,12 @@ def measure(meters: Meters, module: str, settings: object) -> Sample:
         load.kill()
     rate = result.operation_count / result.duration_seconds
     return sample_of(result, used, operations=rate * used.seconds)
+
+
+def measure_at_rest(meters: Meters, quiet_seconds: float, seconds: float) -> IdleSample:
+    """Waits until the last load is over, and measures the mesh without load. Raises BenchFailed."""
+    time.sleep(quiet_seconds)
+    return measure_idle(meters.mesh.read()["processes"], runner_pid(meters.mesh), seconds)
 
 
 def measure_ghz(meters: Meters, program: str, tokens: Sequence[str], seconds: float) -> Sample:

@@ -11,7 +11,7 @@ from deploy.local.layout import Layout
 from deploy.local.supervision import run_lock
 from proof.bench.errors import BenchFailed
 from proof.limited_catalog import CATALOG_SETTING, write_limited_catalog
-from proof.stack import NO_RATE_LIMITS, Mesh, start_mesh
+from proof.stack import NO_RATE_LIMITS, OURS, Checkout, Mesh, start_mesh
 
 FOLDER_OF_DATA = Path("/var/tmp")
 """/var/tmp survives a restart, so it is on a disk. /tmp may be memory, where a flush is free."""
@@ -26,25 +26,32 @@ class RunningMesh(Mesh):
 
 
 @contextmanager
-def started_mesh(pull_limit: int = 0) -> Iterator[Mesh]:
-    """A mesh of its own, with the settings of the real one, gone when the context ends. With a
-    `pull_limit`, that is the limit of LIMITED_BANNER."""
+def folder_on_disk() -> Iterator[Path]:
+    """An empty folder, gone when the context ends."""
     parent = FOLDER_OF_DATA if FOLDER_OF_DATA.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="gacha-mesh-bench-", dir=parent))
     # PostgreSQL's user must be able to enter this folder; the mesh protects the folders in it.
     folder.chmod(0o755)
     try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def started_mesh(pull_limit: int = 0, checkout: Checkout = OURS) -> Iterator[Mesh]:
+    """A mesh of its own, with the settings of the real one, gone when the context ends. With a
+    `pull_limit`, that is the limit of LIMITED_BANNER."""
+    with folder_on_disk() as folder:
         environment = dict(NO_RATE_LIMITS)
         if pull_limit:
             catalog = write_limited_catalog(folder / "catalog.yaml", pull_limit)
             environment[CATALOG_SETTING] = str(catalog)
-        mesh = start_mesh(folder / "mesh", environment=environment)
+        mesh = start_mesh(folder / "mesh", environment=environment, checkout=checkout)
         try:
             yield mesh
         finally:
             mesh.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def running_mesh(file: Path) -> Mesh:

@@ -24,7 +24,7 @@ from proof.bench.load.load_process import LoadProcess
 from proof.bench.load.open_loop import OpenLoopSettings
 from proof.bench.load.scenarios import PULLS, Scenario, request_head
 from proof.bench.load.window import CLOSED, OPENED, WindowResult, percentile
-from proof.bench.token_pool import TokenPool
+from proof.bench.players.token_pool import TokenPool
 from proof.limited_catalog import LIMITED_BANNER
 from proof.load.purchase_burst import Buyer
 from proof.stack import Mesh

@@ -31,6 +31,7 @@ PULLS = Scenario(
     is_keyed=True,
 )
 ITEMS = Scenario("items", "GET /items", "GET", "/items")
+BANNERS = Scenario("banners", "GET /banners", "GET", "/banners")
 CURRENCY = Scenario("currency", "GET /currency", "GET", "/currency")
 
 
@@ -51,7 +52,7 @@ GIFTS = Scenario(
     is_keyed=True,
     expected='"state":"delivered"',
 )
-"""Each request has a body of its own: see `proof.bench.gift_pairs`."""
+"""Each request has a body of its own: see `proof.bench.players.gift_pairs`."""
 
 
 def request_head(scenario: Scenario, host: str, token: str, body: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import operator
+from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
@@ -11,6 +12,8 @@ from rich.table import Table
 
 from proof.bench.figures import Figures, Point, Series
 from proof.bench.meters.machine_speed import median_speed
+from proof.bench.tables.floor import floor_rows, show_floor
+from proof.bench.tables.idle import idle_as_json, idle_table
 from proof.bench.tables.series import tables_of
 from proof.bench.tables.targets import comparisons, times_plain_commits
 
@@ -22,39 +25,54 @@ the cache, for each operation; load generators and meters are shown separately.
 transactions, WAL flushes: as PostgreSQL counts them (pg_stat_database, pg_stat_wal or
 pg_stat_io); a flush is an fsync of the log. Batch sizes: how many operations shared one
 two-phase commit, and calls one message between processes; percentiles of these are the
-bounds of histogram buckets. cores busy elsewhere: by what is not of this run.[/dim]
+bounds of histogram buckets. Without load: the share of one core, the times that a thread
+began to run again, and the proportional set size, in which shared memory counts once.
+cores busy elsewhere: by what is not of this run.[/dim]
 """
 
 
 def show(console: Console, figures: Figures) -> None:
     """Prints everything, the summary last."""
-    _show_machine(console, figures)
+    show_machine(console, figures)
     console.print(LEGEND)
+    if figures.idle:
+        console.print(idle_table(figures.idle))
     for series in figures.series:
         for table in tables_of(series):
             console.print(table)
+    show_floor(console, figures)
     for left_out in figures.left_out:
         console.print(f"[yellow]Left out:[/yellow] {escape(left_out)}", soft_wrap=True)
     _show_targets(console, figures)
-    _show_errors(console, figures)
-    _show_invariants(console, figures)
+    show_faults(console, figures)
 
 
 def write_json(path: Path, figures: Figures) -> None:
     """Every sample of every point, and what the tables derive from them."""
-    document = {
+    write_document(path, as_json(figures))
+
+
+def write_document(path: Path, document: Mapping[str, object]) -> None:
+    """Writes figures as one JSON document."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+    path.write_bytes(orjson.dumps(document, option=options) + b"\n")
+
+
+def as_json(figures: Figures) -> dict[str, object]:
+    """The figures of one run as a JSON object."""
+    return {
         "machine": figures.machine,
         "speeds": figures.speeds,
         "series": {
             each.name: [_point_as_json(point) for point in each.points] for each in figures.series
         },
+        "idle": [idle_as_json(sample) for sample in figures.idle],
+        "pulls_in_plain_commits": [dataclasses.asdict(row) for row in floor_rows(figures)],
         "lone_pull_p50_in_plain_commits": times_plain_commits(figures),
         "targets": list(comparisons(figures)),
         "left_out": figures.left_out,
         "broken_invariants": figures.broken_invariants,
     }
-    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-    path.write_bytes(orjson.dumps(document, option=options) + b"\n")
 
 
 def _point_as_json(point: Point) -> dict[str, object]:
@@ -78,7 +96,8 @@ def _point_as_json(point: Point) -> dict[str, object]:
     }
 
 
-def _show_machine(console: Console, figures: Figures) -> None:
+def show_machine(console: Console, figures: Figures) -> None:
+    """Prints what the figures were measured on."""
     for fact, value in figures.machine.items():
         console.print(f"[dim]{fact:>20}[/dim]  {escape(value)}", soft_wrap=True)
     speed = median_speed(figures.speeds)
@@ -100,20 +119,18 @@ def _show_targets(console: Console, figures: Figures) -> None:
         console.print(table)
 
 
-def _show_errors(console: Console, figures: Figures) -> None:
+def show_faults(console: Console, figures: Figures) -> None:
+    """Prints the requests that failed, and the invariants."""
     for series, point in _points_with_errors(figures):
         console.print(
             f"[bold red]{point.error_count} ERRORS[/bold red] of {series.title}, "
             f"{series.counted(point.connection_count)}; the first: {escape(point.first_error)}"
         )
-
-
-def _points_with_errors(figures: Figures) -> list[tuple[Series, Point]]:
-    return [(each, p) for each in figures.series for p in each.points if p.error_count]
-
-
-def _show_invariants(console: Console, figures: Figures) -> None:
     if not figures.broken_invariants:
         console.print("Afterwards every invariant holds over all data of both databases.")
     for broken in figures.broken_invariants:
         console.print(f"[bold red]BROKEN INVARIANT[/bold red] {escape(broken)}")
+
+
+def _points_with_errors(figures: Figures) -> list[tuple[Series, Point]]:
+    return [(each, p) for each in figures.series for p in each.points if p.error_count]

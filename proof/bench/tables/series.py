@@ -6,17 +6,19 @@ from functools import partial
 from rich.table import Table
 
 from proof.bench.figures import Point, Sample, Series
+from proof.bench.tables.cells import median_cell, range_cell
 
 Cell = Callable[[Point], str]
 
 _LOAD: tuple[tuple[str, Cell], ...] = (
-    ("a second", lambda p: _range(p, lambda s: s.operations_per_second, 0)),
-    ("p50 ms", lambda p: _range(p, lambda s: s.p50_ms, 2)),
-    ("p99 ms", lambda p: _range(p, lambda s: s.p99_ms, 1)),
-    ("CPU ms\neach", lambda p: _median(p, lambda s: s.cpu_ms_each, 3)),
-    ("transactions\neach", lambda p: _median(p, lambda s: s.transactions_each, 2)),
-    ("WAL flushes\neach", lambda p: _median(p, lambda s: s.wal_flushes_each, 2)),
-    ("WAL kB\neach", lambda p: _median(p, lambda s: s.wal_bytes_each / 1000, 2)),
+    ("a second", lambda p: range_cell(p, lambda s: s.operations_per_second, 0)),
+    ("p50 ms", lambda p: range_cell(p, lambda s: s.p50_ms, 2)),
+    ("p99 ms", lambda p: range_cell(p, lambda s: s.p99_ms, 1)),
+    ("p99/\np50", lambda p: median_cell(p, lambda s: s.tail, 1)),
+    ("CPU ms\neach", lambda p: median_cell(p, lambda s: s.cpu_ms_each, 3)),
+    ("transactions\neach", lambda p: median_cell(p, lambda s: s.transactions_each, 2)),
+    ("WAL flushes\neach", lambda p: median_cell(p, lambda s: s.wal_flushes_each, 2)),
+    ("WAL kB\neach", lambda p: median_cell(p, lambda s: s.wal_bytes_each / 1000, 2)),
     ("cores busy\nelsewhere", lambda p: f"{p.median(lambda s: s.elsewhere_cores):.2f}"),
     ("errors", lambda p: f"[bold red]{p.error_count}[/bold red]" if p.error_count else "0"),
 )
@@ -104,20 +106,4 @@ def _of_beside(part: str, sample: Sample) -> float:
 
 
 def _cpu_cells(points: Sequence[Point], figure: Callable[[Sample], float]) -> list[str]:
-    return [_median(point, figure, 3) for point in points]
-
-
-def _median(point: Point, figure: Callable[[Sample], float], digits: int) -> str:
-    """A dash where nothing was completed, and so nothing was measured."""
-    if not any(sample.operation_count for sample in point.samples):
-        return "-"
-    return f"{point.median(figure):,.{digits}f}"
-
-
-def _range(point: Point, figure: Callable[[Sample], float], digits: int) -> str:
-    """The median, and the lowest and the highest where there are several."""
-    middle = _median(point, figure, digits)
-    if len(point.samples) == 1 or middle == "-":
-        return middle
-    spread = point.spread(figure)
-    return f"{middle} [dim]({spread.lowest:,.{digits}f}-{spread.highest:,.{digits}f})[/dim]"
+    return [median_cell(point, figure, 3) for point in points]

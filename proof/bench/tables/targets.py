@@ -1,16 +1,21 @@
 """The target figures beside the measured ones. Nothing is judged here."""
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from proof.bench.figures import Figures, Point
 from proof.bench.load.scenarios import PULLS, PURCHASES
 from proof.bench.plan import COMMITS
+from proof.bench.tables.idle import IDLE_FIGURES
 
 CONNECTIONS = 64
 PULLS_PER_SECOND = 3_000.0
 CPU_MS_EACH = 0.5
 PURCHASES_PER_SECOND = 400.0
+IDLE_PER_CENT_OF_A_CORE = 1.0
+IDLE_PSS_MIB = 400.0
+TAIL = 2.5
 LONE_PULL_IN_PLAIN_COMMITS = 2.5
 
 
@@ -32,6 +37,8 @@ def comparisons(figures: Figures) -> Iterator[Comparison]:
     purchases = figures.point(PURCHASES.name, CONNECTIONS)
     if purchases is not None and _has_operations(purchases):
         yield _per_second(PURCHASES.name, purchases, PURCHASES_PER_SECOND)
+    yield from _tail(figures)
+    yield from _idle(figures)
     yield from _falling_cost(figures)
     yield from _lone_pull(figures)
 
@@ -62,6 +69,34 @@ def _throughput_and_cost(busy: Point) -> Iterator[Comparison]:
             f"{cpu_ms:.3f}",
             f"at most {CPU_MS_EACH:g}",
             cpu_ms / CPU_MS_EACH,
+        )
+
+
+def _tail(figures: Figures) -> Iterator[Comparison]:
+    busy = figures.point(PULLS.name, CONNECTIONS)
+    if busy is not None and _has_operations(busy):
+        measured = busy.median(lambda s: s.tail)
+        yield Comparison(
+            f"p99 / p50 of pulls, {CONNECTIONS} connections",
+            f"{measured:.2f}",
+            f"at most {TAIL:g}",
+            measured / TAIL,
+        )
+
+
+def _idle(figures: Figures) -> Iterator[Comparison]:
+    if not figures.idle:
+        return
+    for what, shown, figure, target in (
+        ("% of a core", ".2f", IDLE_FIGURES["% of a core"], IDLE_PER_CENT_OF_A_CORE),
+        ("MiB of memory", ".0f", IDLE_FIGURES["PSS MiB"], IDLE_PSS_MIB),
+    ):
+        measured = statistics.median(figure(sample.whole) for sample in figures.idle)
+        yield Comparison(
+            f"the mesh without load, {what}",
+            f"{measured:{shown}}",
+            f"at most {target:g}",
+            measured / target,
         )
 
 

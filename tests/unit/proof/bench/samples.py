@@ -1,9 +1,10 @@
 """Invented figures, for tests of the reports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from proof.bench.figures import Figures, Point, Sample, Series
 from proof.bench.meters.batches import BatchSizes
+from proof.bench.meters.idle import IdlePart, IdleSample
 from proof.bench.meters.machine_speed import MachineSpeed
 
 BATCHES = {"gacha_svc: operations in a transaction": BatchSizes(4, 50, {8.0: 1, 16.0: 4})}
@@ -39,12 +40,28 @@ def series(name: str, points: Mapping[int, list[Sample]]) -> Series:
     )
 
 
-def figures(*of: Series, broken: tuple[str, ...] = (), left_out: tuple[str, ...] = ()) -> Figures:
+def idle_sample(core_share: float = 0.01, pss_mib: int = 100) -> IdleSample:
+    """A window without load: a gacha_svc with these figures, and a small cache."""
+    return IdleSample(
+        {
+            "gacha_svc": IdlePart(core_share, 12.5, pss_mib << 20, 2),
+            "cache": IdlePart(0.001, 10.0, 8 << 20, 1),
+        }
+    )
+
+
+def figures(
+    *of: Series,
+    idle: Sequence[IdleSample] = (),
+    broken: tuple[str, ...] = (),
+    left_out: tuple[str, ...] = (),
+) -> Figures:
     """The figures of a run with these series."""
     return Figures(
         machine={"PostgreSQL": "18.6; account: fsync on"},
         speeds=[MachineSpeed(100.0, 5.0)],
         series=of,
+        idle=idle,
         left_out=left_out,
         broken_invariants=broken,
     )

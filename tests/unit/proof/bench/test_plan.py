@@ -7,9 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from proof.bench.__main__ import app, connection_counts_of, kinds_of, plan_of, without_missing_ghz
+from proof.bench.__main__ import app
 from proof.bench.load import ghz
 from proof.bench.load.scenarios import ITEMS, PULLS, request_head, requests_of
+from proof.bench.options import connection_counts_of, kinds_of, plan_of, without_missing_ghz
 from proof.bench.plan import KINDS
 
 ALL = ",".join(KINDS)
@@ -45,17 +46,43 @@ def test_gifts_are_measured_where_every_connection_has_two_players() -> None:
     assert plan_of("1,64", 4, 3, 64, "gifts").counts_of("gifts") == [1]
 
 
+def test_plain_commits_have_the_connections_of_pulls_as_far_as_the_servers_have_room() -> None:
+    assert plan_of("1,16,64,256", 4, 3, None, "commits,pulls").counts_of("commits") == [1, 16, 64]
+
+
+def test_the_mesh_without_load_is_one_long_window_that_needs_few_players() -> None:
+    plan = plan_of("1,256", 4, 2, None, "idle")
+    assert (plan.points, plan.window_seconds_of("idle")) == ([("idle", 0)], 12)
+    assert plan.player_count == 16
+    assert plan.duration_seconds == 2 * (12 + 2 + 4 + 5)
+
+
 def test_a_window_that_outlives_its_tokens_is_refused() -> None:
     refused = CliRunner().invoke(app, ["--seconds", "601"])
     assert refused.exit_code == 2
     assert "--seconds" in refused.output
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        pytest.param("--against HEAD --mesh mesh.json", "leave out --mesh", id="one mesh"),
+        pytest.param("--against HEAD --only flood", "flood", id="a flood of the other"),
+        pytest.param("--against HEAD --only neighbours", "neighbours", id="its neighbours"),
+        pytest.param("--only start --mesh mesh.json", "leave out --mesh", id="a start of another"),
+    ],
+)
+def test_options_that_exclude_one_another_are_refused(options: str, reason: str) -> None:
+    refused = CliRunner().invoke(app, options.split(), env={"COLUMNS": "200"})
+    assert refused.exit_code == 2
+    assert reason in refused.output
+
+
 def test_a_round_has_each_point_once_and_reads_have_half_the_time() -> None:
     plan = plan_of("1,64", 4, 3, None, "commits,pulls,items")
     assert plan.points == [
         ("commits", 1),
-        ("commits", 16),
+        ("commits", 64),
         ("pulls", 1),
         ("pulls", 64),
         ("items", 1),

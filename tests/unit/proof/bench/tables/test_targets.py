@@ -6,7 +6,7 @@ import pytest
 
 from proof.bench.figures import Figures
 from proof.bench.tables.targets import comparisons, times_plain_commits
-from tests.unit.proof.bench.samples import figures, sample, series
+from tests.unit.proof.bench.samples import figures, idle_sample, sample, series
 
 
 def _run(pulls: Mapping[int, float], commits: Mapping[int, float]) -> Figures:
@@ -39,6 +39,7 @@ def test_both_numbers_and_their_ratio_are_reported() -> None:
         ("1,500", "at least 3,000", 0.5),
         ("1.750", "at most 0.5", 3.5),
         ("1.812", "at most 0.5", 3.625),
+        ("2.00", "at most 2.5", 0.8),
     ]
 
 
@@ -53,6 +54,14 @@ def test_the_cost_is_distinguished_from_few_connections_to_many() -> None:
     of = figures(series("pulls", {1: [sample()], 16: [sample()]}))
     (falling,) = comparisons(of)
     assert (falling.measured, falling.target, falling.ratio) == ("1.750, 1.750", "falling", 1.0)
+
+
+def test_the_mesh_without_load_is_compared_as_a_whole() -> None:
+    of = figures(idle=[idle_sample(0.019, 192), idle_sample(0.039, 192), idle_sample(0.009, 192)])
+    told = list(comparisons(of))
+    assert [each.measured for each in told] == ["2.00", "200"]
+    assert [each.target for each in told] == ["at most 1", "at most 400"]
+    assert [each.ratio for each in told] == pytest.approx([2.0, 0.5])
 
 
 def test_targets_without_a_measurement_are_left_out() -> None:

@@ -1,6 +1,7 @@
 """The output of a run, for people and for tools."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -8,11 +9,11 @@ from rich.console import Console
 
 from proof.bench.figures import Figures, Sample
 from proof.bench.tables.report import show, write_json
-from tests.unit.proof.bench.samples import figures, sample, series
+from tests.unit.proof.bench.samples import figures, idle_sample, sample, series
 
 
 def _run(*pulls: Sample, broken: tuple[str, ...] = ()) -> Figures:
-    commits = series("commits", {1: [sample(4000, 2.0)]})
+    commits = series("commits", {1: [sample(4000, 2.0)] * len(pulls)})
     return figures(series("pulls", {1: list(pulls)}), commits, broken=broken)
 
 
@@ -48,6 +49,20 @@ def test_errors_are_loud_and_the_first_is_reported() -> None:
     assert "3 ERRORS of pulls through REST, 1 connection; the first: 503 [away]" in text
 
 
+def test_the_mesh_without_load_is_shown_by_part_and_as_a_whole() -> None:
+    lines = _shown(figures(idle=[idle_sample(0.02, 100), idle_sample(0.04, 104)])).splitlines()
+    cells = {
+        row[0]: row[1:]
+        for line in lines
+        if len(row := [cell.strip() for cell in line.split("│")[1:-1]]) == 5
+    }
+    assert cells == {
+        "gacha_svc": ["3.00 (2.00-4.00)", "12.5", "102 (100-104)", "2"],
+        "cache": ["0.10", "10.0", "8", "1"],
+        "the mesh": ["3.10 (2.10-4.10)", "22.5", "110 (108-112)", "3"],
+    }
+
+
 def test_broken_invariants_are_loud() -> None:
     text = _shown(_run(sample(), broken=("a balance is never negative: [u]",)))
     assert "BROKEN INVARIANT a balance is never negative: [u]" in text
@@ -68,10 +83,20 @@ def test_a_missing_measurement_is_a_dash_not_a_zero() -> None:
 
 def test_tools_get_every_sample_and_derived_values(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    write_json(file, _run(sample(800, 7.0), sample(1600, 5.0)))
+    write_json(file, replace(_run(sample(800, 7.0), sample(1600, 5.0)), idle=[idle_sample()]))
     document = orjson.loads(file.read_bytes())
+    assert document["idle"][0]["the mesh"] == {
+        "core_share": 0.011,
+        "wake_ups_per_second": 22.5,
+        "pss_bytes": 108 << 20,
+        "process_count": 3,
+    }
+    (floor,) = document["pulls_in_plain_commits"]
+    assert (floor["connection_count"], floor["client_count"]) == (1, 1)
+    assert floor["cpu"] == {"median": 3.5, "lowest": 3.5, "highest": 3.5}
+    assert floor["p50"] == {"median": 3.0, "lowest": 2.5, "highest": 3.5}
     assert document["lone_pull_p50_in_plain_commits"] == 3.0
-    assert document["targets"][0]["ratio"] == 3.0 / 2.5
+    assert document["targets"][-1]["ratio"] == 3.0 / 2.5
     assert document["broken_invariants"] == []
     assert document["speeds"] == [{"additions_ms": 100.0, "wake_up_us": 5.0}]
     (point,) = document["series"]["pulls"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import orjson
 
 from proof.bench.load.scenarios import GIFTS, PULLS, request_head
-from proof.bench.token_pool import TokenPool
+from proof.bench.players.token_pool import TokenPool
 
 
 def gift_requests(pool: TokenPool, host: str, tokens: Sequence[str]) -> list[tuple[str, str]]:

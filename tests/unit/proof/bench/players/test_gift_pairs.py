@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from proof.bench.gift_pairs import gift_requests
-from proof.bench.token_pool import TokenPool
+from proof.bench.players.gift_pairs import gift_requests
+from proof.bench.players.token_pool import TokenPool
 
 
 class Pool:

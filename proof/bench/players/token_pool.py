@@ -19,8 +19,14 @@ GEMS = 1_000_000_000
 PASSWORD = "a long password of the bench"
 MAKERS = 4
 TIMEOUT_SECONDS = 30.0
+ATTEMPTS = 20
+PAUSE_SECONDS = 0.5
+"""Before a request that was refused for now, or late, is sent again."""
 AROUND_SECONDS = 60.0
 """More than the work around a window takes, even on a busy machine."""
+
+
+_FOR_NOW = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.GATEWAY_TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,10 @@ class TokenPool:
         trust: ssl.SSLContext | None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
         """`trust` verifies the gateway's certificate."""
+        self._pause_seconds = pause_seconds
         self._gateway, self._trust = gateway, trust
         self._clock = clock
         self._tokens: list[_Tokens] = []
@@ -80,7 +88,7 @@ class TokenPool:
     ) -> Sequence[dict[str, Any]]:
         """The answers to a request of each of the players. Raises BenchFailed."""
         with self._client() as client, ThreadPoolExecutor(MAKERS) as makers:
-            return list(makers.map(lambda token: _post(client, path, body, token), tokens))
+            return list(makers.map(lambda token: self._post(client, path, body, token), tokens))
 
     def _client(self) -> httpx.Client:
         return httpx.Client(
@@ -93,33 +101,40 @@ class TokenPool:
     def _make(self, client: httpx.Client) -> _Tokens:
         name = f"bench-{uuid4().hex[:20]}"
         credentials = {"username": name, "password": PASSWORD}
-        _post(client, "/register", credentials | {"email": f"{name}@example.com"})
+        self._post(client, "/register", credentials | {"email": f"{name}@example.com"})
         asked_at = self._clock()
-        tokens = _Tokens.of(name, _post(client, "/login", credentials), asked_at)
+        tokens = _Tokens.of(name, self._post(client, "/login", credentials), asked_at)
         purchase = {"amount": GEMS, "paymentMethod": "credit_card"}
-        _post(client, "/buy-currency", purchase, tokens.access)
+        self._post(client, "/buy-currency", purchase, tokens.access)
         return tokens
 
     def _refreshed(self, client: httpx.Client, tokens: _Tokens, seconds: float) -> _Tokens:
         now = self._clock()
         if tokens.good_until - now > seconds:
             return tokens
-        answer = _post(client, "/refresh", {"refresh_token": tokens.refresh})
+        answer = self._post(client, "/refresh", {"refresh_token": tokens.refresh})
         refreshed = _Tokens.of(tokens.username, answer, now)
         if refreshed.good_until - now <= seconds:
             raise BenchFailed(f"Tokens last for less than {seconds:.0f} s: measure less at once.")
         return refreshed
 
-
-def _post(
-    client: httpx.Client, path: str, body: Mapping[str, object], token: str = ""
-) -> dict[str, Any]:
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    try:
-        answer = client.post(path, json=body, headers=headers)
-    except httpx.TransportError as error:
-        raise BenchFailed(f"POST {path} had no answer: {error}") from error
-    if answer.status_code != httpx.codes.OK:
-        raise BenchFailed(f"POST {path} was answered {answer.status_code}: {answer.text}")
-    fields: dict[str, Any] = answer.json()
-    return fields
+    def _post(
+        self, client: httpx.Client, path: str, body: Mapping[str, object], token: str = ""
+    ) -> dict[str, Any]:
+        """The answer. Sends the request again, with its key, if it is refused for now or late: a
+        busy machine hashes few passwords a second. Raises BenchFailed."""
+        headers = {"idempotency-key": uuid4().hex}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        for _ in range(ATTEMPTS):
+            try:
+                answer = client.post(path, json=body, headers=headers)
+            except httpx.TransportError as error:
+                raise BenchFailed(f"POST {path} had no answer: {error}") from error
+            if answer.status_code not in _FOR_NOW:
+                break
+            time.sleep(self._pause_seconds)
+        if answer.status_code != httpx.codes.OK:
+            raise BenchFailed(f"POST {path} was answered {answer.status_code}: {answer.text}")
+        fields: dict[str, Any] = answer.json()
+        return fields

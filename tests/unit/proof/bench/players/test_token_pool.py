@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proof.bench.errors import BenchFailed
-from proof.bench.token_pool import AROUND_SECONDS, TokenPool
+from proof.bench.players.token_pool import AROUND_SECONDS, ATTEMPTS, TokenPool
 
 TOKEN_SECONDS = 900
 
@@ -21,6 +21,9 @@ class Gateway(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.current: set[str] = set()
         self.count = 0
+        self.busy_count, self.busy_status = 0, 429
+        """The number of requests to be refused for now."""
+        self.keys: list[str] = []
 
     def tokens(self) -> dict[str, Any]:
         self.count += 1
@@ -38,13 +41,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.keys.append(self.headers["idempotency-key"])
         answer: dict[str, Any] = {}
         if self.path == "/refresh":
             self.server.current.remove(asked["refresh_token"])
         if self.path in ("/login", "/refresh"):
             answer = self.server.tokens()
         body = json.dumps(answer).encode()
-        self.send_response(200)
+        self.send_response(200 if self.server.busy_count == 0 else self.server.busy_status)
+        self.server.busy_count = max(0, self.server.busy_count - 1)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -77,7 +82,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def players(gateway: Gateway, clock: Clock) -> TokenPool:
-    made = TokenPool(f"http://127.0.0.1:{gateway.server_port}", None, clock=clock)
+    made = TokenPool(
+        f"http://127.0.0.1:{gateway.server_port}", None, clock=clock, pause_seconds=0.0
+    )
     assert len(list(made.make(3))) == 3
     return made
 
@@ -104,3 +111,24 @@ def test_tokens_that_would_not_last_are_refreshed_over_and_over(
 def test_a_window_longer_than_a_token_lasts_is_refused(players: TokenPool) -> None:
     with pytest.raises(BenchFailed, match="measure less at once"):
         players.tokens(TOKEN_SECONDS)
+
+
+@pytest.mark.parametrize("status", [429, 504])
+def test_a_busy_machine_is_waited_for_but_not_for_ever(
+    gateway: Gateway, players: TokenPool, status: int
+) -> None:
+    gateway.busy_count, gateway.busy_status = ATTEMPTS - 1, status
+    gateway.keys.clear()
+    assert players.post_each("/gacha/pull/standard", {}, ["token-1"]) == [{}]
+    assert len(gateway.keys) == ATTEMPTS
+    assert len(set(gateway.keys)) == 1, "a repeat has the key of the first"
+    gateway.busy_count = ATTEMPTS
+    with pytest.raises(BenchFailed, match=str(status)):
+        players.post_each("/gacha/pull/standard", {}, ["token-1"])
+    assert len(set(gateway.keys)) == 2, "another request has another key"
+
+
+def test_a_refusal_for_good_is_an_error_at_once(gateway: Gateway, players: TokenPool) -> None:
+    gateway.busy_count, gateway.busy_status = 1, 403
+    with pytest.raises(BenchFailed, match="403"):
+        players.post_each("/gacha/pull/standard", {}, ["token-1"])

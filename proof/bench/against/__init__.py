@@ -1,0 +1,1 @@
+"""Compares the present code with another revision, in pairs of windows."""

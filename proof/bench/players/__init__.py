@@ -1,0 +1,1 @@
+"""The players of a run: their tokens, and their gifts to one another."""

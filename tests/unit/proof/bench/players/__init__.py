@@ -1,0 +1,1 @@
+"""The players of the bench and their gifts."""
