@@ -107,7 +107,7 @@ check: dev ## ruff, strict mypy, import directions, generated code
 	.venv/bin/lint-imports
 	$(PYTHON) -m pytest -q tests/architecture
 
-bench: dev ## measure pulls and reads per second, and the cost of each (ARGS='--only pulls --connections 64')
+bench: dev ## measure pulls and reads per second, and the cost of each (ARGS='--only pulls', '--against REV' compares)
 	@exec $(PYTHON) -m proof.bench $(ARGS)
 
 faults: dev ## inject faults into a mesh under load for MINUTES=5, and check that nothing is lost (SEED=..., MUTANTS=1)

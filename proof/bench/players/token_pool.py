@@ -26,7 +26,11 @@ AROUND_SECONDS = 60.0
 """More than the work around a window takes, even on a busy machine."""
 
 
-_FOR_NOW = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.GATEWAY_TIMEOUT)
+_FOR_NOW = (
+    httpx.codes.TOO_MANY_REQUESTS,
+    httpx.codes.SERVICE_UNAVAILABLE,
+    httpx.codes.GATEWAY_TIMEOUT,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,9 @@ FIGURES: Mapping[str, tuple[Figure, int]] = {
 LEGEND = f"""\
 [dim]How to read it (more in docs/bench.md). Each figure is a median, with the lowest and highest
 in brackets. The last column is the median of the ratios of the pairs, {OURS} divided by the
-other revision: a pair is two windows one right after the other. A ratio whose range has 1 in it
-shows no difference.[/dim]
+other revision: a pair is two windows one right after the other. If 1 lies in its range, the run
+shows no difference. If not, that may still be chance: for the same code all of 2 pairs lie on one
+side of 1 in every second run, all of 3 in a quarter of the runs, all of 6 in 3 % of them.[/dim]
 """
 
 

@@ -113,7 +113,7 @@ def test_a_window_longer_than_a_token_lasts_is_refused(players: TokenPool) -> No
         players.tokens(TOKEN_SECONDS)
 
 
-@pytest.mark.parametrize("status", [429, 504])
+@pytest.mark.parametrize("status", [429, 503, 504])
 def test_a_busy_machine_is_waited_for_but_not_for_ever(
     gateway: Gateway, players: TokenPool, status: int
 ) -> None:
