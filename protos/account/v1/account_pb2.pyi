@@ -484,7 +484,8 @@ class Debit(_message.Message):
     Votes NO with INSUFFICIENT_CURRENCY, with WALLET_IN_DEBT and debt_gems in its
     metadata while the player owes gems, with BUSY while another transaction
     holds the wallet, with USER_NOT_FOUND, and with DUPLICATE when the operation
-    was applied before.
+    was applied before. A Redo is refused with USER_NOT_FOUND alone: what the
+    wallet does not hold is owed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
