@@ -103,7 +103,7 @@ class InsufficientCurrency(FailedPrecondition):
 
 
 class WalletInDebt(FailedPrecondition):
-    """The player owes gems for purchases whose money was given back; nothing was taken."""
+    """The player owes gems; nothing was taken."""
 
     REASON = "WALLET_IN_DEBT"
 

@@ -225,7 +225,7 @@ def _lose_branches(context: InjectionContext) -> bool:
         prepared.execute("SELECT gid FROM pg_prepared_xacts WHERE starts_with(gid, 'account/')")
         for (branch,) in prepared.fetchall():
             gid = branch.removeprefix("account/")
-            decided.execute("SELECT FROM tx_decision WHERE gid = %s", (gid,))
+            decided.execute("SELECT FROM tx_branch WHERE gid = %s AND NOT aborted", (gid,))
             if decided.rowcount:
                 with contextlib.suppress(psycopg2.ProgrammingError):
                     prepared.execute("ROLLBACK PREPARED %s", (branch,))

@@ -189,10 +189,11 @@ class GetCurrencyResponse(_message.Message):
     currency_balance: _builtins.int
     """Gems owned. Less debt_gems, it is the sum of the player's ledger."""
     debt_gems: _builtins.int
-    """Gems owed, because the money of a purchase was given back or is disputed;
-    usually 0, and above 0 only while nothing is owned. The next gems that come
-    in pay it first. While it is above 0, pulls and gifts are refused with
-    WALLET_IN_DEBT.
+    """Gems owed, because the money of a purchase was given back or is disputed, or
+    because a pull's debit was lost and its gems were spent; the ledger says
+    which. Usually 0, and above 0 only while nothing is owned. The next gems
+    that come in pay it first. While it is above 0, pulls and gifts are refused
+    with WALLET_IN_DEBT.
     """
     def __init__(
         self,
@@ -359,9 +360,11 @@ class LedgerEntry(_message.Message):
     and dispute_won each have an id of their own.
     """
     kind: _builtins.str
-    """"purchase", "pull", "gift_fee" or "gift_fee_refund". Of purchases whose
-    money went back at the payment provider: "refund" and "dispute", which take
-    gems, and "refund_failed" and "dispute_won", which return them.
+    """"purchase", "pull", "gift_fee" or "gift_fee_refund". "owed_pull" is a pull
+    whose debit was lost after its items were given, and made again; it may
+    leave a debt. Of purchases whose money went back at the payment provider:
+    "refund" and "dispute", which take gems, and "refund_failed" and
+    "dispute_won", which return them.
     """
     amount: _builtins.int
     """Gems gained, or lost when negative."""
@@ -481,7 +484,8 @@ class Debit(_message.Message):
     Votes NO with INSUFFICIENT_CURRENCY, with WALLET_IN_DEBT and debt_gems in its
     metadata while the player owes gems, with BUSY while another transaction
     holds the wallet, with USER_NOT_FOUND, and with DUPLICATE when the operation
-    was applied before.
+    was applied before. A Redo is refused with USER_NOT_FOUND alone: what the
+    wallet does not hold is owed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

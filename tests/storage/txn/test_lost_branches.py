@@ -221,6 +221,14 @@ async def test_a_first_branch_that_was_aborted_against_the_decision_is_an_alarm_
     assert await cluster.open_gids() == [gid]
     assert await cluster.debits(user_id) == []
 
+    # A person removes the tombstone, and recovery makes the debit again.
+    await cluster.account.autocommit(
+        lambda cursor: cursor.execute("DELETE FROM tx_branch WHERE gid = %s AND aborted", (gid,))
+    )
+    await cluster.recovery().run_once()
+    assert await cluster.debits(user_id) == [(OWED_PULL, work.id, -PRICE)]
+    assert await cluster.open_gids() == []
+
 
 async def test_a_gid_that_was_forgotten_after_its_branch_took_effect_is_found_applied(
     cluster: DebitCluster,
