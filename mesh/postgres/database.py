@@ -14,12 +14,12 @@ from typing import TypeVar
 import psycopg2
 import structlog
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
-from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted, MeshError, ResourceExhausted, Unavailable
-from mesh.postgres.fibers import Fiber, WaitedTooLong, let_psycopg2_wait_in_fibers
+from mesh.postgres.fibers import Fibers, WaitedTooLong, let_psycopg2_wait_in_fibers
 from mesh.postgres.primary_connector import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MS, Connector
+from mesh.postgres.socket_watch import WatchedConnection
 
 WORK_TIMEOUT_SECONDS = 1.5 * STATEMENT_TIMEOUT_MS / 1000
 """After this time a connection is dropped: the server is frozen and cannot enforce its own
@@ -121,12 +121,15 @@ class Database:
         self.wanted = self._connector.wanted
         """Which role connects to which database."""
         self._work_timeout_seconds = work_timeout_seconds
+        self._fibers = Fibers(clock)
         self._turns = Turns(connection_count, max_waiting=MAX_WAITING)
         self.room_to_wait = Turns(max(1, connection_count // 2))
         """Whoever waits for a lock in PostgreSQL takes one before. So half of the connections stay
         free for others."""
         # LIFO: the connection used last has the warmest caches in its server process.
-        self._idle: list[tuple[Connection, float]] = []
+        self._idle: list[tuple[WatchedConnection, float]] = []
+        self._closed: list[WatchedConnection] = []
+        """Their watches are closed on the loop side, when the work has ended."""
         self._lost_at = 0.0
 
     async def transaction(
@@ -161,11 +164,24 @@ class Database:
         while self._idle:
             connection, _ = self._idle.pop()
             connection.close()
+            self._closed.append(connection)
+        self._close_watches()
 
     async def _run(self, work: Callable[[], T]) -> T:
         await self._turns.acquire()
-        fiber = Fiber(work, self._work_timeout_seconds, self._turns.release, self._clock)
-        return await fiber.outcome
+        return await self._fibers.start(work, self._work_timeout_seconds, self._end_work)
+
+    def _end_work(self) -> None:
+        """Runs on the loop side."""
+        if self._closed:
+            self._close_watches()
+        self._turns.release()
+
+    def _close_watches(self) -> None:
+        while self._closed:
+            watch = self._closed.pop().watch
+            if watch is not None:
+                watch.close()
 
     def _transact(self, begin: str, work: Callable[[Cursor], T]) -> T:
         def whole(cursor: Cursor) -> T:
@@ -200,7 +216,7 @@ class Database:
         finally:
             self._give_back(connection)
 
-    def _connection(self) -> Connection:
+    def _connection(self) -> WatchedConnection:
         """A connection that answers. One that was idle for a while, or was last used before
         another connection was lost, is tested first."""
         while self._idle:
@@ -208,24 +224,27 @@ class Database:
             is_fresh = self._clock() - used_at < IDLE_BEFORE_CHECK_SECONDS
             if (is_fresh and used_at > self._lost_at) or _is_alive(connection):
                 return connection
+            self._closed.append(connection)
         try:
             return self._connector.connect()
         except (psycopg2.Error, WaitedTooLong) as error:
             raise _away() from error
 
-    def _give_back(self, connection: Connection) -> None:
+    def _give_back(self, connection: WatchedConnection) -> None:
         """Returns a connection to the pool, after a rollback if a transaction is open."""
         try:
-            if connection.info.transaction_status != TRANSACTION_STATUS_IDLE:
+            if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
                 with connection.cursor() as cursor:
                     cursor.execute("ROLLBACK")
         except (psycopg2.Error, WaitedTooLong):
             connection.close()
-        if not connection.closed:
+        if connection.closed:
+            self._closed.append(connection)
+        else:
             self._idle.append((connection, self._clock()))
 
 
-def _is_alive(connection: Connection) -> bool:
+def _is_alive(connection: WatchedConnection) -> bool:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -5,7 +5,7 @@ suspends the fiber until the socket is ready; the event loop runs other work mea
 are no threads to wake up and no contention for the GIL: on a small machine each of these costs
 more than the statement. Code outside a fiber simply blocks.
 
-A fiber that was started always finishes, even if its awaiter has been cancelled.
+Work that was started always finishes, even if its awaiter has been cancelled.
 
 A fiber never calls the event loop itself; the loop side does so on the fiber's behalf.
 Greenlets share one C stack: while a fiber runs, C frames of the event loop may be swapped out.
@@ -19,12 +19,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
-from psycopg2.extensions import POLL_OK, POLL_WRITE, set_wait_callback
+from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, set_wait_callback
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extras import wait_select
+
+from mesh.postgres.socket_watch import BriefWait, Wait, WatchedConnection
 
 T = TypeVar("T")
 
@@ -37,44 +39,76 @@ class WaitedTooLong(Exception):
     """A fiber's socket did not become ready in time."""
 
 
-class Fiber(greenlet, Generic[T]):
-    """One piece of work on the running loop; `outcome` is the future of its result."""
+class Fibers:
+    """Runs pieces of work in fibers. Use it in one thread.
 
-    def __init__(
+    A fiber that has ended its work is kept for the next one. A new one costs as much as a small
+    statement, because Python maps memory for its frames.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` is monotonic, in seconds."""
+        self._clock = clock
+        self._idle: list[Fiber] = []
+
+    def start(
         self,
         work: Callable[[], T],
         timeout_seconds: float,
         on_end: Callable[[], None] = _nothing,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Starts `work` at once and runs it until it first waits. A wait that exceeds the
-        timeout raises WaitedTooLong inside `work`. `on_end` is called on the loop side in
-        every case, even if the awaiter was cancelled."""
-        super().__init__(self._run)
+    ) -> "asyncio.Future[T]":
+        """Starts `work` at once on the running loop, runs it until it first waits, and returns
+        the future of its result. A wait that exceeds the timeout raises WaitedTooLong inside
+        `work`. `on_end` is called on the loop side in every case, even if the awaiter was
+        cancelled."""
+        # Only in the greenlet of the event loop may the loop be called.
+        assert not isinstance(getcurrent(), Fiber), "a fiber must not start another"
+        fiber = self._idle.pop() if self._idle else Fiber(self._clock, self._idle)
+        return fiber.begin(work, timeout_seconds, on_end)
+
+
+class Fiber(greenlet):
+    """Runs one piece of work after another."""
+
+    _timer: asyncio.TimerHandle
+    """Of the wait, while there is one."""
+
+    def __init__(self, clock: Callable[[], float], idle: "list[Fiber]") -> None:
+        """The fiber adds itself to `idle` whenever its work has ended."""
+        super().__init__(self._serve)
         assert self.parent is not None, "it is running"
-        # `_loop_side` must be the greenlet of the event loop: only there is the loop called.
-        assert not isinstance(self.parent, Fiber), "a fiber must not start another"
         self._loop_side = self.parent
-        self._work = work
-        self._on_end = on_end
-        self._loop = asyncio.get_running_loop()
         self._clock = clock
-        # The fiber's own deadline first, then those of nested `at_most` contexts.
-        self._give_up_at = [clock() + timeout_seconds]
-        self._watched: tuple[Callable[[int], object], int] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._result: list[T] = []
+        self._idle = idle
+        # The work's own deadline first, then those of nested `at_most` contexts.
+        self._give_up_at: list[float] = []
+        self._wait: Wait | None = None
+
+    def begin(
+        self, work: Callable[[], T], timeout_seconds: float, on_end: Callable[[], None]
+    ) -> "asyncio.Future[T]":
+        """See `Fibers.start`. The fiber must be idle."""
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._work: Callable[[], object] = work
+        self._on_end = on_end
+        self._outcome: asyncio.Future[Any] = outcome
+        self._result: object = None
         self._error: Exception | None = None
-        self.outcome: asyncio.Future[T] = self._loop.create_future()
-        # A greenlet starts with an empty context: logs in the fiber need the call's trace.
+        self._give_up_at = [self._clock() + timeout_seconds]
+        # A greenlet has an empty context: logs in the fiber need the call's trace.
         self.gr_context = copy_context()
-        self._go_on(self.switch)
+        self._go_on()
+        return outcome
 
     def wait_for(self, fd: int, *, to_write: bool) -> None:
         """Suspends the fiber until the file descriptor is ready. Raises WaitedTooLong. Call it
         from inside the fiber only."""
-        # The tuple is the return value of `enter(...)` in `_go_on`, which watches the socket.
-        self._loop_side.switch((fd, to_write))
+        self.wait(BriefWait(fd, to_write=to_write))
+
+    def wait(self, wait: Wait) -> None:
+        """As `wait_for`, for any wait."""
+        # It is what `switch` and `throw` return in `_go_on`.
+        self._loop_side.switch(wait)
 
     @contextmanager
     def hurried(self, timeout_seconds: float) -> Iterator[None]:
@@ -85,55 +119,46 @@ class Fiber(greenlet, Generic[T]):
         finally:
             self._give_up_at.pop()
 
-    def _run(self) -> None:
-        try:
-            self._result.append(self._work())
-        except Exception as error:  # noqa: BLE001 (the outcome carries it)
-            self._error = error
+    def _serve(self) -> None:
+        while True:
+            try:
+                self._result = self._work()
+            except Exception as error:  # noqa: BLE001 (the outcome carries it)
+                self._error = error
+            self._loop_side.switch(None)
 
-    def _go_on(self, enter: Callable[..., tuple[int, bool]], *arguments: object) -> None:
-        """Runs on the loop side: resumes the fiber, then waits on its behalf or ends it."""
+    def _go_on(self, error: Exception | None = None) -> None:
+        """Runs on the loop side: resumes the fiber, with an error at its wait if there is one.
+        Then waits on its behalf, or ends its work."""
         # Before the fiber runs, since it may close the socket, and the number be used again.
-        self._stop_watching()
-        # Returns when the fiber waits again (with what it waits for) or has ended.
-        awaited = enter(*arguments)
-        if self.dead:
+        if self._wait is not None:
+            self._wait.end()
+            self._timer.cancel()
+        # Returns when the fiber waits again, with its wait, or None when its work has ended.
+        self._wait = self.switch() if error is None else self.throw(error)
+        if self._wait is None:
             self._end()
         else:
-            self._watch(*awaited)
+            self._wait.begin(self._go_on)
+            delay_seconds = max(0.0, min(self._give_up_at) - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay_seconds, self._give_up)
 
-    def _watch(self, fd: int, to_write: bool) -> None:
-        if to_write:
-            self._loop.add_writer(fd, self._go_on, self.switch)
-            self._watched = (self._loop.remove_writer, fd)
-        else:
-            self._loop.add_reader(fd, self._go_on, self.switch)
-            self._watched = (self._loop.remove_reader, fd)
-        # On timeout `throw` raises WaitedTooLong at the fiber's wait, inside psycopg2's callback.
-        self._timer = self._loop.call_later(
-            max(0.0, min(self._give_up_at) - self._clock()),
-            self._go_on,
-            self.throw,
-            WaitedTooLong(),
-        )
-
-    def _stop_watching(self) -> None:
-        if self._watched is not None:
-            remove, fd = self._watched
-            self._watched = None
-            remove(fd)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _give_up(self) -> None:
+        self._go_on(WaitedTooLong())
 
     def _end(self) -> None:
-        self._on_end()
-        if self.outcome.done():  # the awaiter was cancelled
+        outcome, on_end, result, error = self._outcome, self._on_end, self._result, self._error
+        # What the work refers to must not live until the next work.
+        del self._outcome, self._on_end, self._result, self._error, self._work
+        self.gr_context = None
+        self._idle.append(self)
+        on_end()
+        if outcome.done():  # the awaiter was cancelled
             return
-        if self._error is not None:
-            self.outcome.set_exception(self._error)
+        if error is not None:
+            outcome.set_exception(error)
         else:
-            self.outcome.set_result(self._result[0])
+            outcome.set_result(result)
 
 
 @contextmanager
@@ -157,5 +182,9 @@ def _wait(connection: Connection) -> None:
     if not isinstance(fiber, Fiber):
         wait_select(connection)
         return
+    watch = connection.watch if isinstance(connection, WatchedConnection) else None
     while (state := connection.poll()) != POLL_OK:
-        fiber.wait_for(connection.fileno(), to_write=state == POLL_WRITE)
+        if watch is not None and state == POLL_READ:
+            fiber.wait(watch)
+        else:
+            fiber.wait_for(connection.fileno(), to_write=state == POLL_WRITE)

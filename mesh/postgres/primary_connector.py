@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 import psycopg2
 from psycopg2 import ProgrammingError
-from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extensions import parse_dsn
 from pydantic import AfterValidator, Field
 
 from mesh.postgres.fibers import WaitedTooLong, at_most
+from mesh.postgres.socket_watch import SocketWatch, WatchedConnection
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 """For each host; skipping a frozen host takes this long."""
@@ -87,7 +87,7 @@ class Connector:
         self.wanted = f"as role {user} to database {arguments.get('dbname', user)}"
         """What is tried, without the hosts and the password."""
 
-    def connect(self) -> Connection:
+    def connect(self) -> WatchedConnection:
         """A connection to the first host that answers and accepts writes.
 
         Raises psycopg2.OperationalError if there is none; it names each host with its failure.
@@ -99,9 +99,7 @@ class Connector:
             host, port = self._hosts[index]
             try:
                 with at_most(self._timeout_seconds):
-                    connection: Connection = psycopg2.connect(
-                        host=host, port=port, **self._arguments
-                    )
+                    connection = self._connect_to(host, port)
             except psycopg2.OperationalError as error:
                 failures.append(f"{host}:{port}: {_first_line(error)}")
                 continue
@@ -109,9 +107,20 @@ class Connector:
                 failures.append(f"{host}:{port}: no answer in {self._timeout_seconds:g} s")
                 continue
             self._answered_last = index
-            connection.autocommit = True
             return connection
         raise psycopg2.OperationalError("; ".join(failures))
+
+    def _connect_to(self, host: str, port: str) -> WatchedConnection:
+        connection: WatchedConnection = psycopg2.connect(
+            host=host, port=port, connection_factory=WatchedConnection, **self._arguments
+        )
+        connection.autocommit = True
+        try:
+            connection.watch = SocketWatch(connection.fileno())
+        except OSError as error:
+            connection.close()
+            raise psycopg2.OperationalError(str(error)) from error
+        return connection
 
     def _round(self) -> Iterator[int]:
         begin, count = self._answered_last, len(self._hosts)

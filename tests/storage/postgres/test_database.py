@@ -1,4 +1,6 @@
 import asyncio
+import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -109,3 +111,31 @@ async def test_a_database_that_went_and_came_back_is_found_again(tmp_path: Path)
     assert await database.is_ready()
     database.close()
     server.stop()
+
+
+async def test_connections_that_the_server_ends_leave_no_descriptor_and_no_load(
+    database: Database,
+) -> None:
+    await asyncio.gather(*(database.autocommit(sleep_briefly) for _ in range(6)))
+    opened_count = len(os.listdir("/proc/self/fd"))
+    end_others = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    assert await database.autocommit(lambda cursor: one(cursor, end_others)) == 5
+    used_before = time.process_time()
+    await asyncio.sleep(0.3)
+    # A reader that stays on an ended socket calls back without a pause.
+    assert time.process_time() - used_before < 0.1
+    for _ in range(2):
+        await asyncio.gather(
+            *(database.autocommit(sleep_briefly) for _ in range(6)), return_exceptions=True
+        )
+    assert len(os.listdir("/proc/self/fd")) <= opened_count
+    database.close()
+    assert len(os.listdir("/proc/self/fd")) <= opened_count - 12
+
+
+def sleep_briefly(cursor: Cursor) -> None:
+    """Long enough for all others to need a connection of their own."""
+    cursor.execute("SELECT pg_sleep(0.05)")

@@ -2,14 +2,17 @@
 
 import asyncio
 import socket
+import weakref
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import pytest
 import uvloop
 from greenlet import getcurrent
 
-from mesh.postgres.fibers import Fiber, WaitedTooLong, at_most
+from mesh.postgres.fibers import Fiber, Fibers, WaitedTooLong, at_most
 
 
 class WatchfulLoop(asyncio.SelectorEventLoop):
@@ -60,12 +63,12 @@ def _read_twice(near: socket.socket) -> bytes:
 
 
 async def _echoed(near: socket.socket, far: socket.socket) -> bytes:
-    fiber = Fiber(lambda: _read_twice(near), 5)
+    outcome = Fibers().start(lambda: _read_twice(near), 5)
     for byte in (b"a", b"b"):
-        assert not fiber.outcome.done()
+        assert not outcome.done()
         far.send(byte)
         await asyncio.sleep(0.01)
-    return await asyncio.wait_for(fiber.outcome, 5)
+    return await asyncio.wait_for(outcome, 5)
 
 
 def test_a_fiber_leaves_the_loop_to_its_own_side(
@@ -101,7 +104,7 @@ def test_a_fiber_that_waited_too_long_gets_an_error_and_goes_on(
         return _read_twice(near)
 
     async def run() -> bytes:
-        return await asyncio.wait_for(Fiber(work, 5).outcome, 5)
+        return await asyncio.wait_for(Fibers().start(work, 5), 5)
 
     assert uvloop.run(run()) == b"ab"
 
@@ -111,9 +114,79 @@ def test_a_fiber_ends_at_its_own_deadline(pair: tuple[socket.socket, socket.sock
     ended = []
 
     async def run() -> bytes:
-        fiber = Fiber(lambda: _read_twice(near), 0.01, on_end=lambda: ended.append(True))
-        return await asyncio.wait_for(fiber.outcome, 5)
+        outcome = Fibers().start(lambda: _read_twice(near), 0.01, lambda: ended.append(True))
+        return await asyncio.wait_for(outcome, 5)
 
     with pytest.raises(WaitedTooLong):
         uvloop.run(run())
     assert ended == [True]
+
+
+_caller = ContextVar("_caller", default="")
+
+
+def test_a_fiber_does_one_work_after_another_each_in_its_own_context() -> None:
+    def work() -> tuple[object, str]:
+        caller = _caller.get()
+        _caller.set("changed by the work before")
+        return getcurrent(), caller
+
+    async def run() -> None:
+        fibers = Fibers()
+        _caller.set("first")
+        first, first_caller = await fibers.start(work, 5)
+        _caller.set("second")
+        second, second_caller = await fibers.start(work, 5)
+        assert (first_caller, second_caller) == ("first", "second")
+        assert _caller.get() == "second"
+        assert first is second
+
+    uvloop.run(run())
+
+
+def test_a_fiber_whose_work_failed_does_the_next() -> None:
+    def fail() -> None:
+        raise LookupError("the work's own")
+
+    async def run() -> list[object]:
+        fibers = Fibers()
+        failed = fibers.start(fail, 5)
+        return [
+            await fibers.start(getcurrent, 5),
+            *await asyncio.gather(failed, return_exceptions=True),
+        ]
+
+    fiber, error = uvloop.run(run())
+    assert isinstance(fiber, Fiber)
+    assert isinstance(error, LookupError)
+
+
+def test_works_that_wait_at_the_same_time_have_a_fiber_each(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    near, far = pair
+
+    async def run() -> tuple[bytes, bytes]:
+        fibers = Fibers()
+        outcomes = [fibers.start(partial(_read_twice, end), 5) for end in pair]
+        for end in (far, near):
+            end.send(b"ab")
+        first, second = await asyncio.wait_for(asyncio.gather(*outcomes), 5)
+        return first, second
+
+    assert uvloop.run(run()) == (b"ab", b"ab")
+
+
+def test_what_a_work_refers_to_does_not_outlive_it() -> None:
+    class Held:
+        """Something large."""
+
+    async def run() -> None:
+        fibers = Fibers()
+        held = Held()
+        gone = weakref.ref(held)
+        await fibers.start(partial(str, held), 5)
+        del held
+        assert gone() is None
+
+    asyncio.run(run())
