@@ -28,8 +28,8 @@ from gacha_svc.use_cases.pulls import Pulls
 from mesh.deadlines import Deadline
 from mesh.errors import InvalidArgument, MeshError
 from mesh.postgres.database import Database, DatabaseAway
-from mesh.txn.coordinator import Answer, Committed, OperationPair
 from mesh.txn.model import No, Operation
+from mesh.txn.sides import Answer, Committed, OperationPair
 from protos.gacha.v1 import catalog_pb2 as pb
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import Instance, changed

@@ -19,8 +19,8 @@ from gacha_svc.use_cases.pulls import PULL, Pulls
 from mesh.contract.idempotency import IdempotencyKeyReused, operation_id
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
-from mesh.txn.coordinator import Answer, Committed, OperationPair
 from mesh.txn.model import No, Operation
+from mesh.txn.sides import Answer, Committed, OperationPair
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
 from tests.storage.gacha.drawing import Instance, changed
 

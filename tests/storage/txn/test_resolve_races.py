@@ -29,6 +29,8 @@ from tests.storage.txn.transaction_cluster import (
 ROUNDS = 60
 RACERS = [(1, 1), (1, 3), (3, 1), (3, 3)]
 """How many Commits and how many Resolves of one gid are sent at the same time."""
+PAUSES = [(0.0, 0.005), (0.0, 0.0005), (0.0, 0.0), (0.0005, 0.0), (0.005, 0.0)]
+"""How many seconds the Commits and the Resolves wait."""
 
 
 @pytest.fixture
@@ -66,7 +68,8 @@ async def commit(cluster: TransactionCluster, name: str, pause_seconds: float) -
     return Outcome.COMMIT
 
 
-async def resolve(cluster: TransactionCluster, name: str) -> Outcome | None:
+async def resolve(cluster: TransactionCluster, name: str, pause_seconds: float) -> Outcome | None:
+    await asyncio.sleep(pause_seconds)
     try:
         return await cluster.decisions.resolve(name)
     except Aborted:
@@ -82,11 +85,10 @@ async def test_a_commit_and_a_resolve_choose_one_outcome_however_they_race(
         name = new_gid("coordinator-1", time.time())
         operation = await prepare(cluster, name)
         commits, resolves = RACERS[number % len(RACERS)]
-        # The Commits begin earlier and later than the Resolves, by turns.
-        pause_seconds = (number // len(RACERS) % 3) * 0.0007
+        commit_pause, resolve_pause = PAUSES[number % len(PAUSES)]
         told = await asyncio.gather(
-            *(resolve(cluster, name) for _ in range(resolves)),
-            *(commit(cluster, name, pause_seconds) for _ in range(commits)),
+            *(resolve(cluster, name, resolve_pause) for _ in range(resolves)),
+            *(commit(cluster, name, commit_pause) for _ in range(commits)),
         )
         (outcome,) = set(told) - {None}
         assert outcome is not None
