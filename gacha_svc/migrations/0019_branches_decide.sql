@@ -1,6 +1,13 @@
 -- A transaction's outcome is that of the branch in this database. A decision is part of the branch,
 -- and is here until both branches are committed.
 
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM tx_decision WHERE outcome = 'commit' AND done_at IS NULL) THEN
+        RAISE EXCEPTION 'a transaction is decided and not carried out yet'
+            USING HINT = 'Let the present version run until `make tx` lists none, then try again.';
+    END IF;
+END $$;
 DROP TABLE tx_decision;
 CREATE TABLE tx_decision (
     gid              text PRIMARY KEY,

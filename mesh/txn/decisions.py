@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.postgres.database import Database
-from mesh.txn.model import AlreadyCommitted, Outcome
+from mesh.txn.model import AlreadyCommitted, Outcome, gid_made_at_seconds
 
 MAX_LISTED = 1000
 
@@ -85,6 +85,7 @@ class DecisionLog:
         A gid whose row was forgotten is aborted. If it had been committed, both branches have
         ended, and the Abort of a caller that saw one before is refused with ALREADY_COMMITTED.
         """
+        gid_made_at_seconds(gid)
         try:
             await self._branches.abort(gid)
         except AlreadyCommitted:

@@ -10,8 +10,8 @@ RETENTION_SECONDS = 24 * 3600
 """How long a gid stays in tx_branch after its branch began, or longer while its decision is
 open. Later messages find no row and do no harm:
 
-- *Prepare* is refused: its gid is older than GID_MAX_AGE_SECONDS by this service's clock. It
-  would be accepted only if that clock were a day behind the database's, which removes rows.
+- *Prepare* is refused: its gid is older than GID_MAX_AGE_SECONDS by this service's clock, since
+  a row is removed only when it is a day old by this clock and by the database's.
 - *Commit* is repeated while the decision is open, and so finds the row, however long either
   database was down (a branch's row is as old as its Prepare, even if the branch committed just
   now). A later Commit is a delayed copy, whose sender is gone: its reply BRANCH_LOST reaches
@@ -27,12 +27,14 @@ open. Later messages find no row and do no harm:
 
 _FORGET = """
 DELETE FROM tx_branch WHERE gid = ANY(ARRAY(
-    SELECT gid FROM tx_branch WHERE created_at < %s AND gid <> ALL(%s::text[])
+    SELECT gid FROM tx_branch WHERE created_at < least(%s, now() - interval '1 day')
+        AND gid <> ALL(%s::text[])
     ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED))
 """
 _FORGET_DECIDED = """
 DELETE FROM tx_branch WHERE gid = ANY(ARRAY(
-    SELECT gid FROM tx_branch WHERE created_at < %s AND gid <> ALL(%s::text[])
+    SELECT gid FROM tx_branch WHERE created_at < least(%s, now() - interval '1 day')
+        AND gid <> ALL(%s::text[])
         AND NOT EXISTS (SELECT FROM tx_decision WHERE tx_decision.gid = tx_branch.gid)
     ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED))
 """
@@ -51,7 +53,8 @@ async def forget_old_gids(
 
     `open_gids` are all gids that are decided to commit and not known to be done. `before` must
     have been read before `open_gids`. A delay in between does no harm then, not even of a day:
-    gids decided since are younger than `before`. The database that `decides` looks at its open
+    gids decided since are younger than `before`. A row that a wrong clock of the database has
+    dated back stays a day by that clock too. The database that `decides` looks at its open
     decisions in the same statement too, whatever the clocks say.
     """
     statement = _FORGET_DECIDED if decides else _FORGET

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from mesh.deadlines import Deadline
-from mesh.errors import Aborted, Unavailable
+from mesh.errors import Aborted, InvalidArgument, Unavailable
 from mesh.postgres.database import Database, LockTimeout
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
@@ -189,3 +189,19 @@ async def test_a_resolve_while_a_prepare_is_under_way_decides_nothing(
     await release_gid(cluster.second_database)
     await cluster.branch_recovery(follows=True).run_once()
     assert await cluster.prepared_count() == 0
+
+
+@pytest.mark.parametrize("name", ["", "no gid", "c:170000000000:0123456789abcdef"])
+async def test_a_malformed_gid_is_never_resolved(cluster: TransactionCluster, name: str) -> None:
+    """A branch that somebody has prepared by hand stays for them."""
+    await cluster.second_database.autocommit(
+        lambda cursor: cursor.execute(
+            "BEGIN; INSERT INTO applied VALUES (gen_random_uuid(), 'x'); PREPARE TRANSACTION %s",
+            (f"second/{name}",),
+        )
+    )
+    with pytest.raises(InvalidArgument):
+        await cluster.decisions.resolve(name)
+    for follows in (True, False):
+        await cluster.branch_recovery(follows=follows).run_once()
+    assert [branch.gid for branch in await cluster.second.branches(0)] == [name]

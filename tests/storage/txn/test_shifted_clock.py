@@ -11,7 +11,7 @@ from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
-from mesh.txn.model import Operation, Outcome, new_gid
+from mesh.txn.model import GidUsed, Operation, Outcome, new_gid
 from mesh.txn.sides import Committed
 from proof.postgres_server import PostgresServer
 from tests.storage.conftest import empty
@@ -127,3 +127,13 @@ async def test_the_cleanup_never_forgets_an_open_decision(cluster: TransactionCl
     await cluster.decision_recovery().run_once()
     assert await cluster.decisions.open_gids() == []
     assert await cluster.prepared_count() == 0
+
+
+async def test_the_cleanup_keeps_a_tombstone_that_is_young(cluster: TransactionCluster) -> None:
+    gid = new_gid("coordinator-1", time.time())
+    assert await cluster.decisions.resolve(gid) is Outcome.ABORT
+    await cluster.first.abort(gid)
+    await clean_up(cluster)
+    for side in (cluster.first, cluster.second):
+        with pytest.raises(GidUsed):
+            await side.prepare(gid, time.time() + 10, [Operation(work().id, "player")])
