@@ -2,8 +2,7 @@
 
     situation                      choice
     -----------------------------  ----------------------------------------------------------
-    first attempt of a call        the next of the *ready* instances, round robin; for a batched
-                                   call the one that mesh.calling.gathering prefers, if any
+    first attempt of a call        the next of the *ready* instances, round robin
     after a break                  the same instance again, up to three attempts in all,
                                    while it is ready and its breaker is closed
     after a timeout, the third     the next ready instance, round robin, on which this call
@@ -31,7 +30,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mesh.calling.breaker import AttemptResult, Breaker, BreakerLimits
-from mesh.calling.gathering import Gathering
 from mesh.contract.instances import Instance
 
 ATTEMPTS_ON_AN_INSTANCE = 3
@@ -39,10 +37,8 @@ ATTEMPTS_ON_AN_INSTANCE = 3
 
 @dataclass(slots=True, eq=False)
 class Tries:
-    """What one call has tried so far. The caller creates it; the balancer updates it.
-    `is_batched`: by its proto, the call is cheaper together with others."""
+    """What one call has tried so far. The caller creates it; the balancer updates it."""
 
-    is_batched: bool = False
     attempt_counts: dict[str, int] = field(default_factory=dict)
     failed_on: set[str] = field(default_factory=set)
     last_id: str | None = None
@@ -86,7 +82,6 @@ class Balancer:
         self._clock = clock
         self._limits = limits or BreakerLimits()
         self._turn = first_turn
-        self._gathering = Gathering()
         self._members: dict[str, _Member] = {}
         self._serving: tuple[_Member, ...] = ()
         self._draining: tuple[_Member, ...] = ()
@@ -112,7 +107,6 @@ class Balancer:
         now = self._clock()
         member = (
             self._same_again(tries, now)
-            or self._gathered(tries, now)
             or self._next_in_turn(self._serving, tries, now)
             or self._next_in_turn(self._draining, tries, now)
             or self._longest_tripped(tries)
@@ -128,8 +122,6 @@ class Balancer:
         )
         if not is_worth_repeating:
             attempt.tries.failed_on.add(attempt.instance.id)
-        if attempt.tries.is_batched:
-            self._gathering.end(attempt.instance.id, attempt)
         attempt.breaker.end(attempt.serial, result, attempt.began_at, self._clock())
 
     def seconds_to_half_open(self) -> float:
@@ -150,13 +142,6 @@ class Balancer:
         if member is None or member.breaker.is_tripped or not member.instance.is_serving:
             return None
         return member if _is_ready(member, tries, now) else None
-
-    def _gathered(self, tries: Tries, now: float) -> _Member | None:
-        if not tries.is_batched or len(self._serving) < 2:
-            return None
-        ready = {m.instance.id: m for m in self._serving if _is_ready(m, tries, now)}
-        preferred = self._gathering.preferred(ready, now)
-        return None if preferred is None else ready[preferred]
 
     def _next_in_turn(
         self, members: tuple[_Member, ...], tries: Tries, now: float
@@ -189,10 +174,7 @@ class Balancer:
         )
         serial = member.breaker.begin()
         tries.last_id = id
-        attempt = Attempt(member.instance, number, is_last, tries, member.breaker, serial, now)
-        if tries.is_batched:
-            self._gathering.begin(id, attempt, now)
-        return attempt
+        return Attempt(member.instance, number, is_last, tries, member.breaker, serial, now)
 
 
 def _is_ready(member: _Member, tries: Tries, now: float) -> bool:

@@ -155,7 +155,7 @@ class ServiceClient:
 
     async def _call(self, sending: _Sending) -> bytes:
         method, config, deadline = sending.method, sending.config, sending.deadline
-        tries = Tries(is_batched=config.is_batched)
+        tries = Tries()
         cause: MeshError | None = None
         # True once an attempt that may change something was sent and not answered for good.
         is_in_doubt = False

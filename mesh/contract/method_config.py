@@ -49,8 +49,7 @@ BOUNDS: Mapping[WorkKind, int] = {
 class MethodConfig:
     """How a method may be called, by its proto; gRPC's service configuration has the name.
 
-    `repeats`: it is safe to retry. `changes`: it may change state. `is_batched`: its calls are
-    cheaper together at one instance.
+    `repeats`: it is safe to retry. `changes`: it may change state.
     """
 
     work_kind: WorkKind = WorkKind.WRITING
@@ -58,7 +57,6 @@ class MethodConfig:
     max_seconds: float = MAX_DEADLINE_SECONDS
     repeats: bool = False
     changes: bool = True
-    is_batched: bool = False
 
     def seconds_for(self, requested_seconds: float | None) -> float:
         """The deadline of a call in seconds: the caller's, within the maximum, or the default
@@ -84,7 +82,6 @@ def config_of(options: MethodOptions) -> MethodConfig:
         max_seconds=max_seconds,
         repeats=is_read or options.idempotency_level == options.IDEMPOTENT,
         changes=not is_read,
-        is_batched=options.Extensions[options_pb2.is_batched],
     )
 
 

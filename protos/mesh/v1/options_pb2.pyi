@@ -137,7 +137,6 @@ TAKES_ENDED_SESSIONS_FIELD_NUMBER: _builtins.int
 SPEAKS_FOR_CLIENTS_FIELD_NUMBER: _builtins.int
 LIMITS_FIELD_NUMBER: _builtins.int
 CACHE_SECONDS_FIELD_NUMBER: _builtins.int
-IS_BATCHED_FIELD_NUMBER: _builtins.int
 HTTP_HEADER_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access.ValueType]
 """The rule of the method."""
@@ -165,10 +164,6 @@ limits: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions,
 cache_seconds: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.int]
 """For an ACCESS_PUBLIC method without side effects: for how many seconds caches
 may keep its REST response (Cache-Control: max-age). 0 sends no such header.
-"""
-is_batched: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
-"""Calls that are under way at one instance share their work, so callers send
-further ones there, up to a bound, rather than in turn to all.
 """
 http_header: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
 """For a string field of a REST method's request: in REST the field is set only

@@ -44,9 +44,9 @@ class AnyMesh(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(target=calls, is_batched=st.booleans())
-    def a_call_begins(self, is_batched: bool) -> Tries:
-        return Tries(is_batched=is_batched)
+    @rule(target=calls)
+    def a_call_begins(self) -> Tries:
+        return Tries()
 
     @rule(target=attempts, tries=calls)
     def an_attempt_begins(self, tries: Tries) -> Attempt | None:
