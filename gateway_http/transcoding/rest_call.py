@@ -69,14 +69,18 @@ class RestCall:
         self._headers = _caching(operation)
 
     async def answer(self, request: Request) -> Response:
-        """Raises MeshError for a wrong request, and the errors of the service.
+        """Raises MeshError for a wrong request, and the errors of the service."""
+        return await self.answer_by(None, request)
+
+    async def answer_by(self, deadline: Deadline | None, request: Request) -> Response:
+        """`answer`, by a deadline that began before; None for that of the request.
 
         A call for which the service has no room is refused before any other work.
         """
         self._caller.refuse_early(self._path)
         given_key = headers.idempotency_key_of(request.headers)
         with _naming(given_key if self._binding.takes_key else None):
-            deadline = self._deadline(request)
+            deadline = deadline or self.deadline(request)
             metadata = self._metadata(request)
             body = self._body(request)
             query = request.received.query
@@ -124,7 +128,8 @@ class RestCall:
             )
         return metadata
 
-    def _deadline(self, request: Request) -> Deadline:
+    def deadline(self, request: Request) -> Deadline:
+        """When the call for a request that begins now must end. Raises InvalidArgument."""
         seconds = headers.timeout_seconds_of(
             request.headers, self._default_seconds, self._maximum_seconds
         )
@@ -156,12 +161,13 @@ def _naming(key: str | None) -> Iterator[None]:
 
 
 def _caching(operation: Operation) -> HeaderList:
-    """The Cache-Control header: how long caches may keep an answer, or that they must not;
-    no header leaves it to HTTP's defaults."""
+    """The Cache-Control header: how long caches may keep an answer, or that they must not, or
+    that they must revalidate it each time; no header leaves it to HTTP's defaults."""
     if not operation.is_cacheable:
         return [("cache-control", "no-store")]
-    seconds = operation.cache_seconds
-    return [("cache-control", f"public, max-age={seconds}")] if seconds else []
+    if operation.cache_seconds:
+        return [("cache-control", f"public, max-age={operation.cache_seconds}")]
+    return [("cache-control", "public, no-cache")] if operation.is_remembered else []
 
 
 def _limit_class(operation: Operation) -> LimitClass:
