@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol, overload
 
 from mesh.errors import MeshError
@@ -39,7 +39,7 @@ class Headers:
         return [value for each, value in self._pairs if each == name]
 
 
-class LimitClass(Enum):
+class LimitClass(StrEnum):
     """The limits of a route, besides the one on the client's address."""
 
     UNLIMITED = "unlimited"

@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from gateway_http.exchange import Response
 
@@ -25,7 +25,7 @@ Key = tuple[str, str]
 """The path and the query of a request, as they were sent."""
 
 
-class Source(Enum):
+class Source(StrEnum):
     """Where an answer came from: from memory, from a call that another request had begun, or from
     a call of its own."""
 

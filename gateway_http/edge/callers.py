@@ -6,13 +6,13 @@ address     a call of a public route, by the client's address
 """
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from gateway_http.edge.token_keys import TokenKeys
 from gateway_http.exchange import LimitClass
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What is known of a caller."""
 
     PLAYER = "player"

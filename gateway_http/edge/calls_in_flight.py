@@ -14,7 +14,7 @@ Each gateway counts for itself. Pure.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from gateway_http.edge.callers import Caller, Kind
 from mesh.addresses import NETWORK_FACTOR, networks_of
@@ -23,7 +23,7 @@ from mesh.errors import ResourceExhausted
 RETRY_AFTER_SECONDS = 1.0
 
 
-class Policy(Enum):
+class Policy(StrEnum):
     """What is counted together. The value is the name under which refusals are counted."""
 
     PLAYER = "player-in-flight"
