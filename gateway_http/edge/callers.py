@@ -5,8 +5,8 @@ unverified  a call of a player's route without such a token, by the client's add
 address     a call of a public route, by the client's address
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from gateway_http.edge.token_keys import TokenKeys
 from gateway_http.exchange import LimitClass
@@ -20,8 +20,7 @@ class Kind(StrEnum):
     ADDRESS = "address"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """`player` is the player's key, empty unless `kind` is PLAYER."""
 
     kind: Kind
