@@ -79,26 +79,30 @@ class AnswerMemory:
     def __len__(self) -> int:
         return len(self._answers)
 
-    async def get(
+    def remembered(self, key: Key, max_age_seconds: float) -> Response | None:
+        """The answer for a key, at most that old; None if there is none."""
+        known = self._answers.get(key)
+        if known is None or self._clock() - known.began_at >= max_age_seconds:
+            return None
+        self._count(Source.MEMORY)
+        return known.response
+
+    async def called(
         self, key: Key, max_age_seconds: float, call: Callable[[], Awaitable[Response]]
     ) -> Response:
-        """The answer for a key, at most that old. `call` makes a new one; raises what it raises."""
-        now = self._clock()
-        known = self._answers.get(key)
-        if known is not None and now - known.began_at < max_age_seconds:
-            self._count(Source.MEMORY)
-            return known.response
+        """The answer of the call under way for the key, at most that old, or else of `call`, whose
+        answer is remembered. Raises what `call` raises."""
         under_way = self._calls.get(key)
-        if under_way is not None and now - under_way.began_at < max_age_seconds:
+        if under_way is not None and self._clock() - under_way.began_at < max_age_seconds:
             # Shielded, because a client that leaves must not end what others wait for.
             response = await asyncio.shield(under_way.done)
             if response is not None:
                 self._count(Source.SHARED)
                 return response
         self._count(Source.CALL)
-        return await self._called(key, call)
+        return await self._call(key, call)
 
-    async def _called(self, key: Key, call: Callable[[], Awaitable[Response]]) -> Response:
+    async def _call(self, key: Key, call: Callable[[], Awaitable[Response]]) -> Response:
         """The answer of a new call, which is remembered."""
         this = _Call(self._clock(), asyncio.get_running_loop().create_future())
         self._calls[key] = this

@@ -10,8 +10,8 @@ from gateway_http.exchange import Request, Response
 from gateway_http.transcoding.rest_call import RestCall
 from mesh.deadlines import Deadline
 
-_ALWAYS_CALLED = ("grpc-timeout", "idempotency-key")
-"""Headers that the call checks, and that decide how long it may take."""
+TIMEOUT, KEY = "grpc-timeout", "idempotency-key"
+"""Headers that the call checks. With them there is always a call."""
 
 
 class RememberedCall:
@@ -28,15 +28,17 @@ class RememberedCall:
         """Raises as `RestCall.answer` does, and PreconditionFailed."""
         received = request.received
         headers = received.headers
+        if received.is_too_large or TIMEOUT in headers or KEY in headers:
+            response = await self._tagged(request, self._call.deadline(request))
+            return conditional(headers, response)
+        key = received.path, received.query
+        known = self._memory.remembered(key, self._max_age_seconds)
+        if known is not None:
+            return conditional(headers, known)
         deadline = self._call.deadline(request)
-        if received.is_too_large or any(name in headers for name in _ALWAYS_CALLED):
-            response = await self._tagged(request, deadline)
-        else:
-            response = await self._memory.get(
-                (received.path, received.query),
-                self._max_age_seconds,
-                lambda: self._tagged(request, deadline),
-            )
+        response = await self._memory.called(
+            key, self._max_age_seconds, lambda: self._tagged(request, deadline)
+        )
         return conditional(headers, response)
 
     async def _tagged(self, request: Request, deadline: Deadline) -> Response:
