@@ -4,32 +4,34 @@ from typing import Any
 
 from gateway_http.transcoding.contracts import Operation
 
-_TAGS: dict[str, Any] = {"type": "string", "maxLength": 1000}
-_ETAG_HEADER: dict[str, Any] = {
-    "description": "Names this answer: send it in If-None-Match to learn whether it has changed.",
-    "schema": {"type": "string"},
+_HEADERS: dict[str, Any] = {
+    "ETag": {
+        "description": "Names this answer: send it in If-None-Match to learn if it has changed.",
+        "schema": {"type": "string"},
+    },
+    "Cache-Control": {
+        "description": "How caches may keep the answer (RFC 9111).",
+        "schema": {"type": "string"},
+    },
 }
-_CACHE_HEADER: dict[str, Any] = {
-    "description": "How caches may keep the answer (RFC 9111).",
-    "schema": {"type": "string"},
-}
-_HEADERS = {"ETag": _ETAG_HEADER, "Cache-Control": _CACHE_HEADER}
 
 
 def describe_conditions(operation: Operation, description: dict[str, Any]) -> None:
-    """Adds the parameters, the headers and the answers of conditional requests, and the age that
+    """Adds the parameter, the headers and the answers of conditional requests, and the age that
     an answer may have."""
     memory_ms = round(operation.config.memory_seconds * 1000)
     description["description"] += (
         f"\n\nThe gateway may send an answer again for {memory_ms} ms. Once the call that makes a "
         "change has returned, every answer shows the change."
     )
-    description.setdefault("parameters", []).extend(
-        {"name": name, "in": "header", "required": False, "description": text, "schema": _TAGS}
-        for name, text in (
-            ("If-None-Match", "ETags of answers that you have; for one of these you get 304."),
-            ("If-Match", "ETags of the only answers that you take; another one is refused."),
-        )
+    description.setdefault("parameters", []).append(
+        {
+            "name": "If-None-Match",
+            "in": "header",
+            "required": False,
+            "description": "ETags of answers that you have; for one of these you get 304.",
+            "schema": {"type": "string"},
+        }
     )
     responses = description["responses"]
     responses["200"]["headers"] |= _HEADERS
