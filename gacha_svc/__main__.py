@@ -23,6 +23,7 @@ from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
 from gacha_svc.use_cases.retention import retention_of
+from mesh.contract.method_config import longest_memory_seconds
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.identity.ended_sessions import EndedSessions
 from mesh.identity.player_keys import PlayerKeySet
@@ -110,7 +111,7 @@ async def serve(
         )
         service = Service(
             offered=_offered(
-                CatalogRpc(Catalogs(database, cache, lambda: read_catalog(settings.catalog_file))),
+                CatalogRpc(_catalogs(settings, database, cache)),
                 GachaRpc(Pulls(database, cache, transactions.group_commit)),
                 GiftRpc(_gifts(settings, database, gift_fees, sagas)),
                 transactions,
@@ -124,6 +125,15 @@ async def serve(
         _keep_current(runtime, players, cache)
         _keep_house(runtime, settings, database, transactions, sagas)
         await serve_service(member, settings, service)
+
+
+def _catalogs(settings: GachaSettings, database: Database, cache: CatalogCache) -> Catalogs:
+    return Catalogs(
+        database,
+        cache,
+        lambda: read_catalog(settings.catalog_file),
+        memory_seconds=longest_memory_seconds(CATALOG),
+    )
 
 
 def _keep_current(runtime: Runtime, players: _Players, cache: CatalogCache) -> None:

@@ -15,7 +15,13 @@ from random import getrandbits
 import structlog
 
 from gateway_http.app import Gateway
-from gateway_http.compose import Limits, compose_edge, compose_router, ended_connections
+from gateway_http.compose import (
+    Limits,
+    compose_edge,
+    compose_router,
+    counted_memory,
+    ended_connections,
+)
 from gateway_http.config import GatewaySettings
 from gateway_http.describing.pages import Presence
 from gateway_http.edge.edge import Edge
@@ -133,6 +139,7 @@ def _gateway(
         limits=Limits(settings.max_body_bytes, settings.deadline_seconds),
         new_id=_new_id,
         members=Members(settings.service_keys().find),
+        memory=counted_memory(member.metrics),
         report_url=settings.report_url,
     )
     return Gateway(

@@ -68,7 +68,9 @@ class Gateway:
             if endpoint.limit_class is LimitClass.UNLIMITED:
                 response = await endpoint.answer(routed)
             else:
-                await self._edge.turns.wait(caller)
+                turn = self._edge.turns.begin(caller)
+                if turn is not None:
+                    await turn
                 admission = self._edge.admit(endpoint.limit_class, caller)
                 response = await self._admitted(endpoint, routed, caller, admission)
         except MeshError as error:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import orjson
 from prometheus_client import CollectorRegistry, Counter
 
+from gateway_http.caching.memory import AnswerMemory, Source
+from gateway_http.caching.remembered_call import RememberedCall
 from gateway_http.config import GatewaySettings
 from gateway_http.describing.documentation import StaticFile, documentation_pages
 from gateway_http.describing.openapi import openapi_document
@@ -60,6 +62,7 @@ def compose_router(
     limits: Limits,
     new_id: Callable[[], str],
     members: Members,
+    memory: AnswerMemory,
     report_url: str | None = None,
 ) -> Router:
     """All routes: those of the descriptors, and the gateway's own pages.
@@ -68,7 +71,7 @@ def compose_router(
     UnsupportedContract, and KeyError for a host that has no caller.
     """
     router = Router()
-    add_operations(router, contracts, callers, limits=limits, new_id=new_id)
+    add_operations(router, contracts, callers, limits=limits, new_id=new_id, memory=memory)
     needed = contracts.hosts()
     router.add("GET", "/healthz", HealthPage(), also_head=True)
     router.add("GET", "/readyz", ReadyPage(needed, source, presence), also_head=True)
@@ -91,6 +94,7 @@ def add_operations(
     *,
     limits: Limits,
     new_id: Callable[[], str],
+    memory: AnswerMemory,
 ) -> None:
     """Adds the routes of the descriptors. Raises as `compose_router` does."""
     decoders, encoders = Decoders(), Encoders()
@@ -107,7 +111,14 @@ def add_operations(
             )
             # Old clients use some GET routes that change data. HEAD must never change data.
             also_head = binding.verb == "GET" and not operation.has_side_effects
-            router.add(binding.verb, binding.template, call, also_head=also_head)
+            router.add(
+                binding.verb,
+                binding.template,
+                RememberedCall(call, memory, operation.config.memory_seconds)
+                if operation.is_remembered
+                else call,
+                also_head=also_head,
+            )
 
 
 def compose_edge(
@@ -168,3 +179,16 @@ def ended_connections(metrics_registry: CollectorRegistry) -> Callable[[Reason],
     )
     children = {reason: counter.labels(reason.value) for reason in Reason}
     return lambda reason: children[reason].inc()
+
+
+def counted_memory(metrics_registry: CollectorRegistry) -> AnswerMemory:
+    """A memory that counts where answers came from."""
+    counter = Counter(
+        "gateway_remembered_answers",
+        "Answers of the routes whose answers are remembered, by where each came from: memory, "
+        "a call that another request had begun (shared), or a call of its own.",
+        ["outcome"],
+        registry=metrics_registry,
+    )
+    children = {source: counter.labels(source.value) for source in Source}
+    return AnswerMemory(lambda source: children[source].inc())

@@ -12,6 +12,7 @@ The gateway's own errors are
     MalformedPath         400   the percent-encoding of the path is broken, or not of UTF-8
     MethodNotAllowed      405   the path has routes, for other verbs
     RequestTimeout        408   the request did not arrive in the time that the gateway gives
+    PreconditionFailed    412   the answer is none of those that If-Match names
     RequestTooLarge       413   OUT_OF_RANGE, because a retry cannot succeed
     UnsupportedMediaType  415   the body is not JSON
     HeadTooLarge          431   OUT_OF_RANGE too
@@ -30,6 +31,7 @@ from mesh.errors import (
     INSTANCE,
     Code,
     DeadlineExceeded,
+    FailedPrecondition,
     FieldViolation,
     InvalidArgument,
     MeshError,
@@ -63,6 +65,7 @@ STATUS_BY_REASON: dict[str, int] = {
     "WALLET_IN_DEBT": 402,
     "METHOD_NOT_ALLOWED": 405,
     "REQUEST_TIMEOUT": 408,
+    "PRECONDITION_FAILED": 412,
     "REQUEST_TOO_LARGE": 413,
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "IDEMPOTENCY_KEY_REUSED": 422,
@@ -105,6 +108,13 @@ class RequestTimeout(DeadlineExceeded):
 
     def __init__(self) -> None:
         super().__init__("The request did not arrive in time; send it again.")
+
+
+class PreconditionFailed(FailedPrecondition):
+    REASON = "PRECONDITION_FAILED"
+
+    def __init__(self) -> None:
+        super().__init__("The answer is none of those that If-Match names; ask without If-Match.")
 
 
 class BadRequest(InvalidArgument):

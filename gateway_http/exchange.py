@@ -1,9 +1,9 @@
 """The types of a request and its response in the gateway."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Protocol, overload
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol, overload
 
 from mesh.errors import MeshError
 from mesh.tracing import trace_id_of
@@ -39,7 +39,7 @@ class Headers:
         return [value for each, value in self._pairs if each == name]
 
 
-class LimitClass(Enum):
+class LimitClass(StrEnum):
     """The limits of a route, besides the one on the client's address."""
 
     UNLIMITED = "unlimited"
@@ -48,8 +48,7 @@ class LimitClass(Enum):
     PLAYER = "player"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestIds:
+class RequestIds(NamedTuple):
     """`request_id` is the client's id for its request, or the trace id if it sent none.
     `traceparent` is valid (W3C Trace Context)."""
 
@@ -90,8 +89,7 @@ class HttpRequest:
     waited_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request whose route is known.
 
     `received` is the request as it arrived. `variables` are the path's variables,
@@ -109,14 +107,13 @@ class Request:
         return self.received.headers
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """A response; the connection adds content-length and date."""
 
     status: int
     body: bytes
     content_type: str = JSON
-    headers: HeaderList = field(default_factory=list)
+    headers: Sequence[tuple[str, str]] = ()
 
 
 class Endpoint(Protocol):

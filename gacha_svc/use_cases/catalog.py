@@ -18,6 +18,8 @@ from gacha_svc.use_cases.disclosed_odds import DisclosedOdds
 from mesh.contract.pages import checked_page
 from mesh.postgres.database import Database
 
+TIMER_SECONDS = 0.002
+"""A timer of the event loop may fire a millisecond early."""
 HISTORY_PAGE_SIZE, MAX_HISTORY_PAGE_SIZE = 20, 100
 
 
@@ -43,17 +45,24 @@ class Catalogs:
     """Puts catalogs in force, and shows the one in force."""
 
     def __init__(
-        self, database: Database, cache: CatalogCache, read_catalog: Callable[[], Catalog]
+        self,
+        database: Database,
+        cache: CatalogCache,
+        read_catalog: Callable[[], Catalog],
+        *,
+        memory_seconds: float = 0.0,
     ) -> None:
-        """`read_catalog` blocks, and returns the designers' catalog. It raises InvalidCatalog."""
+        """`read_catalog` blocks, and returns the designers' catalog. It raises InvalidCatalog.
+        `memory_seconds` is for how long callers show what they have read here."""
         self._database = database
         self._cache = cache
         self._read_catalog = read_catalog
+        self._shown_seconds = SHOWN_AGE_SECONDS + memory_seconds + TIMER_SECONDS
         self._odds = DisclosedOdds()
 
     async def introduce(self) -> LiveCatalog:
-        """Puts the file's catalog in force, and returns when every instance shows it. Idempotent.
-        Raises InvalidCatalog."""
+        """Puts the file's catalog in force, and returns when every instance and all that remember
+        its answers show it. Idempotent. Raises InvalidCatalog."""
         catalog = await asyncio.to_thread(self._read_catalog)
 
         def write_if_new(cursor: Cursor) -> None:
@@ -64,7 +73,7 @@ class Catalogs:
 
         await self._database.transaction(write_if_new)
         # Also for a repeat: the call before may have ended between its commit and here.
-        await asyncio.sleep(SHOWN_AGE_SECONDS)
+        await asyncio.sleep(self._shown_seconds)
         return await self._cache.in_force()
 
     async def items(self) -> tuple[Item, ...]:

@@ -6,7 +6,8 @@ so that a flood of calls for banners that do not exist costs the database no mor
 small reads a second.
 
 What is shown is at most SHOWN_AGE_SECONDS old. Who puts a catalog in force waits that long before
-its call returns, so that by then every instance shows it.
+its call returns, and as long again as gateways remember answers, so that by then every instance
+and every gateway shows it.
 """
 
 import asyncio

@@ -108,6 +108,12 @@ MEANINGS: dict[int, Meaning] = {
         "IDEMPOTENCY_KEY_IN_USE",
         "The first request with this idempotency key is still under way; repeat it in a moment.",
     ),
+    412: Meaning(
+        "The answer is none of those that If-Match names.",
+        Code.FAILED_PRECONDITION,
+        "PRECONDITION_FAILED",
+        "The answer is none of those that If-Match names; ask without If-Match.",
+    ),
     413: Meaning(
         "The body is too large.",
         Code.OUT_OF_RANGE,

@@ -7,6 +7,7 @@ comment of its proto method names.
 import re
 from typing import Any
 
+from gateway_http.describing.conditional import describe_conditions
 from gateway_http.describing.errors import ERROR_SCHEMA, MEANINGS, named_examples, shared_example
 from gateway_http.describing.field_rules import is_required
 from gateway_http.describing.own_routes import OWN_PATHS
@@ -144,6 +145,8 @@ def _operation(
     if operation.rule.access is not Access.PUBLIC:
         description["security"] = _security(operation.rule)
     description["responses"] = _responses(operation, binding, schemas)
+    if operation.is_remembered:
+        describe_conditions(operation, description)
     return path, description
 
 

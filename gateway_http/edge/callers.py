@@ -5,14 +5,14 @@ unverified  a call of a player's route without such a token, by the client's add
 address     a call of a public route, by the client's address
 """
 
-from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
+from typing import NamedTuple
 
 from gateway_http.edge.token_keys import TokenKeys
 from gateway_http.exchange import LimitClass
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What is known of a caller."""
 
     PLAYER = "player"
@@ -20,8 +20,7 @@ class Kind(Enum):
     ADDRESS = "address"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """`player` is the player's key, empty unless `kind` is PLAYER."""
 
     kind: Kind

@@ -11,19 +11,19 @@ before it is sent on.
 Each gateway counts for itself. Pure.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
+from functools import lru_cache
 
 from gateway_http.edge.callers import Caller, Kind
-from mesh.addresses import NETWORK_FACTOR, networks_of
+from mesh.addresses import NETWORK_FACTOR, REMEMBERED_ADDRESSES, networks_of
 from mesh.errors import ResourceExhausted
 
 RETRY_AFTER_SECONDS = 1.0
 
 
-class Policy(Enum):
+class Policy(StrEnum):
     """What is counted together. The value is the name under which refusals are counted."""
 
     PLAYER = "player-in-flight"
@@ -86,7 +86,7 @@ class CallsInFlight:
             Policy.NETWORK: bounds.of_network,
         }
         self._count_refusal = count_refusal
-        self._counts: Counter[_Key] = Counter()
+        self._counts: dict[_Key, int] = {}
 
     @property
     def caller_count(self) -> int:
@@ -95,27 +95,32 @@ class CallsInFlight:
 
     def enter(self, caller: Caller) -> None:
         """Begins a call; pair it with `leave`. Raises TooManyCalls, and then counts nothing."""
-        keys = tuple(_keys(caller))
+        keys, counts = _keys(caller), self._counts
         for key, factor in keys:
             bound = self._bounds[key[0]] * factor
-            if self._counts[key] >= bound:
+            if counts.get(key, 0) >= bound:
                 self._count_refusal(key[0].value)
                 raise TooManyCalls(key[0], bound)
         for key, _ in keys:
-            self._counts[key] += 1
+            counts[key] = counts.get(key, 0) + 1
 
     def leave(self, caller: Caller) -> None:
         """Ends a call."""
+        counts = self._counts
         for key, _ in _keys(caller):
-            self._counts[key] -= 1
-            if not self._counts[key]:
-                del self._counts[key]
+            if counts[key] > 1:
+                counts[key] -= 1
+            else:
+                del counts[key]
 
 
-def _keys(caller: Caller) -> Iterator[tuple[_Key, int]]:
+@lru_cache(REMEMBERED_ADDRESSES)
+def _keys(caller: Caller) -> tuple[tuple[_Key, int], ...]:
     """What a call counts for, and by what the bound of that is multiplied."""
+    keys: list[tuple[_Key, int]] = []
     if caller.kind is Kind.PLAYER:
-        yield (Policy.PLAYER, caller.player), 1
+        keys.append(((Policy.PLAYER, caller.player), 1))
     for number, network in enumerate(networks_of(caller.address)):
-        yield (_OF_NETWORKS[caller.kind], network), NETWORK_FACTOR**number
-        yield (Policy.NETWORK, network), 1
+        keys.append(((_OF_NETWORKS[caller.kind], network), NETWORK_FACTOR**number))
+        keys.append(((Policy.NETWORK, network), 1))
+    return tuple(keys)

@@ -21,9 +21,10 @@ ON_EVERY_ANSWER: HeaderList = [
 DATA_POLICY = ("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
 PREFLIGHT_SECONDS = 600
 ALLOWED_HEADERS = (
-    "authorization, content-type, grpc-timeout, idempotency-key, traceparent, x-request-id"
+    "authorization, content-type, grpc-timeout, idempotency-key, if-match, if-none-match, "
+    "traceparent, x-request-id"
 )
-EXPOSED_HEADERS = "idempotency-key, ratelimit, ratelimit-policy, retry-after, x-request-id"
+EXPOSED_HEADERS = "etag, idempotency-key, ratelimit, ratelimit-policy, retry-after, x-request-id"
 ASKED_METHOD = "access-control-request-method"
 
 

@@ -9,7 +9,7 @@ For one event loop.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 
 from gateway_http.edge.callers import Caller
 
@@ -21,7 +21,7 @@ class Turns:
 
     def __init__(self, per_iteration: int = PER_ITERATION) -> None:
         self._per_iteration = per_iteration
-        self._begun: Counter[Caller] = Counter()
+        self._begun: dict[Caller, int] = {}
         self._waiting: dict[Caller, deque[asyncio.Future[None]]] = {}
         self._is_scheduled = False
 
@@ -30,28 +30,33 @@ class Turns:
         """The requests that wait for their turn."""
         return sum(len(queue) for queue in self._waiting.values())
 
-    async def wait(self, caller: Caller) -> None:
-        """Returns when a request of the caller may begin."""
+    def begin(self, caller: Caller) -> asyncio.Future[None] | None:
+        """Begins a request of the caller. Returns None if it may begin now, or else what to await
+        first."""
         loop = asyncio.get_running_loop()
         if not self._is_scheduled:
             self._is_scheduled = True
             loop.call_soon(self._begin_iteration)
-        if caller not in self._waiting and self._begun[caller] < self._per_iteration:
-            self._begun[caller] += 1
-            return
+        begun_count = self._begun.get(caller, 0)
+        if begun_count < self._per_iteration and caller not in self._waiting:
+            self._begun[caller] = begun_count + 1
+            return None
         turn = loop.create_future()
         self._waiting.setdefault(caller, deque()).append(turn)
-        await turn
+        return turn
 
     def _begin_iteration(self) -> None:
         """Gives each caller that waits the next turns."""
         self._begun.clear()
         for caller, queue in tuple(self._waiting.items()):
-            while queue and self._begun[caller] < self._per_iteration:
+            begun_count = 0
+            while queue and begun_count < self._per_iteration:
                 turn = queue.popleft()
                 if not turn.done():  # the client of a cancelled one has disconnected
                     turn.set_result(None)
-                    self._begun[caller] += 1
+                    begun_count += 1
+            if begun_count:
+                self._begun[caller] = begun_count
             if not queue:
                 del self._waiting[caller]
         self._is_scheduled = bool(self._begun)

@@ -210,7 +210,12 @@ class HttpConnection(asyncio.Protocol):
 
     def _feed_held(self) -> None:
         """Parses what was received, until it holds a request or is used up."""
-        reader, held = self._reader, memoryview(self._held)
+        reader = self._reader
+        if len(self._held) <= SLICE_BYTES and not reader.requests:
+            held_bytes, self._held = self._held, b""
+            reader.feed(held_bytes)
+            return
+        held = memoryview(self._held)
         used = 0
         while used < len(held) and not reader.requests and not reader.is_over:
             reader.feed(bytes(held[used : used + SLICE_BYTES]))

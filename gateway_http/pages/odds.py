@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from gateway_http.caching.conditions import ETAG
 from gateway_http.exchange import LimitClass, Request, Response
 from gateway_http.pages.errors import error_page
 from gateway_http.pages.html import VARY, html_response, inner, template, wants_html
@@ -45,7 +46,9 @@ class OddsPage:
         """Raises MeshError for a client that wants no HTML."""
         if not wants_html(request.headers):
             banners = await self._get(request, BANNERS)
-            return Response(200, banners.body, headers=[*VARY, *banners.headers])
+            # Conditional requests are for GET /banners; this answer has no tag.
+            untagged = (each for each in banners.headers if each[0] != ETAG)
+            return Response(200, banners.body, headers=[*VARY, *untagged])
         try:
             banners = await self._get(request, BANNERS)
         except MeshError as error:

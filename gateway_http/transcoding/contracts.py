@@ -74,6 +74,21 @@ class Operation:
         """Whether caches may keep its answer: it is public, and the method only reads."""
         return self.rule.access is Access.PUBLIC and not self.has_side_effects
 
+    @property
+    def is_remembered(self) -> bool:
+        """Whether the gateway sends its answer again for a moment before it calls anew."""
+        return self.config.memory_seconds > 0
+
+    def check(self) -> None:
+        """Raises UnsupportedContract if caches or the gateway were to keep an answer that is
+        not public, or that depends on more than the path and the query."""
+        depends_on_more = any(map(is_raw_part, self.request.fields)) or any(
+            binding.verb != "GET" for binding in self.bindings
+        )
+        is_kept = self.cache_seconds or self.is_remembered
+        if is_kept and (depends_on_more or not self.is_cacheable):
+            raise UnsupportedContract(f"{self.path}: nobody may keep its answer")
+
 
 @dataclass(frozen=True, slots=True)
 class Contracts:
@@ -182,8 +197,7 @@ def _operations_of(
             bindings=tuple(_bindings_of(f"{full_name}.{method.name}", method)),
             comment=comments.get(f"{full_name}.{method.name}", ""),
         )
-        if operation.cache_seconds and not operation.is_cacheable:
-            raise UnsupportedContract(f"{full_name}.{method.name}: no cache may keep its answer")
+        operation.check()
         yield operation
 
 

@@ -5,8 +5,7 @@ carries the client's token, its trace, the fields of the method's request and th
 client address, and nothing else from the client. Every answer has the call's idempotency key.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message_factory import GetMessageClass
@@ -69,29 +68,42 @@ class RestCall:
         self._headers = _caching(operation)
 
     async def answer(self, request: Request) -> Response:
-        """Raises MeshError for a wrong request, and the errors of the service.
+        """Raises MeshError for a wrong request, and the errors of the service."""
+        return await self.answer_by(None, request)
+
+    async def answer_by(self, deadline: Deadline | None, request: Request) -> Response:
+        """`answer`, by a deadline that began before; None for that of the request.
 
         A call for which the service has no room is refused before any other work.
         """
         self._caller.refuse_early(self._path)
-        given_key = headers.idempotency_key_of(request.headers)
-        with _naming(given_key if self._binding.takes_key else None):
-            deadline = self._deadline(request)
+        key = headers.idempotency_key_of(request.headers)
+        try:
+            deadline = deadline or self.deadline(request)
             metadata = self._metadata(request)
-            body = self._body(request)
-            query = request.received.query
-            try:
-                message = self._binding.bind(request.variables, query, body, given_key)
-            except MeshError as error:  # its fields have the names that the client wrote
-                raise with_json_texts(error, self._json_names) from None
-            self._raw_parts.put(message, body, request.headers)
+            message = self._bound(request, key)
+            if self._binding.takes_key:
+                key = message.idempotency_key
+            content = await self._call(message, metadata, deadline)
+        except MeshError as error:
+            if key and self._binding.takes_key:
+                error.metadata[IDEMPOTENCY_KEY] = key
+            raise
         if not self._binding.takes_key:
-            content = await self._call(message, metadata, deadline)
             return Response(200, content, headers=self._headers)
-        with _naming(message.idempotency_key):
-            content = await self._call(message, metadata, deadline)
         named = idempotency_key_header(message.idempotency_key)
         return Response(200, content, headers=[*self._headers, named])
+
+    def _bound(self, request: Request, given_key: str | None) -> Any:
+        """The request message."""
+        body = self._body(request)
+        query = request.received.query
+        try:
+            message = self._binding.bind(request.variables, query, body, given_key)
+        except MeshError as error:  # its fields have the names that the client wrote
+            raise with_json_texts(error, self._json_names) from None
+        self._raw_parts.put(message, body, request.headers)
+        return message
 
     async def _call(self, message: Any, metadata: Metadata, deadline: Deadline) -> bytes:
         """The service's answer as JSON."""
@@ -124,7 +136,8 @@ class RestCall:
             )
         return metadata
 
-    def _deadline(self, request: Request) -> Deadline:
+    def deadline(self, request: Request) -> Deadline:
+        """When the call for a request that begins now must end. Raises InvalidArgument."""
         seconds = headers.timeout_seconds_of(
             request.headers, self._default_seconds, self._maximum_seconds
         )
@@ -144,24 +157,14 @@ class RestCall:
         return body
 
 
-@contextmanager
-def _naming(key: str | None) -> Iterator[None]:
-    """Adds the idempotency key, if there is one, to every error."""
-    try:
-        yield
-    except MeshError as error:
-        if key:
-            error.metadata[IDEMPOTENCY_KEY] = key
-        raise
-
-
 def _caching(operation: Operation) -> HeaderList:
-    """The Cache-Control header: how long caches may keep an answer, or that they must not;
-    no header leaves it to HTTP's defaults."""
+    """The Cache-Control header: how long caches may keep an answer, or that they must not, or
+    that they must revalidate it each time; no header leaves it to HTTP's defaults."""
     if not operation.is_cacheable:
         return [("cache-control", "no-store")]
-    seconds = operation.cache_seconds
-    return [("cache-control", f"public, max-age={seconds}")] if seconds else []
+    if operation.cache_seconds:
+        return [("cache-control", f"public, max-age={operation.cache_seconds}")]
+    return [("cache-control", "public, no-cache")] if operation.is_remembered else []
 
 
 def _limit_class(operation: Operation) -> LimitClass:

@@ -19,6 +19,7 @@ from enum import IntEnum
 from functools import cache
 
 from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from protos.mesh.v1 import options_pb2
@@ -49,7 +50,8 @@ BOUNDS: Mapping[WorkKind, int] = {
 class MethodConfig:
     """How a method may be called, by its proto; gRPC's service configuration has the name.
 
-    `repeats`: it is safe to retry. `changes`: it may change state.
+    `repeats`: it is safe to retry. `changes`: it may change state. `memory_seconds`: how long
+    after the call a gateway may send the response again; 0 for a call for each request.
     """
 
     work_kind: WorkKind = WorkKind.WRITING
@@ -57,6 +59,7 @@ class MethodConfig:
     max_seconds: float = MAX_DEADLINE_SECONDS
     repeats: bool = False
     changes: bool = True
+    memory_seconds: float = 0.0
 
     def seconds_for(self, requested_seconds: float | None) -> float:
         """The deadline of a call in seconds: the caller's, within the maximum, or the default
@@ -82,6 +85,7 @@ def config_of(options: MethodOptions) -> MethodConfig:
         max_seconds=max_seconds,
         repeats=is_read or options.idempotency_level == options.IDEMPOTENT,
         changes=not is_read,
+        memory_seconds=options.Extensions[options_pb2.memory_ms] / 1000,
     )
 
 
@@ -94,3 +98,8 @@ def config_of_path(path: str) -> MethodConfig:
     except KeyError:
         return UNKNOWN
     return config_of(found.GetOptions())
+
+
+def longest_memory_seconds(service: ServiceDescriptor) -> float:
+    """For how long gateways may answer from memory what was read by any method of the service."""
+    return max(config_of(method.GetOptions()).memory_seconds for method in service.methods)

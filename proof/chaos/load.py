@@ -44,7 +44,7 @@ REST_LINES = (
     ("POST /gacha/pull/standard", b'{"count":1}'),
     ("POST /buy-currency", b'{"amount":160,"paymentMethod":"credit_card"}'),
     ("GET /currency", b""),
-    ("GET /chances", b""),
+    ("GET /inventory", b""),
 )
 
 CallOnce = Callable[[], Awaitable[None]]

@@ -25,7 +25,7 @@ def assert_answers(rest: RestClient, player: Player) -> None:
     """Each instance of each service answers at once."""
     for _ in range(2):
         assert rest.currency(player.token).body["userId"] == player.user_id
-        assert rest.chances().ok
+        assert rest.inventory(player.token).ok
 
 
 def assert_all_serve(mesh: Mesh, rest: RestClient) -> None:

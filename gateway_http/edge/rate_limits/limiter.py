@@ -13,7 +13,7 @@ the limit with the fewest remaining requests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway_http.edge.callers import Caller
 from gateway_http.edge.rate_limits.counters import Counters, Standing
@@ -34,8 +34,7 @@ class RateLimited(ResourceExhausted):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """The limits' decision on a request. `headers` belong to every response to it. If `refusal`
     is set, it is raised and the request is not served."""
 

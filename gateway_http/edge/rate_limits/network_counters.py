@@ -28,8 +28,11 @@ class NetworkCounters:
     def take(self, address: str) -> Standing:
         """Decides on one request from an address, and counts it if it is admitted. The standing
         is that of the network that refuses, or has the fewest requests left."""
+        networks = networks_of(address)
+        if len(networks) == 1:
+            return self.parts[0].take(networks[0])
         standings = []
-        for counters, network in zip(self.parts, networks_of(address), strict=False):
+        for counters, network in zip(self.parts, networks, strict=False):
             standing = counters.take(network)
             if not standing.admitted:
                 return standing

@@ -24,6 +24,9 @@ _LOAD: tuple[tuple[str, Cell], ...] = (
 )
 
 
+CALLS_OF_GATEWAYS = "gateway_http: calls in a lane message"
+
+
 def tables_of(series: Series) -> Iterator[Table]:
     """None of what it has nothing of."""
     yield _load_table(series)
@@ -64,7 +67,22 @@ def _batch_table(series: Series) -> Table:
     for kind in _parts(series.points, lambda sample: list(sample.batches)):
         if any(point.batches(kind).batch_count for point in series.points):
             table.add_row(kind, *(_batch_cell(point, kind) for point in series.points))
+    if any(_knows_calls(point) for point in series.points):
+        name = f"calls of the gateway for each {series.operation}"
+        table.add_row(name, *map(_calls_cell, series.points))
     return table
+
+
+def _knows_calls(point: Point) -> bool:
+    return any(CALLS_OF_GATEWAYS in sample.batches for sample in point.samples)
+
+
+def _calls_cell(point: Point) -> str:
+    """Near 0 where the gateway answers from memory."""
+    operation_count = sum(sample.operation_count for sample in point.samples)
+    if not operation_count or not _knows_calls(point):
+        return "-"
+    return f"{point.batches(CALLS_OF_GATEWAYS).total / operation_count:.3f}"
 
 
 def _batch_cell(point: Point, kind: str) -> str:

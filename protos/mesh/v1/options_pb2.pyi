@@ -137,6 +137,7 @@ TAKES_ENDED_SESSIONS_FIELD_NUMBER: _builtins.int
 SPEAKS_FOR_CLIENTS_FIELD_NUMBER: _builtins.int
 LIMITS_FIELD_NUMBER: _builtins.int
 CACHE_SECONDS_FIELD_NUMBER: _builtins.int
+MEMORY_MS_FIELD_NUMBER: _builtins.int
 HTTP_HEADER_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access.ValueType]
 """The rule of the method."""
@@ -164,6 +165,14 @@ limits: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions,
 cache_seconds: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.int]
 """For an ACCESS_PUBLIC method without side effects: for how many seconds caches
 may keep its REST response (Cache-Control: max-age). 0 sends no such header.
+"""
+memory_ms: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.int]
+"""For an ACCESS_PUBLIC method without side effects, whose response depends on
+nothing but its request: for how many milliseconds a gateway may send a
+response again before it calls anew. 0: it calls for each request. A method
+that changes what is read waits as long before it returns, so that every
+gateway shows the change by then. The REST response has an ETag, and
+Cache-Control: no-cache unless cache_seconds is set.
 """
 http_header: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
 """For a string field of a REST method's request: in REST the field is set only

@@ -1,7 +1,9 @@
 """A change of the catalog's file, as README says: one call puts it in force at every instance, at
 once, and nothing is restarted."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from proof.invariants import broken_invariants
 from proof.stack import BUSY_MACHINE, Mesh, start_mesh
 from tests.e2e import harm
 from tests.e2e.conftest import addresses
+from tests.e2e.scraping import scraped
 
 SHIPPED = (REPOSITORY / "gacha_svc" / "catalog.yaml").read_text()
 CHANGE_COUNT = 20
@@ -48,6 +51,27 @@ def clients(own_mesh: Mesh) -> Iterator[list[Client]]:
         yield [rest, first, second]
 
 
+def read_until(stop: threading.Event, mesh: Mesh) -> None:
+    """Reads without a pause, so that the gateway always remembers an answer."""
+    with closing(RestClient(mesh.gateway, mesh.trust)) as rest:
+        while not stop.is_set():
+            assert rest.items().ok
+            assert rest.banners().ok
+
+
+@pytest.fixture
+def others_read(own_mesh: Mesh) -> Iterator[None]:
+    """Two others read the catalog by the gateway all the time."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(2) as readers:
+        reading = [readers.submit(read_until, stop, own_mesh) for _ in range(2)]
+        yield
+        stop.set()
+        for each in reading:
+            each.result()
+
+
+@pytest.mark.usefixtures("others_read")
 def test_a_change_is_in_force_at_every_instance_at_once_without_a_restart(
     own_mesh: Mesh, clients: list[Client], catalog_file: Path
 ) -> None:
@@ -73,4 +97,5 @@ def test_a_change_is_in_force_at_every_instance_at_once_without_a_restart(
     (present,) = clients[2].banner_history(f"event-{CHANGE_COUNT - 1}").body["periods"]
     assert gone["oddsVersion"] == present["oddsVersion"]
     assert gone["since"] < gone["until"] < present["since"]
+    assert scraped(own_mesh, "gateway_http")["gateway_remembered_answers_total", "memory"] > 0
     assert broken_invariants(own_mesh) == []

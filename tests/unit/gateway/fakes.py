@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from gateway_http.app import Gateway
+from gateway_http.caching.memory import AnswerMemory
 from gateway_http.compose import Limits, add_operations, compose_router
 from gateway_http.describing.pages import Presence
 from gateway_http.edge.callers import Callers
@@ -114,7 +115,8 @@ def calls_router(caller: FakeCaller, limits: Limits = LIMITS) -> Router:
     """A router with only the routes of the descriptors."""
     router = Router()
     callers = {"account_svc": caller, "gacha_svc": caller}
-    add_operations(router, contracts(), callers, limits=limits, new_id=counted_ids())
+    memory = AnswerMemory()
+    add_operations(router, contracts(), callers, limits=limits, new_id=counted_ids(), memory=memory)
     return router
 
 
@@ -135,6 +137,7 @@ def router_for(
         limits=limits,
         new_id=counted_ids(),
         members=members,
+        memory=AnswerMemory(),
         report_url=report_url,
     )
 

@@ -63,7 +63,7 @@ async def test_head_is_answered_as_get_is() -> None:
     caller = FakeCaller()
     get, head = [await ask(caller, verb, "/items") for verb in ("GET", "HEAD")]
     assert (head.status, head.body) == (get.status, get.body) == (200, b'{"items":[]}')
-    assert "cache-control" not in get.headers
+    assert get.headers["cache-control"] == head.headers["cache-control"] == "public, no-cache"
 
 
 async def test_caches_keep_an_answer_for_as_long_as_its_proto_says() -> None:

@@ -134,7 +134,7 @@ async def test_many_players_at_one_address_leave_room_to_others(
     ("path", "headers", "bound"),
     [
         ("/currency", token(str(uuid4()), Ed25519PrivateKey.generate()), OF_PLAYER),
-        ("/items", {}, OF_ADDRESS),
+        ("/prices", {}, OF_ADDRESS),
     ],
     ids=["forged tokens", "public routes"],
 )

@@ -85,7 +85,10 @@ def test_all_calls_of_a_wide_network_have_a_bound_together() -> None:
 
 
 CALLERS = st.builds(
-    Caller, st.sampled_from([Kind.UNVERIFIED, Kind.ADDRESS]), st.sampled_from(["192.0.2.1", "::1"])
+    Caller,
+    st.sampled_from([Kind.UNVERIFIED, Kind.ADDRESS]),
+    st.sampled_from(["192.0.2.1", "::1"]),
+    st.just(""),
 ) | st.builds(Caller, st.just(Kind.PLAYER), st.just("::1"), st.sampled_from(["p", "q"]))
 
 

@@ -24,7 +24,9 @@ class Begun:
             await asyncio.sleep(0)
 
     async def begin(self, caller: Caller, number: int) -> None:
-        await self.turns.wait(caller)
+        turn = self.turns.begin(caller)
+        if turn is not None:
+            await turn
         self.order.append((self.iteration, caller, number))
 
 

@@ -155,13 +155,14 @@ def test_two_routes_for_the_same_paths_end_the_start() -> None:
         made.add("GET", "/items", Named("x"))
 
 
-def test_an_answer_that_no_cache_may_keep_is_not_declared_to_be_kept() -> None:
-    for name in ("Login", "GetCurrency"):
-        files = FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
-        for file in files.file:
-            for service in file.service:
-                for method in service.method:
-                    if method.name == name:
-                        method.options.Extensions[options_pb2.cache_seconds] = 5
-        with pytest.raises(UnsupportedContract, match=name):
-            load_contracts(files.SerializeToString())
+@pytest.mark.parametrize("option", [options_pb2.cache_seconds, options_pb2.memory_ms])
+@pytest.mark.parametrize("name", ["Login", "GetCurrency", "InitDb"])
+def test_an_answer_that_nobody_may_keep_is_not_declared_to_be_kept(name: str, option: Any) -> None:
+    files = FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
+    for file in files.file:
+        for service in file.service:
+            for method in service.method:
+                if method.name == name:
+                    method.options.Extensions[option] = 5
+    with pytest.raises(UnsupportedContract, match=name):
+        load_contracts(files.SerializeToString())

@@ -5,10 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import orjson
+import pytest
 from rich.console import Console
 
 from proof.bench.figures import Figures, Sample
+from proof.bench.meters.batches import BatchSizes
 from proof.bench.tables.report import show, write_json
+from proof.bench.tables.series import CALLS_OF_GATEWAYS
 from tests.unit.proof.bench.samples import figures, idle_sample, sample, series
 
 
@@ -42,6 +45,15 @@ def test_batch_sizes_are_a_mean_and_the_bounds_of_buckets() -> None:
     lines = _shown(_run(sample(), sample())).splitlines()
     row = next(line for line in lines if "operations in a transaction" in line)
     assert "12.5 (16, 16)" in row
+
+
+@pytest.mark.parametrize(("calls", "expected"), [(0, "0.000"), (4, "0.005"), (1600, "2.000")])
+def test_answers_from_memory_are_told_from_calls(calls: int, expected: str) -> None:
+    counted = BatchSizes(batch_count=calls, total=calls)
+    of_reads = replace(sample(800), batches={CALLS_OF_GATEWAYS: counted})
+    lines = _shown(_run(of_reads)).splitlines()
+    row = next(line for line in lines if "calls of the gateway for each" in line)
+    assert expected in row
 
 
 def test_errors_are_loud_and_the_first_is_reported() -> None:

@@ -1,0 +1,1 @@
+"""Answers of public methods: remembered for a moment, and revalidated by clients."""
