@@ -20,6 +20,7 @@ import structlog
 
 from mesh.errors import DataLoss, MeshError, NoKeysYet
 from mesh.identity.tokens import PLAYER_TOKEN_SECONDS
+from mesh.rounds import Due, pause
 
 FETCH_SECONDS = 1.0
 MAX_CLOCK_SKEW_SECONDS = 60.0
@@ -81,11 +82,13 @@ class EndedSessions:
         """Waits for the first list. Needs `keep_fetching` to run."""
         await self._is_there.wait()
 
-    async def keep_fetching(self) -> None:
-        """Fetches periodically, until cancelled."""
+    async def keep_fetching(self, due: Due | None = None) -> None:
+        """Fetches every second, or whenever it is `due`, until cancelled. What fails is tried again
+        a second later."""
         while True:
             await self.fetch_once()
-            await asyncio.sleep(self._fetch_seconds)
+            is_signalled = due is not None and not self._is_failing
+            await (due.wait() if due and is_signalled else pause(self._fetch_seconds))
 
     async def fetch_once(self) -> None:
         """Fetches what is new. A failure is logged."""

@@ -24,7 +24,8 @@ from mesh.postgres.primary_connector import CONNECT_TIMEOUT_SECONDS, STATEMENT_T
 WORK_TIMEOUT_SECONDS = 1.5 * STATEMENT_TIMEOUT_MS / 1000
 """After this time a connection is dropped: the server is frozen and cannot enforce its own
 statement timeout."""
-IDLE_BEFORE_CHECK_SECONDS = 1.0
+IDLE_BEFORE_CHECK_SECONDS = 1.5
+"""Longer than the pause between two beats, so that a beat is one statement."""
 MAX_WAITING = 1024
 MAX_ATTEMPTS = 4
 

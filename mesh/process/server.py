@@ -5,7 +5,6 @@ shutdown starts. A process has one port; SO_REUSEPORT is off, so two servers can
 unnoticed.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from mesh.process import health
 from mesh.process.listening import ListenFailed
 from mesh.process.open_files import connections_allowed
 from mesh.process.reflection import Reflection
+from mesh.rounds import pause
 from mesh.serving.connections import PortConnections
 from mesh.serving.contexts import deadline_of
 from mesh.serving.dispatch import Dispatcher
@@ -144,7 +144,7 @@ class Server:
 
     async def _keep_checking(self) -> None:
         while True:
-            await asyncio.sleep(HEALTH_CHECK_SECONDS)
+            await pause(HEALTH_CHECK_SECONDS)
             await self._check_health()
 
     async def _check_health(self) -> None:

@@ -13,7 +13,6 @@ The kernel lists the sockets of this process in /proc/self/fd. A check costs one
 folder and two system calls for each file.
 """
 
-import asyncio
 import contextlib
 import os
 import socket
@@ -25,6 +24,7 @@ from pathlib import Path
 import structlog
 
 from mesh.addresses import canonical, site_of, socket_of_peer
+from mesh.rounds import pause
 
 Endpoint = tuple[str, int]
 """An IP address, as `mesh.addresses.canonical` spells it, and a port."""
@@ -59,7 +59,7 @@ class PortConnections:
         """Each second ends what exceeds the bound, except the connections of `lane_peers`, and
         ends those of `late_peers`. Peers are named as gRPC names them. Logs what it ends."""
         while True:
-            await asyncio.sleep(CHECK_SECONDS)
+            await pause(CHECK_SECONDS)
             late = self.end(late_peers())
             if late:
                 log.warning("end_connections", connections=late, reason="answers were not read")

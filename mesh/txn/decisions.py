@@ -18,6 +18,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.postgres.bounded_deletes import delete_in_batches
 from mesh.postgres.database import Database
+from mesh.postgres.pulse import Question
 from mesh.txn.model import FORGET_LIMIT, Outcome, gid_made_at_seconds
 
 RETENTION_SECONDS = 3600
@@ -62,6 +63,10 @@ _COMMIT_WHILE_YOUNG = """
 INSERT INTO tx_decision (gid, outcome, first_operations)
 SELECT %s, 'commit', %s WHERE to_timestamp(%s) > now() - make_interval(secs => %s)
 ON CONFLICT DO NOTHING RETURNING outcome
+"""
+_UNFINISHED = """
+FROM tx_decision WHERE outcome = 'commit' AND done_at IS NULL
+  AND decided_at <= now() - make_interval(secs => %s) AND NOT pg_is_in_recovery()
 """
 _ABORT = """
 INSERT INTO tx_decision (gid, outcome) VALUES (%s, 'abort')
@@ -161,13 +166,9 @@ class DecisionLog:
 
         def select(cursor: Cursor) -> list[LogPosition]:
             cursor.execute(
-                """
-                SELECT decided_at, gid FROM tx_decision
-                WHERE outcome = 'commit' AND done_at IS NULL AND (decided_at, gid) > (%s, %s)
-                  AND decided_at <= now() - make_interval(secs => %s) AND NOT pg_is_in_recovery()
-                ORDER BY decided_at, gid LIMIT %s
-                """,
-                (*after, min_age_seconds, self.max_listed),
+                f"SELECT decided_at, gid {_UNFINISHED} AND (decided_at, gid) > (%s, %s)"
+                " ORDER BY decided_at, gid LIMIT %s",
+                (min_age_seconds, *after, self.max_listed),
             )
             return [LogPosition(*row) for row in cursor.fetchall()]
 
@@ -209,6 +210,11 @@ class DecisionLog:
         """
         values = (RETENTION_SECONDS, RETENTION_SECONDS)
         await delete_in_batches(self._database, statement, values, self._forget_limit)
+
+
+def unfinished_question(min_age_seconds: float) -> Question:
+    """Whether `DecisionLog.unfinished` of that age would list any."""
+    return Question(f"EXISTS (SELECT {_UNFINISHED})", (min_age_seconds,))
 
 
 def _existing_or_abort(cursor: Cursor, gid: str) -> Outcome:

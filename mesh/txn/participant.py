@@ -22,6 +22,7 @@ from mesh.errors import Aborted
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.bounded_deletes import delete_in_batches
 from mesh.postgres.database import UNIQUE_VIOLATION, Database
+from mesh.postgres.pulse import Question
 from mesh.txn.missing_rows import with_missing_rows
 from mesh.txn.model import (
     FORGET_LIMIT,
@@ -44,6 +45,10 @@ from mesh.txn.pipelined_cursor import PipelinedCursor
 from mesh.txn.redo import redo
 
 LOCK_TIMEOUT_MS = 200
+_OLD_BRANCHES = """
+FROM pg_prepared_xacts WHERE database = current_database() AND starts_with(gid, %s)
+  AND prepared <= now() - make_interval(secs => %s) AND NOT pg_is_in_recovery()
+"""
 RETENTION_SECONDS = 24 * 3600
 """How long a gid stays in tx_branch after its branch began, or longer while its decision is
 open. Later messages find no row and do no harm:
@@ -159,6 +164,10 @@ class Participant(Generic[Body, Result]):
         return await self._database.autocommit(
             lambda cursor: self._branches(cursor, min_age_seconds)
         )
+
+    def question(self, min_age_seconds: float) -> Question:
+        """Whether `branches` of that age would list any."""
+        return Question(f"EXISTS (SELECT {_OLD_BRANCHES})", (self._prefix, min_age_seconds))
 
     def forgettable_before(self) -> datetime:
         """A gid whose branch began before this time may be removed now."""
@@ -279,12 +288,7 @@ class Participant(Generic[Body, Result]):
 
     def _branches(self, cursor: Cursor, min_age_seconds: float) -> list[Branch]:
         cursor.execute(
-            """
-            SELECT gid, prepared FROM pg_prepared_xacts
-            WHERE database = current_database() AND starts_with(gid, %s)
-              AND prepared <= now() - make_interval(secs => %s) AND NOT pg_is_in_recovery()
-            ORDER BY prepared LIMIT %s
-            """,
+            f"SELECT gid, prepared {_OLD_BRANCHES} ORDER BY prepared LIMIT %s",
             (self._prefix, min_age_seconds, MAX_LISTED),
         )
         return [Branch(gid[len(self._prefix) :], at) for gid, at in cursor.fetchall()]

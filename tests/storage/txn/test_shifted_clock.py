@@ -12,6 +12,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded
 from mesh.postgres.clock_offset import ClockOffset, DatabaseClockDiffers
 from mesh.postgres.database import Database
+from mesh.postgres.pulse import Pulse
 from mesh.txn import decisions as decision_log
 from mesh.txn import participant as branches
 from mesh.txn.coordinator import Coordinator
@@ -56,7 +57,7 @@ async def test_a_transaction_is_refused_at_once_and_nothing_is_prepared(
     cluster: TransactionCluster,
 ) -> None:
     wire = Wire()
-    offset = ClockOffset(cluster.second_database, CollectorRegistry())
+    offset = ClockOffset(Pulse(cluster.second_database).beat, CollectorRegistry())
     await offset.measure()
     coordinator = Coordinator(
         "coordinator-1",
