@@ -26,6 +26,10 @@ WORK_TIMEOUT_SECONDS = 1.5 * STATEMENT_TIMEOUT_MS / 1000
 statement timeout."""
 IDLE_BEFORE_CHECK_SECONDS = 1.5
 """Longer than the pause between two beats, so that a beat is one statement."""
+UNUSED_SECONDS = 60.0
+SPARE_CONNECTIONS = 2
+"""Idle connections beyond these are closed after UNUSED_SECONDS, one each time when work ends. The
+server's process of a connection holds 3 MB of memory."""
 MAX_WAITING = 1024
 MAX_ATTEMPTS = 4
 
@@ -222,8 +226,12 @@ class Database:
                     cursor.execute("ROLLBACK")
         except (psycopg2.Error, WaitedTooLong):
             connection.close()
+        now = self._clock()
         if not connection.closed:
-            self._idle.append((connection, self._clock()))
+            self._idle.append((connection, now))
+        # The first of the list was used last the longest time ago.
+        if len(self._idle) > SPARE_CONNECTIONS and now - self._idle[0][1] > UNUSED_SECONDS:
+            self._idle.pop(0)[0].close()
 
 
 def _is_alive(connection: Connection) -> bool:
