@@ -1,7 +1,7 @@
 """One run of the mesh: starts everything, serves, and stops everything.
 
-The order of the start: the databases, the cache, etcd where there is one, and the registries;
-the schemas; the services, the gateway and the payment sandbox; the catalog. The order of the
+The order of the start: what needs no schema, which is everything but the services; the schemas;
+the services; the catalog. What a process needs and finds absent it tries again. The order of the
 stop is the reverse. If the start fails, everything that was started is stopped again.
 """
 
@@ -132,19 +132,19 @@ class MeshRun:
         say, profile, supervisor = self._say, self._profile, self._supervisor
         certificates = self._certificates
         registries = "etcd and the registries" if profile.etcd_cluster.names else "the registry"
-        say(f"Starting the databases, the cache, {registries}, in {self._layout.folder}.")
+        said = f"the databases, the cache, {registries}, the gateway and the payment sandbox"
+        say(f"Starting {said}, in {self._layout.folder}.")
         data_tier = supervisor.start(profile.data_tier())
         await self._forks.start()
-        foundation = [*data_tier, *supervisor.start(profile.registries())]
+        early = supervisor.start([*profile.registries(), profile.payment_sandbox()])
+        gateways = supervisor.start(profile.gateways())
         await _together(
-            wait_until_ready(foundation, timeout_seconds=START_TIMEOUT_SECONDS, say=say),
+            wait_until_ready(early, timeout_seconds=START_TIMEOUT_SECONDS, say=say),
             self._bring_schemas_up_to_date(data_tier),
         )
-        say("Starting the services, the gateway and the payment sandbox.")
-        rest = supervisor.start(
-            [profile.payment_sandbox(), *profile.services(), *profile.gateways()]
-        )
-        await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS, say=say)
+        say("Starting the services.")
+        rest = [*data_tier, *gateways, *supervisor.start(profile.services())]
+        await wait_until_ready(rest, timeout_seconds=START_TIMEOUT_SECONDS, say=say)
         say("Introducing the catalog.")
         gateway = profile.address(GATEWAY)
         call = partial(introduce_catalog, gateway, certificates.client, self._layout, say)
