@@ -1,6 +1,7 @@
 """The sessions of players that have ended while their access tokens are still unexpired.
 
-Verifiers refuse those tokens. The list is fetched every second, each time only what is new. So a
+Verifiers refuse those tokens. The list is fetched every second, each time only what is new; the
+account service itself reads it when a question of each second says that there is more. So a
 verifier that reaches the account service refuses a token within two seconds after its session has
 ended. While fetches fail, the last list stands: the account service being away ends no session.
 
