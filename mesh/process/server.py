@@ -64,8 +64,8 @@ class Server:
     ) -> None:
         """`services` are full proto names, for health and reflection. `is_ready` is called
         every second and returns whether all dependencies answer. `observe_replies` gets the
-        number of replies in each message on a lane, `observe_connections` each second the
-        number of open connections.
+        number of replies in each message on a lane, `observe_connections` the number of open
+        connections, within a second of each change.
 
         `streams` serve methods that the dispatcher does not support, such as bidirectional
         ones; they enforce bounds and access themselves, as lanes do. `described_in` names the
