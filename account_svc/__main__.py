@@ -26,6 +26,7 @@ from account_svc.rpc.payment_events import PaymentEventRpc
 from account_svc.rpc.purchases import PurchaseRpc
 from account_svc.rpc.sessions import EndedSessionRpc, SessionRpc
 from account_svc.rpc.signing_keys import SigningKeyRpc
+from account_svc.storage.sessions import RECENTLY_ENDED
 from account_svc.use_cases.accounts import Accounts
 from account_svc.use_cases.clawbacks.reconciliation import Reconciliation
 from account_svc.use_cases.clawbacks.saga import clawback_runner
@@ -44,13 +45,14 @@ from mesh.identity.ended_sessions import EndedSessions
 from mesh.identity.tokens import PLAYER_TOKEN_SECONDS
 from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
+from mesh.postgres.pulse import Pulse
 from mesh.postgres.schema.files import Schema
 from mesh.process.arguments import CHECK, MIGRATE, read_command
 from mesh.process.commands import load_with_database, run_command
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service
-from mesh.rounds import keep_running
+from mesh.rounds import Due, keep_running
 from mesh.saga.runner import SagaRunner
 from mesh.txn.clients import RemoteCoordinator
 from mesh.txn.participant import Participant
@@ -110,31 +112,33 @@ async def serve(
         recovery = BranchRecovery(participant, coordinator, follows=True, failpoint=failpoint)
         ended_list = EndedSessionList(database)
         ended = EndedSessions(ended_list.read)
+        pulse = Pulse(database)
         service = Service(
             offered=_offered(database, sign_in, ended_list, shop, participant),
             player_keys=sign_in.signing_keys.find,
             has_ended=ended.contain,
-            is_ready=partial(_is_ready, database, ClockOffset(database, member.metrics)),
+            is_ready=partial(_is_ready, pulse, ClockOffset(pulse.beat, member.metrics)),
             warm_up=ended.first,
             gates={WorkKind.HASHING: sign_in.passwords.check_time},
         )
         runtime.run_in_background(sign_in.signing_keys.keep_looking)
-        runtime.run_in_background(ended.keep_fetching)
-        rounds = {
-            "branches": recovery.run_once,
-            "sagas": shop.sagas.run_once,
-            "clawbacks": shop.clawbacks.run_once,
-            "logins": sign_in.guard.run_once,
-            "sessions": sign_in.sessions.forget_old,
-        }
-        for work, run_once in rounds.items():
-            runtime.run_in_background(partial(keep_running, work, run_once), work)
-        _keep_house(runtime, settings, database, shop)
+        have_ended = Due()
+        pulse.ask(RECENTLY_ENDED, have_ended.note)
+        runtime.run_in_background(partial(ended.keep_fetching, have_ended), "ended-sessions")
+        for work, each in (
+            ("branches", recovery),
+            ("sagas", shop.sagas),
+            ("clawbacks", shop.clawbacks),
+        ):
+            due = Due()
+            pulse.ask(each.question, due.note)
+            runtime.run_in_background(partial(keep_running, work, each.run_once, due=due), work)
+        _keep_house(runtime, settings, database, sign_in, shop)
         await serve_service(member, settings, service)
 
 
 def _keep_house(
-    runtime: Runtime, settings: AccountSettings, database: Database, shop: _Shop
+    runtime: Runtime, settings: AccountSettings, database: Database, sign_in: _SignIn, shop: _Shop
 ) -> None:
     """Compares with the payment provider, and removes what is old."""
     runtime.run_in_background(shop.reconciliation.keep_comparing, "reconciliation")
@@ -143,13 +147,18 @@ def _keep_house(
         refused=timedelta(days=settings.keep_refused_days),
         ended_sagas=timedelta(days=settings.keep_ended_sagas_days),
     )
-    runtime.run_in_background(partial(keep_running, "retention", retention.run_once), "retention")
+    for work, run_once in (
+        ("retention", retention.run_once),
+        ("logins", sign_in.guard.run_once),
+        ("sessions", sign_in.sessions.forget_old),
+    ):
+        runtime.run_in_background(partial(keep_running, work, run_once), work)
 
 
-async def _is_ready(database: Database, clock_offset: ClockOffset) -> bool:
+async def _is_ready(pulse: Pulse, clock_offset: ClockOffset) -> bool:
     """Whether the database answers. Its clock is only reported: no work here depends on it."""
     await clock_offset.measure()
-    return await database.is_ready()
+    return pulse.is_primary
 
 
 def _sign_in(

@@ -1,6 +1,6 @@
 """The gacha service: `python -m gacha_svc [serve | check | migrate]`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -16,6 +16,7 @@ from gacha_svc.rpc.catalog import CatalogRpc
 from gacha_svc.rpc.draws import decode_draw, encode_draw_result
 from gacha_svc.rpc.gifts import GiftRpc
 from gacha_svc.rpc.pulls import GachaRpc
+from gacha_svc.storage.catalog import REVISION_QUESTION
 from gacha_svc.use_cases.catalog import Catalogs
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.draws import Draws
@@ -23,6 +24,8 @@ from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
 from gacha_svc.use_cases.retention import retention_of
+from mesh.calling.client import ServiceClient
+from mesh.calls import Metadata
 from mesh.contract.method_config import longest_memory_seconds
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.identity.ended_sessions import EndedSessions
@@ -30,6 +33,7 @@ from mesh.identity.player_keys import PlayerKeySet
 from mesh.identity.published_keys import PublishedKeys
 from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database
+from mesh.postgres.pulse import Pulse
 from mesh.postgres.retention import Retention
 from mesh.postgres.schema.files import Schema
 from mesh.process.arguments import CHECK, MIGRATE, read_command
@@ -37,7 +41,7 @@ from mesh.process.commands import load_with_database, run_command
 from mesh.process.member import Member
 from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service
-from mesh.rounds import keep_running
+from mesh.rounds import Due, keep_running
 from mesh.saga.runner import SagaRunner
 from mesh.txn.clients import RemoteParticipant
 from mesh.txn.coordinator import Coordinator
@@ -66,7 +70,8 @@ class _Transactions:
     participant: Participant[Any, Any]
     decisions: DecisionLog
     group_commit: GroupCommit
-    recover: Sequence[Callable[[], Awaitable[None]]]
+    recover: Sequence[BranchRecovery | DecisionRecovery]
+    are_due: Due
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +95,22 @@ async def serve(
         member = Member(runtime, settings, SERVICE)
         account_svc = member.client("account_svc")
         cache = CatalogCache(database)
+        pulse = Pulse(database)
         to_account_svc = member.identity.towards("account_svc")
         first = account_participant(account_svc, to_account_svc.metadata)
-        metrics = TransactionMetrics(member.metrics)
         transactions = _transactions(
             settings,
             database,
             first,
             Draws(cache, partial(seeded, member.identity.secret(SECRET_PURPOSE))),
-            metrics,
+            TransactionMetrics(member.metrics),
             failpoint,
         )
         gift_fees = RemoteGiftFees(account_svc, to_account_svc.metadata)
         gift_saga = GiftSaga(database, gift_fees).definition
         sagas = SagaRunner(database, [gift_saga], failpoint=failpoint)
         runtime.push_async_callback(sagas.close)
-        players = _Players(
-            PublishedKeys(PlayerKeySet(account_svc).fetch),
-            EndedSessions(EndedSessionCalls(account_svc, to_account_svc.metadata).fetch),
-        )
+        players = _players(account_svc, to_account_svc.metadata)
         service = Service(
             offered=_offered(
                 CatalogRpc(_catalogs(settings, database, cache)),
@@ -118,12 +120,13 @@ async def serve(
             ),
             player_keys=players.keys.find,
             has_ended=players.ended.contain,
-            is_ready=partial(_is_ready, database, ClockOffset(database, member.metrics)),
+            is_ready=partial(_is_ready, pulse, ClockOffset(pulse.beat, member.metrics)),
             opened=[INIT_DB] if settings.init_db == "public" else [],
             warm_up=players.first,
         )
-        _keep_current(runtime, players, cache)
-        _keep_house(runtime, settings, database, transactions, sagas)
+        _keep_current(runtime, pulse, players, cache)
+        _keep_settling(runtime, pulse, transactions, sagas)
+        _keep_removing(runtime, _retention(settings, database))
         await serve_service(member, settings, service)
 
 
@@ -136,26 +139,42 @@ def _catalogs(settings: GachaSettings, database: Database, cache: CatalogCache) 
     )
 
 
-def _keep_current(runtime: Runtime, players: _Players, cache: CatalogCache) -> None:
+def _players(account_svc: ServiceClient, to_account_svc: Callable[[], Metadata]) -> _Players:
+    return _Players(
+        PublishedKeys(PlayerKeySet(account_svc).fetch),
+        EndedSessions(EndedSessionCalls(account_svc, to_account_svc).fetch),
+    )
+
+
+def _keep_current(runtime: Runtime, pulse: Pulse, players: _Players, cache: CatalogCache) -> None:
     """Reads what others change: keys, ended sessions, the catalog."""
     runtime.run_in_background(players.keys.keep_fetching)
     runtime.run_in_background(players.ended.keep_fetching)
-    runtime.run_in_background(cache.keep_refreshing)
+    is_old = Due()
+    pulse.ask(REVISION_QUESTION, lambda revision: is_old.note(cache.differs_from(revision)))
+    refresh = partial(keep_running, "catalog", cache.refresh, due=is_old)
+    runtime.run_in_background(refresh, "catalog")
 
 
-def _keep_house(
-    runtime: Runtime,
-    settings: GachaSettings,
-    database: Database,
-    transactions: _Transactions,
-    sagas: SagaRunner,
+def _keep_settling(
+    runtime: Runtime, pulse: Pulse, transactions: _Transactions, sagas: SagaRunner
 ) -> None:
-    """Settles what was left unfinished, and removes what is old."""
-    settle = partial(keep_running, "transactions", *transactions.recover)
+    """Settles what was left unfinished."""
+    rounds = [recovery.run_once for recovery in transactions.recover]
+    settle = partial(keep_running, "transactions", *rounds, due=transactions.are_due)
+    for recovery in transactions.recover:
+        pulse.ask(recovery.question, transactions.are_due.note)
     runtime.run_in_background(settle, "transactions")
-    runtime.run_in_background(partial(keep_running, "sagas", sagas.run_once), "sagas")
-    remove_old = _retention(settings, database).run_once
-    runtime.run_in_background(partial(keep_running, "retention", remove_old), "retention")
+    are_due = Due()
+    pulse.ask(sagas.question, are_due.note)
+    drive = partial(keep_running, "sagas", sagas.run_once, due=are_due)
+    runtime.run_in_background(drive, "sagas")
+
+
+def _keep_removing(runtime: Runtime, retention: Retention) -> None:
+    """Removes what is old."""
+    remove = partial(keep_running, "retention", retention.run_once)
+    runtime.run_in_background(remove, "retention")
 
 
 def _gifts(
@@ -195,7 +214,8 @@ def _transactions(
         participant,
         decisions,
         GroupCommit(coordinator, metrics=metrics),
-        (branches.run_once, decided.run_once),
+        (branches, decided),
+        Due(also=lambda: coordinator.has_done),
     )
 
 
@@ -207,10 +227,10 @@ def _retention(settings: GachaSettings, database: Database) -> Retention:
     )
 
 
-async def _is_ready(database: Database, clock_offset: ClockOffset) -> bool:
+async def _is_ready(pulse: Pulse, clock_offset: ClockOffset) -> bool:
     """Whether the database answers. Its clock is only reported: no work here depends on it."""
     await clock_offset.measure()
-    return await database.is_ready()
+    return pulse.is_primary
 
 
 def _offered(

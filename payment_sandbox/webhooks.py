@@ -9,6 +9,7 @@ HMAC-SHA256 of the timestamp, a dot and the body, with the webhook secret as the
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 from collections.abc import Callable
@@ -25,7 +26,8 @@ MAX_AT_ONCE = 16
 TIMEOUT_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
-POLL_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 30.0
+"""After this long, the book is read even if nothing was added: the clock may have been set."""
 UNAVAILABLE_PAUSE_SECONDS = 1.0
 log = structlog.get_logger()
 
@@ -59,11 +61,23 @@ class Webhooks:
         """Never returns. Waits while the book is unavailable."""
         while True:
             try:
-                pause_seconds = 0.0 if await self.send_due() else POLL_SECONDS
+                # Cleared before the book is read: what is added meanwhile ends the wait.
+                self._book.deliveries_added.clear()
+                if not await self.send_due():
+                    await self._wait_for_more()
             except BookUnavailable as error:
                 log.error("fail_webhooks", message=error.message)
-                pause_seconds = UNAVAILABLE_PAUSE_SECONDS
-            await asyncio.sleep(pause_seconds)
+                await asyncio.sleep(UNAVAILABLE_PAUSE_SECONDS)
+
+    async def _wait_for_more(self) -> None:
+        """Waits until a delivery is due or was added."""
+        due_at = await self._book.next_due_at()
+        wait_seconds = LONGEST_WAIT_SECONDS
+        if due_at is not None:
+            wait_seconds = min(wait_seconds, due_at - self._clock())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_seconds):
+                await self._book.deliveries_added.wait()
 
     async def send_due(self) -> int:
         """Sends the due webhooks, up to MAX_AT_ONCE; returns how many."""

@@ -13,10 +13,13 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.sessions import KEPT_DAYS, MAX_LIVE_SESSIONS, Ending, Session
 from mesh.identity.ended_sessions import KEPT_SECONDS, MAX_CLOCK_SKEW_SECONDS
+from mesh.postgres.pulse import Question
 
 MAX_REMEMBERED_SESSIONS = 100
 """Per player, including ended sessions, so that frequent logins cannot fill the disk. Besides
 them are those that ended within KEPT_SECONDS, because verifiers have to learn of them."""
+RECENT_SECONDS = 2 * MAX_CLOCK_SKEW_SECONDS
+"""The clocks of instances differ, and the end of a session may be committed a little later."""
 MAX_FORGOTTEN = 1000
 """The most rows that one call removes."""
 
@@ -95,6 +98,17 @@ def end_sessions(cursor: Cursor, user_id: str, ending: Ending, now: datetime) ->
         (now, ending.value, user_id, now),
     )
     return cursor.rowcount
+
+
+RECENTLY_ENDED = Question(
+    """
+    EXISTS (SELECT FROM player_session
+    WHERE over_at BETWEEN $1 - make_interval(secs => %s) AND $1 + make_interval(secs => %s)
+      AND (ended_at IS NOT NULL OR over_at <= $1))
+    """,
+    (RECENT_SECONDS, MAX_CLOCK_SKEW_SECONDS),
+)
+"""Whether `list_ended` may list a session that it did not list a moment ago."""
 
 
 def list_ended(cursor: Cursor, since: datetime, now: datetime, max_count: int) -> list[str]:

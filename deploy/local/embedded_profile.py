@@ -184,6 +184,7 @@ class EmbeddedProfile:
             role="payment_sandbox",
             address=address,
             command=bound_to_parent([sys.executable, "-m", "payment_sandbox"]),
+            program=("payment_sandbox",),
             environment=inherited_environment() | settings,
             folder=REPOSITORY,
             log=self.layout.log(PAYMENT_SANDBOX),
@@ -199,8 +200,7 @@ class EmbeddedProfile:
     def environment(self, name: str, settings: Mapping[str, str]) -> dict[str, str]:
         """The environment of an instance; `settings` override the common ones."""
         return {
-            **inherited_environment(),
-            "GRPC_EXPERIMENTS": GRPC_EXPERIMENTS,
+            **self.common_environment(),
             "MESH_INSTANCE_ID": name,
             "MESH_LISTEN": self.address(name),
             "MESH_METRICS_LISTEN": self.address(metrics_name(name)),
@@ -210,6 +210,11 @@ class EmbeddedProfile:
             **self.certificates.settings_of(name),
             **settings,
         }
+
+    @staticmethod
+    def common_environment() -> dict[str, str]:
+        """What the environments of all instances have in common."""
+        return {**inherited_environment(), "GRPC_EXPERIMENTS": GRPC_EXPERIMENTS}
 
     def _own_key(self, name: str) -> dict[str, str]:
         service = name.rpartition("-")[0]
@@ -226,6 +231,7 @@ class EmbeddedProfile:
             role=role,
             address=address,
             command=bound_to_parent([sys.executable, *program]),
+            program=program[1:] if program[0] == "-m" else (),
             environment=self.environment(name, settings),
             folder=REPOSITORY,
             log=self.layout.log(name),

@@ -1,7 +1,7 @@
 """One run of the mesh: starts everything, serves, and stops everything.
 
-The order of the start: the databases, the cache, etcd where there is one, and the registries;
-the schemas; the services, the gateway and the payment sandbox; the catalog. The order of the
+The order of the start: what needs no schema, which is everything but the services; the schemas;
+the services; the catalog. What a process needs and finds absent it tries again. The order of the
 stop is the reverse. If the start fails, everything that was started is stopped again.
 """
 
@@ -16,6 +16,7 @@ from deploy.local import embedded_profile, mesh_file, source_code, xds_file
 from deploy.local.catalog import introduce_catalog
 from deploy.local.embedded_profile import EmbeddedProfile
 from deploy.local.errors import LocalRunError
+from deploy.local.forking.forks import Forks
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.observing.visibility import Visibility
 from deploy.local.parent_bound import bound_to_parent
@@ -31,6 +32,8 @@ from deploy.local.waiting import not_ended, reported
 START_TIMEOUT_SECONDS = 120.0
 KEEPER_PAUSE_SECONDS = 1.0
 RUNNER_LOG = "runner.log"
+TEMPLATE = "template"
+"""The name of the process that the Python programs are forked from."""
 OnReady = Callable[[mesh_file.Mesh], None]
 
 
@@ -53,7 +56,10 @@ class MeshRun:
         self._gateway_port = gateway_port
         self._is_up = False
         self._is_published = True
-        self._supervisor = Supervisor(say=say, changed=self._publish)
+        self._forks = Forks(
+            EmbeddedProfile.common_environment(), REPOSITORY, layout.log(TEMPLATE), say=say
+        )
+        self._supervisor = Supervisor(say=say, changed=self._publish, spawn=self._forks.spawn)
 
     async def run(self) -> None:
         """Runs until SIGINT, SIGTERM or SIGHUP; everything is stopped when it returns.
@@ -126,18 +132,19 @@ class MeshRun:
         say, profile, supervisor = self._say, self._profile, self._supervisor
         certificates = self._certificates
         registries = "etcd and the registries" if profile.etcd_cluster.names else "the registry"
-        say(f"Starting the databases, the cache, {registries}, in {self._layout.folder}.")
+        said = f"the databases, the cache, {registries}, the gateway and the payment sandbox"
+        say(f"Starting {said}, in {self._layout.folder}.")
         data_tier = supervisor.start(profile.data_tier())
-        foundation = [*data_tier, *supervisor.start(profile.registries())]
+        await self._forks.start()
+        early = supervisor.start([*profile.registries(), profile.payment_sandbox()])
+        gateways = supervisor.start(profile.gateways())
         await _together(
-            wait_until_ready(foundation, timeout_seconds=START_TIMEOUT_SECONDS, say=say),
+            wait_until_ready(early, timeout_seconds=START_TIMEOUT_SECONDS, say=say),
             self._bring_schemas_up_to_date(data_tier),
         )
-        say("Starting the services, the gateway and the payment sandbox.")
-        rest = supervisor.start(
-            [profile.payment_sandbox(), *profile.services(), *profile.gateways()]
-        )
-        await wait_until_ready([*foundation, *rest], timeout_seconds=START_TIMEOUT_SECONDS, say=say)
+        say("Starting the services.")
+        rest = [*data_tier, *gateways, *supervisor.start(profile.services())]
+        await wait_until_ready(rest, timeout_seconds=START_TIMEOUT_SECONDS, say=say)
         say("Introducing the catalog.")
         gateway = profile.address(GATEWAY)
         call = partial(introduce_catalog, gateway, certificates.client, self._layout, say)
@@ -170,6 +177,8 @@ class MeshRun:
             folder=REPOSITORY,
             log=self._layout.log(name),
             timeout_seconds=START_TIMEOUT_SECONDS,
+            program=(role, "migrate"),
+            spawn=self._forks.spawn,
         )
         await reported(migration, lambda: not_ended([name]), self._say)
 
@@ -178,6 +187,7 @@ class MeshRun:
         self._layout.mesh.unlink(missing_ok=True)
         self._say("Stopping everything; data and logs stay.")
         await self._supervisor.stop(embedded_profile.STOP_ORDER)
+        await self._forks.close()
         self._say("Everything is stopped.")
 
     async def _roll(self, say: Callable[[str], None]) -> None:

@@ -14,6 +14,9 @@ from gacha_svc.domain.banners import Banner, Item
 from gacha_svc.domain.catalog import Catalog, LiveCatalog, OddsPeriod
 from gacha_svc.domain.rarities import Rarity
 from gacha_svc.domain.terms import Terms
+from mesh.postgres.pulse import Question
+
+REVISION_QUESTION = Question("(SELECT revision FROM catalog_revision)")
 
 
 def find_revision(cursor: Cursor) -> int:

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
-import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.catalog import LiveCatalog
@@ -25,7 +24,6 @@ from mesh.errors import MeshError
 from mesh.postgres.coalesced_reads import CoalescedRead
 from mesh.postgres.database import Database
 
-REFRESH_SECONDS = 1.0
 READ_PAUSE_SECONDS = 0.01
 """From the start of a shared read to the start of the next."""
 SHOWN_AGE_SECONDS = 0.1
@@ -33,7 +31,6 @@ SHOW_PATIENCE_SECONDS = 0.5
 _CATALOG = "catalog"
 
 T = TypeVar("T")
-log = structlog.get_logger()
 
 
 class CatalogCache:
@@ -103,14 +100,13 @@ class CatalogCache:
             self._catalog = found
         return found
 
-    async def keep_refreshing(self) -> None:
-        """Refreshes until cancelled, so that few pulls begin with an old catalog."""
-        while True:
-            try:
-                await self.in_force()
-            except MeshError as error:
-                log.warning("fail_catalog_refresh", reason=error.reason)
-            await asyncio.sleep(REFRESH_SECONDS)
+    def differs_from(self, revision: int) -> bool:
+        """Whether `latest` has another revision."""
+        return self._catalog.revision != revision
+
+    async def refresh(self) -> None:
+        """Reads the catalog in force, so that few pulls begin with an old one. Raises MeshError."""
+        await self.in_force()
 
     async def _read_shared(self, keys: Collection[str]) -> Mapping[str, LiveCatalog]:
         await asyncio.sleep(self._may_read_at - self._clock())

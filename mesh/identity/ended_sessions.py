@@ -1,6 +1,7 @@
 """The sessions of players that have ended while their access tokens are still unexpired.
 
-Verifiers refuse those tokens. The list is fetched every second, each time only what is new. So a
+Verifiers refuse those tokens. The list is fetched every second, each time only what is new; the
+account service itself reads it when a question of each second says that there is more. So a
 verifier that reaches the account service refuses a token within two seconds after its session has
 ended. While fetches fail, the last list stands: the account service being away ends no session.
 
@@ -20,6 +21,7 @@ import structlog
 
 from mesh.errors import DataLoss, MeshError, NoKeysYet
 from mesh.identity.tokens import PLAYER_TOKEN_SECONDS
+from mesh.rounds import Due, pause
 
 FETCH_SECONDS = 1.0
 MAX_CLOCK_SKEW_SECONDS = 60.0
@@ -81,11 +83,13 @@ class EndedSessions:
         """Waits for the first list. Needs `keep_fetching` to run."""
         await self._is_there.wait()
 
-    async def keep_fetching(self) -> None:
-        """Fetches periodically, until cancelled."""
+    async def keep_fetching(self, due: Due | None = None) -> None:
+        """Fetches every second, or whenever it is `due`, until cancelled. What fails is tried again
+        a second later."""
         while True:
             await self.fetch_once()
-            await asyncio.sleep(self._fetch_seconds)
+            is_signalled = due is not None and not self._is_failing
+            await (due.wait() if due and is_signalled else pause(self._fetch_seconds))
 
     async def fetch_once(self) -> None:
         """Fetches what is new. A failure is logged."""

@@ -22,6 +22,7 @@ from mesh.calls import AUTHORIZATION
 from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import MeshError, NotFound
 from mesh.membership.instance_messages import STATE_NUMBERS, to_message
+from mesh.rounds import until_tick
 from protos.registry.v1 import registry_pb2
 
 SERVICE = "/registry.v1.RegistryService/"
@@ -110,7 +111,7 @@ class Registration:
                 log.error("fail_registration", target=self._instance.id, exc_info=error)
                 pause_seconds = self._heartbeat_seconds
             else:
-                pause_seconds = self._heartbeat_seconds
+                pause_seconds = until_tick(self._heartbeat_seconds)
             await self._pause(pause_seconds)
 
     async def _keep_once(self) -> None:

@@ -5,13 +5,10 @@ the due times of sagas are by the database's clock. So an offset is measured, re
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
-
-from mesh.postgres.database import Database
 
 NOTABLE_OFFSET_SECONDS = 1.0
 """A larger offset is logged as a warning. Clocks that are synchronized differ by milliseconds."""
@@ -26,14 +23,15 @@ class ClockOffset:
 
     def __init__(
         self,
-        database: Database,
+        read_time: Callable[[], Awaitable[float]],
         metrics: CollectorRegistry,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` returns Unix seconds. Raises ValueError when the registry has the metric
-        already."""
-        self._database = database
+        """`read_time` is `mesh.postgres.pulse.Pulse.beat`: the database's time in Unix seconds, as
+        decisions read it. `clock` is this process's. Raises ValueError when the registry has the
+        metric already."""
+        self._read_time = read_time
         self._clock = clock
         self._gauge = Gauge(
             "database_clock_offset_seconds",
@@ -48,7 +46,7 @@ class ClockOffset:
     async def measure(self) -> None:
         """Measures and reports the offset. Call it regularly. Raises DatabaseAway."""
         began_at = self._clock()
-        database_at = await self._database.autocommit(_database_time)
+        database_at = await self._read_time()
         ended_at = self._clock()
         if database_at > ended_at:
             seconds = database_at - ended_at
@@ -81,11 +79,3 @@ class ClockOffset:
             log.warning("notice_clock_offset", offset_seconds=offset_seconds)
         else:
             log.info("end_clock_offset", offset_seconds=offset_seconds)
-
-
-def _database_time(cursor: Cursor) -> float:
-    """By now(), which dates what is written; in autocommit that is the statement's start."""
-    cursor.execute("SELECT extract(epoch FROM now())::float8")
-    row = cursor.fetchone()
-    assert row is not None, "a SELECT without FROM gives one row"
-    return float(row[0])

@@ -24,7 +24,12 @@ from mesh.postgres.socket_watch import WatchedConnection
 WORK_TIMEOUT_SECONDS = 1.5 * STATEMENT_TIMEOUT_MS / 1000
 """After this time a connection is dropped: the server is frozen and cannot enforce its own
 statement timeout."""
-IDLE_BEFORE_CHECK_SECONDS = 1.0
+IDLE_BEFORE_CHECK_SECONDS = 1.5
+"""Longer than the pause between two beats, so that a beat is one statement."""
+UNUSED_SECONDS = 60.0
+SPARE_CONNECTIONS = 2
+"""Idle connections beyond these are closed after UNUSED_SECONDS, one each time when work ends. The
+server's process of a connection holds 3 MB of memory."""
 MAX_WAITING = 1024
 MAX_ATTEMPTS = 4
 
@@ -238,10 +243,16 @@ class Database:
                     cursor.execute("ROLLBACK")
         except (psycopg2.Error, WaitedTooLong):
             connection.close()
+        now = self._clock()
         if connection.closed:
             self._closed.append(connection)
         else:
-            self._idle.append((connection, self._clock()))
+            self._idle.append((connection, now))
+        # The first of the list was used last the longest time ago.
+        if len(self._idle) > SPARE_CONNECTIONS and now - self._idle[0][1] > UNUSED_SECONDS:
+            unused, _ = self._idle.pop(0)
+            unused.close()
+            self._closed.append(unused)
 
 
 def _is_alive(connection: WatchedConnection) -> bool:

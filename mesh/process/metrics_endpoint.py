@@ -32,6 +32,8 @@ from mesh.process.scrape_pages import Page, ScrapePages
 MAX_CONNECTIONS = 16
 CONNECTION_SECONDS = 10.0
 """Prometheus's own default timeout."""
+LOOK_SECONDS = 0.5
+"""How often the times of open connections are checked."""
 PER_SECOND = 25.0
 AT_ONCE = 25
 """How many connections may begin together after a pause."""
@@ -67,8 +69,7 @@ def metrics_served(
     try:
         yield f"{listen.rpartition(':')[0]}:{server.server_port}"
     finally:
-        server.shutdown()
-        server.server_close()
+        server.stop()
 
 
 def _application(pages: ScrapePages) -> Callable[..., Any]:
@@ -95,6 +96,24 @@ class _Server(ThreadingWSGIServer):
         super().__init__(*arguments, **options)
         self._begun_at: dict[Any, float] = {}
         self._paid_until = 0.0
+        self._is_stopping = False
+        self._has_stopped = threading.Event()
+
+    def serve(self) -> None:
+        """Serves until `stop`. Wakes up by itself only while a connection is open."""
+        while not self._is_stopping:
+            self.timeout = LOOK_SECONDS if self._begun_at else None
+            self.handle_request()
+            self._end_late()
+        self._has_stopped.set()
+
+    def stop(self) -> None:
+        """Listens no more, and returns when `serve` has. A connection that waits is refused."""
+        self._is_stopping = True
+        # It ends the wait for the next connection.
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self._has_stopped.wait()
+        self.server_close()
 
     def get_request(self) -> Any:
         """Accepts the next connection when its turn has come. Nothing else runs in this thread."""
@@ -116,8 +135,8 @@ class _Server(ThreadingWSGIServer):
         self._begun_at.pop(request, None)
         super().shutdown_request(request)
 
-    def service_actions(self) -> None:
-        """Ends the connections that have lasted too long. Called about twice a second."""
+    def _end_late(self) -> None:
+        """Ends the connections that have lasted too long."""
         too_old = time.monotonic() - self.connection_seconds
         for request, begun_at in tuple(self._begun_at.items()):
             if begun_at < too_old:
@@ -151,5 +170,5 @@ def _start(listen: str, application: Callable[..., Any], connection_seconds: flo
             "set MESH_METRICS_LISTEN to a free host:port, or leave it out."
         ) from error
     server.connection_seconds = connection_seconds
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    threading.Thread(target=server.serve, name="metrics", daemon=True).start()
     return server

@@ -5,7 +5,6 @@ shutdown starts. A process has one port; SO_REUSEPORT is off, so two servers can
 unnoticed.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from mesh.process import health
 from mesh.process.listening import ListenFailed
 from mesh.process.open_files import connections_allowed
 from mesh.process.reflection import Reflection
+from mesh.rounds import pause
 from mesh.serving.connections import PortConnections
 from mesh.serving.contexts import deadline_of
 from mesh.serving.dispatch import Dispatcher
@@ -64,8 +64,8 @@ class Server:
     ) -> None:
         """`services` are full proto names, for health and reflection. `is_ready` is called
         every second and returns whether all dependencies answer. `observe_replies` gets the
-        number of replies in each message on a lane, `observe_connections` each second the
-        number of open connections.
+        number of replies in each message on a lane, `observe_connections` the number of open
+        connections, within a second of each change.
 
         `streams` serve methods that the dispatcher does not support, such as bidirectional
         ones; they enforce bounds and access themselves, as lanes do. `described_in` names the
@@ -144,7 +144,7 @@ class Server:
 
     async def _keep_checking(self) -> None:
         while True:
-            await asyncio.sleep(HEALTH_CHECK_SECONDS)
+            await pause(HEALTH_CHECK_SECONDS)
             await self._check_health()
 
     async def _check_health(self) -> None:

@@ -29,6 +29,7 @@ from mesh.deadlines import Deadline, within
 from mesh.errors import DependencyAway, MeshError
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import Database
+from mesh.postgres.pulse import Question
 from mesh.postgres.shared_transactions import SharedTransactions
 from mesh.saga import rows, turns
 from mesh.saga.definition import (
@@ -139,6 +140,11 @@ class SagaRunner:
     async def find(self, saga_id: str) -> Saga | None:
         """The current saga with that id; None if there is none."""
         return await self._database.autocommit(lambda cursor: rows.find(cursor, saga_id))
+
+    @property
+    def question(self) -> Question:
+        """Whether any saga is due."""
+        return turns.due_question(list(self._definitions))
 
     async def run_once(self) -> None:
         """Starts driving the due sagas for which there are places. Does not wait for them."""

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
+from mesh.postgres.pulse import Question
 from mesh.saga.definition import Saga
 from mesh.saga.rows import RETURNING
 
@@ -69,6 +70,15 @@ def lease_due(
         ),
     )
     return [Saga(*row) for row in cursor.fetchall()]
+
+
+def due_question(kinds: Sequence[str]) -> Question:
+    """Whether any saga is due."""
+    expression = (
+        "EXISTS (SELECT FROM saga WHERE due_at <= now() AND kind = ANY(%s))"
+        " AND NOT pg_is_in_recovery()"
+    )
+    return Question(expression, (list(kinds),))
 
 
 def count_under_way(cursor: Cursor, kind: str, owners: Collection[str]) -> Mapping[str, int]:

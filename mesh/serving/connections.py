@@ -10,10 +10,9 @@ A connection ends by shutdown(2) on its socket, as if the client had gone: the o
 reads its end, cancels its calls and closes it.
 
 The kernel lists the sockets of this process in /proc/self/fd. A check costs one listing of that
-folder and two system calls for each file.
+folder, and two system calls for each file if there are many or others than at the last check.
 """
 
-import asyncio
 import contextlib
 import os
 import socket
@@ -25,6 +24,7 @@ from pathlib import Path
 import structlog
 
 from mesh.addresses import canonical, site_of, socket_of_peer
+from mesh.rounds import pause
 
 Endpoint = tuple[str, int]
 """An IP address, as `mesh.addresses.canonical` spells it, and a port."""
@@ -45,13 +45,15 @@ class PortConnections:
         observe: Callable[[int], None] = lambda count: None,
     ) -> None:
         """`max_connections` are those of all sites, which gRPC enforces. `observe` gets the number
-        of the open connections at each check."""
+        of the open connections whenever it may have changed."""
         self._port = port
         self._max_of_site = max_address_connections
         self._max_of_all = max_connections * 7 // 8
         self._observe = observe
         self._first_seen: dict[Endpoint, int] = {}
         self._check_count = 0
+        self._files: list[str] = []
+        """Those of the last check."""
 
     async def keep_bounding(
         self, late_peers: Callable[[], Collection[str]], lane_peers: Callable[[], Collection[str]]
@@ -59,7 +61,7 @@ class PortConnections:
         """Each second ends what exceeds the bound, except the connections of `lane_peers`, and
         ends those of `late_peers`. Peers are named as gRPC names them. Logs what it ends."""
         while True:
-            await asyncio.sleep(CHECK_SECONDS)
+            await pause(CHECK_SECONDS)
             late = self.end(late_peers())
             if late:
                 log.warning("end_connections", connections=late, reason="answers were not read")
@@ -73,9 +75,14 @@ class PortConnections:
         the last calls."""
         self._check_count += 1
         ended: Counter[str] = Counter()
+        files, max_without_excess = os.listdir(_FILES), min(self._max_of_site, self._max_of_all)
+        # No more connections than files: if these are few and the same, there is nothing to do.
+        if files == self._files and len(files) <= max_without_excess:
+            return ended
+        self._files = files
         endpoints = [endpoint for _, endpoint in self._open()]
         self._observe(len(endpoints))
-        if len(endpoints) <= min(self._max_of_site, self._max_of_all):
+        if len(endpoints) <= max_without_excess:
             self._first_seen.clear()
             return ended
         kept = endpoints_of(lane_peers)

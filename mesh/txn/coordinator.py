@@ -108,6 +108,11 @@ class Coordinator:
                 await asyncio.sleep(DECIDE_PAUSE_SECONDS)
         return answers
 
+    @property
+    def has_done(self) -> bool:
+        """Whether `take_done` would return any."""
+        return bool(self._done)
+
     def take_done(self) -> set[str]:
         """Returns and clears the gids whose branches have both committed since the last call."""
         done, self._done = self._done, set()

@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.postgres.database import Database
+from mesh.postgres.pulse import Question
 from mesh.txn.model import AlreadyCommitted, Outcome, gid_made_at_seconds
 
 MAX_LISTED = 1000
@@ -32,6 +33,11 @@ CREATE TABLE tx_decision (
 -- To press together what is gone in a moment costs more than to write it.
 ALTER TABLE tx_decision ALTER first_operations SET STORAGE EXTERNAL;
 CREATE INDEX tx_decision_decided_at ON tx_decision (decided_at, gid);
+"""
+
+_UNFINISHED = """
+FROM tx_decision
+WHERE decided_at <= now() - make_interval(secs => %s) AND NOT pg_is_in_recovery()
 """
 
 
@@ -119,13 +125,9 @@ class DecisionLog:
 
         def select(cursor: Cursor) -> list[LogPosition]:
             cursor.execute(
-                """
-                SELECT decided_at, gid FROM tx_decision
-                WHERE (decided_at, gid) > (%s, %s)
-                  AND decided_at <= now() - make_interval(secs => %s) AND NOT pg_is_in_recovery()
-                ORDER BY decided_at, gid LIMIT %s
-                """,
-                (*after, min_age_seconds, self.max_listed),
+                f"SELECT decided_at, gid {_UNFINISHED} AND (decided_at, gid) > (%s, %s)"
+                " ORDER BY decided_at, gid LIMIT %s",
+                (min_age_seconds, *after, self.max_listed),
             )
             return [LogPosition(*row) for row in cursor.fetchall()]
 
@@ -157,3 +159,8 @@ class DecisionLog:
             ]
 
         return await self._database.autocommit(select)
+
+
+def unfinished_question(min_age_seconds: float) -> Question:
+    """Whether `DecisionLog.unfinished` of that age would list any."""
+    return Question(f"EXISTS (SELECT {_UNFINISHED})", (min_age_seconds,))

@@ -24,6 +24,7 @@ from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import UNIQUE_VIOLATION, Database
 from mesh.postgres.missing_rows import with_missing_rows
 from mesh.postgres.pipelined_cursor import PipelinedCursor
+from mesh.postgres.pulse import Question
 from mesh.txn.model import (
     FORGET_LIMIT,
     GID_MAX_AGE_SECONDS,
@@ -45,6 +46,10 @@ from mesh.txn.redo import redo
 from mesh.txn.retention import RETENTION_SECONDS, forget_old_gids
 
 LOCK_TIMEOUT_MS = 200
+_OLD_BRANCHES = """
+FROM pg_prepared_xacts WHERE database = current_database() AND starts_with(gid, %s)
+  AND prepared <= now() - make_interval(secs => %s) AND NOT pg_is_in_recovery()
+"""
 MAX_LISTED = 1000
 SETTLE_ATTEMPTS = 20
 SETTLE_PAUSE_SECONDS = 0.01
@@ -162,6 +167,10 @@ class Participant(Generic[Body, Result]):
             lambda cursor: self._branches(cursor, min_age_seconds)
         )
 
+    def question(self, min_age_seconds: float) -> Question:
+        """Whether `branches` of that age would list any."""
+        return Question(f"EXISTS (SELECT {_OLD_BRANCHES})", (self._prefix, min_age_seconds))
+
     def forgettable_before(self) -> datetime:
         """A gid whose branch began before this time may be removed now."""
         return datetime.fromtimestamp(self._clock() - RETENTION_SECONDS, UTC)
@@ -278,12 +287,7 @@ class Participant(Generic[Body, Result]):
 
     def _branches(self, cursor: Cursor, min_age_seconds: float) -> list[Branch]:
         cursor.execute(
-            """
-            SELECT gid, prepared FROM pg_prepared_xacts
-            WHERE database = current_database() AND starts_with(gid, %s)
-              AND prepared <= now() - make_interval(secs => %s) AND NOT pg_is_in_recovery()
-            ORDER BY prepared LIMIT %s
-            """,
+            f"SELECT gid, prepared {_OLD_BRANCHES} ORDER BY prepared LIMIT %s",
             (self._prefix, min_age_seconds, MAX_LISTED),
         )
         return [Branch(gid[len(self._prefix) :], at) for gid, at in cursor.fetchall()]

@@ -1,5 +1,5 @@
-"""Settles transactions that a crash interrupted. Runs in every instance, at start and then
-every second.
+"""Settles transactions that a crash interrupted. Runs in every instance: at start, each
+second while a question says that something may be unsettled, and every ten seconds in any case.
 
 A branch is never rolled back because of its age alone. For an old branch, recovery resolves
 the gid, which forces an outcome: it ends the second branch unless that is committed. Repeated
@@ -14,15 +14,17 @@ import structlog
 from mesh.deadlines import Deadline
 from mesh.errors import Aborted, DeadlineExceeded, MeshError, ResourceExhausted, Unavailable
 from mesh.failpoints import Failpoint, no_failpoint
+from mesh.postgres.pulse import Question
 from mesh.txn.coordinator import Coordinator
-from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog
+from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog, unfinished_question
 from mesh.txn.model import RECOVERY_AGE_SECONDS, BranchLost, Outcome
 from mesh.txn.participant import Participant
 from mesh.txn.redo import commit_or_redo
 from mesh.txn.sides import FirstParticipantClient
 
 STEP_SECONDS = 3.0
-ROUNDS_BETWEEN_CLEANUPS = 600
+ROUNDS_BETWEEN_CLEANUPS = 60
+"""A round comes each second to every ten seconds (`mesh.rounds.Due`)."""
 
 MAX_ALARMS = 20
 """How many transactions a round logs as errors by gid; beyond that it logs their number."""
@@ -66,6 +68,11 @@ class BranchRecovery:
         self._failpoint = failpoint
         self._rounds_between_cleanups = rounds_between_cleanups
         self._rounds = 0
+
+    @property
+    def question(self) -> Question:
+        """Whether there is a branch to settle."""
+        return self._participant.question(self._min_age_seconds)
 
     async def run_once(self) -> None:
         """Settles every branch that is old enough. A branch that cannot be settled does not
@@ -128,6 +135,11 @@ class DecisionRecovery:
         self._failpoint = failpoint
         self._after = BEGINNING
         self._alarms = 0
+
+    @property
+    def question(self) -> Question:
+        """Whether there is a transaction to finish."""
+        return unfinished_question(self._min_age_seconds)
 
     async def run_once(self) -> None:
         """Commits the transactions that are decided and not known to be done. One that cannot

@@ -1,15 +1,18 @@
 """The book: charges with their reversals, and undelivered webhooks. Every method is one
 transaction of the file (`payment_sandbox.storage.file`)."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from payment_sandbox.domain import Charge, Order
 from payment_sandbox.reversal import Reversal, ReversalKind, ReversalStatus
 from payment_sandbox.storage.file import BookFile
 
+T = TypeVar("T")
 CHARGE_COLUMNS = """
     number, charge_id, key, amount_minor, currency, payment_method, customer, decline_code,
     created_at, settles_at FROM charge
@@ -62,6 +65,8 @@ class Book:
         self._file = BookFile(path)
         self.check = self._file.check
         self.close = self._file.close
+        self.deliveries_added = asyncio.Event()
+        """Set whenever a delivery may have been added. Whoever waits for it clears it first."""
 
     async def add_charge(self, charge: Charge, webhooks: Webhooks) -> tuple[Charge, bool]:
         """Adds the charge with the webhooks from `webhooks`, unless its key is stored. Returns
@@ -92,7 +97,7 @@ class Book:
             _add_deliveries(connection, webhooks(added))
             return added, True
 
-        return await self._file.transaction(work)
+        return await self._add(work)
 
     async def add_reversal(
         self, name: str, kind: ReversalKind, key: str, reverse: Reverse, webhooks: Webhooks
@@ -123,7 +128,7 @@ class Book:
                 _add_deliveries(connection, webhooks(charge))
             return charge
 
-        return await self._file.transaction(work)
+        return await self._add(work)
 
     async def move_reversal(
         self,
@@ -147,7 +152,7 @@ class Book:
                 _add_deliveries(connection, webhooks(charge))
             return charge
 
-        return await self._file.transaction(work)
+        return await self._add(work)
 
     async def find_charge(self, name: str) -> Charge | None:
         """The charge with that id or idempotency key."""
@@ -190,6 +195,15 @@ class Book:
 
         return await self._file.transaction(work)
 
+    async def next_due_at(self) -> float | None:
+        """When the next delivery is due, in Unix seconds; None if there is none."""
+
+        def work(connection: sqlite3.Connection) -> float | None:
+            row = connection.execute("SELECT min(due_at) FROM delivery").fetchone()
+            return None if row[0] is None else float(row[0])
+
+        return await self._file.transaction(work)
+
     async def settle_deliveries(
         self, done: Sequence[int], postponed: Sequence[tuple[int, float]]
     ) -> None:
@@ -207,6 +221,14 @@ class Book:
             )
 
         await self._file.transaction(work)
+
+    async def _add(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs a transaction that may add deliveries. Its outcome is unknown after an error, so
+        they count as added then too."""
+        try:
+            return await self._file.transaction(work)
+        finally:
+            self.deliveries_added.set()
 
 
 def _find(connection: sqlite3.Connection, name: str) -> Charge | None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import InvalidArgument, PermissionDenied
 from mesh.membership.instance_messages import STATE_NUMBERS, to_message
+from mesh.rounds import until_tick
 from mesh.serving.dispatch import Call
 from protos.registry.v1 import registry_pb2 as pb
 from registry.domain.leases import LeaseExpired, Snapshot
@@ -76,7 +77,7 @@ class RegistryRpc:
                 unchanged=changed is None,
             )
             try:
-                async with asyncio.timeout(self._keepalive_seconds):
+                async with asyncio.timeout(until_tick(self._keepalive_seconds)):
                     whole = await self._store.snapshot_after(whole.revision)
             except TimeoutError:
                 continue

@@ -8,6 +8,7 @@ from uuid import uuid4
 import structlog
 
 from mesh.contract.instances import Instance, InstanceState
+from mesh.rounds import pause
 from registry.domain.leases import LEASE_SECONDS, Leases, Snapshot
 from registry.domain.store import RegistryLeaving
 
@@ -91,7 +92,7 @@ class MemoryStore:
     async def run(self) -> None:
         while True:
             self.sweep()
-            await asyncio.sleep(SWEEP_SECONDS)
+            await pause(SWEEP_SECONDS)
 
     def close(self) -> None:
         self._is_closed = True

@@ -5,7 +5,6 @@ when one is leaving. The entry is written directly to the store, so that a regis
 even before it can be called.
 """
 
-import asyncio
 from dataclasses import replace
 
 import structlog
@@ -13,6 +12,7 @@ import structlog
 from mesh.background import BackgroundTask
 from mesh.contract.instances import Instance, InstanceState
 from mesh.errors import MeshError
+from mesh.rounds import pause
 from registry.domain.leases import LeaseExpired
 from registry.domain.store import Store
 
@@ -57,7 +57,7 @@ class OwnEntry:
     async def _keep(self) -> None:
         while True:
             await self._keep_once()
-            await asyncio.sleep(self._heartbeat_seconds)
+            await pause(self._heartbeat_seconds)
 
     async def _keep_once(self) -> None:
         try:

@@ -3,7 +3,6 @@
 from typing import assert_never
 
 from account_svc.adapters.payments.sandbox import SandboxProvider
-from account_svc.adapters.payments.stripe import STRIPE_URL, StripeProvider
 from account_svc.config import ShopSettings
 from account_svc.domain.payments import PaymentProvider
 
@@ -14,6 +13,9 @@ def choose_provider(settings: ShopSettings) -> PaymentProvider:
     webhook_secret = settings.payment_webhook_secret.get_secret_value()
     match settings.payment_provider:
         case "stripe":
+            # The library is large, and other providers do not need it.
+            from account_svc.adapters.payments.stripe import STRIPE_URL, StripeProvider
+
             return StripeProvider(
                 secret_key=secret_key,
                 webhook_secret=webhook_secret,

@@ -9,7 +9,6 @@ read before stay in use while the folder cannot be read or holds no key at all; 
 of a file that has become unreadable. Remove its file to revoke a key.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from account_svc.domain.signing.signing_keys import (
 )
 from mesh.identity.key_files import LOOK_SECONDS, UNKNOWN_KEY_LOOK_SECONDS, BadKeyFolder, stamps_of
 from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
+from mesh.rounds import pause
 
 REMEDY = (
     "Make a key with: openssl genpkey -algorithm ed25519 "
@@ -119,7 +119,7 @@ class SigningKeys:
     async def keep_looking(self) -> None:
         """Reads the folder every LOOK_SECONDS. Never returns."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await pause(LOOK_SECONDS)
             try:
                 self.look()
                 self._signing_key()

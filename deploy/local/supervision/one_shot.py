@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deploy.local.errors import LocalRunError
 from deploy.local.supervision import processes
-from deploy.local.supervision.processes import ProcessSpec
+from deploy.local.supervision.processes import ProcessSpec, Spawn
 
 
 async def _never() -> bool:
@@ -24,12 +24,16 @@ async def run(
     folder: Path,
     log: Path,
     timeout_seconds: float,
+    program: Sequence[str] = (),
+    spawn: Spawn = processes.spawn,
 ) -> None:
     """Runs the command. Raises LocalRunError, with what it wrote or the end of its log, unless it
     exits with 0."""
-    spec = ProcessSpec(name, name, "", command, environment, folder, log, make_ready=_never)
+    spec = ProcessSpec(
+        name, name, "", command, environment, folder, log, make_ready=_never, program=program
+    )
     began_at = processes.size(log)
-    process = await processes.spawn(spec)
+    process = await spawn(spec, None)
     try:
         async with asyncio.timeout(timeout_seconds):
             status = await process.wait()

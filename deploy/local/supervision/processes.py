@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from socket import socket
+from typing import Protocol
 
 from deploy.local.supervision.sockets import LISTEN_FD
 
@@ -26,6 +27,30 @@ LAST_LINE_COUNT = 12
 MAX_TAIL_BYTES = 8192
 
 
+class Process(Protocol):
+    """A process that was started. As `asyncio.subprocess.Process`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status after `wait` has returned it."""
+        ...
+
+    async def wait(self) -> int:
+        """Its exit status, negative for a signal, once it has ended."""
+        ...
+
+    def send_signal(self, signal: signal.Signals) -> None:
+        """Raises ProcessLookupError when it has ended."""
+        ...
+
+    def kill(self) -> None:
+        """Sends SIGKILL, as `send_signal` does."""
+        ...
+
+
 def _nothing() -> None:
     """The default `before_start`."""
 
@@ -38,7 +63,8 @@ class ProcessSpec:
     runs before each start. `make_ready` is idempotent, and is repeated until it returns True; it
     may do what makes the process ready. `stop_steps` are signals, each with the seconds until the
     next one; SIGKILL comes last. `is_handed_its_socket`: the process inherits a listening socket
-    (see sockets.py).
+    (see sockets.py). `program` is the module that the command runs, with its arguments, if the
+    process may also be forked (deploy/local/forking).
     """
 
     name: str
@@ -53,9 +79,10 @@ class ProcessSpec:
     metrics_address: str | None = None
     is_handed_its_socket: bool = False
     stop_steps: StopSteps = STOP_SERVICE
+    program: Sequence[str] = ()
 
 
-async def spawn(spec: ProcessSpec, listener: socket | None = None) -> asyncio.subprocess.Process:
+async def spawn(spec: ProcessSpec, listener: socket | None = None) -> Process:
     """Starts it in a session of its own, so that a Ctrl-C at the terminal does not reach it."""
     environment, handed = dict(spec.environment), []
     if listener is not None:
@@ -72,6 +99,10 @@ async def spawn(spec: ProcessSpec, listener: socket | None = None) -> asyncio.su
             stderr=output,
             start_new_session=True,
         )
+
+
+Spawn = Callable[[ProcessSpec, socket | None], Awaitable[Process]]
+"""Starts a process with the listening socket that it is handed, if any."""
 
 
 def kill_session(pid: int) -> None:

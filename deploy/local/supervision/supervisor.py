@@ -19,7 +19,7 @@ from functools import partial
 from deploy.local.errors import LocalRunError
 from deploy.local.supervision import processes, sockets
 from deploy.local.supervision.backoff import DELAYS_SECONDS, Backoff
-from deploy.local.supervision.processes import ProcessSpec, Say
+from deploy.local.supervision.processes import Process, ProcessSpec, Say, Spawn
 from deploy.local.waiting import not_ended, reported
 
 READY_POLL_SECONDS = 0.05
@@ -42,17 +42,18 @@ class SupervisedProcess:
         say: Say,
         changed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        spawn: Spawn = processes.spawn,
     ) -> None:
         self.spec = spec
         self.pid: int | None = None
         self.state = State.STARTING
         self.restart_count = 0
-        self._say, self._changed, self._clock = say, changed, clock
+        self._say, self._changed, self._clock, self._spawn = say, changed, clock, spawn
         self._backoff = Backoff()
         self._ready = asyncio.Event()
         self._hopeless = asyncio.Event()
         self._refusal: str | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._listener: socket.socket | None = None
         self._is_stopping = False
         self._is_restarting = False
@@ -104,7 +105,7 @@ class SupervisedProcess:
         self._ready.clear()
         await self._end(process, asyncio.Event())
 
-    async def _end(self, process: asyncio.subprocess.Process, hurry: asyncio.Event) -> None:
+    async def _end(self, process: Process, hurry: asyncio.Event) -> None:
         never = asyncio.Event()
         for number, (stop_signal, patience_seconds) in enumerate(self.spec.stop_steps):
             with contextlib.suppress(ProcessLookupError):
@@ -122,7 +123,7 @@ class SupervisedProcess:
         await process.wait()
 
     async def _ended_within(
-        self, process: asyncio.subprocess.Process, patience_seconds: float, hurry: asyncio.Event
+        self, process: Process, patience_seconds: float, hurry: asyncio.Event
     ) -> bool:
         waits = [asyncio.ensure_future(process.wait()), asyncio.ensure_future(hurry.wait())]
         await asyncio.wait(waits, timeout=patience_seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -165,7 +166,7 @@ class SupervisedProcess:
             await asyncio.to_thread(self.spec.before_start)
             if self.spec.is_handed_its_socket and self._listener is None:
                 self._listener = sockets.listen(self.spec.address)
-            process = await processes.spawn(self.spec, self._listener)
+            process = await self._spawn(self.spec, self._listener)
         except (LocalRunError, OSError) as error:
             return f"could not be started: {error}"
         self._process, self.pid, self.state = process, process.pid, State.STARTING
@@ -221,14 +222,19 @@ class SupervisedProcess:
 class Supervisor:
     """All processes of one mesh, in the order in which they were started."""
 
-    def __init__(self, *, say: Say, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, *, say: Say, changed: Callable[[], None], spawn: Spawn = processes.spawn
+    ) -> None:
         """`changed` is called whenever the pid of a process changes."""
         self.processes: list[SupervisedProcess] = []
         self.hurry = asyncio.Event()
-        self._say, self._changed = say, changed
+        self._say, self._changed, self._spawn = say, changed, spawn
 
     def start(self, specs: Iterable[ProcessSpec]) -> list[SupervisedProcess]:
-        started = [SupervisedProcess(spec, say=self._say, changed=self._changed) for spec in specs]
+        started = [
+            SupervisedProcess(spec, say=self._say, changed=self._changed, spawn=self._spawn)
+            for spec in specs
+        ]
         self.processes.extend(started)
         return started
 

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from mesh.postgres.clock_offset import ClockOffset
 from mesh.postgres.database import Database, DatabaseAway
+from mesh.postgres.pulse import Pulse
 from tests.storage.shifted_clock import shift_clock
 
 
@@ -18,7 +19,7 @@ async def offset_of(database_url: str, seconds: float) -> tuple[ClockOffset, Col
     admin.close()
     registry = CollectorRegistry()
     database = Database(database_url, connection_count=1)
-    offset = ClockOffset(database, registry)
+    offset = ClockOffset(Pulse(database).beat, registry)
     await offset.measure()
     database.close()
     return offset, registry
@@ -44,7 +45,7 @@ async def test_the_offset_is_measured_reported_and_logged(
 async def test_a_slow_measurement_is_no_offset(database_url: str) -> None:
     times = iter([1000.0, 4_000_000_000.0])
     database = Database(database_url, connection_count=1)
-    offset = ClockOffset(database, CollectorRegistry(), clock=lambda: next(times))
+    offset = ClockOffset(Pulse(database).beat, CollectorRegistry(), clock=lambda: next(times))
     await offset.measure()
     database.close()
     assert offset.seconds == 0.0
@@ -54,7 +55,7 @@ async def test_each_change_is_logged_once(database_url: str) -> None:
     shifts = [0.0, 0.0, 5.0, 6.0, 61.0, 62.0, 0.0, 0.0]
     times = (time.time() - shift for shift in shifts for _ in range(2))
     database = Database(database_url, connection_count=1)
-    offset = ClockOffset(database, CollectorRegistry(), clock=lambda: next(times))
+    offset = ClockOffset(Pulse(database).beat, CollectorRegistry(), clock=lambda: next(times))
     with capture_logs() as lines:
         for _ in shifts:
             await offset.measure()
@@ -69,7 +70,7 @@ async def test_each_change_is_logged_once(database_url: str) -> None:
 async def test_a_database_that_is_away_is_no_offset() -> None:
     registry = CollectorRegistry()
     database = Database("postgresql://nobody@127.0.0.1:1/none", connection_count=1)
-    offset = ClockOffset(database, registry)
+    offset = ClockOffset(Pulse(database).beat, registry)
     with capture_logs() as lines, pytest.raises(DatabaseAway):
         await offset.measure()
     assert offset.seconds is None

@@ -91,6 +91,32 @@ async def test_a_transaction_left_open_is_not_met_by_the_next_work(numbers: Data
     assert await count(numbers) == 0
 
 
+async def test_connections_that_nobody_needs_are_closed_one_by_one(database_url: str) -> None:
+    now = 1000.0
+    database = Database(database_url, connection_count=6, clock=lambda: now)
+    await asyncio.gather(*(_sleep(database) for _ in range(6)))
+    assert await _connection_count(database) == 6
+    now += 60
+    assert await _connection_count(database) == 6, "they may be needed again"
+    now += 1
+    for expected in (6, 5, 4, 3, 2, 2, 2):
+        assert await _connection_count(database) == expected
+    await asyncio.gather(*(_sleep(database) for _ in range(6)))
+    assert await _connection_count(database) == 6
+    database.close()
+
+
+async def _sleep(database: Database) -> None:
+    await database.autocommit(lambda cursor: cursor.execute("SELECT pg_sleep(0.2)"))
+
+
+async def _connection_count(database: Database) -> object:
+    """How many sessions the server has, once those that ended have gone."""
+    await asyncio.sleep(0.2)
+    text = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    return await database.autocommit(lambda cursor: one(cursor, text))
+
+
 async def test_a_lock_timeout_is_reported_as_such(numbers: Database) -> None:
     def wait_for_lock(cursor: Cursor) -> None:
         cursor.execute("SET LOCAL lock_timeout = 20; LOCK TABLE numbers")

@@ -19,6 +19,7 @@ from mesh.saga.definition import (
     StillWaiting,
 )
 from mesh.saga.runner import SagaLimits, SagaRunner
+from tests.storage.asking import answer_of
 from tests.storage.conftest import MakeDatabase, empty
 from tests.storage.holding import held
 from tests.storage.sagas.order_saga import OWNER, QUICK, SAGA_ID, SCHEMA, OrderSaga
@@ -47,6 +48,21 @@ async def test_a_saga_goes_from_step_to_step_to_its_end(orders: OrderSaga) -> No
     assert await orders.effects() == 1
     await runner.run_once()
     assert len(orders.asked) == 1, "what has ended is not taken up again"
+
+
+async def test_the_question_is_true_while_a_saga_of_the_runner_is_due(orders: OrderSaga) -> None:
+    runner = orders.runner()
+    saga = await orders.begun(runner)
+    assert not await answer_of(orders.database, runner.question), "its lease runs"
+    await orders.database.autocommit(
+        lambda cursor: cursor.execute("UPDATE saga SET due_at = now()")
+    )
+    assert await answer_of(orders.database, runner.question)
+    assert not await answer_of(orders.database, turns.due_question(["another"]))
+    await runner.run_once()
+    assert not await answer_of(orders.database, runner.question)
+    await runner.close()
+    assert saga.saga_id == SAGA_ID
 
 
 async def test_one_id_is_one_saga(orders: OrderSaga) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from account_svc.domain.sessions import IDLE_DAYS
-from account_svc.storage.sessions import MAX_REMEMBERED_SESSIONS
+from account_svc.storage.sessions import MAX_REMEMBERED_SESSIONS, RECENTLY_ENDED
 from account_svc.use_cases.sessions import EndedSessionList
 from mesh.postgres.database import Database
 from tests.storage.account.account_service import AccountService
+from tests.storage.asking import answer_of
 from tests.storage.conftest import MakeDatabase, empty, migrations_of
 
 
@@ -25,9 +26,18 @@ async def service(schema: Database) -> AccountService:
 
 
 async def ended_since(service: AccountService, since: datetime | None) -> set[str]:
+    """What is listed since then. The standing question says so whenever a list of what ended just
+    now has any."""
     listed = await EndedSessionList(service.database, lambda: service.now).read(since)
     assert listed.as_of == service.now
+    if since == service.now and listed.session_ids:
+        assert await have_recently_ended(service)
     return set(listed.session_ids)
+
+
+async def have_recently_ended(service: AccountService) -> bool:
+    clock = service.now.timestamp
+    return bool(await answer_of(service.database, RECENTLY_ENDED, clock))
 
 
 async def test_sessions_are_listed_as_ended_while_a_token_of_them_may_be_valid(
@@ -42,7 +52,10 @@ async def test_sessions_are_listed_as_ended_while_a_token_of_them_may_be_valid(
     assert await ended_since(service, service.now) == {first, second}
     service.pass_time(seconds=2)
     assert await ended_since(service, service.now) == set()
-    service.pass_time(minutes=14, seconds=58)
+    assert await have_recently_ended(service)
+    service.pass_time(seconds=62)
+    assert not await have_recently_ended(service)
+    service.pass_time(minutes=13, seconds=56)
     assert await ended_since(service, None) == {first, second}
     service.pass_time(seconds=2)
     assert await ended_since(service, None) == set()
@@ -65,8 +78,10 @@ async def test_a_session_that_ends_by_itself_is_listed_from_that_moment(
     (token,) = await service.add_sessions(user_id, 1)
     service.pass_time(days=IDLE_DAYS, seconds=-2)
     assert await ended_since(service, None) == set()
+    assert not await have_recently_ended(service)
     service.pass_time(seconds=2)
     assert await ended_since(service, None) == {token.session_id}
+    assert await ended_since(service, service.now) == {token.session_id}
 
 
 async def test_logins_do_not_push_an_ended_session_off_the_list(service: AccountService) -> None:

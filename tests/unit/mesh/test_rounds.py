@@ -1,11 +1,14 @@
 """Rounds go on whatever fails in them, and the log says whose they are."""
 
 import asyncio
+from collections.abc import Callable
 
+import pytest
 from structlog.testing import capture_logs
 
+from mesh import rounds
 from mesh.errors import Unavailable
-from mesh.rounds import keep_running
+from mesh.rounds import Due, keep_running, until_tick
 
 
 async def test_a_failed_round_is_logged_by_name_and_delays_no_other() -> None:
@@ -40,3 +43,49 @@ async def test_a_failed_round_is_logged_by_name_and_delays_no_other() -> None:
     assert [line["log_level"] for line in lines] == ["warning", "error"] * 3
     assert lines[0]["reason"] == "AWAY"
     assert isinstance(lines[1]["exc_info"], LookupError)
+
+
+async def counted_while(act: Callable[[Due], None], due: Due) -> int:
+    """How often work that waits for `due` runs: at once, and again around each call of `act`."""
+    count = 0
+
+    async def work() -> None:
+        nonlocal count
+        count += 1
+
+    running = asyncio.create_task(keep_running("work", work, due=due))
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+        act(due)
+    await asyncio.sleep(0.01)
+    running.cancel()
+    return count
+
+
+async def test_work_runs_when_its_question_or_its_own_process_says_that_it_is_due() -> None:
+    assert await counted_while(lambda due: due.note(True), Due()) == 4
+    assert await counted_while(lambda due: due.note(False), Due()) == 1
+    assert await counted_while(lambda due: due.note(False), Due(also=lambda: True)) == 4
+
+
+async def test_work_runs_now_and_then_without_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "SWEEP_SECONDS", 0.005)
+    assert await counted_while(lambda due: None, Due()) > 1
+
+
+async def test_what_becomes_due_while_the_work_runs_is_not_lost() -> None:
+    due = Due()
+    due.note(True)
+    async with asyncio.timeout(1):
+        await due.wait()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await due.wait()
+
+
+async def test_pauses_of_one_process_end_together() -> None:
+    time = asyncio.get_running_loop().time
+    ends = {round((time() + until_tick(0.25)) / 0.25, 3) for _ in range(3)}
+    assert all(end == int(end) for end in ends)
+    assert 0 < until_tick(0.25) <= 0.25
+    assert until_tick(0.0) == 0.0

@@ -337,6 +337,11 @@ async def test_due_webhooks_go_by_themselves(sandbox: Sandbox, webhooks: Receive
     sending = asyncio.create_task(sandbox.webhooks.run())
     await sandbox.client.charge(order(), soon())
     await until(lambda: webhooks.types() == ["charge.succeeded"])
+    webhooks.refusals = 1
+    await sandbox.client.charge(order(), soon())
+    await until(lambda: not webhooks.refusals)
+    sandbox.clock.now += 1
+    await until(lambda: webhooks.types() == ["charge.succeeded"] * 2)
     sending.cancel()
 
 

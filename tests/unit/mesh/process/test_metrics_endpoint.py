@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from contextlib import ExitStack, closing
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -47,6 +48,22 @@ def test_a_page_is_served_by_its_path_beside_the_metrics() -> None:
             assert (answer.status, answer.reason) == (503, "Service Unavailable")
             assert answer.headers["Content-Type"] == "text/plain"
             assert answer.read() == b"no"
+
+
+def test_an_endpoint_that_nobody_reads_does_not_wake_up() -> None:
+    with metrics_served("127.0.0.1:0", metrics_registry()):
+        (thread,) = [each for each in threading.enumerate() if each.name == "metrics"]
+        time.sleep(0.1)
+        before = _switches(thread)
+        time.sleep(1.2)
+        assert _switches(thread) == before
+
+
+def _switches(thread: threading.Thread) -> int:
+    """How often the thread has waited for something."""
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    fields = dict(line.split(":\t", 1) for line in status.splitlines())
+    return int(fields["voluntary_ctxt_switches"])
 
 
 def test_without_an_address_nothing_is_served() -> None:

@@ -1,0 +1,203 @@
+"""Programs that are forked from the template process, compared with programs started alone."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from deploy.local.forking.forks import Forks
+from deploy.local.layout import REPOSITORY
+from deploy.local.supervision.processes import Process, ProcessSpec
+from deploy.local.supervision.sockets import LISTEN_FD
+
+SHOW = """
+import json, os, sys
+shown = {
+    "argv": sys.argv[1:], "name": __name__, "folder": os.getcwd(), "session": os.getsid(0),
+    "environment": dict(os.environ), "import_from": sys.path[0], "stdin": sys.stdin.read(),
+    "mesh": [name for name in sys.modules if name.partition(".")[0] in ("mesh", "protos")],
+    "grpc": "grpc" in sys.modules,
+}
+print(json.dumps(shown))
+"""
+ENDS = {
+    "pass": (0, ""),
+    "raise SystemExit(3)": (3, ""),
+    "raise SystemExit('a sentence')": (1, "a sentence"),
+    "raise LookupError('no such key')": (1, "LookupError: no such key"),
+    "import os, signal; os.kill(os.getpid(), signal.SIGTERM)": (-15, ""),
+}
+WAIT = "import time\nprint('runs', flush=True)\ntime.sleep(600)"
+
+
+@dataclass
+class Stage:
+    folder: Path
+    forks: Forks
+    said: list[str] = field(default_factory=list)
+
+    def spec(self, program: str, *arguments: str) -> ProcessSpec:
+        name = f"program_{len(list(self.folder.glob('program_*.py')))}"
+        (self.folder / f"{name}.py").write_text(program)
+        return ProcessSpec(
+            name=name,
+            role="program",
+            address="",
+            command=[sys.executable, "-m", name, *arguments],
+            environment={"WHERE": "here", "PYTHONUNBUFFERED": "1"},
+            folder=self.folder,
+            log=self.folder / f"{name}.log",
+            make_ready=_never,
+            program=(name, *arguments),
+        )
+
+    async def waiting(self) -> Process:
+        """A process that runs until it is killed."""
+        spec = self.spec(WAIT)
+        process = await self.forks.spawn(spec)
+        await until(lambda: "runs" in spec.log.read_text())
+        return process
+
+    @property
+    def template(self) -> psutil.Process:
+        (template,) = [
+            each
+            for each in psutil.Process().children()
+            if "deploy.local.forking.template" in each.cmdline()
+        ]
+        return template
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def _never() -> bool:
+    return False
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    environment = {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", "ONLY": "template"}
+    said: list[str] = []
+    log = tmp_path / "template.log"
+    forks = Forks(environment, REPOSITORY, log, say=said.append, fork_timeout_seconds=20.0)
+    yield Stage(tmp_path, forks, said)
+    await forks.close()
+
+
+async def shown(stage: Stage, listener: socket.socket | None = None) -> dict[str, Any]:
+    spec = stage.spec(SHOW, "one", "two words")
+    process = await stage.forks.spawn(spec, listener)
+    assert await process.wait() == 0
+    shown: dict[str, Any] = json.loads(spec.log.read_text())
+    assert shown["session"] == process.pid
+    return shown
+
+
+async def test_a_program_begins_as_if_it_was_started_alone(stage: Stage) -> None:
+    what = await shown(stage)
+    assert what["argv"] == ["one", "two words"]
+    assert what["name"] == "__main__"
+    assert what["folder"] == what["import_from"] == str(stage.folder)
+    assert what["environment"] == {"WHERE": "here", "PYTHONUNBUFFERED": "1"}
+    assert what["stdin"] == ""
+    assert not stage.said
+
+
+async def test_it_has_the_packages_and_reads_the_code_of_the_mesh_anew(stage: Stage) -> None:
+    what = await shown(stage)
+    assert what["grpc"]
+    assert what["mesh"] == []
+
+
+async def test_it_gets_its_listening_socket(stage: Stage) -> None:
+    program = f"import os, socket\nsocket.socket(fileno=int(os.environ['{LISTEN_FD}'])).accept()"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = await stage.forks.spawn(stage.spec(program), listener)
+        socket.create_connection(listener.getsockname()).close()
+        assert await process.wait() == 0
+
+
+@pytest.mark.parametrize("program", ENDS)
+async def test_its_end_is_reported_with_its_status(stage: Stage, program: str) -> None:
+    status, said = ENDS[program]
+    spec = stage.spec(program)
+    process = await stage.forks.spawn(spec)
+    assert await process.wait() == status
+    assert process.returncode == status
+    assert spec.log.read_text().strip().endswith(said)
+    with pytest.raises(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+
+
+async def test_it_is_seen_under_its_own_name_and_takes_signals(stage: Stage) -> None:
+    process = await stage.waiting()
+    command = psutil.Process(process.pid).cmdline()
+    assert [word for word in command if word][1:] == ["-m", "program_0"]
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == -signal.SIGTERM
+
+
+async def test_what_a_killed_template_forked_ends_and_the_next_fork_works(stage: Stage) -> None:
+    processes = [await stage.waiting() for _ in range(2)]
+    stage.template.kill()
+    assert [await each.wait() for each in processes] == [-signal.SIGKILL] * 2
+    assert await (await stage.forks.spawn(stage.spec("pass"))).wait() == 0
+    assert not stage.said
+
+
+async def test_a_program_that_cannot_be_forked_is_started_alone(tmp_path: Path) -> None:
+    said: list[str] = []
+    log = tmp_path / "template.log"
+    forks = Forks({}, REPOSITORY, log, say=said.append, fork_timeout_seconds=0.5)
+    stage = Stage(tmp_path, forks)
+    try:
+        await forks.start()
+        stage.template.send_signal(signal.SIGSTOP)
+        spec = stage.spec("print('alone')")
+        process = await forks.spawn(spec)
+        assert await process.wait() == 0
+        assert [line.partition(",")[0] for line in said] == ["program_0 could not be forked"]
+        stage.template.send_signal(signal.SIGCONT)
+        await stage.waiting()
+        assert spec.log.read_text() == "alone\n", "a request that nobody waits for is ignored"
+    finally:
+        await forks.close()
+
+
+def test_everything_ends_when_the_runner_is_killed(tmp_path: Path) -> None:
+    runner = f"""
+import asyncio
+from pathlib import Path
+from deploy.local.forking.forks import Forks
+from tests.process.deploy.test_forks import Stage
+async def main():
+    folder = Path({str(tmp_path)!r})
+    forks = Forks({{}}, Path({str(REPOSITORY)!r}), folder / "template.log", say=print)
+    process = await Stage(folder, forks).waiting()
+    print(process.pid, flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", runner]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    template = psutil.Process(child.ppid())
+    process.kill()
+    process.communicate()
+    psutil.wait_procs([child, template], timeout=20)
+    assert not child.is_running()
+    assert not template.is_running()
