@@ -28,6 +28,7 @@ No I/O and no event loop; the clock is an argument. Not thread-safe.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mesh.calling.breaker import AttemptResult, Breaker, BreakerLimits
 from mesh.contract.instances import Instance
@@ -44,8 +45,7 @@ class Tries:
     last_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt of a call on an instance. It must be reported when it has ended.
 
     `number` counts this call's attempts on this instance from 1. `is_last` says

@@ -25,8 +25,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -89,8 +88,7 @@ class InstanceList(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Sending:
+class _Sending(NamedTuple):
     method: str
     request: bytes
     metadata: Metadata
@@ -200,7 +198,8 @@ class ServiceClient:
         # Stands if the caller cancels: a cancellation says nothing about the instance.
         result = AttemptResult.GIVEN_UP
         try:
-            await self._pause_before(attempt, sending.deadline)
+            if pause_seconds := PAUSES_SECONDS[attempt.number - 1]:
+                await self._pause(pause_seconds, sending.deadline)
             response = await self._send(attempt, sending)
             result = AttemptResult.ANSWERED
             return response
@@ -226,11 +225,9 @@ class ServiceClient:
             address, sending.method, sending.request, sending.metadata, timeout_seconds
         )
 
-    async def _pause_before(self, attempt: Attempt, deadline: Deadline) -> None:
-        pause_seconds = PAUSES_SECONDS[attempt.number - 1]
-        if pause_seconds > 0:
-            jittered_seconds = pause_seconds * (1 - self._jitter() / 2)
-            await asyncio.sleep(min(jittered_seconds, deadline.remaining_seconds()))
+    async def _pause(self, seconds: float, deadline: Deadline) -> None:
+        jittered_seconds = seconds * (1 - self._jitter() / 2)
+        await asyncio.sleep(min(jittered_seconds, deadline.remaining_seconds()))
 
     def _report(self, attempt: Attempt, result: AttemptResult) -> None:
         was_open = attempt.breaker.is_tripped
