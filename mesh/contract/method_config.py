@@ -49,7 +49,8 @@ BOUNDS: Mapping[WorkKind, int] = {
 class MethodConfig:
     """How a method may be called, by its proto; gRPC's service configuration has the name.
 
-    `repeats`: it is safe to retry. `changes`: it may change state.
+    `repeats`: it is safe to retry. `changes`: it may change state. `is_kept_together`: callers
+    keep a few calls on one instance before they use the next.
     """
 
     work_kind: WorkKind = WorkKind.WRITING
@@ -57,6 +58,7 @@ class MethodConfig:
     max_seconds: float = MAX_DEADLINE_SECONDS
     repeats: bool = False
     changes: bool = True
+    is_kept_together: bool = False
 
     def seconds_for(self, requested_seconds: float | None) -> float:
         """The deadline of a call in seconds: the caller's, within the maximum, or the default
@@ -82,6 +84,7 @@ def config_of(options: MethodOptions) -> MethodConfig:
         max_seconds=max_seconds,
         repeats=is_read or options.idempotency_level == options.IDEMPOTENT,
         changes=not is_read,
+        is_kept_together=limits.kept_together,
     )
 
 
