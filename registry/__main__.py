@@ -2,8 +2,6 @@
 
 import random
 
-import grpc
-
 from mesh.contract.access import REGISTRY
 from mesh.contract.methods import methods_of
 from mesh.identity.auth import Authenticator
@@ -62,11 +60,10 @@ def store_of(settings: RegistrySettings) -> Store:
     if settings.etcd_user is not None:
         assert settings.etcd_password is not None, "the settings have checked it"
         user = User(settings.etcd_user, settings.etcd_password.get_secret_value())
-    credentials = (
-        None if settings.etcd_ca is None else grpc.ssl_channel_credentials(settings.etcd_ca)
-    )
     first_turn = random.randrange(len(members))
-    return EtcdStore(EtcdClient(members, credentials=credentials, user=user, first_turn=first_turn))
+    return EtcdStore(
+        EtcdClient(members, authority=settings.etcd_ca, user=user, first_turn=first_turn)
+    )
 
 
 async def serve(settings: RegistrySettings) -> None:

@@ -39,9 +39,6 @@ from deploy.local.topology import (
     peer_name,
 )
 
-GRPC_EXPERIMENTS = "-event_engine_client,-event_engine_listener"
-"""Selects gRPC's older socket I/O, in the thread that polls: a third less CPU for a message on
-a lane (docs/adr/0015)."""
 STOP_ORDER = (
     ("gateway_http",),
     ("account_svc", "gacha_svc"),
@@ -200,7 +197,7 @@ class EmbeddedProfile:
     def environment(self, name: str, settings: Mapping[str, str]) -> dict[str, str]:
         """The environment of an instance; `settings` override the common ones."""
         return {
-            **self.common_environment(),
+            **inherited_environment(),
             "MESH_INSTANCE_ID": name,
             "MESH_LISTEN": self.address(name),
             "MESH_METRICS_LISTEN": self.address(metrics_name(name)),
@@ -210,11 +207,6 @@ class EmbeddedProfile:
             **self.certificates.settings_of(name),
             **settings,
         }
-
-    @staticmethod
-    def common_environment() -> dict[str, str]:
-        """What the environments of all instances have in common."""
-        return {**inherited_environment(), "GRPC_EXPERIMENTS": GRPC_EXPERIMENTS}
 
     def _own_key(self, name: str) -> dict[str, str]:
         service = name.rpartition("-")[0]

@@ -17,6 +17,7 @@ from deploy.local.catalog import introduce_catalog
 from deploy.local.embedded_profile import EmbeddedProfile
 from deploy.local.errors import LocalRunError
 from deploy.local.forking.forks import Forks
+from deploy.local.inherited_environment import inherited_environment
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.observing.visibility import Visibility
 from deploy.local.parent_bound import bound_to_parent
@@ -56,9 +57,7 @@ class MeshRun:
         self._gateway_port = gateway_port
         self._is_up = False
         self._is_published = True
-        self._forks = Forks(
-            EmbeddedProfile.common_environment(), REPOSITORY, layout.log(TEMPLATE), say=say
-        )
+        self._forks = Forks(inherited_environment(), REPOSITORY, layout.log(TEMPLATE), say=say)
         self._supervisor = Supervisor(say=say, changed=self._publish, spawn=self._forks.spawn)
 
     async def run(self) -> None:

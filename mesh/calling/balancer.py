@@ -3,6 +3,9 @@
     situation                      choice
     -----------------------------  ----------------------------------------------------------
     first attempt of a call        the next of the *ready* instances, round robin
+    the same, of a method whose    the ready instance of the last such call while fewer than
+    calls are kept together        KEPT_CALLS of all attempts are under way there, else the
+                                   next one
     after a break                  the same instance again, up to three attempts in all,
                                    while it is ready and its breaker is closed
     after a timeout, the third     the next ready instance, round robin, on which this call
@@ -34,12 +37,19 @@ from mesh.calling.breaker import AttemptResult, Breaker, BreakerLimits
 from mesh.contract.instances import Instance
 
 ATTEMPTS_ON_AN_INSTANCE = 3
+KEPT_CALLS = 16
+"""Enough for calls to share work on an instance, and few enough that all instances work under
+load."""
 
 
 @dataclass(slots=True, eq=False)
 class Tries:
-    """What one call has tried so far. The caller creates it; the balancer updates it."""
+    """What one call has tried so far. The caller creates it; the balancer updates it.
 
+    `is_kept_together` is that of the method (`mesh.contract.method_config.MethodConfig`).
+    """
+
+    is_kept_together: bool = False
     attempt_counts: dict[str, int] = field(default_factory=dict)
     failed_on: set[str] = field(default_factory=set)
     last_id: str | None = None
@@ -82,6 +92,7 @@ class Balancer:
         self._clock = clock
         self._limits = limits or BreakerLimits()
         self._turn = first_turn
+        self._kept_turn = first_turn + 1
         self._members: dict[str, _Member] = {}
         self._serving: tuple[_Member, ...] = ()
         self._draining: tuple[_Member, ...] = ()
@@ -148,12 +159,21 @@ class Balancer:
     ) -> _Member | None:
         if not members:
             return None
-        self._turn += 1
-        member = members[self._turn % len(members)]
+        turn = self._take_turn(members, tries)
+        member = members[turn % len(members)]
         if _is_ready(member, tries, now):
             return member
         ready = [member for member in members if _is_ready(member, tries, now)]
-        return ready[self._turn % len(ready)] if ready else None
+        return ready[turn % len(ready)] if ready else None
+
+    def _take_turn(self, members: tuple[_Member, ...], tries: Tries) -> int:
+        if not tries.is_kept_together:
+            self._turn += 1
+            return self._turn
+        kept = members[self._kept_turn % len(members)]
+        if kept.breaker.under_way_count >= KEPT_CALLS:
+            self._kept_turn += 1
+        return self._kept_turn
 
     def _longest_tripped(self, tries: Tries) -> _Member | None:
         out = (

@@ -72,6 +72,7 @@ class Breaker:
         "_retry_at",
         "_serial",
         "is_tripped",
+        "under_way_count",
         "waiting_since",
     )
 
@@ -88,6 +89,8 @@ class Breaker:
         self._answered_serial = 0
         self.is_tripped = False
         """Whether it is open or half-open."""
+        self.under_way_count = 0
+        """How many attempts have begun and not ended."""
         self.waiting_since = 0.0
         """When it opened or was last probed by force: orders forced probes."""
 
@@ -110,6 +113,7 @@ class Breaker:
     def begin(self) -> int:
         """Begins an attempt, as a probe unless closed. Returns its serial number."""
         self._serial += 1
+        self.under_way_count += 1
         if self.is_tripped:
             assert not self.probe_is_out, "one probe at a time"
             self._probe_serial = self._serial
@@ -117,6 +121,7 @@ class Breaker:
 
     def end(self, serial: int, result: AttemptResult, began_at: float, now: float) -> None:
         """Ends the attempt with that serial, which began at `began_at` (monotonic seconds)."""
+        self.under_way_count -= 1
         is_probe = self.is_probe(serial)
         is_forced = is_probe and began_at < self._retry_at
         if is_probe:

@@ -153,7 +153,7 @@ class ServiceClient:
 
     async def _call(self, sending: _Sending) -> bytes:
         method, config, deadline = sending.method, sending.config, sending.deadline
-        tries = Tries()
+        tries = Tries(is_kept_together=config.is_kept_together)
         cause: MeshError | None = None
         # True once an attempt that may change something was sent and not answered for good.
         is_in_doubt = False

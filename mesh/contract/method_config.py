@@ -52,6 +52,7 @@ class MethodConfig:
 
     `repeats`: it is safe to retry. `changes`: it may change state. `memory_seconds`: how long
     after the call a gateway may send the response again; 0 for a call for each request.
+    `is_kept_together`: callers keep a few calls on one instance before they use the next.
     """
 
     work_kind: WorkKind = WorkKind.WRITING
@@ -60,6 +61,7 @@ class MethodConfig:
     repeats: bool = False
     changes: bool = True
     memory_seconds: float = 0.0
+    is_kept_together: bool = False
 
     def seconds_for(self, requested_seconds: float | None) -> float:
         """The deadline of a call in seconds: the caller's, within the maximum, or the default
@@ -86,6 +88,7 @@ def config_of(options: MethodOptions) -> MethodConfig:
         repeats=is_read or options.idempotency_level == options.IDEMPOTENT,
         changes=not is_read,
         memory_seconds=options.Extensions[options_pb2.memory_ms] / 1000,
+        is_kept_together=limits.kept_together,
     )
 
 

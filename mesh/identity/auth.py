@@ -117,7 +117,16 @@ class Authenticator:
             return Anonymous()
         if rule.access is Access.NOBODY:
             raise PermissionDenied("No caller may use this method.", reason="WRONG_CALLER")
-        identity = await self._identify(_bearer(metadata, self._service, rule), rule)
+        token = _bearer(metadata, self._service, rule)
+        verified = self._verified.get((rule.access, token))
+        if verified is None or not await self._is_valid_still(verified, rule.access):
+            verified = await self._verified_now(token, rule)
+        must_live = verified.session_id and not rule.takes_ended_sessions
+        if must_live and self._has_ended(verified.session_id):
+            raise Unauthenticated(
+                "The session of this token has ended; log in again.", reason="SESSION_ENDED"
+            )
+        identity = verified.identity
         if isinstance(identity, Service) and not rule.admits(identity.name):
             raise _wrong_caller(rule, identity.name)
         return identity
@@ -132,21 +141,16 @@ class Authenticator:
             return False
         return True
 
-    async def _identify(self, token: str, rule: Rule) -> Identity:
-        verified = await self._verified_token(token, rule)
-        must_live = verified.session_id and not rule.takes_ended_sessions
-        if must_live and self._has_ended(verified.session_id):
-            raise Unauthenticated(
-                "The session of this token has ended; log in again.", reason="SESSION_ENDED"
-            )
-        return verified.identity
+    async def _is_valid_still(self, verified: _Verified, access: Access) -> bool:
+        """Whether a token that was verified before has not expired, and its key is known."""
+        if verified.expires_at <= self._clock():
+            return False
+        if access is Access.PLAYER:
+            return await self._player_keys(verified.kid) is verified.key
+        found = self._service_keys(verified.kid)
+        return found is not None and found.key is verified.key
 
-    async def _verified_token(self, token: str, rule: Rule) -> _Verified:
-        known = self._verified.get((rule.access, token))
-        if known is not None and known.expires_at > self._clock():
-            found = await self._find_key(known.kid, rule.access)
-            if found is not None and found[0] is known.key:
-                return known
+    async def _verified_now(self, token: str, rule: Rule) -> _Verified:
         verified = await self._verify(token, rule)
         self._verified[rule.access, token] = verified
         if len(self._verified) > self._max_remembered:

@@ -196,27 +196,27 @@ class Lane:
         return bool(self._unsent or self._cancelled_ids) or must_send_flag
 
     def _next_batch(self) -> lane_pb2.CallBatch:
-        batch = lane_pb2.CallBatch(
-            cancelled_ids=self._cancelled_ids,
-            no_more_calls=self._must_send_goaway,
-            ping=self._liveness.must_ping,
-        )
-        self._cancelled_ids = []
-        self._must_send_goaway = self._liveness.must_ping = False
+        batch = lane_pb2.CallBatch()
+        if self._cancelled_ids or self._must_send_goaway or self._liveness.must_ping:
+            batch.cancelled_ids.extend(self._cancelled_ids)
+            batch.no_more_calls = self._must_send_goaway
+            batch.ping = self._liveness.must_ping
+            self._cancelled_ids = []
+            self._must_send_goaway = self._liveness.must_ping = False
         # Timeouts are relative, since the clocks of two machines differ. They are computed at
         # the last moment, so that time spent in the outbox counts.
         now = self._clock()
         add = batch.calls.add
-        for call in self._unsent.take():
+        calls = self._unsent.take()
+        for call in calls:
             timeout_ms = min(max(1, ceil((call.expires_at - now) * 1000)), MAX_TIMEOUT_MS)
-            add(
-                id=call.id,
-                method=call.method,
-                request=call.request,
-                metadata=call.metadata,
-                timeout_ms=timeout_ms,
-            )
-        self._observe_calls(len(batch.calls))
+            metadata = add(
+                id=call.id, method=call.method, request=call.request, timeout_ms=timeout_ms
+            ).metadata
+            # As an argument of `add` it would go through protobuf's Python code.
+            for key, value in call.metadata.items():
+                metadata[key] = value
+        self._observe_calls(len(calls))
         return batch
 
     async def _keep_reading(self) -> None:

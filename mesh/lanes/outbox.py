@@ -40,6 +40,11 @@ class Outbox(Generic[Item]):
     def take(self) -> list[Item]:
         """Removes and returns the items of the next message: all that are queued, within the
         bounds of a batch. An item that exceeds the bounds is returned alone."""
+        if len(self._items) <= self._max_batch_calls and self.size_bytes <= self._max_batch_bytes:
+            whole = [item for item, _ in self._items.values()]
+            self._items.clear()
+            self.size_bytes = 0
+            return whole
         taken: dict[int, Item] = {}
         taken_bytes = 0
         for call_id, (item, size_bytes) in self._items.items():

@@ -56,6 +56,7 @@ class ServedLane:
         self._max_held_calls = max_held_calls
         self._max_held_reply_bytes = max_held_reply_bytes
         self._observe_replies = observe_replies
+        self._loop = asyncio.get_running_loop()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._cancelled: set[asyncio.Task[None]] = set()
         self._replies: Outbox[_Reply] = Outbox()
@@ -101,15 +102,16 @@ class ServedLane:
         self._news.set()
 
     def _take(self, batch: lane_pb2.CallBatch) -> None:
-        loop = asyncio.get_running_loop()
         for call in batch.calls:
-            if call.id in self._running:
+            call_id, sent = call.id, call.metadata
+            if call_id in self._running:
                 raise BrokenRules("two calls under way have one id")
-            metadata = dict(call.metadata)
+            # dict(sent) would go through generators of protobuf's Python code.
+            metadata = {key: sent[key] for key in sent}
             if self._client_address is not None:
                 metadata[CLIENT_ADDRESS] = self._client_address
-            self._running[call.id] = loop.create_task(
-                self._run(call.id, call.method, call.request, metadata, call.timeout_ms)
+            self._running[call_id] = self._loop.create_task(
+                self._run(call_id, call.method, call.request, metadata, call.timeout_ms)
             )
         for call_id in batch.cancelled_ids:
             self._cancel(call_id)
@@ -180,7 +182,9 @@ class ServedLane:
         return self._no_more_calls and not self._running and not self._replies
 
     def _next_batch(self) -> lane_pb2.ReplyBatch:
-        batch = lane_pb2.ReplyBatch(draining=self._owes_notice)
+        batch = lane_pb2.ReplyBatch()
+        if self._owes_notice:
+            batch.draining = True
         self._owes_notice = self._owes_sign = False
         replies = self._replies.take()
         self._writing_count = len(replies)

@@ -11,10 +11,9 @@ for overload, which comes before the request is decoded, has none.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -46,8 +45,7 @@ Overloaded if there is no room, and DeadlineExceeded if the deadline is too shor
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """The context of a call, passed to the method with the request."""
 
     path: str
@@ -133,13 +131,18 @@ class Dispatcher:
         method = self._known(path)
         kind = method.config.work_kind
         bulkhead, gate = self._bulkheads[kind], self._gates.get(kind)
-        _enter(bulkhead, path)
+        try:
+            bulkhead.enter()
+        except Overloaded as error:
+            error.metadata["method"] = path
+            raise
         trace_id, key = begin_trace(metadata.get(TRACEPARENT, "")), ""
         try:
             if gate is not None:
                 gate(deadline, bulkhead.running_count - 1)
             decoded, call = await self._prepare(method, request, metadata, deadline, trace_id)
-            key = _key_of(method, decoded)
+            if method.takes_key:
+                key = _key_of(decoded)
             answer = await within(deadline, method.function(decoded, call))
             return method.encode(answer)
         except Overloaded as error:
@@ -199,14 +202,6 @@ class Dispatcher:
         return decoded, call
 
 
-def _enter(bulkhead: Bulkhead, path: str) -> None:
-    try:
-        bulkhead.enter()
-    except Overloaded as error:
-        error.metadata["method"] = path
-        raise
-
-
 def _ids(metadata: Metadata, trace_id: str) -> Mapping[str, str]:
     """The ids for the call's log lines; the caller's request id only if it is valid."""
     request_id = metadata.get(REQUEST_ID, "")
@@ -214,11 +209,9 @@ def _ids(metadata: Metadata, trace_id: str) -> Mapping[str, str]:
     return {"trace_id": trace_id, **named}
 
 
-def _key_of(method: Method, request: Any) -> str:
-    """The request's idempotency key. Fills in a new key if it is empty. Empty if the method
-    takes no key or the key is malformed."""
-    if not method.takes_key:
-        return ""
+def _key_of(request: Any) -> str:
+    """The request's idempotency key. Fills in a new key if it is empty. Empty if the key is
+    malformed."""
     if not request.idempotency_key:
         request.idempotency_key = new_key()
     key: str = request.idempotency_key

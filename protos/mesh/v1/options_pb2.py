@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/mesh/v1/options.proto\x12\x07mesh.v1\x1a google/protobuf/descriptor.proto\"d\n\x06Limits\x12$\n\twork_kind\x18\x01 \x01(\x0e\x32\x11.mesh.v1.WorkKind\x12\x1b\n\x13\x64\x65\x66\x61ult_deadline_ms\x18\x02 \x01(\r\x12\x17\n\x0fmax_deadline_ms\x18\x03 \x01(\r*Z\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x11\n\rACCESS_PLAYER\x10\x02\x12\x12\n\x0e\x41\x43\x43\x45SS_SERVICE\x10\x03*\x82\x01\n\x08WorkKind\x12\x19\n\x15WORK_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11WORK_KIND_READING\x10\x01\x12\x15\n\x11WORK_KIND_WRITING\x10\x02\x12\x15\n\x11WORK_KIND_HASHING\x10\x03\x12\x16\n\x12WORK_KIND_SETTLING\x10\x04:A\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb9\x8e\x03 \x01(\x0e\x32\x0f.mesh.v1.Access:1\n\x07\x63\x61llers\x12\x1e.google.protobuf.MethodOptions\x18\xbb\x8e\x03 \x03(\t:7\n\rmay_be_opened\x12\x1e.google.protobuf.MethodOptions\x18\xbc\x8e\x03 \x01(\x08:>\n\x14takes_ended_sessions\x12\x1e.google.protobuf.MethodOptions\x18\xbe\x8e\x03 \x01(\x08:<\n\x12speaks_for_clients\x12\x1e.google.protobuf.MethodOptions\x18\xbd\x8e\x03 \x03(\t:A\n\x06limits\x12\x1e.google.protobuf.MethodOptions\x18\xc2\x8e\x03 \x01(\x0b\x32\x0f.mesh.v1.Limits:7\n\rcache_seconds\x12\x1e.google.protobuf.MethodOptions\x18\xc4\x8e\x03 \x01(\r:3\n\tmemory_ms\x12\x1e.google.protobuf.MethodOptions\x18\xc5\x8e\x03 \x01(\r:4\n\x0bhttp_header\x12\x1d.google.protobuf.FieldOptions\x18\xba\x8e\x03 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/mesh/v1/options.proto\x12\x07mesh.v1\x1a google/protobuf/descriptor.proto\"{\n\x06Limits\x12$\n\twork_kind\x18\x01 \x01(\x0e\x32\x11.mesh.v1.WorkKind\x12\x1b\n\x13\x64\x65\x66\x61ult_deadline_ms\x18\x02 \x01(\r\x12\x17\n\x0fmax_deadline_ms\x18\x03 \x01(\r\x12\x15\n\rkept_together\x18\x04 \x01(\x08*Z\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x11\n\rACCESS_PLAYER\x10\x02\x12\x12\n\x0e\x41\x43\x43\x45SS_SERVICE\x10\x03*\x82\x01\n\x08WorkKind\x12\x19\n\x15WORK_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11WORK_KIND_READING\x10\x01\x12\x15\n\x11WORK_KIND_WRITING\x10\x02\x12\x15\n\x11WORK_KIND_HASHING\x10\x03\x12\x16\n\x12WORK_KIND_SETTLING\x10\x04:A\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb9\x8e\x03 \x01(\x0e\x32\x0f.mesh.v1.Access:1\n\x07\x63\x61llers\x12\x1e.google.protobuf.MethodOptions\x18\xbb\x8e\x03 \x03(\t:7\n\rmay_be_opened\x12\x1e.google.protobuf.MethodOptions\x18\xbc\x8e\x03 \x01(\x08:>\n\x14takes_ended_sessions\x12\x1e.google.protobuf.MethodOptions\x18\xbe\x8e\x03 \x01(\x08:<\n\x12speaks_for_clients\x12\x1e.google.protobuf.MethodOptions\x18\xbd\x8e\x03 \x03(\t:A\n\x06limits\x12\x1e.google.protobuf.MethodOptions\x18\xc2\x8e\x03 \x01(\x0b\x32\x0f.mesh.v1.Limits:7\n\rcache_seconds\x12\x1e.google.protobuf.MethodOptions\x18\xc4\x8e\x03 \x01(\r:3\n\tmemory_ms\x12\x1e.google.protobuf.MethodOptions\x18\xc5\x8e\x03 \x01(\r:4\n\x0bhttp_header\x12\x1d.google.protobuf.FieldOptions\x18\xba\x8e\x03 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.mesh.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACCESS']._serialized_start=177
-  _globals['_ACCESS']._serialized_end=267
-  _globals['_WORKKIND']._serialized_start=270
-  _globals['_WORKKIND']._serialized_end=400
+  _globals['_ACCESS']._serialized_start=200
+  _globals['_ACCESS']._serialized_end=290
+  _globals['_WORKKIND']._serialized_start=293
+  _globals['_WORKKIND']._serialized_end=423
   _globals['_LIMITS']._serialized_start=75
-  _globals['_LIMITS']._serialized_end=175
+  _globals['_LIMITS']._serialized_end=198
 # @@protoc_insertion_point(module_scope)

@@ -105,6 +105,7 @@ class Limits(_message.Message):
     WORK_KIND_FIELD_NUMBER: _builtins.int
     DEFAULT_DEADLINE_MS_FIELD_NUMBER: _builtins.int
     MAX_DEADLINE_MS_FIELD_NUMBER: _builtins.int
+    KEPT_TOGETHER_FIELD_NUMBER: _builtins.int
     work_kind: Global___WorkKind.ValueType
     """Its kind."""
     default_deadline_ms: _builtins.int
@@ -115,16 +116,22 @@ class Limits(_message.Message):
     """The longest deadline, in milliseconds, that a caller is granted; 60,000 when
     it is 0. Streams have no deadline.
     """
+    kept_together: _builtins.bool
+    """A caller sends calls of this method to one instance while it has fewer than
+    16 of them under way there, and otherwise to the next one. For methods whose
+    calls share work on an instance, such as a transaction.
+    """
     def __init__(
         self,
         *,
         work_kind: Global___WorkKind.ValueType = ...,
         default_deadline_ms: _builtins.int = ...,
         max_deadline_ms: _builtins.int = ...,
+        kept_together: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_deadline_ms", b"default_deadline_ms", "max_deadline_ms", b"max_deadline_ms", "work_kind", b"work_kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_deadline_ms", b"default_deadline_ms", "kept_together", b"kept_together", "max_deadline_ms", b"max_deadline_ms", "work_kind", b"work_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,12 +48,14 @@ class LeaseGone(Exception):
 class Member:
     """One member of the cluster, with the methods that are called on it."""
 
-    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None) -> None:
+    def __init__(self, address: str, authority: bytes | None) -> None:
         self.address = address
         self.channel = (
             grpc.aio.insecure_channel(address, options=_OPTIONS)
-            if credentials is None
-            else grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
+            if authority is None
+            else grpc.aio.secure_channel(
+                address, grpc.ssl_channel_credentials(authority), options=_OPTIONS
+            )
         )
         self.authenticate = self._unary(
             "Auth/Authenticate", pb.AuthenticateRequest, pb.AuthenticateResponse
@@ -108,15 +110,15 @@ class EtcdClient:
         self,
         members: Sequence[str],
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        authority: bytes | None = None,
         user: User | None = None,
         first_turn: int = 0,
     ) -> None:
-        """`members` are host:port; without `credentials` the connections are plain text. Without
-        `user` the cluster must not know users.
+        """`members` are host:port. `authority` is the certificate of their CA in PEM; without it
+        the connections are plain text. Without `user` the cluster must not know users.
         `first_turn` is the index of the first member to call, which spreads several clients."""
         assert members, "a cluster has at least one member"
-        self._members = [Member(address, credentials) for address in members]
+        self._members = [Member(address, authority) for address in members]
         self._tokens = Tokens(user)
         self._turn = first_turn
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import grpc
 import httpx
 import pytest
 
@@ -43,10 +42,8 @@ class SecuredEtcd:
         self.admin_client = client
 
     def client(self, user: User | None, *, is_trusting: bool = True) -> EtcdClient:
-        credentials = None
-        if self.authority is not None and is_trusting:
-            credentials = grpc.ssl_channel_credentials(self.authority)
-        return EtcdClient(self.members.addresses, credentials=credentials, user=user)
+        authority = self.authority if is_trusting else None
+        return EtcdClient(self.members.addresses, authority=authority, user=user)
 
     def ask(self, path: str, question: dict[str, str]) -> None:
         """Calls etcd's JSON gateway as the administrator."""

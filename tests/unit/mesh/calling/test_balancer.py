@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from mesh.calling.balancer import Attempt, Balancer, Tries
+from mesh.calling.balancer import KEPT_CALLS, Attempt, Balancer, Tries
 from mesh.calling.breaker import AttemptResult, BreakerLimits
 from mesh.contract.instances import Instance, InstanceState
 
@@ -51,6 +51,38 @@ class Scene:
                     AttemptResult.BROKE if attempt.instance.id in ids else AttemptResult.ANSWERED
                 )
                 self.balancer.report(attempt, result)
+
+
+def kept_together(scene: Scene, count: int) -> list[Attempt]:
+    return [scene.pick(Tries(is_kept_together=True)) for _ in range(count)]
+
+
+def test_calls_that_are_kept_together_stay_on_an_instance_while_few_are_under_way() -> None:
+    scene = Scene(A, B)
+    first = kept_together(scene, KEPT_CALLS)
+    assert len({attempt.instance.id for attempt in first}) == 1
+    for attempt in first:
+        scene.balancer.report(attempt, AttemptResult.ANSWERED)
+    scene.call(AttemptResult.ANSWERED)  # of another method, which takes turns of its own
+    again = kept_together(scene, 1)
+    assert again[0].instance == first[0].instance
+
+
+def test_calls_that_are_kept_together_fill_one_instance_after_the_other() -> None:
+    scene = Scene(A, B, C)
+    counts = Counter(each.instance.id for each in kept_together(scene, 3 * KEPT_CALLS))
+    assert counts == dict.fromkeys("abc", KEPT_CALLS)
+    # Above that they are spread in turn.
+    more = Counter(each.instance.id for each in kept_together(scene, 6))
+    assert more == dict.fromkeys("abc", 2)
+
+
+def test_calls_that_are_kept_together_leave_an_instance_that_is_out() -> None:
+    scene = Scene(A, B)
+    kept = kept_together(scene, 1)[0].instance.id
+    scene.break_down(kept)
+    others = {each.instance.id for each in kept_together(scene, 3)}
+    assert others == {"a", "b"} - {kept}
 
 
 @pytest.mark.parametrize("turns", [1, 2, 7])

@@ -71,9 +71,9 @@ class BothSides(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(target=calls)
-    def a_call_begins(self) -> tuple[Tries, TriedCall]:
-        return Tries(), TriedCall()
+    @rule(target=calls, is_kept_together=st.booleans())
+    def a_call_begins(self, is_kept_together: bool) -> tuple[Tries, TriedCall]:
+        return Tries(is_kept_together), TriedCall()
 
     @rule()
     def the_first_cool_down_passes(self) -> None:

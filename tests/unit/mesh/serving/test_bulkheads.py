@@ -105,6 +105,14 @@ def test_protos_declare_the_work_kind_and_time_limit_of_a_method(
     assert declared.seconds_for(0.5) == 0.5
 
 
+def test_protos_declare_the_methods_whose_calls_are_kept_together() -> None:
+    kept, spread = ["/gacha.v1.GachaService/Pull"], ["/gacha.v1.GachaService/GetInventory"]
+    kept += [f"/tx.v1.ParticipantService/{name}" for name in ("Prepare", "Commit")]
+    spread += ["/account.v1.AccountService/Login", "/nobody.v1.Knows/This"]
+    assert all(config_of_path(path).is_kept_together for path in kept)
+    assert not any(config_of_path(path).is_kept_together for path in spread)
+
+
 class Flooded:
     """A server with a method of each kind, whose calls wait to be released."""
 
