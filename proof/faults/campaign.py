@@ -64,7 +64,7 @@ class Size:
     sagas and a player must settle everything."""
 
     player_count: int = 300
-    connection_count: int = 24
+    connection_count: int = 40
     stalls_seconds: Sequence[float] = (4.0,)
     settle_seconds: float = 20.0
     sagas_seconds: float = 60.0
