@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import random
 import subprocess
 import sys
@@ -16,7 +17,6 @@ import pytest
 from deploy.local.layout import REPOSITORY
 from deploy.local.parent_bound import bound_to_parent
 from deploy.local.servers.ports import HOST, free_ports
-from deploy.local.supervision.sockets import LISTEN_FD
 from proof.players import NewPlayer, Player
 from proof.stack import Mesh
 from tests.authorization import documented
@@ -40,14 +40,17 @@ def admin_token(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @contextmanager
 def process(mesh: Mesh, role: str, address: str, **settings: str) -> Iterator[None]:
-    """Runs another process of that role within the context. Its settings are those of the first
-    one, except for its addresses and `settings`."""
-    pid = mesh.processes(role)[0]["pid"]
-    lines = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-    environment = dict(line.split("=", 1) for line in lines if line)
-    environment.pop(LISTEN_FD, None)
-    environment |= {"MESH_INSTANCE_ID": f"{role}-apart", "MESH_LISTEN": address}
-    environment |= {"MESH_METRICS_LISTEN": f"{HOST}:0", **settings}
+    """Runs another process of that role within the context, with the mesh's keys and these
+    settings."""
+    layout = mesh.layout
+    environment = os.environ | {
+        "MESH_INSTANCE_ID": f"{role}-apart",
+        "MESH_LISTEN": address,
+        "MESH_METRICS_LISTEN": f"{HOST}:0",
+        "MESH_SERVICE_KEYS_DIR": str(layout.public_keys),
+        "MESH_SERVICE_KEY_FILE": str(layout.service_key(role)),
+        **settings,
+    }
     with subprocess.Popen(
         bound_to_parent([sys.executable, "-m", role]),
         cwd=REPOSITORY,
@@ -70,7 +73,14 @@ def locked(mesh: Mesh) -> Iterator[httpx.Client]:
     )
     with (
         process(mesh, "registry", registry),
-        process(mesh, "gacha_svc", gacha, MESH_REGISTRIES=registry, GACHA_INIT_DB="admin"),
+        process(
+            mesh,
+            "gacha_svc",
+            gacha,
+            MESH_REGISTRIES=registry,
+            DATABASE_URL=mesh.database_url("gacha"),
+            GACHA_INIT_DB="admin",
+        ),
         process(mesh, "gateway_http", gateway, MESH_REGISTRIES=registry),
         httpx.Client(base_url=f"http://{gateway}", timeout=20.0, trust_env=False) as http,
     ):

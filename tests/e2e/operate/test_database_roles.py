@@ -15,17 +15,31 @@ FACTS = {"account": "ledger", "gacha": "pull"}
 
 
 def used_urls(mesh: Mesh) -> Iterator[tuple[str, str]]:
-    """The database of each instance of a service, and the URL in its environment."""
-    for role, database in DATABASES.items():
-        for process in mesh.processes(role):
-            environment = psutil.Process(process["pid"]).environ()
-            yield database, environment["DATABASE_URL"]
+    """Each database, and the URL that its service uses."""
+    for database in DATABASES.values():
+        yield database, mesh.database_url(database)
+
+
+@pytest.mark.parametrize(("service", "database"), DATABASES.items())
+def test_instances_use_the_role_of_their_service(mesh: Mesh, service: str, database: str) -> None:
+    ports = {
+        connection.laddr.port
+        for process in mesh.processes(service)
+        for connection in psutil.Process(process["pid"]).net_connections("tcp")
+    }
+    with (
+        closing(psycopg2.connect(mesh.superuser_url(database))) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SELECT client_port, usename FROM pg_stat_activity WHERE client_port > 0")
+        users = {user for port, user in cursor.fetchall() if port in ports}
+    assert users == {f"{database}_service"}
 
 
 @pytest.mark.parametrize("statement", ["TRUNCATE {} CASCADE", "DELETE FROM {}"])
 def test_no_instance_may_remove_what_happened(mesh: Mesh, statement: str) -> None:
     urls = list(used_urls(mesh))
-    assert len(urls) == 4
+    assert len(urls) == 2
     for database, url in urls:
         with (
             closing(psycopg2.connect(url)) as connection,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from proof import players
@@ -23,6 +24,7 @@ from proof.players import Player
 from proof.stack import BUSY_MACHINE, Mesh, start_mesh
 from tests.e2e import harm
 
+TEMPLATE = "deploy.local.forking.template"
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.1
 LIMITED = ("registry", "account_svc", "gacha_svc", "gateway_http")
@@ -46,6 +48,12 @@ def rest(mesh: Mesh) -> Iterator[RestClient]:
 def pids(mesh: Mesh) -> list[int]:
     """Of the processes of LIMITED; the runner's is not among them."""
     return [pid for name, pid in harm.pids(mesh).items() if name.startswith(LIMITED) and pid]
+
+
+def starters(mesh: Mesh) -> list[int]:
+    """The runner, and the process that it forks programs from; what they start has their limits."""
+    children = psutil.Process(mesh.runner_pid).children()
+    return [mesh.runner_pid, *(each.pid for each in children if TEMPLATE in each.cmdline())]
 
 
 def limit_files(processes: Iterable[int], max_bytes: int) -> None:
@@ -105,14 +113,15 @@ def test_all_work_goes_on_while_no_log_can_be_written(mesh: Mesh, rest: RestClie
         mesh.kill_process(name)
         until_pulled(rest, player)
     # The runner cannot write either, and what it starts inherits that.
-    limit_files([mesh.runner_pid], 0)
+    assert len(starters(mesh)) == 2
+    limit_files(starters(mesh), 0)
     killed = {name: kill(mesh, name) for name in ("account_svc-1", "gacha_svc-2")}
     for name in killed:
         until(partial(has_lost_lines, mesh, name), f"{name} was not started again")
     bought = str(uuid4())
     until(lambda: rest.buy_currency(player.token, 1_000, key=bought).ok, "nothing can be bought")
     until_pulled(rest, player)
-    limit_files([mesh.runner_pid], resource.RLIM_INFINITY)
+    limit_files(starters(mesh), resource.RLIM_INFINITY)
     for name, old_pid in killed.items():
         until(partial(is_new, mesh, name, old_pid), f"{name} has its old pid")
     limit_files(pids(mesh), resource.RLIM_INFINITY)
