@@ -9,12 +9,20 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from mesh.tls.material import TlsFiles
 
+IDLE_MS = 30_000
+"""Half of the time after which a port ends an idle connection (`mesh.serving.port_bounds`). gRPC's
+synchronous client notices such an end late, and a call in between would fail."""
+
 
 class ReflectedServer:
     """A server and a pool of its descriptors. `files` has the client certificate for it."""
 
     def __init__(self, address: str, files: TlsFiles | None = None) -> None:
-        options = (("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0))
+        options = (
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.enable_retries", 0),
+            ("grpc.client_idle_timeout_ms", IDLE_MS),
+        )
         self.address = address
         self.channel = (
             grpc.insecure_channel(address, options=options)

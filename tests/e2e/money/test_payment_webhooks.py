@@ -17,6 +17,7 @@ from proof.stack import Mesh
 WEBHOOKS = "/webhooks/payments"
 PATIENCE_SECONDS = 20.0
 POLL_SECONDS = 0.05
+ATTEMPTS = 10
 FORGET_RETRY = """
 UPDATE saga SET due_at = now() + interval '1 day'
 WHERE saga_id = '{}' AND lease = '' AND due_at > now() RETURNING 1
@@ -50,22 +51,28 @@ def secret(mesh: Mesh) -> str:
 def test_a_webhook_credits_a_purchase_that_would_not_ask_for_a_day(
     mesh: Mesh, rest: RestClient, new_player: NewPlayer
 ) -> None:
-    player = new_player()
+    # On a busy machine the first webhook may come before the first look.
+    assert any(was_only_woken(mesh, rest, new_player()) for _ in range(ATTEMPTS))
+
+
+def was_only_woken(mesh: Mesh, rest: RestClient, player: Player) -> bool:
+    """Buys, and postpones the saga's own retry until the purchase is credited. Returns whether the
+    retry was postponed at all."""
     headers = {"authorization": f"Bearer {player.token}", "grpc-timeout": "700m"}
     body = {"amount": 100, "paymentMethod": "card_pending"}
     assert rest.http.post("/buy-currency", json=body, headers=headers).status_code == 200
     purchase_id = newest(rest, player)["purchaseId"]
     deadline = time.monotonic() + PATIENCE_SECONDS
     forgotten_count = 0
-    # Postpones the saga's own retry each time, so that only webhooks can complete it.
+    # Each time, so that only webhooks can complete it.
     while newest(rest, player)["state"] != "credited":
         forgotten_count += len(
             rows_at(mesh.superuser_url("account"), FORGET_RETRY.format(purchase_id))
         )
         assert time.monotonic() < deadline, "no webhook has woken the purchase"
         time.sleep(POLL_SECONDS)
-    assert forgotten_count > 0
     assert rest.currency(player.token).body["currencyBalance"] == 100
+    return forgotten_count > 0
 
 
 @pytest.mark.parametrize("method", ["card_webhooks_twice", "card_webhooks_shuffled"])

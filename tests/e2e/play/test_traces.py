@@ -11,7 +11,8 @@ from proof.players import NewPlayer, unique_name
 from proof.stack import Mesh
 from tests.e2e.giving import send
 
-LOGS_SECONDS = 10.0
+LOGS_SECONDS = 2.0
+ATTEMPTS = 10
 TEN_GEMS, FEE_GEMS = 1600, 20
 
 
@@ -25,21 +26,30 @@ def lines_of(mesh: Mesh, service: str, trace_id: str) -> list[dict[str, object]]
     ]
 
 
-def test_the_cause_of_a_refusal_is_logged_by_the_trace_id_of_the_answer(
-    mesh: Mesh, rest: RestClient, new_player: NewPlayer
-) -> None:
+def refused_by_account(mesh: Mesh, rest: RestClient, new_player: NewPlayer) -> str | None:
+    """Sends ten gifts at once from a wallet with the fee of one. Returns the trace id of one that
+    the account service has refused, if there is one."""
     sender = new_player(TEN_GEMS + FEE_GEMS)
     items = rest.pull(sender.token, "standard", 10).body["pulled_items"]
     receiver = new_player().username
-    # All begin while the wallet has the fee of one, so the account service refuses the others.
     with ThreadPoolExecutor(len(items)) as threads:
         sent = threads.map(lambda item: send(rest, sender, item["item_id"], receiver), items)
         refused = [answer.body["traceId"] for answer in sent if not answer.ok]
     deadline = time.monotonic() + LOGS_SECONDS
-    while not (traces := [each for each in refused if lines_of(mesh, "account_svc", each)]):
-        assert time.monotonic() < deadline, "the account service has no line with a trace id"
+    while time.monotonic() < deadline:
+        if traces := [each for each in refused if lines_of(mesh, "account_svc", each)]:
+            return str(traces[0])
         time.sleep(0.1)
-    trace_id = traces[0]
+    return None
+
+
+def test_the_cause_of_a_refusal_is_logged_by_the_trace_id_of_the_answer(
+    mesh: Mesh, rest: RestClient, new_player: NewPlayer
+) -> None:
+    # On a busy machine all but one may begin when the fee has been taken. They are refused earlier.
+    scenes = (refused_by_account(mesh, rest, new_player) for _ in range(ATTEMPTS))
+    trace_id = next((found for found in scenes if found), None)
+    assert trace_id, "the account service has no line with a trace id"
     causes = lines_of(mesh, "account_svc", trace_id)
     assert [(line["event"], line["trace_id"]) for line in causes] == [("refuse_call", trace_id)]
     assert causes[0]["method"] == "/account.v1.GiftFeeService/ChargeGiftFee"
