@@ -87,9 +87,8 @@ def record(
     draw_counts: Mapping[CountKey, int],
 ) -> None:
     """Stores the pulls with their items and seeds, and the locked pities and counts after them,
-    and adds the items to the inventories. Each pity gets a new seed. No round trip of its own in a
-    branch, which ends with the next statement. A player has
-    one pull at most."""
+    and adds the items to the inventories. Each pity gets a new seed. In a branch it is sent with
+    the next statement, without a round trip of its own. A player has one pull at most."""
     execute_soon(
         cursor,
         f"SELECT record_drawn({_RECORD_COLUMNS})",

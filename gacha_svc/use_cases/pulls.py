@@ -191,9 +191,9 @@ class Pulls:
     async def _stored(self, pull_id: str, deadline: Deadline) -> PullRecord:
         """A pull that was made before.
 
-        The account database may have it before this one does, until the transaction's second
-        Commit arrives or recovery sends it. Raises IdempotencyKeyInUse shortly before the
-        deadline.
+        Its branch here is committed before the account's, so it is here whoever answered that it
+        was made, unless this database has lost it. Raises IdempotencyKeyInUse shortly before the
+        deadline then.
         """
         patience = _patience(deadline)
         while True:

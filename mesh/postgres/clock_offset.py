@@ -28,9 +28,8 @@ class ClockOffset:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`read_time` is `mesh.postgres.pulse.Pulse.beat`: the database's time in Unix seconds, as
-        decisions read it. `clock` is this process's. Raises ValueError when the registry has the
-        metric already."""
+        """`read_time` is `mesh.postgres.pulse.Pulse.beat`: the database's time in Unix seconds.
+        `clock` is this process's. Raises ValueError when the registry has the metric already."""
         self._read_time = read_time
         self._clock = clock
         self._gauge = Gauge(

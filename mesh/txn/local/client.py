@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class LocalParticipant:
-    """A `mesh.txn.coordinator.DecidingParticipantClient` for the coordinator's own database."""
+    """A `mesh.txn.sides.DecidingParticipantClient` for the coordinator's own database."""
 
     def __init__(
         self, participant: Participant[Any, Any], clock: Callable[[], float] = time.time
