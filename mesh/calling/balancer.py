@@ -37,7 +37,7 @@ from mesh.calling.breaker import AttemptResult, Breaker, BreakerLimits
 from mesh.contract.instances import Instance
 
 ATTEMPTS_ON_AN_INSTANCE = 3
-KEPT_CALLS = 16
+KEPT_CALLS = 64
 """Enough for calls to share work on an instance, and few enough that all instances work under
 load."""
 
