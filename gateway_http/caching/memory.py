@@ -1,11 +1,12 @@
 """Answers that the gateway sends again for a moment before it calls anew.
 
-Guarantees: an answer is sent for at most `max_age_seconds` after its call began, whatever happens
-meanwhile: nothing has to reach the gateway for an answer to end. So several gateways need no word
-of one another, and a restarted one remembers nothing. Errors are not remembered: while no instance
-answers, neither does the gateway once the answer is too old. Requests that come while a call for
-the same is under way wait for its answer, if that will not be too old for them.
+Guarantees: an answer is sent only to requests that came less than `max_age_seconds` after its call
+began, whatever happens meanwhile: nothing has to reach the gateway for an answer to end. So several
+gateways need no word of one another, and a restarted one remembers nothing. Requests that come
+while a call for the same is under way share its answer, or its error. Errors are not remembered:
+while no instance answers, neither does the gateway once the answer is too old.
 
+A call belongs to none of its requests: it goes on when the client leaves that came first.
 Entries and bytes are bounded; the answer whose call is oldest is forgotten first. For one event
 loop; the clock is monotonic, in seconds.
 """
@@ -13,7 +14,7 @@ loop; the clock is monotonic, in seconds.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -45,10 +46,10 @@ class _Answer:
 
 @dataclass(slots=True)
 class _Call:
-    """A call under way. `done` gets its answer, or None if it failed."""
+    """A call under way."""
 
     began_at: float
-    done: asyncio.Future[Response | None]
+    task: asyncio.Task[Response]
 
 
 class AnswerMemory:
@@ -88,33 +89,31 @@ class AnswerMemory:
         return known.response
 
     async def called(
-        self, key: Key, max_age_seconds: float, call: Callable[[], Awaitable[Response]]
+        self, key: Key, max_age_seconds: float, call: Callable[[], Coroutine[None, None, Response]]
     ) -> Response:
         """The answer of the call under way for the key, at most that old, or else of `call`, whose
-        answer is remembered. Raises what `call` raises."""
-        under_way = self._calls.get(key)
-        if under_way is not None and self._clock() - under_way.began_at < max_age_seconds:
-            # Shielded, because a client that leaves must not end what others wait for.
-            response = await asyncio.shield(under_way.done)
-            if response is not None:
-                self._count(Source.SHARED)
-                return response
-        self._count(Source.CALL)
-        return await self._call(key, call)
+        answer is remembered. Raises what the call raises."""
+        this = self._calls.get(key)
+        if this is not None and self._clock() - this.began_at < max_age_seconds:
+            self._count(Source.SHARED)
+        else:
+            self._count(Source.CALL)
+            this = self._begin(key, call())
+        # Shielded, because a client that leaves must not end what others wait for.
+        return await asyncio.shield(this.task)
 
-    async def _call(self, key: Key, call: Callable[[], Awaitable[Response]]) -> Response:
-        """The answer of a new call, which is remembered."""
-        this = _Call(self._clock(), asyncio.get_running_loop().create_future())
+    def _begin(self, key: Key, call: Coroutine[None, None, Response]) -> _Call:
+        this = _Call(self._clock(), asyncio.create_task(call))
         self._calls[key] = this
-        response: Response | None = None
-        try:
-            response = await call()
-            self._remember(key, this.began_at, response)
-            return response
-        finally:
-            if self._calls.get(key) is this:
-                del self._calls[key]
-            this.done.set_result(response)
+        this.task.add_done_callback(lambda task: self._end(key, this))
+        return this
+
+    def _end(self, key: Key, this: _Call) -> None:
+        if self._calls.get(key) is this:
+            del self._calls[key]
+        # Reading the error also keeps asyncio from reporting it where all clients have left.
+        if not this.task.cancelled() and this.task.exception() is None:
+            self._remember(key, this.began_at, this.task.result())
 
     def _remember(self, key: Key, began_at: float, response: Response) -> None:
         size_bytes = len(response.body) + sum(len(part) for part in key)

@@ -5,7 +5,8 @@
     first attempt of a call        the next of the *ready* instances, round robin
     the same, of a method whose    the ready instance of the last such call while fewer than
     calls are kept together        KEPT_CALLS of all attempts are under way there, else the
-                                   next one
+                                   next one of which that is true; if there is none, round
+                                   robin
     after a break                  the same instance again, up to three attempts in all,
                                    while it is ready and its breaker is closed
     after a timeout, the third     the next ready instance, round robin, on which this call
@@ -157,23 +158,23 @@ class Balancer:
     def _next_in_turn(
         self, members: tuple[_Member, ...], tries: Tries, now: float
     ) -> _Member | None:
-        if not members:
-            return None
-        turn = self._take_turn(members, tries)
-        member = members[turn % len(members)]
-        if _is_ready(member, tries, now):
-            return member
         ready = [member for member in members if _is_ready(member, tries, now)]
-        return ready[turn % len(ready)] if ready else None
+        if not ready:
+            return None
+        if tries.is_kept_together:
+            return self._kept(ready)
+        self._turn += 1
+        member = members[self._turn % len(members)]
+        return member if member in ready else ready[self._turn % len(ready)]
 
-    def _take_turn(self, members: tuple[_Member, ...], tries: Tries) -> int:
-        if not tries.is_kept_together:
-            self._turn += 1
-            return self._turn
-        kept = members[self._kept_turn % len(members)]
-        if kept.breaker.under_way_count >= KEPT_CALLS:
-            self._kept_turn += 1
-        return self._kept_turn
+    def _kept(self, ready: list[_Member]) -> _Member:
+        for turn in range(self._kept_turn, self._kept_turn + len(ready)):
+            member = ready[turn % len(ready)]
+            if member.breaker.under_way_count < KEPT_CALLS:
+                self._kept_turn = turn
+                return member
+        self._kept_turn += 1
+        return ready[self._kept_turn % len(ready)]
 
     def _longest_tripped(self, tries: Tries) -> _Member | None:
         out = (

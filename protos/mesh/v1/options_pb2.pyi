@@ -118,8 +118,9 @@ class Limits(_message.Message):
     """
     kept_together: _builtins.bool
     """A caller sends calls of this method to one instance while it has fewer than
-    16 of them under way there, and otherwise to the next one. For methods whose
-    calls share work on an instance, such as a transaction.
+    64 calls of any method under way there, and otherwise to the next one. For
+    methods whose calls share work on an instance, such as a transaction. The
+    caller applies this, not the server.
     """
     def __init__(
         self,

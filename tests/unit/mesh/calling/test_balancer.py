@@ -11,6 +11,7 @@ from mesh.contract.instances import Instance, InstanceState
 A = Instance("a", "gacha_svc", "host:1")
 B = Instance("b", "gacha_svc", "host:2")
 C = Instance("c", "gacha_svc", "host:3")
+D = Instance("d", "gacha_svc", "host:4")
 
 
 def draining(instance: Instance) -> Instance:
@@ -83,6 +84,26 @@ def test_calls_that_are_kept_together_leave_an_instance_that_is_out() -> None:
     scene.break_down(kept)
     others = {each.instance.id for each in kept_together(scene, 3)}
     assert others == {"a", "b"} - {kept}
+
+
+def test_calls_that_are_kept_together_are_spread_over_those_that_are_left() -> None:
+    scene = Scene(A, B, C, D)
+    out = kept_together(scene, 1)[0].instance.id
+    scene.break_down(out)
+    counts = Counter(each.instance.id for each in kept_together(scene, 3 * KEPT_CALLS))
+    assert counts == dict.fromkeys({"a", "b", "c", "d"} - {out}, KEPT_CALLS)
+    more = Counter(each.instance.id for each in kept_together(scene, 30))
+    assert more == dict.fromkeys({"a", "b", "c", "d"} - {out}, 10)
+
+
+def test_a_call_that_failed_on_the_kept_instance_does_not_fill_one_other() -> None:
+    scene = Scene(A, B, C)
+    kept = kept_together(scene, 1)[0].instance.id
+    again = [
+        scene.pick(Tries(is_kept_together=True, failed_on={kept})) for _ in range(2 * KEPT_CALLS)
+    ]
+    counts = Counter(each.instance.id for each in again)
+    assert counts == dict.fromkeys({"a", "b", "c"} - {kept}, KEPT_CALLS)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 7])
