@@ -1,5 +1,6 @@
 """Clients of the protocol's two services, ParticipantService and CoordinatorService."""
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC
 from typing import TypeVar
@@ -81,10 +82,7 @@ class RemoteParticipant(RemoteBranches):
         deadline: Deadline,
     ) -> Sequence[Vote[object]]:
         request = participant_pb2.PrepareRequest(gid=gid, coordinator=coordinator)
-        request.expires_at.GetCurrentTime()
-        request.expires_at.FromNanoseconds(
-            request.expires_at.ToNanoseconds() + int(deadline.remaining_seconds() * 1e9)
-        )
+        request.expires_at.FromNanoseconds(time.time_ns() + int(deadline.remaining_seconds() * 1e9))
         self._write(operations, request)
         response = participant_pb2.PrepareResponse.FromString(
             await self._call("Prepare", request, deadline)
