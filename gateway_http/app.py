@@ -63,7 +63,9 @@ class Gateway:
         caller: Caller | None = None
         try:
             endpoint, variables = self._endpoint(request)
-            caller = await self._edge.caller_of(endpoint.limit_class, request)
+            caller = self._edge.known_caller(endpoint.limit_class, request)
+            if caller is None:
+                caller = await self._edge.caller_of(endpoint.limit_class, request)
             routed = Request(request, variables, ids, caller.address)
             if endpoint.limit_class is LimitClass.UNLIMITED:
                 response = await endpoint.answer(routed)
