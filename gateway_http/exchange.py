@@ -36,6 +36,8 @@ class Headers:
 
     def get_all(self, name: str) -> list[str]:
         """The values of all headers with that name, in their order."""
+        if name not in self._first:
+            return []
         return [value for each, value in self._pairs if each == name]
 
 
@@ -93,13 +95,15 @@ class Request(NamedTuple):
     """A request whose route is known.
 
     `received` is the request as it arrived. `variables` are the path's variables,
-    percent-decoded. `client_address` is the client's address without a port.
+    percent-decoded. `client_address` is the client's address without a port. `authorization` is
+    the Authorization header, or None when it is missing or cannot be a token.
     """
 
     received: HttpRequest
     variables: Mapping[str, str]
     ids: RequestIds
     client_address: str
+    authorization: str | None
 
     @property
     def headers(self) -> Headers:
