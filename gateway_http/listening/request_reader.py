@@ -72,6 +72,7 @@ class RequestReader:
         self.awaits_continue = False
         self.phase = Phase.IDLE
         self._bounds = bounds
+        self._max_headers = bounds.max_headers
         self.client = client
         self._scheme = scheme
         self._clock = clock
@@ -169,7 +170,7 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._request is not None:
             return  # trailers are ignored
-        if len(self._pairs) == self._bounds.max_headers:
+        if len(self._pairs) == self._max_headers:
             raise HeadTooLarge(self._bounds.max_head_bytes)
         known = _KNOWN_NAMES.get(name) or name.decode("latin-1").lower()
         self._pairs.append((known, value.decode("latin-1").rstrip(" \t")))

@@ -137,13 +137,11 @@ class RestCall:
 
     def deadline(self, request: Request) -> Deadline:
         """When the call for a request that begins now must end. Raises InvalidArgument."""
-        seconds = headers.timeout_seconds_of(
-            request.headers, self._default_seconds, self._maximum_seconds
-        )
-        if "grpc-timeout" in request.headers:
-            # The caller's own time began with the head, and the body may have come late.
-            seconds -= request.received.waited_seconds
-        return Deadline.after(seconds)
+        seconds = headers.timeout_seconds_of(request.headers, self._maximum_seconds)
+        if seconds is None:
+            return Deadline.after(self._default_seconds)
+        # The caller's own time began with the head, and the body may have come late.
+        return Deadline.after(seconds - request.received.waited_seconds)
 
     def _body(self, request: Request) -> bytes:
         if request.received.is_too_large:  # where a body is not used, it has not arrived either

@@ -159,7 +159,7 @@ def http_request(
         method,
         path,
         query,
-        Headers((headers or {}).items()),
+        Headers(list((headers or {}).items())),
         client,
         scheme,
         body,
