@@ -2,8 +2,8 @@
 
 Guarantees: `expire` is called for each call that is still under way when its time comes, and not
 earlier. Calls that end before, which nearly all do, cost no timer of their own: their times are
-forgotten together when the timer runs or when most of the times kept are theirs. So the times
-kept are at most twice as many as the calls under way, and SPARE_COUNT more.
+forgotten together when the timer runs or when most of the times kept are theirs. So at most twice
+as many times as calls under way are kept, and SPARE_COUNT more, whenever one is added.
 
 A timer for each call would cost six times as much. For one event loop.
 """
