@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway_http.edge.callers import Caller, Kind
 from gateway_http.edge.edge import Edge
-from gateway_http.edge.headers import ids_of
+from gateway_http.edge.headers import authorization_of, ids_of
 from gateway_http.edge.rate_limits.limiter import UNLIMITED, Admission
 from gateway_http.errors import error_response
 from gateway_http.exchange import (
@@ -63,8 +63,15 @@ class Gateway:
         caller: Caller | None = None
         try:
             endpoint, variables = self._endpoint(request)
-            caller = await self._edge.caller_of(endpoint.limit_class, request)
-            routed = Request(request, variables, ids, caller.address)
+            caller = self._edge.known_caller(endpoint.limit_class, request)
+            if caller is None:
+                caller = await self._edge.caller_of(endpoint.limit_class, request)
+            authorization = (
+                request.headers.get("authorization")  # it was checked when it was verified
+                if caller.kind is Kind.PLAYER
+                else authorization_of(request.headers)
+            )
+            routed = Request(request, variables, ids, caller.address, authorization)
             if endpoint.limit_class is LimitClass.UNLIMITED:
                 response = await endpoint.answer(routed)
             else:

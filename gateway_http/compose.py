@@ -42,7 +42,7 @@ from gateway_http.transcoding.raw_parts import RawParts
 from gateway_http.transcoding.rest_call import RestCall
 from gateway_http.transcoding.router import Router
 from mesh.calls import SheddingCaller
-from mesh.identity.keys import PublicKeys
+from mesh.identity.keys import KnownKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +124,10 @@ def add_operations(
 def compose_edge(
     settings: GatewaySettings,
     metrics_registry: CollectorRegistry,
-    player_keys: PublicKeys,
+    player_keys: KnownKeys,
     clock: Callable[[], float] = time.time,
 ) -> Edge:
-    """As the settings have it. `player_keys` answer at once; `clock` gives seconds since 1970, as
-    other gateways' do."""
+    """As the settings have it. `clock` gives seconds since 1970, as other gateways' do."""
     refusals = Counter(
         "gateway_rate_limited",
         "Requests that a limit of one caller refused, by its name.",

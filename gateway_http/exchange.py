@@ -1,9 +1,9 @@
 """The types of a request and its response in the gateway."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol, overload
+from typing import NamedTuple, Protocol
 
 from mesh.errors import MeshError
 from mesh.tracing import trace_id_of
@@ -12,30 +12,24 @@ JSON = "application/json"
 HeaderList = list[tuple[str, str]]
 
 
-class Headers:
-    """The headers of a request, by lower-case name. Their bytes are read as Latin-1."""
+class Headers(dict[str, str]):
+    """The headers of a request: by lower-case name, the first of those with that name. Their bytes
+    are read as Latin-1."""
 
-    __slots__ = ("_first", "_pairs")
+    __slots__ = ("_pairs",)
 
-    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Names must be in lower case."""
-        self._pairs = list(pairs)
         # The first of several with one name wins, so it is written last.
-        self._first = dict(reversed(self._pairs))
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._first
-
-    @overload
-    def get(self, name: str, default: str) -> str: ...
-    @overload
-    def get(self, name: str, default: None = None) -> str | None: ...
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The value of the first header with that name."""
-        return self._first.get(name, default)
+        super().__init__(reversed(pairs))
+        self._pairs = pairs
 
     def get_all(self, name: str) -> list[str]:
         """The values of all headers with that name, in their order."""
+        if name not in self:
+            return []
+        if len(self) == len(self._pairs):
+            return [self[name]]
         return [value for each, value in self._pairs if each == name]
 
 
@@ -93,13 +87,15 @@ class Request(NamedTuple):
     """A request whose route is known.
 
     `received` is the request as it arrived. `variables` are the path's variables,
-    percent-decoded. `client_address` is the client's address without a port.
+    percent-decoded. `client_address` is the client's address without a port. `authorization` is
+    the Authorization header, or None when it is missing or cannot be a token.
     """
 
     received: HttpRequest
     variables: Mapping[str, str]
     ids: RequestIds
     client_address: str
+    authorization: str | None
 
     @property
     def headers(self) -> Headers:

@@ -34,8 +34,19 @@ class Callers:
     def __init__(self, token_keys: TokenKeys) -> None:
         self._token_keys = token_keys
 
+    def known(
+        self, limit_class: LimitClass, address: str, authorization: str | None
+    ) -> Caller | None:
+        """The caller of a route of that class, with its Authorization header; None if the header
+        must be checked first."""
+        if limit_class is not LimitClass.PLAYER:
+            return Caller(Kind.ADDRESS, address)
+        player = self._token_keys.known(authorization) if authorization else None
+        return None if player is None else Caller(Kind.PLAYER, address, player)
+
     async def of(self, limit_class: LimitClass, address: str, authorization: str | None) -> Caller:
-        """The caller of a route of that class. Tokens that public routes get are not verified."""
+        """The caller of a route of that class. `authorization` is a header that can be a token.
+        Tokens that public routes get are not verified."""
         if limit_class is not LimitClass.PLAYER:
             return Caller(Kind.ADDRESS, address)
         player = await self._token_keys.of(authorization) if authorization else None

@@ -87,6 +87,7 @@ class CallsInFlight:
         }
         self._count_refusal = count_refusal
         self._counts: dict[_Key, int] = {}
+        self._bounded = lru_cache(REMEMBERED_ADDRESSES)(self._find_bounded)
 
     @property
     def caller_count(self) -> int:
@@ -95,9 +96,8 @@ class CallsInFlight:
 
     def enter(self, caller: Caller) -> None:
         """Begins a call; pair it with `leave`. Raises TooManyCalls, and then counts nothing."""
-        keys, counts = _keys(caller), self._counts
-        for key, factor in keys:
-            bound = self._bounds[key[0]] * factor
+        keys, counts = self._bounded(caller), self._counts
+        for key, bound in keys:
             if counts.get(key, 0) >= bound:
                 self._count_refusal(key[0].value)
                 raise TooManyCalls(key[0], bound)
@@ -107,14 +107,17 @@ class CallsInFlight:
     def leave(self, caller: Caller) -> None:
         """Ends a call."""
         counts = self._counts
-        for key, _ in _keys(caller):
+        for key, _ in self._bounded(caller):
             if counts[key] > 1:
                 counts[key] -= 1
             else:
                 del counts[key]
 
+    def _find_bounded(self, caller: Caller) -> tuple[tuple[_Key, int], ...]:
+        """What a call counts for, and the bound of each."""
+        return tuple((key, self._bounds[key[0]] * factor) for key, factor in _keys(caller))
 
-@lru_cache(REMEMBERED_ADDRESSES)
+
 def _keys(caller: Caller) -> tuple[tuple[_Key, int], ...]:
     """What a call counts for, and by what the bound of that is multiplied."""
     keys: list[tuple[_Key, int]] = []

@@ -15,6 +15,7 @@ from mesh.addresses import REMEMBERED_ADDRESSES, canonical, networks_of
 Network = IPv4Network | IPv6Network
 MAX_HOPS = 32
 UNKNOWN = "unknown"
+FORWARDED_FOR = "x-forwarded-for"
 
 
 class ClientAddresses:
@@ -30,7 +31,7 @@ class ClientAddresses:
         address = canonical(peer.rpartition(":")[0].strip("[]"))
         if address is None:
             return UNKNOWN
-        if not self._trusted or not self._is_trusted(address):
+        if not self._trusted or FORWARDED_FOR not in headers or not self._is_trusted(address):
             return address
         for hop in _hops(headers):
             forwarded = canonical(hop)
@@ -65,7 +66,7 @@ def parse_networks(written: str) -> Sequence[Network]:
 
 def _hops(headers: Headers) -> Iterable[str]:
     """The forwarded addresses, the last one first."""
-    hops = [hop.strip() for each in headers.get_all("x-forwarded-for") for hop in each.split(",")]
+    hops = [hop.strip() for each in headers.get_all(FORWARDED_FOR) for hop in each.split(",")]
     for hop in reversed(hops[-MAX_HOPS:]):
         # Some proxies write a port too.
         host = hop.rpartition(":")[0] if hop.count(":") == 1 or hop.startswith("[") else hop

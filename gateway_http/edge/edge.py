@@ -40,6 +40,11 @@ class Edge:
         self._max_held = max_held
         self._held_count = 0
 
+    def known_caller(self, limit_class: LimitClass, request: HttpRequest) -> Caller | None:
+        """`caller_of`, if no token has to be verified for it; None otherwise."""
+        address = self.addresses.of(request.client, request.headers)
+        return self._callers.known(limit_class, address, request.headers.get("authorization"))
+
     async def caller_of(self, limit_class: LimitClass, request: HttpRequest) -> Caller:
         """Whom a request to a route of that class counts for."""
         address = self.addresses.of(request.client, request.headers)

@@ -53,15 +53,15 @@ def authorization_of(headers: Headers) -> str | None:
     return given if given.isascii() and given.isprintable() else None
 
 
-def timeout_seconds_of(headers: Headers, default_seconds: float, maximum_seconds: float) -> float:
-    """The timeout in Grpc-Timeout, such as 500m or 2S, capped at `maximum_seconds`;
-    `default_seconds` without the header.
+def timeout_seconds_of(headers: Headers, maximum_seconds: float) -> float | None:
+    """The timeout in Grpc-Timeout, such as 500m or 2S, capped at `maximum_seconds`; None without
+    the header.
 
     Raises InvalidArgument when it is malformed. Source: gRPC over HTTP/2, "Timeout".
     """
     given = headers.get("grpc-timeout")
     if given is None:
-        return default_seconds
+        return None
     match = _TIMEOUT.fullmatch(given)
     if match is None:
         raise InvalidArgument.of_field(
@@ -94,6 +94,8 @@ def idempotency_key_of(headers: Headers) -> str | None:
 
 def check_json(headers: Headers) -> None:
     """Raises UnsupportedMediaType unless the body is JSON. No Content-Type means JSON."""
+    if headers.get("content-type") == JSON and "content-encoding" not in headers:
+        return  # what nearly all clients send
     if headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaType
     media_type, *parameters = (headers.get("content-type") or JSON).lower().split(";")

@@ -8,16 +8,16 @@ CORS (the Fetch standard): a listed origin may read answers and send the API's h
 Credentials are never allowed, because players use tokens and not cookies.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.exchange import JSON, HeaderList, HttpRequest, Response
 
-ON_EVERY_ANSWER: HeaderList = [
+ON_EVERY_ANSWER: tuple[tuple[str, str], ...] = (
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("referrer-policy", "no-referrer"),
-]
+)
 DATA_POLICY = ("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
 PREFLIGHT_SECONDS = 600
 ALLOWED_HEADERS = (
@@ -36,22 +36,23 @@ class ResponseHeaders:
     ) -> None:
         self._origins = frozenset(origins)
         self._addresses = addresses
-        self._hsts = ("strict-transport-security", f"max-age={hsts_seconds}")
         self._has_hsts = hsts_seconds > 0
+        hsts = ("strict-transport-security", f"max-age={hsts_seconds}")
+        self._plain = {False: ON_EVERY_ANSWER, True: (*ON_EVERY_ANSWER, DATA_POLICY)}
+        self._secure = {is_json: (*plain, hsts) for is_json, plain in self._plain.items()}
 
-    def of(self, request: HttpRequest, response: Response) -> HeaderList:
+    def of(self, request: HttpRequest, response: Response) -> Sequence[tuple[str, str]]:
         """The headers of one answer."""
-        headers = list(ON_EVERY_ANSWER)
-        if response.content_type == JSON:
-            headers.append(DATA_POLICY)
-        if self._has_hsts and self._is_secure(request):
-            headers.append(self._hsts)
-        if self._origins:
-            headers.append(("vary", "origin"))
-            origin = request.headers.get("origin")
-            if origin in self._origins:
-                headers.append(("access-control-allow-origin", origin))
-                headers.append(("access-control-expose-headers", EXPOSED_HEADERS))
+        is_secure = self._has_hsts and self._is_secure(request)
+        headers = (self._secure if is_secure else self._plain)[response.content_type == JSON]
+        return (*headers, *self._cors(request)) if self._origins else headers
+
+    def _cors(self, request: HttpRequest) -> HeaderList:
+        headers = [("vary", "origin")]
+        origin = request.headers.get("origin")
+        if origin in self._origins:
+            headers.append(("access-control-allow-origin", origin))
+            headers.append(("access-control-expose-headers", EXPOSED_HEADERS))
         return headers
 
     def preflight(self, request: HttpRequest, allowed: str) -> HeaderList:

@@ -27,6 +27,19 @@ BODY_FRAMING = frozenset({"content-length", "transfer-encoding"})
 """The headers that say where a body ends."""
 
 
+_KNOWN_NAMES = {
+    spelling.encode(): name
+    for name in (
+        *("accept", "accept-encoding", "accept-language", "authorization", "connection"),
+        *("content-length", "content-type", "grpc-timeout", "host", "idempotency-key"),
+        *("if-none-match", "origin", "referer", "traceparent", "user-agent"),
+        *("x-forwarded-for", "x-forwarded-proto", "x-request-id"),
+    )
+    for spelling in (name, name.title())
+}
+"""The names of common headers in their common spellings, so that these are not decoded anew."""
+
+
 class Phase(Enum):
     """What has arrived of a request: nothing, a part of its head, a part of its body, or a part
     of a body that is too large."""
@@ -59,6 +72,7 @@ class RequestReader:
         self.awaits_continue = False
         self.phase = Phase.IDLE
         self._bounds = bounds
+        self._max_headers = bounds.max_headers
         self.client = client
         self._scheme = scheme
         self._clock = clock
@@ -156,9 +170,10 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._request is not None:
             return  # trailers are ignored
-        if len(self._pairs) == self._bounds.max_headers:
+        if len(self._pairs) == self._max_headers:
             raise HeadTooLarge(self._bounds.max_head_bytes)
-        self._pairs.append((name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")))
+        known = _KNOWN_NAMES.get(name) or name.decode("latin-1").lower()
+        self._pairs.append((known, value.decode("latin-1").rstrip(" \t")))
 
     def on_headers_complete(self) -> None:
         if self._is_in_new_head:

@@ -73,4 +73,4 @@ def inner(request: Request, path: str, query: str = "") -> Request:
     the client, so it gets what everybody may see."""
     received = request.received
     get = HttpRequest("GET", path, query, Headers(()), received.client, received.scheme)
-    return Request(get, {}, request.ids, request.client_address)
+    return Request(get, {}, request.ids, request.client_address, None)

@@ -154,6 +154,8 @@ def _pop(
 ) -> Iterator[tuple[str, Any]]:
     """Removes a field from the document. Gives the name that it had there and its value, unless
     it is missing or null. Adds to `faults` when it has both names."""
+    if field.name not in document and field.json_name not in document:
+        return
     keys = {field.name, field.json_name} & document.keys()
     if len(keys) > 1:
         faults.append(Fault(field.name, "must be given once"))

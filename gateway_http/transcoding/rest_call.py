@@ -5,7 +5,7 @@ carries the client's token, its trace, the fields of the method's request and th
 client address, and nothing else from the client. Every answer has the call's idempotency key.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from google.protobuf.message_factory import GetMessageClass
@@ -67,9 +67,9 @@ class RestCall:
         self._json_names = json_names_of(operation.request, operation.response)
         self._headers = _caching(operation)
 
-    async def answer(self, request: Request) -> Response:
+    def answer(self, request: Request) -> Coroutine[Any, Any, Response]:
         """Raises MeshError for a wrong request, and the errors of the service."""
-        return await self.answer_by(None, request)
+        return self.answer_by(None, request)
 
     async def answer_by(self, deadline: Deadline | None, request: Request) -> Response:
         """`answer`, by a deadline that began before; None for that of the request.
@@ -123,9 +123,8 @@ class RestCall:
             CLIENT_ADDRESS: request.client_address,
             TRACEPARENT: request.ids.traceparent,
         }
-        authorization = headers.authorization_of(request.headers)
-        if authorization is not None:
-            metadata[AUTHORIZATION] = authorization
+        if request.authorization is not None:
+            metadata[AUTHORIZATION] = request.authorization
         elif self._needs_token:
             missing = request.headers.get("authorization") is None
             raise Unauthenticated(
@@ -138,13 +137,11 @@ class RestCall:
 
     def deadline(self, request: Request) -> Deadline:
         """When the call for a request that begins now must end. Raises InvalidArgument."""
-        seconds = headers.timeout_seconds_of(
-            request.headers, self._default_seconds, self._maximum_seconds
-        )
-        if "grpc-timeout" in request.headers:
-            # The caller's own time began with the head, and the body may have come late.
-            seconds -= request.received.waited_seconds
-        return Deadline.after(seconds)
+        seconds = headers.timeout_seconds_of(request.headers, self._maximum_seconds)
+        if seconds is None:
+            return Deadline.after(self._default_seconds)
+        # The caller's own time began with the head, and the body may have come late.
+        return Deadline.after(seconds - request.received.waited_seconds)
 
     def _body(self, request: Request) -> bytes:
         if request.received.is_too_large:  # where a body is not used, it has not arrived either

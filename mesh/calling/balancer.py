@@ -190,13 +190,19 @@ class Balancer:
         id = member.instance.id
         number = tries.attempt_counts.get(id, 0) + 1
         tries.attempt_counts[id] = number
-        is_last = not any(
-            other is not member and _is_ready(other, tries, now) for other in self._members.values()
-        )
+        is_last = self._is_last(member, tries, now)
         serial = member.breaker.begin()
         tries.last_id = id
         return Attempt(member.instance, number, is_last, tries, member.breaker, serial, now)
 
+    def _is_last(self, member: _Member, tries: Tries, now: float) -> bool:
+        for other in self._members.values():
+            if other is not member and _is_ready(other, tries, now):
+                return False
+        return True
+
 
 def _is_ready(member: _Member, tries: Tries, now: float) -> bool:
-    return member.instance.id not in tries.failed_on and member.breaker.admits(now)
+    if tries.failed_on and member.instance.id in tries.failed_on:
+        return False
+    return not member.breaker.is_tripped or member.breaker.admits(now)

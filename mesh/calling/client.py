@@ -198,9 +198,17 @@ class ServiceClient:
         # Stands if the caller cancels: a cancellation says nothing about the instance.
         result = AttemptResult.GIVEN_UP
         try:
+            address, deadline = attempt.instance.address, sending.deadline
             if attempt.number > 1:
-                await self._pause_before(attempt, sending.deadline)
-            response = await self._send(attempt, sending)
+                await self._pause_before(attempt, deadline)
+            timeout_seconds = self._timeout_seconds(attempt, deadline)
+            if not sending.config.repeats:
+                # Once the request is written it cannot be retried, so connect first.
+                await self._transport.connect(address, timeout_seconds)
+                timeout_seconds = deadline.remaining_seconds()
+            response = await self._transport.call(
+                address, sending.method, sending.request, sending.metadata, timeout_seconds
+            )
             result = AttemptResult.ANSWERED
             return response
         except MeshError as error:
@@ -212,18 +220,11 @@ class ServiceClient:
         finally:
             self._report(attempt, result)
 
-    async def _send(self, attempt: Attempt, sending: _Sending) -> bytes:
-        address = attempt.instance.address
-        timeout_seconds = sending.deadline.remaining_seconds()
-        if not attempt.is_last:
-            timeout_seconds = min(self._attempt_timeout_seconds, timeout_seconds / 2)
-        if not sending.config.repeats:
-            # Once the request is written it cannot be retried, so connect first.
-            await self._transport.connect(address, timeout_seconds)
-            timeout_seconds = sending.deadline.remaining_seconds()
-        return await self._transport.call(
-            address, sending.method, sending.request, sending.metadata, timeout_seconds
-        )
+    def _timeout_seconds(self, attempt: Attempt, deadline: Deadline) -> float:
+        left_seconds = deadline.remaining_seconds()
+        if attempt.is_last:
+            return left_seconds
+        return min(self._attempt_timeout_seconds, left_seconds / 2)
 
     async def _pause_before(self, attempt: Attempt, deadline: Deadline) -> None:
         jittered_seconds = PAUSES_SECONDS[attempt.number] * (1 - self._jitter() / 2)

@@ -67,7 +67,7 @@ HasEnded = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class _Verified:
+class Verified:
     """A verified token. `key` verified it; `expires_at` is in seconds since 1970. `session_id`
     is empty for a service."""
 
@@ -104,7 +104,7 @@ class Authenticator:
         self._has_ended = has_ended
         self._clock = clock
         self._max_remembered = max_remembered
-        self._verified: OrderedDict[tuple[Access, str], _Verified] = OrderedDict()
+        self._verified: OrderedDict[tuple[Access, str], Verified] = OrderedDict()
 
     async def authenticate(self, metadata: Metadata, rule: Rule) -> Identity:
         """The identity of the caller of a method with that rule.
@@ -131,6 +131,11 @@ class Authenticator:
             raise _wrong_caller(rule, identity.name)
         return identity
 
+    async def verify(self, metadata: Metadata, rule: Rule) -> Verified:
+        """The token of the caller of a method with that rule, verified anew. Raises as
+        `authenticate` does, but checks neither the session nor who the rule admits."""
+        return await self._verify(_bearer(metadata, self._service, rule), rule)
+
     async def is_member(self, metadata: Metadata) -> bool:
         """Whether a known service or an operator calls a method that is open to all."""
         if AUTHORIZATION not in metadata:
@@ -141,7 +146,7 @@ class Authenticator:
             return False
         return True
 
-    async def _is_valid_still(self, verified: _Verified, access: Access) -> bool:
+    async def _is_valid_still(self, verified: Verified, access: Access) -> bool:
         """Whether a token that was verified before has not expired, and its key is known."""
         if verified.expires_at <= self._clock():
             return False
@@ -150,7 +155,7 @@ class Authenticator:
         found = self._service_keys(verified.kid)
         return found is not None and found.key is verified.key
 
-    async def _verified_now(self, token: str, rule: Rule) -> _Verified:
+    async def _verified_now(self, token: str, rule: Rule) -> Verified:
         verified = await self._verify(token, rule)
         self._verified[rule.access, token] = verified
         if len(self._verified) > self._max_remembered:
@@ -165,7 +170,7 @@ class Authenticator:
         found = self._service_keys(kid)
         return None if found is None else (found.key, found.service)
 
-    async def _verify(self, token: str, rule: Rule) -> _Verified:
+    async def _verify(self, token: str, rule: Rule) -> Verified:
         audience = self._audiences[rule.access]
         try:
             kid = jwt.get_unverified_header(token).get("kid")
@@ -181,11 +186,11 @@ class Authenticator:
         subject, session_id, expires_at = self._claims(token, key, audience)
         if rule.access is Access.PLAYER:
             player = Player(_uuid("sub", subject))
-            return _Verified(player, _uuid("sid", session_id), expires_at, kid, key)
+            return Verified(player, _uuid("sid", session_id), expires_at, kid, key)
         lives_too_long = expires_at > self._clock() + SERVICE_TOKEN_SECONDS + MAX_CLOCK_SKEW_SECONDS
         if subject != service or lives_too_long:
             raise _invalid()
-        return _Verified(Service(service), "", expires_at, kid, key)
+        return Verified(Service(service), "", expires_at, kid, key)
 
     def _claims(
         self, token: str, key: Ed25519PublicKey, audience: str

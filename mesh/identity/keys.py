@@ -17,6 +17,10 @@ PublicKeys = Callable[[str], Awaitable[Ed25519PublicKey | None]]
 a key is no longer accepted once this stops returning it."""
 
 
+KnownKeys = Callable[[str], Ed25519PublicKey | None]
+"""Like PublicKeys, among keys that are there already."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceKey:
     """A public key and the one service that it belongs to."""
@@ -56,6 +60,11 @@ def fixed_keys(*keys: Ed25519PublicKey) -> PublicKeys:
         return by_id.get(kid)
 
     return find
+
+
+def fixed_known_keys(*keys: Ed25519PublicKey) -> KnownKeys:
+    """KnownKeys over a fixed set of keys."""
+    return {key_id(key): key for key in keys}.get
 
 
 def fixed_service_keys(keys: Mapping[str, Ed25519PublicKey]) -> ServiceKeys:

@@ -27,8 +27,8 @@ ValueError if the response is no key set. It must have a timeout of its own."""
 
 
 class PublishedKeys:
-    """`find` and `find_fetched` are `mesh.identity.keys.PublicKeys`. Use it in one event loop
-    only."""
+    """`find` is `mesh.identity.keys.PublicKeys`, and `find_fetched` is `KnownKeys`. Use it in one
+    event loop only."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class PublishedKeys:
             )
         return self._keys.get(kid)
 
-    async def find_fetched(self, kid: str) -> Ed25519PublicKey | None:
-        """The key with that id among those that were fetched last. Answers at once."""
+    def find_fetched(self, kid: str) -> Ed25519PublicKey | None:
+        """The key with that id among those that were fetched last."""
         return self._keys.get(kid)
 
     async def keep_fetching(self) -> None:

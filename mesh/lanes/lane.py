@@ -26,6 +26,7 @@ import structlog
 from mesh.calling.transport import ConnectionBroken, NoAnswer
 from mesh.calls import Metadata
 from mesh.errors import MeshError
+from mesh.lanes.expiries import Expiries
 from mesh.lanes.limits import MAX_UNSENT_BYTES, MAX_UNSENT_CALLS, LaneFull, checked_call_size
 from mesh.lanes.liveness import HELD_UP_SECONDS, LOOK_SECONDS, Liveness
 from mesh.lanes.outbox import Outbox
@@ -46,7 +47,6 @@ class _Call:
     metadata: Metadata
     expires_at: float
     outcome: "asyncio.Future[bytes | MeshError]"
-    timer: asyncio.TimerHandle | None = None
     has_waited_longer: bool = False
 
 
@@ -74,6 +74,7 @@ class Lane:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._calls: dict[int, _Call] = {}
+        self._expiries = Expiries(self._calls.keys(), self._expire, clock)
         self._unsent: Outbox[_Call] = Outbox()
         self._cancelled_ids: list[int] = []
         self._last_id = 0
@@ -116,7 +117,7 @@ class Lane:
         self._calls[call_id] = call
         self._unsent.put(call_id, call, size_bytes)
         self._news.set()
-        call.timer = self._loop.call_later(timeout_seconds, self._expire, call)
+        self._expiries.add(call_id, expires_at)
         if self._looking is None:
             self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
         try:
@@ -124,8 +125,6 @@ class Lane:
         except asyncio.CancelledError:
             self._withdraw(call)
             raise
-        finally:
-            call.timer.cancel()
         if isinstance(reply, MeshError):
             raise reply
         return reply
@@ -136,17 +135,16 @@ class Lane:
         self._writing.cancel()
         await asyncio.wait((self._reading, self._writing))
 
-    def _expire(self, call: _Call) -> None:
+    def _expire(self, call_id: int) -> None:
+        call = self._calls[call_id]
         late_seconds = self._clock() - call.expires_at
-        if call.outcome.done():
+        if call.outcome.done():  # its task was cancelled, and is about to withdraw it
             return
-        if late_seconds < 0:  # a uvloop timer may fire a millisecond early
-            call.timer = self._loop.call_later(0.001 - late_seconds, self._expire, call)
-        elif late_seconds > HELD_UP_SECONDS and not call.has_waited_longer:
+        if late_seconds > HELD_UP_SECONDS and not call.has_waited_longer:
             # The process stood still. The reply may be in the socket, so let the reader run.
             # This happens once for each call, so that the wait stays bounded.
             call.has_waited_longer = True
-            call.timer = self._loop.call_later(READING_SECONDS, self._expire, call)
+            self._expiries.add(call_id, self._clock() + READING_SECONDS)
         else:
             was_sent = self._withdraw(call)
             # A late timer is no evidence of silence: the delay was on this side.
@@ -262,6 +260,7 @@ class Lane:
         for call in self._calls.values():
             _break(call, was_sent=True)
         self._calls.clear()
+        self._expiries.close()
         self._on_end()
 
 

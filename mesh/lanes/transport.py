@@ -6,7 +6,7 @@ mesh.calling.unary.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
 from typing import Any
 
@@ -114,6 +114,18 @@ class _Connection:
         log.error("refuse_lane", target=self._address, code=error.code().name)
 
 
+async def _open_and_call(
+    connection: _Connection,
+    method: str,
+    request: bytes,
+    metadata: Metadata,
+    timeout_seconds: float,
+) -> bytes:
+    deadline = Deadline.after(timeout_seconds)
+    lane = await connection.opened(timeout_seconds)
+    return await lane.call(method, request, metadata, deadline.remaining_seconds())
+
+
 class LaneTransport:
     """A `mesh.calling.transport.Transport`. Use it in one event loop only."""
 
@@ -136,21 +148,19 @@ class LaneTransport:
     async def connect(self, address: str, timeout_seconds: float) -> None:
         await self._connections.to(address).opened(timeout_seconds)
 
-    async def call(
+    def call(
         self,
         address: str,
         method: str,
         request: bytes,
         metadata: Metadata,
         timeout_seconds: float,
-    ) -> bytes:
+    ) -> Coroutine[Any, Any, bytes]:
         connection = self._connections.to(address)
         lane = connection.lane
-        if lane is None:
-            deadline = Deadline.after(timeout_seconds)
-            lane = await connection.opened(timeout_seconds)
-            timeout_seconds = deadline.remaining_seconds()
-        return await lane.call(method, request, metadata, timeout_seconds)
+        if lane is not None:  # without a coroutine of its own around that of the lane
+            return lane.call(method, request, metadata, timeout_seconds)
+        return _open_and_call(connection, method, request, metadata, timeout_seconds)
 
     @property
     def connected_addresses(self) -> frozenset[str]:

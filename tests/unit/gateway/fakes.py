@@ -25,11 +25,11 @@ from gateway_http.transcoding.router import Router
 from mesh.calls import Metadata
 from mesh.contract.instances import Instance
 from mesh.deadlines import Deadline
-from mesh.identity.keys import PublicKeys, fixed_keys
+from mesh.identity.keys import KnownKeys, fixed_known_keys
 from protos import DESCRIPTORS
 
 NO_MEMBERS = Members(None)
-NO_KEYS = fixed_keys()
+NO_KEYS = fixed_known_keys()
 LIMITS = Limits(max_body_bytes=64 * 1024, deadline_seconds=10.0)
 
 
@@ -159,7 +159,7 @@ def http_request(
         method,
         path,
         query,
-        Headers((headers or {}).items()),
+        Headers(list((headers or {}).items())),
         client,
         scheme,
         body,
@@ -178,7 +178,7 @@ def edge_of(
     addresses: ClientAddresses,
     response_headers: ResponseHeaders,
     *,
-    player_keys: PublicKeys = NO_KEYS,
+    player_keys: KnownKeys = NO_KEYS,
     clock: Callable[[], float] = time.time,
     limiter: RateLimiter | None = None,
     calls_in_flight: CallsInFlight | None = None,

@@ -15,7 +15,7 @@ from gateway_http.edge.client_address import ClientAddresses
 from gateway_http.edge.refusal_pace import FREE_REFUSALS, RefusalPace
 from gateway_http.edge.response_headers import ResponseHeaders
 from mesh.errors import Unauthenticated
-from mesh.identity.keys import fixed_keys
+from mesh.identity.keys import fixed_known_keys
 from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 from tests.unit.gateway.fakes import (
     Answer,
@@ -51,7 +51,7 @@ class Crowded:
             edge=edge_of(
                 addresses,
                 ResponseHeaders((), addresses, hsts_seconds=0),
-                player_keys=fixed_keys(KEY.public_key()),
+                player_keys=fixed_known_keys(KEY.public_key()),
                 clock=lambda: NOW,
                 calls_in_flight=CallsInFlight(
                     CallBounds(OF_PLAYER, OF_ADDRESS, OF_PLAYERS, OF_NETWORK),

@@ -73,12 +73,12 @@ async def test_many_callers_at_once_are_one_fetch(
 async def test_keys_that_were_fetched_are_found_without_a_fetch(
     keys: PublishedKeys, publisher: Publisher, clock: Clock
 ) -> None:
-    assert await keys.find_fetched("a") is None
+    assert keys.find_fetched("a") is None
     assert publisher.asked_count == 0
     assert await keys.find("a") == KEY
     publisher.keys, clock.now = Unavailable("away"), clock.now + RETRY_SECONDS
-    assert await keys.find_fetched("a") == KEY
-    assert await keys.find_fetched("made-up") is None
+    assert keys.find_fetched("a") == KEY
+    assert keys.find_fetched("made-up") is None
     assert publisher.asked_count == 1
 
 

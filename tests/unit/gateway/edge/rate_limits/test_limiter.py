@@ -20,7 +20,7 @@ from gateway_http.edge.response_headers import ResponseHeaders
 from gateway_http.edge.token_keys import TokenKeys
 from gateway_http.exchange import LimitClass
 from mesh.errors import Unauthenticated, Unavailable
-from mesh.identity.keys import fixed_keys
+from mesh.identity.keys import fixed_known_keys
 from mesh.identity.tokens import PLAYER_AUDIENCE, TokenSigner
 from tests.unit.gateway.fakes import (
     Answer,
@@ -37,13 +37,14 @@ PLAYER_QUOTA, SIGN_IN_QUOTA, ADDRESS_QUOTA = 3, 2, 8
 
 
 NOW = 1_700_000_000.0
+LIFETIME_SECONDS = 900
 SIGNING_KEY = Ed25519PrivateKey.generate()
 PLAYERS = {name: str(uuid4()) for name in "pqabc"}
 
 
 def token(player: str, key: Ed25519PrivateKey = SIGNING_KEY, *, age: float = 0.0) -> dict[str, str]:
     """The header of a token of that player, as long ago as `age` says; each one differs."""
-    signer = TokenSigner(key, PLAYER_AUDIENCE, 900, lambda: NOW - age)
+    signer = TokenSigner(key, PLAYER_AUDIENCE, LIFETIME_SECONDS, lambda: NOW - age)
     return {"authorization": f"Bearer {signer.sign(PLAYERS[player], sid=str(uuid4()))}"}
 
 
@@ -58,7 +59,7 @@ class Limited:
     def __init__(self, caller: FakeCaller | None = None) -> None:
         addresses = ClientAddresses(parse_networks("127.0.0.0/8"))
         self.refused: list[str] = []
-        keys = fixed_keys(SIGNING_KEY.public_key())
+        keys = fixed_known_keys(SIGNING_KEY.public_key())
         limiter = RateLimiter(
             {
                 LimitClass.ADDRESS: _counters(ADDRESS, ADDRESS_QUOTA),
@@ -228,33 +229,43 @@ async def test_clients_behind_a_trusted_proxy_are_distinguished() -> None:
 
 async def test_a_token_that_was_forgotten_is_verified_again() -> None:
     asked: list[str] = []
-    find = fixed_keys(SIGNING_KEY.public_key())
+    find = fixed_known_keys(SIGNING_KEY.public_key())
 
-    async def counting(kid: str) -> Ed25519PublicKey | None:
+    def counting(kid: str) -> Ed25519PublicKey | None:
         asked.append(kid)
-        return await find(kid)
+        return find(kid)
 
     token_keys = TokenKeys(counting, clock=lambda: NOW, max_tokens=2)
     headers = {player: token(player)["authorization"] for player in "abc"}
     for player, header in [*headers.items(), ("a", headers["a"])]:
+        assert token_keys.known(header) is None
         assert await token_keys.of(header) == f"player:{PLAYERS[player]}"
     assert len(asked) == 4
+    assert token_keys.known(headers["a"]) == f"player:{PLAYERS['a']}"
+
+
+async def test_a_known_token_is_known_no_longer_once_it_has_expired() -> None:
+    now = NOW
+    token_keys = TokenKeys(fixed_known_keys(SIGNING_KEY.public_key()), clock=lambda: now)
+    header = token("p")["authorization"]
+    assert await token_keys.of(header) == token_keys.known(header) == f"player:{PLAYERS['p']}"
+    now += LIFETIME_SECONDS
+    assert token_keys.known(header) is None
+    assert await token_keys.of(header) is None
 
 
 async def test_a_token_counts_for_nobody_once_its_key_is_withdrawn() -> None:
     key: Ed25519PublicKey | None = SIGNING_KEY.public_key()
 
-    async def find(_kid: str) -> Ed25519PublicKey | None:
-        return key
-
-    token_keys = TokenKeys(find, clock=lambda: NOW)
+    token_keys = TokenKeys(lambda _kid: key, clock=lambda: NOW)
     header = token("p")["authorization"]
     assert await token_keys.of(header) == f"player:{PLAYERS['p']}"
     key = None
+    assert token_keys.known(header) is None
     assert await token_keys.of(header) is None
 
 
 @pytest.mark.parametrize("authorization", ["Bearer x", "Bearer a.b.c", "Basic eA==", "Bearer"])
 async def test_a_header_without_a_token_names_nobody(authorization: str) -> None:
-    token_keys = TokenKeys(fixed_keys(SIGNING_KEY.public_key()), clock=lambda: NOW)
+    token_keys = TokenKeys(fixed_known_keys(SIGNING_KEY.public_key()), clock=lambda: NOW)
     assert await token_keys.of(authorization) is None
