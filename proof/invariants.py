@@ -89,6 +89,10 @@ CHECKS_OF_ACCOUNT = {
     """,
 }
 CHECKS_OF_GACHA = {
+    "an item has its pull": """
+        SELECT pull_id, position FROM pull_item LEFT JOIN pull USING (pull_id)
+        WHERE pull.count IS NULL
+    """,
     "a pull has as many items as were paid for": """
         SELECT pull_id, count FROM pull LEFT JOIN pull_item USING (pull_id)
         GROUP BY pull_id, count HAVING count(item_id) <> count
