@@ -62,8 +62,7 @@ def uniform_below(bound: int, random_bytes: RandomBytes) -> int:
     assert bound > 0, "bound must be at least 1"
     if bound == 1:
         return 0
-    byte_count = ((bound - 1).bit_length() + 7) // 8
-    limit = (256**byte_count // bound) * bound
+    byte_count, limit = _bytes_and_limit(bound)
     for _ in range(MAX_ATTEMPTS):
         drawn = random_bytes(byte_count)
         assert len(drawn) == byte_count, "the source must return the requested number of bytes"
@@ -71,3 +70,10 @@ def uniform_below(bound: int, random_bytes: RandomBytes) -> int:
         if value < limit:
             return value % bound
     raise RuntimeError("The source of random bytes repeats itself; replace it.")
+
+
+@lru_cache(maxsize=1024)
+def _bytes_and_limit(bound: int) -> tuple[int, int]:
+    """The fewest bytes that can hold the bound, and its last whole multiple in them."""
+    byte_count = ((bound - 1).bit_length() + 7) // 8
+    return byte_count, (256**byte_count // bound) * bound
