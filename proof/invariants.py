@@ -23,6 +23,22 @@ CHECKS_OF_ACCOUNT = {
         LEFT JOIN ledger USING (user_id)
         GROUP BY user_id, balance, debt HAVING balance - debt <> coalesce(sum(amount), 0)
     """,
+    "entries are numbered without a gap, and each follows from the one before it": """
+        SELECT user_id, number FROM (
+            SELECT user_id, number, balance_after - debt_after - amount AS net_before,
+                   row_number() OVER entries AS due_number,
+                   lag(balance_after - debt_after, 1, 0::bigint) OVER entries AS due_net
+            FROM ledger WINDOW entries AS (PARTITION BY user_id ORDER BY number)
+        ) AS entry WHERE number <> due_number OR net_before <> due_net
+    """,
+    "a wallet is what its newest entry left": """
+        SELECT wallet.user_id, entry_count FROM wallet LEFT JOIN (
+            SELECT DISTINCT ON (user_id) user_id, number, balance_after, debt_after
+            FROM ledger ORDER BY user_id, number DESC
+        ) AS newest USING (user_id)
+        WHERE (entry_count, balance, debt)
+            <> (coalesce(number, 0), coalesce(balance_after, 0), coalesce(debt_after, 0))
+    """,
     "a balance and a debt are never negative, and never both above zero": """
         SELECT user_id, balance, debt FROM wallet
         WHERE balance < 0 OR debt < 0 OR (balance > 0 AND debt > 0)
@@ -73,6 +89,10 @@ CHECKS_OF_ACCOUNT = {
     """,
 }
 CHECKS_OF_GACHA = {
+    "an item has its pull": """
+        SELECT pull_id, position FROM pull_item LEFT JOIN pull USING (pull_id)
+        WHERE pull.count IS NULL
+    """,
     "a pull has as many items as were paid for": """
         SELECT pull_id, count FROM pull LEFT JOIN pull_item USING (pull_id)
         GROUP BY pull_id, count HAVING count(item_id) <> count

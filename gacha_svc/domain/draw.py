@@ -5,7 +5,7 @@ fixed: the rarity, then the featured share if the rarity has one, then the item.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gacha_svc.domain.banners import Item
 from gacha_svc.domain.field_types import CERTAIN_PPM
@@ -16,8 +16,7 @@ from gacha_svc.domain.rates import guaranteed_weights, rarity_weights
 from gacha_svc.domain.terms import RarityRule, Terms
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnItem:
+class DrawnItem(NamedTuple):
     """One item of a pull, with the effect of pity and guarantees on it."""
 
     item: Item

@@ -5,13 +5,12 @@ keeps it when one banner follows another. A rarity's count restarts when that ra
 one is drawn, so `since_super_rare` never exceeds `since_ultra_rare`.
 """
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from gacha_svc.domain.rarities import Rarity
 
 
-@dataclass(frozen=True, slots=True)
-class Pity:
+class Pity(NamedTuple):
     """Pity before a pull; `Pity()` is for a player without pulls.
 
     Five columns: two counts of pulls, at least 0, and for each rarity whether its next item is
@@ -47,7 +46,7 @@ class Pity:
     def with_guarantee(self, rarity: Rarity, guaranteed: bool) -> "Pity":
         """The pity with this rarity's guarantee set or used."""
         if rarity is Rarity.ULTRA_RARE:
-            return replace(self, ultra_rare_guaranteed=guaranteed)
+            return self._replace(ultra_rare_guaranteed=guaranteed)
         if rarity is Rarity.SUPER_RARE:
-            return replace(self, super_rare_guaranteed=guaranteed)
-        return replace(self, rare_guaranteed=guaranteed)
+            return self._replace(super_rare_guaranteed=guaranteed)
+        return self._replace(rare_guaranteed=guaranteed)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from gacha_svc.domain.banners import Banner, Item
 from gacha_svc.domain.draw import DrawnItem
@@ -9,8 +10,7 @@ from gacha_svc.domain.odds.next_pull import RarityAhead
 from gacha_svc.domain.pity import Pity
 
 
-@dataclass(frozen=True, slots=True)
-class Debit:
+class Debit(NamedTuple):
     """The account's part of a pull."""
 
     user_id: str
@@ -28,8 +28,7 @@ class Draw:
     odds_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class PulledItem:
+class PulledItem(NamedTuple):
     """One item of a pull, with its name at the time."""
 
     item_id: int
@@ -37,12 +36,15 @@ class PulledItem:
     rarity: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pull:
-    """A completed draw: its items, with the pull's id."""
+class Pull(NamedTuple):
+    """A completed draw: its items, with the pull's id, and the pity of that kind after it."""
 
     pull_id: str
     draw: Draw
+    kind: str
+    seed: str
+    """What it was drawn by, a UUID."""
+    pity_after: Pity
     items: tuple[DrawnItem, ...]
 
 

@@ -1,24 +1,26 @@
 """Random bytes that follow from a seed, and unbiased choices from any source of random bytes."""
 
-import hmac
 from collections.abc import Callable
 from functools import lru_cache
-from uuid import UUID
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 RandomBytes = Callable[[int], bytes]
 """Returns that many random bytes, such as `secrets.token_bytes`."""
 
-RandomOf = Callable[[UUID], RandomBytes]
-"""Returns the source of the draw that has this seed."""
+RandomOf = Callable[[str], RandomBytes]
+"""Returns the source of the draw that has this seed, a UUID."""
 
 SECRET_PURPOSE = "gacha_svc draws"
 """The purpose under which the secret of all draws follows from gacha_svc's key."""
 
+SEED_BYTES = 16
 MAX_ATTEMPTS = 256
 """A sound source is refused 256 times in a row with a probability below 2**-256."""
 
 
-def seeded(secret: bytes, seed: UUID) -> RandomBytes:
+def seeded(secret: bytes, seed: str) -> RandomBytes:
     """A source whose bytes follow from the secret and the seed, and from nothing else.
 
     Without the secret they look like random bytes, also to somebody who knows the seed. The bytes
@@ -26,6 +28,8 @@ def seeded(secret: bytes, seed: UUID) -> RandomBytes:
 
         items, pity = draw(banner, items_by_id, pity, 10, seeded(secret, seed))
     """
+    seed_bytes = bytes.fromhex(seed.replace("-", ""))
+    assert len(seed_bytes) == SEED_BYTES, "a seed is a UUID"
     left = b""
     block_count = 0
 
@@ -34,8 +38,8 @@ def seeded(secret: bytes, seed: UUID) -> RandomBytes:
         while len(left) < count:
             block_count += 1
             code = _keyed(secret).copy()
-            code.update(block_count.to_bytes(4, "big") + seed.bytes)
-            left += code.digest()
+            code.update(block_count.to_bytes(4, "big") + seed_bytes)
+            left += code.finalize()
         drawn, left = left[:count], left[count:]
         return drawn
 
@@ -43,9 +47,9 @@ def seeded(secret: bytes, seed: UUID) -> RandomBytes:
 
 
 @lru_cache(maxsize=4)
-def _keyed(secret: bytes) -> hmac.HMAC:
-    """HMAC-SHA256 with this key, of nothing yet. A copy costs a third of a new one."""
-    return hmac.new(secret, digestmod="sha256")
+def _keyed(secret: bytes) -> HMAC:
+    """HMAC-SHA256 with this key, of nothing yet. A copy costs a fraction of a new one."""
+    return HMAC(secret, SHA256())
 
 
 def uniform_below(bound: int, random_bytes: RandomBytes) -> int:
@@ -58,8 +62,7 @@ def uniform_below(bound: int, random_bytes: RandomBytes) -> int:
     assert bound > 0, "bound must be at least 1"
     if bound == 1:
         return 0
-    byte_count = ((bound - 1).bit_length() + 7) // 8
-    limit = (256**byte_count // bound) * bound
+    byte_count, limit = _bytes_and_limit(bound)
     for _ in range(MAX_ATTEMPTS):
         drawn = random_bytes(byte_count)
         assert len(drawn) == byte_count, "the source must return the requested number of bytes"
@@ -67,3 +70,10 @@ def uniform_below(bound: int, random_bytes: RandomBytes) -> int:
         if value < limit:
             return value % bound
     raise RuntimeError("The source of random bytes repeats itself; replace it.")
+
+
+@lru_cache(maxsize=1024)
+def _bytes_and_limit(bound: int) -> tuple[int, int]:
+    """The fewest bytes that can hold the bound, and its last whole multiple in them."""
+    byte_count = ((bound - 1).bit_length() + 7) // 8
+    return byte_count, (256**byte_count // bound) * bound

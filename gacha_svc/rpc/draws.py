@@ -4,7 +4,6 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
 from gacha_svc.domain.pulls import Draw, PulledItem
-from gacha_svc.rpc.pulls import item_messages
 from mesh.contract.identifiers import checked_uuid
 from mesh.errors import InvalidArgument
 from protos.gacha.v1 import gacha_pb2 as pb
@@ -23,4 +22,7 @@ def decode_draw(body: AnyMessage) -> Draw:
 
 def encode_draw_result(items: tuple[PulledItem, ...]) -> Message:
     """The result in a YES vote."""
-    return pb.DrawResult(items=item_messages(items))
+    result = pb.DrawResult()
+    for item in items:
+        result.items.add(item_id=item.item_id, name=item.name, rarity=item.rarity)
+    return result

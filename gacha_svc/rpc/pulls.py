@@ -1,8 +1,6 @@
 """gacha.v1.GachaService: proto to domain and back."""
 
-from collections.abc import Iterable
-
-from gacha_svc.domain.pulls import BannerPity, PulledItem, PullRecord
+from gacha_svc.domain.pulls import BannerPity, PullRecord
 from gacha_svc.use_cases.pulls import Pulls
 from mesh.serving.dispatch import Call
 from protos.gacha.v1 import gacha_pb2 as pb
@@ -19,7 +17,11 @@ class GachaRpc:
         items = await self._pulls.pull(
             call.user_id, request.banner_id, count, request.idempotency_key, call.deadline
         )
-        return pb.PullResponse(pulled_items=item_messages(items))
+        response = pb.PullResponse()
+        add = response.pulled_items.add
+        for item in items:
+            add(item_id=item.item_id, name=item.name, rarity=item.rarity)
+        return response
 
     async def get_inventory(
         self, request: pb.GetInventoryRequest, call: Call
@@ -46,13 +48,6 @@ class GachaRpc:
         return pb.ListPullsResponse(
             pulls=[_record(pull) for pull in pulls], next_page_token=next_page_token
         )
-
-
-def item_messages(items: Iterable[PulledItem]) -> list[pb.PulledItem]:
-    """The items, in the order in which they were drawn."""
-    return [
-        pb.PulledItem(item_id=item.item_id, name=item.name, rarity=item.rarity) for item in items
-    ]
 
 
 def _pity(of_banner: BannerPity) -> pb.BannerPity:

@@ -5,7 +5,6 @@ Every function runs in the caller's transaction, by its cursor.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from uuid import UUID
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -31,8 +30,8 @@ class Locked:
 
     revision: int
     pities: Mapping[PityKey, Pity]
-    seeds: Mapping[PityKey, UUID]
-    """What the next draw of each pity follows from."""
+    seeds: Mapping[PityKey, str]
+    """What the next draw of each pity follows from, a UUID."""
     draw_counts: Mapping[CountKey, int]
     """A ten-pull is ten draws. Without those of a player of whom another pull is under way."""
     is_row_missing: bool
@@ -49,17 +48,21 @@ def lock(
     """Locks the free rows without waiting, and then reads which of the pulls were done. One
     round trip."""
     cursor.execute(
-        "SELECT revision, pities, seeds, counts, is_row_missing, done"
+        "SELECT revision, is_row_missing, done, counts, held_user_ids, held_kinds, seeds,"
+        " ultra_rare_counts, super_rare_counts,"
+        " ultra_rare_guarantees, super_rare_guarantees, rare_guarantees"
         " FROM lock_draws(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[], %s::text[])",
         [array_of_plain(pull_ids), *_key_columns(pities), *_key_columns(counts)],
     )
     row = cursor.fetchone()
     assert row is not None, "the function gives one row"
-    revision, found, seeds, counted, is_row_missing, done = row
+    revision, is_row_missing, done, counted, *columns = row
+    user_ids, kinds, seeds, *states = (column or () for column in columns)
+    keys = tuple(zip(user_ids, kinds, strict=True))
     return Locked(
         revision,
-        {(user_id, kind): Pity(*state) for user_id, kind, *state in found or ()},
-        {(user_id, kind): UUID(seed) for user_id, kind, seed in seeds or ()},
+        dict(zip(keys, map(Pity._make, zip(*states, strict=True)), strict=True)),
+        dict(zip(keys, seeds, strict=True)),
         {(user_id, banner_id): count for user_id, banner_id, count in counted or ()},
         is_row_missing,
         set(done or ()),
@@ -80,24 +83,14 @@ def make_rows(cursor: Cursor, pities: Collection[PityKey], counts: Collection[Co
     )
 
 
-def record(
-    cursor: Cursor,
-    pulls: Sequence[Pull],
-    pities: Mapping[PityKey, Pity],
-    draw_counts: Mapping[CountKey, int],
-) -> None:
-    """Stores the pulls with their items and seeds, and the locked pities and counts after them,
-    and adds the items to the inventories. Each pity gets a new seed. In a branch it is sent with
-    the next statement, without a round trip of its own. A player has one pull at most."""
+def record(cursor: Cursor, pulls: Sequence[Pull], draw_counts: Mapping[CountKey, int]) -> None:
+    """Stores the pulls with their items, their locked pities and counts after them, and adds the
+    items to the inventories. Each pity gets a new seed. In a branch it is sent with the next
+    statement, without a round trip of its own. A player has one pull at most."""
     execute_soon(
         cursor,
         f"SELECT record_drawn({_RECORD_COLUMNS})",
-        [
-            *_pity_columns(pities),
-            *_count_columns(pulls, draw_counts),
-            *_pull_columns(pulls),
-            *_item_columns(pulls),
-        ],
+        [*_pull_columns(pulls), *_item_columns(pulls), *_count_columns(pulls, draw_counts)],
     )
 
 
@@ -168,52 +161,51 @@ def list_inventory(cursor: Cursor, user_id: str, after: int | None, limit: int) 
     ]
 
 
-_RECORD_COLUMNS = ", ".join(["%s"] * 27)
+_RECORD_COLUMNS = ", ".join(["%s"] * 26)
+_PITY_COLUMNS = len(Pity._fields)
 
 
 def _key_columns(keys: Collection[tuple[str, str]]) -> Iterator[str]:
-    yield array_of_plain(user_id for user_id, _ in keys)
-    yield array_of_text(name for _, name in keys)
+    yield array_of_plain([user_id for user_id, _ in keys])
+    yield array_of_text([name for _, name in keys])
 
 
-def _pity_columns(pities: Mapping[PityKey, Pity]) -> Iterator[str]:
-    yield from _key_columns(pities)
-    states = pities.values()
-    yield array_of_plain(pity.since_ultra_rare for pity in states)
-    yield array_of_plain(pity.since_super_rare for pity in states)
-    yield array_of_plain(pity.ultra_rare_guaranteed for pity in states)
-    yield array_of_plain(pity.super_rare_guaranteed for pity in states)
-    yield array_of_plain(pity.rare_guaranteed for pity in states)
+def _pull_columns(pulls: Sequence[Pull]) -> Iterator[str]:
+    draws = [pull.draw for pull in pulls]
+    yield array_of_plain([pull.pull_id for pull in pulls])
+    yield array_of_plain([draw.user_id for draw in draws])
+    yield array_of_text([pull.kind for pull in pulls])
+    yield array_of_text([draw.banner_id for draw in draws])
+    yield array_of_plain([draw.count for draw in draws])
+    yield array_of_plain([draw.cost_gems for draw in draws])
+    yield array_of_text([draw.odds_version for draw in draws])
+    yield array_of_plain([pull.seed for pull in pulls])
+    pities = [pull.pity_after for pull in pulls]
+    yield from map(array_of_plain, zip(*pities, strict=True) if pities else [()] * _PITY_COLUMNS)
+
+
+def _item_columns(pulls: Sequence[Pull]) -> Iterator[str]:
+    drawn_of = [pull.items for pull in pulls]
+    drawn = [each for items in drawn_of for each in items]
+    items = [each.item for each in drawn]
+    yield array_of_plain([number for number, of in enumerate(drawn_of, 1) for _ in of])
+    yield array_of_plain([position for of in drawn_of for position in range(1, len(of) + 1)])
+    yield array_of_plain([item.id for item in items])
+    yield array_of_text([item.name for item in items])
+    yield array_of_text([item.rarity for item in items])
+    yield array_of_plain([each.featured for each in drawn])
+    yield array_of_plain([each.featured_guaranteed for each in drawn])
+    yield array_of_plain([each.ten_pull_guaranteed for each in drawn])
+    yield array_of_plain([each.pity for each in drawn])
 
 
 def _count_columns(pulls: Sequence[Pull], draw_counts: Mapping[CountKey, int]) -> Iterator[str]:
     yield from _key_columns(draw_counts)
     yield array_of_plain(draw_counts.values())
-    pull_ids = {(pull.draw.user_id, pull.draw.banner_id): pull.pull_id for pull in pulls}
-    yield array_of_plain(pull_ids[key] for key in draw_counts)
-
-
-def _pull_columns(pulls: Sequence[Pull]) -> Iterator[str]:
-    yield array_of_plain(pull.pull_id for pull in pulls)
-    yield array_of_plain(pull.draw.user_id for pull in pulls)
-    yield array_of_text(pull.draw.banner_id for pull in pulls)
-    yield array_of_plain(pull.draw.count for pull in pulls)
-    yield array_of_plain(pull.draw.cost_gems for pull in pulls)
-    yield array_of_text(pull.draw.odds_version for pull in pulls)
-
-
-def _item_columns(pulls: Sequence[Pull]) -> Iterator[str]:
-    items = [drawn for pull in pulls for drawn in pull.items]
-    yield array_of_plain(pull.pull_id for pull in pulls for _ in pull.items)
-    yield array_of_plain(pull.draw.user_id for pull in pulls for _ in pull.items)
-    yield array_of_plain(position for pull in pulls for position in range(1, len(pull.items) + 1))
-    yield array_of_plain(drawn.item.id for drawn in items)
-    yield array_of_text(drawn.item.name for drawn in items)
-    yield array_of_text(drawn.item.rarity for drawn in items)
-    yield array_of_plain(drawn.featured for drawn in items)
-    yield array_of_plain(drawn.featured_guaranteed for drawn in items)
-    yield array_of_plain(drawn.ten_pull_guaranteed for drawn in items)
-    yield array_of_plain(drawn.pity for drawn in items)
+    pull_ids = {}
+    if draw_counts:
+        pull_ids = {(pull.draw.user_id, pull.draw.banner_id): pull.pull_id for pull in pulls}
+    yield array_of_plain([pull_ids[key] for key in draw_counts])
 
 
 _SELECT_PULL = """

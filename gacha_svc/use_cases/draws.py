@@ -13,7 +13,6 @@ from gacha_svc.domain.banners import Banner
 from gacha_svc.domain.catalog import LiveCatalog
 from gacha_svc.domain.draw import draw
 from gacha_svc.domain.errors import BannerPullLimit, OddsChanged
-from gacha_svc.domain.pity import Pity
 from gacha_svc.domain.pull_counts import check_pull_limit
 from gacha_svc.domain.pulls import Draw, Pull, PulledItem, pulled
 from gacha_svc.domain.randomness import RandomOf
@@ -49,7 +48,6 @@ class Draws:
         catalog, locked = self._lock(cursor, operations)
         players: set[str] = set()
         pulls: list[Pull] = []
-        pities: dict[PityKey, Pity] = {}
         draw_counts: dict[CountKey, int] = {}
         votes: list[DrawVote] = []
         for operation in operations:
@@ -61,20 +59,21 @@ class Draws:
             players.add(request.user_id)
             banner = catalog.banner(request.banner_id)
             key = (request.user_id, banner.kind)
-            items, pities[key] = draw(
+            seed = locked.seeds[key]
+            items, pity_after = draw(
                 banner,
                 catalog.items_by_id,
                 locked.pities[key],
                 request.count,
-                self._random_of(locked.seeds[key]),
+                self._random_of(seed),
             )
             if banner.pull_limit:
                 counted = (request.user_id, banner.id)
                 draw_counts[counted] = locked.draw_counts[counted] + request.count
-            pulls.append(Pull(operation.id, request, items))
+            pulls.append(Pull(operation.id, request, banner.kind, seed, pity_after, items))
             votes.append(Yes(pulled(items)))
         if pulls:
-            storage.record(cursor, pulls, pities, draw_counts)
+            storage.record(cursor, pulls, draw_counts)
         return votes
 
     def screen(self, cursor: Cursor, operations: Sequence[DrawOperation]) -> Mapping[str, No]:

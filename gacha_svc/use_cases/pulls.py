@@ -140,16 +140,19 @@ class Pulls:
     ) -> tuple[PulledItem, ...]:
         """The items of the pull, made at the price and odds of this catalog, or made before."""
         try:
-            request = await self._request(catalog, user_id, banner_id, count)
+            banner = catalog.banner(banner_id)
+            check_count(count, banner)
+            if banner.pull_limit:
+                await self._check_limit(banner, user_id, count)
         except (NotFound, InvalidArgument, FailedPrecondition):
             made = await self._made_before(pull_id, user_id, deadline)
             if made is None:
                 raise
             return _first_answer(made, banner_id, count)
+        cost_gems = count * banner.price_gems
+        request = Draw(user_id, banner.id, count, cost_gems, catalog.odds_versions[banner.id])
         answer = await self._group_commit.submit(
-            OperationPair(
-                pull_id, user_id, first=Debit(user_id, request.cost_gems), second=request
-            ),
+            OperationPair(pull_id, user_id, first=Debit(user_id, cost_gems), second=request),
             deadline,
         )
         if not isinstance(answer, No):
@@ -159,20 +162,13 @@ class Pulls:
             return _first_answer(await self._stored(pull_id, deadline), banner_id, count)
         raise _refused(answer)
 
-    async def _request(
-        self, catalog: LiveCatalog, user_id: str, banner_id: str, count: int
-    ) -> Draw:
-        """The draw at the banner's price and odds. Refuses what the branch is known to refuse,
-        because a refusal there costs the other pulls of the batch."""
-        banner = catalog.banner(banner_id)
-        check_count(count, banner)
-        if banner.pull_limit:
-            draw_count = await self._database.autocommit(
-                lambda cursor: storage.count_draws(cursor, user_id, banner.id)
-            )
-            check_pull_limit(count, banner, draw_count)
-        odds_version = catalog.odds_versions[banner.id]
-        return Draw(user_id, banner.id, count, count * banner.price_gems, odds_version)
+    async def _check_limit(self, banner: Banner, user_id: str, count: int) -> None:
+        """Refuses what the branch is known to refuse, because a refusal there costs the other
+        pulls of the batch."""
+        draw_count = await self._database.autocommit(
+            lambda cursor: storage.count_draws(cursor, user_id, banner.id)
+        )
+        check_pull_limit(count, banner, draw_count)
 
     async def _made_before(
         self, pull_id: str, user_id: str, deadline: Deadline

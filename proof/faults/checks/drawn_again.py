@@ -6,7 +6,6 @@ A pull follows from the seed of its pity, the odds, and the pity after the playe
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import groupby
-from uuid import UUID
 
 import orjson
 
@@ -66,7 +65,7 @@ def unlike(
     for _, of_pity in groupby(pulls, key=lambda pull: pull[:2]):
         pity = Pity()
         for _, _, pull_id, seed, count, version, item_ids in of_pity:
-            source = random_of(UUID(str(seed)))
+            source = random_of(str(seed))
             again, pity = draw(terms[str(version)], items_by_id, pity, int(str(count)), source)
             if (due := [each.item.id for each in again]) != item_ids:
                 yield f"{pull_id} has the items {item_ids}; its seed gives {due}"

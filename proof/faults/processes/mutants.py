@@ -161,7 +161,7 @@ LEDGER_UNREAD = _rewritten("take_gems", "operation_id = ANY(all_ids)")
 PULLS_UNREAD = _rewritten("lock_draws", "pull_id = ANY(pull_ids)")
 TWICE_IN_THE_LEDGER = "ALTER TABLE ledger DROP CONSTRAINT ledger_operation_unique"
 TWICE_IN_THE_PULLS = (
-    "ALTER TABLE pull_item DROP CONSTRAINT pull_item_pull_id_fkey",
+    "DROP TRIGGER pull_item_has_its_pull ON pull_item",
     "ALTER TABLE pull_item DROP CONSTRAINT pull_item_pkey",
     "ALTER TABLE pull DROP CONSTRAINT pull_pkey",
 )

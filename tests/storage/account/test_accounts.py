@@ -236,6 +236,16 @@ async def test_the_ledger_is_read_page_by_page_newest_first(accounts: FundedAcco
         "INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after)"
         " SELECT user_id, 3, gen_random_uuid(), 'purchase', 5, 99 FROM wallet",
         "UPDATE wallet SET balance = -1",
+        "UPDATE wallet SET balance = 101, entry_count = 3",
+        # A wallet and its newest entry that agree, without what was before.
+        "WITH moved AS (UPDATE wallet SET balance = 7, entry_count = 3 RETURNING user_id)"
+        " INSERT INTO ledger (user_id, number, operation_id, kind, amount, balance_after)"
+        " SELECT user_id, 3, gen_random_uuid(), 'purchase', 7, 7 FROM moved",
+        "WITH other AS (INSERT INTO player (user_id, username, username_key, email, email_key,"
+        " password_hash, registration_id, registration_digest)"
+        " SELECT gen_random_uuid(), 'other', 'other', 'o@o', 'o@o', '', gen_random_uuid(),"
+        " registration_digest FROM player RETURNING user_id)"
+        " INSERT INTO wallet (user_id, balance, entry_count) SELECT user_id, 5, 1 FROM other",
     ],
 )
 async def test_no_statement_can_part_a_balance_from_its_ledger(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
@@ -365,3 +366,22 @@ async def test_a_batch_takes_no_more_statements_than_one_pull(
         return await database.transaction(run)
 
     assert await statements(1) == await statements(100)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM pull",
+        "UPDATE pull SET pull_id = gen_random_uuid()",
+        "UPDATE pull_item SET pull_id = gen_random_uuid()",
+        "INSERT INTO pull_item (pull_id, position, item_id, name, rarity, featured, pity)"
+        " SELECT gen_random_uuid(), 1, item_id, name, rarity, featured, pity FROM pull_item",
+    ],
+)
+async def test_no_statement_can_part_an_item_from_its_pull(
+    instance: Instance, catalog: Catalog, database: Database, statement: str
+) -> None:
+    await instance.apply(operation(catalog.banners[0]))
+    # The rules bind the owner too, who has every privilege.
+    with pytest.raises(psycopg2.IntegrityError):
+        await as_owner(database, lambda cursor: cursor.execute(statement))

@@ -6,13 +6,16 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.adapters.catalog_file.catalog import parse_catalog
 from gacha_svc.domain.banners import Banner
-from gacha_svc.domain.pulls import PulledItem
+from gacha_svc.domain.pity import Pity
+from gacha_svc.domain.pulls import Pull, PulledItem
 from gacha_svc.domain.randomness import seeded
+from gacha_svc.storage import pulls as storage
 from gacha_svc.use_cases.catalog import Catalogs
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from mesh.postgres.database import Database, LockTimeout
@@ -163,3 +166,14 @@ async def test_players_of_one_batch_draw_by_seeds_of_their_own(
     batch = [operation(banner, count=10) for _ in range(3)]
     votes = await instance(database).apply(*batch)
     assert len({drawn([vote]) for vote in votes}) == 3
+
+
+async def test_a_pull_is_not_stored_under_another_seed_than_that_of_its_pity(
+    database: Database, banner: Banner
+) -> None:
+    asked = operation(banner).body
+    pity = (asked.user_id, banner.kind)
+    await database.autocommit(lambda cursor: storage.make_rows(cursor, [pity], []))
+    pull = Pull(str(uuid4()), asked, banner.kind, str(uuid4()), Pity(1, 1), ())
+    with pytest.raises(psycopg2.IntegrityError):
+        await database.transaction(lambda cursor: storage.record(cursor, [pull], {}))
