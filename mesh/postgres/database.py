@@ -18,6 +18,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted, MeshError, ResourceExhausted, Unavailable
 from mesh.postgres.fibers import Fibers, WaitedTooLong, let_psycopg2_wait_in_fibers
+from mesh.postgres.pipelined_cursor import PipelinedCursor
 from mesh.postgres.primary_connector import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MS, Connector
 from mesh.postgres.socket_watch import WatchedConnection
 
@@ -190,9 +191,11 @@ class Database:
 
     def _transact(self, begin: str, work: Callable[[Cursor], T]) -> T:
         def whole(cursor: Cursor) -> T:
-            cursor.execute(begin)
-            answer = work(cursor)
-            cursor.execute("COMMIT")
+            with cursor.connection.cursor(cursor_factory=PipelinedCursor) as pipelined:
+                # Sent with the first statement of the work.
+                pipelined.keep(begin, ())
+                answer = work(pipelined)
+                pipelined.execute("COMMIT")
             return answer
 
         for attempts_left in reversed(range(MAX_ATTEMPTS)):

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted
@@ -165,3 +166,20 @@ async def test_connections_that_the_server_ends_leave_no_descriptor_and_no_load(
 def sleep_briefly(cursor: Cursor) -> None:
     """Long enough for all others to need a connection of their own."""
     cursor.execute("SELECT pg_sleep(0.05)")
+
+
+async def test_a_transaction_begins_with_the_message_of_its_first_statement(
+    database: Database,
+) -> None:
+    def statuses(cursor: Cursor) -> list[int]:
+        connection = cursor.connection
+        before = connection.get_transaction_status()
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == ("70ms",)
+        return [before, connection.get_transaction_status()]
+
+    idle_then_open = [TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS]
+    assert await database.transaction(statuses, lock_timeout_ms=70) == idle_then_open
+    assert await database.transaction(lambda cursor: "nothing done") == "nothing done"
+    status = await database.autocommit(lambda cursor: cursor.connection.get_transaction_status())
+    assert status == TRANSACTION_STATUS_IDLE
