@@ -8,6 +8,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from gacha_svc.domain.banners import Item
 from gacha_svc.domain.gifts import Gift, GiftRecord, GiftState, Player
 from gacha_svc.domain.rarities import Rarity
+from mesh.postgres.pipelined_cursor import execute_soon
 from mesh.postgres.sql_arrays import array_of_plain, array_of_text
 
 MAX_NUMBER = 2**63 - 1
@@ -28,9 +29,9 @@ def find_items(cursor: Cursor, item_ids: Collection[int]) -> Mapping[int, Item]:
 
 def insert_gifts(
     cursor: Cursor, gifts: Sequence[Gift], items: Mapping[int, Item]
-) -> Mapping[str, GiftRecord]:
+) -> Sequence[GiftRecord]:
     """Records requested gifts, with their items as they are now. Returns those that were recorded
-    now, by id; the intents of the others have a gift already. Transactions that record the same
+    now; the intents of the others have a gift already. Transactions that record the same
     gifts wait for one another, in one order."""
     cursor.execute(
         """
@@ -56,11 +57,11 @@ def insert_gifts(
         ),
     )
     by_id = {gift.gift_id: gift for gift in gifts}
-    return {
-        gift_id: GiftRecord(number, gift, items[gift.item_id], GiftState.PENDING, "", created_at)
+    return [
+        GiftRecord(number, gift, items[gift.item_id], GiftState.PENDING, "", created_at)
         for gift_id, number, created_at in cursor.fetchall()
         for gift in (by_id[gift_id],)
-    }
+    ]
 
 
 def insert_outcome(cursor: Cursor, gift_id: str, reason: str) -> None:
@@ -70,7 +71,8 @@ def insert_outcome(cursor: Cursor, gift_id: str, reason: str) -> None:
 
 def insert_outcomes(cursor: Cursor, gift_ids: Collection[str], reason: str) -> None:
     """As `insert_outcome`, for several gifts. Those that have ended before keep their outcomes."""
-    cursor.execute(
+    execute_soon(
+        cursor,
         "INSERT INTO gift_outcome (gift_id, delivered, reason, sender_id, receiver_id, number)"
         " SELECT gift_id, %s, %s, sender_id, receiver_id, number FROM gift"
         " WHERE gift_id = ANY(%s::uuid[]) ON CONFLICT DO NOTHING",

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.gifts import MAX_HOLDING_COUNT
+from mesh.postgres.pipelined_cursor import execute_soon
 from mesh.postgres.sql_arrays import array_of_plain
 
 Holding = tuple[str, int]
@@ -49,7 +50,8 @@ def existing(cursor: Cursor, holdings: Collection[Holding]) -> Mapping[Holding, 
 
 def take(cursor: Cursor, taken: Mapping[Holding, int]) -> None:
     """Takes items out of holdings that are locked and have enough."""
-    cursor.execute(
+    execute_soon(
+        cursor,
         """
         WITH taken AS (
             SELECT * FROM unnest(%s::uuid[], %s::int[], %s::bigint[])
@@ -120,7 +122,8 @@ def count_held(cursor: Cursor, user_id: str, item_id: int) -> int:
 
 def _add(cursor: Cursor, gained: Mapping[Holding, int]) -> None:
     """To holdings that are locked."""
-    cursor.execute(
+    execute_soon(
+        cursor,
         """
         UPDATE inventory SET count = inventory.count + gained.count
         FROM unnest(%s::uuid[], %s::int[], %s::bigint[]) AS gained (user_id, item_id, count)

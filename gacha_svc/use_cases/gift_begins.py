@@ -99,57 +99,48 @@ class GiftBegins:
     def _begin(
         self, lock: Lock, cursor: Cursor, gifts: Sequence[Gift]
     ) -> Sequence[Begun | MeshError | None]:
-        """None for a gift whose item another transaction holds."""
-        # Before the stored gifts are read: another call with the same request held the item.
+        """None for a gift that has to begin alone, because another transaction holds its item, or
+        has begun a gift that was counted against its sender here."""
         wanted = {(gift.sender.user_id, gift.item_id) for gift in gifts}
         held = lock(cursor, wanted)
         unlocked = wanted - held.keys()
         busy = inventories.existing(cursor, unlocked).keys() if unlocked else set[Holding]()
-        stored = dict(storage.find_by_intents(cursor, {gift.intent_id for gift in gifts}))
-        unknown = [gift for gift in gifts if gift.intent_id not in stored]
-        free = [gift for gift in unknown if (gift.sender.user_id, gift.item_id) not in busy]
-        refusals, sagas = self._store(cursor, free, held, stored)
+        free = [gift for gift in gifts if (gift.sender.user_id, gift.item_id) not in busy]
+        refusals, items, new = self._judge(cursor, free, held)
+        begun, sagas = self._store(cursor, new, items)
+        is_exact = len(begun) == len(new)
+        records = {record.gift.intent_id: record for record in begun}
+        # Most intents are new, so the others alone are looked up: after the locks, because another
+        # call with the same request held the item.
+        if others := {gift.intent_id for gift in gifts} - records.keys():
+            records.update(storage.find_by_intents(cursor, others))
         return [
-            refusals[gift.gift_id]
-            if gift.gift_id in refusals
-            else (record, sagas.pop(record.gift.gift_id, None))
-            if (record := stored.get(gift.intent_id)) is not None
+            (record, sagas.pop(record.gift.gift_id, None))
+            if (record := records.get(gift.intent_id)) is not None
+            else refusals.get(gift.gift_id)
+            if is_exact or len(gifts) == 1
             else None
             for gift in gifts
         ]
 
     def _store(
-        self,
-        cursor: Cursor,
-        gifts: Sequence[Gift],
-        held: Mapping[Holding, int],
-        stored: dict[str, GiftRecord],
-    ) -> tuple[Mapping[str, MeshError], dict[str, Saga]]:
-        """Adds the gifts that begin to those that are stored. Returns the refusals and the sagas,
-        by the ids of the gifts."""
+        self, cursor: Cursor, gifts: Sequence[Gift], items: Mapping[int, Item]
+    ) -> tuple[Sequence[GiftRecord], dict[str, Saga]]:
+        """The gifts that no other transaction has stored, and their sagas by id."""
         if not gifts:
-            return {}, {}
-        refusals, items, new = self._judge(cursor, gifts, held)
-        if not new:
-            return refusals, {}
-        begun = storage.insert_gifts(cursor, new, items)
-        stored.update({record.gift.intent_id: record for record in begun.values()})
-        if others := {gift.intent_id for gift in new} - stored.keys():
-            # Concurrent transactions have stored these.
-            stored.update(storage.find_by_intents(cursor, others))
-        inventories.take(cursor, _taken([record.gift for record in begun.values()]))
-        sagas = self._sagas.begin_all(
-            cursor,
-            GIFT,
-            [NewSaga(gift_id, record.gift.sender.user_id) for gift_id, record in begun.items()],
-        )
-        return refusals, dict(sagas)
+            return [], {}
+        begun = storage.insert_gifts(cursor, gifts, items)
+        inventories.take(cursor, _taken([record.gift for record in begun]))
+        new = [NewSaga(each.gift.gift_id, each.gift.sender.user_id) for each in begun]
+        return begun, dict(self._sagas.begin_all(cursor, GIFT, new))
 
     def _judge(
         self, cursor: Cursor, gifts: Sequence[Gift], held: Mapping[Holding, int]
     ) -> tuple[Mapping[str, MeshError], Mapping[int, Item], Sequence[Gift]]:
         """The refusals by gift, the items, and the gifts to store: the first one of an intent that
         is not refused."""
+        if not gifts:
+            return {}, {}, []
         sender_ids = {gift.sender.user_id for gift in gifts}
         waits = storage.seconds_until_admitted(
             cursor, sender_ids, self._refused_an_hour, REFUSALS_WINDOW_SECONDS

@@ -5,6 +5,7 @@ Guarantees:
   commit together, and only while the saga's driver holds its lease.
 - Gifts that are delivered at the same time share a transaction, which waits for no item. One whose
   receiver's item is busy, or whose inventory cannot hold all of the batch, is delivered alone.
+- No deadlock: a transaction that moves gifts changes inventories first, and then sagas in order.
 """
 
 from collections import Counter
@@ -17,7 +18,6 @@ from gacha_svc.domain.gifts import Gift, GiftSagaState
 from gacha_svc.storage import gifts as storage
 from gacha_svc.storage import inventories
 from gacha_svc.storage.inventories import Holding
-from mesh.errors import MeshError
 from mesh.postgres.database import Database
 from mesh.postgres.shared_transactions import SharedTransactions
 from mesh.saga import rows
@@ -63,29 +63,20 @@ class GiftDeliveries:
             lock_timeout_ms=inventories.LOCK_TIMEOUT_MS,
         )
 
-    def _deliver_free(
-        self, cursor: Cursor, paid: Sequence[_Paid]
-    ) -> Sequence[Saga | MeshError | None]:
-        """None for what has to be delivered alone."""
-        # The sagas first, in every transaction that moves gifts: only those of lost leases are
-        # waited for, and who waits holds no inventory.
-        held = rows.hold(cursor, [each.saga for each in paid])
-        standing = [each for each in paid if held.get(each.saga.saga_id) == each.saga.lease]
-        have_got = inventories.put_into_free(cursor, _gained(standing)) if standing else set()
-        delivered = [each for each in standing if each.holding in have_got]
+    def _deliver_free(self, cursor: Cursor, paid: Sequence[_Paid]) -> Sequence[Saga | None]:
+        """None for what has to be delivered alone. Raises LeaseLost when one of several leases was
+        lost: then each gift is tried by itself."""
+        have_got = inventories.put_into_free(cursor, _gained(paid))
+        delivered = [each for each in paid if each.holding in have_got]
         moved: Mapping[str, Saga] = {}
         if delivered:
             moved = self._move(cursor, delivered, GiftSagaState.DELIVERED)
-        lost = {each.saga.saga_id for each in paid} - {each.saga.saga_id for each in standing}
         return [
-            rows.LeaseLost("Another process drives this saga now.")
-            if each.saga.saga_id in lost
-            else moved.get(each.saga.saga_id)
+            rows.moved_or_lost(moved, each.saga) if each.holding in have_got else None
             for each in paid
         ]
 
     def _deliver_alone(self, cursor: Cursor, paid: _Paid) -> Saga:
-        rows.hold(cursor, [paid.saga])
         user_id, item_id = paid.holding
         is_put = inventories.put(cursor, user_id, item_id, paid.gift.count)
         state = GiftSagaState.DELIVERED if is_put else GiftSagaState.REFUNDING

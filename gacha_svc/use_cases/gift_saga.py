@@ -30,7 +30,6 @@ from gacha_svc.storage import inventories
 from gacha_svc.use_cases.gift_deliveries import GiftDeliveries
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
-from mesh.saga import rows
 from mesh.saga.definition import Definition, Move, Saga, SharedMove, State
 from mesh.saga.facts import Facts
 
@@ -59,19 +58,18 @@ class GiftSaga:
         try:
             await self._fees.charge(gift, deadline)
         except FeeRefused as refusal:
-            return _returning(saga, gift, refusal.reason)
+            return _returning(gift, refusal.reason)
         return SharedMove(lambda: self._deliveries.deliver(saga, gift))
 
     async def _refund(self, saga: Saga, deadline: Deadline) -> Move:
         gift = await self._gifts.of(saga.saga_id)
         await self._fees.refund(gift, deadline)
-        return _returning(saga, gift, InventoryFull.REASON)
+        return _returning(gift, InventoryFull.REASON)
 
 
-def _returning(saga: Saga, gift: Gift, reason: str) -> Move:
+def _returning(gift: Gift, reason: str) -> Move:
     def apply(cursor: Cursor) -> str:
         inventories.wait_briefly_for_locks(cursor)
-        rows.hold(cursor, [saga])
         if not inventories.put(cursor, gift.sender.user_id, gift.item_id, gift.count):
             raise InventoryFull
         storage.insert_outcome(cursor, gift.gift_id, reason)

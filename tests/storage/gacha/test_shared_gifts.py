@@ -5,11 +5,13 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.gifts import (
+    GIFT,
     MAX_HOLDING_COUNT,
     GiftState,
     InventoryFull,
@@ -17,8 +19,14 @@ from gacha_svc.domain.gifts import (
     TooManyPendingGifts,
 )
 from gacha_svc.storage import inventories
+from gacha_svc.use_cases.gift_deliveries import GiftDeliveries
+from gacha_svc.use_cases.gift_reads import gift_facts
+from gacha_svc.use_cases.gift_saga import GiftSaga
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
+from mesh.saga import turns
+from mesh.saga.definition import Saga
+from mesh.saga.rows import LeaseLost
 from tests.storage.conftest import MakeDatabase, empty, migrations_of
 from tests.storage.gacha.gift_service import (
     FEE_GEMS,
@@ -169,3 +177,58 @@ async def test_of_gifts_that_do_not_all_fit_those_that_fit_are_delivered(
     assert await service.held(NOOR) == MAX_HOLDING_COUNT - 1
     assert [await service.held(each) for each in (MIRA, OLE)] == [97, 101]
     assert sum(service.account.kept.values()) == 2 * FEE_GEMS
+
+
+async def test_a_lost_lease_delivers_nothing_and_holds_up_no_other_gift(
+    service: GiftService, schema: Database
+) -> None:
+    gifts, _ = service.instance()
+    service.account.strikes = ["request lost"] * 100
+    calls = [send(gifts, key=str(n), deadline=Deadline.after(0.0)) for n in range(MAX_PENDING)]
+    sent = {each.gift.gift_id: each.gift for each in await asyncio.gather(*calls)}
+    sagas: dict[str, Saga] = {}
+    async with asyncio.timeout(5):
+        while sagas.keys() != sent.keys():
+            due = await schema.autocommit(
+                lambda c: turns.lease_due(c, [GIFT], 9, 60.0, driven={}, max_of_owner=9)
+            )
+            sagas.update({saga.saga_id: saga for saga in due})
+            await asyncio.sleep(0.02)
+    *_, lost_id = sagas
+    await schema.autocommit(
+        lambda c: c.execute("UPDATE saga SET lease = 'another' WHERE saga_id = %s", (lost_id,))
+    )
+    definition = GiftSaga(schema, service.account, gift_facts(schema)).definition
+    deliveries = GiftDeliveries(schema, definition)
+    results = await asyncio.gather(
+        *(deliveries.deliver(saga, sent[gift_id]) for gift_id, saga in sagas.items()),
+        return_exceptions=True,
+    )
+    assert isinstance(results.pop(), LeaseLost)
+    assert [each.state for each in results if isinstance(each, Saga)] == ["DELIVERED"] * 3
+    assert await service.held(NOOR) == MAX_PENDING - 1
+    with pytest.raises(LeaseLost):
+        await deliveries.deliver(sagas[lost_id], sent[lost_id])
+    assert await service.held(NOOR) == MAX_PENDING - 1
+
+
+async def test_a_gift_that_another_instance_has_begun_costs_others_of_its_sender_nothing(
+    service: GiftService, schema: Database
+) -> None:
+    await service.owns(NOOR, SWORD, 2)
+    service.account.balances[NOOR.user_id] = 10 * FEE_GEMS
+    one, _ = service.instance()
+    other, _ = service.instance()
+    for _ in range(5):
+        keys = [str(uuid4()) for _ in range(2)]
+        results = await asyncio.gather(
+            *(
+                gifts.send(NOOR.user_id, SWORD, "mira", 1, key, soon())
+                for key in (keys[0], *keys)
+                for gifts in (one, other)
+            )
+        )
+        assert {each.state for each in results} == {GiftState.DELIVERED}
+        assert len({each.gift.gift_id for each in results}) == 2
+        await service.owns(NOOR, SWORD, 2)
+    assert await service.held(MIRA) == 110
