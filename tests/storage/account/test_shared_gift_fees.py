@@ -6,11 +6,17 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.adapters.passwords import Passwords
 from account_svc.domain.accounts import UserNotFound
-from account_svc.domain.gift_fees import MAX_FEES, GiftFee, InsufficientCurrency
-from account_svc.storage import wallets
+from account_svc.domain.gift_fees import (
+    MAX_FEES,
+    GiftFee,
+    GiftFeeRefunded,
+    InsufficientCurrency,
+)
+from account_svc.storage import gift_fees, wallets
 from account_svc.use_cases.gift_fees import GiftFees
 from account_svc.use_cases.login_guard import LoginGuard
 from mesh.contract.idempotency import IdempotencyKeyReused
@@ -116,18 +122,31 @@ async def test_a_refunded_fee_is_not_taken_with_others(
     assert [await accounts.balance(user_id) for user_id in players] == [100, 15, 0]
 
 
-async def test_messages_about_fees_of_nobody_that_race_agree(schema: Database) -> None:
-    instances = [GiftFees(schema) for _ in range(4)]
-    for _ in range(5):
-        wanted = [fee_of(str(uuid4())) for _ in range(4)]
-        results = await asyncio.gather(
-            *(fees.charge_free(wanted[number:] + wanted[:number]) for fees in instances
-              for number in range(4))
-        )  # fmt: skip
-        assert not any(taken for result in results for taken in result)
-        for fee in wanted:
-            with pytest.raises(UserNotFound):
-                await instances[0].charge(fee, soon())
+async def test_an_outcome_that_is_stored_at_the_same_moment_stands(
+    fees: GiftFees, schema: Database
+) -> None:
+    fee = fee_of(str(uuid4()))
+
+    def refuse(cursor: Cursor) -> None:
+        gift_fees.insert_gift_fees(cursor, [fee], {fee.fee_id: GiftFeeRefunded.REASON})
+
+    async with held(schema, refuse):
+        charging = asyncio.create_task(fees.charge(fee, soon()))
+        async with asyncio.timeout(5):
+            while not await schema.autocommit(is_any_waiting):
+                await asyncio.sleep(0.01)
+    with pytest.raises(GiftFeeRefunded):
+        await charging
+
+
+def is_any_waiting(cursor: Cursor) -> bool:
+    """Whether a transaction waits for another one."""
+    cursor.execute(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database())"
+    )
+    [(is_waiting,)] = cursor.fetchall()
+    return bool(is_waiting)
 
 
 async def test_too_many_fees_are_refused_by_name(fees: GiftFees) -> None:

@@ -3,6 +3,7 @@ another no more than if they came alone."""
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -19,6 +20,7 @@ from gacha_svc.domain.gifts import (
     TooManyPendingGifts,
 )
 from gacha_svc.storage import inventories
+from gacha_svc.use_cases.gift_begins import GiftBegins
 from gacha_svc.use_cases.gift_deliveries import GiftDeliveries
 from gacha_svc.use_cases.gift_reads import gift_facts
 from gacha_svc.use_cases.gift_saga import GiftSaga
@@ -216,19 +218,17 @@ async def test_a_gift_that_another_instance_has_begun_costs_others_of_its_sender
     service: GiftService, schema: Database
 ) -> None:
     await service.owns(NOOR, SWORD, 2)
-    service.account.balances[NOOR.user_id] = 10 * FEE_GEMS
-    one, _ = service.instance()
-    other, _ = service.instance()
-    for _ in range(5):
-        keys = [str(uuid4()) for _ in range(2)]
-        results = await asyncio.gather(
-            *(
-                gifts.send(NOOR.user_id, SWORD, "mira", 1, key, soon())
-                for key in (keys[0], *keys)
-                for gifts in (one, other)
-            )
-        )
-        assert {each.state for each in results} == {GiftState.DELIVERED}
-        assert len({each.gift.gift_id for each in results}) == 2
-        await service.owns(NOOR, SWORD, 2)
-    assert await service.held(MIRA) == 110
+    gifts, runner = service.instance()
+    stored = await gifts.send(NOOR.user_id, SWORD, "mira", 1, "k", soon())
+    repeated, last = (replace(stored.gift, gift_id=str(uuid4())) for _ in range(2))
+    last = replace(last, intent_id=str(uuid4()))
+    begins = GiftBegins(schema, runner, refused_an_hour=9, max_pending=9)
+    first = replace(last, gift_id=str(uuid4()), intent_id=str(uuid4()), sender=OLE)
+    _, (found, its_saga), (begun, saga) = await asyncio.gather(
+        *(begins.begin(gift, soon()) for gift in (first, repeated, last))
+    )
+    assert (found.gift, its_saga) == (stored.gift, None)
+    assert (begun.gift, saga is not None) == (last, True)
+    with pytest.raises(ItemNotOwned):
+        await begins.begin(replace(last, gift_id=str(uuid4()), intent_id=str(uuid4())), soon())
+    assert await service.held(NOOR) == 0
