@@ -161,10 +161,6 @@ class Database:
         """
         return await self._run(lambda: self._use(work))
 
-    async def is_ready(self) -> bool:
-        """Whether the database answers and takes writes."""
-        return await self.autocommit(_is_primary)
-
     def close(self) -> None:
         """Closes every idle connection."""
         while self._idle:
@@ -266,12 +262,6 @@ def _is_alive(connection: WatchedConnection) -> bool:
         connection.close()
         return False
     return True
-
-
-def _is_primary(cursor: Cursor) -> bool:
-    cursor.execute("SELECT NOT pg_is_in_recovery()")
-    row = cursor.fetchone()
-    return bool(row and row[0])
 
 
 def _translated(error: psycopg2.Error) -> MeshError | None:

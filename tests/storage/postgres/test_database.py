@@ -12,6 +12,7 @@ from mesh.errors import Aborted
 from mesh.postgres.database import Database, DatabaseAway, LockTimeout
 from proof.postgres_server import start_postgres
 from tests.storage.holding import held
+from tests.storage.postgres.readiness import is_ready
 
 Run = Callable[[Database, Callable[[Cursor], None]], Awaitable[None]]
 
@@ -35,7 +36,7 @@ async def count(database: Database) -> object:
 async def until_away(database: Database) -> None:
     """Waits until the server is down: its children serve until they notice its death."""
     async with asyncio.timeout(5):
-        while await database.is_ready():
+        while await is_ready(database):
             await asyncio.sleep(0.01)
 
 
@@ -130,12 +131,12 @@ async def test_a_lock_timeout_is_reported_as_such(numbers: Database) -> None:
 async def test_a_database_that_went_and_came_back_is_found_again(tmp_path: Path) -> None:
     server = start_postgres(tmp_path, "mesh")
     database = Database(server.url, connection_count=2)
-    assert await database.is_ready()
+    assert await is_ready(database)
     server.kill()
     with pytest.raises(DatabaseAway):
         await until_away(database)
     server.restart()
-    assert await database.is_ready()
+    assert await is_ready(database)
     database.close()
     server.stop()
 
