@@ -11,6 +11,7 @@ from gacha_svc.adapters.account import EndedSessionCalls, account_participant
 from gacha_svc.adapters.catalog_file.catalog import read_catalog
 from gacha_svc.adapters.gift_fees import RemoteGiftFees
 from gacha_svc.config import GachaSettings
+from gacha_svc.domain.gifts import Gift
 from gacha_svc.domain.randomness import SECRET_PURPOSE, seeded
 from gacha_svc.rpc.catalog import CatalogRpc
 from gacha_svc.rpc.draws import decode_draw, encode_draw_result
@@ -20,6 +21,8 @@ from gacha_svc.storage.catalog import REVISION_QUESTION
 from gacha_svc.use_cases.catalog import Catalogs
 from gacha_svc.use_cases.catalog_cache import CatalogCache
 from gacha_svc.use_cases.draws import Draws
+from gacha_svc.use_cases.gift_begins import GiftBegins
+from gacha_svc.use_cases.gift_reads import gift_facts
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.pulls import Pulls
@@ -42,6 +45,7 @@ from mesh.process.member import Member
 from mesh.process.runtime import Runtime
 from mesh.process.service import Offered, Service, serve_service
 from mesh.rounds import Due, keep_running
+from mesh.saga.facts import Facts
 from mesh.saga.runner import SagaRunner
 from mesh.txn.clients import RemoteParticipant
 from mesh.txn.coordinator import Coordinator
@@ -107,7 +111,8 @@ async def serve(
             failpoint,
         )
         gift_fees = RemoteGiftFees(account_svc, to_account_svc.metadata)
-        gift_saga = GiftSaga(database, gift_fees).definition
+        known_gifts = gift_facts(database)
+        gift_saga = GiftSaga(database, gift_fees, known_gifts).definition
         sagas = SagaRunner(database, [gift_saga], failpoint=failpoint)
         runtime.push_async_callback(sagas.close)
         players = _players(account_svc, to_account_svc.metadata)
@@ -115,7 +120,7 @@ async def serve(
             offered=_offered(
                 CatalogRpc(_catalogs(settings, database, cache)),
                 GachaRpc(Pulls(database, cache, transactions.group_commit)),
-                GiftRpc(_gifts(settings, database, gift_fees, sagas)),
+                GiftRpc(_gifts(settings, database, gift_fees, sagas, known_gifts)),
                 transactions,
             ),
             player_keys=players.keys.find,
@@ -178,16 +183,19 @@ def _keep_removing(runtime: Runtime, retention: Retention) -> None:
 
 
 def _gifts(
-    settings: GachaSettings, database: Database, fees: RemoteGiftFees, sagas: SagaRunner
+    settings: GachaSettings,
+    database: Database,
+    fees: RemoteGiftFees,
+    sagas: SagaRunner,
+    known: Facts[Gift],
 ) -> Gifts:
-    return Gifts(
+    begins = GiftBegins(
         database,
-        fees,
         sagas,
-        fee_gems=settings.gift_fee_gems,
         refused_an_hour=settings.refused_gifts_an_hour,
         max_pending=settings.pending_gifts,
     )
+    return Gifts(database, fees, sagas, begins, known, fee_gems=settings.gift_fee_gems)
 
 
 def _transactions(

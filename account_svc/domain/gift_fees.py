@@ -12,6 +12,7 @@ GIFT_FEE = "gift_fee"
 GIFT_FEE_REFUND = "gift_fee_refund"
 MAX_FEE_GEMS = 1_000_000_000
 MAX_PLAYERS = 100
+MAX_FEES = 100
 
 
 class InsufficientCurrency(FailedPrecondition):
@@ -60,6 +61,11 @@ class StoredGiftFee:
     is_refunded: bool
     balance_after_gems: int | None = None
 
+    @property
+    def final_refusal(self) -> str:
+        """The reason why the fee is not kept and never will be; empty if it is."""
+        return GiftFeeRefunded.REASON if self.is_refunded else self.refusal
+
 
 @dataclass(frozen=True, slots=True)
 class Payer:
@@ -87,6 +93,12 @@ def check_asked_fee(fee_gems: int) -> None:
     """Raises InvalidArgument naming fee."""
     if not 0 <= fee_gems <= MAX_FEE_GEMS:
         raise InvalidArgument.of_field("fee", f"must be 0 to {MAX_FEE_GEMS:,} whole gems")
+
+
+def check_fee_count(count: int) -> None:
+    """Raises InvalidArgument naming fees."""
+    if count > MAX_FEES:
+        raise InvalidArgument.of_field("fees", f"must be at most {MAX_FEES}")
 
 
 def check_player_count(field: str, count: int) -> None:

@@ -22,6 +22,12 @@ class GiftFeeRpc:
         players = await self._fees.find_players(request.usernames, user_ids)
         return pb.FindPlayersResponse(players=[_name(player, request.fee) for player in players])
 
+    async def charge_gift_fees(
+        self, request: pb.ChargeGiftFeesRequest, call: Call
+    ) -> pb.ChargeGiftFeesResponse:
+        taken = await self._fees.charge_free([_fee(each) for each in request.fees])
+        return pb.ChargeGiftFeesResponse(taken=taken)
+
     async def charge_gift_fee(
         self, request: pb.ChargeGiftFeeRequest, call: Call
     ) -> pb.ChargeGiftFeeResponse:

@@ -1,37 +1,50 @@
 """Fees for gifts in the account database. Every function runs in the caller's transaction, by
 its cursor."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from account_svc.domain.gift_fees import GiftFee, Payer, StoredGiftFee
+from mesh.postgres.sql_arrays import array_of_plain, array_of_text
 
 
-def insert_gift_fee(cursor: Cursor, fee: GiftFee, refusal: str) -> bool:
-    """Records the outcome of a fee; False when the id is already stored."""
+def insert_gift_fees(
+    cursor: Cursor, fees: Collection[GiftFee], refusals: Mapping[str, str]
+) -> bool:
+    """Records the outcomes of fees; those without a refusal, by id, were taken. False when one of
+    the ids is stored already."""
     cursor.execute(
         """
         INSERT INTO gift_fee (fee_id, user_id, amount, refusal)
-        VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING fee_id
+        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::text[])
+            AS decided (fee_id) ORDER BY fee_id
+        ON CONFLICT DO NOTHING
         """,
-        (fee.fee_id, fee.user_id, fee.amount_gems, refusal),
+        (
+            array_of_plain(fee.fee_id for fee in fees),
+            array_of_plain(fee.user_id for fee in fees),
+            array_of_plain(fee.amount_gems for fee in fees),
+            array_of_text(refusals.get(fee.fee_id, "") for fee in fees),
+        ),
     )
-    return cursor.fetchone() is not None
+    return cursor.rowcount == len(fees)
 
 
-def find_gift_fee(cursor: Cursor, fee_id: str) -> StoredGiftFee | None:
-    """The fee of that id."""
+def find_gift_fees(cursor: Cursor, fee_ids: Collection[str]) -> Mapping[str, StoredGiftFee]:
+    """The stored fees of those ids."""
     cursor.execute(
         """
         SELECT fee_id::text, user_id::text, amount, refusal, refund_id IS NOT NULL
-        FROM gift_fee LEFT JOIN gift_fee_refund USING (fee_id) WHERE fee_id = %s
+        FROM gift_fee LEFT JOIN gift_fee_refund USING (fee_id) WHERE fee_id = ANY(%s::uuid[])
         """,
-        (fee_id,),
+        (array_of_plain(fee_ids),),
     )
-    row = cursor.fetchone()
-    return None if row is None else StoredGiftFee(GiftFee(*row[:3]), row[3], row[4])
+    return {
+        fee_id: StoredGiftFee(GiftFee(fee_id, user_id, amount_gems), refusal, is_refunded)
+        for fee_id, user_id, amount_gems, refusal, is_refunded in cursor.fetchall()
+    }
 
 
 def insert_gift_fee_refund(cursor: Cursor, fee_id: str, refund_id: str) -> None:

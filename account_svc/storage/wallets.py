@@ -96,6 +96,19 @@ def change_balances(cursor: Cursor, changes: Sequence[BalanceChange]) -> Mapping
     return dict(cursor.fetchall())
 
 
+def change_in_rounds(cursor: Cursor, changes: Sequence[BalanceChange]) -> Mapping[str, int]:
+    """As `change_balances`, for any number of changes a player, in the given order."""
+    by_user: dict[str, list[BalanceChange]] = {}
+    for change in changes:
+        by_user.setdefault(change.user_id, []).append(change)
+    balances: dict[str, int] = {}
+    for number in range(max(map(len, by_user.values()), default=0)):
+        # A wallet moves by one ledger entry at a time.
+        of_round = [each[number] for each in by_user.values() if number < len(each)]
+        balances.update(change_balances(cursor, of_round))
+    return balances
+
+
 def list_ledger(cursor: Cursor, user_id: str, before: int | None, limit: int) -> list[LedgerEntry]:
     """A player's entries below the number `before`, newest first."""
     cursor.execute(

@@ -120,6 +120,15 @@ class GiftState(StrEnum):
     RETURNED = "returned"
 
 
+class GiftSagaState(StrEnum):
+    """The states of a gift's saga; see `gacha_svc.use_cases.gift_saga`."""
+
+    RESERVED = "RESERVED"
+    REFUNDING = "REFUNDING"
+    DELIVERED = "DELIVERED"
+    RETURNED = "RETURNED"
+
+
 @dataclass(frozen=True, slots=True)
 class Player:
     """A player's public identity."""

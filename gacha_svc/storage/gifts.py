@@ -1,136 +1,103 @@
-"""Gifts in the gacha database, and the inventories that they move items between.
+"""Gifts in the gacha database. Every function runs in the caller's transaction, by its cursor."""
 
-Every function runs in the caller's transaction, by its cursor. A function that changes an
-inventory locks a single row, so that they cannot deadlock. A pull that is being committed may
-hold the row; they then wait no longer than the lock timeout.
-"""
-
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.banners import Item
-from gacha_svc.domain.gifts import MAX_HOLDING_COUNT, Gift, GiftRecord, GiftState, Player
+from gacha_svc.domain.gifts import Gift, GiftRecord, GiftState, Player
 from gacha_svc.domain.rarities import Rarity
-from mesh.postgres.sql_arrays import array_of_plain
+from mesh.postgres.pipelined_cursor import execute_soon
+from mesh.postgres.sql_arrays import array_of_plain, array_of_text
 
-LOCK_TIMEOUT = "200ms"
 MAX_NUMBER = 2**63 - 1
 """Above every gift's number."""
 
 
-def wait_briefly_for_locks(cursor: Cursor) -> None:
-    """Sets the transaction's lock timeout, so that it raises LockTimeout instead of waiting
-    long."""
-    cursor.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
-
-
-def take_items(cursor: Cursor, user_id: str, item_id: int, count: int) -> bool:
-    """Takes items out of an inventory; False without a change when it holds fewer."""
+def find_items(cursor: Cursor, item_ids: Collection[int]) -> Mapping[int, Item]:
+    """Those that exist, as the catalog has them now, or had them last."""
     cursor.execute(
-        "SELECT count FROM inventory WHERE user_id = %s AND item_id = %s FOR UPDATE",
-        (user_id, item_id),
+        "SELECT item_id, name, rarity FROM item WHERE item_id = ANY(%s::int[])",
+        (array_of_plain(item_ids),),
     )
-    row = cursor.fetchone()
-    if row is None or row[0] < count:
-        return False
-    if row[0] == count:
-        cursor.execute(
-            "DELETE FROM inventory WHERE user_id = %s AND item_id = %s", (user_id, item_id)
-        )
-    else:
-        cursor.execute(
-            "UPDATE inventory SET count = count - %s WHERE user_id = %s AND item_id = %s",
-            (count, user_id, item_id),
-        )
-    return True
+    return {
+        item_id: Item(id=item_id, name=name, rarity=Rarity(rarity))
+        for item_id, name, rarity in cursor.fetchall()
+    }
 
 
-def put_items(cursor: Cursor, user_id: str, item_id: int, count: int) -> bool:
-    """Adds items to an inventory; False without a change when it cannot hold them."""
-    cursor.execute(
-        """
-        INSERT INTO inventory (user_id, item_id, count) VALUES (%s, %s, %s)
-        ON CONFLICT (user_id, item_id) DO UPDATE SET count = inventory.count + excluded.count
-        WHERE inventory.count + excluded.count <= %s RETURNING 1
-        """,
-        (user_id, item_id, count, MAX_HOLDING_COUNT),
-    )
-    return cursor.fetchone() is not None
-
-
-def count_held(cursor: Cursor, user_id: str, item_id: int) -> int:
-    """How many of the item a player owns."""
-    cursor.execute(
-        "SELECT count FROM inventory WHERE user_id = %s AND item_id = %s", (user_id, item_id)
-    )
-    row = cursor.fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def find_item(cursor: Cursor, item_id: int) -> Item | None:
-    """The item as the catalog has it now, or had it last."""
-    cursor.execute("SELECT name, rarity FROM item WHERE item_id = %s", (item_id,))
-    row = cursor.fetchone()
-    return None if row is None else Item(id=item_id, name=row[0], rarity=Rarity(row[1]))
-
-
-def insert_gift(cursor: Cursor, gift: Gift, item: Item) -> bool:
-    """Records a requested gift, with its item as it is now; False when its intent has a gift
-    already."""
+def insert_gifts(
+    cursor: Cursor, gifts: Sequence[Gift], items: Mapping[int, Item]
+) -> Sequence[GiftRecord]:
+    """Records requested gifts, with their items as they are now. Returns those that were recorded
+    now; the intents of the others have a gift already. Transactions that record the same
+    gifts wait for one another, in one order."""
     cursor.execute(
         """
         INSERT INTO gift (gift_id, intent_id, sender_id, sender_name,
                           receiver_id, receiver_name, item_id, count, fee, item_name, item_rarity)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-        ON CONFLICT DO NOTHING RETURNING 1
+        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::uuid[],
+                             %s::text[], %s::int[], %s::int[], %s::bigint[], %s::text[], %s::text[])
+            AS requested (gift_id, intent_id) ORDER BY intent_id
+        ON CONFLICT DO NOTHING RETURNING gift_id::text, number, created_at
         """,
         (
-            gift.gift_id,
-            gift.intent_id,
-            gift.sender.user_id,
-            gift.sender.username,
-            gift.receiver.user_id,
-            gift.receiver.username,
-            gift.item_id,
-            gift.count,
-            gift.fee_gems,
-            item.name,
-            item.rarity,
+            array_of_plain(gift.gift_id for gift in gifts),
+            array_of_plain(gift.intent_id for gift in gifts),
+            array_of_plain(gift.sender.user_id for gift in gifts),
+            array_of_text(gift.sender.username for gift in gifts),
+            array_of_plain(gift.receiver.user_id for gift in gifts),
+            array_of_text(gift.receiver.username for gift in gifts),
+            array_of_plain(gift.item_id for gift in gifts),
+            array_of_plain(gift.count for gift in gifts),
+            array_of_plain(gift.fee_gems for gift in gifts),
+            array_of_text(items[gift.item_id].name for gift in gifts),
+            array_of_text(items[gift.item_id].rarity for gift in gifts),
         ),
     )
-    return cursor.fetchone() is not None
+    by_id = {gift.gift_id: gift for gift in gifts}
+    return [
+        GiftRecord(number, gift, items[gift.item_id], GiftState.PENDING, "", created_at)
+        for gift_id, number, created_at in cursor.fetchall()
+        for gift in (by_id[gift_id],)
+    ]
 
 
-def insert_outcome(cursor: Cursor, gift_id: str, reason: str) -> bool:
-    """Records a gift's outcome: returned if there is a reason, else delivered. False when it has
-    ended before."""
-    cursor.execute(
+def insert_outcome(cursor: Cursor, gift_id: str, reason: str) -> None:
+    """Records a gift's outcome: returned if there is a reason, else delivered."""
+    insert_outcomes(cursor, [gift_id], reason)
+
+
+def insert_outcomes(cursor: Cursor, gift_ids: Collection[str], reason: str) -> None:
+    """As `insert_outcome`, for several gifts. Those that have ended before keep their outcomes."""
+    execute_soon(
+        cursor,
         "INSERT INTO gift_outcome (gift_id, delivered, reason, sender_id, receiver_id, number)"
-        " SELECT gift_id, %s, %s, sender_id, receiver_id, number FROM gift WHERE gift_id = %s"
-        " ON CONFLICT DO NOTHING RETURNING 1",
-        (not reason, reason, gift_id),
+        " SELECT gift_id, %s, %s, sender_id, receiver_id, number FROM gift"
+        " WHERE gift_id = ANY(%s::uuid[]) ON CONFLICT DO NOTHING",
+        (not reason, reason, array_of_plain(gift_ids)),
     )
-    return cursor.fetchone() is not None
 
 
 def seconds_until_admitted(
-    cursor: Cursor, sender_id: str, refused_count: int, window_seconds: float
-) -> float:
-    """Seconds until fewer than `refused_count` gifts of the sender were refused within the
-    window; 0 if that is so now."""
+    cursor: Cursor, sender_ids: Collection[str], refused_count: int, window_seconds: float
+) -> Mapping[str, float]:
+    """Seconds until fewer than `refused_count` gifts of each sender were refused within the
+    window; senders of whom that is so now are missing."""
     cursor.execute(
         """
-        SELECT extract(epoch FROM created_at - now())::float8 + %s FROM gift_outcome
-        WHERE sender_id = %s AND NOT delivered
-          AND created_at > now() - make_interval(secs => %s)
-        ORDER BY created_at DESC OFFSET %s LIMIT 1
+        SELECT sender_id::text, extract(epoch FROM refused_at - now())::float8 + %s
+        FROM unnest(%s::uuid[]) AS sender (sender_id), LATERAL (
+            SELECT created_at AS refused_at FROM gift_outcome
+            WHERE gift_outcome.sender_id = sender.sender_id AND NOT delivered
+              AND created_at > now() - make_interval(secs => %s)
+            ORDER BY created_at DESC OFFSET %s LIMIT 1
+        ) AS last
         """,
-        (window_seconds, sender_id, window_seconds, refused_count - 1),
+        (window_seconds, array_of_plain(sender_ids), window_seconds, refused_count - 1),
     )
-    row = cursor.fetchone()
-    return 0.0 if row is None else float(row[0])
+    return dict(cursor.fetchall())
 
 
 def forget_refused(cursor: Cursor, age: timedelta, max_count: int) -> int:
@@ -156,17 +123,17 @@ def find_gifts(cursor: Cursor, gift_ids: Collection[str]) -> Mapping[str, GiftRe
     return {record.gift.gift_id: record for record in _records(cursor)}
 
 
-def find_by_intent(cursor: Cursor, intent_id: str) -> GiftRecord | None:
-    """The gift of an intent, if it has one."""
-    return find_by_intents(cursor, [intent_id]).get(intent_id)
-
-
 def find_by_intents(cursor: Cursor, intent_ids: Collection[str]) -> Mapping[str, GiftRecord]:
     """The gifts of those intents that have one, by intent."""
+    # Most intents are new. To plan the join costs more than to see that nothing is stored.
     cursor.execute(
-        f"{_SELECT_GIFT} WHERE intent_id = ANY(%s::uuid[])",
+        "SELECT intent_id::text FROM gift WHERE intent_id = ANY(%s::uuid[])",
         (array_of_plain(intent_ids),),
     )
+    stored = {intent_id for (intent_id,) in cursor.fetchall()}
+    if not stored:
+        return {}
+    cursor.execute(f"{_SELECT_GIFT} WHERE intent_id = ANY(%s::uuid[])", (array_of_plain(stored),))
     return {record.gift.intent_id: record for record in _records(cursor)}
 
 

@@ -5,42 +5,36 @@ from collections.abc import Callable
 from dataclasses import replace
 from uuid import uuid4
 
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
-
 from gacha_svc.domain.errors import InsufficientCurrency, WalletInDebt
 from gacha_svc.domain.gifts import (
     GIFT,
-    REFUSALS_WINDOW_SECONDS,
     FeeRefused,
     Gift,
     GiftNotFound,
     GiftRecord,
+    GiftSagaState,
     GiftState,
     GiftToSelf,
     InventoryFull,
-    ItemNotOwned,
     Player,
     PlayerNotFound,
     Players,
-    TooManyPendingGifts,
-    TooManyRefusedGifts,
     check_gift,
 )
 from gacha_svc.storage import gifts as storage
+from gacha_svc.use_cases.gift_begins import GiftBegins
 from gacha_svc.use_cases.gift_reads import gift_reads, gift_reads_by_intent
-from gacha_svc.use_cases.gift_saga import GiftSagaState
 from mesh.contract.field_checks import check_each
 from mesh.contract.idempotency import IdempotencyKeyReused, checked_key, operation_id
 from mesh.contract.pages import checked_page
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError, NotFound
-from mesh.postgres.database import Database, LockTimeout
-from mesh.saga import turns
+from mesh.postgres.database import Database
 from mesh.saga.answering import driven_to, record_in_time
-from mesh.saga.definition import NewSaga, Saga
+from mesh.saga.definition import Saga
+from mesh.saga.facts import Facts
 from mesh.saga.runner import SagaRunner
 
-RESERVE_PAUSE_SECONDS = 0.05
 GIFTS_PAGE_SIZE, MAX_GIFTS_PAGE_SIZE = 20, 100
 
 
@@ -52,23 +46,21 @@ class Gifts:
         database: Database,
         players: Players,
         sagas: SagaRunner,
+        begins: GiftBegins,
+        facts: Facts[Gift],
         *,
         fee_gems: int,
-        refused_an_hour: int,
-        max_pending: int,
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
-        """`fee_gems` is the sender's fee for new gifts. A sender begins none while
-        `refused_an_hour` were refused within the last hour, or while `max_pending` are under way;
-        instances that begin some at the same moment do not see those of one another."""
+        """`fee_gems` is the sender's fee for new gifts; `facts` are those that the sagas read."""
         self._database = database
         self._gifts = gift_reads(database)
         self._by_intent = gift_reads_by_intent(database)
         self._players = players
         self._sagas = sagas
+        self._begins = begins
+        self._facts = facts
         self._fee_gems = fee_gems
-        self._refused_an_hour = refused_an_hour
-        self._max_pending = max_pending
         self._new_id = new_id
 
     async def send(
@@ -100,7 +92,7 @@ class Gifts:
         if begun is None:
             sender, receiver = await self._both_players(user_id, to, deadline)
             gift = Gift(self._new_id(), intent_id, sender, receiver, item_id, count, self._fee_gems)
-            begun, saga = await self._begin(gift, deadline)
+            begun, saga = await self._begins.begin(gift, deadline)
         if not begun.gift.matches(to, item_id, count):
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
@@ -147,49 +139,13 @@ class Gifts:
             raise _refused(found.fee_refusal, self._fee_gems, found.sender_balance_gems)
         return sender, receiver
 
-    async def _begin(self, gift: Gift, deadline: Deadline) -> tuple[GiftRecord, Saga | None]:
-        """The gift, and its saga if this call started it. Raises ItemNotOwned,
-        TooManyRefusedGifts and TooManyPendingGifts."""
-        while True:
-            try:
-                return await self._database.transaction(lambda cursor: self._reserve(cursor, gift))
-            except LockTimeout:
-                # A pull that is being committed, or another call with the same request, holds
-                # the item. The lock timeout is short, and a pause follows, so that the
-                # connection is free for others meanwhile.
-                deadline.check()
-                await asyncio.sleep(RESERVE_PAUSE_SECONDS)
-
-    def _reserve(self, cursor: Cursor, gift: Gift) -> tuple[GiftRecord, Saga | None]:
-        storage.wait_briefly_for_locks(cursor)
-        stored = storage.find_by_intent(cursor, gift.intent_id)
-        if stored is not None:
-            return stored, None
-        sender_id = gift.sender.user_id
-        wait_seconds = storage.seconds_until_admitted(
-            cursor, sender_id, self._refused_an_hour, REFUSALS_WINDOW_SECONDS
-        )
-        if wait_seconds > 0:
-            raise TooManyRefusedGifts(wait_seconds)
-        pending = turns.count_under_way(cursor, GIFT, [sender_id])
-        if pending.get(sender_id, 0) >= self._max_pending:
-            raise TooManyPendingGifts
-        item = storage.find_item(cursor, gift.item_id)
-        if item is None:
-            raise ItemNotOwned(held_count=0)
-        saga: Saga | None = None
-        if storage.insert_gift(cursor, gift, item):
-            if not storage.take_items(cursor, sender_id, gift.item_id, gift.count):
-                raise ItemNotOwned(storage.count_held(cursor, sender_id, gift.item_id))
-            saga = self._sagas.begin(cursor, GIFT, NewSaga(gift.gift_id, sender_id))
-        record = storage.find_by_intent(cursor, gift.intent_id)
-        assert record is not None, "this or an earlier call has stored the gift"
-        return record, saga
-
     async def _end(self, gift: GiftRecord, saga: Saga | None, deadline: Deadline) -> GiftRecord:
         """The gift once it has ended, or its state shortly before the deadline."""
 
-        driving = None if saga is None else self._sagas.drive(saga)
+        driving: asyncio.Task[Saga] | None = None
+        if saga is not None:
+            self._facts.keep(saga.saga_id, gift.gift)
+            driving = self._sagas.drive(saga)
 
         async def find() -> GiftRecord:
             if driven_to(driving, GiftSagaState.DELIVERED):

@@ -18,6 +18,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted, MeshError, ResourceExhausted, Unavailable
 from mesh.postgres.fibers import Fibers, WaitedTooLong, let_psycopg2_wait_in_fibers
+from mesh.postgres.pipelined_cursor import PipelinedCursor
 from mesh.postgres.primary_connector import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MS, Connector
 from mesh.postgres.socket_watch import WatchedConnection
 
@@ -160,10 +161,6 @@ class Database:
         """
         return await self._run(lambda: self._use(work))
 
-    async def is_ready(self) -> bool:
-        """Whether the database answers and takes writes."""
-        return await self.autocommit(_is_primary)
-
     def close(self) -> None:
         """Closes every idle connection."""
         while self._idle:
@@ -190,9 +187,11 @@ class Database:
 
     def _transact(self, begin: str, work: Callable[[Cursor], T]) -> T:
         def whole(cursor: Cursor) -> T:
-            cursor.execute(begin)
-            answer = work(cursor)
-            cursor.execute("COMMIT")
+            with cursor.connection.cursor(cursor_factory=PipelinedCursor) as pipelined:
+                # Sent with the first statement of the work.
+                pipelined.keep(begin, ())
+                answer = work(pipelined)
+                pipelined.execute("COMMIT")
             return answer
 
         for attempts_left in reversed(range(MAX_ATTEMPTS)):
@@ -263,12 +262,6 @@ def _is_alive(connection: WatchedConnection) -> bool:
         connection.close()
         return False
     return True
-
-
-def _is_primary(cursor: Cursor) -> bool:
-    cursor.execute("SELECT NOT pg_is_in_recovery()")
-    row = cursor.fetchone()
-    return bool(row and row[0])
 
 
 def _translated(error: psycopg2.Error) -> MeshError | None:

@@ -1,6 +1,6 @@
 """What a player reads page by page is read by index, at a million rows of other players."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -173,11 +173,11 @@ async def test_each_page_of_a_list_reads_little_more_than_it_shows(
 async def test_the_quota_of_refused_gifts_reads_no_more_than_its_number(
     databases: dict[str, Database],
 ) -> None:
-    def read(cursor: Cursor) -> tuple[float, ExplainingCursor]:
+    def read(cursor: Cursor) -> tuple[Mapping[str, float], ExplainingCursor]:
         explaining = ExplainingCursor(cursor)
-        wait_seconds = gifts.seconds_until_admitted(cast(Cursor, explaining), READER, PAGE, 3600.0)
-        return wait_seconds, explaining
+        waits = gifts.seconds_until_admitted(cast(Cursor, explaining), [READER], PAGE, 3600.0)
+        return waits, explaining
 
-    wait_seconds, explained = await databases["gacha"].autocommit(read)
-    assert (wait_seconds, explained.whole_tables) == (0.0, set())
+    waits, explained = await databases["gacha"].autocommit(read)
+    assert (waits, explained.whole_tables) == ({}, set())
     assert explained.rows_read["gift_outcome"] <= PAGE

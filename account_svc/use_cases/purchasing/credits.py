@@ -13,7 +13,7 @@ Guarantees:
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
@@ -194,13 +194,13 @@ class Credits:
         free = [each for each in paid if each.purchase.user_id in locked]
         held = rows.hold(cursor, [each.saga for each in free])
         standing = [each for each in free if held.get(each.saga.saga_id) == each.saga.lease]
-        credited: dict[str, int] = {}
-        for purchases in _rounds([each.purchase for each in standing]):
-            changes = [
-                BalanceChange(each.purchase_id, each.user_id, PURCHASE, each.amount_gems)
-                for each in purchases
-            ]
-            credited.update(wallets.change_balances(cursor, changes))
+        credited = wallets.change_in_rounds(
+            cursor,
+            [
+                BalanceChange(bought.purchase_id, bought.user_id, PURCHASE, bought.amount_gems)
+                for bought in (each.purchase for each in standing)
+            ],
+        )
         storage.insert_outcomes(cursor, credited, PurchaseState.CREDITED)
         transitions = [_transition(each.saga, credited) for each in standing]
         moved = rows.move_all(cursor, self._definition, transitions)
@@ -214,13 +214,3 @@ def _transition(saga: Saga, balances_after_gems: Mapping[str, int]) -> Transitio
     if balance_gems is None:
         return Transition(saga, PurchaseSagaState.REFUNDING)
     return Transition(saga, PurchaseSagaState.CREDITED, {BALANCE_AFTER_GEMS: balance_gems})
-
-
-def _rounds(purchases: Sequence[Purchase]) -> Iterator[Sequence[Purchase]]:
-    """The purchases in rounds with one purchase a wallet, because a wallet moves by one ledger
-    entry at a time. The order of each wallet's purchases is kept."""
-    by_user: dict[str, list[Purchase]] = {}
-    for purchase in purchases:
-        by_user.setdefault(purchase.user_id, []).append(purchase)
-    for number in range(max(map(len, by_user.values()), default=0)):
-        yield [each[number] for each in by_user.values() if number < len(each)]

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from account_svc.domain.purchases import PURCHASE, PurchaseSagaState
-from gacha_svc.domain.gifts import GIFT
-from gacha_svc.use_cases.gift_saga import GiftSagaState
+from gacha_svc.domain.gifts import GIFT, GiftSagaState
 
 
 def _of_state(kind: str, state: str) -> Iterator[str]:
@@ -12,7 +11,7 @@ def _of_state(kind: str, state: str) -> Iterator[str]:
         yield f"saga.{kind}.{when}_{state}"
 
 
-OF_GIFTS = (*_of_state(GIFT, GiftSagaState.RESERVED), *_of_state(GIFT, GiftSagaState.CHARGED))
+OF_GIFTS = tuple(_of_state(GIFT, GiftSagaState.RESERVED))
 OF_PURCHASES = (
     *_of_state(PURCHASE, PurchaseSagaState.CHARGING),
     *_of_state(PURCHASE, PurchaseSagaState.PAID),

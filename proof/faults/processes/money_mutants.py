@@ -13,7 +13,7 @@ from account_svc.storage import clawbacks, wallets
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from mesh.deadlines import Deadline
 from mesh.saga import rows
-from mesh.saga.definition import Move, PlainMove, Saga
+from mesh.saga.definition import Move, Saga, SharedMove
 
 
 def asked_again_under_another_key() -> None:
@@ -32,7 +32,7 @@ def asked_again_under_another_key() -> None:
 def fee_for_each_try() -> None:
     whole_charge = GiftSaga._charge
 
-    async def charge(self: GiftSaga, saga: Saga, deadline: Deadline) -> Move | PlainMove:
+    async def charge(self: GiftSaga, saga: Saga, deadline: Deadline) -> Move | SharedMove:
         if saga.attempt_count:
             gift = await self._gifts.of(saga.saga_id)
             await self._fees.charge(replace(gift, gift_id=str(uuid4())), deadline)

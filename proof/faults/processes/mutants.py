@@ -278,7 +278,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "leases_unchecked": Mutant(
         "who has lost the lease of a saga moves it, and a gift may have several outcomes",
         leases_unchecked,
-        ["saga.gift.after_CHARGED stall"],
+        ["saga.gift.after_RESERVED stall"],
         {"gacha": ["ALTER TABLE gift_outcome DROP CONSTRAINT gift_outcome_pkey CASCADE"]},
     ),
     "debts_forgotten": Mutant(

@@ -26,7 +26,7 @@ from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/account/v1/gift_fees.proto\x12\naccount.v1\x1a\x17google/api/client.proto\x1a\x1cprotos/mesh/v1/options.proto\"F\n\x12\x46indPlayersRequest\x12\x11\n\tusernames\x18\x01 \x03(\t\x12\x10\n\x08user_ids\x18\x02 \x03(\t\x12\x0b\n\x03\x66\x65\x65\x18\x03 \x01(\x03\">\n\x13\x46indPlayersResponse\x12\'\n\x07players\x18\x01 \x03(\x0b\x32\x16.account.v1.PlayerName\"U\n\nPlayerName\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x13\n\x0b\x66\x65\x65_refusal\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61lance\x18\x04 \x01(\x03\"G\n\x14\x43hargeGiftFeeRequest\x12\x0e\n\x06\x66\x65\x65_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\".\n\x15\x43hargeGiftFeeResponse\x12\x15\n\rbalance_after\x18\x01 \x01(\x03\"G\n\x14RefundGiftFeeRequest\x12\x0e\n\x06\x66\x65\x65_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\"\x17\n\x15RefundGiftFeeResponse2\xf6\x02\n\x0eGiftFeeService\x12m\n\x0b\x46indPlayers\x12\x1e.account.v1.FindPlayersRequest\x1a\x1f.account.v1.FindPlayersResponse\"\x1d\x90\x02\x01\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x12j\n\rChargeGiftFee\x12 .account.v1.ChargeGiftFeeRequest\x1a!.account.v1.ChargeGiftFeeResponse\"\x14\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\x12y\n\rRefundGiftFee\x12 .account.v1.RefundGiftFeeRequest\x1a!.account.v1.RefundGiftFeeResponse\"#\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x92\xf4\x18\x02\x08\x04\x1a\x0e\xca\x41\x0b\x61\x63\x63ount_svcb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/account/v1/gift_fees.proto\x12\naccount.v1\x1a\x17google/api/client.proto\x1a\x1cprotos/mesh/v1/options.proto\"F\n\x12\x46indPlayersRequest\x12\x11\n\tusernames\x18\x01 \x03(\t\x12\x10\n\x08user_ids\x18\x02 \x03(\t\x12\x0b\n\x03\x66\x65\x65\x18\x03 \x01(\x03\">\n\x13\x46indPlayersResponse\x12\'\n\x07players\x18\x01 \x03(\x0b\x32\x16.account.v1.PlayerName\"U\n\nPlayerName\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x13\n\x0b\x66\x65\x65_refusal\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61lance\x18\x04 \x01(\x03\"G\n\x14\x43hargeGiftFeeRequest\x12\x0e\n\x06\x66\x65\x65_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\".\n\x15\x43hargeGiftFeeResponse\x12\x15\n\rbalance_after\x18\x01 \x01(\x03\"G\n\x15\x43hargeGiftFeesRequest\x12.\n\x04\x66\x65\x65s\x18\x01 \x03(\x0b\x32 .account.v1.ChargeGiftFeeRequest\"\'\n\x16\x43hargeGiftFeesResponse\x12\r\n\x05taken\x18\x01 \x03(\x08\"G\n\x14RefundGiftFeeRequest\x12\x0e\n\x06\x66\x65\x65_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\"\x17\n\x15RefundGiftFeeResponse2\xeb\x03\n\x0eGiftFeeService\x12m\n\x0b\x46indPlayers\x12\x1e.account.v1.FindPlayersRequest\x1a\x1f.account.v1.FindPlayersResponse\"\x1d\x90\x02\x01\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x12s\n\x0e\x43hargeGiftFees\x12!.account.v1.ChargeGiftFeesRequest\x1a\".account.v1.ChargeGiftFeesResponse\"\x1a\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\x92\xf4\x18\x02 \x01\x12j\n\rChargeGiftFee\x12 .account.v1.ChargeGiftFeeRequest\x1a!.account.v1.ChargeGiftFeeResponse\"\x14\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\x12y\n\rRefundGiftFee\x12 .account.v1.RefundGiftFeeRequest\x1a!.account.v1.RefundGiftFeeResponse\"#\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x92\xf4\x18\x02\x08\x04\x1a\x0e\xca\x41\x0b\x61\x63\x63ount_svcb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GIFTFEESERVICE']._serialized_options = b'\312A\013account_svc'
   _globals['_GIFTFEESERVICE'].methods_by_name['FindPlayers']._loaded_options = None
   _globals['_GIFTFEESERVICE'].methods_by_name['FindPlayers']._serialized_options = b'\220\002\001\310\363\030\003\332\363\030\tgacha_svc\332\363\030\005admin'
+  _globals['_GIFTFEESERVICE'].methods_by_name['ChargeGiftFees']._loaded_options = None
+  _globals['_GIFTFEESERVICE'].methods_by_name['ChargeGiftFees']._serialized_options = b'\220\002\002\310\363\030\003\332\363\030\tgacha_svc\222\364\030\002 \001'
   _globals['_GIFTFEESERVICE'].methods_by_name['ChargeGiftFee']._loaded_options = None
   _globals['_GIFTFEESERVICE'].methods_by_name['ChargeGiftFee']._serialized_options = b'\220\002\002\310\363\030\003\332\363\030\tgacha_svc'
   _globals['_GIFTFEESERVICE'].methods_by_name['RefundGiftFee']._loaded_options = None
@@ -51,10 +53,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHARGEGIFTFEEREQUEST']._serialized_end=398
   _globals['_CHARGEGIFTFEERESPONSE']._serialized_start=400
   _globals['_CHARGEGIFTFEERESPONSE']._serialized_end=446
-  _globals['_REFUNDGIFTFEEREQUEST']._serialized_start=448
-  _globals['_REFUNDGIFTFEEREQUEST']._serialized_end=519
-  _globals['_REFUNDGIFTFEERESPONSE']._serialized_start=521
-  _globals['_REFUNDGIFTFEERESPONSE']._serialized_end=544
-  _globals['_GIFTFEESERVICE']._serialized_start=547
-  _globals['_GIFTFEESERVICE']._serialized_end=921
+  _globals['_CHARGEGIFTFEESREQUEST']._serialized_start=448
+  _globals['_CHARGEGIFTFEESREQUEST']._serialized_end=519
+  _globals['_CHARGEGIFTFEESRESPONSE']._serialized_start=521
+  _globals['_CHARGEGIFTFEESRESPONSE']._serialized_end=560
+  _globals['_REFUNDGIFTFEEREQUEST']._serialized_start=562
+  _globals['_REFUNDGIFTFEEREQUEST']._serialized_end=633
+  _globals['_REFUNDGIFTFEERESPONSE']._serialized_start=635
+  _globals['_REFUNDGIFTFEERESPONSE']._serialized_end=658
+  _globals['_GIFTFEESERVICE']._serialized_start=661
+  _globals['_GIFTFEESERVICE']._serialized_end=1152
 # @@protoc_insertion_point(module_scope)

@@ -171,6 +171,56 @@ class ChargeGiftFeeResponse(_message.Message):
 Global___ChargeGiftFeeResponse: _TypeAlias = ChargeGiftFeeResponse  # noqa: Y015
 
 @_typing.final
+class ChargeGiftFeesRequest(_message.Message):
+    """Fees to take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def fees(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargeGiftFeeRequest]:
+        """At most 100, in any order."""
+
+    def __init__(
+        self,
+        *,
+        fees: _abc.Iterable[Global___ChargeGiftFeeRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fees", b"fees"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChargeGiftFeesRequest: _TypeAlias = ChargeGiftFeesRequest  # noqa: Y015
+
+@_typing.final
+class ChargeGiftFeesResponse(_message.Message):
+    """What became of the fees."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAKEN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def taken(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """Whether each fee is taken, in the order of the request. If not, it is
+        refused, or another transaction holds the wallet.
+        """
+
+    def __init__(
+        self,
+        *,
+        taken: _abc.Iterable[_builtins.bool] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChargeGiftFeesResponse: _TypeAlias = ChargeGiftFeesResponse  # noqa: Y015
+
+@_typing.final
 class RefundGiftFeeRequest(_message.Message):
     """A fee to give back."""
 

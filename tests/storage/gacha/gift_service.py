@@ -13,7 +13,9 @@ from gacha_svc.domain.gifts import (
     Parties,
     Player,
 )
-from gacha_svc.storage import gifts as storage
+from gacha_svc.storage import inventories
+from gacha_svc.use_cases.gift_begins import GiftBegins
+from gacha_svc.use_cases.gift_reads import gift_facts
 from gacha_svc.use_cases.gift_saga import GiftSaga
 from gacha_svc.use_cases.gifts import Gifts
 from mesh.deadlines import Deadline
@@ -103,26 +105,28 @@ class GiftService:
         self, failpoint: Failpoint = no_failpoint, database: Database | None = None
     ) -> tuple[Gifts, SagaRunner]:
         """`database` serves the requests, if that is another one than the sagas'."""
-        saga = GiftSaga(self.database, self.account)
+        facts = gift_facts(self.database)
+        saga = GiftSaga(self.database, self.account, facts)
         runner = SagaRunner(self.database, [saga.definition], limits=QUICK, failpoint=failpoint)
-        gifts = Gifts(
+        begins = GiftBegins(
             database or self.database,
-            self.account,
             runner,
-            fee_gems=FEE_GEMS,
             refused_an_hour=REFUSED_AN_HOUR,
             max_pending=MAX_PENDING,
+        )
+        gifts = Gifts(
+            database or self.database, self.account, runner, begins, facts, fee_gems=FEE_GEMS
         )
         return gifts, runner
 
     async def owns(self, player: Player, item_id: int, count: int) -> None:
         await self.database.autocommit(
-            lambda cursor: storage.put_items(cursor, player.user_id, item_id, count)
+            lambda cursor: inventories.put(cursor, player.user_id, item_id, count)
         )
 
     async def held(self, player: Player, item_id: int = SWORD) -> int:
         return await self.database.autocommit(
-            lambda cursor: storage.count_held(cursor, player.user_id, item_id)
+            lambda cursor: inventories.count_held(cursor, player.user_id, item_id)
         )
 
     async def gift_of(self, player: Player) -> GiftRecord:

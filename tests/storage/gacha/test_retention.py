@@ -9,6 +9,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from gacha_svc.domain.gifts import MAX_HOLDING_COUNT, GiftState, InventoryFull
 from gacha_svc.storage import gifts as storage
+from gacha_svc.storage import inventories
 from gacha_svc.use_cases.gifts import Gifts
 from gacha_svc.use_cases.retention import retention_of
 from mesh.deadlines import Deadline
@@ -85,7 +86,7 @@ async def test_a_refused_gift_is_answered_for_its_time_and_then_forgotten(
     assert await forget(service) == [1, 1, 1]
     assert await service.held(MIRA) == 9
     await service.database.autocommit(
-        lambda cursor: storage.take_items(cursor, NOOR.user_id, SWORD, 1)
+        lambda cursor: inventories.take(cursor, {(NOOR.user_id, SWORD): 1})
     )
     assert (await send(gifts, key="a")).state is GiftState.DELIVERED
     await refuse(gifts, ["c"])

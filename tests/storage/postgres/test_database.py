@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted
 from mesh.postgres.database import Database, DatabaseAway, LockTimeout
 from proof.postgres_server import start_postgres
 from tests.storage.holding import held
+from tests.storage.postgres.readiness import is_ready
 
 Run = Callable[[Database, Callable[[Cursor], None]], Awaitable[None]]
 
@@ -34,7 +36,7 @@ async def count(database: Database) -> object:
 async def until_away(database: Database) -> None:
     """Waits until the server is down: its children serve until they notice its death."""
     async with asyncio.timeout(5):
-        while await database.is_ready():
+        while await is_ready(database):
             await asyncio.sleep(0.01)
 
 
@@ -129,12 +131,12 @@ async def test_a_lock_timeout_is_reported_as_such(numbers: Database) -> None:
 async def test_a_database_that_went_and_came_back_is_found_again(tmp_path: Path) -> None:
     server = start_postgres(tmp_path, "mesh")
     database = Database(server.url, connection_count=2)
-    assert await database.is_ready()
+    assert await is_ready(database)
     server.kill()
     with pytest.raises(DatabaseAway):
         await until_away(database)
     server.restart()
-    assert await database.is_ready()
+    assert await is_ready(database)
     database.close()
     server.stop()
 
@@ -165,3 +167,20 @@ async def test_connections_that_the_server_ends_leave_no_descriptor_and_no_load(
 def sleep_briefly(cursor: Cursor) -> None:
     """Long enough for all others to need a connection of their own."""
     cursor.execute("SELECT pg_sleep(0.05)")
+
+
+async def test_a_transaction_begins_with_the_message_of_its_first_statement(
+    database: Database,
+) -> None:
+    def statuses(cursor: Cursor) -> list[int]:
+        connection = cursor.connection
+        before = connection.get_transaction_status()
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == ("70ms",)
+        return [before, connection.get_transaction_status()]
+
+    idle_then_open = [TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS]
+    assert await database.transaction(statuses, lock_timeout_ms=70) == idle_then_open
+    assert await database.transaction(lambda cursor: "nothing done") == "nothing done"
+    status = await database.autocommit(lambda cursor: cursor.connection.get_transaction_status())
+    assert status == TRANSACTION_STATUS_IDLE
