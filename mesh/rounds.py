@@ -50,12 +50,20 @@ class Due:
 
 
 def until_tick(seconds: float) -> float:
-    """How long it is until the event loop's clock is the next multiple of `seconds`."""
-    return seconds - asyncio.get_running_loop().time() % seconds if seconds > 0 else 0.0
+    """How long it is until the event loop's clock is the next multiple of `seconds`, or the one
+    after it if the next is less than a twentieth of `seconds` away.
+
+    Without that, a pause that ended a moment early would be followed by one of that moment. uvloop
+    counts milliseconds, and a multiple of 0.2 is not exact.
+    """
+    if seconds <= 0:
+        return 0.0
+    left_seconds = seconds - asyncio.get_running_loop().time() % seconds
+    return left_seconds if left_seconds >= seconds / 20 else left_seconds + seconds
 
 
 async def pause(seconds: float) -> None:
-    """Sleeps until the event loop's clock is the next multiple of `seconds`."""
+    """Sleeps until a multiple of `seconds` on the event loop's clock, as `until_tick` has it."""
     await asyncio.sleep(until_tick(seconds))
 
 

@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from deploy.local import embedded_profile, mesh_file, source_code, xds_file
@@ -66,8 +67,15 @@ class MeshRun:
         Raises LocalRunError when the mesh could not be brought up.
         """
         stop = stop_on_signals(self._supervisor.hurry)
-        self._code = await asyncio.to_thread(source_code.digests, REPOSITORY)
-        self._profile = await asyncio.to_thread(self._prepare)
+        etcd_program = await asyncio.to_thread(self._begin)
+        try:
+            # It imports for a second or more, so it comes first.
+            await self._forks.start()
+            self._code = await asyncio.to_thread(source_code.digests, REPOSITORY)
+            self._profile = await asyncio.to_thread(self._prepare, etcd_program)
+        except BaseException:
+            await self._forks.close()
+            raise
         try:
             commands = {"roll": self._roll, "renew": self._renew}
             async with control.served(self._layout.control, commands):
@@ -96,13 +104,17 @@ class MeshRun:
                 task.cancel()
             await asyncio.gather(start, stopping, *keepers, return_exceptions=True)
 
-    def _prepare(self) -> EmbeddedProfile:
+    def _begin(self) -> Path | None:
+        """Makes the folders. Returns etcd's program, if this mesh has members of etcd."""
         # A missing etcd is reported before anything is made or started.
         etcd_program = etcd.binary() if self._topology.etcd_members() else None
+        self._layout.make_folders()
+        self._layout.mesh.unlink(missing_ok=True)
+        logs.begin_run(self._layout.logs, keep=RUNNER_LOG)
+        return etcd_program
+
+    def _prepare(self, etcd_program: Path | None) -> EmbeddedProfile:
         layout = self._layout
-        layout.make_folders()
-        layout.mesh.unlink(missing_ok=True)
-        logs.begin_run(layout.logs, keep=RUNNER_LOG)
         self._certificates = certificates_for(layout, self._topology)
         fixed = {GATEWAY: self._gateway_port} if self._gateway_port else {}
         assigned = ports.assign(
@@ -134,7 +146,6 @@ class MeshRun:
         said = f"the databases, the cache, {registries}, the gateway and the payment sandbox"
         say(f"Starting {said}, in {self._layout.folder}.")
         data_tier = supervisor.start(profile.data_tier())
-        await self._forks.start()
         early = supervisor.start([*profile.registries(), profile.payment_sandbox()])
         gateways = supervisor.start(profile.gateways())
         await _together(

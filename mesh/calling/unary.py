@@ -22,6 +22,7 @@ MAX_REQUEST_BYTES = 256 * 1024
 """Small, since a server holds as much for each request that has begun to arrive. The largest are
 those of the gateway, which have the body and the head of an HTTP request."""
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+STREAM_WINDOW_BYTES = 1024 * 1024
 
 CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -29,6 +30,10 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
+    # Measuring the bandwidth wakes up gRPC's own threads some thirty times after each answer. So a
+    # stream has a fixed window instead, which is the most that has arrived and is not read yet.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", STREAM_WINDOW_BYTES),
     # Retries are up to mesh.calling.client.
     ("grpc.enable_retries", 0),
     # A server closes the connection (GOAWAY) if pings come more often than every 5 s.

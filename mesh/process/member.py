@@ -10,7 +10,6 @@ from types import MappingProxyType
 import structlog
 
 from mesh.calling.client import ServiceClient
-from mesh.calling.unary import UnaryTransport
 from mesh.contract.access import REGISTRY
 from mesh.contract.instances import Instance
 from mesh.lanes.metrics import LaneMetrics
@@ -111,5 +110,5 @@ class Member(ProcessParts):
             instance,
             self._registries,
             self._registry_token,
-            transport=UnaryTransport(security=self.security),
+            transport=LaneTransport(self._registry_token, security=self.security),
         )

@@ -1,1 +1,1 @@
-"""Forks the mesh's Python programs from one process that has imported their packages"""
+"""Forks the mesh's Python programs from one process that has imported what they import"""

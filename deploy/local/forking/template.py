@@ -1,4 +1,4 @@
-"""A process that has imported the packages of all programs, and forks into any of them.
+"""A process that has imported what all programs import, and forks into any of them.
 
     python -m deploy.local.forking.template CHANNEL PARENT_PID PADDING
 
@@ -8,17 +8,15 @@ files that the program gets. For each request the process forks. The child becom
 (pidfd) that names it for as long as that file is open. A message with its exit status follows when
 it has ended.
 
-Only third-party packages are imported here. The code of the mesh is read when a child begins, so
-that a process that is restarted runs the code as it is then.
+A process that is restarted runs the code as it is then. So when the code of the mesh was changed
+since it was imported here, the child starts Python anew (`preloading.py`).
 
 The process has one thread and opens nothing else, so a fork copies nothing half done. It ends with
 the runner, and its children end with it: the kernel kills them (parent_death.py).
 """
 
-import contextlib
 import ctypes
 import gc
-import importlib
 import os
 import runpy
 import selectors
@@ -30,37 +28,9 @@ from pathlib import Path
 
 from deploy.local.forking import messages
 from deploy.local.forking.messages import Ended, Request, Started
+from deploy.local.forking.preloading import Preloaded
 from deploy.local.supervision.parent_death import die_with_parent
 from deploy.local.supervision.sockets import LISTEN_FD
-
-PACKAGES = (
-    "aiohttp.web",
-    "argon2",
-    "cryptography.hazmat.primitives.asymmetric.ed25519",
-    "cryptography.hazmat.primitives.serialization",
-    "cryptography.x509",
-    "email_validator",
-    "google.api.annotations_pb2",
-    "google.api.httpbody_pb2",
-    "google.rpc.error_details_pb2",
-    "google.rpc.status_pb2",
-    "greenlet",
-    "grpc.aio",
-    "httptools",
-    "jinja2",
-    "jwt",
-    "orjson",
-    "prometheus_client.exposition",
-    "psycopg2.extras",
-    "pydantic_settings",
-    "redis.asyncio.cluster",
-    "structlog",
-    "uvloop",
-    "wsgiref.simple_server",
-    "yaml",
-    "zxcvbn",
-)
-"""What the programs import; a package that is missing is left to the program that needs it."""
 
 
 def main() -> None:
@@ -68,13 +38,14 @@ def main() -> None:
     channel_number, parent_pid = int(sys.argv[1]), int(sys.argv[2])
     die_with_parent(parent_pid, signal.SIGKILL)
     _show_as([Path(sys.executable).name, "-m", "deploy.local.forking.template"])
-    for name in PACKAGES:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+    preloaded = Preloaded(Path.cwd())
     # Objects that no collection visits keep their pages shared with the children.
     gc.collect()
     gc.freeze()
     request = _Template(socket.socket(fileno=channel_number)).serve()
+    if not preloaded.is_current():
+        command = [sys.executable, "-m", request.module, *request.arguments]
+        os.execv(sys.executable, command)
     sys.argv = [request.module, *request.arguments]
     runpy.run_module(request.module, run_name="__main__", alter_sys=True)
 
@@ -147,6 +118,7 @@ def _become(request: Request, files: list[int], parent_pid: int) -> None:
     os.environ.update(request.environment)
     if listeners:
         os.environ[LISTEN_FD] = str(listeners[0])
+        os.set_inheritable(listeners[0], True)
     _show_as([Path(sys.executable).name, "-m", request.module, *request.arguments])
 
 

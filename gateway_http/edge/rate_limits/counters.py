@@ -99,6 +99,18 @@ class Counters:
         self._counters: OrderedDict[str, _Counter] = OrderedDict()
         self._changed: OrderedDict[str, None] = OrderedDict()
         self._late: dict[tuple[str, int], int] = {}
+        self._on_outgoing: Callable[[], None] = lambda: None
+
+    def on_outgoing(self, notify: Callable[[], None]) -> None:
+        """Calls `notify` from now on whenever there is a delta to send, maybe more than once."""
+        self._on_outgoing = notify
+        if self.has_outgoing:
+            notify()
+
+    @property
+    def has_outgoing(self) -> bool:
+        """Whether there is a delta to send."""
+        return bool(self._changed or self._late)
 
     def __len__(self) -> int:
         return len(self._counters)
@@ -120,6 +132,7 @@ class Counters:
         counter.own += 1
         if counter.was_sent or counter.own >= self._shared_from:
             self._changed[key] = None
+            self._on_outgoing()
         return Standing(policy, True, int(room) - 1, left * policy.window_seconds)
 
     def outgoing(self, most: int) -> list[Delta]:

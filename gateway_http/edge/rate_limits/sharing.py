@@ -1,9 +1,10 @@
 """Shares the counts of admitted requests among several gateways, by a cache.
 
-A few times a second one pipeline adds the new counts to the cache and reads the totals; no
-request waits for it. Between two exchanges a gateway does not know what the others admit. So N
-gateways together may exceed a quota by what N - 1 of them admit in `EXCHANGE_SECONDS`, and by
-an eighth of the quota each while a key is below that.
+A tenth of a second after a change one pipeline adds the new counts to the cache and reads the
+totals; no request waits for it. Without a change nothing is exchanged. Between two exchanges a
+gateway does not know what the others admit. So N gateways together may exceed a quota by what
+N - 1 of them admit in `EXCHANGE_SECONDS`, and by an eighth of the quota each while a key is below
+that.
 
 A failed exchange is not repeated, because it may have taken effect: the gateways then admit
 too many requests rather than too few. If the cache is down or slow, a breaker skips it for
@@ -66,10 +67,13 @@ class Sharing:
         self._counters = counters
         self._clock = clock
         self._breaker = Breaker(BREAKER)
+        self._changed = asyncio.Event()
         self._task: BackgroundTask | None = None
 
     def start(self) -> None:
-        """Starts to exchange counts in the background."""
+        """Starts to exchange counts in the background, whenever there are new ones."""
+        for counters in self._counters:
+            counters.on_outgoing(self._changed.set)
         self._task = BackgroundTask(self._keep_exchanging(), "limit-sharing")
 
     async def close(self) -> None:
@@ -80,11 +84,16 @@ class Sharing:
 
     async def _keep_exchanging(self) -> None:
         while True:
+            await self._changed.wait()
             await asyncio.sleep(EXCHANGE_SECONDS)
+            # Cleared before the exchange: a change during it sets it again.
+            self._changed.clear()
             try:
                 await self.exchange()
             except Exception as error:
                 log.error("fail_limit_sharing", exc_info=error)
+            if any(counters.has_outgoing for counters in self._counters):
+                self._changed.set()
 
     async def exchange(self) -> None:
         """Sends the new counts and stores the totals, or drops the new counts while the breaker

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
+from deploy.local import source_code
+from deploy.local.forking import preloading
 from deploy.local.forking.forks import Forks
 from deploy.local.layout import REPOSITORY
 from deploy.local.supervision.processes import Process, ProcessSpec
@@ -24,8 +27,8 @@ import json, os, sys
 shown = {
     "argv": sys.argv[1:], "name": __name__, "folder": os.getcwd(), "session": os.getsid(0),
     "environment": dict(os.environ), "import_from": sys.path[0], "stdin": sys.stdin.read(),
-    "mesh": [name for name in sys.modules if name.partition(".")[0] in ("mesh", "protos")],
-    "grpc": "grpc" in sys.modules,
+    "modules": list(sys.modules), "pid": os.getpid(),
+    "threads": len(os.listdir("/proc/self/task")),
 }
 print(json.dumps(shown))
 """
@@ -36,6 +39,12 @@ ENDS = {
     "raise LookupError('no such key')": (1, "LookupError: no such key"),
     "import os, signal; os.kill(os.getpid(), signal.SIGTERM)": (-15, ""),
 }
+SHOW_CODE = """
+import sys
+is_preloaded = "mesh.rounds" in sys.modules
+from mesh.rounds import INTERVAL_SECONDS
+print(INTERVAL_SECONDS, is_preloaded)
+"""
 WAIT = "import time\nprint('runs', flush=True)\ntime.sleep(600)"
 
 
@@ -44,6 +53,7 @@ class Stage:
     folder: Path
     forks: Forks
     said: list[str] = field(default_factory=list)
+    repository: Path = REPOSITORY
 
     def spec(self, program: str, *arguments: str) -> ProcessSpec:
         name = f"program_{len(list(self.folder.glob('program_*.py')))}"
@@ -53,7 +63,7 @@ class Stage:
             role="program",
             address="",
             command=[sys.executable, "-m", name, *arguments],
-            environment={"WHERE": "here", "PYTHONUNBUFFERED": "1"},
+            environment={"PYTHONPATH": str(self.repository), "PYTHONUNBUFFERED": "1"},
             folder=self.folder,
             log=self.folder / f"{name}.log",
             make_ready=_never,
@@ -97,12 +107,34 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     await forks.close()
 
 
-async def shown(stage: Stage, listener: socket.socket | None = None) -> dict[str, Any]:
-    spec = stage.spec(SHOW, "one", "two words")
-    process = await stage.forks.spawn(spec, listener)
-    assert await process.wait() == 0
-    shown: dict[str, Any] = json.loads(spec.log.read_text())
-    assert shown["session"] == process.pid
+@pytest.fixture
+def repository_copy(tmp_path: Path) -> Path:
+    """The code of the mesh, to be changed."""
+    copy = tmp_path / "repository"
+    for package in source_code.PACKAGES:
+        shutil.copytree(REPOSITORY / package, copy / package)
+    return copy
+
+
+@pytest.fixture
+async def copied(stage: Stage, repository_copy: Path) -> AsyncIterator[Stage]:
+    """A stage whose template process imports the copy."""
+    environment = {"PYTHONPATH": str(repository_copy), "PYTHONUNBUFFERED": "1"}
+    log = stage.folder / "copied.log"
+    forks = Forks(environment, repository_copy, log, say=stage.said.append)
+    yield Stage(stage.folder, forks, stage.said, repository_copy)
+    await forks.close()
+
+
+async def seen(stage: Stage, program: str, *arguments: str) -> str:
+    """What the program wrote, once it has ended."""
+    spec = stage.spec(program, *arguments)
+    await (await stage.forks.spawn(spec)).wait()
+    return spec.log.read_text().strip()
+
+
+async def shown(stage: Stage) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(await seen(stage, SHOW, "one", "two words"))
     return shown
 
 
@@ -111,21 +143,44 @@ async def test_a_program_begins_as_if_it_was_started_alone(stage: Stage) -> None
     assert what["argv"] == ["one", "two words"]
     assert what["name"] == "__main__"
     assert what["folder"] == what["import_from"] == str(stage.folder)
-    assert what["environment"] == {"WHERE": "here", "PYTHONUNBUFFERED": "1"}
+    assert what["environment"] == {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    assert what["session"] == what["pid"]
     assert what["stdin"] == ""
     assert not stage.said
 
 
-async def test_it_has_the_packages_and_reads_the_code_of_the_mesh_anew(stage: Stage) -> None:
+async def test_it_has_what_programs_import_and_no_thread_more(stage: Stage) -> None:
     what = await shown(stage)
-    assert what["grpc"]
-    assert what["mesh"] == []
+    parts = {f"{program}.config" for program in preloading.PROGRAMS}
+    assert {"grpc", "mesh.process.runtime", *parts} <= set(what["modules"])
+    assert "account_svc.__main__" not in what["modules"], "it is run anew"
+    assert what["threads"] == 1
 
 
-async def test_it_gets_its_listening_socket(stage: Stage) -> None:
+async def test_after_a_change_of_the_code_a_program_runs_the_code_as_it_is(
+    copied: Stage, repository_copy: Path
+) -> None:
+    code = repository_copy / "mesh" / "rounds.py"
+    assert await seen(copied, SHOW_CODE) == "1.0 True"
+    code.write_text(code.read_text().replace("INTERVAL_SECONDS = 1.0", "INTERVAL_SECONDS = 2.0"))
+    assert await seen(copied, SHOW_CODE) == "2.0 False"
+    what = json.loads(await seen(copied, SHOW, "one", "two words"))
+    assert what["argv"] == ["one", "two words"]
+    assert what["environment"]["PYTHONPATH"] == str(repository_copy)
+    assert not copied.said
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+async def test_it_gets_its_listening_socket(
+    copied: Stage, repository_copy: Path, *, is_changed: bool
+) -> None:
+    if is_changed:
+        await copied.forks.start()
+        await seen(copied, "pass")
+        (repository_copy / "mesh" / "new.py").touch()
     program = f"import os, socket\nsocket.socket(fileno=int(os.environ['{LISTEN_FD}'])).accept()"
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        process = await stage.forks.spawn(stage.spec(program), listener)
+        process = await copied.forks.spawn(copied.spec(program), listener)
         socket.create_connection(listener.getsockname()).close()
         assert await process.wait() == 0
 

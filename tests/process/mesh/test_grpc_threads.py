@@ -1,5 +1,6 @@
-"""gRPC reads and writes in the thread in which grpc.aio waits (docs/adr/0048)."""
+"""gRPC reads and writes in the thread in which grpc.aio waits (docs/adr/0046)."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,6 +12,10 @@ from tests.process.mesh.echo_process import EchoProcess
 from tests.unit.mesh.echo import ECHO, Callers
 
 CALL_COUNT = 200
+RESTED_CALL_COUNT = 8
+REST_SECONDS = 0.5
+SETTLING_SECONDS = 3.0
+"""gRPC's threads look for more work for so long after the opening of a connection."""
 OWN_THREADS = "event_engine"
 
 CHOICE_AT_THE_IMPORT = """
@@ -67,6 +72,23 @@ async def test_a_message_does_not_pass_through_threads_of_grpc(
         for _ in range(CALL_COUNT):
             await transport.call(server.address, ECHO, b"hi", callers.metadata, 5.0)
         assert switches(server.process.pid) - before < CALL_COUNT / 2
+    finally:
+        await transport.close()
+        server.kill()
+
+
+async def test_an_answer_after_a_rest_leaves_the_threads_of_grpc_asleep(tmp_path: Path) -> None:
+    callers = Callers()
+    server = EchoProcess(callers, tmp_path)
+    transport = callers.transport("lane")
+    try:
+        await transport.call(server.address, ECHO, b"hi", callers.metadata, 5.0)
+        await asyncio.sleep(SETTLING_SECONDS)
+        before = switches(os.getpid())
+        for _ in range(RESTED_CALL_COUNT):
+            await asyncio.sleep(REST_SECONDS)
+            await transport.call(server.address, ECHO, b"hi", callers.metadata, 5.0)
+        assert switches(os.getpid()) - before < 10 * RESTED_CALL_COUNT
     finally:
         await transport.close()
         server.kill()

@@ -1,5 +1,6 @@
 """What of the code was changed since a mesh was started."""
 
+from functools import partial
 from pathlib import Path
 
 from deploy.local import source_code
@@ -25,6 +26,23 @@ def test_changed_added_and_removed_files_are_found_and_others_are_not(tmp_path: 
         Path("mesh/a.py"),
         Path("mesh/b.py"),
     ]
+
+
+def test_stamps_see_what_was_changed_added_or_removed_and_nothing_else(tmp_path: Path) -> None:
+    for package in source_code.PACKAGES:
+        (tmp_path / package / "__pycache__").mkdir(parents=True)
+    code, other = tmp_path / "mesh/a.py", tmp_path / "mesh/b.py"
+    others = (tmp_path / source_code.CATALOG, tmp_path / "mesh/__pycache__/a.pyc")
+    for path in (code, *others):
+        path.write_text("before")
+    seen = [source_code.stamps(tmp_path)]
+    for path in others:
+        path.write_text("after")
+    assert source_code.stamps(tmp_path) == seen[-1]
+    for change in (partial(code.write_text, "2"), other.touch, other.unlink, code.unlink):
+        change()
+        seen.append(source_code.stamps(tmp_path))
+        assert seen[-1] != seen[-2]
 
 
 def test_every_file_that_a_process_reads_is_looked_at(repository: Path) -> None:

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from mesh import rounds
 from mesh.errors import Unavailable
-from mesh.rounds import Due, keep_running, until_tick
+from mesh.rounds import Due, keep_running, pause, until_tick
 
 
 async def test_a_failed_round_is_logged_by_name_and_delays_no_other() -> None:
@@ -87,5 +88,17 @@ async def test_pauses_of_one_process_end_together() -> None:
     time = asyncio.get_running_loop().time
     ends = {round((time() + until_tick(0.25)) / 0.25, 3) for _ in range(3)}
     assert all(end == int(end) for end in ends)
-    assert 0 < until_tick(0.25) <= 0.25
+    assert 0.0125 <= until_tick(0.25) <= 0.2625
     assert until_tick(0.0) == 0.0
+
+
+def test_a_pause_that_ends_early_is_not_followed_by_a_tiny_one() -> None:
+    async def count_pauses() -> int:
+        time = asyncio.get_running_loop().time
+        count, ends_at = 0, time() + 0.4
+        while time() < ends_at:
+            await pause(0.02)
+            count += 1
+        return count
+
+    assert uvloop.run(count_pauses()) <= 21

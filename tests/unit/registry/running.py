@@ -23,7 +23,8 @@ from registry.storage.memory import MemoryStore
 from registry.use_cases.instance_cache import SETTLE_SECONDS, InstanceCache
 
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
-KEYS = {service: Ed25519PrivateKey.generate() for service in ("a", "b")}
+KEYS = {service: Ed25519PrivateKey.generate() for service in ("a", "b", "gacha_svc")}
+"""Only the last may open lanes."""
 LEASE_SECONDS = 0.6
 FEW_STREAMS = CallerBounds(members=10, strangers=10, address=10)
 

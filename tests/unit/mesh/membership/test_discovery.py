@@ -4,6 +4,7 @@ import asyncio
 import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from time import monotonic
 
 import pytest
@@ -12,6 +13,7 @@ from mesh.calling.transport import NoAnswer, Transport
 from mesh.calling.unary import UnaryTransport
 from mesh.calls import Metadata
 from mesh.contract.instances import Instance, InstanceState
+from mesh.lanes.transport import LaneTransport
 from mesh.membership.discovery import Directory, NoRegistry
 from mesh.membership.registration import Registration
 from registry.domain.leases import LEASE_SECONDS as LEASE
@@ -268,8 +270,21 @@ async def test_a_registry_that_falls_silent_is_left_for_the_next(world: World) -
     await until(lambda: directory.instances("a") == (A,))
 
 
+def over_unary_calls() -> Transport:
+    return UnaryTransport()
+
+
+def over_a_lane() -> Transport:
+    return LaneTransport(partial(token, "gacha_svc"))
+
+
+TRANSPORTS = (over_unary_calls, over_a_lane)
+GACHA = Instance("gacha_svc-1", "gacha_svc", "127.0.0.1:1")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_two_frozen_registries_cost_an_instance_less_than_its_lease(
-    world: World,
+    world: World, transport: Callable[[], Transport]
 ) -> None:
     registry = await world.registry()
     with socket.socket() as mute:  # accepts in the kernel and never says a word
@@ -277,7 +292,11 @@ async def test_two_frozen_registries_cost_an_instance_less_than_its_lease(
         mute.listen()
         address = f"127.0.0.1:{mute.getsockname()[1]}"
         registration = Registration(
-            A, [address, address, registry.address], token, jitter=lambda: 0.0
+            GACHA,
+            [address, address, registry.address],
+            partial(token, "gacha_svc"),
+            transport=transport(),
+            jitter=lambda: 0.0,
         )
         began = monotonic()
         registration.start()
@@ -285,6 +304,31 @@ async def test_two_frozen_registries_cost_an_instance_less_than_its_lease(
         # A heartbeat is due after a second, so this much of the lease is left.
         assert monotonic() - began < LEASE - 1.0
         await registration.deregister()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_an_instance_stays_listed_as_long_as_it_sends_heartbeats(
+    world: World, transport: Callable[[], Transport]
+) -> None:
+    registry = await world.registry()
+    directory = await world.directory(registry)
+    registration = Registration(
+        GACHA,
+        [registry.address],
+        partial(token, "gacha_svc"),
+        transport=transport(),
+        heartbeat_seconds=HEARTBEAT_SECONDS,
+    )
+    registration.start()
+    changes: list[tuple[Instance, ...]] = []
+    await until(lambda: directory.instances("gacha_svc") == (GACHA,))
+    directory.subscribe(lambda: changes.append(directory.instances("gacha_svc")))
+    await asyncio.sleep(3 * LEASE_SECONDS)
+    assert changes == []
+    await registration.drain()
+    await registration.deregister()
+    await until(lambda: directory.instances("gacha_svc") == ())
+    assert [each.state for (each,) in changes[:1]] == [InstanceState.DRAINING]
 
 
 async def test_subscribers_hear_of_changes_until_they_unsubscribe(world: World) -> None:
