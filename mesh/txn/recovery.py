@@ -75,8 +75,9 @@ class BranchRecovery:
         return self._participant.question(self._min_age_seconds)
 
     async def run_once(self) -> None:
-        """Settles every branch that is old enough. A branch that cannot be settled does not
-        delay the others. Raises Unavailable if a dependency is down."""
+        """Settles every branch that is old enough, and in some rounds removes old gids. A branch
+        that cannot be settled does not delay the others, and a removal that fails waits for its
+        next turn. Raises Unavailable if a dependency is down."""
         for branch in await self._participant.branches(self._min_age_seconds):
             try:
                 await self._settle(branch.gid)
@@ -86,9 +87,10 @@ class BranchRecovery:
                 # After a lost race the next round tries again.
                 say = log.warning if isinstance(error, Aborted) else log.error
                 say("fail_branch_recovery", gid=branch.gid, reason=error.reason)
-        if self._rounds % self._rounds_between_cleanups == 0:
-            await self._forget()
+        is_cleanup = self._rounds % self._rounds_between_cleanups == 0
         self._rounds += 1
+        if is_cleanup:
+            await self._forget()
 
     async def _settle(self, gid: str) -> None:
         self._failpoint("recovery.before_resolve")
@@ -102,7 +104,8 @@ class BranchRecovery:
 
     async def _forget(self) -> None:
         before = self._participant.forgettable_before()
-        open_gids = await self._outcomes.open_gids()
+        # The second participant's database looks at its open decisions by itself.
+        open_gids = await self._outcomes.open_gids() if self._follows else []
         # The list may be truncated at MAX_LISTED: a missing open gid would lose its row.
         if len(open_gids) < MAX_LISTED:
             await self._participant.forget_old_gids(before, open_gids)

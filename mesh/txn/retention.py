@@ -54,8 +54,8 @@ async def forget_old_gids(
     `open_gids` are all gids that are decided to commit and not known to be done. `before` must
     have been read before `open_gids`. A delay in between does no harm then, not even of a day:
     gids decided since are younger than `before`. A row that a wrong clock of the database has
-    dated back stays a day by that clock too. The database that `decides` looks at its open
-    decisions in the same statement too, whatever the clocks say.
+    dated back stays a day by that clock too. The database that `decides` needs no `open_gids`: it
+    looks at its open decisions in the same statement, whatever the clocks say.
     """
     statement = _FORGET_DECIDED if decides else _FORGET
     await delete_in_batches(database, statement, (before, sorted(open_gids)), limit)
