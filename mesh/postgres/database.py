@@ -7,7 +7,7 @@ bound is refused at once. Errors are classified by SQLSTATE only.
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -68,7 +68,7 @@ class Turns:
     def __init__(self, count: int, *, max_waiting: int | None = None) -> None:
         self._free_count = count
         self._max_waiting = max_waiting
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
 
     async def acquire(self) -> None:
         """Waits for a turn and takes it. Raises ResourceExhausted when too many wait."""
@@ -82,11 +82,13 @@ class Turns:
                 retry_after_seconds=1.0,
             )
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting[turn] = None
         try:
             await turn
         except asyncio.CancelledError:
-            # The turn was already handed over when the cancellation came: pass it on.
+            # Whoever has left is not counted. If the turn was already handed over when the
+            # cancellation came, pass it on.
+            self._waiting.pop(turn, None)
             if turn.done() and not turn.cancelled():
                 self.release()
             raise
@@ -94,7 +96,7 @@ class Turns:
     def release(self) -> None:
         """Hands the turn to the longest waiting caller, or frees it."""
         while self._waiting:
-            turn = self._waiting.popleft()
+            turn, _ = self._waiting.popitem(last=False)
             if not turn.done():
                 turn.set_result(None)
                 return
@@ -160,10 +162,6 @@ class Database:
         """
         return await self._run(lambda: self._use(work))
 
-    async def is_ready(self) -> bool:
-        """Whether the database answers and takes writes."""
-        return await self.autocommit(_is_primary)
-
     def close(self) -> None:
         """Closes every idle connection."""
         while self._idle:
@@ -174,7 +172,12 @@ class Database:
 
     async def _run(self, work: Callable[[], T]) -> T:
         await self._turns.acquire()
-        return await self._fibers.start(work, self._work_timeout_seconds, self._end_work)
+        try:
+            running = self._fibers.start(work, self._work_timeout_seconds, self._end_work)
+        except BaseException:
+            self._turns.release()
+            raise
+        return await running
 
     def _end_work(self) -> None:
         """Runs on the loop side."""
@@ -263,12 +266,6 @@ def _is_alive(connection: WatchedConnection) -> bool:
         connection.close()
         return False
     return True
-
-
-def _is_primary(cursor: Cursor) -> bool:
-    cursor.execute("SELECT NOT pg_is_in_recovery()")
-    row = cursor.fetchone()
-    return bool(row and row[0])
 
 
 def _translated(error: psycopg2.Error) -> MeshError | None:

@@ -5,13 +5,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from greenlet import getcurrent
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted
 from mesh.postgres.database import Database, DatabaseAway, LockTimeout
+from mesh.postgres.fibers import Fiber
 from proof.postgres_server import start_postgres
+from tests.storage.asking import is_primary
 from tests.storage.holding import held
 
+NO_DESCRIPTOR = 1 << 20
 Run = Callable[[Database, Callable[[Cursor], None]], Awaitable[None]]
 
 
@@ -34,7 +38,7 @@ async def count(database: Database) -> object:
 async def until_away(database: Database) -> None:
     """Waits until the server is down: its children serve until they notice its death."""
     async with asyncio.timeout(5):
-        while await database.is_ready():
+        while await is_primary(database):
             await asyncio.sleep(0.01)
 
 
@@ -129,12 +133,12 @@ async def test_a_lock_timeout_is_reported_as_such(numbers: Database) -> None:
 async def test_a_database_that_went_and_came_back_is_found_again(tmp_path: Path) -> None:
     server = start_postgres(tmp_path, "mesh")
     database = Database(server.url, connection_count=2)
-    assert await database.is_ready()
+    assert await is_primary(database)
     server.kill()
     with pytest.raises(DatabaseAway):
         await until_away(database)
     server.restart()
-    assert await database.is_ready()
+    assert await is_primary(database)
     database.close()
     server.stop()
 
@@ -165,3 +169,46 @@ async def test_connections_that_the_server_ends_leave_no_descriptor_and_no_load(
 def sleep_briefly(cursor: Cursor) -> None:
     """Long enough for all others to need a connection of their own."""
     cursor.execute("SELECT pg_sleep(0.05)")
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt, which ends no test run."""
+
+
+async def test_work_that_is_interrupted_leaves_its_turn(database_url: str) -> None:
+    def interrupt(cursor: Cursor) -> None:
+        raise Interrupted
+
+    database = Database(database_url, connection_count=1)
+    async with asyncio.timeout(10):
+        with pytest.raises(Interrupted):
+            await database.autocommit(interrupt)
+        assert await is_primary(database)
+    database.close()
+
+
+async def test_work_that_could_not_be_started_leaves_its_turn(database_url: str) -> None:
+    database = Database(database_url, connection_count=2)
+
+    def start_another(cursor: Cursor) -> None:
+        with pytest.raises(AssertionError, match="must not start another"):
+            is_primary(database).send(None)
+
+    for _ in range(3):
+        await database.autocommit(start_another)
+    database.close()
+
+
+async def test_a_socket_that_cannot_be_watched_counts_as_lost(database_url: str) -> None:
+    def wait_for_nothing(cursor: Cursor) -> None:
+        fiber = getcurrent()
+        assert isinstance(fiber, Fiber)
+        fiber.wait_for(NO_DESCRIPTOR, to_write=False)
+
+    database = Database(database_url, connection_count=1)
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            with pytest.raises(DatabaseAway):
+                await database.autocommit(wait_for_nothing)
+        assert await is_primary(database)
+    database.close()
