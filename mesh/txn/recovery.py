@@ -68,6 +68,8 @@ class BranchRecovery:
         self._failpoint = failpoint
         self._rounds_between_cleanups = rounds_between_cleanups
         self._rounds = 0
+        self._after = ""
+        """The branch at which the last round ended early."""
 
     @property
     def question(self) -> Question:
@@ -77,20 +79,30 @@ class BranchRecovery:
     async def run_once(self) -> None:
         """Settles every branch that is old enough, and in some rounds removes old gids. A branch
         that cannot be settled does not delay the others, and a removal that fails waits for its
-        next turn. Raises Unavailable if a dependency is down."""
-        for branch in await self._participant.branches(self._min_age_seconds):
+        next turn. Raises Unavailable, DeadlineExceeded or ResourceExhausted if a dependency is
+        down, frozen or overloaded; the next round goes on with the next branch."""
+        for gid in await self._next_gids():
+            self._after = gid
             try:
-                await self._settle(branch.gid)
+                await self._settle(gid)
             except MeshError as error:
-                if isinstance(error, Unavailable):
+                if isinstance(error, _AWAY):
                     raise
                 # After a lost race the next round tries again.
                 say = log.warning if isinstance(error, Aborted) else log.error
-                say("fail_branch_recovery", gid=branch.gid, reason=error.reason)
+                say("fail_branch_recovery", gid=gid, reason=error.reason)
+        self._after = ""
         is_cleanup = self._rounds % self._rounds_between_cleanups == 0
         self._rounds += 1
         if is_cleanup:
             await self._forget()
+
+    async def _next_gids(self) -> list[str]:
+        """The old branches, oldest first, but beginning after the one that ended the last round."""
+        branches = await self._participant.branches(self._min_age_seconds)
+        gids = [branch.gid for branch in branches]
+        begin = gids.index(self._after) + 1 if self._after in gids else 0
+        return gids[begin:] + gids[:begin]
 
     async def _settle(self, gid: str) -> None:
         self._failpoint("recovery.before_resolve")

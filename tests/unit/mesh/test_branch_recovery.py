@@ -31,6 +31,26 @@ class Branches:
     async def forget_old_gids(self, before: datetime, open_gids: Collection[str]) -> None:
         self.cleanups.append(open_gids)
 
+    async def abort(self, gid: str) -> None:
+        self.gids = tuple(each for each in self.gids if each != gid)
+
+
+class LogFrozenFor:
+    """The decision log, when the database does not answer for one gid."""
+
+    def __init__(self, gid: str) -> None:
+        self._gid = gid
+        self.asked: list[str] = []
+
+    async def resolve(self, gid: str) -> Outcome:
+        self.asked.append(gid)
+        if gid == self._gid:
+            raise DeadlineExceeded("it is frozen")
+        return Outcome.ABORT
+
+    async def open_gids(self) -> list[str]:
+        return []
+
 
 class FrozenLog:
     """The decision log of a database that is frozen."""
@@ -63,3 +83,19 @@ async def test_a_cleanup_that_fails_waits_for_its_next_turn(follows: bool) -> No
     await run(recovery(branches, log, follows=follows), 7)
     expected = (3, 0) if follows else (0, 3)
     assert (log.listed_count, len(branches.cleanups)) == expected
+
+
+async def test_a_frozen_log_is_waited_for_once_a_round() -> None:
+    log = LogFrozenFor("a")
+    branches = Branches("a", "b", "c")
+    rounds = recovery(branches, log, follows=True)
+    with pytest.raises(DeadlineExceeded):
+        await rounds.run_once()
+    assert log.asked == ["a"]
+
+
+async def test_a_branch_that_ends_each_round_does_not_starve_the_others() -> None:
+    branches = Branches("a", "b", "c")
+    rounds = recovery(branches, LogFrozenFor("a"), follows=True)
+    await run(rounds, 2)
+    assert branches.gids == ("a",)
