@@ -7,7 +7,7 @@ bound is refused at once. Errors are classified by SQLSTATE only.
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -32,7 +32,7 @@ SPARE_CONNECTIONS = 2
 """Idle connections beyond these are closed after UNUSED_SECONDS, one each time when work ends. The
 server's process of a connection holds 3 MB of memory."""
 MAX_WAITING = 1024
-MAX_ATTEMPTS = 4
+MAX_TRANSACTION_ATTEMPTS = 4
 
 SERIALIZATION_CLASS = "40"
 LOCK_NOT_AVAILABLE = "55P03"
@@ -69,7 +69,7 @@ class Turns:
     def __init__(self, count: int, *, max_waiting: int | None = None) -> None:
         self._free_count = count
         self._max_waiting = max_waiting
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
 
     async def acquire(self) -> None:
         """Waits for a turn and takes it. Raises ResourceExhausted when too many wait."""
@@ -83,11 +83,13 @@ class Turns:
                 retry_after_seconds=1.0,
             )
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting[turn] = None
         try:
             await turn
         except asyncio.CancelledError:
-            # The turn was already handed over when the cancellation came: pass it on.
+            # Whoever has left is not counted. If the turn was already handed over when the
+            # cancellation came, pass it on.
+            self._waiting.pop(turn, None)
             if turn.done() and not turn.cancelled():
                 self.release()
             raise
@@ -95,7 +97,7 @@ class Turns:
     def release(self) -> None:
         """Hands the turn to the longest waiting caller, or frees it."""
         while self._waiting:
-            turn = self._waiting.popleft()
+            turn, _ = self._waiting.popitem(last=False)
             if not turn.done():
                 turn.set_result(None)
                 return
@@ -171,7 +173,12 @@ class Database:
 
     async def _run(self, work: Callable[[], T]) -> T:
         await self._turns.acquire()
-        return await self._fibers.start(work, self._work_timeout_seconds, self._end_work)
+        try:
+            running = self._fibers.start(work, self._work_timeout_seconds, self._end_work)
+        except BaseException:
+            self._turns.release()
+            raise
+        return await running
 
     def _end_work(self) -> None:
         """Runs on the loop side."""
@@ -194,7 +201,7 @@ class Database:
                 pipelined.execute("COMMIT")
             return answer
 
-        for attempts_left in reversed(range(MAX_ATTEMPTS)):
+        for attempts_left in reversed(range(MAX_TRANSACTION_ATTEMPTS)):
             try:
                 return self._use(whole)
             except LostRace:

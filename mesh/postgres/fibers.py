@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, TypeVar
 
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, set_wait_callback
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extras import wait_select
@@ -36,7 +36,7 @@ def _nothing() -> None:
 
 
 class WaitedTooLong(Exception):
-    """A fiber's socket did not become ready in time."""
+    """A fiber's socket did not become ready in time, or the loop cannot watch it."""
 
 
 class Fibers:
@@ -58,9 +58,9 @@ class Fibers:
         on_end: Callable[[], None] = _nothing,
     ) -> "asyncio.Future[T]":
         """Starts `work` at once on the running loop, runs it until it first waits, and returns
-        the future of its result. A wait that exceeds the timeout raises WaitedTooLong inside
-        `work`. `on_end` is called on the loop side in every case, even if the awaiter was
-        cancelled."""
+        the future of its result. A wait that exceeds the timeout, or that the loop refuses,
+        raises WaitedTooLong inside `work`. `on_end` is called on the loop side in every case,
+        even if the awaiter was cancelled; only if this raises, it is not."""
         # Only in the greenlet of the event loop may the loop be called.
         assert not isinstance(getcurrent(), Fiber), "a fiber must not start another"
         fiber = self._idle.pop() if self._idle else Fiber(self._clock, self._idle)
@@ -93,7 +93,7 @@ class Fiber(greenlet):
         self._on_end = on_end
         self._outcome: asyncio.Future[Any] = outcome
         self._result: object = None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._give_up_at = [self._clock() + timeout_seconds]
         # A greenlet has an empty context: logs in the fiber need the call's trace.
         self.gr_context = copy_context()
@@ -123,7 +123,9 @@ class Fiber(greenlet):
         while True:
             try:
                 self._result = self._work()
-            except Exception as error:  # noqa: BLE001 (the outcome carries it)
+            except GreenletExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 (the outcome carries it)
                 self._error = error
             self._loop_side.switch(None)
 
@@ -138,10 +140,15 @@ class Fiber(greenlet):
         self._wait = self.switch() if error is None else self.throw(error)
         if self._wait is None:
             self._end()
-        else:
+            return
+        delay_seconds = max(0.0, min(self._give_up_at) - self._clock())
+        self._timer = asyncio.get_running_loop().call_later(delay_seconds, self._give_up)
+        try:
             self._wait.begin(self._go_on)
-            delay_seconds = max(0.0, min(self._give_up_at) - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay_seconds, self._give_up)
+        except Exception as refused:  # noqa: BLE001 (the work ends by it, or waits again)
+            too_long = WaitedTooLong("the loop cannot watch the socket")
+            too_long.__cause__ = refused
+            self._go_on(too_long)
 
     def _give_up(self) -> None:
         self._go_on(WaitedTooLong())

@@ -5,12 +5,13 @@ The second participant's refusals come after the first has prepared, so they mak
 start over; after one, batches are screened for a while (mesh/txn/local/screening.py).
 
 A small batch is prepared on both sides at the same time, which is shorter, but any refusal costs
-an abort of both. So after one, batches are prepared in turn for IN_TURN_SECONDS.
+an abort of both. So for IN_TURN_SECONDS after an operation was refused, batches with its owner are
+prepared in turn. Those of other owners are not.
 """
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -32,6 +33,8 @@ from mesh.txn.sides import (
 ABORT_SECONDS = 2.0
 MAX_TOGETHER = 4
 IN_TURN_SECONDS = 10.0
+MAX_REFUSED_OWNERS = 4096
+"""Who was refused before that many others is forgotten early, which costs an abort."""
 
 log = structlog.get_logger()
 
@@ -52,23 +55,24 @@ class Branches:
 
     def __init__(
         self,
-        name: str,
         first: FirstParticipantClient,
         second: DecidingParticipantClient,
         screening: Screening,
         count_restart: Callable[[], None],
         failpoint: Failpoint,
         timer: Callable[[], float],
+        max_refused_owners: int = MAX_REFUSED_OWNERS,
     ) -> None:
-        """As for the coordinator."""
-        self._name = name
+        """As for the coordinator. So many refused owners are remembered."""
         self._first = first
         self._second = second
         self._screening = screening
         self._count_restart = count_restart
         self._failpoint = failpoint
         self._timer = timer
-        self._in_turn_until = -math.inf
+        self._max_refused_owners = max_refused_owners
+        self._in_turn_until: dict[str, float] = {}
+        """Of the owners who were refused, the earliest refusal first."""
 
     async def prepare(
         self, gid: str, batch: Sequence[OperationPair], deadline: Deadline
@@ -76,9 +80,11 @@ class Branches:
         """Prepares both branches for what both sides accept, or neither. An operation without
         an answer has to start over. Raises a participant's MeshError; no branch is prepared
         then, or recovery ends it."""
-        if len(batch) > MAX_TOGETHER or self._timer() < self._in_turn_until:
-            return await self._prepare_in_turn(gid, batch, deadline)
-        return await self._prepare_together(gid, batch, deadline)
+        is_in_turn = len(batch) > MAX_TOGETHER or self._was_one_refused(batch)
+        prepare = self._prepare_in_turn if is_in_turn else self._prepare_together
+        prepared = await prepare(gid, batch, deadline)
+        self._note_refused(pair.owner for pair in batch if pair.id in prepared.refused)
+        return prepared
 
     async def abort(self, gid: str) -> None:
         """Aborts the first branch only when the second can no longer be committed. What fails
@@ -106,7 +112,7 @@ class Branches:
             await self.abort(gid)
             raise
         if held_back := _refusals(seconds):
-            await self._start_over(gid, accepted, held_back)
+            await self._start_over(gid, accepted, held_back, held_back)
             return Prepared({**refused, **held_back}, {})
         return Prepared(refused, _results(accepted, firsts, seconds))
 
@@ -126,27 +132,43 @@ class Branches:
         assert isinstance(seconds, Mapping)
         refused, held_back = _refusals(firsts), _refusals(seconds)
         if refused or held_back:
-            self._in_turn_until = self._timer() + IN_TURN_SECONDS
-            await self._start_over(gid, batch, held_back)
+            await self._start_over(gid, batch, held_back, {**refused, **held_back})
             done = {id: no for id, no in held_back.items() if no.reason == DUPLICATE}
             return Prepared({**held_back, **refused, **done}, {})
         return Prepared({}, _results(batch, firsts, seconds))
 
     async def _start_over(
-        self, gid: str, batch: Sequence[OperationPair], held_back: Mapping[str, No]
+        self,
+        gid: str,
+        batch: Sequence[OperationPair],
+        held_back: Mapping[str, No],
+        refused: Mapping[str, No],
     ) -> None:
-        """Aborts both branches because of the second participant's refusals, if any."""
+        """Aborts both branches, because operations in them were refused; `held_back` by the
+        second participant."""
         if held_back:
             self._screening.begin()
         await self.abort(gid)
-        if 0 < len(held_back) < len(batch):
+        if len(refused) < len(batch):
             self._count_restart()
+
+    def _was_one_refused(self, batch: Sequence[OperationPair]) -> bool:
+        now = self._timer()
+        return any(now < self._in_turn_until.get(pair.owner, -math.inf) for pair in batch)
+
+    def _note_refused(self, owners: Iterable[str]) -> None:
+        for owner in owners:
+            # A dict keeps the order of insertion.
+            self._in_turn_until.pop(owner, None)
+            self._in_turn_until[owner] = self._timer() + IN_TURN_SECONDS
+            if len(self._in_turn_until) > self._max_refused_owners:
+                del self._in_turn_until[next(iter(self._in_turn_until))]
 
     async def _prepare_first(
         self, gid: str, batch: Sequence[OperationPair], deadline: Deadline
     ) -> Votes:
         operations = _firsts(batch)
-        votes = await self._first.prepare(gid, self._name, operations, deadline)
+        votes = await self._first.prepare(gid, operations, deadline)
         return _by_id(operations, votes)
 
     async def _prepare_second(
@@ -154,7 +176,7 @@ class Branches:
     ) -> Votes:
         operations = [Operation(pair.id, pair.second) for pair in batch]
         written = self._first.written(_firsts(batch))
-        votes = await self._second.prepare(gid, self._name, operations, written, deadline)
+        votes = await self._second.prepare(gid, operations, written, deadline)
         return _by_id(operations, votes)
 
     async def _abort(self, participant: Ends, gid: str) -> bool:

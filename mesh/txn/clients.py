@@ -78,11 +78,10 @@ class RemoteParticipant(RemoteBranches):
     async def prepare(
         self,
         gid: str,
-        coordinator: str,
         operations: Sequence[Operation[object]],
         deadline: Deadline,
     ) -> Sequence[Vote[object]]:
-        request = participant_pb2.PrepareRequest(gid=gid, coordinator=coordinator)
+        request = participant_pb2.PrepareRequest(gid=gid)
         request.expires_at.FromNanoseconds(time.time_ns() + int(deadline.remaining_seconds() * 1e9))
         self._write(operations, request)
         response = participant_pb2.PrepareResponse.FromString(

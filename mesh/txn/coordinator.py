@@ -64,7 +64,7 @@ class Coordinator:
     ) -> None:
         """`name` is the instance's name, the first part of its gids; `clock` returns the time
         in them, `token` the last part. `timer` counts seconds. `count_restart` is called for
-        each transaction that starts over because of the second participant's refusals."""
+        each transaction that starts over because others in its batch were refused."""
         self._name = name
         self._first = first
         self._second = second
@@ -72,9 +72,7 @@ class Coordinator:
         self._failpoint = failpoint
         self._token = token
         self._screening = screening or Screening()
-        self._branches = Branches(
-            name, first, second, self._screening, count_restart, failpoint, timer
-        )
+        self._branches = Branches(first, second, self._screening, count_restart, failpoint, timer)
         self._done: set[str] = set()
 
     async def run(self, batch: Sequence[OperationPair], deadline: Deadline) -> Mapping[str, Answer]:
@@ -82,9 +80,10 @@ class Coordinator:
         answers by operation id.
 
         A No is a participant's refusal of that operation, which then changed nothing; after a
-        No with BUSY it may be tried again. If the second participant refuses an operation, the
-        others start over without it, under a new gid. Raises InDoubt if it is unknown whether
-        the batch took effect, and a participant's MeshError if none of it did. For example:
+        No with BUSY it may be tried again. The others go on without it; they start over under
+        a new gid if the second participant refused it, or if both sides prepared at the same
+        time. Raises InDoubt if it is unknown whether the batch took effect, and a participant's
+        MeshError if none of it did. For example:
 
             pair = OperationPair(pull_id, user_id, first=debit, second=draw)
             answer = (await coordinator.run([pair], Deadline.after(5.0)))[pull_id]
@@ -92,7 +91,7 @@ class Coordinator:
                 balance, items = answer.first, answer.second
         """
         seconds = [Operation(pair.id, pair.second) for pair in batch]
-        answers: dict[str, Answer] = dict(await self._screening.refused(seconds))
+        answers: dict[str, Answer] = dict(await self._screening.refused(seconds, deadline))
         pending = [pair for pair in batch if pair.id not in answers]
         abort_count = 0
         while pending:

@@ -20,9 +20,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.postgres.database import Database
 from mesh.postgres.pulse import Question
-from mesh.txn.model import AlreadyCommitted, Outcome, gid_made_at_seconds
-
-MAX_LISTED = 1000
+from mesh.txn.model import MAX_LISTED, AlreadyCommitted, Outcome, gid_made_at_seconds
 
 SCHEMA = """
 CREATE TABLE tx_decision (
@@ -143,15 +141,17 @@ class DecisionLog:
         to be done; oldest first. Decides nothing."""
 
         def select(cursor: Cursor) -> list[Decision]:
+            # One array of gids is found by index; two conditions would read all of tx_branch.
             cursor.execute(
                 """
                 SELECT gid, aborted, created_at, decision.gid IS NOT NULL
                 FROM tx_branch LEFT JOIN tx_decision AS decision USING (gid)
-                WHERE gid = ANY(%s::text[]) OR gid IN (
-                    SELECT gid FROM tx_decision ORDER BY decided_at, gid LIMIT %s)
+                WHERE gid = ANY(ARRAY(
+                    SELECT gid FROM tx_decision ORDER BY decided_at, gid LIMIT %s
+                ) || %s::text[])
                 ORDER BY created_at, gid
                 """,
-                (list(gids), self.max_listed),
+                (self.max_listed, list(gids)),
             )
             return [
                 Decision(gid, Outcome.ABORT if is_aborted else Outcome.COMMIT, at, is_open)

@@ -27,7 +27,7 @@ class TransactionMetrics:
         ).inc
         self.count_restart: Callable[[], None] = Counter(
             "tx_batch_restarts",
-            "Transactions that started over because the second participant refused operations.",
+            "Transactions that started over because other operations in them were refused.",
             registry=registry,
         ).inc
         self.count_retry: Callable[[], None] = Counter(

@@ -16,13 +16,13 @@ from mesh.errors import Aborted, DeadlineExceeded, MeshError, ResourceExhausted,
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.pulse import Question
 from mesh.txn.coordinator import Coordinator
-from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog, unfinished_question
-from mesh.txn.model import RECOVERY_AGE_SECONDS, BranchLost, Outcome
+from mesh.txn.decisions import BEGINNING, DecisionLog, unfinished_question
+from mesh.txn.model import MAX_LISTED, RECOVERY_AGE_SECONDS, BranchLost, Outcome
 from mesh.txn.participant import Participant
 from mesh.txn.redo import commit_or_redo
 from mesh.txn.sides import FirstParticipantClient
 
-STEP_SECONDS = 3.0
+FINISH_SECONDS = 3.0
 ROUNDS_BETWEEN_CLEANUPS = 60
 """A round comes each second to every ten seconds (`mesh.rounds.Due`)."""
 
@@ -68,6 +68,8 @@ class BranchRecovery:
         self._failpoint = failpoint
         self._rounds_between_cleanups = rounds_between_cleanups
         self._rounds = 0
+        self._after = ""
+        """The branch at which the last round ended early."""
 
     @property
     def question(self) -> Question:
@@ -75,20 +77,32 @@ class BranchRecovery:
         return self._participant.question(self._min_age_seconds)
 
     async def run_once(self) -> None:
-        """Settles every branch that is old enough. A branch that cannot be settled does not
-        delay the others. Raises Unavailable if a dependency is down."""
-        for branch in await self._participant.branches(self._min_age_seconds):
+        """Settles every branch that is old enough, and in some rounds removes old gids. A branch
+        that cannot be settled does not delay the others, and a removal that fails waits for its
+        next turn. Raises Unavailable, DeadlineExceeded or ResourceExhausted if a dependency is
+        down, frozen or overloaded; the next round goes on with the next branch."""
+        for gid in await self._next_gids():
+            self._after = gid
             try:
-                await self._settle(branch.gid)
+                await self._settle(gid)
             except MeshError as error:
-                if isinstance(error, Unavailable):
+                if isinstance(error, _AWAY):
                     raise
                 # After a lost race the next round tries again.
                 say = log.warning if isinstance(error, Aborted) else log.error
-                say("fail_branch_recovery", gid=branch.gid, reason=error.reason)
-        if self._rounds % self._rounds_between_cleanups == 0:
-            await self._forget()
+                say("fail_branch_recovery", gid=gid, reason=error.reason)
+        self._after = ""
+        is_cleanup = self._rounds % self._rounds_between_cleanups == 0
         self._rounds += 1
+        if is_cleanup:
+            await self._forget()
+
+    async def _next_gids(self) -> list[str]:
+        """The old branches, oldest first, but beginning after the one that ended the last round."""
+        branches = await self._participant.branches(self._min_age_seconds)
+        gids = [branch.gid for branch in branches]
+        begin = gids.index(self._after) + 1 if self._after in gids else 0
+        return gids[begin:] + gids[:begin]
 
     async def _settle(self, gid: str) -> None:
         self._failpoint("recovery.before_resolve")
@@ -102,7 +116,8 @@ class BranchRecovery:
 
     async def _forget(self) -> None:
         before = self._participant.forgettable_before()
-        open_gids = await self._outcomes.open_gids()
+        # The second participant's database looks at its open decisions by itself.
+        open_gids = await self._outcomes.open_gids() if self._follows else []
         # The list may be truncated at MAX_LISTED: a missing open gid would lose its row.
         if len(open_gids) < MAX_LISTED:
             await self._participant.forget_old_gids(before, open_gids)
@@ -171,7 +186,7 @@ class DecisionRecovery:
         try:
             self._failpoint("recovery.before_commit")
             was_lost = await commit_or_redo(
-                self._first, self._decisions, gid, Deadline.after(STEP_SECONDS)
+                self._first, self._decisions, gid, Deadline.after(FINISH_SECONDS)
             )
             if was_lost:
                 self._alarm("redo_lost_branch", gid=gid)

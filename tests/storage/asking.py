@@ -1,4 +1,4 @@
-"""The answer to one standing question."""
+"""The answers to standing questions."""
 
 import time
 from collections.abc import Callable
@@ -26,3 +26,8 @@ async def answer_of(
         return row[0]
 
     return await database.autocommit(read)
+
+
+async def is_primary(database: Database) -> bool:
+    """Whether it answers and takes writes."""
+    return bool(await answer_of(database, Question("NOT pg_is_in_recovery()")))

@@ -25,6 +25,10 @@ class ExplainingCursor:
             self._note(node)
         self._cursor.execute(statement, values)
 
+    @property
+    def rowcount(self) -> int:
+        return self._cursor.rowcount
+
     def fetchall(self) -> Any:
         return self._cursor.fetchall()
 

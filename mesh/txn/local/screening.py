@@ -12,12 +12,15 @@ from typing import Any
 import structlog
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.errors import MeshError
+from mesh.deadlines import Deadline, within
+from mesh.errors import DeadlineExceeded, MeshError
 from mesh.postgres.database import Database
 from mesh.postgres.missing_rows import with_missing_rows
 from mesh.txn.model import No, Operation
 
 SCREENING_SECONDS = 10.0
+SCREEN_SECONDS = 2.0
+"""A screen takes milliseconds, unless its database is frozen."""
 
 log = structlog.get_logger()
 
@@ -49,14 +52,20 @@ class Screening:
         """The participant has refused an operation: batches are screened from now on."""
         self._until = self._clock() + SCREENING_SECONDS
 
-    async def refused(self, operations: Sequence[Operation[object]]) -> Mapping[str, No]:
-        """The refused operations of a batch, by id. A lone operation is not screened."""
+    async def refused(
+        self, operations: Sequence[Operation[object]], deadline: Deadline
+    ) -> Mapping[str, No]:
+        """The refused operations of a batch, by id; none if the screen does not end in time. A
+        lone operation is not screened."""
         if len(operations) == 1 or self._clock() > self._until:
             return {}
         try:
-            refused = await self._screen(operations)
+            refused = await within(deadline.shortened_to(SCREEN_SECONDS), self._screen(operations))
         except MeshError as error:
             log.warning("fail_screening", reason=error.reason)
+            return {}
+        except TimeoutError:
+            log.warning("fail_screening", reason=DeadlineExceeded.REASON)
             return {}
         except Exception as error:
             # A bug that one operation meets: the branch meets it too, and that one fails alone.

@@ -5,15 +5,18 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from greenlet import getcurrent
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted
 from mesh.postgres.database import Database, DatabaseAway, LockTimeout
+from mesh.postgres.fibers import Fiber
 from proof.postgres_server import start_postgres
+from tests.storage.asking import is_primary
 from tests.storage.holding import held
-from tests.storage.postgres.readiness import is_ready
 
+NO_DESCRIPTOR = 1 << 20
 Run = Callable[[Database, Callable[[Cursor], None]], Awaitable[None]]
 
 
@@ -36,7 +39,7 @@ async def count(database: Database) -> object:
 async def until_away(database: Database) -> None:
     """Waits until the server is down: its children serve until they notice its death."""
     async with asyncio.timeout(5):
-        while await is_ready(database):
+        while await is_primary(database):
             await asyncio.sleep(0.01)
 
 
@@ -131,12 +134,12 @@ async def test_a_lock_timeout_is_reported_as_such(numbers: Database) -> None:
 async def test_a_database_that_went_and_came_back_is_found_again(tmp_path: Path) -> None:
     server = start_postgres(tmp_path, "mesh")
     database = Database(server.url, connection_count=2)
-    assert await is_ready(database)
+    assert await is_primary(database)
     server.kill()
     with pytest.raises(DatabaseAway):
         await until_away(database)
     server.restart()
-    assert await is_ready(database)
+    assert await is_primary(database)
     database.close()
     server.stop()
 
@@ -184,3 +187,46 @@ async def test_a_transaction_begins_with_the_message_of_its_first_statement(
     assert await database.transaction(lambda cursor: "nothing done") == "nothing done"
     status = await database.autocommit(lambda cursor: cursor.connection.get_transaction_status())
     assert status == TRANSACTION_STATUS_IDLE
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt, which ends no test run."""
+
+
+async def test_work_that_is_interrupted_leaves_its_turn(database_url: str) -> None:
+    def interrupt(cursor: Cursor) -> None:
+        raise Interrupted
+
+    database = Database(database_url, connection_count=1)
+    async with asyncio.timeout(10):
+        with pytest.raises(Interrupted):
+            await database.autocommit(interrupt)
+        assert await is_primary(database)
+    database.close()
+
+
+async def test_work_that_could_not_be_started_leaves_its_turn(database_url: str) -> None:
+    database = Database(database_url, connection_count=2)
+
+    def start_another(cursor: Cursor) -> None:
+        with pytest.raises(AssertionError, match="must not start another"):
+            is_primary(database).send(None)
+
+    for _ in range(3):
+        await database.autocommit(start_another)
+    database.close()
+
+
+async def test_a_socket_that_cannot_be_watched_counts_as_lost(database_url: str) -> None:
+    def wait_for_nothing(cursor: Cursor) -> None:
+        fiber = getcurrent()
+        assert isinstance(fiber, Fiber)
+        fiber.wait_for(NO_DESCRIPTOR, to_write=False)
+
+    database = Database(database_url, connection_count=1)
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            with pytest.raises(DatabaseAway):
+                await database.autocommit(wait_for_nothing)
+        assert await is_primary(database)
+    database.close()

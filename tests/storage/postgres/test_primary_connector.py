@@ -18,7 +18,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 from deploy.local.servers.ports import free_ports
 from mesh.postgres.database import Database, DatabaseAway
 from proof.postgres_server import PostgresServer, start_postgres
-from tests.storage.postgres.readiness import is_ready
+from tests.storage.asking import is_primary
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def rows(statement: str, cursor: Cursor) -> list[tuple[int]]:
 async def test_a_host_that_refuses_is_passed_over(server: PostgresServer) -> None:
     nobody = next(free_ports(random.Random()))
     database = Database(url_of(server, nobody), connection_count=2)
-    assert await is_ready(database)
+    assert await is_primary(database)
     database.close()
 
 
@@ -53,9 +53,9 @@ async def test_a_host_that_never_answers_costs_its_time_once(
     silent = socket.create_server(("127.0.0.1", 0))
     port = silent.getsockname()[1]
     database = Database(url_of(server, port), connection_count=2, connect_timeout_seconds=0.2)
-    assert await is_ready(database)
+    assert await is_primary(database)
     began_at = time.monotonic()
-    await asyncio.gather(is_ready(database), is_ready(database))
+    await asyncio.gather(is_primary(database), is_primary(database))
     assert time.monotonic() - began_at < 0.2
     database.close()
     silent.close()
@@ -66,7 +66,7 @@ async def test_many_that_connect_at_once_all_pass_over_a_host_that_refuses(
 ) -> None:
     nobody = next(free_ports(random.Random()))
     database = Database(url_of(server, nobody), connection_count=4)
-    assert all(await asyncio.gather(*(is_ready(database) for _ in range(4))))
+    assert all(await asyncio.gather(*(is_primary(database) for _ in range(4))))
     database.close()
 
 
@@ -104,7 +104,7 @@ async def test_without_any_host_the_database_is_away() -> None:
     port = next(free_ports(random.Random()))
     database = Database(f"postgresql://u:p@127.0.0.1:{port}/mesh", connection_count=1)
     with pytest.raises(DatabaseAway):
-        await is_ready(database)
+        await is_primary(database)
 
 
 async def test_a_server_that_freezes_in_the_middle_is_left(
@@ -118,7 +118,7 @@ async def test_a_server_that_freezes_in_the_middle_is_left(
             await used.autocommit(lambda cursor: cursor.execute("SELECT 1"))
     finally:
         os.kill(backend_pid, signal.SIGCONT)
-    assert await is_ready(used)
+    assert await is_primary(used)
     used.close()
 
 
@@ -145,9 +145,9 @@ async def test_a_cancelled_waiter_takes_no_connection(server: PostgresServer) ->
         used.autocommit(lambda cursor: cursor.execute("SELECT pg_sleep(0.2)"))
     )
     await asyncio.sleep(0.05)
-    waiting = asyncio.create_task(is_ready(used))
+    waiting = asyncio.create_task(is_primary(used))
     await asyncio.sleep(0)
     waiting.cancel()
     await sleeping
-    assert await is_ready(used)
+    assert await is_primary(used)
     used.close()

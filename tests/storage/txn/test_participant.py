@@ -2,13 +2,19 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
 
+import psycopg2
 import pytest
+from google.protobuf.empty_pb2 import Empty
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted, InvalidArgument
-from mesh.postgres.database import Database, LockTimeout
-from mesh.postgres.missing_rows import MAX_ATTEMPTS, RowsMissing
+from mesh.postgres.database import Database, DatabaseAway, LockTimeout
+from mesh.postgres.missing_rows import MAX_BRANCH_ATTEMPTS, RowsMissing
+from mesh.postgres.pipelined_cursor import execute_soon
+from mesh.txn import decisions as decision_log
 from mesh.txn.model import (
     AlreadyCommitted,
     BranchLost,
@@ -21,6 +27,8 @@ from mesh.txn.model import (
     new_gid,
 )
 from mesh.txn.participant import SCHEMA, Participant
+from mesh.txn.rpc import ParticipantRpc
+from protos.tx.v1 import participant_pb2
 
 ODD = "ODD"
 
@@ -226,5 +234,101 @@ async def test_a_branch_whose_rows_never_come_is_aborted_and_leaves_its_gid(
     with pytest.raises(Aborted) as raised:
         await participant.prepare(gid(), in_a_moment(), operations(2))
     assert raised.value.reason == "ROWS_MISSING"
-    assert len(made) == MAX_ATTEMPTS
+    assert len(made) == MAX_BRANCH_ATTEMPTS
     assert await rows(database, "SELECT gid FROM tx_branch") == []
+
+
+async def test_only_a_branch_that_decides_keeps_first_operations_and_never_lacks_them(
+    participant: Participant[int, int], database: Database
+) -> None:
+    """A branch without them could be committed, and its transaction never be finished."""
+    deciding = Participant(database, "numbers", insert_even, decides=True)
+    for side, *kept in ((participant, b"debits"), (deciding,)):
+        with pytest.raises(InvalidArgument, match="first_operations"):
+            await side.prepare(gid(), in_a_moment(), operations(2), *kept)
+    assert await participant.branches(0) == []
+
+
+@pytest.mark.parametrize(
+    ("first_ids", "kept_count"), [(["a", "b"], 1), (["a"], 0), ([], 0), (["b", "a"], 0)]
+)
+async def test_a_remote_coordinator_sends_the_first_operations_of_the_same_ids(
+    participant: Participant[int, int], database: Database, first_ids: list[str], kept_count: int
+) -> None:
+    await database.autocommit(lambda cursor: cursor.execute(decision_log.SCHEMA))
+    deciding = Participant(database, "numbers", insert_even, decides=True)
+    rpc = ParticipantRpc(deciding, lambda message: int(message.value), lambda result: Empty())
+    written = participant_pb2.PrepareRequest(gid=gid())
+    written.expires_at.FromSeconds(int(in_a_moment()))
+    for operation_id, number in (("a", b"2"), ("b", b"4")):
+        written.operations.add(id=operation_id).body.value = number
+    written.first_operations.SetInParent()
+    for operation_id in first_ids:
+        written.first_operations.operations.add(id=operation_id)
+    call: Any = None
+    with nullcontext() if kept_count else pytest.raises(InvalidArgument, match="first_operations"):
+        await rpc.prepare(written, call)
+    if kept_count:
+        await deciding.commit(written.gid)
+    kept: list[Any] = await rows(database, "SELECT first_operations FROM tx_decision")
+    expected = [written.first_operations.SerializeToString()] * kept_count
+    assert [bytes(each) for (each,) in kept] == expected
+
+
+OUT_OF_MEMORY = "DO $$ BEGIN RAISE 'out of memory' USING ERRCODE = '53200'; END $$"
+
+
+def insert_soon(cursor: Cursor, operations: Sequence[Operation[int]]) -> list[Vote[int]]:
+    """Leaves its last statement to go with the next."""
+    cursor.execute("SELECT")
+    for operation in operations:
+        execute_soon(cursor, "INSERT INTO numbers VALUES (%s)", (operation.body,))
+    return [Yes(operation.body) for operation in operations]
+
+
+async def test_an_error_of_the_last_statement_is_not_taken_for_one_of_prepare(
+    participant: Participant[int, int], database: Database
+) -> None:
+    def run_out_of_memory(cursor: Cursor, operations: Sequence[Operation[int]]) -> list[Vote[int]]:
+        votes = insert_soon(cursor, operations)
+        execute_soon(cursor, OUT_OF_MEMORY, ())
+        return votes
+
+    failing = Participant(database, "numbers", run_out_of_memory)
+    with pytest.raises(DatabaseAway):
+        await failing.prepare(gid(), in_a_moment(), operations(2))
+    assert await participant.branches(0) == []
+
+
+async def test_the_operations_are_applied_when_their_failpoint_is_passed(
+    participant: Participant[int, int], database: Database
+) -> None:
+    """A statement that fails does so before the point, and no point is passed after it."""
+    passed: list[str] = []
+    failing = Participant(database, "numbers", insert_soon, failpoint=passed.append)
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        await failing.prepare(gid(), in_a_moment(), operations(1000))
+    assert passed == ["numbers.before_branch"]
+    await failing.prepare(gid(), in_a_moment(), operations(2))
+    assert passed[-2:] == ["numbers.before_prepare", "numbers.after_prepare"]
+
+
+async def test_without_faults_the_last_statement_and_prepare_are_one_message(
+    participant: Participant[int, int], database: Database
+) -> None:
+    sent: list[object] = []
+
+    def insert_and_look(cursor: Cursor, operations: Sequence[Operation[int]]) -> list[Vote[int]]:
+        votes = insert_soon(cursor, operations)
+        sent.append(cursor)
+        return votes
+
+    name = gid()
+    await Participant(database, "numbers", insert_and_look).prepare(
+        name, in_a_moment(), operations(2)
+    )
+    (cursor,) = sent
+    assert isinstance(cursor, Cursor)
+    assert b"INSERT INTO numbers VALUES (2);PREPARE TRANSACTION" in (cursor.query or b"")
+    await participant.commit(name)
+    assert await numbers_in(database) == [2]

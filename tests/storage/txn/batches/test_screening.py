@@ -1,6 +1,7 @@
 """Batches of which the second participant refuses an operation, over two real databases: after the
 first such batch, a refused operation costs its neighbours no second transaction."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
@@ -122,6 +123,20 @@ async def test_batches_without_refusals_are_not_screened_for_longer_than_a_while
     clock.seconds += SCREENING_SECONDS + 0.1
     await coordinator.run(many(3), Deadline.after(5))
     assert screened == [3]
+
+
+async def test_a_screen_waits_for_a_frozen_database_no_longer_than_the_callers(
+    cluster: TransactionCluster,
+) -> None:
+    async def freeze(operations: Sequence[Operation[object]]) -> Mapping[str, No]:
+        await asyncio.Event().wait()
+        return {}
+
+    screening = Screening(freeze, Clock())
+    screening.begin()
+    operations = [Operation(pair.id, pair.second) for pair in many(3)]
+    async with asyncio.timeout(5):
+        assert await screening.refused(operations, Deadline.after(0.05)) == {}
 
 
 @pytest.mark.parametrize(
