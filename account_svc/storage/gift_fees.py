@@ -26,7 +26,7 @@ def insert_gift_fees(
             array_of_plain(fee.fee_id for fee in fees),
             array_of_plain(fee.user_id for fee in fees),
             array_of_plain(fee.amount_gems for fee in fees),
-            array_of_text(refusals.get(fee.fee_id, "") for fee in fees),
+            array_of_text([refusals.get(fee.fee_id, "") for fee in fees]),
         ),
     )
     return cursor.rowcount == len(fees)

@@ -46,14 +46,14 @@ def insert_gifts(
             array_of_plain(gift.gift_id for gift in gifts),
             array_of_plain(gift.intent_id for gift in gifts),
             array_of_plain(gift.sender.user_id for gift in gifts),
-            array_of_text(gift.sender.username for gift in gifts),
+            array_of_text([gift.sender.username for gift in gifts]),
             array_of_plain(gift.receiver.user_id for gift in gifts),
-            array_of_text(gift.receiver.username for gift in gifts),
+            array_of_text([gift.receiver.username for gift in gifts]),
             array_of_plain(gift.item_id for gift in gifts),
             array_of_plain(gift.count for gift in gifts),
             array_of_plain(gift.fee_gems for gift in gifts),
-            array_of_text(items[gift.item_id].name for gift in gifts),
-            array_of_text(items[gift.item_id].rarity for gift in gifts),
+            array_of_text([items[gift.item_id].name for gift in gifts]),
+            array_of_text([items[gift.item_id].rarity for gift in gifts]),
         ),
     )
     by_id = {gift.gift_id: gift for gift in gifts}

@@ -40,11 +40,11 @@ async def test_a_branch_expires_when_its_coordinator_gives_up() -> None:
     participant = account_participant(account, lambda: {})
     before = time.time()
     votes = await participant.prepare(
-        "gid", "gacha_svc-1", [Operation("id", Debit(USER_ID, 160))], Deadline.after(SECONDS)
+        "gid", [Operation("id", Debit(USER_ID, 160))], Deadline.after(SECONDS)
     )
     lasted_seconds = time.time() - before
     (request,) = account.requests
     left_seconds = request.expires_at.ToNanoseconds() / 1e9 - before
     assert SECONDS - lasted_seconds - 0.001 <= left_seconds <= SECONDS + lasted_seconds
-    assert (request.gid, request.coordinator) == ("gid", "gacha_svc-1")
+    assert request.gid == "gid"
     assert list(votes) == [Yes(840)]
