@@ -55,7 +55,6 @@ class Branches:
 
     def __init__(
         self,
-        name: str,
         first: FirstParticipantClient,
         second: DecidingParticipantClient,
         screening: Screening,
@@ -65,7 +64,6 @@ class Branches:
         max_refused_owners: int = MAX_REFUSED_OWNERS,
     ) -> None:
         """As for the coordinator. So many refused owners are remembered."""
-        self._name = name
         self._first = first
         self._second = second
         self._screening = screening
@@ -170,7 +168,7 @@ class Branches:
         self, gid: str, batch: Sequence[OperationPair], deadline: Deadline
     ) -> Votes:
         operations = _firsts(batch)
-        votes = await self._first.prepare(gid, self._name, operations, deadline)
+        votes = await self._first.prepare(gid, operations, deadline)
         return _by_id(operations, votes)
 
     async def _prepare_second(
@@ -178,7 +176,7 @@ class Branches:
     ) -> Votes:
         operations = [Operation(pair.id, pair.second) for pair in batch]
         written = self._first.written(_firsts(batch))
-        votes = await self._second.prepare(gid, self._name, operations, written, deadline)
+        votes = await self._second.prepare(gid, operations, written, deadline)
         return _by_id(operations, votes)
 
     async def _abort(self, participant: Ends, gid: str) -> bool:

@@ -76,11 +76,10 @@ class RemoteParticipant(RemoteBranches):
     async def prepare(
         self,
         gid: str,
-        coordinator: str,
         operations: Sequence[Operation[object]],
         deadline: Deadline,
     ) -> Sequence[Vote[object]]:
-        request = participant_pb2.PrepareRequest(gid=gid, coordinator=coordinator)
+        request = participant_pb2.PrepareRequest(gid=gid)
         request.expires_at.GetCurrentTime()
         request.expires_at.FromNanoseconds(
             request.expires_at.ToNanoseconds() + int(deadline.remaining_seconds() * 1e9)

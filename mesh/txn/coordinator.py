@@ -72,9 +72,7 @@ class Coordinator:
         self._failpoint = failpoint
         self._token = token
         self._screening = screening or Screening()
-        self._branches = Branches(
-            name, first, second, self._screening, count_restart, failpoint, timer
-        )
+        self._branches = Branches(first, second, self._screening, count_restart, failpoint, timer)
         self._done: set[str] = set()
 
     async def run(self, batch: Sequence[OperationPair], deadline: Deadline) -> Mapping[str, Answer]:

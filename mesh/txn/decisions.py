@@ -20,9 +20,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.postgres.database import Database
 from mesh.postgres.pulse import Question
-from mesh.txn.model import AlreadyCommitted, Outcome, gid_made_at_seconds
-
-MAX_LISTED = 1000
+from mesh.txn.model import MAX_LISTED, AlreadyCommitted, Outcome, gid_made_at_seconds
 
 SCHEMA = """
 CREATE TABLE tx_decision (

@@ -18,6 +18,8 @@ GID_MAX_AGE_SECONDS = 30
 GID_MAX_LENGTH = 199
 MAX_OPERATIONS = 256
 """The bound of the protocol: a participant refuses a Prepare with more."""
+MAX_LISTED = 1000
+"""The maximum length of a list of branches, or of open decisions."""
 FORGET_LIMIT = 10_000
 """The maximum number of old rows that one transaction removes."""
 RECOVERY_AGE_SECONDS = 3.0
@@ -35,6 +37,10 @@ Result = TypeVar("Result")
 class GidUsed(Aborted):
     REASON = "GID_USED"
 
+    @classmethod
+    def refused(cls) -> "GidUsed":
+        return cls("The gid was used before; a retry takes a new one.")
+
 
 class GidExpired(Aborted):
     REASON = "GID_EXPIRED"
@@ -42,6 +48,13 @@ class GidExpired(Aborted):
 
 class NoPreparedSlot(ResourceExhausted):
     REASON = "NO_PREPARED_SLOT"
+
+    @classmethod
+    def refused(cls) -> "NoPreparedSlot":
+        return cls(
+            "The database holds as many prepared transactions as it may; try again soon.",
+            retry_after_seconds=1.0,
+        )
 
 
 class BranchLost(DataLoss):

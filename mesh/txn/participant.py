@@ -19,7 +19,7 @@ from typing import Generic
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-from mesh.errors import Aborted
+from mesh.errors import Aborted, InvalidArgument
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.database import UNIQUE_VIOLATION, Database
 from mesh.postgres.missing_rows import with_missing_rows
@@ -28,6 +28,7 @@ from mesh.postgres.pulse import Question
 from mesh.txn.model import (
     FORGET_LIMIT,
     GID_MAX_AGE_SECONDS,
+    MAX_LISTED,
     AlreadyCommitted,
     Body,
     Branch,
@@ -50,7 +51,6 @@ _OLD_BRANCHES = """
 FROM pg_prepared_xacts WHERE database = current_database() AND starts_with(gid, %s)
   AND prepared <= now() - make_interval(secs => %s) AND NOT pg_is_in_recovery()
 """
-MAX_LISTED = 1000
 SETTLE_ATTEMPTS = 20
 SETTLE_PAUSE_SECONDS = 0.01
 
@@ -124,6 +124,8 @@ class Participant(Generic[Body, Result]):
                 await participant.commit(gid)  # once the decision to commit is durable
         """
         self._check(gid, expires_at_seconds, operations)
+        if (first_operations is not None) is not self._decides:
+            raise InvalidArgument.of_field("first_operations", "are kept by the second participant")
         return await self._database.autocommit(
             with_missing_rows(
                 lambda cursor: self._prepare(cursor, gid, operations, first_operations)
@@ -163,9 +165,15 @@ class Participant(Generic[Body, Result]):
     async def branches(self, min_age_seconds: float) -> list[Branch]:
         """The prepared branches of at least that age, oldest first, at most MAX_LISTED; empty
         on a standby."""
-        return await self._database.autocommit(
-            lambda cursor: self._branches(cursor, min_age_seconds)
-        )
+
+        def select(cursor: Cursor) -> list[Branch]:
+            cursor.execute(
+                f"SELECT gid, prepared {_OLD_BRANCHES} ORDER BY prepared LIMIT %s",
+                (self._prefix, min_age_seconds, MAX_LISTED),
+            )
+            return [Branch(gid.removeprefix(self._prefix), at) for gid, at in cursor.fetchall()]
+
+        return await self._database.autocommit(select)
 
     def question(self, min_age_seconds: float) -> Question:
         """Whether `branches` of that age would list any."""
@@ -211,7 +219,7 @@ class Participant(Generic[Body, Result]):
             votes = self._apply(cursor, operations)
         except psycopg2.Error as error:
             if error.pgcode == UNIQUE_VIOLATION and error.diag.constraint_name == _GID_KEY:
-                raise GidUsed("The gid was used before; a retry takes a new one.") from error
+                raise GidUsed.refused() from error
             raise
         assert len(votes) == len(operations), "one vote for each operation"
         if not any(isinstance(vote, Yes) for vote in votes):
@@ -221,13 +229,10 @@ class Participant(Generic[Body, Result]):
         try:
             cursor.execute("PREPARE TRANSACTION %s", (self._prefix + gid,))
         except psycopg2.Error as error:
-            if error.pgcode == _NO_SLOT:
-                raise NoPreparedSlot(
-                    "The database holds as many prepared transactions as it may; try again soon.",
-                    retry_after_seconds=1.0,
-                ) from error
             if error.pgcode == _ALREADY_PREPARED:
-                raise GidUsed("The gid was used before; a retry takes a new one.") from error
+                raise GidUsed.refused() from error
+            if error.pgcode == _NO_SLOT:
+                raise NoPreparedSlot.refused() from error
             raise
         # In a transaction that failed earlier PREPARE succeeds, with the tag ROLLBACK.
         if cursor.statusmessage != "PREPARE TRANSACTION":
@@ -279,15 +284,7 @@ class Participant(Generic[Body, Result]):
         return True
 
     def _aborted(self, cursor: Cursor, gid: str) -> bool | None:
-        """Whether tx_branch has the gid as aborted (True) or committed (False); None if it has
-        no row."""
+        """True: tx_branch has the gid as aborted; False: as committed; None: it has no row."""
         cursor.execute("SELECT aborted FROM tx_branch WHERE gid = %s", (gid,))
         row = cursor.fetchone()
         return None if row is None else bool(row[0])
-
-    def _branches(self, cursor: Cursor, min_age_seconds: float) -> list[Branch]:
-        cursor.execute(
-            f"SELECT gid, prepared {_OLD_BRANCHES} ORDER BY prepared LIMIT %s",
-            (self._prefix, min_age_seconds, MAX_LISTED),
-        )
-        return [Branch(gid[len(self._prefix) :], at) for gid, at in cursor.fetchall()]

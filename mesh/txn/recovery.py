@@ -16,8 +16,8 @@ from mesh.errors import Aborted, DeadlineExceeded, MeshError, ResourceExhausted,
 from mesh.failpoints import Failpoint, no_failpoint
 from mesh.postgres.pulse import Question
 from mesh.txn.coordinator import Coordinator
-from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog, unfinished_question
-from mesh.txn.model import RECOVERY_AGE_SECONDS, BranchLost, Outcome
+from mesh.txn.decisions import BEGINNING, DecisionLog, unfinished_question
+from mesh.txn.model import MAX_LISTED, RECOVERY_AGE_SECONDS, BranchLost, Outcome
 from mesh.txn.participant import Participant
 from mesh.txn.redo import commit_or_redo
 from mesh.txn.sides import FirstParticipantClient

@@ -8,8 +8,8 @@ from google.protobuf.message import DecodeError, Message
 
 from mesh.errors import InvalidArgument
 from mesh.serving.dispatch import Call
-from mesh.txn.decisions import MAX_LISTED, DecisionLog
-from mesh.txn.model import Body, Operation, Outcome, Result, Vote, Yes, gid_age_seconds
+from mesh.txn.decisions import DecisionLog
+from mesh.txn.model import MAX_LISTED, Body, Operation, Outcome, Result, Vote, Yes, gid_age_seconds
 from mesh.txn.participant import Participant
 from protos.tx.v1 import coordinator_pb2, participant_pb2
 
@@ -44,7 +44,9 @@ class ParticipantRpc(Generic[Body, Result]):
     ) -> participant_pb2.PrepareResponse:
         expires_at_seconds = _seconds("expires_at", request.expires_at.ToMicroseconds)
         operations = self._operations(request.operations)
-        votes = await self._participant.prepare(request.gid, expires_at_seconds, operations)
+        votes = await self._participant.prepare(
+            request.gid, expires_at_seconds, operations, _first_operations(request)
+        )
         return participant_pb2.PrepareResponse(
             votes=[
                 self._vote(operation.id, vote)
@@ -136,6 +138,17 @@ class CoordinatorRpc:
             )
             written.decided_at.FromDatetime(decision.decided_at)
         return response
+
+
+def _first_operations(request: participant_pb2.PrepareRequest) -> bytes | None:
+    """What the second participant keeps for a redo. Raises InvalidArgument unless it is for the
+    same operations."""
+    if not request.HasField("first_operations"):
+        return None
+    ids = [operation.id for operation in request.operations]
+    if [operation.id for operation in request.first_operations.operations] != ids:
+        raise InvalidArgument.of_field("first_operations", "must have the ids of the operations")
+    return request.first_operations.SerializeToString()
 
 
 def _seconds(field: str, microseconds: Callable[[], int]) -> float:

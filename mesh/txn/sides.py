@@ -49,7 +49,6 @@ class FirstParticipantClient(Ends, Protocol):
     async def prepare(
         self,
         gid: str,
-        coordinator: str,
         operations: Sequence[Operation[object]],
         deadline: Deadline,
     ) -> Sequence[Vote[object]]:
@@ -71,7 +70,6 @@ class DecidingParticipantClient(Ends, Protocol):
     async def prepare(
         self,
         gid: str,
-        coordinator: str,
         operations: Sequence[Operation[object]],
         first_operations: bytes,
         deadline: Deadline,

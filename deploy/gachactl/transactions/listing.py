@@ -15,8 +15,7 @@ from deploy.gachactl.transactions.sides import Side, Sides
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.txn.decisions import Decision
-from mesh.txn.model import RECOVERY_AGE_SECONDS, Branch, Outcome, is_gid
-from mesh.txn.participant import MAX_LISTED
+from mesh.txn.model import MAX_LISTED, RECOVERY_AGE_SECONDS, Branch, Outcome, is_gid
 
 ASK_SECONDS = 5.0
 OVERDUE_SECONDS = 10.0

@@ -27,7 +27,6 @@ class LocalParticipant:
     async def prepare(
         self,
         gid: str,
-        coordinator: str,
         operations: Sequence[Operation[object]],
         first_operations: bytes,
         deadline: Deadline,

@@ -154,7 +154,6 @@ class FaultyParticipant:
     async def prepare(
         self,
         gid: str,
-        coordinator: str,
         operations: Sequence[Operation[object]],
         first_operations: bytes,
         deadline: Deadline,
@@ -162,9 +161,7 @@ class FaultyParticipant:
         return await self._carry(
             "Prepare",
             deadline,
-            lambda within: self._inner.prepare(
-                gid, coordinator, operations, first_operations, within
-            ),
+            lambda within: self._inner.prepare(gid, operations, first_operations, within),
         )
 
     async def commit(self, gid: str, deadline: Deadline) -> None:

@@ -17,8 +17,7 @@ from mesh.errors import MeshError
 from mesh.txn import participant as participant_module
 from mesh.txn.coordinator import COMMIT_SECONDS, Coordinator
 from mesh.txn.decisions import DecisionLog
-from mesh.txn.local.client import LocalParticipant
-from mesh.txn.model import Operation, Outcome, Vote
+from mesh.txn.model import Outcome
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery
 from proof.faults.processes.draw_mutants import (
@@ -95,19 +94,9 @@ def loss_taken_for_commit() -> None:
 
 
 def operations_not_kept() -> None:
-    whole_prepare = LocalParticipant.prepare
-
-    async def prepare(
-        self: LocalParticipant,
-        gid: str,
-        coordinator: str,
-        operations: Sequence[Operation[object]],
-        first_operations: bytes | None,
-        deadline: Deadline,
-    ) -> Sequence[Vote[object]]:
-        return await whole_prepare(self, gid, coordinator, operations, None, deadline)  # type: ignore[arg-type]
-
-    LocalParticipant.prepare = prepare  # type: ignore[method-assign]
+    keeping = "INSERT INTO tx_decision (gid, first_operations) VALUES (%s, %s)"
+    assert keeping == participant_module._KEEP
+    participant_module._KEEP = "SELECT %s, %s"
 
 
 class _Blind:

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from protos.mesh.v1 import options_pb2 as protos_dot_mesh_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/tx/v1/participant.proto\x12\x05tx.v1\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cprotos/mesh/v1/options.proto\";\n\tOperation\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any\"o\n\x04Vote\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x12!\n\x07refusal\x18\x03 \x01(\x0b\x32\x0e.tx.v1.RefusalH\x00\x42\x06\n\x04vote\"\x8b\x01\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12.\n\x08metadata\x18\x03 \x03(\x0b\x32\x1c.tx.v1.Refusal.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x88\x01\n\x0ePrepareRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63oordinator\x18\x03 \x01(\t\x12$\n\noperations\x18\x04 \x03(\x0b\x32\x10.tx.v1.Operation\"-\n\x0fPrepareResponse\x12\x1a\n\x05votes\x18\x01 \x03(\x0b\x32\x0b.tx.v1.Vote\"\x1c\n\rCommitRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\"\x10\n\x0e\x43ommitResponse\"\x1b\n\x0c\x41\x62ortRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\"\x0f\n\rAbortResponse\"2\n\nOperations\x12$\n\noperations\x18\x01 \x03(\x0b\x32\x10.tx.v1.Operation\"A\n\x0bRedoRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12%\n\noperations\x18\x02 \x01(\x0b\x32\x11.tx.v1.Operations\"\x0e\n\x0cRedoResponse\"A\n\x13ListBranchesRequest\x12*\n\x07min_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"7\n\x14ListBranchesResponse\x12\x1f\n\x08\x62ranches\x18\x01 \x03(\x0b\x32\r.tx.v1.Branch\"F\n\x06\x42ranch\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12/\n\x0bprepared_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xdc\x03\n\x12ParticipantService\x12Q\n\x07Prepare\x12\x15.tx.v1.PrepareRequest\x1a\x16.tx.v1.PrepareResponse\"\x17\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\x92\xf4\x18\x02 \x01\x12\\\n\x06\x43ommit\x12\x14.tx.v1.CommitRequest\x1a\x15.tx.v1.CommitResponse\"%\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x92\xf4\x18\x04\x08\x04 \x01\x12W\n\x05\x41\x62ort\x12\x13.tx.v1.AbortRequest\x1a\x14.tx.v1.AbortResponse\"#\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x92\xf4\x18\x02\x08\x04\x12T\n\x04Redo\x12\x12.tx.v1.RedoRequest\x1a\x13.tx.v1.RedoResponse\"#\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x92\xf4\x18\x02\x08\x04\x12\x66\n\x0cListBranches\x12\x1a.tx.v1.ListBranchesRequest\x1a\x1b.tx.v1.ListBranchesResponse\"\x1d\x90\x02\x01\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64minb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/tx/v1/participant.proto\x12\x05tx.v1\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cprotos/mesh/v1/options.proto\";\n\tOperation\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any\"o\n\x04Vote\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x12!\n\x07refusal\x18\x03 \x01(\x0b\x32\x0e.tx.v1.RefusalH\x00\x42\x06\n\x04vote\"\x8b\x01\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12.\n\x08metadata\x18\x03 \x03(\x0b\x32\x1c.tx.v1.Refusal.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa6\x01\n\x0ePrepareRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\noperations\x18\x04 \x03(\x0b\x32\x10.tx.v1.Operation\x12+\n\x10\x66irst_operations\x18\x05 \x01(\x0b\x32\x11.tx.v1.OperationsJ\x04\x08\x03\x10\x04\"-\n\x0fPrepareResponse\x12\x1a\n\x05votes\x18\x01 \x03(\x0b\x32\x0b.tx.v1.Vote\"\x1c\n\rCommitRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\"\x10\n\x0e\x43ommitResponse\"\x1b\n\x0c\x41\x62ortRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\"\x0f\n\rAbortResponse\"2\n\nOperations\x12$\n\noperations\x18\x01 \x03(\x0b\x32\x10.tx.v1.Operation\"A\n\x0bRedoRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12%\n\noperations\x18\x02 \x01(\x0b\x32\x11.tx.v1.Operations\"\x0e\n\x0cRedoResponse\"A\n\x13ListBranchesRequest\x12*\n\x07min_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"7\n\x14ListBranchesResponse\x12\x1f\n\x08\x62ranches\x18\x01 \x03(\x0b\x32\r.tx.v1.Branch\"F\n\x06\x42ranch\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12/\n\x0bprepared_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xdc\x03\n\x12ParticipantService\x12Q\n\x07Prepare\x12\x15.tx.v1.PrepareRequest\x1a\x16.tx.v1.PrepareResponse\"\x17\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\x92\xf4\x18\x02 \x01\x12\\\n\x06\x43ommit\x12\x14.tx.v1.CommitRequest\x1a\x15.tx.v1.CommitResponse\"%\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x92\xf4\x18\x04\x08\x04 \x01\x12W\n\x05\x41\x62ort\x12\x13.tx.v1.AbortRequest\x1a\x14.tx.v1.AbortResponse\"#\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x92\xf4\x18\x02\x08\x04\x12T\n\x04Redo\x12\x12.tx.v1.RedoRequest\x1a\x13.tx.v1.RedoResponse\"#\x90\x02\x02\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64min\x92\xf4\x18\x02\x08\x04\x12\x66\n\x0cListBranches\x12\x1a.tx.v1.ListBranchesRequest\x1a\x1b.tx.v1.ListBranchesResponse\"\x1d\x90\x02\x01\xc8\xf3\x18\x03\xda\xf3\x18\tgacha_svc\xda\xf3\x18\x05\x61\x64minb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,29 +56,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFUSAL_METADATAENTRY']._serialized_start=430
   _globals['_REFUSAL_METADATAENTRY']._serialized_end=477
   _globals['_PREPAREREQUEST']._serialized_start=480
-  _globals['_PREPAREREQUEST']._serialized_end=616
-  _globals['_PREPARERESPONSE']._serialized_start=618
-  _globals['_PREPARERESPONSE']._serialized_end=663
-  _globals['_COMMITREQUEST']._serialized_start=665
-  _globals['_COMMITREQUEST']._serialized_end=693
-  _globals['_COMMITRESPONSE']._serialized_start=695
-  _globals['_COMMITRESPONSE']._serialized_end=711
-  _globals['_ABORTREQUEST']._serialized_start=713
-  _globals['_ABORTREQUEST']._serialized_end=740
-  _globals['_ABORTRESPONSE']._serialized_start=742
-  _globals['_ABORTRESPONSE']._serialized_end=757
-  _globals['_OPERATIONS']._serialized_start=759
-  _globals['_OPERATIONS']._serialized_end=809
-  _globals['_REDOREQUEST']._serialized_start=811
-  _globals['_REDOREQUEST']._serialized_end=876
-  _globals['_REDORESPONSE']._serialized_start=878
-  _globals['_REDORESPONSE']._serialized_end=892
-  _globals['_LISTBRANCHESREQUEST']._serialized_start=894
-  _globals['_LISTBRANCHESREQUEST']._serialized_end=959
-  _globals['_LISTBRANCHESRESPONSE']._serialized_start=961
-  _globals['_LISTBRANCHESRESPONSE']._serialized_end=1016
-  _globals['_BRANCH']._serialized_start=1018
-  _globals['_BRANCH']._serialized_end=1088
-  _globals['_PARTICIPANTSERVICE']._serialized_start=1091
-  _globals['_PARTICIPANTSERVICE']._serialized_end=1567
+  _globals['_PREPAREREQUEST']._serialized_end=646
+  _globals['_PREPARERESPONSE']._serialized_start=648
+  _globals['_PREPARERESPONSE']._serialized_end=693
+  _globals['_COMMITREQUEST']._serialized_start=695
+  _globals['_COMMITREQUEST']._serialized_end=723
+  _globals['_COMMITRESPONSE']._serialized_start=725
+  _globals['_COMMITRESPONSE']._serialized_end=741
+  _globals['_ABORTREQUEST']._serialized_start=743
+  _globals['_ABORTREQUEST']._serialized_end=770
+  _globals['_ABORTRESPONSE']._serialized_start=772
+  _globals['_ABORTRESPONSE']._serialized_end=787
+  _globals['_OPERATIONS']._serialized_start=789
+  _globals['_OPERATIONS']._serialized_end=839
+  _globals['_REDOREQUEST']._serialized_start=841
+  _globals['_REDOREQUEST']._serialized_end=906
+  _globals['_REDORESPONSE']._serialized_start=908
+  _globals['_REDORESPONSE']._serialized_end=922
+  _globals['_LISTBRANCHESREQUEST']._serialized_start=924
+  _globals['_LISTBRANCHESREQUEST']._serialized_end=989
+  _globals['_LISTBRANCHESRESPONSE']._serialized_start=991
+  _globals['_LISTBRANCHESRESPONSE']._serialized_end=1046
+  _globals['_BRANCH']._serialized_start=1048
+  _globals['_BRANCH']._serialized_end=1118
+  _globals['_PARTICIPANTSERVICE']._serialized_start=1121
+  _globals['_PARTICIPANTSERVICE']._serialized_end=1597
 # @@protoc_insertion_point(module_scope)

@@ -152,12 +152,10 @@ class PrepareRequest(_message.Message):
 
     GID_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
-    COORDINATOR_FIELD_NUMBER: _builtins.int
     OPERATIONS_FIELD_NUMBER: _builtins.int
+    FIRST_OPERATIONS_FIELD_NUMBER: _builtins.int
     gid: _builtins.str
     """<coordinator>:<created_ms>:<random>, below 200 bytes of visible ASCII."""
-    coordinator: _builtins.str
-    """The instance that decides, for people who look at a stuck branch."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """The participant refuses after this time, because the coordinator gives up."""
@@ -166,17 +164,24 @@ class PrepareRequest(_message.Message):
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]:
         """1 to 256 operations, at most one for a player."""
 
+    @_builtins.property
+    def first_operations(self) -> Global___Operations:
+        """What the first participant has to do for the same operations, under the
+        same ids: the second participant keeps it for a redo. It is missing at the
+        first participant.
+        """
+
     def __init__(
         self,
         *,
         gid: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
-        coordinator: _builtins.str = ...,
         operations: _abc.Iterable[Global___Operation] | None = ...,
+        first_operations: Global___Operations | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "first_operations", b"first_operations"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator", b"coordinator", "expires_at", b"expires_at", "gid", b"gid", "operations", b"operations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "first_operations", b"first_operations", "gid", b"gid", "operations", b"operations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

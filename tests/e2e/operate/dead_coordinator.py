@@ -12,8 +12,6 @@ from mesh.txn.model import new_gid
 from proof.clients.grpc_client import GrpcClient
 from proof.clients.rest_client import RestClient
 from proof.players import Player
-from protos.account.v1 import account_pb2
-from protos.tx.v1 import participant_pb2
 
 PARTICIPANT = "tx.v1.ParticipantService"
 TYPES = "type.googleapis.com"
@@ -24,7 +22,6 @@ GEMS, PRICE = 200, 160
 class DeadCoordinator:
     """A coordinator that prepares, and decides if it is asked to, and then disappears."""
 
-    gacha: Cursor
     participants: dict[str, GrpcClient]
     token: Callable[[str], str]
     rest: RestClient
@@ -50,31 +47,25 @@ class DeadCoordinator:
         }
         gid = gid or new_gid("test_operate", time.time())
         pull_id = self.pull_ids.setdefault(gid, str(uuid4()))
+        operations = {service: [{"id": pull_id, "body": body}] for service, body in bodies.items()}
         for service in services:
-            self._prepare(service, gid, {"id": pull_id, "body": bodies[service]})
+            request: dict[str, Any] = {"gid": gid, "operations": operations[service]}
+            if service == "gacha_svc":
+                request["firstOperations"] = {"operations": operations["account_svc"]}
+            self._prepare(service, request)
         return gid
 
-    def _prepare(self, service: str, gid: str, operation: dict[str, Any]) -> None:
+    def _prepare(self, service: str, request: dict[str, Any]) -> None:
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10))
-        request = {"gid": gid, "expiresAt": moment, "operations": [operation]}
+        request["expiresAt"] = moment
         token = self.token(service)
         answer = self.participants[service].call(f"{PARTICIPANT}/Prepare", request, token)
         assert answer.ok, answer
         (vote,) = answer.body["votes"]
         assert "result" in vote, vote
 
-    def decide(self, player: Player, gid: str) -> None:
-        """Commits the branch at gacha_svc, which is the decision.
-
-        Its row of tx_decision is part of the branch when gacha_svc coordinates. Here it is
-        written just before.
-        """
-        operation = participant_pb2.Operation(id=self.pull_ids[gid])
-        operation.body.Pack(account_pb2.Debit(user_id=player.user_id, amount=PRICE))
-        kept = participant_pb2.Operations(operations=[operation]).SerializeToString()
-        self.gacha.execute(
-            "INSERT INTO tx_decision (gid, first_operations) VALUES (%s, %s)", (gid, kept)
-        )
+    def decide(self, gid: str) -> None:
+        """Commits the branch at gacha_svc, which is the decision."""
         token = self.token("gacha_svc")
         answer = self.participants["gacha_svc"].call(f"{PARTICIPANT}/Commit", {"gid": gid}, token)
         assert answer.ok, answer

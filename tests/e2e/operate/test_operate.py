@@ -52,9 +52,9 @@ def coordinator(mesh: Mesh, rest: RestClient) -> Iterator[DeadCoordinator]:
         GrpcClient({PARTICIPANT: mesh.processes(role)[0]["address"]}, mesh.operator_files)
         for role in ("account_svc", "gacha_svc")
     )
-    with closing(account), closing(gacha), cursor_of(mesh.database_url("gacha")) as cursor:
+    with closing(account), closing(gacha):
         token = partial(token_of, mesh, "gacha_svc")
-        yield DeadCoordinator(cursor, {"account_svc": account, "gacha_svc": gacha}, token, rest)
+        yield DeadCoordinator({"account_svc": account, "gacha_svc": gacha}, token, rest)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ async def test_looking_decides_nothing(
     player = new_player(gems=GEMS)
     gid = coordinator.prepare(player, "account_svc", "gacha_svc")
     assert await find(sides, gid) is not None
-    coordinator.decide(player, gid)
+    coordinator.decide(gid)
     assert (await resolve(sides, gid)).is_complete
 
 
@@ -138,7 +138,7 @@ async def test_a_transaction_that_was_decided_is_committed_on_both_sides(
     player = new_player(gems=GEMS)
     gid = coordinator.prepare(player, "account_svc", "gacha_svc")
     assert state_of(rest, player) == (GEMS, 0)
-    coordinator.decide(player, gid)
+    coordinator.decide(gid)
     found = await find(sides, gid)
     assert found is not None
     assert (found.prepared, found.state) == ((True, False), State.COMMITTING)
@@ -183,7 +183,7 @@ async def test_a_lost_branch_is_redone_by_recovery(
 ) -> None:
     player = new_player(gems=GEMS)
     gid = coordinator.prepare(player, "account_svc", "gacha_svc")
-    coordinator.decide(player, gid)
+    coordinator.decide(gid)
     account.lose(gid)
     await wait_for(rest, player, (GEMS - PRICE, 1))
     assert account.debits(player) == ["owed_pull"]
@@ -203,7 +203,7 @@ async def test_gems_that_were_spent_before_the_redo_are_owed(
     # The gems are unlocked, and pay for another pull.
     assert rest.pull(player.token, "standard").ok
     coordinator.prepare(player, "gacha_svc", gid=gid)
-    coordinator.decide(player, gid)
+    coordinator.decide(gid)
     await wait_for(rest, player, (0, 2))
     assert account.debits(player) == ["pull", "owed_pull"]
     assert rest.currency(player.token).body["debtGems"] == 2 * PRICE - GEMS
@@ -225,11 +225,11 @@ async def test_a_lost_branch_that_cannot_be_redone_waits_for_a_person_and_blocks
 ) -> None:
     gone, next_one = new_player(gems=GEMS), new_player(gems=GEMS)
     lost = coordinator.prepare(gone, "account_svc", "gacha_svc")
-    coordinator.decide(gone, lost)
+    coordinator.decide(lost)
     account.lose(lost)
     account.take_wallet(gone)
     behind = coordinator.prepare(next_one, "account_svc", "gacha_svc")
-    coordinator.decide(next_one, behind)
+    coordinator.decide(behind)
     await wait_for(rest, next_one, (GEMS - PRICE, 1))
 
     told = command("resolve", lost, "--yes", folder=mesh.layout.folder)

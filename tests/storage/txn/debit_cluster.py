@@ -16,8 +16,8 @@ from account_svc.use_cases.debits import apply_debits, apply_owed_debits
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
 from mesh.txn.coordinator import Coordinator
-from mesh.txn.decisions import MAX_LISTED, DecisionLog
-from mesh.txn.model import Operation
+from mesh.txn.decisions import DecisionLog
+from mesh.txn.model import MAX_LISTED, Operation
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import MAX_ALARMS, DecisionRecovery
 from mesh.txn.sides import OperationPair

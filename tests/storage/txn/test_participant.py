@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
+from google.protobuf.empty_pb2 import Empty
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted, InvalidArgument
 from mesh.postgres.database import Database, LockTimeout
 from mesh.postgres.missing_rows import MAX_ATTEMPTS, RowsMissing
+from mesh.txn import decisions as decision_log
 from mesh.txn.model import (
     AlreadyCommitted,
     BranchLost,
@@ -21,6 +25,8 @@ from mesh.txn.model import (
     new_gid,
 )
 from mesh.txn.participant import SCHEMA, Participant
+from mesh.txn.rpc import ParticipantRpc
+from protos.tx.v1 import participant_pb2
 
 ODD = "ODD"
 
@@ -228,3 +234,40 @@ async def test_a_branch_whose_rows_never_come_is_aborted_and_leaves_its_gid(
     assert raised.value.reason == "ROWS_MISSING"
     assert len(made) == MAX_ATTEMPTS
     assert await rows(database, "SELECT gid FROM tx_branch") == []
+
+
+async def test_only_a_branch_that_decides_keeps_first_operations_and_never_lacks_them(
+    participant: Participant[int, int], database: Database
+) -> None:
+    """A branch without them could be committed, and its transaction never be finished."""
+    deciding = Participant(database, "numbers", insert_even, decides=True)
+    for side, *kept in ((participant, b"debits"), (deciding,)):
+        with pytest.raises(InvalidArgument, match="first_operations"):
+            await side.prepare(gid(), in_a_moment(), operations(2), *kept)
+    assert await participant.branches(0) == []
+
+
+@pytest.mark.parametrize(
+    ("first_ids", "kept_count"), [(["a", "b"], 1), (["a"], 0), ([], 0), (["b", "a"], 0)]
+)
+async def test_a_remote_coordinator_sends_the_first_operations_of_the_same_ids(
+    participant: Participant[int, int], database: Database, first_ids: list[str], kept_count: int
+) -> None:
+    await database.autocommit(lambda cursor: cursor.execute(decision_log.SCHEMA))
+    deciding = Participant(database, "numbers", insert_even, decides=True)
+    rpc = ParticipantRpc(deciding, lambda message: int(message.value), lambda result: Empty())
+    written = participant_pb2.PrepareRequest(gid=gid())
+    written.expires_at.FromSeconds(int(in_a_moment()))
+    for operation_id, number in (("a", b"2"), ("b", b"4")):
+        written.operations.add(id=operation_id).body.value = number
+    written.first_operations.SetInParent()
+    for operation_id in first_ids:
+        written.first_operations.operations.add(id=operation_id)
+    call: Any = None
+    with nullcontext() if kept_count else pytest.raises(InvalidArgument, match="first_operations"):
+        await rpc.prepare(written, call)
+    if kept_count:
+        await deciding.commit(written.gid)
+    kept: list[Any] = await rows(database, "SELECT first_operations FROM tx_decision")
+    expected = [written.first_operations.SerializeToString()] * kept_count
+    assert [bytes(each) for (each,) in kept] == expected

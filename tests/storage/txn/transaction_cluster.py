@@ -118,7 +118,6 @@ class WiredFirst(_Wired):
     async def prepare(
         self,
         gid: str,
-        coordinator: str,
         operations: Sequence[Operation[object]],
         deadline: Deadline,
     ) -> Sequence[Vote[object]]:
@@ -143,7 +142,6 @@ class WiredSecond(_Wired):
     async def prepare(
         self,
         gid: str,
-        coordinator: str,
         operations: Sequence[Operation[object]],
         first_operations: bytes,
         deadline: Deadline,

@@ -10,9 +10,9 @@ from typing import Any
 from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.txn.coordinator import Coordinator
-from mesh.txn.decisions import BEGINNING, MAX_LISTED, DecisionLog, LogPosition
+from mesh.txn.decisions import BEGINNING, DecisionLog, LogPosition
 from mesh.txn.group_commit import GroupCommit
-from mesh.txn.model import Branch, Operation, Outcome, Vote
+from mesh.txn.model import MAX_LISTED, Branch, Operation, Outcome, Vote
 from mesh.txn.participant import Participant
 from mesh.txn.recovery import BranchRecovery, DecisionRecovery
 from mesh.txn.retention import RETENTION_SECONDS
@@ -122,7 +122,6 @@ class FirstClient(Client):
     async def prepare(
         self,
         gid: str,
-        coordinator: str,
         operations: Sequence[Operation[Any]],
         deadline: Deadline,
     ) -> Sequence[Vote[object]]:
@@ -144,7 +143,6 @@ class DecidingClient(Client):
     async def prepare(
         self,
         gid: str,
-        coordinator: str,
         operations: Sequence[Operation[Any]],
         first_operations: bytes,
         deadline: Deadline,

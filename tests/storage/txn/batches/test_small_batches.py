@@ -134,7 +134,6 @@ async def test_a_bounded_number_of_refused_owners_is_remembered(
 ) -> None:
     wire = Crossing()
     bounded = Branches(
-        "coordinator-1",
         WiredFirst(cluster.first, wire),
         WiredSecond(cluster.second, wire),
         Screening(),
