@@ -16,6 +16,12 @@ class PipelinedCursor(Cursor):
         nothing yet; an error of it is raised by that `execute`."""
         self._kept += self.mogrify(statement, parameters) + b";"
 
+    def flush(self) -> None:
+        """Executes the statements that were kept, if any."""
+        kept, self._kept = self._kept, b""
+        if kept:
+            super().execute(kept)
+
     def execute(self, query: Any, parameters: Any = None) -> None:
         kept, self._kept = self._kept, b""
         if kept:

@@ -17,6 +17,9 @@
     recovery.before_commit            a decision was found that is not known to be done
     recovery.before_done              both took effect; that is not recorded yet
 
+With failpoints, a participant sends PREPARE in a message of its own, so that the operations are
+applied at `before_prepare`. Without, the last statements of the operations go with it.
+
 An exception raised at a failpoint counts as the failure of that step. After a step it stands
 for the loss of the step's reply.
 """

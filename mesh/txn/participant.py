@@ -58,6 +58,8 @@ _NO_SUCH_BRANCH = "42704"
 _BRANCH_BUSY = "55000"
 _ALREADY_PREPARED = "42710"
 _NO_SLOT = "53200"
+_PREPARING = "MarkAsPreparing"
+"""The function of PostgreSQL that looks for a slot and for the gid."""
 _GID_KEY = "tx_branch_pkey"
 
 _BEGIN_BRANCH = "BEGIN; SET LOCAL lock_timeout = %s; INSERT INTO tx_branch (gid) VALUES (%s)"
@@ -102,6 +104,7 @@ class Participant(Generic[Body, Result]):
         self._clock = clock
         self._forget_limit = forget_limit
         self._decides = decides
+        self._has_faults = failpoint is not no_failpoint
         self._failpoint: Failpoint = lambda point: failpoint(f"{name}.{point}")
 
     async def prepare(
@@ -213,7 +216,7 @@ class Participant(Generic[Body, Result]):
             return self._prepare_open(opening, gid, operations)
 
     def _prepare_open(
-        self, cursor: Cursor, gid: str, operations: Sequence[Operation[Body]]
+        self, cursor: PipelinedCursor, gid: str, operations: Sequence[Operation[Body]]
     ) -> Sequence[Vote[Result]]:
         try:
             votes = self._apply(cursor, operations)
@@ -225,10 +228,16 @@ class Participant(Generic[Body, Result]):
         if not any(isinstance(vote, Yes) for vote in votes):
             cursor.execute("ROLLBACK")
             return votes
+        if self._has_faults:
+            # The operations are applied before the point, though it costs a message.
+            cursor.flush()
         self._failpoint("before_prepare")
         try:
             cursor.execute("PREPARE TRANSACTION %s", (self._prefix + gid,))
         except psycopg2.Error as error:
+            # The last statements of the operations came in the same message.
+            if error.diag.source_function != _PREPARING:
+                raise
             if error.pgcode == _ALREADY_PREPARED:
                 raise GidUsed.refused() from error
             if error.pgcode == _NO_SLOT:

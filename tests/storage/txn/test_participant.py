@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import psycopg2
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted, InvalidArgument
-from mesh.postgres.database import Database, LockTimeout
+from mesh.postgres.database import Database, DatabaseAway, LockTimeout
 from mesh.postgres.missing_rows import MAX_ATTEMPTS, RowsMissing
+from mesh.postgres.pipelined_cursor import execute_soon
 from mesh.txn import decisions as decision_log
 from mesh.txn.model import (
     AlreadyCommitted,
@@ -271,3 +273,62 @@ async def test_a_remote_coordinator_sends_the_first_operations_of_the_same_ids(
     kept: list[Any] = await rows(database, "SELECT first_operations FROM tx_decision")
     expected = [written.first_operations.SerializeToString()] * kept_count
     assert [bytes(each) for (each,) in kept] == expected
+
+
+OUT_OF_MEMORY = "DO $$ BEGIN RAISE 'out of memory' USING ERRCODE = '53200'; END $$"
+
+
+def insert_soon(cursor: Cursor, operations: Sequence[Operation[int]]) -> list[Vote[int]]:
+    """Leaves its last statement to go with the next."""
+    cursor.execute("SELECT")
+    for operation in operations:
+        execute_soon(cursor, "INSERT INTO numbers VALUES (%s)", (operation.body,))
+    return [Yes(operation.body) for operation in operations]
+
+
+async def test_an_error_of_the_last_statement_is_not_taken_for_one_of_prepare(
+    participant: Participant[int, int], database: Database
+) -> None:
+    def run_out_of_memory(cursor: Cursor, operations: Sequence[Operation[int]]) -> list[Vote[int]]:
+        votes = insert_soon(cursor, operations)
+        execute_soon(cursor, OUT_OF_MEMORY, ())
+        return votes
+
+    failing = Participant(database, "numbers", run_out_of_memory)
+    with pytest.raises(DatabaseAway):
+        await failing.prepare(gid(), in_a_moment(), operations(2))
+    assert await participant.branches(0) == []
+
+
+async def test_the_operations_are_applied_when_their_failpoint_is_passed(
+    participant: Participant[int, int], database: Database
+) -> None:
+    """A statement that fails does so before the point, and no point is passed after it."""
+    passed: list[str] = []
+    failing = Participant(database, "numbers", insert_soon, failpoint=passed.append)
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        await failing.prepare(gid(), in_a_moment(), operations(1000))
+    assert passed == ["numbers.before_branch"]
+    await failing.prepare(gid(), in_a_moment(), operations(2))
+    assert passed[-2:] == ["numbers.before_prepare", "numbers.after_prepare"]
+
+
+async def test_without_faults_the_last_statement_and_prepare_are_one_message(
+    participant: Participant[int, int], database: Database
+) -> None:
+    sent: list[object] = []
+
+    def insert_and_look(cursor: Cursor, operations: Sequence[Operation[int]]) -> list[Vote[int]]:
+        votes = insert_soon(cursor, operations)
+        sent.append(cursor)
+        return votes
+
+    name = gid()
+    await Participant(database, "numbers", insert_and_look).prepare(
+        name, in_a_moment(), operations(2)
+    )
+    (cursor,) = sent
+    assert isinstance(cursor, Cursor)
+    assert b"INSERT INTO numbers VALUES (2);PREPARE TRANSACTION" in (cursor.query or b"")
+    await participant.commit(name)
+    assert await numbers_in(database) == [2]
