@@ -1,6 +1,8 @@
 -- A transaction's outcome is that of the branch in this database. A decision is part of the branch,
 -- and is here until both branches are committed.
 
+-- A decision that another session has not committed yet would be missed.
+LOCK TABLE tx_decision;
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM tx_decision WHERE outcome = 'commit' AND done_at IS NULL) THEN
