@@ -4,6 +4,7 @@ It runs in a git worktree of its own. It uses the packages of this project where
 ones, and an environment of its own where it does not.
 """
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -58,12 +59,23 @@ def checked_out(
     """`folder` does not exist yet, and is gone when the context ends. Raises BenchFailed if the
     repository has no such revision, or its packages cannot be installed."""
     commit = _commit_of(revision, repository)
-    _run(["git", "worktree", "add", "--detach", str(folder), commit], repository)
+    if folder.exists():
+        raise BenchFailed(f"{folder} exists already.")
     try:
+        _run(["git", "worktree", "add", "--detach", str(folder), commit], repository)
         python = _python_for(folder, repository, say)
         yield Revision(revision, commit, Checkout(folder, python))
     finally:
-        _run(["git", "worktree", "remove", "--force", str(folder)], repository)
+        _remove(folder, repository)
+
+
+def _remove(folder: Path, repository: Path) -> None:
+    """Removes the worktree, and what is there of one whose making was interrupted."""
+    shutil.rmtree(folder, ignore_errors=True)
+    listed = _run(["git", "worktree", "list", "--porcelain"], repository).decode()
+    if f"worktree {folder.resolve()}" in listed.splitlines():
+        # Twice: an interrupted one is locked.
+        _run(["git", "worktree", "remove", "--force", "--force", str(folder)], repository)
 
 
 def _commit_of(revision: str, repository: Path) -> str:

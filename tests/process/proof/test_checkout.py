@@ -67,6 +67,27 @@ def test_packages_that_cannot_be_installed_leave_nothing_behind(code: Path, tmp_
     assert not (tmp_path / "other").exists()
 
 
+def test_a_checkout_that_is_interrupted_leaves_nothing_behind(code: Path, tmp_path: Path) -> None:
+    hook = code / ".git" / "hooks" / "post-checkout"
+    # An interrupted `git worktree add` leaves its entry, and the entry is locked.
+    _write(hook, '#!/bin/sh\ngit worktree lock "$PWD"; exit 1\n')
+    hook.chmod(0o755)
+    with pytest.raises(BenchFailed), checked_out("before", tmp_path / "other", print, code):
+        pytest.fail("it was checked out")
+    assert not (tmp_path / "other").exists()
+    assert _git(code, "worktree", "list").count("\n") == 0
+
+
+def test_a_folder_that_exists_is_left_alone(code: Path, tmp_path: Path) -> None:
+    _write(tmp_path / "other" / "mine", "mine")
+    with (
+        pytest.raises(BenchFailed, match="exists already"),
+        checked_out("before", tmp_path / "other", print, code),
+    ):
+        pytest.fail("it was checked out")
+    assert (tmp_path / "other" / "mine").read_text() == "mine"
+
+
 @pytest.mark.parametrize("revision", ["nosuch", "", "--all", "HEAD:requirements/dev.txt"])
 def test_what_is_no_commit_is_refused(code: Path, tmp_path: Path, revision: str) -> None:
     with (
