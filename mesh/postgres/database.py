@@ -31,7 +31,7 @@ SPARE_CONNECTIONS = 2
 """Idle connections beyond these are closed after UNUSED_SECONDS, one each time when work ends. The
 server's process of a connection holds 3 MB of memory."""
 MAX_WAITING = 1024
-MAX_ATTEMPTS = 4
+MAX_TRANSACTION_ATTEMPTS = 4
 
 SERIALIZATION_CLASS = "40"
 LOCK_NOT_AVAILABLE = "55P03"
@@ -198,7 +198,7 @@ class Database:
             cursor.execute("COMMIT")
             return answer
 
-        for attempts_left in reversed(range(MAX_ATTEMPTS)):
+        for attempts_left in reversed(range(MAX_TRANSACTION_ATTEMPTS)):
             try:
                 return self._use(whole)
             except LostRace:

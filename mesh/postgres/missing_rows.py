@@ -13,7 +13,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted
 
-MAX_ATTEMPTS = 3
+MAX_BRANCH_ATTEMPTS = 3
 
 T = TypeVar("T")
 
@@ -33,10 +33,10 @@ class RowsMissing(Exception):
 
 def with_missing_rows(branch: Callable[[Cursor], T]) -> Callable[[Cursor], T]:
     """`branch`, such that after RowsMissing it is rolled back, and begins anew once the rows are
-    made. Raises Aborted when rows are still missing after MAX_ATTEMPTS."""
+    made. Raises Aborted when rows are still missing after MAX_BRANCH_ATTEMPTS."""
 
     def attempts(cursor: Cursor) -> T:
-        for _ in range(MAX_ATTEMPTS):
+        for _ in range(MAX_BRANCH_ATTEMPTS):
             try:
                 return branch(cursor)
             except RowsMissing as missing:

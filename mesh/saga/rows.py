@@ -82,7 +82,7 @@ WITH woken AS MATERIALIZED (
 UPDATE saga SET is_woken = lease <> '', due_at = CASE WHEN lease = '' THEN now() ELSE due_at END
 FROM woken WHERE saga_id = woken_id RETURNING saga_id::text
 """
-MAX_LISTED = 1000
+MAX_LISTED_SAGAS = 1000
 
 
 class LeaseLost(Aborted):
@@ -231,11 +231,11 @@ def retry(cursor: Cursor, saga_id: str) -> bool:
 
 def list_open(cursor: Cursor) -> list[Saga]:
     """The sagas that have not ended: parked ones first, then the least recently updated; at
-    most MAX_LISTED."""
+    most MAX_LISTED_SAGAS."""
     cursor.execute(
         f"{_SELECT} WHERE is_parked OR due_at IS NOT NULL"
         " ORDER BY is_parked DESC, updated_at LIMIT %s",
-        (MAX_LISTED,),
+        (MAX_LISTED_SAGAS,),
     )
     return [Saga(*row) for row in cursor.fetchall()]
 

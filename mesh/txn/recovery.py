@@ -22,7 +22,7 @@ from mesh.txn.participant import Participant
 from mesh.txn.redo import commit_or_redo
 from mesh.txn.sides import FirstParticipantClient
 
-STEP_SECONDS = 3.0
+FINISH_SECONDS = 3.0
 ROUNDS_BETWEEN_CLEANUPS = 60
 """A round comes each second to every ten seconds (`mesh.rounds.Due`)."""
 
@@ -186,7 +186,7 @@ class DecisionRecovery:
         try:
             self._failpoint("recovery.before_commit")
             was_lost = await commit_or_redo(
-                self._first, self._decisions, gid, Deadline.after(STEP_SECONDS)
+                self._first, self._decisions, gid, Deadline.after(FINISH_SECONDS)
             )
             if was_lost:
                 self._alarm("redo_lost_branch", gid=gid)

@@ -27,17 +27,11 @@ open. Later messages find no row and do no harm:
 
 _FORGET = """
 DELETE FROM tx_branch WHERE gid = ANY(ARRAY(
-    SELECT gid FROM tx_branch WHERE created_at < least(%s, now() - interval '1 day')
-        AND gid <> ALL(%s::text[])
+    SELECT gid FROM tx_branch
+    WHERE created_at < least(%s, now() - make_interval(secs => %s)) AND gid <> ALL(%s::text[]) {}
     ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED))
 """
-_FORGET_DECIDED = """
-DELETE FROM tx_branch WHERE gid = ANY(ARRAY(
-    SELECT gid FROM tx_branch WHERE created_at < least(%s, now() - interval '1 day')
-        AND gid <> ALL(%s::text[])
-        AND NOT EXISTS (SELECT FROM tx_decision WHERE tx_decision.gid = tx_branch.gid)
-    ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED))
-"""
+_IS_CLOSED = "AND NOT EXISTS (SELECT FROM tx_decision WHERE tx_decision.gid = tx_branch.gid)"
 
 
 async def forget_old_gids(
@@ -54,8 +48,9 @@ async def forget_old_gids(
     `open_gids` are all gids that are decided to commit and not known to be done. `before` must
     have been read before `open_gids`. A delay in between does no harm then, not even of a day:
     gids decided since are younger than `before`. A row that a wrong clock of the database has
-    dated back stays a day by that clock too. The database that `decides` needs no `open_gids`: it
+    dated back stays as long by that clock too. The database that `decides` needs no `open_gids`: it
     looks at its open decisions in the same statement, whatever the clocks say.
     """
-    statement = _FORGET_DECIDED if decides else _FORGET
-    await delete_in_batches(database, statement, (before, sorted(open_gids)), limit)
+    statement = _FORGET.format(_IS_CLOSED if decides else "")
+    values = (before, RETENTION_SECONDS, sorted(open_gids))
+    await delete_in_batches(database, statement, values, limit)

@@ -17,7 +17,7 @@ from mesh.errors import MeshError
 from mesh.txn.model import Outcome
 from mesh.txn.redo import commit_or_redo
 
-STEP_SECONDS = 5.0
+FOLLOW_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ async def resolve(sides: Sides, gid: str) -> Resolution:
 
 
 async def _follow(sides: Sides, gid: str, outcome: Outcome) -> Step:
-    first, deadline = sides.first, Deadline.after(STEP_SECONDS)
+    first, deadline = sides.first, Deadline.after(FOLLOW_SECONDS)
     was_lost = False
     try:
         if outcome is Outcome.ABORT:

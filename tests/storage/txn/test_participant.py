@@ -12,7 +12,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 from mesh.errors import Aborted, InvalidArgument
 from mesh.postgres.database import Database, DatabaseAway, LockTimeout
-from mesh.postgres.missing_rows import MAX_ATTEMPTS, RowsMissing
+from mesh.postgres.missing_rows import MAX_BRANCH_ATTEMPTS, RowsMissing
 from mesh.postgres.pipelined_cursor import execute_soon
 from mesh.txn import decisions as decision_log
 from mesh.txn.model import (
@@ -234,7 +234,7 @@ async def test_a_branch_whose_rows_never_come_is_aborted_and_leaves_its_gid(
     with pytest.raises(Aborted) as raised:
         await participant.prepare(gid(), in_a_moment(), operations(2))
     assert raised.value.reason == "ROWS_MISSING"
-    assert len(made) == MAX_ATTEMPTS
+    assert len(made) == MAX_BRANCH_ATTEMPTS
     assert await rows(database, "SELECT gid FROM tx_branch") == []
 
 
