@@ -77,6 +77,28 @@ def test_prepare_of_a_gid_that_was_aborted_is_refused(
     assert rest.currency(player.token).body["currencyBalance"] == 100
 
 
+def test_prepare_at_the_deciding_service_needs_the_operations_for_a_redo(
+    mesh: Mesh,
+) -> None:
+    """Committed without them, its pull could never be paid."""
+    draw = {
+        "@type": "type.googleapis.com/gacha.v1.Draw",
+        "userId": str(uuid4()),
+        "bannerId": "standard",
+        "count": 1,
+        "cost": 160,
+        "oddsVersion": "v",
+    }
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10))
+    operation = {"id": str(uuid4()), "body": draw}
+    request = {"gid": new_gid(), "expiresAt": moment, "operations": [operation]}
+    token = token_of(mesh, "gacha_svc", "gacha_svc")
+    address = mesh.processes("gacha_svc")[0]["address"]
+    with closing(GrpcClient({PARTICIPANT: address})) as gacha:
+        answer = gacha.call(f"{PARTICIPANT}/Prepare", request, token)
+    assert (answer.code, answer.fields) == ("INVALID_ARGUMENT", ("first_operations",))
+
+
 def test_prepared_debit_takes_nothing_until_it_is_decided(
     inside: GrpcClient, service_token: str, new_player: NewPlayer, rest: RestClient
 ) -> None:
@@ -134,4 +156,4 @@ def debit(player: Player, gid: str) -> dict[str, object]:
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10))
     body = {"@type": "type.googleapis.com/account.v1.Debit", "userId": player.user_id, "amount": 5}
     operation = {"id": str(uuid4()), "body": body}
-    return {"gid": gid, "expiresAt": moment, "coordinator": "test", "operations": [operation]}
+    return {"gid": gid, "expiresAt": moment, "operations": [operation]}
