@@ -160,7 +160,11 @@ class Pulls:
             return items
         if answer.reason == DUPLICATE:
             return _first_answer(await self._stored(pull_id, deadline), banner_id, count)
-        raise _refused(answer)
+        # The account may have lost the debit of a pull that was made, until it is done again.
+        made = await self._find(pull_id)
+        if made is None:
+            raise _refused(answer)
+        return _first_answer(made, banner_id, count)
 
     async def _check_limit(self, banner: Banner, user_id: str, count: int) -> None:
         """Refuses what the branch is known to refuse, because a refusal there costs the other
@@ -193,12 +197,15 @@ class Pulls:
         """
         patience = _patience(deadline)
         while True:
-            found = await self._database.autocommit(
-                lambda cursor: storage.find_pulls(cursor, [pull_id])
-            )
-            if found:
-                return found[0]
+            if (found := await self._find(pull_id)) is not None:
+                return found
             await _pause(patience)
+
+    async def _find(self, pull_id: str) -> PullRecord | None:
+        found = await self._database.autocommit(
+            lambda cursor: storage.find_pulls(cursor, [pull_id])
+        )
+        return found[0] if found else None
 
 
 def _patience(deadline: Deadline) -> Deadline:

@@ -11,7 +11,7 @@ import pytest
 
 from gacha_svc.adapters.catalog_file.catalog import parse_catalog
 from gacha_svc.domain.catalog import Catalog
-from gacha_svc.domain.errors import BannerNotFound, BannerPullLimit
+from gacha_svc.domain.errors import BannerNotFound, BannerPullLimit, InsufficientCurrency
 from gacha_svc.domain.pulls import Draw, PulledItem
 from gacha_svc.use_cases.catalog import Catalogs
 from gacha_svc.use_cases.catalog_cache import CatalogCache
@@ -34,9 +34,13 @@ class GachaAlone:
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
         self.submitted_count = 0
+        self.refusal: No | None = None
+        """The account's answer, if any."""
 
     async def submit(self, pair: OperationPair, deadline: Deadline) -> Answer:
         self.submitted_count += 1
+        if self.refusal is not None:
+            return self.refusal
         assert isinstance(pair.second, Draw)
         (vote,) = await self.instance.apply(Operation(pair.id, pair.second))
         return vote if isinstance(vote, No) else Committed(None, vote.result)
@@ -107,6 +111,16 @@ async def test_a_key_that_made_nothing_learns_of_the_change(house: House) -> Non
         await house.pull("other")
     with pytest.raises(IdempotencyKeyReused):
         await house.pull("key", count=1)
+
+
+async def test_a_repeat_of_a_pull_whose_debit_was_lost_gives_the_first_answer(house: House) -> None:
+    first = await house.pull("key")
+    house.group_commit.refusal = No(InsufficientCurrency.REASON)
+    assert await house.pull("key") == first
+    with pytest.raises(IdempotencyKeyReused):
+        await house.pull("key", count=1)
+    with pytest.raises(InsufficientCurrency):
+        await house.pull("other")
 
 
 async def test_what_the_limit_refuses_is_not_submitted(house: House) -> None:
