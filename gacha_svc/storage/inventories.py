@@ -1,9 +1,12 @@
 """The inventories that gifts move items between. Every function runs in the caller's transaction,
 by its cursor.
 
-Invariant: no two transactions deadlock over inventories. Those that change several rows either do
-not wait for a row that exists, or lock the rows by player and item in ascending order, as pulls
-do. A pull that is being committed may hold a row.
+Invariants:
+- Whoever changes an inventory has locked its player before (`player_lock`): gifts together, a pull
+  alone. So what a pull that is being committed has drawn cannot be told from a wait: its player's
+  items are busy alike.
+- No two transactions deadlock over inventories. Those that change several rows either do not wait
+  for a row that exists, or lock the rows by player and item in ascending order, as pulls do.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -19,12 +22,12 @@ Holding = tuple[str, int]
 
 LOCK_TIMEOUT_MS = 200
 
-_WANTED = "unnest(%s::uuid[], %s::int[]) AS wanted (user_id, item_id)"
-_SELECT_HELD = f"""
-SELECT user_id::text, item_id, inventory.count
-FROM inventory JOIN {_WANTED} USING (user_id, item_id)
-"""  # noqa: S608 (the table is constant)
-_LOCK = f"{_SELECT_HELD} ORDER BY user_id, item_id FOR UPDATE OF inventory"
+_IS_FREE = "pg_try_advisory_xact_lock_shared(player_lock(user_id))"
+_SELECT_HELD = """
+SELECT user_id::text, item_id, inventory.count FROM inventory
+JOIN unnest(%s::uuid[], %s::int[]) AS wanted (user_id, item_id) USING (user_id, item_id)
+"""
+_IN_ORDER = "ORDER BY user_id, item_id FOR UPDATE OF inventory"
 
 
 def wait_briefly_for_locks(cursor: Cursor) -> None:
@@ -35,12 +38,13 @@ def wait_briefly_for_locks(cursor: Cursor) -> None:
 
 def lock_free(cursor: Cursor, holdings: Collection[Holding]) -> Mapping[Holding, int]:
     """Locks those that exist and are free, without waiting. Returns how many each has."""
-    return _counts(cursor, f"{_LOCK} SKIP LOCKED", holdings)
+    return _counts(cursor, f"{_SELECT_HELD} WHERE {_IS_FREE} {_IN_ORDER} SKIP LOCKED", holdings)
 
 
 def wait_for(cursor: Cursor, holdings: Collection[Holding]) -> Mapping[Holding, int]:
     """Locks those that exist. Returns how many each has. Raises LockTimeout."""
-    return _counts(cursor, _LOCK, holdings)
+    _wait_for_players(cursor, {user_id for user_id, _ in holdings})
+    return _counts(cursor, f"{_SELECT_HELD} {_IN_ORDER}", holdings)
 
 
 def existing(cursor: Cursor, holdings: Collection[Holding]) -> Mapping[Holding, int]:
@@ -72,6 +76,7 @@ def take(cursor: Cursor, taken: Mapping[Holding, int]) -> None:
 def put(cursor: Cursor, user_id: str, item_id: int, count: int) -> bool:
     """Adds items to one holding; False without a change when it cannot hold them. Raises
     LockTimeout."""
+    _wait_for_players(cursor, [user_id])
     cursor.execute(
         """
         INSERT INTO inventory (user_id, item_id, count) VALUES (%s, %s, %s)
@@ -90,15 +95,17 @@ def put_into_free(cursor: Cursor, gained: Mapping[Holding, int]) -> set[Holding]
     # First those that do not exist: a transaction that waits for one holds no others than it has
     # just created, in ascending order.
     cursor.execute(
-        """
+        f"""
         INSERT INTO inventory (user_id, item_id, count)
-        SELECT user_id, item_id, count FROM unnest(%s::uuid[], %s::int[], %s::bigint[])
-            AS gained (user_id, item_id, count)
-        WHERE NOT EXISTS (
+        SELECT user_id, item_id, count FROM (
+            SELECT *, {_IS_FREE} AS is_free FROM unnest(%s::uuid[], %s::int[], %s::bigint[])
+                AS gained (user_id, item_id, count)
+        ) AS gained
+        WHERE is_free AND NOT EXISTS (
             SELECT FROM inventory
             WHERE (inventory.user_id, inventory.item_id) = (gained.user_id, gained.item_id))
         ORDER BY user_id, item_id ON CONFLICT DO NOTHING RETURNING user_id::text, item_id
-        """,
+        """,  # noqa: S608 (the condition is constant)
         (*_columns(gained), array_of_plain(gained.values())),
     )
     have_got = set(cursor.fetchall())
@@ -130,6 +137,16 @@ def _add(cursor: Cursor, gained: Mapping[Holding, int]) -> None:
         WHERE inventory.user_id = gained.user_id AND inventory.item_id = gained.item_id
         """,
         (*_columns(gained), array_of_plain(gained.values())),
+    )
+
+
+def _wait_for_players(cursor: Cursor, user_ids: Collection[str]) -> None:
+    """In ascending order. The next statement sees what those who held the locks have committed."""
+    execute_soon(
+        cursor,
+        "SELECT pg_advisory_xact_lock_shared(player_lock(user_id)) FROM unnest(%s::uuid[])"
+        " AS user_id",
+        [array_of_plain(sorted(user_ids))],
     )
 
 
