@@ -34,6 +34,17 @@ def decide(cursor: Cursor) -> None:
     )
 
 
+def carry_out(cursor: Cursor) -> None:
+    """A decision whose branch is committed, and that nobody has marked as done; and two others."""
+    cursor.execute(
+        "INSERT INTO tx_branch (gid, aborted) VALUES"
+        " ('done', false), ('open', false), ('aborted', true);"
+        "INSERT INTO tx_decision (gid, outcome, done_at, first_operations) VALUES"
+        " ('done', 'commit', now(), NULL), ('open', 'commit', NULL, 'debits'),"
+        " ('aborted', 'abort', NULL, NULL)"
+    )
+
+
 async def waits_for_a_lock(database: Database) -> bool:
     def count(cursor: Cursor) -> bool:
         cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
@@ -43,16 +54,33 @@ async def waits_for_a_lock(database: Database) -> bool:
     return await database.autocommit(count)
 
 
-async def test_a_decision_that_is_being_made_stops_the_update(
-    database: Database, repository: Path, folder: Path
-) -> None:
+@pytest.fixture
+async def update(database: Database, repository: Path, folder: Path) -> Path:
+    """The folder with the update, which is not applied yet."""
     await migrate(database, folder)
     (path,) = (repository / "gacha_svc" / "migrations").glob(f"*{NAME}")
     shutil.copy(path, folder)
+    return folder
+
+
+async def test_a_decision_that_is_being_made_stops_the_update(
+    database: Database, update: Path
+) -> None:
     async with held(database, decide):
-        updating = asyncio.create_task(migrate(database, folder))
+        updating = asyncio.create_task(migrate(database, update))
         async with asyncio.timeout(10):
             while not await waits_for_a_lock(database):
                 await asyncio.sleep(0.01)
-    with pytest.raises(psycopg2.Error, match="decided and not carried out yet"):
+    with pytest.raises(psycopg2.Error, match="its branch is not committed yet"):
         await updating
+
+
+async def test_a_decision_that_was_carried_out_stays_open(database: Database, update: Path) -> None:
+    await database.autocommit(carry_out)
+    await migrate(database, update)
+
+    def read(cursor: Cursor) -> list[tuple[str, bytes]]:
+        cursor.execute("SELECT gid, first_operations FROM tx_decision")
+        return [(gid, bytes(operations)) for gid, operations in cursor.fetchall()]
+
+    assert await database.autocommit(read) == [("open", b"debits")]
