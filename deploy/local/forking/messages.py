@@ -3,6 +3,7 @@
 A message has at most MAX_BYTES and MAX_FILES open files. The end of the other side is read as None.
 """
 
+import errno
 import json
 import socket
 from collections.abc import Mapping, Sequence
@@ -52,9 +53,12 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def send(channel: socket.socket, message: Message, files: Sequence[int] = ()) -> None:
-    """Raises OSError."""
-    text = json.dumps({type(message).__name__: asdict(message)})
-    socket.send_fds(channel, [text.encode()], list(files))
+    """Raises OSError, also for a message that is too long."""
+    text = json.dumps({type(message).__name__: asdict(message)}).encode()
+    if len(text) > MAX_BYTES:
+        # The other side would read a part of it, which is no message.
+        raise OSError(errno.EMSGSIZE, f"the message has {len(text)} bytes of {MAX_BYTES}")
+    socket.send_fds(channel, [text], list(files))
 
 
 def receive(channel: socket.socket) -> tuple[Message | None, list[int]]:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,18 @@ async def test_a_program_begins_as_if_it_was_started_alone(stage: Stage) -> None
     assert what["session"] == what["pid"]
     assert what["stdin"] == ""
     assert not stage.said
+
+
+async def test_a_program_whose_request_is_too_long_is_started_alone(stage: Stage) -> None:
+    first = await stage.waiting()
+    spec = stage.spec("import os; print(len(os.environ['LONG']))")
+    alone = await stage.forks.spawn(
+        replace(spec, environment={**spec.environment, "LONG": "\u00e4" * 25_000})
+    )
+    assert await alone.wait() == 0
+    assert spec.log.read_text() == "25000\n"
+    assert "started alone" in stage.said[-1]
+    assert first.returncode is None
 
 
 async def test_it_has_what_programs_import_and_no_thread_more(stage: Stage) -> None:
