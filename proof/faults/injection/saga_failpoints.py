@@ -18,7 +18,7 @@ OF_PURCHASES = (
 )
 NOT_REACHABLE: Mapping[str, str] = {
     f"saga.{GIFT}.*_{GiftSagaState.REFUNDING}": "an inventory would have to be full: "
-    "2^53 - 1 of one item; see tests/storage/gacha/test_gift_recovery.py",
+    "2^53 - 1 of one item; see tests/storage/gacha/gifts/test_gift_recovery.py",
     f"saga.{PURCHASE}.*_{PurchaseSagaState.REFUNDING}": "a wallet would have to fill up between "
     "the charge and the credit; see tests/storage/account/test_purchase_recovery.py",
 }

@@ -15,7 +15,7 @@ from gacha_svc.use_cases.retention import retention_of
 from mesh.deadlines import Deadline
 from mesh.postgres.database import Database
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
-from tests.storage.gacha.gift_service import MIRA, NOOR, OLE, SWORD, GiftService, send
+from tests.storage.gacha.gifts.gift_service import MIRA, NOOR, OLE, SWORD, GiftService, send
 from tests.storage.removals import check_recent_is_kept, functions_with_asserts
 
 REFUSED, ENDED = timedelta(days=30), timedelta(days=90)

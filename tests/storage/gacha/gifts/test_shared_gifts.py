@@ -30,7 +30,7 @@ from mesh.saga import turns
 from mesh.saga.definition import Saga
 from mesh.saga.rows import LeaseLost
 from tests.storage.conftest import MakeDatabase, empty, migrations_of
-from tests.storage.gacha.gift_service import (
+from tests.storage.gacha.gifts.gift_service import (
     FEE_GEMS,
     MAX_PENDING,
     MIRA,

@@ -27,7 +27,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import InvalidArgument, MeshError
 from mesh.postgres.database import Database
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
-from tests.storage.gacha.gift_service import (
+from tests.storage.gacha.gifts.gift_service import (
     FEE_GEMS,
     MAX_PENDING,
     MIRA,

@@ -22,7 +22,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import DeadlineExceeded, MeshError
 from mesh.postgres.database import Database
 from tests.storage.conftest import MakeDatabase, empty, migrations_of
-from tests.storage.gacha.gift_service import (
+from tests.storage.gacha.gifts.gift_service import (
     FEE_GEMS,
     MIRA,
     NOOR,

@@ -1,0 +1,1 @@
+"""Gifts and inventories on a real PostgreSQL."""
