@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+ASK_AGAIN_SECONDS = 1.0
 ENDED_TASK = "ended_background_task"
 """The key of the task's name in what the event loop's error handler gets."""
 
@@ -42,9 +43,13 @@ class BackgroundTask:
         return self._task.done()
 
     async def end(self) -> None:
-        """Cancels the work and returns when it has ended. Idempotent."""
+        """Cancels the work and returns when it has ended. Idempotent.
+
+        Asks again after ASK_AGAIN_SECONDS: a library whose own timeout ends at the same moment may
+        take a cancellation for it."""
         self.cancel()
-        await asyncio.wait([self._task])
+        while not (await asyncio.wait([self._task], timeout=ASK_AGAIN_SECONDS))[0]:
+            self._task.cancel()
 
     def cancel(self) -> None:
         """Cancels the work without waiting for it. Idempotent."""

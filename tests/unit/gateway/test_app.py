@@ -174,7 +174,8 @@ async def test_probes_are_answered_while_the_gateway_has_no_room_for_requests() 
 
 async def test_cancelling_the_answer_cancels_the_call() -> None:
     caller = FakeCaller(wait_seconds=30)
-    answering = asyncio.create_task(gateway(caller).answer(http_request("GET", "/items")))
+    request = http_request("GET", "/currency", headers=TOKEN)
+    answering = asyncio.create_task(gateway(caller).answer(request))
     await caller.called.wait()
     answering.cancel()
     with pytest.raises(asyncio.CancelledError):

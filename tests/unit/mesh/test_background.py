@@ -1,11 +1,13 @@
 """Background work that ends is reported, unless its owner ended it."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from mesh import background
 from mesh.background import ENDED_TASK, BackgroundTask, EndedByItself
 
 Reports = list[dict[str, Any]]
@@ -62,3 +64,22 @@ async def test_its_owner_may_end_it_more_than_once(reports: Reports) -> None:
     await task.end()
     assert task.has_ended
     assert reports == []
+
+
+async def test_work_in_which_a_cancellation_was_lost_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(background, "ASK_AGAIN_SECONDS", 0.01)
+    began = asyncio.Event()
+
+    async def lose_one() -> None:
+        began.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    task = BackgroundTask(lose_one(), "losing")
+    await began.wait()
+    async with asyncio.timeout(5):
+        await task.end()
+    assert task.has_ended
