@@ -184,12 +184,13 @@ class SagaRunner:
     def _start(self, saga: Saga, *, is_begun: bool) -> "asyncio.Task[Saga]":
         """Drives the saga, or gives it back if others have taken its place meanwhile."""
         has_place = self._places.enter(saga, is_begun=is_begun)
-        if not has_place:
-            self._is_behind = True
 
         def end(task: "asyncio.Task[Saga]") -> None:
             if has_place:
                 self._places.leave(saga, is_begun=is_begun)
+            else:
+                # It is due from now on; a look that began before did not see it.
+                self._is_behind = True
             self._forget(task)
 
         work = self._drive(saga) if has_place else self._postponing.give_back(saga)
