@@ -9,6 +9,16 @@
 CREATE FUNCTION player_lock(user_id uuid) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN uuid_hash_extended(user_id, 51);
 
+-- Locks a player, and waits a moment for that if need be. Returns whether it did.
+CREATE FUNCTION wait_for_player(user_id uuid) RETURNS boolean LANGUAGE plpgsql
+SET lock_timeout = '200ms' AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(player_lock(user_id));
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END $$;
+
 -- Locks the players and rows that are free, and says whether any is missing. A key is wanted once
 -- at most.
 CREATE OR REPLACE FUNCTION lock_draws(
@@ -26,12 +36,19 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     held_players    uuid[];
+    is_held         boolean;
     busy_user_ids   uuid[];
     free_user_ids   uuid[];
     free_banner_ids text[];
 BEGIN
     SELECT array_agg(player) INTO held_players FROM unnest(user_ids) AS player
     WHERE pg_try_advisory_xact_lock(player_lock(player));
+    IF held_players IS NULL AND cardinality(user_ids) = 1 THEN
+        -- Alone it holds up no other pull, and waits in line: gifts that come without a pause
+        -- would always be first.
+        is_held := wait_for_player(user_ids[1]);
+        held_players := CASE WHEN is_held THEN user_ids END;
+    END IF;
     SELECT array_agg(held.user_id::text), array_agg(held.kind), array_agg(held.seed::text),
         array_agg(held.since_ultra_rare), array_agg(held.since_super_rare),
         array_agg(held.ultra_rare_guaranteed), array_agg(held.super_rare_guaranteed),

@@ -22,7 +22,7 @@ from mesh.postgres.socket_watch import SocketWatch, WatchedConnection
 CONNECT_TIMEOUT_SECONDS = 2.0
 """For each host; skipping a frozen host takes this long."""
 STATEMENT_TIMEOUT_MS = 10_000
-IDLE_TRANSACTION_TIMEOUT_MS = 30_000
+IDLE_TRANSACTION_TIMEOUT_MS = 5_000
 
 SESSION: Mapping[str, str] = MappingProxyType(
     {

@@ -6,7 +6,8 @@ Guarantees:
 - The operations of one owner run in order of arrival, one per batch.
 - A refused operation does not affect the others. A batch that fails as a whole is halved and
   each half retried, so that a poisonous operation is isolated in a few steps and fails alone.
-- A BUSY operation is retried with a growing pause, until its caller's deadline.
+- A BUSY operation is retried with a growing pause, until its caller's deadline. After some retries
+  it runs alone, beside the batches, so that its participant may wait for what is busy.
 - An operation whose caller is cancelled before its batch starts is dropped; after that it is
   finished.
 - A lone operation keeps its call's trace; a batch of several gets a new trace.
@@ -40,6 +41,9 @@ from mesh.txn.model import BUSY, MAX_OPERATIONS, No
 from mesh.txn.sides import Answer, OperationPair
 
 MAX_IN_FLIGHT = 1
+MAX_ALONE = 4
+"""Operations that run alone at a time, because they were BUSY MAX_RETRIES_TOGETHER times."""
+MAX_RETRIES_TOGETHER = 3
 MAX_WAITING = 4096
 MAX_WAITING_OF_AN_OWNER = 128
 TRANSACTION_SECONDS = 10.0
@@ -57,6 +61,7 @@ class _Waiting:
     deadline: Deadline
     answer: "asyncio.Future[Answer]"
     pause_seconds: float = FIRST_PAUSE_SECONDS
+    retry_count: int = 0
     traceparent: str = field(default_factory=current_traceparent)
 
 
@@ -87,6 +92,7 @@ class GroupCommit:
         assert 1 <= max_batch <= MAX_OPERATIONS, "a participant refuses a larger batch"
         self._coordinator = coordinator
         self._free_slots = max_in_flight
+        self._free_alone = MAX_ALONE
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._jitter = jitter
@@ -122,8 +128,12 @@ class GroupCommit:
         return await waiting.answer
 
     def _make_ready(self, waiting: _Waiting) -> None:
-        self._queues.ready.append(waiting)
-        self._schedule()
+        if waiting.retry_count < MAX_RETRIES_TOGETHER or not self._free_alone:
+            self._queues.ready.append(waiting)
+            self._schedule()
+        elif not self._has_gone(waiting):
+            self._free_alone -= 1
+            self._start([waiting], self._end_alone)
 
     def _schedule(self) -> None:
         """Starts batches in the next turn of the loop, after all callers of this turn have
@@ -136,23 +146,40 @@ class GroupCommit:
         self._is_scheduled = False
         while self._free_slots and (batch := self._next_batch()):
             self._free_slots -= 1
-            task = asyncio.create_task(self._run(batch))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(batch, self._end_batch)
+
+    def _start(self, batch: Sequence[_Waiting], end: Callable[[], None]) -> None:
+        task = asyncio.create_task(self._run(batch, end))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _end_batch(self) -> None:
+        self._free_slots += 1
+        self._schedule()
+
+    def _end_alone(self) -> None:
+        self._free_alone += 1
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
         while self._queues.ready and len(batch) < self._max_batch:
             waiting = self._queues.ready.popleft()
-            if waiting.answer.done():
-                self._leave(waiting)
-            elif waiting.deadline.is_over():
-                self._fail(waiting, DeadlineExceeded("The call's deadline passed in the queue."))
-            else:
+            if not self._has_gone(waiting):
                 batch.append(waiting)
         return batch
 
-    async def _run(self, batch: Sequence[_Waiting]) -> None:
+    def _has_gone(self, waiting: _Waiting) -> bool:
+        """Whether nobody waits for it any more. Then it leaves the queue."""
+        if waiting.answer.done():
+            self._leave(waiting)
+        elif waiting.deadline.is_over():
+            self._fail(waiting, DeadlineExceeded("The call's deadline passed in the queue."))
+        else:
+            return False
+        return True
+
+    async def _run(self, batch: Sequence[_Waiting], end: Callable[[], None]) -> None:
+        """`end` is called in every case."""
         try:
             await self._settle(batch)
         except (Exception, asyncio.CancelledError) as error:
@@ -162,8 +189,7 @@ class GroupCommit:
             for waiting in batch:
                 self._fail(waiting, Internal(FAILED))
         finally:
-            self._free_slots += 1
-            self._schedule()
+            end()
 
     async def _settle(self, batch: Sequence[_Waiting]) -> None:
         """Runs the batch. Each operation gets an answer or an error, or waits for a retry."""
@@ -210,6 +236,7 @@ class GroupCommit:
             self._fail(waiting, DeadlineExceeded("The operation waited for another one too long."))
             return
         self._metrics.count_retry()
+        waiting.retry_count += 1
         pause_seconds = waiting.pause_seconds * (0.5 + self._jitter() / 2)
         waiting.pause_seconds = min(2 * waiting.pause_seconds, LONGEST_PAUSE_SECONDS)
         asyncio.get_running_loop().call_later(pause_seconds, self._make_ready, waiting)

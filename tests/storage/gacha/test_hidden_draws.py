@@ -1,6 +1,7 @@
 """What a pull has drawn shows in nothing before it takes effect: its player's items are busy
 alike."""
 
+import asyncio
 import secrets
 from collections.abc import Callable, Collection
 from functools import partial
@@ -120,3 +121,40 @@ async def test_gifts_of_a_player_do_not_wait_for_one_another(
     one, two, *_ = sorted(items_of(banner))
     async with held(database, lambda cursor: inventories.put(cursor, player, one, 1)):
         assert not await is_busy(database, lambda c: inventories.put(c, player, two, 1))
+
+
+async def test_a_pull_alone_gets_its_turn_among_gifts_that_never_pause(
+    database: Database, banner: Banner
+) -> None:
+    player = str(uuid4())
+    gacha = Instance.seeded(database, partial(seeded, SECRET))
+    await gacha.apply(operation(banner, player))
+    item = min(items_of(banner))
+
+    def put(cursor: Cursor) -> None:
+        inventories.put(cursor, player, item, 1)
+        cursor.execute("SELECT pg_sleep(0.03)")
+
+    is_over = asyncio.Event()
+
+    async def go_on() -> None:
+        while not is_over.is_set():
+            await database.transaction(put)
+
+    giving = [asyncio.create_task(go_on()) for _ in range(3)]
+    try:
+        for _ in range(3):
+            # On a busy machine the gifts of the moment may take longer than it waits.
+            tries = [await gacha.apply(operation(banner, player)) for _ in range(4)]
+            assert any(isinstance(vote, Yes) for (vote,) in tries)
+    finally:
+        is_over.set()
+        await asyncio.gather(*giving)
+
+
+async def test_a_pull_alone_does_not_wait_long(database: Database, banner: Banner) -> None:
+    player = str(uuid4())
+    gacha = Instance.seeded(database, partial(seeded, SECRET))
+    await gacha.apply(operation(banner, player))
+    async with held(database, lambda c: inventories.put(c, player, min(items_of(banner)), 1)):
+        assert await gacha.apply(operation(banner, player)) == [No(BUSY)]
