@@ -19,6 +19,7 @@ from mesh.errors import MeshError
 from mesh.identity.auth import Authenticator, Player, Verified
 from mesh.identity.keys import KnownKeys, fixed_service_keys
 
+SCHEME = "Bearer"
 MAX_TOKENS = 65_536
 """How many verified tokens are remembered. A token that is forgotten is verified again."""
 
@@ -79,7 +80,10 @@ class TokenKeys:
             return None
         assert isinstance(verified.identity, Player), "the rule admits players only"
         player = f"player:{verified.identity.user_id}"
-        self._known[authorization] = _Known(verified, player)
-        if len(self._known) > self._max_tokens:
-            self._known.popitem(last=False)
+        # One spelling alone, so that a token is one entry. The authenticator knows the others.
+        scheme, _, token = authorization.partition(" ")
+        if scheme == SCHEME and token == token.strip():
+            self._known[authorization] = _Known(verified, player)
+            if len(self._known) > self._max_tokens:
+                self._known.popitem(last=False)
         return player

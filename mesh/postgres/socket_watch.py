@@ -9,6 +9,7 @@ in a fiber.
 
 import asyncio
 import os
+import select
 from collections.abc import Callable
 from typing import Protocol
 
@@ -62,6 +63,9 @@ class SocketWatch:
         self._fd = os.dup(fd)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_ready: Callable[[], None] | None = None
+        # Whether the connection was reset or closed by the other side.
+        self._end_of_connection = select.poll()
+        self._end_of_connection.register(self._fd, select.POLLRDHUP)
 
     def begin(self, on_ready: Callable[[], None]) -> None:
         """See `Wait`."""
@@ -70,6 +74,9 @@ class SocketWatch:
         if self._loop is not loop:
             loop.add_reader(self._fd, self._call_back)
             self._loop = loop
+        elif self._end_of_connection.poll(0):
+            # libuv reports a reset once, and not again to a reader that is kept.
+            loop.call_soon(self._call_back)
 
     def end(self) -> None:
         """See `Wait`."""

@@ -24,6 +24,7 @@ from deploy.local.supervision.processes import Process, ProcessSpec, Say
 PADDING = "-" * 200
 """Room for the command line of a child (template.py)."""
 FORK_TIMEOUT_SECONDS = 20.0
+LATER_FORK_TIMEOUT_SECONDS = 3.0
 STATUS_TIMEOUT_SECONDS = 2.0
 
 
@@ -83,6 +84,8 @@ class Forks:
         self._folder, self._log, self._say = folder, log, say
         self._fork_timeout_seconds = fork_timeout_seconds
         self._channel: socket.socket | None = None
+        self._has_forked = False
+        """Whether the present template process has."""
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
         self._numbers = count()
@@ -117,9 +120,13 @@ class Forks:
         await self.start()
         module, *arguments = spec.program
         number = next(self._numbers)
+        # The first fork waits for the imports; any other takes milliseconds.
+        timeout_seconds = self._fork_timeout_seconds
+        if self._has_forked:
+            timeout_seconds = min(timeout_seconds, LATER_FORK_TIMEOUT_SECONDS)
         request = Request(
             number,
-            time.monotonic() + self._fork_timeout_seconds,
+            time.monotonic() + timeout_seconds,
             module,
             arguments,
             spec.environment,
@@ -132,8 +139,10 @@ class Forks:
             with spec.log.open("ab") as output:
                 files = [output.fileno(), *([] if listener is None else [listener.fileno()])]
                 messages.send(self._channel, request, files)
-            async with asyncio.timeout(self._fork_timeout_seconds):
-                return await started
+            async with asyncio.timeout(timeout_seconds):
+                process = await started
+            self._has_forked = True
+            return process
         finally:
             del self._started[number]
 
@@ -153,6 +162,7 @@ class Forks:
                 start_new_session=True,
             )
         self._channel = own
+        self._has_forked = False
         asyncio.get_running_loop().add_reader(own, self._read)
 
     def _read(self) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -121,3 +122,30 @@ def test_loops_may_use_it_one_after_another(pair: Pair) -> None:
         far.send(byte)
         assert uvloop.run(read(watch, near)) == byte
     watch.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_connection_that_was_reset_is_reported_again_and_again(
+    run: Callable[[Coroutine[None, None, None]], None],
+) -> None:
+    async def waits_after_a_reset() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            server, _ = listener.accept()
+        watch = SocketWatch(client.fileno())
+        ready = asyncio.Event()
+        watch.begin(ready.set)
+        server.send(b"the last words")
+        # Closing then sends a reset.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        server.close()
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                await ready.wait()
+                watch.end()
+                ready.clear()
+                watch.begin(ready.set)
+        watch.close()
+        client.close()
+
+    run(waits_after_a_reset())

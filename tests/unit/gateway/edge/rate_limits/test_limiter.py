@@ -244,6 +244,15 @@ async def test_a_token_that_was_forgotten_is_verified_again() -> None:
     assert token_keys.known(headers["a"]) == f"player:{PLAYERS['a']}"
 
 
+@pytest.mark.parametrize("spelling", ["bearer {}", "Bearer  {}", "Bearer {} ", "BEARER {}"])
+async def test_one_spelling_of_a_token_alone_is_remembered(spelling: str) -> None:
+    token_keys = TokenKeys(fixed_known_keys(SIGNING_KEY.public_key()), clock=lambda: NOW)
+    header = token("p")["authorization"]
+    other = spelling.format(header.removeprefix("Bearer "))
+    assert await token_keys.of(other) == f"player:{PLAYERS['p']}"
+    assert token_keys.known(other) is None
+
+
 async def test_a_known_token_is_known_no_longer_once_it_has_expired() -> None:
     now = NOW
     token_keys = TokenKeys(fixed_known_keys(SIGNING_KEY.public_key()), clock=lambda: now)
