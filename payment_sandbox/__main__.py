@@ -17,6 +17,7 @@ from mesh.process.arguments import CHECK, read_command
 from mesh.process.listening import ListenFailed
 from mesh.process.runtime import Runtime, run
 from mesh.settings_loading import WrongSettings, load
+from mesh.tls.outgoing import trusted_by_environment
 from payment_sandbox.app import SandboxApp
 from payment_sandbox.config import SandboxSettings
 from payment_sandbox.faults import Faults
@@ -32,7 +33,8 @@ log = structlog.get_logger()
 async def serve(settings: SandboxSettings, book: Book) -> None:
     """Serves until a signal. Raises ListenFailed when it cannot listen on the address."""
     async with Runtime() as runtime:
-        session = await runtime.enter_async_context(aiohttp.ClientSession())
+        connector = aiohttp.TCPConnector(ssl=trusted_by_environment())
+        session = await runtime.enter_async_context(aiohttp.ClientSession(connector=connector))
         pace = Pace(settings.pending_seconds, settings.slow_seconds)
         app = SandboxApp(
             Provider(book, pace, clock=time.time, new_id=_new_id),

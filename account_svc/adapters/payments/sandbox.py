@@ -38,6 +38,7 @@ from account_svc.domain.payments import (
 from account_svc.domain.reversals import Reversal, ReversedCharge
 from mesh.deadlines import Deadline
 from mesh.errors import Internal, InvalidArgument, MeshError
+from mesh.tls.outgoing import trusted_by_environment
 
 CALL_TIMEOUT_SECONDS = 10.0
 SIGNATURE_HEADER = "Sandbox-Signature"
@@ -69,7 +70,7 @@ class SandboxProvider:
         self._clock = clock
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {secret_key}"},
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=trusted_by_environment()),
         )
 
     async def charge(self, order: ChargeOrder, deadline: Deadline) -> Charge:

@@ -50,6 +50,7 @@ from account_svc.domain.payments import (
 from account_svc.domain.reversals import Reversal, ReversedCharge
 from mesh.deadlines import Deadline
 from mesh.errors import Internal, InvalidArgument, MeshError
+from mesh.tls.outgoing import trusted_by_environment
 
 STRIPE_URL = "https://api.stripe.com"
 CALL_TIMEOUT_SECONDS = 30.0
@@ -89,7 +90,9 @@ class StripeProvider:
         self.payment_methods = (
             ("credit_card", "debit_card", "pm_...") if self._is_test else ("pm_...",)
         )
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=trusted_by_environment())
+        )
         self._client = stripe.StripeClient(
             secret_key,
             http_client=stripe.AIOHTTPClient(timeout=CALL_TIMEOUT_SECONDS, session=self._session),
