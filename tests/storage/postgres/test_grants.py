@@ -236,6 +236,9 @@ def test_what_was_granted_beside_the_file_is_taken_away_again(
         cursor.execute(f"GRANT UPDATE (txid), DELETE ON {table} TO {grants.service}")
         cursor.execute(f"GRANT TRUNCATE ON {table} TO PUBLIC")
         cursor.execute(f"REVOKE INSERT ON {table} FROM {grants.service}")
+        cursor.execute(
+            f"GRANT TEMPORARY ON DATABASE {connection.info.dbname} TO PUBLIC, {grants.service}"
+        )
         faults = grant_faults(read_effective(cursor, grants.service), grants, SERVICE)
         inserted = grants.of_table(table, SERVICE)["INSERT"]
         assert faults == [
@@ -243,6 +246,7 @@ def test_what_was_granted_beside_the_file_is_taken_away_again(
             f"has UPDATE on {table}, which it must not have",
             f"has DELETE on {table}, which it must not have",
             f"has TRUNCATE on {table}, which it must not have",
+            "has TEMPORARY on the database, which it must not have",
         ]
         apply_grants(cursor, grants)
         assert grant_faults(read_effective(cursor, grants.service), grants, SERVICE) == []
