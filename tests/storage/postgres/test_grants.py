@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -208,6 +209,14 @@ def test_the_reader_reads_every_table_and_changes_none(connect: Connect, grants:
         cursor.execute(f"SELECT {', '.join(sorted(columns))} FROM {table}")
         for statement in ("DELETE FROM {}", "INSERT INTO {} DEFAULT VALUES", "TRUNCATE {}"):
             assert refused(cursor, statement.format(table)), (table, statement)
+
+
+@pytest.mark.parametrize("service", ["gacha_svc"], indirect=True)
+@pytest.mark.parametrize("way", ["pg_advisory_lock", "pg_try_advisory_xact_lock_shared"])
+def test_the_reader_cannot_hold_up_a_player(connect: Connect, way: str) -> None:
+    lock = f"SELECT {way}(uuid_hash_extended('{uuid4()}', 51))"
+    assert refused(connect(READER), lock)
+    assert not refused(connect(SERVICE), lock)
 
 
 @pytest.mark.parametrize(
