@@ -19,13 +19,14 @@ ALTER TABLE ledger
 DROP TRIGGER ledger_moves_its_wallet ON ledger;
 DROP FUNCTION require_wallets_to_have_moved;
 
--- Plans may be made while the tables are still small, so that they must not scan them.
+-- Plans may be made while the tables are still small, so that they must not scan them. The tables are
+-- named with their schema, so that no temporary table stands in for one.
 CREATE FUNCTION require_chain() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
     IF EXISTS (
         SELECT FROM added WHERE number > 1 AND balance_after - debt_after - amount
             IS DISTINCT FROM (
-                SELECT previous.balance_after - previous.debt_after FROM ledger AS previous
+                SELECT previous.balance_after - previous.debt_after FROM public.ledger AS previous
                 WHERE previous.user_id = added.user_id AND previous.number = added.number - 1)
     ) THEN
         RAISE EXCEPTION '%: an entry follows from the one before it', TG_NAME
@@ -33,7 +34,7 @@ BEGIN
     END IF;
     IF EXISTS (
         SELECT FROM added WHERE number > coalesce(
-            (SELECT entry_count FROM wallet WHERE wallet.user_id = added.user_id), 0)
+            (SELECT entry_count FROM public.wallet WHERE wallet.user_id = added.user_id), 0)
     ) THEN
         RAISE EXCEPTION '%: an entry needs its wallet to move in the same statement', TG_NAME
             USING ERRCODE = 'integrity_constraint_violation';
@@ -49,7 +50,7 @@ BEGIN
     IF EXISTS (
         SELECT FROM changed WHERE entry_count > 0 AND balance - debt
             IS DISTINCT FROM (
-                SELECT newest.balance_after - newest.debt_after FROM ledger AS newest
+                SELECT newest.balance_after - newest.debt_after FROM public.ledger AS newest
                 WHERE newest.user_id = changed.user_id AND newest.number = changed.entry_count)
     ) THEN
         RAISE EXCEPTION '%: a balance less its debt is what the newest entry left', TG_NAME

@@ -13,12 +13,13 @@ CREATE TRIGGER pull_keeps_its_id BEFORE UPDATE ON pull FOR EACH ROW
 CREATE TRIGGER pull_item_keeps_its_pull BEFORE UPDATE ON pull_item FOR EACH ROW
     WHEN (NEW.pull_id <> OLD.pull_id) EXECUTE FUNCTION refuse_change_of_history();
 
--- The plan may be made while the table is still small, so that it must not scan it.
+-- The plan may be made while the table is still small, so that it must not scan it. The table is named
+-- with its schema, so that no temporary table stands in for it.
 CREATE FUNCTION require_pulls() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
     IF EXISTS (
         SELECT FROM added
-        WHERE (SELECT pull_id FROM pull WHERE pull.pull_id = added.pull_id) IS NULL
+        WHERE (SELECT pull_id FROM public.pull WHERE pull.pull_id = added.pull_id) IS NULL
     ) THEN
         RAISE EXCEPTION '%: an item needs its pull', TG_NAME
             USING ERRCODE = 'integrity_constraint_violation';

@@ -39,6 +39,23 @@ BEGIN
 END $$
 """
 
+# Whoever holds the advisory lock of a player holds up the player's pulls and gifts.
+_KEEP_LOCKS = """
+DO $$
+DECLARE
+    function regprocedure;
+BEGIN
+    FOR function IN
+        SELECT oid FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^pg_(try_)?advisory_'
+          AND has_function_privilege('public', oid, 'EXECUTE')
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I, %I', function, '{owner}', '{service}');
+    END LOOP;
+END $$
+"""
+
 
 def role_names(database: str) -> list[str]:
     """The roles of a database: its owner, the service's and the reader's."""
@@ -93,15 +110,16 @@ def make_database(cluster: Cluster) -> None:
 
 
 def give_to_roles(cluster: Cluster, database: str, roles: Sequence[str]) -> None:
-    """Makes the first of the roles the owner of a database with all its objects; only the roles
-    may connect. Idempotent."""
-    owner = roles[0]
+    """Gives a database to its roles, in the order of `role_names`: all its objects belong to the
+    owner, only the three may connect, and the reader takes no advisory lock. Idempotent."""
+    owner, service, reader = roles
     with _connected(cluster, database) as cursor:
         cursor.execute(_statement("ALTER DATABASE {} OWNER TO {}", database, owner))
         cursor.execute(_HAND_OVER.replace("{owner}", owner))
         cursor.execute(_statement("REVOKE ALL ON DATABASE {} FROM PUBLIC", database))
-        for role in roles[1:]:
+        for role in (service, reader):
             cursor.execute(_statement("GRANT CONNECT ON DATABASE {} TO {}", database, role))
+        cursor.execute(_KEEP_LOCKS.replace("{owner}", owner).replace("{service}", service))
 
 
 def _make_role(cursor: Cursor, role: str, password: str) -> None:

@@ -29,6 +29,7 @@ _FUNCTIONS = """
 SELECT proname FROM pg_proc
 WHERE pronamespace = 'public'::regnamespace AND has_function_privilege(%(role)s, oid, 'EXECUTE')
 """
+_TEMPORARY = "SELECT has_database_privilege(%(role)s, current_database(), 'TEMPORARY')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class EffectiveGrants:
     whole: frozenset[tuple[str, str]]
     columns: frozenset[tuple[str, str, str]]
     functions: frozenset[str]
+    makes_temporary: bool
+    """Whether it may make temporary tables, which are found before real ones of their name."""
 
     def has(self, table: str, privilege: str, columns: Columns) -> bool:
         if (table, privilege) in self.whole:
@@ -59,23 +62,27 @@ class EffectiveGrants:
 
 
 def read_effective(cursor: Cursor, role: str) -> EffectiveGrants:
-    """What the role may do in schema public, as itself or as a member of other roles."""
+    """What the role may do in schema public, and whether it may make temporary tables, as itself
+    or as a member of other roles."""
     values = {"role": role, "watched": list(_WATCHED)}
     found: list[list[tuple[str, ...]]] = []
     for query in (_WHOLE, _COLUMNS, _FUNCTIONS):
         cursor.execute(query, values)
         found.append(cursor.fetchall())
     whole, columns, functions = found
+    cursor.execute(_TEMPORARY, values)
     return EffectiveGrants(
         frozenset((table, privilege) for table, privilege in whole),
         frozenset((table, privilege, column) for table, privilege, column in columns),
         frozenset(name for (name,) in functions),
+        cursor.fetchone() == (True,),
     )
 
 
 def grant_faults(effective: EffectiveGrants, grants: Grants, kind: str) -> list[str]:
-    """What a role lacks of the declared privileges of its kind, and what it may do with declared
-    tables beyond them; each as half a sentence, such as `lacks INSERT on ledger`. Pure."""
+    """What a role lacks of the declared privileges of its kind, and what it may do beyond them with
+    declared tables and temporary ones; each as half a sentence, such as `lacks INSERT on ledger`.
+    Pure."""
     lacks = [
         f"lacks {_words(privilege, columns)} on {table}"
         for table in grants.tables
@@ -93,6 +100,8 @@ def grant_faults(effective: EffectiveGrants, grants: Grants, kind: str) -> list[
         for privilege in _WATCHED
         if effective.exceeds(table, privilege, grants.of_table(table, kind).get(privilege))
     ]
+    if effective.makes_temporary:
+        exceeds.append("has TEMPORARY on the database, which it must not have")
     return lacks + exceeds
 
 

@@ -106,7 +106,8 @@ def read_grants(path: Path) -> Grants:
 
 def apply_grants(cursor: Cursor, grants: Grants) -> None:
     """Gives the roles what is declared, and takes all else in schema public from them and from
-    PUBLIC, in one transaction. Call it as the owner. Idempotent. Raises GrantError."""
+    PUBLIC, and temporary tables, in one transaction. Call it as the owner. Idempotent. Raises
+    GrantError."""
     _require_roles(cursor, grants)
     roles = sql.SQL(", ").join(sql.Identifier(grants.role(kind)) for kind in KINDS)
     cursor.execute("BEGIN")
@@ -114,6 +115,7 @@ def apply_grants(cursor: Cursor, grants: Grants) -> None:
         for what in ("TABLES", "SEQUENCES", "FUNCTIONS"):
             revoke = sql.SQL("REVOKE ALL ON ALL {} IN SCHEMA public FROM PUBLIC, {}")
             cursor.execute(revoke.format(sql.SQL(what), roles))
+        _take_temporary(cursor, roles)
         cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(roles))
         for statement in _statements(grants):
             cursor.execute(statement)
@@ -121,6 +123,14 @@ def apply_grants(cursor: Cursor, grants: Grants) -> None:
     except BaseException:
         cursor.execute("ROLLBACK")
         raise
+
+
+def _take_temporary(cursor: Cursor, roles: sql.Composable) -> None:
+    """A temporary table may have the name of a real one, and is found before it."""
+    cursor.execute("SELECT current_database()")
+    (database,) = cursor.fetchone() or ("",)
+    revoke = sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC, {}")
+    cursor.execute(revoke.format(sql.Identifier(database), roles))
 
 
 def missing_roles(cursor: Cursor, grants: Grants) -> list[str]:

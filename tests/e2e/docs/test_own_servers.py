@@ -130,6 +130,22 @@ def test_the_commands_of_the_page_run_a_mesh(server: PostgresServer, tmp_path: P
     assert said.endswith("the end\n")
     for log in (folder / "log").iterdir():
         assert '"level":"error"' not in log.read_text().replace(" ", ""), log.read_text()[-2000:]
+    assert {name: lockers(server, name) for name in DATABASES.values()} == {
+        name: {f"{name}_owner", f"{name}_service"} for name in DATABASES.values()
+    }
+
+
+def lockers(server: PostgresServer, database: str) -> set[str]:
+    """The roles of a database that may take an advisory lock of any kind."""
+    with closing(psycopg2.connect(server.cluster.superuser_url_of(database))) as connection:
+        cursor = connection.cursor()
+        cursor.execute(
+            "SELECT DISTINCT rolname FROM pg_roles, pg_proc"
+            " WHERE proname ~ '^pg_(try_)?advisory_.*lock' AND rolname = ANY(%s)"
+            " AND has_function_privilege(rolname, pg_proc.oid, 'EXECUTE')",
+            (role_names(database),),
+        )
+        return {role for (role,) in cursor.fetchall()}
 
 
 def test_a_role_that_the_page_forgot_would_be_noticed(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -210,6 +211,14 @@ def test_the_reader_reads_every_table_and_changes_none(connect: Connect, grants:
             assert refused(cursor, statement.format(table)), (table, statement)
 
 
+@pytest.mark.parametrize("service", ["gacha_svc"], indirect=True)
+@pytest.mark.parametrize("way", ["pg_advisory_lock", "pg_try_advisory_xact_lock_shared"])
+def test_the_reader_cannot_hold_up_a_player(connect: Connect, way: str) -> None:
+    lock = f"SELECT {way}(uuid_hash_extended('{uuid4()}', 51))"
+    assert refused(connect(READER), lock)
+    assert not refused(connect(SERVICE), lock)
+
+
 @pytest.mark.parametrize(
     ("service", "secret"),
     [
@@ -236,6 +245,9 @@ def test_what_was_granted_beside_the_file_is_taken_away_again(
         cursor.execute(f"GRANT UPDATE (txid), DELETE ON {table} TO {grants.service}")
         cursor.execute(f"GRANT TRUNCATE ON {table} TO PUBLIC")
         cursor.execute(f"REVOKE INSERT ON {table} FROM {grants.service}")
+        cursor.execute(
+            f"GRANT TEMPORARY ON DATABASE {connection.info.dbname} TO PUBLIC, {grants.service}"
+        )
         faults = grant_faults(read_effective(cursor, grants.service), grants, SERVICE)
         inserted = grants.of_table(table, SERVICE)["INSERT"]
         assert faults == [
@@ -243,6 +255,7 @@ def test_what_was_granted_beside_the_file_is_taken_away_again(
             f"has UPDATE on {table}, which it must not have",
             f"has DELETE on {table}, which it must not have",
             f"has TRUNCATE on {table}, which it must not have",
+            "has TEMPORARY on the database, which it must not have",
         ]
         apply_grants(cursor, grants)
         assert grant_faults(read_effective(cursor, grants.service), grants, SERVICE) == []

@@ -55,6 +55,7 @@ def effective_of(declared: dict[str, dict[str, frozenset[str]]]) -> EffectiveGra
             for column in (columns or COLUMNS)
         ),
         frozenset({"take_gems"}),
+        makes_temporary=False,
     )
 
 
