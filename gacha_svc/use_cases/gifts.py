@@ -90,9 +90,7 @@ class Gifts:
         begun = await self._by_intent.get(intent_id)
         saga: Saga | None = None
         if begun is None:
-            sender, receiver = await self._both_players(user_id, to, deadline)
-            gift = Gift(self._new_id(), intent_id, sender, receiver, item_id, count, self._fee_gems)
-            begun, saga = await self._begins.begin(gift, deadline)
+            begun, saga = await self._begin(intent_id, user_id, item_id, to, count, deadline)
         if not begun.gift.matches(to, item_id, count):
             raise IdempotencyKeyReused
         ended = await self._end(begun, saga, deadline)
@@ -119,6 +117,22 @@ class Gifts:
         )
         page = gifts[:size]
         return page, str(page[-1].number) if len(gifts) > size else ""
+
+    async def _begin(
+        self, intent_id: str, user_id: str, item_id: int, to: str, count: int, deadline: Deadline
+    ) -> tuple[GiftRecord, Saga | None]:
+        """The gift of that intent, and its saga if this call started it."""
+        try:
+            sender, receiver = await self._both_players(user_id, to, deadline)
+        except MeshError:
+            # A concurrent call with this key may have begun the gift meanwhile. Then its fee may be
+            # what the sender lacks now.
+            begun = await self._by_intent.get(intent_id)
+            if begun is None:
+                raise
+            return begun, None
+        gift = Gift(self._new_id(), intent_id, sender, receiver, item_id, count, self._fee_gems)
+        return await self._begins.begin(gift, deadline)
 
     async def _both_players(
         self, user_id: str, to: str, deadline: Deadline
