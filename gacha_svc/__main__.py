@@ -192,10 +192,11 @@ def _gifts(
     begins = GiftBegins(
         database,
         sagas,
+        known,
         refused_an_hour=settings.refused_gifts_an_hour,
         max_pending=settings.pending_gifts,
     )
-    return Gifts(database, fees, sagas, begins, known, fee_gems=settings.gift_fee_gems)
+    return Gifts(database, fees, begins, fee_gems=settings.gift_fee_gems)
 
 
 def _transactions(

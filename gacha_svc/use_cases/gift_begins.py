@@ -2,7 +2,7 @@
 
 Guarantees:
 - A key has one gift, however many calls begin it, in one transaction or in several processes. One
-  of the calls gets the saga.
+  of the calls gets the saga, which is driven after the commit, also if that call has ended.
 - A holding is never given twice: its row is locked, and its gifts take from what those before them
   have left.
 - A sender begins none while `refused_an_hour` were refused within the last hour, or while
@@ -37,12 +37,13 @@ from mesh.errors import MeshError
 from mesh.postgres.database import Database, LockTimeout
 from mesh.postgres.shared_transactions import SharedTransactions
 from mesh.saga import turns
+from mesh.saga.begun import Begun
 from mesh.saga.definition import NewSaga, Saga
+from mesh.saga.facts import Facts
 from mesh.saga.runner import SagaRunner
 
 PAUSE_SECONDS = 0.05
 
-Begun = tuple[GiftRecord, Saga | None]
 Lock = Callable[[Cursor, Collection[Holding]], Mapping[Holding, int]]
 """Locks holdings, and returns how many each of those has that it has locked."""
 
@@ -51,54 +52,81 @@ class GiftBegins:
     """The begins of one database. Use it in one event loop only."""
 
     def __init__(
-        self, database: Database, sagas: SagaRunner, *, refused_an_hour: int, max_pending: int
+        self,
+        database: Database,
+        sagas: SagaRunner,
+        facts: Facts[Gift],
+        *,
+        refused_an_hour: int,
+        max_pending: int,
     ) -> None:
+        """`facts` are those that the sagas read."""
         self._database = database
         self._sagas = sagas
+        self._facts = facts
         self._refused_an_hour = refused_an_hour
         self._max_pending = max_pending
-        self._transactions: SharedTransactions[Gift, Begun | None] = SharedTransactions(
-            database, partial(self._begin, inventories.lock_free)
+        self._transactions: SharedTransactions[Gift, Begun[GiftRecord] | None] = SharedTransactions(
+            database, partial(self._begin, inventories.lock_free), on_commit=self._drive
         )
+        self._alone: set[asyncio.Task[Begun[GiftRecord] | MeshError | None]] = set()
 
-    async def begin(self, gift: Gift, deadline: Deadline) -> Begun:
-        """The gift of that intent, and its saga if this call started it. The stored gift may be
-        another one.
+    async def begin(self, gift: Gift, deadline: Deadline) -> Begun[GiftRecord]:
+        """The gift of that intent, and its saga, which is driven, if this call started it. The
+        stored gift may be another one.
 
         Raises ItemNotOwned, TooManyRefusedGifts and TooManyPendingGifts, and DeadlineExceeded when
         the item was busy until the deadline; nothing has changed then. A repeat is harmless after
         any other MeshError.
         """
-        begun: Begun | None = None
+        begun: Begun[GiftRecord] | None = None
         try:
             begun = await self._transactions.run(gift)
         except LockTimeout:
             deadline.check()
         return begun or await self._begin_alone(gift, deadline)
 
-    async def _begin_alone(self, gift: Gift, deadline: Deadline) -> Begun:
+    async def _begin_alone(self, gift: Gift, deadline: Deadline) -> Begun[GiftRecord]:
         """Waits for the item. A pull that is being committed, or another call with the same
         request, holds it."""
         while True:
-            try:
-                (begun,) = await self._database.transaction(
-                    lambda cursor: self._begin(inventories.wait_for, cursor, [gift]),
-                    lock_timeout_ms=inventories.LOCK_TIMEOUT_MS,
-                )
-            except LockTimeout:
+            attempt = asyncio.create_task(self._attempt_alone(gift), name="lone-gift")
+            self._alone.add(attempt)
+            attempt.add_done_callback(self._alone.discard)
+            # A transaction that has started is finished, and its saga driven, also if this call is
+            # cancelled.
+            begun = await asyncio.shield(attempt)
+            if isinstance(begun, LockTimeout):
                 # The timeout is short, and a pause follows, so that the connection is free for
                 # others meanwhile.
                 deadline.check()
                 await asyncio.sleep(PAUSE_SECONDS)
-                continue
-            if isinstance(begun, MeshError):
+            elif isinstance(begun, MeshError):
                 raise begun
-            if begun is not None:
+            elif begun is not None:
                 return begun
+
+    async def _attempt_alone(self, gift: Gift) -> Begun[GiftRecord] | MeshError | None:
+        """Returns errors too, because its caller may have left."""
+        try:
+            (begun,) = await self._database.transaction(
+                lambda cursor: self._begin(inventories.wait_for, cursor, [gift]),
+                lock_timeout_ms=inventories.LOCK_TIMEOUT_MS,
+            )
+        except MeshError as error:
+            return error
+        if isinstance(begun, Begun):
+            self._drive(begun)
+        return begun
+
+    def _drive(self, begun: Begun[GiftRecord] | None) -> None:
+        if begun is not None and begun.saga is not None:
+            self._facts.keep(begun.saga.saga_id, begun.record.gift)
+            begun.drive(self._sagas)
 
     def _begin(
         self, lock: Lock, cursor: Cursor, gifts: Sequence[Gift]
-    ) -> Sequence[Begun | MeshError | None]:
+    ) -> Sequence[Begun[GiftRecord] | MeshError | None]:
         """None for a gift that has to begin alone, because another transaction holds its item, or
         has begun a gift that was counted against its sender here."""
         wanted = {(gift.sender.user_id, gift.item_id) for gift in gifts}
@@ -115,7 +143,7 @@ class GiftBegins:
         if others := {gift.intent_id for gift in gifts} - records.keys():
             records.update(storage.find_by_intents(cursor, others))
         return [
-            (record, sagas.pop(record.gift.gift_id, None))
+            Begun(record, sagas.pop(record.gift.gift_id, None))
             if (record := records.get(gift.intent_id)) is not None
             else refusals.get(gift.gift_id)
             if is_exact or len(gifts) == 1

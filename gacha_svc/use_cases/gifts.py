@@ -1,6 +1,5 @@
 """Sends gifts, and reports their outcomes."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from uuid import uuid4
@@ -31,9 +30,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import MeshError, NotFound
 from mesh.postgres.database import Database
 from mesh.saga.answering import driven_to, record_in_time
-from mesh.saga.definition import Saga
-from mesh.saga.facts import Facts
-from mesh.saga.runner import SagaRunner
+from mesh.saga.begun import Begun
 
 GIFTS_PAGE_SIZE, MAX_GIFTS_PAGE_SIZE = 20, 100
 
@@ -45,21 +42,17 @@ class Gifts:
         self,
         database: Database,
         players: Players,
-        sagas: SagaRunner,
         begins: GiftBegins,
-        facts: Facts[Gift],
         *,
         fee_gems: int,
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
-        """`fee_gems` is the sender's fee for new gifts; `facts` are those that the sagas read."""
+        """`fee_gems` is the sender's fee for new gifts."""
         self._database = database
         self._gifts = gift_reads(database)
         self._by_intent = gift_reads_by_intent(database)
         self._players = players
-        self._sagas = sagas
         self._begins = begins
-        self._facts = facts
         self._fee_gems = fee_gems
         self._new_id = new_id
 
@@ -87,15 +80,14 @@ class Gifts:
             lambda: check_gift(item_id, to, count), lambda: checked_key(idempotency_key)
         )
         intent_id = operation_id(GIFT, user_id, key)
-        begun = await self._by_intent.get(intent_id)
-        saga: Saga | None = None
-        if begun is None:
-            sender, receiver = await self._both_players(user_id, to, deadline)
-            gift = Gift(self._new_id(), intent_id, sender, receiver, item_id, count, self._fee_gems)
-            begun, saga = await self._begins.begin(gift, deadline)
-        if not begun.gift.matches(to, item_id, count):
+        stored = await self._by_intent.get(intent_id)
+        if stored is not None:
+            begun = Begun(stored)
+        else:
+            begun = await self._begin(intent_id, user_id, item_id, to, count, deadline)
+        if not begun.record.gift.matches(to, item_id, count):
             raise IdempotencyKeyReused
-        ended = await self._end(begun, saga, deadline)
+        ended = await self._end(begun, deadline)
         if ended.state is GiftState.RETURNED:
             raise _refused(ended.reason, ended.gift.fee_gems)
         return ended
@@ -120,6 +112,22 @@ class Gifts:
         page = gifts[:size]
         return page, str(page[-1].number) if len(gifts) > size else ""
 
+    async def _begin(
+        self, intent_id: str, user_id: str, item_id: int, to: str, count: int, deadline: Deadline
+    ) -> Begun[GiftRecord]:
+        """The gift of that intent, and its saga if this call started it."""
+        try:
+            sender, receiver = await self._both_players(user_id, to, deadline)
+        except MeshError:
+            # A concurrent call with this key may have begun the gift meanwhile. Then its fee may be
+            # what the sender lacks now.
+            stored = await self._by_intent.get(intent_id)
+            if stored is None:
+                raise
+            return Begun(stored)
+        gift = Gift(self._new_id(), intent_id, sender, receiver, item_id, count, self._fee_gems)
+        return await self._begins.begin(gift, deadline)
+
     async def _both_players(
         self, user_id: str, to: str, deadline: Deadline
     ) -> tuple[Player, Player]:
@@ -139,25 +147,20 @@ class Gifts:
             raise _refused(found.fee_refusal, self._fee_gems, found.sender_balance_gems)
         return sender, receiver
 
-    async def _end(self, gift: GiftRecord, saga: Saga | None, deadline: Deadline) -> GiftRecord:
+    async def _end(self, begun: Begun[GiftRecord], deadline: Deadline) -> GiftRecord:
         """The gift once it has ended, or its state shortly before the deadline."""
 
-        driving: asyncio.Task[Saga] | None = None
-        if saga is not None:
-            self._facts.keep(saga.saga_id, gift.gift)
-            driving = self._sagas.drive(saga)
-
         async def find() -> GiftRecord:
-            if driven_to(driving, GiftSagaState.DELIVERED):
-                return replace(gift, state=GiftState.DELIVERED)
-            stands = await self._gifts.get(gift.gift.gift_id)
+            if driven_to(begun.driving, GiftSagaState.DELIVERED):
+                return replace(begun.record, state=GiftState.DELIVERED)
+            stands = await self._gifts.get(begun.record.gift.gift_id)
             assert stands is not None, "no gift is removed on the day when it ends"
             return stands
 
         return await record_in_time(
             find,
             lambda record: record.state is GiftState.PENDING,
-            driving,
+            begun.driving,
             deadline,
         )
 

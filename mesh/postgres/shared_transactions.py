@@ -72,17 +72,20 @@ class SharedTransactions(Generic[Request, Result]):
         *,
         max_batch: int = MAX_BATCH,
         max_waiting: int = MAX_WAITING,
+        on_commit: Callable[[Result], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`work` makes the changes of all requests, in a number of statements that does not grow
         with them. It returns a result for each, in order, or a MeshError for one that it refuses
         and that changed nothing. It locks rows in one order, whatever the order of the requests,
         because other transactions run it too, here and in other processes. It may run several
-        times. `clock` is monotonic, in seconds."""
+        times. `on_commit` gets each result in the event loop after the commit, before the caller
+        does, also if the caller has left; it must not raise. `clock` is monotonic, in seconds."""
         self._database = database
         self._work = work
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._on_commit = on_commit
         self._clock = clock
         self._arrived: deque[_Waiting[Request, Result]] = deque()
         self._alone: deque[_Waiting[Request, Result]] = deque()
@@ -160,6 +163,8 @@ class SharedTransactions(Generic[Request, Result]):
         except Exception as error:  # noqa: BLE001 (every waiting caller gets it)
             return error
         for waiting, result in zip(batch, results, strict=True):
+            if self._on_commit is not None and not isinstance(result, MeshError):
+                self._on_commit(result)
             waiting.settle(result)
         return None
 

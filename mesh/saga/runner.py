@@ -109,8 +109,9 @@ class SagaRunner:
 
     def begin(self, cursor: Cursor, kind: str, new: NewSaga) -> Saga | None:
         """Inserts a saga in the caller's transaction. Returns it leased to this process, to
-        `drive` after the commit; if the process dies before, the saga is taken up when its lease
-        expires. Returns None if the saga waits for its turn, or if there is one with that id. So
+        `drive` after the commit. If the process dies before, or the task that was to drive it is
+        cancelled, the saga is taken up when its lease expires (`mesh.saga.begun` prevents the
+        second). Returns None if the saga waits for its turn, or if there is one with that id. So
         a repeat is harmless. For example:
 
             new = NewSaga(purchase_id, user_id, {"amount": 100})

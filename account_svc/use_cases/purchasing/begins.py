@@ -2,7 +2,8 @@
 
 Guarantees:
 - A key has one purchase, however many calls begin it, in one transaction or in several
-  processes. One of the calls gets the saga.
+  processes. One of the calls gets the saga, which is driven after the commit, also if that call
+  has ended.
 - A player has `max_pending` purchases under way at most. One beyond is refused before it is stored
   or charged. Instances that begin some at the same moment do not see those of one another.
 - Purchases that begin at the same time share a transaction. One that is refused changes nothing
@@ -27,11 +28,13 @@ from account_svc.domain.purchases import (
 from account_svc.domain.wallets import MAX_BALANCE_GEMS, BalanceLimit
 from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
+from account_svc.use_cases.purchasing.reads import BegunPurchases
 from mesh.contract.idempotency import IdempotencyKeyInUse
 from mesh.errors import MeshError
 from mesh.postgres.database import Database, LockTimeout
 from mesh.postgres.shared_transactions import SharedTransactions
 from mesh.saga import turns
+from mesh.saga.begun import Begun
 from mesh.saga.definition import NewSaga, Saga
 from mesh.saga.runner import SagaRunner
 
@@ -46,9 +49,6 @@ class Order:
     payment_method: str
 
 
-Begun = tuple[PurchaseRecord, Saga | None]
-
-
 class PurchaseBegins:
     """The begins of one database. Use it in one event loop only."""
 
@@ -56,24 +56,26 @@ class PurchaseBegins:
         self,
         database: Database,
         sagas: SagaRunner,
+        facts: BegunPurchases,
         *,
         provider_name: str,
         price: Price,
         max_pending: int,
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
-        """`provider_name` and `price` apply to new purchases, of which a player has `max_pending`
-        under way."""
+        """`facts` are those that the sagas read. `provider_name` and `price` apply to new
+        purchases, of which a player has `max_pending` under way."""
         self._sagas = sagas
+        self._facts = facts
         self._provider_name = provider_name
         self._price = price
         self._max_pending = max_pending
         self._new_id = new_id
-        self._transactions = SharedTransactions(database, self._begin)
+        self._transactions = SharedTransactions(database, self._begin, on_commit=self._drive)
 
-    async def begin(self, order: Order) -> Begun:
-        """The purchase of the order's intent, and its saga if this call started it. The stored
-        purchase may be one of another order. Raises UserNotFound, BalanceLimit and
+    async def begin(self, order: Order) -> Begun[PurchaseRecord]:
+        """The purchase of the order's intent, and its saga, which is driven, if this call started
+        it. The stored purchase may be one of another order. Raises UserNotFound, BalanceLimit and
         TooManyPendingPurchases, before anything is stored, and IdempotencyKeyInUse while another
         process has begun the purchase and not committed it; a repeat is harmless after any other
         MeshError."""
@@ -82,7 +84,14 @@ class PurchaseBegins:
         except LockTimeout as error:
             raise IdempotencyKeyInUse from error
 
-    def _begin(self, cursor: Cursor, orders: Sequence[Order]) -> Sequence[Begun | MeshError]:
+    def _drive(self, begun: Begun[PurchaseRecord]) -> None:
+        if begun.saga is not None:
+            self._facts.keep(begun.record)
+            begun.drive(self._sagas)
+
+    def _begin(
+        self, cursor: Cursor, orders: Sequence[Order]
+    ) -> Sequence[Begun[PurchaseRecord] | MeshError]:
         stored = dict(storage.find_by_intents(cursor, {each.intent_id for each in orders}))
         refusals, new = self._judge(
             cursor, [order for order in orders if order.intent_id not in stored]
@@ -104,7 +113,9 @@ class PurchaseBegins:
         return [
             refusals[order]
             if order in refusals
-            else (record := stored[order.intent_id], sagas.pop(record.purchase.purchase_id, None))
+            else Begun(
+                record := stored[order.intent_id], sagas.pop(record.purchase.purchase_id, None)
+            )
             for order in orders
         ]
 

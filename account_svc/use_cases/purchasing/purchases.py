@@ -31,7 +31,7 @@ from mesh.deadlines import Deadline
 from mesh.errors import MeshError
 from mesh.postgres.database import Database
 from mesh.saga.answering import driven_to, record_in_time
-from mesh.saga.definition import Saga
+from mesh.saga.begun import Begun
 from mesh.saga.runner import SagaRunner
 
 PURCHASES_PAGE_SIZE, MAX_PURCHASES_PAGE_SIZE = 20, 100
@@ -54,11 +54,10 @@ class Purchases:
         which a player has `max_pending` under way."""
         self._database = database
         self._reads = purchase_reads(database)
-        self._begun = begun
-        self._sagas = sagas
         self._begins = PurchaseBegins(
             database,
             sagas,
+            begun,
             provider_name=provider_name,
             price=prices.price,
             max_pending=max_pending,
@@ -88,12 +87,10 @@ class Purchases:
             lambda: checked_key(idempotency_key),
         )
         intent_id = operation_id(PURCHASE, user_id, key)
-        begun, saga = await self._begins.begin(
-            Order(intent_id, user_id, amount_gems, payment_method)
-        )
-        if not begun.purchase.matches(amount_gems, payment_method):
+        begun = await self._begins.begin(Order(intent_id, user_id, amount_gems, payment_method))
+        if not begun.record.purchase.matches(amount_gems, payment_method):
             raise IdempotencyKeyReused
-        ended = await self._end(begun, saga, deadline)
+        ended = await self._end(begun, deadline)
         if ended.state.is_refused:
             raise _refused(ended, self._prices.payment_methods)
         return ended
@@ -118,30 +115,25 @@ class Purchases:
         page = records[:size]
         return page, str(page[-1].number) if len(records) > size else ""
 
-    async def _end(
-        self, begun: PurchaseRecord, saga: Saga | None, deadline: Deadline
-    ) -> PurchaseRecord:
+    async def _end(self, begun: Begun[PurchaseRecord], deadline: Deadline) -> PurchaseRecord:
         """The purchase once it has ended, or its state shortly before the deadline."""
-        if begun.state is not PurchaseState.PENDING:
-            return begun
-
-        driving = None
-        if saga is not None:
-            self._begun.keep(begun)
-            driving = self._sagas.drive(saga)
+        if begun.record.state is not PurchaseState.PENDING:
+            return begun.record
 
         async def find() -> PurchaseRecord:
-            if credited := driven_to(driving, PurchaseSagaState.CREDITED):
+            if credited := driven_to(begun.driving, PurchaseSagaState.CREDITED):
                 balance_gems = credited.body[BALANCE_AFTER_GEMS]
-                return replace(begun, state=PurchaseState.CREDITED, balance_after_gems=balance_gems)
-            stands = await self._find(begun.purchase.purchase_id)
+                return replace(
+                    begun.record, state=PurchaseState.CREDITED, balance_after_gems=balance_gems
+                )
+            stands = await self._find(begun.record.purchase.purchase_id)
             assert stands is not None, "no purchase is removed on the day when it ends"
             return stands
 
         return await record_in_time(
             find,
             lambda record: record.state is PurchaseState.PENDING,
-            driving,
+            begun.driving,
             deadline,
         )
 

@@ -1,5 +1,5 @@
-"""Purchases on a real PostgreSQL with crashes and provider failures: the money is kept if and
-only if its gems were credited."""
+"""Purchases on a real PostgreSQL with crashes, provider failures and callers that leave: the money
+is kept if and only if its gems were credited."""
 
 import asyncio
 from contextlib import suppress
@@ -27,7 +27,7 @@ from mesh.postgres.database import Database
 from mesh.txn.model import Operation
 from tests.storage.account.shop import Shop, buy
 from tests.storage.conftest import MakeDatabase, as_owner, empty, migrations_of
-from tests.storage.holding import held
+from tests.storage.holding import SlowReplies, held
 
 
 class Killed(BaseException):
@@ -227,3 +227,26 @@ async def test_an_old_charge_is_searched_for_before_it_is_made(
     # A provider that has forgotten the key would charge again.
     shop.provider.orders[pending.purchase.purchase_id] = ChargeOrder("", "", 99, "", "")
     assert (await shop.until_ended(mira)).state is PurchaseState.CREDITED
+
+
+async def test_a_purchase_whose_caller_leaves_while_it_begins_is_credited_at_once(
+    shop: Shop, mira: str
+) -> None:
+    database = SlowReplies(shop.database)
+    purchases, _ = Shop(database).instance()
+    await database.cancel_after_commit(asyncio.create_task(buy(purchases, mira)))
+    async with asyncio.timeout(5):
+        while (await shop.purchases_of(mira))[0].state is not PurchaseState.CREDITED:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("leaving", [0, 1])
+async def test_of_two_calls_that_begin_a_purchase_together_either_may_leave(
+    shop: Shop, mira: str, leaving: int
+) -> None:
+    database = SlowReplies(shop.database)
+    purchases, _ = Shop(database).instance()
+    calls = [asyncio.create_task(buy(purchases, mira, seconds=3)) for _ in range(2)]
+    await database.cancel_after_commit(calls.pop(leaving))
+    assert (await calls[0]).state is PurchaseState.CREDITED
+    assert await shop.accounts.balance(mira) == 100

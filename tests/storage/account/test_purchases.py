@@ -27,6 +27,7 @@ from account_svc.storage import purchases as storage
 from account_svc.storage import wallets
 from account_svc.use_cases.purchasing.begins import Order, PurchaseBegins
 from account_svc.use_cases.purchasing.purchases import Purchases
+from account_svc.use_cases.purchasing.reads import BegunPurchases
 from mesh.contract.idempotency import IdempotencyKeyInUse, IdempotencyKeyReused
 from mesh.errors import InvalidArgument
 from mesh.postgres.database import Database
@@ -227,7 +228,12 @@ async def test_a_purchase_whose_transaction_hangs_elsewhere_holds_up_no_other(
 ) -> None:
     name, price = shop.provider.name, PRICES.price
     begins = PurchaseBegins(
-        shop.database, shop.instance()[1], provider_name=name, price=price, max_pending=64
+        shop.database,
+        shop.instance()[1],
+        BegunPurchases(shop.database),
+        provider_name=name,
+        price=price,
+        max_pending=64,
     )
     hanging = Order(str(uuid4()), mira, 1, "credit_card")
     stored = Purchase(str(uuid4()), hanging.intent_id, mira, 1, 99, "USD", "credit_card", "fake")
@@ -239,13 +245,13 @@ async def test_a_purchase_whose_transaction_hangs_elsewhere_holds_up_no_other(
         waiting = asyncio.create_task(begins.begin(hanging))
         async with asyncio.timeout(3):
             for order in others:
-                record, saga = await begins.begin(order)
-                assert saga is not None
-                assert record.purchase.user_id == order.user_id
+                begun = await begins.begin(order)
+                assert begun.driving is not None
+                assert begun.record.purchase.user_id == order.user_id
         with pytest.raises(IdempotencyKeyInUse):
             await waiting
-    record, saga = await begins.begin(hanging)
-    assert (record.purchase, saga) == (stored, None)
+    found = await begins.begin(hanging)
+    assert (found.record.purchase, found.driving) == (stored, None)
 
 
 async def test_transactions_that_record_the_same_purchases_do_so_in_one_order(

@@ -134,3 +134,24 @@ async def test_requests_beyond_the_bound_are_refused_at_once(
     bounded = SharedTransactions(database, invert, max_waiting=3)
     outcomes = await asyncio.gather(*map(bounded.run, range(1, 6)), return_exceptions=True)
     assert [isinstance(each, ResourceExhausted) for each in outcomes] == [False] * 3 + [True] * 2
+
+
+async def test_each_committed_result_is_reported_also_if_its_caller_has_left(
+    database: Database, transactions: SharedTransactions[int, int]
+) -> None:
+    calls: list[asyncio.Task[int]] = []
+
+    def leave(cursor: Cursor, numbers: Sequence[int]) -> list[int | MeshError]:
+        calls[0].cancel()
+        return [
+            each if isinstance(each, MeshError) else -n
+            for n, each in zip(numbers, invert(cursor, numbers), strict=True)
+        ]
+
+    reported: list[int] = []
+    reporting = SharedTransactions(database, leave, on_commit=reported.append)
+    calls += [asyncio.create_task(reporting.run(number)) for number in (1, REFUSED, 2)]
+    left, refused, stayed = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(left, asyncio.CancelledError)
+    assert isinstance(refused, FailedPrecondition)
+    assert (stayed, reported) == (-2, [-1, -2])

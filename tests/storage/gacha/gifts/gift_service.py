@@ -111,12 +111,11 @@ class GiftService:
         begins = GiftBegins(
             database or self.database,
             runner,
+            facts,
             refused_an_hour=REFUSED_AN_HOUR,
             max_pending=MAX_PENDING,
         )
-        gifts = Gifts(
-            database or self.database, self.account, runner, begins, facts, fee_gems=FEE_GEMS
-        )
+        gifts = Gifts(database or self.database, self.account, begins, fee_gems=FEE_GEMS)
         return gifts, runner
 
     async def owns(self, player: Player, item_id: int, count: int) -> None:

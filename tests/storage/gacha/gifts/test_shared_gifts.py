@@ -122,7 +122,9 @@ async def test_a_gift_that_is_refused_leaves_those_of_its_transaction_alone(
     )
     await first
     kinds = [type(each) if isinstance(each, Exception) else each.state for each in results]  # type: ignore[union-attr]
-    assert kinds == [GiftState.DELIVERED, ItemNotOwned, ItemNotOwned, GiftState.DELIVERED]
+    # Noor may be receiving the first gift. Then hers begin alone, in either order.
+    assert set(kinds[:2]) == {GiftState.DELIVERED, ItemNotOwned}
+    assert kinds[2:] == [ItemNotOwned, GiftState.DELIVERED]
     assert [await service.held(each) for each in (MIRA, OLE, NOOR)] == [103, 99, 1]
 
 
@@ -222,13 +224,14 @@ async def test_a_gift_that_another_instance_has_begun_costs_others_of_its_sender
     stored = await gifts.send(NOOR.user_id, SWORD, "mira", 1, "k", soon())
     repeated, last = (replace(stored.gift, gift_id=str(uuid4())) for _ in range(2))
     last = replace(last, intent_id=str(uuid4()))
-    begins = GiftBegins(schema, runner, refused_an_hour=9, max_pending=9)
+    facts = gift_facts(schema)
+    begins = GiftBegins(schema, runner, facts, refused_an_hour=9, max_pending=9)
     first = replace(last, gift_id=str(uuid4()), intent_id=str(uuid4()), sender=OLE)
-    _, (found, its_saga), (begun, saga) = await asyncio.gather(
+    _, found, begun = await asyncio.gather(
         *(begins.begin(gift, soon()) for gift in (first, repeated, last))
     )
-    assert (found.gift, its_saga) == (stored.gift, None)
-    assert (begun.gift, saga is not None) == (last, True)
+    assert (found.record.gift, found.driving) == (stored.gift, None)
+    assert (begun.record.gift, begun.driving is not None) == (last, True)
     with pytest.raises(ItemNotOwned):
         await begins.begin(replace(last, gift_id=str(uuid4()), intent_id=str(uuid4())), soon())
     assert await service.held(NOOR) == 0
