@@ -78,12 +78,16 @@ class Stage:
         return process
 
     @property
-    def template(self) -> psutil.Process:
-        (template,) = [
+    def templates(self) -> list[psutil.Process]:
+        return [
             each
             for each in psutil.Process().children()
             if "deploy.local.forking.template" in each.cmdline()
         ]
+
+    @property
+    def template(self) -> psutil.Process:
+        (template,) = self.templates
         return template
 
 
@@ -232,6 +236,7 @@ async def test_a_program_that_cannot_be_forked_is_started_alone(tmp_path: Path) 
     stage = Stage(tmp_path, forks)
     try:
         await forks.start()
+        await until(lambda: len(stage.templates) == 1)
         stage.template.send_signal(signal.SIGSTOP)
         spec = stage.spec("print('alone')")
         process = await forks.spawn(spec)
