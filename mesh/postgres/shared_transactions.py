@@ -18,6 +18,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -49,6 +50,8 @@ Result = TypeVar("Result")
 class _Waiting(Generic[Request, Result]):
     request: Request
     result: "asyncio.Future[Result]"
+    context: Context
+    """The caller's, with its trace."""
     alone_until: float = 0.0
     """The time after which it is not tried again, once it is tried alone."""
 
@@ -80,7 +83,8 @@ class SharedTransactions(Generic[Request, Result]):
         and that changed nothing. It locks rows in one order, whatever the order of the requests,
         because other transactions run it too, here and in other processes. It may run several
         times. `on_commit` gets each result in the event loop after the commit, before the caller
-        does, also if the caller has left; it must not raise. `clock` is monotonic, in seconds."""
+        does and in the caller's context, also if the caller has left; it must not raise. `clock`
+        is monotonic, in seconds."""
         self._database = database
         self._work = work
         self._max_batch = max_batch
@@ -106,7 +110,8 @@ class SharedTransactions(Generic[Request, Result]):
                 reason="WRITES_BUSY",
                 retry_after_seconds=1.0,
             )
-        waiting = _Waiting[Request, Result](request, asyncio.get_running_loop().create_future())
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(request, result, copy_context())
         self._arrived.append(waiting)
         if self._sharing is None:
             self._sharing = asyncio.create_task(self._keep_sharing(), name="shared-transactions")
@@ -164,7 +169,7 @@ class SharedTransactions(Generic[Request, Result]):
             return error
         for waiting, result in zip(batch, results, strict=True):
             if self._on_commit is not None and not isinstance(result, MeshError):
-                self._on_commit(result)
+                waiting.context.run(self._on_commit, result)
             waiting.settle(result)
         return None
 
