@@ -1,7 +1,7 @@
 -- What was drawn cannot be told from a wait.
 --
--- A pull that is not committed yet holds the inventory rows of what it drew. Whoever gave an item
--- of the same player to and fro waited for it if it was drawn, and learned what comes next. Now
+-- A pull that is not committed yet holds the inventory rows of what it drew. A gift of such
+-- an item waited, and a gift of another item did not, so players learned what comes next. Now
 -- every transaction that changes an inventory first locks its player: pulls alone, gifts together. So a
 -- gift waits for a pull of its player, whatever that draws, and a pull waits for no inventory row.
 
@@ -19,9 +19,10 @@ EXCEPTION WHEN lock_not_available THEN
     RETURN false;
 END $$;
 
+DROP FUNCTION lock_draws;
 -- Locks the players and rows that are free, and says whether any is missing. A key is wanted once
--- at most.
-CREATE OR REPLACE FUNCTION lock_draws(
+-- at most. The pities are columns, as record_drawn takes them.
+CREATE FUNCTION lock_draws(
     pull_ids uuid[], user_ids uuid[], kinds text[],
     counted_user_ids uuid[], counted_banner_ids text[]
 ) RETURNS TABLE (
@@ -36,7 +37,6 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     held_players    uuid[];
-    is_held         boolean;
     busy_user_ids   uuid[];
     free_user_ids   uuid[];
     free_banner_ids text[];
@@ -46,8 +46,9 @@ BEGIN
     IF held_players IS NULL AND cardinality(user_ids) = 1 THEN
         -- Alone it holds up no other pull, and waits in line: gifts that come without a pause
         -- would always be first.
-        is_held := wait_for_player(user_ids[1]);
-        held_players := CASE WHEN is_held THEN user_ids END;
+        IF wait_for_player(user_ids[1]) THEN
+            held_players := user_ids;
+        END IF;
     END IF;
     SELECT array_agg(held.user_id::text), array_agg(held.kind), array_agg(held.seed::text),
         array_agg(held.since_ultra_rare), array_agg(held.since_super_rare),

@@ -2,9 +2,9 @@
 by its cursor.
 
 Invariants:
-- Whoever changes an inventory has locked its player before (`player_lock`): gifts together, a pull
-  alone. So what a pull that is being committed has drawn cannot be told from a wait: its player's
-  items are busy alike.
+- A transaction that changes an inventory has locked its player before (`player_lock`): gifts
+  together, a pull alone. So while a pull is being committed all items of its player are busy, and
+  no wait tells which of them it has drawn.
 - No two transactions deadlock over inventories. Those that change several rows either do not wait
   for a row that exists, or lock the rows by player and item in ascending order, as pulls do.
 """

@@ -191,9 +191,9 @@ class Pulls:
     async def _stored(self, pull_id: str, deadline: Deadline) -> PullRecord:
         """A pull that was made before.
 
-        Its branch here is committed before the account's, so it is here whoever answered that it
-        was made, unless this database has lost it. Raises IdempotencyKeyInUse shortly before the
-        deadline then.
+        Its branch here is committed before the account's. So it is here, even if the account said
+        that it was made, unless this database has lost it: then raises IdempotencyKeyInUse shortly
+        before the deadline.
         """
         patience = _patience(deadline)
         while True:

@@ -9,7 +9,6 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
 from mesh.calls import Caller, Metadata
-from mesh.contract.packing import pack
 from mesh.deadlines import Deadline
 from mesh.txn.decisions import Decision
 from mesh.txn.model import Branch, No, Operation, Outcome, Vote, Yes
@@ -95,7 +94,7 @@ class RemoteParticipant(RemoteBranches):
     def _write(self, operations: Sequence[Operation[object]], message: Written) -> Written:
         add = message.operations.add
         for operation in operations:
-            pack(self._encode(operation.body), add(id=operation.id).body)
+            add(id=operation.id).body.Pack(self._encode(operation.body))
         return message
 
     def _vote(self, vote: participant_pb2.Vote) -> Vote[object]:

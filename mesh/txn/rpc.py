@@ -6,7 +6,6 @@ from typing import Generic
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 
-from mesh.contract.packing import pack
 from mesh.errors import InvalidArgument
 from mesh.serving.dispatch import Call
 from mesh.txn.decisions import DecisionLog
@@ -97,7 +96,7 @@ class ParticipantRpc(Generic[Body, Result]):
     def _vote(self, operation_id: str, vote: Vote[Result]) -> participant_pb2.Vote:
         written = participant_pb2.Vote(operation_id=operation_id)
         if isinstance(vote, Yes):
-            pack(self._encode(vote.result), written.result)
+            written.result.Pack(self._encode(vote.result))
         else:
             written.refusal.reason = vote.reason
             written.refusal.message = vote.message

@@ -3,6 +3,7 @@ fails fails alone, and holds up nobody."""
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 
 import psycopg2.errors
 import pytest
@@ -148,10 +149,18 @@ async def test_each_committed_result_is_reported_also_if_its_caller_has_left(
             for n, each in zip(numbers, invert(cursor, numbers), strict=True)
         ]
 
-    reported: list[int] = []
-    reporting = SharedTransactions(database, leave, on_commit=reported.append)
-    calls += [asyncio.create_task(reporting.run(number)) for number in (1, REFUSED, 2)]
+    caller = ContextVar("caller", default=0)
+    reported: list[tuple[int, int]] = []
+    reporting = SharedTransactions(
+        database, leave, on_commit=lambda result: reported.append((caller.get(), result))
+    )
+
+    async def call(number: int) -> int:
+        caller.set(number)
+        return await reporting.run(number)
+
+    calls += [asyncio.create_task(call(number)) for number in (1, REFUSED, 2)]
     left, refused, stayed = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(left, asyncio.CancelledError)
     assert isinstance(refused, FailedPrecondition)
-    assert (stayed, reported) == (-2, [-1, -2])
+    assert (stayed, reported) == (-2, [(1, -1), (2, -2)])

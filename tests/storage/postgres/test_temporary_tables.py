@@ -1,4 +1,4 @@
-"""A temporary table stands in for no table that a rule reads, whoever may make one."""
+"""A rule reads the real tables, also when its role has made temporary ones of the same names."""
 
 import re
 from collections.abc import Iterator
