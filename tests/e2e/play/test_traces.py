@@ -53,8 +53,10 @@ def test_the_cause_of_a_refusal_is_logged_by_the_trace_id_of_the_answer(
     causes = lines_of(mesh, "account_svc", trace_id)
     assert [(line["event"], line["trace_id"]) for line in causes] == [("refuse_call", trace_id)]
     assert causes[0]["method"] == "/account.v1.GiftFeeService/ChargeGiftFee"
-    answers = lines_of(mesh, "gacha_svc", trace_id)
-    assert [line["method"] for line in answers] == [f"/{GIFTS}/SendGift"]
+    # The saga may have been postponed on a busy machine, which is a line of the same trace.
+    lines = lines_of(mesh, "gacha_svc", trace_id)
+    answers = [line["method"] for line in lines if line["event"] == "refuse_call"]
+    assert answers == [f"/{GIFTS}/SendGift"]
 
 
 def test_a_clients_trace_is_kept_and_its_request_id_ends_at_the_gateway(
